@@ -1,0 +1,2 @@
+//! backsoon
+pub mod plan;

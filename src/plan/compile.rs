@@ -1,0 +1,1 @@
+//! Compiles the inputs into a snapshot.

@@ -1,0 +1,175 @@
+//! The config: the operator's static file, parsed into values that need no further checking.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::limits::Limits;
+use super::path::Prefix;
+
+/// The whole of `backsoon.toml`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The flag file, as written (relative to the config file); default `maintenance.toml`.
+    pub maintenance: PathBuf,
+    /// What a flag file that disappears means.
+    pub on_missing: OnMissing,
+    /// How many workers; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How long in-flight requests may go on after SIGTERM. Routes may ask for longer.
+    pub drain: Duration,
+    /// Where clients connect; at least one.
+    pub listen: Vec<Listen>,
+    /// Where the admin listener is, if there is one.
+    pub admin: Option<Address>,
+    /// Limits and time-outs.
+    pub limits: Limits,
+    /// The log and the access log.
+    pub log: Log,
+    /// By name, sorted.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// What happens when the flag file disappears while running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissing {
+    /// The last good state stays.
+    #[default]
+    Keep,
+    /// Nothing is flagged any more.
+    Open,
+}
+
+/// A socket address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `0.0.0.0:8080`, `[::1]:8080`.
+    Ip(SocketAddr),
+    /// `unix:/run/backsoon/http.sock`.
+    Unix(PathBuf),
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: Address,
+    /// The certificate to serve; clear text without.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The files of a listener's certificate, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsFiles {
+    /// PEM, leaf first.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// Whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Peers in these networks.
+    pub networks: Vec<IpNet>,
+    /// `"unix:"` in the list: peers on a unix socket, which have no address.
+    pub unix: bool,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// The least severe level that is logged: `error`, `warn`, `info` or `debug`.
+    pub level: LogLevel,
+    /// Which requests the access log records.
+    pub access: Access,
+    /// Where the access log goes; standard output without.
+    pub access_file: Option<PathBuf>,
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what a person must act on.
+    Error,
+    /// Handled, but wrong.
+    Warn,
+    /// The process changed: started, published, drained.
+    #[default]
+    Info,
+    /// Per connection.
+    Debug,
+}
+
+/// Which requests the access log records: `access = "off" | "full" | 0.01`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Access {
+    /// None.
+    #[default]
+    Off,
+    /// This share of them, above 0 and below 1, chosen at random.
+    Sampled(f64),
+    /// All.
+    Full,
+}
+
+/// One `[routes.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// The route's handle everywhere: `[A-Za-z0-9_.-]`, 64 characters at most.
+    pub name: String,
+    /// Empty: any host.
+    pub hosts: Vec<HostPattern>,
+    /// At least one; default `/`.
+    pub paths: Vec<Prefix>,
+    /// At least one.
+    pub upstreams: Vec<Upstream>,
+    /// Whether the client's `Host` goes to the upstream; else the upstream's own.
+    pub keep_host: bool,
+    /// Paths that are forwarded whatever is flagged.
+    pub always_open: Vec<Prefix>,
+    /// How long requests in flight may go on when the route closes or the process ends.
+    pub drain: Option<Duration>,
+}
+
+/// A host that a route answers for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// `www.example.com`, lowercase, without port or trailing dot.
+    Exact(String),
+    /// `*.example.com`: any host below `example.com`, at any depth, but not itself. Holds `example.com`.
+    Below(String),
+}
+
+/// Where a route's requests go. Equal values share their connections, across routes and generations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// `https://`: the trust that the upstream's certificate is checked against.
+    pub tls: Option<Trust>,
+    /// Where to connect.
+    pub address: UpstreamAddress,
+    /// Speak HTTP/2 to it (prior knowledge on clear text, ALPN on TLS).
+    pub http2: bool,
+}
+
+/// Where an upstream listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamAddress {
+    /// A name or an IP address (without brackets), and a port.
+    Host(String, u16),
+    /// `unix:/run/app.sock`.
+    Unix(PathBuf),
+}
+
+/// What an `https://` upstream's certificate is checked against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// The system's roots.
+    System,
+    /// The roots of this PEM file, as written, and only they.
+    File(PathBuf),
+}

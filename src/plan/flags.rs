@@ -1,0 +1,156 @@
+//! The flag file: what is under maintenance, parsed into values that need no further checking.
+
+use jiff::Timestamp;
+
+/// The whole of `maintenance.toml`, checked. The default flags nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Flags {
+    /// `[routes]`: the switches, in the order of the file.
+    pub routes: Vec<Flag>,
+    /// `[[windows]]`, in the order of the file.
+    pub windows: Vec<Window>,
+}
+
+/// One entry of `[routes]`, short (`web = "offline"`) or with words and an end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flag {
+    /// A route's name, or every route (`"*"`).
+    pub route: Target,
+    /// What it does to the route.
+    pub mode: Mode,
+    /// The instant at which it lifts by itself.
+    pub until: Option<Timestamp>,
+    /// The operator's words for the page.
+    pub message: Option<String>,
+}
+
+/// Which routes a flag or a window is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `"*"`.
+    Every,
+    /// By name. It may be one that this proxy does not have.
+    Route(String),
+}
+
+/// What a flag does to a route. The order is by strictness: where several meet, the greatest wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Safe methods pass, the rest is answered with the page.
+    ReadOnly,
+    /// Requests wait for the route.
+    Hold,
+    /// Every request is answered with the page.
+    Offline,
+}
+
+/// A planned window: the half-open span [starts, ends).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// The incident reference, unique in the file.
+    pub id: String,
+    /// The page's heading.
+    pub title: Option<String>,
+    /// One line under it.
+    pub summary: Option<String>,
+    /// The explanatory paragraph.
+    pub message: Option<String>,
+    /// A free word beside "live".
+    pub label: Option<String>,
+    /// When it begins.
+    pub starts: Timestamp,
+    /// When it ends; after `starts`.
+    pub ends: Timestamp,
+    /// When it really began, if that was not `starts`.
+    pub started: Option<Timestamp>,
+    /// Where.
+    pub regions: Vec<String>,
+    /// What customers feel.
+    pub impact: Option<Impact>,
+    /// What it does to which routes.
+    pub routes: Vec<(Target, Mode)>,
+    /// The rows of the page's table.
+    pub services: Vec<Service>,
+    /// The rows of its timeline.
+    pub steps: Vec<Step>,
+}
+
+/// `impact = { level = "low", note = "…" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impact {
+    /// A free word: none, low, medium, high.
+    pub level: String,
+    /// What that means here.
+    pub note: Option<String>,
+}
+
+/// A row of the page's table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// A second line, often a host name.
+    pub detail: Option<String>,
+    /// The route whose real state it follows.
+    pub route: Option<String>,
+    /// How it is.
+    pub status: ServiceStatus,
+    /// When it is expected back.
+    pub eta: Option<Timestamp>,
+    /// Where.
+    pub regions: Vec<String>,
+}
+
+/// How a [`Service`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceStatus {
+    /// As it should be.
+    #[default]
+    Operational,
+    /// Slow or in part.
+    Degraded,
+    /// Coming back.
+    Restarting,
+    /// Waits for its turn.
+    Queued,
+    /// Down.
+    Offline,
+}
+
+/// A row of the timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Its name.
+    pub title: String,
+    /// A sentence or two.
+    pub detail: Option<String>,
+    /// How far it is.
+    pub state: StepState,
+    /// 3 of 7 schema changes.
+    pub progress: Option<Progress>,
+}
+
+/// How far a [`Step`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepState {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// Under way.
+    Running,
+    /// Finished.
+    Done,
+    /// Gone wrong.
+    Failed,
+}
+
+/// `progress = { done = 3, total = 7, unit = "schema changes" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// At most `total`.
+    pub done: u64,
+    /// At least 1.
+    pub total: u64,
+    /// Of what.
+    pub unit: Option<String>,
+}

@@ -1,0 +1,17 @@
+//! Decides *what should happen*: the config and the flag file in, a [`snapshot::Snapshot`] out.
+//!
+//! Values only. Nothing here does I/O, reads a clock, waits, locks or logs, and nothing here imports from the
+//! rest of the crate. The time is an argument; so is everything that was observed.
+
+pub mod problem;
+
+pub mod path;
+
+pub mod limits;
+pub mod config;
+pub mod flags;
+
+pub mod page;
+pub mod snapshot;
+pub mod compile;
+pub mod verdict;

@@ -1,0 +1,179 @@
+//! The one normal form of a path: what routes are matched on. The original is what is forwarded.
+//!
+//! A path can be written in many ways that an upstream may take for the same one. If the proxy matched on the
+//! text as it came, `/%61dmin` or `//admin` would slip past a rule for `/admin`. So the text is brought to one
+//! form first, and what has no form is refused: every `%XX` is decoded once, `\` reads as `/`, parameters
+//! (`;…`) are dropped from each segment, empty segments are merged, and `.` and `..` are resolved.
+
+use std::borrow::Cow;
+
+/// A path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(Box<str>);
+
+/// Why a path has no normal form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPath {
+    /// It does not begin with `/`.
+    Relative,
+    /// `%` without two hexadecimal digits, or a decoded control byte.
+    Encoding,
+    /// `..` leads above the root.
+    AboveRoot,
+}
+
+impl Prefix {
+    /// Takes a path as an operator writes it.
+    ///
+    /// # Errors
+    /// When it has no normal form.
+    pub fn new(path: &str) -> Result<Self, BadPath> {
+        let normal = normalize(path)?;
+        let trimmed = normal.trim_end_matches('/');
+        Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.into()))
+    }
+
+    /// The prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a path in normal form is this prefix or below it: `/app` covers `/app` and `/app/x`, not `/apple`.
+    pub fn covers(&self, normal: &str) -> bool {
+        if &*self.0 == "/" {
+            return true;
+        }
+        normal.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Brings a request's path (without the query) to its normal form. Borrows when it already is.
+///
+/// `*`, the target of `OPTIONS *` (RFC 9112 section 3.2.4), reads as `/`.
+///
+/// # Errors
+/// When it has none.
+pub fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
+    if path == "*" || path.is_empty() {
+        return Ok(Cow::Borrowed("/"));
+    }
+    if !path.starts_with('/') {
+        return Err(BadPath::Relative);
+    }
+    if is_normal(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    resolve(&decode(path)?).map(Cow::Owned)
+}
+
+/// Whether nothing in it needs work: no escape, parameter, backslash or control byte, no empty or dot segment.
+fn is_normal(path: &[u8]) -> bool {
+    let mut after_slash = false;
+    for &byte in path {
+        match byte {
+            b'/' | b'.' if after_slash => return false,
+            b'%' | b';' | b'\\' | 0..=0x1f | 0x7f => return false,
+            _ => {}
+        }
+        after_slash = byte == b'/';
+    }
+    true
+}
+
+/// Decodes every `%XX`, once, and drops parameters. Bytes that are not UTF-8 become U+FFFD, which no prefix contains.
+fn decode(path: &str) -> Result<String, BadPath> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    let mut in_parameter = false;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let byte = if byte == b'%' {
+            let (digits, tail) = rest.split_at_checked(2).ok_or(BadPath::Encoding)?;
+            rest = tail;
+            hex(digits[0])? << 4 | hex(digits[1])?
+        } else {
+            byte
+        };
+        let byte = if byte == b'\\' { b'/' } else { byte };
+        if byte < 0x20 || byte == 0x7f {
+            return Err(BadPath::Encoding);
+        }
+        in_parameter = byte != b'/' && (in_parameter || byte == b';');
+        if !in_parameter {
+            bytes.push(byte);
+        }
+    }
+    Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn hex(digit: u8) -> Result<u8, BadPath> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(BadPath::Encoding)
+}
+
+/// Merges empty segments and resolves `.` and `..` (RFC 3986 section 5.2.4).
+fn resolve(path: &str) -> Result<String, BadPath> {
+    let mut normal = String::with_capacity(path.len());
+    let directory = path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                let parent = normal.rfind('/').ok_or(BadPath::AboveRoot)?;
+                normal.truncate(parent);
+            }
+            _ => {
+                normal.push('/');
+                normal.push_str(segment);
+            }
+        }
+    }
+    if directory || normal.is_empty() {
+        normal.push('/');
+    }
+    Ok(normal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_has_one_form_however_it_is_written() {
+        for written in [
+            "/admin/x", "//admin/x", "/%61dmin/x", "/a/../admin/x", "/./admin/x", "/admin;v=1/x", "/..;/../admin/x",
+            "/admin%2Fx", "/admin\\x", "/admin%5cx", "/admin//x", "/x/%2e%2e/admin/x",
+        ] {
+            let got = normalize(written);
+            if written == "/..;/../admin/x" {
+                assert_eq!(got, Err(BadPath::AboveRoot), "{written}");
+            } else {
+                assert_eq!(got.as_deref(), Ok("/admin/x"), "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_form_is_refused() {
+        assert_eq!(normalize("/.."), Err(BadPath::AboveRoot));
+        assert_eq!(normalize("/a/../../b"), Err(BadPath::AboveRoot));
+        assert_eq!(normalize("/%"), Err(BadPath::Encoding));
+        assert_eq!(normalize("/%4"), Err(BadPath::Encoding));
+        assert_eq!(normalize("/%zz"), Err(BadPath::Encoding));
+        assert_eq!(normalize("/%00"), Err(BadPath::Encoding));
+        assert_eq!(normalize("admin"), Err(BadPath::Relative));
+    }
+
+    #[test]
+    fn a_double_encoding_is_decoded_once() {
+        assert_eq!(normalize("/%2561dmin").as_deref(), Ok("/%61dmin"));
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        let app = Prefix::new("/app/").unwrap();
+        assert_eq!(app.as_str(), "/app");
+        assert!(app.covers("/app") && app.covers("/app/") && app.covers("/app/x"));
+        assert!(!app.covers("/apple") && !app.covers("/ap") && !app.covers("/"));
+        assert!(Prefix::new("/").unwrap().covers("/anything"));
+    }
+}

@@ -1,0 +1,183 @@
+//! The snapshot: everything a request needs to be decided, compiled, immutable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
+use super::flags::Mode;
+use super::limits::Limits;
+use super::page::Page;
+
+/// What is live at one instant: the routes, the phase of each, the finished pages.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the publications of one process, from 1.
+    pub generation: u64,
+    /// The next instant at which something changes by itself; control compiles again then.
+    pub next_change: Option<Timestamp>,
+    /// Limits and time-outs.
+    pub limits: Limits,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// What is logged.
+    pub log: Log,
+    /// By name, sorted. A route's index here is its handle within this snapshot.
+    pub routes: Vec<Route>,
+    /// Every upstream once. Routes refer to them by index.
+    pub upstreams: Vec<Upstream>,
+    /// Finds a request's route.
+    pub table: Table,
+}
+
+/// A route and where it is now.
+#[derive(Debug)]
+pub struct Route {
+    /// Its index in [`Snapshot::routes`].
+    pub index: usize,
+    /// What the operator wrote.
+    pub config: RouteConfig,
+    /// Indexes into [`Snapshot::upstreams`]; at least one.
+    pub upstreams: Vec<usize>,
+    /// Where it is now.
+    pub phase: Phase,
+    /// Since when; the first snapshot of a process takes its own instant.
+    pub since: Timestamp,
+    /// Why it is not open, and what is shown. `None` while it is open.
+    pub closure: Option<Arc<Closure>>,
+}
+
+/// Where a route is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Forwarding.
+    Open,
+    /// Under maintenance.
+    Closed,
+}
+
+impl Phase {
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a route is under maintenance, and what its clients are shown.
+#[derive(Debug)]
+pub struct Closure {
+    /// The strictest mode of all that is flagged for the route.
+    pub mode: Mode,
+    /// When it lifts by itself, if that is known.
+    pub until: Option<Timestamp>,
+    /// Where it was flagged: `flag`, or a window's id.
+    pub source: Source,
+    /// The finished page.
+    pub page: Page,
+}
+
+/// Where a closure comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An entry of `[routes]`.
+    Flag,
+    /// A window, by its id.
+    Window(String),
+}
+
+/// Finds a route by host and path: the most specific host that has the path, then the longest path.
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: HashMap<Box<str>, Paths>,
+    /// Keyed by what stands behind the `*.`.
+    below: HashMap<Box<str>, Paths>,
+    any: Paths,
+}
+
+/// The paths of one host pattern.
+#[derive(Debug, Default)]
+struct Paths {
+    routes: HashMap<Box<str>, usize>,
+    /// Bytes of the longest prefix: what is longer than that need not be hashed.
+    longest: usize,
+}
+
+impl Table {
+    /// Builds the table. Two routes with the same host and path are the caller's to refuse; the first stays.
+    pub fn new(routes: &[RouteConfig]) -> Self {
+        use super::config::HostPattern;
+        let mut table = Self::default();
+        for (index, route) in routes.iter().enumerate() {
+            if route.hosts.is_empty() {
+                table.any.insert(route, index);
+            }
+            for host in &route.hosts {
+                match host {
+                    HostPattern::Exact(host) => table.exact.entry(host.as_str().into()).or_default().insert(route, index),
+                    HostPattern::Below(host) => table.below.entry(host.as_str().into()).or_default().insert(route, index),
+                }
+            }
+        }
+        table
+    }
+
+    /// The index of the route for a host (lowercase, without port or trailing dot) and a path in normal form.
+    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
+        // No name is longer (RFC 1035 section 2.3.4): a hostile one is not worth a walk over its labels.
+        if host.len() > LONGEST_HOST {
+            return self.any.find(path);
+        }
+        if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(path)) {
+            return Some(found);
+        }
+        if !self.below.is_empty() {
+            let mut rest = host;
+            while let Some((_, parent)) = rest.split_once('.') {
+                if let Some(found) = self.below.get(parent).and_then(|paths| paths.find(path)) {
+                    return Some(found);
+                }
+                rest = parent;
+            }
+        }
+        self.any.find(path)
+    }
+}
+
+impl Paths {
+    fn insert(&mut self, route: &RouteConfig, index: usize) {
+        for path in &route.paths {
+            self.routes.entry(path.as_str().into()).or_insert(index);
+            self.longest = self.longest.max(path.as_str().len());
+        }
+    }
+
+    /// Tries the whole path, then the path without its last segment, and so on to `/`.
+    fn find(&self, path: &str) -> Option<usize> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let mut rest = cut(path.trim_end_matches('/'), self.longest);
+        while !rest.is_empty() {
+            if let Some(&index) = self.routes.get(rest) {
+                return Some(index);
+            }
+            rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
+        }
+        self.routes.get("/").copied()
+    }
+}
+
+/// Cuts a path to its longest leading segments of at most `longest` bytes.
+fn cut(path: &str, longest: usize) -> &str {
+    if path.len() <= longest {
+        return path;
+    }
+    let head = path.as_bytes().iter().take(longest + 1).rposition(|&byte| byte == b'/');
+    head.map_or("", |slash| &path[..slash])
+}
+
+const LONGEST_HOST: usize = 255;
