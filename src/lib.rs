@@ -1,2 +1,5 @@
 //! backsoon
+pub mod live;
 pub mod plan;
+pub mod proxy;
+pub mod telemetry;

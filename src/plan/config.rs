@@ -1,5 +1,6 @@
 //! The config: the operator's static file, parsed into values that need no further checking.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -172,4 +173,28 @@ pub enum Trust {
     System,
     /// The roots of this PEM file, as written, and only they.
     File(PathBuf),
+}
+
+impl fmt::Display for Upstream {
+    /// As it is written in the config.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            UpstreamAddress::Host(host, port) => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "{scheme}://{open}{host}{close}:{port}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// As it is written in the config.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }

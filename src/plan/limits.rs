@@ -49,10 +49,12 @@ pub struct Limits {
     pub h2_connection_window: usize,
     /// How often an HTTP/2 client is pinged; 20 s without an answer ends the connection. Default 30 s.
     pub h2_ping: Duration,
-    /// Bytes of a refused request's body that are read and thrown away, so that the client can read the answer. Default 64 MiB.
+    /// Bytes of a refused request's body that are read and thrown away, so that the client can read the answer. Default 128 MiB.
     pub linger_size: u64,
-    /// For how long they are. Default 10 s.
+    /// For how long they are. Default 30 s.
     pub linger: Duration,
+    /// After SIGTERM: for how long requests on idle connections are still answered before those are closed. Default 3 s.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
@@ -80,8 +82,9 @@ impl Default for Limits {
             h2_stream_window: 256 * KIB,
             h2_connection_window: 1024 * KIB,
             h2_ping: Duration::from_secs(30),
-            linger_size: 64 * 1024 * 1024,
-            linger: Duration::from_secs(10),
+            linger_size: 128 * 1024 * 1024,
+            linger: Duration::from_secs(30),
+            grace: Duration::from_secs(3),
         }
     }
 }

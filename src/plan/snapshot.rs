@@ -31,6 +31,14 @@ pub struct Snapshot {
     pub table: Table,
 }
 
+impl Snapshot {
+    /// A route by name.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        let index = self.routes.binary_search_by(|route| route.config.name.as_str().cmp(name)).ok()?;
+        self.routes.get(index)
+    }
+}
+
 /// A route and where it is now.
 #[derive(Debug)]
 pub struct Route {
@@ -76,8 +84,10 @@ pub struct Closure {
     pub until: Option<Timestamp>,
     /// Where it was flagged: `flag`, or a window's id.
     pub source: Source,
+    /// Seconds from the compilation to `until`.
+    pub seconds_left: Option<u64>,
     /// The finished page.
-    pub page: Page,
+    pub page: Arc<Page>,
 }
 
 /// Where a closure comes from.
@@ -117,8 +127,12 @@ impl Table {
             }
             for host in &route.hosts {
                 match host {
-                    HostPattern::Exact(host) => table.exact.entry(host.as_str().into()).or_default().insert(route, index),
-                    HostPattern::Below(host) => table.below.entry(host.as_str().into()).or_default().insert(route, index),
+                    HostPattern::Exact(host) => {
+                        table.exact.entry(host.as_str().into()).or_default().insert(route, index)
+                    }
+                    HostPattern::Below(host) => {
+                        table.below.entry(host.as_str().into()).or_default().insert(route, index)
+                    }
                 }
             }
         }

@@ -1,0 +1,152 @@
+//! What hyper accepts and a proxy must not pass on.
+
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+
+use super::error::Error;
+
+/// Checks a request's head and finds its authority: that of the target, else the `Host` field.
+///
+/// # Errors
+/// A client's [`Error`]; the connection must not be used further.
+pub(super) fn request<B>(request: &Request<B>, most_fields: usize) -> Result<&str, Error> {
+    count_fields(request, most_fields)?;
+    transfer_coding(request.headers(), request.version())?;
+    authority(request)
+}
+
+/// Counts the fields. HTTP/2 clients send each cookie in a field of its own: those count as one.
+fn count_fields<B>(request: &Request<B>, most: usize) -> Result<(), Error> {
+    let fields = request.headers().len();
+    // Only where it might matter: counting cookies walks their list.
+    let crumbs = if fields > most { request.headers().get_all(COOKIE).iter().count() } else { 0 };
+    if fields - crumbs.saturating_sub(1) > most { Err(Error::HeadFields) } else { Ok(()) }
+}
+
+/// Nothing but exactly `chunked`, once, and not in HTTP/1.0: whatever else two parties could read in two ways.
+fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<(), Error> {
+    match only(headers, TRANSFER_ENCODING) {
+        Only::None => Ok(()),
+        Only::One(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") && version == Version::HTTP_11 => Ok(()),
+        Only::One(_) | Only::Many => Err(Error::BadRequest("a transfer coding other than chunked")),
+    }
+}
+
+/// RFC 9112 section 3.2: exactly one `Host` in HTTP/1.1, and the target's authority wins over it.
+fn authority<B>(request: &Request<B>) -> Result<&str, Error> {
+    let host = match only(request.headers(), HOST) {
+        Only::None => None,
+        Only::One(value) => Some(value.to_str().map_err(|_| BAD_HOST)?),
+        Only::Many => return Err(Error::BadRequest("more than one host")),
+    };
+    let target = request.uri().authority().map(http::uri::Authority::as_str);
+    let authority = match (target, host) {
+        (Some(target), Some(host)) if request.version() == Version::HTTP_2 && !target.eq_ignore_ascii_case(host) => {
+            return Err(Error::BadRequest("the host field contradicts the authority"));
+        }
+        (None, None) if request.version() == Version::HTTP_11 => return Err(Error::BadRequest("no host")),
+        (_, None) if request.version() == Version::HTTP_11 => return Err(Error::BadRequest("no host")),
+        (Some(target), _) => target,
+        (None, host) => host.unwrap_or_default(),
+    };
+    if authority.bytes().all(belongs_in_host) { Ok(authority) } else { Err(BAD_HOST) }
+}
+
+/// A host, an IP literal, a port: no user, no path, no white space, nothing that a log or a field could trip over.
+fn belongs_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
+}
+
+const BAD_HOST: Error = Error::BadRequest("a malformed host");
+
+/// Checks an upstream's response head.
+///
+/// # Errors
+/// [`Error::BadResponse`]; the connection must not be used further.
+pub(super) fn response<B>(response: &Response<B>) -> Result<(), Error> {
+    let headers = response.headers();
+    match only(headers, TRANSFER_ENCODING) {
+        Only::None => Ok(()),
+        // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
+        Only::One(_) | Only::Many if headers.contains_key(CONTENT_LENGTH) => {
+            Err(Error::BadResponse("the upstream sent two lengths"))
+        }
+        Only::One(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        Only::One(_) | Only::Many => Err(Error::BadResponse("the upstream sent a transfer coding other than chunked")),
+    }
+}
+
+/// Whether the client waits for `100 Continue`: then its body must not be asked for in passing.
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT)
+}
+
+enum Only<'h> {
+    None,
+    One(&'h HeaderValue),
+    Many,
+}
+
+fn only(headers: &HeaderMap, name: http::HeaderName) -> Only<'_> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Only::None,
+        (Some(value), None) => Only::One(value),
+        (Some(_), Some(_)) => Only::Many,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(version: Version, target: &str, fields: &[(&'static str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().version(version).uri(target);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    #[test]
+    fn a_host_is_required_once_and_well_formed() {
+        let ok = |version, target: &str, fields: &[(&'static str, &str)]| {
+            request(&head(version, target, fields), 100).map(str::to_owned).ok()
+        };
+        assert_eq!(ok(Version::HTTP_11, "/", &[("host", "a.example:80")]).as_deref(), Some("a.example:80"));
+        assert_eq!(ok(Version::HTTP_11, "http://b.example/", &[("host", "a.example")]).as_deref(), Some("b.example"));
+        assert_eq!(ok(Version::HTTP_10, "/", &[]).as_deref(), Some(""));
+        assert_eq!(ok(Version::HTTP_11, "/", &[]), None);
+        assert_eq!(ok(Version::HTTP_11, "http://b.example/", &[]), None);
+        assert_eq!(ok(Version::HTTP_11, "/", &[("host", "a"), ("host", "a")]), None);
+        for bad in ["user@host", "a/b", "a b", "a,b", "a\\b", "a?b", "a#b", "a\"b"] {
+            assert_eq!(ok(Version::HTTP_11, "/", &[("host", bad)]), None, "{bad}");
+        }
+        assert_eq!(ok(Version::HTTP_2, "http://a.example/", &[("host", "b.example")]), None);
+        assert_eq!(ok(Version::HTTP_2, "http://a.example/", &[("host", "A.example")]).as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn cookie_crumbs_count_as_one_field() {
+        let mut fields = vec![("host", "a")];
+        fields.extend(std::iter::repeat_n(("cookie", "x=1"), 200));
+        assert!(request(&head(Version::HTTP_2, "http://a/", &fields), 10).is_ok());
+        fields.extend(std::iter::repeat_n(("x-field", "1"), 10));
+        assert!(matches!(request(&head(Version::HTTP_2, "http://a/", &fields), 10), Err(Error::HeadFields)));
+    }
+
+    #[test]
+    fn only_exactly_chunked_passes() {
+        let coded = |version, values: &[&str]| {
+            let mut fields = vec![("host", "a")];
+            fields.extend(values.iter().map(|value| ("transfer-encoding", *value)));
+            request(&head(version, "/", &fields), 100).is_ok()
+        };
+        assert!(coded(Version::HTTP_11, &["chunked"]) && coded(Version::HTTP_11, &["Chunked"]));
+        for values in [&["gzip, chunked"][..], &["identity"], &["chunked", "chunked"], &["xchunked"], &["chunked;a=b"]]
+        {
+            assert!(!coded(Version::HTTP_11, values), "{values:?}");
+        }
+        assert!(!coded(Version::HTTP_10, &["chunked"]));
+    }
+}

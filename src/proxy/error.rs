@@ -1,0 +1,166 @@
+//! What can go wrong with one request, whose fault it was, and what the client is told.
+
+use std::fmt;
+use std::io;
+
+use http::StatusCode;
+
+use crate::telemetry::Limit;
+
+/// Why a request did not get its answer from an upstream.
+#[derive(Debug)]
+pub enum Error {
+    /// The request breaks a rule of HTTP that a proxy must not pass on.
+    BadRequest(&'static str),
+    /// More fields than `head_fields`.
+    HeadFields,
+    /// The body is larger than `body_size`.
+    BodyTooLarge,
+    /// The client stopped sending its body.
+    BodyTimeout,
+    /// The client broke off its body, or sent it malformed.
+    BodyBroken,
+    /// No route matches.
+    NoRoute,
+    /// A method that is not for a reverse proxy.
+    Method,
+    /// The upstream could not be connected to.
+    Connect(io::Error),
+    /// It did not accept in time.
+    ConnectTimeout,
+    /// The TLS handshake with it failed.
+    Tls(io::Error),
+    /// Every connection is in use and none became free in time.
+    NoConnection,
+    /// Too many requests wait for it already.
+    QueueFull,
+    /// It closed the connection, or broke HTTP, before a response head.
+    Broken(hyper::Error),
+    /// No response head in time.
+    FirstByte,
+    /// Its response breaks a rule of HTTP that a proxy must not pass on.
+    BadResponse(&'static str),
+}
+
+/// Whose fault an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's: a 4xx.
+    Client,
+    /// The upstream's: a 5xx.
+    Upstream,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::BadRequest(_)
+            | Self::HeadFields
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::NoRoute
+            | Self::Method => Side::Client,
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::Tls(_)
+            | Self::NoConnection
+            | Self::QueueFull
+            | Self::Broken(_)
+            | Self::FirstByte
+            | Self::BadResponse(_) => Side::Upstream,
+        }
+    }
+
+    /// The status that tells the client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::HeadFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
+            Self::NoConnection | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
+    pub fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Method => "http_request_error",
+            Self::HeadFields => "http_request_error",
+            Self::BodyTooLarge => "http_request_error",
+            Self::NoRoute => "destination_not_found",
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection_refused",
+            Self::Connect(_) => "destination_unavailable",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Tls(_) => "tls_protocol_error",
+            Self::NoConnection | Self::QueueFull => "connection_limit_reached",
+            Self::Broken(error) if error.is_parse() => "http_protocol_error",
+            Self::Broken(_) => "http_response_incomplete",
+            Self::FirstByte => "http_response_timeout",
+            Self::BadResponse(_) => "http_protocol_error",
+        }
+    }
+
+    /// The limit that was reached, if one was.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::HeadFields => Some(Limit::HeadFields),
+            Self::BodyTooLarge => Some(Limit::BodySize),
+            Self::BodyTimeout => Some(Limit::BodyRead),
+            Self::ConnectTimeout => Some(Limit::Connect),
+            Self::NoConnection => Some(Limit::UpstreamConnections),
+            Self::QueueFull => Some(Limit::UpstreamQueue),
+            Self::FirstByte => Some(Limit::FirstByte),
+            Self::BadRequest(_)
+            | Self::BodyBroken
+            | Self::NoRoute
+            | Self::Method
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Broken(_)
+            | Self::BadResponse(_) => None,
+        }
+    }
+
+    /// Whether another upstream may be tried: the request never left.
+    pub fn never_left(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadRequest(why) | Self::BadResponse(why) => why,
+            Self::HeadFields => "too many header fields",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::BodyTimeout => "the request body did not arrive in time",
+            Self::BodyBroken => "the request body was broken off or malformed",
+            Self::NoRoute => "nothing is served here",
+            Self::Method => "this method is not for a proxy of this kind",
+            Self::Connect(_) => "the upstream could not be connected to",
+            Self::ConnectTimeout => "the upstream did not accept a connection in time",
+            Self::Tls(_) => "the TLS handshake with the upstream failed",
+            Self::NoConnection => "no connection to the upstream became free in time",
+            Self::QueueFull => "too many requests wait for the upstream",
+            Self::Broken(_) => "the upstream broke off before it answered",
+            Self::FirstByte => "the upstream did not answer in time",
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) | Self::Tls(error) => Some(error),
+            Self::Broken(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One request: checked, decided, forwarded or answered.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{HeaderValue, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::live::Generation;
+use crate::plan::verdict::{Head, Refusal, Verdict, decide};
+
+use super::body::Body;
+use super::check;
+use super::connection::Connection;
+use super::error::Error;
+use super::flight::Flight;
+use super::forward::{Failed, Hop, forward};
+use super::headers::X_REQUEST_ID;
+use super::respond::{self, Asked};
+use super::worker::Worker;
+
+/// Answers one request. It never fails: whatever goes wrong has a status.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    // The one look at what is live: route, verdict, page and log line come from this.
+    let generation = worker.generation();
+    let trusted = connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
+    let id = request_id(&worker, &request, trusted);
+    let asked = Asked::new(request.method(), request.headers(), id.clone());
+    let mut flight = Flight::new(&worker, &connection, &generation, &request, &id);
+    let version = request.version();
+    let mut response = match verdict(&generation, &request) {
+        Ok(Verdict::Forward(route)) => {
+            flight.depart(Arc::clone(&generation.routes[route.index]));
+            let hop = Hop { worker: &worker, connection: &connection, generation: &generation, route, trusted, id };
+            match forward(hop, request, flight).await {
+                Ok(response) => response,
+                Err(Failed { error, flight, unread }) => {
+                    let answer = respond::error(&error, &asked);
+                    if let Some(request) = unread {
+                        settle(&connection, request).await;
+                    }
+                    flight.failed(&error, answer)
+                }
+            }
+        }
+        Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
+            let answer = respond::page(closure, generation.published, &asked);
+            let meter = Arc::clone(&generation.routes[route.index]);
+            settle(&connection, request).await;
+            flight.shown(&meter, answer)
+        }
+        Ok(Verdict::Refuse(refusal)) => {
+            let error = refused(refusal);
+            settle(&connection, request).await;
+            flight.failed(&error, respond::error(&error, &asked))
+        }
+        Err(error) => {
+            // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
+            connection.end_with_answer();
+            flight.failed(&error, respond::error(&error, &asked))
+        }
+    };
+    if version == Version::HTTP_2 {
+        connection.stream_waits();
+    } else if connection.ends_with_answer() || worker.is_draining() {
+        respond::close(&mut response);
+    }
+    Ok(response)
+}
+
+/// Checks the request and decides.
+fn verdict<'g>(generation: &'g Generation, request: &Request<Incoming>) -> Result<Verdict<'g>, Error> {
+    let host = check::request(request, generation.snapshot.limits.head_fields)?;
+    Ok(decide(&generation.snapshot, Head { method: request.method(), host, path: request.uri().path() }))
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::NoRoute => Error::NoRoute,
+        Refusal::BadPath => Error::BadRequest("a path without a normal form"),
+        Refusal::Method => Error::Method,
+    }
+}
+
+/// The request's id: what a trusted proxy called it, else a new one.
+fn request_id(worker: &Worker, request: &Request<Incoming>, trusted: bool) -> HeaderValue {
+    let given = request.headers().get(&X_REQUEST_ID).filter(|id| trusted && !id.is_empty() && id.len() <= LONGEST_ID);
+    given.cloned().unwrap_or_else(|| worker.request_id())
+}
+
+/// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
+/// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
+/// connection ends with the answer. (HTTP/2 has frames for this: the stream alone is reset.)
+async fn settle(connection: &Connection, request: Request<Incoming>) {
+    if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
+        return;
+    }
+    // To ask for the body would be to send `100 Continue`.
+    let arrived = !check::expects_continue(request.headers()) && has_arrived(request.into_body()).await;
+    if !arrived {
+        connection.end_with_answer();
+    }
+}
+
+/// Throws away what is there of a body, without waiting; true if that was all of it.
+async fn has_arrived(mut body: Incoming) -> bool {
+    let mut left = SMALL_BODY;
+    poll_fn(|cx| {
+        loop {
+            match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Ok(frame))) => {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+                    if left == 0 {
+                        return Poll::Ready(false);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}
+
+/// Longer ids than this are not ids.
+const LONGEST_ID: usize = 128;
+
+/// Bytes of a body that are thrown away for the sake of keeping the connection.
+const SMALL_BODY: usize = 64 * 1024;

@@ -1,0 +1,263 @@
+//! A request's entry in the books: what is in flight, how it ended, and its line in the access log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::live::Generation;
+use crate::plan::config::Access;
+use crate::telemetry::access::Line;
+use crate::telemetry::{Limit, RouteMeter, UpstreamMeter};
+
+use super::body::{Body, Upload, UploadState};
+use super::connection::Connection;
+use super::error::{Error, Side};
+use super::worker::Worker;
+
+/// Open from the request's head to the end of its response; dropped before that, the client had given up.
+pub(super) struct Flight {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    route: Option<Arc<RouteMeter>>,
+    upstream: Option<Arc<UpstreamMeter>>,
+    upload: Option<Rc<UploadState>>,
+    /// What the access log will say, if it records this request.
+    entry: Option<Box<Entry>>,
+    ended: bool,
+}
+
+/// What is remembered for the access log.
+struct Entry {
+    time: Timestamp,
+    started: Instant,
+    client: String,
+    method: http::Method,
+    host: String,
+    path: String,
+    version: http::Version,
+    verdict: &'static str,
+    generation: u64,
+    status: StatusCode,
+    id: HeaderValue,
+    error: Option<&'static str>,
+}
+
+impl Flight {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        generation: &Generation,
+        request: &Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Self {
+        connection.begin();
+        let recorded = match generation.snapshot.log.access {
+            Access::Off => false,
+            Access::Sampled(share) => fastrand::f64() < share,
+            Access::Full => true,
+        };
+        let entry = recorded.then(|| Box::new(Entry::new(connection, generation, request, id)));
+        Self {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            route: None,
+            upstream: None,
+            upload: None,
+            entry,
+            ended: false,
+        }
+    }
+
+    /// It is forwarded on this route.
+    pub(super) fn depart(&mut self, route: Arc<RouteMeter>) {
+        route.workers[self.worker.id].in_flight.rise();
+        self.route = Some(route);
+        self.note(|entry| entry.verdict = "forward");
+    }
+
+    /// It goes to this upstream, and no longer to the one before.
+    pub(super) fn goes_to(&mut self, upstream: &Arc<UpstreamMeter>, upload: &Rc<UploadState>) {
+        self.leave_upstream();
+        upstream.workers[self.worker.id].pending.rise();
+        self.upstream = Some(Arc::clone(upstream));
+        self.upload = Some(Rc::clone(upload));
+    }
+
+    /// The upstream answered.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        if let Some(route) = &self.route {
+            let class = usize::from(status.as_u16() / 100).min(5);
+            route.workers[self.worker.id].upstream[class].increment();
+        }
+        self.note(|entry| entry.status = status);
+    }
+
+    /// The page is the answer.
+    pub(super) fn shown(mut self, route: &Arc<RouteMeter>, answer: Response<Body>) -> Response<Body> {
+        route.workers[self.worker.id].maintenance.increment();
+        self.note(|entry| entry.verdict = "show");
+        self.own(answer, Some(route))
+    }
+
+    /// An error is the answer.
+    pub(super) fn failed(mut self, error: &Error, answer: Response<Body>) -> Response<Body> {
+        if let Some(limit) = error.limit() {
+            self.worker.cell().reached(limit);
+        }
+        match (&self.route, error.side()) {
+            (Some(route), Side::Upstream) => {
+                let route_name = route.name.as_str();
+                route.workers[self.worker.id].failed.increment();
+                let upstream = self.upstream.as_ref().map(|upstream| upstream.name.as_str());
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                tracing::debug!(route = route_name, upstream, %error, source, "request failed");
+            }
+            (None, _) => self.worker.cell().refused.increment(),
+            (Some(_), Side::Client) => {}
+        }
+        self.note(|entry| {
+            entry.error = Some(error.proxy_status());
+            if entry.verdict.is_empty() {
+                entry.verdict = "refuse";
+            }
+        });
+        let route = self.route.clone();
+        self.own(answer, route.as_ref())
+    }
+
+    fn own(mut self, answer: Response<Body>, route: Option<&Arc<RouteMeter>>) -> Response<Body> {
+        self.leave_unread();
+        let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
+        self.note(|entry| entry.status = answer.status());
+        self.end(bytes, route.map(|route| route.name.as_str()));
+        answer
+    }
+
+    /// The response was handed on to its end.
+    pub(super) fn complete(&mut self, bytes: u64) {
+        self.leave_unread();
+        let route = self.route.clone();
+        self.end(bytes, route.as_ref().map(|route| route.name.as_str()));
+    }
+
+    /// The upstream sent nothing for too long in the middle of its response.
+    pub(super) fn stalled(&mut self) {
+        self.worker.cell().reached(Limit::UpstreamRead);
+        self.cut("upstream_stalled");
+    }
+
+    /// The upstream broke off in the middle of its response.
+    pub(super) fn broken(&mut self) {
+        self.cut("upstream_broke_off");
+    }
+
+    /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.
+    fn leave_unread(&self) {
+        if self.upload.as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete) {
+            self.connection.end_with_answer();
+        }
+    }
+
+    fn cut(&mut self, why: &'static str) {
+        if let Some(route) = self.route.clone() {
+            route.workers[self.worker.id].failed.increment();
+            self.note(|entry| entry.error = Some(why));
+            self.end(0, Some(&route.name));
+        }
+    }
+
+    fn end(&mut self, bytes: u64, route: Option<&str>) {
+        self.ended = true;
+        if let Some(entry) = self.entry.take() {
+            entry.write(&self.worker, bytes, route, self.upstream.as_ref().map(|upstream| upstream.name.as_str()));
+        }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = &mut self.entry {
+            note(entry);
+        }
+    }
+
+    fn leave_upstream(&mut self) {
+        if let Some(upstream) = self.upstream.take() {
+            upstream.workers[self.worker.id].pending.fall();
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let route = self.route.take();
+        if !self.ended {
+            if let Some(route) = &route {
+                route.workers[self.worker.id].aborted.increment();
+            }
+            self.note(|entry| entry.error = Some("aborted"));
+            self.end(0, route.as_ref().map(|route| route.name.as_str()));
+        }
+        self.leave_upstream();
+        if let Some(route) = route {
+            route.workers[self.worker.id].in_flight.fall();
+        }
+        self.connection.finish();
+    }
+}
+
+impl Entry {
+    fn new(connection: &Connection, generation: &Generation, request: &Request<Incoming>, id: &HeaderValue) -> Self {
+        let client = connection.peer.client(request.headers(), &generation.snapshot.trusted_proxies);
+        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+        let host = host.or_else(|| {
+            let host = request.headers().get(http::header::HOST)?;
+            Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
+        });
+        Self {
+            time: Timestamp::now(),
+            started: Instant::now(),
+            client: client.map_or_else(|| "unix".to_owned(), |client| client.to_string()),
+            method: request.method().clone(),
+            host: host.unwrap_or_default(),
+            path: request.uri().path().to_owned(),
+            version: request.version(),
+            verdict: "",
+            generation: generation.snapshot.generation,
+            // Until there is one: nginx's word for a client that left before its answer.
+            status: StatusCode::from_u16(499).unwrap_or_default(),
+            id: id.clone(),
+            error: None,
+        }
+    }
+
+    fn write(&self, worker: &Rc<Worker>, bytes: u64, route: Option<&str>, upstream: Option<&str>) {
+        worker.write_log(&Line {
+            time: self.time,
+            client: &self.client,
+            method: self.method.as_str(),
+            host: &self.host,
+            path: &self.path,
+            version: version(self.version),
+            route,
+            verdict: self.verdict,
+            generation: self.generation,
+            status: self.status.as_u16(),
+            bytes,
+            micros: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            upstream,
+            id: self.id.to_str().unwrap_or_default(),
+            error: self.error,
+        });
+    }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

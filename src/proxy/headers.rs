@@ -1,0 +1,306 @@
+//! The header fields: what ends at this hop, what is added for the next, whose word is believed.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::plan::config::TrustedProxies;
+
+/// `X-Forwarded-For`.
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Proto`.
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Request-Id`.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Who is at the other end of a client connection, prepared once for all its requests.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// `None` on a unix socket.
+    pub address: Option<IpAddr>,
+    /// For `X-Forwarded-For`.
+    text: HeaderValue,
+    /// `for=…` of the `Forwarded` field.
+    node: String,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+impl Peer {
+    pub(super) fn new(address: Option<IpAddr>, scheme: &'static str) -> Self {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let address = address.map(|address| address.to_canonical());
+        let text = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
+        let text = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { address, text, node, scheme }
+    }
+
+    /// Whether what it says of others is believed.
+    pub(super) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
+        match self.address {
+            None => trusted.unix,
+            Some(address) => is_trusted(address, trusted),
+        }
+    }
+
+    /// The client: the peer, or what trusted peers say of it, read from right to left up to the first that is not
+    /// trusted.
+    pub(super) fn client(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> Option<IpAddr> {
+        if !self.is_trusted(trusted) {
+            return self.address;
+        }
+        let mut client = self.address;
+        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
+        for hop in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',')).take(MOST_HOPS) {
+            let Some(address) = std::str::from_utf8(hop).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
+            else {
+                break;
+            };
+            client = Some(address.to_canonical());
+            if !is_trusted(address.to_canonical(), trusted) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &TrustedProxies) -> bool {
+    trusted.networks.iter().any(|network| network.contains(&address))
+}
+
+/// What the client asks for besides the request itself, found before the fields that say it are removed.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// The protocol to switch to.
+    pub upgrade: Option<HeaderValue>,
+    /// It takes trailers.
+    pub trailers: bool,
+}
+
+/// Removes what ends at this hop (RFC 9110 section 7.6.1) from a request, and tells what it asked for.
+pub(super) fn strip_request(headers: &mut HeaderMap, version: Version) -> Wishes {
+    let upgrade = (version == Version::HTTP_11 && says(headers, CONNECTION, b"upgrade"))
+        .then(|| headers.get(UPGRADE).cloned())
+        .flatten()
+        // A second protocol on a connection whose requests nobody checks is not offered (h2c smuggling).
+        .filter(|protocol| !protocol.as_bytes().split(|&byte| byte == b',').any(is_h2c));
+    let trailers = says(headers, TE, b"trailers");
+    strip(headers);
+    headers.remove(EXPECT);
+    headers.remove(HTTP2_SETTINGS);
+    Wishes { upgrade, trailers }
+}
+
+fn is_h2c(protocol: &[u8]) -> bool {
+    protocol.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
+}
+
+/// Removes what ends at this hop from a response. `trailers`: whether the client takes any.
+pub(super) fn strip_response(headers: &mut HeaderMap, trailers: bool) {
+    strip(headers);
+    if !trailers {
+        headers.remove(TRAILER);
+    }
+}
+
+fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        strip_named(headers);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
+    {
+        headers.remove(name);
+    }
+}
+
+/// Removes `Connection` and every field it names, on whichever of its lines.
+fn strip_named(headers: &mut HeaderMap) {
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
+        // These frame and route the message: they are not for a client to take away.
+        match HeaderName::from_bytes(name.trim_ascii()) {
+            Ok(CONTENT_LENGTH | HOST) | Err(_) => {}
+            Ok(name) => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// Whether a comma-separated field has this token.
+fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Adds what the next hop may want to know of the ones before.
+///
+/// What an untrusted peer says of others is not passed on: an upstream that believes this proxy would believe it.
+pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, host: &HeaderValue, trusted: bool) {
+    let forwarded = forwarded(peer, host);
+    if trusted {
+        append(headers, X_FORWARDED_FOR, &peer.text);
+        append(headers, FORWARDED, &forwarded);
+        let scheme = HeaderValue::from_static(peer.scheme);
+        headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    } else {
+        headers.insert(X_FORWARDED_FOR, peer.text.clone());
+        headers.insert(FORWARDED, forwarded);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+}
+
+/// One element of the `Forwarded` field (RFC 7239).
+fn forwarded(peer: &Peer, host: &HeaderValue) -> HeaderValue {
+    let host = host.to_str().unwrap_or_default();
+    let mut element = String::with_capacity(peer.node.len() + host.len() + 32);
+    element.push_str("for=");
+    element.push_str(&peer.node);
+    if !host.is_empty() {
+        let quote = if host.bytes().all(is_token) { "" } else { "\"" };
+        element.extend([";host=", quote, host, quote]);
+    }
+    element.push_str(";proto=");
+    element.push_str(peer.scheme);
+    HeaderValue::try_from(element).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Adds to a list field, on one line.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+    let joined = match headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().as_slice() {
+        [] => None,
+        lines => Some([lines.join(&b", "[..]).as_slice(), value.as_bytes()].join(&b", "[..])),
+    };
+    let value = joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).unwrap_or_else(|| value.clone());
+    headers.insert(name, value);
+}
+
+/// Sets the fields of an upgrade, which `strip_request` removed.
+pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(UPGRADE, protocol);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+}
+
+/// Tells the upstream that trailers are taken.
+pub(super) fn ask_trailers(headers: &mut HeaderMap) {
+    headers.insert(TE, TRAILERS);
+}
+
+/// Joins the cookies that an HTTP/2 client sent in several fields (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// More hops than anybody has: what a client wrote beyond them is not read.
+const MOST_HOPS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn trusting(network: &str) -> TrustedProxies {
+        TrustedProxies { networks: vec![network.parse().unwrap()], unix: false }
+    }
+
+    #[test]
+    fn every_field_that_connection_names_ends_here() {
+        let mut fields = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "x-other, content-length, host"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("x-kept", "1"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("te", "trailers, deflate"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("proxy-authorization", "secret"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("expect", "100-continue"),
+        ]);
+        let wishes = strip_request(&mut fields, Version::HTTP_11);
+        assert!(wishes.trailers && wishes.upgrade.is_none());
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_wished_for_only_in_so_many_words() {
+        let wish = |fields: &[(&'static str, &str)], version| strip_request(&mut headers(fields), version).upgrade;
+        let websocket = [("connection", "Upgrade"), ("upgrade", "websocket")];
+        assert_eq!(wish(&websocket, Version::HTTP_11).unwrap(), "websocket");
+        assert_eq!(wish(&websocket, Version::HTTP_10), None);
+        assert_eq!(wish(&websocket[1..], Version::HTTP_11), None);
+        assert_eq!(wish(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")], Version::HTTP_11), None);
+    }
+
+    #[test]
+    fn the_client_is_found_from_right_to_left() {
+        let trusted = trusting("10.0.0.0/8");
+        let peer = Peer::new(Some("10.0.0.1".parse().unwrap()), "http");
+        let client = |value: &str| peer.client(&headers(&[("x-forwarded-for", value)]), &trusted).unwrap().to_string();
+        assert_eq!(client("1.1.1.1, 2.2.2.2, 10.0.0.2"), "2.2.2.2");
+        assert_eq!(client("10.0.0.3"), "10.0.0.3");
+        assert_eq!(client("1.1.1.1, nonsense"), "10.0.0.1");
+        assert_eq!(client("::ffff:9.9.9.9"), "9.9.9.9");
+        let stranger = Peer::new(Some("8.8.8.8".parse().unwrap()), "http");
+        assert_eq!(
+            stranger.client(&headers(&[("x-forwarded-for", "1.1.1.1")]), &trusted).unwrap().to_string(),
+            "8.8.8.8"
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_says_of_others_is_not_passed_on() {
+        let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), "https");
+        let host = HeaderValue::from_static("a.example:8443");
+        let said = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
+        let mut fields = headers(&said);
+        add_forwarded(&mut fields, &peer, &host, false);
+        assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
+        assert_eq!(fields[X_FORWARDED_PROTO], "https");
+        assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
+        let mut fields = headers(&said);
+        add_forwarded(&mut fields, &peer, &host, true);
+        assert_eq!(fields[X_FORWARDED_FOR], "1.1.1.1, 2001:db8::1");
+        assert_eq!(fields[X_FORWARDED_PROTO], "http");
+        assert_eq!(fields[X_FORWARDED_HOST], "a.example:8443");
+    }
+}

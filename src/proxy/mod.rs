@@ -1,0 +1,214 @@
+//! Makes it happen: accepts connections, decides each request by what is live, forwards or answers.
+//!
+//! Hot. It reads no files, renders no templates, looks at no wall clock (but for a line of the access log) and takes
+//! no lock that workers share. One thread a core, each with its own runtime, listeners and upstream connections.
+
+mod balance;
+mod body;
+mod check;
+mod connect;
+mod connection;
+mod error;
+mod exchange;
+mod flight;
+mod forward;
+mod headers;
+pub mod listen;
+mod pool;
+mod respond;
+mod socket;
+mod tls;
+mod tunnel;
+mod worker;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::runtime::LocalOptions;
+use tokio::sync::watch;
+
+use crate::live::{Reader, Stage};
+use crate::telemetry::Meters;
+use crate::telemetry::access::AccessLog;
+
+use listen::{Bound, Mine};
+use worker::Worker;
+
+/// What the workers are started with.
+#[derive(Debug)]
+pub struct Start {
+    /// In the order of the config.
+    pub listeners: Vec<Bound>,
+    /// Whether each of them speaks TLS.
+    pub tls: Vec<bool>,
+    /// What is live.
+    pub reader: Reader,
+    /// Where to count. Its number of workers is the number of workers.
+    pub meters: Arc<Meters>,
+    /// How the process's life goes.
+    pub stage: watch::Receiver<Stage>,
+    /// One for each worker.
+    pub logs: Vec<AccessLog>,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Proxy {
+    threads: Vec<JoinHandle<()>>,
+    /// Hangs up when a worker ends, told or not.
+    ended: Receiver<()>,
+}
+
+/// Starts the workers.
+///
+/// # Errors
+/// When a thread cannot be started, or the TLS configuration cannot be made.
+pub fn start(mut start: Start) -> io::Result<Proxy> {
+    let listeners = start.tls.iter().enumerate();
+    let tls: Vec<Option<Arc<ServerConfig>>> = listeners
+        .map(|(index, &tls)| tls.then(|| tls::server_config(start.reader.clone(), index)).transpose())
+        .collect::<io::Result<_>>()?;
+    let workers = start.meters.workers.len();
+    let most = connections_per_worker(&start.reader, workers);
+    let (alive, ended) = std::sync::mpsc::channel();
+    let mut threads = Vec::with_capacity(workers);
+    for (id, log) in start.logs.into_iter().enumerate() {
+        let mine = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
+        let mine: Vec<_> = mine.filter_map(|(mine, tls)| Some((mine?, tls))).collect();
+        let (reader, meters, stage, alive) =
+            (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone(), alive.clone());
+        let body = move || {
+            let _alive = Alive(alive);
+            run(|| Worker::new(id, reader.cached(), meters, log), mine, most, stage);
+        };
+        threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
+    }
+    Ok(Proxy { threads, ended })
+}
+
+impl Proxy {
+    /// Waits until every worker has ended.
+    ///
+    /// # Errors
+    /// When one of them ended by a panic.
+    pub fn join(self) -> std::thread::Result<()> {
+        // The first to end is waited for, whichever it is: one that died must not be noticed last.
+        let _ = self.ended.recv();
+        for thread in self.threads {
+            thread.join()?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells when a worker's thread ends, also by a panic.
+struct Alive(Sender<()>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // Nobody listens when the process ends anyway.
+        let _ = self.0.send(());
+        if std::thread::panicking() {
+            // What this worker had accepted is lost, and its share of new connections would be: better a restart.
+            tracing::error!("a worker died");
+            std::process::abort();
+        }
+    }
+}
+
+/// A worker's thread.
+fn run(
+    worker: impl FnOnce() -> Worker,
+    listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
+    most: usize,
+    stage: watch::Receiver<Stage>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a worker cannot start"),
+    };
+    runtime.block_on(work(Rc::new(worker()), listeners, most, stage));
+}
+
+async fn work(
+    worker: Rc<Worker>,
+    listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
+    most: usize,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let (doors, open) = Doors::new();
+    let mut accepting = Vec::new();
+    for (mine, tls) in listeners {
+        let door = if mine.inherited { &open.inherited } else { &open.own };
+        accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, most, door.clone())));
+    }
+    let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
+    let (deadline, grace) = draining(&mut stage).await;
+    // Another process has an inherited socket: the connections go there from now on. Our own socket stays open for
+    // the grace time, since closing it refuses whoever was not told yet.
+    doors.inherited.send_replace(false);
+    worker.drain(grace);
+    let end = async {
+        tokio::time::sleep(grace).await;
+        doors.own.send_replace(false);
+        for accepting in accepting {
+            // It only fails by a panic, which was counted.
+            let _ = accepting.await;
+        }
+        worker.fewer_than(1).await;
+    };
+    if tokio::time::timeout_at(deadline.into(), end).await.is_err() {
+        tracing::warn!(worker = worker.id, "drain time is over, cutting what is left");
+    }
+    sweep.abort();
+    worker.flush_log();
+}
+
+/// Waits until the process is to end.
+async fn draining(stage: &mut watch::Receiver<Stage>) -> (Instant, Duration) {
+    loop {
+        if let Stage::Draining { deadline, grace } = *stage.borrow_and_update() {
+            return (deadline, grace);
+        }
+        if stage.changed().await.is_err() {
+            return (Instant::now(), Duration::ZERO);
+        }
+    }
+}
+
+/// Whether listeners still accept.
+struct Doors<T> {
+    own: T,
+    inherited: T,
+}
+
+impl Doors<watch::Sender<bool>> {
+    fn new() -> (Self, Doors<watch::Receiver<bool>>) {
+        let (own, own_open) = watch::channel(true);
+        let (inherited, inherited_open) = watch::channel(true);
+        (Self { own, inherited }, Doors { own: own_open, inherited: inherited_open })
+    }
+}
+
+/// How many client connections a worker may hold: what the config says, else what the descriptors allow, counting one
+/// for the client and one for the upstream.
+fn connections_per_worker(reader: &Reader, workers: usize) -> usize {
+    if let Some(most) = reader.current().snapshot.limits.connections {
+        return most;
+    }
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2 / workers.max(1)).max(LEAST_CONNECTIONS)
+}
+
+/// Descriptors kept for files, listeners, the admin listener and the log.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// A worker accepts at least this many.
+const LEAST_CONNECTIONS: usize = 16;

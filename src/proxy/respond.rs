@@ -1,0 +1,122 @@
+//! The proxy's own answers: the page, and errors. The one place where an [`Error`] becomes a response.
+
+use std::time::Instant;
+
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use crate::plan::page::{Dialect, Rendered};
+use crate::plan::snapshot::Closure;
+
+use super::body::Body;
+use super::error::Error;
+use super::headers::X_REQUEST_ID;
+
+/// What an answer of our own depends on, besides what it says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub method: Method,
+    pub dialect: Dialect,
+    pub id: HeaderValue,
+}
+
+impl Asked {
+    pub(super) fn new(method: &Method, headers: &HeaderMap, id: HeaderValue) -> Self {
+        let dialect = Dialect::choose(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes));
+        Self { method: method.clone(), dialect, id }
+    }
+}
+
+/// The page of a closed route. `published` is when its snapshot was.
+pub(super) fn page(closure: &Closure, published: Instant, asked: &Asked) -> Response<Body> {
+    let rendered = closure.page.rendered(asked.dialect);
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, rendered, asked);
+    let headers = response.headers_mut();
+    headers.insert(PROXY_STATUS, MAINTENANCE);
+    headers.insert(RETRY_AFTER, retry_after(closure, published).into());
+    response
+}
+
+/// Seconds until it may be worth to try again, spread so that not everybody returns at once: never 0, never before
+/// the end, never much after it.
+fn retry_after(closure: &Closure, published: Instant) -> u64 {
+    let base = match closure.seconds_left {
+        Some(left) => left.saturating_sub(published.elapsed().as_secs()).clamp(1, LONGEST_RETRY),
+        None => RETRY_WITHOUT_END,
+    };
+    base + fastrand::u64(1..=(base / 10).max(LEAST_JITTER))
+}
+
+/// An error, in a form that the client reads.
+pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
+    let status = error.status();
+    let title = status.canonical_reason().unwrap_or("Error");
+    let rendered = match asked.dialect {
+        Dialect::Json => Rendered {
+            content_type: PROBLEM_JSON,
+            body: format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"detail\":\"{error}\"}}\n",
+                status.as_u16()
+            )
+            .into(),
+        },
+        Dialect::Html | Dialect::Text => {
+            Rendered { content_type: PLAIN_TEXT, body: format!("{} {title}: {error}\n", status.as_u16()).into() }
+        }
+    };
+    let mut response = answer(status, &rendered, asked);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    match error {
+        Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),
+        Error::NoConnection | Error::QueueFull => {
+            headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
+        }
+        _ => {}
+    }
+    response
+}
+
+fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
+    let head_only = asked.method == Method::HEAD;
+    let mut response = Response::new(if head_only { Body::Empty } else { Body::Full(Some(rendered.body.clone())) });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(8);
+    headers.insert(CONTENT_TYPE, rendered.content_type.clone());
+    headers.insert(CONTENT_LENGTH, rendered.body.len().into());
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(VARY, VARY_ACCEPT);
+    headers.insert(X_REQUEST_ID, asked.id.clone());
+    response
+}
+
+/// Tells an HTTP/1 client that the connection ends with this answer.
+pub(super) fn close(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// RFC 9209.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The proxy answered on purpose, without trying the upstream (RFC 9209 section 2.3.27). The detail tells a planned
+/// pause from every other 503.
+const MAINTENANCE: HeaderValue =
+    HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const VARY_ACCEPT: HeaderValue = HeaderValue::from_static("accept");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Seconds of `Retry-After` when nobody knows the end.
+const RETRY_WITHOUT_END: u64 = 60;
+
+/// Longer than this nobody is sent away: plans change.
+const LONGEST_RETRY: u64 = 3600;
+
+/// Seconds over which the shortest waits are spread.
+const LEAST_JITTER: u64 = 5;

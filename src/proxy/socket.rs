@@ -1,0 +1,176 @@
+//! The sockets: TCP or unix, clear text or TLS, in one type; and the client's side of it, which notices progress.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::rt::ReadBufCursor;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+use tokio_rustls::{client, server};
+
+/// A stream without TLS.
+#[derive(Debug)]
+pub(super) enum Plain {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Any stream of ours.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Plain(Plain),
+    /// Boxed: a TLS session is large, and most streams of a sidecar have none.
+    Server(Box<server::TlsStream<Plain>>),
+    Client(Box<client::TlsStream<Plain>>),
+}
+
+/// Delegates the four I/O calls to whichever stream it is.
+macro_rules! delegate_io {
+    ($type:ty, $($variant:path),+) => {
+        impl AsyncRead for $type {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_read(cx, buf),)+ }
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_write(cx, buf),)+ }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_write_vectored(cx, bufs),)+ }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self { $($variant(io) => io.is_write_vectored(),)+ }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_flush(cx),)+ }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_shutdown(cx),)+ }
+            }
+        }
+    };
+}
+
+delegate_io!(Plain, Plain::Tcp, Plain::Unix);
+delegate_io!(Socket, Socket::Plain, Socket::Server, Socket::Client);
+
+/// What the connection's deadline looks at. Shared between the stream, the requests and the driver of one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// Bytes came since this was last cleared.
+    pub heard: Cell<bool>,
+    /// When the first of those bytes came.
+    pub heard_at: Cell<Instant>,
+    /// Since when the client has accepted nothing although there is something to write.
+    pub write_blocked: Cell<Option<Instant>>,
+}
+
+impl Activity {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { heard: Cell::new(false), heard_at: Cell::new(now), write_blocked: Cell::new(None) }
+    }
+}
+
+/// A client's stream as hyper sees it. Closing it is the driver's to do, not hyper's: an answer to a request whose
+/// body was not read must be followed by a lingering close.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    io: TokioIo<Socket>,
+    /// Read already, to learn the protocol.
+    prefix: Bytes,
+    activity: Rc<Activity>,
+}
+
+impl ClientIo {
+    pub(super) fn new(socket: Socket, prefix: Bytes, activity: Rc<Activity>) -> Self {
+        Self { io: TokioIo::new(socket), prefix, activity }
+    }
+
+    pub(super) fn into_socket(self) -> Socket {
+        self.io.into_inner()
+    }
+
+    /// Notes whether the client accepts what is written.
+    fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &outcome {
+            Poll::Ready(_) => self.activity.write_blocked.set(None),
+            Poll::Pending if self.activity.write_blocked.get().is_none() => {
+                self.activity.write_blocked.set(Some(Instant::now()));
+            }
+            Poll::Pending => {}
+        }
+        outcome
+    }
+}
+
+impl hyper::rt::Read for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix.split_to(count));
+        }
+        if !self.activity.heard.replace(true) {
+            self.activity.heard_at.set(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wrote(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        hyper::rt::Write::is_write_vectored(&self.io)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(outcome)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Only flushed: see the type's description.
+        self.poll_flush(cx)
+    }
+}
+
+/// Reads once, at most `limit` bytes; empty at the end of the stream.
+pub(super) async fn read_some(socket: &mut Socket, limit: usize) -> io::Result<Bytes> {
+    let mut space = vec![0; limit];
+    let mut buf = ReadBuf::new(&mut space);
+    poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buf)).await?;
+    let filled = buf.filled().len();
+    space.truncate(filled);
+    Ok(space.into())
+}

@@ -1,0 +1,199 @@
+//! A worker: one thread, one runtime, its own listeners, upstream connections, cache of what is live, and counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::Notify;
+
+use crate::live::{CachedReader, Generation};
+use crate::telemetry::access::{AccessLog, Line, Written};
+use crate::telemetry::{Meters, WorkerCell};
+
+use super::connection::Connection;
+use super::pool::Pool;
+
+/// What all tasks of one worker share.
+pub(super) struct Worker {
+    /// Which worker it is, from 0.
+    pub(super) id: usize,
+    reader: RefCell<CachedReader>,
+    meters: Arc<Meters>,
+    /// By the id of the upstream's meter.
+    pools: RefCell<Vec<Option<Rc<Pool>>>>,
+    log: AccessLog,
+    flushing: Cell<bool>,
+    draining: Cell<bool>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// Told when a client connection ends.
+    left: Notify,
+    next_connection: Cell<u64>,
+    id_prefix: u64,
+    next_id: Cell<u64>,
+}
+
+impl Worker {
+    pub(super) fn new(id: usize, reader: CachedReader, meters: Arc<Meters>, log: AccessLog) -> Self {
+        Self {
+            id,
+            reader: RefCell::new(reader),
+            meters,
+            pools: RefCell::default(),
+            log,
+            flushing: Cell::new(false),
+            draining: Cell::new(false),
+            connections: RefCell::default(),
+            left: Notify::new(),
+            next_connection: Cell::new(0),
+            id_prefix: fastrand::u64(..),
+            next_id: Cell::new(fastrand::u64(..)),
+        }
+    }
+
+    /// What is live. Called once for each request.
+    pub(super) fn generation(&self) -> Arc<Generation> {
+        Arc::clone(self.reader.borrow_mut().load())
+    }
+
+    pub(super) fn cell(&self) -> &WorkerCell {
+        &self.meters.workers[self.id]
+    }
+
+    /// A request id that nobody else has made: 128 bits, of which half are this worker's.
+    pub(super) fn request_id(&self) -> HeaderValue {
+        let next = self.next_id.get().wrapping_add(1);
+        self.next_id.set(next);
+        let id = format!("{:016x}{next:016x}", self.id_prefix);
+        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
+    }
+
+    /// The connections to an upstream of a generation.
+    pub(super) fn pool(&self, generation: &Generation, upstream: usize) -> Rc<Pool> {
+        let live = &generation.upstreams[upstream];
+        let id = live.meter.id;
+        let mut pools = self.pools.borrow_mut();
+        if pools.len() <= id {
+            pools.resize_with(id + 1, || None);
+        }
+        let make = || {
+            let upstream = generation.snapshot.upstreams[upstream].clone();
+            Rc::new(Pool::new(upstream, live.tls.clone(), Arc::clone(&live.meter), self.id))
+        };
+        Rc::clone(pools[id].get_or_insert_with(make))
+    }
+
+    /// Takes a client connection into the books until the result is dropped.
+    pub(super) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
+        let id = self.next_connection.get();
+        self.next_connection.set(id.wrapping_add(1));
+        self.connections.borrow_mut().insert(id, connection);
+        self.cell().connections.rise();
+        Enlisted { worker: Rc::clone(self), id }
+    }
+
+    /// Returns when fewer than `most` client connections are open. Says whether it had to wait.
+    pub(super) async fn fewer_than(&self, most: usize) -> bool {
+        let mut waited = false;
+        while self.connections.borrow().len() >= most {
+            waited = true;
+            self.left.notified().await;
+        }
+        waited
+    }
+
+    /// Whether the process is ending: then every answer closes its connection.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`.
+    pub(super) fn drain(&self, grace: Duration) {
+        self.draining.set(true);
+        for connection in self.connections.borrow().values() {
+            connection.drain(grace);
+        }
+    }
+
+    /// Writes a line of the access log; a moment later at the latest it is handed to the writer.
+    pub(super) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
+        match self.log.write(line) {
+            Written::First if !self.flushing.replace(true) => {
+                let worker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(LOG_DELAY).await;
+                    worker.flushing.set(false);
+                    worker.flush_log();
+                });
+            }
+            Written::First | Written::Queued => {}
+            Written::Dropped(lines) => self.cell().log_dropped.add(lines),
+        }
+    }
+
+    /// Hands what the access log has gathered to the writer.
+    pub(super) fn flush_log(&self) {
+        if let Written::Dropped(lines) = self.log.flush() {
+            self.cell().log_dropped.add(lines);
+        }
+    }
+
+    /// Closes upstream connections that were idle for too long, or whose upstream is no longer configured.
+    pub(super) async fn sweep(self: Rc<Self>) {
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let generation = self.generation();
+            if seen != generation.snapshot.generation {
+                seen = generation.snapshot.generation;
+                self.forget_pools(&generation);
+            }
+            let pools: Vec<_> = self.pools.borrow().iter().flatten().cloned().collect();
+            for pool in pools {
+                pool.sweep(generation.snapshot.limits.upstream_keep_alive);
+            }
+        }
+    }
+
+    fn forget_pools(&self, generation: &Generation) {
+        let known: HashSet<usize> = generation.upstreams.iter().map(|upstream| upstream.meter.id).collect();
+        for (id, pool) in self.pools.borrow_mut().iter_mut().enumerate() {
+            if !known.contains(&id) {
+                pool.take();
+            }
+        }
+    }
+}
+
+/// A client connection in the books of its worker.
+pub(super) struct Enlisted {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+        self.worker.cell().connections.fall();
+        self.worker.left.notify_waiters();
+    }
+}
+
+/// Runs hyper's own tasks on the worker's thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a line of the access log may wait in a worker.
+const LOG_DELAY: Duration = Duration::from_millis(100);

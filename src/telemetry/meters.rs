@@ -1,0 +1,299 @@
+//! The meters: cells of one worker each, summed when somebody looks.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::plan::config::Upstream;
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds one. Only the owning worker may call it: it is a plain load and store, which is what makes it cheap.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds. Only the owning worker may call it.
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down; one thread writes, any thread reads.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds one. Only the owning worker may call it.
+    pub fn rise(&self) {
+        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Takes one away, and stops at 0. Only the owning worker may call it.
+    pub fn fall(&self) {
+        self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    /// Sets it. Only the owning worker may call it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// All meters of the process.
+#[derive(Debug)]
+pub struct Meters {
+    /// One for each worker.
+    pub workers: Box<[WorkerCell]>,
+    routes: Mutex<HashMap<String, Arc<RouteMeter>>>,
+    upstreams: Mutex<UpstreamMeters>,
+}
+
+#[derive(Debug, Default)]
+struct UpstreamMeters {
+    by_key: HashMap<UpstreamKey, Arc<UpstreamMeter>>,
+    next_id: usize,
+}
+
+/// What makes two upstreams the same one: what was configured, and the content of the files it names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamKey {
+    /// What was configured.
+    pub upstream: Upstream,
+    /// The SHA-256 of its `ca` file, if it has one.
+    pub roots: Option<String>,
+}
+
+impl Meters {
+    /// Meters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers: per_worker(workers), routes: Mutex::default(), upstreams: Mutex::default() }
+    }
+
+    /// The meter of a route, made when first asked for. Called when a generation is made, never for a request.
+    pub fn route(&self, name: &str) -> Arc<RouteMeter> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = routes.get(name) {
+            return Arc::clone(meter);
+        }
+        let meter = Arc::new(RouteMeter { name: name.to_owned(), workers: per_worker(self.workers.len()) });
+        routes.insert(name.to_owned(), Arc::clone(&meter));
+        meter
+    }
+
+    /// The meter of an upstream, made when first asked for.
+    pub fn upstream(&self, key: UpstreamKey) -> Arc<UpstreamMeter> {
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = upstreams.by_key.get(&key) {
+            return Arc::clone(meter);
+        }
+        let id = upstreams.next_id;
+        upstreams.next_id += 1;
+        let meter =
+            Arc::new(UpstreamMeter { id, name: key.upstream.to_string(), workers: per_worker(self.workers.len()) });
+        upstreams.by_key.insert(key, Arc::clone(&meter));
+        meter
+    }
+
+    /// Every route's meter, by name, sorted: also of routes that are no longer configured, since counters never go back.
+    pub fn routes(&self) -> Vec<Arc<RouteMeter>> {
+        let mut routes: Vec<_> = self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        routes.sort_by(|a, b| a.name.cmp(&b.name));
+        routes
+    }
+}
+
+fn per_worker<T: Default>(workers: usize) -> Box<[T]> {
+    std::iter::repeat_with(T::default).take(workers).collect()
+}
+
+/// What is counted of a route.
+#[derive(Debug)]
+pub struct RouteMeter {
+    /// Its name.
+    pub name: String,
+    /// By worker.
+    pub workers: Box<[RouteCell]>,
+}
+
+/// One worker's share of a [`RouteMeter`]. Alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct RouteCell {
+    /// Requests forwarded whose response is not finished, tunnels among them.
+    pub in_flight: Gauge,
+    /// Responses of the upstream, by the first digit of their status; index 0 is unused.
+    pub upstream: [Cell; 6],
+    /// Requests answered with the page because the route is under maintenance.
+    pub maintenance: Cell,
+    /// Requests that the proxy answered itself because the upstream failed (502, 503, 504).
+    pub failed: Cell,
+    /// Requests that the client gave up before the response was finished.
+    pub aborted: Cell,
+}
+
+impl RouteMeter {
+    /// Sums one number over the workers.
+    pub fn sum(&self, of: impl Fn(&RouteCell) -> u64) -> u64 {
+        self.workers.iter().map(of).sum()
+    }
+}
+
+/// What is counted of an upstream.
+#[derive(Debug)]
+pub struct UpstreamMeter {
+    /// Stable for the life of the process.
+    pub id: usize,
+    /// As it would be written in the config.
+    pub name: String,
+    /// By worker.
+    pub workers: Box<[UpstreamCell]>,
+}
+
+/// One worker's view of an upstream. Alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct UpstreamCell {
+    /// Requests sent to it whose response is not finished.
+    pub pending: Gauge,
+    /// Connections open.
+    pub connections: Gauge,
+    /// Connections opened.
+    pub connected: Cell,
+    /// Connection attempts that failed.
+    pub connect_failures: Cell,
+    /// Requests that failed before a response head.
+    pub failures: Cell,
+    /// 1 while this worker avoids it.
+    pub ejected: Gauge,
+    /// How often this worker ejected it.
+    pub ejections: Cell,
+}
+
+impl UpstreamMeter {
+    /// Sums one number over the workers.
+    pub fn sum(&self, of: impl Fn(&UpstreamCell) -> u64) -> u64 {
+        self.workers.iter().map(of).sum()
+    }
+}
+
+/// What is counted of a worker. Alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCell {
+    /// Client connections open.
+    pub connections: Gauge,
+    /// Client connections accepted.
+    pub accepted: Cell,
+    /// Times that accepting failed and backed off (out of descriptors, say).
+    pub accept_failures: Cell,
+    /// TLS handshakes with clients that failed.
+    pub tls_failures: Cell,
+    /// Requests refused whatever is flagged: no route, malformed, a method that is not for a proxy.
+    pub refused: Cell,
+    /// Tunnels open.
+    pub tunnels: Gauge,
+    /// Connections that ended by a panic. Any is a bug.
+    pub panics: Cell,
+    /// Access log lines dropped because the writer could not keep up.
+    pub log_dropped: Cell,
+    /// Limits reached, by [`Limit`].
+    pub limits: [Cell; Limit::ALL.len()],
+}
+
+impl WorkerCell {
+    /// Counts a limit that was reached.
+    pub fn reached(&self, limit: Limit) {
+        self.limits[limit as usize].increment();
+    }
+}
+
+/// A limit that can be reached. The name is that of its key in `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `head_size`.
+    HeadSize,
+    /// `head_fields`.
+    HeadFields,
+    /// `head_read`.
+    HeadRead,
+    /// `keep_alive`: not an error, but worth a count.
+    KeepAlive,
+    /// `body_size`.
+    BodySize,
+    /// `body_read`.
+    BodyRead,
+    /// `write`.
+    Write,
+    /// `connect`.
+    Connect,
+    /// `first_byte`.
+    FirstByte,
+    /// `upstream_read`.
+    UpstreamRead,
+    /// `tunnel_idle`.
+    TunnelIdle,
+    /// `connections`.
+    Connections,
+    /// `upstream_connections`, waited for in vain.
+    UpstreamConnections,
+    /// `upstream_queue`.
+    UpstreamQueue,
+    /// `linger` or `linger_size`.
+    Linger,
+}
+
+impl Limit {
+    /// All of them, in the order of their cells.
+    pub const ALL: [Self; 15] = [
+        Self::HeadSize,
+        Self::HeadFields,
+        Self::HeadRead,
+        Self::KeepAlive,
+        Self::BodySize,
+        Self::BodyRead,
+        Self::Write,
+        Self::Connect,
+        Self::FirstByte,
+        Self::UpstreamRead,
+        Self::TunnelIdle,
+        Self::Connections,
+        Self::UpstreamConnections,
+        Self::UpstreamQueue,
+        Self::Linger,
+    ];
+
+    /// The key in `[limits]`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HeadSize => "head_size",
+            Self::HeadFields => "head_fields",
+            Self::HeadRead => "head_read",
+            Self::KeepAlive => "keep_alive",
+            Self::BodySize => "body_size",
+            Self::BodyRead => "body_read",
+            Self::Write => "write",
+            Self::Connect => "connect",
+            Self::FirstByte => "first_byte",
+            Self::UpstreamRead => "upstream_read",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::Connections => "connections",
+            Self::UpstreamConnections => "upstream_connections",
+            Self::UpstreamQueue => "upstream_queue",
+            Self::Linger => "linger",
+        }
+    }
+}

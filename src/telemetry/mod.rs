@@ -1,0 +1,10 @@
+//! What the process counts and writes down about itself.
+//!
+//! Counters are cells that one worker writes and a scrape sums, so that counting takes no lock and shares no cache
+//! line between workers. The meters of routes and upstreams outlive the generations that name them.
+
+pub mod access;
+pub mod log;
+pub mod meters;
+
+pub use meters::{Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, UpstreamMeter, WorkerCell};
