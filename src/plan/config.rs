@@ -1,5 +1,10 @@
 //! The config: the operator's static file, parsed into values that need no further checking.
 
+mod address;
+mod lifecycle;
+mod parse;
+mod route;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +13,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limits::Limits;
+pub(super) use parse::MOST_ROUTES;
+pub(super) use route::route_name;
+
 use super::path::Prefix;
+use super::problem::Problem;
 
 /// The whole of `backsoon.toml`, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,4 +206,11 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Parses a config. `file` is the name that problems give it.
+///
+/// Every problem of the text is collected, in the order of the text. There is a config if none of them is an error.
+pub fn parse(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
+    parse::config(file, text)
 }

@@ -1,6 +1,12 @@
 //! The flag file: what is under maintenance, parsed into values that need no further checking.
 
+mod parse;
+mod window;
+
 use jiff::Timestamp;
+
+use super::problem::{Place, Problem, did_you_mean, quoted};
+use super::read::list;
 
 /// The whole of `maintenance.toml`, checked. The default flags nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -154,3 +160,65 @@ pub struct Progress {
     /// Of what.
     pub unit: Option<String>,
 }
+
+/// What a flag file says, and where it names routes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    /// What is under maintenance.
+    pub flags: Flags,
+    /// Every route that the file names, once, where it first does. `"*"` is not among them.
+    pub mentions: Vec<Mention>,
+}
+
+/// A route that a flag file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    /// The name.
+    pub route: String,
+    /// The file, as problems name it.
+    pub file: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Parses a flag file. `file` is the name that problems give it.
+///
+/// Every problem of the text is collected, in the order of the text. There are flags if none of them is an error. A
+/// text that is empty, or has only comments, flags nothing.
+pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
+    parse::flags(file, text)
+}
+
+impl Parsed {
+    /// Warns of every route that the file names and this proxy does not have. The rest of the file applies, so that
+    /// one file can serve a fleet.
+    pub fn unknown_routes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Problem> {
+        let names: Vec<&str> = names.into_iter().collect();
+        let unknown = self.mentions.iter().filter(|mention| !names.contains(&mention.route.as_str()));
+        unknown.map(|mention| mention.unknown(&names)).collect()
+    }
+}
+
+impl Mention {
+    fn unknown(&self, names: &[&str]) -> Problem {
+        let help = match did_you_mean(&self.route, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`? the rest of the file applies"),
+            None => format!("its routes are {}; the rest of the file applies", some_of(names)),
+        };
+        Problem::warning(&self.file, format!("this proxy has no route {}", quoted(&self.route)))
+            .at(self.place.clone())
+            .help(help)
+    }
+}
+
+/// The names, as far as a line can hold them.
+fn some_of(names: &[&str]) -> String {
+    let (shown, more) = names.split_at(names.len().min(MOST_SHOWN));
+    match more.len() {
+        0 => list(shown),
+        more => format!("{} and {more} more", shown.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Routes that a warning names.
+const MOST_SHOWN: usize = 8;

@@ -2,91 +2,195 @@
 
 use std::time::Duration;
 
-/// `[limits]`: every limit and time-out of the proxy. All are on by default.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Bytes of a request head, and of an upstream's response head; more is 431 (502 from an upstream). Default 64 KiB; 8 KiB to 1 MiB.
-    pub head_size: usize,
-    /// Fields of a request head; more is 431. HTTP/2 `cookie` fields count as one. Default 100; 10 to 1000.
-    pub head_fields: usize,
-    /// From the connection, or from the first byte of a later request, to the end of the head; also bounds the TLS handshake. 408. Default 10 s.
-    pub head_read: Duration,
-    /// How long a connection may wait for its next request. Default 75 s.
-    pub keep_alive: Duration,
-    /// Bytes of a request body; more is 413. Default none.
-    pub body_size: Option<u64>,
-    /// How long a client may send nothing while its body is awaited. 408. Default 60 s.
-    pub body_read: Duration,
-    /// How long a client may accept nothing while there is something to write; then its stream or connection is closed. Default 60 s.
-    pub write: Duration,
-    /// For connecting to an upstream, its TLS handshake and the wait for a place among `upstream_connections`. 504. Default 5 s.
-    pub connect: Duration,
-    /// From the request to the upstream's response head. 504. Default 60 s.
-    pub first_byte: Duration,
-    /// How long an upstream may send nothing inside a body; then the response is cut. Default 5 min.
-    pub upstream_read: Duration,
-    /// How long an idle upstream connection is kept for reuse. Default 60 s.
-    pub upstream_keep_alive: Duration,
-    /// How long a tunnel may carry nothing in either direction. Default 1 h.
-    pub tunnel_idle: Duration,
-    /// Client connections of one worker; more wait in the kernel's backlog. Default: computed from the limit on descriptors.
-    pub connections: Option<usize>,
-    /// Connections of one worker to one upstream; more requests wait for `connect`, then 503. Default 512.
-    pub upstream_connections: usize,
-    /// Requests that may wait for one upstream in one worker; more is 503 at once. Default 1024.
-    pub upstream_queue: usize,
-    /// Streams that a client may have open on one HTTP/2 connection. Default 100.
-    pub h2_streams: usize,
-    /// Bytes of an HTTP/2 field list, counted with 32 for each field (RFC 9113 section 6.5.2). 431. Default 64 KiB.
-    pub h2_field_list: usize,
-    /// Streams a client may reset before they were looked at; more ends the connection. Default 20.
-    pub h2_pending_resets: usize,
-    /// Resets of our own that a client may provoke; more ends the connection. Default 1024.
-    pub h2_error_resets: usize,
-    /// Bytes of flow-control window of an HTTP/2 stream. Default 256 KiB.
-    pub h2_stream_window: usize,
-    /// Bytes of flow-control window of an HTTP/2 connection. Default 1 MiB.
-    pub h2_connection_window: usize,
-    /// How often an HTTP/2 client is pinged; 20 s without an answer ends the connection. Default 30 s.
-    pub h2_ping: Duration,
-    /// Bytes of a refused request's body that are read and thrown away, so that the client can read the answer. Default 128 MiB.
-    pub linger_size: u64,
-    /// For how long they are. Default 30 s.
-    pub linger: Duration,
-    /// After SIGTERM: for how long requests on idle connections are still answered before those are closed. Default 3 s.
-    pub grace: Duration,
+use super::read::{LARGEST, Report, Section, Value, as_bytes, as_duration};
+
+/// Makes [`Limits`], its defaults, its reader and its [`table`] from one definition.
+///
+/// An entry is: the key, its type, how it is written and from where to where, and what it is by default.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty, $form:ident $min:expr => $max:expr, default $default:tt;)+) => {
+        /// `[limits]`: every limit and time-out of the proxy. All are on by default.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $key: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($key: default!($default),)+ }
+            }
+        }
+
+        /// Every key of `[limits]`, in the order of the struct: its name, its default as an operator would write it
+        /// (`unset` where there is none), and what it limits.
+        pub fn table() -> Vec<(&'static str, String, &'static str)> {
+            let limits = Limits::default();
+            vec![$((
+                stringify!($key),
+                limits.$key.number().map_or_else(|| "unset".to_owned(), |number| Form::$form.write(number)),
+                concat!($($doc),+).trim(),
+            ),)+]
+        }
+
+        /// Reads `[limits]`.
+        pub(super) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Limits {
+            let mut limits = Limits::default();
+            $(if let Some(value) = section.take(stringify!($key))
+                && let Some(number) = Form::$form.read(&value, $min, $max, report) {
+                limits.$key = Field::of(number);
+            })+
+            limits
+        }
+    };
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head_size: 64 * KIB,
-            head_fields: 100,
-            head_read: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            body_size: None,
-            body_read: Duration::from_secs(60),
-            write: Duration::from_secs(60),
-            connect: Duration::from_secs(5),
-            first_byte: Duration::from_secs(60),
-            upstream_read: Duration::from_secs(300),
-            upstream_keep_alive: Duration::from_secs(60),
-            tunnel_idle: Duration::from_secs(3600),
-            connections: None,
-            upstream_connections: 512,
-            upstream_queue: 1024,
-            h2_streams: 100,
-            h2_field_list: 64 * KIB,
-            h2_pending_resets: 20,
-            h2_error_resets: 1024,
-            h2_stream_window: 256 * KIB,
-            h2_connection_window: 1024 * KIB,
-            h2_ping: Duration::from_secs(30),
-            linger_size: 128 * 1024 * 1024,
-            linger: Duration::from_secs(30),
-            grace: Duration::from_secs(3),
+macro_rules! default {
+    (unset) => {
+        None
+    };
+    ($number:tt) => {
+        Field::of($number)
+    };
+}
+
+limits! {
+    /// Bytes of a request head, and of an upstream's response head; more is 431 (502 from an upstream).
+    head_size: usize, Size 8 * KIB => MIB, default (64 * KIB);
+    /// Fields of a request head; more is 431. HTTP/2 `cookie` fields count as one.
+    head_fields: usize, Count 10 => 1000, default 100;
+    /// From the connection, or from the first byte of a later request, to the end of the head; also bounds the TLS handshake. 408.
+    head_read: Duration, Time SECOND => 10 * MINUTE, default (10 * SECOND);
+    /// How long a connection may wait for its next request.
+    keep_alive: Duration, Time SECOND => HOUR, default (75 * SECOND);
+    /// Bytes of a request body; more is 413. No limit if unset.
+    body_size: Option<u64>, Size 1 => LARGEST, default unset;
+    /// How long a client may send nothing while its body is awaited. 408.
+    body_read: Duration, Time SECOND => HOUR, default MINUTE;
+    /// How long a client may accept nothing while there is something to write; then its stream or connection is closed.
+    write: Duration, Time SECOND => HOUR, default MINUTE;
+    /// For connecting to an upstream, its TLS handshake and the wait for a place among `upstream_connections`. 504.
+    connect: Duration, Time 10 => 5 * MINUTE, default (5 * SECOND);
+    /// From the request to the upstream's response head. 504.
+    first_byte: Duration, Time 10 => 24 * HOUR, default MINUTE;
+    /// How long an upstream may send nothing inside a body; then the response is cut.
+    upstream_read: Duration, Time SECOND => 24 * HOUR, default (5 * MINUTE);
+    /// How long an idle upstream connection is kept for reuse.
+    upstream_keep_alive: Duration, Time SECOND => HOUR, default MINUTE;
+    /// How long a tunnel may carry nothing in either direction.
+    tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR;
+    /// Client connections of one worker; more wait in the kernel's backlog; computed from the limit on descriptors if unset.
+    connections: Option<usize>, Count 1 => 1_000_000, default unset;
+    /// Connections of one worker to one upstream; more requests wait for `connect`, then 503.
+    upstream_connections: usize, Count 1 => 65_535, default 512;
+    /// Requests that may wait for one upstream in one worker; more is 503 at once.
+    upstream_queue: usize, Count 0 => 1_000_000, default 1024;
+    /// Streams that a client may have open on one HTTP/2 connection.
+    h2_streams: usize, Count 1 => 10_000, default 100;
+    /// Bytes of an HTTP/2 field list, counted with 32 for each field (RFC 9113 section 6.5.2). 431.
+    h2_field_list: usize, Size 8 * KIB => MIB, default (64 * KIB);
+    /// Streams a client may reset before they were looked at; more ends the connection.
+    h2_pending_resets: usize, Count 1 => 10_000, default 20;
+    /// Resets of our own that a client may provoke; more ends the connection.
+    h2_error_resets: usize, Count 1 => 100_000, default 1024;
+    /// Bytes of flow-control window of an HTTP/2 stream.
+    h2_stream_window: usize, Size 64 * KIB => GIB, default (256 * KIB);
+    /// Bytes of flow-control window of an HTTP/2 connection.
+    h2_connection_window: usize, Size 64 * KIB => GIB, default MIB;
+    /// How often an HTTP/2 client is pinged; 20 s without an answer ends the connection.
+    h2_ping: Duration, Time SECOND => HOUR, default (30 * SECOND);
+    /// Bytes of a refused request's body that are read and thrown away, so that the client can read the answer.
+    linger_size: u64, Size 0 => GIB, default (128 * MIB);
+    /// For how long they are.
+    linger: Duration, Time SECOND => 5 * MINUTE, default (30 * SECOND);
+    /// After SIGTERM: for how long requests on idle connections are still answered before those are closed.
+    grace: Duration, Time 0 => 5 * MINUTE, default (3 * SECOND);
+}
+
+/// How a limit is written.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Bytes: `"64KiB"`.
+    Size,
+    /// A number.
+    Count,
+    /// A duration, held in milliseconds: `"30s"`.
+    Time,
+}
+
+impl Form {
+    fn read(self, value: &Value<'_>, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
+        match self {
+            Self::Size => value.size(min, max, report),
+            Self::Count => value.count(min, max, report),
+            Self::Time => {
+                let time = value.duration(Duration::from_millis(min), Duration::from_millis(max), report)?;
+                Some(millis(time))
+            }
+        }
+    }
+
+    fn write(self, number: u64) -> String {
+        match self {
+            Self::Size => as_bytes(number),
+            Self::Count => number.to_string(),
+            Self::Time => as_duration(Duration::from_millis(number)),
         }
     }
 }
 
-const KIB: usize = 1024;
+/// A limit as a plain number and back. Durations are milliseconds.
+trait Field {
+    fn of(number: u64) -> Self;
+    fn number(&self) -> Option<u64>;
+}
+
+impl Field for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
+impl Field for usize {
+    fn of(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+
+    fn number(&self) -> Option<u64> {
+        u64::try_from(*self).ok()
+    }
+}
+
+impl Field for Duration {
+    fn of(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(millis(*self))
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn of(number: u64) -> Self {
+        Some(T::of(number))
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.as_ref().and_then(T::number)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;

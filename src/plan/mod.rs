@@ -4,6 +4,7 @@
 //! rest of the crate. The time is an argument; so is everything that was observed.
 
 pub mod problem;
+mod read;
 
 pub mod path;
 

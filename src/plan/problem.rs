@@ -1,6 +1,7 @@
 //! A problem: something wrong in the operator's input, with its place and what would be right.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -40,8 +41,167 @@ pub struct Place {
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
-    /// The line's text.
+    /// The line's text. A long line is cut around the place, and `…` stands for its first and last character then.
     pub excerpt: String,
+    /// The column of the excerpt's first character; 1 unless the line is cut.
+    #[serde(skip)]
+    pub first: usize,
     /// How many characters of the excerpt, from `column`, are meant; at least 1.
     pub width: usize,
 }
+
+impl Problem {
+    /// What refuses the file. The place, the help and the file's name are added by those who know them.
+    pub fn error(file: &str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, file: file.to_owned(), place: None, message: message.into(), help: None }
+    }
+
+    /// What is only remarked upon.
+    pub fn warning(file: &str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(file, message) }
+    }
+
+    /// The same problem, at a place.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// The same problem, with what would be right.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Whether the file is refused because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl Place {
+    /// The place of a span of bytes in a text. Any span is taken: one that lies outside of the text, or inside of
+    /// a character, is moved to the nearest place that can be shown.
+    pub fn of(text: &str, span: Range<usize>) -> Self {
+        let start = floor_char(text, span.start.min(text.trim_end().len()));
+        let end = floor_char(text, span.end).max(start);
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[line_start..].split('\n').next().unwrap_or_default().trim_end();
+        let column = text[line_start..start].chars().count();
+        let meant = text[start..end].split('\n').next().unwrap_or_default().trim_end();
+        let (first, excerpt) = cut(line, column);
+        let shown = (first + excerpt.chars().count()).saturating_sub(column);
+        Self {
+            line: text[..line_start].matches('\n').count() + 1,
+            column: column + 1,
+            first: first + 1,
+            width: meant.chars().count().min(shown).max(1),
+            excerpt,
+        }
+    }
+}
+
+/// The nearest boundary between characters at or before an index.
+fn floor_char(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// What is shown of a line around a column (both from 0), and the column of its first character. A tab becomes
+/// one space, so that a caret below stands where it should; what a terminal would obey becomes U+FFFD.
+fn cut(line: &str, column: usize) -> (usize, String) {
+    let length = line.chars().count();
+    let first = if length <= LONGEST_EXCERPT { 0 } else { column.saturating_sub(LONGEST_EXCERPT / 3) };
+    let mut excerpt: String = line.chars().skip(first).take(LONGEST_EXCERPT).map(harmless).collect();
+    if first > 0 {
+        let rest = excerpt.chars().skip(1).collect::<String>();
+        excerpt = format!("…{rest}");
+    }
+    if length > first + LONGEST_EXCERPT {
+        excerpt.pop();
+        excerpt.push('…');
+    }
+    (first, excerpt)
+}
+
+/// Replaces what would move a terminal's cursor, or the order of the characters after it.
+fn harmless(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Prints it the way a compiler would: what, where, the line with the part that is meant, and what would be right.
+    /// The last line has no newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.severity, self.message)?;
+        let Some(place) = &self.place else {
+            write!(f, "\n --> {}", self.file)?;
+            return self.help.iter().try_for_each(|help| write!(f, "\n  = help: {help}"));
+        };
+        let gutter = place.line.to_string().len();
+        write!(f, "\n{:gutter$}--> {}:{}:{}", "", self.file, place.line, place.column)?;
+        write!(f, "\n{:gutter$} |", "")?;
+        write!(f, "\n{} | {}", place.line, place.excerpt)?;
+        let before = place.column.saturating_sub(place.first);
+        write!(f, "\n{:gutter$} | {:before$}{}", "", "", "^".repeat(place.width))?;
+        self.help.iter().try_for_each(|help| write!(f, "\n{:gutter$} = help: {help}", ""))
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// The one of the known words that was probably meant, if one is near enough.
+pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    // A comparison costs the product of the lengths; nothing known is this long.
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    let word = word.to_ascii_lowercase();
+    let near = |known: &&str| nearness(&word, &known.to_ascii_lowercase());
+    known
+        .into_iter()
+        .map(|known| (near(&known), known))
+        .filter(|(near, _)| *near >= NEAR_ENOUGH)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}
+
+/// From 0 to 1: how alike two words are. Two letters swapped, as hasty fingers do, count as one mistake.
+fn nearness(word: &str, known: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(word, known)
+}
+
+/// Text of the operator's in backquotes, for a message: harmless to a terminal, and not longer than a line.
+pub fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_QUOTE).map(harmless).collect();
+    if text.chars().nth(LONGEST_QUOTE).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+/// Characters of a line that are shown; a longer one is cut around the place.
+const LONGEST_EXCERPT: usize = 110;
+/// Characters of the operator's text that are repeated in a message.
+const LONGEST_QUOTE: usize = 64;
+/// Bytes of a word that "did you mean" looks at.
+const LONGEST_WORD: usize = 64;
+/// How alike two words must be for "did you mean".
+const NEAR_ENOUGH: f64 = 0.6;

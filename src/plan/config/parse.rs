@@ -1,0 +1,250 @@
+//! The config's text into a [`Config`]: the top level and its sections. Routes are in their own file.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::limits::{self, Limits};
+use super::super::problem::Problem;
+use super::super::read::{Report, Section, Value, document, in_order, no_hint};
+use super::{Access, Address, Config, Listen, Log, LogLevel, OnMissing, RouteConfig, TlsFiles, TrustedProxies};
+use super::{address, route};
+
+/// Parses a config.
+pub(super) fn config(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
+    let mut report = Report::new(file, text);
+    let Some(table) = document(text, &mut report) else {
+        let (_, problems) = report.finish(());
+        return (None, problems);
+    };
+    let mut top = Section::new("the config", 0..0, &table);
+    let config = top_level(&mut top, &mut report);
+    top.finish(&mut report, misplaced);
+    report.finish(config)
+}
+
+fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
+    let maintenance = top.take("maintenance").and_then(|value| value.path("maintenance.toml", report));
+    let on_missing = top.take("on_missing").and_then(|value| value.choice(&ON_MISSING, report));
+    let workers = top.take("workers").and_then(|value| value.count(1, MOST_WORKERS, report));
+    let trusted_proxies = top.take("trusted_proxies").map(|value| trusted(&value, report));
+    let drain = top.take("drain").and_then(|value| duration(&value, report));
+    let listen = listeners(top, report);
+    let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
+    Config {
+        maintenance: maintenance.unwrap_or_else(|| PathBuf::from("maintenance.toml")),
+        on_missing: on_missing.unwrap_or_default(),
+        workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+        trusted_proxies: trusted_proxies.unwrap_or_default(),
+        drain: drain.unwrap_or(DEFAULT_DRAIN),
+        listen: listen.into_iter().map(|(listen, _)| listen).collect(),
+        admin,
+        limits: top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default(),
+        log: top.take("log").map(|value| log(&value, report)).unwrap_or_default(),
+        routes: routes(top, report),
+    }
+}
+
+/// A duration for which requests may go on.
+pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
+    value.duration(Duration::from_millis(1), LONGEST_DURATION, report)
+}
+
+/// Keys that belong somewhere else, or whose place is not open.
+fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
+    match key {
+        "route" => Some("a route is written under a `[routes.NAME]` line".to_owned()),
+        "host" | "path" | "upstream" => {
+            Some(format!("`{key}` belongs to a route: write it under a `[routes.NAME]` line"))
+        }
+        "windows" => Some("windows are written in the flag file".to_owned()),
+        "address" | "tls" => Some(format!("`{key}` belongs under a `[[listen]]` line")),
+        "level" | "access" | "access_file" => Some(format!("`{key}` belongs under a `[log]` line")),
+        _ if limits::table().iter().any(|(limit, ..)| *limit == key) && !value.is_table() => {
+            Some(format!("`{key}` belongs under a `[limits]` line"))
+        }
+        _ => None,
+    }
+}
+
+fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Range<usize>)> {
+    let Some(value) = top.take("listen") else {
+        report.whole("the config has no `[[listen]]`", format!("say where clients connect: {LISTEN_EXAMPLE}"));
+        return Vec::new();
+    };
+    let tables = value.tables("listen", report);
+    if tables.is_empty() && value.inner.as_array().is_some_and(|items| items.is_empty()) {
+        report.wrong(
+            value.span.clone(),
+            "`listen` is an empty list",
+            format!("say where clients connect: {LISTEN_EXAMPLE}"),
+        );
+    }
+    report.at_most(MOST_LISTENERS, tables.len(), "listeners", value.key_span.clone());
+    let mut listeners: Vec<(Listen, Range<usize>)> = Vec::new();
+    for (span, table) in tables.into_iter().take(MOST_LISTENERS) {
+        let Some((listen, place)) = listener(span, table, report) else { continue };
+        match listeners.iter().find(|(other, _)| same_socket(&other.address, &listen.address)) {
+            Some((_, first)) => {
+                let help = format!("the first is at {}: keep one of them", report.line(first.clone()));
+                report.wrong(place, "two listeners have this address", help);
+            }
+            None => listeners.push((listen, place)),
+        }
+    }
+    listeners
+}
+
+/// One `[[listen]]`, and where its address stands.
+fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
+    let mut section = Section::new("`[[listen]]`", span, table);
+    let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`", report);
+    let place = written.as_ref().map(|value| value.span.clone());
+    let address = written.and_then(|value| address::listen(&value, report));
+    let tls = section.take("tls").and_then(|value| tls(&value, report));
+    section.finish(report, |key, _| match key {
+        "cert" | "key" => Some(format!("write it inside of `tls`: `{TLS_EXAMPLE}`")),
+        "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
+        _ => None,
+    });
+    Some((Listen { address: address?, tls }, place?))
+}
+
+/// Port 0 is a different one for each.
+fn same_socket(one: &Address, other: &Address) -> bool {
+    one == other && !matches!(one, Address::Ip(address) if address.port() == 0)
+}
+
+fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
+    let table = value.table(TLS_EXAMPLE, report)?;
+    let mut section = Section::new("`tls`", value.span.clone(), table);
+    let cert = section.need("cert", TLS_HELP, report).and_then(|value| value.path("tls/fullchain.pem", report));
+    let key = section.need("key", TLS_HELP, report).and_then(|value| value.path("tls/key.pem", report));
+    section.finish(report, no_hint);
+    Some(TlsFiles { cert: cert?, key: key? })
+}
+
+fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
+    let table = value.table("[admin]", report)?;
+    let mut section = Section::new("`[admin]`", value.span.clone(), table);
+    let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`", report);
+    section.finish(report, no_hint);
+    let written = written?;
+    let address = address::listen(&written, report)?;
+    if let Some((_, public)) = listen.iter().find(|(listen, _)| same_socket(&listen.address, &address)) {
+        let help = format!(
+            "clients connect there ({}): give the admin listener an address of its own",
+            report.line(public.clone())
+        );
+        report.wrong(written.span, "the admin listener must not share a public address", help);
+        return None;
+    }
+    Some(address)
+}
+
+fn trusted(value: &Value<'_>, report: &mut Report<'_>) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    if value.inner.as_array().is_some_and(|items| items.is_empty()) {
+        return trusted;
+    }
+    for item in value.one_or_more(report) {
+        let Some(text) = item.string("10.0.0.0/8", report) else { continue };
+        if text == "unix:" {
+            trusted.unix = true;
+        } else if let Some(network) = address::network(&item, text, report) {
+            trusted.networks.push(network);
+        }
+    }
+    trusted
+}
+
+fn limits_of(value: &Value<'_>, report: &mut Report<'_>) -> Limits {
+    let Some(table) = value.table("[limits]", report) else { return Limits::default() };
+    let mut section = Section::new("`[limits]`", value.span.clone(), table);
+    let limits = limits::read(&mut section, report);
+    section.finish(report, no_hint);
+    limits
+}
+
+fn log(value: &Value<'_>, report: &mut Report<'_>) -> Log {
+    let Some(table) = value.table("[log]", report) else { return Log::default() };
+    let mut section = Section::new("`[log]`", value.span.clone(), table);
+    let level = section.take("level").and_then(|value| value.choice(&LEVELS, report));
+    let access = section.take("access").and_then(|value| access(&value, report)).unwrap_or_default();
+    let access_file = section.take("access_file");
+    section.finish(report, no_hint);
+    if let (Some(file), Access::Off) = (&access_file, access) {
+        let help = "switch the access log on: `access = \"full\"`";
+        report.warn(file.key_span.clone(), "`access_file` has no effect while `access` is off", help);
+    }
+    let access_file = access_file.and_then(|value| value.path("/var/log/backsoon/access.log", report));
+    Log { level: level.unwrap_or_default(), access, access_file }
+}
+
+/// `"off"`, `"full"` or a share.
+fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
+    let share = match value.inner {
+        DeValue::String(_) => return value.choice(&[("off", Access::Off), ("full", Access::Full)], report),
+        DeValue::Float(share) => share.as_str().parse::<f64>().ok(),
+        DeValue::Integer(share) => share.as_str().parse::<f64>().ok(),
+        DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            value.mistyped("`\"off\"`, `\"full\"` or a share of the requests", ACCESS_HELP, report);
+            return None;
+        }
+    };
+    match share {
+        Some(0.0) => Some(Access::Off),
+        Some(1.0) => Some(Access::Full),
+        Some(share) if share > 0.0 && share < 1.0 => Some(Access::Sampled(share)),
+        _ => {
+            report.wrong(value.span.clone(), "`access` is out of range: a share lies between 0 and 1", ACCESS_HELP);
+            None
+        }
+    }
+}
+
+fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<RouteConfig> {
+    let Some(value) = top.take("routes") else {
+        report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
+        return Vec::new();
+    };
+    let Some(table) = value.table("[routes.web]", report) else { return Vec::new() };
+    if table.is_empty() {
+        report.wrong(value.span.clone(), "the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
+    }
+    report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
+    let mut owners = route::Owners::default();
+    let mut routes = Vec::new();
+    for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
+        routes.extend(route::route(name, table, &mut owners, report));
+    }
+    routes.sort_by(|a, b| a.name.cmp(&b.name));
+    routes
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::default(), access: Access::default(), access_file: None }
+    }
+}
+
+/// In-flight requests may go on for so long after SIGTERM, unless the config says otherwise.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+/// The longest time that a drain, or another time of a route, may take.
+const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
+const MOST_WORKERS: u64 = 1024;
+const MOST_LISTENERS: usize = 64;
+/// Routes of one config, and of one flag file.
+pub(in crate::plan) const MOST_ROUTES: usize = 1024;
+
+const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", OnMissing::Open)];
+const LEVELS: [(&str, LogLevel); 4] =
+    [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+
+const LISTEN_EXAMPLE: &str = "`[[listen]]`, and below it `address = \"0.0.0.0:8080\"`";
+const ROUTE_EXAMPLE: &str = "`[routes.web]`, and below it `upstream = \"http://127.0.0.1:3000\"`";
+const TLS_EXAMPLE: &str = "tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }";
+const TLS_HELP: &str = "both are needed: `tls = { cert = \"tls/fullchain.pem\", key = \"tls/key.pem\" }`";
+const ACCESS_HELP: &str = "write `access = \"off\"`, `access = \"full\"`, or a share like `access = 0.01`";

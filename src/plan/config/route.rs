@@ -1,0 +1,292 @@
+//! One `[routes.NAME]`.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
+
+use super::super::path::{BadPath, Prefix};
+use super::super::problem::quoted;
+use super::super::read::{Report, Section, Value};
+use super::{HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress};
+use super::{address, lifecycle, parse};
+
+/// Which route answers for a host and a path, and where it says so. Filled in the order of the file.
+#[derive(Default)]
+pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<usize>)>);
+
+/// Reads a route. `None` if a part of it that has no default is wrong or absent.
+pub(super) fn route<'d>(
+    name: &'d Spanned<DeString<'d>>,
+    value: &'d Spanned<DeValue<'d>>,
+    owners: &mut Owners,
+    report: &mut Report<'_>,
+) -> Option<RouteConfig> {
+    let value = Value::new(name.get_ref(), name, value);
+    let valid = route_name(value.key, &value.key_span, report);
+    let table = value.table(&format!("[routes.{}]", value.key), report)?;
+    let mut section = Section::new(format!("route {}", quoted(value.key)), value.span.clone(), table);
+    let places = hosts_and_paths(&mut section, report);
+    let upstreams = upstreams(&mut section, report);
+    let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
+    let always_open = section.take("always_open").map(|value| prefixes(&value, report)).unwrap_or_default();
+    let drain = section.take("drain").and_then(|value| parse::duration(&value, report));
+    lifecycle::check(&mut section, report);
+    section.finish(report, |key, inner| hint(value.key, key, inner));
+    owners.claim(value.key, &value.key_span, &places, report);
+    Some(RouteConfig {
+        name: valid?.to_owned(),
+        hosts: places.hosts.into_iter().map(|(host, _)| host).collect(),
+        paths: places.paths.into_iter().map(|(path, _)| path).collect(),
+        upstreams,
+        keep_host,
+        always_open: always_open.into_iter().map(|(path, _)| path).collect(),
+        drain,
+    })
+}
+
+/// A route's name: 1 to 64 of `[A-Za-z0-9_.-]`, since it becomes a metric's label and a word of the command line.
+pub(in crate::plan) fn route_name<'n>(name: &'n str, span: &Range<usize>, report: &mut Report<'_>) -> Option<&'n str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let help = if name == "*" {
+        "`*` means every route in the flag file; give this one a name"
+    } else if name.is_empty() || !name.chars().all(allowed) {
+        "a name is made of letters, digits, `_`, `.` and `-`"
+    } else if name.len() > LONGEST_NAME {
+        "at most 64 characters are allowed"
+    } else if name.starts_with('-') {
+        "a name must not begin with `-`: the command would take it for an option"
+    } else {
+        return Some(name);
+    };
+    report.wrong(span.clone(), format!("{} cannot be the name of a route", quoted(name)), help);
+    None
+}
+
+/// What an unknown key of a route is probably about.
+fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
+    if value.is_table() && !lifecycle::is_near(key) {
+        let name = format!("[routes.\"{route}.{key}\"]");
+        return Some(format!("if the route's name has a dot, quote it: {}", quoted(&name)));
+    }
+    let meant = match key {
+        "backend" | "target" | "origin" | "server" | "proxy_pass" | "url" => "upstream",
+        "domain" | "server_name" | "vhost" => "host",
+        "location" | "prefix" => "path",
+        "mode" | "until" | "message" => return Some(format!("`{key}` belongs in the flag file")),
+        "listen" | "tls" | "admin" | "log" | "limits" | "workers" | "trusted_proxies" | "maintenance"
+        | "on_missing" => {
+            return Some(format!("`{key}` is not a route's: write it above the first `[routes.NAME]` line"));
+        }
+        _ => return None,
+    };
+    Some(format!("did you mean `{meant}`?"))
+}
+
+/// What a route answers for.
+struct Places {
+    hosts: Vec<(HostPattern, Range<usize>)>,
+    paths: Vec<(Prefix, Range<usize>)>,
+    /// Whether what was written could be read.
+    whole: bool,
+}
+
+fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places {
+    let mut hosts = Vec::new();
+    let mut whole = true;
+    if let Some(value) = section.take("host") {
+        let items = value.one_or_more(report);
+        report.at_most(MOST_PLACES, items.len(), "hosts", value.key_span.clone());
+        for item in items.into_iter().take(MOST_PLACES) {
+            hosts.extend(address::host(&item, report).map(|host| (host, item.span)));
+        }
+        whole = !hosts.is_empty();
+    }
+    let mut paths: Vec<_> = Prefix::new("/").map(|root| (root, section.span.clone())).into_iter().collect();
+    if let Some(value) = section.take("path") {
+        paths = prefixes(&value, report);
+        whole &= !paths.is_empty();
+    }
+    let hosts = unique(hosts, "host", report);
+    let paths = unique(paths, "path", report);
+    Places { hosts, paths, whole }
+}
+
+/// Paths of a route.
+fn prefixes(value: &Value<'_>, report: &mut Report<'_>) -> Vec<(Prefix, Range<usize>)> {
+    let items = value.one_or_more(report);
+    report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());
+    let mut prefixes = Vec::new();
+    for item in items.into_iter().take(MOST_PLACES) {
+        prefixes.extend(prefix(&item, report).map(|prefix| (prefix, item.span)));
+    }
+    prefixes
+}
+
+fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
+    let text = value.string("/", report)?;
+    let help = match text {
+        "" => "for every path, write `/`".to_owned(),
+        _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
+        _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),
+        _ => match Prefix::new(text) {
+            Ok(prefix) => return Some(prefix),
+            Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
+            Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
+            Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
+        },
+    };
+    report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
+    None
+}
+
+/// Reports what stands twice in a list.
+fn unique<T: PartialEq>(items: Vec<(T, Range<usize>)>, what: &str, report: &mut Report<'_>) -> Vec<(T, Range<usize>)> {
+    let mut seen: Vec<(T, Range<usize>)> = Vec::with_capacity(items.len());
+    for (item, span) in items {
+        if seen.iter().any(|(other, _)| *other == item) {
+            report.wrong(span, format!("this {what} is listed twice"), "remove one of them");
+        } else {
+            seen.push((item, span));
+        }
+    }
+    seen
+}
+
+fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream> {
+    let mut upstreams = Vec::new();
+    let mut whole = false;
+    if let Some(value) = section.need("upstream", UPSTREAM_HELP, report) {
+        let items = value.one_or_more(report);
+        report.at_most(MOST_UPSTREAMS, items.len(), "upstreams", value.key_span.clone());
+        let written = items.len();
+        for item in items.into_iter().take(MOST_UPSTREAMS) {
+            upstreams.extend(upstream(&item, report).map(|upstream| (upstream, item.span)));
+        }
+        whole = written > 0 && upstreams.len() == written;
+    }
+    let http2 = section.take("http2").and_then(|value| value.boolean(report)).unwrap_or(false);
+    let ca = section.take("ca");
+    if let Some(value) = &ca
+        && whole
+        && upstreams.iter().all(|(upstream, _)| upstream.tls.is_none())
+    {
+        let help = "remove it, or reach the upstream by `https://`";
+        report.wrong(value.key_span.clone(), "`ca` is only for upstreams with `https://`", help);
+    }
+    let ca = ca.and_then(|value| value.path("tls/ca.pem", report));
+    unique(upstreams, "upstream", report)
+        .into_iter()
+        .map(|(upstream, _)| Upstream {
+            tls: upstream.tls.map(|trust| ca.clone().map_or(trust, Trust::File)),
+            http2,
+            ..upstream
+        })
+        .collect()
+}
+
+/// `http://127.0.0.1:3000`, `https://app.internal`, `unix:/run/app.sock`.
+fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
+    let text = value.string("http://127.0.0.1:3000", report)?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        let address = address::socket_path(value, path, report)?;
+        return Some(Upstream { tls: None, address: UpstreamAddress::Unix(address), http2: false });
+    }
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (tls, port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (None, 80),
+        "https" => (Some(Trust::System), 443),
+        other => {
+            report.wrong(value.span.clone(), format!("{} is not an upstream", quoted(text)), scheme_help(other, rest));
+            return None;
+        }
+    };
+    match address::authority(rest, port) {
+        Some(address) => Some(Upstream { tls, address, http2: false }),
+        None => {
+            report.wrong(
+                value.span.clone(),
+                format!("{} is not an upstream", quoted(text)),
+                upstream_help(scheme, rest, port),
+            );
+            None
+        }
+    }
+}
+
+fn scheme_help(scheme: &str, rest: &str) -> String {
+    match scheme {
+        "" if rest.starts_with('/') => format!("did you mean {}?", quoted(&format!("unix:{rest}"))),
+        "" if address::authority(rest, 80).is_some() => format!("did you mean {}?", quoted(&format!("http://{rest}"))),
+        "unix" => "write a socket as `unix:/run/app.sock`".to_owned(),
+        "h2c" | "grpc" | "h2" => format!("write {} and `http2 = true`", quoted(&format!("http://{rest}"))),
+        "ws" => format!("write {}: websockets go through it", quoted(&format!("http://{rest}"))),
+        "wss" | "grpcs" => format!("write {}", quoted(&format!("https://{rest}"))),
+        _ => UPSTREAM_HELP.to_owned(),
+    }
+}
+
+/// What is wrong behind a good scheme.
+fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
+    if rest.contains('@') {
+        return "an upstream has no user or password".to_owned();
+    }
+    let name = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if name.len() < rest.len() && address::authority(name, port).is_some() {
+        let meant = quoted(&format!("{scheme}://{name}"));
+        return format!("write {meant}: the request's own path goes to the upstream unchanged");
+    }
+    let (host, written) = name.rsplit_once(':').unwrap_or((name, ""));
+    if !written.is_empty() && address::authority(host, port).is_some() {
+        return "a port is a number from 1 to 65535".to_owned();
+    }
+    UPSTREAM_HELP.to_owned()
+}
+
+impl Owners {
+    /// Notes what a route answers for, and reports what another one answers for already.
+    fn claim(&mut self, route: &str, header: &Range<usize>, places: &Places, report: &mut Report<'_>) {
+        if !places.whole {
+            return;
+        }
+        let any = [(None, header.clone())];
+        let named: Vec<_> = places.hosts.iter().map(|(host, span)| (Some(host.clone()), span.clone())).collect();
+        let hosts = if named.is_empty() { &any[..] } else { &named[..] };
+        for (host, host_span) in hosts {
+            for (path, _) in &places.paths {
+                let key = (host.clone(), path.clone());
+                if let Some((other, first)) = self.0.get(&key) {
+                    let message =
+                        format!("routes `{other}` and `{route}` both answer for {}", shown(host.as_ref(), path));
+                    let help = format!(
+                        "{} is at {}: give one of them another host or path",
+                        quoted(other),
+                        report.line(first.clone())
+                    );
+                    report.wrong(host_span.clone(), message, help);
+                } else {
+                    self.0.insert(key, (route.to_owned(), host_span.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// A host and a path, for a message.
+fn shown(host: Option<&HostPattern>, path: &Prefix) -> String {
+    match host {
+        None => format!("{} on any host", quoted(path.as_str())),
+        Some(HostPattern::Exact(host)) => quoted(&format!("{host}{}", path.as_str())),
+        Some(HostPattern::Below(host)) => quoted(&format!("*.{host}{}", path.as_str())),
+    }
+}
+
+/// Characters of a route's name.
+const LONGEST_NAME: usize = 64;
+/// Hosts, and paths, of one route.
+const MOST_PLACES: usize = 256;
+/// Upstreams of one route.
+const MOST_UPSTREAMS: usize = 64;
+const UPSTREAM_HELP: &str =
+    "write one like `http://127.0.0.1:3000`, `https://app.internal:8443` or `unix:/run/app.sock`";

@@ -1,0 +1,182 @@
+//! The flag file's text into [`Flags`]: the top level and the switches. Windows are in their own file.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::config::{MOST_ROUTES, route_name};
+use super::super::problem::{Problem, quoted};
+use super::super::read::{Lines, Report, Section, Value, document, in_order};
+use super::window::{self, window};
+use super::{Flag, Flags, Mention, Mode, Parsed, Target, Window};
+
+/// Parses a flag file.
+pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
+    let mut report = Report::new(file, text);
+    let Some(table) = document(text, &mut report) else {
+        let (_, problems) = report.finish(());
+        return (None, problems);
+    };
+    let mut mentions = Mentions { file, seen: HashSet::new(), all: Vec::new() };
+    let mut top = Section::new("the flag file", 0..0, &table);
+    let flags = Flags {
+        routes: top.take("routes").map(|value| switches(&value, &mut mentions, &mut report)).unwrap_or_default(),
+        windows: top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default(),
+    };
+    top.finish(&mut report, misplaced);
+    report.finish(Parsed { flags, mentions: mentions.all })
+}
+
+/// Collects the routes that are named, each once.
+pub(super) struct Mentions<'t> {
+    file: &'t str,
+    seen: HashSet<String>,
+    all: Vec<Mention>,
+}
+
+impl Mentions<'_> {
+    /// Notes a route, unless enough are noted.
+    pub(super) fn note(&mut self, route: &str, span: Range<usize>, report: &Report<'_>) {
+        if self.all.len() < MOST_MENTIONS && self.seen.insert(route.to_owned()) {
+            let place = report.place(span);
+            self.all.push(Mention { route: route.to_owned(), file: self.file.to_owned(), place });
+        }
+    }
+
+    /// Reads the key of a table whose keys are routes or `"*"`, and notes it.
+    pub(super) fn target(&mut self, value: &Value<'_>, report: &mut Report<'_>) -> Option<Target> {
+        if value.key == "*" {
+            return Some(Target::Every);
+        }
+        let name = route_name(value.key, &value.key_span, report)?;
+        self.note(name, value.key_span.clone(), report);
+        Some(Target::Route(name.to_owned()))
+    }
+}
+
+/// A route's name or a mode at the top level is a switch without its header.
+fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(word) if MODES.iter().any(|(mode, _)| mode == word) => {
+            Some("write it under a `[routes]` line".to_owned())
+        }
+        DeValue::Table(_) if !matches!(key, "window" | "route") => {
+            Some(format!("if it is a route, write {}", quoted(&format!("[routes.{key}]"))))
+        }
+        _ => None,
+    }
+}
+
+/// `[routes]`.
+fn switches(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Flag> {
+    let Some(table) = value.table("[routes]", report) else { return Vec::new() };
+    report.at_most(MOST_ROUTES, table.len(), "flags", value.key_span.clone());
+    let mut flags = Vec::new();
+    for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
+        let value = Value::new(name.get_ref(), name, value);
+        let target = mentions.target(&value, report);
+        let flag = switch(&value, report);
+        if let (Some(route), Some(flag)) = (target, flag) {
+            flags.push(Flag { route, ..flag });
+        }
+    }
+    flags
+}
+
+/// `web = "offline"`, or a table with words and an end. The target is the caller's to fill in.
+fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
+    let mut flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
+    let DeValue::Table(table) = value.inner else {
+        flag.mode = mode(value, report)?;
+        return Some(flag);
+    };
+    let mut section = Section::new(format!("the flag for {}", quoted(value.key)), value.span.clone(), table);
+    if let Some(value) = section.take("mode") {
+        flag.mode = mode(&value, report)?;
+    }
+    flag.until = section.take("until").and_then(|value| value.instant(report));
+    flag.message = section.take("message").and_then(|value| value.words(window::LONGEST_MESSAGE, Lines::Many, report));
+    section.finish(report, |key, inner| split_name(value.key, key, inner));
+    Some(flag)
+}
+
+/// A name with a dot that is not quoted reads as two names.
+fn split_name(name: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(word) if MODES.iter().any(|(mode, _)| mode == word) => {
+            let whole = format!("\"{name}.{key}\" = \"{word}\"");
+            Some(format!("a name with a dot is quoted: {}", quoted(&whole)))
+        }
+        DeValue::Table(_) => Some(format!("a name with a dot is quoted: {}", quoted(&format!("\"{name}.{key}\"")))),
+        _ => match key {
+            "ends" | "end" | "to" => Some("did you mean `until`?".to_owned()),
+            "for" => Some("write when it ends: `until = 2026-05-19T15:00:00Z`".to_owned()),
+            _ => None,
+        },
+    }
+}
+
+/// What a flag does. Words that mean on or off elsewhere get an answer of their own.
+pub(super) fn mode(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
+    let word = match value.inner {
+        DeValue::Boolean(true) => "on",
+        DeValue::Boolean(false) => "off",
+        DeValue::String(word) => word,
+        _ => {
+            value.mistyped("a mode", MODE_HELP, report);
+            return None;
+        }
+    };
+    let help = match word.to_ascii_lowercase().as_str() {
+        "off" | "open" | "online" | "false" | "none" | "up" => "to lift a flag, remove its line or put a `#` before it",
+        "on" | "true" | "maintenance" | "down" | "closed" | "close" => {
+            "write what to do: `\"offline\"`, `\"read-only\"` or `\"hold\"`"
+        }
+        "readonly" | "read_only" | "ro" => "did you mean `read-only`?",
+        _ => return choose(value, report),
+    };
+    let shown = if value.inner.is_bool() { format!("`{}`", word == "on") } else { quoted(word) };
+    report.wrong(value.span.clone(), format!("unknown mode {shown}"), help);
+    None
+}
+
+fn choose(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
+    Value { key: "mode", ..value.clone() }.choice(&MODES, report)
+}
+
+/// `[[windows]]`.
+fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Window> {
+    let tables = value.tables("windows", report);
+    report.at_most(MOST_WINDOWS, tables.len(), "windows", value.key_span.clone());
+    let mut windows = Vec::new();
+    let mut ids: HashMap<String, Range<usize>> = HashMap::new();
+    for (span, table) in tables.into_iter().take(MOST_WINDOWS) {
+        unique_id(table, &mut ids, report);
+        windows.extend(window(span, table, mentions, report));
+    }
+    windows
+}
+
+/// Reports an id that another window has.
+fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, report: &mut Report<'_>) {
+    let Some(value) = table.get("id") else { return };
+    let DeValue::String(id) = value.get_ref() else { return };
+    match ids.get(id.as_ref()) {
+        Some(first) => {
+            let help = format!("the first is at {}: every window has an id of its own", report.line(first.clone()));
+            report.wrong(value.span(), format!("two windows have the id {}", quoted(id)), help);
+        }
+        None => {
+            ids.insert(id.to_string(), value.span());
+        }
+    }
+}
+
+/// Windows of one file.
+const MOST_WINDOWS: usize = 256;
+/// Routes whose place is remembered for "this proxy has no route".
+const MOST_MENTIONS: usize = 4096;
+
+const MODES: [(&str, Mode); 3] = [("offline", Mode::Offline), ("read-only", Mode::ReadOnly), ("hold", Mode::Hold)];
+const MODE_HELP: &str = "write `\"offline\"`, `\"read-only\"` or `\"hold\"`";

@@ -1,0 +1,252 @@
+//! One `[[windows]]`, with its services and steps.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use toml::de::{DeTable, DeValue};
+
+use super::super::config::{MOST_ROUTES, route_name};
+use super::super::problem::quoted;
+use super::super::read::{LARGEST, Lines, Report, Section, Value, in_order, no_hint};
+use super::parse::{Mentions, mode};
+use super::{Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
+
+/// Reads a window. `None` if a part of it that has no default is wrong or absent.
+pub(super) fn window(
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    mentions: &mut Mentions<'_>,
+    report: &mut Report<'_>,
+) -> Option<Window> {
+    let mut section = Section::new(window_name(table), span, table);
+    let id = section.need("id", "give it one: `id = \"MNT-2026-0519-a\"`", report).and_then(|value| id(&value, report));
+    let span = Span::read(&mut section, report);
+    let mut window = Window {
+        id: id.unwrap_or_default(),
+        title: line(&mut section, "title", report),
+        summary: line(&mut section, "summary", report),
+        message: section.take("message").and_then(|value| value.words(LONGEST_MESSAGE, Lines::Many, report)),
+        label: line(&mut section, "label", report),
+        starts: Timestamp::UNIX_EPOCH,
+        ends: Timestamp::UNIX_EPOCH,
+        started: None,
+        regions: regions(&mut section, report),
+        impact: section.take("impact").and_then(|value| impact(&value, report)),
+        routes: routes(&mut section, mentions, report),
+        services: services(&mut section, mentions, report),
+        steps: steps(&mut section, report),
+    };
+    section.finish(report, hint);
+    let span = span?;
+    (window.starts, window.ends, window.started) = (span.starts, span.ends, span.started);
+    Some(window)
+}
+
+/// How messages name a window.
+fn window_name(table: &DeTable<'_>) -> String {
+    match table.get("id").map(|id| id.get_ref()) {
+        Some(DeValue::String(id)) => format!("window {}", quoted(id)),
+        _ => "`[[windows]]`".to_owned(),
+    }
+}
+
+fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
+    let meant = match key {
+        "from" | "begin" | "begins" | "since" => "starts",
+        "to" | "until" | "till" => "ends",
+        "name" => "title",
+        "description" => "summary",
+        "route" => "routes",
+        "mode" => return Some("a window has a mode for each route: `routes = { web = \"offline\" }`".to_owned()),
+        "components" | "component" => "services",
+        "tasks" | "timeline" => "steps",
+        _ => return None,
+    };
+    Some(format!("did you mean `{meant}`?"))
+}
+
+fn id(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    value.words(LONGEST_ID, Lines::One, report)
+}
+
+/// When a window is.
+struct Span {
+    starts: Timestamp,
+    ends: Timestamp,
+    started: Option<Timestamp>,
+}
+
+impl Span {
+    fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let starts = section.need("starts", "say when it begins: `starts = 2026-05-19T14:00:00Z`", report);
+        let starts = starts.and_then(|value| value.instant(report));
+        let written = section.need("ends", "say when it ends: `ends = 2026-05-19T15:00:00Z`", report);
+        let ends = written.as_ref().and_then(|value| value.instant(report));
+        let began = section.take("started");
+        let started = began.as_ref().and_then(|value| value.instant(report));
+        let (starts, ends, written) = (starts?, ends?, written?);
+        if ends <= starts {
+            let help =
+                if ends == starts { "both are the same instant" } else { "`starts` is later: are they swapped?" };
+            report.wrong(written.span, "`ends` is not after `starts`", help);
+        } else if let (Some(value), Some(true)) = (began, started.map(|started| started >= ends)) {
+            let help = "`started` is when it really began; leave it out until it has";
+            report.wrong(value.span, "`started` is not before `ends`", help);
+        }
+        Some(Self { starts, ends, started })
+    }
+}
+
+/// A text that is shown on one line.
+fn line(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<String> {
+    section.take(key).and_then(|value| value.words(LONGEST_LINE, Lines::One, report))
+}
+
+fn regions(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let Some(value) = section.take("regions") else { return Vec::new() };
+    let items = value.one_or_more(report);
+    report.at_most(MOST_REGIONS, items.len(), "regions", value.key_span.clone());
+    items.iter().take(MOST_REGIONS).filter_map(|item| item.words(LONGEST_LINE, Lines::One, report)).collect()
+}
+
+fn impact(value: &Value<'_>, report: &mut Report<'_>) -> Option<Impact> {
+    let table = value.table("impact = { level = \"low\", note = \"most data reachable\" }", report)?;
+    let mut section = Section::new("`impact`", value.span.clone(), table);
+    let level = section.need("level", "say how much: `level = \"low\"`", report);
+    let level = level.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let note = line(&mut section, "note", report);
+    section.finish(report, no_hint);
+    Some(Impact { level: level?, note })
+}
+
+/// `routes = { web = "offline" }`.
+fn routes(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<(Target, Mode)> {
+    let Some(value) = section.take("routes") else {
+        let message = format!("{} closes no route", section.name);
+        report.warn(section.span.clone(), message, "add one: `routes = { web = \"offline\" }`");
+        return Vec::new();
+    };
+    let Some(table) = value.table("routes = { web = \"offline\" }", report) else { return Vec::new() };
+    if table.is_empty() {
+        report.warn(
+            value.span.clone(),
+            format!("{} closes no route", section.name),
+            "add one: `routes = { web = \"offline\" }`",
+        );
+    }
+    report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
+    let mut routes = Vec::new();
+    for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
+        let value = Value::new(name.get_ref(), name, value);
+        let target = mentions.target(&value, report);
+        if let (Some(target), Some(mode)) = (target, mode(&value, report)) {
+            routes.push((target, mode));
+        }
+    }
+    routes
+}
+
+/// `[[windows.services]]`.
+fn services(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Service> {
+    let Some(value) = section.take("services") else { return Vec::new() };
+    let tables = value.tables("windows.services", report);
+    report.at_most(MOST_SERVICES, tables.len(), "services", value.key_span.clone());
+    tables
+        .into_iter()
+        .take(MOST_SERVICES)
+        .filter_map(|(span, table)| service(Section::new("`[[windows.services]]`", span, table), mentions, report))
+        .collect()
+}
+
+fn service(mut section: Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<Service> {
+    let name = section.need("name", "give it one: `name = \"Web application\"`", report);
+    let name = name.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let detail = line(&mut section, "detail", report);
+    let route = section.take("route").and_then(|value| service_route(&value, mentions, report));
+    let status = section.take("status").and_then(|value| value.choice(&STATUSES, report));
+    let eta = section.take("eta").and_then(|value| value.instant(report));
+    let regions = regions(&mut section, report);
+    section.finish(report, |key, _| (key == "state").then(|| "did you mean `status`?".to_owned()));
+    Some(Service { name: name?, detail, route, status: status.unwrap_or_default(), eta, regions })
+}
+
+fn service_route(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<String> {
+    let name = value.string("web", report)?;
+    if name == "*" {
+        let help = "a service follows one route: write its name, or leave `route` out";
+        report.wrong(value.span.clone(), "a service cannot follow every route", help);
+        return None;
+    }
+    let name = route_name(name, &value.span, report)?;
+    mentions.note(name, value.span.clone(), report);
+    Some(name.to_owned())
+}
+
+/// `[[windows.steps]]`.
+fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
+    let Some(value) = section.take("steps") else { return Vec::new() };
+    let tables = value.tables("windows.steps", report);
+    report.at_most(MOST_STEPS, tables.len(), "steps", value.key_span.clone());
+    tables
+        .into_iter()
+        .take(MOST_STEPS)
+        .filter_map(|(span, table)| step(Section::new("`[[windows.steps]]`", span, table), report))
+        .collect()
+}
+
+fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
+    let title = section.need("title", "give it one: `title = \"Database migrations\"`", report);
+    let title = title.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let detail = section.take("detail").and_then(|value| value.words(LONGEST_MESSAGE, Lines::Many, report));
+    let state = section.take("state").and_then(|value| value.choice(&STATES, report));
+    let progress = section.take("progress").and_then(|value| progress(&value, report));
+    section.finish(report, |key, _| match key {
+        "status" => Some("did you mean `state`?".to_owned()),
+        "name" => Some("did you mean `title`?".to_owned()),
+        _ => None,
+    });
+    Some(Step { title: title?, detail, state: state.unwrap_or_default(), progress })
+}
+
+fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
+    let table = value.table(PROGRESS_EXAMPLE, report)?;
+    let mut section = Section::new("`progress`", value.span.clone(), table);
+    let help = format!("write it as `{PROGRESS_EXAMPLE}`");
+    let written = section.need("done", &help, report);
+    let done = written.as_ref().and_then(|value| value.count(0, LARGEST, report));
+    let total = section.need("total", &help, report).and_then(|value| value.count(1, LARGEST, report));
+    let unit = line(&mut section, "unit", report);
+    section.finish(report, no_hint);
+    let (done, total) = (done?, total?);
+    if done > total {
+        let message = format!("`done` is more than `total`: {done} of {total}");
+        report.error(written?.span, message);
+        return None;
+    }
+    Some(Progress { done, total, unit })
+}
+
+/// Bytes of a message, and of a step's detail: a few paragraphs.
+pub(super) const LONGEST_MESSAGE: usize = 4096;
+/// Bytes of a text that is shown on one line.
+const LONGEST_LINE: usize = 256;
+/// Bytes of a window's id, which appears in headers and file names.
+const LONGEST_ID: usize = 64;
+const MOST_REGIONS: usize = 64;
+const MOST_SERVICES: usize = 256;
+const MOST_STEPS: usize = 256;
+
+const PROGRESS_EXAMPLE: &str = "progress = { done = 3, total = 7, unit = \"schema changes\" }";
+const STATUSES: [(&str, ServiceStatus); 5] = [
+    ("operational", ServiceStatus::Operational),
+    ("degraded", ServiceStatus::Degraded),
+    ("restarting", ServiceStatus::Restarting),
+    ("queued", ServiceStatus::Queued),
+    ("offline", ServiceStatus::Offline),
+];
+const STATES: [(&str, StepState); 4] = [
+    ("pending", StepState::Pending),
+    ("running", StepState::Running),
+    ("done", StepState::Done),
+    ("failed", StepState::Failed),
+];

@@ -1,0 +1,179 @@
+//! Reads a TOML file section by section and collects every problem, not only the first.
+//!
+//! What a reader returns is only worth something if no problem was reported: a bad value leaves its default behind,
+//! so that the rest of the file is still looked at.
+
+mod syntax;
+mod value;
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Place, Problem, did_you_mean, quoted};
+
+pub(super) use syntax::document;
+pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
+
+/// Collects the problems of one file.
+pub(super) struct Report<'t> {
+    file: &'t str,
+    text: &'t str,
+    problems: Vec<Problem>,
+    /// Those that were found after [`MOST_PROBLEMS`].
+    unshown: usize,
+}
+
+impl<'t> Report<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, text, problems: Vec::new(), unshown: 0 }
+    }
+
+    /// Adds an error without help.
+    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.push(Problem::error(self.file, message), span);
+    }
+
+    /// Adds an error that says what would be right.
+    pub(super) fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Problem::error(self.file, message).help(help), span);
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Problem::warning(self.file, message).help(help), span);
+    }
+
+    /// Adds an error about the file as a whole.
+    pub(super) fn whole(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::error(self.file, message).help(help));
+    }
+
+    /// Adds an error if a list holds more than a limit.
+    pub(super) fn at_most(&mut self, limit: usize, count: usize, what: &str, span: Range<usize>) {
+        if count > limit {
+            self.error(span, format!("too many {what}: {count}, and at most {limit} are allowed"));
+        }
+    }
+
+    /// Where a span is.
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
+        Place::of(self.text, span)
+    }
+
+    /// The line of a span, as `file:line`.
+    pub(super) fn line(&self, span: Range<usize>) -> String {
+        format!("{}:{}", self.file, self.place(span).line)
+    }
+
+    /// The value if nothing refuses it, and all that was found, in the order of the file.
+    pub(super) fn finish<T>(mut self, value: T) -> (Option<T>, Vec<Problem>) {
+        let refused = self.problems.iter().any(Problem::is_error) || self.unshown > 0;
+        self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+        if self.unshown > 0 {
+            let more = format!("{} more problems are not shown", self.unshown);
+            self.problems.push(Problem::error(self.file, more));
+        }
+        ((!refused).then_some(value), self.problems)
+    }
+
+    fn push(&mut self, problem: Problem, span: Range<usize>) {
+        if self.problems.len() >= MOST_PROBLEMS {
+            self.unshown += 1;
+            return;
+        }
+        let place = self.place(span);
+        self.problems.push(problem.at(place));
+    }
+}
+
+/// A table whose keys are taken one by one; what is left at the end is unknown.
+pub(super) struct Section<'d> {
+    /// How messages name it: "route `web`".
+    pub(super) name: String,
+    /// Its header, or the table as it stands in a line.
+    pub(super) span: Range<usize>,
+    table: &'d DeTable<'d>,
+    known: Vec<&'static str>,
+}
+
+impl<'d> Section<'d> {
+    pub(super) fn new(name: impl Into<String>, span: Range<usize>, table: &'d DeTable<'d>) -> Self {
+        Self { name: name.into(), span, table, known: Vec::new() }
+    }
+
+    /// Takes a key's value. A key that was asked for is known.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.known.push(key);
+        let (name, value) = self.table.get_key_value(key)?;
+        Some(Value::new(key, name, value))
+    }
+
+    /// Takes a key's value if it is there, and only looks whether it can be read.
+    pub(super) fn check<T>(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+        read: impl FnOnce(&Value<'d>, &mut Report<'_>) -> T,
+    ) {
+        if let Some(value) = self.take(key) {
+            read(&value, report);
+        }
+    }
+
+    /// Takes a key's value, and reports its absence.
+    pub(super) fn need(&mut self, key: &'static str, help: &str, report: &mut Report<'_>) -> Option<Value<'d>> {
+        let value = self.take(key);
+        if value.is_none() {
+            report.wrong(self.span.clone(), format!("{} has no `{key}`", self.name), help);
+        }
+        value
+    }
+
+    /// Reports every key that was not asked for. `hint` may know better what an unknown key is about.
+    pub(super) fn finish(self, report: &mut Report<'_>, hint: impl Fn(&str, &DeValue<'_>) -> Option<String>) {
+        for (key, value) in in_order(self.table) {
+            if self.known.contains(&key.get_ref().as_ref()) {
+                continue;
+            }
+            let message = format!("unknown key {} in {}", quoted(key.get_ref()), self.name);
+            let help = hint(key.get_ref(), value.get_ref()).unwrap_or_else(|| self.suggest(key.get_ref()));
+            report.wrong(key.span(), message, help);
+        }
+    }
+
+    fn suggest(&self, key: &str) -> String {
+        match did_you_mean(key, self.known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the keys here are {}", list(&self.known)),
+        }
+    }
+}
+
+/// For [`Section::finish`] where nothing more is known about an unknown key.
+pub(super) fn no_hint(_: &str, _: &DeValue<'_>) -> Option<String> {
+    None
+}
+
+/// A table's entries in the order of the file. (The table itself sorts them by key.)
+pub(super) fn in_order<'d>(
+    table: &'d DeTable<'d>,
+) -> Vec<(&'d Spanned<toml::de::DeString<'d>>, &'d Spanned<DeValue<'d>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// "`a`, `b` and `c`".
+pub(super) fn list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// Problems of one file that are shown; more are counted.
+const MOST_PROBLEMS: usize = 100;

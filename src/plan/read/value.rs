@@ -1,0 +1,399 @@
+//! A value with its key and place, and the forms that a value can be asked for in.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::friendly::SpanParser;
+use toml::Spanned;
+use toml::de::{DeInteger, DeString, DeTable, DeValue};
+use toml::value::Datetime;
+
+use super::{Report, did_you_mean, list, quoted};
+
+/// A value of the file, with the key it belongs to.
+///
+/// Each reader reports what is wrong and returns `None` then.
+#[derive(Clone)]
+pub(in crate::plan) struct Value<'d> {
+    /// The key's last part, as messages name it. Items of a list bear the list's.
+    pub(in crate::plan) key: &'d str,
+    /// Where the key stands.
+    pub(in crate::plan) key_span: Range<usize>,
+    /// Where the value stands.
+    pub(in crate::plan) span: Range<usize>,
+    /// What it is.
+    pub(in crate::plan) inner: &'d DeValue<'d>,
+}
+
+impl<'d> Value<'d> {
+    pub(in crate::plan) fn new(key: &'d str, name: &Spanned<DeString<'_>>, value: &'d Spanned<DeValue<'d>>) -> Self {
+        Self { key, key_span: name.span(), span: value.span(), inner: value.get_ref() }
+    }
+
+    /// Reports that the value has the wrong type: what it must be, and how that is written.
+    pub(in crate::plan) fn mistyped(&self, wanted: &str, help: impl Into<String>, report: &mut Report<'_>) {
+        let message = format!("{} must be {wanted}, not {}", quoted(self.key), found(self.inner));
+        report.wrong(self.span.clone(), message, help);
+    }
+
+    /// A string, whatever is in it.
+    pub(in crate::plan) fn string(&self, example: &str, report: &mut Report<'_>) -> Option<&'d str> {
+        if let DeValue::String(text) = self.inner {
+            return Some(text);
+        }
+        self.mistyped("a string", format!("write it in quotes: `{} = \"{example}\"`", self.key), report);
+        None
+    }
+
+    /// A string that people read: not empty, at most `longest` bytes, without control characters. Newlines are
+    /// taken where there may be `lines`.
+    pub(in crate::plan) fn words(&self, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<String> {
+        let text = self.string("…", report)?;
+        if text.trim().is_empty() {
+            report.wrong(
+                self.span.clone(),
+                format!("`{}` is empty", self.key),
+                "leave the key out, or write some words",
+            );
+            return None;
+        }
+        if text.len() > longest {
+            let message = format!("`{}` is too long: {} bytes", self.key, text.len());
+            report.wrong(self.span.clone(), message, format!("at most {longest} bytes are allowed"));
+            return None;
+        }
+        let allowed = |c: char| !c.is_control() || (lines == Lines::Many && matches!(c, '\n' | '\r' | '\t'));
+        if let Some(control) = text.chars().find(|&c| !allowed(c)) {
+            let message = format!("`{}` contains a control character, U+{:04X}", self.key, u32::from(control));
+            let help = if control == '\n' { "this is shown on one line: use spaces" } else { "remove it" };
+            report.wrong(self.span.clone(), message, help);
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// A path of the file system, as written.
+    pub(in crate::plan) fn path(&self, example: &str, report: &mut Report<'_>) -> Option<PathBuf> {
+        let text = self.string(example, report)?;
+        if text.is_empty() || text.contains('\0') {
+            let help = format!("write a file's name: `{} = \"{example}\"`", self.key);
+            report.wrong(self.span.clone(), format!("{} is not the name of a file", quoted(text)), help);
+            return None;
+        }
+        Some(PathBuf::from(text))
+    }
+
+    /// `true` or `false`.
+    pub(in crate::plan) fn boolean(&self, report: &mut Report<'_>) -> Option<bool> {
+        if let DeValue::Boolean(value) = self.inner {
+            return Some(*value);
+        }
+        let help = match self.inner {
+            DeValue::String(_) => "write it without quotes",
+            _ => "write `true` or `false`",
+        };
+        self.mistyped("`true` or `false`", help, report);
+        None
+    }
+
+    /// A whole number within a range.
+    pub(in crate::plan) fn count(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
+        let DeValue::Integer(number) = self.inner else {
+            let help = match self.inner {
+                DeValue::String(_) => "write it without quotes".to_owned(),
+                _ => format!("write a number from {min} to {max}"),
+            };
+            self.mistyped("a whole number", help, report);
+            return None;
+        };
+        let value = whole(number).filter(|value| (min..=max).contains(value));
+        if value.is_none() {
+            let message = format!("`{}` is out of range: {}", self.key, short(&number.to_string()));
+            report.wrong(self.span.clone(), message, format!("it may be from {}", range(min, max)));
+        }
+        value
+    }
+
+    /// A number of bytes within a range: a whole number, or a string with a unit.
+    pub(in crate::plan) fn size(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
+        let (value, written) = match self.inner {
+            DeValue::Integer(number) => (whole(number), number.to_string()),
+            DeValue::String(text) => match bytes_of(text) {
+                Ok(bytes) => (Some(bytes), text.to_string()),
+                Err(help) => {
+                    report.wrong(self.span.clone(), format!("{} is not a size", quoted(text)), help);
+                    return None;
+                }
+            },
+            _ => {
+                self.mistyped("a size", format!("write it as `{} = \"64KiB\"`, or in bytes", self.key), report);
+                return None;
+            }
+        };
+        let value = value.filter(|bytes| (min..=max).contains(bytes));
+        if value.is_none() {
+            let message = format!("`{}` is out of range: {}", self.key, short(&written));
+            let help = match max {
+                LARGEST.. => format!("it may be {} or more", as_bytes(min)),
+                _ => format!("it may be from {} to {}", as_bytes(min), as_bytes(max)),
+            };
+            report.wrong(self.span.clone(), message, help);
+        }
+        value
+    }
+
+    /// A duration within a range, as a string with units.
+    pub(in crate::plan) fn duration(&self, min: Duration, max: Duration, report: &mut Report<'_>) -> Option<Duration> {
+        let text = match self.inner {
+            DeValue::String(text) => text,
+            DeValue::Integer(number) => {
+                let help =
+                    format!("write it as a string, with a unit: `{} = \"{}s\"`", self.key, short(number.as_str()));
+                self.mistyped("a duration", help, report);
+                return None;
+            }
+            _ => {
+                self.mistyped("a duration", format!("write it as `{} = \"30s\"`", self.key), report);
+                return None;
+            }
+        };
+        match duration_of(text) {
+            Err(help) => report.wrong(self.span.clone(), format!("{} is not a duration", quoted(text)), help),
+            Ok(duration) if (min..=max).contains(&duration) => return Some(duration),
+            Ok(_) => {
+                let message = format!("`{}` is out of range: {}", self.key, short(text));
+                let help = format!("it may be from {} to {}", as_duration(min), as_duration(max));
+                report.wrong(self.span.clone(), message, help);
+            }
+        }
+        None
+    }
+
+    /// An instant: a date-time with an offset, or the same as a string.
+    pub(in crate::plan) fn instant(&self, report: &mut Report<'_>) -> Option<Timestamp> {
+        let written = match self.inner {
+            DeValue::Datetime(datetime) => datetime.to_string(),
+            DeValue::String(text) => text.to_string(),
+            _ => {
+                self.mistyped("a date and time", format!("write it as `{} = {EXAMPLE_INSTANT}`", self.key), report);
+                return None;
+            }
+        };
+        if let Ok(instant) = written.parse() {
+            return Some(instant);
+        }
+        let (message, help) = match written.parse::<Datetime>() {
+            Ok(datetime) => incomplete(self.key, &datetime),
+            Err(_) => {
+                let help = format!("write it as `{} = {EXAMPLE_INSTANT}`", self.key);
+                (format!("{} is not a date and time", quoted(&written)), help)
+            }
+        };
+        report.wrong(self.span.clone(), message, help);
+        None
+    }
+
+    /// One of a few words.
+    pub(in crate::plan) fn choice<T: Copy>(&self, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let DeValue::String(text) = self.inner else {
+            self.mistyped("a word", format!("the words are {}", list(&known)), report);
+            return None;
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+            return Some(*value);
+        }
+        let help = match did_you_mean(text, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it may be {}", list(&known)),
+        };
+        report.wrong(self.span.clone(), format!("unknown {} {}", self.key, quoted(text)), help);
+        None
+    }
+
+    /// A table.
+    pub(in crate::plan) fn table(&self, example: &str, report: &mut Report<'_>) -> Option<&'d DeTable<'d>> {
+        if let DeValue::Table(table) = self.inner {
+            return Some(table);
+        }
+        self.mistyped("a table", format!("write it as `{example}`"), report);
+        None
+    }
+
+    /// The items of a list, or the one value that stands without brackets. An empty list is reported.
+    pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Value<'d>> {
+        let DeValue::Array(items) = self.inner else {
+            return vec![self.clone()];
+        };
+        if items.is_empty() {
+            report.wrong(
+                self.span.clone(),
+                format!("`{}` is an empty list", self.key),
+                "leave the key out, or name something",
+            );
+        }
+        self.items_of(items)
+    }
+
+    /// The items of a `[[list]]` of tables.
+    pub(in crate::plan) fn tables(
+        &self,
+        header: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<(Range<usize>, &'d DeTable<'d>)> {
+        let DeValue::Array(items) = self.inner else {
+            let help = match self.inner {
+                DeValue::Table(_) => format!("write the header with two brackets: `[[{header}]]`"),
+                _ => format!("write each under its own `[[{header}]]` line"),
+            };
+            let message = format!("`{}` must be a list of tables, not {}", self.key, found(self.inner));
+            let place = if self.inner.is_table() { &self.key_span } else { &self.span };
+            report.wrong(place.clone(), message, help);
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for item in self.items_of(items) {
+            if let DeValue::Table(table) = item.inner {
+                tables.push((item.span, table));
+            } else {
+                item.mistyped("a list of tables", format!("write each under its own `[[{header}]]` line"), report);
+            }
+        }
+        tables
+    }
+
+    fn items_of(&self, items: &'d [Spanned<DeValue<'d>>]) -> Vec<Value<'d>> {
+        let item = |item: &'d Spanned<DeValue<'d>>| Value { span: item.span(), inner: item.get_ref(), ..self.clone() };
+        items.iter().map(item).collect()
+    }
+}
+
+/// Whether a text may have several lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plan) enum Lines {
+    /// It is shown on one.
+    One,
+    /// It is a paragraph, or several.
+    Many,
+}
+
+/// What a value is, for "must be …, not …".
+fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.is_empty() => "an empty string".to_owned(),
+        DeValue::String(text) => format!("the string \"{}\"", short(quoted(text).trim_matches('`'))),
+        DeValue::Integer(number) => format!("the number {}", short(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", short(number.as_str())),
+        DeValue::Boolean(value) => format!("`{value}`"),
+        DeValue::Datetime(_) => "a date and time".to_owned(),
+        DeValue::Array(items) if items.is_empty() => "an empty list".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// Text that is repeated in a message, cut.
+fn short(text: &str) -> String {
+    let head: String = text.chars().take(LONGEST_REPEATED).collect();
+    if head.len() < text.len() { format!("{head}…") } else { head }
+}
+
+fn whole(number: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn range(min: u64, max: u64) -> String {
+    if max >= LARGEST { format!("{min} upwards") } else { format!("{min} to {max}") }
+}
+
+/// Reads `64KiB`, `10 MB`, `512B`: a whole number and a unit. The error is the help.
+fn bytes_of(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let number: u64 = number.parse().map_err(|_| SIZE_HELP.to_owned())?;
+    let factor = match unit.as_str() {
+        "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "" => return Err(format!("add the unit, `\"{number}B\"`, or leave out the quotes")),
+        "k" | "m" | "g" => {
+            let letter = unit.to_ascii_uppercase();
+            return Err(format!("write `{number}{letter}iB` (counted by 1024) or `{number}{letter}B` (by 1000)"));
+        }
+        _ => return Err(SIZE_HELP.to_owned()),
+    };
+    number.checked_mul(factor).ok_or_else(|| SIZE_HELP.to_owned())
+}
+
+/// Reads `30s`, `5m`, `1h 30m`; not zero, not negative. The error is the help.
+fn duration_of(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Err(format!("add a unit: `{seconds}s` for seconds, `{seconds}m` for minutes"));
+    }
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok()) {
+        return Err(format!("write days as hours: `{}h`", days.saturating_mul(24)));
+    }
+    let duration = SpanParser::new().parse_duration(text).map_err(|_| DURATION_HELP.to_owned())?;
+    if duration.is_zero() || duration.is_negative() {
+        return Err("it must be more than zero".to_owned());
+    }
+    Duration::try_from(duration).map_err(|_| DURATION_HELP.to_owned())
+}
+
+/// What a date-time without an offset, or without one of its halves, lacks.
+fn incomplete(key: &str, datetime: &Datetime) -> (String, String) {
+    let written = datetime.to_string();
+    match (datetime.date, datetime.time) {
+        (Some(_), Some(_)) if datetime.offset.is_some() => (
+            format!("`{written}` is not a date and time that exists"),
+            format!("write it as `{key} = {EXAMPLE_INSTANT}`"),
+        ),
+        (Some(_), Some(_)) => (
+            format!("`{written}` does not say in which time zone"),
+            format!("add the offset: `{written}Z` for UTC, or one like `{written}+02:00`"),
+        ),
+        (Some(_), None) => (
+            format!("`{written}` has no time of day"),
+            format!("add it, and the offset: `{written}T14:00:00Z` for UTC, or one like `{written}T14:00:00+02:00`"),
+        ),
+        (None, _) => (
+            format!("`{written}` has no date"),
+            format!(
+                "add it, and the offset: `2026-05-19T{written}Z` for UTC, or one like `2026-05-19T{written}+02:00`"
+            ),
+        ),
+    }
+}
+
+/// A number of bytes as an operator writes it: in the largest unit that divides it.
+pub(in crate::plan) fn as_bytes(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
+}
+
+/// A duration as an operator writes it: in the largest unit that divides it, to the millisecond.
+pub(in crate::plan) fn as_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = units.iter().find(|(size, _)| millis >= *size && millis.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
+}
+
+/// What no number of ours may exceed; a range that goes so far has no upper end.
+pub(in crate::plan) const LARGEST: u64 = i64::MAX as u64;
+
+const EXAMPLE_INSTANT: &str = "2026-05-19T14:00:00Z";
+const DURATION_HELP: &str = "durations are written like `500ms`, `30s`, `5m` or `1h 30m`";
+const SIZE_HELP: &str = "sizes are written like `512B`, `64KiB`, `10MB` or `1GiB`";
+/// Characters of the operator's text that are repeated in the middle of a message.
+const LONGEST_REPEATED: usize = 40;
