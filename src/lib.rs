@@ -1,2 +1,3 @@
 //! backsoon
+pub mod control;
 pub mod plan;

@@ -7,11 +7,11 @@ pub mod problem;
 
 pub mod path;
 
-pub mod limits;
 pub mod config;
 pub mod flags;
+pub mod limits;
 
+pub mod compile;
 pub mod page;
 pub mod snapshot;
-pub mod compile;
 pub mod verdict;

@@ -117,8 +117,12 @@ impl Table {
             }
             for host in &route.hosts {
                 match host {
-                    HostPattern::Exact(host) => table.exact.entry(host.as_str().into()).or_default().insert(route, index),
-                    HostPattern::Below(host) => table.below.entry(host.as_str().into()).or_default().insert(route, index),
+                    HostPattern::Exact(host) => {
+                        table.exact.entry(host.as_str().into()).or_default().insert(route, index)
+                    }
+                    HostPattern::Below(host) => {
+                        table.below.entry(host.as_str().into()).or_default().insert(route, index)
+                    }
                 }
             }
         }
