@@ -1,5 +1,7 @@
 //! backsoon
-pub mod live;
 pub mod plan;
-pub mod proxy;
 pub mod telemetry;
+pub mod live;
+pub mod control;
+pub mod proxy;
+pub mod cli;

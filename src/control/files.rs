@@ -1,0 +1,319 @@
+//! The watched files: their settled contents, and what happens to them.
+//!
+//! It knows nothing of what is in the files. It reads them on the thread that awaits it, so that must never be a
+//! proxy's worker. Events only make it look; what counts is what it reads, and when that may count is decided by
+//! [`settle`](super::settle).
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::time::{self, sleep_until};
+
+use super::settle::{Hint, Seen, Settle, Step, Timing};
+use super::source::{self, Caveat, Content, Trouble};
+use super::trail::Trail;
+use super::watch::{Hints, Watch, Watching};
+
+/// How files are watched.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether to ask the system for events; without, there is only polling.
+    pub events: bool,
+    /// How long to wait for what.
+    pub timing: Timing,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { events: true, timing: Timing::default() }
+    }
+}
+
+/// What is known of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The last content that could be acted on; it stays while the file is in trouble. Absent if there never was one.
+    pub content: Option<Content>,
+    /// Why there is no newer one, if the file cannot be read now.
+    pub trouble: Option<Trouble>,
+    /// Why changes may never be seen.
+    pub caveat: Option<Caveat>,
+}
+
+/// Something that happened to a file; [`Files::get`] says what is known of it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new content has settled.
+    Accepted(PathBuf),
+    /// The content known already can be read again, after trouble.
+    Restored(PathBuf),
+    /// The file is gone, and stayed so for a while.
+    Missing(PathBuf),
+    /// The file is there and cannot be read; [`State::trouble`] says why.
+    Unreadable(PathBuf),
+    /// There is a new reason why changes may never be seen; see [`State::caveat`].
+    Caveat(PathBuf),
+    /// How changes are noticed is not what it was; see [`Files::watching`].
+    Watching,
+}
+
+/// The files watched now.
+///
+/// Its methods read files, and so may block for as long as the file system does.
+pub struct Files {
+    options: Options,
+    entries: BTreeMap<PathBuf, Entry>,
+    watch: Watch,
+    /// What there is to tell about how files are watched was told.
+    told: Watching,
+    /// The watches must be set anew before waiting, because something moved or because other files are watched now.
+    rearm: Rearm,
+    next_poll: Instant,
+    looks: u64,
+}
+
+struct Entry {
+    settle: Settle,
+    state: State,
+    trail: Trail,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rearm {
+    No,
+    Add,
+    Replace,
+}
+
+impl Files {
+    /// Watches nothing yet.
+    pub fn new(options: Options) -> Self {
+        let watch = Watch::new(options.events);
+        Self {
+            told: watch.watching.clone(),
+            next_poll: now() + options.timing.poll,
+            entries: BTreeMap::new(),
+            rearm: Rearm::No,
+            looks: 0,
+            watch,
+            options,
+        }
+    }
+
+    /// Declares which files are watched from now on. Those that were watched before keep their state.
+    ///
+    /// A new one is read at once, and what is there counts, as at a start.
+    pub fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let timing = self.options.timing;
+        let mut before = mem::take(&mut self.entries);
+        let mut fresh = Vec::new();
+        for path in paths {
+            let entry = before.remove(&path).unwrap_or_else(|| {
+                fresh.push(path.clone());
+                Entry::new(&path, timing)
+            });
+            self.entries.insert(path, entry);
+        }
+        self.arm(Rearm::Add);
+        // Only now, with the watches in place, is no later change missed.
+        fresh.iter().for_each(|path| self.start(path));
+    }
+
+    /// Reads a file now, as at a start, and returns what is known of it; watches it too, if it was not watched yet.
+    pub fn load_now(&mut self, path: &Path) -> &State {
+        if self.entries.contains_key(path) {
+            self.look(path, Hint::Forced);
+        } else {
+            let entry = Entry::new(path, self.options.timing);
+            self.entries.insert(path.to_path_buf(), entry);
+            self.arm(Rearm::Add);
+            self.start(path);
+        }
+        &self.entries[path].state
+    }
+
+    /// Returns what is known of a file, if it is watched.
+    pub fn get(&self, path: &Path) -> Option<&State> {
+        self.entries.get(path).map(|entry| &entry.state)
+    }
+
+    /// Returns how changes are noticed.
+    pub fn watching(&self) -> &Watching {
+        &self.watch.watching
+    }
+
+    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
+    pub fn force(&mut self) -> Vec<Change> {
+        self.arm(Rearm::Replace);
+        let mut changes = self.look_at_all(Hint::Forced);
+        let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
+        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, Caveat::MountPoint)));
+        changes.extend(self.tell_watching());
+        changes
+    }
+
+    /// Waits until something happened to any of the files, and says what; never returns an empty list.
+    ///
+    /// Cancel safe: what was seen but not returned is returned by the next call.
+    pub async fn next(&mut self) -> Vec<Change> {
+        loop {
+            let changes = self.turn();
+            if !changes.is_empty() {
+                return changes;
+            }
+            let due = self.due();
+            tokio::select! {
+                () = self.watch.woken() => {}
+                () = sleep_until(due.into()) => {}
+            }
+        }
+    }
+
+    /// Does what there is to do now.
+    fn turn(&mut self) -> Vec<Change> {
+        let hints = self.watch.take();
+        if hints.moved || hints.lost {
+            self.rearm = Rearm::Replace;
+        }
+        let mut changes = self.look_at_hinted(&hints);
+        // What was found is told before the watches are seen to, because that takes longer than the look.
+        if !changes.is_empty() {
+            return changes;
+        }
+        if now() >= self.next_poll {
+            self.next_poll = now() + self.options.timing.poll;
+            self.rearm = self.rearm.max(Rearm::Add);
+        }
+        if self.rearm != Rearm::No {
+            self.arm(self.rearm);
+            changes.extend(self.tell_watching());
+            changes.extend(self.look_at_all(Hint::Poll));
+        }
+        changes
+    }
+
+    fn look_at_hinted(&mut self, hints: &Hints) -> Vec<Change> {
+        let now = now();
+        let is_due = |entry: &Entry| {
+            let late = entry.settle.due().is_some_and(|due| due <= now);
+            late || hints.lost || hints.on(&entry.trail).is_some()
+        };
+        let due: Vec<_> =
+            self.entries.iter().filter(|(_, entry)| is_due(entry)).map(|(path, _)| path.clone()).collect();
+        due.iter().flat_map(|path| self.look_at(path, hints)).collect()
+    }
+
+    /// Looks at a file for the reason that the hints give.
+    fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
+        let trail = Trail::of(path);
+        let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
+        let hint = match (hints.on(&trail), before) {
+            (Some(hint), _) => hint,
+            // What the path led to before is gone or was changed, which says nothing of what it leads to now.
+            (None, Some(_)) => Hint::Writing,
+            // Whatever was lost, it was not a promise that the file is finished.
+            (None, None) if hints.lost => Hint::Writing,
+            (None, None) => Hint::Poll,
+        };
+        self.look(path, hint)
+    }
+
+    fn look_at_all(&mut self, hint: Hint) -> Vec<Change> {
+        let paths: Vec<_> = self.entries.keys().cloned().collect();
+        paths.iter().flat_map(|path| self.look(path, hint)).collect()
+    }
+
+    fn look(&mut self, path: &Path, hint: Hint) -> Vec<Change> {
+        let Some(entry) = self.entries.get_mut(path) else { return Vec::new() };
+        self.looks += 1;
+        let trail = Trail::of(path);
+        if trail != entry.trail {
+            entry.trail = trail;
+            self.rearm = self.rearm.max(Rearm::Add);
+        }
+        let found = source::read(path);
+        // Between the event and the read, another writer may have begun.
+        let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.trail) { Hint::Writing } else { hint };
+        let unlinked = found.unlinked.then(|| entry.warn(path, Caveat::Unlinked)).flatten();
+        entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
+    }
+
+    fn start(&mut self, path: &Path) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let found = source::read(path);
+        entry.settle = Settle::start(Seen::from(&found.content), self.options.timing);
+        entry.state.trouble = found.content.as_ref().err().copied();
+        entry.state.content = found.content.ok();
+        let mounted = source::is_mount_point(path).then_some(Caveat::MountPoint);
+        entry.state.caveat = if found.unlinked { Some(Caveat::Unlinked) } else { mounted };
+    }
+
+    fn arm(&mut self, how: Rearm) {
+        self.rearm = Rearm::No;
+        for (path, entry) in &mut self.entries {
+            entry.trail = Trail::of(path);
+        }
+        self.watch.arm(self.entries.values().map(|entry| &entry.trail), how == Rearm::Replace);
+    }
+
+    fn tell_watching(&mut self) -> Option<Change> {
+        (self.told != self.watch.watching).then(|| {
+            self.told = self.watch.watching.clone();
+            Change::Watching
+        })
+    }
+
+    fn due(&self) -> Instant {
+        let settled = self.entries.values().filter_map(|entry| entry.settle.due());
+        let due = settled.fold(self.next_poll, Instant::min);
+        // The way led elsewhere during the last look; the watches are to follow at once.
+        if self.rearm == Rearm::No { due } else { now() }
+    }
+}
+
+impl Entry {
+    fn new(path: &Path, timing: Timing) -> Self {
+        let missing = Trouble::Missing;
+        Self {
+            settle: Settle::start(Seen::Trouble(missing), timing),
+            state: State { content: None, trouble: Some(missing), caveat: None },
+            trail: Trail::of(path),
+        }
+    }
+
+    fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, Trouble>) -> Option<Change> {
+        let step = self.settle.step(hint, Seen::from(&content), now());
+        let path = path.to_path_buf();
+        let change = match step {
+            Step::Same | Step::Wait(_) => return None,
+            Step::Accept => Change::Accepted(path),
+            Step::Restored => Change::Restored(path),
+            Step::Trouble(Trouble::Missing) => Change::Missing(path),
+            Step::Trouble(_) => Change::Unreadable(path),
+        };
+        self.state.trouble = content.as_ref().err().copied();
+        if step == Step::Accept {
+            self.state.content = content.ok();
+        }
+        Some(change)
+    }
+
+    fn warn(&mut self, path: &Path, caveat: Caveat) -> Option<Change> {
+        // The loss that has happened outweighs the one that may.
+        let known = self.state.caveat == Some(caveat) || self.state.caveat == Some(Caveat::Unlinked);
+        (!known).then(|| {
+            self.state.caveat = Some(caveat);
+            Change::Caveat(path.to_path_buf())
+        })
+    }
+}
+
+/// Tokio's clock, so that it can be paused.
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

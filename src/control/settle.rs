@@ -1,0 +1,185 @@
+//! Settling: whether what was just read of a file may be acted on yet.
+//!
+//! A pure machine: it reads no file and no clock. It is told why the file was looked at, what was seen and when, and
+//! answers with one [`Step`]. It never lets a half-written file through while its writer is at work within
+//! [`Timing::quiet`], and never takes a file that is empty or gone for a moment at its word.
+
+use std::time::{Duration, Instant};
+
+use super::source::{Content, Hash, Trouble};
+
+/// Why a file is looked at; the weakest reason first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// No reason: it is time to look, or something happened that does not say that the file changed.
+    Poll,
+    /// Somebody is at work on it, or it went away: what is seen may be half of something.
+    Writing,
+    /// Somebody finished: it was closed after writing, or it, a symlink or a directory on the way was renamed into place.
+    Settled,
+    /// The operator says so (SIGHUP): what is seen counts, unless it is empty or gone.
+    Forced,
+}
+
+/// What a look saw, as far as settling is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A content that was read whole.
+    Content {
+        /// Which one.
+        hash: Hash,
+        /// Whether there is nothing in it.
+        blank: bool,
+    },
+    /// None.
+    Trouble(Trouble),
+}
+
+impl From<&Result<Content, Trouble>> for Seen {
+    fn from(content: &Result<Content, Trouble>) -> Self {
+        match content {
+            Ok(content) => Self::Content { hash: content.hash, blank: content.is_blank() },
+            Err(trouble) => Self::Trouble(*trouble),
+        }
+    }
+}
+
+/// What to do about what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is what is known already.
+    Same,
+    /// Act on it: it is new, and whole.
+    Accept,
+    /// Take note: the content known already can be read again.
+    Restored,
+    /// Take note: there is no content, and the last one stays.
+    Trouble(Trouble),
+    /// Look again at this instant, if nothing calls for it earlier.
+    Wait(Instant),
+}
+
+/// How long things must stay as they are before they are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often everything is looked at without a reason.
+    pub poll: Duration,
+    /// For a new content of which nobody said that it is finished.
+    pub quiet: Duration,
+    /// For an empty file that was not empty before.
+    pub empty: Duration,
+    /// For a file that is missing or cannot be read.
+    pub gone: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { poll: POLL, quiet: QUIET, empty: EMPTY_CONFIRM, gone: GONE_CONFIRM }
+    }
+}
+
+/// The settling of one file: what is known of it, and what was seen but is not believed yet.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    timing: Timing,
+    accepted: Option<(Hash, bool)>,
+    trouble: Option<Trouble>,
+    pending: Option<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    seen: Seen,
+    since: Instant,
+    due: Instant,
+}
+
+impl Settle {
+    /// Starts with what is there now, whatever it is: nothing is known yet that could be kept instead.
+    pub fn start(seen: Seen, timing: Timing) -> Self {
+        let mut settle = Self { timing, accepted: None, trouble: None, pending: None };
+        settle.believe(seen);
+        settle
+    }
+
+    /// Returns when the file must be looked at again, if what was seen is not believed yet.
+    pub fn due(&self) -> Option<Instant> {
+        self.pending.as_ref().map(|pending| pending.due)
+    }
+
+    /// Takes in one look.
+    pub fn step(&mut self, hint: Hint, seen: Seen, now: Instant) -> Step {
+        if self.knows(seen) {
+            self.pending = None;
+            return Step::Same;
+        }
+        let since = self.since(hint, seen, now);
+        let due = since + self.patience(hint, seen);
+        if now < due {
+            self.pending = Some(Pending { seen, since, due });
+            return Step::Wait(due);
+        }
+        self.pending = None;
+        self.believe(seen)
+    }
+
+    fn knows(&self, seen: Seen) -> bool {
+        match seen {
+            Seen::Content { hash, .. } => self.trouble.is_none() && self.has_accepted(hash),
+            Seen::Trouble(trouble) => self.trouble == Some(trouble),
+        }
+    }
+
+    fn has_accepted(&self, hash: Hash) -> bool {
+        self.accepted.is_some_and(|(accepted, _)| accepted == hash)
+    }
+
+    /// Since when it has been like this: activity on the file starts the time anew, even if it looks the same.
+    fn since(&self, hint: Hint, seen: Seen, now: Instant) -> Instant {
+        match (&self.pending, hint) {
+            (Some(pending), Hint::Poll | Hint::Forced) if pending.seen == seen => pending.since,
+            _ => now,
+        }
+    }
+
+    fn patience(&self, hint: Hint, seen: Seen) -> Duration {
+        match seen {
+            Seen::Trouble(Trouble::Changing) => self.timing.quiet,
+            Seen::Trouble(_) => self.timing.gone,
+            // The whole of what was accepted before cannot be half of something else.
+            Seen::Content { hash, .. } if self.has_accepted(hash) => Duration::ZERO,
+            Seen::Content { blank: true, .. } if self.accepted.is_some_and(|(_, blank)| !blank) => self.timing.empty,
+            Seen::Content { .. } => match hint {
+                Hint::Settled | Hint::Forced => Duration::ZERO,
+                Hint::Poll | Hint::Writing => self.timing.quiet,
+            },
+        }
+    }
+
+    fn believe(&mut self, seen: Seen) -> Step {
+        match seen {
+            Seen::Trouble(trouble) => {
+                self.trouble = Some(trouble);
+                Step::Trouble(trouble)
+            }
+            Seen::Content { hash, .. } if self.has_accepted(hash) => {
+                self.trouble = None;
+                Step::Restored
+            }
+            Seen::Content { hash, blank } => {
+                self.trouble = None;
+                self.accepted = Some((hash, blank));
+                Step::Accept
+            }
+        }
+    }
+}
+
+const POLL: Duration = Duration::from_secs(2);
+/// Also for what only polling sees: a shorter time would let half a file through when a slow writer pauses.
+const QUIET: Duration = Duration::from_secs(2);
+const EMPTY_CONFIRM: Duration = Duration::from_secs(3);
+const GONE_CONFIRM: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! A watched file's content as one look finds it, and what can stand in the way.
+//!
+//! It never waits, never blocks on a pipe, and reads no more than [`MAX_SIZE`]. Whether what was found may be acted on
+//! is not its business: [`settle`](super::settle) decides that.
+
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+/// The bytes that a watched file may have; a larger one is not read.
+pub const MAX_SIZE: u64 = 1024 * 1024;
+
+/// The content of a file, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// What the file holds.
+    pub bytes: Bytes,
+    /// Tells two contents apart; inode, size and times can all stay the same.
+    pub hash: Hash,
+    /// When it was read.
+    pub loaded: SystemTime,
+}
+
+impl Content {
+    fn new(bytes: Vec<u8>) -> Self {
+        let hash = Hash(Sha256::digest(&bytes).into());
+        Self { bytes: bytes.into(), hash, loaded: SystemTime::now() }
+    }
+
+    /// Says whether there is nothing in it, or only blanks: what a file looks like that was just truncated.
+    pub fn is_blank(&self) -> bool {
+        self.bytes.iter().all(u8::is_ascii_whitespace)
+    }
+}
+
+/// The SHA-256 of a content; prints as 64 lowercase hexadecimal digits, as `sha256sum` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why a file's content cannot be had at the moment. The last good one stays in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing has this name, or a symlink on the way points nowhere.
+    Missing,
+    /// A directory, a pipe, a socket or a device has this name.
+    NotAFile(&'static str),
+    /// It has more than [`MAX_SIZE`] bytes; the size is the one seen.
+    TooLarge(u64),
+    /// It was different before and after every attempt to read it.
+    Changing,
+    /// The system refused, and said why.
+    Unreadable(io::ErrorKind),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing,
+            kind => Self::Unreadable(kind),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such file"),
+            Self::NotAFile(what) => write!(f, "it is a {what}, not a regular file"),
+            Self::TooLarge(size) => write!(f, "it has {size} bytes; at most {MAX_SIZE} are read"),
+            Self::Changing => f.write_str("it is being written without a pause"),
+            Self::Unreadable(kind) => write!(f, "it cannot be read: {kind}"),
+        }
+    }
+}
+
+/// A reason why changes of a file may never be seen here, though nothing is wrong with the file itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caveat {
+    /// The file is a mount point of its own, as with `docker run -v ./file:/file` or a Kubernetes `subPath`.
+    MountPoint,
+    /// The file that is seen here has no name left: it was replaced where it was mounted from.
+    Unlinked,
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MountPoint => {
+                "the file is mounted by itself, so once it is replaced outside, the old one stays here for ever; \
+                 mount its directory instead"
+            }
+            Self::Unlinked => {
+                "the file was replaced outside and the old one stays here for ever; \
+                 mount its directory instead, then restart"
+            }
+        })
+    }
+}
+
+/// What one look at a file found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The content, or why there is none.
+    pub content: Result<Content, Trouble>,
+    /// Set when the file opened has no name any more.
+    pub unlinked: bool,
+}
+
+/// Reads a file, again when it changed meanwhile, a few times at most.
+pub fn read(path: &Path) -> Found {
+    let mut found = read_once(path);
+    for _ in 1..READ_TRIES {
+        // A file without a name is what a rename in the middle of a look leaves behind: the next open finds the new one.
+        if !found.unlinked && !matches!(found.content, Err(Trouble::Changing)) {
+            break;
+        }
+        found = read_once(path);
+    }
+    found
+}
+
+/// Says whether the file itself, not one of its directories, is a mount point. Always false where there is no `/proc`.
+pub fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| mount_points(&table).any(|point| point == path))
+}
+
+fn read_once(path: &Path) -> Found {
+    let mut unlinked = false;
+    let content = read_open(path, &mut unlinked);
+    Found { content, unlinked }
+}
+
+fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, Trouble> {
+    // Without O_NONBLOCK, opening a named pipe would wait for its writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Err(Trouble::NotAFile(kind_of(&before)));
+    }
+    *unlinked = before.nlink() == 0;
+    let bytes = read_bounded(&mut file, &before)?;
+    let after = file.metadata()?;
+    if (before.size(), before.mtime(), before.mtime_nsec()) != (after.size(), after.mtime(), after.mtime_nsec()) {
+        return Err(Trouble::Changing);
+    }
+    Ok(Content::new(bytes))
+}
+
+fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, Trouble> {
+    if metadata.size() > MAX_SIZE {
+        return Err(Trouble::TooLarge(metadata.size()));
+    }
+    let mut bytes = Vec::new();
+    // The size was only a moment's: the file may have grown since.
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        size if size > MAX_SIZE => Err(Trouble::TooLarge(size)),
+        _ => Ok(bytes),
+    }
+}
+
+fn kind_of(metadata: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    match () {
+        () if kind.is_dir() => "directory",
+        () if kind.is_fifo() => "pipe",
+        () if kind.is_socket() => "socket",
+        () => "device",
+    }
+}
+
+/// The fifth field of each line, with `\040` and its like undone (proc(5)).
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| {
+        let spaces = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
+        PathBuf::from(spaces.replace("\\134", "\\"))
+    })
+}
+
+/// How often a file is read that changes under the reader's eyes, before the look is given up.
+const READ_TRIES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_prints_as_sha256sum_does() {
+        let hash = Content::new(b"abc".to_vec()).hash.to_string();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_pipe_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).content.unwrap_err(), Trouble::NotAFile("directory"));
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(read(&pipe).content.unwrap_err(), Trouble::NotAFile("pipe"));
+        assert_eq!(read(&pipe.join("x")).content.unwrap_err(), Trouble::Missing);
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        fs::write(&path, vec![b'x'; MAX_SIZE as usize]).unwrap();
+        assert!(read(&path).content.is_ok());
+        fs::write(&path, vec![b'x'; MAX_SIZE as usize + 1]).unwrap();
+        assert_eq!(read(&path).content.unwrap_err(), Trouble::TooLarge(MAX_SIZE + 1));
+    }
+
+    #[test]
+    fn mount_points_are_read_with_their_escapes() {
+        let table = "36 35 98:0 / / rw - ext4 /dev/sda rw\n37 35 98:0 /a /mnt/my\\040file rw - ext4 /dev/sda rw\n";
+        let points: Vec<_> = mount_points(table).collect();
+        assert_eq!(points, [PathBuf::from("/"), PathBuf::from("/mnt/my file")]);
+    }
+}

@@ -1,0 +1,116 @@
+//! A trail: the names that a path leads through, symlinks included, as the kernel would walk it.
+//!
+//! It is where events can come from that change what the path means. It opens nothing and reads no file.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
+use std::{env, fs};
+
+/// The names on the way to a file. Every directory in it is free of symlinks, so that none is watched twice under two
+/// names: the kernel would report its events under only one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trail {
+    /// Symlinks on the way.
+    pub links: BTreeSet<PathBuf>,
+    /// Where the way ends: the file, or the first name that is missing.
+    pub end: PathBuf,
+}
+
+impl Trail {
+    /// Walks a path, as far as it goes.
+    pub(super) fn of(path: &Path) -> Self {
+        let mut links = BTreeSet::new();
+        let mut at = PathBuf::from("/");
+        let mut ahead = VecDeque::new();
+        push(&mut ahead, &absolute(path));
+        let mut steps = 0;
+        while let Some(name) = ahead.pop_front() {
+            steps += 1;
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(&name);
+            match fs::read_link(&next) {
+                Ok(target) if steps < MAX_STEPS => {
+                    links.insert(next);
+                    if target.is_absolute() {
+                        at = PathBuf::from("/");
+                    }
+                    push(&mut ahead, &target);
+                }
+                _ if ahead.is_empty() || !next.is_dir() => return Self { links, end: next },
+                _ => at = next,
+            }
+        }
+        Self { links, end: at }
+    }
+
+    /// The names whose own events matter.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Path> {
+        self.links.iter().map(PathBuf::as_path).chain([self.end.as_path()])
+    }
+
+    /// Every name that matters: an event on any of them may change what the path means.
+    pub(super) fn all(&self) -> impl Iterator<Item = Cow<'_, Path>> {
+        self.names().map(Cow::Borrowed).chain(self.dirs().into_iter().map(Cow::Owned))
+    }
+
+    /// The directories that hold those names, and those that hold these: where the former could be replaced.
+    pub(super) fn dirs(&self) -> BTreeSet<PathBuf> {
+        let parents = self.names().filter_map(Path::parent);
+        parents.flat_map(|parent| [Some(parent), parent.parent()]).flatten().map(Path::to_path_buf).collect()
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    // Without a working directory there is nothing better than the path itself, and reading it fails with a reason.
+    env::current_dir().map_or_else(|_| path.to_path_buf(), |here| here.join(path))
+}
+
+fn push(ahead: &mut VecDeque<OsString>, path: &Path) {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        Component::ParentDir => Some(OsStr::new("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    for name in names.rev() {
+        ahead.push_front(name.to_os_string());
+    }
+}
+
+/// The names a path may lead through; the kernel follows 40 symlinks (path_resolution(7)), each of a few names.
+const MAX_STEPS: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_config_map_leads_through_both_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir(root.join("..1")).unwrap();
+        fs::write(root.join("..1/flags"), "x").unwrap();
+        symlink("..1", root.join("..data")).unwrap();
+        symlink("..data/flags", root.join("flags")).unwrap();
+        let trail = Trail::of(&root.join("./flags"));
+        assert_eq!(trail.links, BTreeSet::from([root.join("..data"), root.join("flags")]));
+        assert_eq!(trail.end, root.join("..1/flags"));
+        let dirs = BTreeSet::from([root.clone(), root.parent().unwrap().to_path_buf(), root.join("..1")]);
+        assert_eq!(trail.dirs(), dirs);
+    }
+
+    #[test]
+    fn a_way_that_ends_early_or_never_ends_is_walked_as_far_as_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        assert_eq!(Trail::of(&root.join("no/such/file")).end, root.join("no"));
+        symlink("loop", root.join("loop")).unwrap();
+        assert_eq!(Trail::of(&root.join("loop")).links, BTreeSet::from([root.join("loop")]));
+    }
+}
