@@ -1,2 +1,4 @@
 //! backsoon
 pub mod plan;
+
+pub mod cli;
