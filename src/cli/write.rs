@@ -193,6 +193,7 @@ pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 }
 
 /// What must be in the file at the moment of the rename.
+#[derive(Clone, Copy)]
 enum Expect<'a> {
     /// Whatever it is.
     Anything,
