@@ -4,4 +4,5 @@ pub mod telemetry;
 pub mod live;
 pub mod control;
 pub mod proxy;
+
 pub mod cli;

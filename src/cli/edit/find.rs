@@ -1,0 +1,197 @@
+//! Finds in a parsed flag file where a flag is written, or where a new one belongs. Looks only.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use toml_edit::{Document, Item, Key, TableLike, Value};
+
+use super::{By, EditError, Entry, Still, form, splice};
+use crate::plan::flags::Mode;
+
+/// How a flag is written.
+pub(super) enum Written<'a> {
+    /// As a value behind its name, `web = "offline"`, `web = { … }`; in `inline` if `routes` is an inline table.
+    Value { key: &'a Key, item: &'a Item, inline: Option<&'a dyn TableLike> },
+    /// As keys with a line each, below a header `[routes.web]` or dotted.
+    Keys { header: Option<Range<usize>>, table: &'a dyn TableLike },
+}
+
+/// Where a new flag belongs.
+pub(super) enum Home {
+    /// On a line of its own after the line at this offset, behind this prefix.
+    Lines { after: usize, prefix: String },
+    /// In an inline table, after its last value.
+    Inline { after: Option<usize>, whole: Range<usize> },
+    /// In a `[routes]` that is still to be made, before the header at this offset or at the end.
+    Missing { before: Option<usize> },
+}
+
+/// The item `routes`, which must be a table of some kind if it is there.
+pub(super) fn routes<'a>(doc: &'a Document<&str>) -> Result<Option<&'a Item>, EditError> {
+    match doc.as_table().get("routes") {
+        Some(item) if item.as_table_like().is_none() => Err(form(doc.raw(), start(item), "routes")),
+        other => Ok(other),
+    }
+}
+
+/// How the flag of `route` is written, if it is there.
+pub(super) fn written<'a>(text: &str, doc: &'a Document<&str>, route: &str) -> Result<Option<Written<'a>>, EditError> {
+    let Some(parent) = routes(doc)? else { return Ok(None) };
+    let Some(table) = parent.as_table_like() else { return Ok(None) };
+    let Some((key, item)) = table.get_key_value(route) else { return Ok(None) };
+    let inline = parent.is_value().then_some(table);
+    match item {
+        Item::Value(Value::InlineTable(dotted)) if dotted.is_dotted() => Err(form(text, key_span(key).start, route)),
+        Item::Value(_) => Ok(Some(Written::Value { key, item, inline })),
+        Item::Table(table) if table.is_dotted() => Ok(Some(Written::Keys { header: None, table })),
+        Item::Table(table) if !table.is_implicit() => Ok(Some(Written::Keys { header: table.span(), table })),
+        Item::Table(_) | Item::ArrayOfTables(_) | Item::None => Err(form(text, key_span(key).start, route)),
+    }
+}
+
+/// Where a new flag belongs.
+pub(super) fn home(text: &str, doc: &Document<&str>) -> Result<Home, EditError> {
+    let Some(item) = routes(doc)? else { return Ok(Home::Missing { before: first_header(doc.as_item()) }) };
+    let indented = |after: usize| Home::Lines { after, prefix: splice::indent(text, after).to_owned() };
+    match item {
+        Item::Value(value) => {
+            let whole = value.span().unwrap_or_default();
+            Ok(Home::Inline { after: value.as_inline_table().and_then(|table| end(table)), whole })
+        }
+        Item::Table(table) if table.is_dotted() => match end(table) {
+            Some(after) => Ok(Home::Lines { after, prefix: format!("{}routes.", splice::indent(text, after)) }),
+            None => Err(form(text, start(item), "routes")),
+        },
+        Item::Table(table) if table.is_implicit() => Ok(Home::Missing { before: first_header(item) }),
+        Item::Table(table) => Ok(indented(end(table).unwrap_or_else(|| table.span().unwrap_or_default().end))),
+        Item::ArrayOfTables(_) | Item::None => Err(form(text, start(item), "routes")),
+    }
+}
+
+/// What a flag says, if it is one.
+pub(super) fn entry(item: &Item) -> Option<Entry> {
+    if let Some(word) = item.as_str() {
+        return Some(Entry { mode: splice::mode(word)?, until: None, message: None });
+    }
+    let table = item.as_table_like()?;
+    if table.iter().any(|(key, _)| !["mode", "until", "message"].contains(&key)) {
+        return None;
+    }
+    let until = table.get("until").map(instant);
+    let message = table.get("message").map(|item| item.as_str().map(str::to_owned));
+    Some(Entry {
+        mode: table.get("mode").and_then(word)?,
+        until: until.map_or(Some(None), |at| at.map(Some))?,
+        message: message.map_or(Some(None), |text| text.map(Some))?,
+    })
+}
+
+/// Tells whether `item`, at the key `name` of a flag, says what `entry` says there.
+pub(super) fn says(item: &Item, name: &str, entry: &Entry) -> bool {
+    match name {
+        "mode" => word(item) == Some(entry.mode),
+        "until" => instant(item) == entry.until,
+        _ => item.as_str() == entry.message.as_deref(),
+    }
+}
+
+/// What flags `route` besides its own flag.
+pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<Still> {
+    let every = doc.get("routes").and_then(Item::as_table_like).is_some_and(|routes| routes.contains_key("*"));
+    let every = (every && route != "*").then(|| Still { route: route.to_owned(), by: By::Every });
+    let windows = all_windows(doc).into_iter().filter(|still| still.route == route || still.route == "*");
+    every.into_iter().chain(windows.map(|still| Still { route: route.to_owned(), ..still })).collect()
+}
+
+/// Each window with each route that it flags.
+pub(super) fn all_windows(doc: &Document<&str>) -> Vec<Still> {
+    let mut found = Vec::new();
+    for window in windows(doc) {
+        let at = |key: &str| window.get(key).and_then(instant);
+        let id = window.get("id").and_then(Item::as_str).unwrap_or_default();
+        let Some(routes) = window.get("routes").and_then(Item::as_table_like) else { continue };
+        for (route, _) in routes.iter() {
+            let by = By::Window { id: id.to_owned(), starts: at("starts"), ends: at("ends") };
+            found.push(Still { route: route.to_owned(), by });
+        }
+    }
+    found
+}
+
+/// The key of the table that stands first in the text.
+pub(super) fn first_key(table: &dyn TableLike) -> Option<(&Key, &Item)> {
+    let keys = table.iter().filter_map(|(name, _)| table.get_key_value(name));
+    keys.filter(|(_, item)| item.is_value()).min_by_key(|(key, _)| key_span(key).start)
+}
+
+/// Where the table's last value ends, and what stands before its key on its line.
+pub(super) fn last_key(text: &str, table: &dyn TableLike) -> Option<(usize, String)> {
+    let keys = table.iter().filter_map(|(name, _)| table.get_key_value(name));
+    let (key, item) = keys.filter(|(_, item)| item.is_value()).max_by_key(|(key, _)| key_span(key).start)?;
+    let start = key_span(key).start;
+    Some((span(item).end, text[splice::line_start(text, start)..start].to_owned()))
+}
+
+/// Where the last value of the table itself ends: tables with a header of their own do not count.
+pub(super) fn end(table: &dyn TableLike) -> Option<usize> {
+    end_before(table, usize::MAX)
+}
+
+/// Where the last value of the table ends that begins before `limit`.
+pub(super) fn end_before(table: &dyn TableLike, limit: usize) -> Option<usize> {
+    let ends = table.iter().filter_map(|(_, item)| match item {
+        Item::Value(Value::InlineTable(inner)) if inner.is_dotted() => end_before(inner, limit),
+        Item::Table(inner) if inner.is_dotted() => end_before(inner, limit),
+        Item::Value(_) if start(item) < limit => Some(span(item).end),
+        Item::Value(_) | Item::Table(_) | Item::ArrayOfTables(_) | Item::None => None,
+    });
+    ends.max()
+}
+
+/// Where an item stands. The parser gives every item of a text a span.
+pub(super) fn span(item: &Item) -> Range<usize> {
+    item.span().unwrap_or_default()
+}
+
+/// Where a key stands. The parser gives every key of a text a span.
+pub(super) fn key_span(key: &Key) -> Range<usize> {
+    key.span().unwrap_or_default()
+}
+
+fn start(item: &Item) -> usize {
+    span(item).start
+}
+
+fn word(item: &Item) -> Option<Mode> {
+    splice::mode(item.as_str()?)
+}
+
+fn instant(item: &Item) -> Option<Timestamp> {
+    item.as_datetime()?.to_string().parse().ok()
+}
+
+/// Where the first header inside an item stands.
+fn first_header(item: &Item) -> Option<usize> {
+    match item {
+        Item::Table(table) => {
+            let inner = table.iter().filter_map(|(_, item)| first_header(item)).min();
+            let root_or_headless =
+                table.is_implicit() || table.is_dotted() || table.span().is_none_or(|s| s.is_empty());
+            let own = if root_or_headless { None } else { table.span().map(|span| span.start) };
+            own.into_iter().chain(inner).min()
+        }
+        Item::ArrayOfTables(tables) => tables.iter().filter_map(|table| Some(table.span()?.start)).min(),
+        Item::Value(_) | Item::None => None,
+    }
+}
+
+/// The windows, whether they are written `[[windows]]` or as an array.
+fn windows<'a>(doc: &'a Document<&str>) -> Vec<&'a dyn TableLike> {
+    match doc.get("windows") {
+        Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+        Some(Item::Value(Value::Array(array))) => {
+            array.iter().filter_map(|value| Some(value.as_inline_table()? as &dyn TableLike)).collect()
+        }
+        Some(Item::Value(_) | Item::Table(_) | Item::None) | None => Vec::new(),
+    }
+}

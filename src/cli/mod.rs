@@ -1,0 +1,4 @@
+//! The command: one file per subcommand, and what several of them share.
+
+pub mod edit;
+pub mod write;

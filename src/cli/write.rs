@@ -1,0 +1,370 @@
+//! Replaces a file so that a reader sees the old text or the new one, and a crash leaves one of the two.
+//!
+//! The new text goes to a temporary file in the same directory, is flushed to the disk, and takes the name by a rename.
+//! A symlink is followed to the file that it means in the end; the link stays. Mode and owner are kept; extended
+//! attributes and hard links are not. On a failure before the rename the file is untouched and the temporary file gone.
+//!
+//! [`rewrite`] reads, edits and replaces. Its lock on the directory keeps two of its calls apart, in one process or in
+//! several; against an editor, which takes no such lock, it compares the file just before the rename and starts over if
+//! it changed. This never waits for anything but that lock and the disk.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+/// Why a file was not replaced.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The system refused a step.
+    Io {
+        /// What was tried.
+        step: Step,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The path means a directory or a device.
+    NotAFile(PathBuf),
+    /// The path has no file name, or its symlinks go round.
+    NoTarget(PathBuf),
+    /// The file is not UTF-8.
+    NotText(PathBuf),
+    /// The file is larger than any flag file.
+    TooLarge(PathBuf),
+    /// Another edit held the directory's lock for too long.
+    Locked(PathBuf),
+    /// The file changed again and again between reading and writing it.
+    Contended(PathBuf),
+}
+
+/// What was tried when the system refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Following symlinks to the file.
+    Resolve,
+    /// Reading the file as it is.
+    Read,
+    /// Taking the lock on its directory.
+    Lock,
+    /// Making the temporary file.
+    Create,
+    /// Filling and flushing it.
+    Write,
+    /// Giving it the file's owner.
+    Own,
+    /// Giving it the file's mode.
+    Mode,
+    /// Giving it the file's name.
+    Rename,
+    /// Flushing the directory: the new text is in place, but a power failure may undo it.
+    SyncDirectory,
+}
+
+/// Why [`rewrite`] did not do it.
+#[derive(Debug)]
+pub enum RewriteError<E> {
+    /// The file could not be read or replaced.
+    Write(WriteError),
+    /// The edit was refused; nothing was written.
+    Edit(E),
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { step: Step::Rename, path, source } if source.kind() == io::ErrorKind::ResourceBusy => {
+                // What a bind-mounted single file answers: its name is not free to be taken.
+                write!(f, "cannot replace `{}`: it is a mount point; mount its directory instead", path.display())
+            }
+            Self::Io { step, path, .. } => write!(f, "cannot {} `{}`", step.verb(), path.display()),
+            Self::NotAFile(path) => write!(f, "`{}` is not a regular file", path.display()),
+            Self::NoTarget(path) => write!(f, "`{}` leads to no file", path.display()),
+            Self::NotText(path) => write!(f, "`{}` is not UTF-8 text", path.display()),
+            Self::TooLarge(path) => write!(f, "`{}` is larger than {MAX_SIZE} bytes", path.display()),
+            Self::Locked(path) => {
+                write!(f, "another edit holds `{}` since {} s", path.display(), LOCK_PATIENCE.as_secs())
+            }
+            Self::Contended(path) => write!(f, "`{}` keeps changing while it is edited", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::NotAFile(_)
+            | Self::NoTarget(_)
+            | Self::NotText(_)
+            | Self::TooLarge(_)
+            | Self::Locked(_)
+            | Self::Contended(_) => None,
+        }
+    }
+}
+
+impl<E> fmt::Display for RewriteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(_) => f.write_str("the file was not changed"),
+            Self::Edit(_) => f.write_str("the edit was refused, the file was not changed"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for RewriteError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Write(error) => Some(error),
+            Self::Edit(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<WriteError> for RewriteError<E> {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl Step {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Resolve => "find",
+            Self::Read => "read",
+            Self::Lock => "lock",
+            Self::Create => "create a temporary file in",
+            Self::Write => "write",
+            Self::Own => "keep the owner of",
+            Self::Mode => "keep the mode of",
+            Self::Rename => "replace",
+            Self::SyncDirectory => "flush the directory",
+        }
+    }
+
+    fn failed<'a>(self, path: &'a Path) -> impl FnOnce(io::Error) -> WriteError + use<'a> {
+        move |source| WriteError::Io { step: self, path: path.to_owned(), source }
+    }
+}
+
+/// Reads the file at `path`, lets `edit` make the new text, and replaces it. A file that is not there reads as empty.
+///
+/// `edit` gives the new text and whatever else the caller wants to know; it runs again if the file changed meanwhile.
+/// A text that comes back as it was is not written.
+///
+/// # Errors
+/// If `edit` refuses, or the file cannot be read or replaced; see [`WriteError`].
+pub fn rewrite<T, E>(path: &Path, mut edit: impl FnMut(&str) -> Result<(String, T), E>) -> Result<T, RewriteError<E>> {
+    for _ in 0..MAX_ATTEMPTS {
+        let target = resolve(path)?;
+        let _lock = lock(directory(&target))?;
+        // The target may have moved while the lock was waited for: a lock on the wrong directory guards nothing.
+        if resolve(path)? != target {
+            continue;
+        }
+        let old = read(&target)?;
+        let text = text(old.as_deref().unwrap_or_default(), path)?;
+        let (new, report) = edit(text).map_err(RewriteError::Edit)?;
+        if new == text {
+            return Ok(report);
+        }
+        if replace(&target, new.as_bytes(), Expect::Unchanged(old.as_deref()))? == Outcome::Replaced {
+            return Ok(report);
+        }
+    }
+    Err(RewriteError::Write(WriteError::Contended(path.to_owned())))
+}
+
+/// Replaces the file at `path`, or makes it, with `bytes`.
+///
+/// # Errors
+/// If the system refuses a step; see [`WriteError`].
+pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let target = resolve(path)?;
+    let _lock = lock(directory(&target))?;
+    replace(&target, bytes, Expect::Anything).map(|_| ())
+}
+
+/// What must be in the file at the moment of the rename.
+#[derive(Clone, Copy)]
+enum Expect<'a> {
+    /// Whatever it is.
+    Anything,
+    /// These bytes, or no file.
+    Unchanged(Option<&'a [u8]>),
+}
+
+/// What became of a replacement that did not fail.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Replaced,
+    /// The file was not what was expected; nothing was done.
+    Changed,
+}
+
+fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>) -> Result<Outcome, WriteError> {
+    let directory = directory(target);
+    let kept = metadata(target)?;
+    let (temporary, mut file) = Temporary::create(directory, kept.as_ref().map_or(NEW_MODE, |_| PRIVATE_MODE))?;
+    file.write_all(bytes).map_err(Step::Write.failed(target))?;
+    if let Some(kept) = kept {
+        // The owner first: a change of owner clears bits of the mode.
+        keep_owner(&file, &kept).map_err(Step::Own.failed(target))?;
+        let mode = Permissions::from_mode(kept.mode() & MODE_BITS);
+        file.set_permissions(mode).map_err(Step::Mode.failed(target))?;
+    }
+    // Before the rename, because a name that outlives a crash must not lead to text that does not.
+    file.sync_all().map_err(Step::Write.failed(target))?;
+    if let Expect::Unchanged(old) = expect
+        && read(target)?.as_deref() != old
+    {
+        return Ok(Outcome::Changed);
+    }
+    temporary.rename(target)?;
+    let flushed = File::open(directory).and_then(|directory| directory.sync_all());
+    flushed.map_err(Step::SyncDirectory.failed(directory))?;
+    Ok(Outcome::Replaced)
+}
+
+fn keep_owner(file: &File, kept: &fs::Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (kept.uid(), kept.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(kept.uid()), Some(kept.gid()))
+}
+
+/// A file that is removed again, unless it was renamed.
+struct Temporary {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    fn create(directory: &Path, mode: u32) -> Result<(Self, File), WriteError> {
+        let mut tries = 0;
+        loop {
+            let path = directory.join(format!(".backsoon-{:016x}.tmp", fastrand::u64(..)));
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
+                Ok(file) => return Ok((Self { path, renamed: false }, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries < MAX_ATTEMPTS => tries += 1,
+                Err(e) => return Err(Step::Create.failed(directory)(e)),
+            }
+        }
+    }
+
+    fn rename(mut self, target: &Path) -> Result<(), WriteError> {
+        fs::rename(&self.path, target).map_err(Step::Rename.failed(target))?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Nothing can be done about a failure here, and the first one is what the caller must hear of.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Follows symlinks to the file that `path` means, which need not be there yet.
+fn resolve(path: &Path) -> Result<PathBuf, WriteError> {
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let name = at.file_name().ok_or_else(|| WriteError::NoTarget(path.to_owned()))?;
+        let directory = fs::canonicalize(directory(&at)).map_err(Step::Resolve.failed(path))?;
+        let here = directory.join(name);
+        match fs::read_link(&here) {
+            Ok(link) => at = directory.join(link),
+            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => return Ok(here),
+            Err(e) => return Err(Step::Resolve.failed(path)(e)),
+        }
+    }
+    Err(WriteError::NoTarget(path.to_owned()))
+}
+
+/// The directory that a path's last part is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Locks a directory until the file is dropped. The directory, because the file itself is about to be another one.
+fn lock(directory: &Path) -> Result<Option<File>, WriteError> {
+    let file = File::open(directory).map_err(Step::Lock.failed(directory))?;
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(WriteError::Locked(directory.to_owned())),
+            // NFS locks no directory. The comparison before the rename is what remains there.
+            Err(TryLockError::Error(e)) if cannot_lock(&e) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(Step::Lock.failed(directory)(e)),
+        }
+    }
+}
+
+/// Tells whether the file system, rather than this file, is what refuses a lock.
+fn cannot_lock(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+/// The file's metadata, if it is there; refuses what is not a regular file, before anything opens it.
+fn metadata(target: &Path) -> Result<Option<fs::Metadata>, WriteError> {
+    match fs::symlink_metadata(target) {
+        Ok(found) if found.is_file() => Ok(Some(found)),
+        Ok(_) => Err(WriteError::NotAFile(target.to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Step::Read.failed(target)(e)),
+    }
+}
+
+/// The file's bytes, if it is there.
+fn read(target: &Path) -> Result<Option<Vec<u8>>, WriteError> {
+    if metadata(target)?.is_none() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(target).map_err(Step::Read.failed(target))?;
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(Step::Read.failed(target))?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(WriteError::TooLarge(target.to_owned()));
+    }
+    Ok(Some(bytes))
+}
+
+fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, WriteError> {
+    str::from_utf8(bytes).map_err(|_| WriteError::NotText(path.to_owned()))
+}
+
+/// A new file's mode, less the umask.
+const NEW_MODE: u32 = 0o644;
+/// The mode of a temporary file until it gets that of the file it replaces: it may hold what others must not read.
+const PRIVATE_MODE: u32 = 0o600;
+/// The part of `st_mode` that is permissions.
+const MODE_BITS: u32 = 0o7777;
+/// As many symlinks as Linux follows.
+const MAX_LINKS: usize = 40;
+/// Edits that lose against somebody else's before it is given up; also tries for a free temporary name.
+const MAX_ATTEMPTS: usize = 8;
+/// A guard against reading a device or a log by mistake; a flag file has some kilobytes.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// How long another edit may hold the lock. One takes some milliseconds, and a queue of them is served unfairly.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries for the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! The end-to-end tests: the built command over real sockets with real files, and what is shipped beside it.
+//!
+//! One binary, so that it links once. A module per thing that is claimed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
+
+mod deploy;
