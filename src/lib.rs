@@ -1,8 +1,8 @@
 //! backsoon
-pub mod plan;
-pub mod telemetry;
-pub mod live;
 pub mod control;
+pub mod live;
+pub mod plan;
 pub mod proxy;
+pub mod telemetry;
 
 pub mod cli;

@@ -7,4 +7,6 @@ pub mod access;
 pub mod log;
 pub mod meters;
 
-pub use meters::{Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, UpstreamMeter, WorkerCell};
+pub use meters::{
+    Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
+};

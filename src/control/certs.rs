@@ -1,0 +1,166 @@
+//! Certificates for clients, and the trust in upstreams: PEM files in, what rustls needs out.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::plan::config::{Config, TlsFiles, Trust, Upstream};
+use crate::plan::problem::Problem;
+use crate::telemetry::UpstreamKey;
+
+use super::load::{beside, unreadable};
+use super::source::{Content, Trouble};
+
+/// What the files of a config's TLS hold.
+#[derive(Clone, Debug, Default)]
+pub struct Materials {
+    certificates: HashMap<TlsFiles, Arc<CertifiedKey>>,
+    roots: HashMap<Trust, Roots>,
+}
+
+/// Roots and what tells them from others.
+#[derive(Clone, Debug)]
+struct Roots {
+    store: Arc<RootCertStore>,
+    hash: Option<String>,
+}
+
+impl Materials {
+    /// The certificate of a listener.
+    pub fn certificate(&self, files: &TlsFiles) -> Option<Arc<CertifiedKey>> {
+        self.certificates.get(files).cloned()
+    }
+
+    /// What tells this upstream from all others, the content of its roots included.
+    pub fn key(&self, upstream: &Upstream) -> UpstreamKey {
+        let roots = upstream.tls.as_ref().and_then(|trust| self.roots.get(trust)?.hash.clone());
+        UpstreamKey { upstream: upstream.clone(), roots }
+    }
+
+    /// How to speak TLS to an upstream; `None` for clear text.
+    pub fn client_config(&self, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
+        let roots = self.roots.get(upstream.tls.as_ref()?)?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        // The provider's own versions always fit it.
+        let mut config = builder.ok()?.with_root_certificates(Arc::clone(&roots.store)).with_no_client_auth();
+        config.alpn_protocols = vec![if upstream.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        Some(Arc::new(config))
+    }
+}
+
+/// Loads every certificate and root that a config names.
+///
+/// # Errors
+/// Every file that cannot be read or does not hold what it should.
+pub fn materials(
+    config_file: &Path,
+    config: &Config,
+    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> Result<Materials, Vec<Problem>> {
+    let mut materials = Materials::default();
+    let mut problems = Vec::new();
+    for files in config.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
+        match certificate(config_file, files, &mut read) {
+            Ok(certificate) => drop(materials.certificates.insert(files.clone(), Arc::new(certificate))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
+    for trust in upstreams.filter_map(|upstream| upstream.tls.as_ref()) {
+        if materials.roots.contains_key(trust) {
+            continue;
+        }
+        match roots(config_file, trust, &mut read) {
+            Ok(roots) => drop(materials.roots.insert(trust.clone(), roots)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(materials) } else { Err(problems) }
+}
+
+fn certificate(
+    config_file: &Path,
+    files: &TlsFiles,
+    read: &mut impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> Result<CertifiedKey, Problem> {
+    let (cert_file, key_file) = (beside(config_file, &files.cert), beside(config_file, &files.key));
+    let cert = read(&cert_file).map_err(|trouble| unreadable(&cert_file, trouble))?;
+    let key = read(&key_file).map_err(|trouble| unreadable(&key_file, trouble))?;
+    let problem =
+        |file: &Path, message: String, help: &str| Problem::error(&file.display().to_string(), message).help(help);
+    let chain = certificates(&cert.bytes).map_err(|message| problem(&cert_file, message, CERT_HELP))?;
+    let key = PrivateKeyDer::from_pem_slice(&key.bytes)
+        .map_err(|error| problem(&key_file, format!("no private key: {error}"), KEY_HELP))?;
+    let certified = CertifiedKey::from_der(chain, key, &provider());
+    certified.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let message = format!("the key does not belong to the certificate in {}", cert_file.display());
+            problem(
+                &key_file,
+                message,
+                "renew both files together, the certificate first; the pair is taken when it fits",
+            )
+        }
+        error => problem(&cert_file, format!("the certificate cannot be used: {error}"), CERT_HELP),
+    })
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err("no certificate in this file".to_owned()),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(format!("not a certificate in PEM form: {error}")),
+    }
+}
+
+fn roots(
+    config_file: &Path,
+    trust: &Trust,
+    read: &mut impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> Result<Roots, Problem> {
+    match trust {
+        Trust::System => system_roots(config_file),
+        Trust::File(file) => {
+            let file = beside(config_file, file);
+            let content = read(&file).map_err(|trouble| unreadable(&file, trouble))?;
+            let name = file.display().to_string();
+            let chain =
+                certificates(&content.bytes).map_err(|message| Problem::error(&name, message).help(CERT_HELP))?;
+            let mut store = RootCertStore::empty();
+            for root in chain {
+                store.add(root).map_err(|error| Problem::error(&name, format!("not a root certificate: {error}")))?;
+            }
+            Ok(Roots { store: Arc::new(store), hash: Some(content.hash.to_string()) })
+        }
+    }
+}
+
+/// The system's roots, read once in the life of the process: a change of theirs needs a restart, as everywhere.
+fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
+    static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let store = STORE.get_or_init(|| {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(store)
+    });
+    if store.is_empty() {
+        let message = "an https:// upstream needs the system's root certificates, and there are none";
+        let help = "install them (Debian: ca-certificates), or name the upstream's own with `ca = \"file\"`";
+        return Err(Problem::error(&config_file.display().to_string(), message).help(help));
+    }
+    Ok(Roots { store: Arc::clone(store), hash: None })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+const CERT_HELP: &str = "a PEM file begins with -----BEGIN CERTIFICATE-----, the server's own certificate first";
+const KEY_HELP: &str = "a PEM file with -----BEGIN PRIVATE KEY-----, not encrypted";

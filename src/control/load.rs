@@ -1,0 +1,152 @@
+//! From files to inputs: the one path that `run`, `check`, `explain` and `render` share.
+//!
+//! A file's content is parsed; what it names is resolved against the config's directory; what is wrong becomes
+//! problems. There is no second validator.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::plan::compile::{Inputs, compile};
+use crate::plan::config::{self, Config, Trust};
+use crate::plan::flags::{self, Flags};
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Snapshot;
+
+use super::certs::{self, Materials};
+use super::source::{self, Content, Trouble};
+
+/// Everything that the files say, checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The config.
+    pub config: Arc<Config>,
+    /// The flag file.
+    pub flags: Arc<Flags>,
+    /// Where the flag file is.
+    pub flag_file: PathBuf,
+    /// The flag file was not there: nothing is flagged.
+    pub flags_missing: bool,
+    /// Certificates and roots.
+    pub materials: Materials,
+    /// What is remarked upon; none is an error.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Compiles what was loaded for an instant.
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        compile(Inputs { config: &self.config, flags: &self.flags, previous: None, now, generation: 1 })
+    }
+}
+
+/// Reads and checks everything once.
+///
+/// # Errors
+/// Every problem that was found, warnings among them, if at least one is an error.
+pub fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
+    from(config_file, |path| source::read(path).content)
+}
+
+/// [`once`], with the files read by `read`.
+///
+/// # Errors
+/// As [`once`].
+pub fn from(
+    config_file: &Path,
+    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> Result<Loaded, Vec<Problem>> {
+    let config_text = read(config_file).map_err(|trouble| vec![unreadable(config_file, trouble)])?;
+    let (config, mut problems) = parse_config(config_file, &config_text);
+    let Some(config) = config else {
+        return Err(problems);
+    };
+    let flag_file = beside(config_file, &config.maintenance);
+    let (flags, flags_missing) = match read(&flag_file) {
+        Ok(content) => {
+            let (flags, found) = parse_flags(&flag_file, &content, &config);
+            problems.extend(found);
+            (flags, false)
+        }
+        Err(Trouble::Missing) => (Some(Flags::default()), true),
+        Err(trouble) => {
+            problems.push(unreadable(&flag_file, trouble));
+            (None, false)
+        }
+    };
+    let materials = certs::materials(config_file, &config, read);
+    let (materials, found) =
+        materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
+    problems.extend(found);
+    match (flags, materials) {
+        (Some(flags), Some(materials)) => Ok(Loaded {
+            config: Arc::new(config),
+            flags: Arc::new(flags),
+            flag_file,
+            flags_missing,
+            materials,
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
+}
+
+/// Parses a config file's content.
+pub fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
+    match text(path, content) {
+        Ok(text) => config::parse(&path.display().to_string(), text),
+        Err(problem) => (None, vec![problem]),
+    }
+}
+
+/// Parses a flag file's content, and looks for routes that the config does not have.
+pub fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
+    let text = match text(path, content) {
+        Ok(text) => text,
+        Err(problem) => return (None, vec![problem]),
+    };
+    let (parsed, mut problems) = flags::parse(&path.display().to_string(), text);
+    let Some(parsed) = parsed else {
+        return (None, problems);
+    };
+    problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
+    (Some(parsed.flags), problems)
+}
+
+fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
+    std::str::from_utf8(&content.bytes).map_err(|error| {
+        let file = path.display().to_string();
+        Problem::error(&file, format!("byte {} is not UTF-8", error.valid_up_to() + 1))
+            .help("save the file as UTF-8 text")
+    })
+}
+
+/// A file that cannot be read, as a problem.
+pub fn unreadable(path: &Path, trouble: Trouble) -> Problem {
+    Problem::error(&path.display().to_string(), trouble.to_string())
+}
+
+/// A path of the config is relative to the config file.
+pub fn beside(config_file: &Path, path: &Path) -> PathBuf {
+    config_file.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+}
+
+/// Every file besides the config that a config names, where it is.
+pub fn files_of(config_file: &Path, config: &Config) -> Vec<PathBuf> {
+    let certificates =
+        config.listen.iter().filter_map(|listen| listen.tls.as_ref()).flat_map(|tls| [&tls.cert, &tls.key]);
+    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
+    let roots = upstreams.filter_map(|upstream| match &upstream.tls {
+        Some(Trust::File(file)) => Some(file),
+        Some(Trust::System) | None => None,
+    });
+    let mut files: Vec<PathBuf> = std::iter::once(&config.maintenance)
+        .chain(certificates)
+        .chain(roots)
+        .map(|path| beside(config_file, path))
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
