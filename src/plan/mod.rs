@@ -16,3 +16,6 @@ pub mod page;
 pub mod snapshot;
 pub mod compile;
 pub mod verdict;
+
+#[cfg(test)]
+mod cases;
