@@ -17,3 +17,6 @@ pub mod compile;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;
+
+#[cfg(test)]
+mod cases;

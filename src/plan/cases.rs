@@ -1,0 +1,182 @@
+//! Text cases: `tests/cases/**/*.case`, one file a case.
+//!
+//! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `now INSTANT` and `requests`; what is
+//! expected of them is in `problems` and `verdicts`. A case without a config has [`CONFIG`]. A case with neither
+//! expectation expects no problem. `UPDATE=1 cargo test --lib` rewrites what is expected.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::config::{self, Config};
+use super::flags::{self, Parsed};
+use super::problem::Problem;
+
+/// What computes an expected section from a case. It is run if the case has the section, or if it is `problems`.
+type Run = fn(&Case) -> String;
+
+/// The expected sections, in the order in which an update writes them.
+const EXPECTED: [(&str, Run); 1] = [("problems", problems)];
+
+/// The config of a case that has none.
+const CONFIG: &str = "\
+[[listen]]
+address = \"127.0.0.1:8080\"
+[routes.web]
+host = \"www.example.com\"
+upstream = \"http://127.0.0.1:3000\"
+[routes.api]
+host = \"api.example.com\"
+upstream = \"http://127.0.0.1:3001\"
+";
+
+/// One file.
+struct Case {
+    /// In the order of the file: the words behind `===`, and the text below.
+    sections: Vec<(String, String)>,
+}
+
+impl Case {
+    fn parse(text: &str) -> Self {
+        let mut sections: Vec<(String, String)> = Vec::new();
+        for line in text.split_inclusive('\n') {
+            if let Some(name) = line.strip_prefix("=== ") {
+                sections.push((name.trim().to_owned(), String::new()));
+            } else if let Some((_, body)) = sections.last_mut() {
+                body.push_str(line);
+            } else {
+                sections.push((String::new(), line.to_owned()));
+            }
+        }
+        Self { sections }
+    }
+
+    /// A section's text. `\x1b` and its like in it stand for the byte, since an editor would lose it.
+    fn section(&self, name: &str) -> Option<String> {
+        let (_, body) = self.sections.iter().find(|(section, _)| section == name)?;
+        let is_input = !EXPECTED.iter().any(|(expected, _)| *expected == name);
+        Some(if is_input { unescape(body) } else { body.clone() })
+    }
+
+    /// The instant of `=== now`, or that of the examples.
+    #[expect(dead_code, reason = "for the verdicts")]
+    fn now(&self) -> Timestamp {
+        let written = self.sections.iter().find_map(|(section, _)| section.strip_prefix("now "));
+        written.unwrap_or("2026-05-19T14:05:00Z").trim().parse().expect("`now` is an instant")
+    }
+
+    /// The config and what is wrong with it.
+    fn config(&self) -> (Option<Config>, Vec<Problem>) {
+        config::parse("backsoon.toml", self.section("config").as_deref().unwrap_or(CONFIG))
+    }
+
+    /// The flags and what is wrong with them.
+    fn flags(&self) -> (Option<Parsed>, Vec<Problem>) {
+        flags::parse("maintenance.toml", self.section("flags").as_deref().unwrap_or_default())
+    }
+
+    /// Compares, or rewrites, what is expected. Returns the differences.
+    fn check(&mut self, path: &Path, update: bool) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (name, run) in EXPECTED {
+            let expected = self.section(name);
+            if expected.is_none() && name != "problems" {
+                continue;
+            }
+            let found = trimmed(&run(self));
+            let expected = trimmed(&expected.unwrap_or_default());
+            if found == expected {
+                continue;
+            }
+            if update {
+                self.replace(name, &found);
+            } else {
+                differences.push(format!("{}: {name}\n--- expected\n{expected}\n--- found\n{found}\n", path.display()));
+            }
+        }
+        if update {
+            fs::write(path, self.to_text()).expect("a case can be written");
+        }
+        differences
+    }
+
+    fn replace(&mut self, name: &str, body: &str) {
+        self.sections.retain(|(section, _)| section != name || !body.is_empty());
+        match self.sections.iter_mut().find(|(section, _)| section == name) {
+            Some((_, old)) => *old = format!("{body}\n"),
+            None if body.is_empty() => {}
+            None => self.sections.push((name.to_owned(), format!("{body}\n"))),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let section = |(name, body): &(String, String)| match name.as_str() {
+            "" => body.clone(),
+            name => format!("=== {name}\n{body}"),
+        };
+        self.sections.iter().map(section).collect()
+    }
+}
+
+/// Every problem of both files, as the command prints them.
+fn problems(case: &Case) -> String {
+    let (config, mut problems) = case.config();
+    let (flags, more) = case.flags();
+    problems.extend(more);
+    if let (Some(config), Some(flags)) = (config, flags) {
+        problems.extend(flags.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
+    }
+    problems.iter().map(|problem| format!("{problem}\n\n")).collect()
+}
+
+/// Without white space at the ends of lines and of the text, which editors change.
+fn trimmed(text: &str) -> String {
+    text.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads `\xHH` as the character with that number, and `\LONG` as 5000 letters.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split("\\x");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        whole.push(char::from(u8::from_str_radix(digits, 16).expect("two hexadecimal digits")));
+        whole.push_str(rest);
+    }
+    whole.replace("\\LONG", &"long ".repeat(1000))
+}
+
+/// Every case below a folder, sorted.
+fn cases_below(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder of cases") {
+        let path = entry.expect("an entry of the folder").path();
+        if path.is_dir() {
+            paths.extend(cases_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "case") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
+fn every_case_gives_what_it_says() {
+    let update = std::env::var_os("UPDATE").is_some_and(|update| update == "1");
+    let mut differences = Vec::new();
+    let paths = cases_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"));
+    for path in &paths {
+        let mut case = Case::parse(&fs::read_to_string(path).expect("a case is text"));
+        differences.extend(case.check(path, update));
+    }
+    assert!(!paths.is_empty(), "there are no cases");
+    assert!(
+        differences.is_empty(),
+        "{}\n{} of {} cases differ",
+        differences.join("\n"),
+        differences.len(),
+        paths.len()
+    );
+}
