@@ -2,3 +2,5 @@
 
 pub mod edit;
 pub mod write;
+pub mod exit;
+pub mod run;

@@ -50,6 +50,17 @@ pub enum Mode {
     Offline,
 }
 
+impl Mode {
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Hold => "hold",
+            Self::Offline => "offline",
+        }
+    }
+}
+
 /// A planned window: the half-open span [starts, ends).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
