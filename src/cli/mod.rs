@@ -1,6 +1,6 @@
 //! The command: one file per subcommand, and what several of them share.
 
 pub mod edit;
-pub mod write;
 pub mod exit;
 pub mod run;
+pub mod write;

@@ -81,17 +81,20 @@ fn serve(options: &Options) -> Result<End, StartError> {
     }
     let meters = Arc::new(Meters::new(workers));
     desk.meter(Arc::clone(&meters));
-    let access = access_writer(desk.config()).map_err(|error| StartError::System("cannot open the access log", error))?;
+    let access =
+        access_writer(desk.config()).map_err(|error| StartError::System("cannot open the access log", error))?;
     let (publisher, reader) = live::cell(desk.first());
     let (stage, staged) = watch::channel(Stage::Running);
     let tls = desk.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
     let logs = (0..workers).map(|_| access.as_ref().map_or_else(AccessLog::off, |writer| writer.log())).collect();
-    let start = proxy::Start { listeners, tls, reader: reader.clone(), meters: Arc::clone(&meters), stage: staged, logs };
+    let start =
+        proxy::Start { listeners, tls, reader: reader.clone(), meters: Arc::clone(&meters), stage: staged, logs };
     let proxy = proxy::start(start).map_err(|error| StartError::System("cannot start the workers", error))?;
     let ended = watch_over(proxy).map_err(|error| StartError::System("cannot start", error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "started");
     let start = control::Start { desk, publisher, reader, meters, stage, ended, admin, access: access.clone() };
-    let end = runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
+    let end =
+        runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
     if let Some(access) = access.and_then(Arc::into_inner) {
         access.finish();
     }
@@ -116,7 +119,9 @@ fn watch_over(proxy: proxy::Proxy) -> std::io::Result<oneshot::Receiver<()>> {
 fn access_writer(config: &Config) -> std::io::Result<Option<Arc<AccessWriter>>> {
     match config.log.access {
         Access::Off => Ok(None),
-        Access::Sampled(_) | Access::Full => AccessWriter::start(config.log.access_file.clone()).map(Arc::new).map(Some),
+        Access::Sampled(_) | Access::Full => {
+            AccessWriter::start(config.log.access_file.clone()).map(Arc::new).map(Some)
+        }
     }
 }
 

@@ -34,7 +34,8 @@ impl Inherited {
     /// What is left, as it would be written in the config.
     pub fn names(&self) -> Vec<String> {
         let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
-        let path = |socket: &StdUnixListener| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display()));
+        let path =
+            |socket: &StdUnixListener| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display()));
         tcp.chain(self.unix.iter().filter_map(path)).collect()
     }
 }
