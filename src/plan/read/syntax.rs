@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, Error};
 
-use super::Report;
+use super::{Report, quoted};
 
 /// Parses a text. What is not TOML is reported, as many places as can be told apart.
 pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> Option<DeTable<'t>> {
@@ -21,18 +21,30 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
     if errors.is_empty() {
         return Some(document.into_inner());
     }
-    let mut last_line = 0;
-    for error in errors {
+    for error in first_of_each_line(&errors, text, report) {
         let span = error.span().unwrap_or(text.len()..text.len());
-        let line = report.place(span.clone()).line;
-        // What the parser says next about a line is a consequence of what it said first.
-        if line > last_line {
-            last_line = line;
-            let (message, help) = explain(&error, text, &span);
-            report.wrong(span, message, help);
-        }
+        let (message, help) = explain(error, text, &span);
+        report.wrong(span, message, help);
     }
     None
+}
+
+/// Leaves out what is a consequence: all but the first error of a line, and, once something was not understood, or a
+/// whole table stands twice, the keys that seem to stand twice because of it.
+fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) -> Vec<&'e Error> {
+    let mut first = Vec::new();
+    let (mut last_line, mut confused) = (0, false);
+    for error in errors {
+        let place = report.place(error.span().unwrap_or(text.len()..text.len()));
+        let is_duplicate = error.message().starts_with(DUPLICATE);
+        if place.line <= last_line || (confused && is_duplicate) {
+            continue;
+        }
+        last_line = place.line;
+        confused |= !is_duplicate || place.excerpt.trim_start().starts_with('[');
+        first.push(error);
+    }
+    first
 }
 
 /// Finds a line with so many dots that tables nested that deep could exhaust the stack when they are dropped.
@@ -51,31 +63,74 @@ fn too_deep(text: &str) -> Option<Range<usize>> {
 /// Says what the parser means in an operator's words: what is wrong, and what would be right.
 fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-    let found = text.get(span.clone()).unwrap_or_default();
+    let found = text.get(span.clone()).unwrap_or_default().trim();
+    let line = line_at(text, span.start);
+    let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
+    let own = |message: &str, help: &str| (message.to_owned(), help.to_owned());
     match what {
-        "duplicate key" => duplicate(text, span, found),
-        "string values must be quoted" => {
-            ("a value without quotes".to_owned(), format!("write `\"{}\"`", found.trim()))
+        DUPLICATE => duplicate(text, span, found),
+        "string values must be quoted" if found.is_empty() => (format!("{} has no value", quoted(key)), a_value(key)),
+        "string values must be quoted" => own("a value without quotes", &in_quotes(found)),
+        "key with no value" | "missing value for key" if !line.contains('=') => no_equals(line),
+        "invalid unquoted key" => own("a key that needs quotes", &in_quotes(key)),
+        "invalid basic string" | "invalid literal string" if has_control(line) => {
+            own("a control character in a string", "remove it, or write it as an escape like `\\u001b`")
         }
-        "key with no value" | "missing value for key" => {
-            ("a key without a value".to_owned(), "write `key = value`".to_owned())
+        "invalid basic string" | "invalid literal string" => {
+            own("a string without its closing quote", "close it on the same line")
         }
-        "unclosed table" => ("a header without its `]`".to_owned(), "write `[name]`".to_owned()),
-        "unclosed array table" => ("a header without its `]]`".to_owned(), "write `[[name]]`".to_owned()),
-        "unclosed array" => ("a list without its `]`".to_owned(), "close it".to_owned()),
-        "unclosed inline table" => ("a table without its `}`".to_owned(), "close it".to_owned()),
-        _ => (
-            format!("not TOML: {what}"),
-            if expected.is_empty() { TOML_HELP.to_owned() } else { format!("expected {expected}") },
-        ),
+        "unclosed table" => own("a header without its `]`", "close it: `[name]`"),
+        "unclosed array table" => own("a header without its `]]`", "close it: `[[name]]`"),
+        "unclosed array" => own("a list without its `]`", "close it"),
+        "unclosed inline table" => own("a table without its `}`", "close it"),
+        _ if value.starts_with(|c: char| c.is_ascii_digit()) && expected.is_empty() => {
+            own(&format!("not TOML: {what}"), &in_quotes(value))
+        }
+        _ if expected.is_empty() => own(&format!("not TOML: {what}"), TOML_HELP),
+        _ => (format!("not TOML: {what}"), format!("expected {expected}")),
     }
+}
+
+/// The line around an index, without white space at its ends.
+fn line_at(text: &str, index: usize) -> &str {
+    let index = index.min(text.trim_end().len());
+    let start = text.get(..index).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
+    text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim()
+}
+
+fn has_control(line: &str) -> bool {
+    line.chars().any(|c| c.is_control() && c != '\t')
+}
+
+fn in_quotes(text: &str) -> String {
+    format!("write it in quotes: {}", quoted(&format!("\"{}\"", text.trim_matches(['"', '\'']))))
+}
+
+fn a_value(key: &str) -> String {
+    format!("write one, {}, or remove the line", quoted(&format!("{key} = \"…\"")))
+}
+
+/// A line that is neither `key = value` nor a header.
+fn no_equals(line: &str) -> (String, String) {
+    let words: Vec<&str> = line.split([' ', '\t', ':']).filter(|word| !word.is_empty()).take(3).collect();
+    let help = match words[..] {
+        _ if line.contains(": ") => "write `=` instead of `:`".to_owned(),
+        [key, value] if value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+            format!("write {}", quoted(&format!("{key} = \"{value}\"")))
+        }
+        _ => TOML_HELP.to_owned(),
+    };
+    ("a line without `=`".to_owned(), help)
 }
 
 /// A key or header that stands twice, and where it stands first, if a look at the lines above can tell.
 fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
-    let message = format!("{} is written twice", super::quoted(key.trim()));
     let line_start = text.get(..span.start).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
     let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let message = match line.strip_suffix(']') {
+        Some(_) if line.starts_with('[') => format!("{} is written twice", quoted(line)),
+        _ => format!("{} is written twice", quoted(key)),
+    };
     let above: Vec<&str> = text.get(..line_start).unwrap_or_default().lines().collect();
     let first = if line.starts_with('[') {
         above.iter().rposition(|other| other.trim() == line)
@@ -92,6 +147,8 @@ fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
     (message, help)
 }
 
+/// What the parser says of a key or header that stands twice.
+const DUPLICATE: &str = "duplicate key";
 /// Bytes of a file that are read.
 const LARGEST_FILE: usize = 1024 * 1024;
 /// Dots in a key. The deepest key that means something has three.
