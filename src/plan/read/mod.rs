@@ -6,6 +6,9 @@
 mod syntax;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use toml::Spanned;

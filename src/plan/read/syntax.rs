@@ -22,7 +22,7 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
         return Some(document.into_inner());
     }
     for error in first_of_each_line(&errors, text, report) {
-        let span = error.span().unwrap_or(text.len()..text.len());
+        let span = meant(error, text);
         let (message, help) = explain(error, text, &span);
         report.wrong(span, message, help);
     }
@@ -47,6 +47,21 @@ fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) 
     first
 }
 
+/// The span that an error is about. A text of several lines that is never closed is reported at the end of the file,
+/// which tells nobody where it begins.
+fn meant(error: &Error, text: &str) -> Range<usize> {
+    let quotes = match error.message() {
+        message if message.starts_with("invalid multi-line basic string") => "\"\"\"",
+        message if message.starts_with("invalid multi-line literal string") => "'''",
+        _ => "",
+    };
+    let span = error.span().unwrap_or(text.len()..text.len());
+    match text.rfind(quotes) {
+        Some(opening) if !quotes.is_empty() && span.start >= text.trim_end().len() => opening..opening + quotes.len(),
+        _ => span,
+    }
+}
+
 /// Finds a line with so many dots that tables nested that deep could exhaust the stack when they are dropped.
 fn too_deep(text: &str) -> Option<Range<usize>> {
     let mut start = 0;
@@ -64,6 +79,7 @@ fn too_deep(text: &str) -> Option<Range<usize>> {
 fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
     let found = text.get(span.clone()).unwrap_or_default().trim();
+    let is_open = found.len() == 3;
     let line = line_at(text, span.start);
     let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
     let own = |message: &str, help: &str| (message.to_owned(), help.to_owned());
@@ -79,13 +95,17 @@ fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
         "invalid basic string" | "invalid literal string" => {
             own("a string without its closing quote", "close it on the same line")
         }
+        "invalid multi-line basic string" | "invalid multi-line literal string" if is_open => {
+            (format!("a text without its closing {}", quoted(found)), "close it".to_owned())
+        }
+        "invalid float" | "invalid integer" if value.contains([':', '/']) || value.matches('.').count() > 1 => {
+            own("a value without quotes", &in_quotes(value.split(" #").next().unwrap_or_default()))
+        }
+        "invalid key-value pair" => own("this is not TOML", TOML_HELP),
         "unclosed table" => own("a header without its `]`", "close it: `[name]`"),
         "unclosed array table" => own("a header without its `]]`", "close it: `[[name]]`"),
         "unclosed array" => own("a list without its `]`", "close it"),
         "unclosed inline table" => own("a table without its `}`", "close it"),
-        _ if value.starts_with(|c: char| c.is_ascii_digit()) && expected.is_empty() => {
-            own(&format!("not TOML: {what}"), &in_quotes(value))
-        }
         _ if expected.is_empty() => own(&format!("not TOML: {what}"), TOML_HELP),
         _ => (format!("not TOML: {what}"), format!("expected {expected}")),
     }

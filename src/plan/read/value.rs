@@ -68,7 +68,18 @@ impl<'d> Value<'d> {
     /// A string that people read: not empty, at most `longest` bytes, without control characters. Newlines are
     /// taken where there may be `lines`.
     pub(in crate::plan) fn words(&self, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<String> {
-        let text = self.string("…", report)?;
+        let text = match self.inner {
+            DeValue::String(text) if !text.trim().is_empty() => text,
+            DeValue::String(_) => {
+                report.wrong(
+                    self.span.clone(),
+                    format!("`{}` is empty", self.key),
+                    "write some words between the quotes",
+                );
+                return None;
+            }
+            _ => return self.string("…", report).map(str::to_owned),
+        };
         if text.len() > longest {
             let message = format!("`{}` is too long: {} bytes", self.key, text.len());
             report.wrong(self.span.clone(), message, format!("at most {longest} bytes are allowed"));
@@ -81,7 +92,7 @@ impl<'d> Value<'d> {
             report.wrong(self.span.clone(), message, help);
             return None;
         }
-        Some(text.to_owned())
+        Some(text.to_string())
     }
 
     /// A path of the file system, as written.
@@ -101,7 +112,7 @@ impl<'d> Value<'d> {
             return Some(*value);
         }
         let help = match self.inner {
-            DeValue::String(_) => "write it without quotes",
+            DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => "write it without quotes",
             _ => "write `true` or `false`",
         };
         self.mistyped("`true` or `false`", help, report);
@@ -112,8 +123,8 @@ impl<'d> Value<'d> {
     pub(in crate::plan) fn count(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
         let DeValue::Integer(number) = self.inner else {
             let help = match self.inner {
-                DeValue::String(_) => "write it without quotes".to_owned(),
-                _ => format!("write a number from {min} to {max}"),
+                DeValue::String(text) if text.parse::<u64>().is_ok() => "write it without quotes".to_owned(),
+                _ => format!("write a number from {}", range(min, max)),
             };
             self.mistyped("a whole number", help, report);
             return None;
@@ -274,7 +285,7 @@ impl<'d> Value<'d> {
             if let DeValue::Table(table) = item.inner {
                 tables.push((item.span, table));
             } else {
-                item.mistyped("a list of tables", format!("write each under its own `[[{header}]]` line"), report);
+                item.mistyped("a table", format!("write each under its own `[[{header}]]` line"), report);
             }
         }
         tables
