@@ -221,12 +221,6 @@ fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<RouteConfig> {
     routes
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: LogLevel::default(), access: Access::default(), access_file: None }
-    }
-}
-
 /// In-flight requests may go on for so long after SIGTERM, unless the config says otherwise.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// The longest time that a drain, or another time of a route, may take.

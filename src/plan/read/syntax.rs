@@ -13,8 +13,8 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
         report.whole(message, format!("at most {LARGEST_FILE} bytes are allowed"));
         return None;
     }
-    if let Some(deep) = too_deep(text) {
-        report.wrong(deep, "a key with too many dots", "keys here have three parts at most");
+    if has_deep_key(text) {
+        report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -22,6 +22,10 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
         return Some(document.into_inner());
     }
     for error in first_of_each_line(&errors, text, report) {
+        if error.span().is_none() || error.message().starts_with(TOO_DEEP) {
+            report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
+            return None;
+        }
         let span = meant(error, text);
         let (message, help) = explain(error, text, &span);
         report.wrong(span, message, help);
@@ -62,17 +66,48 @@ fn meant(error: &Error, text: &str) -> Range<usize> {
     }
 }
 
-/// Finds a line with so many dots that tables nested that deep could exhaust the stack when they are dropped.
-fn too_deep(text: &str) -> Option<Range<usize>> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let key = line.split(['=', '#', '"', '\'']).next().unwrap_or_default();
-        if key.matches('.').count() > MOST_DOTS {
-            return Some(start..start + key.len());
+/// Whether a key outside of strings and comments has more than [`MOST_DOTS`]. The parser limits the depth of values and
+/// the dots of a key, but not their product, and tables nested that deep exhaust the stack when they are dropped.
+fn has_deep_key(text: &str) -> bool {
+    let mut dots = 0;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' | '\'' => string_length(rest, first),
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            other => other.len_utf8(),
+        };
+        match first {
+            '.' => dots += 1,
+            '=' | ',' | '{' | '}' | '[' | ']' | '\n' => dots = 0,
+            _ => {}
         }
-        start += line.len();
+        if dots > MOST_DOTS {
+            return true;
+        }
+        rest = rest.get(length..).unwrap_or_default();
     }
-    None
+    false
+}
+
+/// The length of the string that a text begins with, quotes included; to the end of the line, or of the text, if it is
+/// not closed.
+fn string_length(text: &str, quote: char) -> usize {
+    let triple: String = [quote; 3].iter().collect();
+    let is_long = text.starts_with(&triple);
+    let opening = if is_long { 3 } else { 1 };
+    let mut escaped = false;
+    for (index, character) in text.char_indices().skip(opening) {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            '\n' if !is_long => return index,
+            _ if character == quote && !is_long => return index + 1,
+            _ if is_long && text[index..].starts_with(&triple) => return index + 3,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// Says what the parser means in an operator's words: what is wrong, and what would be right.
@@ -169,8 +204,12 @@ fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
 
 /// What the parser says of a key or header that stands twice.
 const DUPLICATE: &str = "duplicate key";
+/// What the parser says of nesting that could exhaust the stack. For a key with many dots it says it without a place.
+const TOO_DEEP: &str = "cannot recurse further";
+const TOO_DEEP_MESSAGE: &str = "tables or lists are nested too deeply";
+const TOO_DEEP_HELP: &str = "nothing here is nested more than three levels deep";
+/// Dots of a key. The deepest key that means something has three.
+const MOST_DOTS: usize = 8;
 /// Bytes of a file that are read.
 const LARGEST_FILE: usize = 1024 * 1024;
-/// Dots in a key. The deepest key that means something has three.
-const MOST_DOTS: usize = 64;
 const TOML_HELP: &str = "lines are `key = value`, `[table]` or `# comment`";

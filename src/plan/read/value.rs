@@ -248,7 +248,7 @@ impl<'d> Value<'d> {
     }
 
     /// The items of a list, or the one value that stands without brackets. An empty list is reported.
-    pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Value<'d>> {
+    pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Self> {
         let items = self.any_number();
         if items.is_empty() {
             report.wrong(self.span.clone(), format!("`{}` is an empty list", self.key), "name at least one");
@@ -257,7 +257,7 @@ impl<'d> Value<'d> {
     }
 
     /// The items of a list, which may be empty, or the one value that stands without brackets.
-    pub(in crate::plan) fn any_number(&self) -> Vec<Value<'d>> {
+    pub(in crate::plan) fn any_number(&self) -> Vec<Self> {
         match self.inner {
             DeValue::Array(items) => self.items_of(items),
             _ => vec![self.clone()],
@@ -291,8 +291,8 @@ impl<'d> Value<'d> {
         tables
     }
 
-    fn items_of(&self, items: &'d [Spanned<DeValue<'d>>]) -> Vec<Value<'d>> {
-        let item = |item: &'d Spanned<DeValue<'d>>| Value {
+    fn items_of(&self, items: &'d [Spanned<DeValue<'d>>]) -> Vec<Self> {
+        let item = |item: &'d Spanned<DeValue<'d>>| Self {
             span: item.span(),
             inner: item.get_ref(),
             is_item: true,
