@@ -1,7 +1,7 @@
 //! Text cases: `tests/cases/**/*.case`, one file a case.
 //!
 //! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `now INSTANT` and `requests`; what is
-//! expected of them is in `problems` and `verdicts`. A case without a config has [`CONFIG`]. A case with neither
+//! expected of them is in `problems`, `parsed` and `verdicts`. A case without a config has [`CONFIG`]. A case with neither
 //! expectation expects no problem. `UPDATE=1 cargo test --lib` rewrites what is expected.
 
 use std::fs;
@@ -17,7 +17,7 @@ use super::problem::Problem;
 type Run = fn(&Case) -> String;
 
 /// The expected sections, in the order in which an update writes them.
-const EXPECTED: [(&str, Run); 1] = [("problems", problems)];
+const EXPECTED: [(&str, Run); 2] = [("problems", problems), ("parsed", parsed)];
 
 /// The config of a case that has none.
 const CONFIG: &str = "\
@@ -128,6 +128,18 @@ fn problems(case: &Case) -> String {
         problems.extend(flags.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
     }
     problems.iter().map(|problem| format!("{problem}\n\n")).collect()
+}
+
+/// The values of the files that the case has.
+fn parsed(case: &Case) -> String {
+    let mut parsed = String::new();
+    if case.section("config").is_some() {
+        parsed += &case.config().0.map_or_else(String::new, |config| format!("{config:#?}\n"));
+    }
+    if case.section("flags").is_some() {
+        parsed += &case.flags().0.map_or_else(String::new, |parsed| format!("{:#?}\n", parsed.flags));
+    }
+    parsed
 }
 
 /// Without white space at the ends of lines and of the text, which editors change.

@@ -226,7 +226,7 @@ impl Mention {
 fn some_of(names: &[&str]) -> String {
     let (shown, more) = names.split_at(names.len().min(MOST_SHOWN));
     match more.len() {
-        0 => list(shown),
+        0 => list(shown, "and"),
         more => format!("{} and {more} more", shown.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
     }
 }
