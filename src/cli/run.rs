@@ -145,10 +145,16 @@ fn inherited() -> Inherited {
 
 fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<AdminListener, BindError> {
     let bound = listen::bind_one_exclusively(address, inherited)?;
-    tracing::info!(address = %address, "admin listener");
     Ok(match bound {
-        listen::Exclusive::Tcp(listener) => AdminListener::Tcp(listener),
-        listen::Exclusive::Unix(listener) => AdminListener::Unix(listener),
+        listen::Exclusive::Tcp(listener) => {
+            let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());
+            tracing::info!(address = local, "admin listener");
+            AdminListener::Tcp(listener)
+        }
+        listen::Exclusive::Unix(listener) => {
+            tracing::info!(%address, "admin listener");
+            AdminListener::Unix(listener)
+        }
     })
 }
 

@@ -28,7 +28,6 @@ use super::source::{Content, Trouble};
 /// Why something was published; goes into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    Start,
     File,
     Time,
     Signal,
@@ -386,7 +385,6 @@ fn warn(problems: &[Problem]) {
 /// Logs a publication, and each route whose phase or mode changed: one line a transition.
 fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
     let why = match why {
-        Why::Start => "start",
         Why::File => "file",
         Why::Time => "time",
         Why::Signal => "signal",
