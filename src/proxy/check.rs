@@ -85,6 +85,11 @@ const BAD_HOST: Error = Error::BadRequest("a malformed host");
 /// [`Error::BadResponse`]; the connection must not be used further.
 pub(super) fn response<B>(response: &Response<B>) -> Result<(), Error> {
     let headers = response.headers();
+    // hyper reads a list of equal lengths as one length, and would not write it.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    if !lengths.all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)) {
+        return Err(Error::BadResponse("the upstream sent a malformed length"));
+    }
     match only(headers, TRANSFER_ENCODING) {
         Only::None => Ok(()),
         // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
