@@ -202,6 +202,7 @@ fn address(
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = absolute(pool.upstream(), host, target);
         request.headers_mut().remove(HOST);
+        headers::ask_http2(request.headers_mut(), wishes);
     } else {
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(target.clone());
@@ -214,12 +215,7 @@ fn address(
             // Without it hyper sends these methods without their body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        if let Some(protocol) = &wishes.upgrade {
-            headers::ask_upgrade(headers, protocol.clone());
-        }
-    }
-    if wishes.trailers {
-        headers::ask_trailers(request.headers_mut());
+        headers::ask(headers, wishes);
     }
 }
 
@@ -272,7 +268,7 @@ fn receive(
         head.headers.remove(CONTENT_LENGTH);
     }
     if switched {
-        headers::ask_upgrade(&mut head.headers, protocol.or_else(|| wishes.upgrade.clone()).unwrap_or(WEBSOCKET));
+        headers::set_upgrade(&mut head.headers, protocol.or_else(|| wishes.upgrade.clone()).unwrap_or(WEBSOCKET));
         if let Some(stream) = lease.tunnel() {
             hop.connection.open_tunnel(Tunnel { upstream: stream, flight, lease });
         }
