@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use crate::live::Generation;
@@ -261,7 +262,12 @@ fn receive(
     let protocol = head.headers.get(UPGRADE).cloned();
     headers::strip_response(&mut head.headers, wishes.trailers);
     head.headers.entry(X_REQUEST_ID).or_insert_with(|| hop.id.clone());
+    let reason = head.extensions.remove::<ReasonPhrase>();
     head.extensions.clear();
+    // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
     // An HTTP/1.0 upstream must not make the client's connection one.
     head.version = Version::HTTP_11;
     if head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED {
