@@ -25,7 +25,7 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 use super::body::{RequestBody, UploadState};
 use super::connect::connect;
 use super::error::Error;
-use super::socket::Socket;
+use super::socket::{Socket, UpstreamIo};
 use super::worker::Local;
 
 /// One worker's connections to one upstream.
@@ -66,8 +66,19 @@ pub(super) struct Connection {
     /// When a response head is due, counted from the upload's last move.
     waiting: RefCell<Option<(Rc<UploadState>, Duration)>>,
     timed_out: Cell<bool>,
-    /// Where the stream goes when the upstream switches protocols.
-    tunnel: RefCell<Option<oneshot::Sender<(Socket, Bytes)>>>,
+    /// The stream, when HTTP has ended on it: with a 101 that is before the response has reached whoever waits for it.
+    ended: RefCell<Option<Switched>>,
+    /// Where the stream goes when the upstream has switched protocols, for whoever comes before HTTP has ended.
+    tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+}
+
+/// An upstream's stream after HTTP.
+pub(super) struct Switched {
+    pub socket: Socket,
+    /// What the upstream sent behind its response.
+    pub read_ahead: Bytes,
+    /// A tunnel is a connection like any other.
+    pub place: Place,
 }
 
 /// An HTTP/2 connection.
@@ -228,7 +239,7 @@ impl Pool {
         if limits.head_fields != HYPER_HEAD_FIELDS {
             builder.max_headers(limits.head_fields);
         }
-        let (sender, driven) = builder.handshake(TokioIo::new(socket)).await.map_err(Error::Broken)?;
+        let (sender, driven) = builder.handshake(UpstreamIo::new(socket)).await.map_err(Error::Broken)?;
         let connection = Rc::new(Connection::new());
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
         connection.abort.replace(Some(task.abort_handle()));
@@ -291,6 +302,7 @@ impl Connection {
             abort: RefCell::default(),
             waiting: RefCell::default(),
             timed_out: Cell::new(false),
+            ended: RefCell::default(),
             tunnel: RefCell::default(),
         }
     }
@@ -333,12 +345,16 @@ impl Lease {
     }
 
     /// The stream, once the upstream has switched protocols and the response's head was read.
-    pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<(Socket, Bytes)>> {
+    pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
         let LeaseKind::One { connection, sender } = &mut self.kind else {
             return None;
         };
         let (send, receive) = oneshot::channel();
-        connection.tunnel.replace(Some(send));
+        match connection.ended.take() {
+            // The receiver is in this very function.
+            Some(switched) => drop(send.send(switched)),
+            None => drop(connection.tunnel.replace(Some(send))),
+        }
         // The driver ends the HTTP part by itself; nothing may be sent on it any more.
         sender.take();
         Some(receive)
@@ -404,7 +420,7 @@ async fn within_first_byte(
 }
 
 /// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
-async fn drive(mut driven: http1::Connection<TokioIo<Socket>, RequestBody>, connection: Rc<Connection>, _place: Place) {
+async fn drive(mut driven: http1::Connection<UpstreamIo, RequestBody>, connection: Rc<Connection>, place: Place) {
     let mut deadline = Deadline::default();
     let ended = poll_fn(|cx| {
         // Without shutdown: the stream of a tunnel lives on.
@@ -417,12 +433,17 @@ async fn drive(mut driven: http1::Connection<TokioIo<Socket>, RequestBody>, conn
         }
         Poll::Pending
     });
-    if ended.await {
-        let parts = driven.into_parts();
-        if let Some(tunnel) = connection.tunnel.take() {
-            // Nobody waits any more if the client went away meanwhile.
-            let _ = tunnel.send((parts.io.into_inner(), parts.read_buf));
-        }
+    if !ended.await {
+        return;
+    }
+    let parts = driven.into_parts();
+    let switched = Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place };
+    if let Some(tunnel) = connection.tunnel.take() {
+        // Nobody waits any more if the client went away meanwhile.
+        let _ = tunnel.send(switched);
+    } else if connection.waiting.borrow().is_some() {
+        // A response was sent to whoever waits for it, who will look here if it was a 101.
+        connection.ended.replace(Some(switched));
     }
 }
 
@@ -493,7 +514,7 @@ impl Health {
 }
 
 /// A connection's place among those allowed; given back when it ends.
-struct Place(Rc<Pool>);
+pub(super) struct Place(Rc<Pool>);
 
 impl Place {
     fn new(pool: &Rc<Pool>) -> Self {
