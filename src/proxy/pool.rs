@@ -169,8 +169,25 @@ impl Pool {
                     .unwrap_or(Err(Error::ConnectTimeout))
                     .inspect_err(|_| self.cell().connect_failures.increment());
             }
+            if self.close_oldest_idle() {
+                // The task of that connection ends before this one goes on.
+                tokio::task::yield_now().await;
+                continue;
+            }
             self.wait(deadline, limits).await?;
         }
+    }
+
+    /// Closes the connection that has been idle for longest, to make room. True if there was one.
+    ///
+    /// Idle connections hold places, and a request that must not use them would else wait in vain for one.
+    fn close_oldest_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return false;
+        }
+        idle.remove(0).connection.abort();
+        true
     }
 
     fn may_open(&self, limits: &Limits) -> bool {
@@ -307,7 +324,14 @@ impl Connection {
         }
     }
 
-    /// When the response head is due, if one is waited for.
+    /// Ends the task that drives it.
+    fn abort(&self) {
+        if let Some(abort) = self.abort.borrow().as_ref() {
+            abort.abort();
+        }
+    }
+
+    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
     fn due(&self) -> Option<Instant> {
         self.waiting.borrow().as_ref().map(|(upload, patience)| upload.progress.get() + *patience)
     }
@@ -376,11 +400,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match &self.kind {
-            LeaseKind::One { sender: Some(_), connection } => {
-                if let Some(abort) = connection.abort.borrow().as_ref() {
-                    abort.abort();
-                }
-            }
+            LeaseKind::One { sender: Some(_), connection } => connection.abort(),
             LeaseKind::One { sender: None, .. } => {}
             LeaseKind::Two { connection } => {
                 connection.streams.set(connection.streams.get().saturating_sub(1));
