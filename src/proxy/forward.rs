@@ -1,6 +1,5 @@
 //! Sends a request to an upstream of its route, and brings the response back.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -108,7 +107,7 @@ impl Outgoing {
         head.extensions.clear();
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let state = if empty { Upload::Complete } else { Upload::Open };
-        let upload = Rc::new(UploadState { state: Cell::new(state), progress: Cell::new(Instant::now()) });
+        let upload = Rc::new(UploadState::new(state));
         let repeatable = empty && head.method.is_safe();
         let body = if empty {
             RequestBody::Empty

@@ -333,7 +333,9 @@ impl Connection {
 
     /// When the response head is due, if one is waited for and it is the upstream that is waited for.
     fn due(&self) -> Option<Instant> {
-        self.waiting.borrow().as_ref().map(|(upload, patience)| upload.progress.get() + *patience)
+        let waiting = self.waiting.borrow();
+        let (upload, patience) = waiting.as_ref().filter(|(upload, _)| !upload.starved.get())?;
+        Some(upload.progress.get() + *patience)
     }
 }
 
@@ -429,11 +431,12 @@ async fn within_first_byte(
     patience: Duration,
 ) -> Result<Response<Incoming>, Unsent> {
     let mut sent = std::pin::pin!(sent);
+    let mut due = upload.progress.get() + patience;
     loop {
-        let due = upload.progress.get() + patience;
         match timeout_at(due, sent.as_mut()).await {
             Ok(sent) => return sent.map_err(|error| unsent(error, false)),
-            Err(_) if upload.progress.get() + patience > due => {}
+            Err(_) if upload.starved.get() => due = Instant::now() + patience,
+            Err(_) if upload.progress.get() + patience > due => due = upload.progress.get() + patience,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
         }
     }
