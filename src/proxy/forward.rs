@@ -143,7 +143,9 @@ async fn send(
         let mut lease = match pool.checkout(limits, reuse).await {
             Ok(lease) => lease,
             Err(error) => {
-                pool.health.failed(pool.cell(), Instant::now());
+                if error.is_failure() {
+                    pool.health.failed(pool.cell(), Instant::now());
+                }
                 match candidates.next() {
                     Some(other) if error.never_left() => pool = other,
                     _ => return Err(error),
