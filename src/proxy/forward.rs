@@ -21,7 +21,7 @@ use super::connection::Connection;
 use super::error::Error;
 use super::flight::Flight;
 use super::headers::{self, Wishes, X_REQUEST_ID};
-use super::pool::{Lease, Pool, RECENT, Reuse, Unsent};
+use super::pool::{Lease, Pool, Reuse, Unsent};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -154,14 +154,25 @@ async fn send(
             }
         };
         address(&mut request, &pool, &target, &host, hop.route.config.keep_host, wishes);
-        let copy = (repeatable && lease.idled >= RECENT).then(|| copy(&request));
+        // Its upstream may close a connection at any moment, also one that was used just now: when it restarts, say.
+        let copy = (repeatable && lease.reused && !pool.http2()).then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
                 pool.health.succeeded(pool.cell());
                 return Ok((response, lease));
             }
-            // It closed the connection before anything left, or while it was idle: that is no failure of the upstream.
-            Err(Unsent { request: Some(back), .. }) => request = back,
+            // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
+            Err(Unsent { request: Some(back), .. }) if lease.reused => request = back,
+            // It accepted a connection and took nothing on it.
+            Err(Unsent { request: Some(back), error }) => {
+                request = back;
+                pool.cell().failures.increment();
+                pool.health.failed(pool.cell(), Instant::now());
+                match candidates.next() {
+                    Some(other) => pool = other,
+                    None => return Err(error),
+                }
+            }
             Err(Unsent { error, request: None }) => match copy {
                 Some(copy) if !matches!(error, Error::FirstByte) => request = copy,
                 _ => {

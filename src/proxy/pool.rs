@@ -105,8 +105,8 @@ pub(super) struct Lease {
     pool: Rc<Pool>,
     kind: LeaseKind,
     upload: Option<Rc<UploadState>>,
-    /// How long the connection had been idle.
-    pub(super) idled: Duration,
+    /// The connection was open before: the upstream may be closing it right now.
+    pub(super) reused: bool,
 }
 
 enum LeaseKind {
@@ -227,7 +227,7 @@ impl Pool {
                 return None;
             }
             let kind = LeaseKind::One { sender: Some(sender), connection };
-            return Some(Lease { pool: Rc::clone(self), kind, upload: None, idled });
+            return Some(Lease { pool: Rc::clone(self), kind, upload: None, reused: true });
         }
         None
     }
@@ -241,7 +241,7 @@ impl Pool {
             .min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
         let kind = LeaseKind::Two { connection: Rc::clone(connection) };
-        Some(Lease { pool: Rc::clone(self), kind, upload: None, idled: Duration::ZERO })
+        Some(Lease { pool: Rc::clone(self), kind, upload: None, reused: true })
     }
 
     /// Opens a connection and gives it to a task that drives it.
@@ -262,7 +262,7 @@ impl Pool {
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
         let kind = LeaseKind::One { sender: Some(sender), connection };
-        Ok(Lease { pool: Rc::clone(self), kind, upload: None, idled: Duration::ZERO })
+        Ok(Lease { pool: Rc::clone(self), kind, upload: None, reused: false })
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
@@ -286,7 +286,7 @@ impl Pool {
         self.cell().connected.increment();
         let connection = Rc::new(Multiplexed { sender: RefCell::new(sender), streams: Cell::new(1) });
         self.multiplexed.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease { pool: Rc::clone(self), kind: LeaseKind::Two { connection }, upload: None, idled: Duration::ZERO })
+        Ok(Lease { pool: Rc::clone(self), kind: LeaseKind::Two { connection }, upload: None, reused: false })
     }
 
     /// Keeps a connection for the next request.
@@ -355,8 +355,10 @@ impl Lease {
                     return Err(Unsent { error: Error::NoConnection, request: Some(request) });
                 };
                 // A connection is put back when its response has ended, which may be a moment before it is ready.
-                if !sender.is_ready() && !becomes_ready(sender).await {
-                    return Err(Unsent { error: Error::NoConnection, request: Some(request) });
+                if !sender.is_ready()
+                    && let Err(error) = becomes_ready(sender).await
+                {
+                    return Err(Unsent { error, request: Some(request) });
                 }
                 connection.waiting.replace(Some((upload, first_byte)));
                 let sent = sender.try_send_request(request).await;
@@ -413,8 +415,9 @@ impl Drop for Lease {
 }
 
 /// Waits a moment for a connection whose last request may still be on its way out.
-async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> bool {
-    matches!(timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await, Ok(Ok(())))
+async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(), Error> {
+    let ready = timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await;
+    ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
 /// What became of a request that got no response head.
