@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -60,6 +60,11 @@ pub(super) async fn serve(
         }
         Ok(Verdict::Refuse(refusal)) => {
             let error = refused(refusal);
+            if *request.method() == Method::CONNECT {
+                // A client that counts on its tunnel may have sent into it already, and what it carries is not
+                // this client's word: none of it is a request.
+                connection.end_with_answer();
+            }
             settle(&connection, request).await;
             flight.failed(&error, respond::error(&error, &asked))
         }
