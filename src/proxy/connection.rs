@@ -123,7 +123,8 @@ impl Connection {
     /// When the connection is to be ended, and for which limit, if nothing changes.
     fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let blocked = self.activity.write_blocked.get().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
-        let quiet = (self.active.get() == 0).then(|| self.quiet_due(limits));
+        // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
+        let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));
         [blocked, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
@@ -132,10 +133,11 @@ impl Connection {
         if !self.used.get() {
             return (self.quiet_since.get() + limits.head_read, Due::Limit(Limit::HeadRead));
         }
+        let taken_at = self.activity.taken_at.get();
         if heard {
-            return (self.activity.heard_at.get() + limits.head_read, Due::Limit(Limit::HeadRead));
+            return (self.activity.heard_at.get().max(taken_at) + limits.head_read, Due::Limit(Limit::HeadRead));
         }
-        let idle = (self.quiet_since.get() + limits.keep_alive, Due::Limit(Limit::KeepAlive));
+        let idle = (self.quiet_since.get().max(taken_at) + limits.keep_alive, Due::Limit(Limit::KeepAlive));
         match self.closes_at.get() {
             Some(at) if at < idle.0 => (at, Due::Drained),
             _ => idle,

@@ -80,11 +80,18 @@ pub(super) struct Activity {
     pub heard_at: Cell<Instant>,
     /// Since when the client has accepted nothing although there is something to write.
     pub write_blocked: Cell<Option<Instant>>,
+    /// When the client last took what it had kept waiting.
+    pub taken_at: Cell<Instant>,
 }
 
 impl Activity {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: Cell::new(false), heard_at: Cell::new(now), write_blocked: Cell::new(None) }
+        Self {
+            heard: Cell::new(false),
+            heard_at: Cell::new(now),
+            write_blocked: Cell::new(None),
+            taken_at: Cell::new(now),
+        }
     }
 }
 
@@ -110,7 +117,11 @@ impl ClientIo {
     /// Notes whether the client accepts what is written.
     fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
-            Poll::Ready(_) => self.activity.write_blocked.set(None),
+            Poll::Ready(_) => {
+                if self.activity.write_blocked.take().is_some() {
+                    self.activity.taken_at.set(Instant::now());
+                }
+            }
             Poll::Pending if self.activity.write_blocked.get().is_none() => {
                 self.activity.write_blocked.set(Some(Instant::now()));
             }
