@@ -285,7 +285,7 @@ async fn close_http1(
     let lingers = match end {
         End::Done(Ok(())) => connection.ends.get(),
         End::Done(Err(error)) => {
-            note(worker, &error);
+            note(worker, &error, &read_ahead, limits);
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
             error.is_parse() || connection.ends.get()
         }
@@ -305,10 +305,14 @@ async fn close_http1(
     }
 }
 
-/// Counts what hyper refused.
-fn note(worker: &Worker, error: &hyper::Error) {
+/// Counts what hyper refused. `unread` begins with the head that it refused.
+fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
     if error.is_parse_too_large() {
-        worker.cell().reached(Limit::HeadSize);
+        // hyper has one error for both: a head of a size that is allowed has too many fields.
+        let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
+        let limit =
+            if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
+        worker.cell().reached(limit);
     } else if error.is_parse() {
         worker.cell().refused.increment();
     }
