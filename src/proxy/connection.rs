@@ -27,7 +27,7 @@ use super::headers::Peer;
 use super::pool::{Deadline, HYPER_HEAD_FIELDS};
 use super::socket::{Activity, ClientIo, Plain, Socket, read_some};
 use super::tunnel::Tunnel;
-use super::worker::Worker;
+use super::worker::{Admitted, Worker};
 
 /// A connection as it was accepted.
 pub(super) struct Accepted {
@@ -166,8 +166,8 @@ enum End {
     Due(Due),
 }
 
-/// Serves a connection to its end.
-pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted) {
+/// Serves a connection to its end, when its place is given back.
+pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
     let limits = worker.generation().snapshot.limits.clone();
     let now = Instant::now();
