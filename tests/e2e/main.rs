@@ -5,6 +5,13 @@
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
 mod support;
+mod wire;
 
+mod balance;
 mod deploy;
+mod http1;
+mod limits;
 mod pause;
+mod smuggling;
+mod streaming;
+mod upgrade;
