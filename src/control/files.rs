@@ -17,7 +17,7 @@ use super::trail::Trail;
 use super::watch::{Hints, Watch, Watching};
 
 /// How files are watched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether to ask the system for events; without, there is only polling.
     pub events: bool,
@@ -69,7 +69,7 @@ pub struct Files {
     /// What there is to tell about how files are watched was told.
     told: Watching,
     /// The watches must be set anew before waiting, because something moved or because other files are watched now.
-    rearm: Rearm,
+    rearm: bool,
     next_poll: Instant,
     looks: u64,
 }
@@ -80,13 +80,6 @@ struct Entry {
     trail: Trail,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rearm {
-    No,
-    Add,
-    Replace,
-}
-
 impl Files {
     /// Watches nothing yet.
     pub fn new(options: Options) -> Self {
@@ -95,7 +88,7 @@ impl Files {
             told: watch.watching.clone(),
             next_poll: now() + options.timing.poll,
             entries: BTreeMap::new(),
-            rearm: Rearm::No,
+            rearm: false,
             looks: 0,
             watch,
             options,
@@ -116,7 +109,7 @@ impl Files {
             });
             self.entries.insert(path, entry);
         }
-        self.arm(Rearm::Add);
+        self.arm();
         // Only now, with the watches in place, is no later change missed.
         fresh.iter().for_each(|path| self.start(path));
     }
@@ -128,7 +121,7 @@ impl Files {
         } else {
             let entry = Entry::new(path, self.options.timing);
             self.entries.insert(path.to_path_buf(), entry);
-            self.arm(Rearm::Add);
+            self.arm();
             self.start(path);
         }
         &self.entries[path].state
@@ -146,7 +139,7 @@ impl Files {
 
     /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
     pub fn force(&mut self) -> Vec<Change> {
-        self.arm(Rearm::Replace);
+        self.arm();
         let mut changes = self.look_at_all(Hint::Forced);
         let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
         changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, Caveat::MountPoint)));
@@ -174,9 +167,7 @@ impl Files {
     /// Does what there is to do now.
     fn turn(&mut self) -> Vec<Change> {
         let hints = self.watch.take();
-        if hints.moved || hints.lost {
-            self.rearm = Rearm::Replace;
-        }
+        self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
         // What was found is told before the watches are seen to, because that takes longer than the look.
         if !changes.is_empty() {
@@ -184,10 +175,10 @@ impl Files {
         }
         if now() >= self.next_poll {
             self.next_poll = now() + self.options.timing.poll;
-            self.rearm = self.rearm.max(Rearm::Add);
+            self.rearm = true;
         }
-        if self.rearm != Rearm::No {
-            self.arm(self.rearm);
+        if self.rearm {
+            self.arm();
             changes.extend(self.tell_watching());
             changes.extend(self.look_at_all(Hint::Poll));
         }
@@ -212,10 +203,10 @@ impl Files {
         let hint = match (hints.on(&trail), before) {
             (Some(hint), _) => hint,
             // What the path led to before is gone or was changed, which says nothing of what it leads to now.
-            (None, Some(_)) => Hint::Writing,
+            (None, Some(Hint::Settled | Hint::Writing | Hint::Forced)) => Hint::Writing,
             // Whatever was lost, it was not a promise that the file is finished.
-            (None, None) if hints.lost => Hint::Writing,
-            (None, None) => Hint::Poll,
+            (None, _) if hints.lost => Hint::Writing,
+            (None, Some(Hint::Poll) | None) => Hint::Poll,
         };
         self.look(path, hint)
     }
@@ -231,7 +222,7 @@ impl Files {
         let trail = Trail::of(path);
         if trail != entry.trail {
             entry.trail = trail;
-            self.rearm = self.rearm.max(Rearm::Add);
+            self.rearm = true;
         }
         let found = source::read(path);
         // Between the event and the read, another writer may have begun.
@@ -250,12 +241,12 @@ impl Files {
         entry.state.caveat = if found.unlinked { Some(Caveat::Unlinked) } else { mounted };
     }
 
-    fn arm(&mut self, how: Rearm) {
-        self.rearm = Rearm::No;
+    fn arm(&mut self) {
+        self.rearm = false;
         for (path, entry) in &mut self.entries {
             entry.trail = Trail::of(path);
         }
-        self.watch.arm(self.entries.values().map(|entry| &entry.trail), how == Rearm::Replace);
+        self.watch.arm(self.entries.values().map(|entry| &entry.trail));
     }
 
     fn tell_watching(&mut self) -> Option<Change> {
@@ -269,7 +260,7 @@ impl Files {
         let settled = self.entries.values().filter_map(|entry| entry.settle.due());
         let due = settled.fold(self.next_poll, Instant::min);
         // The way led elsewhere during the last look; the watches are to follow at once.
-        if self.rearm == Rearm::No { due } else { now() }
+        if self.rearm { now() } else { due }
     }
 }
 

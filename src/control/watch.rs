@@ -92,8 +92,8 @@ impl Watch {
     /// Watches the trails given, and nothing else.
     ///
     /// Adds every watch again: the system drops them silently, and an inode's number does not tell that it is the same.
-    /// After something `moved`, a watch may still be on the directory that had the name before; then it is removed first.
-    pub(super) fn arm<'a>(&mut self, trails: impl Iterator<Item = &'a Trail>, moved: bool) {
+    /// A watch that is still wanted is never removed first, because the events under way would be dropped with it.
+    pub(super) fn arm<'a>(&mut self, trails: impl Iterator<Item = &'a Trail>) {
         if !self.enabled {
             return;
         }
@@ -102,7 +102,7 @@ impl Watch {
         let dirs = &self.armed;
         self.watching = match start(&mut self.watcher, &self.shared) {
             Ok(watcher) => {
-                let stale = armed.iter().filter(|dir| moved || !dirs.contains(*dir));
+                let stale = armed.difference(dirs);
                 // A watch that is gone already cannot be removed, which is as well.
                 stale.for_each(|dir| drop(watcher.unwatch(dir)));
                 let results = dirs.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
@@ -127,6 +127,12 @@ impl Watch {
         let table = self.shared.lock();
         let busy = |name: &Path| matches!(table.noted.names.get(name), Some((_, Note::Busy | Note::Created)));
         trail.all().any(|name| busy(&name))
+    }
+
+    /// Does as if the system had lost events.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        self.shared.on_event(&Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
     }
 
     /// Waits until there are hints. Cancel safe.
@@ -272,7 +278,12 @@ impl Table {
         if name.dir_only && !moved {
             return false;
         }
-        let Some(note) = Note::of(event) else { return false };
+        let Some(mut note) = Note::of(event) else { return false };
+        if name.dir_only && note == Note::Busy && !matches!(event, EventKind::Create(_)) {
+            // A directory that is gone takes the file with it. That an old one is gone for good may be told only after
+            // the new one is in place, and must not cast doubt on this.
+            note = Note::Touched;
+        }
         let noted = &mut self.noted;
         noted.moved |= moved && name.leads_on;
         noted.count += 1;
