@@ -66,11 +66,12 @@ pub struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
-    /// What there is to tell about how files are watched was told.
+    /// What was told last about how files are watched.
     told: Watching,
     /// The watches must be set anew before waiting, because something moved or because other files are watched now.
     rearm: bool,
     next_poll: Instant,
+    /// How many looks there were; a measure of what the noise costs.
     looks: u64,
 }
 
@@ -103,6 +104,9 @@ impl Files {
         let mut before = mem::take(&mut self.entries);
         let mut fresh = Vec::new();
         for path in paths {
+            if self.entries.contains_key(&path) {
+                continue;
+            }
             let entry = before.remove(&path).unwrap_or_else(|| {
                 fresh.push(path.clone());
                 Entry::new(&path, timing)
@@ -114,7 +118,10 @@ impl Files {
         fresh.iter().for_each(|path| self.start(path));
     }
 
-    /// Reads a file now, as at a start, and returns what is known of it; watches it too, if it was not watched yet.
+    /// Reads a file now and returns what is known of it; watches it too, if it was not watched yet.
+    ///
+    /// At first, what is there counts, even nothing. Later it is as with [`Files::force`], but for one file, and what
+    /// changed is told only by what is returned.
     pub fn load_now(&mut self, path: &Path) -> &State {
         if self.entries.contains_key(path) {
             self.look(path, Hint::Forced);
@@ -124,7 +131,7 @@ impl Files {
             self.arm();
             self.start(path);
         }
-        &self.entries[path].state
+        &self.entries.get(path).expect("a file is watched once it was loaded").state
     }
 
     /// Returns what is known of a file, if it is watched.
@@ -170,18 +177,17 @@ impl Files {
         self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
         // What was found is told before the watches are seen to, because that takes longer than the look.
-        if !changes.is_empty() {
-            return changes;
+        if changes.is_empty() {
+            if now() >= self.next_poll {
+                self.next_poll = now() + self.options.timing.poll;
+                self.rearm = true;
+            }
+            if self.rearm {
+                self.arm();
+                changes = self.look_at_all(Hint::Poll);
+            }
         }
-        if now() >= self.next_poll {
-            self.next_poll = now() + self.options.timing.poll;
-            self.rearm = true;
-        }
-        if self.rearm {
-            self.arm();
-            changes.extend(self.tell_watching());
-            changes.extend(self.look_at_all(Hint::Poll));
-        }
+        changes.extend(self.tell_watching());
         changes
     }
 
@@ -198,15 +204,12 @@ impl Files {
 
     /// Looks at a file for the reason that the hints give.
     fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
-        let trail = Trail::of(path);
         let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
-        let hint = match (hints.on(&trail), before) {
-            (Some(hint), _) => hint,
-            // What the path led to before is gone or was changed, which says nothing of what it leads to now.
-            (None, Some(Hint::Settled | Hint::Writing | Hint::Forced)) => Hint::Writing,
+        let hint = match hints.on(&Trail::of(path)).or(before.map(Hint::doubted)) {
             // Whatever was lost, it was not a promise that the file is finished.
-            (None, _) if hints.lost => Hint::Writing,
-            (None, Some(Hint::Poll) | None) => Hint::Poll,
+            _ if hints.lost => Hint::Writing,
+            Some(hint) => hint,
+            None => Hint::Poll,
         };
         self.look(path, hint)
     }
@@ -227,7 +230,7 @@ impl Files {
         let found = source::read(path);
         // Between the event and the read, another writer may have begun.
         let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.trail) { Hint::Writing } else { hint };
-        let unlinked = found.unlinked.then(|| entry.warn(path, Caveat::Unlinked)).flatten();
+        let unlinked = entry.judge(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
     }
 
@@ -246,7 +249,8 @@ impl Files {
         for (path, entry) in &mut self.entries {
             entry.trail = Trail::of(path);
         }
-        self.watch.arm(self.entries.values().map(|entry| &entry.trail));
+        let trails: Vec<_> = self.entries.values().map(|entry| &entry.trail).collect();
+        self.watch.arm(&trails);
     }
 
     fn tell_watching(&mut self) -> Option<Change> {
@@ -289,6 +293,14 @@ impl Entry {
             self.state.content = content.ok();
         }
         Some(change)
+    }
+
+    /// Warns of a file without a name. One that is only being replaced just now looks the same, so polling decides.
+    fn judge(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
+        if !unlinked && self.state.caveat == Some(Caveat::Unlinked) {
+            self.state.caveat = None;
+        }
+        (unlinked && hint == Hint::Poll).then(|| self.warn(path, Caveat::Unlinked)).flatten()
     }
 
     fn warn(&mut self, path: &Path, caveat: Caveat) -> Option<Change> {

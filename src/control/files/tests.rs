@@ -12,7 +12,7 @@ use super::*;
 /// Only an event can bring about a change in less than an hour.
 const EVENTS_ONLY: Options = Options { events: true, timing: timing([3_600_000; 4]) };
 /// Only polling can.
-const POLLING_ONLY: Options = Options { events: false, timing: timing([50, 300, 600, 200]) };
+const POLLING_ONLY: Options = Options { events: false, timing: timing([50, 1_000, 2_000, 1_000]) };
 /// No machine is so slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -169,7 +169,8 @@ fn every_finished_change_is_seen_at_once_and_whole() {
 fn a_replaced_directory_is_followed() {
     in_parallel(MOVES, |(file, setup, act)| {
         block_on(async {
-            let mut bench = Bench::new(Options::default(), setup, file);
+            let timing = Timing { gone: Duration::from_secs(10), ..Timing::default() };
+            let mut bench = Bench::new(Options { events: true, timing }, setup, file);
             assert_eq!(bench.run(act, "new").await, ["new"], "{act}");
             assert_eq!(bench.run(&format!("printf again > {file}"), "again").await, ["again"], "after {act}");
         });
@@ -208,7 +209,8 @@ fn half_a_file_is_never_acted_on() {
     const SLOWLY: &str = "exec 3>f; printf ha >&3; sleep 1.2; printf lf >&3; exec 3>&-";
     in_parallel(&[true, false], |events| {
         block_on(async {
-            let mut bench = Bench::new(Options { events: *events, ..Options::default() }, "", "f");
+            let timing = Timing { quiet: Duration::from_secs(4), ..Timing::default() };
+            let mut bench = Bench::new(Options { events: *events, timing }, "", "f");
             assert_eq!(bench.run(SLOWLY, "half").await, ["half"]);
         });
     });
@@ -236,7 +238,7 @@ fn of_many_renames_the_last_one_wins_and_a_burst_costs_one_look() {
         let before = bench.files.looks;
         sh(bench.dir.path(), storm.replace("$i >", "x$i >").as_str());
         assert_eq!(bench.run("", "x50").await.last().unwrap(), "x50");
-        assert!(bench.files.looks - before <= 3, "{} looks", bench.files.looks - before);
+        assert!(bench.files.looks - before <= 5, "{} looks", bench.files.looks - before);
     });
 }
 
@@ -255,7 +257,7 @@ fn a_file_truncated_by_mistake_is_not_taken_for_empty() {
 #[test]
 fn a_file_counts_as_missing_only_after_a_while() {
     block_on(async {
-        let options = Options { events: true, timing: timing([3_600_000, 3_600_000, 3_600_000, 1_000]) };
+        let options = Options { events: true, timing: timing([3_600_000, 3_600_000, 3_600_000, 2_000]) };
         let mut bench = Bench::new(options, "", "f");
         assert_eq!(bench.run("mv f t; sleep 0.3; mv t f; sleep 0.3; printf new > f", "new").await, ["new"]);
         assert_eq!(bench.run("mv f t", "<missing>").await, ["<missing>"]);
@@ -378,16 +380,7 @@ fn a_file_that_stays_declared_keeps_its_state() {
 fn a_file_mounted_by_itself_is_warned_about() {
     let dir = tempfile::tempdir().unwrap();
     sh(dir.path(), "mkdir outside; printf old > outside/f; touch f");
-    let script = "mount --bind outside/f f && exec \"$0\" --exact --ignored control::files::tests::inside_a_mount";
-    let test = std::env::current_exe().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(test).current_dir(dir.path());
-    let Ok(output) = command.output() else { return eprintln!("skipped: there is no unshare here") };
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !text.contains("running 1 test") {
-        return eprintln!("skipped: no mounts here: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    assert!(output.status.success(), "{text}");
+    elsewhere(dir.path(), &["-m"], "mount --bind outside/f f", "inside_a_mount");
 }
 
 #[test]
@@ -404,6 +397,42 @@ fn inside_a_mount() {
         assert_eq!(state.caveat, Some(Caveat::Unlinked));
         assert_eq!(state.content.as_ref().unwrap().bytes, "old");
     });
+}
+
+#[test]
+fn where_nothing_can_be_watched_it_says_so_and_polls() {
+    let dir = tempfile::tempdir().unwrap();
+    for limit in ["instances", "watches"] {
+        elsewhere(dir.path(), &["-Ur"], &format!("echo 1 > /proc/sys/user/max_inotify_{limit}"), "inside_limits");
+    }
+}
+
+#[test]
+#[ignore = "run by where_nothing_can_be_watched_it_says_so_and_polls, where the system's limits are low"]
+fn inside_limits() {
+    block_on(async {
+        // The one instance that is allowed.
+        let mut taken = Files::new(Options::default());
+        taken.set([PathBuf::from("/none")]);
+        let mut bench = Bench::new(Options { events: true, ..POLLING_ONLY }, "", "f");
+        let watching = bench.files.watching().clone();
+        assert!(matches!(watching, Watching::Unavailable(_) | Watching::Limit), "{watching:?}");
+        assert_eq!(bench.files.next().await, [Change::Watching]);
+        assert_eq!(bench.run("printf new > t; mv t f", "new").await, ["new"]);
+    });
+}
+
+/// Runs an ignored test of this file in namespaces of its own, after a preparation; where there are none, it is left out.
+fn elsewhere(dir: &Path, namespaces: &[&str], prepare: &str, test: &str) {
+    let script = format!("{prepare} && exec \"$0\" --exact --ignored control::files::tests::{test}");
+    let mut command = Command::new("unshare");
+    command.args(namespaces).args(["sh", "-c", &script]).arg(std::env::current_exe().unwrap()).current_dir(dir);
+    let Ok(output) = command.output() else { return eprintln!("left out: there is no unshare here") };
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !text.contains("running 1 test") {
+        return eprintln!("left out: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(output.status.success(), "{prepare}: {text}");
 }
 
 #[test]
