@@ -264,7 +264,11 @@ impl Desk {
     fn note(&mut self, change: &Change) -> bool {
         match change {
             Change::Accepted(_) => {}
-            Change::Restored(path) => tracing::info!(path = %path.display(), "the file can be read again"),
+            Change::Restored(path) => {
+                tracing::info!(path = %path.display(), "the file can be read again");
+                // What it says may have been given up when it went missing.
+                return *path == self.flag_file && self.take_flags();
+            }
             Change::Missing(path) if *path == self.flag_file && self.config.on_missing == OnMissing::Open => {
                 tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
                 self.flags = Arc::new(Flags::default());
