@@ -71,6 +71,8 @@ pub(super) struct FileStatus {
     pub(super) hash: Option<String>,
     pub(super) problems: Vec<ProblemStatus>,
     pub(super) trouble: Option<String>,
+    /// Why changes may never be seen.
+    pub(super) caveat: Option<String>,
 }
 
 /// A problem of a watched file.

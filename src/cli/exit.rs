@@ -1,16 +1,27 @@
-//! The exit codes, all of them: those of sysexits(3) wherever it has one.
+//! Exit codes, after sysexits.h, and the last words of a command that failed.
 
-/// It was done, or all is well.
+use std::fmt;
+use std::io::Write;
+
+/// It went well.
 pub const OK: u8 = 0;
-/// `status` found replicas that do not agree, or errors in force.
+/// `status` found replicas that do not agree, or a file with an error.
 pub const DIFFERS: u8 = 1;
-/// The command line, the config or the flag file is wrong.
+/// The command line, the config or the flag file is wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
-/// An address cannot be had, or an admin listener cannot be reached.
+/// Something that is needed cannot be had: a port, an admin listener (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
-/// The program cannot go on, and nobody outside of it is to blame.
+/// A bug (`EX_SOFTWARE`).
 pub const INTERNAL: u8 = 70;
-/// A file, or the output, cannot be read or written.
+/// A file cannot be read or written (`EX_IOERR`).
 pub const IO: u8 = 74;
-/// It was not done in time; trying again may help.
-pub const TEMPORARY: u8 = 75;
+/// It may go well later: what was waited for did not happen in time (`EX_TEMPFAIL`).
+pub const TEMPFAIL: u8 = 75;
+/// A second signal cut what was in flight.
+pub const CUT: u8 = 1;
+
+/// Says something on standard error.
+pub fn say(what: fmt::Arguments<'_>) {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{what}");
+}

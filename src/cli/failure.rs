@@ -86,10 +86,10 @@ impl Failure {
                 | WriteError::NoTarget(_)
                 | WriteError::NotText(_)
                 | WriteError::TooLarge(_) => exit::USAGE,
-                WriteError::Locked(_) | WriteError::Contended(_) => exit::TEMPORARY,
+                WriteError::Locked(_) | WriteError::Contended(_) => exit::TEMPFAIL,
             },
             Self::NotConfirmed { .. } | Self::Port { .. } => exit::UNAVAILABLE,
-            Self::NotLive { .. } => exit::TEMPORARY,
+            Self::NotLive { .. } => exit::TEMPFAIL,
             Self::File { .. } | Self::Output(_) => exit::IO,
             Self::Internal(_) => exit::INTERNAL,
         }

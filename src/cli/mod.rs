@@ -125,11 +125,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut streams = Streams::of_process();
     let done = match cli.command {
-        Command::Run(file) => return run::run(&run::Options { config: file.config }),
-        Command::Demo(args) => match demo::prepare(&args, &mut streams) {
-            Ok(options) => return run::run(&options),
-            Err(failure) => Err(failure),
-        },
+        Command::Run(file) => Ok(run::run(&run::Options { config: file.config, port_hint: None })),
+        Command::Demo(args) => demo::prepare(&args, &mut streams).map(|options| run::run(&options)),
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
@@ -187,10 +184,10 @@ Examples:
 
 Exit codes:
   0   ended as it was told to
+  1   a second signal cut what was in flight
   64  the config, or a file that it names, is wrong
-  69  an address cannot be listened on
-  70  something is wrong with backsoon itself
-  74  a file cannot be read or written";
+  69  an address cannot be listened on, or the system refused something else
+  70  something is wrong with backsoon itself";
 
 #[cfg(test)]
 mod tests {

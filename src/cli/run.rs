@@ -1,18 +1,208 @@
-//! `backsoon run`: serves.
+//! `backsoon run`: puts control and proxy together, and takes them apart again.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::sync::Arc;
+
+use listenfd::ListenFd;
+use tokio::runtime::LocalOptions;
+use tokio::sync::{oneshot, watch};
+
+use crate::control::admin::AdminListener;
+use crate::control::desk::Desk;
+use crate::control::files::Files;
+use crate::control::{self, End};
+use crate::live::{self, Stage};
+use crate::plan::config::{Access, Address, Config, LogLevel};
+use crate::proxy;
+use crate::proxy::listen::{self, BindError, Inherited};
+use crate::telemetry::access::{AccessLog, AccessWriter};
+use crate::telemetry::{Meters, log};
 
 use super::exit;
 
-/// What to serve.
+/// What `run` was asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The config file.
     pub config: PathBuf,
+    /// What to say when a port is taken: which flag or key changes it.
+    pub port_hint: Option<String>,
 }
 
-/// Serves until told to end.
-pub fn run(_options: &Options) -> ExitCode {
-    ExitCode::from(exit::INTERNAL)
+/// Why `run` did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The input has problems; each is printed whole.
+    Problems(Vec<crate::plan::problem::Problem>),
+    /// An address cannot be listened on.
+    Bind(BindError),
+    /// An inherited socket fits no listener.
+    Unexpected(String),
+    /// The system refused something else.
+    System(&'static str, std::io::Error),
+}
+
+/// Serves until a signal ends it.
+pub fn run(options: &Options) -> u8 {
+    match serve(options) {
+        Ok(End::Drained) => {
+            tracing::info!("ended");
+            exit::OK
+        }
+        Ok(End::Cut) => {
+            tracing::warn!("ended at once, by a second signal");
+            exit::CUT
+        }
+        Ok(End::Died) => exit::INTERNAL,
+        Err(error) => error.tell(options),
+    }
+}
+
+fn serve(options: &Options) -> Result<End, StartError> {
+    let log = log::start(LogLevel::Info);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
+    // Files are watched on this runtime, so they are read inside it from the beginning.
+    let _inside = runtime.enter();
+    let files = Files::new(crate::control::files::Options::default());
+    let (mut desk, _) = Desk::start(options.config.clone(), files, log).map_err(StartError::Problems)?;
+    let workers = desk.config().workers.unwrap_or_else(cores);
+    let mut inherited = inherited();
+    let admin = desk.config().admin.clone();
+    let admin = admin.map(|address| bind_admin(&address, &mut inherited)).transpose().map_err(StartError::Bind)?;
+    let listeners = listen::bind(&desk.config().listen, workers, &mut inherited).map_err(StartError::Bind)?;
+    if let Some(left) = inherited.names().first() {
+        return Err(StartError::Unexpected(left.clone()));
+    }
+    raise_descriptor_limit();
+    let socket_files: Vec<PathBuf> = listeners.iter().filter_map(listen::Bound::file).collect();
+    for listener in &listeners {
+        tracing::info!(address = %listener.address, inherited = listener.inherited, "listening");
+    }
+    let meters = Arc::new(Meters::new(workers));
+    desk.meter(Arc::clone(&meters));
+    let access =
+        access_writer(desk.config()).map_err(|error| StartError::System("cannot open the access log", error))?;
+    let (publisher, reader) = live::cell(desk.first());
+    let (stage, staged) = watch::channel(Stage::Running);
+    let tls = desk.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
+    let logs = (0..workers).map(|_| access.as_ref().map_or_else(AccessLog::off, |writer| writer.log())).collect();
+    let start =
+        proxy::Start { listeners, tls, reader: reader.clone(), meters: Arc::clone(&meters), stage: staged, logs };
+    let proxy = proxy::start(start).map_err(|error| StartError::System("cannot start the workers", error))?;
+    let ended = watch_over(proxy).map_err(|error| StartError::System("cannot start", error))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "started");
+    let start = control::Start { desk, publisher, reader, meters, stage, ended, admin, access: access.clone() };
+    let end =
+        runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
+    if let Some(access) = access.and_then(Arc::into_inner) {
+        access.finish();
+    }
+    for file in socket_files {
+        // It may be gone already.
+        let _ = std::fs::remove_file(file);
+    }
+    Ok(end)
+}
+
+/// Tells when the workers have ended.
+fn watch_over(proxy: proxy::Proxy) -> std::io::Result<oneshot::Receiver<()>> {
+    let (tell, ended) = oneshot::channel();
+    std::thread::Builder::new().name("workers".into()).spawn(move || {
+        // A worker that panicked has ended the process already.
+        let _ = proxy.join();
+        let _ = tell.send(());
+    })?;
+    Ok(ended)
+}
+
+fn access_writer(config: &Config) -> std::io::Result<Option<Arc<AccessWriter>>> {
+    match config.log.access {
+        Access::Off => Ok(None),
+        Access::Sampled(_) | Access::Full => {
+            AccessWriter::start(config.log.access_file.clone()).map(Arc::new).map(Some)
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Takes the sockets that systemd, or a process that hands over, has opened.
+fn inherited() -> Inherited {
+    let mut given = ListenFd::from_env();
+    let mut inherited = Inherited::default();
+    for index in 0..given.len() {
+        if let Ok(Some(listener)) = given.take_tcp_listener(index) {
+            inherited.tcp.push(listener);
+        } else if let Ok(Some(listener)) = given.take_unix_listener(index) {
+            inherited.unix.push(listener);
+        }
+    }
+    inherited
+}
+
+fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<AdminListener, BindError> {
+    let bound = listen::bind_one_exclusively(address, inherited)?;
+    Ok(match bound {
+        listen::Exclusive::Tcp(listener) => {
+            let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());
+            tracing::info!(address = local, "admin listener");
+            AdminListener::Tcp(listener)
+        }
+        listen::Exclusive::Unix(listener) => {
+            tracing::info!(%address, "admin listener");
+            AdminListener::Unix(listener)
+        }
+    })
+}
+
+/// Takes all the descriptors that the system allows: the soft limit is a default of the shell, not a decision.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on descriptors stays as it is");
+    }
+}
+
+impl StartError {
+    /// Says why, and what would help.
+    fn tell(&self, options: &Options) -> u8 {
+        match self {
+            Self::Problems(problems) => {
+                for problem in problems {
+                    exit::say(format_args!("{problem}\n"));
+                }
+                exit::say(format_args!("backsoon: not started, because of the problems above"));
+                exit::USAGE
+            }
+            Self::Bind(error) => {
+                let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+                let hint = match (&options.port_hint, error.in_use()) {
+                    (Some(hint), _) => format!("; {hint}"),
+                    (None, true) => {
+                        let key = format!("`address` under [[listen]] or [admin] in {}", options.config.display());
+                        format!("; end that process, or change {key}")
+                    }
+                    (None, false) => String::new(),
+                };
+                exit::say(format_args!("backsoon: {error}{source}{hint}"));
+                exit::UNAVAILABLE
+            }
+            Self::Unexpected(socket) => {
+                exit::say(format_args!(
+                    "backsoon: the socket {socket} was handed over, and no [[listen]] in {} has this address",
+                    options.config.display()
+                ));
+                exit::USAGE
+            }
+            Self::System(what, error) => {
+                exit::say(format_args!("backsoon: {what}: {error}"));
+                exit::UNAVAILABLE
+            }
+        }
+    }
 }

@@ -6,15 +6,6 @@ use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
 
 use crate::plan::flags::Mode;
 
-/// A mode as the operator writes it.
-pub(super) fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Offline => "offline",
-        Mode::ReadOnly => "read-only",
-        Mode::Hold => "hold",
-    }
-}
-
 /// What a route under a mode is: "web is …".
 pub(super) fn being(mode: Mode) -> &'static str {
     match mode {

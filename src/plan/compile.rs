@@ -44,6 +44,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         next_change: next_change(inputs.flags, inputs.now),
         limits: inputs.config.limits.clone(),
         trusted_proxies: inputs.config.trusted_proxies.clone(),
+        drain: inputs.config.drain,
         log: inputs.config.log.clone(),
         table: Table::new(&inputs.config.routes),
         routes,

@@ -91,7 +91,7 @@ pub struct TrustedProxies {
 }
 
 /// `[log]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     /// The least severe level that is logged: `error`, `warn`, `info` or `debug`.
     pub level: LogLevel,

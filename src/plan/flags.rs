@@ -3,6 +3,8 @@
 mod parse;
 mod window;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::problem::{Place, Problem, did_you_mean, quoted};
@@ -48,6 +50,17 @@ pub enum Mode {
     Hold,
     /// Every request is answered with the page.
     Offline,
+}
+
+impl Mode {
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Hold => "hold",
+            Self::Offline => "offline",
+        }
+    }
 }
 
 /// A planned window: the half-open span [starts, ends).
@@ -194,7 +207,8 @@ impl Parsed {
     /// one file can serve a fleet.
     pub fn unknown_routes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Problem> {
         let names: Vec<&str> = names.into_iter().collect();
-        let unknown = self.mentions.iter().filter(|mention| !names.contains(&mention.route.as_str()));
+        let known: HashSet<&str> = names.iter().copied().collect();
+        let unknown = self.mentions.iter().filter(|mention| !known.contains(mention.route.as_str()));
         unknown.map(|mention| mention.unknown(&names)).collect()
     }
 }
@@ -215,7 +229,7 @@ impl Mention {
 fn some_of(names: &[&str]) -> String {
     let (shown, more) = names.split_at(names.len().min(MOST_SHOWN));
     match more.len() {
-        0 => list(shown),
+        0 => list(shown, "and"),
         more => format!("{} and {more} more", shown.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
     }
 }

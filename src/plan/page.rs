@@ -105,14 +105,16 @@ fn environment() -> Environment<'static> {
 }
 
 fn template(environment: &Environment<'_>, name: &str, words: &Words<'_>) -> Result<String, minijinja::Error> {
-    environment.get_template(name)?.render(context! {
+    let rendered = environment.get_template(name)?.render(context! {
         title => title(words),
         summary => words.summary,
         message => message(words),
         id => words.id,
         until => words.until.map(|until| until.to_string()),
         until_words => words.until.map(in_words),
-    })
+    })?;
+    // The engine drops a template's last line end.
+    Ok(rendered + "\n")
 }
 
 /// The text without a template.

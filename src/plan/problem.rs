@@ -183,9 +183,12 @@ pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
         .map(|(_, known)| known)
 }
 
-/// From 0 to 1: how alike two words are. Two letters swapped, as hasty fingers do, count as one mistake.
+/// From 0 to 1: how alike two words are. Two letters swapped, as hasty fingers do, count as one mistake; a word that
+/// holds the other (`warning`, `warn`) is near as well.
 fn nearness(word: &str, known: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(word, known)
+    let holds = (known.len() > 3 && word.contains(known)) || (word.len() > 3 && known.contains(word));
+    let alike = strsim::normalized_damerau_levenshtein(word, known);
+    if holds { alike.max(NEAR_ENOUGH) } else { alike }
 }
 
 /// Text of the operator's in backquotes, for a message: harmless to a terminal, and not longer than a line.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: TrustedProxies,
+    /// How long requests in flight may go on when the process ends; routes may ask for longer.
+    pub drain: Duration,
     /// What is logged.
     pub log: Log,
     /// By name, sorted. A route's index here is its handle within this snapshot.

@@ -9,7 +9,7 @@ use crate::telemetry::Limit;
 
 /// Why a request did not get its answer from an upstream.
 #[derive(Debug)]
-pub enum Error {
+pub(super) enum Error {
     /// The request breaks a rule of HTTP that a proxy must not pass on.
     BadRequest(&'static str),
     /// More fields than `head_fields`.
@@ -44,7 +44,7 @@ pub enum Error {
 
 /// Whose fault an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// The client's: a 4xx.
     Client,
     /// The upstream's: a 5xx.
@@ -53,7 +53,7 @@ pub enum Side {
 
 impl Error {
     /// Whose fault it is.
-    pub fn side(&self) -> Side {
+    pub(super) fn side(&self) -> Side {
         match self {
             Self::BadRequest(_)
             | Self::HeadFields
@@ -74,7 +74,7 @@ impl Error {
     }
 
     /// The status that tells the client.
-    pub fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::HeadFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -89,7 +89,7 @@ impl Error {
     }
 
     /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
-    pub fn proxy_status(&self) -> &'static str {
+    pub(super) fn proxy_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Method => "http_request_error",
             Self::HeadFields => "http_request_error",
@@ -108,7 +108,7 @@ impl Error {
     }
 
     /// The limit that was reached, if one was.
-    pub fn limit(&self) -> Option<Limit> {
+    pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::HeadFields => Some(Limit::HeadFields),
             Self::BodyTooLarge => Some(Limit::BodySize),
@@ -129,7 +129,7 @@ impl Error {
     }
 
     /// Whether another upstream may be tried: the request never left.
-    pub fn never_left(&self) -> bool {
+    pub(super) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
     }
 }

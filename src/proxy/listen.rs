@@ -30,6 +30,38 @@ pub struct Inherited {
     pub unix: Vec<StdUnixListener>,
 }
 
+impl Inherited {
+    /// What is left, as it would be written in the config.
+    pub fn names(&self) -> Vec<String> {
+        let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
+        let path =
+            |socket: &StdUnixListener| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display()));
+        tcp.chain(self.unix.iter().filter_map(path)).collect()
+    }
+}
+
+/// A socket that one thread listens on.
+#[derive(Debug)]
+pub enum Exclusive {
+    /// On TCP.
+    Tcp(StdTcpListener),
+    /// On a unix socket.
+    Unix(StdUnixListener),
+}
+
+/// Binds an address for one thread.
+///
+/// # Errors
+/// When it cannot be bound.
+pub fn bind_one_exclusively(address: &Address, inherited: &mut Inherited) -> Result<Exclusive, BindError> {
+    let mut bound = bind_one(address, 1, inherited)?;
+    match bound.sockets.pop() {
+        Some(Std::Tcp(listener)) => Ok(Exclusive::Tcp(listener)),
+        Some(Std::Unix(listener)) => Ok(Exclusive::Unix(listener)),
+        None => Err(BindError { address: address.clone(), source: io::ErrorKind::NotFound.into() }),
+    }
+}
+
 /// A bound address.
 #[derive(Debug)]
 pub struct Bound {

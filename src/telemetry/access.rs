@@ -85,8 +85,9 @@ impl AccessWriter {
     pub fn start(file: Option<PathBuf>) -> io::Result<Self> {
         let output = Output::open(file.as_ref())?;
         let (sender, receiver) = sync_channel(QUEUED_BLOCKS);
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write(file, output, &receiver))?;
+        let thread = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write(file.as_ref(), output, &receiver))?;
         Ok(Self { sender, thread })
     }
 
@@ -182,12 +183,12 @@ impl Output {
 }
 
 /// The writing thread. A disk that is full or gone costs lines, never requests; it is said once for each spell.
-fn write(file: Option<PathBuf>, mut output: Output, messages: &Receiver<Message>) {
+fn write(file: Option<&PathBuf>, mut output: Output, messages: &Receiver<Message>) {
     let mut failing = false;
     while let Ok(message) = messages.recv() {
         let done = match message {
             Message::Block(block) => output.write(&block),
-            Message::Reopen => Output::open(file.as_ref()).map(|opened| output = opened),
+            Message::Reopen => Output::open(file).map(|opened| output = opened),
             Message::End => return,
         };
         match done {

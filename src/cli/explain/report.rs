@@ -232,7 +232,7 @@ fn closed(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> Clo
             format!("the flag for {}", if own { quoted(route) } else { "`\"*\"`".to_owned() })
         }
     };
-    Closed { mode: words::mode(closure.mode), by, until: closure.until }
+    Closed { mode: closure.mode.as_str(), by, until: closure.until }
 }
 
 /// The first window that begins later and names the route.

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::control::source::Trouble;
 use crate::plan::problem::{Place, Problem};
 
 use super::super::admin::{FileStatus, ProblemStatus, RouteStatus, Status};
@@ -38,11 +37,9 @@ pub(super) fn verdict(replicas: &[Replica], paint: Paint) -> String {
     format!("{}\n", paint.ink(ink, text))
 }
 
-/// Whether what is live is not what the file says. A flag file that never was there flags nothing, and that is fine.
+/// Whether what is live is not what the file says.
 pub(super) fn is_wrong(file: &FileStatus) -> bool {
-    let missing = Trouble::Missing.to_string();
-    let never_there = file.role == "flags" && file.hash.is_none() && file.trouble.as_ref() == Some(&missing);
-    file.problems.iter().any(ProblemStatus::is_error) || (file.trouble.is_some() && !never_there)
+    file.problems.iter().any(ProblemStatus::is_error) || file.trouble.is_some()
 }
 
 fn apart(replicas: &[Replica]) -> String {
@@ -117,8 +114,10 @@ fn row(route: &RouteStatus, now: Timestamp) -> [String; 8] {
 fn wrong(file: &FileStatus, paint: Paint) -> String {
     let mut text = String::new();
     if let Some(trouble) = &file.trouble {
-        let ink = if is_wrong(file) { Ink::Bad } else { Ink::Quiet };
-        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(ink, harmless(trouble))));
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Bad, harmless(trouble))));
+    }
+    if let Some(caveat) = &file.caveat {
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Careful, harmless(caveat))));
     }
     for problem in &file.problems {
         text.push_str(&format!("{}\n", painted(&of_status(problem), paint)));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::super::problem::quoted;
-use super::super::read::{Report, Value};
+use super::super::read::{Report, Value, did_you_mean_text};
 use super::{Address, HostPattern, UpstreamAddress};
 
 /// An address to listen on: `0.0.0.0:8080`, `[::]:8080`, `unix:/run/backsoon/http.sock`.
@@ -39,10 +39,13 @@ fn listen_help(text: &str) -> String {
         _ => bare.parse::<SocketAddr>().ok().map(|address| address.to_string()),
     };
     if let Some(meant) = meant {
-        return format!("did you mean `{meant}`?");
+        return did_you_mean_text(&meant);
     }
     if let Ok(ip) = bare.trim_matches(['[', ']']).parse::<IpAddr>() {
         return format!("add the port: `{}`", SocketAddr::new(ip, 8080));
+    }
+    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return "a port is a number from 1 to 65535".to_owned();
     }
     if text.starts_with('/') {
         return format!("did you mean {}?", quoted(&format!("unix:{text}")));
@@ -52,6 +55,8 @@ fn listen_help(text: &str) -> String {
 
 /// The path behind `unix:`.
 pub(super) fn socket_path(value: &Value<'_>, path: &str, report: &mut Report<'_>) -> Option<PathBuf> {
+    // `unix:///run/app.sock`, as a URL would have it.
+    let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
     if !path.starts_with('/') || path.contains('\0') {
         let message = format!("{} is not the path of a socket", quoted(path));
         report.wrong(value.span.clone(), message, "write it whole, like `unix:/run/backsoon/http.sock`");

@@ -54,7 +54,7 @@ fn verify(value: &Value<'_>, report: &mut Report<'_>) {
     for item in value.one_or_more(report) {
         let Some(table) = item.table("verify = [{ get = \"/healthz\", expect = 200 }]", report) else { continue };
         let mut section = Section::new("`verify`", item.span.clone(), table);
-        let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`", report);
+        let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
         if let Some(value) = get {
             probe_path(&value, report);
         }
@@ -101,7 +101,7 @@ fn error_rate(value: &Value<'_>, report: &mut Report<'_>) {
 fn bypass(value: &Value<'_>, report: &mut Report<'_>) {
     let Some(table) = value.table("bypass = { networks = [\"192.0.2.0/24\"] }", report) else { return };
     let mut section = Section::new("`bypass`", value.span.clone(), table);
-    for item in section.take("networks").map(|value| value.one_or_more(report)).unwrap_or_default() {
+    for item in section.take("networks").map(|value| value.any_number()).unwrap_or_default() {
         if let Some(text) = item.string("192.0.2.0/24", report) {
             address::network(&item, text, report);
         }

@@ -100,7 +100,7 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
 /// One `[[listen]]`, and where its address stands.
 fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
     let mut section = Section::new("`[[listen]]`", span, table);
-    let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`", report);
+    let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
     let place = written.as_ref().map(|value| value.span.clone());
     let address = written.and_then(|value| address::listen(&value, report));
     let tls = section.take("tls").and_then(|value| tls(&value, report));
@@ -120,8 +120,8 @@ fn same_socket(one: &Address, other: &Address) -> bool {
 fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
     let table = value.table(TLS_EXAMPLE, report)?;
     let mut section = Section::new("`tls`", value.span.clone(), table);
-    let cert = section.need("cert", TLS_HELP, report).and_then(|value| value.path("tls/fullchain.pem", report));
-    let key = section.need("key", TLS_HELP, report).and_then(|value| value.path("tls/key.pem", report));
+    let cert = section.need("cert", TLS_HELP).and_then(|value| value.path("tls/fullchain.pem", report));
+    let key = section.need("key", TLS_HELP).and_then(|value| value.path("tls/key.pem", report));
     section.finish(report, no_hint);
     Some(TlsFiles { cert: cert?, key: key? })
 }
@@ -129,7 +129,7 @@ fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
 fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
     let table = value.table("[admin]", report)?;
     let mut section = Section::new("`[admin]`", value.span.clone(), table);
-    let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`", report);
+    let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");
     section.finish(report, no_hint);
     let written = written?;
     let address = address::listen(&written, report)?;
@@ -146,10 +146,7 @@ fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Repo
 
 fn trusted(value: &Value<'_>, report: &mut Report<'_>) -> TrustedProxies {
     let mut trusted = TrustedProxies::default();
-    if value.inner.as_array().is_some_and(|items| items.is_empty()) {
-        return trusted;
-    }
-    for item in value.one_or_more(report) {
+    for item in value.any_number() {
         let Some(text) = item.string("10.0.0.0/8", report) else { continue };
         if text == "unix:" {
             trusted.unix = true;
@@ -222,12 +219,6 @@ fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<RouteConfig> {
     }
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     routes
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: LogLevel::default(), access: Access::default(), access_file: None }
-    }
 }
 
 /// In-flight requests may go on for so long after SIGTERM, unless the config says otherwise.

@@ -8,7 +8,7 @@ use toml::de::{DeString, DeValue};
 
 use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
-use super::super::read::{Report, Section, Value};
+use super::super::read::{Report, Section, Value, did_you_mean_text};
 use super::{HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress};
 use super::{address, lifecycle, parse};
 
@@ -30,7 +30,7 @@ pub(super) fn route<'d>(
     let places = hosts_and_paths(&mut section, report);
     let upstreams = upstreams(&mut section, report);
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
-    let always_open = section.take("always_open").map(|value| prefixes(&value, report)).unwrap_or_default();
+    let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let drain = section.take("drain").and_then(|value| parse::duration(&value, report));
     lifecycle::check(&mut section, report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
@@ -41,7 +41,7 @@ pub(super) fn route<'d>(
         paths: places.paths.into_iter().map(|(path, _)| path).collect(),
         upstreams,
         keep_host,
-        always_open: always_open.into_iter().map(|(path, _)| path).collect(),
+        always_open,
         drain,
     })
 }
@@ -81,7 +81,7 @@ fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
         }
         _ => return None,
     };
-    Some(format!("did you mean `{meant}`?"))
+    Some(did_you_mean_text(meant))
 }
 
 /// What a route answers for.
@@ -105,7 +105,7 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
     }
     let mut paths: Vec<_> = Prefix::new("/").map(|root| (root, section.span.clone())).into_iter().collect();
     if let Some(value) = section.take("path") {
-        paths = prefixes(&value, report);
+        paths = prefixes(&value, value.one_or_more(report), report);
         whole &= !paths.is_empty();
     }
     let hosts = unique(hosts, "host", report);
@@ -113,9 +113,13 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
     Places { hosts, paths, whole }
 }
 
-/// Paths of a route.
-fn prefixes(value: &Value<'_>, report: &mut Report<'_>) -> Vec<(Prefix, Range<usize>)> {
-    let items = value.one_or_more(report);
+/// Paths that stay open; none is as good as no list.
+fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Prefix> {
+    let prefixes = prefixes(value, value.any_number(), report);
+    prefixes.into_iter().map(|(prefix, _)| prefix).collect()
+}
+
+fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -> Vec<(Prefix, Range<usize>)> {
     report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());
     let mut prefixes = Vec::new();
     for item in items.into_iter().take(MOST_PLACES) {
@@ -127,13 +131,13 @@ fn prefixes(value: &Value<'_>, report: &mut Report<'_>) -> Vec<(Prefix, Range<us
 fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
     let text = value.string("/", report)?;
     let help = match text {
-        "" => "for every path, write `/`".to_owned(),
         _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
         _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),
         _ => match Prefix::new(text) {
             Ok(prefix) => return Some(prefix),
             Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
             Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
+            Err(BadPath::Ambiguous) => "no segment is dots with a parameter (`..;x`)".to_owned(),
             Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
         },
     };
@@ -157,7 +161,7 @@ fn unique<T: PartialEq>(items: Vec<(T, Range<usize>)>, what: &str, report: &mut 
 fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream> {
     let mut upstreams = Vec::new();
     let mut whole = false;
-    if let Some(value) = section.need("upstream", UPSTREAM_HELP, report) {
+    if let Some(value) = section.need("upstream", UPSTREAM_HELP) {
         let items = value.one_or_more(report);
         report.at_most(MOST_UPSTREAMS, items.len(), "upstreams", value.key_span.clone());
         let written = items.len();

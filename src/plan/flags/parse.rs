@@ -142,7 +142,7 @@ pub(super) fn mode(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
 }
 
 fn choose(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
-    Value { key: "mode", ..value.clone() }.choice(&MODES, report)
+    value.named("mode").choice(&MODES, report)
 }
 
 /// `[[windows]]`.

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::problem::quoted;
-use super::super::read::{LARGEST, Lines, Report, Section, Value, in_order, no_hint};
+use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
 use super::parse::{Mentions, mode};
 use super::{Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
 
@@ -19,7 +19,7 @@ pub(super) fn window(
     report: &mut Report<'_>,
 ) -> Option<Window> {
     let mut section = Section::new(window_name(table), span, table);
-    let id = section.need("id", "give it one: `id = \"MNT-2026-0519-a\"`", report).and_then(|value| id(&value, report));
+    let id = section.need("id", "give it one: `id = \"MNT-2026-0519-a\"`").and_then(|value| id(&value, report));
     let span = Span::read(&mut section, report);
     let mut window = Window {
         id: id.unwrap_or_default(),
@@ -62,7 +62,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "tasks" | "timeline" => "steps",
         _ => return None,
     };
-    Some(format!("did you mean `{meant}`?"))
+    Some(did_you_mean_text(meant))
 }
 
 fn id(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
@@ -78,9 +78,9 @@ struct Span {
 
 impl Span {
     fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let starts = section.need("starts", "say when it begins: `starts = 2026-05-19T14:00:00Z`", report);
+        let starts = section.need("starts", "say when it begins: `starts = 2026-05-19T14:00:00Z`");
         let starts = starts.and_then(|value| value.instant(report));
-        let written = section.need("ends", "say when it ends: `ends = 2026-05-19T15:00:00Z`", report);
+        let written = section.need("ends", "say when it ends: `ends = 2026-05-19T15:00:00Z`");
         let ends = written.as_ref().and_then(|value| value.instant(report));
         let began = section.take("started");
         let started = began.as_ref().and_then(|value| value.instant(report));
@@ -104,7 +104,7 @@ fn line(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -
 
 fn regions(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<String> {
     let Some(value) = section.take("regions") else { return Vec::new() };
-    let items = value.one_or_more(report);
+    let items = value.any_number();
     report.at_most(MOST_REGIONS, items.len(), "regions", value.key_span.clone());
     items.iter().take(MOST_REGIONS).filter_map(|item| item.words(LONGEST_LINE, Lines::One, report)).collect()
 }
@@ -112,7 +112,7 @@ fn regions(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<String> {
 fn impact(value: &Value<'_>, report: &mut Report<'_>) -> Option<Impact> {
     let table = value.table("impact = { level = \"low\", note = \"most data reachable\" }", report)?;
     let mut section = Section::new("`impact`", value.span.clone(), table);
-    let level = section.need("level", "say how much: `level = \"low\"`", report);
+    let level = section.need("level", "say how much: `level = \"low\"`");
     let level = level.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let note = line(&mut section, "note", report);
     section.finish(report, no_hint);
@@ -159,7 +159,7 @@ fn services(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut
 }
 
 fn service(mut section: Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<Service> {
-    let name = section.need("name", "give it one: `name = \"Web application\"`", report);
+    let name = section.need("name", "give it one: `name = \"Web application\"`");
     let name = name.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let detail = line(&mut section, "detail", report);
     let route = section.take("route").and_then(|value| service_route(&value, mentions, report));
@@ -195,7 +195,7 @@ fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
 }
 
 fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
-    let title = section.need("title", "give it one: `title = \"Database migrations\"`", report);
+    let title = section.need("title", "give it one: `title = \"Database migrations\"`");
     let title = title.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let detail = section.take("detail").and_then(|value| value.words(LONGEST_MESSAGE, Lines::Many, report));
     let state = section.take("state").and_then(|value| value.choice(&STATES, report));
@@ -212,15 +212,15 @@ fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
     let table = value.table(PROGRESS_EXAMPLE, report)?;
     let mut section = Section::new("`progress`", value.span.clone(), table);
     let help = format!("write it as `{PROGRESS_EXAMPLE}`");
-    let written = section.need("done", &help, report);
+    let written = section.need("done", &help);
     let done = written.as_ref().and_then(|value| value.count(0, LARGEST, report));
-    let total = section.need("total", &help, report).and_then(|value| value.count(1, LARGEST, report));
+    let total = section.need("total", &help).and_then(|value| value.count(1, LARGEST, report));
     let unit = line(&mut section, "unit", report);
     section.finish(report, no_hint);
     let (done, total) = (done?, total?);
     if done > total {
         let message = format!("`done` is more than `total`: {done} of {total}");
-        report.error(written?.span, message);
+        report.wrong(written?.span, message, "lower `done`, or raise `total`");
         return None;
     }
     Some(Progress { done, total, unit })

@@ -6,6 +6,9 @@
 mod syntax;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use toml::Spanned;
@@ -96,11 +99,13 @@ pub(super) struct Section<'d> {
     pub(super) span: Range<usize>,
     table: &'d DeTable<'d>,
     known: Vec<&'static str>,
+    /// What was needed and is not there, with what would be right.
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'d> Section<'d> {
     pub(super) fn new(name: impl Into<String>, span: Range<usize>, table: &'d DeTable<'d>) -> Self {
-        Self { name: name.into(), span, table, known: Vec::new() }
+        Self { name: name.into(), span, table, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Takes a key's value. A key that was asked for is known.
@@ -122,33 +127,54 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Takes a key's value, and reports its absence.
-    pub(super) fn need(&mut self, key: &'static str, help: &str, report: &mut Report<'_>) -> Option<Value<'d>> {
+    /// Takes a key's value. Its absence is reported at the end, with this help.
+    pub(super) fn need(&mut self, key: &'static str, help: &str) -> Option<Value<'d>> {
         let value = self.take(key);
         if value.is_none() {
-            report.wrong(self.span.clone(), format!("{} has no `{key}`", self.name), help);
+            self.missing.push((key, help.to_owned()));
         }
         value
     }
 
-    /// Reports every key that was not asked for. `hint` may know better what an unknown key is about.
+    /// Reports every key that was not asked for, and every key that is missing. `hint` may know better what an unknown
+    /// key is about.
     pub(super) fn finish(self, report: &mut Report<'_>, hint: impl Fn(&str, &DeValue<'_>) -> Option<String>) {
+        let mut helps = Vec::new();
+        let mut understood = 0;
         for (key, value) in in_order(self.table) {
             if self.known.contains(&key.get_ref().as_ref()) {
                 continue;
             }
             let message = format!("unknown key {} in {}", quoted(key.get_ref()), self.name);
-            let help = hint(key.get_ref(), value.get_ref()).unwrap_or_else(|| self.suggest(key.get_ref()));
-            report.wrong(key.span(), message, help);
+            let hint = hint(key.get_ref(), value.get_ref());
+            understood += usize::from(hint.is_some());
+            let help = hint.unwrap_or_else(|| self.suggest(key.get_ref()));
+            report.wrong(key.span(), message, help.clone());
+            helps.push(help);
+        }
+        // Where nothing is as it should be, and it is known why, what is missing is a consequence.
+        if understood > 0 && helps.len() == self.table.len() {
+            return;
+        }
+        for (key, help) in self.missing {
+            // A key that is only misspelt is not missing as well.
+            if !helps.contains(&did_you_mean_text(key)) {
+                report.wrong(self.span.clone(), format!("{} has no `{key}`", self.name), help);
+            }
         }
     }
 
     fn suggest(&self, key: &str) -> String {
         match did_you_mean(key, self.known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the keys here are {}", list(&self.known)),
+            Some(near) => did_you_mean_text(near),
+            None => format!("the keys here are {}", list(&self.known, "and")),
         }
     }
+}
+
+/// The help for a word that is near to another, or that has another name here.
+pub(super) fn did_you_mean_text(meant: &str) -> String {
+    format!("did you mean {}?", quoted(meant))
 }
 
 /// For [`Section::finish`] where nothing more is known about an unknown key.
@@ -165,13 +191,13 @@ pub(super) fn in_order<'d>(
     entries
 }
 
-/// "`a`, `b` and `c`".
-pub(super) fn list(words: &[&str]) -> String {
+/// "`a`, `b` and `c`", or with another word between the last two.
+pub(super) fn list(words: &[&str], between: &str) -> String {
     let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     match quoted.split_last() {
         None => String::new(),
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {between} {last}", rest.join(", ")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, Error};
 
-use super::Report;
+use super::{Report, quoted};
 
 /// Parses a text. What is not TOML is reported, as many places as can be told apart.
 pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> Option<DeTable<'t>> {
@@ -13,69 +13,179 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
         report.whole(message, format!("at most {LARGEST_FILE} bytes are allowed"));
         return None;
     }
-    if let Some(deep) = too_deep(text) {
-        report.wrong(deep, "a key with too many dots", "keys here have three parts at most");
+    if has_deep_key(text) {
+        report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Some(document.into_inner());
     }
-    let mut last_line = 0;
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let line = report.place(span.clone()).line;
-        // What the parser says next about a line is a consequence of what it said first.
-        if line > last_line {
-            last_line = line;
-            let (message, help) = explain(&error, text, &span);
-            report.wrong(span, message, help);
+    for error in first_of_each_line(&errors, text, report) {
+        if error.span().is_none() || error.message().starts_with(TOO_DEEP) {
+            report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
+            return None;
         }
+        let span = meant(error, text);
+        let (message, help) = explain(error, text, &span);
+        report.wrong(span, message, help);
     }
     None
 }
 
-/// Finds a line with so many dots that tables nested that deep could exhaust the stack when they are dropped.
-fn too_deep(text: &str) -> Option<Range<usize>> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let key = line.split(['=', '#', '"', '\'']).next().unwrap_or_default();
-        if key.matches('.').count() > MOST_DOTS {
-            return Some(start..start + key.len());
+/// Leaves out what is a consequence: all but the first error of a line, and, once something was not understood, or a
+/// whole table stands twice, the keys that seem to stand twice because of it.
+fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) -> Vec<&'e Error> {
+    let mut first = Vec::new();
+    let (mut last_line, mut confused) = (0, false);
+    for error in errors {
+        let place = report.place(error.span().unwrap_or(text.len()..text.len()));
+        let is_duplicate = error.message().starts_with(DUPLICATE);
+        if place.line <= last_line || (confused && is_duplicate) {
+            continue;
         }
-        start += line.len();
+        last_line = place.line;
+        confused |= !is_duplicate || place.excerpt.trim_start().starts_with('[');
+        first.push(error);
     }
-    None
+    first
+}
+
+/// The span that an error is about. A text of several lines that is never closed is reported at the end of the file,
+/// which tells nobody where it begins.
+fn meant(error: &Error, text: &str) -> Range<usize> {
+    let quotes = match error.message() {
+        message if message.starts_with("invalid multi-line basic string") => "\"\"\"",
+        message if message.starts_with("invalid multi-line literal string") => "'''",
+        _ => "",
+    };
+    let span = error.span().unwrap_or(text.len()..text.len());
+    match text.rfind(quotes) {
+        Some(opening) if !quotes.is_empty() && span.start >= text.trim_end().len() => opening..opening + quotes.len(),
+        _ => span,
+    }
+}
+
+/// Whether a key outside of strings and comments has more than [`MOST_DOTS`]. The parser limits the depth of values and
+/// the dots of a key, but not their product, and tables nested that deep exhaust the stack when they are dropped.
+fn has_deep_key(text: &str) -> bool {
+    let mut dots = 0;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' | '\'' => string_length(rest, first),
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            other => other.len_utf8(),
+        };
+        match first {
+            '.' => dots += 1,
+            '=' | ',' | '{' | '}' | '[' | ']' | '\n' => dots = 0,
+            _ => {}
+        }
+        if dots > MOST_DOTS {
+            return true;
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+/// The length of the string that a text begins with, quotes included; to the end of the line, or of the text, if it is
+/// not closed.
+fn string_length(text: &str, quote: char) -> usize {
+    let triple: String = [quote; 3].iter().collect();
+    let is_long = text.starts_with(&triple);
+    let opening = if is_long { 3 } else { 1 };
+    let mut escaped = false;
+    for (index, character) in text.char_indices().skip(opening) {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            '\n' if !is_long => return index,
+            _ if character == quote && !is_long => return index + 1,
+            _ if is_long && text[index..].starts_with(&triple) => return index + 3,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// Says what the parser means in an operator's words: what is wrong, and what would be right.
 fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-    let found = text.get(span.clone()).unwrap_or_default();
+    let found = text.get(span.clone()).unwrap_or_default().trim();
+    let is_open = found.len() == 3;
+    let line = line_at(text, span.start);
+    let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
+    let own = |message: &str, help: &str| (message.to_owned(), help.to_owned());
     match what {
-        "duplicate key" => duplicate(text, span, found),
-        "string values must be quoted" => {
-            ("a value without quotes".to_owned(), format!("write `\"{}\"`", found.trim()))
+        DUPLICATE => duplicate(text, span, found),
+        "string values must be quoted" if found.is_empty() => (format!("{} has no value", quoted(key)), a_value(key)),
+        "string values must be quoted" => own("a value without quotes", &in_quotes(found)),
+        "key with no value" | "missing value for key" if !line.contains('=') => no_equals(line),
+        "invalid unquoted key" => own("a key that needs quotes", &in_quotes(key)),
+        "invalid basic string" | "invalid literal string" if has_control(line) => {
+            own("a control character in a string", "remove it, or write it as an escape like `\\u001b`")
         }
-        "key with no value" | "missing value for key" => {
-            ("a key without a value".to_owned(), "write `key = value`".to_owned())
+        "invalid basic string" | "invalid literal string" => {
+            own("a string without its closing quote", "close it on the same line")
         }
-        "unclosed table" => ("a header without its `]`".to_owned(), "write `[name]`".to_owned()),
-        "unclosed array table" => ("a header without its `]]`".to_owned(), "write `[[name]]`".to_owned()),
-        "unclosed array" => ("a list without its `]`".to_owned(), "close it".to_owned()),
-        "unclosed inline table" => ("a table without its `}`".to_owned(), "close it".to_owned()),
-        _ => (
-            format!("not TOML: {what}"),
-            if expected.is_empty() { TOML_HELP.to_owned() } else { format!("expected {expected}") },
-        ),
+        "invalid multi-line basic string" | "invalid multi-line literal string" if is_open => {
+            (format!("a text without its closing {}", quoted(found)), "close it".to_owned())
+        }
+        "invalid float" | "invalid integer" if value.contains([':', '/']) || value.matches('.').count() > 1 => {
+            own("a value without quotes", &in_quotes(value.split(" #").next().unwrap_or_default()))
+        }
+        "invalid key-value pair" => own("this is not TOML", TOML_HELP),
+        "unclosed table" => own("a header without its `]`", "close it: `[name]`"),
+        "unclosed array table" => own("a header without its `]]`", "close it: `[[name]]`"),
+        "unclosed array" => own("a list without its `]`", "close it"),
+        "unclosed inline table" => own("a table without its `}`", "close it"),
+        _ if expected.is_empty() => own(&format!("not TOML: {what}"), TOML_HELP),
+        _ => (format!("not TOML: {what}"), format!("expected {expected}")),
     }
+}
+
+/// The line around an index, without white space at its ends.
+fn line_at(text: &str, index: usize) -> &str {
+    let index = index.min(text.trim_end().len());
+    let start = text.get(..index).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
+    text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim()
+}
+
+fn has_control(line: &str) -> bool {
+    line.chars().any(|c| c.is_control() && c != '\t')
+}
+
+fn in_quotes(text: &str) -> String {
+    format!("write it in quotes: {}", quoted(&format!("\"{}\"", text.trim_matches(['"', '\'']))))
+}
+
+fn a_value(key: &str) -> String {
+    format!("write one, {}, or remove the line", quoted(&format!("{key} = \"…\"")))
+}
+
+/// A line that is neither `key = value` nor a header.
+fn no_equals(line: &str) -> (String, String) {
+    let words: Vec<&str> = line.split([' ', '\t', ':']).filter(|word| !word.is_empty()).take(3).collect();
+    let help = match words[..] {
+        _ if line.contains(": ") => "write `=` instead of `:`".to_owned(),
+        [key, value] if value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+            format!("write {}", quoted(&format!("{key} = \"{value}\"")))
+        }
+        _ => TOML_HELP.to_owned(),
+    };
+    ("a line without `=`".to_owned(), help)
 }
 
 /// A key or header that stands twice, and where it stands first, if a look at the lines above can tell.
 fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
-    let message = format!("{} is written twice", super::quoted(key.trim()));
     let line_start = text.get(..span.start).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
     let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let message = match line.strip_suffix(']') {
+        Some(_) if line.starts_with('[') => format!("{} is written twice", quoted(line)),
+        _ => format!("{} is written twice", quoted(key)),
+    };
     let above: Vec<&str> = text.get(..line_start).unwrap_or_default().lines().collect();
     let first = if line.starts_with('[') {
         above.iter().rposition(|other| other.trim() == line)
@@ -92,8 +202,14 @@ fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
     (message, help)
 }
 
+/// What the parser says of a key or header that stands twice.
+const DUPLICATE: &str = "duplicate key";
+/// What the parser says of nesting that could exhaust the stack. For a key with many dots it says it without a place.
+const TOO_DEEP: &str = "cannot recurse further";
+const TOO_DEEP_MESSAGE: &str = "tables or lists are nested too deeply";
+const TOO_DEEP_HELP: &str = "nothing here is nested more than three levels deep";
+/// Dots of a key. The deepest key that means something has three.
+const MOST_DOTS: usize = 8;
 /// Bytes of a file that are read.
 const LARGEST_FILE: usize = 1024 * 1024;
-/// Dots in a key. The deepest key that means something has three.
-const MOST_DOTS: usize = 64;
 const TOML_HELP: &str = "lines are `key = value`, `[table]` or `# comment`";

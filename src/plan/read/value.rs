@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use toml::value::Datetime;
 
-use super::{Report, did_you_mean, list, quoted};
+use super::{Report, did_you_mean, did_you_mean_text, list, quoted};
 
 /// A value of the file, with the key it belongs to.
 ///
@@ -25,40 +25,61 @@ pub(in crate::plan) struct Value<'d> {
     pub(in crate::plan) span: Range<usize>,
     /// What it is.
     pub(in crate::plan) inner: &'d DeValue<'d>,
+    /// Whether it is one of several in a list.
+    is_item: bool,
 }
 
 impl<'d> Value<'d> {
     pub(in crate::plan) fn new(key: &'d str, name: &Spanned<DeString<'_>>, value: &'d Spanned<DeValue<'d>>) -> Self {
-        Self { key, key_span: name.span(), span: value.span(), inner: value.get_ref() }
+        Self { key, key_span: name.span(), span: value.span(), inner: value.get_ref(), is_item: false }
+    }
+
+    /// The same value, as messages shall name it.
+    pub(in crate::plan) fn named(&self, key: &'d str) -> Self {
+        Self { key, ..self.clone() }
     }
 
     /// Reports that the value has the wrong type: what it must be, and how that is written.
     pub(in crate::plan) fn mistyped(&self, wanted: &str, help: impl Into<String>, report: &mut Report<'_>) {
-        let message = format!("{} must be {wanted}, not {}", quoted(self.key), found(self.inner));
+        let subject = if self.is_item { "an item of " } else { "" };
+        let message = format!("{subject}{} must be {wanted}, not {}", quoted(self.key), found(self.inner));
         report.wrong(self.span.clone(), message, help);
     }
 
-    /// A string, whatever is in it.
+    /// A string that is not empty.
     pub(in crate::plan) fn string(&self, example: &str, report: &mut Report<'_>) -> Option<&'d str> {
-        if let DeValue::String(text) = self.inner {
-            return Some(text);
+        let help = match self.is_item {
+            true => format!("write it as `\"{example}\"`"),
+            false => format!("write it as `{} = \"{example}\"`", self.key),
+        };
+        match self.inner {
+            DeValue::String(text) if text.trim().is_empty() => {
+                report.wrong(self.span.clone(), format!("`{}` is empty", self.key), help);
+                None
+            }
+            DeValue::String(text) => Some(text),
+            _ => {
+                self.mistyped("a string", help, report);
+                None
+            }
         }
-        self.mistyped("a string", format!("write it in quotes: `{} = \"{example}\"`", self.key), report);
-        None
     }
 
     /// A string that people read: not empty, at most `longest` bytes, without control characters. Newlines are
     /// taken where there may be `lines`.
     pub(in crate::plan) fn words(&self, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<String> {
-        let text = self.string("…", report)?;
-        if text.trim().is_empty() {
-            report.wrong(
-                self.span.clone(),
-                format!("`{}` is empty", self.key),
-                "leave the key out, or write some words",
-            );
-            return None;
-        }
+        let text = match self.inner {
+            DeValue::String(text) if !text.trim().is_empty() => text,
+            DeValue::String(_) => {
+                report.wrong(
+                    self.span.clone(),
+                    format!("`{}` is empty", self.key),
+                    "write some words between the quotes",
+                );
+                return None;
+            }
+            _ => return self.string("…", report).map(str::to_owned),
+        };
         if text.len() > longest {
             let message = format!("`{}` is too long: {} bytes", self.key, text.len());
             report.wrong(self.span.clone(), message, format!("at most {longest} bytes are allowed"));
@@ -67,17 +88,17 @@ impl<'d> Value<'d> {
         let allowed = |c: char| !c.is_control() || (lines == Lines::Many && matches!(c, '\n' | '\r' | '\t'));
         if let Some(control) = text.chars().find(|&c| !allowed(c)) {
             let message = format!("`{}` contains a control character, U+{:04X}", self.key, u32::from(control));
-            let help = if control == '\n' { "this is shown on one line: use spaces" } else { "remove it" };
+            let help = if control == '\n' { "it is shown on one line: use a space" } else { "remove it" };
             report.wrong(self.span.clone(), message, help);
             return None;
         }
-        Some(text.to_owned())
+        Some(text.to_string())
     }
 
     /// A path of the file system, as written.
     pub(in crate::plan) fn path(&self, example: &str, report: &mut Report<'_>) -> Option<PathBuf> {
         let text = self.string(example, report)?;
-        if text.is_empty() || text.contains('\0') {
+        if text.contains('\0') {
             let help = format!("write a file's name: `{} = \"{example}\"`", self.key);
             report.wrong(self.span.clone(), format!("{} is not the name of a file", quoted(text)), help);
             return None;
@@ -91,7 +112,7 @@ impl<'d> Value<'d> {
             return Some(*value);
         }
         let help = match self.inner {
-            DeValue::String(_) => "write it without quotes",
+            DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => "write it without quotes",
             _ => "write `true` or `false`",
         };
         self.mistyped("`true` or `false`", help, report);
@@ -102,8 +123,8 @@ impl<'d> Value<'d> {
     pub(in crate::plan) fn count(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
         let DeValue::Integer(number) = self.inner else {
             let help = match self.inner {
-                DeValue::String(_) => "write it without quotes".to_owned(),
-                _ => format!("write a number from {min} to {max}"),
+                DeValue::String(text) if text.parse::<u64>().is_ok() => "write it without quotes".to_owned(),
+                _ => format!("write a number from {}", range(min, max)),
             };
             self.mistyped("a whole number", help, report);
             return None;
@@ -199,17 +220,21 @@ impl<'d> Value<'d> {
     pub(in crate::plan) fn choice<T: Copy>(&self, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let DeValue::String(text) = self.inner else {
-            self.mistyped("a word", format!("the words are {}", list(&known)), report);
+            self.mistyped("a word", format!("write {}", list(&known, "or")), report);
             return None;
         };
         if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
             return Some(*value);
         }
         let help = match did_you_mean(text, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it may be {}", list(&known)),
+            Some(near) => did_you_mean_text(near),
+            None => format!("it may be {}", list(&known, "or")),
         };
-        report.wrong(self.span.clone(), format!("unknown {} {}", self.key, quoted(text)), help);
+        let message = match self.key {
+            "mode" | "status" | "state" | "level" => format!("unknown {} {}", self.key, quoted(text)),
+            _ => format!("`{}` cannot be {}", self.key, quoted(text)),
+        };
+        report.wrong(self.span.clone(), message, help);
         None
     }
 
@@ -223,18 +248,20 @@ impl<'d> Value<'d> {
     }
 
     /// The items of a list, or the one value that stands without brackets. An empty list is reported.
-    pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Value<'d>> {
-        let DeValue::Array(items) = self.inner else {
-            return vec![self.clone()];
-        };
+    pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Self> {
+        let items = self.any_number();
         if items.is_empty() {
-            report.wrong(
-                self.span.clone(),
-                format!("`{}` is an empty list", self.key),
-                "leave the key out, or name something",
-            );
+            report.wrong(self.span.clone(), format!("`{}` is an empty list", self.key), "name at least one");
         }
-        self.items_of(items)
+        items
+    }
+
+    /// The items of a list, which may be empty, or the one value that stands without brackets.
+    pub(in crate::plan) fn any_number(&self) -> Vec<Self> {
+        match self.inner {
+            DeValue::Array(items) => self.items_of(items),
+            _ => vec![self.clone()],
+        }
     }
 
     /// The items of a `[[list]]` of tables.
@@ -258,14 +285,19 @@ impl<'d> Value<'d> {
             if let DeValue::Table(table) = item.inner {
                 tables.push((item.span, table));
             } else {
-                item.mistyped("a list of tables", format!("write each under its own `[[{header}]]` line"), report);
+                item.mistyped("a table", format!("write each under its own `[[{header}]]` line"), report);
             }
         }
         tables
     }
 
-    fn items_of(&self, items: &'d [Spanned<DeValue<'d>>]) -> Vec<Value<'d>> {
-        let item = |item: &'d Spanned<DeValue<'d>>| Value { span: item.span(), inner: item.get_ref(), ..self.clone() };
+    fn items_of(&self, items: &'d [Spanned<DeValue<'d>>]) -> Vec<Self> {
+        let item = |item: &'d Spanned<DeValue<'d>>| Self {
+            span: item.span(),
+            inner: item.get_ref(),
+            is_item: true,
+            ..self.clone()
+        };
         items.iter().map(item).collect()
     }
 }

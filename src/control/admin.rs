@@ -1,0 +1,196 @@
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. It is for operators and probes, never for visitors,
+//! and it never depends on what is flagged.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::live::{Reader, Stage};
+use crate::telemetry::Meters;
+
+use super::metrics::{self, Scraped};
+use super::report::{Report, RouteStatus, Status};
+
+/// The admin listener's socket.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// On TCP.
+    Tcp(std::net::TcpListener),
+    /// On a unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// What the answers are made of.
+pub(super) struct Shared {
+    pub reader: Reader,
+    pub meters: Arc<Meters>,
+    pub report: RefCell<Report>,
+    pub stage: Cell<Stage>,
+    pub started: Timestamp,
+}
+
+/// Serves until the process ends.
+pub(super) async fn serve(listener: AdminListener, shared: Rc<Shared>) {
+    let served = match listener {
+        AdminListener::Tcp(listener) => tcp(listener, shared).await,
+        AdminListener::Unix(listener) => unix(listener, shared).await,
+    };
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin listener is closed");
+    }
+}
+
+async fn tcp(listener: std::net::TcpListener, shared: Rc<Shared>) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let open = Rc::new(Cell::new(0));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, &shared, &open),
+            Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+        }
+    }
+}
+
+async fn unix(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let open = Rc::new(Cell::new(0));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, &shared, &open),
+            Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+        }
+    }
+}
+
+/// Serves one connection in a task of its own, unless there are too many.
+fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shared>, open: &Rc<Cell<usize>>) {
+    if open.get() >= MOST_CONNECTIONS {
+        return;
+    }
+    open.set(open.get() + 1);
+    let (shared, open) = (Rc::clone(shared), Rc::clone(open));
+    tokio::task::spawn_local(async move {
+        let service = service_fn(|request| {
+            let response = answer(&shared, &request);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD_SIZE);
+        // A probe that breaks off is no event.
+        let _ = tokio::time::timeout(LONGEST_CONNECTION, builder.serve_connection(TokioIo::new(stream), service)).await;
+        open.set(open.get().saturating_sub(1));
+    });
+}
+
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => ready(shared),
+        "/metrics" => metrics(shared),
+        "/status" => status(shared),
+        "/" => text(
+            StatusCode::OK,
+            "backsoon\n\n/livez    is the process alive\n/readyz   should it get traffic\n/metrics  for Prometheus\n/status   what is live, as JSON\n",
+        ),
+        _ => text(StatusCode::NOT_FOUND, "not found; there is /livez /readyz /metrics /status\n"),
+    }
+}
+
+/// Ready as long as the process does not end. A bad file does not make it unready: what is live is good.
+fn ready(shared: &Shared) -> Response<Full<Bytes>> {
+    let report = shared.report.borrow();
+    let ready = shared.stage.get() == Stage::Running;
+    let bad: Vec<&str> = report.files.iter().filter(|file| !file.is_good()).map(|file| file.path.as_str()).collect();
+    let generation = shared.reader.current().snapshot.generation;
+    let body = serde_json::json!({
+        "ready": ready, "stage": stage(shared), "generation": generation, "files_not_in_force": bad,
+    });
+    json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+fn status(shared: &Shared) -> Response<Full<Bytes>> {
+    let live = shared.reader.current();
+    let report = shared.report.borrow();
+    let ago = Instant::now().saturating_duration_since(live.published);
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started: shared.started,
+        generation: live.snapshot.generation,
+        published: Timestamp::now().checked_sub(ago).unwrap_or(shared.started),
+        stage: stage(shared),
+        workers: shared.meters.workers.len(),
+        files: &report.files,
+        routes: live.snapshot.routes.iter().map(|route| RouteStatus::new(route, &live)).collect(),
+    };
+    json(StatusCode::OK, &status)
+}
+
+fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
+    let live = shared.reader.current();
+    let report = shared.report.borrow();
+    let scraped = Scraped { live: &live, meters: &shared.meters, report: &report, started: shared.started };
+    match metrics::text(&scraped) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body);
+            response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn stage(shared: &Shared) -> &'static str {
+    match shared.stage.get() {
+        Stage::Running => "running",
+        Stage::Draining { .. } => "draining",
+    }
+}
+
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let mut body = serde_json::to_vec_pretty(body).unwrap_or_default();
+    body.push(b'\n');
+    let mut response = text(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Probes and scrapers: a handful. More than this is a mistake or an attack.
+const MOST_CONNECTIONS: usize = 64;
+
+const HEAD_SIZE: usize = 16 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_CONNECTION: Duration = Duration::from_secs(600);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -1,0 +1,421 @@
+//! The desk: what control holds in its hands. Changed files come in, generations go out.
+//!
+//! A bad input never changes what is live: it becomes problems, and the last good one stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rustls::ClientConfig;
+
+use crate::live::{Generation, LiveUpstream, Publisher};
+use crate::plan::compile::{Inputs, compile};
+use crate::plan::config::{Address, Config, Listen, OnMissing, TlsFiles, Upstream};
+use crate::plan::flags::Flags;
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::{Closure, Phase, Snapshot};
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::{Meters, UpstreamKey};
+
+use super::certs::{self, Materials};
+use super::files::{Change, Files};
+use super::load::{self, Loaded, beside, files_of};
+use super::report::{FileReport, Report};
+use super::source::{Content, Trouble};
+
+/// Why something was published; goes into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    File,
+    Time,
+    Signal,
+}
+
+/// See the module's description.
+pub struct Desk {
+    config_file: PathBuf,
+    pub(super) files: Files,
+    config: Arc<Config>,
+    flags: Arc<Flags>,
+    flag_file: PathBuf,
+    materials: Materials,
+    /// What cannot change while the process runs.
+    fixed: Fixed,
+    /// By file: what is wrong with the content that was read last, and what is remarked upon in the one in force.
+    problems: BTreeMap<PathBuf, Vec<Problem>>,
+    meters: Arc<Meters>,
+    /// How to speak TLS, by upstream, so that sessions are resumed over generations.
+    clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
+    generation: u64,
+    refused: u64,
+    log: LogHandle,
+}
+
+/// What is taken from the config at the start and only then.
+struct Fixed {
+    listen: Vec<Listen>,
+    admin: Option<Address>,
+    workers: Option<usize>,
+}
+
+impl Desk {
+    /// Reads everything for the first time.
+    ///
+    /// # Errors
+    /// Every problem, if one is an error: nothing is served by half.
+    pub fn start(config_file: PathBuf, mut files: Files, log: LogHandle) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let loaded = load::from(&config_file, |path| settled(&mut files, path))?;
+        log.set_level(loaded.config.log.level);
+        let Loaded { config, flags, flag_file, flags_missing, materials, warnings } = loaded;
+        let fixed = Fixed { listen: config.listen.clone(), admin: config.admin.clone(), workers: config.workers };
+        let mut problems = BTreeMap::<_, Vec<_>>::new();
+        for problem in &warnings {
+            problems.entry(PathBuf::from(&problem.file)).or_default().push(problem.clone());
+        }
+        if flags_missing {
+            tracing::info!(path = %flag_file.display(), "no flag file: nothing is flagged");
+        }
+        let desk = Self {
+            config_file,
+            files,
+            config,
+            flags,
+            flag_file,
+            materials,
+            fixed,
+            problems,
+            meters: Arc::new(Meters::new(0)),
+            clients: HashMap::new(),
+            generation: 0,
+            refused: 0,
+            log,
+        };
+        Ok((desk, warnings))
+    }
+
+    /// The config in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where to count, once the number of workers is known.
+    pub fn meter(&mut self, meters: Arc<Meters>) {
+        self.meters = meters;
+    }
+
+    /// The first generation.
+    pub fn first(&mut self) -> Generation {
+        self.files.set(self.watched());
+        self.make(None)
+    }
+
+    /// When something changes by itself.
+    pub(super) fn next_change(&self, live: &Snapshot) -> Option<Timestamp> {
+        live.next_change
+    }
+
+    /// Takes in what happened to files, and publishes if it matters.
+    pub(super) fn refresh(&mut self, changes: &[Change], publisher: &Publisher, why: Why) {
+        let accepted =
+            |path: &Path| changes.iter().any(|change| matches!(change, Change::Accepted(file) if file == path));
+        let mut matters = false;
+        if accepted(&self.config_file.clone()) {
+            matters |= self.take_config();
+        } else if changes.iter().any(|change| matches!(change, Change::Accepted(file) if *file != self.flag_file)) {
+            matters |= self.take_materials();
+        }
+        if accepted(&self.flag_file.clone()) {
+            matters |= self.take_flags();
+        }
+        for change in changes {
+            matters |= self.note(change);
+        }
+        if matters {
+            self.publish(publisher, why);
+        }
+    }
+
+    /// Compiles for now and makes it live.
+    pub(super) fn publish(&mut self, publisher: &Publisher, why: Why) {
+        let before = publisher.current();
+        let generation = self.make(Some(&before.snapshot));
+        tell(&before.snapshot, &generation.snapshot, why);
+        publisher.publish(generation);
+    }
+
+    fn make(&mut self, previous: Option<&Snapshot>) -> Generation {
+        self.generation += 1;
+        let inputs = Inputs {
+            config: &self.config,
+            flags: &self.flags,
+            previous,
+            now: Timestamp::now(),
+            generation: self.generation,
+        };
+        let snapshot = compile(inputs);
+        let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream)).collect();
+        let certificates = self.fixed.listen.iter().map(|listen| self.certificate(listen)).collect();
+        Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+    }
+
+    fn live_upstream(&mut self, upstream: &Upstream) -> LiveUpstream {
+        let key = self.materials.key(upstream);
+        let meter = self.meters.upstream(key.clone());
+        let tls = self.clients.entry(key).or_insert_with(|| self.materials.client_config(upstream)).clone();
+        LiveUpstream { meter, tls }
+    }
+
+    /// The certificate of a listener that was bound at the start, from wherever the config says it is now.
+    fn certificate(&self, listen: &Listen) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        let now = self.config.listen.iter().find(|now| now.address == listen.address);
+        let files: Option<&TlsFiles> = now.and_then(|now| now.tls.as_ref()).or(listen.tls.as_ref());
+        self.materials.certificate(files?)
+    }
+
+    fn take_config(&mut self) -> bool {
+        let Ok(content) = settled(&mut self.files, &self.config_file) else {
+            return false;
+        };
+        let (config, mut problems) = load::parse_config(&self.config_file, &content);
+        let Some(config) = config else {
+            return self.refuse(&self.config_file.clone(), problems);
+        };
+        let config_file = self.config_file.clone();
+        let materials = certs::materials(&config_file, &config, |path| settled(&mut self.files, path));
+        let materials = match materials {
+            Ok(materials) => materials,
+            Err(found) => {
+                // The files it does not name any more need not be watched for its sake.
+                self.files.set(self.watched());
+                problems.extend(found);
+                return self.refuse(&config_file, problems);
+            }
+        };
+        problems.extend(self.restarts(&config));
+        warn(&problems);
+        self.problems.insert(config_file.clone(), problems);
+        self.log.set_level(config.log.level);
+        self.flag_file = beside(&config_file, &config.maintenance);
+        self.config = Arc::new(config);
+        self.materials = materials;
+        self.files.set(self.watched());
+        self.problems.retain(|path, _| self.files.get(path).is_some());
+        // Routes may have come or gone that the flag file names.
+        self.take_flags();
+        true
+    }
+
+    fn take_flags(&mut self) -> bool {
+        let flag_file = self.flag_file.clone();
+        let Ok(content) = settled(&mut self.files, &flag_file) else {
+            return false;
+        };
+        let (flags, problems) = load::parse_flags(&flag_file, &content, &self.config);
+        let Some(flags) = flags else {
+            return self.refuse(&flag_file, problems);
+        };
+        warn(&problems);
+        self.problems.insert(flag_file, problems);
+        self.flags = Arc::new(flags);
+        true
+    }
+
+    /// A certificate, a key or roots have changed. A pair is taken when both fit: they are seldom written at once.
+    fn take_materials(&mut self) -> bool {
+        let config = Arc::clone(&self.config);
+        match certs::materials(&self.config_file.clone(), &config, |path| settled(&mut self.files, path)) {
+            Ok(materials) => {
+                for file in files_of(&self.config_file, &config).iter().filter(|file| **file != self.flag_file) {
+                    self.problems.remove(file);
+                }
+                self.materials = materials;
+                true
+            }
+            Err(problems) => {
+                for problem in problems {
+                    self.refuse(&PathBuf::from(&problem.file), vec![problem]);
+                }
+                false
+            }
+        }
+    }
+
+    /// Keeps what is live, and says what is wrong. Always `false`.
+    fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> bool {
+        self.refused += 1;
+        for problem in &problems {
+            tracing::error!(
+                file = problem.file,
+                line = problem.place.as_ref().map(|place| place.line),
+                column = problem.place.as_ref().map(|place| place.column),
+                help = problem.help,
+                "refused, the last good one stays: {}",
+                problem.message
+            );
+        }
+        self.problems.insert(file.to_owned(), problems);
+        false
+    }
+
+    /// Notes what happened to a file besides a new content. True if that changes what is served.
+    fn note(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Accepted(_) => {}
+            Change::Restored(path) => {
+                tracing::info!(path = %path.display(), "the file can be read again");
+                // What it says may have been given up when it went missing.
+                return *path == self.flag_file && self.take_flags();
+            }
+            Change::Missing(path) if *path == self.flag_file && self.config.on_missing == OnMissing::Open => {
+                tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
+                self.flags = Arc::new(Flags::default());
+                self.problems.remove(path);
+                return true;
+            }
+            Change::Missing(path) => {
+                tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
+            }
+            Change::Unreadable(path) => {
+                let trouble = self.files.get(path).and_then(|state| state.trouble);
+                let trouble = trouble.map(|trouble| trouble.to_string());
+                tracing::warn!(path = %path.display(), trouble, "the file cannot be read, the last good one stays");
+            }
+            Change::Caveat(path) => {
+                let caveat = self.files.get(path).and_then(|state| state.caveat).map(|caveat| caveat.to_string());
+                tracing::warn!(path = %path.display(), caveat, "changes of the file may not be seen");
+            }
+            Change::Watching => tracing::warn!(watching = %self.files.watching(), "how files are watched has changed"),
+        }
+        false
+    }
+
+    /// What a new config changes that takes effect only with a restart.
+    fn restarts(&self, config: &Config) -> Vec<Problem> {
+        let addresses = |listen: &[Listen]| {
+            listen.iter().map(|listen| (listen.address.clone(), listen.tls.is_some())).collect::<Vec<_>>()
+        };
+        let changed = [
+            ("listen", addresses(&config.listen) != addresses(&self.fixed.listen)),
+            ("admin", config.admin != self.fixed.admin),
+            ("workers", config.workers != self.fixed.workers),
+        ];
+        let file = self.config_file.display().to_string();
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed
+            .map(|(key, _)| {
+                Problem::warning(&file, format!("`{key}` has changed, which takes effect only with a restart"))
+                    .help("the rest of the config is in force; restart backsoon when it suits")
+            })
+            .collect()
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        let mut files = files_of(&self.config_file, &self.config);
+        files.push(self.config_file.clone());
+        files
+    }
+
+    /// What there is to tell about the files.
+    pub(super) fn report(&self) -> Report {
+        let files = self.watched().into_iter().map(|path| {
+            let state = self.files.get(&path);
+            let content = state.and_then(|state| state.content.as_ref());
+            let trouble = state.and_then(|state| state.trouble).filter(|trouble| !self.expected(&path, *trouble));
+            FileReport {
+                role: self.role(&path),
+                hash: content.map(|content| content.hash.to_string()),
+                loaded: content.and_then(|content| Timestamp::try_from(content.loaded).ok()),
+                problems: self.problems.get(&path).cloned().unwrap_or_default(),
+                trouble: trouble.map(|trouble| trouble.to_string()),
+                caveat: state.and_then(|state| state.caveat).map(|caveat| caveat.to_string()),
+                path: path.display().to_string(),
+            }
+        });
+        Report { files: files.collect(), refused: self.refused }
+    }
+
+    /// A flag file that never was there is no trouble.
+    fn expected(&self, path: &Path, trouble: Trouble) -> bool {
+        let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
+        *path == self.flag_file && trouble == Trouble::Missing && never_there
+    }
+
+    fn role(&self, path: &Path) -> &'static str {
+        let tls = || self.config.listen.iter().filter_map(|listen| listen.tls.as_ref());
+        if *path == self.config_file {
+            "config"
+        } else if *path == self.flag_file {
+            "flags"
+        } else if tls().any(|tls| beside(&self.config_file, &tls.cert) == path) {
+            "certificate"
+        } else if tls().any(|tls| beside(&self.config_file, &tls.key) == path) {
+            "key"
+        } else {
+            "roots"
+        }
+    }
+}
+
+/// The last content of a file that may be acted on; a file that is not watched yet is read now.
+fn settled(files: &mut Files, path: &Path) -> Result<Content, Trouble> {
+    if files.get(path).is_none() {
+        files.load_now(path);
+    }
+    let state = files.get(path).ok_or(Trouble::Missing)?;
+    match (&state.content, state.trouble) {
+        (Some(content), _) => Ok(content.clone()),
+        (None, trouble) => Err(trouble.unwrap_or(Trouble::Missing)),
+    }
+}
+
+/// Logs what is remarked upon.
+fn warn(problems: &[Problem]) {
+    for problem in problems {
+        let place = problem.place.as_ref();
+        tracing::warn!(
+            file = problem.file,
+            line = place.map(|place| place.line),
+            column = place.map(|place| place.column),
+            help = problem.help,
+            "{}",
+            problem.message
+        );
+    }
+}
+
+/// Logs a publication, and each route whose phase or mode changed: one line a transition.
+fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
+    let why = match why {
+        Why::File => "file",
+        Why::Time => "time",
+        Why::Signal => "signal",
+    };
+    tracing::info!(generation = after.generation, why, "published");
+    for route in &after.routes {
+        let was = before.route(&route.config.name);
+        let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
+        if was.is_some_and(|was| mode(&was.closure) == mode(&route.closure)) {
+            continue;
+        }
+        let name = route.config.name.as_str();
+        match &route.closure {
+            Some(closure) => {
+                let until = closure.until.map(|until| until.to_string());
+                tracing::info!(
+                    route = name,
+                    phase = route.phase.as_str(),
+                    mode = closure.mode.as_str(),
+                    until,
+                    "route closed"
+                );
+            }
+            None if was.is_some_and(|was| was.phase != Phase::Open) => {
+                tracing::info!(route = name, phase = route.phase.as_str(), "route open");
+            }
+            None => {}
+        }
+    }
+}

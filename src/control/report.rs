@@ -1,0 +1,132 @@
+//! What control tells about itself: the body of `/status`, and the detail of `/readyz`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::live::Generation;
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::{Route, Source};
+use crate::telemetry::RouteCell;
+
+/// What the loop knows and the admin listener tells. Remade whenever something happened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Report {
+    pub files: Vec<FileReport>,
+    /// How often a file was refused.
+    pub refused: u64,
+}
+
+/// One watched file.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FileReport {
+    pub path: String,
+    pub role: &'static str,
+    /// Of the content read last, whether or not it was accepted: SHA-256, as `sha256sum` prints it.
+    pub hash: Option<String>,
+    pub loaded: Option<Timestamp>,
+    pub problems: Vec<Problem>,
+    pub trouble: Option<String>,
+    pub caveat: Option<String>,
+}
+
+impl FileReport {
+    /// Whether its content is in force as it stands.
+    pub(super) fn is_good(&self) -> bool {
+        self.trouble.is_none() && self.problems.iter().all(|problem| !problem.is_error())
+    }
+}
+
+/// The body of `/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status<'s> {
+    pub version: &'static str,
+    pub pid: u32,
+    pub started: Timestamp,
+    pub generation: u64,
+    pub published: Timestamp,
+    pub stage: &'static str,
+    pub workers: usize,
+    pub files: &'s [FileReport],
+    pub routes: Vec<RouteStatus<'s>>,
+}
+
+/// A route in `/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteStatus<'s> {
+    name: &'s str,
+    phase: &'static str,
+    mode: Option<&'static str>,
+    since: Timestamp,
+    until: Option<Timestamp>,
+    source: Option<String>,
+    in_flight: u64,
+    held: u64,
+    requests: Requests,
+    upstreams: Vec<UpstreamStatus<'s>>,
+}
+
+/// What became of a route's requests since the process started.
+#[derive(Debug, Serialize)]
+struct Requests {
+    forwarded: u64,
+    maintenance: u64,
+    failed: u64,
+    aborted: u64,
+}
+
+/// An upstream in `/status`.
+#[derive(Debug, Serialize)]
+struct UpstreamStatus<'s> {
+    name: &'s str,
+    pending: u64,
+    connections: u64,
+    connect_failures: u64,
+    failures: u64,
+    /// How many workers avoid it now.
+    ejected: u64,
+}
+
+impl<'s> RouteStatus<'s> {
+    pub(super) fn new(route: &'s Route, live: &'s Generation) -> Self {
+        let meter = &live.routes[route.index];
+        let sum = |of: fn(&RouteCell) -> u64| meter.sum(of);
+        Self {
+            name: &route.config.name,
+            phase: route.phase.as_str(),
+            mode: route.closure.as_ref().map(|closure| closure.mode.as_str()),
+            since: route.since,
+            until: route.closure.as_ref().and_then(|closure| closure.until),
+            source: route.closure.as_ref().map(|closure| source(&closure.source)),
+            in_flight: sum(|cell| cell.in_flight.get()),
+            held: 0,
+            requests: Requests {
+                forwarded: sum(|cell| cell.upstream.iter().map(crate::telemetry::Cell::get).sum()),
+                maintenance: sum(|cell| cell.maintenance.get()),
+                failed: sum(|cell| cell.failed.get()),
+                aborted: sum(|cell| cell.aborted.get()),
+            },
+            upstreams: route.upstreams.iter().map(|&index| UpstreamStatus::new(live, index)).collect(),
+        }
+    }
+}
+
+impl<'s> UpstreamStatus<'s> {
+    fn new(live: &'s Generation, index: usize) -> Self {
+        let meter = &live.upstreams[index].meter;
+        Self {
+            name: &meter.name,
+            pending: meter.sum(|cell| cell.pending.get()),
+            connections: meter.sum(|cell| cell.connections.get()),
+            connect_failures: meter.sum(|cell| cell.connect_failures.get()),
+            failures: meter.sum(|cell| cell.failures.get()),
+            ejected: meter.sum(|cell| cell.ejected.get()),
+        }
+    }
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::Flag => "flag".to_owned(),
+        Source::Window(id) => format!("window {id}"),
+    }
+}

@@ -1,0 +1,174 @@
+//! No text makes a reader panic, however it is broken.
+
+use proptest::prelude::*;
+
+use super::super::problem::{Place, Problem};
+use super::super::{config, flags, limits};
+
+const CONFIG: &str = include_str!("../../../tests/cases/config/everything-that-takes-effect.case");
+const LIFECYCLE: &str = include_str!("../../../tests/cases/config/lifecycle/all.case");
+const FLAGS: &str = include_str!("../../../tests/cases/flags/a-window-with-everything.case");
+
+/// Parses a text as both files, prints what is wrong, and checks that a refusal has a reason.
+fn parse(text: &str) {
+    let (config, problems) = config::parse("backsoon.toml", text);
+    let refused = problems.iter().any(Problem::is_error);
+    assert_eq!(config.is_none(), refused, "{text}");
+    let (flags, more) = flags::parse("maintenance.toml", text);
+    assert_eq!(flags.is_none(), more.iter().any(Problem::is_error), "{text}");
+    if let Some(flags) = flags {
+        assert!(!flags.unknown_routes(["web"]).iter().any(Problem::is_error));
+    }
+    for problem in problems.iter().chain(&more) {
+        let place = problem.place.as_ref();
+        assert!(place.is_none_or(|place| place.width >= 1 && place.column >= place.first), "{problem:?}");
+        assert!(!problem.to_string().contains('\x1b'), "{problem:?}");
+        assert!(!problem.message.ends_with('.') && !problem.message.is_empty(), "{problem:?}");
+    }
+}
+
+/// The text of a case's first section.
+fn body(case: &str) -> String {
+    case.lines().skip(1).take_while(|line| !line.starts_with("===")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Pieces that files are made of, and some that they are not.
+fn piece() -> impl Strategy<Value = String> {
+    let pieces: Vec<String> = [
+        "[routes.web]\n",
+        "[[windows]]\n",
+        "[[listen]]\n",
+        "[routes]\n",
+        "[limits]\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "\"\"\"",
+        "'",
+        "=",
+        "\n",
+        "\r",
+        ".",
+        ",",
+        "#",
+        "é",
+        "\u{feff}",
+        "\0",
+        "\x1b",
+        "2026-05-19",
+        "T14:00:00",
+        "Z",
+        "-1",
+        "1e999",
+        "nan",
+        "\\u",
+        "\u{202e}",
+        "host",
+        "routes.",
+        "*",
+        "9999999999999999999999",
+        "0x",
+        "true",
+    ]
+    .map(str::to_owned)
+    .into();
+    prop_oneof![4 => prop::sample::select(pieces), 1 => any::<char>().prop_map(String::from)]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(text in any::<String>()) {
+        parse(&text);
+    }
+
+    #[test]
+    fn any_pieces_are_read_without_a_panic(pieces in prop::collection::vec(piece(), 0..30)) {
+        parse(&pieces.concat());
+    }
+
+    #[test]
+    fn a_damaged_file_is_read_without_a_panic(
+        which in 0_usize..3,
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, piece()), 1..5),
+    ) {
+        let mut text: Vec<char> = body([CONFIG, LIFECYCLE, FLAGS][which]).chars().collect();
+        for (at, length, piece) in cuts {
+            let start = at.index(text.len().max(1)).min(text.len());
+            let end = (start + length).min(text.len());
+            text.splice(start..end, piece.chars());
+        }
+        parse(&text.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn any_span_has_a_place(text in any::<String>(), start in 0_usize..200, end in 0_usize..200) {
+        let place = Place::of(&text, start..end);
+        prop_assert!(place.line >= 1 && place.column >= 1 && place.width >= 1);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    for text in [
+        format!("a{} = 1", ".a".repeat(100_000)),
+        format!("[a{}]", ".a".repeat(100_000)),
+        format!("\"a\"{} = 1", ".\"a\"".repeat(100_000)),
+        format!("x = {{ a{} = 1 }}", ".a".repeat(100_000)),
+        format!("x = [{}]", "[".repeat(100_000)),
+        format!("x = {}", "{ a = ".repeat(100_000)),
+        format!("x = {}1{}", format!("{{ a{} = ", ".a".repeat(78)).repeat(78), "}".repeat(78)),
+        format!("x = [\n{{ 'a'{} = 1 }}]", ".'a'".repeat(100_000)),
+    ] {
+        parse(&text);
+        assert!(flags::parse("maintenance.toml", &text).0.is_none());
+    }
+}
+
+#[test]
+fn a_file_too_large_is_refused_unread() {
+    let text = "#".repeat(1024 * 1024 + 1);
+    assert!(flags::parse("maintenance.toml", &text).0.is_none());
+    assert!(flags::parse("maintenance.toml", &text[..1024 * 1024]).0.is_some());
+}
+
+#[test]
+fn what_is_too_many_is_refused_and_not_listed_without_end() {
+    let window = |n: usize| {
+        format!(
+            "[[windows]]\nid = \"w{n}\"\nstarts = 2026-05-19T14:00:00Z\nends = 2026-05-19T15:00:00Z\nroutes.web = \"hold\"\n"
+        )
+    };
+    let (flags, problems) = flags::parse("maintenance.toml", &(0..256).map(window).collect::<String>());
+    assert_eq!((flags.map(|parsed| parsed.flags.windows.len()), problems), (Some(256), Vec::new()));
+    let (flags, problems) = flags::parse("maintenance.toml", &(0..257).map(window).collect::<String>());
+    assert!(flags.is_none());
+    assert_eq!(problems[0].message, "too many windows: 257, and at most 256 are allowed");
+    let wrong: String = (0..500).map(|n| format!("key{n} = 1\n")).collect();
+    let (_, problems) = flags::parse("maintenance.toml", &wrong);
+    assert_eq!((problems.len(), problems[100].message.as_str()), (101, "400 more problems are not shown"));
+}
+
+#[test]
+fn every_limit_is_in_the_table_as_an_operator_would_write_it() {
+    let table = limits::table();
+    let written = |key: &str| table.iter().find(|(name, ..)| *name == key).map(|(_, default, _)| default.as_str());
+    assert_eq!(written("head_size"), Some("64KiB"));
+    assert_eq!(written("keep_alive"), Some("75s"));
+    assert_eq!(written("tunnel_idle"), Some("1h"));
+    assert_eq!(written("body_size"), Some("unset"));
+    assert_eq!(table.len(), 25);
+    let defaults: String = table
+        .iter()
+        .filter(|(_, default, _)| default != "unset")
+        .map(|(key, default, _)| match default.parse::<u64>() {
+            Ok(number) => format!("{key} = {number}\n"),
+            Err(_) => format!("{key} = \"{default}\"\n"),
+        })
+        .collect();
+    let rest = "[[listen]]\naddress = \"[::1]:0\"\n[routes.web]\nupstream = \"http://127.0.0.1\"\n";
+    let (config, problems) = config::parse("backsoon.toml", &format!("{rest}[limits]\n{defaults}"));
+    assert_eq!(problems, Vec::new());
+    assert_eq!(config.expect("a config without problems").limits, limits::Limits::default());
+}
