@@ -89,18 +89,20 @@ fn is_ours(config: &Path) -> Result<bool, Failure> {
 
 fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
     let paint = streams.out_paint;
-    let (url, file) = (format!("http://127.0.0.1:{}", args.port), flags.display());
+    let url = format!("http://127.0.0.1:{}", args.port);
     let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
+    // As it was called: nobody has installed it yet.
+    let program = std::env::args().next().unwrap_or_else(|| "backsoon".to_owned());
     writeln!(
         streams.out,
-        "\n  1. open {}\n  2. edit {}{kept}: take the # away from\n     #web = \"offline\"  and save; the page changes by itself\n\
-         \x20 3. put the # back, and it is back\n\n  Or, in another terminal:\n\
-         \x20    backsoon on web --for 1m --wait --config {config}\n\
-         \x20    backsoon off web --config {config}\n\
-         \x20    backsoon status --watch 127.0.0.1:{}\n\
+        "\n  1. Open {}\n  2. Edit {}{kept}: make `#web = \"offline\"` into\n     `web = \"offline\"`, and save. The page \
+         changes by itself.\n  3. Put the # back, save, and check again.\n\n  Or, in another terminal:\n\
+         \x20    {program} on web --for 1m --wait --config {config}\n\
+         \x20    {program} off web --wait --config {config}\n\
+         \x20    {program} status --watch 127.0.0.1:{}\n\
          \x20    curl -i {url}/api\n\n  Ctrl-C ends it.\n",
         paint.ink(Ink::Strong, &url),
-        paint.ink(Ink::Strong, file),
+        paint.ink(Ink::Strong, flags.display()),
         args.admin_port,
         config = config.display(),
     )?;

@@ -170,9 +170,13 @@ Try it:             backsoon demo
 Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
 Is it live?         backsoon status
 
-Exit codes:
-  0   done        64  wrong usage, config or flag file    69  an address or a proxy cannot be reached
-  70  internal    74  reading or writing failed           75  not in time, try again";
+Exit codes (each command's --help says what they mean for it):
+  0   done
+  64  the arguments, the config or the flag file are wrong
+  69  an address or a proxy cannot be reached
+  70  something is wrong with backsoon itself
+  74  a file, or the output, cannot be read or written
+  75  not in time; trying again may help";
 
 const RUN_HELP: &str = "\
 All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM

@@ -73,8 +73,10 @@ fn said(lifted: &Lifted, now: Timestamp) -> Vec<String> {
         lines.push(format!("lifted {flags} of {}", words::list(&names(&lifted.removed))));
     }
     if !lifted.absent.is_empty() {
-        let had = "had no flag of its own";
-        lines.extend(names(&lifted.absent).iter().map(|name| format!("{name} {had}")));
+        lines.extend(lifted.absent.iter().map(|route| match route.as_str() {
+            "*" => "there was no flag for every route".to_owned(),
+            route => format!("{route} had no flag of its own"),
+        }));
     } else if lifted.removed.is_empty() {
         lines.push("there was no flag to lift".to_owned());
     }

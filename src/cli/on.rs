@@ -48,7 +48,7 @@ enum ModeWord {
     Offline,
     /// Reading goes on, the rest is answered with the page
     ReadOnly,
-    /// Requests wait for the route
+    /// Requests wait for the route (this version answers them with the page)
     Hold,
 }
 
@@ -89,8 +89,12 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     let now = Timestamp::now();
     let entry = entry(args, now)?;
     let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    let fresh = !file.path.exists();
     let edited = file.edit(|text| edit::on(text, &args.routes, &entry).map(|text| (text, ())))?;
     writeln!(streams.out, "{}", said(&args.routes, &entry, now, edited.changed))?;
+    if fresh {
+        streams.note(format_args!("made `{}`", file.path.display()))?;
+    }
     for line in stricter(&file.snapshot(&edited.flags, now), &args.routes, entry.mode) {
         streams.note(line)?;
     }
@@ -126,7 +130,7 @@ fn said(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> Stri
     let (be, lifts) = if names.len() == 1 { ("is", "lifts it") } else { ("are", "lifts them") };
     let already = if changed { "" } else { " already" };
     let until = entry.until.map_or_else(
-        || " until it is lifted".to_owned(),
+        || " until lifted".to_owned(),
         |until| format!(" until {} ({})", words::instant(until, now), words::span(now, until)),
     );
     let typed: Vec<&str> = routes.iter().map(|route| if route == "*" { "'*'" } else { route }).collect();
@@ -168,11 +172,11 @@ mod tests {
         );
         assert_eq!(
             say(&["web", "api"], entry(Mode::ReadOnly, None), true),
-            "web and api are read-only until it is lifted; backsoon off web api lifts them"
+            "web and api are read-only until lifted; backsoon off web api lifts them"
         );
         assert_eq!(
             say(&["*"], entry(Mode::Hold, None), false),
-            "every route is already on hold until it is lifted; backsoon off '*' lifts it"
+            "every route is already on hold until lifted; backsoon off '*' lifts it"
         );
     }
 }

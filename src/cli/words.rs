@@ -50,7 +50,7 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
         (1.., _, _) => pair(days, "d", (seconds + 1800) / 3600 % 24, "h"),
         (_, 1.., _) => pair(hours, "h", minutes % 60, "min"),
         (_, _, 10..) => format!("{minutes} min"),
-        (_, _, 2..) => pair(seconds / 60, "min", seconds % 60, "s"),
+        _ if seconds >= 60 => pair(seconds / 60, "min", seconds % 60, "s"),
         _ => format!("{seconds} s"),
     }
 }
@@ -122,7 +122,8 @@ mod tests {
         for (seconds, words) in [
             (0, "0 s"),
             (1, "1 s"),
-            (89, "89 s"),
+            (59, "59 s"),
+            (60, "1 min"),
             (90, "1 min 30 s"),
             (125, "2 min 5 s"),
             (600, "10 min"),

@@ -143,7 +143,9 @@ impl Report {
                 let here: Vec<&RouteConfig> =
                     routes.iter().filter(|route| host_of(route, &self.host).is_some()).collect();
                 let path = self.normal_path.as_ref().unwrap_or(&self.path);
-                let why = if here.is_empty() {
+                let why = if here.is_empty() && self.host.is_empty() {
+                    "no host is given (as a URL, or by -H 'Host: …'), and no route is for any host".to_owned()
+                } else if here.is_empty() {
                     format!("no route is for the host {}", quoted(&self.host))
                 } else {
                     format!("no route of the host {} has a path that covers {}", quoted(&self.host), quoted(path))
@@ -196,7 +198,7 @@ impl Report {
         let dialect = self.dialect.unwrap_or("text");
         match (self.verdict, self.status) {
             ("show", _) => format!("show: answered 503 with the maintenance page, as {dialect}"),
-            ("hold", _) => format!("hold: waits for the route; answered 503 as {dialect} where it cannot wait"),
+            ("hold", _) => format!("hold: answered 503 with the page, as {dialect} (this version lets nothing wait)"),
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),
             (verdict, None) => verdict.to_owned(),
         }
@@ -205,7 +207,7 @@ impl Report {
     fn why_in_full(&self, now: Timestamp) -> String {
         let Some(closure) = &self.closure else { return self.why.clone() };
         let until = closure.until.map_or_else(
-            || "until it is lifted".to_owned(),
+            || "until lifted".to_owned(),
             |until| format!("until {} ({})", words::instant(until, now), words::span(now, until)),
         );
         let flagged = format!("{} says {}, {until}", closure.by, closure.mode);
