@@ -95,9 +95,6 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
         return Ok(instant);
     }
     let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
-    if let Ok(time) = text.trim_end_matches(['Z', 'z']).parse::<civil::Time>() {
-        return Err(format!("it has no date: write `{today}T{time}Z` for UTC, or one like `{today}T{time}+02:00`"));
-    }
     // A date alone would be read as midnight, which nobody has written.
     if let Ok(date) = text.parse::<civil::Date>()
         && !text.contains([':', 'T', 't'])
@@ -108,6 +105,9 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
         return Err(format!(
             "it does not say in which time zone: write `{local}Z` for UTC, or one like `{local}+02:00`"
         ));
+    }
+    if let Ok(time) = text.trim_end_matches(['Z', 'z']).parse::<civil::Time>() {
+        return Err(format!("it has no date: write `{today}T{time}Z` for UTC, or one like `{today}T{time}+02:00`"));
     }
     Err(format!("write date, time and offset, like `{today}T15:00:00Z` or `{today}T17:00:00+02:00`"))
 }
