@@ -619,7 +619,10 @@ fn demo_serves_and_keeps_the_flag_file_that_is_there() {
 #[test]
 fn demo_does_not_replace_a_config_of_somebody_else() {
     let place = Place::new();
-    place.run(&["demo", "--port", &free_port(), "--dir", "."]).exits(64).complains("--dir");
+    place
+        .run(&["demo", "--port", &free_port(), "--admin-port", &free_port(), "--dir", "."])
+        .exits(64)
+        .complains("--dir");
     assert_eq!(fs::read_to_string(place.0.path().join("backsoon.toml")).unwrap(), CONFIG);
 }
 
