@@ -53,20 +53,26 @@ impl Http2 {
 pub enum Failure {
     /// The server had said in time that it takes no more requests here, so this one was not sent: it goes elsewhere.
     GoneAway,
+    /// The server has said that it did not look at it (RFC 9113 section 6.8): it is sent again elsewhere. h2's client comes
+    /// to this when it answers the server's last ping before it writes the requests that it has taken already.
+    Refused,
     /// It is lost.
     Lost(String),
 }
 
 impl Failure {
     fn unsent(error: h2::Error) -> Self {
-        let told = error.is_remote() && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-        if told { Self::GoneAway } else { Self::from(error) }
+        match Self::from(error) {
+            Self::Refused => Self::GoneAway,
+            failure => failure,
+        }
     }
 }
 
 impl From<h2::Error> for Failure {
     fn from(error: h2::Error) -> Self {
-        Self::Lost(format!("{error:?}"))
+        let told = error.is_remote() && error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        if told { Self::Refused } else { Self::Lost(format!("{error:?}")) }
     }
 }
 

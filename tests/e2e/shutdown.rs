@@ -318,6 +318,8 @@ struct Load {
     told: Told,
     answered: AtomicU64,
     left: AtomicU64,
+    /// Requests that were given back unseen.
+    refused: AtomicU64,
     lost: Mutex<Vec<String>>,
     no_new: AtomicBool,
     done: AtomicBool,
@@ -339,6 +341,7 @@ impl Load {
             told,
             answered: AtomicU64::new(0),
             left: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             lost: Mutex::default(),
             no_new: AtomicBool::new(false),
             done: AtomicBool::new(false),
@@ -368,8 +371,14 @@ impl Load {
 
     fn tell(&self, what: &str) {
         let lost = self.lost.lock().unwrap();
-        let (answered, left) = (self.answered.load(Ordering::Relaxed), self.left.load(Ordering::Relaxed));
-        println!("{what}: {} of {} requests lost, {left} connections told to leave", lost.len(), answered + lost.len() as u64);
+        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sent = number(&self.answered) + lost.len() as u64;
+        println!(
+            "{what}: {} of {sent} requests lost; {} connections told to leave, {} HTTP/2 requests given back unseen",
+            lost.len(),
+            number(&self.left),
+            number(&self.refused)
+        );
         assert!(lost.is_empty(), "{what}: lost {}: {:#?}", lost.len(), &lost[..lost.len().min(10)]);
     }
 
@@ -470,6 +479,10 @@ impl Load {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(Failure::GoneAway) => return,
+                Err(Failure::Refused) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
                 Err(Failure::Lost(error)) => return self.lose(format!("HTTP/2 client {id}, request {turn}: {error}")),
             }
             tokio::time::sleep(PAUSE).await;

@@ -298,7 +298,7 @@ async fn http2_client(soak: &Soak, connection: &Http2, id: String) {
         let answer = exchange(&connection.sender, request, posts.then(|| Bytes::from_static(b"some body"))).await;
         let response = match answer {
             Ok(response) => response,
-            Err(Failure::GoneAway) => panic!("client {id}, request {turn}: the connection is gone"),
+            Err(Failure::GoneAway | Failure::Refused) => panic!("client {id}, request {turn}: the connection is gone"),
             Err(Failure::Lost(error)) => panic!("client {id}, request {turn}: {error}"),
         };
         let fields = response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
