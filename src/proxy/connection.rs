@@ -25,7 +25,7 @@ use super::body::Progress;
 use super::exchange::serve;
 use super::headers::Peer;
 use super::pool::{Deadline, HYPER_HEAD_FIELDS};
-use super::socket::{Activity, ClientIo, Plain, Socket, read_some};
+use super::socket::{Activity, ClientIo, Closer, Plain, Socket, read_some};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -276,7 +276,7 @@ async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)
 }
 
 async fn serve_http1(worker: &Rc<Worker>, connection: Rc<Connection>, socket: Socket, prefix: Bytes, limits: &Limits) {
-    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity));
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
     let mut builder = http1::Builder::new();
     // Time is kept here: hyper's own timer would cost an allocation a request.
     builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(false);
@@ -366,7 +366,7 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 
 async fn serve_http2(worker: &Rc<Worker>, connection: Rc<Connection>, socket: Socket, prefix: Bytes, limits: &Limits) {
     connection.http2.set(true);
-    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity));
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Hyper);
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX >> 1);
     let executor = Streams { worker: Rc::clone(worker), connection: Rc::clone(&connection), write: limits.write };
     let mut builder = http2::Builder::new(executor);

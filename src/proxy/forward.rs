@@ -143,7 +143,10 @@ async fn send(
         let mut lease = match pool.checkout(limits, reuse).await {
             Ok(lease) => lease,
             Err(error) => {
-                pool.health.failed(pool.cell(), Instant::now());
+                // A limit of our own says nothing about the upstream.
+                if matches!(error, Error::Connect(_) | Error::ConnectTimeout | Error::Tls(_)) {
+                    pool.health.failed(pool.cell(), Instant::now());
+                }
                 match candidates.next() {
                     Some(other) if error.never_left() => pool = other,
                     _ => return Err(error),
@@ -219,7 +222,7 @@ fn address(
         }
     }
     if wishes.trailers {
-        headers::ask_trailers(request.headers_mut());
+        headers::ask_trailers(request.headers_mut(), pool.http2());
     }
 }
 

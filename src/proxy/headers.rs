@@ -202,9 +202,12 @@ pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
-/// Tells the upstream that trailers are taken.
-pub(super) fn ask_trailers(headers: &mut HeaderMap) {
+/// Tells the upstream that trailers are taken. In HTTP/1.1 the field ends at this hop (RFC 9110 section 10.1.4).
+pub(super) fn ask_trailers(headers: &mut HeaderMap, http2: bool) {
     headers.insert(TE, TRAILERS);
+    if !http2 && !headers.contains_key(CONNECTION) {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
 }
 
 /// Joins the cookies that an HTTP/2 client sent in several fields (RFC 9113 section 8.2.3).

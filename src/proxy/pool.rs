@@ -161,7 +161,19 @@ impl Pool {
                     .unwrap_or(Err(Error::ConnectTimeout))
                     .inspect_err(|_| self.cell().connect_failures.increment());
             }
+            if reuse != Reuse::Any {
+                // Every place may be taken by idle connections that this request cannot use.
+                self.give_up_oldest();
+            }
             self.wait(deadline, limits).await?;
+        }
+    }
+
+    /// Closes the connection that has been idle for the longest, if one is: its place becomes free.
+    fn give_up_oldest(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0);
         }
     }
 

@@ -7,6 +7,7 @@
 mod load;
 mod support;
 
+mod cli;
 mod deploy;
 mod pause;
 mod shutdown;

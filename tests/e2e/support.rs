@@ -186,7 +186,7 @@ impl Drop for Backsoon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- backsoon's log\n{}", self.log_text());
+            let _ = writeln!(std::io::stderr(), "--- backsoon's log\n{}", self.log_text());
         }
     }
 }
