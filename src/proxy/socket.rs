@@ -22,6 +22,18 @@ pub(super) enum Plain {
     Unix(UnixStream),
 }
 
+impl Plain {
+    /// Waits for the client's first byte, and leaves it where it is. A unix socket cannot be looked into: there it does
+    /// not wait.
+    pub(super) async fn begins(&self) -> io::Result<()> {
+        match self {
+            // Not `readable`, which may be true for no reason.
+            Self::Tcp(stream) => stream.peek(&mut [0]).await.map(drop),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
 /// Any stream of ours.
 #[derive(Debug)]
 pub(super) enum Socket {

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
+mod load;
 mod support;
 
 mod cli;
 mod deploy;
 mod pause;
+mod shutdown;
+mod soak;
