@@ -47,6 +47,8 @@ pub(super) struct Connection {
     quiet_since: Cell<Instant>,
     /// A request came at all.
     used: Cell<bool>,
+    /// It speaks HTTP/2: bytes need not be the beginning of a request.
+    http2: Cell<bool>,
     /// HTTP/1: what follows on the connection is not a request, so it ends with the answer.
     ends: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
@@ -65,6 +67,7 @@ impl Connection {
             active: Cell::new(0),
             quiet_since: Cell::new(now),
             used: Cell::new(false),
+            http2: Cell::new(false),
             ends: Cell::new(false),
             tunnel: RefCell::default(),
             closes_at: Cell::new(None),
@@ -128,7 +131,8 @@ impl Connection {
     }
 
     fn quiet_due(&self, limits: &Limits) -> (Instant, Due) {
-        let heard = self.activity.heard.get();
+        // Between HTTP/2 requests come answers to pings, windows and the like.
+        let heard = self.activity.heard.get() && !self.http2.get();
         if !self.used.get() {
             return (self.quiet_since.get() + limits.head_read, Due::Limit(Limit::HeadRead));
         }
@@ -332,6 +336,7 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 }
 
 async fn serve_http2(worker: &Rc<Worker>, connection: Rc<Connection>, socket: Socket, prefix: Bytes, limits: &Limits) {
+    connection.http2.set(true);
     let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity));
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX >> 1);
     let executor = Streams { worker: Rc::clone(worker), connection: Rc::clone(&connection), write: limits.write };
