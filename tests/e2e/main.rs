@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
 mod support;
+mod two;
 
 mod deploy;
+mod http2;
 mod pause;
