@@ -8,5 +8,6 @@ mod support;
 mod two;
 
 mod deploy;
+mod floods;
 mod http2;
 mod pause;
