@@ -6,9 +6,12 @@
 
 mod load;
 mod support;
+mod two;
 
 mod cli;
 mod deploy;
+mod floods;
+mod http2;
 mod pause;
 mod shutdown;
 mod soak;
