@@ -9,6 +9,8 @@ mod support;
 
 mod cli;
 mod deploy;
+mod latency;
 mod pause;
 mod shutdown;
 mod soak;
+mod watch;
