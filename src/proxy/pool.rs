@@ -273,7 +273,13 @@ impl Pool {
         self.cell().connected.increment();
         let connection = Rc::new(Multiplexed { sender: RefCell::new(sender), streams: Cell::new(1) });
         self.multiplexed.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease { pool: Rc::clone(self), kind: LeaseKind::Two { connection }, upload: None, tunnel: None, idled: Duration::ZERO })
+        Ok(Lease {
+            pool: Rc::clone(self),
+            kind: LeaseKind::Two { connection },
+            upload: None,
+            tunnel: None,
+            idled: Duration::ZERO,
+        })
     }
 
     /// Keeps a connection for the next request.

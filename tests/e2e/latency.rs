@@ -40,7 +40,9 @@ fn flip(times: usize, put: impl Fn(&Path, &str) -> Instant) -> Vec<Duration> {
     let mut client = Client::connect(backsoon.address());
     let mut spent = Vec::new();
     for turn in 0..times {
-        for (text, status) in [("[routes]\nweb = \"offline\"\n".to_owned(), 503), (format!("# {turn}\n[routes]\n"), 200)] {
+        for (text, status) in
+            [("[routes]\nweb = \"offline\"\n".to_owned(), 503), (format!("# {turn}\n[routes]\n"), 200)]
+        {
             let began = put(&path, &text);
             while ask(&mut client) != status {
                 assert!(began.elapsed() < Duration::from_secs(20), "turn {turn}: no {status}");

@@ -11,6 +11,7 @@ mod cli;
 mod deploy;
 mod latency;
 mod pause;
+mod service;
 mod shutdown;
 mod soak;
 mod watch;

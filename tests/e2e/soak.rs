@@ -301,7 +301,8 @@ async fn http2_client(soak: &Soak, connection: &Http2, id: String) {
             Err(Failure::GoneAway | Failure::Refused) => panic!("client {id}, request {turn}: the connection is gone"),
             Err(Failure::Lost(error)) => panic!("client {id}, request {turn}: {error}"),
         };
-        let fields = response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
+        let fields =
+            response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
         let answer = Answer { status: response.status().as_u16(), fields, body: text(response.body()) };
         soak.judge(floor, started, &target, &answer);
         tokio::time::sleep(PAUSE).await;

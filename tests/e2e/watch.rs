@@ -235,9 +235,8 @@ impl Setting {
             fs::write(dir.path().join("flags/maintenance.toml"), flags).unwrap();
         }
         let upstream = Upstream::ok().url();
-        let config = format!(
-            "maintenance = \"flags/maintenance.toml\"\n{top}{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n"
-        );
+        let config =
+            format!("maintenance = \"flags/maintenance.toml\"\n{top}{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n");
         Self { backsoon: Backsoon::start_in(dir, &config) }
     }
 
