@@ -1,8 +1,81 @@
-//! backsoon
-pub mod control;
-pub mod live;
+//! **backsoon**: a reverse proxy that knows how to pause.
+//!
+//! It stands in front of one or more upstreams and forwards. When a route is flagged in a watched file, that route is
+//! answered from memory with a finished maintenance page (503) until the flag is lifted or the window ends.
+//!
+//! # Architecture
+//!
+//! There are three kinds of code, so there are three folders, and one small cell between them.
+//!
+//! ```text
+//! files ─▶ control: read ─▶ Inputs{config, flags, previous, now} ─▶ plan: compile ─▶ Snapshot
+//! clock ─▶ control: wake                                                            │ publish
+//!                                              proxy: one read per request ◀─ live ◀┘
+//!                                              decide(head) ─▶ Forward · Show · Hold · Refuse
+//! ```
+//!
+//! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
+//! - [`control`] decides *when it changes*. Slow, may block, may fail, never touches a request.
+//! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, no locks that workers share.
+//! - [`live`] is the one mutable cell, between a [`live::Publisher`] that only control owns and a [`live::Reader`]
+//!   that cannot write.
+//! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
+//! - [`cli`] is the command, and the one place that puts control and proxy together.
+//!
+//! `plan` imports nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
+//! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
+//! look-up; `control` and `proxy` import those three, never each other. A test enforces these directions.
+//!
+//! # Invariants
+//!
+//! Most of them are absences, which cannot be read off the code.
+//!
+//! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
+//!    given stands: a request forwarded before its route closed runs to its end.
+//! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
+//! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
+//! 4. The proxy's hot path renders nothing and takes no lock shared between workers.
+//! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
+//! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
+//! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party.
+//! 8. A streaming body or a tunnel does not pin an old snapshot.
+//! 9. A publication drops no warm upstream connection whose upstream did not change.
+//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]).
+//! 11. What was not read of a request's body is never taken for the next request.
+//!
+//! # Words
+//!
+//! One per concept, from the config's key to the metric's label.
+//!
+//! | word | is |
+//! |---|---|
+//! | config | the operator's static file |
+//! | flag | an entry of the flag file |
+//! | mode | what a flag does to a route: offline, read-only, hold |
+//! | window | a planned maintenance, the half-open span [starts, ends) |
+//! | phase | where a route is now: open, closed |
+//! | closure | why a route is closed, and the page that says so |
+//! | route | host and path, with its upstreams |
+//! | upstream | where a route's requests go |
+//! | client | who sent the request |
+//! | snapshot, generation | the compiled whole, immutable; its number |
+//! | compile, publish | inputs to snapshot, purely; to make it live |
+//! | decide, verdict | snapshot and request head to what to do |
+//! | page, dialect | a rendered answer; one of html, text, json |
+//! | problem, error | wrong in the operator's input, with a place; gone wrong while running |
+//! | drain | to let what is in flight finish, within a time |
+//! | flight | a request's entry in the books, from its head to the end of its response |
+//! | lease | an upstream connection, for one request |
+
 pub mod plan;
-pub mod proxy;
+
+pub mod live;
 pub mod telemetry;
 
+pub mod control;
+pub mod proxy;
+
 pub mod cli;
+
+#[cfg(test)]
+mod tidy;

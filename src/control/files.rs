@@ -17,7 +17,7 @@ use super::trail::Trail;
 use super::watch::{Hints, Watch, Watching};
 
 /// How files are watched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether to ask the system for events; without, there is only polling.
     pub events: bool,
@@ -66,11 +66,12 @@ pub struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
-    /// What there is to tell about how files are watched was told.
+    /// What was told last about how files are watched.
     told: Watching,
     /// The watches must be set anew before waiting, because something moved or because other files are watched now.
-    rearm: Rearm,
+    rearm: bool,
     next_poll: Instant,
+    /// How many looks there were; a measure of what the noise costs.
     looks: u64,
 }
 
@@ -78,13 +79,6 @@ struct Entry {
     settle: Settle,
     state: State,
     trail: Trail,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rearm {
-    No,
-    Add,
-    Replace,
 }
 
 impl Files {
@@ -95,7 +89,7 @@ impl Files {
             told: watch.watching.clone(),
             next_poll: now() + options.timing.poll,
             entries: BTreeMap::new(),
-            rearm: Rearm::No,
+            rearm: false,
             looks: 0,
             watch,
             options,
@@ -110,28 +104,34 @@ impl Files {
         let mut before = mem::take(&mut self.entries);
         let mut fresh = Vec::new();
         for path in paths {
+            if self.entries.contains_key(&path) {
+                continue;
+            }
             let entry = before.remove(&path).unwrap_or_else(|| {
                 fresh.push(path.clone());
                 Entry::new(&path, timing)
             });
             self.entries.insert(path, entry);
         }
-        self.arm(Rearm::Add);
+        self.arm();
         // Only now, with the watches in place, is no later change missed.
         fresh.iter().for_each(|path| self.start(path));
     }
 
-    /// Reads a file now, as at a start, and returns what is known of it; watches it too, if it was not watched yet.
+    /// Reads a file now and returns what is known of it; watches it too, if it was not watched yet.
+    ///
+    /// At first, what is there counts, even nothing. Later it is as with [`Files::force`], but for one file, and what
+    /// changed is told only by what is returned.
     pub fn load_now(&mut self, path: &Path) -> &State {
         if self.entries.contains_key(path) {
             self.look(path, Hint::Forced);
         } else {
             let entry = Entry::new(path, self.options.timing);
             self.entries.insert(path.to_path_buf(), entry);
-            self.arm(Rearm::Add);
+            self.arm();
             self.start(path);
         }
-        &self.entries[path].state
+        &self.entries.get(path).expect("a file is watched once it was loaded").state
     }
 
     /// Returns what is known of a file, if it is watched.
@@ -146,7 +146,7 @@ impl Files {
 
     /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
     pub fn force(&mut self) -> Vec<Change> {
-        self.arm(Rearm::Replace);
+        self.arm();
         let mut changes = self.look_at_all(Hint::Forced);
         let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
         changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, Caveat::MountPoint)));
@@ -174,23 +174,20 @@ impl Files {
     /// Does what there is to do now.
     fn turn(&mut self) -> Vec<Change> {
         let hints = self.watch.take();
-        if hints.moved || hints.lost {
-            self.rearm = Rearm::Replace;
-        }
+        self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
         // What was found is told before the watches are seen to, because that takes longer than the look.
-        if !changes.is_empty() {
-            return changes;
+        if changes.is_empty() {
+            if now() >= self.next_poll {
+                self.next_poll = now() + self.options.timing.poll;
+                self.rearm = true;
+            }
+            if self.rearm {
+                self.arm();
+                changes = self.look_at_all(Hint::Poll);
+            }
         }
-        if now() >= self.next_poll {
-            self.next_poll = now() + self.options.timing.poll;
-            self.rearm = self.rearm.max(Rearm::Add);
-        }
-        if self.rearm != Rearm::No {
-            self.arm(self.rearm);
-            changes.extend(self.tell_watching());
-            changes.extend(self.look_at_all(Hint::Poll));
-        }
+        changes.extend(self.tell_watching());
         changes
     }
 
@@ -207,15 +204,12 @@ impl Files {
 
     /// Looks at a file for the reason that the hints give.
     fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
-        let trail = Trail::of(path);
         let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
-        let hint = match (hints.on(&trail), before) {
-            (Some(hint), _) => hint,
-            // What the path led to before is gone or was changed, which says nothing of what it leads to now.
-            (None, Some(_)) => Hint::Writing,
+        let hint = match hints.on(&Trail::of(path)).or(before.map(Hint::doubted)) {
             // Whatever was lost, it was not a promise that the file is finished.
-            (None, None) if hints.lost => Hint::Writing,
-            (None, None) => Hint::Poll,
+            _ if hints.lost => Hint::Writing,
+            Some(hint) => hint,
+            None => Hint::Poll,
         };
         self.look(path, hint)
     }
@@ -231,12 +225,12 @@ impl Files {
         let trail = Trail::of(path);
         if trail != entry.trail {
             entry.trail = trail;
-            self.rearm = self.rearm.max(Rearm::Add);
+            self.rearm = true;
         }
         let found = source::read(path);
         // Between the event and the read, another writer may have begun.
         let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.trail) { Hint::Writing } else { hint };
-        let unlinked = found.unlinked.then(|| entry.warn(path, Caveat::Unlinked)).flatten();
+        let unlinked = entry.judge(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
     }
 
@@ -250,12 +244,13 @@ impl Files {
         entry.state.caveat = if found.unlinked { Some(Caveat::Unlinked) } else { mounted };
     }
 
-    fn arm(&mut self, how: Rearm) {
-        self.rearm = Rearm::No;
+    fn arm(&mut self) {
+        self.rearm = false;
         for (path, entry) in &mut self.entries {
             entry.trail = Trail::of(path);
         }
-        self.watch.arm(self.entries.values().map(|entry| &entry.trail), how == Rearm::Replace);
+        let trails: Vec<_> = self.entries.values().map(|entry| &entry.trail).collect();
+        self.watch.arm(&trails);
     }
 
     fn tell_watching(&mut self) -> Option<Change> {
@@ -269,7 +264,7 @@ impl Files {
         let settled = self.entries.values().filter_map(|entry| entry.settle.due());
         let due = settled.fold(self.next_poll, Instant::min);
         // The way led elsewhere during the last look; the watches are to follow at once.
-        if self.rearm == Rearm::No { due } else { now() }
+        if self.rearm { now() } else { due }
     }
 }
 
@@ -298,6 +293,14 @@ impl Entry {
             self.state.content = content.ok();
         }
         Some(change)
+    }
+
+    /// Warns of a file without a name. One that is only being replaced just now looks the same, so polling decides.
+    fn judge(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
+        if !unlinked && self.state.caveat == Some(Caveat::Unlinked) {
+            self.state.caveat = None;
+        }
+        (unlinked && hint == Hint::Poll).then(|| self.warn(path, Caveat::Unlinked)).flatten()
     }
 
     fn warn(&mut self, path: &Path, caveat: Caveat) -> Option<Change> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::source::{Content, Hash, Trouble};
 
-/// Why a file is looked at; the weakest reason first.
+/// Why a file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// No reason: it is time to look, or something happened that does not say that the file changed.
@@ -19,6 +19,17 @@ pub enum Hint {
     Settled,
     /// The operator says so (SIGHUP): what is seen counts, unless it is empty or gone.
     Forced,
+}
+
+impl Hint {
+    /// Takes back the promise, because it was for what the path led to before, and that says nothing of what it leads to
+    /// now.
+    pub fn doubted(self) -> Self {
+        match self {
+            Self::Poll => Self::Poll,
+            Self::Writing | Self::Settled | Self::Forced => Self::Writing,
+        }
+    }
 }
 
 /// What a look saw, as far as settling is concerned.

@@ -58,10 +58,15 @@ impl Trail {
         self.names().map(Cow::Borrowed).chain(self.dirs().into_iter().map(Cow::Owned))
     }
 
-    /// The directories that hold those names, and those that hold these: where the former could be replaced.
+    /// The directories that hold those names.
+    pub(super) fn holders(&self) -> BTreeSet<&Path> {
+        self.names().filter_map(Path::parent).collect()
+    }
+
+    /// The holders, and the directories that hold these in turn: where a holder could be replaced.
     pub(super) fn dirs(&self) -> BTreeSet<PathBuf> {
-        let parents = self.names().filter_map(Path::parent);
-        parents.flat_map(|parent| [Some(parent), parent.parent()]).flatten().map(Path::to_path_buf).collect()
+        let both = |holder: &'_ Path| [Some(holder.to_path_buf()), holder.parent().map(Path::to_path_buf)];
+        self.holders().into_iter().flat_map(both).flatten().collect()
     }
 }
 

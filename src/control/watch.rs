@@ -5,10 +5,9 @@
 //! file replace each other, so that there is no queue that could overflow.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, fs, io};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -92,21 +91,21 @@ impl Watch {
     /// Watches the trails given, and nothing else.
     ///
     /// Adds every watch again: the system drops them silently, and an inode's number does not tell that it is the same.
-    /// After something `moved`, a watch may still be on the directory that had the name before; then it is removed first.
-    pub(super) fn arm<'a>(&mut self, trails: impl Iterator<Item = &'a Trail>, moved: bool) {
+    /// A watch that is still wanted is never removed first, because the events under way would be dropped with it.
+    pub(super) fn arm(&mut self, trails: &[&Trail]) {
         if !self.enabled {
             return;
         }
         let dirs = self.shared.lock().set_names(trails);
-        let armed = std::mem::replace(&mut self.armed, dirs);
-        let dirs = &self.armed;
+        let stale: Vec<_> = self.armed.difference(&dirs).cloned().collect();
+        self.armed = dirs;
         self.watching = match start(&mut self.watcher, &self.shared) {
             Ok(watcher) => {
-                let stale = armed.iter().filter(|dir| moved || !dirs.contains(*dir));
                 // A watch that is gone already cannot be removed, which is as well.
-                stale.for_each(|dir| drop(watcher.unwatch(dir)));
-                let results = dirs.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
-                results.filter_map(|(dir, result)| trouble(dir, result)).last().unwrap_or(Watching::Events)
+                stale.iter().for_each(|dir| drop(watcher.unwatch(dir)));
+                let results = self.armed.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
+                let troubles: Vec<_> = results.filter_map(|(dir, result)| trouble(dir, result.err()?)).collect();
+                troubles.into_iter().find(|trouble| matters(trouble, trails)).unwrap_or(Watching::Events)
             }
             Err(error) => Watching::Unavailable(error.to_string()),
         };
@@ -126,7 +125,13 @@ impl Watch {
     pub(super) fn is_busy(&self, trail: &Trail) -> bool {
         let table = self.shared.lock();
         let busy = |name: &Path| matches!(table.noted.names.get(name), Some((_, Note::Busy | Note::Created)));
-        trail.all().any(|name| busy(&name))
+        table.noted.lost || trail.all().any(|name| busy(&name))
+    }
+
+    /// Does as if the system had lost events.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        self.shared.on_event(&Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
     }
 
     /// Waits until there are hints. Cancel safe.
@@ -248,7 +253,7 @@ impl Shared {
 
 impl Table {
     /// Sets the names whose events matter, and returns the directories where they happen.
-    fn set_names<'a>(&mut self, trails: impl Iterator<Item = &'a Trail>) -> BTreeSet<PathBuf> {
+    fn set_names(&mut self, trails: &[&Trail]) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
         self.names.clear();
         for trail in trails {
@@ -272,7 +277,12 @@ impl Table {
         if name.dir_only && !moved {
             return false;
         }
-        let Some(note) = Note::of(event) else { return false };
+        let Some(mut note) = Note::of(event) else { return false };
+        if name.dir_only && note == Note::Busy && !matches!(event, EventKind::Create(_)) {
+            // A directory that is gone takes the file with it. That an old one is gone for good may be told only after
+            // the new one is in place, and must not cast doubt on this.
+            note = Note::Touched;
+        }
         let noted = &mut self.noted;
         noted.moved |= moved && name.leads_on;
         noted.count += 1;
@@ -289,15 +299,22 @@ impl Table {
     }
 }
 
-fn trouble(dir: &Path, result: notify::Result<()>) -> Option<Watching> {
-    let error = result.err()?;
+fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
     match error.kind {
         // It went away since the way was walked; the next walk ends earlier.
         ErrorKind::PathNotFound => None,
+        ErrorKind::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
         ErrorKind::MaxFilesWatch => Some(Watching::Limit),
         ErrorKind::Io(error) => Some(Watching::Unwatched(dir.to_path_buf(), error.to_string())),
-        ErrorKind::Generic(_) | ErrorKind::WatchNotFound | ErrorKind::InvalidConfig(_) => {
-            Some(Watching::Unwatched(dir.to_path_buf(), error.to_string()))
+        kind @ (ErrorKind::Generic(_) | ErrorKind::WatchNotFound | ErrorKind::InvalidConfig(_)) => {
+            Some(Watching::Unwatched(dir.to_path_buf(), notify::Error::new(kind).to_string()))
         }
     }
+}
+
+/// Says whether changes of files are missed. A directory that only holds directories of the way is seldom replaced, and
+/// often not ours to watch.
+fn matters(trouble: &Watching, trails: &[&Trail]) -> bool {
+    let Watching::Unwatched(dir, _) = trouble else { return true };
+    trails.iter().any(|trail| trail.holders().contains(dir.as_path()))
 }

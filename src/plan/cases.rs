@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::compile::{Inputs, compile};
 use super::config::{self, Config};
 use super::flags::{self, Parsed};
 use super::problem::Problem;
+use super::snapshot::Snapshot;
+use super::verdict::{Head, Verdict, decide};
 
 /// What computes an expected section from a case. It is run if the case has the section, or if it is `problems`.
 type Run = fn(&Case) -> String;
 
 /// The expected sections, in the order in which an update writes them.
-const EXPECTED: [(&str, Run); 2] = [("problems", problems), ("parsed", parsed)];
+const EXPECTED: [(&str, Run); 3] = [("problems", problems), ("parsed", parsed), ("verdicts", verdicts)];
 
 /// The config of a case that has none.
 const CONFIG: &str = "\
@@ -60,7 +63,6 @@ impl Case {
     }
 
     /// The instant of `=== now`, or that of the examples.
-    #[expect(dead_code, reason = "for the verdicts")]
     fn now(&self) -> Timestamp {
         let written = self.sections.iter().find_map(|(section, _)| section.strip_prefix("now "));
         written.unwrap_or("2026-05-19T14:05:00Z").trim().parse().expect("`now` is an instant")
@@ -140,6 +142,48 @@ fn parsed(case: &Case) -> String {
         parsed += &case.flags().0.map_or_else(String::new, |parsed| format!("{:#?}\n", parsed.flags));
     }
     parsed
+}
+
+/// What is decided at the case's instant: each route that is not open, the next change, then each of `=== requests`.
+///
+/// A request is `METHOD URL`, or `METHOD HOST TARGET` where the target is no part of a URL.
+fn verdicts(case: &Case) -> String {
+    let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
+        return "the input is refused\n".to_owned();
+    };
+    let inputs = Inputs { config: &config, flags: &parsed.flags, previous: None, now: case.now(), generation: 1 };
+    let snapshot = compile(inputs);
+    let closed = snapshot.routes.iter().filter_map(|route| {
+        let closure = route.closure.as_ref()?;
+        let until = closure.until.map_or_else(|| "further notice".to_owned(), |until| until.to_string());
+        Some(format!("{} {} since {} until {until}\n", route.config.name, closure.mode.as_str(), route.since))
+    });
+    let mut text: String = closed.collect();
+    if let Some(next) = snapshot.next_change {
+        text += &format!("next change {next}\n");
+    }
+    for request in case.section("requests").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
+        text += &format!("{request} => {}\n", verdict(&snapshot, request));
+    }
+    text
+}
+
+fn verdict(snapshot: &Snapshot, request: &str) -> String {
+    let mut words = request.split(' ');
+    let method = words.next().unwrap_or_default().parse().expect("a method");
+    let first = words.next().unwrap_or_default();
+    let (host, path) = match (first.strip_prefix("http://"), words.next()) {
+        (_, Some(target)) => (first, target),
+        (Some(rest), None) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        (None, None) => panic!("a URL, or a host and a target: {request}"),
+    };
+    let path = path.split('?').next().unwrap_or_default();
+    match decide(snapshot, Head { method: &method, host, path }) {
+        Verdict::Forward(route) => format!("forward {}", route.config.name),
+        Verdict::Show(route, _) => format!("show {}", route.config.name),
+        Verdict::Hold(route, _) => format!("hold {}", route.config.name),
+        Verdict::Refuse(refusal) => format!("refuse {refusal:?}"),
+    }
 }
 
 /// Without white space at the ends of lines and of the text, which editors change.

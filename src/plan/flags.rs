@@ -3,6 +3,8 @@
 mod parse;
 mod window;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::problem::{Place, Problem, did_you_mean, quoted};
@@ -205,7 +207,8 @@ impl Parsed {
     /// one file can serve a fleet.
     pub fn unknown_routes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Problem> {
         let names: Vec<&str> = names.into_iter().collect();
-        let unknown = self.mentions.iter().filter(|mention| !names.contains(&mention.route.as_str()));
+        let known: HashSet<&str> = names.iter().copied().collect();
+        let unknown = self.mentions.iter().filter(|mention| !known.contains(mention.route.as_str()));
         unknown.map(|mention| mention.unknown(&names)).collect()
     }
 }

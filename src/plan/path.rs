@@ -18,6 +18,8 @@ pub enum BadPath {
     Relative,
     /// `%` without two hexadecimal digits, or a decoded control byte.
     Encoding,
+    /// A dot segment with a parameter (`..;x`): some servers climb there, others look for a file of that name.
+    Ambiguous,
     /// `..` leads above the root.
     AboveRoot,
 }
@@ -98,12 +100,20 @@ fn decode(path: &str) -> Result<String, BadPath> {
         if byte < 0x20 || byte == 0x7f {
             return Err(BadPath::Encoding);
         }
+        if byte == b';' && !in_parameter && ends_in_dots(&bytes) {
+            return Err(BadPath::Ambiguous);
+        }
         in_parameter = byte != b'/' && (in_parameter || byte == b';');
         if !in_parameter {
             bytes.push(byte);
         }
     }
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// Whether the last segment so far is `.` or `..`.
+fn ends_in_dots(path: &[u8]) -> bool {
+    path.ends_with(b"/.") || path.ends_with(b"/..")
 }
 
 fn hex(digit: u8) -> Result<u8, BadPath> {
@@ -146,19 +156,13 @@ mod tests {
             "/a/../admin/x",
             "/./admin/x",
             "/admin;v=1/x",
-            "/..;/../admin/x",
             "/admin%2Fx",
             "/admin\\x",
             "/admin%5cx",
             "/admin//x",
             "/x/%2e%2e/admin/x",
         ] {
-            let got = normalize(written);
-            if written == "/..;/../admin/x" {
-                assert_eq!(got, Err(BadPath::AboveRoot), "{written}");
-            } else {
-                assert_eq!(got.as_deref(), Ok("/admin/x"), "{written}");
-            }
+            assert_eq!(normalize(written).as_deref(), Ok("/admin/x"), "{written}");
         }
     }
 
@@ -171,6 +175,9 @@ mod tests {
         assert_eq!(normalize("/%zz"), Err(BadPath::Encoding));
         assert_eq!(normalize("/%00"), Err(BadPath::Encoding));
         assert_eq!(normalize("admin"), Err(BadPath::Relative));
+        for path in ["/x/..;/admin", "/x/.;a=b/admin", "/x/%2e%2e;/admin", "/x/..%3b/admin"] {
+            assert_eq!(normalize(path), Err(BadPath::Ambiguous), "{path}");
+        }
     }
 
     #[test]

@@ -66,15 +66,18 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     let Some(index) = snapshot.table.find(&normal_host(head.host), &path) else {
         return Verdict::Refuse(Refusal::NoRoute);
     };
-    gate(&snapshot.routes[index], head.method, &path)
+    gate(&snapshot.routes[index], head.method, &path, path == head.path)
 }
 
-/// What a route's phase means for one request.
-fn gate<'s>(route: &'s Route, method: &Method, path: &str) -> Verdict<'s> {
+/// What a route's phase means for one request. `plain`: the path came in its normal form.
+///
+/// An exception opens a closed route, so it is read narrowly: a path that needs rewriting to match one might mean
+/// something else to the upstream, which gets it as it came.
+fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdict<'s> {
     let Some(closure) = &route.closure else {
         return Verdict::Forward(route);
     };
-    if route.config.always_open.iter().any(|prefix| prefix.covers(path)) {
+    if plain && route.config.always_open.iter().any(|prefix| prefix.covers(path)) {
         return Verdict::Forward(route);
     }
     match closure.mode {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -76,7 +76,9 @@ pub(super) async fn serve(
     };
     if version == Version::HTTP_2 {
         connection.stream_waits();
-    } else if connection.ends_with_answer() || worker.is_draining() {
+    } else if response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && (connection.ends_with_answer() || worker.draining().is_some())
+    {
         respond::close(&mut response);
     }
     Ok(response)

@@ -155,14 +155,15 @@ async fn send(
         };
         address(&mut request, &pool, &target, &host, hop.route.config.keep_host, wishes);
         // Its upstream may close a connection at any moment, also one that was used just now: when it restarts, say.
-        let copy = (repeatable && lease.reused && !pool.http2()).then(|| copy(&request));
+        let keeps_copy = if pool.http2() { request.body().is_end_stream() } else { repeatable && lease.reused };
+        let copy = keeps_copy.then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
                 pool.health.succeeded(pool.cell());
                 return Ok((response, lease));
             }
             // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
-            Err(Unsent { request: Some(back), .. }) if lease.reused => request = back,
+            Err(Unsent { request: Some(back), .. }) if lease.reused || pool.http2() => request = back,
             // It accepted a connection and took nothing on it.
             Err(Unsent { request: Some(back), error }) => {
                 request = back;
@@ -173,9 +174,9 @@ async fn send(
                     None => return Err(error),
                 }
             }
-            Err(Unsent { error, request: None }) => match copy {
-                Some(copy) if !matches!(error, Error::FirstByte) => request = copy,
-                _ => {
+            Err(Unsent { error, request: None }) => match copy.filter(|_| goes_again(&pool, &error)) {
+                Some(copy) => request = copy,
+                None => {
                     // A body that the client broke off is not the upstream's failure.
                     if matches!(upload.state.get(), Upload::Complete | Upload::Open) {
                         pool.cell().failures.increment();
@@ -188,6 +189,11 @@ async fn send(
         reuse = Reuse::Fresh;
     }
     Err(Error::NoConnection)
+}
+
+/// Whether a request without a body that got no answer may be sent a second time.
+fn goes_again(pool: &Pool, error: &Error) -> bool {
+    if pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
 }
 
 /// A second copy of a request without a body.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -66,9 +67,7 @@ pub(super) struct Connection {
     /// When a response head is due, counted from the upload's last move.
     waiting: RefCell<Option<(Rc<UploadState>, Duration)>>,
     timed_out: Cell<bool>,
-    /// The stream, when HTTP has ended on it: with a 101 that is before the response has reached whoever waits for it.
-    ended: RefCell<Option<Switched>>,
-    /// Where the stream goes when the upstream has switched protocols, for whoever comes before HTTP has ended.
+    /// Where the stream goes when the upstream switches protocols.
     tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
 }
 
@@ -105,6 +104,8 @@ pub(super) struct Lease {
     pool: Rc<Pool>,
     kind: LeaseKind,
     upload: Option<Rc<UploadState>>,
+    /// Where the stream comes out if the upstream switches protocols.
+    tunnel: Option<oneshot::Receiver<Switched>>,
     /// The connection was open before: the upstream may be closing it right now.
     pub(super) reused: bool,
 }
@@ -227,7 +228,7 @@ impl Pool {
                 return None;
             }
             let kind = LeaseKind::One { sender: Some(sender), connection };
-            return Some(Lease { pool: Rc::clone(self), kind, upload: None, reused: true });
+            return Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: true });
         }
         None
     }
@@ -241,7 +242,7 @@ impl Pool {
             .min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
         let kind = LeaseKind::Two { connection: Rc::clone(connection) };
-        Some(Lease { pool: Rc::clone(self), kind, upload: None, reused: true })
+        Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: true })
     }
 
     /// Opens a connection and gives it to a task that drives it.
@@ -262,7 +263,7 @@ impl Pool {
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
         let kind = LeaseKind::One { sender: Some(sender), connection };
-        Ok(Lease { pool: Rc::clone(self), kind, upload: None, reused: false })
+        Ok(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: false })
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
@@ -276,6 +277,8 @@ impl Pool {
             .initial_stream_window_size(window(limits.h2_stream_window))
             .initial_connection_window_size(window(limits.h2_connection_window))
             .max_header_list_size(window(limits.h2_field_list))
+            // Until the upstream has said how many it allows, there is one stream: it would refuse the others.
+            .initial_max_send_streams(1)
             .handshake(TokioIo::new(socket));
         let (sender, driven) = handshake.await.map_err(Error::Broken)?;
         tokio::task::spawn_local(async move {
@@ -286,7 +289,13 @@ impl Pool {
         self.cell().connected.increment();
         let connection = Rc::new(Multiplexed { sender: RefCell::new(sender), streams: Cell::new(1) });
         self.multiplexed.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease { pool: Rc::clone(self), kind: LeaseKind::Two { connection }, upload: None, reused: false })
+        Ok(Lease {
+            pool: Rc::clone(self),
+            kind: LeaseKind::Two { connection },
+            upload: None,
+            tunnel: None,
+            reused: false,
+        })
     }
 
     /// Keeps a connection for the next request.
@@ -319,7 +328,6 @@ impl Connection {
             abort: RefCell::default(),
             waiting: RefCell::default(),
             timed_out: Cell::new(false),
-            ended: RefCell::default(),
             tunnel: RefCell::default(),
         }
     }
@@ -360,6 +368,12 @@ impl Lease {
                 {
                     return Err(Unsent { error, request: Some(request) });
                 }
+                if request.headers().contains_key(UPGRADE) {
+                    // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
+                    let (send, receive) = oneshot::channel();
+                    connection.tunnel.replace(Some(send));
+                    self.tunnel = Some(receive);
+                }
                 connection.waiting.replace(Some((upload, first_byte)));
                 let sent = sender.try_send_request(request).await;
                 connection.waiting.replace(None);
@@ -374,18 +388,12 @@ impl Lease {
 
     /// The stream, once the upstream has switched protocols and the response's head was read.
     pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
-        let LeaseKind::One { connection, sender } = &mut self.kind else {
+        let LeaseKind::One { sender, .. } = &mut self.kind else {
             return None;
         };
-        let (send, receive) = oneshot::channel();
-        match connection.ended.take() {
-            // The receiver is in this very function.
-            Some(switched) => drop(send.send(switched)),
-            None => drop(connection.tunnel.replace(Some(send))),
-        }
         // The driver ends the HTTP part by itself; nothing may be sent on it any more.
         sender.take();
-        Some(receive)
+        self.tunnel.take()
     }
 
     /// The response was read to its end. The connection is kept if the request was sent to its end as well; else
@@ -462,14 +470,10 @@ async fn drive(mut driven: http1::Connection<UpstreamIo, RequestBody>, connectio
     if !ended.await {
         return;
     }
-    let parts = driven.into_parts();
-    let switched = Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place };
     if let Some(tunnel) = connection.tunnel.take() {
-        // Nobody waits any more if the client went away meanwhile.
-        let _ = tunnel.send(switched);
-    } else if connection.waiting.borrow().is_some() {
-        // A response was sent to whoever waits for it, who will look here if it was a 101.
-        connection.ended.replace(Some(switched));
+        let parts = driven.into_parts();
+        // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
+        let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
     }
 }
 

@@ -16,20 +16,33 @@ use super::headers::X_REQUEST_ID;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub method: Method,
-    pub dialect: Dialect,
+    accept: Option<HeaderValue>,
     pub id: HeaderValue,
 }
 
 impl Asked {
     pub(super) fn new(method: &Method, headers: &HeaderMap, id: HeaderValue) -> Self {
-        let dialect = Dialect::choose(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes));
-        Self { method: method.clone(), dialect, id }
+        let mut lines = headers.get_all(ACCEPT).iter();
+        let accept = match (lines.next(), lines.next()) {
+            (first, None) => first.cloned(),
+            // Seldom, and as good as one line (RFC 9110 section 5.3).
+            _ => {
+                let lines: Vec<&[u8]> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
+                HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
+            }
+        };
+        Self { method: method.clone(), accept, id }
+    }
+
+    /// The dialect of the answer. Found only where one is given: most requests are forwarded.
+    fn dialect(&self) -> Dialect {
+        Dialect::choose(self.accept.iter().map(HeaderValue::as_bytes))
     }
 }
 
 /// The page of a closed route. `published` is when its snapshot was.
 pub(super) fn page(closure: &Closure, published: Instant, asked: &Asked) -> Response<Body> {
-    let rendered = closure.page.rendered(asked.dialect);
+    let rendered = closure.page.rendered(asked.dialect());
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, rendered, asked);
     let headers = response.headers_mut();
     headers.insert(PROXY_STATUS, MAINTENANCE);
@@ -51,7 +64,7 @@ fn retry_after(closure: &Closure, published: Instant) -> u64 {
 pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     let status = error.status();
     let title = status.canonical_reason().unwrap_or("Error");
-    let rendered = match asked.dialect {
+    let rendered = match asked.dialect() {
         Dialect::Json => Rendered {
             content_type: PROBLEM_JSON,
             body: format!(

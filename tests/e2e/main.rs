@@ -4,14 +4,24 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
+mod load;
 mod support;
+mod two;
 mod wire;
 
 mod balance;
+mod cli;
 mod deploy;
+mod floods;
 mod http1;
+mod http2;
+mod latency;
 mod limits;
 mod pause;
+mod service;
+mod shutdown;
 mod smuggling;
+mod soak;
 mod streaming;
 mod upgrade;
+mod watch;

@@ -137,6 +137,7 @@ fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
             Ok(prefix) => return Some(prefix),
             Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
             Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
+            Err(BadPath::Ambiguous) => "no segment is dots with a parameter (`..;x`)".to_owned(),
             Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
         },
     };

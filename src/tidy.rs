@@ -1,0 +1,101 @@
+//! What is checked about the source itself: the directions of imports, as the crate doc states them, and that the
+//! README's table is the code's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each part, and the parts it may import.
+const MAY_IMPORT: [(&str, &[&str]); 6] = [
+    ("plan", &[]),
+    ("telemetry", &["plan"]),
+    ("live", &["plan", "telemetry"]),
+    ("control", &["plan", "telemetry", "live"]),
+    ("proxy", &["plan", "telemetry", "live"]),
+    ("cli", &["plan", "telemetry", "live", "control", "proxy"]),
+];
+
+/// What `plan` does without, so that it stays a function of its inputs.
+const NOT_IN_PLAN: [&str; 12] = [
+    "std::fs",
+    "std::net::Tcp",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "Timestamp::now",
+    "std::thread",
+    "Mutex",
+    "RwLock",
+    "Atomic",
+    "tokio::",
+    "tracing::",
+    "async fn",
+];
+
+fn sources(part: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = vec![root.join(part).with_extension("rs")];
+    let mut folders = vec![root.join(part)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.expect("an entry of the folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                paths.push(path);
+            }
+        }
+    }
+    let found = paths.into_iter().filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?)));
+    found.collect()
+}
+
+/// The code of a file, without comments and without what stands in `#[cfg(test)]` behind it.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_part_imports_what_it_may_not() {
+    let mut wrong = Vec::new();
+    for (part, allowed) in MAY_IMPORT {
+        let files = sources(part);
+        assert!(!files.is_empty(), "no source of {part}");
+        for (path, text) in files {
+            for (other, _) in MAY_IMPORT.iter().filter(|(other, _)| *other != part && !allowed.contains(other)) {
+                if code(&text).contains(&format!("crate::{other}")) {
+                    wrong.push(format!("{} imports {other}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn plan_has_no_io_no_clock_no_locks_no_async_no_logging() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("plan").iter().filter(|(path, _)| !path.ends_with("cases.rs")) {
+        let found = NOT_IN_PLAN.iter().filter(|word| code(text).contains(**word));
+        wrong.extend(found.map(|word| format!("{}: {word}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_readme_has_the_limits_as_they_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).expect("the README");
+    let (before, rest) = readme.split_once(BEGIN).expect("where the limits begin");
+    let (found, after) = rest.split_once(END).expect("where they end");
+    let row = |(key, default, meaning): (&str, String, &str)| format!("| `{key}` | {default} | {meaning} |\n");
+    let rows: String = crate::plan::limits::table().into_iter().map(row).collect();
+    let table = format!("| key | default | what it limits |\n|---|---|---|\n{rows}");
+    if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
+        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).expect("the README can be written");
+    } else {
+        assert_eq!(found, table, "UPDATE=1 cargo test --lib tidy rewrites it");
+    }
+}
+
+const BEGIN: &str = "<!-- limits -->\n";
+const END: &str = "<!-- /limits -->";
