@@ -68,6 +68,7 @@ fn every_answer_is_right_for_its_instant_while_the_flag_flips_twenty_times_a_sec
     // As many as there were clients at a time, and each once more if it was idle for too long in a long run: a new
     // generation closes no connection to an upstream that has not changed.
     let opened = upstream.connections();
+    println!("soak: {opened} connections to the upstream were opened");
     assert!(opened <= 2 * CLIENTS, "{opened} connections to the upstream");
     let most = usage.iter().map(|usage| usage.descriptors).max().unwrap();
     assert!(most <= idle + CLIENTS + HTTP1_CLIENTS + HTTP2_CONNECTIONS, "{most} descriptors, {idle} when idle");
