@@ -24,7 +24,7 @@ pub(super) struct Check {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-Reads the config, the flag file, certificates and roots exactly as `run` does, and changes nothing. Problems go to
+Reads the config, the flag file, certificates and roots exactly as `run` does, and changes nothing. Problems go to \
 standard error, each with its place and what would be right.
 
 Examples:

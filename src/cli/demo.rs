@@ -32,7 +32,7 @@ pub(super) struct Demo {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-Writes backsoon.toml and maintenance.toml into the directory (a maintenance.toml that is there stays as it is), starts
+Writes backsoon.toml and maintenance.toml into the directory (a maintenance.toml that is there stays as it is), starts \
 a small app on a port of its own, and serves until interrupted.
 
 Examples:

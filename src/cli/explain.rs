@@ -38,7 +38,7 @@ pub(super) struct Explain {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The files are read as they are now; no running proxy is asked. Which proxy's clients are believed about their address
+The files are read as they are now; no running proxy is asked. Whose forwarding fields are trusted \
 makes no difference to the decision, nor does the scheme or the port of the URL.
 
 Examples:

@@ -179,7 +179,7 @@ Exit codes (each command's --help says what they mean for it):
   75  not in time; trying again may help";
 
 const RUN_HELP: &str = "\
-All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM
+All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \
 lets what is in flight finish, a second one ends at once; SIGHUP reads everything again.
 
 Examples:

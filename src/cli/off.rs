@@ -28,7 +28,7 @@ pub(super) struct Off {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The flag's line is removed from the flag file; comments, layout and planned windows stay. What still flags the route is
+The flag's line is removed from the flag file; comments, layout and planned windows stay. What still flags the route is \
 said: a window, or the flag '*'.
 
 Examples:

@@ -24,7 +24,7 @@ pub(super) struct On {
     #[arg(short, long, value_enum, default_value_t = ModeWord::Offline)]
     mode: ModeWord,
     /// Lift by itself after this time: 45s, 30m, 1h 30m
-    #[arg(short, long = "for", value_name = "TIME", value_parser = words::parse_span)]
+    #[arg(long = "for", value_name = "TIME", value_parser = words::parse_span)]
     span: Option<SignedDuration>,
     /// Lift by itself at this instant: 2026-05-19T15:00:00Z
     #[arg(short, long, value_name = "INSTANT", value_parser = words::parse_instant)]
@@ -64,7 +64,7 @@ impl From<ModeWord> for Mode {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The flag file is found through the config, and edited in place: comments and layout stay. It is made if it is missing.
+The flag file is found through the config, and edited in place: comments and layout stay. It is made if it is missing. \
 A flag says everything anew: an end or a message from before does not stay.
 
 Examples:

@@ -52,7 +52,7 @@ enum Form {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The bytes go to standard output. Without --route and --window it is the page of the first route that is flagged. Where
+The bytes go to standard output. Without --route and --window it is the page of the first route that is flagged. Where \
 nothing is flagged it is a preview: what the page would be if the route were taken offline now.
 
 Examples:

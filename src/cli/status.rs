@@ -33,7 +33,7 @@ pub(super) struct StatusArgs {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-Replicas agree when they have the same flag file and the same config, by the hash of the content. Warnings are shown,
+Replicas agree when they have the same flag file and the same config, by the hash of the content. Warnings are shown, \
 but do not count: one flag file may serve proxies with different routes.
 
 Examples:
@@ -130,7 +130,7 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
 
 /// A frame that takes the place of the one before it.
 fn over(text: &str) -> String {
-    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\r\n")).collect();
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
     format!("\x1b[H{lines}\x1b[J")
 }
 

@@ -132,6 +132,20 @@ impl Error {
     pub(super) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
     }
+
+    /// Whether an HTTP/2 upstream said that it did nothing with the request: it was leaving, or had too many streams
+    /// (RFC 9113 section 8.7).
+    pub(super) fn unprocessed(&self) -> bool {
+        let Self::Broken(error) = self else {
+            return false;
+        };
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+        source.is_some_and(|error| match error.reason() {
+            Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+            Some(h2::Reason::REFUSED_STREAM) => error.is_reset() && error.is_remote(),
+            Some(_) | None => false,
+        })
+    }
 }
 
 impl fmt::Display for Error {

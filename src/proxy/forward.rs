@@ -155,7 +155,9 @@ async fn send(
             }
         };
         address(&mut request, &pool, &target, &host, hop.route.config.keep_host, wishes);
-        let copy = (repeatable && lease.idled >= RECENT).then(|| copy(&request));
+        let keeps_copy =
+            if pool.http2() { request.body().is_end_stream() } else { repeatable && lease.idled >= RECENT };
+        let copy = keeps_copy.then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
                 pool.health.succeeded(pool.cell());
@@ -163,9 +165,9 @@ async fn send(
             }
             // It closed the connection before anything left, or while it was idle: that is no failure of the upstream.
             Err(Unsent { request: Some(back), .. }) => request = back,
-            Err(Unsent { error, request: None }) => match copy {
-                Some(copy) if !matches!(error, Error::FirstByte) => request = copy,
-                _ => {
+            Err(Unsent { error, request: None }) => match copy.filter(|_| goes_again(&pool, &error)) {
+                Some(copy) => request = copy,
+                None => {
                     // A body that the client broke off is not the upstream's failure.
                     if matches!(upload.state.get(), Upload::Complete | Upload::Open) {
                         pool.cell().failures.increment();
@@ -178,6 +180,11 @@ async fn send(
         reuse = Reuse::Fresh;
     }
     Err(Error::NoConnection)
+}
+
+/// Whether a request without a body that got no answer may be sent a second time.
+fn goes_again(pool: &Pool, error: &Error) -> bool {
+    if pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
 }
 
 /// A second copy of a request without a body.

@@ -263,6 +263,8 @@ impl Pool {
             .initial_stream_window_size(window(limits.h2_stream_window))
             .initial_connection_window_size(window(limits.h2_connection_window))
             .max_header_list_size(window(limits.h2_field_list))
+            // Until the upstream has said how many it allows, there is one stream: it would refuse the others.
+            .initial_max_send_streams(1)
             .handshake(TokioIo::new(socket));
         let (sender, driven) = handshake.await.map_err(Error::Broken)?;
         tokio::task::spawn_local(async move {

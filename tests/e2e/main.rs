@@ -7,9 +7,12 @@
 
 mod load;
 mod support;
+mod two;
 
 mod cli;
 mod deploy;
+mod floods;
+mod http2;
 mod latency;
 mod pause;
 mod service;
