@@ -45,7 +45,6 @@ fn a_path_is_matched_in_its_normal_form_and_forwarded_byte_for_byte() {
         "/a/%2e%2e/admin;v=1",
         "/./admin//x",
         "/admin%2Fx",
-        "/x/..;p=1/admin",
     ] {
         sent_to(&admin, target);
     }
@@ -58,7 +57,19 @@ fn a_path_is_matched_in_its_normal_form_and_forwarded_byte_for_byte() {
 fn a_path_that_two_could_read_differently_is_refused() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "");
-    for target in ["/..", "/a/../../b", "/%2e%2e/x", "/%", "/%zz", "/a%00b", "/a%0d%0ab", "*", "a", "a.example:80"] {
+    for target in [
+        "/..",
+        "/a/../../b",
+        "/%2e%2e/x",
+        "/%",
+        "/%zz",
+        "/a%00b",
+        "/a%0d%0ab",
+        "/x/..;p=1/admin",
+        "*",
+        "a",
+        "a.example:80",
+    ] {
         let response = request(backsoon.address(), &format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"));
         assert_eq!(response.status, 400, "{target}");
     }

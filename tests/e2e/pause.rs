@@ -236,13 +236,17 @@ fn what_is_always_open_is_forwarded_from_a_closed_route() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "always_open = [\"/healthz\", \"/hooks/\"]\n");
     backsoon.flag("[routes]\nweb = \"offline\"\n");
-    for path in ["/healthz", "/healthz/x", "//healthz", "/%68ealthz?x", "/hooks/a"] {
+    for path in ["/healthz", "/healthz/x", "/healthz?x=/%2e%2e", "/hooks/a"] {
         assert_eq!(get(backsoon.address(), path).status, 200, "{path}");
     }
     upstream.forget();
-    for path in ["/", "/healthzz", "/x/healthz", "/healthz/../x", "/healthz/%2e%2e/x", "/hooks/..;/x", "/hook"] {
+    // An exception is read narrowly: a path that must be rewritten to match may mean something else to the upstream.
+    let rewritten = ["//healthz", "/%68ealthz", "/x/../healthz", "/healthz;x"];
+    for path in ["/", "/healthzz", "/x/healthz", "/healthz/../x", "/healthz/%2e%2e/x", "/hook"].iter().chain(&rewritten)
+    {
         assert_eq!(get(backsoon.address(), path).status, 503, "{path}");
     }
+    assert_eq!(get(backsoon.address(), "/hooks/..;/x").status, 400);
     assert_eq!(upstream.seen(), "");
 }
 

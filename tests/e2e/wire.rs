@@ -1,6 +1,6 @@
 //! What the HTTP/1 tests share beyond [`support`](crate::support): shapes of config, bulk, hostile ways to end a stream.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,12 +121,14 @@ impl Blackhole {
     }
 }
 
-/// Everything a client can read within `patience` after it has sent `bytes`, or to the end of the stream.
-pub fn exchange(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
+/// Everything a client can read after it has sent `bytes`: from the first byte on, until nothing has come for `quiet`,
+/// or to the end of the stream.
+pub fn exchange(address: SocketAddr, bytes: &[u8], quiet: Duration) -> String {
     let mut client = Client::connect(address);
     client.send(bytes);
-    client.stream.get_ref().set_read_timeout(Some(patience)).unwrap();
-    let mut read = Vec::new();
+    let mut read = client.stream.fill_buf().map(<[u8]>::to_vec).unwrap_or_default();
+    client.stream.consume(read.len());
+    client.stream.get_ref().set_read_timeout(Some(quiet)).unwrap();
     let _ = client.stream.read_to_end(&mut read);
     String::from_utf8_lossy(&read).into_owned()
 }
