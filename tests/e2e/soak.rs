@@ -17,7 +17,7 @@ use crate::support::{Backsoon, Client, LISTEN, Upstream, replace};
 
 /// An answer may be older than its request by this much: from a rename to the last worker that has seen it, on a machine
 /// that is busy with other tests. What was measured is printed.
-const BOUND: Duration = Duration::from_secs(1);
+const BOUND: Duration = Duration::from_secs(2);
 
 /// Between two flips.
 const FLIP: Duration = Duration::from_millis(50);
@@ -62,7 +62,7 @@ fn every_answer_is_right_for_its_instant_while_the_flag_flips_twenty_times_a_sec
     assert!(tally.numbers.len() as u64 > seconds * 4, "only {} closings were ever seen", tally.numbers.len());
     let generation = backsoon.status()["generation"].as_u64().unwrap();
     assert!(generation > seconds * 10, "only {generation} generations were published");
-    assert!(tally.stale_at(0.99) < Duration::from_millis(100), "{:?}", tally.stale_at(0.99));
+    assert!(tally.stale_at(0.99) < BOUND / 4, "{:?}", tally.stale_at(0.99));
     assert_no_growth(&usage, seconds);
     // As many as there were clients at a time, and each once more if it was idle for too long in a long run: a new
     // generation closes no connection to an upstream that has not changed.
