@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
-use super::pool::Lease;
+use super::lease::Lease;
 
 /// How a client's body is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,9 +22,10 @@ use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
 use super::body::Progress;
+use super::deadline::Deadline;
 use super::exchange::serve;
 use super::headers::Peer;
-use super::pool::{Deadline, HYPER_HEAD_FIELDS};
+use super::pool::HYPER_HEAD_FIELDS;
 use super::socket::{Activity, ClientIo, Closer, Plain, Socket, read_some};
 use super::tunnel::Tunnel;
 use super::worker::{Admitted, Worker};

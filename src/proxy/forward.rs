@@ -8,7 +8,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use tokio::time::Instant;
 
 use crate::live::Generation;
 use crate::plan::config::{Upstream, UpstreamAddress};
@@ -21,7 +20,8 @@ use super::connection::Connection;
 use super::error::Error;
 use super::flight::Flight;
 use super::headers::{self, Wishes, X_REQUEST_ID};
-use super::pool::{Lease, Pool, Reuse, Unsent};
+use super::lease::{Lease, Unsent};
+use super::pool::{Pool, Reuse};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -144,7 +144,7 @@ async fn send(
             Ok(lease) => lease,
             Err(error) => {
                 if error.is_failure() {
-                    pool.health.failed(pool.cell(), Instant::now());
+                    pool.failed(&error);
                 }
                 match candidates.next() {
                     Some(other) if error.never_left() => pool = other,
@@ -159,7 +159,7 @@ async fn send(
         let copy = keeps_copy.then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
-                pool.health.succeeded(pool.cell());
+                pool.succeeded();
                 return Ok((response, lease));
             }
             // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
@@ -168,7 +168,7 @@ async fn send(
             Err(Unsent { request: Some(back), error }) => {
                 request = back;
                 pool.cell().failures.increment();
-                pool.health.failed(pool.cell(), Instant::now());
+                pool.failed(&error);
                 match candidates.next() {
                     Some(other) => pool = other,
                     None => return Err(error),
@@ -180,7 +180,7 @@ async fn send(
                     // A body that the client broke off is not the upstream's failure.
                     if matches!(upload.state.get(), Upload::Complete | Upload::Open) {
                         pool.cell().failures.increment();
-                        pool.health.failed(pool.cell(), Instant::now());
+                        pool.failed(&error);
                     }
                     return Err(error);
                 }

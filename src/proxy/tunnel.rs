@@ -16,7 +16,7 @@ use crate::plan::limits::Limits;
 use crate::telemetry::{Limit, WorkerCell};
 
 use super::flight::Flight;
-use super::pool::{Lease, Switched};
+use super::lease::{Lease, Switched};
 use super::socket::Socket;
 
 /// The upstream's side of a tunnel that is being opened, and the books that stay open as long as it is.

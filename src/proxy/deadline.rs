@@ -1,0 +1,41 @@
+//! A deadline that costs nothing while it moves.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep};
+
+/// A deadline that moves all the time and is looked at seldom: the timer is set again only when it has run out or
+/// when the deadline has come nearer.
+#[derive(Default)]
+pub(super) struct Deadline {
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+}
+
+impl Deadline {
+    /// Ready when `due` has passed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<()> {
+        let Some(due) = due else {
+            return Poll::Pending;
+        };
+        loop {
+            if self.armed.is_none_or(|armed| armed > due) {
+                match &mut self.timer {
+                    Some(timer) => timer.as_mut().reset(due),
+                    None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
+                }
+                self.armed = Some(due);
+            }
+            let Some(timer) = &mut self.timer else {
+                return Poll::Pending;
+            };
+            std::task::ready!(timer.as_mut().poll(cx));
+            self.armed = None;
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+        }
+    }
+}

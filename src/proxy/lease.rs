@@ -1,0 +1,238 @@
+//! An upstream connection, for one request: sent on it, kept afterwards or ended.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::{RequestBody, Upload, UploadState};
+use super::deadline::Deadline;
+use super::error::Error;
+use super::pool::{Multiplexed, Place, Pool};
+use super::socket::{Socket, UpstreamIo};
+
+/// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
+/// HTTP/2 stream.
+pub(super) struct Lease {
+    pool: Rc<Pool>,
+    kind: LeaseKind,
+    upload: Option<Rc<UploadState>>,
+    /// Where the stream comes out if the upstream switches protocols.
+    tunnel: Option<oneshot::Receiver<Switched>>,
+    /// The connection was open before: the upstream may be closing it right now.
+    pub(super) reused: bool,
+}
+
+/// The connection, by protocol.
+pub(super) enum LeaseKind {
+    One { sender: Option<http1::SendRequest<RequestBody>>, connection: Rc<Connection> },
+    Two { connection: Rc<Multiplexed> },
+}
+
+/// Why a request got no response head.
+pub(super) struct Unsent {
+    pub error: Error,
+    /// The request, if none of it left.
+    pub request: Option<Request<RequestBody>>,
+}
+
+/// What a request shares with the task that drives its connection.
+pub(super) struct Connection {
+    pub(super) abort: RefCell<Option<AbortHandle>>,
+    /// When a response head is due, counted from the upload's last move.
+    waiting: RefCell<Option<(Rc<UploadState>, Duration)>>,
+    timed_out: Cell<bool>,
+    /// Where the stream goes when the upstream switches protocols.
+    tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+}
+
+/// An upstream's stream after HTTP.
+pub(super) struct Switched {
+    pub socket: Socket,
+    /// What the upstream sent behind its response.
+    pub read_ahead: Bytes,
+    /// A tunnel is a connection like any other.
+    pub place: Place,
+}
+
+impl Lease {
+    /// Of a connection that was just opened.
+    pub(super) fn opened(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, reused: false }
+    }
+
+    /// Of a connection that has served before.
+    pub(super) fn reusing(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, reused: true }
+    }
+
+    /// Sends a request and waits for the response's head.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        upload: Rc<UploadState>,
+        first_byte: Duration,
+    ) -> Result<Response<Incoming>, Unsent> {
+        upload.progress.set(Instant::now());
+        self.upload = Some(Rc::clone(&upload));
+        match &mut self.kind {
+            LeaseKind::One { sender, connection } => {
+                let Some(sender) = sender else {
+                    return Err(Unsent { error: Error::NoConnection, request: Some(request) });
+                };
+                // A connection is put back when its response has ended, which may be a moment before it is ready.
+                if !sender.is_ready()
+                    && let Err(error) = becomes_ready(sender).await
+                {
+                    return Err(Unsent { error, request: Some(request) });
+                }
+                if request.headers().contains_key(UPGRADE) {
+                    // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
+                    let (send, receive) = oneshot::channel();
+                    connection.tunnel.replace(Some(send));
+                    self.tunnel = Some(receive);
+                }
+                connection.waiting.replace(Some((upload, first_byte)));
+                let sent = sender.try_send_request(request).await;
+                connection.waiting.replace(None);
+                sent.map_err(|error| unsent(error, connection.timed_out.get()))
+            }
+            LeaseKind::Two { connection } => {
+                let sent = connection.sender.borrow_mut().try_send_request(request);
+                within_first_byte(sent, &upload, first_byte).await
+            }
+        }
+    }
+
+    /// The stream, once the upstream has switched protocols and the response's head was read.
+    pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
+        let LeaseKind::One { sender, .. } = &mut self.kind else {
+            return None;
+        };
+        // The driver ends the HTTP part by itself; nothing may be sent on it any more.
+        sender.take();
+        self.tunnel.take()
+    }
+
+    /// The response was read to its end. The connection is kept if the request was sent to its end as well; else
+    /// hyper would keep it for ever (hyper#4176), so it is ended.
+    pub(super) fn finish(mut self) {
+        let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
+        if let LeaseKind::One { sender, connection } = &mut self.kind
+            && sent
+            && let Some(sender) = sender.take()
+        {
+            self.pool.put(sender, Rc::clone(connection));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match &self.kind {
+            LeaseKind::One { sender: Some(_), connection } => connection.abort(),
+            LeaseKind::One { sender: None, .. } => {}
+            LeaseKind::Two { connection } => {
+                connection.streams.set(connection.streams.get().saturating_sub(1));
+                self.pool.freed.notify_one();
+            }
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            abort: RefCell::default(),
+            waiting: RefCell::default(),
+            timed_out: Cell::new(false),
+            tunnel: RefCell::default(),
+        }
+    }
+
+    /// Ends the task that drives it.
+    pub(super) fn abort(&self) {
+        if let Some(abort) = self.abort.borrow().as_ref() {
+            abort.abort();
+        }
+    }
+
+    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
+    fn due(&self) -> Option<Instant> {
+        let waiting = self.waiting.borrow();
+        let (upload, patience) = waiting.as_ref().filter(|(upload, _)| !upload.starved.get())?;
+        Some(upload.progress.get() + *patience)
+    }
+}
+
+/// Waits a moment for a connection whose last request may still be on its way out.
+async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(), Error> {
+    let ready = timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await;
+    ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
+}
+
+/// What became of a request that got no response head.
+fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Unsent {
+    let request = error.take_message();
+    let error = if timed_out { Error::FirstByte } else { Error::Broken(error.into_error()) };
+    Unsent { error, request }
+}
+
+/// Waits for an HTTP/2 response's head as long as the upload moves and `patience` after.
+async fn within_first_byte(
+    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+    upload: &UploadState,
+    patience: Duration,
+) -> Result<Response<Incoming>, Unsent> {
+    let mut sent = std::pin::pin!(sent);
+    let mut due = upload.progress.get() + patience;
+    loop {
+        match timeout_at(due, sent.as_mut()).await {
+            Ok(sent) => return sent.map_err(|error| unsent(error, false)),
+            Err(_) if upload.starved.get() => due = Instant::now() + patience,
+            Err(_) if upload.progress.get() + patience > due => due = upload.progress.get() + patience,
+            Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
+        }
+    }
+}
+
+/// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
+pub(super) async fn drive(
+    mut driven: http1::Connection<UpstreamIo, RequestBody>,
+    connection: Rc<Connection>,
+    place: Place,
+) {
+    let mut deadline = Deadline::default();
+    let ended = poll_fn(|cx| {
+        // Without shutdown: the stream of a tunnel lives on.
+        if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
+            return Poll::Ready(ended.is_ok());
+        }
+        if deadline.poll(cx, connection.due()).is_ready() {
+            connection.timed_out.set(true);
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    });
+    if !ended.await {
+        return;
+    }
+    if let Some(tunnel) = connection.tunnel.take() {
+        let parts = driven.into_parts();
+        // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
+        let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
+    }
+}
+
+/// How long a connection that was put back may take to be ready.
+const READY_PATIENCE: Duration = Duration::from_millis(500);
