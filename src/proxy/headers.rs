@@ -148,10 +148,26 @@ fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
+/// Removes what an upstream that reads `_` as `-` (CGI, WSGI) would take for a field that only proxies set.
+fn strip_disguised(headers: &mut HeaderMap) {
+    let disguised = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.contains('_') && {
+            let plain = name.replace('_', "-");
+            plain.starts_with("x-forwarded-") || plain == X_REQUEST_ID.as_str()
+        }
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(disguised).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 /// Adds what the next hop may want to know of the ones before.
 ///
 /// What an untrusted peer says of others is not passed on: an upstream that believes this proxy would believe it.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, host: &HeaderValue, trusted: bool) {
+    strip_disguised(headers);
     let forwarded = forwarded(peer, host);
     if trusted {
         append(headers, X_FORWARDED_FOR, &peer.text);
@@ -307,7 +323,12 @@ mod tests {
         let host = HeaderValue::from_static("a.example:8443");
         let said = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
         let mut fields = headers(&said);
+        for disguised in ["x_forwarded_for", "x-forwarded_for", "x_request-id", "other_field"] {
+            fields.insert(disguised, HeaderValue::from_static("1"));
+        }
         add_forwarded(&mut fields, &peer, &host, false);
+        let left: Vec<_> = fields.keys().map(HeaderName::as_str).filter(|name| name.contains('_')).collect();
+        assert_eq!(left, ["other_field"]);
         assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
         assert_eq!(fields[X_FORWARDED_PROTO], "https");
         assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
