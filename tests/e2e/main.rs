@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
+mod authority;
 mod support;
 mod two;
 
@@ -11,3 +12,4 @@ mod deploy;
 mod floods;
 mod http2;
 mod pause;
+mod tls;
