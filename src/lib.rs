@@ -78,4 +78,4 @@ pub mod proxy;
 pub mod cli;
 
 #[cfg(test)]
-mod directions;
+mod tidy;

@@ -1,11 +1,11 @@
-//! The command.
+//! The command `backsoon`. Everything it does is in [`backsoon::cli`].
 
 use std::process::ExitCode;
 
+/// See `Cargo.toml` for why it is not the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = std::env::args().nth(3).unwrap_or_default();
-    ExitCode::from(backsoon::cli::run::run(&backsoon::cli::run::Options { config: config.into(), port_hint: None }))
+    backsoon::cli::main(std::env::args_os())
 }

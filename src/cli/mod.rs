@@ -1,6 +1,204 @@
 //! The command: one file per subcommand, and what several of them share.
+//!
+//! Every subcommand that answers from files goes through the same code as the proxy does: `control` loads, `plan`
+//! compiles and decides. Nothing here has an opinion of its own about a config or a flag file.
 
-pub mod edit;
 pub mod exit;
 pub mod run;
+
+mod check;
+mod demo;
+mod explain;
+mod off;
+mod on;
+mod render;
+mod status;
+
+mod completions;
+mod man;
+
+pub mod edit;
+mod flag_file;
+mod wait;
 pub mod write;
+
+mod admin;
+mod failure;
+mod streams;
+mod words;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use jiff::SignedDuration;
+
+use failure::Failure;
+use streams::Streams;
+
+/// A reverse proxy that knows how to pause.
+#[derive(Debug, Parser)]
+#[command(
+    name = "backsoon",
+    version,
+    about = "A reverse proxy that knows how to pause",
+    long_about = "A reverse proxy that knows how to pause.\n\n\
+        It forwards requests to your service. When a route is flagged in a watched file, it answers that route from \
+        memory with a maintenance page, until the flag is lifted or its time is over.",
+    after_help = AFTER_HELP,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve
+    #[command(after_help = RUN_HELP)]
+    Run(ConfigFile),
+    /// Try it out: a small app, the proxy before it, and a flag file to play with
+    #[command(after_help = demo::AFTER_HELP)]
+    Demo(demo::Demo),
+    /// Check the config and the flag file, as `run` would read them
+    #[command(after_help = check::AFTER_HELP)]
+    Check(check::Check),
+    /// Flag routes: pause them
+    #[command(after_help = on::AFTER_HELP)]
+    On(on::On),
+    /// Lift flags: let routes go on
+    #[command(after_help = off::AFTER_HELP)]
+    Off(off::Off),
+    /// Show what is live, in every replica named
+    #[command(after_help = status::AFTER_HELP)]
+    Status(status::StatusArgs),
+    /// Explain what would happen to a request, and why
+    #[command(after_help = explain::AFTER_HELP)]
+    Explain(explain::Explain),
+    /// Write the page that would be shown
+    #[command(after_help = render::AFTER_HELP)]
+    Render(render::Render),
+    /// Write a completion script for a shell
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::Completions),
+    /// Write the manual pages
+    #[command(after_help = man::AFTER_HELP)]
+    Man(man::Man),
+}
+
+/// Where the config is.
+#[derive(Args, Clone, Debug)]
+struct ConfigFile {
+    /// The config; the files it names are relative to it
+    #[arg(short, long, value_name = "FILE", default_value = "backsoon.toml")]
+    config: PathBuf,
+}
+
+/// Whether to wait for the proxy, and how long.
+#[derive(Args, Clone, Debug)]
+struct WaitFor {
+    /// Return when the admin listener says that it is live
+    #[arg(short, long)]
+    wait: bool,
+    /// With --wait: give up after this time
+    #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "30s", requires = "wait")]
+    timeout: SignedDuration,
+}
+
+impl WaitFor {
+    fn timeout(&self) -> Duration {
+        self.timeout.unsigned_abs()
+    }
+}
+
+/// Runs the command that `args` (with the program's name) ask for.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let mut streams = Streams::of_process();
+    let done = match cli.command {
+        Command::Run(file) => Ok(run::run(&run::Options { config: file.config, port_hint: None })),
+        Command::Demo(args) => demo::prepare(&args, &mut streams).map(|options| run::run(&options)),
+        Command::Check(args) => check::run(&args, &mut streams),
+        Command::On(args) => on::run(&args, &mut streams),
+        Command::Off(args) => off::run(&args, &mut streams),
+        Command::Status(args) => status::run(&args, &mut streams),
+        Command::Explain(args) => explain::run(&args, &mut streams),
+        Command::Render(args) => render::run(&args, &mut streams),
+        Command::Completions(args) => completions::run(&args, &mut streams),
+        Command::Man(args) => man::run(&args, &mut streams),
+    };
+    let flushed = |code| streams.out.flush().map(|()| code).map_err(Failure::Output);
+    ended(done.and_then(flushed), &mut streams)
+}
+
+fn ended(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
+    match done {
+        Ok(code) => code.into(),
+        // Whoever reads has seen enough (`backsoon status | head`): that is nobody's mistake.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK.into(),
+        Err(failure) => {
+            // If the error stream is gone too, the exit code is all that can be said.
+            let _ = failure.report(streams);
+            failure.code().into()
+        }
+    }
+}
+
+/// Help and version are what was asked for; anything else is a usage error, which is 64 here and 2 for clap.
+fn misused(error: &clap::Error) -> ExitCode {
+    // As above: a closed stream leaves only the code.
+    let _ = error.print();
+    if error.exit_code() == 0 { exit::OK.into() } else { exit::USAGE.into() }
+}
+
+/// The whole command, for what is derived from it.
+fn definition() -> clap::Command {
+    Cli::command()
+}
+
+const AFTER_HELP: &str = "\
+Try it:             backsoon demo
+Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
+Is it live?         backsoon status
+
+Exit codes (each command's --help says what they mean for it):
+  0   done
+  64  the arguments, the config or the flag file are wrong
+  69  an address or a proxy cannot be reached
+  70  something is wrong with backsoon itself
+  74  a file, or the output, cannot be read or written
+  75  not in time; trying again may help";
+
+const RUN_HELP: &str = "\
+All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \
+lets what is in flight finish, a second one ends at once; SIGHUP reads everything again.
+
+Examples:
+  backsoon run
+  backsoon run --config /etc/backsoon/backsoon.toml
+
+Exit codes:
+  0   ended as it was told to
+  1   a second signal cut what was in flight
+  64  the config, or a file that it names, is wrong
+  69  an address cannot be listened on, or the system refused something else
+  70  something is wrong with backsoon itself";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        definition().debug_assert();
+    }
+}

@@ -10,12 +10,13 @@ use tokio::sync::{oneshot, watch};
 use crate::control::admin::AdminListener;
 use crate::control::desk::Desk;
 use crate::control::files::Files;
+use crate::control::load::beside;
 use crate::control::{self, End};
 use crate::live::{self, Stage};
-use crate::plan::config::{Access, Address, Config, LogLevel};
+use crate::plan::config::{Address, LogLevel};
 use crate::proxy;
 use crate::proxy::listen::{self, BindError, Inherited};
-use crate::telemetry::access::{AccessLog, AccessWriter};
+use crate::telemetry::access::AccessWriter;
 use crate::telemetry::{Meters, log};
 
 use super::exit;
@@ -84,21 +85,23 @@ fn serve(options: &Options) -> Result<End, StartError> {
     }
     let meters = Arc::new(Meters::new(workers));
     desk.meter(Arc::clone(&meters));
-    let access =
-        access_writer(desk.config()).map_err(|error| StartError::System("cannot open the access log", error))?;
+    // Also where the access log is off: an edit of the config can turn it on.
+    let access_file = desk.config().log.access_file.as_ref().map(|file| beside(&options.config, file));
+    let access = AccessWriter::start(access_file).map(Arc::new);
+    let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
     let (publisher, reader) = live::cell(desk.first());
     let (stage, staged) = watch::channel(Stage::Running);
     let tls = desk.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
-    let logs = (0..workers).map(|_| access.as_ref().map_or_else(AccessLog::off, |writer| writer.log())).collect();
+    let logs = (0..workers).map(|_| access.log()).collect();
     let start =
         proxy::Start { listeners, tls, reader: reader.clone(), meters: Arc::clone(&meters), stage: staged, logs };
     let proxy = proxy::start(start).map_err(|error| StartError::System("cannot start the workers", error))?;
     let ended = watch_over(proxy).map_err(|error| StartError::System("cannot start", error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "started");
-    let start = control::Start { desk, publisher, reader, meters, stage, ended, admin, access: access.clone() };
+    let start = control::Start { desk, publisher, reader, meters, stage, ended, admin, access: Arc::clone(&access) };
     let end =
         runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
-    if let Some(access) = access.and_then(Arc::into_inner) {
+    if let Some(access) = Arc::into_inner(access) {
         access.finish();
     }
     for file in socket_files {
@@ -117,15 +120,6 @@ fn watch_over(proxy: proxy::Proxy) -> std::io::Result<oneshot::Receiver<()>> {
         let _ = tell.send(());
     })?;
     Ok(ended)
-}
-
-fn access_writer(config: &Config) -> std::io::Result<Option<Arc<AccessWriter>>> {
-    match config.log.access {
-        Access::Off => Ok(None),
-        Access::Sampled(_) | Access::Full => {
-            AccessWriter::start(config.log.access_file.clone()).map(Arc::new).map(Some)
-        }
-    }
 }
 
 fn cores() -> usize {

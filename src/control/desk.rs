@@ -58,6 +58,8 @@ struct Fixed {
     listen: Vec<Listen>,
     admin: Option<Address>,
     workers: Option<usize>,
+    access_file: Option<PathBuf>,
+    connections: Option<usize>,
 }
 
 impl Desk {
@@ -69,7 +71,13 @@ impl Desk {
         let loaded = load::from(&config_file, |path| settled(&mut files, path))?;
         log.set_level(loaded.config.log.level);
         let Loaded { config, flags, flag_file, flags_missing, materials, warnings } = loaded;
-        let fixed = Fixed { listen: config.listen.clone(), admin: config.admin.clone(), workers: config.workers };
+        let fixed = Fixed {
+            listen: config.listen.clone(),
+            admin: config.admin.clone(),
+            workers: config.workers,
+            access_file: config.log.access_file.clone(),
+            connections: config.limits.connections,
+        };
         let mut problems = BTreeMap::<_, Vec<_>>::new();
         for problem in &warnings {
             problems.entry(PathBuf::from(&problem.file)).or_default().push(problem.clone());
@@ -301,6 +309,8 @@ impl Desk {
             ("listen", addresses(&config.listen) != addresses(&self.fixed.listen)),
             ("admin", config.admin != self.fixed.admin),
             ("workers", config.workers != self.fixed.workers),
+            ("access_file", config.log.access_file != self.fixed.access_file),
+            ("connections", config.limits.connections != self.fixed.connections),
         ];
         let file = self.config_file.display().to_string();
         let changed = changed.into_iter().filter(|(_, changed)| *changed);

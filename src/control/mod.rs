@@ -51,7 +51,7 @@ pub struct Start {
     /// The admin listener, if there is one.
     pub admin: Option<AdminListener>,
     /// Is told when log files were rotated.
-    pub access: Option<Arc<AccessWriter>>,
+    pub access: Arc<AccessWriter>,
 }
 
 /// How the loop ended.
@@ -92,9 +92,7 @@ pub async fn run(start: Start) -> io::Result<End> {
             told = signals.next() => match told {
                 Told::Reload => {
                     reload(&mut desk, &publisher);
-                    if let Some(access) = &access {
-                        access.reopen();
-                    }
+                    access.reopen();
                 }
                 Told::End(_) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
                 Told::End(grace) => drain(&publisher, &stage, &shared, grace),

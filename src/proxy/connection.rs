@@ -25,7 +25,7 @@ use super::body::Progress;
 use super::exchange::serve;
 use super::headers::Peer;
 use super::pool::{Deadline, HYPER_HEAD_FIELDS};
-use super::socket::{Activity, ClientIo, Plain, Socket, read_some};
+use super::socket::{Activity, ClientIo, Closer, Plain, Socket, read_some};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -115,9 +115,11 @@ impl Connection {
         }
     }
 
-    /// The process ends: an idle connection is closed some time in the second half of `grace`.
-    pub(super) fn drain(&self, grace: Duration) {
-        self.closes_at.set(Some(Instant::now() + grace.mul_f64(0.5 + fastrand::f64() / 2.0)));
+    /// The process ends: an idle connection is closed some time in the second half of the time until `end`.
+    pub(super) fn drain(&self, end: Instant) {
+        let now = Instant::now();
+        let time = end.saturating_duration_since(now);
+        self.closes_at.set(Some(now + time.mul_f64(0.5 + fastrand::f64() / 2.0)));
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -131,18 +133,22 @@ impl Connection {
     }
 
     fn quiet_due(&self, limits: &Limits) -> (Instant, Due) {
+        let quiet_since = self.quiet_since.get();
         // Between HTTP/2 requests come answers to pings, windows and the like.
         let heard = self.activity.heard.get() && !self.http2.get();
-        if !self.used.get() {
-            return (self.quiet_since.get() + limits.head_read, Due::Limit(Limit::HeadRead));
-        }
-        if heard {
-            return (self.activity.heard_at.get() + limits.head_read, Due::Limit(Limit::HeadRead));
-        }
-        let idle = (self.quiet_since.get() + limits.keep_alive, Due::Limit(Limit::KeepAlive));
+        let limit = if !self.used.get() {
+            (quiet_since + limits.head_read, Due::Limit(Limit::HeadRead))
+        } else if heard {
+            (self.activity.heard_at.get() + limits.head_read, Due::Limit(Limit::HeadRead))
+        } else {
+            (quiet_since + limits.keep_alive, Due::Limit(Limit::KeepAlive))
+        };
         match self.closes_at.get() {
-            Some(at) if at < idle.0 => (at, Due::Drained),
-            _ => idle,
+            // Who was told to leave is gone already. Who was not has perhaps just sent the next request.
+            Some(at) if !heard && at.max(quiet_since + LAST_MOMENT) < limit.0 => {
+                (at.max(quiet_since + LAST_MOMENT), Due::Drained)
+            }
+            Some(_) | None => limit,
         }
     }
 
@@ -176,13 +182,12 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted) {
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
     let connection = Rc::new(Connection::new(Peer::new(accepted.address, scheme), now));
     let _enlisted = worker.enlist(Rc::clone(&connection));
-    if worker.is_draining() {
-        connection.drain(limits.grace);
+    if let Some(end) = worker.draining() {
+        connection.drain(end);
     }
-    let opened = timeout_at(now + limits.head_read, open(&worker, accepted)).await;
-    match opened {
-        Err(_) => worker.cell().reached(Limit::HeadRead),
-        Ok(None) => {}
+    match open_in_time(&worker, &connection, accepted, &limits).await {
+        Err(Due::Limit(limit)) => worker.cell().reached(limit),
+        Err(Due::Drained) | Ok(None) => {}
         Ok(Some(Opened { socket, prefix, http2: true })) => {
             serve_http2(&worker, connection, socket, prefix, &limits).await
         }
@@ -190,6 +195,26 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted) {
             serve_http1(&worker, connection, socket, prefix, &limits).await
         }
     }
+}
+
+/// Opens a connection, as long as its client does not take too long and the process does not end.
+async fn open_in_time(
+    worker: &Worker,
+    connection: &Connection,
+    accepted: Accepted,
+    limits: &Limits,
+) -> Result<Option<Opened>, Due> {
+    let mut opening = std::pin::pin!(open(worker, connection, accepted));
+    let mut deadline = Deadline::default();
+    let opened = poll_fn(|cx| {
+        connection.watch(cx);
+        if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+            return Poll::Ready(Ok(opened));
+        }
+        let (due, why) = connection.quiet_due(limits);
+        deadline.poll(cx, Some(due)).map(|()| Err(why))
+    });
+    opened.await
 }
 
 /// A connection whose protocol is known.
@@ -201,17 +226,25 @@ struct Opened {
 }
 
 /// Does the TLS handshake and learns the protocol. `None` when the client gave up.
-async fn open(worker: &Worker, accepted: Accepted) -> Option<Opened> {
+async fn open(worker: &Worker, connection: &Connection, accepted: Accepted) -> Option<Opened> {
     let mut socket = match accepted.tls {
         None => Socket::Plain(accepted.stream),
-        Some(config) => match TlsAcceptor::from(config).accept(accepted.stream).await {
-            Ok(stream) => Socket::Server(Box::new(stream)),
-            Err(error) => {
-                worker.cell().tls_failures.increment();
-                tracing::debug!(%error, "TLS handshake failed");
-                return None;
+        Some(config) => {
+            // A client that has begun a handshake is not taken for an idle one.
+            accepted.stream.begins().await.ok()?;
+            connection.activity.heard.set(true);
+            match TlsAcceptor::from(config).accept(accepted.stream).await {
+                Ok(stream) => {
+                    connection.activity.heard.set(false);
+                    Socket::Server(Box::new(stream))
+                }
+                Err(error) => {
+                    worker.cell().tls_failures.increment();
+                    tracing::debug!(%error, "TLS handshake failed");
+                    return None;
+                }
             }
-        },
+        }
     };
     if let Socket::Server(stream) = &socket
         && let Some(protocol) = stream.get_ref().1.alpn_protocol()
@@ -219,18 +252,19 @@ async fn open(worker: &Worker, accepted: Accepted) -> Option<Opened> {
         let http2 = protocol == b"h2";
         return Some(Opened { socket, prefix: Bytes::new(), http2 });
     }
-    let (prefix, http2) = learn(&mut socket).await?;
+    let (prefix, http2) = learn(&mut socket, &connection.activity).await?;
     Some(Opened { socket, prefix, http2 })
 }
 
 /// Reads until it is clear whether the client begins with the preface of HTTP/2 (RFC 9113 section 3.4).
-async fn learn(socket: &mut Socket) -> Option<(Bytes, bool)> {
+async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)> {
     let mut read = BytesMut::new();
     loop {
         let some = read_some(socket, FIRST_READ).await.ok()?;
         if some.is_empty() {
             return None;
         }
+        activity.heard.set(true);
         read.extend_from_slice(&some);
         if read.starts_with(PREFACE) {
             return Some((read.freeze(), true));
@@ -242,7 +276,7 @@ async fn learn(socket: &mut Socket) -> Option<(Bytes, bool)> {
 }
 
 async fn serve_http1(worker: &Rc<Worker>, connection: Rc<Connection>, socket: Socket, prefix: Bytes, limits: &Limits) {
-    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity));
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
     let mut builder = http1::Builder::new();
     // Time is kept here: hyper's own timer would cost an allocation a request.
     builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(false);
@@ -252,15 +286,10 @@ async fn serve_http1(worker: &Rc<Worker>, connection: Rc<Connection>, socket: So
     let service = service_fn(|request| serve(Rc::clone(worker), Rc::clone(&connection), request));
     let mut http = builder.serve_connection(io, service);
     let mut deadline = Deadline::default();
-    let mut told = false;
     let end = poll_fn(|cx| {
         connection.watch(cx);
-        if connection.closes_at.get().is_some() && connection.active.get() > 0 && !told {
-            // A request is under way: hyper ends the connection behind its answer. An idle connection it would close
-            // at once, with the next request perhaps on its way.
-            told = true;
-            Pin::new(&mut http).graceful_shutdown();
-        }
+        // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
+        // it, with the next request perhaps on its way. The next answer says it.
         if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(End::Done(done));
         }
@@ -337,7 +366,7 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 
 async fn serve_http2(worker: &Rc<Worker>, connection: Rc<Connection>, socket: Socket, prefix: Bytes, limits: &Limits) {
     connection.http2.set(true);
-    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity));
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Hyper);
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX >> 1);
     let executor = Streams { worker: Rc::clone(worker), connection: Rc::clone(&connection), write: limits.write };
     let mut builder = http2::Builder::new(executor);
@@ -464,6 +493,9 @@ const LINGER_READ: usize = 64 * 1024;
 
 /// A client that sends nothing for this long is done sending.
 const LINGER_QUIET: Duration = Duration::from_secs(5);
+
+/// What a client may take for its next request when the process ends and it could not be told.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// For the last words on a connection.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

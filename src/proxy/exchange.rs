@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -71,7 +71,9 @@ pub(super) async fn serve(
     };
     if version == Version::HTTP_2 {
         connection.stream_waits();
-    } else if connection.ends_with_answer() || worker.is_draining() {
+    } else if response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && (connection.ends_with_answer() || worker.draining().is_some())
+    {
         respond::close(&mut response);
     }
     Ok(response)

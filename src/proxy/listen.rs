@@ -283,6 +283,8 @@ pub(super) async fn accept(
             changed = open.changed() => if changed.is_err() { break },
         }
     }
+    // The runtime looks at the socket again, which it may not have done since the last connection came.
+    tokio::task::yield_now().await;
     while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
         if accepted.is_err() {
             break;

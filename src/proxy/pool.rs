@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -94,6 +95,8 @@ pub(super) struct Lease {
     pool: Rc<Pool>,
     kind: LeaseKind,
     upload: Option<Rc<UploadState>>,
+    /// Where the stream comes out if the upstream switches protocols.
+    tunnel: Option<oneshot::Receiver<(Socket, Bytes)>>,
     /// How long the connection had been idle.
     pub(super) idled: Duration,
 }
@@ -211,7 +214,7 @@ impl Pool {
                 return None;
             }
             let kind = LeaseKind::One { sender: Some(sender), connection };
-            return Some(Lease { pool: Rc::clone(self), kind, upload: None, idled });
+            return Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled });
         }
         None
     }
@@ -225,7 +228,7 @@ impl Pool {
             .min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
         let kind = LeaseKind::Two { connection: Rc::clone(connection) };
-        Some(Lease { pool: Rc::clone(self), kind, upload: None, idled: Duration::ZERO })
+        Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled: Duration::ZERO })
     }
 
     /// Opens a connection and gives it to a task that drives it.
@@ -246,7 +249,7 @@ impl Pool {
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
         let kind = LeaseKind::One { sender: Some(sender), connection };
-        Ok(Lease { pool: Rc::clone(self), kind, upload: None, idled: Duration::ZERO })
+        Ok(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled: Duration::ZERO })
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
@@ -272,7 +275,13 @@ impl Pool {
         self.cell().connected.increment();
         let connection = Rc::new(Multiplexed { sender: RefCell::new(sender), streams: Cell::new(1) });
         self.multiplexed.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease { pool: Rc::clone(self), kind: LeaseKind::Two { connection }, upload: None, idled: Duration::ZERO })
+        Ok(Lease {
+            pool: Rc::clone(self),
+            kind: LeaseKind::Two { connection },
+            upload: None,
+            tunnel: None,
+            idled: Duration::ZERO,
+        })
     }
 
     /// Keeps a connection for the next request.
@@ -334,6 +343,12 @@ impl Lease {
                 if !sender.is_ready() && !becomes_ready(sender).await {
                     return Err(Unsent { error: Error::NoConnection, request: Some(request) });
                 }
+                if request.headers().contains_key(UPGRADE) {
+                    // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
+                    let (send, receive) = oneshot::channel();
+                    connection.tunnel.replace(Some(send));
+                    self.tunnel = Some(receive);
+                }
                 connection.waiting.replace(Some((upload, first_byte)));
                 let sent = sender.try_send_request(request).await;
                 connection.waiting.replace(None);
@@ -348,14 +363,12 @@ impl Lease {
 
     /// The stream, once the upstream has switched protocols and the response's head was read.
     pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<(Socket, Bytes)>> {
-        let LeaseKind::One { connection, sender } = &mut self.kind else {
+        let LeaseKind::One { sender, .. } = &mut self.kind else {
             return None;
         };
-        let (send, receive) = oneshot::channel();
-        connection.tunnel.replace(Some(send));
         // The driver ends the HTTP part by itself; nothing may be sent on it any more.
         sender.take();
-        Some(receive)
+        self.tunnel.take()
     }
 
     /// The response was read to its end. The connection is kept if the request was sent to its end as well; else

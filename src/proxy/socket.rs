@@ -22,6 +22,18 @@ pub(super) enum Plain {
     Unix(UnixStream),
 }
 
+impl Plain {
+    /// Waits for the client's first byte, and leaves it where it is. A unix socket cannot be looked into: there it does
+    /// not wait.
+    pub(super) async fn begins(&self) -> io::Result<()> {
+        match self {
+            // Not `readable`, which may be true for no reason.
+            Self::Tcp(stream) => stream.peek(&mut [0]).await.map(drop),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
 /// Any stream of ours.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -88,19 +100,28 @@ impl Activity {
     }
 }
 
-/// A client's stream as hyper sees it. Closing it is the driver's to do, not hyper's: an answer to a request whose
-/// body was not read must be followed by a lingering close.
+/// A client's stream as hyper sees it.
 #[derive(Debug)]
 pub(super) struct ClientIo {
     io: TokioIo<Socket>,
+    closer: Closer,
     /// Read already, to learn the protocol.
     prefix: Bytes,
     activity: Rc<Activity>,
 }
 
+/// Who closes a client's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closer {
+    /// hyper, when it is done (HTTP/2).
+    Hyper,
+    /// The driver (HTTP/1): an answer to a request whose body was not read must be followed by a lingering close.
+    Driver,
+}
+
 impl ClientIo {
-    pub(super) fn new(socket: Socket, prefix: Bytes, activity: Rc<Activity>) -> Self {
-        Self { io: TokioIo::new(socket), prefix, activity }
+    pub(super) fn new(socket: Socket, prefix: Bytes, activity: Rc<Activity>, closer: Closer) -> Self {
+        Self { io: TokioIo::new(socket), closer, prefix, activity }
     }
 
     pub(super) fn into_socket(self) -> Socket {
@@ -160,8 +181,10 @@ impl hyper::rt::Write for ClientIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Only flushed: see the type's description.
-        self.poll_flush(cx)
+        match self.closer {
+            Closer::Hyper => Pin::new(&mut self.get_mut().io).poll_shutdown(cx),
+            Closer::Driver => self.poll_flush(cx),
+        }
     }
 }
 

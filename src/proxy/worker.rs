@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::live::{CachedReader, Generation};
 use crate::telemetry::access::{AccessLog, Line, Written};
@@ -27,7 +28,8 @@ pub(super) struct Worker {
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
     log: AccessLog,
     flushing: Cell<bool>,
-    draining: Cell<bool>,
+    /// Once the process is ending: how long idle connections are kept.
+    draining: Cell<Option<Instant>>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// Told when a client connection ends.
     left: Notify,
@@ -45,7 +47,7 @@ impl Worker {
             pools: RefCell::default(),
             log,
             flushing: Cell::new(false),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             connections: RefCell::default(),
             left: Notify::new(),
             next_connection: Cell::new(0),
@@ -105,16 +107,17 @@ impl Worker {
         waited
     }
 
-    /// Whether the process is ending: then every answer closes its connection.
-    pub(super) fn is_draining(&self) -> bool {
+    /// Until when idle connections are kept, if the process is ending: then every answer closes its connection.
+    pub(super) fn draining(&self) -> Option<Instant> {
         self.draining.get()
     }
 
     /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`.
     pub(super) fn drain(&self, grace: Duration) {
-        self.draining.set(true);
+        let end = Instant::now() + grace;
+        self.draining.set(Some(end));
         for connection in self.connections.borrow().values() {
-            connection.drain(grace);
+            connection.drain(end);
         }
     }
 

@@ -48,7 +48,7 @@ pub struct Line<'l> {
 /// A worker's end: a buffer that is handed over when it is full or has waited long enough.
 #[derive(Debug)]
 pub struct AccessLog {
-    writer: Option<SyncSender<Message>>,
+    writer: SyncSender<Message>,
     buffer: RefCell<Vec<u8>>,
 }
 
@@ -93,7 +93,7 @@ impl AccessWriter {
 
     /// A worker's end.
     pub fn log(&self) -> AccessLog {
-        AccessLog { writer: Some(self.sender.clone()), buffer: RefCell::default() }
+        AccessLog { writer: self.sender.clone(), buffer: RefCell::default() }
     }
 
     /// Opens the file anew: after it was rotated.
@@ -111,11 +111,6 @@ impl AccessWriter {
 }
 
 impl AccessLog {
-    /// A log that writes nothing.
-    pub fn off() -> Self {
-        Self { writer: None, buffer: RefCell::default() }
-    }
-
     /// Adds a line.
     pub fn write(&self, line: &Line<'_>) -> Written {
         let mut buffer = self.buffer.borrow_mut();
@@ -134,10 +129,10 @@ impl AccessLog {
     /// Hands over what has gathered.
     pub fn flush(&self) -> Written {
         let block = self.buffer.replace(Vec::with_capacity(BLOCK));
-        let Some(writer) = self.writer.as_ref().filter(|_| !block.is_empty()) else {
+        if block.is_empty() {
             return Written::Queued;
-        };
-        match writer.try_send(Message::Block(block)) {
+        }
+        match self.writer.try_send(Message::Block(block)) {
             Ok(()) => Written::Queued,
             Err(std::sync::mpsc::TrySendError::Full(Message::Block(block))) => {
                 let lines = block.iter().filter(|&&byte| byte == b'\n').count();

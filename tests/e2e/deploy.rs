@@ -90,6 +90,30 @@ fn the_examples_are_toml_with_their_comments_taken_away_too() {
 }
 
 #[test]
+fn check_accepts_the_examples_without_a_remark() {
+    assert_eq!(check(&root().join("deploy/backsoon.toml")), "ok: 1 route, 1 listener; no route is flagged now");
+    let mounted = tempfile::tempdir().unwrap();
+    let all = documents();
+    let file = |name: &str| all.iter().find_map(|document| document["data"][name].as_str()).unwrap();
+    let config = file("backsoon.toml").replace("/etc/backsoon-flags/", "");
+    fs::write(mounted.path().join("backsoon.toml"), config).unwrap();
+    fs::write(mounted.path().join("maintenance.toml"), file("maintenance.toml")).unwrap();
+    check(&mounted.path().join("backsoon.toml"));
+}
+
+#[test]
+fn check_accepts_the_examples_with_their_comments_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["backsoon.toml", "maintenance.toml"] {
+        // There is no certificate here.
+        let text = uncommented(&read(name));
+        let kept = text.lines().filter(|line| !line.starts_with("tls =")).collect::<Vec<_>>().join("\n");
+        fs::write(dir.path().join(name), kept).unwrap();
+    }
+    assert!(check(&dir.path().join("backsoon.toml")).starts_with("ok: 2 routes, 2 listeners"));
+}
+
+#[test]
 fn the_flag_file_as_shipped_flags_nothing() {
     let flags: Table = read("maintenance.toml").parse().unwrap();
     assert!(flags["routes"].as_table().unwrap().is_empty());
@@ -220,6 +244,13 @@ fn the_image_is_built_with_the_toolchain_that_the_crate_asks_for() {
     let (word, image) = containerfile().remove(0);
     assert_eq!(word, "FROM");
     assert!(image.starts_with(&format!("rust:{version}-")), "{image}");
+}
+
+/// Has a config checked, which must be all right, and returns what is said about it.
+fn check(config: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_backsoon")).args(["check", "--config"]).arg(config).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Puts the units into a directory, with the built command in place of the installed one, and has them looked at.

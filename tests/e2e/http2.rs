@@ -267,7 +267,7 @@ async fn an_http_2_upstream_gets_the_clients_authority_and_the_forwarding_fields
         assert_eq!(fields["forwarded"], "for=127.0.0.1;host=shop.example;proto=http");
         assert!(["host", "connection", "x-hop"].iter().all(|name| !fields.contains_key(*name)), "{fields:?}");
     }
-    assert_eq!(upstream.connections(), 1, "both came over one connection or two workers");
+    assert!(upstream.connections() <= 2, "at most one connection for each of two workers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -5,11 +5,20 @@
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
 mod authority;
+mod load;
 mod support;
 mod two;
 
+mod cli;
+mod clients;
 mod deploy;
 mod floods;
 mod http2;
+mod latency;
 mod pause;
+mod running;
+mod service;
+mod shutdown;
+mod soak;
 mod tls;
+mod watch;

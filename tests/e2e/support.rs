@@ -49,7 +49,13 @@ impl Backsoon {
 
     /// Starts a prepared command that runs backsoon with its files in `dir`.
     pub fn spawn(dir: tempfile::TempDir, mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null());
+        Self::spawn_with_input(dir, command)
+    }
+
+    /// Starts a prepared command whose standard input is prepared as well.
+    pub fn spawn_with_input(dir: tempfile::TempDir, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let lines = Arc::clone(&log);

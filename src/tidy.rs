@@ -1,4 +1,5 @@
-//! The directions in which the folders may import one another, as the crate doc states them.
+//! What is checked about the source itself: the directions of imports, as the crate doc states them, and that the
+//! README's table is the code's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,3 +80,22 @@ fn plan_has_no_io_no_clock_no_locks_no_async_no_logging() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn the_readme_has_the_limits_as_they_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).expect("the README");
+    let (before, rest) = readme.split_once(BEGIN).expect("where the limits begin");
+    let (found, after) = rest.split_once(END).expect("where they end");
+    let row = |(key, default, meaning): (&str, String, &str)| format!("| `{key}` | {default} | {meaning} |\n");
+    let rows: String = crate::plan::limits::table().into_iter().map(row).collect();
+    let table = format!("| key | default | what it limits |\n|---|---|---|\n{rows}");
+    if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
+        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).expect("the README can be written");
+    } else {
+        assert_eq!(found, table, "UPDATE=1 cargo test --lib tidy rewrites it");
+    }
+}
+
+const BEGIN: &str = "<!-- limits -->\n";
+const END: &str = "<!-- /limits -->";

@@ -1,0 +1,294 @@
+//! Asks an admin listener, as a client: one request, one answer, within a time and a size.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::plan::config::Address;
+
+/// Where an admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// A name or an address (without brackets), and a port.
+    Host(String, u16),
+    /// A socket.
+    Unix(PathBuf),
+}
+
+/// Why there is no answer to go by.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// Nobody is there, or nobody who may be reached.
+    Connect(io::Error),
+    /// It took too long.
+    Timeout(Duration),
+    /// The connection broke, or does not speak HTTP.
+    Http(hyper::Error),
+    /// It is not an admin listener, or not one of this version.
+    Status(StatusCode),
+    /// The answer is larger than any status.
+    TooLarge,
+    /// The answer is not a status.
+    Json(serde_json::Error),
+}
+
+/// What `GET /status` says, as far as the command looks at it. What is absent reads as empty, so that an older or a
+/// newer proxy can be asked, too.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) version: String,
+    pub(super) pid: u64,
+    pub(super) generation: u64,
+    pub(super) published: Option<String>,
+    pub(super) stage: String,
+    pub(super) files: Vec<FileStatus>,
+    pub(super) routes: Vec<RouteStatus>,
+}
+
+/// A watched file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FileStatus {
+    pub(super) path: String,
+    /// `config`, `flags`, `certificate`, …
+    pub(super) role: String,
+    /// Of the content seen last, in hexadecimal digits.
+    pub(super) hash: Option<String>,
+    pub(super) problems: Vec<ProblemStatus>,
+    pub(super) trouble: Option<String>,
+    /// Why changes may never be seen.
+    pub(super) caveat: Option<String>,
+}
+
+/// A problem of a watched file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProblemStatus {
+    pub(super) severity: String,
+    pub(super) file: String,
+    pub(super) line: Option<usize>,
+    pub(super) column: Option<usize>,
+    pub(super) excerpt: Option<String>,
+    pub(super) width: Option<usize>,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RouteStatus {
+    pub(super) name: String,
+    pub(super) phase: String,
+    pub(super) mode: Option<String>,
+    pub(super) since: Option<String>,
+    pub(super) until: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) in_flight: u64,
+    pub(super) held: u64,
+}
+
+impl Status {
+    /// The file with a role that one file has.
+    pub(super) fn file(&self, role: &str) -> Option<&FileStatus> {
+        self.files.iter().find(|file| file.role == role)
+    }
+}
+
+impl ProblemStatus {
+    /// Whether the file is refused because of it.
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == "error"
+    }
+}
+
+/// What an admin listener says is live, as a value of ours and as it came.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Status, Value), Error> {
+    let body = tokio::time::timeout(within, get(endpoint, "/status")).await.map_err(|_| Error::Timeout(within))??;
+    let value: Value = serde_json::from_slice(&body).map_err(Error::Json)?;
+    Ok((Status::deserialize(&value).map_err(Error::Json)?, value))
+}
+
+async fn get(endpoint: &Endpoint, path: &str) -> Result<Vec<u8>, Error> {
+    match endpoint {
+        Endpoint::Host(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Error::Connect)?;
+            ask(stream, path, &endpoint.authority()).await
+        }
+        Endpoint::Unix(socket) => {
+            let stream = UnixStream::connect(socket).await.map_err(Error::Connect)?;
+            ask(stream, path, &endpoint.authority()).await
+        }
+    }
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+    host: &str,
+) -> Result<Vec<u8>, Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+    let mut request = Request::new(String::new());
+    *request.uri_mut() = http::Uri::try_from(path).unwrap_or_default();
+    if let Ok(host) = http::HeaderValue::try_from(host) {
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(Error::Http)?;
+        if response.status() != StatusCode::OK {
+            return Err(Error::Status(response.status()));
+        }
+        whole(response.into_body()).await
+    };
+    // One request: the connection is driven only for as long as its answer is read.
+    tokio::pin!(connection, answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(Error::Http(error)),
+        },
+    }
+}
+
+async fn whole(mut body: Incoming) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Ok(data) = frame.map_err(Error::Http)?.into_data() else { continue };
+        if bytes.len() + data.len() > LARGEST_ANSWER {
+            return Err(Error::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+impl Endpoint {
+    /// The `Host` of a request to it.
+    fn authority(&self) -> String {
+        match self {
+            Self::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Host(host, port) => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl From<&Address> for Endpoint {
+    /// Where to connect to what listens on an address: one that means every interface is met on the loopback.
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Unix(path) => Self::Unix(path.clone()),
+            Address::Ip(address) => {
+                let ip = match address.ip() {
+                    IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+                    IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+                    ip => ip,
+                };
+                Self::Host(ip.to_string(), address.port())
+            }
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(ENDPOINT_HELP) } else { Ok(Self::Unix(path.into())) };
+        }
+        let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Host(address.ip().to_string(), address.port()));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(ENDPOINT_HELP)?;
+        let port = port.parse::<u16>().ok().filter(|&port| port != 0).ok_or(ENDPOINT_HELP)?;
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if host.is_empty() || !host.chars().all(named) {
+            return Err(ENDPOINT_HELP);
+        }
+        Ok(Self::Host(host.to_owned(), port))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(..) => f.write_str(&self.authority()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(_) => f.write_str("no connection"),
+            Self::Timeout(within) => write!(f, "no answer within {} s", within.as_secs()),
+            Self::Http(_) => f.write_str("the connection failed"),
+            Self::Status(status) => write!(f, "it answered {status}, not like an admin listener"),
+            Self::TooLarge => write!(f, "it answered with more than {LARGEST_ANSWER} bytes"),
+            Self::Json(_) => f.write_str("it answered, but not with a status"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => Some(error),
+            Self::Http(error) => Some(error),
+            Self::Json(error) => Some(error),
+            Self::Timeout(_) | Self::Status(_) | Self::TooLarge => None,
+        }
+    }
+}
+
+/// A status of thousands of routes has some megabytes.
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+const ENDPOINT_HELP: &str = "write it like `127.0.0.1:9901`, `replica-2:9901` or `unix:/run/backsoon/admin.sock`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_written_in_several_ways() {
+        let host = |host: &str, port| Ok(Endpoint::Host(host.to_owned(), port));
+        assert_eq!("127.0.0.1:9901".parse(), host("127.0.0.1", 9901));
+        assert_eq!("http://replica-2:9901/".parse(), host("replica-2", 9901));
+        assert_eq!("[::1]:9901".parse(), host("::1", 9901));
+        assert_eq!("unix:/run/a.sock".parse(), Ok(Endpoint::Unix("/run/a.sock".into())));
+        for wrong in ["", "9901", "localhost", "localhost:0", ":9901", "a b:1", "unix:", "https://x:1"] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_interface_is_met_on_the_loopback() {
+        let met = |address: &str| Endpoint::from(&Address::Ip(address.parse().unwrap())).to_string();
+        assert_eq!(met("0.0.0.0:9901"), "127.0.0.1:9901");
+        assert_eq!(met("[::]:9901"), "[::1]:9901");
+        assert_eq!(met("192.0.2.7:9901"), "192.0.2.7:9901");
+    }
+}

@@ -1,0 +1,98 @@
+//! `backsoon check`: everything that is wrong with the files, found the way `run` finds it.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::control::load::{self, Loaded};
+use crate::plan::problem::Problem;
+
+use super::failure::{Failure, summary};
+use super::flag_file::with_option;
+use super::streams::{Ink, Streams};
+use super::{ConfigFile, exit, words};
+
+/// The arguments of `check`.
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    /// Write the problems as JSON to standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+Reads the config, the flag file, certificates and roots exactly as `run` does, and changes nothing. Problems go to \
+standard error, each with its place and what would be right.
+
+Examples:
+  backsoon check --config /etc/backsoon/backsoon.toml
+  backsoon check --json | jq '.problems[].message'
+
+Exit codes:
+  0   `run` would take the files (there may be warnings)
+  64  there are errors";
+
+/// Checks.
+pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
+    let file = &args.config.config;
+    let loaded = load::once(file).map_err(|problems| with_option(file, problems));
+    if args.json {
+        return as_json(&loaded, streams);
+    }
+    let loaded = loaded.map_err(Failure::Problems)?;
+    streams.problems(&loaded.warnings)?;
+    if loaded.flags_missing {
+        streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.flag_file.display()))?;
+    }
+    writeln!(streams.out, "{}: {}", streams.out_paint.ink(Ink::Good, "ok"), counted(&loaded, Timestamp::now()))?;
+    Ok(exit::OK)
+}
+
+/// `3 routes, 2 listeners; 1 route is flagged now`.
+fn counted(loaded: &Loaded, now: Timestamp) -> String {
+    let flagged = flagged(loaded, now);
+    let flagged = match flagged.len() {
+        0 => "no route is flagged now".to_owned(),
+        1 => "1 route is flagged now".to_owned(),
+        more => format!("{more} routes are flagged now"),
+    };
+    let config = &loaded.config;
+    let mut text = format!(
+        "{}, {}; {flagged}",
+        words::count(config.routes.len(), "route"),
+        words::count(config.listen.len(), "listener")
+    );
+    if !loaded.warnings.is_empty() {
+        text.push_str(&format!("; {}", words::count(loaded.warnings.len(), "warning")));
+    }
+    text
+}
+
+fn flagged(loaded: &Loaded, now: Timestamp) -> Vec<String> {
+    let snapshot = loaded.snapshot(now);
+    snapshot.routes.into_iter().filter(|route| route.closure.is_some()).map(|route| route.config.name).collect()
+}
+
+fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Result<u8, Failure> {
+    let (code, value) = match loaded {
+        Ok(loaded) => {
+            let routes: Vec<&str> = loaded.config.routes.iter().map(|route| route.name.as_str()).collect();
+            let value = json!({
+                "ok": true,
+                "summary": counted(loaded, Timestamp::now()),
+                "problems": loaded.warnings,
+                "flag_file": loaded.flag_file.display().to_string(),
+                "listeners": loaded.config.listen.len(),
+                "routes": routes,
+                "flagged": flagged(loaded, Timestamp::now()),
+            });
+            (exit::OK, value)
+        }
+        Err(problems) => (exit::USAGE, json!({ "ok": false, "summary": summary(problems), "problems": problems })),
+    };
+    writeln!(streams.out, "{value:#}")?;
+    Ok(code)
+}

@@ -1,0 +1,147 @@
+//! `backsoon demo`: an app, the proxy before it, and a flag file, with nothing to set up.
+//!
+//! It writes the files and starts the app; the proxy then runs as `backsoon run` does, on those files.
+
+mod app;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::run::Options;
+use super::streams::{Ink, Streams};
+use super::write;
+
+/// The arguments of `demo`.
+#[derive(Args, Debug)]
+pub(super) struct Demo {
+    /// The port of the proxy, on 127.0.0.1
+    #[arg(short, long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// The port of the admin listener, on 127.0.0.1
+    #[arg(long, default_value_t = 9901, value_parser = clap::value_parser!(u16).range(1..))]
+    admin_port: u16,
+    /// Where the files go; made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "backsoon-demo")]
+    dir: PathBuf,
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+Writes backsoon.toml and maintenance.toml into the directory (a maintenance.toml that is there stays as it is), starts \
+a small app on a port of its own, and serves until interrupted.
+
+Examples:
+  backsoon demo
+  backsoon demo --port 8081 --admin-port 9902
+
+Exit codes:
+  0   ended as it was told to
+  64  the arguments are wrong, or the directory has a config of somebody else
+  69  a port is taken
+  74  a file cannot be written";
+
+/// Writes the files, starts the app, says what to do next, and gives back what is to be served.
+pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Failure> {
+    free(args.port, "--port")?;
+    free(args.admin_port, "--admin-port")?;
+    fs::create_dir_all(&args.dir).map_err(|source| Failure::File {
+        verb: "make the directory",
+        path: args.dir.clone(),
+        source,
+    })?;
+    let (config, flags) = (args.dir.join("backsoon.toml"), args.dir.join("maintenance.toml"));
+    if !is_ours(&config)? {
+        return Err(Failure::NotTheDemos(config));
+    }
+    let app = app::start().map_err(Failure::Internal)?;
+    let text = CONFIG
+        .replace("{port}", &args.port.to_string())
+        .replace("{admin_port}", &args.admin_port.to_string())
+        .replace("{app}", &app.to_string());
+    write::atomically(&config, text.as_bytes()).map_err(Failure::Demo)?;
+    let kept = flags.exists();
+    if !kept {
+        write::atomically(&flags, FLAGS.replace("{config}", &config.display().to_string()).as_bytes())
+            .map_err(Failure::Demo)?;
+    }
+    welcome(args, &config, &flags, kept.then_some("kept as it was"), streams)?;
+    Ok(Options { config, port_hint: Some("choose other ports with --port and --admin-port".to_owned()) })
+}
+
+/// Finds out before anything is written whether a port can be had. Somebody may still take it until it is.
+fn free(port: u16, option: &'static str) -> Result<(), Failure> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|source| Failure::Port { port, option, source })
+}
+
+/// Whether a config may be replaced: it is not there, or the demo wrote it.
+fn is_ours(config: &Path) -> Result<bool, Failure> {
+    match fs::read_to_string(config) {
+        Ok(text) => Ok(CONFIG.lines().next() == text.lines().next()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(Failure::File { verb: "read", path: config.to_owned(), source }),
+    }
+}
+
+fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
+    let paint = streams.out_paint;
+    let url = format!("http://127.0.0.1:{}", args.port);
+    let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
+    // As it was called: nobody has installed it yet.
+    let program = std::env::args().next().unwrap_or_else(|| "backsoon".to_owned());
+    writeln!(
+        streams.out,
+        "\n  1. Open {}\n  2. Edit {}{kept}: make `#web = \"offline\"` into\n     `web = \"offline\"`, and save. The page \
+         changes by itself.\n  3. Put the # back, save, and check again.\n\n  Or, in another terminal:\n\
+         \x20    {program} on web --for 1m --wait --config {config}\n\
+         \x20    {program} off web --wait --config {config}\n\
+         \x20    {program} status --watch 127.0.0.1:{}\n\
+         \x20    curl -i {url}/api\n\n  Ctrl-C ends it.\n",
+        paint.ink(Ink::Strong, &url),
+        paint.ink(Ink::Strong, flags.display()),
+        args.admin_port,
+        config = config.display(),
+    )?;
+    streams.out.flush()?;
+    Ok(())
+}
+
+/// Its first line tells the demo's own config from everybody else's.
+const CONFIG: &str = include_str!("demo/backsoon.toml");
+const FLAGS: &str = include_str!("demo/maintenance.toml");
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{config, flags};
+
+    use super::*;
+
+    #[test]
+    fn the_files_of_the_demo_are_valid() {
+        let text = CONFIG.replace("{port}", "8080").replace("{admin_port}", "9901").replace("{app}", "127.0.0.1:3000");
+        let (config, problems) = config::parse("backsoon.toml", &text);
+        assert!(config.is_some() && problems.is_empty(), "{problems:?}");
+        let (flags, problems) = flags::parse("maintenance.toml", FLAGS);
+        assert!(flags.is_some_and(|parsed| parsed.flags == flags::Flags::default()) && problems.is_empty());
+    }
+
+    #[test]
+    fn what_is_commented_out_in_the_flag_file_is_valid_too() {
+        let live: String = FLAGS
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') && !rest.is_empty() => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let (parsed, problems) = flags::parse("maintenance.toml", &live);
+        let parsed = parsed.unwrap_or_else(|| panic!("{problems:?}\n{live}"));
+        assert_eq!(problems, []);
+        assert_eq!(parsed.flags.routes.len(), 2);
+        assert_eq!(parsed.flags.windows.len(), 1);
+    }
+}

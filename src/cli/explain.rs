@@ -1,0 +1,109 @@
+//! `backsoon explain`: what would happen to a request, and why. The decision itself is the proxy's own.
+
+mod report;
+
+use clap::Args;
+use http::header::{ACCEPT, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use jiff::Timestamp;
+
+use crate::control::load;
+
+use super::failure::Failure;
+use super::flag_file::with_option;
+use super::streams::Streams;
+use super::{ConfigFile, exit, words};
+
+/// The arguments of `explain`.
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// What is asked for: https://www.example.com/app, www.example.com/app, or /app
+    #[arg(value_parser = parse_url)]
+    url: Uri,
+    /// The method
+    #[arg(short = 'X', long, default_value = "GET", value_parser = parse_method)]
+    method: Method,
+    /// A header field; `Host` and `Accept` make a difference
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// As of this instant: 2026-05-19T15:00:00Z
+    #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant)]
+    at: Option<Timestamp>,
+    /// Write it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+The files are read as they are now; no running proxy is asked. Whose forwarding fields are trusted \
+makes no difference to the decision, nor does the scheme or the port of the URL.
+
+Examples:
+  backsoon explain https://www.example.com/app
+  backsoon explain /api/orders -X POST -H 'Host: api.example.com' -H 'Accept: application/json'
+  backsoon explain www.example.com --at 2026-05-19T14:30:00Z
+
+Exit codes:
+  0   explained, whatever the verdict
+  64  the arguments, the config or the flag file are wrong";
+
+/// A request, as far as the decision and the page look at it.
+#[derive(Debug)]
+struct Asked {
+    method: Method,
+    host: String,
+    path: String,
+    headers: HeaderMap,
+}
+
+/// Explains.
+pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> {
+    let file = &args.config.config;
+    let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
+    let at = args.at.unwrap_or_else(Timestamp::now);
+    let report = report::explain(&loaded, &asked(args), at);
+    if args.json {
+        let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
+        writeln!(streams.out, "{json:#}")?;
+    } else {
+        write!(streams.out, "{}", report.text(at, streams.out_paint))?;
+    }
+    Ok(exit::OK)
+}
+
+fn asked(args: &Explain) -> Asked {
+    let headers: HeaderMap = args.header.iter().cloned().collect();
+    // A field given by hand wins, as it does with curl.
+    let given = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = given.or_else(|| args.url.authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default().to_owned();
+    let path = args.url.path().to_owned();
+    Asked { method: args.method.clone(), host, path, headers }
+}
+
+impl Asked {
+    fn accept(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)
+    }
+}
+
+/// Takes what people type and paste: with or without the scheme, with or without the host.
+fn parse_url(text: &str) -> Result<Uri, String> {
+    let text = text.split_once('#').map_or(text, |(before, _)| before);
+    let whole = if text.starts_with('/') || text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    whole.parse::<Uri>().map_err(|error| format!("{error}; write one like `https://www.example.com/app` or `/app`"))
+}
+
+fn parse_method(text: &str) -> Result<Method, String> {
+    Method::from_bytes(text.to_ascii_uppercase().as_bytes()).map_err(|_| "write one like `POST`".to_owned())
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like `Accept: text/html`")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|_| "this is not the name of a field".to_owned())?;
+    let value = HeaderValue::try_from(value.trim()).map_err(|_| "this is not the value of a field".to_owned())?;
+    Ok((name, value))
+}

@@ -1,0 +1,304 @@
+//! The explanation of one verdict: what was decided, by which pattern, because of which flag.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::control::load::Loaded;
+use crate::plan::config::{HostPattern, RouteConfig};
+use crate::plan::flags::{Mode, Target};
+use crate::plan::page::Dialect;
+use crate::plan::path::normalize;
+use crate::plan::problem::quoted;
+use crate::plan::snapshot::{Closure, Route, Source};
+use crate::plan::verdict::{Head, Refusal, Verdict, decide, normal_host};
+
+use super::super::streams::{Ink, Paint};
+use super::super::words;
+use super::Asked;
+
+/// The explanation. Absent fields do not apply to the verdict.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    method: String,
+    host: String,
+    path: String,
+    /// The form of the path that is matched on, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normal_path: Option<String>,
+    at: Timestamp,
+    /// `forward`, `show`, `hold` or `refuse`.
+    verdict: &'static str,
+    /// The status of an answer of the proxy's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched: Option<Matched>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closure: Option<Closed>,
+    /// The form of the page for this client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialect: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<String>,
+    /// What is planned for the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+    /// What there is instead of what was asked for: routes with their hosts and paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<String>,
+}
+
+/// The patterns of the route that met the request.
+#[derive(Debug, Serialize)]
+struct Matched {
+    /// Absent where any host is met.
+    host: Option<String>,
+    path: String,
+}
+
+/// Why the route is not open.
+#[derive(Debug, Serialize)]
+struct Closed {
+    mode: &'static str,
+    /// What flags it, in words.
+    by: String,
+    until: Option<Timestamp>,
+}
+
+/// The next window of a route.
+#[derive(Debug, Serialize)]
+struct Next {
+    window: String,
+    mode: &'static str,
+    starts: Timestamp,
+}
+
+/// Decides, and says why.
+pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
+    let snapshot = loaded.snapshot(at);
+    let verdict = decide(&snapshot, Head { method: &asked.method, host: &asked.host, path: &asked.path });
+    let normal = normalize(&asked.path).ok();
+    let mut report = Report {
+        method: asked.method.to_string(),
+        host: normal_host(&asked.host).into_owned(),
+        path: asked.path.clone(),
+        normal_path: normal.clone().map(String::from).filter(|normal| *normal != asked.path),
+        at,
+        verdict: verdict.as_str(),
+        status: None,
+        why: String::new(),
+        route: None,
+        matched: None,
+        closure: None,
+        dialect: None,
+        upstreams: Vec::new(),
+        next: None,
+        routes: Vec::new(),
+    };
+    let path = normal.unwrap_or_default();
+    match verdict {
+        Verdict::Forward(route) => report.forwarded(route, loaded, asked, &path),
+        Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
+            report.status = Some(503);
+            report.dialect = Some(dialect(Dialect::choose(asked.accept())));
+            report.on_route(route, loaded, &path);
+            report.why = shown(closure, asked);
+        }
+        Verdict::Refuse(refusal) => report.refused(refusal, loaded),
+    }
+    report
+}
+
+impl Report {
+    fn on_route(&mut self, route: &Route, loaded: &Loaded, path: &str) {
+        let config = &route.config;
+        self.route = Some(config.name.clone());
+        self.matched = Some(matched(config, &self.host, path));
+        self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
+        self.closure = route.closure.as_deref().map(|closure| closed(closure, &config.name, loaded, self.at));
+        self.next = next(loaded, &config.name, self.at);
+    }
+
+    fn forwarded(&mut self, route: &Route, loaded: &Loaded, asked: &Asked, path: &str) {
+        self.on_route(route, loaded, path);
+        let open = route.config.always_open.iter().find(|prefix| prefix.covers(path));
+        self.why = match (&route.closure, open) {
+            (None, _) => format!("nothing is flagged for {} then", quoted(&route.config.name)),
+            (Some(_), Some(prefix)) => format!("`always_open` has {}", quoted(prefix.as_str())),
+            (Some(_), None) => format!("the route is read-only, and {} changes nothing", asked.method),
+        };
+    }
+
+    fn refused(&mut self, refusal: Refusal, loaded: &Loaded) {
+        let routes = &loaded.config.routes;
+        (self.status, self.why) = match refusal {
+            Refusal::Method => (Some(405), format!("{} is not for a reverse proxy", self.method)),
+            Refusal::BadPath => {
+                (Some(400), "the path has no normal form: it leads above the root, or has a bad `%` escape".to_owned())
+            }
+            Refusal::NoRoute => {
+                let here: Vec<&RouteConfig> =
+                    routes.iter().filter(|route| host_of(route, &self.host).is_some()).collect();
+                let path = self.normal_path.as_ref().unwrap_or(&self.path);
+                let why = if here.is_empty() && self.host.is_empty() {
+                    "no host is given (as a URL, or by -H 'Host: …'), and no route is for any host".to_owned()
+                } else if here.is_empty() {
+                    format!("no route is for the host {}", quoted(&self.host))
+                } else {
+                    format!("no route of the host {} has a path that covers {}", quoted(&self.host), quoted(path))
+                };
+                let there: Vec<&RouteConfig> = if here.is_empty() { routes.iter().collect() } else { here };
+                self.routes = there.into_iter().map(places).collect();
+                (Some(404), why)
+            }
+        };
+    }
+
+    /// As a person reads it.
+    pub(super) fn text(&self, now: Timestamp, paint: Paint) -> String {
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        if let (Some(route), Some(matched)) = (&self.route, &self.matched) {
+            let host = matched.host.as_deref().map_or("any host".to_owned(), |host| format!("host {}", quoted(host)));
+            lines.push(("route", format!("{route} ({host}, path {})", quoted(&matched.path))));
+        }
+        if let Some(normal) = &self.normal_path {
+            lines.push(("path", format!("{} is matched as {}", quoted(&self.path), quoted(normal))));
+        }
+        lines.push(("verdict", paint.ink(self.ink(), self.verdict_in_words()).to_string()));
+        lines.push(("why", self.why_in_full(now)));
+        if !self.upstreams.is_empty() {
+            let nothing = if self.verdict == "forward" { "" } else { " (sees nothing of it)" };
+            lines.push(("upstream", format!("{}{nothing}", self.upstreams.join(", "))));
+        }
+        if let Some(next) = &self.next {
+            let from = words::instant(next.starts, now);
+            lines.push(("next", format!("window {} makes it {} from {from}", quoted(&next.window), next.mode)));
+        }
+        let there_is = if self.routes.len() > MOST_ROUTES { &self.routes[..MOST_ROUTES] } else { &self.routes };
+        lines.extend(there_is.iter().map(|route| ("there is", route.clone())));
+        if let Some(more) = self.routes.len().checked_sub(MOST_ROUTES).filter(|&more| more > 0) {
+            lines.push(("", format!("and {}", words::count(more, "other route"))));
+        }
+        let line = |(label, text): (&str, String)| format!("{} {text}\n", paint.ink(Ink::Quiet, format!("{label:<9}")));
+        lines.into_iter().map(line).collect()
+    }
+
+    fn ink(&self) -> Ink {
+        match self.verdict {
+            "forward" => Ink::Good,
+            "refuse" => Ink::Bad,
+            _ => Ink::Careful,
+        }
+    }
+
+    fn verdict_in_words(&self) -> String {
+        let dialect = self.dialect.unwrap_or("text");
+        match (self.verdict, self.status) {
+            ("show", _) => format!("show: answered 503 with the maintenance page, as {dialect}"),
+            ("hold", _) => format!("hold: answered 503 with the page, as {dialect} (this version lets nothing wait)"),
+            (verdict, Some(status)) => format!("{verdict}: answered {status}"),
+            (verdict, None) => verdict.to_owned(),
+        }
+    }
+
+    fn why_in_full(&self, now: Timestamp) -> String {
+        let Some(closure) = &self.closure else { return self.why.clone() };
+        let until = closure.until.map_or_else(
+            || "until lifted".to_owned(),
+            |until| format!("until {} ({})", words::instant(until, now), words::span(now, until)),
+        );
+        let flagged = format!("{} says {}, {until}", closure.by, closure.mode);
+        if self.why.is_empty() { flagged } else { format!("{flagged}; {}", self.why) }
+    }
+}
+
+/// What there is to say about a page beyond who flagged the route.
+fn shown(closure: &Closure, asked: &Asked) -> String {
+    match closure.mode {
+        Mode::ReadOnly => format!("{} may change something", asked.method),
+        Mode::Offline | Mode::Hold => String::new(),
+    }
+}
+
+fn closed(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> Closed {
+    let by = match &closure.source {
+        Source::Window(id) => format!("window {}", quoted(id)),
+        Source::Flag => {
+            let named = |target: &Target| matches!(target, Target::Route(name) if name == route);
+            let own = loaded.flags.routes.iter().any(|flag| {
+                named(&flag.route) && flag.mode == closure.mode && flag.until.is_none_or(|until| at < until)
+            });
+            format!("the flag for {}", if own { quoted(route) } else { "`\"*\"`".to_owned() })
+        }
+    };
+    Closed { mode: closure.mode.as_str(), by, until: closure.until }
+}
+
+/// The first window that begins later and names the route.
+fn next(loaded: &Loaded, route: &str, at: Timestamp) -> Option<Next> {
+    let names = |target: &Target| match target {
+        Target::Every => true,
+        Target::Route(name) => name == route,
+    };
+    let windows = loaded.flags.windows.iter().filter(|window| window.starts > at);
+    let mut planned = windows.filter_map(|window| {
+        let mode = window.routes.iter().filter(|(target, _)| names(target)).map(|(_, mode)| *mode).max()?;
+        Some(Next { window: window.id.clone(), mode: words::being(mode), starts: window.starts })
+    });
+    let first = planned.next()?;
+    Some(planned.fold(first, |first, other| if other.starts < first.starts { other } else { first }))
+}
+
+/// Which of a route's patterns met a request that the route was found for.
+fn matched(route: &RouteConfig, host: &str, path: &str) -> Matched {
+    let covering = route.paths.iter().filter(|prefix| prefix.covers(path)).max_by_key(|prefix| prefix.as_str().len());
+    Matched {
+        host: host_of(route, host).flatten().map(pattern),
+        path: covering.map_or("/", |prefix| prefix.as_str()).to_owned(),
+    }
+}
+
+/// The most specific of a route's hosts that a host meets; `Some(None)` where the route is for any.
+fn host_of<'r>(route: &'r RouteConfig, host: &str) -> Option<Option<&'r HostPattern>> {
+    if route.hosts.is_empty() {
+        return Some(None);
+    }
+    let met = route.hosts.iter().filter(|pattern| match pattern {
+        HostPattern::Exact(name) => name == host,
+        HostPattern::Below(parent) => host.strip_suffix(parent.as_str()).is_some_and(|rest| rest.ends_with('.')),
+    });
+    met.max_by_key(|pattern| match pattern {
+        HostPattern::Exact(_) => usize::MAX,
+        HostPattern::Below(parent) => parent.len(),
+    })
+    .map(Some)
+}
+
+fn pattern(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Below(parent) => format!("*.{parent}"),
+    }
+}
+
+/// A route with everything that it answers for: `web (www.example.com, path /)`.
+fn places(route: &RouteConfig) -> String {
+    let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
+    let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
+    let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();
+    format!("{} ({hosts}, path {})", route.name, paths.join(", "))
+}
+
+fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Html => "html",
+        Dialect::Json => "json",
+        Dialect::Text => "text",
+    }
+}
+
+/// Routes that a 404 names.
+const MOST_ROUTES: usize = 12;

@@ -1,0 +1,234 @@
+//! Why a command did not do what it was asked to, and the exit code for it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::problem::{Problem, did_you_mean, quoted};
+
+use super::admin::{self, Endpoint};
+use super::edit::EditError;
+use super::streams::{Ink, Streams};
+use super::write::WriteError;
+use super::{exit, words};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The config, or what it names, is wrong. At least one of them is an error.
+    Problems(Vec<Problem>),
+    /// The flag file was wrong before it was edited. It is unchanged.
+    WrongBefore { file: PathBuf, problems: Vec<Problem> },
+    /// The flag file would be wrong after the edit. It is unchanged.
+    WrongAfter { file: PathBuf, problems: Vec<Problem> },
+    /// The flag file cannot be edited.
+    Edit { file: PathBuf, source: EditError },
+    /// The flag file cannot be read or replaced.
+    Write(WriteError),
+    /// A page cannot be written.
+    Page(WriteError),
+    /// A file of the demo cannot be written.
+    Demo(WriteError),
+    /// The config does not have this route.
+    NoRoute { name: String, known: Vec<String>, force: Force },
+    /// The flag file does not have this window.
+    NoWindow { id: String, known: Vec<String> },
+    /// The end is not in the future.
+    Past,
+    /// The config has no admin listener.
+    NoAdmin(PathBuf),
+    /// An admin listener did not answer as it should. The flag file is written.
+    NotConfirmed { endpoint: Endpoint, source: admin::Error },
+    /// The proxy took the file and found it wrong: its config is another one.
+    Rejected { endpoint: Endpoint, problems: Vec<String> },
+    /// The proxy did not take the file in time. It is written.
+    NotLive { endpoint: Endpoint, waited: Duration, file: PathBuf, watched: Option<PathBuf> },
+    /// An address is taken, or not ours to take.
+    Port { port: u16, option: &'static str, source: io::Error },
+    /// A config is in the way that the demo did not write.
+    NotTheDemos(PathBuf),
+    /// A file cannot be read, written or made.
+    File { verb: &'static str, path: PathBuf, source: io::Error },
+    /// The system refused what every program needs.
+    Internal(io::Error),
+    /// What was asked for cannot be written.
+    Output(io::Error),
+}
+
+/// Whether the command takes routes that the config does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// With `--force`.
+    Possible,
+    /// Not at all.
+    Impossible,
+}
+
+impl Failure {
+    /// The exit code.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Problems(_)
+            | Self::WrongBefore { .. }
+            | Self::WrongAfter { .. }
+            | Self::Edit { .. }
+            | Self::NoRoute { .. }
+            | Self::NoWindow { .. }
+            | Self::Past
+            | Self::NoAdmin(_)
+            | Self::Rejected { .. }
+            | Self::NotTheDemos(_) => exit::USAGE,
+            Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
+                WriteError::Io { .. } => exit::IO,
+                WriteError::NotAFile(_)
+                | WriteError::NoTarget(_)
+                | WriteError::NotText(_)
+                | WriteError::TooLarge(_) => exit::USAGE,
+                WriteError::Locked(_) | WriteError::Contended(_) => exit::TEMPFAIL,
+            },
+            Self::NotConfirmed { .. } | Self::Port { .. } => exit::UNAVAILABLE,
+            Self::NotLive { .. } => exit::TEMPFAIL,
+            Self::File { .. } | Self::Output(_) => exit::IO,
+            Self::Internal(_) => exit::INTERNAL,
+        }
+    }
+
+    /// Says it, with everything below it, and what would help.
+    pub(super) fn report(&self, streams: &mut Streams) -> io::Result<()> {
+        let problems = match self {
+            Self::Problems(problems) => {
+                streams.problems(problems)?;
+                return writeln!(streams.err, "{}", summary(problems));
+            }
+            Self::WrongBefore { problems, .. } | Self::WrongAfter { problems, .. } => problems.as_slice(),
+            _ => &[],
+        };
+        streams.problems(problems)?;
+        write!(streams.err, "{} {self}", streams.err_paint.ink(Ink::Bad, "error:"))?;
+        let mut source = self.source();
+        while let Some(error) = source {
+            write!(streams.err, ": {error}")?;
+            source = error.source();
+        }
+        writeln!(streams.err)?;
+        self.help().map_or(Ok(()), |help| writeln!(streams.err, "  = help: {help}"))
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
+            Self::NoRoute { name, known, force } => {
+                let near = did_you_mean(name, known.iter().map(String::as_str));
+                let near = near.map_or_else(
+                    || format!("its routes are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>())),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                match force {
+                    Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
+                    Force::Impossible => near,
+                }
+            }
+            Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
+            Self::NoWindow { id, known } => match did_you_mean(id, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    format!("its windows are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
+                }
+            },
+            Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
+            Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
+            Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
+            Self::NotLive { watched: Some(watched), file, .. } if watched != file => {
+                format!("the flag file is written, but the proxy reads `{}`", watched.display())
+            }
+            Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
+            Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
+            Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
+            Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
+            Self::Problems(_)
+            | Self::WrongAfter { .. }
+            | Self::Edit { .. }
+            | Self::Write(_)
+            | Self::Page(_)
+            | Self::Demo(_)
+            | Self::File { .. }
+            | Self::Internal(_)
+            | Self::Output(_) => return None,
+        })
+    }
+}
+
+/// `2 errors, 1 warning`.
+pub(super) fn summary(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    match problems.len() - errors {
+        0 => words::count(errors, "error"),
+        warnings => format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning")),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problems(problems) => f.write_str(&summary(problems)),
+            Self::WrongBefore { file, .. } => {
+                write!(f, "`{}` has errors already, so it was not edited", file.display())
+            }
+            Self::WrongAfter { file, .. } => {
+                write!(f, "`{}` would have errors then, so it was not edited", file.display())
+            }
+            Self::Edit { file, .. } => write!(f, "`{}` was not edited", file.display()),
+            Self::Write(_) => f.write_str("the flag file was not changed"),
+            Self::Page(_) => f.write_str("the page was not written"),
+            Self::Demo(_) => f.write_str("the demo cannot write its files"),
+            Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
+            Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
+            Self::Past => f.write_str("the end is in the past"),
+            Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
+            Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
+            Self::Rejected { endpoint, problems } => {
+                write!(f, "{endpoint} refuses the flag file: {}", problems.join("; "))
+            }
+            Self::NotLive { endpoint, waited, .. } => {
+                write!(f, "it is not live at {endpoint} after {} s", waited.as_secs())
+            }
+            Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
+            Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
+            Self::File { verb, path, .. } => write!(f, "cannot {verb} `{}`", path.display()),
+            Self::Internal(_) => f.write_str("cannot start"),
+            Self::Output(_) => f.write_str("cannot write"),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Edit { source, .. } => Some(source),
+            Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
+            Self::NotConfirmed { source, .. } => Some(source),
+            Self::Port { source, .. } | Self::File { source, .. } | Self::Internal(source) | Self::Output(source) => {
+                Some(source)
+            }
+            Self::Problems(_)
+            | Self::WrongBefore { .. }
+            | Self::WrongAfter { .. }
+            | Self::NoRoute { .. }
+            | Self::NoWindow { .. }
+            | Self::Past
+            | Self::NoAdmin(_)
+            | Self::Rejected { .. }
+            | Self::NotLive { .. }
+            | Self::NotTheDemos(_) => None,
+        }
+    }
+}
+
+/// A `?` on a line that is written is about the output; every other step says what it was about.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

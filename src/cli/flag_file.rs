@@ -1,0 +1,127 @@
+//! The flag file as `on` and `off` see it: found through the config, and never left worse than it was.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::control::{load, source};
+use crate::plan::compile::{Inputs, compile};
+use crate::plan::config::Config;
+use crate::plan::flags::{self, Flags};
+use crate::plan::snapshot::Snapshot;
+
+use super::edit::EditError;
+use super::failure::{Failure, Force};
+use super::write::{self, RewriteError};
+
+/// The flag file of a config.
+pub(super) struct FlagFile {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// The config that names it.
+    pub(super) config: Config,
+}
+
+/// What an edit led to.
+pub(super) struct Edited<T> {
+    /// What the edit had to say.
+    pub(super) report: T,
+    /// What the file holds now.
+    pub(super) text: String,
+    /// What that means.
+    pub(super) flags: Flags,
+    /// Whether it held anything else before.
+    pub(super) changed: bool,
+}
+
+impl FlagFile {
+    /// Finds it. Nothing but the config is read: a flag file or a certificate with a mistake in it is not in the way.
+    ///
+    /// # Errors
+    /// [`Failure::Problems`] of the config.
+    pub(super) fn of(config_file: &Path) -> Result<Self, Failure> {
+        let content = source::read(config_file).content.map_err(|trouble| {
+            Failure::Problems(with_option(config_file, vec![load::unreadable(config_file, trouble)]))
+        })?;
+        let (config, problems) = load::parse_config(config_file, &content);
+        let config = config.ok_or(Failure::Problems(problems))?;
+        Ok(Self { path: load::beside(config_file, &config.maintenance), config })
+    }
+
+    /// Refuses a name that neither the config nor `*` has.
+    ///
+    /// # Errors
+    /// [`Failure::NoRoute`].
+    pub(super) fn knows(&self, name: &str) -> Result<(), Failure> {
+        if name == "*" || self.config.routes.iter().any(|route| route.name == name) {
+            return Ok(());
+        }
+        let known = self.config.routes.iter().map(|route| route.name.clone()).collect();
+        Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Possible })
+    }
+
+    /// Edits it, unless it would be wrong afterwards.
+    ///
+    /// # Errors
+    /// When the file is wrong, would become wrong, cannot be edited, read or written.
+    pub(super) fn edit<T>(
+        &self,
+        mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+    ) -> Result<Edited<T>, Failure> {
+        let edited = write::rewrite(&self.path, |before| {
+            let (text, report) = edit(before).map_err(|source| self.refused(before, source))?;
+            let flags = self.checked(before, &text)?;
+            let changed = text != before;
+            Ok::<_, Failure>((text.clone(), Edited { report, text, flags, changed }))
+        });
+        edited.map_err(|error| match error {
+            RewriteError::Edit(failure) => failure,
+            RewriteError::Write(error) => Failure::Write(error),
+        })
+    }
+
+    /// What is live once a proxy with this config has read these flags.
+    pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
+        compile(Inputs { config: &self.config, flags, previous: None, now, generation: 1 })
+    }
+
+    /// A text that is wrong cannot be edited for that reason; what is wrong with it says more than the editor.
+    fn refused(&self, before: &str, source: EditError) -> Failure {
+        let (parsed, problems) = self.parse(before);
+        match parsed {
+            Some(_) => Failure::Edit { file: self.path.clone(), source },
+            None => Failure::WrongBefore { file: self.path.clone(), problems },
+        }
+    }
+
+    fn checked(&self, before: &str, after: &str) -> Result<Flags, Failure> {
+        let (parsed, problems) = self.parse(after);
+        if let Some(parsed) = parsed {
+            return Ok(parsed.flags);
+        }
+        let file = self.path.clone();
+        match self.parse(before) {
+            (None, problems) => Err(Failure::WrongBefore { file, problems }),
+            (Some(_), _) => Err(Failure::WrongAfter { file, problems }),
+        }
+    }
+
+    fn parse(&self, text: &str) -> (Option<flags::Parsed>, Vec<crate::plan::problem::Problem>) {
+        flags::parse(&self.path.display().to_string(), text)
+    }
+}
+
+/// Names the option for another config where the trouble is that there is none.
+pub(super) fn with_option(
+    config_file: &Path,
+    mut problems: Vec<crate::plan::problem::Problem>,
+) -> Vec<crate::plan::problem::Problem> {
+    if let [problem] = problems.as_mut_slice()
+        && problem.place.is_none()
+        && problem.help.is_none()
+        && Path::new(&problem.file) == config_file
+    {
+        problem.help = Some("name the config with `--config FILE`; `backsoon demo` makes one to play with".to_owned());
+    }
+    problems
+}

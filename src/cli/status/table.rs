@@ -1,0 +1,153 @@
+//! What replicas say, as a person reads it. Text only.
+
+use jiff::Timestamp;
+
+use crate::plan::problem::{Place, Problem};
+
+use super::super::admin::{FileStatus, ProblemStatus, RouteStatus, Status};
+use super::super::streams::{Ink, Paint, painted};
+use super::super::words;
+use super::{Health, Replica, agree, chain, health};
+
+/// One replica: a line about the process, its routes, and what is wrong with its files.
+pub(super) fn replica(replica: &Replica, now: Timestamp, paint: Paint) -> String {
+    let name = paint.ink(Ink::Strong, &replica.endpoint);
+    let status = match &replica.answer {
+        Ok((status, _)) => status,
+        Err(error) => return format!("{name}  {}\n", paint.ink(Ink::Bad, chain(error))),
+    };
+    let mut text = format!("{name}  {}\n", about(status, now));
+    text.push_str(&routes(&status.routes, now, paint));
+    status.files.iter().for_each(|file| text.push_str(&wrong(file, paint)));
+    text
+}
+
+/// The last line: how the replicas are, together.
+pub(super) fn verdict(replicas: &[Replica], paint: Paint) -> String {
+    let (ink, text) = match health(replicas) {
+        Health::Well if replicas.len() == 1 => (Ink::Good, "no errors".to_owned()),
+        Health::Well => (Ink::Good, format!("all {} agree, no errors", replicas.len())),
+        Health::Wrong => (Ink::Bad, "a file has an error: what was live before it stays live".to_owned()),
+        Health::Apart => (Ink::Bad, apart(replicas)),
+        Health::Unreachable => {
+            let silent = replicas.iter().filter(|replica| replica.answer.is_err()).count();
+            (Ink::Bad, format!("{silent} of {} cannot be reached", replicas.len()))
+        }
+    };
+    format!("{}\n", paint.ink(ink, text))
+}
+
+/// Whether what is live is not what the file says.
+pub(super) fn is_wrong(file: &FileStatus) -> bool {
+    file.problems.iter().any(ProblemStatus::is_error) || file.trouble.is_some()
+}
+
+fn apart(replicas: &[Replica]) -> String {
+    let differ: Vec<&str> = [("flags", "flag files"), ("config", "configs")]
+        .iter()
+        .filter(|(role, _)| !agree(replicas, role))
+        .map(|(_, name)| *name)
+        .collect();
+    format!("the replicas do not agree: they have different {}", words::list(&differ))
+}
+
+/// `backsoon 0.1.0, pid 4242, running, generation 7 for 2 min`.
+fn about(status: &Status, now: Timestamp) -> String {
+    let published = status.published.as_ref().and_then(|at| at.parse().ok());
+    let age = published.map(|at: Timestamp| format!(" for {}", words::span(at, now))).unwrap_or_default();
+    let hash = |role| {
+        status.file(role).and_then(|file| file.hash.as_deref()).map_or("none", |hash| hash.get(..8).unwrap_or(hash))
+    };
+    format!(
+        "backsoon {}, pid {}, {}, generation {}{age}, flags {}, config {}",
+        harmless(&status.version),
+        status.pid,
+        harmless(&status.stage),
+        status.generation,
+        harmless(hash("flags")),
+        harmless(hash("config")),
+    )
+}
+
+fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(routes.iter().map(|route| row(route, now)));
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let line = line.trim_end();
+        let ink = match index.checked_sub(1).and_then(|index| routes.get(index)) {
+            None => Ink::Quiet,
+            Some(route) if route.phase == "open" => {
+                text.push_str(&format!("  {line}\n"));
+                continue;
+            }
+            Some(_) => Ink::Careful,
+        };
+        text.push_str(&format!("  {}\n", paint.ink(ink, line)));
+    }
+    text
+}
+
+fn row(route: &RouteStatus, now: Timestamp) -> [String; 8] {
+    let instant = |text: &Option<String>| match text.as_ref().map(|text| text.parse()) {
+        Some(Ok(at)) => words::instant(at, now),
+        Some(Err(_)) | None => "-".to_owned(),
+    };
+    let word = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), harmless);
+    [
+        harmless(&route.name),
+        harmless(&route.phase),
+        word(&route.mode),
+        instant(&route.since),
+        instant(&route.until),
+        route.in_flight.to_string(),
+        route.held.to_string(),
+        word(&route.source),
+    ]
+}
+
+fn wrong(file: &FileStatus, paint: Paint) -> String {
+    let mut text = String::new();
+    if let Some(trouble) = &file.trouble {
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Bad, harmless(trouble))));
+    }
+    if let Some(caveat) = &file.caveat {
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Careful, harmless(caveat))));
+    }
+    for problem in &file.problems {
+        text.push_str(&format!("{}\n", painted(&of_status(problem), paint)));
+    }
+    text
+}
+
+/// The problem, as far as it came over the wire.
+fn of_status(problem: &ProblemStatus) -> Problem {
+    let message = harmless(&problem.message);
+    let file = harmless(&problem.file);
+    let made = if problem.is_error() { Problem::error(&file, message) } else { Problem::warning(&file, message) };
+    let mut made = Problem { help: problem.help.as_deref().map(harmless), ..made };
+    if let (Some(line), Some(column)) = (problem.line, problem.column) {
+        let excerpt = problem.excerpt.as_deref().map(harmless).unwrap_or_default();
+        // The excerpt of a long line begins somewhere in it: then the place can be named, but not pointed at.
+        let cut = excerpt.starts_with('…') || column > excerpt.chars().count() + 1;
+        if cut {
+            made.file = format!("{file}:{line}:{column}");
+        } else {
+            let width = problem.width.unwrap_or(1).clamp(1, excerpt.chars().count().max(1));
+            made.place = Some(Place { line, column, excerpt, first: 1, width });
+        }
+    }
+    made
+}
+
+/// What came over the network, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+const COLUMNS: [&str; 8] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "BY"];

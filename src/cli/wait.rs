@@ -1,0 +1,99 @@
+//! Waits until a proxy says that a flag file is live.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::control::source::Hash;
+
+use super::admin::{self, Endpoint, FileStatus, Status};
+use super::failure::Failure;
+use super::flag_file::FlagFile;
+
+/// Where to wait, and for how long.
+pub(super) struct Wait {
+    endpoint: Endpoint,
+    timeout: Duration,
+}
+
+/// What was waited for.
+pub(super) struct Live {
+    /// Who said so.
+    pub(super) endpoint: Endpoint,
+    /// The generation that was live then.
+    pub(super) generation: u64,
+}
+
+impl Wait {
+    /// Finds out where to ask, before anything is written.
+    ///
+    /// # Errors
+    /// [`Failure::NoAdmin`].
+    pub(super) fn new(file: &FlagFile, config_file: &Path, timeout: Duration) -> Result<Self, Failure> {
+        let address = file.config.admin.as_ref().ok_or_else(|| Failure::NoAdmin(config_file.to_owned()))?;
+        Ok(Self { endpoint: Endpoint::from(address), timeout })
+    }
+
+    /// Waits until the proxy has taken `text`, which is in `file`.
+    ///
+    /// # Errors
+    /// When it cannot be asked, when it refuses the text, or when time is over. The file stays as it is then.
+    pub(super) fn until_live(self, file: &Path, text: &str) -> Result<Live, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+        runtime.block_on(self.poll(file, text))
+    }
+
+    async fn poll(self, file: &Path, text: &str) -> Result<Live, Failure> {
+        let hash = Hash(Sha256::digest(text).into()).to_string();
+        let begun = Instant::now();
+        let mut watched = None;
+        loop {
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            let (status, _) = match admin::status(&self.endpoint, left).await {
+                Ok(status) => status,
+                Err(admin::Error::Timeout(_)) => return Err(self.not_live(file, watched)),
+                Err(source) => return Err(Failure::NotConfirmed { endpoint: self.endpoint, source }),
+            };
+            if let Some(flags) = status.file("flags") {
+                watched = Some(PathBuf::from(&flags.path));
+                if let Some(taken) = self.taken(&status, flags, &hash) {
+                    return taken;
+                }
+            }
+            if begun.elapsed() + PAUSE > self.timeout {
+                return Err(self.not_live(file, watched));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What the proxy made of the text, if it has seen it.
+    fn taken(&self, status: &Status, flags: &FileStatus, hash: &str) -> Option<Result<Live, Failure>> {
+        if flags.hash.as_deref() != Some(hash) {
+            return None;
+        }
+        let errors = flags.problems.iter().filter(|problem| problem.is_error());
+        let problems: Vec<String> = errors.map(|problem| problem.message.clone()).collect();
+        let endpoint = self.endpoint.clone();
+        Some(if problems.is_empty() {
+            Ok(Live { endpoint, generation: status.generation })
+        } else {
+            Err(Failure::Rejected { endpoint, problems })
+        })
+    }
+
+    fn not_live(&self, file: &Path, watched: Option<PathBuf>) -> Failure {
+        // Both may name one file in two ways: only names that lead elsewhere are worth a remark.
+        let elsewhere = watched.filter(|watched| real(watched).is_some_and(|watched| Some(watched) != real(file)));
+        let (endpoint, waited) = (self.endpoint.clone(), self.timeout);
+        Failure::NotLive { endpoint, waited, file: file.to_owned(), watched: elsewhere }
+    }
+}
+
+fn real(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
+}
+
+/// Between two questions: a person does not notice it, and the proxy takes about as long.
+const PAUSE: Duration = Duration::from_millis(20);

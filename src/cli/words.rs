@@ -1,0 +1,171 @@
+//! Modes, instants and spans in words, and the other way round. Pure: the time is an argument.
+
+use jiff::civil;
+use jiff::fmt::friendly::SpanParser;
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
+
+use crate::plan::flags::Mode;
+
+/// What a route under a mode is: "web is …".
+pub(super) fn being(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Offline => "offline",
+        Mode::ReadOnly => "read-only",
+        Mode::Hold => "on hold",
+    }
+}
+
+/// `web`, `web and api`, `web, api and hooks`.
+pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `15:00 UTC`, with the seconds if there are any, and the day if it is another one than `now`'s.
+pub(super) fn instant(at: Timestamp, now: Timestamp) -> String {
+    let of_day = if at.as_second() % 60 == 0 { "%H:%M UTC" } else { "%H:%M:%S UTC" };
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    if day(at) == day(now) { at.strftime(of_day).to_string() } else { format!("{} {}", day(at), at.strftime(of_day)) }
+}
+
+/// `45 s`, `30 min`, `1 h 5 min`, `2 d 3 h`: the two greatest units, rounded to the lesser.
+pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).unsigned_abs();
+    let seconds = seconds.as_secs() + u64::from(seconds.subsec_millis() >= 500);
+    let (minutes, hours, days) = ((seconds + 30) / 60, (seconds + 30) / 3600, (seconds + 1800) / 86400);
+    let pair = |great: u64, unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{great} {unit}"),
+        _ => format!("{great} {unit} {small} {small_unit}"),
+    };
+    match (days, hours, minutes) {
+        (1.., _, _) => pair(days, "d", (seconds + 1800) / 3600 % 24, "h"),
+        (_, 1.., _) => pair(hours, "h", minutes % 60, "min"),
+        (_, _, 10..) => format!("{minutes} min"),
+        _ if seconds >= 60 => pair(seconds / 60, "min", seconds % 60, "s"),
+        _ => format!("{seconds} s"),
+    }
+}
+
+/// Reads the length of a pause: `30m`, `1h 30m`, `2 days`.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn parse_span(text: &str) -> Result<SignedDuration, String> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<u64>() {
+        return Err(format!("add a unit: `{number}m` for minutes, `{number}h` for hours"));
+    }
+    let example = || "write it like `45s`, `30m`, `1h 30m` or `2 days`".to_owned();
+    let span = SpanParser::new().parse_span(text).map_err(|_| example())?;
+    if matches!(unit(&span), Unit::Month | Unit::Year) {
+        return Err("months and years differ in length: say the end with `--until`".to_owned());
+    }
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| example())?;
+    if duration < SignedDuration::from_secs(1) {
+        return Err("it must be a second or more".to_owned());
+    }
+    Ok(duration)
+}
+
+/// The greatest unit of a span.
+fn unit(span: &jiff::Span) -> Unit {
+    match (span.get_years(), span.get_months()) {
+        (0, 0) => Unit::Week,
+        (0, _) => Unit::Month,
+        _ => Unit::Year,
+    }
+}
+
+/// Reads an instant: RFC 3339 with its offset.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Ok(instant) = text.parse() {
+        return Ok(instant);
+    }
+    let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
+    // A date alone would be read as midnight, which nobody has written.
+    if let Ok(date) = text.parse::<civil::Date>()
+        && !text.contains([':', 'T', 't'])
+    {
+        return Err(format!("it has no time of day: write `{date}T15:00:00Z` for UTC"));
+    }
+    if let Ok(local) = text.parse::<civil::DateTime>() {
+        return Err(format!(
+            "it does not say in which time zone: write `{local}Z` for UTC, or one like `{local}+02:00`"
+        ));
+    }
+    if let Ok(time) = text.trim_end_matches(['Z', 'z']).parse::<civil::Time>() {
+        return Err(format!("it has no date: write `{today}T{time}Z` for UTC, or one like `{today}T{time}+02:00`"));
+    }
+    Err(format!("write date, time and offset, like `{today}T15:00:00Z` or `{today}T17:00:00+02:00`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_its_two_greatest_units() {
+        let now: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
+        for (seconds, words) in [
+            (0, "0 s"),
+            (1, "1 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (90, "1 min 30 s"),
+            (125, "2 min 5 s"),
+            (600, "10 min"),
+            (1799, "30 min"),
+            (1800, "30 min"),
+            (3600, "1 h"),
+            (3900, "1 h 5 min"),
+            (7199, "2 h"),
+            (86400, "1 d"),
+            (86400 * 2 + 3600 * 3, "2 d 3 h"),
+        ] {
+            assert_eq!(span(now, now + SignedDuration::from_secs(seconds)), words, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn an_instant_names_its_day_when_that_is_not_today() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-05-19T14:00:00Z");
+        assert_eq!(instant(at("2026-05-19T15:00:00Z"), now), "15:00 UTC");
+        assert_eq!(instant(at("2026-05-19T15:00:07Z"), now), "15:00:07 UTC");
+        assert_eq!(instant(at("2026-05-20T00:00:00Z"), now), "2026-05-20 00:00 UTC");
+    }
+
+    #[test]
+    fn a_length_needs_a_unit() {
+        assert_eq!(parse_span("1h 30m"), Ok(SignedDuration::from_mins(90)));
+        assert_eq!(parse_span("2 days"), Ok(SignedDuration::from_hours(48)));
+        assert_eq!(parse_span("30"), Err("add a unit: `30m` for minutes, `30h` for hours".to_owned()));
+        for wrong in ["", "soon", "-5m", "0s", "1 month", "200ms"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_instant_without_its_offset_is_answered_with_the_right_form() {
+        assert!(parse_instant("2026-05-19T17:00:00+02:00").is_ok());
+        let error = |text: &str| parse_instant(text).unwrap_err();
+        assert!(error("2026-05-19T15:00").contains("`2026-05-19T15:00:00Z`"), "{}", error("2026-05-19T15:00"));
+        assert!(error("15:00").contains("T15:00:00Z`"), "{}", error("15:00"));
+        assert!(error("15:00Z").contains("T15:00:00Z`"), "{}", error("15:00Z"));
+        assert!(error("2026-05-19").contains("no time of day"), "{}", error("2026-05-19"));
+        assert!(error("tomorrow").contains("T15:00:00Z`"), "{}", error("tomorrow"));
+    }
+}

@@ -1,0 +1,633 @@
+//! The command: what each subcommand says, writes and exits with.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Backsoon, LISTEN, PATIENCE, Upstream, wait};
+
+/// What a command did.
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// A directory with a config of two routes, and no flag file.
+struct Place(tempfile::TempDir);
+
+const CONFIG: &str = r#"
+[[listen]]
+address = "127.0.0.1:8080"
+
+[routes.web]
+host = ["www.example.com", "*.example.org"]
+path = ["/", "/app"]
+always_open = ["/healthz"]
+upstream = "http://127.0.0.1:3000"
+
+[routes.api]
+host = "api.example.com"
+path = "/v1"
+upstream = ["http://127.0.0.1:3001", "http://127.0.0.1:3002"]
+"#;
+
+impl Place {
+    fn new() -> Self {
+        Self::with(CONFIG)
+    }
+
+    fn with(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+        Self(dir)
+    }
+
+    fn flags(self, text: &str) -> Self {
+        fs::write(self.0.path().join("maintenance.toml"), text).unwrap();
+        self
+    }
+
+    fn flag_file(&self) -> String {
+        fs::read_to_string(self.0.path().join("maintenance.toml")).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        run_in(self.0.path(), args)
+    }
+}
+
+fn run_in(dir: &Path, args: &[&str]) -> Done {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_backsoon")).args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap();
+    Done::from(output)
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Done {
+    #[track_caller]
+    fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Self {
+        assert!(self.out.contains(text), "no {text:?} in the output:\n{}\nerr: {}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn complains(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "no {text:?} in the error:\n{}\nout: {}", self.err, self.out);
+        self
+    }
+}
+
+// --- the command line
+
+const COMMANDS: [&str; 10] = ["run", "demo", "check", "on", "off", "status", "explain", "render", "completions", "man"];
+
+#[test]
+fn the_help_of_every_command_tells_its_exit_codes_and_an_example() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let done = place.run(&[command, "--help"]).exits(0).says("Exit codes:").says("Examples:");
+        assert!(done.out.contains(&format!("backsoon {command}")), "{}", done.out);
+        assert!(done.out.lines().all(|line| line.chars().count() <= 120), "{}", done.out);
+    }
+    place.run(&["--help"]).exits(0).says("Exit codes").says("backsoon demo");
+    place.run(&["--version"]).exits(0).says(env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_wrong_command_line_exits_64_and_changes_nothing() {
+    let place = Place::new();
+    for args in [
+        &["--nonsense"][..],
+        &["check", "--nonsense"],
+        &["nonsense"],
+        &[],
+        &["on"],
+        &["off"],
+        &["off", "web", "--all"],
+        &["on", "web", "--for", "30m", "--until", "2036-01-01T00:00:00Z"],
+        &["on", "web", "--mode", "closed"],
+        &["on", "web", "--timeout", "3s"],
+        &["completions", "cobol"],
+        &["demo", "--port", "0"],
+        &["status", "nowhere"],
+    ] {
+        let done = place.run(args).exits(64);
+        assert!(done.out.is_empty() && !done.err.is_empty(), "{args:?}");
+    }
+    assert!(!place.0.path().join("maintenance.toml").exists());
+}
+
+#[test]
+fn completions_and_manual_pages_name_every_command() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let done = place.run(&["completions", shell]).exits(0);
+        assert!(COMMANDS.iter().all(|command| done.out.contains(command)), "{shell}");
+    }
+    place.run(&["man"]).exits(0).says(".TH backsoon 1").says("backsoon\\-explain(1)");
+    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 11 pages into man/man1");
+    for command in COMMANDS {
+        let page = fs::read_to_string(place.0.path().join(format!("man/man1/backsoon-{command}.1"))).unwrap();
+        assert!(page.contains("Exit codes:"), "{command}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    Done::from(child.wait_with_output().map(|output| Output { stdout: Vec::new(), ..output }).unwrap()).exits(0);
+}
+
+#[test]
+fn an_output_that_is_full_is_one() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_backsoon")).arg("man").stdout(full).output().unwrap();
+    Done::from(output).exits(74).complains("cannot write");
+}
+
+// --- check
+
+#[test]
+fn check_counts_what_is_there() {
+    let place = Place::new();
+    place
+        .run(&["check"])
+        .exits(0)
+        .says("ok: 2 routes, 1 listener; no route is flagged now\n")
+        .complains("there is no `maintenance.toml`: nothing is flagged");
+    let place = place.flags("[routes]\nweb = \"offline\"\n");
+    let done = place.run(&["check"]).exits(0).says("ok: 2 routes, 1 listener; 1 route is flagged now\n");
+    assert_eq!(done.err, "");
+}
+
+#[test]
+fn check_prints_every_problem_of_both_files_and_exits_64() {
+    let place = Place::new().flags("[routes]\nweb = \"offlin\"\napi = 3\nwbe = \"hold\"\n");
+    let done = place.run(&["check"]).exits(64).complains("2 errors\n");
+    assert_eq!(done.out, "");
+    done.complains(
+        "error: unknown mode `offlin`\n --> maintenance.toml:2:7\n  |\n2 | web = \"offlin\"\n  |       ^^^^^^^^\n  = help: did you mean `offline`?\n",
+    )
+    .complains("maintenance.toml:3:7");
+    let place = Place::with("workers = 0\n[routes.web]\nupstrem = \"x\"\n");
+    place.run(&["check"]).exits(64).complains("backsoon.toml:1:11").complains("did you mean `upstream`?");
+}
+
+#[test]
+fn check_lets_warnings_pass() {
+    let place = Place::new().flags("[routes]\nwbe = \"offline\"\n");
+    place
+        .run(&["check"])
+        .exits(0)
+        .says("; 1 warning\n")
+        .complains("warning: this proxy has no route `wbe`")
+        .complains("did you mean `web`?");
+}
+
+#[test]
+fn check_gives_problems_as_json() {
+    let place = Place::new().flags("[routes]\nweb = \"offlin\"\n");
+    let done = place.run(&["check", "--json"]).exits(64);
+    let json: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["problems"][0]["severity"], "error");
+    assert_eq!((&json["problems"][0]["line"], &json["problems"][0]["column"]), (&2.into(), &7.into()));
+    let place = Place::new().flags("[routes]\nweb = \"offline\"\n");
+    let json: Value = serde_json::from_str(&place.run(&["check", "--json"]).exits(0).out).unwrap();
+    assert_eq!(json["flagged"], serde_json::json!(["web"]));
+}
+
+#[test]
+fn a_missing_config_is_answered_with_the_option_for_it() {
+    let place = Place::new();
+    for command in [&["check"][..], &["on", "web"], &["explain", "/"], &["render"], &["status"]] {
+        let args = [command, &["--config", "other.toml"]].concat();
+        place.run(&args).exits(64).complains("other.toml").complains("--config FILE");
+    }
+}
+
+// --- on and off
+
+const COMMENTED: &str = "\
+# Call Kim before you touch this.
+[routes]
+web = \"read-only\"   # since Tuesday
+
+# the api is moved in June
+#api = \"offline\"
+
+[[windows]]
+id = \"M-1\"
+starts = 2036-05-19T14:00:00Z
+ends = 2036-05-19T15:00:00Z
+routes = { api = \"offline\" }
+";
+
+#[test]
+fn on_and_off_keep_every_comment() {
+    let place = Place::new().flags(COMMENTED);
+    place
+        .run(&["on", "web", "--until", "2036-05-19T12:00:00+02:00", "--message", "Back \"soon\"."])
+        .exits(0)
+        .says("web is offline until 2036-05-19 10:00 UTC (");
+    let flagged = "web = { mode = \"offline\", until = 2036-05-19T10:00:00Z, message = \"Back \\\"soon\\\".\" }";
+    let expected = COMMENTED.replace("web = \"read-only\"", flagged);
+    assert_eq!(place.flag_file(), expected);
+    place.run(&["off", "web"]).exits(0).says("lifted the flag of web\n");
+    assert_eq!(place.flag_file(), COMMENTED.replace("web = \"read-only\"   # since Tuesday\n", ""));
+}
+
+#[test]
+fn on_makes_a_missing_flag_file() {
+    let place = Place::new();
+    place
+        .run(&["on", "web", "api", "--mode", "hold"])
+        .exits(0)
+        .says("web and api are on hold until lifted; backsoon off web api lifts them\n")
+        .complains("made `maintenance.toml`");
+    assert_eq!(place.flag_file(), "[routes]\nweb = \"hold\"\napi = \"hold\"\n");
+    place.run(&["on", "web", "--mode", "hold"]).exits(0).says("web is already on hold");
+    place.run(&["on", "*"]).exits(0).says("every route is offline until lifted; backsoon off '*' lifts it\n");
+    place
+        .run(&["off", "web"])
+        .exits(0)
+        .says("lifted the flag of web\n")
+        .says("web is still flagged by \"*\"; backsoon off '*' lifts that\n");
+    place.run(&["off", "--all"]).exits(0).says("lifted the flags of api and every route\n");
+    place.run(&["off", "--all"]).exits(0).says("there was no flag to lift\n");
+}
+
+#[test]
+fn a_route_that_the_config_does_not_have_is_not_flagged() {
+    let place = Place::new().flags(COMMENTED);
+    for args in [&["on", "web", "wbe"][..], &["off", "web", "wbe"]] {
+        place.run(args).exits(64).complains("the config has no route `wbe`").complains("did you mean `web`?");
+        assert_eq!(place.flag_file(), COMMENTED);
+    }
+    place.run(&["on", "shop", "--force"]).exits(0).says("shop is offline");
+    // What the file has can be lifted, whoever it is for.
+    place.run(&["off", "shop"]).exits(0).says("lifted the flag of shop");
+    assert_eq!(place.flag_file(), COMMENTED);
+}
+
+#[test]
+fn what_is_not_an_end_is_answered_with_the_right_form() {
+    let place = Place::new();
+    let refused = |args: &[&str], text: &str| {
+        place.run(&[&["on", "web"], args].concat()).exits(64).complains(text);
+    };
+    refused(&["--until", "2036-05-19T15:00:00"], "`2036-05-19T15:00:00Z`");
+    refused(&["--until", "15:00"], "T15:00:00Z`");
+    refused(&["--until", "2036-05-19"], "it has no time of day");
+    refused(&["--until", "2001-01-01T00:00:00Z"], "the end is in the past");
+    refused(&["--for", "30"], "add a unit: `30m`");
+    refused(&["--for", "a while"], "`30m`");
+    refused(&["--message", ""], "`message` is empty");
+    assert!(!place.0.path().join("maintenance.toml").exists());
+}
+
+#[test]
+fn a_flag_file_that_is_wrong_already_is_left_alone() {
+    for broken in ["[routes\nweb = \"offline\"\n", "[routes]\nweb = \"offline\"\napi = \"of\"\n"] {
+        let place = Place::new().flags(broken);
+        for args in [&["on", "web", "--mode", "hold"][..], &["off", "web"]] {
+            place
+                .run(args)
+                .exits(64)
+                .complains("`maintenance.toml` has errors already, so it was not edited")
+                .complains("--> maintenance.toml:");
+        }
+        assert_eq!(place.flag_file(), broken);
+    }
+}
+
+#[test]
+fn an_edit_that_takes_the_mistake_away_is_made() {
+    let place = Place::new().flags("[routes]\nweb = \"of\"\n");
+    place.run(&["on", "web"]).exits(0);
+    assert_eq!(place.flag_file(), "[routes]\nweb = \"offline\"\n");
+}
+
+#[test]
+fn a_stricter_window_is_said() {
+    let window = "[[windows]]\nid = \"M-1\"\nstarts = 2001-01-01T00:00:00Z\nends = 2036-01-01T00:00:00Z\n\
+                  routes = { web = \"offline\" }\n";
+    let place = Place::new().flags(window);
+    place
+        .run(&["on", "web", "--mode", "read-only"])
+        .exits(0)
+        .complains("web is offline all the same: window `M-1` is stricter");
+    place.run(&["off", "web"]).exits(0).says("web is still flagged by window `M-1` until 2036-01-01 00:00 UTC");
+    assert!(place.flag_file().contains(window), "windows stay");
+}
+
+#[test]
+fn a_flag_file_that_cannot_be_replaced_says_why() {
+    let place = Place::new();
+    fs::create_dir(place.0.path().join("maintenance.toml")).unwrap();
+    place.run(&["on", "web"]).exits(64).complains("maintenance.toml` is not a regular file");
+    let place = Place::with(&format!("maintenance = \"nowhere/maintenance.toml\"\n{CONFIG}"));
+    place.run(&["on", "web"]).exits(74).complains("nowhere");
+}
+
+// --- wait and status, against a running proxy
+
+/// A proxy whose admin listener is a socket beside its files.
+fn running(more: &str) -> (Backsoon, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = format!("unix:{}", dir.path().join("admin.sock").display());
+    let config = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{admin}\"\n\
+         [routes.web]\nupstream = \"{}\"\n{more}",
+        Upstream::ok().url()
+    );
+    (Backsoon::start_in(dir, &config), admin)
+}
+
+#[test]
+fn wait_returns_when_the_next_request_sees_it() {
+    let (proxy, _) = running("");
+    assert_eq!(crate::support::get(proxy.address(), "/").status, 200);
+    run_in(proxy.dir.path(), &["on", "web", "--for", "1h", "--wait"])
+        .exits(0)
+        .says("web is offline until ")
+        .says("live at unix:")
+        .says("generation 2\n");
+    assert_eq!(crate::support::get(proxy.address(), "/").status, 503);
+    run_in(proxy.dir.path(), &["off", "--all", "--wait"]).exits(0).says("lifted the flag of web\nlive at ");
+    assert_eq!(crate::support::get(proxy.address(), "/").status, 200);
+}
+
+#[test]
+fn wait_gives_up_when_the_proxy_reads_another_file() {
+    let (proxy, admin) = running("");
+    let place = Place::with(&format!("{CONFIG}[admin]\naddress = \"{admin}\"\n"));
+    let done = place.run(&["on", "web", "--wait", "--timeout", "1s"]).exits(75);
+    done.complains("it is not live at unix:").complains("after 1 s").complains("the flag file is written");
+    assert_eq!(place.flag_file(), "[routes]\nweb = \"offline\"\n");
+    drop(proxy);
+}
+
+#[test]
+fn wait_says_when_nobody_can_confirm() {
+    let gone = "[admin]\naddress = \"unix:/nonexistent/admin.sock\"\n";
+    let place = Place::with(&format!("{CONFIG}{gone}"));
+    place.run(&["on", "web", "--wait"]).exits(69).complains("no connection").complains("the flag file is written");
+    let place = Place::new();
+    place.run(&["on", "web", "--wait"]).exits(64).complains("`backsoon.toml` has no admin listener");
+    assert!(!place.0.path().join("maintenance.toml").exists(), "nothing is written that cannot be waited for");
+}
+
+#[test]
+fn status_shows_what_is_live() {
+    let (proxy, admin) = running("");
+    run_in(proxy.dir.path(), &["on", "web", "--wait"]).exits(0);
+    let done = run_in(proxy.dir.path(), &["status"]).exits(0).says(&admin).says("generation 2").says("no errors\n");
+    let row = done.out.lines().find(|line| line.trim_start().starts_with("web")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((cells[1], cells[2], cells.last()), ("closed", "offline", Some(&"flag")), "{row}");
+    let json: Value =
+        serde_json::from_str(&run_in(proxy.dir.path(), &["status", "--json", &admin]).exits(0).out).unwrap();
+    assert_eq!((&json["agree"], &json["well"]), (&true.into(), &true.into()));
+    assert_eq!(json["replicas"][0]["status"]["routes"][0]["phase"], "closed");
+}
+
+#[test]
+fn status_tells_when_a_file_has_an_error_and_what_it_is() {
+    let (proxy, _) = running("");
+    run_in(proxy.dir.path(), &["on", "web", "--wait"]).exits(0);
+    fs::write(proxy.path("maintenance.toml"), "[routes]\nweb = \"of\"\n").unwrap();
+    wait("the mistake to be seen", || run_in(proxy.dir.path(), &["status"]).code == 1);
+    run_in(proxy.dir.path(), &["status"])
+        .exits(1)
+        .says("error: unknown mode `of`")
+        .says("maintenance.toml:2:7")
+        .says("a file has an error: what was live before it stays live");
+}
+
+#[test]
+fn status_tells_whether_replicas_agree() {
+    let ((one, first), (two, second)) = (running(""), running(""));
+    let ask = |admin: &[&str]| run_in(one.dir.path(), &[&["status"], admin].concat());
+    ask(&[&first, &second]).exits(1).says("the replicas do not agree: they have different configs");
+    let all = ask(&[&first, &second, "unix:/nonexistent/admin.sock"]).exits(69);
+    all.says("1 of 3 cannot be reached").says("unix:/nonexistent/admin.sock  no connection");
+    ask(&[&second, &second]).exits(0).says("all 2 agree, no errors");
+    drop(two);
+}
+
+#[test]
+fn status_of_something_else_is_an_error_not_a_hang() {
+    let app = Upstream::ok();
+    let place = Place::new();
+    place.run(&["status", &app.address.to_string()]).exits(69).says("it answered, but not with a status");
+    place.run(&["status"]).exits(64).complains("`backsoon.toml` has no admin listener to ask");
+}
+
+#[test]
+fn status_is_watched_until_interrupted() {
+    let (proxy, admin) = running("");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
+        .args(["status", "--watch", "--json", &admin])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    for _ in 0..2 {
+        let json: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(json["well"], true);
+    }
+    let began = std::time::Instant::now();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed() < PATIENCE);
+    drop(proxy);
+}
+
+// --- explain
+
+#[test]
+fn explain_names_the_route_and_what_matched() {
+    let place = Place::new();
+    place
+        .run(&["explain", "https://www.example.com:8443/app/x?y=1#z"])
+        .exits(0)
+        .says("route     web (host `www.example.com`, path `/app`)\n")
+        .says("verdict   forward\n")
+        .says("why       nothing is flagged for `web`")
+        .says("upstream  http://127.0.0.1:3000\n");
+    place.run(&["explain", "a.b.EXAMPLE.org"]).exits(0).says("(host `*.example.org`, path `/`)");
+    place
+        .run(&["explain", "/x/../%761/orders", "-H", "Host: api.example.com"])
+        .exits(0)
+        .says("path      `/x/../%761/orders` is matched as `/v1/orders`\n")
+        .says("upstream  http://127.0.0.1:3001, http://127.0.0.1:3002\n");
+}
+
+#[test]
+fn explain_says_why_a_route_is_closed_and_in_which_dialect() {
+    let place = Place::new().flags(
+        "[routes]\nweb = \"read-only\"\n\"*\" = { mode = \"read-only\", until = 2030-01-01T00:00:00Z }\n[[windows]]\n\
+         id = \"M-1\"\nstarts = 2035-05-19T14:00:00Z\nends = 2035-05-19T15:00:00Z\nroutes = { web = \"offline\" }\n",
+    );
+    let at = |time: &str, args: &[&str]| place.run(&[&["explain", "--at", time], args].concat()).exits(0);
+    at("2029-01-01T00:00:00Z", &["www.example.com"])
+        .says("verdict   forward\n")
+        .says("the route is read-only, and GET changes nothing")
+        .says("next      window `M-1` makes it offline from 2035-05-19 14:00 UTC\n");
+    at("2035-05-19T14:30:00Z", &["www.example.com", "-H", "Accept: text/html,*/*;q=0.8"])
+        .says("verdict   show: answered 503 with the maintenance page, as html\n")
+        .says("why       window `M-1` says offline, until 15:00 UTC (30 min)\n")
+        .says("(sees nothing of it)");
+    at("2035-05-19T14:30:00Z", &["www.example.com/healthz"])
+        .says("verdict   forward\n")
+        .says("`always_open` has `/healthz`");
+    at("2029-12-31T23:00:00Z", &["api.example.com/v1", "-X", "post"]).says("as text\n").says(
+        "why       the flag for `\"*\"` says read-only, until 2030-01-01 00:00 UTC (1 h); POST may change something\n",
+    );
+}
+
+#[test]
+fn explain_says_what_there_is_where_nothing_matches() {
+    let place = Place::new();
+    place
+        .run(&["explain", "api.example.com/v2"])
+        .exits(0)
+        .says("verdict   refuse: answered 404\n")
+        .says("there is  api (api.example.com, path /v1)\n");
+    place.run(&["explain", "elsewhere.example/"]).exits(0).says("there is  api (").says("there is  web (");
+    place.run(&["explain", "/"]).exits(0).says("no host is given");
+    place.run(&["explain", "www.example.com/%zz"]).exits(0).says("answered 400");
+    place.run(&["explain", "www.example.com", "-X", "TRACE"]).exits(0).says("answered 405");
+    for wrong in ["ht tp://x", "http://", ""] {
+        place.run(&["explain", wrong]).exits(64);
+    }
+    place.run(&["explain", "/", "-H", "nonsense"]).exits(64).complains("Accept: text/html");
+}
+
+#[test]
+fn explain_gives_json() {
+    let place = Place::new().flags("[routes]\nweb = \"offline\"\n");
+    let done = place.run(&["explain", "www.example.com", "--json", "-H", "Accept: application/json"]).exits(0);
+    let json: Value = serde_json::from_str(&done.out).unwrap();
+    for (key, value) in [("verdict", "show"), ("route", "web"), ("dialect", "json"), ("host", "www.example.com")] {
+        assert_eq!(json[key], value, "{json:#}");
+    }
+    assert_eq!(json["status"], 503);
+    assert_eq!(json["closure"]["mode"], "offline");
+}
+
+// --- render
+
+#[test]
+fn render_writes_the_bytes_that_a_client_gets() {
+    let proxy = Backsoon::start(&format!("{LISTEN}[routes.web]\nupstream = \"{}\"\n", Upstream::ok().url()));
+    proxy.flag("[routes.web]\nuntil = 2036-05-19T15:00:00Z\nmessage = \"We move.\"\n");
+    let page = crate::support::get(proxy.address(), "/");
+    assert_eq!(run_in(proxy.dir.path(), &["render", "--as", "text"]).exits(0).out, page.body);
+    let html = run_in(proxy.dir.path(), &["render", "--route", "web"]).exits(0);
+    assert!(html.out.starts_with("<!doctype html>") && html.out.contains("We move."));
+    assert_eq!(html.err, "");
+}
+
+#[test]
+fn render_shows_a_window_before_it_comes_and_a_preview_of_nothing() {
+    let place = Place::new().flags(
+        "[[windows]]\nid = \"M-1\"\ntitle = \"New disks\"\nstarts = 2036-05-19T14:00:00Z\nends = 2036-05-19T15:00:00Z\n\
+         routes = { elsewhere = \"offline\" }\n",
+    );
+    let json = place.run(&["render", "--window", "M-1", "--as", "json"]).exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["title"], &json["reference"]), (&"New disks".into(), &"M-1".into()));
+    assert_eq!(json["until"], "2036-05-19T15:00:00Z");
+    place.run(&["render", "--window", "M-2"]).exits(64).complains("did you mean `M-1`?");
+    place.run(&["render", "--route", "wbe"]).exits(64).complains("did you mean `web`?");
+    place
+        .run(&["render", "-o", "page.html"])
+        .exits(0)
+        .complains("is not flagged then; this is a preview")
+        .complains("page.html");
+    assert!(fs::read_to_string(place.0.path().join("page.html")).unwrap().starts_with("<!doctype html>"));
+    place.run(&["render", "-o", "nowhere/page.html"]).exits(74).complains("the page was not written");
+}
+
+// --- demo
+
+#[test]
+fn demo_says_which_option_changes_a_port_that_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let place = Place::new();
+    let free = free_port();
+    for (public, admin, option) in [(&port, &free, "--port"), (&free, &port, "--admin-port")] {
+        place
+            .run(&["demo", "--port", public, "--admin-port", admin])
+            .exits(69)
+            .complains(&format!("port {port} cannot be listened on"))
+            .complains(&format!("`{option}`"));
+    }
+    assert!(!place.0.path().join("backsoon-demo").exists());
+}
+
+#[test]
+fn demo_serves_and_keeps_the_flag_file_that_is_there() {
+    let (dir, port, admin) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let files = dir.path().join("demo");
+    let demo = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        command.args(["demo", "--port", &port, "--admin-port", &admin, "--dir"]).arg(&files);
+        command
+    };
+    let mut running = Backsoon::spawn(tempfile::tempdir().unwrap(), demo());
+    let page = crate::support::get(running.address(), "/");
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("This is the app behind backsoon"));
+    assert_eq!(crate::support::get(running.address(), "/api").field("content-type"), Some("application/json"));
+    run_in(&files, &["on", "web", "--wait"]).exits(0);
+    assert_eq!(crate::support::get(running.address(), "/").status, 503);
+    running.signal("INT");
+    assert_eq!(running.wait_for_exit().code(), Some(0));
+
+    let edited = fs::read_to_string(files.join("maintenance.toml")).unwrap();
+    let running = Backsoon::spawn(tempfile::tempdir().unwrap(), demo());
+    assert_eq!(fs::read_to_string(files.join("maintenance.toml")).unwrap(), edited);
+    assert_eq!(crate::support::get(running.address(), "/").status, 503);
+}
+
+#[test]
+fn demo_does_not_replace_a_config_of_somebody_else() {
+    let place = Place::new();
+    place
+        .run(&["demo", "--port", &free_port(), "--admin-port", &free_port(), "--dir", "."])
+        .exits(64)
+        .complains("--dir");
+    assert_eq!(fs::read_to_string(place.0.path().join("backsoon.toml")).unwrap(), CONFIG);
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
