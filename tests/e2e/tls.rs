@@ -142,6 +142,23 @@ async fn a_key_that_does_not_fit_keeps_the_old_pair_and_is_shown() {
     wait("the problem to go", || problems(&backsoon, "key.pem").is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_listener_that_the_config_has_no_more_keeps_its_certificate_until_the_restart() {
+    let authority = Authority::new();
+    let upstream = Upstream::ok();
+    let identity = authority.identity(&["localhost"]);
+    let backsoon = secured(&identity, &upstream.url(), "");
+    backsoon.config(&format!(
+        "{LISTEN}[routes.web]\nupstream = \"{}\"\n[routes.new]\npath = \"/new\"\nupstream = \"{}\"\n",
+        upstream.url(),
+        upstream.url()
+    ));
+    wait("the config to be live", || backsoon.status()["routes"].as_array().unwrap().len() == 2);
+    let mut stream = connect(backsoon.address(), &authority.client(&[], &[&TLS13])).await.unwrap();
+    assert_eq!(served(&stream), &identity.der()[..]);
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn bad_certificates_at_the_start_are_exit_64_with_the_file() {
     let authority = Authority::new();
