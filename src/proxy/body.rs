@@ -40,6 +40,14 @@ pub(super) struct UploadState {
     pub state: Cell<Upload>,
     /// When it last moved; before that, when the request was sent.
     pub progress: Cell<Instant>,
+    /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
+    pub starved: Cell<bool>,
+}
+
+impl UploadState {
+    pub(super) fn new(state: Upload) -> Self {
+        Self { state: Cell::new(state), progress: Cell::new(Instant::now()), starved: Cell::new(false) }
+    }
 }
 
 /// A request's body as an upstream's connection reads it.
@@ -67,7 +75,9 @@ impl ClientBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.state.starved.set(polled.is_pending());
+        match polled {
             Poll::Pending if self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => self.end(Upload::Complete),

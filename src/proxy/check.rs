@@ -1,7 +1,7 @@
 //! What hyper accepts and a proxy must not pass on.
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 
 use super::error::Error;
 
@@ -11,6 +11,7 @@ use super::error::Error;
 /// A client's [`Error`]; the connection must not be used further.
 pub(super) fn request<B>(request: &Request<B>, most_fields: usize) -> Result<&str, Error> {
     count_fields(request, most_fields)?;
+    target_form(request)?;
     transfer_coding(request.headers(), request.version())?;
     authority(request)
 }
@@ -21,6 +22,25 @@ fn count_fields<B>(request: &Request<B>, most: usize) -> Result<(), Error> {
     // Only where it might matter: counting cookies walks their list.
     let crumbs = if fields > most { request.headers().get_all(COOKIE).iter().count() } else { 0 };
     if fields - crumbs.saturating_sub(1) > most { Err(Error::HeadFields) } else { Ok(()) }
+}
+
+/// RFC 9112 section 3.2: each form of a target belongs to certain methods, and hyper takes any for any. A target that
+/// the next party might read as something else than what was matched is not passed on.
+fn target_form<B>(request: &Request<B>) -> Result<(), Error> {
+    let uri = request.uri();
+    if *request.method() == Method::CONNECT {
+        // Refused whatever it asks for.
+        return Ok(());
+    }
+    match uri.scheme_str() {
+        None if uri.authority().is_some() => return Err(Error::BadRequest("an authority where a path belongs")),
+        None | Some("http" | "https") => {}
+        Some(_) => return Err(Error::BadRequest("a scheme other than http")),
+    }
+    if uri.path() == "*" && *request.method() != Method::OPTIONS {
+        return Err(Error::BadRequest("the target * is for OPTIONS alone"));
+    }
+    Ok(())
 }
 
 /// Nothing but exactly `chunked`, once, and not in HTTP/1.0: whatever else two parties could read in two ways.
@@ -65,6 +85,11 @@ const BAD_HOST: Error = Error::BadRequest("a malformed host");
 /// [`Error::BadResponse`]; the connection must not be used further.
 pub(super) fn response<B>(response: &Response<B>) -> Result<(), Error> {
     let headers = response.headers();
+    // hyper reads a list of equal lengths as one length, and would not write it.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    if !lengths.all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)) {
+        return Err(Error::BadResponse("the upstream sent a malformed length"));
+    }
     match only(headers, TRANSFER_ENCODING) {
         Only::None => Ok(()),
         // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
@@ -124,6 +149,17 @@ mod tests {
         }
         assert_eq!(ok(Version::HTTP_2, "http://a.example/", &[("host", "b.example")]), None);
         assert_eq!(ok(Version::HTTP_2, "http://a.example/", &[("host", "A.example")]).as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn a_target_has_the_form_of_its_method() {
+        let ok = |method: Method, target: &str| {
+            let mut head = head(Version::HTTP_11, target, &[("host", "a")]);
+            *head.method_mut() = method;
+            request(&head, 100).is_ok()
+        };
+        assert!(ok(Method::GET, "/x") && ok(Method::GET, "http://a/x") && ok(Method::OPTIONS, "*"));
+        assert!(!ok(Method::GET, "*") && !ok(Method::GET, "a:80") && !ok(Method::GET, "ftp://a/x"));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::headers::Peer;
 use super::pool::{Deadline, HYPER_HEAD_FIELDS};
 use super::socket::{Activity, ClientIo, Closer, Plain, Socket, read_some};
 use super::tunnel::Tunnel;
-use super::worker::Worker;
+use super::worker::{Admitted, Worker};
 
 /// A connection as it was accepted.
 pub(super) struct Accepted {
@@ -128,18 +128,21 @@ impl Connection {
     /// When the connection is to be ended, and for which limit, if nothing changes.
     fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let blocked = self.activity.write_blocked.get().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
-        let quiet = (self.active.get() == 0).then(|| self.quiet_due(limits));
+        // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
+        let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));
         [blocked, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     fn quiet_due(&self, limits: &Limits) -> (Instant, Due) {
-        let quiet_since = self.quiet_since.get();
+        // Until the client has taken the last answer it is not quiet.
+        let taken_at = self.activity.taken_at.get();
+        let quiet_since = self.quiet_since.get().max(taken_at);
         // Between HTTP/2 requests come answers to pings, windows and the like.
         let heard = self.activity.heard.get() && !self.http2.get();
         let limit = if !self.used.get() {
             (quiet_since + limits.head_read, Due::Limit(Limit::HeadRead))
         } else if heard {
-            (self.activity.heard_at.get() + limits.head_read, Due::Limit(Limit::HeadRead))
+            (self.activity.heard_at.get().max(taken_at) + limits.head_read, Due::Limit(Limit::HeadRead))
         } else {
             (quiet_since + limits.keep_alive, Due::Limit(Limit::KeepAlive))
         };
@@ -174,8 +177,8 @@ enum End {
     Due(Due),
 }
 
-/// Serves a connection to its end.
-pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted) {
+/// Serves a connection to its end, when its place is given back.
+pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
     let limits = worker.generation().snapshot.limits.clone();
     let now = Instant::now();
@@ -316,7 +319,7 @@ async fn close_http1(
     let lingers = match end {
         End::Done(Ok(())) => connection.ends.get(),
         End::Done(Err(error)) => {
-            note(worker, &error);
+            note(worker, &error, &read_ahead, limits);
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
             error.is_parse() || connection.ends.get()
         }
@@ -336,10 +339,14 @@ async fn close_http1(
     }
 }
 
-/// Counts what hyper refused.
-fn note(worker: &Worker, error: &hyper::Error) {
+/// Counts what hyper refused. `unread` begins with the head that it refused.
+fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
     if error.is_parse_too_large() {
-        worker.cell().reached(Limit::HeadSize);
+        // hyper has one error for both: a head of a size that is allowed has too many fields.
+        let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
+        let limit =
+            if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
+        worker.cell().reached(limit);
     } else if error.is_parse() {
         worker.cell().refused.increment();
     }

@@ -129,6 +129,11 @@ impl Error {
         }
     }
 
+    /// Whether it speaks against the upstream, and not only of how much is asked of it.
+    pub(super) fn is_failure(&self) -> bool {
+        self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull)
+    }
+
     /// Whether another upstream may be tried: the request never left.
     pub(super) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)

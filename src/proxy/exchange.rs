@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -64,6 +64,11 @@ pub(super) async fn serve(
         }
         Ok(Verdict::Refuse(refusal)) => {
             let error = refused(refusal);
+            if *request.method() == Method::CONNECT {
+                // A client that counts on its tunnel may have sent into it already, and what it carries is not
+                // this client's word: none of it is a request.
+                connection.end_with_answer();
+            }
             settle(&worker, &connection, &generation.snapshot.limits, request).await;
             flight.failed(&error, respond::error(&error, &asked))
         }

@@ -1,6 +1,5 @@
 //! Sends a request to an upstream of its route, and brings the response back.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -8,6 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use crate::live::Generation;
@@ -21,7 +21,7 @@ use super::connection::Connection;
 use super::error::Error;
 use super::flight::Flight;
 use super::headers::{self, Wishes, X_REQUEST_ID};
-use super::pool::{Lease, Pool, RECENT, Reuse, Unsent};
+use super::pool::{Lease, Pool, Reuse, Unsent};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -107,7 +107,7 @@ impl Outgoing {
         head.extensions.clear();
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let state = if empty { Upload::Complete } else { Upload::Open };
-        let upload = Rc::new(UploadState { state: Cell::new(state), progress: Cell::new(Instant::now()) });
+        let upload = Rc::new(UploadState::new(state));
         let repeatable = empty && head.method.is_safe();
         let body = if empty {
             RequestBody::Empty
@@ -143,8 +143,7 @@ async fn send(
         let mut lease = match pool.checkout(limits, reuse).await {
             Ok(lease) => lease,
             Err(error) => {
-                // A limit of our own says nothing about the upstream.
-                if matches!(error, Error::Connect(_) | Error::ConnectTimeout | Error::Tls(_)) {
+                if error.is_failure() {
                     pool.health.failed(pool.cell(), Instant::now());
                 }
                 match candidates.next() {
@@ -155,16 +154,26 @@ async fn send(
             }
         };
         address(&mut request, &pool, &target, &host, hop.route.config.keep_host, wishes);
-        let keeps_copy =
-            if pool.http2() { request.body().is_end_stream() } else { repeatable && lease.idled >= RECENT };
+        // Its upstream may close a connection at any moment, also one that was used just now: when it restarts, say.
+        let keeps_copy = if pool.http2() { request.body().is_end_stream() } else { repeatable && lease.reused };
         let copy = keeps_copy.then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
                 pool.health.succeeded(pool.cell());
                 return Ok((response, lease));
             }
-            // It closed the connection before anything left, or while it was idle: that is no failure of the upstream.
-            Err(Unsent { request: Some(back), .. }) => request = back,
+            // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
+            Err(Unsent { request: Some(back), .. }) if lease.reused || pool.http2() => request = back,
+            // It accepted a connection and took nothing on it.
+            Err(Unsent { request: Some(back), error }) => {
+                request = back;
+                pool.cell().failures.increment();
+                pool.health.failed(pool.cell(), Instant::now());
+                match candidates.next() {
+                    Some(other) => pool = other,
+                    None => return Err(error),
+                }
+            }
             Err(Unsent { error, request: None }) => match copy.filter(|_| goes_again(&pool, &error)) {
                 Some(copy) => request = copy,
                 None => {
@@ -212,6 +221,7 @@ fn address(
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = absolute(pool.upstream(), host, target);
         request.headers_mut().remove(HOST);
+        headers::ask_http2(request.headers_mut(), wishes);
     } else {
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(target.clone());
@@ -224,12 +234,7 @@ fn address(
             // Without it hyper sends these methods without their body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        if let Some(protocol) = &wishes.upgrade {
-            headers::ask_upgrade(headers, protocol.clone());
-        }
-    }
-    if wishes.trailers {
-        headers::ask_trailers(request.headers_mut(), pool.http2());
+        headers::ask(headers, wishes);
     }
 }
 
@@ -275,14 +280,19 @@ fn receive(
     let protocol = head.headers.get(UPGRADE).cloned();
     headers::strip_response(&mut head.headers, wishes.trailers);
     head.headers.entry(X_REQUEST_ID).or_insert_with(|| hop.id.clone());
+    let reason = head.extensions.remove::<ReasonPhrase>();
     head.extensions.clear();
+    // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
     // An HTTP/1.0 upstream must not make the client's connection one.
     head.version = Version::HTTP_11;
     if head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED {
         head.headers.remove(CONTENT_LENGTH);
     }
     if switched {
-        headers::ask_upgrade(&mut head.headers, protocol.or_else(|| wishes.upgrade.clone()).unwrap_or(WEBSOCKET));
+        headers::set_upgrade(&mut head.headers, protocol.or_else(|| wishes.upgrade.clone()).unwrap_or(WEBSOCKET));
         if let Some(stream) = lease.tunnel() {
             hop.connection.open_tunnel(Tunnel { upstream: stream, flight, lease });
         }

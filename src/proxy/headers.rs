@@ -196,17 +196,28 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
     headers.insert(name, value);
 }
 
-/// Sets the fields of an upgrade, which `strip_request` removed.
-pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+/// Sets the fields of an upgrade, which `strip` removed.
+pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
-/// Tells the upstream that trailers are taken. In HTTP/1.1 the field ends at this hop (RFC 9110 section 10.1.4).
-pub(super) fn ask_trailers(headers: &mut HeaderMap, http2: bool) {
-    headers.insert(TE, TRAILERS);
-    if !http2 && !headers.contains_key(CONNECTION) {
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+/// Asks an HTTP/1.1 upstream for what the client asked for. Each of these fields is named in `Connection` (RFC 9110
+/// sections 7.8 and 10.1.4), so that it ends at the next hop.
+pub(super) fn ask(headers: &mut HeaderMap, wishes: &Wishes) {
+    if let Some(protocol) = &wishes.upgrade {
+        set_upgrade(headers, protocol.clone());
+    }
+    if wishes.trailers {
+        headers.insert(TE, TRAILERS);
+        headers.append(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
+pub(super) fn ask_http2(headers: &mut HeaderMap, wishes: &Wishes) {
+    if wishes.trailers {
+        headers.insert(TE, TRAILERS);
     }
 }
 

@@ -304,7 +304,9 @@ async fn take(
             failing.succeeded();
             worker.cell().accepted.increment();
             let accepted = Accepted { stream, address, tls: tls.cloned() };
-            tokio::task::spawn_local(connection::run(Rc::clone(worker), accepted));
+            // Counted now, not when its task first runs: the next to be accepted may come before that.
+            let place = worker.admit();
+            tokio::task::spawn_local(connection::run(Rc::clone(worker), accepted, place));
         }
         // The client was gone before it was looked at.
         Err(error) if is_of_one_connection(&error) => {}

@@ -26,7 +26,7 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 use super::body::{RequestBody, UploadState};
 use super::connect::connect;
 use super::error::Error;
-use super::socket::Socket;
+use super::socket::{Socket, UpstreamIo};
 use super::worker::Local;
 
 /// One worker's connections to one upstream.
@@ -68,7 +68,16 @@ pub(super) struct Connection {
     waiting: RefCell<Option<(Rc<UploadState>, Duration)>>,
     timed_out: Cell<bool>,
     /// Where the stream goes when the upstream switches protocols.
-    tunnel: RefCell<Option<oneshot::Sender<(Socket, Bytes)>>>,
+    tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+}
+
+/// An upstream's stream after HTTP.
+pub(super) struct Switched {
+    pub socket: Socket,
+    /// What the upstream sent behind its response.
+    pub read_ahead: Bytes,
+    /// A tunnel is a connection like any other.
+    pub place: Place,
 }
 
 /// An HTTP/2 connection.
@@ -96,9 +105,9 @@ pub(super) struct Lease {
     kind: LeaseKind,
     upload: Option<Rc<UploadState>>,
     /// Where the stream comes out if the upstream switches protocols.
-    tunnel: Option<oneshot::Receiver<(Socket, Bytes)>>,
-    /// How long the connection had been idle.
-    pub(super) idled: Duration,
+    tunnel: Option<oneshot::Receiver<Switched>>,
+    /// The connection was open before: the upstream may be closing it right now.
+    pub(super) reused: bool,
 }
 
 enum LeaseKind {
@@ -161,20 +170,25 @@ impl Pool {
                     .unwrap_or(Err(Error::ConnectTimeout))
                     .inspect_err(|_| self.cell().connect_failures.increment());
             }
-            if reuse != Reuse::Any {
-                // Every place may be taken by idle connections that this request cannot use.
-                self.give_up_oldest();
+            if self.close_oldest_idle() {
+                // The task of that connection ends before this one goes on.
+                tokio::task::yield_now().await;
+                continue;
             }
             self.wait(deadline, limits).await?;
         }
     }
 
-    /// Closes the connection that has been idle for the longest, if one is: its place becomes free.
-    fn give_up_oldest(&self) {
+    /// Closes the connection that has been idle for longest, to make room. True if there was one.
+    ///
+    /// Idle connections hold places, and a request that must not use them would else wait in vain for one.
+    fn close_oldest_idle(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        if !idle.is_empty() {
-            idle.remove(0);
+        if idle.is_empty() {
+            return false;
         }
+        idle.remove(0).connection.abort();
+        true
     }
 
     fn may_open(&self, limits: &Limits) -> bool {
@@ -214,7 +228,7 @@ impl Pool {
                 return None;
             }
             let kind = LeaseKind::One { sender: Some(sender), connection };
-            return Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled });
+            return Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: true });
         }
         None
     }
@@ -228,7 +242,7 @@ impl Pool {
             .min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
         let kind = LeaseKind::Two { connection: Rc::clone(connection) };
-        Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled: Duration::ZERO })
+        Some(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: true })
     }
 
     /// Opens a connection and gives it to a task that drives it.
@@ -243,13 +257,13 @@ impl Pool {
         if limits.head_fields != HYPER_HEAD_FIELDS {
             builder.max_headers(limits.head_fields);
         }
-        let (sender, driven) = builder.handshake(TokioIo::new(socket)).await.map_err(Error::Broken)?;
+        let (sender, driven) = builder.handshake(UpstreamIo::new(socket)).await.map_err(Error::Broken)?;
         let connection = Rc::new(Connection::new());
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
         let kind = LeaseKind::One { sender: Some(sender), connection };
-        Ok(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, idled: Duration::ZERO })
+        Ok(Lease { pool: Rc::clone(self), kind, upload: None, tunnel: None, reused: false })
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
@@ -280,7 +294,7 @@ impl Pool {
             kind: LeaseKind::Two { connection },
             upload: None,
             tunnel: None,
-            idled: Duration::ZERO,
+            reused: false,
         })
     }
 
@@ -318,9 +332,18 @@ impl Connection {
         }
     }
 
-    /// When the response head is due, if one is waited for.
+    /// Ends the task that drives it.
+    fn abort(&self) {
+        if let Some(abort) = self.abort.borrow().as_ref() {
+            abort.abort();
+        }
+    }
+
+    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
     fn due(&self) -> Option<Instant> {
-        self.waiting.borrow().as_ref().map(|(upload, patience)| upload.progress.get() + *patience)
+        let waiting = self.waiting.borrow();
+        let (upload, patience) = waiting.as_ref().filter(|(upload, _)| !upload.starved.get())?;
+        Some(upload.progress.get() + *patience)
     }
 }
 
@@ -340,8 +363,10 @@ impl Lease {
                     return Err(Unsent { error: Error::NoConnection, request: Some(request) });
                 };
                 // A connection is put back when its response has ended, which may be a moment before it is ready.
-                if !sender.is_ready() && !becomes_ready(sender).await {
-                    return Err(Unsent { error: Error::NoConnection, request: Some(request) });
+                if !sender.is_ready()
+                    && let Err(error) = becomes_ready(sender).await
+                {
+                    return Err(Unsent { error, request: Some(request) });
                 }
                 if request.headers().contains_key(UPGRADE) {
                     // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
@@ -362,7 +387,7 @@ impl Lease {
     }
 
     /// The stream, once the upstream has switched protocols and the response's head was read.
-    pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<(Socket, Bytes)>> {
+    pub(super) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
         let LeaseKind::One { sender, .. } = &mut self.kind else {
             return None;
         };
@@ -387,11 +412,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match &self.kind {
-            LeaseKind::One { sender: Some(_), connection } => {
-                if let Some(abort) = connection.abort.borrow().as_ref() {
-                    abort.abort();
-                }
-            }
+            LeaseKind::One { sender: Some(_), connection } => connection.abort(),
             LeaseKind::One { sender: None, .. } => {}
             LeaseKind::Two { connection } => {
                 connection.streams.set(connection.streams.get().saturating_sub(1));
@@ -402,8 +423,9 @@ impl Drop for Lease {
 }
 
 /// Waits a moment for a connection whose last request may still be on its way out.
-async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> bool {
-    matches!(timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await, Ok(Ok(())))
+async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(), Error> {
+    let ready = timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await;
+    ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
 /// What became of a request that got no response head.
@@ -420,18 +442,19 @@ async fn within_first_byte(
     patience: Duration,
 ) -> Result<Response<Incoming>, Unsent> {
     let mut sent = std::pin::pin!(sent);
+    let mut due = upload.progress.get() + patience;
     loop {
-        let due = upload.progress.get() + patience;
         match timeout_at(due, sent.as_mut()).await {
             Ok(sent) => return sent.map_err(|error| unsent(error, false)),
-            Err(_) if upload.progress.get() + patience > due => {}
+            Err(_) if upload.starved.get() => due = Instant::now() + patience,
+            Err(_) if upload.progress.get() + patience > due => due = upload.progress.get() + patience,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
         }
     }
 }
 
 /// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
-async fn drive(mut driven: http1::Connection<TokioIo<Socket>, RequestBody>, connection: Rc<Connection>, _place: Place) {
+async fn drive(mut driven: http1::Connection<UpstreamIo, RequestBody>, connection: Rc<Connection>, place: Place) {
     let mut deadline = Deadline::default();
     let ended = poll_fn(|cx| {
         // Without shutdown: the stream of a tunnel lives on.
@@ -444,12 +467,13 @@ async fn drive(mut driven: http1::Connection<TokioIo<Socket>, RequestBody>, conn
         }
         Poll::Pending
     });
-    if ended.await {
+    if !ended.await {
+        return;
+    }
+    if let Some(tunnel) = connection.tunnel.take() {
         let parts = driven.into_parts();
-        if let Some(tunnel) = connection.tunnel.take() {
-            // Nobody waits any more if the client went away meanwhile.
-            let _ = tunnel.send((parts.io.into_inner(), parts.read_buf));
-        }
+        // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
+        let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
     }
 }
 
@@ -520,7 +544,7 @@ impl Health {
 }
 
 /// A connection's place among those allowed; given back when it ends.
-struct Place(Rc<Pool>);
+pub(super) struct Place(Rc<Pool>);
 
 impl Place {
     fn new(pool: &Rc<Pool>) -> Self {

@@ -92,11 +92,18 @@ pub(super) struct Activity {
     pub heard_at: Cell<Instant>,
     /// Since when the client has accepted nothing although there is something to write.
     pub write_blocked: Cell<Option<Instant>>,
+    /// When the client last took what it had kept waiting.
+    pub taken_at: Cell<Instant>,
 }
 
 impl Activity {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: Cell::new(false), heard_at: Cell::new(now), write_blocked: Cell::new(None) }
+        Self {
+            heard: Cell::new(false),
+            heard_at: Cell::new(now),
+            write_blocked: Cell::new(None),
+            taken_at: Cell::new(now),
+        }
     }
 }
 
@@ -131,7 +138,11 @@ impl ClientIo {
     /// Notes whether the client accepts what is written.
     fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
-            Poll::Ready(_) => self.activity.write_blocked.set(None),
+            Poll::Ready(_) => {
+                if self.activity.write_blocked.take().is_some() {
+                    self.activity.taken_at.set(Instant::now());
+                }
+            }
             Poll::Pending if self.activity.write_blocked.get().is_none() => {
                 self.activity.write_blocked.set(Some(Instant::now()));
             }
@@ -185,6 +196,85 @@ impl hyper::rt::Write for ClientIo {
             Closer::Hyper => Pin::new(&mut self.get_mut().io).poll_shutdown(cx),
             Closer::Driver => self.poll_flush(cx),
         }
+    }
+}
+
+/// An HTTP/1.1 upstream's stream as hyper sees it.
+///
+/// An upstream may answer and close while it is still being sent the body (413, 401). Writing fails then, and hyper
+/// would give up without reading the answer, which has arrived already. So a write that finds the other side gone
+/// waits instead: reading goes on, to the answer or to the end of the stream, and that ends the wait.
+#[derive(Debug)]
+pub(super) struct UpstreamIo {
+    io: TokioIo<Socket>,
+    /// The upstream takes nothing any more.
+    deaf: bool,
+}
+
+impl UpstreamIo {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { io: TokioIo::new(socket), deaf: false }
+    }
+
+    pub(super) fn into_socket(self) -> Socket {
+        self.io.into_inner()
+    }
+
+    fn wrote<T>(&mut self, cx: &Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match outcome {
+            Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted) => {
+                self.deaf = true;
+                // What there is to read may have been looked for before it came.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl hyper::rt::Read for UpstreamIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for UpstreamIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wrote(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        hyper::rt::Write::is_write_vectored(&self.io)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -16,12 +16,12 @@ use crate::plan::limits::Limits;
 use crate::telemetry::{Limit, WorkerCell};
 
 use super::flight::Flight;
-use super::pool::Lease;
+use super::pool::{Lease, Switched};
 use super::socket::Socket;
 
 /// The upstream's side of a tunnel that is being opened, and the books that stay open as long as it is.
 pub(super) struct Tunnel {
-    pub upstream: oneshot::Receiver<(Socket, Bytes)>,
+    pub upstream: oneshot::Receiver<Switched>,
     pub flight: Flight,
     pub lease: Lease,
 }
@@ -30,9 +30,10 @@ impl Tunnel {
     /// Carries bytes both ways until both sides are done, one breaks off, or nothing moves for too long.
     /// `read_ahead` is what the client sent behind its request.
     pub(super) async fn run(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
-        let Ok(Ok((upstream, answered_ahead))) = timeout(limits.connect, self.upstream).await else {
+        let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
         };
+        let Switched { socket: upstream, read_ahead: answered_ahead, place } = switched;
         cell.tunnels.rise();
         let moved = Rc::new(Cell::new(Instant::now()));
         let mut client = Watched { socket: client, moved: Rc::clone(&moved) };
@@ -50,7 +51,7 @@ impl Tunnel {
             }
         }
         cell.tunnels.fall();
-        drop(self.lease);
+        drop((self.lease, place));
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Worker {
     /// Once the process is ending: how long idle connections are kept.
     draining: Cell<Option<Instant>>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// Client connections accepted and not ended.
+    admitted: Cell<usize>,
     /// Told when a client connection ends.
     left: Notify,
     next_connection: Cell<u64>,
@@ -49,6 +51,7 @@ impl Worker {
             flushing: Cell::new(false),
             draining: Cell::new(None),
             connections: RefCell::default(),
+            admitted: Cell::new(0),
             left: Notify::new(),
             next_connection: Cell::new(0),
             id_prefix: fastrand::u64(..),
@@ -88,19 +91,25 @@ impl Worker {
         Rc::clone(pools[id].get_or_insert_with(make))
     }
 
-    /// Takes a client connection into the books until the result is dropped.
+    /// Counts a client connection until the result is dropped.
+    pub(super) fn admit(self: &Rc<Self>) -> Admitted {
+        self.admitted.set(self.admitted.get() + 1);
+        self.cell().connections.rise();
+        Admitted(Rc::clone(self))
+    }
+
+    /// Takes a client connection into the books, to be told when the process ends, until the result is dropped.
     pub(super) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
         self.connections.borrow_mut().insert(id, connection);
-        self.cell().connections.rise();
         Enlisted { worker: Rc::clone(self), id }
     }
 
     /// Returns when fewer than `most` client connections are open. Says whether it had to wait.
     pub(super) async fn fewer_than(&self, most: usize) -> bool {
         let mut waited = false;
-        while self.connections.borrow().len() >= most {
+        while self.admitted.get() >= most {
             waited = true;
             self.left.notified().await;
         }
@@ -171,6 +180,17 @@ impl Worker {
     }
 }
 
+/// A client connection's place among those of its worker.
+pub(super) struct Admitted(Rc<Worker>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.admitted.set(self.0.admitted.get().saturating_sub(1));
+        self.0.cell().connections.fall();
+        self.0.left.notify_waiters();
+    }
+}
+
 /// A client connection in the books of its worker.
 pub(super) struct Enlisted {
     worker: Rc<Worker>,
@@ -180,8 +200,6 @@ pub(super) struct Enlisted {
 impl Drop for Enlisted {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(&self.id);
-        self.worker.cell().connections.fall();
-        self.worker.left.notify_waiters();
     }
 }
 

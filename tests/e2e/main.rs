@@ -2,23 +2,31 @@
 //!
 //! One binary, so that it links once. A module per thing that is claimed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
+#![allow(clippy::print_stdout, reason = "what was measured is told, and shown with --nocapture")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
 mod authority;
 mod load;
 mod support;
 mod two;
+mod wire;
 
+mod balance;
 mod cli;
 mod clients;
 mod deploy;
 mod floods;
+mod http1;
 mod http2;
 mod latency;
+mod limits;
 mod pause;
 mod running;
 mod service;
 mod shutdown;
+mod smuggling;
 mod soak;
+mod streaming;
 mod tls;
+mod upgrade;
 mod watch;

@@ -50,8 +50,8 @@ fn five_hand_overs_of_the_listening_socket_under_load_lose_no_request() {
     let load = &Load::new(socket.local_addr().unwrap(), Told::ComeBack);
     thread::scope(|scope| {
         let _stop = Stop(&load.done);
-        load.keep_alive(scope, 8);
-        load.new_connections(scope, 4);
+        load.keep_alive(scope, 24);
+        load.new_connections(scope, 12);
         scope.spawn(|| load.guarded(|| block_on(load.http2(3, 4))));
         load.wait_for(300);
         for _ in 0..5 {
@@ -63,7 +63,7 @@ fn five_hand_overs_of_the_listening_socket_under_load_lose_no_request() {
         }
     });
     load.tell("five hand-overs");
-    assert!(load.left.load(Ordering::Relaxed) >= 5 * (8 + 3), "the clients that stay were told each time");
+    assert!(load.left.load(Ordering::Relaxed) >= 5 * (24 + 3), "the clients that stay were told each time");
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn varied(connection: &mut UpstreamConnection) {
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let length = target.len();
         if target.ends_with("/slow") {
-            thread::sleep(Duration::from_millis(150));
+            thread::sleep(Duration::from_millis(80));
         }
         connection.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"));
         for piece in target.as_bytes().chunks(if target.ends_with("/pieces") { 2 } else { length }) {
@@ -500,4 +500,4 @@ fn target(id: usize, turn: usize) -> String {
 }
 
 /// Between two requests of one client.
-const PAUSE: Duration = Duration::from_millis(3);
+const PAUSE: Duration = Duration::from_millis(2);

@@ -17,7 +17,7 @@ use crate::support::{Backsoon, Client, LISTEN, Upstream, replace};
 
 /// An answer may be older than its request by this much: from a rename to the last worker that has seen it, on a machine
 /// that is busy with other tests. What was measured is printed.
-const BOUND: Duration = Duration::from_secs(1);
+const BOUND: Duration = Duration::from_secs(2);
 
 /// Between two flips.
 const FLIP: Duration = Duration::from_millis(50);
@@ -43,7 +43,6 @@ fn every_answer_is_right_for_its_instant_while_the_flag_flips_twenty_times_a_sec
     });
     let backsoon = Backsoon::start(&config(&upstream.url(), 0));
     backsoon.flag(&flags(0));
-    let idle = backsoon.descriptors();
     let soak = &Soak::new(backsoon.address());
     let usage = thread::scope(|scope| {
         for client in 0..HTTP1_CLIENTS {
@@ -63,14 +62,12 @@ fn every_answer_is_right_for_its_instant_while_the_flag_flips_twenty_times_a_sec
     assert!(tally.numbers.len() as u64 > seconds * 4, "only {} closings were ever seen", tally.numbers.len());
     let generation = backsoon.status()["generation"].as_u64().unwrap();
     assert!(generation > seconds * 10, "only {generation} generations were published");
-    assert!(tally.stale_at(0.99) < Duration::from_millis(100), "{:?}", tally.stale_at(0.99));
+    assert!(tally.stale_at(0.99) < BOUND / 4, "{:?}", tally.stale_at(0.99));
     assert_no_growth(&usage, seconds);
     // As many as there were clients at a time, and each once more if it was idle for too long in a long run: a new
     // generation closes no connection to an upstream that has not changed.
     let opened = upstream.connections();
     assert!(opened <= 2 * CLIENTS, "{opened} connections to the upstream");
-    let most = usage.iter().map(|usage| usage.descriptors).max().unwrap();
-    assert!(most <= idle + CLIENTS + HTTP1_CLIENTS + HTTP2_CONNECTIONS, "{most} descriptors, {idle} when idle");
 }
 
 /// What the clients and the one who flips share.
@@ -100,6 +97,8 @@ struct Usage {
     after: Duration,
     resident: u64,
     descriptors: usize,
+    /// Connections that were ever opened to the upstream.
+    opened: usize,
 }
 
 impl Soak {
@@ -207,7 +206,8 @@ fn toggle(soak: &Soak, backsoon: &Backsoon, upstream: &Upstream, time: Duration)
             replace(&config_file, &config(&upstream.url(), number / 20));
         }
         if number % 5 == 0 {
-            usage.push(Usage { after, resident: backsoon.resident(), descriptors: backsoon.descriptors() });
+            let opened = upstream.connections();
+            usage.push(Usage { after, resident: backsoon.resident(), descriptors: backsoon.descriptors(), opened });
             upstream.forget();
         }
         thread::sleep((began + FLIP * u32::try_from(number).unwrap()).saturating_duration_since(Instant::now()));
@@ -322,6 +322,10 @@ fn assert_no_growth(usage: &[Usage], seconds: u64) {
     let (before, after) = (most(&early, |usage| usage.resident), most(last, |usage| usage.resident));
     // The allocator gives pages back when it likes: some MiB are noise, a leak of one page for each flip is not.
     assert!(after <= before + 6 * 1024, "resident memory grew from {before} KiB to {after} KiB");
+    // Without those of the upstream's connections; one more may be open while a file is read.
+    let others = |usage: &Usage| (usage.descriptors as u64).saturating_sub(usage.opened as u64);
+    let (before, after) = (most(&early, others), most(last, others));
+    assert!(after <= before + 2, "descriptors grew from {before} to {after}, besides the upstream's");
 }
 
 impl Tally {
@@ -338,10 +342,11 @@ impl Tally {
         println!("soak: {} connections closed as announced", self.reconnected);
         for usage in usage.iter().step_by((usage.len() / 12).max(1)).chain(usage.last()) {
             println!(
-                "soak: after {:5.1} s: {} KiB resident, {} descriptors",
+                "soak: after {:5.1} s: {} KiB resident, {} descriptors, {} connections to the upstream opened so far",
                 usage.after.as_secs_f64(),
                 usage.resident,
-                usage.descriptors
+                usage.descriptors,
+                usage.opened
             );
         }
     }

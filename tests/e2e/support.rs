@@ -379,7 +379,24 @@ impl Upstream {
 
     /// Gives every connection to `handle`, in a thread of its own.
     pub fn handling(handle: impl Fn(&mut UpstreamConnection) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::taking(move |mut connection| handle(&mut connection))
+    }
+
+    /// Gives every connection away to `handle`, in a thread of its own.
+    pub fn taking(handle: impl Fn(UpstreamConnection) + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), handle)
+    }
+
+    /// Answers as [`Upstream::ok`], on a socket that the test has bound.
+    pub fn listening(listener: TcpListener) -> Self {
+        Self::on(listener, |mut connection| {
+            while connection.request().is_some() {
+                connection.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+            }
+        })
+    }
+
+    fn on(listener: TcpListener, handle: impl Fn(UpstreamConnection) + Send + Sync + 'static) -> Self {
         let upstream =
             Self { address: listener.local_addr().unwrap(), seen: Arc::default(), connections: Arc::default() };
         let (handle, shared) = (Arc::new(handle), upstream.clone());
@@ -387,7 +404,7 @@ impl Upstream {
             for stream in listener.incoming().map_while(Result::ok) {
                 *shared.connections.lock().unwrap() += 1;
                 let (handle, seen) = (Arc::clone(&handle), Arc::clone(&shared.seen));
-                thread::spawn(move || handle(&mut UpstreamConnection { stream, seen, ahead: VecDeque::new() }));
+                thread::spawn(move || handle(UpstreamConnection { stream, seen, ahead: VecDeque::new() }));
             }
         });
         upstream
@@ -399,7 +416,12 @@ impl Upstream {
 
     /// Every byte that came, over all connections.
     pub fn seen(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.seen_bytes()).into_owned()
+    }
+
+    /// As [`Upstream::seen`], also where it is not text.
+    pub fn seen_bytes(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().clone()
     }
 
     /// How many connections were accepted.
@@ -456,6 +478,21 @@ impl UpstreamConnection {
             self.ahead.extend(&buffer[..read]);
         }
         self.ahead.pop_front()
+    }
+
+    /// Reads a line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(self.byte().expect("a line"));
+        }
+        line.truncate(line.len() - 2);
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// How many bytes were received beyond those that were asked for.
+    pub fn buffered(&self) -> u64 {
+        self.ahead.len() as u64
     }
 
     /// Sends, and does not mind if the other side has closed.

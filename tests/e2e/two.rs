@@ -419,7 +419,7 @@ fn huffman_digits(digits: &str) -> Vec<u8> {
         let value = u32::from(digit - b'0');
         bits += &if value < 3 { format!("{value:05b}") } else { format!("{:06b}", 0x19 + value - 3) };
     }
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     bits.as_bytes().chunks(8).map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()
