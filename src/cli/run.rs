@@ -71,12 +71,15 @@ fn serve(options: &Options) -> Result<End, StartError> {
     let mut inherited = inherited();
     let admin = desk.config().admin.clone();
     let admin = admin.map(|address| bind_admin(&address, &mut inherited)).transpose().map_err(StartError::Bind)?;
+    let (admin, admin_file) = admin.unzip();
+    let admin_file = admin_file.flatten();
     let listeners = listen::bind(&desk.config().listen, workers, &mut inherited).map_err(StartError::Bind)?;
     if let Some(left) = inherited.names().first() {
         return Err(StartError::Unexpected(left.clone()));
     }
     raise_descriptor_limit();
-    let socket_files: Vec<PathBuf> = listeners.iter().filter_map(listen::Bound::file).collect();
+    let mut socket_files: Vec<PathBuf> = listeners.iter().filter_map(listen::Bound::file).collect();
+    socket_files.extend(admin_file);
     for listener in &listeners {
         tracing::info!(address = %listener.address, inherited = listener.inherited, "listening");
     }
@@ -137,9 +140,10 @@ fn inherited() -> Inherited {
     inherited
 }
 
-fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<AdminListener, BindError> {
-    let bound = listen::bind_one_exclusively(address, inherited)?;
-    Ok(match bound {
+/// Binds the admin listener; a socket's file comes with it if it is one of ours and to be removed at the end.
+fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<(AdminListener, Option<PathBuf>), BindError> {
+    let (bound, file) = listen::bind_one_exclusively(address, inherited)?;
+    let listener = match bound {
         listen::Exclusive::Tcp(listener) => {
             let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());
             tracing::info!(address = local, "admin listener");
@@ -149,7 +153,8 @@ fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<AdminListe
             tracing::info!(%address, "admin listener");
             AdminListener::Unix(listener)
         }
-    })
+    };
+    Ok((listener, file))
 }
 
 /// Takes all the descriptors that the system allows: the soft limit is a default of the shell, not a decision.

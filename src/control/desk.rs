@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
+use rustls::sign::CertifiedKey;
 
 use crate::live::{Generation, LiveUpstream, Publisher};
 use crate::plan::compile::{Inputs, compile};
@@ -41,6 +42,10 @@ pub struct Desk {
     flags: Arc<Flags>,
     flag_file: PathBuf,
     materials: Materials,
+    /// The config that was refused only for the sake of files that it names: those are watched, too.
+    waiting: Option<Config>,
+    /// By the index of the listener: what it served last, for one that a new config does not have any more.
+    served: Vec<Option<Arc<CertifiedKey>>>,
     /// What cannot change while the process runs.
     fixed: Fixed,
     /// By file: what is wrong with the content that was read last, and what is remarked upon in the one in force.
@@ -92,6 +97,8 @@ impl Desk {
             flags,
             flag_file,
             materials,
+            waiting: None,
+            served: Vec::new(),
             fixed,
             problems,
             meters: Arc::new(Meters::new(0)),
@@ -128,13 +135,19 @@ impl Desk {
     pub(super) fn refresh(&mut self, changes: &[Change], publisher: &Publisher, why: Why) {
         let accepted =
             |path: &Path| changes.iter().any(|change| matches!(change, Change::Accepted(file) if file == path));
-        let mut matters = false;
-        if accepted(&self.config_file.clone()) {
-            matters |= self.take_config();
-        } else if changes.iter().any(|change| matches!(change, Change::Accepted(file) if *file != self.flag_file)) {
+        // A signal asks for everything to be read again, changed or not: what was refused may fit now.
+        let forced = why == Why::Signal;
+        let others = changes.iter().any(|change| match change {
+            Change::Accepted(file) | Change::Restored(file) => *file != self.flag_file && *file != self.config_file,
+            Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+        });
+        let config = forced || accepted(&self.config_file.clone()) || others && self.waiting.is_some();
+        let mut matters = config && self.take_config();
+        // With a new config everything that it names was read anew.
+        if others && !matters {
             matters |= self.take_materials();
         }
-        if accepted(&self.flag_file.clone()) {
+        if (forced || accepted(&self.flag_file.clone())) && !(config && matters) {
             matters |= self.take_flags();
         }
         for change in changes {
@@ -165,7 +178,8 @@ impl Desk {
         let snapshot = compile(inputs);
         let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
         let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream)).collect();
-        let certificates = self.fixed.listen.iter().map(|listen| self.certificate(listen)).collect();
+        self.served = (0..self.fixed.listen.len()).map(|index| self.certificate(index)).collect();
+        let certificates = self.served.clone();
         Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
     }
 
@@ -176,11 +190,13 @@ impl Desk {
         LiveUpstream { meter, tls }
     }
 
-    /// The certificate of a listener that was bound at the start, from wherever the config says it is now.
-    fn certificate(&self, listen: &Listen) -> Option<Arc<rustls::sign::CertifiedKey>> {
+    /// The certificate of a listener that was bound at the start, from wherever the config says it is now. A listener
+    /// that the config has no more, or without TLS, goes on with the last one until the restart.
+    fn certificate(&self, listener: usize) -> Option<Arc<CertifiedKey>> {
+        let listen = &self.fixed.listen[listener];
         let now = self.config.listen.iter().find(|now| now.address == listen.address);
         let files: Option<&TlsFiles> = now.and_then(|now| now.tls.as_ref()).or(listen.tls.as_ref());
-        self.materials.certificate(files?)
+        self.materials.certificate(files?).or_else(|| self.served.get(listener).cloned().flatten())
     }
 
     fn take_config(&mut self) -> bool {
@@ -188,7 +204,9 @@ impl Desk {
             return false;
         };
         let (config, mut problems) = load::parse_config(&self.config_file, &content);
+        self.waiting = None;
         let Some(config) = config else {
+            self.files.set(self.watched());
             return self.refuse(&self.config_file.clone(), problems);
         };
         let config_file = self.config_file.clone();
@@ -196,7 +214,7 @@ impl Desk {
         let materials = match materials {
             Ok(materials) => materials,
             Err(found) => {
-                // The files it does not name any more need not be watched for its sake.
+                self.waiting = Some(config);
                 self.files.set(self.watched());
                 problems.extend(found);
                 return self.refuse(&config_file, problems);
@@ -325,6 +343,14 @@ impl Desk {
     fn watched(&self) -> Vec<PathBuf> {
         let mut files = files_of(&self.config_file, &self.config);
         files.push(self.config_file.clone());
+        if let Some(waiting) = &self.waiting {
+            let named = files_of(&self.config_file, waiting);
+            // Its flag file counts when it does.
+            let flags = beside(&self.config_file, &waiting.maintenance);
+            files.extend(named.into_iter().filter(|file| *file != flags));
+            files.sort_unstable();
+            files.dedup();
+        }
         files
     }
 
@@ -354,7 +380,8 @@ impl Desk {
     }
 
     fn role(&self, path: &Path) -> &'static str {
-        let tls = || self.config.listen.iter().filter_map(|listen| listen.tls.as_ref());
+        let configs = || [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
+        let tls = || configs().flat_map(|config| &config.listen).filter_map(|listen| listen.tls.as_ref());
         if *path == self.config_file {
             "config"
         } else if *path == self.flag_file {

@@ -500,7 +500,7 @@ const FIRST_READ: usize = 4096;
 const LINGER_READ: usize = 64 * 1024;
 
 /// A client that sends nothing for this long is done sending.
-const LINGER_QUIET: Duration = Duration::from_secs(5);
+pub(super) const LINGER_QUIET: Duration = Duration::from_secs(5);
 
 /// What a client may take for its next request when the process ends and it could not be told.
 const LAST_MOMENT: Duration = Duration::from_secs(1);

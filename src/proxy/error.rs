@@ -98,6 +98,7 @@ impl Error {
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection_refused",
             Self::Connect(_) => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
+            Self::Tls(error) if is_about_certificate(error) => "tls_certificate_error",
             Self::Tls(_) => "tls_protocol_error",
             Self::NoConnection | Self::QueueFull => "connection_limit_reached",
             Self::Broken(error) if error.is_parse() => "http_protocol_error",
@@ -151,6 +152,11 @@ impl Error {
             Some(_) | None => false,
         })
     }
+}
+
+fn is_about_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
 impl fmt::Display for Error {

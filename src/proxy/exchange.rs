@@ -6,17 +6,21 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 
 use crate::live::Generation;
+use crate::plan::limits::Limits;
 use crate::plan::verdict::{Head, Refusal, Verdict, decide};
+use crate::telemetry::Limit;
 
 use super::body::Body;
 use super::check;
-use super::connection::Connection;
+use super::connection::{Connection, LINGER_QUIET};
 use super::error::Error;
 use super::flight::Flight;
 use super::forward::{Failed, Hop, forward};
@@ -46,7 +50,7 @@ pub(super) async fn serve(
                 Err(Failed { error, flight, unread }) => {
                     let answer = respond::error(&error, &asked);
                     if let Some(request) = unread {
-                        settle(&connection, request).await;
+                        settle(&worker, &connection, &generation.snapshot.limits, request).await;
                     }
                     flight.failed(&error, answer)
                 }
@@ -55,7 +59,7 @@ pub(super) async fn serve(
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
             let answer = respond::page(closure, generation.published, &asked);
             let meter = Arc::clone(&generation.routes[route.index]);
-            settle(&connection, request).await;
+            settle(&worker, &connection, &generation.snapshot.limits, request).await;
             flight.shown(&meter, answer)
         }
         Ok(Verdict::Refuse(refusal)) => {
@@ -65,7 +69,7 @@ pub(super) async fn serve(
                 // this client's word: none of it is a request.
                 connection.end_with_answer();
             }
-            settle(&connection, request).await;
+            settle(&worker, &connection, &generation.snapshot.limits, request).await;
             flight.failed(&error, respond::error(&error, &asked))
         }
         Err(error) => {
@@ -106,15 +110,46 @@ fn request_id(worker: &Worker, request: &Request<Incoming>, trusted: bool) -> He
 
 /// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
 /// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
-/// connection ends with the answer. (HTTP/2 has frames for this: the stream alone is reset.)
-async fn settle(connection: &Connection, request: Request<Incoming>) {
-    if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
+/// connection ends with the answer. HTTP/2 has frames for this: the stream alone is reset, behind the answer.
+async fn settle(worker: &Rc<Worker>, connection: &Connection, limits: &Limits, request: Request<Incoming>) {
+    if request.body().is_end_stream() {
+        return;
+    }
+    if request.version() == Version::HTTP_2 {
+        let (worker, body, linger, size) = (Rc::clone(worker), request.into_body(), limits.linger, limits.linger_size);
+        tokio::task::spawn_local(async move {
+            if !throw_away(body, linger, size).await {
+                worker.cell().reached(Limit::Linger);
+            }
+        });
         return;
     }
     // To ask for the body would be to send `100 Continue`.
     let arrived = !check::expects_continue(request.headers()) && has_arrived(request.into_body()).await;
     if !arrived {
         connection.end_with_answer();
+    }
+}
+
+/// Reads a body and throws it away, within bounds; false if they were reached. Dropping it resets the stream, which
+/// the client is to take for no error, as the whole answer has come before (RFC 9113 section 8.1). Yet curl before
+/// version 8 and httpx lose the answer then.
+async fn throw_away(mut body: Incoming, linger: Duration, mut left: u64) -> bool {
+    let deadline = Instant::now() + linger;
+    loop {
+        let patience = deadline.min(Instant::now() + LINGER_QUIET);
+        match timeout_at(patience, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
+            Ok(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+                match left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) {
+                    Some(rest) => left = rest,
+                    None => return false,
+                }
+            }
+            // The client has sent all, or has given up.
+            Ok(Some(Err(_)) | None) => return true,
+            Err(_) => return false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -49,15 +50,19 @@ pub enum Exclusive {
     Unix(StdUnixListener),
 }
 
-/// Binds an address for one thread.
+/// Binds an address for one thread. Its file is returned too, if it has one that is to be removed at the end.
 ///
 /// # Errors
 /// When it cannot be bound.
-pub fn bind_one_exclusively(address: &Address, inherited: &mut Inherited) -> Result<Exclusive, BindError> {
+pub fn bind_one_exclusively(
+    address: &Address,
+    inherited: &mut Inherited,
+) -> Result<(Exclusive, Option<PathBuf>), BindError> {
     let mut bound = bind_one(address, 1, inherited)?;
+    let file = bound.file();
     match bound.sockets.pop() {
-        Some(Std::Tcp(listener)) => Ok(Exclusive::Tcp(listener)),
-        Some(Std::Unix(listener)) => Ok(Exclusive::Unix(listener)),
+        Some(Std::Tcp(listener)) => Ok((Exclusive::Tcp(listener), file)),
+        Some(Std::Unix(listener)) => Ok((Exclusive::Unix(listener), file)),
         None => Err(BindError { address: address.clone(), source: io::ErrorKind::NotFound.into() }),
     }
 }
@@ -166,7 +171,8 @@ fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Resu
 fn unix_socket(path: &Path) -> io::Result<StdUnixListener> {
     match StdUnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match StdUnixStream::connect(path) {
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+            // A file that is no socket refuses connections, too; it is somebody's, and stays.
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
                 std::fs::remove_file(path)?;
                 StdUnixListener::bind(path)
             }
@@ -174,6 +180,10 @@ fn unix_socket(path: &Path) -> io::Result<StdUnixListener> {
         },
         bound => bound,
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn copies<T>(

@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 /// What a line says.
 #[derive(Debug)]
@@ -56,7 +57,8 @@ pub struct AccessLog {
 #[derive(Debug)]
 pub struct AccessWriter {
     sender: SyncSender<Message>,
-    thread: JoinHandle<()>,
+    /// Hangs up when the thread ends.
+    ended: Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -83,12 +85,15 @@ impl AccessWriter {
     /// # Errors
     /// When the file cannot be opened or the thread cannot be started.
     pub fn start(file: Option<PathBuf>) -> io::Result<Self> {
-        let output = Output::open(file.as_ref())?;
+        let output = open(file.as_ref())?;
         let (sender, receiver) = sync_channel(QUEUED_BLOCKS);
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write(file.as_ref(), output, &receiver))?;
-        Ok(Self { sender, thread })
+        let (alive, ended) = std::sync::mpsc::channel();
+        let body = move || {
+            write(file.as_ref(), output, &receiver);
+            drop(alive);
+        };
+        std::thread::Builder::new().name("access-log".into()).spawn(body)?;
+        Ok(Self { sender, ended })
     }
 
     /// A worker's end.
@@ -102,11 +107,18 @@ impl AccessWriter {
         let _ = self.sender.try_send(Message::Reopen);
     }
 
-    /// Writes what is queued and ends. The workers' ends must be gone or idle.
+    /// Writes what is queued and ends. The workers' ends must be gone or idle. An output that takes nothing any more (a
+    /// pipe that nobody reads) is given up after a moment: it must not keep the process from ending.
     pub fn finish(self) {
-        if self.sender.send(Message::End).is_ok() {
-            let _ = self.thread.join();
+        let deadline = Instant::now() + FINISH_PATIENCE;
+        while let Err(TrySendError::Full(_)) = self.sender.try_send(Message::End) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            std::thread::sleep(FINISH_STEP);
         }
+        // It hangs up when it ends.
+        let _ = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -134,7 +146,7 @@ impl AccessLog {
         }
         match self.writer.try_send(Message::Block(block)) {
             Ok(()) => Written::Queued,
-            Err(std::sync::mpsc::TrySendError::Full(Message::Block(block))) => {
+            Err(TrySendError::Full(Message::Block(block))) => {
                 let lines = block.iter().filter(|&&byte| byte == b'\n').count();
                 Written::Dropped(lines.try_into().unwrap_or(u64::MAX))
             }
@@ -156,34 +168,22 @@ impl Line<'_> {
     }
 }
 
-enum Output {
-    Stdout(io::Stdout),
-    File(File),
-}
-
-impl Output {
-    fn open(file: Option<&PathBuf>) -> io::Result<Self> {
-        match file {
-            None => Ok(Self::Stdout(io::stdout())),
-            Some(path) => Ok(Self::File(OpenOptions::new().create(true).append(true).open(path)?)),
-        }
-    }
-
-    fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout(stdout) => stdout.write_all(block).and_then(|()| stdout.flush()),
-            Self::File(file) => file.write_all(block),
-        }
+/// Opens what the log goes to. Standard output is taken as a plain file: the process's own handle has a lock, which a
+/// pipe that nobody reads would hold when the process ends.
+fn open(file: Option<&PathBuf>) -> io::Result<File> {
+    match file {
+        None => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+        Some(path) => OpenOptions::new().create(true).append(true).open(path),
     }
 }
 
 /// The writing thread. A disk that is full or gone costs lines, never requests; it is said once for each spell.
-fn write(file: Option<&PathBuf>, mut output: Output, messages: &Receiver<Message>) {
+fn write(file: Option<&PathBuf>, mut output: File, messages: &Receiver<Message>) {
     let mut failing = false;
     while let Ok(message) = messages.recv() {
         let done = match message {
-            Message::Block(block) => output.write(&block),
-            Message::Reopen => Output::open(file).map(|opened| output = opened),
+            Message::Block(block) => output.write_all(&block),
+            Message::Reopen => open(file).map(|opened| output = opened),
             Message::End => return,
         };
         match done {
@@ -202,3 +202,7 @@ const BLOCK: usize = 32 * 1024;
 
 /// Blocks that may wait for the writer.
 const QUEUED_BLOCKS: usize = 64;
+
+/// How long the end of the process waits for the output.
+const FINISH_PATIENCE: Duration = Duration::from_secs(2);
+const FINISH_STEP: Duration = Duration::from_millis(10);

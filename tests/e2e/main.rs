@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured is told, and shown with --nocapture")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
+mod authority;
 mod load;
 mod support;
 mod two;
@@ -12,6 +13,7 @@ mod wire;
 
 mod balance;
 mod cli;
+mod clients;
 mod deploy;
 mod floods;
 mod http1;
@@ -19,10 +21,12 @@ mod http2;
 mod latency;
 mod limits;
 mod pause;
+mod running;
 mod service;
 mod shutdown;
 mod smuggling;
 mod soak;
 mod streaming;
+mod tls;
 mod upgrade;
 mod watch;

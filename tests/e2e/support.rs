@@ -191,6 +191,29 @@ impl Drop for Backsoon {
     }
 }
 
+/// Runs a command to its end, and returns its exit code and what it printed on standard error.
+pub fn run_to_end(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let printed = thread::spawn(move || {
+        let mut printed = String::new();
+        let _ = stderr.read_to_string(&mut printed);
+        printed
+    });
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(2)),
+            None => {
+                let _ = child.kill();
+                panic!("it did not end:\n{}", printed.join().unwrap());
+            }
+        }
+    };
+    (status.code(), printed.join().unwrap())
+}
+
 /// Waits for a condition, looking often.
 pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -182,6 +182,9 @@ impl<'d> Value<'d> {
         };
         match duration_of(text) {
             Err(help) => report.wrong(self.span.clone(), format!("{} is not a duration", quoted(text)), help),
+            Ok(Duration::ZERO) if !min.is_zero() => {
+                report.wrong(self.span.clone(), format!("{} is not a duration", quoted(text)), MORE_THAN_ZERO);
+            }
             Ok(duration) if (min..=max).contains(&duration) => return Some(duration),
             Ok(_) => {
                 let message = format!("`{}` is out of range: {}", self.key, short(text));
@@ -365,7 +368,7 @@ fn bytes_of(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| SIZE_HELP.to_owned())
 }
 
-/// Reads `30s`, `5m`, `1h 30m`; not zero, not negative. The error is the help.
+/// Reads `30s`, `5m`, `1h 30m`; not negative. The error is the help.
 fn duration_of(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -375,8 +378,8 @@ fn duration_of(text: &str) -> Result<Duration, String> {
         return Err(format!("write days as hours: `{}h`", days.saturating_mul(24)));
     }
     let duration = SpanParser::new().parse_duration(text).map_err(|_| DURATION_HELP.to_owned())?;
-    if duration.is_zero() || duration.is_negative() {
-        return Err("it must be more than zero".to_owned());
+    if duration.is_negative() {
+        return Err(MORE_THAN_ZERO.to_owned());
     }
     Duration::try_from(duration).map_err(|_| DURATION_HELP.to_owned())
 }
@@ -425,6 +428,7 @@ pub(in crate::plan) fn as_duration(duration: Duration) -> String {
 pub(in crate::plan) const LARGEST: u64 = i64::MAX as u64;
 
 const EXAMPLE_INSTANT: &str = "2026-05-19T14:00:00Z";
+const MORE_THAN_ZERO: &str = "it must be more than zero";
 const DURATION_HELP: &str = "durations are written like `500ms`, `30s`, `5m` or `1h 30m`";
 const SIZE_HELP: &str = "sizes are written like `512B`, `64KiB`, `10MB` or `1GiB`";
 /// Characters of the operator's text that are repeated in the middle of a message.
