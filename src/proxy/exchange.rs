@@ -20,11 +20,12 @@ use crate::telemetry::Limit;
 
 use super::body::Body;
 use super::check;
-use super::connection::{Connection, LINGER_QUIET};
+use super::connection::Connection;
 use super::error::Error;
 use super::flight::Flight;
 use super::forward::{Failed, Hop, forward};
 use super::headers::X_REQUEST_ID;
+use super::http1::LINGER_QUIET;
 use super::respond::{self, Asked};
 use super::worker::Worker;
 

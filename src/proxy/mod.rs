@@ -15,6 +15,8 @@ mod flight;
 mod forward;
 mod headers;
 mod health;
+mod http1;
+mod http2;
 mod lease;
 pub mod listen;
 mod pool;

@@ -1,0 +1,133 @@
+//! HTTP/1 on a client connection: driven, and ended in the way that lets the client read the last answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::plan::limits::Limits;
+use crate::telemetry::Limit;
+
+use super::connection::{CLOSE_PATIENCE, Connection, Due, End};
+use super::deadline::Deadline;
+use super::exchange::serve;
+use super::pool::HYPER_HEAD_FIELDS;
+use super::socket::{ClientIo, Closer, Socket, read_some};
+use super::worker::Worker;
+
+/// Serves HTTP/1 to the end of the connection.
+pub(super) async fn serve_http1(
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
+    socket: Socket,
+    prefix: Bytes,
+    limits: &Limits,
+) {
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
+    let mut builder = http1::Builder::new();
+    // Time is kept here: hyper's own timer would cost an allocation a request.
+    builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(false);
+    if limits.head_fields != HYPER_HEAD_FIELDS {
+        builder.max_headers(limits.head_fields);
+    }
+    let service = service_fn(|request| serve(Rc::clone(worker), Rc::clone(&connection), request));
+    let mut http = builder.serve_connection(io, service);
+    let mut deadline = Deadline::default();
+    let end = poll_fn(|cx| {
+        connection.watch(cx);
+        // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
+        // it, with the next request perhaps on its way. The next answer says it.
+        if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
+            return Poll::Ready(End::Done(done));
+        }
+        let due = connection.due(limits);
+        deadline.poll(cx, due.map(|(due, _)| due)).map(|()| End::Due(due.map_or(Due::Drained, |(_, why)| why)))
+    });
+    let end = end.await;
+    let parts = http.into_parts();
+    close_http1(worker, &connection, parts.io.into_socket(), parts.read_buf, end, limits).await;
+}
+
+/// Ends an HTTP/1 connection: as a tunnel, with a word, or with a lingering close where the client may still be sending.
+async fn close_http1(
+    worker: &Worker,
+    connection: &Connection,
+    mut socket: Socket,
+    read_ahead: Bytes,
+    end: End,
+    limits: &Limits,
+) {
+    if let Some(tunnel) = connection.tunnel.take() {
+        return tunnel.run(socket, read_ahead, limits, worker.cell()).await;
+    }
+    let lingers = match end {
+        End::Done(Ok(())) => connection.ends.get(),
+        End::Done(Err(error)) => {
+            note(worker, &error, &read_ahead, limits);
+            // hyper has answered 400 or 431, and the client may be in the middle of sending.
+            error.is_parse() || connection.ends.get()
+        }
+        End::Due(Due::Drained) => false,
+        End::Due(Due::Limit(limit)) => {
+            worker.cell().reached(limit);
+            if limit == Limit::Write {
+                return;
+            }
+            let begun = limit == Limit::HeadRead && (!read_ahead.is_empty() || connection.activity.heard.get());
+            begun && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
+        }
+    };
+    // The end of the stream is told first: a client that reads to the end has the whole answer then.
+    if timeout(CLOSE_PATIENCE, socket.shutdown()).await.is_ok() && lingers {
+        linger(worker, socket, limits).await;
+    }
+}
+
+/// Counts what hyper refused. `unread` begins with the head that it refused.
+fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
+    if error.is_parse_too_large() {
+        // hyper has one error for both: a head of a size that is allowed has too many fields.
+        let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
+        let limit =
+            if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
+        worker.cell().reached(limit);
+    } else if error.is_parse() {
+        worker.cell().refused.increment();
+    }
+    tracing::debug!(%error, "client connection ended");
+}
+
+/// Reads and throws away what the client is still sending, within bounds. Closing with bytes unread would reset the
+/// connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
+    let deadline = Instant::now() + limits.linger;
+    let mut left = limits.linger_size;
+    loop {
+        let patience = deadline.min(Instant::now() + LINGER_QUIET);
+        match timeout_at(patience, read_some(&mut socket, LINGER_READ)).await {
+            Ok(Ok(some)) if !some.is_empty() => match left.checked_sub(some.len() as u64) {
+                Some(rest) => left = rest,
+                None => return worker.cell().reached(Limit::Linger),
+            },
+            Ok(_) => return,
+            Err(_) => return worker.cell().reached(Limit::Linger),
+        }
+    }
+}
+
+/// Said to a client that began a head and did not end it.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
+
+/// Bytes that a lingering close reads at a time.
+const LINGER_READ: usize = 64 * 1024;
+
+/// A client that sends nothing for this long is done sending.
+pub(super) const LINGER_QUIET: Duration = Duration::from_secs(5);
