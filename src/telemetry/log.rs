@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -15,7 +15,7 @@ use crate::plan::config::LogLevel;
 /// Changes the level while running.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
-    filter: reload::Handle<LevelFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 impl LogHandle {
@@ -40,11 +40,13 @@ pub fn start(level: LogLevel) -> LogHandle {
     LogHandle { filter: handle }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    LevelFilter::from_level(match level {
+/// The level is ours: a library's word for every frame helps nobody, but its warnings may.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
-    })
+    };
+    Targets::new().with_default(level.min(Level::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
 }
