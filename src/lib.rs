@@ -38,7 +38,7 @@
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
 //! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
 //! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party.
-//! 8. A streaming body or a tunnel does not pin an old snapshot.
+//! 8. A streaming response or a tunnel does not pin an old snapshot. (An upload does, until its response begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
 //! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]).
 //! 11. What was not read of a request's body is never taken for the next request.

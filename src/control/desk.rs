@@ -126,11 +126,6 @@ impl Desk {
         self.make(None)
     }
 
-    /// When something changes by itself.
-    pub(super) fn next_change(&self, live: &Snapshot) -> Option<Timestamp> {
-        live.next_change
-    }
-
     /// Takes in what happened to files, and publishes if it matters.
     pub(super) fn refresh(&mut self, changes: &[Change], publisher: &Publisher, why: Why) {
         let accepted =
@@ -162,8 +157,9 @@ impl Desk {
     pub(super) fn publish(&mut self, publisher: &Publisher, why: Why) {
         let before = publisher.current();
         let generation = self.make(Some(&before.snapshot));
-        tell(&before.snapshot, &generation.snapshot, why);
         publisher.publish(generation);
+        // Only then is it told: whoever reads the log must not be able to hold it up.
+        tell(&before.snapshot, &publisher.current().snapshot, why);
     }
 
     fn make(&mut self, previous: Option<&Snapshot>) -> Generation {
@@ -211,9 +207,11 @@ impl Desk {
         };
         let config_file = self.config_file.clone();
         let materials = certs::materials(&config_file, &config, |path| settled(&mut self.files, path));
-        let materials = match materials {
-            Ok(materials) => materials,
-            Err(found) => {
+        let materials = match (materials, self.misses_flags(&config)) {
+            (Ok(materials), None) => materials,
+            (materials, missing) => {
+                let mut found = materials.err().unwrap_or_default();
+                found.extend(missing);
                 self.waiting = Some(config);
                 self.files.set(self.watched());
                 problems.extend(found);
@@ -236,6 +234,12 @@ impl Desk {
 
     fn take_flags(&mut self) -> bool {
         let flag_file = self.flag_file.clone();
+        if self.config.on_missing == OnMissing::Open && self.is_missing(&flag_file) {
+            // What it last said was given up with it.
+            self.problems.remove(&flag_file);
+            self.flags = Arc::new(Flags::default());
+            return true;
+        }
         let Ok(content) = settled(&mut self.files, &flag_file) else {
             return false;
         };
@@ -247,6 +251,26 @@ impl Desk {
         self.problems.insert(flag_file, problems);
         self.flags = Arc::new(flags);
         true
+    }
+
+    fn is_missing(&self, file: &Path) -> bool {
+        self.files.get(file).is_some_and(|state| state.trouble == Some(Trouble::Missing))
+    }
+
+    /// A config that names another flag file is not taken before that file is there: with what is flagged in the old
+    /// one gone, routes would open that nobody meant to open.
+    fn misses_flags(&mut self, config: &Config) -> Option<Problem> {
+        let flag_file = beside(&self.config_file, &config.maintenance);
+        if flag_file == self.flag_file || config.on_missing == OnMissing::Open {
+            return None;
+        }
+        let trouble = settled(&mut self.files, &flag_file).err()?;
+        let name = self.config_file.display().to_string();
+        let message = format!("`maintenance` names {}, which cannot be read: {trouble}", flag_file.display());
+        Some(
+            Problem::error(&name, message)
+                .help("write that file first (an empty one flags nothing); then this config is taken"),
+        )
     }
 
     /// A certificate, a key or roots have changed. A pair is taken when both fit: they are seldom written at once.
@@ -344,10 +368,7 @@ impl Desk {
         let mut files = files_of(&self.config_file, &self.config);
         files.push(self.config_file.clone());
         if let Some(waiting) = &self.waiting {
-            let named = files_of(&self.config_file, waiting);
-            // Its flag file counts when it does.
-            let flags = beside(&self.config_file, &waiting.maintenance);
-            files.extend(named.into_iter().filter(|file| *file != flags));
+            files.extend(files_of(&self.config_file, waiting));
             files.sort_unstable();
             files.dedup();
         }

@@ -85,10 +85,12 @@ pub async fn run(start: Start) -> io::Result<End> {
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
     loop {
-        let next_change = desk.next_change(&publisher.current().snapshot);
+        let live = publisher.current();
+        let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
+        drop(live);
         tokio::select! {
             changes = desk.files.next() => desk.refresh(&changes, &publisher, Why::File),
-            () = clock::reaches(next_change) => desk.publish(&publisher, Why::Time),
+            () = clock::moves(next_change, compiled) => desk.publish(&publisher, Why::Time),
             told = signals.next() => match told {
                 Told::Reload => {
                     reload(&mut desk, &publisher);

@@ -41,6 +41,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let routes: Vec<Route> = routes.collect();
     Snapshot {
         generation: inputs.generation,
+        compiled: inputs.now,
         next_change: next_change(inputs.flags, inputs.now),
         limits: inputs.config.limits.clone(),
         trusted_proxies: inputs.config.trusted_proxies.clone(),

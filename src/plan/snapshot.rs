@@ -16,6 +16,8 @@ use super::page::Page;
 pub struct Snapshot {
     /// Counts the publications of one process, from 1.
     pub generation: u64,
+    /// The instant that it was compiled for.
+    pub compiled: Timestamp,
     /// The next instant at which something changes by itself; control compiles again then.
     pub next_change: Option<Timestamp>,
     /// Limits and time-outs.

@@ -42,11 +42,19 @@ pub(super) struct UploadState {
     pub progress: Cell<Instant>,
     /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
     pub starved: Cell<bool>,
+    /// The upstream has begun to answer: from then on the two may talk as they like, and a client that is silent (a
+    /// gRPC stream that only listens) is none that is late.
+    pub answered: Cell<bool>,
 }
 
 impl UploadState {
     pub(super) fn new(state: Upload) -> Self {
-        Self { state: Cell::new(state), progress: Cell::new(Instant::now()), starved: Cell::new(false) }
+        Self {
+            state: Cell::new(state),
+            progress: Cell::new(Instant::now()),
+            starved: Cell::new(false),
+            answered: Cell::new(false),
+        }
     }
 }
 
@@ -78,7 +86,7 @@ impl ClientBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.state.starved.set(polled.is_pending());
         match polled {
-            Poll::Pending if self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
+            Poll::Pending if !self.state.answered.get() && self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => self.end(Upload::Complete),
             Poll::Ready(Some(Err(_))) => self.end(Upload::Broken),
@@ -129,7 +137,7 @@ impl HttpBody for RequestBody {
 pub(super) enum Body {
     Empty,
     /// From memory.
-    Full(Option<Bytes>),
+    Full(Bytes),
     /// From an upstream. Boxed: it is large, and hyper keeps room for a body in every connection.
     Upstream(Box<UpstreamBody>),
 }
@@ -143,6 +151,8 @@ pub(super) struct UpstreamBody {
     stall: Stall,
     /// For an HTTP/2 client: whether it is the client that is waited for.
     progress: Option<Rc<Progress>>,
+    /// For an HTTP/2 client: what was read and not handed on yet.
+    rest: Bytes,
     /// Bytes handed on.
     sent: u64,
 }
@@ -174,7 +184,8 @@ impl UpstreamBody {
         patience: Duration,
         progress: Option<Rc<Progress>>,
     ) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), flight, stall: Stall::new(patience), progress, sent: 0 };
+        let (stall, rest) = (Stall::new(patience), Bytes::new());
+        let mut body = Self { incoming, lease: Some(lease), flight, stall, progress, rest, sent: 0 };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -193,6 +204,9 @@ impl UpstreamBody {
         if let Some(progress) = &self.progress {
             progress.waiting.set(false);
         }
+        if let Some(slice) = slice(&mut self.rest) {
+            return self.hand_on(Frame::data(slice));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending if self.stall.poll(cx).is_ready() => {
                 self.flight.stalled();
@@ -209,17 +223,37 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.moved();
-                self.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                if self.incoming.is_end_stream() {
-                    self.complete();
-                }
-                if let Some(progress) = &self.progress {
-                    progress.wait();
-                }
-                Poll::Ready(Some(Ok(frame)))
+                self.hand_on(frame)
             }
         }
     }
+
+    /// Hands a frame on. To an HTTP/2 client in slices: hyper gives h2 a frame whole as soon as one byte of it fits the
+    /// client's window, and from then on nobody can tell whether the client still takes anything.
+    fn hand_on(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = match frame.into_data() {
+            Ok(mut data) if self.progress.is_some() && data.len() > SLICE => {
+                let first = data.split_to(SLICE);
+                self.rest = data;
+                Frame::data(first)
+            }
+            Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
+        };
+        self.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        if self.rest.is_empty() && self.incoming.is_end_stream() {
+            self.complete();
+        }
+        if let Some(progress) = &self.progress {
+            progress.wait();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+/// The next part of what is to be handed on.
+fn slice(rest: &mut Bytes) -> Option<Bytes> {
+    (!rest.is_empty()).then(|| rest.split_to(rest.len().min(SLICE)))
 }
 
 impl HttpBody for Body {
@@ -229,7 +263,7 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) => Poll::Ready(slice(bytes).map(|slice| Ok(Frame::data(slice)))),
             Self::Upstream(body) => body.poll(cx),
         }
     }
@@ -237,15 +271,15 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.incoming.is_end_stream(),
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Upstream(body) => body.rest.is_empty() && body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(body) => body.incoming.size_hint(),
         }
     }
@@ -292,3 +326,6 @@ impl fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+/// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
+const SLICE: usize = 16 * 1024;

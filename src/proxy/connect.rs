@@ -1,13 +1,14 @@
 //! Opens connections to upstreams: resolves, connects, speaks TLS. Every step is bounded by the caller's deadline.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use crate::plan::config::{Upstream, UpstreamAddress};
@@ -19,10 +20,14 @@ use super::socket::{Plain, Socket};
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::Tls`].
-pub(super) async fn connect(upstream: &Upstream, tls: Option<Arc<ClientConfig>>) -> Result<Socket, Error> {
+pub(super) async fn connect(
+    upstream: &Upstream,
+    tls: Option<Arc<ClientConfig>>,
+    lookups: &Arc<Semaphore>,
+) -> Result<Socket, Error> {
     let plain = match &upstream.address {
         UpstreamAddress::Unix(path) => unix(path).await,
-        UpstreamAddress::Host(host, port) => tcp(host, *port).await,
+        UpstreamAddress::Host(host, port) => tcp(host, *port, lookups).await,
     };
     let plain = plain.map_err(Error::Connect)?;
     match tls {
@@ -35,14 +40,39 @@ async fn unix(path: &Path) -> io::Result<Plain> {
     UnixStream::connect(path).await.map(Plain::Unix)
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<Plain> {
+async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Plain> {
     // An address needs no resolver, which would be a thread.
     let stream = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, port)).await?,
-        Err(_) => TcpStream::connect((host, port)).await?,
+        Err(_) => connect_to_any(&lookup(host, port, lookups).await?).await?,
     };
     stream.set_nodelay(true)?;
     Ok(Plain::Tcp(stream))
+}
+
+/// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so the look-up keeps its
+/// place until it is really over.
+async fn lookup(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    let place = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let looking = tokio::task::spawn_local(async move {
+        let found = lookup_host((host, port)).await.map(|found| found.take(MOST_ADDRESSES).collect());
+        drop(place);
+        found
+    });
+    looking.await.map_err(io::Error::other)?
+}
+
+/// Connects to the first address that accepts.
+async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 async fn secure(upstream: &Upstream, config: Arc<ClientConfig>, plain: Plain) -> io::Result<Socket> {
@@ -57,3 +87,6 @@ async fn secure(upstream: &Upstream, config: Arc<ClientConfig>, plain: Plain) ->
     }
     Ok(Socket::Client(Box::new(stream)))
 }
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;

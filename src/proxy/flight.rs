@@ -152,7 +152,23 @@ impl Flight {
 
     /// The upstream broke off in the middle of its response.
     pub(super) fn broken(&mut self) {
-        self.cut("upstream_broke_off");
+        // Where the client's body ended before its time, hyper ended the exchange with the upstream for it.
+        match self.upload.as_ref().map(|upload| upload.state.get()) {
+            Some(Upload::TooLarge) => {
+                self.worker.cell().reached(Limit::BodySize);
+                self.cut_by_client("body_too_large");
+            }
+            Some(Upload::TimedOut | Upload::Broken) => self.cut_by_client("body_broken_off"),
+            Some(Upload::Open | Upload::Complete) | None => self.cut("upstream_broke_off"),
+        }
+    }
+
+    fn cut_by_client(&mut self, why: &'static str) {
+        if let Some(route) = self.route.clone() {
+            route.workers[self.worker.id].aborted.increment();
+            self.note(|entry| entry.error = Some(why));
+            self.end(0, Some(&route.name));
+        }
     }
 
     /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.

@@ -138,6 +138,7 @@ async fn send(
     let Some(mut pool) = candidates.next() else {
         return Err(Error::NoConnection);
     };
+    let mut last = Error::NoConnection;
     for _ in 0..MOST_ATTEMPTS {
         flight.goes_to(&pool.meter, &upload);
         let mut lease = match pool.checkout(limits, reuse).await {
@@ -159,11 +160,15 @@ async fn send(
         let copy = keeps_copy.then(|| copy(&request));
         match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
             Ok(response) => {
+                upload.answered.set(true);
                 pool.succeeded();
                 return Ok((response, lease));
             }
             // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
-            Err(Unsent { request: Some(back), .. }) if lease.reused || pool.http2() => request = back,
+            Err(Unsent { request: Some(back), error }) if lease.reused || pool.http2() => {
+                request = back;
+                last = error;
+            }
             // It accepted a connection and took nothing on it.
             Err(Unsent { request: Some(back), error }) => {
                 request = back;
@@ -175,7 +180,10 @@ async fn send(
                 }
             }
             Err(Unsent { error, request: None }) => match copy.filter(|_| goes_again(&pool, &error)) {
-                Some(copy) => request = copy,
+                Some(copy) => {
+                    request = copy;
+                    last = error;
+                }
                 None => {
                     // A body that the client broke off is not the upstream's failure.
                     if matches!(upload.state.get(), Upload::Complete | Upload::Open) {
@@ -188,7 +196,7 @@ async fn send(
         }
         reuse = Reuse::Fresh;
     }
-    Err(Error::NoConnection)
+    Err(last)
 }
 
 /// Whether a request without a body that got no answer may be sent a second time.

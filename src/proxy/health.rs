@@ -24,6 +24,11 @@ impl Health {
         self.until.get().is_some_and(|until| now < until)
     }
 
+    /// Brings the gauge up to date: the time may have passed without a request.
+    pub(super) fn tell(&self, cell: &UpstreamCell) {
+        cell.ejected.set(u64::from(self.ejected(Instant::now())));
+    }
+
     /// It answered.
     pub(super) fn succeeded(&self, name: &str, cell: &UpstreamCell) {
         if self.ejections.get() != 0 {

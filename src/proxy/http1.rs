@@ -19,7 +19,7 @@ use super::connection::{CLOSE_PATIENCE, Connection, Due, End};
 use super::deadline::Deadline;
 use super::exchange::serve;
 use super::pool::HYPER_HEAD_FIELDS;
-use super::socket::{ClientIo, Closer, Socket, read_some};
+use super::socket::{ClientIo, Closer, Socket, skip_some};
 use super::worker::Worker;
 
 /// Serves HTTP/1 to the end of the connection.
@@ -80,7 +80,8 @@ async fn close_http1(
             if limit == Limit::Write {
                 return;
             }
-            let begun = limit == Limit::HeadRead && (!read_ahead.is_empty() || connection.activity.heard.get());
+            // A head may also have begun in the read that brought the request before it.
+            let begun = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.heard.get();
             begun && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };
@@ -111,8 +112,8 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
     let mut left = limits.linger_size;
     loop {
         let patience = deadline.min(Instant::now() + LINGER_QUIET);
-        match timeout_at(patience, read_some(&mut socket, LINGER_READ)).await {
-            Ok(Ok(some)) if !some.is_empty() => match left.checked_sub(some.len() as u64) {
+        match timeout_at(patience, skip_some(&mut socket)).await {
+            Ok(Ok(some)) if some > 0 => match left.checked_sub(some as u64) {
                 Some(rest) => left = rest,
                 None => return worker.cell().reached(Limit::Linger),
             },
@@ -125,9 +126,6 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 /// Said to a client that began a head and did not end it.
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
-
-/// Bytes that a lingering close reads at a time.
-const LINGER_READ: usize = 64 * 1024;
 
 /// A client that sends nothing for this long is done sending.
 pub(super) const LINGER_QUIET: Duration = Duration::from_secs(5);

@@ -60,8 +60,10 @@ pub(super) async fn serve_http2(
             let due = leaving.map_or(due, |until| {
                 // GOAWAY was sent: what is under way ends by its own time-outs, an idle client gets a moment.
                 let blocked = connection.activity.write_blocked.get().map(|since| since + limits.write);
+                // What was handed over last may still be on its way to a slow client.
+                let taken = connection.activity.taken_at.get().max(connection.quiet_since.get());
                 let idle =
-                    (connection.active.get() == 0).then_some(until.max(connection.quiet_since.get() + CLOSE_PATIENCE));
+                    (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_PATIENCE));
                 [blocked, idle].into_iter().flatten().min().map(|at| (at, Due::Drained))
             });
             std::task::ready!(deadline.poll(cx, due.map(|(due, _)| due)));

@@ -144,6 +144,7 @@ impl Drop for Lease {
             LeaseKind::One { sender: None, .. } => {}
             LeaseKind::Two { connection } => {
                 connection.streams.set(connection.streams.get().saturating_sub(1));
+                connection.quiet_since.set(Instant::now());
                 self.pool.freed.notify_one();
             }
         }

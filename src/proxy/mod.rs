@@ -29,7 +29,6 @@ mod worker;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,8 +64,6 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Proxy {
     threads: Vec<JoinHandle<()>>,
-    /// Hangs up when a worker ends, told or not.
-    ended: Receiver<()>,
 }
 
 /// Starts the workers.
@@ -80,20 +77,18 @@ pub fn start(mut start: Start) -> io::Result<Proxy> {
         .collect::<io::Result<_>>()?;
     let workers = start.meters.workers.len();
     let most = connections_per_worker(&start.reader, workers);
-    let (alive, ended) = std::sync::mpsc::channel();
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
         let mine = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
         let mine: Vec<_> = mine.filter_map(|(mine, tls)| Some((mine?, tls))).collect();
-        let (reader, meters, stage, alive) =
-            (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone(), alive.clone());
+        let (reader, meters, stage) = (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone());
         let body = move || {
-            let _alive = Alive(alive);
+            let _alive = Alive;
             run(|| Worker::new(id, reader.cached(), meters, log), mine, most, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
-    Ok(Proxy { threads, ended })
+    Ok(Proxy { threads })
 }
 
 impl Proxy {
@@ -102,24 +97,17 @@ impl Proxy {
     /// # Errors
     /// When one of them ended by a panic.
     pub fn join(self) -> std::thread::Result<()> {
-        // The first to end is waited for, whichever it is: one that died must not be noticed last.
-        let _ = self.ended.recv();
-        for thread in self.threads {
-            thread.join()?;
-        }
-        Ok(())
+        self.threads.into_iter().try_for_each(JoinHandle::join)
     }
 }
 
-/// Tells when a worker's thread ends, also by a panic.
-struct Alive(Sender<()>);
+/// Ends the process if a worker's thread dies: what the worker had accepted is lost, and its share of new connections
+/// would be. Better a restart.
+struct Alive;
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        // Nobody listens when the process ends anyway.
-        let _ = self.0.send(());
         if std::thread::panicking() {
-            // What this worker had accepted is lost, and its share of new connections would be: better a restart.
             tracing::error!("a worker died");
             std::process::abort();
         }
@@ -136,9 +124,12 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, "a worker cannot start"),
+        // Its listeners would answer nobody.
+        Err(error) => panic!("a worker cannot start: {error}"),
     };
     runtime.block_on(work(Rc::new(worker()), listeners, most, stage));
+    // A look-up of a name that hangs must not hold the end.
+    runtime.shutdown_background();
 }
 
 async fn work(
@@ -163,7 +154,7 @@ async fn work(
         tokio::time::sleep(grace).await;
         doors.own.send_replace(false);
         for accepting in accepting {
-            // It only fails by a panic, which was counted.
+            // It fails only by a panic.
             let _ = accepting.await;
         }
         worker.fewer_than(1).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::plan::config::Upstream;
@@ -34,7 +34,11 @@ pub(super) struct Pool {
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
     /// An HTTP/2 connection is being opened; who comes meanwhile waits for it.
     opening: Cell<bool>,
+    /// The upstream is no longer configured: nothing is kept any more.
+    closed: Cell<bool>,
     waiting: Cell<usize>,
+    /// Names are looked up by threads that cannot be stopped: this many at a time.
+    lookups: Arc<Semaphore>,
     /// Told when a connection becomes idle or ends.
     pub(super) freed: Notify,
 }
@@ -50,6 +54,8 @@ struct Idle {
 pub(super) struct Multiplexed {
     pub(super) sender: RefCell<http2::SendRequest<RequestBody>>,
     pub(super) streams: Cell<usize>,
+    /// When its last stream ended.
+    pub(super) quiet_since: Cell<Instant>,
 }
 
 /// Whether a connection that has been idle may serve a request.
@@ -71,6 +77,8 @@ impl Pool {
         meter: Arc<UpstreamMeter>,
         worker: usize,
     ) -> Self {
+        // It may be one that was avoided when it was last configured.
+        meter.workers[worker].ejected.set(0);
         Self {
             upstream,
             tls,
@@ -80,7 +88,9 @@ impl Pool {
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             opening: Cell::new(false),
+            closed: Cell::new(false),
             waiting: Cell::new(0),
+            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
             freed: Notify::new(),
         }
     }
@@ -203,7 +213,7 @@ impl Pool {
         if self.http2() {
             return self.open_multiplexed(limits, place).await;
         }
-        let socket = connect(&self.upstream, self.tls.clone()).await?;
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
         let mut builder = http1::Builder::new();
         builder.max_header_size(limits.head_size);
         if limits.head_fields != HYPER_HEAD_FIELDS {
@@ -220,7 +230,7 @@ impl Pool {
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
         let _opening = Opening::new(self);
-        let socket = connect(&self.upstream, self.tls.clone()).await?;
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
         let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let handshake = http2::Builder::new(Local)
             .timer(TokioTimer::new())
@@ -239,14 +249,22 @@ impl Pool {
             let _ = driven.await;
         });
         self.cell().connected.increment();
-        let connection = Rc::new(Multiplexed { sender: RefCell::new(sender), streams: Cell::new(1) });
-        self.multiplexed.borrow_mut().push(Rc::clone(&connection));
+        let connection = Rc::new(Multiplexed {
+            sender: RefCell::new(sender),
+            streams: Cell::new(1),
+            quiet_since: Cell::new(Instant::now()),
+        });
+        if !self.closed.get() {
+            self.multiplexed.borrow_mut().push(Rc::clone(&connection));
+        }
         Ok(Lease::opened(self, LeaseKind::Two { connection }))
     }
 
     /// Keeps a connection for the next request.
     pub(super) fn put(&self, sender: http1::SendRequest<RequestBody>, connection: Rc<Connection>) {
-        if !sender.is_closed() {
+        if self.closed.get() {
+            connection.abort();
+        } else if !sender.is_closed() {
             self.idle.borrow_mut().push(Idle { sender, connection, since: Instant::now() });
             self.freed.notify_one();
         }
@@ -255,10 +273,27 @@ impl Pool {
     /// Closes what has been idle for too long. Called now and then by the worker.
     pub(super) fn sweep(&self, keep: Duration) {
         let now = Instant::now();
-        self.idle
-            .borrow_mut()
-            .retain(|idle| !idle.sender.is_closed() && now.saturating_duration_since(idle.since) < keep);
-        self.multiplexed.borrow_mut().retain(|connection| !connection.sender.borrow().is_closed());
+        let stays = |since: Instant| now.saturating_duration_since(since) < keep;
+        self.idle.borrow_mut().retain(|idle| {
+            let stays = !idle.sender.is_closed() && stays(idle.since);
+            if !stays {
+                idle.connection.abort();
+            }
+            stays
+        });
+        self.multiplexed.borrow_mut().retain(|connection| {
+            let idle = connection.streams.get() == 0 && !stays(connection.quiet_since.get());
+            !idle && !connection.sender.borrow().is_closed()
+        });
+        self.health.tell(self.cell());
+    }
+
+    /// Closes what is idle, and whatever comes back later: the upstream is no longer configured. The tasks of its
+    /// connections hold the pool, and the pool holds what keeps them alive.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().drain(..).for_each(|idle| idle.connection.abort());
+        self.multiplexed.borrow_mut().clear();
     }
 }
 
@@ -326,3 +361,6 @@ pub(super) const HYPER_HEAD_FIELDS: usize = 100;
 
 /// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, h2 lets the others wait.
 const MOST_STREAMS: usize = 100;
+
+/// Look-ups of an upstream's name that one worker has under way.
+const MOST_LOOKUPS: usize = 4;

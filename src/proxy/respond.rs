@@ -94,7 +94,7 @@ pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
 
 fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
     let head_only = asked.method == Method::HEAD;
-    let mut response = Response::new(if head_only { Body::Empty } else { Body::Full(Some(rendered.body.clone())) });
+    let mut response = Response::new(if head_only { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(8);

@@ -1,6 +1,6 @@
 //! The sockets: TCP or unix, clear text or TLS, in one type; and the client's side of it, which notices progress.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -287,3 +287,23 @@ pub(super) async fn read_some(socket: &mut Socket, limit: usize) -> io::Result<B
     space.truncate(filled);
     Ok(space.into())
 }
+
+/// Reads once and throws it away; says how much it was, 0 at the end of the stream. Holds no memory while it waits.
+pub(super) async fn skip_some(socket: &mut Socket) -> io::Result<usize> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|space| {
+            space.resize(SCRATCH_SIZE, 0);
+            let mut buf = ReadBuf::new(space);
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(buf.filled().len()))
+        })
+    })
+    .await
+}
+
+thread_local! {
+    /// What is thrown away has no owner: one place for all connections of a worker.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+const SCRATCH_SIZE: usize = 64 * 1024;

@@ -173,8 +173,10 @@ impl Worker {
     fn forget_pools(&self, generation: &Generation) {
         let known: HashSet<usize> = generation.upstreams.iter().map(|upstream| upstream.meter.id).collect();
         for (id, pool) in self.pools.borrow_mut().iter_mut().enumerate() {
-            if !known.contains(&id) {
-                pool.take();
+            if !known.contains(&id)
+                && let Some(pool) = pool.take()
+            {
+                pool.close();
             }
         }
     }
