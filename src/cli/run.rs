@@ -16,8 +16,9 @@ use crate::live::{self, Stage};
 use crate::plan::config::{Address, LogLevel};
 use crate::proxy;
 use crate::proxy::listen::{self, BindError, Inherited};
+use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
-use crate::telemetry::{Meters, log};
+use crate::telemetry::log::{self, LogHandle};
 
 use super::exit;
 
@@ -45,22 +46,27 @@ pub enum StartError {
 
 /// Serves until a signal ends it.
 pub fn run(options: &Options) -> u8 {
-    match serve(options) {
-        Ok(End::Drained) => {
-            tracing::info!("ended");
-            exit::OK
-        }
-        Ok(End::Cut) => {
-            tracing::warn!("ended at once, by a second signal");
-            exit::CUT
-        }
+    let log = match log::start(LogLevel::Info) {
+        Ok(log) => log,
+        Err(error) => return StartError::System("cannot start", error).tell(options),
+    };
+    let ended = serve(options, log.clone());
+    match &ended {
+        Ok(End::Drained) => tracing::info!("ended"),
+        Ok(End::Cut) => tracing::warn!("ended at once, by a second signal"),
+        Ok(End::Died) => tracing::error!("ended, because the workers did"),
+        Err(_) => {}
+    }
+    log.flush();
+    match ended {
+        Ok(End::Drained) => exit::OK,
+        Ok(End::Cut) => exit::CUT,
         Ok(End::Died) => exit::INTERNAL,
         Err(error) => error.tell(options),
     }
 }
 
-fn serve(options: &Options) -> Result<End, StartError> {
-    let log = log::start(LogLevel::Info);
+fn serve(options: &Options, log: LogHandle) -> Result<End, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
     // Files are watched on this runtime, so they are read inside it from the beginning.

@@ -1,5 +1,6 @@
 //! `/metrics`: the counters of all workers, summed at the scrape, in the exposition format of Prometheus.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -216,10 +217,12 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
 
 fn upstreams(live: &Generation) -> Vec<Family> {
     let sum = |of: fn(&UpstreamCell) -> u64| {
-        let upstreams = live.upstreams.iter();
-        upstreams
-            .map(|upstream| sample(&[("upstream", &upstream.meter.name)], number(upstream.meter.sum(of))))
-            .collect()
+        // One address can be configured in two ways (with other roots, say): to Prometheus it is one upstream.
+        let mut sums = BTreeMap::<&str, u64>::new();
+        for upstream in &live.upstreams {
+            *sums.entry(&upstream.meter.name).or_default() += upstream.meter.sum(of);
+        }
+        sums.into_iter().map(|(name, sum)| sample(&[("upstream", name)], number(sum))).collect()
     };
     vec![
         gauge(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::config::{Trust, Upstream};
+use crate::plan::config::Upstream;
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -77,18 +77,6 @@ pub struct UpstreamKey {
     pub roots: Option<String>,
 }
 
-impl UpstreamKey {
-    /// What tells it from the others, in the words of the config: an address can be configured in two ways.
-    fn name(&self) -> String {
-        let http2 = if self.upstream.http2 { " (http2)" } else { "" };
-        let roots = match &self.upstream.tls {
-            Some(Trust::File(file)) => format!(" (ca {})", file.display()),
-            Some(Trust::System) | None => String::new(),
-        };
-        format!("{}{http2}{roots}", self.upstream)
-    }
-}
-
 impl Meters {
     /// Meters for this many workers.
     pub fn new(workers: usize) -> Self {
@@ -114,7 +102,8 @@ impl Meters {
         }
         let id = upstreams.next_id;
         upstreams.next_id += 1;
-        let meter = Arc::new(UpstreamMeter { id, name: key.name(), workers: per_worker(self.workers.len()) });
+        let meter =
+            Arc::new(UpstreamMeter { id, name: key.upstream.to_string(), workers: per_worker(self.workers.len()) });
         upstreams.by_key.insert(key, Arc::clone(&meter));
         meter
     }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Client, PATIENCE, Upstream, get, request, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, get, request, wait};
 use crate::wire::{Blackhole, Counts, alone, balanced, ended, next, observed, settled};
 
 /// An address that refuses connections.
@@ -309,4 +309,23 @@ fn an_upstream_that_does_not_accept_is_504_and_another_is_tried() {
     for _ in 0..10 {
         assert_eq!(get(backsoon.address(), "/").status, 200);
     }
+}
+
+#[test]
+fn an_upstream_that_is_no_longer_configured_loses_its_idle_connections() {
+    let (ended, end) = std::sync::mpsc::channel();
+    let ended = std::sync::Mutex::new(ended);
+    let old = Upstream::handling(move |connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold");
+        }
+        let _ = ended.lock().unwrap().send(());
+    });
+    let new = Upstream::ok();
+    let config = |upstream: &Upstream| format!("{LISTEN}[routes.web]\nupstream = \"{}\"\n", upstream.url());
+    let backsoon = Backsoon::start(&config(&old));
+    assert_eq!(get(backsoon.address(), "/").body, "old");
+    backsoon.config(&config(&new));
+    assert_eq!(get(backsoon.address(), "/").body, "hello");
+    end.recv_timeout(PATIENCE).expect("the old upstream's connection to be closed");
 }

@@ -384,6 +384,57 @@ fn a_flag_file_that_disappears_opens_everything_if_that_is_wished_and_closes_it_
 }
 
 #[test]
+fn a_standard_error_that_nobody_reads_holds_up_neither_the_flag_nor_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!("{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n");
+    std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+    let mut command = Command::new("bash");
+    // Reads the four lines up to "started", and then never again.
+    command.args(["-c", "exec \"$0\" \"$@\" 2> >(head -n 4 >&2; exec sleep 30)", env!("CARGO_BIN_EXE_backsoon")]);
+    command.args(["run", "--config"]).arg(dir.path().join("backsoon.toml"));
+    let mut backsoon = Backsoon::spawn(dir, command);
+    // Each flip logs two lines; a pipe holds 64 KiB.
+    for flip in 0..500 {
+        let mode = if flip % 2 == 0 { "offline" } else { "read-only" };
+        backsoon.flag(&format!("[routes]\nweb = \"{mode}\" # {flip}\n"));
+    }
+    backsoon.signal("INT");
+    assert_eq!(backsoon.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_flag_file_that_is_gone_stays_given_up_over_a_hangup_and_an_edit_of_the_config() {
+    let upstream = Upstream::ok();
+    let config = format!("on_missing = \"open\"\n{LISTEN}{}", route("web", "/", &upstream));
+    let mut backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    std::fs::remove_file(backsoon.path("maintenance.toml")).unwrap();
+    wait("the route to open", || get(backsoon.address(), "/").status == 200);
+    let generation = backsoon.status()["generation"].as_u64().unwrap();
+    backsoon.signal("HUP");
+    wait("the hangup to be heard", || backsoon.status()["generation"].as_u64().unwrap() > generation);
+    assert_eq!(get(backsoon.address(), "/").status, 200);
+    backsoon.config(&format!("{config}\n# edited\n"));
+    assert_eq!(get(backsoon.address(), "/").status, 200);
+    assert_eq!(backsoon.wait_for_log("reading everything again")["level"], "INFO");
+}
+
+#[test]
+fn a_config_that_names_a_flag_file_that_is_not_there_is_taken_when_it_is() {
+    let upstream = Upstream::ok();
+    let config = format!("{LISTEN}{}", route("web", "/", &upstream));
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    backsoon.config(&format!("maintenance = \"other.toml\"\n{config}"));
+    let status = backsoon.status();
+    assert!(status.to_string().contains("other.toml, which cannot be read"), "{status}");
+    assert_eq!(get(backsoon.address(), "/").status, 503, "what is flagged stays flagged");
+    replace(&backsoon.path("other.toml"), "# nothing\n");
+    wait("the new file to count", || get(backsoon.address(), "/").status == 200);
+    assert!(!backsoon.status().to_string().contains("cannot be read"));
+}
+
+#[test]
 fn a_bad_file_at_the_start_is_exit_64_with_the_place_and_the_excerpt() {
     let good = "[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n";
     for (config, flags, said) in [

@@ -3,6 +3,8 @@
 use std::io::{BufRead, Read, Write};
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{Backsoon, Client, PATIENCE, Upstream, request, wait};
 use crate::wire::{Counts, SlowReader, alone, ended, next, observed, pour, reset, settled, stands_still};
@@ -356,4 +358,22 @@ fn an_upload_that_shrinks_or_grows_is_not_passed_on_as_whole() {
     assert_eq!(response.status, 200);
     drop(answering.join().unwrap());
     assert!(!upstream.seen().contains("lo\r\n"), "{}", upstream.seen());
+}
+
+#[test]
+fn a_client_that_only_listens_behind_the_head_of_the_answer_is_not_late() {
+    // Longer than `body_read`, which is for clients that hold up their own request.
+    const SILENCE: Duration = Duration::from_millis(2200);
+    let upstream = Upstream::handling(|connection| {
+        connection.head();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n");
+        thread::sleep(SILENCE);
+        connection.send("1\r\nb\r\n0\r\n\r\n");
+        while connection.byte().is_some() {}
+    });
+    let backsoon = Backsoon::before(&upstream.url(), "[limits]\nbody_read = \"1s\"\n");
+    let mut client = Client::connect(backsoon.address());
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+    assert_eq!(client.response().body, "ab");
+    assert_eq!(backsoon.metric("backsoon_limit_reached_total", "limit=\"body_read\""), 0.0);
 }
