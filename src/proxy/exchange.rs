@@ -59,9 +59,8 @@ pub(super) async fn serve(
         }
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
             let answer = respond::page(closure, generation.published, &asked);
-            let meter = Arc::clone(&generation.routes[route.index]);
             settle(&worker, &connection, &generation.snapshot.limits, request).await;
-            flight.shown(&meter, answer)
+            flight.shown(&generation.routes[route.index], answer)
         }
         Ok(Verdict::Refuse(refusal)) => {
             let error = refused(refusal);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::live::Generation;
 use crate::plan::config::Access;
 use crate::telemetry::access::Line;
-use crate::telemetry::{Limit, RouteMeter, UpstreamMeter};
+use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, UpstreamMeter};
 
 use super::body::{Body, Upload, UploadState};
 use super::connection::Connection;
@@ -147,7 +147,7 @@ impl Flight {
     /// The upstream sent nothing for too long in the middle of its response.
     pub(super) fn stalled(&mut self) {
         self.worker.cell().reached(Limit::UpstreamRead);
-        self.cut("upstream_stalled");
+        self.cut("upstream_stalled", |cell| &cell.failed);
     }
 
     /// The upstream broke off in the middle of its response.
@@ -156,18 +156,10 @@ impl Flight {
         match self.upload.as_ref().map(|upload| upload.state.get()) {
             Some(Upload::TooLarge) => {
                 self.worker.cell().reached(Limit::BodySize);
-                self.cut_by_client("body_too_large");
+                self.cut("body_too_large", |cell| &cell.aborted);
             }
-            Some(Upload::TimedOut | Upload::Broken) => self.cut_by_client("body_broken_off"),
-            Some(Upload::Open | Upload::Complete) | None => self.cut("upstream_broke_off"),
-        }
-    }
-
-    fn cut_by_client(&mut self, why: &'static str) {
-        if let Some(route) = self.route.clone() {
-            route.workers[self.worker.id].aborted.increment();
-            self.note(|entry| entry.error = Some(why));
-            self.end(0, Some(&route.name));
+            Some(Upload::TimedOut | Upload::Broken) => self.cut("body_broken_off", |cell| &cell.aborted),
+            Some(Upload::Open | Upload::Complete) | None => self.cut("upstream_broke_off", |cell| &cell.failed),
         }
     }
 
@@ -178,9 +170,10 @@ impl Flight {
         }
     }
 
-    fn cut(&mut self, why: &'static str) {
+    /// The response ends before its time. `counted` is whose fault that was.
+    fn cut(&mut self, why: &'static str, counted: fn(&RouteCell) -> &Cell) {
         if let Some(route) = self.route.clone() {
-            route.workers[self.worker.id].failed.increment();
+            counted(&route.workers[self.worker.id]).increment();
             self.note(|entry| entry.error = Some(why));
             self.end(0, Some(&route.name));
         }
