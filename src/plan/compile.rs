@@ -43,7 +43,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         generation: inputs.generation,
         compiled: inputs.now,
         next_change: next_change(inputs.flags, inputs.now),
-        limits: inputs.config.limits.clone(),
+        limits: Arc::new(inputs.config.limits.clone()),
         trusted_proxies: inputs.config.trusted_proxies.clone(),
         drain: inputs.config.drain,
         log: inputs.config.log.clone(),

@@ -20,8 +20,8 @@ pub struct Snapshot {
     pub compiled: Timestamp,
     /// The next instant at which something changes by itself; control compiles again then.
     pub next_change: Option<Timestamp>,
-    /// Limits and time-outs.
-    pub limits: Limits,
+    /// Limits and time-outs. Shared: a connection keeps those that it began with, and not the snapshot.
+    pub limits: Arc<Limits>,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: TrustedProxies,
     /// How long requests in flight may go on when the process ends; routes may ask for longer.

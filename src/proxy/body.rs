@@ -48,10 +48,10 @@ pub(super) struct UploadState {
 }
 
 impl UploadState {
-    pub(super) fn new(state: Upload) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            state: Cell::new(state),
-            progress: Cell::new(Instant::now()),
+            state: Cell::new(Upload::Open),
+            progress: Cell::new(now),
             starved: Cell::new(false),
             answered: Cell::new(false),
         }
@@ -74,7 +74,8 @@ pub(super) struct ClientBody {
 
 impl ClientBody {
     pub(super) fn new(incoming: Incoming, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
-        Self { incoming, state, left: most.unwrap_or(u64::MAX), stall: Stall::new(patience) }
+        let stall = Stall::new(patience, state.progress.get());
+        Self { incoming, state, left: most.unwrap_or(u64::MAX), stall }
     }
 
     fn end(&self, state: Upload) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -155,6 +156,8 @@ pub(super) struct UpstreamBody {
     rest: Bytes,
     /// Bytes handed on.
     sent: u64,
+    /// When the response came; `None` once more of it was waited for.
+    came: Option<Instant>,
 }
 
 /// Whether a stream waits for its client, and since when. One for each HTTP/2 stream.
@@ -183,9 +186,10 @@ impl UpstreamBody {
         flight: Flight,
         patience: Duration,
         progress: Option<Rc<Progress>>,
+        now: Instant,
     ) -> Self {
-        let (stall, rest) = (Stall::new(patience), Bytes::new());
-        let mut body = Self { incoming, lease: Some(lease), flight, stall, progress, rest, sent: 0 };
+        let (stall, rest) = (Stall::new(patience, now), Bytes::new());
+        let mut body = Self { incoming, lease: Some(lease), flight, stall, progress, rest, sent: 0, came: Some(now) };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -195,8 +199,9 @@ impl UpstreamBody {
     /// The response is whole: the connection may serve another request.
     fn complete(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.finish();
-            self.flight.complete(self.sent);
+            let now = self.came.unwrap_or_else(Instant::now);
+            lease.finish(now);
+            self.flight.complete(self.sent, now);
         }
     }
 
@@ -208,11 +213,12 @@ impl UpstreamBody {
             return self.hand_on(Frame::data(slice));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending if self.stall.poll(cx).is_ready() => {
+            Poll::Pending => {
+                self.came = None;
+                std::task::ready!(self.stall.poll(cx));
                 self.flight.stalled();
                 Poll::Ready(Some(Err(Broken)))
             }
-            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -285,33 +291,40 @@ impl HttpBody for Body {
     }
 }
 
-/// The time-out of something that is expected to move. It costs nothing until it is waited for.
+/// The time-out of something that is expected to move. It costs nothing until it is waited for, and then a look at the
+/// clock: the timer is set again only when it has run out.
 struct Stall {
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The timer runs, but something has moved since it was set.
-    stale: bool,
+    /// Something has moved since it was last waited for.
+    moved: bool,
+    due: Instant,
 }
 
 impl Stall {
-    fn new(patience: Duration) -> Self {
-        Self { patience, timer: None, stale: false }
+    fn new(patience: Duration, now: Instant) -> Self {
+        Self { patience, timer: None, moved: true, due: now }
     }
 
     /// Ready when nothing has moved for too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let patience = self.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        if self.stale {
-            self.stale = false;
-            timer.as_mut().reset(Instant::now() + patience);
+        if std::mem::take(&mut self.moved) {
+            self.due = Instant::now() + self.patience;
         }
-        timer.as_mut().poll(cx)
+        let due = self.due;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            std::task::ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
     }
 
     /// Something moved.
     fn moved(&mut self) {
-        self.stale = true;
+        self.moved = true;
     }
 }
 

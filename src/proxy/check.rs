@@ -1,19 +1,20 @@
 //! What hyper accepts and a proxy must not pass on.
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 
 use super::error::Error;
+use super::fields::{Field, Fields};
 
 /// Checks a request's head and finds its authority: that of the target, else the `Host` field.
 ///
 /// # Errors
 /// A client's [`Error`]; the connection must not be used further.
-pub(super) fn request<B>(request: &Request<B>, most_fields: usize) -> Result<&str, Error> {
+pub(super) fn request<B>(request: &Request<B>, fields: Fields, most_fields: usize) -> Result<&str, Error> {
     count_fields(request, most_fields)?;
     target_form(request)?;
-    transfer_coding(request.headers(), request.version())?;
-    authority(request)
+    transfer_coding(request.headers(), fields, request.version())?;
+    authority(request, fields)
 }
 
 /// Counts the fields. HTTP/2 clients send each cookie in a field of its own: those count as one.
@@ -44,21 +45,25 @@ fn target_form<B>(request: &Request<B>) -> Result<(), Error> {
 }
 
 /// Nothing but exactly `chunked`, once, and not in HTTP/1.0: whatever else two parties could read in two ways.
-fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<(), Error> {
-    match only(headers, TRANSFER_ENCODING) {
-        Only::None => Ok(()),
-        Only::One(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") && version == Version::HTTP_11 => Ok(()),
-        Only::One(_) | Only::Many => Err(Error::BadRequest("a transfer coding other than chunked")),
+fn transfer_coding(headers: &HeaderMap, fields: Fields, version: Version) -> Result<(), Error> {
+    if !fields.has(Field::TransferEncoding) || version == Version::HTTP_11 && is_chunked(headers, fields) {
+        Ok(())
+    } else {
+        Err(Error::BadRequest("a transfer coding other than chunked"))
     }
 }
 
+fn is_chunked(headers: &HeaderMap, fields: Fields) -> bool {
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    !fields.repeats(Field::TransferEncoding) && headers.get(TRANSFER_ENCODING).is_some_and(chunked)
+}
+
 /// RFC 9112 section 3.2: exactly one `Host` in HTTP/1.1, and the target's authority wins over it.
-fn authority<B>(request: &Request<B>) -> Result<&str, Error> {
-    let host = match only(request.headers(), HOST) {
-        Only::None => None,
-        Only::One(value) => Some(value.to_str().map_err(|_| BAD_HOST)?),
-        Only::Many => return Err(Error::BadRequest("more than one host")),
-    };
+fn authority<B>(request: &Request<B>, fields: Fields) -> Result<&str, Error> {
+    if fields.repeats(Field::Host) {
+        return Err(Error::BadRequest("more than one host"));
+    }
+    let host = request.headers().get(HOST).map(|host| host.to_str().map_err(|_| BAD_HOST)).transpose()?;
     let target = request.uri().authority().map(http::uri::Authority::as_str);
     let authority = match (target, host) {
         (Some(target), Some(host)) if request.version() == Version::HTTP_2 && !target.eq_ignore_ascii_case(host) => {
@@ -99,47 +104,37 @@ const BAD_HOST: Error = Error::BadRequest("a malformed host");
 ///
 /// # Errors
 /// [`Error::BadResponse`]; the connection must not be used further.
-pub(super) fn response<B>(response: &Response<B>) -> Result<(), Error> {
+pub(super) fn response<B>(response: &Response<B>, fields: Fields) -> Result<(), Error> {
     let headers = response.headers();
-    // hyper reads a list of equal lengths as one length, and would not write it.
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-    if !lengths.all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)) {
-        return Err(Error::BadResponse("the upstream sent a malformed length"));
-    }
-    match only(headers, TRANSFER_ENCODING) {
-        Only::None => Ok(()),
-        // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
-        Only::One(_) | Only::Many if headers.contains_key(CONTENT_LENGTH) => {
-            Err(Error::BadResponse("the upstream sent two lengths"))
+    if fields.has(Field::ContentLength) {
+        // hyper reads a list of equal lengths as one length, and would not write it.
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+        if !lengths.all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)) {
+            return Err(Error::BadResponse("the upstream sent a malformed length"));
         }
-        Only::One(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        Only::One(_) | Only::Many => Err(Error::BadResponse("the upstream sent a transfer coding other than chunked")),
+    }
+    match fields.has(Field::TransferEncoding) {
+        false => Ok(()),
+        // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
+        true if fields.has(Field::ContentLength) => Err(Error::BadResponse("the upstream sent two lengths")),
+        true if is_chunked(headers, fields) => Ok(()),
+        true => Err(Error::BadResponse("the upstream sent a transfer coding other than chunked")),
     }
 }
 
 /// Whether the client waits for `100 Continue`: then its body must not be asked for in passing.
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.contains_key(EXPECT)
-}
-
-enum Only<'h> {
-    None,
-    One(&'h HeaderValue),
-    Many,
-}
-
-fn only(headers: &HeaderMap, name: http::HeaderName) -> Only<'_> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Only::None,
-        (Some(value), None) => Only::One(value),
-        (Some(_), Some(_)) => Only::Many,
-    }
+pub(super) fn expects_continue(fields: Fields) -> bool {
+    fields.has(Field::Expect)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks a head as it comes.
+    fn request(head: &Request<()>, most_fields: usize) -> Result<&str, Error> {
+        super::request(head, Fields::of(head.headers()), most_fields)
+    }
 
     fn head(version: Version, target: &str, fields: &[(&'static str, &str)]) -> Request<()> {
         let mut builder = Request::builder().version(version).uri(target);

@@ -19,9 +19,9 @@ use crate::telemetry::Limit;
 use super::body::Progress;
 use super::deadline::Deadline;
 use super::headers::Peer;
-use super::http1::serve_http1;
+use super::http1::{close_http1, serve_http1};
 use super::http2::serve_http2;
-use super::socket::{Activity, Plain, Socket, read_some};
+use super::socket::{Activity, Plain, Socket, poll_read_some, read_some};
 use super::tunnel::Tunnel;
 use super::worker::{Admitted, Worker};
 
@@ -76,13 +76,16 @@ impl Connection {
     pub(super) fn begin(&self) {
         self.active.set(self.active.get() + 1);
         self.used.set(true);
+        self.activity.serving.set(true);
+        self.activity.ahead.set(false);
     }
 
-    /// A request has ended.
-    pub(super) fn finish(&self) {
+    /// A request has ended, just now.
+    pub(super) fn finish(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
-        self.quiet_since.set(Instant::now());
+        self.quiet_since.set(now);
         self.activity.heard.set(false);
+        self.activity.serving.set(self.active.get() > 0);
     }
 
     /// HTTP/1: the connection ends with this answer, with a lingering close.
@@ -129,6 +132,14 @@ impl Connection {
         [blocked, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
+    /// When a quiet HTTP/1 connection is to be parked, if nothing comes.
+    pub(super) fn parks(&self) -> Option<(Instant, Due)> {
+        let activity = &self.activity;
+        let busy = self.active.get() > 0 || activity.heard.get() || activity.write_blocked.get().is_some();
+        let parks = self.used.get() && !busy && !self.ends.get();
+        parks.then(|| (self.quiet_since.get().max(activity.taken_at.get()) + PARK_AFTER, Due::Parked))
+    }
+
     fn quiet_due(&self, limits: &Limits) -> (Instant, Due) {
         // Until the client has taken the last answer it is not quiet.
         let taken_at = self.activity.taken_at.get();
@@ -165,6 +176,8 @@ impl Connection {
 pub(super) enum Due {
     Limit(Limit),
     Drained,
+    /// Not ended: it is quiet, and need not keep what serves it.
+    Parked,
 }
 
 /// How HTTP ended on a connection.
@@ -174,9 +187,12 @@ pub(super) enum End {
 }
 
 /// Serves a connection to its end, when its place is given back.
+///
+/// Most connections are idle most of the time, and this future lasts as long as the connection: what serves is boxed, and
+/// gone while the connection is parked.
 pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
-    let limits = worker.generation().snapshot.limits.clone();
+    let limits = Arc::clone(&worker.generation().snapshot.limits);
     let now = Instant::now();
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
     let connection = Rc::new(Connection::new(Peer::new(accepted.address, scheme), now));
@@ -184,16 +200,48 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     if let Some(end) = worker.draining() {
         connection.drain(end);
     }
-    match open_in_time(&worker, &connection, accepted, &limits).await {
-        Err(Due::Limit(limit)) => worker.cell().reached(limit),
-        Err(Due::Drained) | Ok(None) => {}
+    let (socket, prefix) = match Box::pin(open_in_time(&worker, &connection, accepted, &limits)).await {
+        Err(Due::Limit(limit)) => return worker.cell().reached(limit),
+        Err(Due::Parked | Due::Drained) | Ok(None) => return,
         Ok(Some(Opened { socket, prefix, http2: true })) => {
-            serve_http2(&worker, connection, socket, prefix, &limits).await
+            return Box::pin(serve_http2(&worker, connection, socket, prefix, &limits)).await;
         }
-        Ok(Some(Opened { socket, prefix, http2: false })) => {
-            serve_http1(&worker, connection, socket, prefix, &limits).await
+        Ok(Some(Opened { socket, prefix, http2: false })) => (socket, prefix),
+    };
+    let mut serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
+    while let Some((mut socket, read)) = serving.as_mut().await {
+        drop(serving);
+        let parked = match read.is_empty() {
+            true => parked(&connection, &mut socket, &limits).await,
+            // The beginning of a request, which came with the one before.
+            false => Ok(Some(read)),
+        };
+        match parked {
+            Ok(Some(prefix)) => {
+                connection.activity.hears();
+                serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
+            }
+            Ok(None) => return,
+            Err(due) => {
+                let (end, none) = (End::Due(due), Bytes::new());
+                return Box::pin(close_http1(&worker, &connection, socket, none, end, &limits)).await;
+            }
         }
     }
+}
+
+/// Waits for the next request on a connection that was taken apart. `None` when the client has gone.
+async fn parked(connection: &Connection, socket: &mut Socket, limits: &Limits) -> Result<Option<Bytes>, Due> {
+    let mut deadline = Deadline::default();
+    poll_fn(|cx| {
+        connection.watch(cx);
+        if let Poll::Ready(read) = poll_read_some(socket, cx, Bytes::copy_from_slice) {
+            return Poll::Ready(Ok(read.ok().filter(|read| !read.is_empty())));
+        }
+        let (due, why) = connection.quiet_due(limits);
+        deadline.poll(cx, Some(due)).map(|()| Err(why))
+    })
+    .await
 }
 
 /// Opens a connection, as long as its client does not take too long and the process does not end.
@@ -259,7 +307,7 @@ async fn open(worker: &Worker, connection: &Connection, accepted: Accepted) -> O
 async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)> {
     let mut read = BytesMut::new();
     loop {
-        let some = read_some(socket, FIRST_READ).await.ok()?;
+        let some = read_some(socket).await.ok()?;
         if some.is_empty() {
             return None;
         }
@@ -288,8 +336,8 @@ impl Drop for PanicGuard<'_> {
 /// The preface of HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of the first read.
-const FIRST_READ: usize = 4096;
+/// A connection is parked when nothing came on it for this long.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// What a client may take for its next request when the process ends and it could not be told.
 const LAST_MOMENT: Duration = Duration::from_secs(1);

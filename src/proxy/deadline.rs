@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
 /// A deadline that moves all the time and is looked at seldom: the timer is set again only when it has run out or
-/// when the deadline has come nearer.
+/// when the deadline has come nearer. It belongs to one task for its life.
 #[derive(Default)]
 pub(super) struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
+    /// The timer knows whom to wake.
+    watched: bool,
 }
 
 impl Deadline {
@@ -27,10 +29,16 @@ impl Deadline {
                     None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
                 }
                 self.armed = Some(due);
+                self.watched = false;
             }
             let Some(timer) = &mut self.timer else {
                 return Poll::Pending;
             };
+            // To ask whether it has run out is much cheaper than to poll it.
+            if self.watched && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.watched = true;
             std::task::ready!(timer.as_mut().poll(cx));
             self.armed = None;
             if Instant::now() >= due {

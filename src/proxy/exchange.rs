@@ -1,10 +1,9 @@
 //! One request: checked, decided, forwarded or answered.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,83 +13,170 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::live::Generation;
-use crate::plan::limits::Limits;
 use crate::plan::verdict::{Head, Refusal, Verdict, decide};
 use crate::telemetry::Limit;
 
-use super::body::Body;
+use super::body::{Body, RequestBody};
 use super::check;
 use super::connection::Connection;
 use super::error::Error;
+use super::fields::{Field, Fields};
 use super::flight::Flight;
-use super::forward::{Failed, Hop, forward};
+use super::forward::{Arrival, Departure, Failed, Journey, depart};
 use super::headers::X_REQUEST_ID;
 use super::http1::LINGER_QUIET;
+use super::lease::Received;
 use super::respond::{self, Asked};
-use super::worker::Worker;
+use super::worker::{Live, Worker};
+
+/// What belongs to one request from its head to its answer.
+pub(super) struct Exchange {
+    pub flight: Flight,
+    /// What its verdict came from: route, page, limits and log line do, too.
+    pub generation: Live,
+    pub asked: Asked,
+    /// The client's version of HTTP.
+    pub version: Version,
+    /// Whether the peer's word on others is believed.
+    pub trusted: bool,
+    /// What its head has.
+    pub fields: Fields,
+    /// When it was looked at.
+    pub now: Instant,
+}
+
+/// A request that was decided.
+enum Begun<S> {
+    Answered(Response<Body>),
+    /// It was forwarded, over a connection that was at hand: only what comes of it is to be waited for.
+    Sent(S, Box<Journey>),
+    /// There is more to wait for. Boxed: most requests need no room for it.
+    Waiting(Pin<Box<dyn Future<Output = Response<Body>>>>),
+}
 
 /// Answers one request. It never fails: whatever goes wrong has a status.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
+///
+/// What needs no waiting is done at once, outside the future, which hyper moves about and keeps for as long as the
+/// connection lives.
+pub(super) fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let (worker, connection, version) = (Rc::clone(worker), Rc::clone(connection), request.version());
+    let begun = begin(&worker, &connection, request);
+    async move {
+        let mut response = match begun {
+            Begun::Answered(response) => response,
+            Begun::Waiting(waiting) => waiting.await,
+            Begun::Sent(sent, journey) => match journey.received(sent.await) {
+                Arrival::Answered(response) => response,
+                Arrival::Failed(failed) => Box::pin(give_up(failed)).await,
+                Arrival::Again(request, journey) => Box::pin(go_on(request, journey)).await,
+            },
+        };
+        if version == Version::HTTP_2 {
+            connection.stream_waits();
+        } else if (connection.ends_with_answer() || worker.draining().is_some())
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            respond::close(&mut response);
+        }
+        Ok(response)
+    }
+}
+
+/// Decides a request, and does what can be done about it without waiting.
+fn begin(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+) -> Begun<impl Future<Output = Received> + use<>> {
     // The one look at what is live: route, verdict, page and log line come from this.
     let generation = worker.generation();
+    let fields = Fields::of(request.headers());
     let trusted = connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
-    let id = request_id(&worker, &request, trusted);
-    let asked = Asked::new(request.method(), request.headers(), id.clone());
-    let mut flight = Flight::new(&worker, &connection, &generation, &request, &id);
-    let version = request.version();
-    let mut response = match verdict(&generation, &request) {
-        Ok(Verdict::Forward(route)) => {
-            flight.depart(Arc::clone(&generation.routes[route.index]));
-            let hop = Hop { worker: &worker, connection: &connection, generation: &generation, route, trusted, id };
-            match forward(hop, request, flight).await {
-                Ok(response) => response,
-                Err(Failed { error, flight, unread }) => {
-                    let answer = respond::error(&error, &asked);
-                    if let Some(request) = unread {
-                        settle(&worker, &connection, &generation.snapshot.limits, request).await;
-                    }
-                    flight.failed(&error, answer)
-                }
-            }
-        }
+    let id = request_id(worker, &request, fields, trusted);
+    let flight = Flight::new(worker, connection, &generation, &request, &id);
+    let asked = Asked::new(request.method(), request.headers(), fields, id);
+    let (version, now) = (request.version(), Instant::now());
+    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields, now };
+    match verdict(&generation, &request, fields) {
+        Ok(Verdict::Forward(route)) => exchange.forward(route.index, request),
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
-            let answer = respond::page(closure, generation.published, &asked);
-            settle(&worker, &connection, &generation.snapshot.limits, request).await;
-            flight.shown(&generation.routes[route.index], answer)
+            let answer = respond::page(closure, generation.published, &exchange.asked);
+            let route = route.index;
+            exchange.answer(Some(request), move |exchange| {
+                exchange.flight.shown(&exchange.generation.routes[route], answer)
+            })
         }
         Ok(Verdict::Refuse(refusal)) => {
-            let error = refused(refusal);
             if *request.method() == Method::CONNECT {
                 // A client that counts on its tunnel may have sent into it already, and what it carries is not
                 // this client's word: none of it is a request.
                 connection.end_with_answer();
             }
-            settle(&worker, &connection, &generation.snapshot.limits, request).await;
-            flight.failed(&error, respond::error(&error, &asked))
+            exchange.answer(Some(request), move |exchange| exchange.refuse(&refused(refusal)))
         }
         Err(error) => {
             // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
             connection.end_with_answer();
-            flight.failed(&error, respond::error(&error, &asked))
+            Begun::Answered(exchange.refuse(&error))
         }
-    };
-    if version == Version::HTTP_2 {
-        connection.stream_waits();
-    } else if response.status() != StatusCode::SWITCHING_PROTOCOLS
-        && (connection.ends_with_answer() || worker.draining().is_some())
-    {
-        respond::close(&mut response);
     }
-    Ok(response)
+}
+
+impl Exchange {
+    fn forward(mut self, route: usize, request: Request<Incoming>) -> Begun<impl Future<Output = Received> + use<>> {
+        self.flight.depart(&self.generation.routes[route]);
+        match depart(self, route, request) {
+            Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
+            Departure::Waiting(request, journey) => Begun::Waiting(Box::pin(go_on(request, journey))),
+            Departure::Failed(failed) => Begun::Waiting(Box::pin(give_up(failed))),
+        }
+    }
+
+    /// Answers without an upstream, once what was not read of the request is out of the way.
+    fn answer<S>(
+        self,
+        request: Option<Request<Incoming>>,
+        answer: impl FnOnce(Self) -> Response<Body> + 'static,
+    ) -> Begun<S> {
+        match request.filter(|request| !request.body().is_end_stream()) {
+            None => Begun::Answered(answer(self)),
+            Some(request) => Begun::Waiting(Box::pin(async move {
+                self.settle(request).await;
+                answer(self)
+            })),
+        }
+    }
+
+    fn refuse(self, error: &Error) -> Response<Body> {
+        let answer = respond::error(error, &self.asked);
+        self.flight.failed(error, answer)
+    }
+}
+
+/// Goes on with a request that could not be sent at once, or is sent again.
+async fn go_on(request: Request<RequestBody>, journey: Box<Journey>) -> Response<Body> {
+    match journey.go_on(request).await {
+        Ok(response) => response,
+        Err(failed) => give_up(failed).await,
+    }
+}
+
+/// Answers a request that no upstream answered.
+async fn give_up(failed: Failed) -> Response<Body> {
+    let Failed { error, exchange, unread } = failed;
+    if let Some(request) = unread {
+        exchange.settle(request).await;
+    }
+    exchange.refuse(&error)
 }
 
 /// Checks the request and decides.
-fn verdict<'g>(generation: &'g Generation, request: &Request<Incoming>) -> Result<Verdict<'g>, Error> {
-    let host = check::request(request, generation.snapshot.limits.head_fields)?;
+fn verdict<'g>(generation: &'g Generation, request: &Request<Incoming>, fields: Fields) -> Result<Verdict<'g>, Error> {
+    let host = check::request(request, fields, generation.snapshot.limits.head_fields)?;
     Ok(decide(&generation.snapshot, Head { method: request.method(), host, path: request.uri().path() }))
 }
 
@@ -103,31 +189,37 @@ fn refused(refusal: Refusal) -> Error {
 }
 
 /// The request's id: what a trusted proxy called it, else a new one.
-fn request_id(worker: &Worker, request: &Request<Incoming>, trusted: bool) -> HeaderValue {
-    let given = request.headers().get(&X_REQUEST_ID).filter(|id| trusted && !id.is_empty() && id.len() <= LONGEST_ID);
+fn request_id(worker: &Worker, request: &Request<Incoming>, fields: Fields, trusted: bool) -> HeaderValue {
+    let believed = trusted && fields.has(Field::RequestId);
+    let given = believed.then(|| request.headers().get(&X_REQUEST_ID)).flatten();
+    let given = given.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
     given.cloned().unwrap_or_else(|| worker.request_id())
 }
 
-/// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
-/// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
-/// connection ends with the answer. HTTP/2 has frames for this: the stream alone is reset, behind the answer.
-async fn settle(worker: &Rc<Worker>, connection: &Connection, limits: &Limits, request: Request<Incoming>) {
-    if request.body().is_end_stream() {
-        return;
-    }
-    if request.version() == Version::HTTP_2 {
-        let (worker, body, linger, size) = (Rc::clone(worker), request.into_body(), limits.linger, limits.linger_size);
-        tokio::task::spawn_local(async move {
-            if !throw_away(body, linger, size).await {
-                worker.cell().reached(Limit::Linger);
-            }
-        });
-        return;
-    }
-    // To ask for the body would be to send `100 Continue`.
-    let arrived = !check::expects_continue(request.headers()) && has_arrived(request.into_body()).await;
-    if !arrived {
-        connection.end_with_answer();
+impl Exchange {
+    /// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
+    /// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
+    /// connection ends with the answer. HTTP/2 has frames for this: the stream alone is reset, behind the answer.
+    async fn settle(&self, request: Request<Incoming>) {
+        if request.body().is_end_stream() {
+            return;
+        }
+        if request.version() == Version::HTTP_2 {
+            let limits = &self.generation.snapshot.limits;
+            let (worker, linger, size) = (Rc::clone(&self.flight.worker), limits.linger, limits.linger_size);
+            let body = request.into_body();
+            tokio::task::spawn_local(async move {
+                if !throw_away(body, linger, size).await {
+                    worker.cell().reached(Limit::Linger);
+                }
+            });
+            return;
+        }
+        // To ask for the body would be to send `100 Continue`.
+        let arrived = !check::expects_continue(self.fields) && has_arrived(request.into_body()).await;
+        if !arrived {
+            self.flight.connection.end_with_answer();
+        }
     }
 }
 

@@ -11,23 +11,25 @@ use tokio::time::Instant;
 use crate::live::Generation;
 use crate::plan::config::Access;
 use crate::telemetry::access::Line;
-use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, UpstreamMeter};
+use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
 use super::body::{Body, Upload, UploadState};
 use super::connection::Connection;
 use super::error::{Error, Side};
+use super::pool::Pool;
 use super::worker::Worker;
 
 /// Open from the request's head to the end of its response; dropped before that, the client had given up.
 pub(super) struct Flight {
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) connection: Rc<Connection>,
     route: Option<Arc<RouteMeter>>,
-    upstream: Option<Arc<UpstreamMeter>>,
+    pool: Option<Rc<Pool>>,
     upload: Option<Rc<UploadState>>,
     /// What the access log will say, if it records this request.
     entry: Option<Box<Entry>>,
-    ended: bool,
+    /// When it ended, unless it was given up.
+    ended: Option<Instant>,
 }
 
 /// What is remembered for the access log.
@@ -65,26 +67,26 @@ impl Flight {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             route: None,
-            upstream: None,
+            pool: None,
             upload: None,
             entry,
-            ended: false,
+            ended: None,
         }
     }
 
     /// It is forwarded on this route.
-    pub(super) fn depart(&mut self, route: Arc<RouteMeter>) {
+    pub(super) fn depart(&mut self, route: &Arc<RouteMeter>) {
         route.workers[self.worker.id].in_flight.rise();
-        self.route = Some(route);
+        self.route = Some(Arc::clone(route));
         self.note(|entry| entry.verdict = "forward");
     }
 
     /// It goes to this upstream, and no longer to the one before.
-    pub(super) fn goes_to(&mut self, upstream: &Arc<UpstreamMeter>, upload: &Rc<UploadState>) {
+    pub(super) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
         self.leave_upstream();
-        upstream.workers[self.worker.id].pending.rise();
-        self.upstream = Some(Arc::clone(upstream));
-        self.upload = Some(Rc::clone(upload));
+        pool.cell().pending.rise();
+        self.pool = Some(Rc::clone(pool));
+        self.upload = upload.cloned();
     }
 
     /// The upstream answered.
@@ -112,7 +114,7 @@ impl Flight {
             (Some(route), Side::Upstream) => {
                 let route_name = route.name.as_str();
                 route.workers[self.worker.id].failed.increment();
-                let upstream = self.upstream.as_ref().map(|upstream| upstream.name.as_str());
+                let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
             }
@@ -133,15 +135,15 @@ impl Flight {
         self.leave_unread();
         let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
         self.note(|entry| entry.status = answer.status());
-        self.end(bytes, route.map(|route| route.name.as_str()));
+        self.end(bytes, route.map(|route| route.name.as_str()), Instant::now());
         answer
     }
 
     /// The response was handed on to its end.
-    pub(super) fn complete(&mut self, bytes: u64) {
+    pub(super) fn complete(&mut self, bytes: u64, now: Instant) {
         self.leave_unread();
         let route = self.route.clone();
-        self.end(bytes, route.as_ref().map(|route| route.name.as_str()));
+        self.end(bytes, route.as_ref().map(|route| route.name.as_str()), now);
     }
 
     /// The upstream sent nothing for too long in the middle of its response.
@@ -175,14 +177,14 @@ impl Flight {
         if let Some(route) = self.route.clone() {
             counted(&route.workers[self.worker.id]).increment();
             self.note(|entry| entry.error = Some(why));
-            self.end(0, Some(&route.name));
+            self.end(0, Some(&route.name), Instant::now());
         }
     }
 
-    fn end(&mut self, bytes: u64, route: Option<&str>) {
-        self.ended = true;
+    fn end(&mut self, bytes: u64, route: Option<&str>, now: Instant) {
+        self.ended = Some(now);
         if let Some(entry) = self.entry.take() {
-            entry.write(&self.worker, bytes, route, self.upstream.as_ref().map(|upstream| upstream.name.as_str()));
+            entry.write(&self.worker, bytes, route, self.pool.as_ref().map(|pool| pool.meter.name.as_str()));
         }
     }
 
@@ -193,8 +195,8 @@ impl Flight {
     }
 
     fn leave_upstream(&mut self) {
-        if let Some(upstream) = self.upstream.take() {
-            upstream.workers[self.worker.id].pending.fall();
+        if let Some(pool) = self.pool.take() {
+            pool.cell().pending.fall();
         }
     }
 }
@@ -202,18 +204,18 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let route = self.route.take();
-        if !self.ended {
+        if self.ended.is_none() {
             if let Some(route) = &route {
                 route.workers[self.worker.id].aborted.increment();
             }
             self.note(|entry| entry.error = Some("aborted"));
-            self.end(0, route.as_ref().map(|route| route.name.as_str()));
+            self.end(0, route.as_ref().map(|route| route.name.as_str()), Instant::now());
         }
         self.leave_upstream();
         if let Some(route) = route {
             route.workers[self.worker.id].in_flight.fall();
         }
-        self.connection.finish();
+        self.connection.finish(self.ended.unwrap_or_else(Instant::now));
     }
 }
 

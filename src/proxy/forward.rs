@@ -1,5 +1,6 @@
 //! Sends a request to an upstream of its route, and brings the response back.
 
+use std::future::Future;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -8,114 +9,117 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
+use tokio::time::Instant;
 
-use crate::live::Generation;
 use crate::plan::config::{Upstream, UpstreamAddress};
-use crate::plan::snapshot::Route;
 
-use super::balance;
+use super::balance::Candidates;
 use super::body::{Body, ClientBody, RequestBody, Upload, UploadState, UpstreamBody};
 use super::check;
-use super::connection::Connection;
 use super::error::Error;
-use super::flight::Flight;
+use super::exchange::Exchange;
+use super::fields::{Field, Fields};
 use super::headers::{self, Wishes, X_REQUEST_ID};
-use super::lease::{Lease, Unsent};
+use super::lease::{Dispatch, Lease, Received, Unsent};
 use super::pool::{Pool, Reuse};
 use super::tunnel::Tunnel;
-use super::worker::Worker;
 
-/// What forwarding a request needs to know besides the request.
-pub(super) struct Hop<'h> {
-    pub worker: &'h Rc<Worker>,
-    pub connection: &'h Rc<Connection>,
-    pub generation: &'h Generation,
-    pub route: &'h Route,
-    /// Whether the peer's word on others is believed.
-    pub trusted: bool,
-    pub id: HeaderValue,
+/// How a request sets out.
+pub(super) enum Departure<S> {
+    /// It was sent over a connection that was at hand: nothing is left to wait for but what comes of it.
+    Sent(S, Box<Journey>),
+    /// A connection has to be waited for.
+    Waiting(Request<RequestBody>, Box<Journey>),
+    /// It did not set out.
+    Failed(Failed),
+}
+
+/// What came of a request that was sent.
+pub(super) enum Arrival {
+    Answered(Response<Body>),
+    /// Nothing, and it may be sent again.
+    Again(Request<RequestBody>, Box<Journey>),
+    Failed(Failed),
 }
 
 /// A request that got no response.
 pub(super) struct Failed {
     pub error: Error,
-    pub flight: Flight,
+    pub exchange: Exchange,
     /// The request, if its body was not touched.
     pub unread: Option<Request<Incoming>>,
 }
 
-/// A request on its way, in a form that fits any upstream.
-struct Outgoing {
-    request: Request<RequestBody>,
-    target: PathAndQuery,
-    host: HeaderValue,
+/// A request on its way. Boxed: it is handed on more than once.
+pub(super) struct Journey {
+    exchange: Exchange,
     wishes: Wishes,
-    upload: Rc<UploadState>,
-    /// It can be sent twice: a safe method, and no body.
-    repeatable: bool,
+    /// The host that the client asked for.
+    host: HeaderValue,
+    keep_host: bool,
+    /// The upstream that it goes to, and those that it was not tried on yet.
+    pool: Rc<Pool>,
+    candidates: Candidates,
+    lease: Option<Lease>,
+    dispatch: Dispatch,
+    reuse: Reuse,
+    attempts: usize,
+    /// What an HTTP/2 upstream may be sent once more.
+    copy: Option<Box<Request<RequestBody>>>,
 }
 
-/// Forwards a request.
-///
-/// # Errors
-/// When no upstream answered; the books are given back open.
-pub(super) async fn forward(
-    hop: Hop<'_>,
+/// Sends a request to an upstream, if that can be done without waiting.
+pub(super) fn depart(
+    mut exchange: Exchange,
+    route: usize,
     request: Request<Incoming>,
-    mut flight: Flight,
-) -> Result<Response<Body>, Failed> {
-    if too_large(&hop, &request) {
-        return Err(Failed { error: Error::BodyTooLarge, flight, unread: Some(request) });
+) -> Departure<impl Future<Output = Received> + use<>> {
+    let generation = Rc::clone(&exchange.generation);
+    let route = &generation.snapshot.routes[route];
+    if too_large(&exchange, &request) {
+        return Departure::Failed(Failed { error: Error::BodyTooLarge, exchange, unread: Some(request) });
     }
-    let client_version = request.version();
-    let mut outgoing = Outgoing::new(&hop, request);
-    let upload = Rc::clone(&outgoing.upload);
-    let wishes = std::mem::take(&mut outgoing.wishes);
-    match send(&hop, outgoing, &wishes, &mut flight).await {
-        Ok((response, lease)) => receive(&hop, response, lease, &wishes, client_version, flight),
-        Err(error) => Err(Failed { error: blame(error, &upload), flight, unread: None }),
+    let mut candidates = Candidates::new(&exchange.flight.worker, &generation, route);
+    let Some(pool) = candidates.next() else {
+        return Departure::Failed(Failed { error: Error::NoConnection, exchange, unread: Some(request) });
+    };
+    let host = host(&request);
+    let (mut request, wishes, dispatch) = prepare(&exchange, &host, request);
+    let reuse = if dispatch.repeatable { Reuse::Any } else { Reuse::Recent };
+    exchange.flight.goes_to(&pool, dispatch.upload.as_ref());
+    let lease = if pool.http2() { None } else { pool.take_idle(reuse) };
+    let keep_host = route.config.keep_host;
+    let mut journey = Box::new(Journey {
+        exchange,
+        wishes,
+        host,
+        keep_host,
+        pool,
+        candidates,
+        lease: None,
+        dispatch,
+        reuse,
+        attempts: 0,
+        copy: None,
+    });
+    let Some(mut lease) = lease else {
+        return Departure::Waiting(request, journey);
+    };
+    journey.address(&mut request);
+    let started = lease.start(request, &journey.dispatch);
+    journey.lease = Some(lease);
+    match started {
+        Ok(sent) => {
+            journey.attempts = 1;
+            Departure::Sent(sent, journey)
+        }
+        Err(request) => Departure::Waiting(request, journey),
     }
 }
 
-fn too_large(hop: &Hop<'_>, request: &Request<Incoming>) -> bool {
-    let most = hop.generation.snapshot.limits.body_size;
+fn too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
+    let most = exchange.generation.snapshot.limits.body_size;
     most.is_some_and(|most| request.body().size_hint().lower() > most)
-}
-
-/// A request that failed because its own body did is the client's fault.
-fn blame(error: Error, upload: &UploadState) -> Error {
-    match upload.state.get() {
-        Upload::TooLarge => Error::BodyTooLarge,
-        Upload::TimedOut => Error::BodyTimeout,
-        Upload::Broken => Error::BodyBroken,
-        Upload::Open | Upload::Complete => error,
-    }
-}
-
-impl Outgoing {
-    fn new(hop: &Hop<'_>, request: Request<Incoming>) -> Self {
-        let limits = &hop.generation.snapshot.limits;
-        let host = host(&request);
-        let (mut head, incoming) = request.into_parts();
-        let empty = incoming.is_end_stream();
-        let mut wishes = headers::strip_request(&mut head.headers, head.version);
-        // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
-        wishes.upgrade = wishes.upgrade.filter(|_| empty);
-        headers::add_forwarded(&mut head.headers, &hop.connection.peer, &host, hop.trusted);
-        head.headers.insert(X_REQUEST_ID, hop.id.clone());
-        // What hyper keeps there belongs to the client's side.
-        head.extensions.clear();
-        let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let state = if empty { Upload::Complete } else { Upload::Open };
-        let upload = Rc::new(UploadState::new(state));
-        let repeatable = empty && head.method.is_safe();
-        let body = if empty {
-            RequestBody::Empty
-        } else {
-            RequestBody::Client(ClientBody::new(incoming, Rc::clone(&upload), limits.body_size, limits.body_read))
-        };
-        Self { request: Request::from_parts(head, body), target, host, wishes, upload, repeatable }
-    }
 }
 
 /// The authority of the target, else the `Host` field: what `check` has found to be well-formed.
@@ -124,84 +128,242 @@ fn host(request: &Request<Incoming>) -> HeaderValue {
     authority.or_else(|| request.headers().get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Tries upstreams until one answers, one may have begun to work on the request, or none is left.
-async fn send(
-    hop: &Hop<'_>,
-    outgoing: Outgoing,
-    wishes: &Wishes,
-    flight: &mut Flight,
-) -> Result<(Response<Incoming>, Lease), Error> {
-    let limits = &hop.generation.snapshot.limits;
-    let Outgoing { mut request, target, host, upload, repeatable, .. } = outgoing;
-    let mut candidates = balance::Candidates::new(hop.worker, hop.generation, hop.route);
-    let mut reuse = if repeatable { Reuse::Any } else { Reuse::Recent };
-    let Some(mut pool) = candidates.next() else {
-        return Err(Error::NoConnection);
-    };
-    let mut last = Error::NoConnection;
-    for _ in 0..MOST_ATTEMPTS {
-        flight.goes_to(&pool.meter, &upload);
-        let mut lease = match pool.checkout(limits, reuse).await {
-            Ok(lease) => lease,
-            Err(error) => {
-                if error.is_failure() {
-                    pool.failed(&error);
-                }
-                match candidates.next() {
-                    Some(other) if error.never_left() => pool = other,
-                    _ => return Err(error),
-                }
-                continue;
-            }
-        };
-        address(&mut request, &pool, &target, &host, hop.route.config.keep_host, wishes);
-        // Its upstream may close a connection at any moment, also one that was used just now: when it restarts, say.
-        let keeps_copy = if pool.http2() { request.body().is_end_stream() } else { repeatable && lease.reused };
-        let copy = keeps_copy.then(|| copy(&request));
-        match lease.send(request, Rc::clone(&upload), limits.first_byte).await {
-            Ok(response) => {
-                upload.answered.set(true);
-                pool.succeeded();
-                return Ok((response, lease));
-            }
-            // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
-            Err(Unsent { request: Some(back), error }) if lease.reused || pool.http2() => {
-                request = back;
-                last = error;
-            }
-            // It accepted a connection and took nothing on it.
-            Err(Unsent { request: Some(back), error }) => {
-                request = back;
-                pool.cell().failures.increment();
-                pool.failed(&error);
-                match candidates.next() {
-                    Some(other) => pool = other,
-                    None => return Err(error),
-                }
-            }
-            Err(Unsent { error, request: None }) => match copy.filter(|_| goes_again(&pool, &error)) {
-                Some(copy) => {
-                    request = copy;
-                    last = error;
-                }
-                None => {
-                    // A body that the client broke off is not the upstream's failure.
-                    if matches!(upload.state.get(), Upload::Complete | Upload::Open) {
-                        pool.cell().failures.increment();
-                        pool.failed(&error);
-                    }
-                    return Err(error);
-                }
-            },
+/// Brings a request into a form that fits any upstream.
+fn prepare(
+    exchange: &Exchange,
+    host: &HeaderValue,
+    request: Request<Incoming>,
+) -> (Request<RequestBody>, Wishes, Dispatch) {
+    let limits = &exchange.generation.snapshot.limits;
+    let empty = request.body().is_end_stream();
+    let repeatable = empty && request.method().is_safe();
+    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.now)));
+    let mut request = request.map(|incoming| match &upload {
+        None => RequestBody::Empty,
+        Some(upload) => {
+            RequestBody::Client(ClientBody::new(incoming, Rc::clone(upload), limits.body_size, limits.body_read))
         }
-        reuse = Reuse::Fresh;
-    }
-    Err(last)
+    });
+    // What hyper keeps there belongs to the client's side.
+    request.extensions_mut().clear();
+    let headers = request.headers_mut();
+    let mut wishes = headers::strip_request(headers, exchange.fields, exchange.version);
+    // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
+    wishes.upgrade = wishes.upgrade.filter(|_| empty);
+    headers.reserve(MOST_ADDED);
+    let peer = &exchange.flight.connection.peer;
+    headers::add_forwarded(headers, exchange.fields, peer, host, exchange.trusted);
+    headers.insert(X_REQUEST_ID, exchange.asked.id.clone());
+    headers::join_cookies(headers, exchange.fields);
+    let upgrades = wishes.upgrade.is_some();
+    let dispatch = Dispatch { at: exchange.now, first_byte: limits.first_byte, upload, repeatable, upgrades };
+    (request, wishes, dispatch)
 }
 
-/// Whether a request without a body that got no answer may be sent a second time.
-fn goes_again(pool: &Pool, error: &Error) -> bool {
-    if pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
+impl Journey {
+    /// What came of a request that set out.
+    pub(super) fn received(mut self: Box<Self>, received: Received) -> Arrival {
+        let Some(lease) = self.lease.take() else {
+            return Arrival::Failed(self.failed(Error::NoConnection));
+        };
+        match lease.received(received) {
+            Ok(response) => self.arrived(response, lease).map_or_else(Arrival::Failed, Arrival::Answered),
+            Err(unsent) => match self.again(&lease, unsent) {
+                Ok(request) => Arrival::Again(request, self),
+                Err(error) => Arrival::Failed(self.failed(error)),
+            },
+        }
+    }
+
+    /// Tries upstreams until one answers, one may have begun to work on the request, or none is left.
+    ///
+    /// # Errors
+    /// When no upstream answered.
+    pub(super) async fn go_on(
+        mut self: Box<Self>,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Failed> {
+        let mut last = Error::NoConnection;
+        while self.attempts < MOST_ATTEMPTS {
+            self.attempts += 1;
+            self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
+            let mut lease = match self.checkout().await {
+                Ok(lease) => lease,
+                Err(error) => match self.candidates.next() {
+                    Some(other) if error.never_left() => {
+                        self.pool = other;
+                        last = error;
+                        continue;
+                    }
+                    _ => return Err(self.failed(error)),
+                },
+            };
+            self.address(&mut request);
+            if self.pool.http2() && request.body().is_end_stream() {
+                self.copy = Some(Box::new(copy(&request)));
+            }
+            match lease.send(request, &self.dispatch).await {
+                Ok(response) => return self.arrived(response, lease),
+                Err(unsent) => match self.again(&lease, unsent) {
+                    Ok(again) => request = again,
+                    Err(error) => return Err(self.failed(error)),
+                },
+            }
+        }
+        Err(self.failed(last))
+    }
+
+    async fn checkout(&mut self) -> Result<Lease, Error> {
+        if let Some(lease) = self.lease.take() {
+            return Ok(lease);
+        }
+        let generation = Rc::clone(&self.exchange.generation);
+        let checked_out = self.pool.checkout(&generation.snapshot.limits, self.reuse).await;
+        checked_out.inspect_err(|error| {
+            if error.is_failure() {
+                self.pool.failed(error);
+            }
+        })
+    }
+
+    /// Decides whether a request that got no response is sent again, and where.
+    fn again(&mut self, lease: &Lease, unsent: Unsent) -> Result<Request<RequestBody>, Error> {
+        let Unsent { error, request } = unsent;
+        self.reuse = Reuse::Fresh;
+        match request {
+            // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
+            Some(back) if lease.reused || self.pool.http2() => Ok(back),
+            // It accepted a connection and took nothing on it.
+            Some(back) => {
+                self.blame_upstream(&error);
+                self.pool = self.candidates.next().ok_or(error)?;
+                Ok(back)
+            }
+            None if self.goes_again(&error) => match self.copy.take().map(|copy| *copy).or_else(|| lease.sent_head()) {
+                Some(copy) => Ok(copy),
+                None => Err(self.given_up(error)),
+            },
+            None => Err(self.given_up(error)),
+        }
+    }
+
+    /// Whether a request that has left may be sent again. An HTTP/2 upstream says so; another has closed a connection
+    /// that it had kept open before, and did not let the request's time run out.
+    fn goes_again(&self, error: &Error) -> bool {
+        if self.pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
+    }
+
+    fn given_up(&self, error: Error) -> Error {
+        // A body that the client broke off is not the upstream's failure.
+        let state = self.dispatch.upload.as_ref().map(|upload| upload.state.get());
+        if matches!(state, None | Some(Upload::Complete | Upload::Open)) {
+            self.blame_upstream(&error);
+        }
+        error
+    }
+
+    fn blame_upstream(&self, error: &Error) {
+        self.pool.cell().failures.increment();
+        self.pool.failed(error);
+    }
+
+    /// Gives the request the form that this upstream's protocol wants.
+    fn address(&self, request: &mut Request<RequestBody>) {
+        let own = (!self.keep_host || self.host.is_empty()).then(|| authority_of(self.pool.upstream()));
+        let host = own.as_ref().unwrap_or(&self.host);
+        if self.pool.http2() {
+            *request.version_mut() = Version::HTTP_2;
+            *request.uri_mut() = absolute(self.pool.upstream(), host, request.uri());
+            request.headers_mut().remove(HOST);
+            headers::ask_http2(request.headers_mut(), &self.wishes);
+            return;
+        }
+        *request.version_mut() = Version::HTTP_11;
+        if request.uri().authority().is_some() {
+            *request.uri_mut() = target(request.uri()).into();
+        }
+        let unsized_body = request.body().size_hint().exact().is_none();
+        let method_has_body = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let headers = request.headers_mut();
+        if headers.get(HOST) != Some(host) {
+            headers.insert(HOST, host.clone());
+        }
+        if unsized_body && !method_has_body {
+            // Without it hyper sends these methods without their body.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        headers::ask(headers, &self.wishes);
+    }
+
+    /// Brings a response into the form that the client's connection wants.
+    fn arrived(self: Box<Self>, mut response: Response<Incoming>, mut lease: Lease) -> Result<Response<Body>, Failed> {
+        let fields = Fields::of(response.headers());
+        if let Some(upload) = &self.dispatch.upload {
+            upload.answered.set(true);
+        }
+        self.pool.succeeded();
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let checked = match switched && self.wishes.upgrade.is_none() {
+            true => Err(Error::BadResponse("the upstream switched protocols unasked")),
+            false => check::response(&response, fields),
+        };
+        if let Err(error) = checked {
+            return Err(Failed { error, exchange: self.exchange, unread: None });
+        }
+        let Exchange { mut flight, generation, asked, version, .. } = self.exchange;
+        flight.answered(response.status());
+        let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
+        clean(&mut response, fields, self.wishes.trailers);
+        if !fields.has(Field::RequestId) {
+            response.headers_mut().insert(X_REQUEST_ID, asked.id);
+        }
+        if switched {
+            let protocol = protocol.or(self.wishes.upgrade).unwrap_or(WEBSOCKET);
+            headers::set_upgrade(response.headers_mut(), protocol);
+            if let Some(upstream) = lease.tunnel() {
+                let connection = Rc::clone(&flight.connection);
+                connection.open_tunnel(Tunnel { upstream, flight, lease });
+            }
+            return Ok(response.map(|_| Body::Empty));
+        }
+        let (patience, now) = (generation.snapshot.limits.upstream_read, Instant::now());
+        let progress = (version == Version::HTTP_2).then(|| flight.connection.stream()).flatten();
+        Ok(response.map(|incoming| {
+            Body::Upstream(Box::new(UpstreamBody::new(incoming, lease, flight, patience, progress, now)))
+        }))
+    }
+
+    /// A request that failed because its own body did is the client's fault.
+    fn failed(self: Box<Self>, error: Error) -> Failed {
+        let error = match self.dispatch.upload.as_ref().map(|upload| upload.state.get()) {
+            Some(Upload::TooLarge) => Error::BodyTooLarge,
+            Some(Upload::TimedOut) => Error::BodyTimeout,
+            Some(Upload::Broken) => Error::BodyBroken,
+            Some(Upload::Open | Upload::Complete) | None => error,
+        };
+        Failed { error, exchange: self.exchange, unread: None }
+    }
+}
+
+/// Removes from a response what belongs to the upstream's connection.
+fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
+    // An HTTP/1.0 upstream must not make the client's connection one.
+    *response.version_mut() = Version::HTTP_11;
+    headers::strip_response(response.headers_mut(), fields, trailers);
+    if fields.has(Field::ContentLength)
+        && matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    let extensions = response.extensions_mut();
+    if !extensions.is_empty() {
+        // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
+        let reason = extensions.remove::<ReasonPhrase>();
+        extensions.clear();
+        if let Some(reason) = reason {
+            extensions.insert(reason);
+        }
+    }
 }
 
 /// A second copy of a request without a body.
@@ -214,38 +376,6 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy
 }
 
-/// Gives the request the form that this upstream's protocol wants.
-fn address(
-    request: &mut Request<RequestBody>,
-    pool: &Pool,
-    target: &PathAndQuery,
-    host: &HeaderValue,
-    keep_host: bool,
-    wishes: &Wishes,
-) {
-    let own = (!keep_host || host.is_empty()).then(|| authority_of(pool.upstream()));
-    let host = own.as_ref().unwrap_or(host);
-    if pool.http2() {
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = absolute(pool.upstream(), host, target);
-        request.headers_mut().remove(HOST);
-        headers::ask_http2(request.headers_mut(), wishes);
-    } else {
-        *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = Uri::from(target.clone());
-        let unsized_body = request.body().size_hint().exact().is_none();
-        let method_has_body = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let headers = request.headers_mut();
-        headers.insert(HOST, host.clone());
-        headers::join_cookies(headers);
-        if unsized_body && !method_has_body {
-            // Without it hyper sends these methods without their body.
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        headers::ask(headers, wishes);
-    }
-}
-
 /// What an upstream is called in its own words.
 fn authority_of(upstream: &Upstream) -> HeaderValue {
     let text = match &upstream.address {
@@ -256,63 +386,25 @@ fn authority_of(upstream: &Upstream) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
-fn absolute(upstream: &Upstream, host: &HeaderValue, target: &PathAndQuery) -> Uri {
+/// The path and query.
+fn target(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Uri {
     let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let authority = Authority::try_from(host.as_bytes()).unwrap_or(Authority::from_static("localhost"));
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority);
-    parts.path_and_query = Some(target.clone());
+    parts.path_and_query = Some(target(uri));
     Uri::from_parts(parts).unwrap_or_default()
-}
-
-/// Brings a response into the form that the client's connection wants.
-fn receive(
-    hop: &Hop<'_>,
-    response: Response<Incoming>,
-    mut lease: Lease,
-    wishes: &Wishes,
-    client_version: Version,
-    mut flight: Flight,
-) -> Result<Response<Body>, Failed> {
-    if let Err(error) = check::response(&response) {
-        return Err(Failed { error, flight, unread: None });
-    }
-    let (mut head, incoming) = response.into_parts();
-    let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switched && wishes.upgrade.is_none() {
-        let error = Error::BadResponse("the upstream switched protocols unasked");
-        return Err(Failed { error, flight, unread: None });
-    }
-    flight.answered(head.status);
-    let protocol = head.headers.get(UPGRADE).cloned();
-    headers::strip_response(&mut head.headers, wishes.trailers);
-    head.headers.entry(X_REQUEST_ID).or_insert_with(|| hop.id.clone());
-    let reason = head.extensions.remove::<ReasonPhrase>();
-    head.extensions.clear();
-    // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
-    if let Some(reason) = reason {
-        head.extensions.insert(reason);
-    }
-    // An HTTP/1.0 upstream must not make the client's connection one.
-    head.version = Version::HTTP_11;
-    if head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED {
-        head.headers.remove(CONTENT_LENGTH);
-    }
-    if switched {
-        headers::set_upgrade(&mut head.headers, protocol.or_else(|| wishes.upgrade.clone()).unwrap_or(WEBSOCKET));
-        if let Some(stream) = lease.tunnel() {
-            hop.connection.open_tunnel(Tunnel { upstream: stream, flight, lease });
-        }
-        return Ok(Response::from_parts(head, Body::Empty));
-    }
-    let limits = &hop.generation.snapshot.limits;
-    let progress = (client_version == Version::HTTP_2).then(|| hop.connection.stream()).flatten();
-    let body = UpstreamBody::new(incoming, lease, flight, limits.upstream_read, progress);
-    Ok(Response::from_parts(head, Body::Upstream(Box::new(body))))
 }
 
 /// How often one request is tried, counting connections that turned out to be closed.
 const MOST_ATTEMPTS: usize = 5;
+
+/// Fields that are added to a request.
+const MOST_ADDED: usize = 6;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

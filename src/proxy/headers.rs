@@ -1,5 +1,6 @@
 //! The header fields: what ends at this hop, what is added for the next, whose word is believed.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use http::header::{
@@ -9,6 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::plan::config::TrustedProxies;
+
+use super::fields::{Field, Fields};
 
 /// `X-Forwarded-For`.
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -35,6 +38,8 @@ pub(super) struct Peer {
     node: String,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// The host of its last request, and the `Forwarded` element that goes with it: a client seldom changes hosts.
+    said: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 impl Peer {
@@ -44,7 +49,23 @@ impl Peer {
         let text = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
         let text = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, text, node, scheme }
+        Self { address, text, node, scheme, said: RefCell::default() }
+    }
+
+    /// Its element of the `Forwarded` field in a request for `host`.
+    fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
+        let mut said = self.said.borrow_mut();
+        if let Some((known, element)) = &*said
+            && known == host
+        {
+            return element.clone();
+        }
+        let element = forwarded(self, host);
+        if host.len() <= LONGEST_HOST {
+            // A copy: the value is a part of the buffer that it was read into, which is not to be kept for its sake.
+            *said = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
+        }
+        element
     }
 
     /// Whether what it says of others is believed.
@@ -91,16 +112,24 @@ pub(super) struct Wishes {
 }
 
 /// Removes what ends at this hop (RFC 9110 section 7.6.1) from a request, and tells what it asked for.
-pub(super) fn strip_request(headers: &mut HeaderMap, version: Version) -> Wishes {
-    let upgrade = (version == Version::HTTP_11 && says(headers, CONNECTION, b"upgrade"))
+pub(super) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Version) -> Wishes {
+    let asks_to_switch = version == Version::HTTP_11
+        && fields.has(Field::Upgrade)
+        && fields.has(Field::Connection)
+        && says(headers, CONNECTION, b"upgrade");
+    let upgrade = asks_to_switch
         .then(|| headers.get(UPGRADE).cloned())
         .flatten()
         // A second protocol on a connection whose requests nobody checks is not offered (h2c smuggling).
         .filter(|protocol| !protocol.as_bytes().split(|&byte| byte == b',').any(is_h2c));
-    let trailers = says(headers, TE, b"trailers");
-    strip(headers);
-    headers.remove(EXPECT);
-    headers.remove(HTTP2_SETTINGS);
+    let trailers = fields.has(Field::Te) && says(headers, TE, b"trailers");
+    strip(headers, fields);
+    if fields.has(Field::Expect) {
+        headers.remove(EXPECT);
+    }
+    if fields.has(Field::Http2Settings) {
+        headers.remove(HTTP2_SETTINGS);
+    }
     Wishes { upgrade, trailers }
 }
 
@@ -109,25 +138,42 @@ fn is_h2c(protocol: &[u8]) -> bool {
 }
 
 /// Removes what ends at this hop from a response. `trailers`: whether the client takes any.
-pub(super) fn strip_response(headers: &mut HeaderMap, trailers: bool) {
-    strip(headers);
-    if !trailers {
+pub(super) fn strip_response(headers: &mut HeaderMap, fields: Fields, trailers: bool) {
+    strip(headers, fields);
+    if !trailers && fields.has(Field::Trailer) {
         headers.remove(TRAILER);
     }
 }
 
-fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+/// What ends at this hop, but for `Connection` and what that names.
+const HOP_BY_HOP: [(Field, HeaderName); 7] = [
+    (Field::KeepAlive, KEEP_ALIVE),
+    (Field::ProxyConnection, PROXY_CONNECTION),
+    (Field::ProxyAuthenticate, PROXY_AUTHENTICATE),
+    (Field::ProxyAuthorization, PROXY_AUTHORIZATION),
+    (Field::Te, TE),
+    (Field::TransferEncoding, TRANSFER_ENCODING),
+    (Field::Upgrade, UPGRADE),
+];
+
+fn strip(headers: &mut HeaderMap, fields: Fields) {
+    if fields.has(Field::Connection) {
         strip_named(headers);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
-    {
-        headers.remove(name);
+    for (field, name) in &HOP_BY_HOP {
+        if fields.has(*field) {
+            headers.remove(name);
+        }
     }
 }
 
 /// Removes `Connection` and every field it names, on whichever of its lines.
 fn strip_named(headers: &mut HeaderMap) {
+    let names_a_field = |line: &HeaderValue| line.as_bytes().split(|&byte| byte == b',').any(|name| !is_option(name));
+    if !headers.get_all(CONNECTION).iter().any(names_a_field) {
+        headers.remove(CONNECTION);
+        return;
+    }
     let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     headers.remove(CONNECTION);
     for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
@@ -137,6 +183,12 @@ fn strip_named(headers: &mut HeaderMap) {
             Ok(name) => drop(headers.remove(name)),
         }
     }
+}
+
+/// The usual words of `Connection`: they name no field, or one that is removed anyway.
+fn is_option(name: &[u8]) -> bool {
+    let name = name.trim_ascii();
+    name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close")
 }
 
 /// Whether a comma-separated field has this token.
@@ -166,19 +218,21 @@ fn strip_disguised(headers: &mut HeaderMap) {
 /// Adds what the next hop may want to know of the ones before.
 ///
 /// What an untrusted peer says of others is not passed on: an upstream that believes this proxy would believe it.
-pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, host: &HeaderValue, trusted: bool) {
-    strip_disguised(headers);
-    let forwarded = forwarded(peer, host);
+pub(super) fn add_forwarded(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: bool) {
+    if fields.has(Field::Underscored) {
+        strip_disguised(headers);
+    }
+    let forwarded = peer.forwarded(host);
+    let scheme = HeaderValue::from_static(peer.scheme);
     if trusted {
         append(headers, X_FORWARDED_FOR, &peer.text);
         append(headers, FORWARDED, &forwarded);
-        let scheme = HeaderValue::from_static(peer.scheme);
         headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
     } else {
         headers.insert(X_FORWARDED_FOR, peer.text.clone());
         headers.insert(FORWARDED, forwarded);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+        headers.insert(X_FORWARDED_PROTO, scheme);
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
 }
@@ -221,34 +275,47 @@ pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Asks an HTTP/1.1 upstream for what the client asked for. Each of these fields is named in `Connection` (RFC 9110
 /// sections 7.8 and 10.1.4), so that it ends at the next hop.
 pub(super) fn ask(headers: &mut HeaderMap, wishes: &Wishes) {
+    let connection = match (&wishes.upgrade, wishes.trailers) {
+        (None, false) => return,
+        (Some(_), false) => "upgrade",
+        (None, true) => "te",
+        (Some(_), true) => "upgrade, te",
+    };
+    headers.insert(CONNECTION, HeaderValue::from_static(connection));
     if let Some(protocol) = &wishes.upgrade {
-        set_upgrade(headers, protocol.clone());
+        headers.insert(UPGRADE, protocol.clone());
     }
     if wishes.trailers {
         headers.insert(TE, TRAILERS);
-        headers.append(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
 /// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
 pub(super) fn ask_http2(headers: &mut HeaderMap, wishes: &Wishes) {
+    // They are there when the request was meant for an HTTP/1.1 upstream before.
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
     if wishes.trailers {
         headers.insert(TE, TRAILERS);
     }
 }
 
 /// Joins the cookies that an HTTP/2 client sent in several fields (RFC 9113 section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.repeats(Field::Cookie) {
+        return;
+    }
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
 }
 
 /// More hops than anybody has: what a client wrote beyond them is not read.
 const MOST_HOPS: usize = 32;
+
+/// Longer hosts than a name and a port can be are not worth to be remembered.
+const LONGEST_HOST: usize = 262;
 
 #[cfg(test)]
 mod tests {
@@ -284,7 +351,8 @@ mod tests {
             ("http2-settings", "x"),
             ("expect", "100-continue"),
         ]);
-        let wishes = strip_request(&mut fields, Version::HTTP_11);
+        let seen = Fields::of(&fields);
+        let wishes = strip_request(&mut fields, seen, Version::HTTP_11);
         assert!(wishes.trailers && wishes.upgrade.is_none());
         let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
@@ -293,7 +361,11 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_wished_for_only_in_so_many_words() {
-        let wish = |fields: &[(&'static str, &str)], version| strip_request(&mut headers(fields), version).upgrade;
+        let wish = |fields: &[(&'static str, &str)], version| {
+            let mut fields = headers(fields);
+            let seen = Fields::of(&fields);
+            strip_request(&mut fields, seen, version).upgrade
+        };
         let websocket = [("connection", "Upgrade"), ("upgrade", "websocket")];
         assert_eq!(wish(&websocket, Version::HTTP_11).unwrap(), "websocket");
         assert_eq!(wish(&websocket, Version::HTTP_10), None);
@@ -326,14 +398,16 @@ mod tests {
         for disguised in ["x_forwarded_for", "x-forwarded_for", "x_request-id", "other_field"] {
             fields.insert(disguised, HeaderValue::from_static("1"));
         }
-        add_forwarded(&mut fields, &peer, &host, false);
+        let seen = Fields::of(&fields);
+        add_forwarded(&mut fields, seen, &peer, &host, false);
         let left: Vec<_> = fields.keys().map(HeaderName::as_str).filter(|name| name.contains('_')).collect();
         assert_eq!(left, ["other_field"]);
         assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
         assert_eq!(fields[X_FORWARDED_PROTO], "https");
         assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
         let mut fields = headers(&said);
-        add_forwarded(&mut fields, &peer, &host, true);
+        let seen = Fields::of(&fields);
+        add_forwarded(&mut fields, seen, &peer, &host, true);
         assert_eq!(fields[X_FORWARDED_FOR], "1.1.1.1, 2001:db8::1");
         assert_eq!(fields[X_FORWARDED_PROTO], "http");
         assert_eq!(fields[X_FORWARDED_HOST], "a.example:8443");

@@ -22,41 +22,57 @@ use super::pool::HYPER_HEAD_FIELDS;
 use super::socket::{ClientIo, Closer, Socket, skip_some};
 use super::worker::Worker;
 
-/// Serves HTTP/1 to the end of the connection.
+/// Serves HTTP/1 to the end of the connection, or until it is quiet: then the stream comes back, with what was read of
+/// it already.
 pub(super) async fn serve_http1(
     worker: &Rc<Worker>,
-    connection: Rc<Connection>,
+    connection: &Rc<Connection>,
     socket: Socket,
     prefix: Bytes,
     limits: &Limits,
-) {
-    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
+) -> Option<(Socket, Bytes)> {
     let mut builder = http1::Builder::new();
-    // Time is kept here: hyper's own timer would cost an allocation a request.
-    builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(false);
+    // Time is kept here: hyper's own timer would cost an allocation a request. And so is whether the client is still
+    // there, where that can be seen without reading.
+    builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(socket.tells_its_end());
     if limits.head_fields != HYPER_HEAD_FIELDS {
         builder.max_headers(limits.head_fields);
     }
-    let service = service_fn(|request| serve(Rc::clone(worker), Rc::clone(&connection), request));
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
+    let service = service_fn(|request| serve(worker, connection, request));
     let mut http = builder.serve_connection(io, service);
     let mut deadline = Deadline::default();
     let end = poll_fn(|cx| {
         connection.watch(cx);
+        connection.activity.moved.set(false);
         // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
         // it, with the next request perhaps on its way. The next answer says it.
         if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(End::Done(done));
         }
-        let due = connection.due(limits);
-        deadline.poll(cx, due.map(|(due, _)| due)).map(|()| End::Due(due.map_or(Due::Drained, |(_, why)| why)))
+        let due = connection.parks().into_iter().chain(connection.due(limits)).min_by_key(|(due, _)| *due);
+        std::task::ready!(deadline.poll(cx, due.map(|(due, _)| due)));
+        let why = due.map_or(Due::Drained, |(_, why)| why);
+        if why == Due::Parked && connection.activity.moved.get() {
+            // What moved just now may not have been all: hyper goes on when it is polled again.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(End::Due(why))
     });
     let end = end.await;
     let parts = http.into_parts();
-    close_http1(worker, &connection, parts.io.into_socket(), parts.read_buf, end, limits).await;
+    let (socket, unread) = parts.io.into_parts();
+    if matches!(end, End::Due(Due::Parked)) {
+        let read = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
+        return Some((socket, read));
+    }
+    close_http1(worker, connection, socket, parts.read_buf, end, limits).await;
+    None
 }
 
 /// Ends an HTTP/1 connection: as a tunnel, with a word, or with a lingering close where the client may still be sending.
-async fn close_http1(
+pub(super) async fn close_http1(
     worker: &Worker,
     connection: &Connection,
     mut socket: Socket,
@@ -74,7 +90,7 @@ async fn close_http1(
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
             error.is_parse() || connection.ends.get()
         }
-        End::Due(Due::Drained) => false,
+        End::Due(Due::Drained | Due::Parked) => false,
         End::Due(Due::Limit(limit)) => {
             worker.cell().reached(limit);
             if limit == Limit::Write {

@@ -46,7 +46,7 @@ pub(super) async fn serve_http2(
         .initial_stream_window_size(number(limits.h2_stream_window))
         .initial_connection_window_size(number(limits.h2_connection_window))
         .max_send_buf_size(H2_SEND_BUFFER);
-    let service = service_fn(|request| serve(Rc::clone(worker), Rc::clone(&connection), request));
+    let service = service_fn(|request| serve(worker, &connection, request));
     let mut http = std::pin::pin!(builder.serve_connection(io, service));
     let mut deadline = Deadline::default();
     let mut leaving: Option<Instant> = None;

@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -19,7 +18,7 @@ use super::body::{RequestBody, Upload, UploadState};
 use super::deadline::Deadline;
 use super::error::Error;
 use super::pool::{Multiplexed, Place, Pool};
-use super::socket::{Socket, UpstreamIo};
+use super::socket::{SentHead, Socket, UpstreamIo};
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
 /// HTTP/2 stream.
@@ -39,6 +38,23 @@ pub(super) enum LeaseKind {
     Two { connection: Rc<Multiplexed> },
 }
 
+/// How a request is sent.
+pub(super) struct Dispatch {
+    /// When.
+    pub at: Instant,
+    /// How long its response head may take.
+    pub first_byte: Duration,
+    /// How its body is doing, if it has one.
+    pub upload: Option<Rc<UploadState>>,
+    /// It may be sent twice: a safe method, and no body.
+    pub repeatable: bool,
+    /// It asks for another protocol.
+    pub upgrades: bool,
+}
+
+/// What hyper's client makes of a request.
+pub(super) type Received = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
 /// Why a request got no response head.
 pub(super) struct Unsent {
     pub error: Error,
@@ -49,11 +65,21 @@ pub(super) struct Unsent {
 /// What a request shares with the task that drives its connection.
 pub(super) struct Connection {
     pub(super) abort: RefCell<Option<AbortHandle>>,
-    /// When a response head is due, counted from the upload's last move.
-    waiting: RefCell<Option<(Rc<UploadState>, Duration)>>,
+    waiting: RefCell<Option<Waiting>>,
     timed_out: Cell<bool>,
+    /// The head that was sent, if it may have to be sent again.
+    sent: Rc<SentHead>,
     /// Where the stream goes when the upstream switches protocols.
     tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+}
+
+/// When a response head is due.
+struct Waiting {
+    /// When the request was sent.
+    since: Instant,
+    patience: Duration,
+    /// Its body, if it has one: the patience is counted from its last move.
+    upload: Option<Rc<UploadState>>,
 }
 
 /// An upstream's stream after HTTP.
@@ -76,41 +102,85 @@ impl Lease {
         Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, reused: true }
     }
 
+    /// Sends a request, if that needs no waiting: over HTTP/1.1, on a connection that is ready. (A connection is put
+    /// back when its response has ended, which may be a moment before it is ready.) What comes of it is for
+    /// [`Lease::received`].
+    ///
+    /// # Errors
+    /// The request, if it was not sent.
+    #[allow(clippy::result_large_err, reason = "the request goes back to where it came from")]
+    pub(super) fn start(
+        &mut self,
+        request: Request<RequestBody>,
+        dispatch: &Dispatch,
+    ) -> Result<impl Future<Output = Received> + use<>, Request<RequestBody>> {
+        let LeaseKind::One { sender: Some(sender), connection } = &mut self.kind else {
+            return Err(request);
+        };
+        if !sender.is_ready() {
+            return Err(request);
+        }
+        self.upload.clone_from(&dispatch.upload);
+        if dispatch.upgrades {
+            // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
+            let (send, receive) = oneshot::channel();
+            connection.tunnel.replace(Some(send));
+            self.tunnel = Some(receive);
+        }
+        let (since, patience) = (dispatch.at, dispatch.first_byte);
+        connection.waiting.replace(Some(Waiting { since, patience, upload: dispatch.upload.clone() }));
+        connection.sent.expect(dispatch.repeatable && self.reused);
+        Ok(sender.try_send_request(request))
+    }
+
+    /// What came of a request that was started.
+    pub(super) fn received(&self, received: Received) -> Result<Response<Incoming>, Unsent> {
+        let timed_out = match &self.kind {
+            LeaseKind::One { connection, .. } => {
+                connection.waiting.replace(None);
+                connection.timed_out.get()
+            }
+            LeaseKind::Two { .. } => false,
+        };
+        received.map_err(|error| unsent(error, timed_out))
+    }
+
     /// Sends a request and waits for the response's head.
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
-        upload: Rc<UploadState>,
-        first_byte: Duration,
+        dispatch: &Dispatch,
     ) -> Result<Response<Incoming>, Unsent> {
-        upload.progress.set(Instant::now());
-        self.upload = Some(Rc::clone(&upload));
         match &mut self.kind {
-            LeaseKind::One { sender, connection } => {
-                let Some(sender) = sender else {
-                    return Err(Unsent { error: Error::NoConnection, request: Some(request) });
+            LeaseKind::One { sender, .. } => {
+                let ready = match sender {
+                    Some(sender) if !sender.is_ready() => becomes_ready(sender).await,
+                    _ => Ok(()),
                 };
-                // A connection is put back when its response has ended, which may be a moment before it is ready.
-                if !sender.is_ready()
-                    && let Err(error) = becomes_ready(sender).await
-                {
+                if let Err(error) = ready {
                     return Err(Unsent { error, request: Some(request) });
                 }
-                if request.headers().contains_key(UPGRADE) {
-                    // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
-                    let (send, receive) = oneshot::channel();
-                    connection.tunnel.replace(Some(send));
-                    self.tunnel = Some(receive);
+                match self.start(request, dispatch) {
+                    Ok(started) => {
+                        let received = started.await;
+                        self.received(received)
+                    }
+                    Err(request) => Err(Unsent { error: Error::NoConnection, request: Some(request) }),
                 }
-                connection.waiting.replace(Some((upload, first_byte)));
-                let sent = sender.try_send_request(request).await;
-                connection.waiting.replace(None);
-                sent.map_err(|error| unsent(error, connection.timed_out.get()))
             }
             LeaseKind::Two { connection } => {
+                self.upload.clone_from(&dispatch.upload);
                 let sent = connection.sender.borrow_mut().try_send_request(request);
-                within_first_byte(sent, &upload, first_byte).await
+                within_first_byte(sent, dispatch).await
             }
+        }
+    }
+
+    /// The request that was sent last, if it may be sent again and did not find its connection closed at once.
+    pub(super) fn sent_head(&self) -> Option<Request<RequestBody>> {
+        match &self.kind {
+            LeaseKind::One { connection, .. } => connection.sent.read(),
+            LeaseKind::Two { .. } => None,
         }
     }
 
@@ -126,13 +196,13 @@ impl Lease {
 
     /// The response was read to its end. The connection is kept if the request was sent to its end as well; else
     /// hyper would keep it for ever (hyper#4176), so it is ended.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
         if let LeaseKind::One { sender, connection } = &mut self.kind
             && sent
             && let Some(sender) = sender.take()
         {
-            self.pool.put(sender, Rc::clone(connection));
+            self.pool.put(sender, Rc::clone(connection), now);
         }
     }
 }
@@ -152,11 +222,12 @@ impl Drop for Lease {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(sent: Rc<SentHead>) -> Self {
         Self {
             abort: RefCell::default(),
             waiting: RefCell::default(),
             timed_out: Cell::new(false),
+            sent,
             tunnel: RefCell::default(),
         }
     }
@@ -171,8 +242,12 @@ impl Connection {
     /// When the response head is due, if one is waited for and it is the upstream that is waited for.
     fn due(&self) -> Option<Instant> {
         let waiting = self.waiting.borrow();
-        let (upload, patience) = waiting.as_ref().filter(|(upload, _)| !upload.starved.get())?;
-        Some(upload.progress.get() + *patience)
+        let Waiting { since, patience, upload } = waiting.as_ref()?;
+        match upload {
+            Some(upload) if upload.starved.get() => None,
+            Some(upload) => Some(upload.progress.get() + *patience),
+            None => Some(*since + *patience),
+        }
     }
 }
 
@@ -189,19 +264,21 @@ fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Uns
     Unsent { error, request }
 }
 
-/// Waits for an HTTP/2 response's head as long as the upload moves and `patience` after.
+/// Waits for an HTTP/2 response's head as long as the upload moves and `first_byte` after.
 async fn within_first_byte(
-    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
-    upload: &UploadState,
-    patience: Duration,
+    sent: impl Future<Output = Received>,
+    dispatch: &Dispatch,
 ) -> Result<Response<Incoming>, Unsent> {
+    let patience = dispatch.first_byte;
+    let moved = || dispatch.upload.as_ref().map_or(dispatch.at, |upload| upload.progress.get());
+    let starved = || dispatch.upload.as_ref().is_some_and(|upload| upload.starved.get());
     let mut sent = std::pin::pin!(sent);
-    let mut due = upload.progress.get() + patience;
+    let mut due = moved() + patience;
     loop {
         match timeout_at(due, sent.as_mut()).await {
             Ok(sent) => return sent.map_err(|error| unsent(error, false)),
-            Err(_) if upload.starved.get() => due = Instant::now() + patience,
-            Err(_) if upload.progress.get() + patience > due => due = upload.progress.get() + patience,
+            Err(_) if starved() => due = Instant::now() + patience,
+            Err(_) if moved() + patience > due => due = moved() + patience,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
         }
     }

@@ -11,6 +11,7 @@ mod connection;
 mod deadline;
 mod error;
 mod exchange;
+mod fields;
 mod flight;
 mod forward;
 mod headers;

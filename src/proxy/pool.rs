@@ -20,7 +20,7 @@ use super::connect::connect;
 use super::error::Error;
 use super::health::Health;
 use super::lease::{Connection, Lease, LeaseKind, drive};
-use super::socket::UpstreamIo;
+use super::socket::{SentHead, UpstreamIo};
 use super::worker::Local;
 
 /// One worker's connections to one upstream.
@@ -167,18 +167,17 @@ impl Pool {
         timeout_at(deadline, self.freed.notified()).await.map_err(|_| Error::NoConnection)
     }
 
-    fn take_idle(self: &Rc<Self>, reuse: Reuse) -> Option<Lease> {
+    /// Takes a connection that is at hand.
+    pub(super) fn take_idle(self: &Rc<Self>, reuse: Reuse) -> Option<Lease> {
         if self.http2() {
             return self.take_multiplexed();
         }
-        let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         // The one used last is on top: it is the warmest, and the others get a chance to grow old and go.
         while let Some(Idle { sender, connection, since }) = idle.pop() {
-            let idled = now.saturating_duration_since(since);
             let usable = match reuse {
                 Reuse::Any => true,
-                Reuse::Recent => idled < RECENT,
+                Reuse::Recent => since.elapsed() < RECENT,
                 Reuse::Fresh => false,
             };
             if sender.is_closed() {
@@ -219,8 +218,10 @@ impl Pool {
         if limits.head_fields != HYPER_HEAD_FIELDS {
             builder.max_headers(limits.head_fields);
         }
-        let (sender, driven) = builder.handshake(UpstreamIo::new(socket)).await.map_err(Error::Broken)?;
-        let connection = Rc::new(Connection::new());
+        let sent = Rc::new(SentHead::default());
+        let io = UpstreamIo::new(socket, Rc::clone(&sent));
+        let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
+        let connection = Rc::new(Connection::new(sent));
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
@@ -261,11 +262,11 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn put(&self, sender: http1::SendRequest<RequestBody>, connection: Rc<Connection>) {
+    pub(super) fn put(&self, sender: http1::SendRequest<RequestBody>, connection: Rc<Connection>, now: Instant) {
         if self.closed.get() {
             connection.abort();
         } else if !sender.is_closed() {
-            self.idle.borrow_mut().push(Idle { sender, connection, since: Instant::now() });
+            self.idle.borrow_mut().push(Idle { sender, connection, since: now });
             self.freed.notify_one();
         }
     }

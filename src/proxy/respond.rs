@@ -10,28 +10,29 @@ use crate::plan::snapshot::Closure;
 
 use super::body::Body;
 use super::error::Error;
+use super::fields::{Field, Fields};
 use super::headers::X_REQUEST_ID;
 
 /// What an answer of our own depends on, besides what it says.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub method: Method,
+    head_only: bool,
     accept: Option<HeaderValue>,
     pub id: HeaderValue,
 }
 
 impl Asked {
-    pub(super) fn new(method: &Method, headers: &HeaderMap, id: HeaderValue) -> Self {
-        let mut lines = headers.get_all(ACCEPT).iter();
-        let accept = match (lines.next(), lines.next()) {
-            (first, None) => first.cloned(),
-            // Seldom, and as good as one line (RFC 9110 section 5.3).
-            _ => {
+    pub(super) fn new(method: &Method, headers: &HeaderMap, fields: Fields, id: HeaderValue) -> Self {
+        let accept = match fields.has(Field::Accept) {
+            false => None,
+            true if fields.repeats(Field::Accept) => {
+                // Seldom, and as good as one line (RFC 9110 section 5.3).
                 let lines: Vec<&[u8]> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
                 HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
             }
+            true => headers.get(ACCEPT).cloned(),
         };
-        Self { method: method.clone(), accept, id }
+        Self { head_only: *method == Method::HEAD, accept, id }
     }
 
     /// The dialect of the answer. Found only where one is given: most requests are forwarded.
@@ -93,8 +94,7 @@ pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
 }
 
 fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
-    let head_only = asked.method == Method::HEAD;
-    let mut response = Response::new(if head_only { Body::Empty } else { Body::Full(rendered.body.clone()) });
+    let mut response = Response::new(if asked.head_only { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(8);

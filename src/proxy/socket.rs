@@ -8,12 +8,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::{client, server};
+
+use super::body::RequestBody;
 
 /// A stream without TLS.
 #[derive(Debug)]
@@ -41,6 +44,13 @@ pub(super) enum Socket {
     /// Boxed: a TLS session is large, and most streams of a sidecar have none.
     Server(Box<server::TlsStream<Plain>>),
     Client(Box<client::TlsStream<Plain>>),
+}
+
+impl Socket {
+    /// Whether it can be seen that the other side has closed it without reading what came before.
+    pub(super) fn tells_its_end(&self) -> bool {
+        matches!(self, Self::Plain(Plain::Tcp(_)))
+    }
 }
 
 /// Delegates the four I/O calls to whichever stream it is.
@@ -94,6 +104,12 @@ pub(super) struct Activity {
     pub write_blocked: Cell<Option<Instant>>,
     /// When the client last took what it had kept waiting.
     pub taken_at: Cell<Instant>,
+    /// Bytes went either way since this was last cleared.
+    pub moved: Cell<bool>,
+    /// A request is under way.
+    pub serving: Cell<bool>,
+    /// Something was seen behind it, that was not read.
+    pub ahead: Cell<bool>,
 }
 
 impl Activity {
@@ -103,6 +119,20 @@ impl Activity {
             heard_at: Cell::new(now),
             write_blocked: Cell::new(None),
             taken_at: Cell::new(now),
+            moved: Cell::new(false),
+            serving: Cell::new(false),
+            ahead: Cell::new(false),
+        }
+    }
+}
+
+impl Activity {
+    /// Bytes came.
+    pub(super) fn hears(&self) {
+        self.moved.set(true);
+        self.ahead.set(false);
+        if !self.heard.replace(true) {
+            self.heard_at.set(Instant::now());
         }
     }
 }
@@ -131,14 +161,39 @@ impl ClientIo {
         Self { io: TokioIo::new(socket), closer, prefix, activity }
     }
 
-    pub(super) fn into_socket(self) -> Socket {
-        self.io.into_inner()
+    /// The stream, and what was read of it and not handed on.
+    pub(super) fn into_parts(self) -> (Socket, Bytes) {
+        (self.io.into_inner(), self.prefix)
+    }
+
+    /// Looks whether the client has gone, while hyper does not read.
+    ///
+    /// hyper would find out by reading, for which it takes a new buffer, as the request that it read last still lies in
+    /// the one it has: 8 KiB for every request. To look without reading costs nothing unless there is something.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.activity.serving.get() || self.activity.ahead.get() || self.closer != Closer::Driver {
+            return Ok(());
+        }
+        let Socket::Plain(Plain::Tcp(stream)) = self.io.inner_mut() else {
+            return Ok(());
+        };
+        match stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            // The next request, or more of this one's body. hyper reads it in its time.
+            Poll::Ready(Ok(_)) => {
+                self.activity.ahead.set(true);
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
     }
 
     /// Notes whether the client accepts what is written.
     fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
             Poll::Ready(_) => {
+                self.activity.moved.set(true);
                 if self.activity.write_blocked.take().is_some() {
                     self.activity.taken_at.set(Instant::now());
                 }
@@ -160,9 +215,7 @@ impl hyper::rt::Read for ClientIo {
             let count = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix.split_to(count));
         }
-        if !self.activity.heard.replace(true) {
-            self.activity.heard_at.set(Instant::now());
-        }
+        self.activity.hears();
         Poll::Ready(Ok(()))
     }
 }
@@ -178,7 +231,7 @@ impl hyper::rt::Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let outcome = write_parts(Pin::new(&mut self.io), cx, bufs);
         self.wrote(outcome)
     }
 
@@ -187,8 +240,12 @@ impl hyper::rt::Write for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(outcome)
+        self.look_for_end(cx)?;
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            // It is flushed all the time, mostly for nothing.
+            Poll::Ready(Ok(())) if self.activity.write_blocked.get().is_none() => Poll::Ready(Ok(())),
+            outcome => self.wrote(outcome),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,6 +254,22 @@ impl hyper::rt::Write for ClientIo {
             Closer::Driver => self.poll_flush(cx),
         }
     }
+}
+
+/// Writes several parts at once. Small ones are put together first: one short copy costs less than the kernel's look
+/// through a list of parts.
+fn write_parts(io: Pin<&mut TokioIo<Socket>>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    if let [only] = parts {
+        return hyper::rt::Write::poll_write(io, cx, only);
+    }
+    if parts.iter().map(|part| part.len()).sum::<usize>() > SMALL_WRITE {
+        return hyper::rt::Write::poll_write_vectored(io, cx, parts);
+    }
+    TOGETHER.with_borrow_mut(|together| {
+        together.clear();
+        parts.iter().for_each(|part| together.extend_from_slice(part));
+        hyper::rt::Write::poll_write(io, cx, together)
+    })
 }
 
 /// An HTTP/1.1 upstream's stream as hyper sees it.
@@ -209,11 +282,59 @@ pub(super) struct UpstreamIo {
     io: TokioIo<Socket>,
     /// The upstream takes nothing any more.
     deaf: bool,
+    sent: Rc<SentHead>,
+}
+
+/// The head of the request that was written last.
+///
+/// An upstream may close a connection at any moment, when it restarts for example, with a request on its way. One that
+/// can be sent twice is then read back from here: what was written is what is sent again, and as long as all goes well
+/// it costs no more than a copy of some hundred bytes.
+#[derive(Debug, Default)]
+pub(super) struct SentHead {
+    expected: Cell<bool>,
+    head: RefCell<Vec<u8>>,
+}
+
+impl SentHead {
+    /// A request is written next; `again`: keep its head.
+    pub(super) fn expect(&self, again: bool) {
+        self.expected.set(again);
+        let mut head = self.head.borrow_mut();
+        head.clear();
+        head.shrink_to(USUAL_HEAD);
+    }
+
+    /// Keeps what is written, if it is the beginning of an expected head. hyper hands over a head without a body whole.
+    fn note(&self, parts: &[IoSlice<'_>]) {
+        if self.expected.replace(false) {
+            let mut head = self.head.borrow_mut();
+            parts.iter().for_each(|part| head.extend_from_slice(part));
+        }
+    }
+
+    /// The request, unless it was not kept or not written.
+    pub(super) fn read(&self) -> Option<Request<RequestBody>> {
+        let head = self.head.borrow();
+        // As many lines as it has are more than it has fields.
+        let lines = head.iter().filter(|&&byte| byte == b'\n').count();
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
+        let mut parsed = httparse::Request::new(&mut fields);
+        parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = parsed.method?.parse().ok()?;
+        *request.uri_mut() = parsed.path?.parse().ok()?;
+        for field in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            request.headers_mut().try_append(name, HeaderValue::from_bytes(field.value).ok()?).ok()?;
+        }
+        Some(request)
+    }
 }
 
 impl UpstreamIo {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { io: TokioIo::new(socket), deaf: false }
+    pub(super) fn new(socket: Socket, sent: Rc<SentHead>) -> Self {
+        Self { io: TokioIo::new(socket), deaf: false, sent }
     }
 
     pub(super) fn into_socket(self) -> Socket {
@@ -245,6 +366,7 @@ impl hyper::rt::Write for UpstreamIo {
         if self.deaf {
             return Poll::Pending;
         }
+        self.sent.note(&[IoSlice::new(buf)]);
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         self.wrote(cx, outcome)
     }
@@ -257,7 +379,8 @@ impl hyper::rt::Write for UpstreamIo {
         if self.deaf {
             return Poll::Pending;
         }
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.sent.note(bufs);
+        let outcome = write_parts(Pin::new(&mut self.io), cx, bufs);
         self.wrote(cx, outcome)
     }
 
@@ -278,32 +401,42 @@ impl hyper::rt::Write for UpstreamIo {
     }
 }
 
-/// Reads once, at most `limit` bytes; empty at the end of the stream.
-pub(super) async fn read_some(socket: &mut Socket, limit: usize) -> io::Result<Bytes> {
-    let mut space = vec![0; limit];
-    let mut buf = ReadBuf::new(&mut space);
-    poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buf)).await?;
-    let filled = buf.filled().len();
-    space.truncate(filled);
-    Ok(space.into())
+/// Reads once; empty at the end of the stream. Holds no memory while it waits.
+pub(super) async fn read_some(socket: &mut Socket) -> io::Result<Bytes> {
+    poll_fn(|cx| poll_read_some(socket, cx, Bytes::copy_from_slice)).await
 }
 
 /// Reads once and throws it away; says how much it was, 0 at the end of the stream. Holds no memory while it waits.
 pub(super) async fn skip_some(socket: &mut Socket) -> io::Result<usize> {
-    poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|space| {
-            space.resize(SCRATCH_SIZE, 0);
-            let mut buf = ReadBuf::new(space);
-            ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf))?;
-            Poll::Ready(Ok(buf.filled().len()))
-        })
+    poll_fn(|cx| poll_read_some(socket, cx, <[u8]>::len)).await
+}
+
+/// Reads once, if there is something to read, into a space that belongs to nobody.
+pub(super) fn poll_read_some<T>(
+    socket: &mut Socket,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Poll<io::Result<T>> {
+    SCRATCH.with_borrow_mut(|space| {
+        space.resize(SCRATCH_SIZE, 0);
+        let mut buf = ReadBuf::new(space);
+        ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(take(buf.filled())))
     })
-    .await
 }
 
 thread_local! {
-    /// What is thrown away has no owner: one place for all connections of a worker.
+    /// One place for all connections of a worker.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+
+    /// Where small parts are put together.
+    static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Parts of at most this many bytes in all are written as one.
+const SMALL_WRITE: usize = 2048;
+
+/// Room for a head that a connection keeps between requests.
+const USUAL_HEAD: usize = 4096;
 
 const SCRATCH_SIZE: usize = 64 * 1024;

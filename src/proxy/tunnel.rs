@@ -44,10 +44,10 @@ impl Tunnel {
             copy_bidirectional(&mut client, &mut upstream).await
         };
         tokio::select! {
-            carried = carry => self.flight.complete(carried.map_or(0, |(_, down)| down)),
+            carried = carry => self.flight.complete(carried.map_or(0, |(_, down)| down), Instant::now()),
             () = idle(&moved, limits.tunnel_idle) => {
                 cell.reached(Limit::TunnelIdle);
-                self.flight.complete(0);
+                self.flight.complete(0, Instant::now());
             }
         }
         cell.tunnels.fall();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::pool::Pool;
 pub(super) struct Worker {
     /// Which worker it is, from 0.
     pub(super) id: usize,
-    reader: RefCell<CachedReader>,
+    live: RefCell<(CachedReader, Live)>,
     meters: Arc<Meters>,
     /// By the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
@@ -36,15 +37,18 @@ pub(super) struct Worker {
     /// Told when a client connection ends.
     left: Notify,
     next_connection: Cell<u64>,
-    id_prefix: u64,
-    next_id: Cell<u64>,
+    ids: RefCell<RequestIds>,
 }
 
+/// What is live, as one worker's requests hold it: a count that no other thread touches.
+pub(super) type Live = Rc<Arc<Generation>>;
+
 impl Worker {
-    pub(super) fn new(id: usize, reader: CachedReader, meters: Arc<Meters>, log: AccessLog) -> Self {
+    pub(super) fn new(id: usize, mut reader: CachedReader, meters: Arc<Meters>, log: AccessLog) -> Self {
+        let live = Rc::new(Arc::clone(reader.load()));
         Self {
             id,
-            reader: RefCell::new(reader),
+            live: RefCell::new((reader, live)),
             meters,
             pools: RefCell::default(),
             log,
@@ -54,14 +58,18 @@ impl Worker {
             admitted: Cell::new(0),
             left: Notify::new(),
             next_connection: Cell::new(0),
-            id_prefix: fastrand::u64(..),
-            next_id: Cell::new(fastrand::u64(..)),
+            ids: RefCell::new(RequestIds::new()),
         }
     }
 
     /// What is live. Called once for each request.
-    pub(super) fn generation(&self) -> Arc<Generation> {
-        Arc::clone(self.reader.borrow_mut().load())
+    pub(super) fn generation(&self) -> Live {
+        let (reader, live) = &mut *self.live.borrow_mut();
+        let newest = reader.load();
+        if !Arc::ptr_eq(newest, live) {
+            *live = Rc::new(Arc::clone(newest));
+        }
+        Rc::clone(live)
     }
 
     pub(super) fn cell(&self) -> &WorkerCell {
@@ -70,10 +78,7 @@ impl Worker {
 
     /// A request id that nobody else has made: 128 bits, of which half are this worker's.
     pub(super) fn request_id(&self) -> HeaderValue {
-        let next = self.next_id.get().wrapping_add(1);
-        self.next_id.set(next);
-        let id = format!("{:016x}{next:016x}", self.id_prefix);
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
+        self.ids.borrow_mut().next()
     }
 
     /// The connections to an upstream of a generation.
@@ -182,6 +187,40 @@ impl Worker {
     }
 }
 
+/// Makes request ids: a half that is the worker's own, and a half that counts.
+struct RequestIds {
+    prefix: [u8; 16],
+    next: u64,
+    /// Ids are cut from one block, so that most of them cost no allocation.
+    block: BytesMut,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        Self { prefix: hex(fastrand::u64(..)), next: fastrand::u64(..), block: BytesMut::new() }
+    }
+
+    fn next(&mut self) -> HeaderValue {
+        self.next = self.next.wrapping_add(1);
+        if self.block.capacity() < ID_SIZE {
+            self.block = BytesMut::with_capacity(ID_SIZE * IDS_PER_BLOCK);
+        }
+        self.block.extend_from_slice(&self.prefix);
+        self.block.extend_from_slice(&hex(self.next));
+        HeaderValue::from_maybe_shared(self.block.split().freeze()).unwrap_or(HeaderValue::from_static("none"))
+    }
+}
+
+/// A number in 16 hexadecimal digits.
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (digit, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        digit[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        digit[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    digits
+}
+
 /// A client connection's place among those of its worker.
 pub(super) struct Admitted(Rc<Worker>);
 
@@ -214,6 +253,12 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
         tokio::task::spawn_local(future);
     }
 }
+
+/// Bytes of a request id.
+const ID_SIZE: usize = 32;
+
+/// Request ids that share a block of memory: it is freed when the last of them is gone.
+const IDS_PER_BLOCK: usize = 32;
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
