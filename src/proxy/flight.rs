@@ -25,6 +25,8 @@ pub(super) struct Flight {
     route: Option<Arc<RouteMeter>>,
     upstream: Option<Arc<UpstreamMeter>>,
     upload: Option<Rc<UploadState>>,
+    /// When its head had arrived.
+    started: Instant,
     /// What the access log will say, if it records this request.
     entry: Option<Box<Entry>>,
     ended: bool,
@@ -67,6 +69,7 @@ impl Flight {
             route: None,
             upstream: None,
             upload: None,
+            started: Instant::now(),
             entry,
             ended: false,
         }
@@ -91,7 +94,9 @@ impl Flight {
     pub(super) fn answered(&mut self, status: StatusCode) {
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
-            route.workers[self.worker.id].upstream[class].increment();
+            let cell = &route.workers[self.worker.id];
+            cell.upstream[class].increment();
+            cell.took(self.started.elapsed());
         }
         self.note(|entry| entry.status = status);
     }
@@ -111,7 +116,9 @@ impl Flight {
         match (&self.route, error.side()) {
             (Some(route), Side::Upstream) => {
                 let route_name = route.name.as_str();
-                route.workers[self.worker.id].failed.increment();
+                let cell = &route.workers[self.worker.id];
+                cell.failed.increment();
+                cell.took(self.started.elapsed());
                 let upstream = self.upstream.as_ref().map(|upstream| upstream.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
