@@ -101,6 +101,15 @@ pub(super) struct RouteStatus {
     pub(super) source: Option<String>,
     pub(super) in_flight: u64,
     pub(super) held: u64,
+    /// Of the last minute, if there was a request.
+    pub(super) latency: Option<LatencyStatus>,
+}
+
+/// What so many of a hundred requests did not exceed, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LatencyStatus {
+    pub(super) p99: f64,
 }
 
 impl Status {

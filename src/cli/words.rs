@@ -55,6 +55,16 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
+/// `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`: with the digits that a latency has a use for.
+pub(super) fn latency(millis: f64) -> String {
+    match millis {
+        1000.0.. => format!("{:.1} s", millis / 1000.0),
+        99.5.. => format!("{millis:.0} ms"),
+        0.995.. => format!("{millis:.1} ms"),
+        _ => format!("{millis:.2} ms"),
+    }
+}
+
 /// Reads the length of a pause: `30m`, `1h 30m`, `2 days`.
 ///
 /// # Errors
@@ -115,6 +125,16 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_latency_is_told_with_as_many_digits_as_are_of_use() {
+        let told = [0.001, 0.42, 0.998, 1.04, 8.28, 99.4, 99.96, 120.4, 999.0, 1000.0, 60817.4].map(latency);
+        let words = [
+            "0.00 ms", "0.42 ms", "1.0 ms", "1.0 ms", "8.3 ms", "99.4 ms", "100 ms", "120 ms", "999 ms", "1.0 s",
+            "60.8 s",
+        ];
+        assert_eq!(told, words);
+    }
 
     #[test]
     fn a_span_is_told_in_its_two_greatest_units() {

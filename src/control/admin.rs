@@ -23,6 +23,7 @@ use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
 
 use super::metrics::{self, Scraped};
+use super::observe::Observations;
 use super::report::{Report, RouteStatus, Status};
 
 /// The admin listener's socket.
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub reader: Reader,
     pub meters: Arc<Meters>,
     pub report: RefCell<Report>,
+    pub observations: RefCell<Observations>,
     pub stage: Cell<Stage>,
     pub started: Timestamp,
 }
@@ -132,7 +134,13 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
 fn status(shared: &Shared) -> Response<Full<Bytes>> {
     let live = shared.reader.current();
     let report = shared.report.borrow();
-    let ago = Instant::now().saturating_duration_since(live.published);
+    let observations = shared.observations.borrow();
+    let now = Instant::now();
+    let ago = now.saturating_duration_since(live.published);
+    let routes = live.snapshot.routes.iter().map(|route| {
+        let traffic = observations.over(&route.config.name, LATELY, now);
+        RouteStatus::new(route, &live, traffic)
+    });
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
@@ -142,7 +150,7 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
         stage: stage(shared),
         workers: shared.meters.workers.len(),
         files: &report.files,
-        routes: live.snapshot.routes.iter().map(|route| RouteStatus::new(route, &live)).collect(),
+        routes: routes.collect(),
     };
     json(StatusCode::OK, &status)
 }
@@ -186,6 +194,9 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// What `/status` calls the last minute.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// Probes and scrapers: a handful. More than this is a mistake or an attack.
 const MOST_CONNECTIONS: usize = 64;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::live::Generation;
-use crate::telemetry::{Limit, Meters, RouteCell, UpstreamCell, WorkerCell};
+use crate::telemetry::{Counts, Limit, Meters, RouteCell, UpstreamCell, WorkerCell};
 
 use super::report::Report;
 
@@ -46,7 +47,18 @@ struct Family {
 #[derive(Debug)]
 struct Sample {
     labels: Vec<(&'static str, String)>,
-    value: f64,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Number(f64),
+    Histogram {
+        sum: f64,
+        count: u64,
+        /// The upper bounds, and how many are in each above the one before; the last bound is infinite.
+        buckets: Vec<(f64, u64)>,
+    },
 }
 
 #[derive(Debug)]
@@ -70,9 +82,12 @@ impl Collector for Families {
 
 impl Sample {
     fn encode(&self, kind: MetricType, metric: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        match kind {
-            MetricType::Counter => metric.encode_counter::<NoLabelSet, f64, f64>(&self.value, None),
-            _ => metric.encode_gauge(&self.value),
+        match (&self.value, kind) {
+            (Value::Number(number), MetricType::Counter) => metric.encode_counter::<NoLabelSet, f64, f64>(number, None),
+            (Value::Number(number), _) => metric.encode_gauge(number),
+            (Value::Histogram { sum, count, buckets }, _) => {
+                metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+            }
         }
     }
 }
@@ -82,6 +97,7 @@ fn families(scraped: &Scraped<'_>) -> Vec<Family> {
     all.extend(files(scraped.report));
     all.extend(workers(scraped.meters));
     all.extend(routes(scraped));
+    all.push(latency(scraped.meters));
     all.extend(upstreams(scraped.live));
     all
 }
@@ -95,8 +111,26 @@ fn counter(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Fami
     Family { name, help, kind: MetricType::Counter, samples }
 }
 
-fn sample(labels: &[(&'static str, &str)], value: f64) -> Sample {
-    Sample { labels: labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), value }
+fn sample(labels: &[(&'static str, &str)], number: f64) -> Sample {
+    let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    Sample { labels: labels.collect(), value: Value::Number(number) }
+}
+
+/// A histogram with the bounds of [`BOUNDS`]. A bucket of ours that a bound lies in counts above it.
+fn histogram(counts: &Counts) -> Value {
+    let mut below = 0;
+    let mut buckets: Vec<_> = BOUNDS
+        .iter()
+        .map(|bound| {
+            let within = counts.within(*bound);
+            let count = within - below;
+            below = within;
+            (bound.as_secs_f64(), count)
+        })
+        .collect();
+    let count = counts.count();
+    buckets.push((f64::INFINITY, count - below));
+    Value::Histogram { sum: number(counts.micros) / 1e6, count, buckets }
 }
 
 /// Counters are exact up to 2^53.
@@ -215,6 +249,22 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
     ]
 }
 
+/// Only of routes that ever had a request, unlike the counters: it is as many lines again as all of theirs.
+fn latency(meters: &Meters) -> Family {
+    let mut samples = Vec::new();
+    for meter in meters.routes().iter().filter(|meter| meter.micros() > 0) {
+        let labels = vec![("route", meter.name.clone())];
+        samples.push(Sample { labels, value: histogram(&meter.latency()) });
+    }
+    Family {
+        name: "backsoon_request_duration_seconds",
+        help: "From a forwarded request's head to the response's head, or to the upstream's failure. Bounds hold; up to \
+               6 % below one may be counted above it.",
+        kind: MetricType::Histogram,
+        samples,
+    }
+}
+
 fn upstreams(live: &Generation) -> Vec<Family> {
     let sum = |of: fn(&UpstreamCell) -> u64| {
         // One address can be configured in two ways (with other roots, say): to Prometheus it is one upstream.
@@ -252,3 +302,22 @@ fn upstreams(live: &Generation) -> Vec<Family> {
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The upper bounds of the histograms, as a dashboard wants them.
+const BOUNDS: [Duration; 15] = [
+    Duration::from_micros(1_000),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];

@@ -10,6 +10,7 @@ pub mod desk;
 pub mod files;
 pub mod load;
 mod metrics;
+mod observe;
 mod report;
 pub mod settle;
 pub mod source;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch as channel};
+use tokio::time::MissedTickBehavior;
 
 use crate::live::{Publisher, Reader, Stage};
 use crate::telemetry::Meters;
@@ -33,6 +35,7 @@ use crate::telemetry::access::AccessWriter;
 
 use admin::{AdminListener, Shared};
 use desk::{Desk, Why};
+use observe::Observations;
 
 /// What the loop is started with.
 pub struct Start {
@@ -76,6 +79,7 @@ pub async fn run(start: Start) -> io::Result<End> {
         reader,
         meters,
         report: RefCell::new(desk.report()),
+        observations: RefCell::new(Observations::new(Instant::now())),
         stage: Cell::new(Stage::Running),
         started: Timestamp::now(),
     });
@@ -84,6 +88,8 @@ pub async fn run(start: Start) -> io::Result<End> {
     }
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
+    let mut observing = tokio::time::interval(observe::EVERY);
+    observing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
@@ -103,6 +109,11 @@ pub async fn run(start: Start) -> io::Result<End> {
                 return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
             }
             () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            now = observing.tick() => {
+                shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
+                // Nothing happened that the report would tell.
+                continue;
+            }
         }
         shared.report.replace(desk.report());
     }

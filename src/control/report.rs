@@ -1,12 +1,16 @@
 //! What control tells about itself: the body of `/status`, and the detail of `/readyz`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::live::Generation;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Source};
-use crate::telemetry::RouteCell;
+use crate::telemetry::{RouteCell, Summary};
+
+use super::observe::Traffic;
 
 /// What the loop knows and the admin listener tells. Remade whenever something happened.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +66,11 @@ pub(super) struct RouteStatus<'s> {
     in_flight: u64,
     held: u64,
     requests: Requests,
+    /// Over the last minute, or the time since the start.
+    requests_per_second: f64,
+    /// Of the last minute; absent if there was no request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<Latency>,
     upstreams: Vec<UpstreamStatus<'s>>,
 }
 
@@ -72,6 +81,14 @@ struct Requests {
     maintenance: u64,
     failed: u64,
     aborted: u64,
+}
+
+/// From a request's head to its response's head: what so many in a hundred did not exceed, in milliseconds.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
 }
 
 /// An upstream in `/status`.
@@ -87,7 +104,7 @@ struct UpstreamStatus<'s> {
 }
 
 impl<'s> RouteStatus<'s> {
-    pub(super) fn new(route: &'s Route, live: &'s Generation) -> Self {
+    pub(super) fn new(route: &'s Route, live: &'s Generation, traffic: Option<Traffic>) -> Self {
         let meter = &live.routes[route.index];
         let sum = |of: fn(&RouteCell) -> u64| meter.sum(of);
         Self {
@@ -105,9 +122,30 @@ impl<'s> RouteStatus<'s> {
                 failed: sum(|cell| cell.failed.get()),
                 aborted: sum(|cell| cell.aborted.get()),
             },
+            requests_per_second: traffic.map_or(0.0, per_second),
+            latency: traffic.map(|traffic| Latency::new(&traffic.summary)),
             upstreams: route.upstreams.iter().map(|&index| UpstreamStatus::new(live, index)).collect(),
         }
     }
+}
+
+impl Latency {
+    fn new(summary: &Summary) -> Self {
+        Self { p50: millis(summary.p50), p90: millis(summary.p90), p99: millis(summary.p99) }
+    }
+}
+
+/// With its microseconds, and no digit behind them.
+#[allow(clippy::cast_precision_loss, reason = "what is measured in minutes has no 2^53 microseconds")]
+fn millis(latency: Duration) -> f64 {
+    latency.as_micros() as f64 / 1000.0
+}
+
+/// To the hundredth.
+#[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in a minute")]
+fn per_second(traffic: Traffic) -> f64 {
+    let rate = traffic.summary.count as f64 / traffic.span.as_secs_f64();
+    (rate * 100.0).round() / 100.0
 }
 
 impl<'s> UpstreamStatus<'s> {

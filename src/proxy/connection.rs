@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use rustls::ServerConfig;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -78,6 +79,15 @@ impl Connection {
         self.used.set(true);
         self.activity.serving.set(true);
         self.activity.ahead.set(false);
+    }
+
+    /// When the head of the request arrived that begins now: what of it came while the one before was answered has
+    /// only waited for that.
+    pub(super) fn head_arrived(&self, version: Version) -> Instant {
+        match version {
+            Version::HTTP_2 => Instant::now(),
+            _ => self.activity.read_at.get().max(self.quiet_since.get()),
+        }
     }
 
     /// A request has ended, just now.

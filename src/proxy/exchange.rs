@@ -41,8 +41,6 @@ pub(super) struct Exchange {
     pub trusted: bool,
     /// What its head has.
     pub fields: Fields,
-    /// When it was looked at.
-    pub now: Instant,
 }
 
 /// A request that was decided.
@@ -99,8 +97,8 @@ fn begin(
     let id = request_id(worker, &request, fields, trusted);
     let flight = Flight::new(worker, connection, &generation, &request, &id);
     let asked = Asked::new(request.method(), request.headers(), fields, id);
-    let (version, now) = (request.version(), Instant::now());
-    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields, now };
+    let version = request.version();
+    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields };
     match verdict(&generation, &request, fields) {
         Ok(Verdict::Forward(route)) => exchange.forward(route.index, request),
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {

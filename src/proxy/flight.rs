@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -26,6 +27,8 @@ pub(super) struct Flight {
     route: Option<Arc<RouteMeter>>,
     pool: Option<Rc<Pool>>,
     upload: Option<Rc<UploadState>>,
+    /// When its head had arrived.
+    pub(super) started: Instant,
     /// What the access log will say, if it records this request.
     entry: Option<Box<Entry>>,
     /// When it ended, unless it was given up.
@@ -35,7 +38,6 @@ pub(super) struct Flight {
 /// What is remembered for the access log.
 struct Entry {
     time: Timestamp,
-    started: Instant,
     client: String,
     method: http::Method,
     host: String,
@@ -69,6 +71,7 @@ impl Flight {
             route: None,
             pool: None,
             upload: None,
+            started: connection.head_arrived(request.version()),
             entry,
             ended: None,
         }
@@ -90,10 +93,12 @@ impl Flight {
     }
 
     /// The upstream answered.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
-            route.workers[self.worker.id].upstream[class].increment();
+            let cell = &route.workers[self.worker.id];
+            cell.upstream[class].increment();
+            cell.took(now.saturating_duration_since(self.started));
         }
         self.note(|entry| entry.status = status);
     }
@@ -113,7 +118,9 @@ impl Flight {
         match (&self.route, error.side()) {
             (Some(route), Side::Upstream) => {
                 let route_name = route.name.as_str();
-                route.workers[self.worker.id].failed.increment();
+                let cell = &route.workers[self.worker.id];
+                cell.failed.increment();
+                cell.took(self.started.elapsed());
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
@@ -184,7 +191,8 @@ impl Flight {
     fn end(&mut self, bytes: u64, route: Option<&str>, now: Instant) {
         self.ended = Some(now);
         if let Some(entry) = self.entry.take() {
-            entry.write(&self.worker, bytes, route, self.pool.as_ref().map(|pool| pool.meter.name.as_str()));
+            let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
+            entry.write(&self.worker, bytes, now.saturating_duration_since(self.started), route, upstream);
         }
     }
 
@@ -229,7 +237,6 @@ impl Entry {
         });
         Self {
             time: Timestamp::now(),
-            started: Instant::now(),
             client: client.map_or_else(|| "unix".to_owned(), |client| client.to_string()),
             method: request.method().clone(),
             host: host.unwrap_or_default(),
@@ -244,7 +251,7 @@ impl Entry {
         }
     }
 
-    fn write(&self, worker: &Rc<Worker>, bytes: u64, route: Option<&str>, upstream: Option<&str>) {
+    fn write(&self, worker: &Rc<Worker>, bytes: u64, took: Duration, route: Option<&str>, upstream: Option<&str>) {
         worker.write_log(&Line {
             time: self.time,
             client: &self.client,
@@ -257,7 +264,7 @@ impl Entry {
             generation: self.generation,
             status: self.status.as_u16(),
             bytes,
-            micros: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             upstream,
             id: self.id.to_str().unwrap_or_default(),
             error: self.error,

@@ -137,7 +137,7 @@ fn prepare(
     let limits = &exchange.generation.snapshot.limits;
     let empty = request.body().is_end_stream();
     let repeatable = empty && request.method().is_safe();
-    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.now)));
+    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.flight.started)));
     let mut request = request.map(|incoming| match &upload {
         None => RequestBody::Empty,
         Some(upload) => {
@@ -156,7 +156,8 @@ fn prepare(
     headers.insert(X_REQUEST_ID, exchange.asked.id.clone());
     headers::join_cookies(headers, exchange.fields);
     let upgrades = wishes.upgrade.is_some();
-    let dispatch = Dispatch { at: exchange.now, first_byte: limits.first_byte, upload, repeatable, upgrades };
+    let dispatch =
+        Dispatch { at: exchange.flight.started, first_byte: limits.first_byte, upload, repeatable, upgrades };
     (request, wishes, dispatch)
 }
 
@@ -311,7 +312,8 @@ impl Journey {
             return Err(Failed { error, exchange: self.exchange, unread: None });
         }
         let Exchange { mut flight, generation, asked, version, .. } = self.exchange;
-        flight.answered(response.status());
+        let now = Instant::now();
+        flight.answered(response.status(), now);
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.wishes.trailers);
         if !fields.has(Field::RequestId) {
@@ -326,7 +328,7 @@ impl Journey {
             }
             return Ok(response.map(|_| Body::Empty));
         }
-        let (patience, now) = (generation.snapshot.limits.upstream_read, Instant::now());
+        let patience = generation.snapshot.limits.upstream_read;
         let progress = (version == Version::HTTP_2).then(|| flight.connection.stream()).flatten();
         Ok(response.map(|incoming| {
             Body::Upstream(Box::new(UpstreamBody::new(incoming, lease, flight, patience, progress, now)))

@@ -100,6 +100,8 @@ pub(super) struct Activity {
     pub heard: Cell<bool>,
     /// When the first of those bytes came.
     pub heard_at: Cell<Instant>,
+    /// When the last bytes came.
+    pub read_at: Cell<Instant>,
     /// Since when the client has accepted nothing although there is something to write.
     pub write_blocked: Cell<Option<Instant>>,
     /// When the client last took what it had kept waiting.
@@ -117,6 +119,7 @@ impl Activity {
         Self {
             heard: Cell::new(false),
             heard_at: Cell::new(now),
+            read_at: Cell::new(now),
             write_blocked: Cell::new(None),
             taken_at: Cell::new(now),
             moved: Cell::new(false),
@@ -131,8 +134,10 @@ impl Activity {
     pub(super) fn hears(&self) {
         self.moved.set(true);
         self.ahead.set(false);
+        let now = Instant::now();
+        self.read_at.set(now);
         if !self.heard.replace(true) {
-            self.heard_at.set(Instant::now());
+            self.heard_at.set(now);
         }
     }
 }

@@ -4,9 +4,13 @@
 //! line between workers. The meters of routes and upstreams outlive the generations that name them.
 
 pub mod access;
+pub mod histogram;
 pub mod log;
 pub mod meters;
+pub mod recent;
 
+pub use histogram::{Counts, Histogram};
 pub use meters::{
     Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
 };
+pub use recent::{Recent, Summary};

@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Backsoon, Client, LISTEN, Upstream, get, replace, request, run_to_end, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, get, replace, request, run_to_end, wait};
 
 fn run(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
@@ -90,7 +91,7 @@ fn check_open_metrics(text: &str) {
                 "TYPE" => {
                     assert_eq!(name, family);
                     kind = rest.to_owned();
-                    assert!(rest == "gauge" || rest == "counter", "{line}");
+                    assert!(["gauge", "counter", "histogram"].contains(&rest), "{line}");
                 }
                 _ => panic!("{line}"),
             }
@@ -100,7 +101,12 @@ fn check_open_metrics(text: &str) {
         assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
         assert!(seen.insert(series.to_owned()), "{line} comes twice");
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert_eq!(name, if kind == "counter" { format!("{family}_total") } else { family.clone() }, "{line}");
+        let suffixes: &[&str] = match kind.as_str() {
+            "counter" => &["_total"],
+            "histogram" => &["_sum", "_count", "_bucket"],
+            _ => &[""],
+        };
+        assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
         assert!(name.starts_with("backsoon_") && labels.ends_with('}'), "{line}");
         for label in labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty()) {
             let (key, value) = label.split_once("=\"").unwrap_or_else(|| panic!("{line}"));
@@ -108,6 +114,67 @@ fn check_open_metrics(text: &str) {
             assert!(!value.trim_end_matches('"').contains('"'), "{line}");
         }
     }
+}
+
+#[test]
+fn the_latency_of_each_route_is_told_and_a_time_out_counts() {
+    let delay = Duration::from_millis(120);
+    let slow = Upstream::handling(move |connection| {
+        while connection.request().is_some() {
+            thread::sleep(delay);
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let silent = Upstream::handling(|connection| while connection.request().is_some() {});
+    let routes = [route("slow", "/", &slow), route("silent", "/silent", &silent), route("idle", "/idle", &slow)];
+    let backsoon = Backsoon::start(&format!("{LISTEN}[limits]\nfirst_byte = \"300ms\"\n{}", routes.concat()));
+    for _ in 0..4 {
+        assert_eq!(get(backsoon.address(), "/").status, 200);
+    }
+    assert_eq!(get(backsoon.address(), "/silent").status, 504);
+    backsoon.flag("[routes]\nslow = \"offline\"\n");
+    assert_eq!(get(backsoon.address(), "/").status, 503, "which is not recorded");
+    wait("both to be observed", || ["slow", "silent"].iter().all(|name| backsoon.route(name)["latency"].is_object()));
+    let told = |name: &str, key: &str| backsoon.route(name)["latency"][key].as_f64().unwrap();
+    let generous = PATIENCE.as_secs_f64() * 1000.0;
+    assert!(told("slow", "p50") >= 120.0 && told("slow", "p99") < generous, "{}", backsoon.route("slow"));
+    assert!(told("slow", "p50") <= told("slow", "p90") && told("slow", "p90") <= told("slow", "p99"));
+    assert!(told("silent", "p50") >= 300.0 && told("silent", "p99") < generous, "{}", backsoon.route("silent"));
+    assert!(backsoon.route("slow")["requests_per_second"].as_f64().unwrap() > 0.0);
+    let idle = backsoon.route("idle");
+    assert!(idle.get("latency").is_none() && idle["requests_per_second"] == 0.0, "{idle}");
+    let metrics = get(backsoon.admin, "/metrics").body;
+    check_open_metrics(&metrics);
+    check_histogram(&metrics, "slow", 4, 0.12);
+    check_histogram(&metrics, "silent", 1, 0.3);
+    assert!(!metrics.contains("backsoon_request_duration_seconds_count{route=\"idle\"}"), "{metrics}");
+}
+
+/// Checks the histogram of a route that had `count` requests, none shorter than `least` seconds.
+fn check_histogram(metrics: &str, route: &str, count: u64, least: f64) {
+    let name = "backsoon_request_duration_seconds";
+    let values = |series: String| metrics.lines().filter_map(move |line| line.strip_prefix(&series).map(str::to_owned));
+    let value = |suffix: &str| -> f64 {
+        let mut found = values(format!("{name}_{suffix}{{route=\"{route}\"}} "));
+        found.next().unwrap_or_else(|| panic!("no {suffix} of {route}: {metrics}")).parse().unwrap()
+    };
+    let buckets: Vec<(String, u64)> = values(format!("{name}_bucket{{le=\""))
+        .filter_map(|rest| {
+            let (bound, rest) = rest.split_once("\",")?;
+            let count = rest.strip_prefix(&format!("route=\"{route}\"}} "))?;
+            Some((bound.to_owned(), count.parse().unwrap()))
+        })
+        .collect();
+    let (last, bounded) = buckets.split_last().unwrap();
+    assert_eq!(*last, ("+Inf".to_owned(), count));
+    assert_eq!(value("count"), count as f64);
+    assert!(value("sum") >= least * count as f64, "{}", value("sum"));
+    assert_eq!(bounded.len(), 15, "{bounded:?}");
+    assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{buckets:?}");
+    let bounds: Vec<(f64, u64)> = bounded.iter().map(|(bound, count)| (bound.parse().unwrap(), *count)).collect();
+    assert!(bounds.windows(2).all(|pair| pair[0].0 < pair[1].0), "{bounds:?}");
+    assert!(bounds.iter().all(|&(bound, count)| bound >= least || count == 0), "{bounds:?}");
+    assert_eq!(bounds.last(), Some(&(60.0, count)));
 }
 
 #[test]

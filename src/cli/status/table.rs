@@ -93,7 +93,7 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
     text
 }
 
-fn row(route: &RouteStatus, now: Timestamp) -> [String; 8] {
+fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
     let instant = |text: &Option<String>| match text.as_ref().map(|text| text.parse()) {
         Some(Ok(at)) => words::instant(at, now),
         Some(Err(_)) | None => "-".to_owned(),
@@ -107,6 +107,7 @@ fn row(route: &RouteStatus, now: Timestamp) -> [String; 8] {
         instant(&route.until),
         route.in_flight.to_string(),
         route.held.to_string(),
+        route.latency.map_or("-".to_owned(), |latency| words::latency(latency.p99)),
         word(&route.source),
     ]
 }
@@ -150,4 +151,4 @@ fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-const COLUMNS: [&str; 8] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "BY"];
+const COLUMNS: [&str; 9] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "P99", "BY"];

@@ -18,7 +18,7 @@ fn status(flags_hash: &str) -> Value {
         ],
         "routes": [
             { "name": "api", "phase": "open", "mode": null, "since": "2026-05-19T10:00:00Z", "until": null,
-              "source": null, "in_flight": 3, "held": 0 },
+              "source": null, "in_flight": 3, "held": 0, "latency": { "p50": 2.047, "p90": 8.191, "p99": 24.575 } },
             { "name": "web", "phase": "closed", "mode": "offline", "since": "2026-05-19T14:28:00Z",
               "until": "2026-05-19T15:00:00Z", "source": "window M-1", "in_flight": 0, "held": 0 },
         ],
@@ -32,9 +32,9 @@ fn a_replica_reads_as_a_table() {
     assert_eq!(
         shown,
         "127.0.0.1:9901  backsoon 0.1.0, pid 42, running, generation 7 for 2 min, flags f1a9, config c0ffee00\n\
-         \x20 ROUTE  PHASE   MODE     SINCE      UNTIL      IN FLIGHT  HELD  BY\n\
-         \x20 api    open    -        10:00 UTC  -          3          0     -\n\
-         \x20 web    closed  offline  14:28 UTC  15:00 UTC  0          0     window M-1\n"
+         \x20 ROUTE  PHASE   MODE     SINCE      UNTIL      IN FLIGHT  HELD  P99      BY\n\
+         \x20 api    open    -        10:00 UTC  -          3          0     24.6 ms  -\n\
+         \x20 web    closed  offline  14:28 UTC  15:00 UTC  0          0     -        window M-1\n"
     );
 }
 
