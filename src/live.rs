@@ -19,9 +19,9 @@ pub struct Generation {
     /// When it was published: the proxy counts from here and needs no wall clock.
     pub published: Instant,
     /// By the index of the route.
-    pub routes: Vec<Arc<RouteMeter>>,
-    /// By the index of the upstream.
-    pub upstreams: Vec<LiveUpstream>,
+    pub routes: Arc<[Arc<RouteMeter>]>,
+    /// By the index of the upstream. Shared by generations between which no upstream has changed.
+    pub upstreams: Arc<[LiveUpstream]>,
     /// By the index of the listener; `None` where it speaks clear text.
     pub certificates: Vec<Option<Arc<CertifiedKey>>>,
 }
@@ -38,19 +38,30 @@ pub struct LiveUpstream {
 /// Makes the cell. Whoever holds the [`Publisher`] may change it, whoever holds a [`Reader`] may look.
 pub fn cell(first: Generation) -> (Publisher, Reader) {
     let cell = Arc::new(ArcSwap::from_pointee(first));
-    (Publisher { cell: Arc::clone(&cell) }, Reader { cell })
+    (Publisher { cell: Arc::clone(&cell), retired: Vec::new() }, Reader { cell })
 }
 
 /// The writing end. Purposefully not `Clone`: there is one control loop.
 #[derive(Debug)]
 pub struct Publisher {
     cell: Arc<ArcSwap<Generation>>,
+    /// Generations that were live and that somebody may still look at. Whoever lets go of one last pays for taking it
+    /// apart, which takes time with thousands of routes: that shall be the publisher, and never a worker.
+    retired: Vec<Arc<Generation>>,
 }
 
 impl Publisher {
     /// Makes a generation live. Requests that were decided before keep theirs.
-    pub fn publish(&self, generation: Generation) {
-        self.cell.store(Arc::new(generation));
+    pub fn publish(&mut self, generation: Generation) {
+        self.retired.push(self.cell.swap(Arc::new(generation)));
+    }
+
+    /// Takes apart the retired generations that nobody looks at any more. Says whether there are others.
+    ///
+    /// A generation that is no longer live finds no new readers: one that only the publisher holds stays so.
+    pub fn release(&mut self) -> bool {
+        self.retired.retain(|generation| Arc::strong_count(generation) > 1);
+        !self.retired.is_empty()
     }
 
     /// What is live.

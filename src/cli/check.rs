@@ -73,7 +73,7 @@ fn counted(loaded: &Loaded, now: Timestamp) -> String {
 
 fn flagged(loaded: &Loaded, now: Timestamp) -> Vec<String> {
     let snapshot = loaded.snapshot(now);
-    snapshot.routes.into_iter().filter(|route| route.closure.is_some()).map(|route| route.config.name).collect()
+    snapshot.routes.into_iter().filter(|route| route.closure.is_some()).map(|route| route.config.name.clone()).collect()
 }
 
 fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Result<u8, Failure> {

@@ -139,5 +139,5 @@ fn of_every(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
     let snapshot = compile(Inputs { config: &loaded.config, flags, previous: None, now, generation: 1 });
     let closed = snapshot.routes.into_iter();
-    closed.filter_map(|route| Some((route.config.name, Arc::clone(&route.closure?.page)))).collect()
+    closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }

@@ -18,7 +18,7 @@ use crate::plan::flags::Flags;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Closure, Phase, Snapshot};
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::{Meters, UpstreamKey};
+use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::{self, Materials};
 use super::files::{Change, Files};
@@ -53,9 +53,18 @@ pub struct Desk {
     meters: Arc<Meters>,
     /// How to speak TLS, by upstream, so that sessions are resumed over generations.
     clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
+    /// What goes with the routes and upstreams of the config in force, until that or a file it names changes.
+    fittings: Option<Fittings>,
     generation: u64,
     refused: u64,
     log: LogHandle,
+}
+
+/// What of a generation depends on neither the flag file nor the time.
+#[derive(Clone)]
+struct Fittings {
+    routes: Arc<[Arc<RouteMeter>]>,
+    upstreams: Arc<[LiveUpstream]>,
 }
 
 /// What is taken from the config at the start and only then.
@@ -103,6 +112,7 @@ impl Desk {
             problems,
             meters: Arc::new(Meters::new(0)),
             clients: HashMap::new(),
+            fittings: None,
             generation: 0,
             refused: 0,
             log,
@@ -118,6 +128,7 @@ impl Desk {
     /// Where to count, once the number of workers is known.
     pub fn meter(&mut self, meters: Arc<Meters>) {
         self.meters = meters;
+        self.fittings = None;
     }
 
     /// The first generation.
@@ -127,7 +138,7 @@ impl Desk {
     }
 
     /// Takes in what happened to files, and publishes if it matters.
-    pub(super) fn refresh(&mut self, changes: &[Change], publisher: &Publisher, why: Why) {
+    pub(super) fn refresh(&mut self, changes: &[Change], publisher: &mut Publisher, why: Why) {
         let accepted =
             |path: &Path| changes.iter().any(|change| matches!(change, Change::Accepted(file) if file == path));
         // A signal asks for everything to be read again, changed or not: what was refused may fit now.
@@ -154,7 +165,7 @@ impl Desk {
     }
 
     /// Compiles for now and makes it live.
-    pub(super) fn publish(&mut self, publisher: &Publisher, why: Why) {
+    pub(super) fn publish(&mut self, publisher: &mut Publisher, why: Why) {
         let before = publisher.current();
         let generation = self.make(Some(&before.snapshot));
         publisher.publish(generation);
@@ -172,11 +183,17 @@ impl Desk {
             generation: self.generation,
         };
         let snapshot = compile(inputs);
-        let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
-        let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream)).collect();
+        let fittings = self.fittings.take().unwrap_or_else(|| self.fit(&snapshot));
+        let Fittings { routes, upstreams } = self.fittings.insert(fittings).clone();
         self.served = (0..self.fixed.listen.len()).map(|index| self.certificate(index)).collect();
         let certificates = self.served.clone();
         Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+    }
+
+    fn fit(&mut self, snapshot: &Snapshot) -> Fittings {
+        let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream)).collect();
+        Fittings { routes, upstreams }
     }
 
     fn live_upstream(&mut self, upstream: &Upstream) -> LiveUpstream {
@@ -225,6 +242,7 @@ impl Desk {
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
         self.materials = materials;
+        self.fittings = None;
         self.files.set(self.watched());
         self.problems.retain(|path, _| self.files.get(path).is_some());
         // Routes may have come or gone that the flag file names.
@@ -282,6 +300,7 @@ impl Desk {
                     self.problems.remove(file);
                 }
                 self.materials = materials;
+                self.fittings = None;
                 true
             }
             Err(problems) => {

@@ -269,7 +269,7 @@ fn upstreams(live: &Generation) -> Vec<Family> {
     let sum = |of: fn(&UpstreamCell) -> u64| {
         // One address can be configured in two ways (with other roots, say): to Prometheus it is one upstream.
         let mut sums = BTreeMap::<&str, u64>::new();
-        for upstream in &live.upstreams {
+        for upstream in live.upstreams.iter() {
             *sums.entry(&upstream.meter.name).or_default() += upstream.meter.sum(of);
         }
         sums.into_iter().map(|(name, sum)| sample(&[("upstream", name)], number(sum))).collect()

@@ -73,7 +73,7 @@ pub enum End {
 /// # Errors
 /// When signals cannot be received.
 pub async fn run(start: Start) -> io::Result<End> {
-    let Start { mut desk, publisher, reader, meters, stage, mut ended, admin, access } = start;
+    let Start { mut desk, mut publisher, reader, meters, stage, mut ended, admin, access } = start;
     let mut signals = Signals::new()?;
     let shared = Rc::new(Shared {
         reader,
@@ -94,12 +94,13 @@ pub async fn run(start: Start) -> io::Result<End> {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
         drop(live);
+        let retired = publisher.release();
         tokio::select! {
-            changes = desk.files.next() => desk.refresh(&changes, &publisher, Why::File),
-            () = clock::moves(next_change, compiled) => desk.publish(&publisher, Why::Time),
+            changes = desk.files.next() => desk.refresh(&changes, &mut publisher, Why::File),
+            () = clock::moves(next_change, compiled) => desk.publish(&mut publisher, Why::Time),
             told = signals.next() => match told {
                 Told::Reload => {
-                    reload(&mut desk, &publisher);
+                    reload(&mut desk, &mut publisher);
                     access.reopen();
                 }
                 Told::End(_) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
@@ -108,6 +109,7 @@ pub async fn run(start: Start) -> io::Result<End> {
             _ = &mut ended => {
                 return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
             }
+            () = tokio::time::sleep(RETIREMENT), if retired => {}
             () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
             now = observing.tick() => {
                 shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
@@ -120,7 +122,7 @@ pub async fn run(start: Start) -> io::Result<End> {
 }
 
 /// SIGHUP: everything is read again, whatever the events said.
-fn reload(desk: &mut Desk, publisher: &Publisher) {
+fn reload(desk: &mut Desk, publisher: &mut Publisher) {
     tracing::info!("reading everything again");
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
@@ -211,4 +213,6 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
+/// How long after a publication it is looked whether the workers have moved on: they do so at least once a second.
+const RETIREMENT: Duration = Duration::from_secs(2);
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

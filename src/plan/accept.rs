@@ -7,8 +7,11 @@
 /// by name and everything is taken alike (no `Accept`, or only `*/*`), or when none of the offers is taken.
 ///
 /// `application/json` is also met by `application/problem+json`, as RFC 9457 expects of its clients.
-pub fn choose<'a, T: Copy>(fields: impl Iterator<Item = &'a [u8]>, offers: &[(T, &str, &str)]) -> Option<T> {
-    let mut best = vec![Taken::default(); offers.len()];
+pub fn choose<'a, T: Copy, const N: usize>(
+    fields: impl Iterator<Item = &'a [u8]>,
+    offers: &[(T, &str, &str); N],
+) -> Option<T> {
+    let mut best = [Taken::default(); N];
     for range in fields.flat_map(|field| field.split(|&byte| byte == b',')).take(MOST_RANGES).filter_map(Range::parse) {
         for (taken, (_, kind, subtype)) in best.iter_mut().zip(offers) {
             taken.consider(range.specificity(kind, subtype), range.weight);

@@ -29,28 +29,78 @@ pub struct Inputs<'i> {
 
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
-    let causes = Causes::new(inputs.flags, inputs.now);
+    let Inputs { config, now, .. } = inputs;
+    let causes = Causes::new(inputs.flags, now);
+    let layout = Layout::of(config, inputs.previous);
     let mut pages = Pages::default();
-    let mut upstreams = Upstreams::default();
-    let routes = inputs.config.routes.iter().enumerate().map(|(index, config)| {
-        let closure = causes.of(&config.name).map(|found| close(&found, inputs.now, &mut pages));
-        let (phase, since) = settle(&inputs, config, closure.as_deref(), &causes);
-        let upstreams = config.upstreams.iter().map(|upstream| upstreams.index_of(upstream)).collect();
-        Route { index, config: config.clone(), upstreams, phase, since, closure }
+    let routes = config.routes.iter().zip(layout.upstreams_of).enumerate().map(|(index, (config, upstreams))| {
+        let found = causes.of(&config.name);
+        let closure = found.as_deref().map(|found| close(found, now, &mut pages));
+        let before = match layout.unchanged {
+            Some(previous) => previous.routes.get(index),
+            None => inputs.previous.and_then(|previous| previous.route(&config.name)),
+        };
+        let since = since(before, closure.as_deref(), found.as_deref(), now);
+        let phase = if closure.is_some() { Phase::Closed } else { Phase::Open };
+        Route { index, config: Arc::clone(config), upstreams, phase, since, closure }
     });
     let routes: Vec<Route> = routes.collect();
     Snapshot {
         generation: inputs.generation,
-        compiled: inputs.now,
-        next_change: next_change(inputs.flags, inputs.now),
-        limits: Arc::new(inputs.config.limits.clone()),
-        trusted_proxies: inputs.config.trusted_proxies.clone(),
-        drain: inputs.config.drain,
-        log: inputs.config.log.clone(),
-        table: Table::new(&inputs.config.routes),
+        compiled: now,
+        next_change: next_change(inputs.flags, now),
+        limits: Arc::new(config.limits.clone()),
+        trusted_proxies: config.trusted_proxies.clone(),
+        drain: config.drain,
+        log: config.log.clone(),
+        table: layout.table,
         routes,
-        upstreams: upstreams.list,
+        upstreams: layout.upstreams,
     }
+}
+
+/// What follows from the config's routes alone.
+struct Layout<'i> {
+    table: Arc<Table>,
+    upstreams: Arc<[Upstream]>,
+    /// By the index of the route: indexes into `upstreams`.
+    upstreams_of: Vec<Arc<[usize]>>,
+    /// The previous snapshot, if it has these very routes.
+    unchanged: Option<&'i Snapshot>,
+}
+
+impl<'i> Layout<'i> {
+    /// Shares the previous snapshot's if only the flag file or the time has changed: a flag among ten thousand routes must
+    /// not cost what ten thousand routes cost.
+    fn of(config: &Config, previous: Option<&'i Snapshot>) -> Self {
+        match previous.filter(|previous| has_routes_of(previous, config)) {
+            Some(previous) => Self {
+                table: Arc::clone(&previous.table),
+                upstreams: Arc::clone(&previous.upstreams),
+                upstreams_of: previous.routes.iter().map(|route| Arc::clone(&route.upstreams)).collect(),
+                unchanged: Some(previous),
+            },
+            None => Self::new(config),
+        }
+    }
+
+    fn new(config: &Config) -> Self {
+        let mut upstreams = Upstreams::default();
+        let indexes = |route: &Arc<RouteConfig>| route.upstreams.iter().map(|one| upstreams.index_of(one)).collect();
+        let upstreams_of = config.routes.iter().map(indexes).collect();
+        Self {
+            table: Arc::new(Table::new(&config.routes)),
+            upstreams: upstreams.list.into(),
+            upstreams_of,
+            unchanged: None,
+        }
+    }
+}
+
+/// Whether a snapshot was compiled from the very routes of a config: not merely equal ones, which would take longer to see.
+fn has_routes_of(snapshot: &Snapshot, config: &Config) -> bool {
+    snapshot.routes.len() == config.routes.len()
+        && snapshot.routes.iter().zip(&config.routes).all(|(route, config)| Arc::ptr_eq(&route.config, config))
 }
 
 /// Something in the flag file that is in force now.
@@ -155,20 +205,12 @@ fn close<'w>(causes: &[Cause<'w>], now: Timestamp, pages: &mut Pages<'w>) -> Arc
     Arc::new(Closure { mode: speaker.mode(), until, seconds_left: left, source: speaker.source(), page })
 }
 
-/// The phase of a route, and since when. A window knows its start; for a flag it is when it was first seen.
-fn settle(
-    inputs: &Inputs<'_>,
-    config: &RouteConfig,
-    closure: Option<&Closure>,
-    causes: &Causes<'_>,
-) -> (Phase, Timestamp) {
-    let phase = if closure.is_some() { Phase::Closed } else { Phase::Open };
+/// Since when a route is as it is. A window knows its start; for a flag it is when it was first seen.
+fn since(before: Option<&Route>, closure: Option<&Closure>, causes: Option<&[Cause<'_>]>, now: Timestamp) -> Timestamp {
     let mode = closure.map(|closure| closure.mode);
-    let before = inputs.previous.and_then(|previous| previous.route(&config.name));
     let same = before.filter(|before| before.closure.as_ref().map(|closure| closure.mode) == mode);
-    let started = causes.of(&config.name).into_iter().flatten().filter_map(Cause::since).min();
-    let since = same.map(|before| before.since).or(started).unwrap_or(inputs.now);
-    (phase, since.min(inputs.now))
+    let started = causes.into_iter().flatten().copied().filter_map(Cause::since).min();
+    same.map(|before| before.since).or(started).unwrap_or(now).min(now)
 }
 
 /// The next instant at which a flag or a window begins or ends.

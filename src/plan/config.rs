@@ -8,6 +8,7 @@ mod route;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -40,8 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// The log and the access log.
     pub log: Log,
-    /// By name, sorted.
-    pub routes: Vec<RouteConfig>,
+    /// By name, sorted. Snapshots share them.
+    pub routes: Vec<Arc<RouteConfig>>,
 }
 
 /// What happens when the flag file disappears while running.

@@ -209,13 +209,18 @@ impl Parsed {
         let names: Vec<&str> = names.into_iter().collect();
         let known: HashSet<&str> = names.iter().copied().collect();
         let unknown = self.mentions.iter().filter(|mention| !known.contains(mention.route.as_str()));
-        unknown.map(|mention| mention.unknown(&names)).collect()
+        let looked_for = |index| if index < MOST_LOOKED_FOR { names.as_slice() } else { &[] };
+        let problems = unknown.enumerate().map(|(index, mention)| {
+            let near = did_you_mean(&mention.route, looked_for(index).iter().copied());
+            mention.unknown(near, &names)
+        });
+        problems.collect()
     }
 }
 
 impl Mention {
-    fn unknown(&self, names: &[&str]) -> Problem {
-        let help = match did_you_mean(&self.route, names.iter().copied()) {
+    fn unknown(&self, near: Option<&str>, names: &[&str]) -> Problem {
+        let help = match near {
             Some(near) => format!("did you mean `{near}`? the rest of the file applies"),
             None => format!("its routes are {}; the rest of the file applies", some_of(names)),
         };
@@ -234,5 +239,8 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
+/// Unknown routes for which a near name is looked for, because each is compared with every route: a file for a whole
+/// fleet names thousands that this proxy does not have, and thousands that it has.
+const MOST_LOOKED_FOR: usize = 64;
 /// Routes that a warning names.
 const MOST_SHOWN: usize = 8;

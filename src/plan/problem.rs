@@ -82,19 +82,42 @@ impl Problem {
 }
 
 impl Place {
-    /// The place of a span of bytes in a text. Any span is taken: one that lies outside of the text, or inside of
-    /// a character, is moved to the nearest place that can be shown.
+    /// The place of a span of bytes in a text. See [`Lines::place`], which is for many places of one text.
     pub fn of(text: &str, span: Range<usize>) -> Self {
+        Lines::of(text).place(span)
+    }
+}
+
+/// A text and where its lines begin: a long file may have thousands of places to tell.
+#[derive(Clone, Debug)]
+pub struct Lines<'t> {
+    text: &'t str,
+    /// Ascending; the first is 0.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// Finds the lines.
+    pub fn of(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// The place of a span of bytes. Any span is taken: one that lies outside of the text, or inside of a character, is
+    /// moved to the nearest place that can be shown.
+    pub fn place(&self, span: Range<usize>) -> Place {
+        let text = self.text;
         let start = floor_char(text, span.start.min(text.trim_end().len()));
         let end = floor_char(text, span.end).max(start);
-        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let number = self.starts.partition_point(|&line| line <= start);
+        let line_start = number.checked_sub(1).and_then(|line| self.starts.get(line)).copied().unwrap_or(0);
         let line = text[line_start..].split('\n').next().unwrap_or_default().trim_end();
         let column = text[line_start..start].chars().count();
         let meant = text[start..end].split('\n').next().unwrap_or_default().trim_end();
         let (first, excerpt) = cut(line, column);
         let shown = (first + excerpt.chars().count()).saturating_sub(column);
-        Self {
-            line: text[..line_start].matches('\n').count() + 1,
+        Place {
+            line: number,
             column: column + 1,
             first: first + 1,
             width: meant.chars().count().min(shown).max(1),

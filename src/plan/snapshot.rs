@@ -10,6 +10,7 @@ use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::limits::Limits;
 use super::page::Page;
+use super::path::Prefix;
 
 /// What is live at one instant: the routes, the phase of each, the finished pages.
 #[derive(Debug)]
@@ -31,9 +32,9 @@ pub struct Snapshot {
     /// By name, sorted. A route's index here is its handle within this snapshot.
     pub routes: Vec<Route>,
     /// Every upstream once. Routes refer to them by index.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Arc<[Upstream]>,
     /// Finds a request's route.
-    pub table: Table,
+    pub table: Arc<Table>,
 }
 
 impl Snapshot {
@@ -50,9 +51,9 @@ pub struct Route {
     /// Its index in [`Snapshot::routes`].
     pub index: usize,
     /// What the operator wrote.
-    pub config: RouteConfig,
+    pub config: Arc<RouteConfig>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
-    pub upstreams: Vec<usize>,
+    pub upstreams: Arc<[usize]>,
     /// Where it is now.
     pub phase: Phase,
     /// Since when; the first snapshot of a process takes its own instant.
@@ -116,6 +117,9 @@ pub struct Table {
 /// The paths of one host pattern.
 #[derive(Debug, Default)]
 struct Paths {
+    /// The route for `/`, which most hosts have and no other: it is found without a look-up.
+    root: Option<usize>,
+    /// The others.
     routes: HashMap<Box<str>, usize>,
     /// Bytes of the longest prefix: what is longer than that need not be hashed.
     longest: usize,
@@ -123,7 +127,7 @@ struct Paths {
 
 impl Table {
     /// Builds the table. Two routes with the same host and path are the caller's to refuse; the first stays.
-    pub fn new(routes: &[RouteConfig]) -> Self {
+    pub fn new(routes: &[Arc<RouteConfig>]) -> Self {
         use super::config::HostPattern;
         let mut table = Self::default();
         for (index, route) in routes.iter().enumerate() {
@@ -168,17 +172,18 @@ impl Table {
 
 impl Paths {
     fn insert(&mut self, route: &RouteConfig, index: usize) {
-        for path in &route.paths {
-            self.routes.entry(path.as_str().into()).or_insert(index);
-            self.longest = self.longest.max(path.as_str().len());
+        for path in route.paths.iter().map(Prefix::as_str) {
+            if path == "/" {
+                self.root.get_or_insert(index);
+            } else {
+                self.routes.entry(path.into()).or_insert(index);
+                self.longest = self.longest.max(path.len());
+            }
         }
     }
 
     /// Tries the whole path, then the path without its last segment, and so on to `/`.
     fn find(&self, path: &str) -> Option<usize> {
-        if self.routes.is_empty() {
-            return None;
-        }
         let mut rest = cut(path.trim_end_matches('/'), self.longest);
         while !rest.is_empty() {
             if let Some(&index) = self.routes.get(rest) {
@@ -186,7 +191,7 @@ impl Paths {
             }
             rest = rest.rfind('/').map_or("", |slash| &rest[..slash]);
         }
-        self.routes.get("/").copied()
+        self.root
     }
 }
 

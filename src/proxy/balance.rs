@@ -19,7 +19,7 @@ pub(super) enum Candidates {
 
 impl Candidates {
     pub(super) fn new(worker: &Worker, generation: &Generation, route: &Route) -> Self {
-        match route.upstreams.as_slice() {
+        match &*route.upstreams {
             [only] => Self::One(Some(worker.pool(generation, *only))),
             many => Self::Many(many.iter().map(|&index| worker.pool(generation, index)).collect()),
         }

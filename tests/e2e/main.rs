@@ -21,6 +21,7 @@ mod http2;
 mod latency;
 mod limits;
 mod pause;
+mod publish;
 mod running;
 mod service;
 mod shutdown;

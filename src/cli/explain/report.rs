@@ -1,5 +1,7 @@
 //! The explanation of one verdict: what was decided, by which pattern, because of which flag.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -133,15 +135,14 @@ impl Report {
     }
 
     fn refused(&mut self, refusal: Refusal, loaded: &Loaded) {
-        let routes = &loaded.config.routes;
+        let routes = || loaded.config.routes.iter().map(Arc::as_ref);
         (self.status, self.why) = match refusal {
             Refusal::Method => (Some(405), format!("{} is not for a reverse proxy", self.method)),
             Refusal::BadPath => {
                 (Some(400), "the path has no normal form: it leads above the root, or has a bad `%` escape".to_owned())
             }
             Refusal::NoRoute => {
-                let here: Vec<&RouteConfig> =
-                    routes.iter().filter(|route| host_of(route, &self.host).is_some()).collect();
+                let here: Vec<&RouteConfig> = routes().filter(|route| host_of(route, &self.host).is_some()).collect();
                 let path = self.normal_path.as_ref().unwrap_or(&self.path);
                 let why = if here.is_empty() && self.host.is_empty() {
                     "no host is given (as a URL, or by -H 'Host: …'), and no route is for any host".to_owned()
@@ -150,7 +151,7 @@ impl Report {
                 } else {
                     format!("no route of the host {} has a path that covers {}", quoted(&self.host), quoted(path))
                 };
-                let there: Vec<&RouteConfig> = if here.is_empty() { routes.iter().collect() } else { here };
+                let there: Vec<&RouteConfig> = if here.is_empty() { routes().collect() } else { here };
                 self.routes = there.into_iter().map(places).collect();
                 (Some(404), why)
             }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -202,7 +203,7 @@ fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
     }
 }
 
-fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<RouteConfig> {
+fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Arc<RouteConfig>> {
     let Some(value) = top.take("routes") else {
         report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
         return Vec::new();
@@ -215,7 +216,7 @@ fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<RouteConfig> {
     let mut owners = route::Owners::default();
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
-        routes.extend(route::route(name, table, &mut owners, report));
+        routes.extend(route::route(name, table, &mut owners, report).map(Arc::new));
     }
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     routes
@@ -228,7 +229,7 @@ const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
 const MOST_WORKERS: u64 = 1024;
 const MOST_LISTENERS: usize = 64;
 /// Routes of one config, and of one flag file.
-pub(in crate::plan) const MOST_ROUTES: usize = 1024;
+pub(in crate::plan) const MOST_ROUTES: usize = 16 * 1024;
 
 const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", OnMissing::Open)];
 const LEVELS: [(&str, LogLevel); 4] =

@@ -14,7 +14,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problem, did_you_mean, quoted};
+use super::problem::{Lines as TextLines, Place, Problem, did_you_mean, quoted};
 
 pub(super) use syntax::document;
 pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
@@ -22,7 +22,7 @@ pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
 /// Collects the problems of one file.
 pub(super) struct Report<'t> {
     file: &'t str,
-    text: &'t str,
+    lines: TextLines<'t>,
     problems: Vec<Problem>,
     /// Those that were found after [`MOST_PROBLEMS`].
     unshown: usize,
@@ -30,7 +30,7 @@ pub(super) struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, problems: Vec::new(), unshown: 0 }
+        Self { file, lines: TextLines::of(text), problems: Vec::new(), unshown: 0 }
     }
 
     /// Adds an error without help.
@@ -62,7 +62,7 @@ impl<'t> Report<'t> {
 
     /// Where a span is.
     pub(super) fn place(&self, span: Range<usize>) -> Place {
-        Place::of(self.text, span)
+        self.lines.place(span)
     }
 
     /// The line of a span, as `file:line`.

@@ -1,0 +1,209 @@
+//! What the pure half of a request costs, and what a publication costs: `cargo bench --bench decide`.
+//!
+//! A decision is measured over many requests in turn, so that the caches hold no more of a large snapshot than they
+//! would under traffic. The goal: at most 300 ns a decision with 10,000 routes, of which 1,000 are flagged.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use backsoon::live::{self, Generation, LiveUpstream};
+use backsoon::plan::compile::{Inputs, compile};
+use backsoon::plan::config::{self, Config, Upstream};
+use backsoon::plan::flags::{self, Flags};
+use backsoon::plan::page::Dialect;
+use backsoon::plan::path;
+use backsoon::plan::snapshot::Snapshot;
+use backsoon::plan::verdict::{Head, decide};
+use backsoon::telemetry::{Meters, UpstreamKey};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use http::Method;
+use jiff::Timestamp;
+
+/// The allocator of the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = decisions, paths, dialects, files, publications
+}
+criterion_main!(benches);
+
+fn decisions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decide");
+    for size in SIZES {
+        let (config, flags) = inputs(size);
+        let snapshot = snapshot(&config, &flags, None, 1);
+        for form in FORMS {
+            for (phase, flagged) in [("open", false), ("closed", true)] {
+                let routes = (0..size).filter(|&index| form_of(index) == form && is_flagged(index) == flagged);
+                let requests: Vec<_> = routes.map(request_for).collect();
+                if !requests.is_empty() {
+                    let name = format!("{form:?}, {phase}, {size} routes");
+                    group.bench_function(name, |b| in_turn(b, &snapshot, &requests));
+                }
+            }
+        }
+        let nobody = |index| (format!("nobody{index}.example.net"), "/v1/index.html".to_owned());
+        let requests: Vec<_> = (0..size).map(nobody).collect();
+        group.bench_function(format!("none, {size} routes"), |b| in_turn(b, &snapshot, &requests));
+    }
+}
+
+/// Decides one request after the other, from all over the snapshot.
+fn in_turn(b: &mut criterion::Bencher<'_>, snapshot: &Snapshot, requests: &[(String, String)]) {
+    let mut next = 0;
+    b.iter(|| {
+        let (host, path) = &requests[next];
+        next = (next + STRIDE) % requests.len();
+        black_box(decide(snapshot, Head { method: &Method::GET, host: black_box(host), path: black_box(path) }));
+    });
+}
+
+fn paths(c: &mut Criterion) {
+    let mut group = c.benchmark_group("path::normalize");
+    let long = "/a/long/path/with/many/segments/and/0123456789abcdef/0123456789abcdef/index.html";
+    for (what, path) in [
+        ("root", "/"),
+        ("normal", "/v1/tenants/acme/orders/items"),
+        ("normal, long", long),
+        ("escaped", "/v1/caf%C3%A9/%7Euser"),
+        ("dots and slashes", "/a//b/./c/../d;v=1/e"),
+        ("refused", "/a/../../etc/passwd"),
+    ] {
+        group.bench_function(what, |b| b.iter(|| black_box(path::normalize(black_box(path)))));
+    }
+}
+
+fn dialects(c: &mut Criterion) {
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
+    let mut group = c.benchmark_group("Dialect::choose");
+    for (what, accept) in [("browser", Some(browser)), ("none", None), ("json", Some("application/json"))] {
+        group.bench_function(what, |b| {
+            b.iter(|| black_box(Dialect::choose(black_box(accept).iter().map(|accept| accept.as_bytes()))));
+        });
+    }
+}
+
+fn files(c: &mut Criterion) {
+    let mut group = c.benchmark_group("10,000 routes, 1,000 flagged");
+    let (config_file, flag_file) = (config_text(LARGEST), flag_text(LARGEST));
+    group.bench_function("parse the config", |b| b.iter(|| config::parse("backsoon.toml", black_box(&config_file))));
+    group.bench_function("parse the flag file", |b| b.iter(|| flags::parse("maintenance.toml", black_box(&flag_file))));
+    let (config, flags) = inputs(LARGEST);
+    group.bench_function("compile", |b| b.iter_with_large_drop(|| snapshot(&config, &flags, None, 1)));
+    let before = snapshot(&config, &Flags::default(), None, 1);
+    group.bench_function("compile after an edit of the flag file", |b| {
+        b.iter_with_large_drop(|| snapshot(&config, &flags, Some(&before), 2));
+    });
+    group.bench_function("drop a snapshot", |b| {
+        b.iter_batched(|| snapshot(&config, &flags, Some(&before), 2), drop, BatchSize::PerIteration);
+    });
+}
+
+fn publications(c: &mut Criterion) {
+    let mut group = c.benchmark_group("live");
+    let (config, flags) = inputs(100);
+    let meters = Meters::new(1);
+    let make = || generation(&meters, snapshot(&config, &flags, None, 1));
+    let (publisher, reader) = live::cell(make());
+    let publisher = RefCell::new(publisher);
+    let mut cached = reader.cached();
+    group.bench_function("cached load, nothing published", |b| b.iter(|| black_box(cached.load()).published));
+    group.bench_function("publish, and the cached load after it", |b| {
+        b.iter_batched(
+            || {
+                publisher.borrow_mut().release();
+                make()
+            },
+            |next| {
+                publisher.borrow_mut().publish(next);
+                black_box(cached.load()).published
+            },
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// A generation without TLS.
+fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
+    let routes = snapshot.routes.iter().map(|route| meters.route(&route.config.name)).collect();
+    let live = |upstream: &Upstream| LiveUpstream {
+        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None }),
+        tls: None,
+    };
+    let upstreams = snapshot.upstreams.iter().map(live).collect();
+    Generation { snapshot, published: Instant::now(), routes, upstreams, certificates: Vec::new() }
+}
+
+fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generation: u64) -> Snapshot {
+    compile(Inputs { config, flags, previous, now: Timestamp::UNIX_EPOCH, generation })
+}
+
+/// A config with so many routes, and a flag file that flags every tenth of them.
+fn inputs(size: usize) -> (Config, Flags) {
+    let (config, problems) = config::parse("backsoon.toml", &config_text(size));
+    let config = config.unwrap_or_else(|| panic!("a config: {problems:?}"));
+    let (flags, problems) = flags::parse("maintenance.toml", &flag_text(size));
+    (config, flags.unwrap_or_else(|| panic!("flags: {problems:?}")).flags)
+}
+
+/// How a route is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    ExactHost,
+    WildcardHost,
+    DeepPath,
+}
+
+fn form_of(index: usize) -> Form {
+    FORMS[index % FORMS.len()]
+}
+
+fn is_flagged(index: usize) -> bool {
+    index % 10 == 9
+}
+
+fn config_text(size: usize) -> String {
+    let mut text = "[[listen]]\naddress = \"127.0.0.1:0\"\n".to_owned();
+    for index in 0..size {
+        let place = match form_of(index) {
+            Form::ExactHost => format!("host = \"www.tenant{index}.example.com\""),
+            Form::WildcardHost => format!("host = \"*.tenant{index}.example.com\""),
+            Form::DeepPath => format!("host = \"example.com\"\npath = \"/v1/tenants/{index}/orders\""),
+        };
+        let port = 3000 + index % 1000;
+        let _ = writeln!(text, "[routes.r{index}]\n{place}\nupstream = \"http://127.0.0.1:{port}\"");
+    }
+    text
+}
+
+fn flag_text(size: usize) -> String {
+    let mut text = "[routes]\n".to_owned();
+    for index in (0..size).filter(|&index| is_flagged(index)) {
+        let _ = writeln!(text, "r{index} = \"offline\"");
+    }
+    text
+}
+
+/// The host and the path of a request that meets the route.
+fn request_for(index: usize) -> (String, String) {
+    match form_of(index) {
+        Form::ExactHost => (format!("www.tenant{index}.example.com"), "/assets/app.js".to_owned()),
+        Form::WildcardHost => (format!("eu.shop.tenant{index}.example.com"), "/assets/app.js".to_owned()),
+        Form::DeepPath => ("example.com".to_owned(), format!("/v1/tenants/{index}/orders/2026/invoice.pdf")),
+    }
+}
+
+const FORMS: [Form; 3] = [Form::ExactHost, Form::WildcardHost, Form::DeepPath];
+/// How many routes the snapshots have. A tenth of them is flagged.
+const SIZES: [usize; 3] = [1, 100, 10_000];
+const LARGEST: usize = 10_000;
+/// From one request to the next: far enough that it is in no cache line of the one before. A prime, so that all come.
+const STRIDE: usize = 7919;

@@ -1,0 +1,436 @@
+//! How many instructions a request costs: `cargo bench --bench instructions`.
+//!
+//! Time is noisy; the number of instructions is not. The command runs under callgrind with one worker, before an upstream
+//! in this process; clients ask one request after the other. A run that asks a path's requests beyond the others' is
+//! compared with one that does not, thread by thread, so that neither the start nor control's clocks are in the figure.
+//!
+//! The figures of `instructions.toml` are what it cost when it was last recorded. More than [`TOLERANCE`] above is a
+//! regression; as much below is an improvement that must be recorded: `UPDATE=1 cargo bench --bench instructions`.
+//! Figures of another compiler or another target are compared and not judged.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command for people")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED: the instructions of a request are not counted: valgrind is missing");
+        return ExitCode::SUCCESS;
+    }
+    match measure().and_then(|measured| judge(&measured)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: the instructions of a request cannot be counted: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A key path of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    /// A GET that is forwarded, over HTTP/1.1.
+    Forward,
+    /// A GET of a browser that is shown the page.
+    Page,
+    /// A GET that is forwarded, over HTTP/2.
+    Http2,
+    /// A POST with a body that is forwarded, whose response is chunked.
+    Post,
+}
+
+impl Key {
+    const ALL: [Self; 4] = [Self::Forward, Self::Page, Self::Http2, Self::Post];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Page => "page",
+            Self::Http2 => "http2",
+            Self::Post => "post",
+        }
+    }
+}
+
+/// What was measured, and what is recorded.
+#[derive(Debug, Deserialize, Serialize)]
+struct Figures {
+    /// `rustc --version`.
+    rustc: String,
+    /// The target's triple.
+    target: String,
+    /// Instructions of one request, by the name of its path.
+    instructions: BTreeMap<String, u64>,
+}
+
+/// Runs the command for every path, and without to compare with, some rounds of it: the median is what counts.
+fn measure() -> Result<Figures> {
+    let (rustc, target) = compiler()?;
+    let upstream = upstream()?;
+    let mut found: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        let base = run(upstream, None)?;
+        for key in Key::ALL {
+            let more = run(upstream, Some(key))?;
+            found.entry(key.name()).or_default().push(spent(&base, &more)? / MORE as u64);
+        }
+    }
+    let median = |mut counts: Vec<u64>| {
+        counts.sort_unstable();
+        counts[ROUNDS / 2]
+    };
+    let instructions = found.into_iter().map(|(name, counts)| (name.to_owned(), median(counts))).collect();
+    Ok(Figures { rustc, target, instructions })
+}
+
+/// What the worker executed more in one run than in another. It is the thread that works most for the requests.
+fn spent(base: &BTreeMap<u64, u64>, more: &BTreeMap<u64, u64>) -> Result<u64> {
+    let thread = |(thread, count): (&u64, &u64)| count.saturating_sub(base.get(thread).copied().unwrap_or(0));
+    more.iter().map(thread).max().ok_or_else(|| "callgrind counted no thread".into())
+}
+
+/// The version of the compiler, and the target.
+fn compiler() -> Result<(String, String)> {
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+    Ok((text.lines().next().unwrap_or_default().to_owned(), line("host: ").ok_or("rustc says no host")?))
+}
+
+/// Compares with what is recorded, or records.
+fn judge(measured: &Figures) -> Result<ExitCode> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.toml");
+    if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
+        fs::write(&file, recorded(measured))?;
+        println!("recorded in {}", file.display());
+    }
+    let recorded: Figures = toml::from_str(&fs::read_to_string(&file)?)?;
+    let judgements: Vec<_> =
+        Key::ALL.into_iter().map(|key| compare(key, &recorded, measured)).collect::<Result<_>>()?;
+    for judgement in &judgements {
+        println!("{}", judgement.line);
+    }
+    if (&recorded.rustc, &recorded.target) != (&measured.rustc, &measured.target) {
+        println!(
+            "SKIPPED: the instructions of a request are not judged: recorded with {} for {}, measured with {} for {}",
+            recorded.rustc, recorded.target, measured.rustc, measured.target
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let problems: Vec<_> = judgements.iter().filter_map(|judgement| judgement.problem.as_ref()).collect();
+    for problem in &problems {
+        eprintln!("error: {problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A path's figure beside the recorded one.
+struct Judgement {
+    line: String,
+    problem: Option<String>,
+}
+
+fn compare(key: Key, recorded: &Figures, measured: &Figures) -> Result<Judgement> {
+    let name = key.name();
+    let now = *measured.instructions.get(name).ok_or("a path was not measured")?;
+    let was = *recorded.instructions.get(name).ok_or_else(|| format!("no figure for {name:?} is recorded"))?;
+    let change = now as f64 / was as f64 - 1.0;
+    let percent = change * 100.0;
+    let line = format!("{name:7} {now:>8} instructions a request, recorded {was:>8} ({percent:+.1} %)");
+    let problem = if change > TOLERANCE {
+        Some(format!(
+            "{name}: {percent:.1} % more instructions a request than recorded ({was} to {now}). Find what made it dearer \
+             (callgrind_annotate names it); if it is worth that, record it with UPDATE=1 and say so in the commit"
+        ))
+    } else if change < -TOLERANCE {
+        Some(format!(
+            "{name}: {:.1} % fewer instructions a request than recorded ({was} to {now}), an improvement: record it with \
+             UPDATE=1",
+            -percent
+        ))
+    } else {
+        None
+    };
+    Ok(Judgement { line, problem })
+}
+
+fn recorded(figures: &Figures) -> String {
+    let mut text = format!(
+        "# Instructions of one request, by path (see instructions.rs). UPDATE=1 cargo bench --bench instructions rewrites it.\n\
+         rustc = {:?}\ntarget = {:?}\n\n[instructions]\n",
+        figures.rustc, figures.target
+    );
+    for key in Key::ALL {
+        let count = figures.instructions.get(key.name()).copied().unwrap_or(0);
+        let _ = writeln!(text, "{} = {count}", key.name());
+    }
+    text
+}
+
+/// Runs the command under callgrind, asks some requests of every path and, of one, [`MORE`]. Returns what each thread
+/// has executed.
+fn run(upstream: SocketAddr, more: Option<Key>) -> Result<BTreeMap<u64, u64>> {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("backsoon.toml"), config(upstream))?;
+    fs::write(dir.path().join("maintenance.toml"), "[routes]\npaused = \"offline\"\n")?;
+    let mut proxy = Proxy::start(dir.path())?;
+    for key in Key::ALL {
+        let count = if more == Some(key) { WARM + MORE } else { WARM };
+        ask(key, proxy.address, count)?;
+    }
+    proxy.end()?;
+    counts(dir.path())
+}
+
+fn config(upstream: SocketAddr) -> String {
+    format!(
+        "workers = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n[limits]\ngrace = \"1s\"\n\
+         [routes.open]\nhost = \"open.example.com\"\nupstream = \"http://{upstream}\"\n\
+         [routes.paused]\nhost = \"paused.example.com\"\nupstream = \"http://{upstream}\"\n"
+    )
+}
+
+/// The command, running under callgrind.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    fn start(dir: &Path) -> Result<Self> {
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--separate-threads=yes", "--quiet", "--read-inline-info=no"]);
+        command.arg(format!("--callgrind-out-file={}", dir.join(COUNTS).display()));
+        command.arg(env!("CARGO_BIN_EXE_backsoon")).args(["run", "--config"]).arg(dir.join("backsoon.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
+        let (send, addresses) = std::sync::mpsc::channel();
+        thread::spawn(move || log.lines().map_while(std::io::Result::ok).for_each(|line| drop(send.send(line))));
+        let mut proxy = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut said = String::new();
+        loop {
+            let line = addresses.recv_timeout(PATIENCE).map_err(|_| format!("it did not start:\n{said}"))?;
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) {
+                if line["message"] == "listening" {
+                    proxy.address = line["address"].as_str().ok_or("no address")?.parse()?;
+                }
+                if line["message"] == "started" {
+                    return Ok(proxy);
+                }
+            }
+            said += &line;
+            said.push('\n');
+        }
+    }
+
+    /// Asks for the end, and waits for it: the counts are written then.
+    fn end(&mut self) -> Result<()> {
+        // SIGINT ends it without the grace of SIGTERM.
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        let began = Instant::now();
+        loop {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("it ended with {status}").into()),
+                None if began.elapsed() > PATIENCE => return Err("it did not end".into()),
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The instructions of each thread, from callgrind's files.
+fn counts(dir: &Path) -> Result<BTreeMap<u64, u64>> {
+    let mut counts = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(COUNTS)) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        let number = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)?.trim().parse::<u64>().ok());
+        if let (Some(thread), Some(count)) = (number("thread:"), number("totals:").or_else(|| number("summary:"))) {
+            counts.insert(thread, count);
+        }
+    }
+    Ok(counts)
+}
+
+/// Asks so many requests of a path, one after the other, over one connection.
+fn ask(key: Key, address: SocketAddr, count: usize) -> Result<()> {
+    let body = "x".repeat(BODY);
+    match key {
+        Key::Http2 => ask_http2(address, count),
+        Key::Forward => ask_http1(address, &get("open.example.com"), "200 OK", count),
+        Key::Page => ask_http1(address, &get("paused.example.com"), "503 Service Unavailable", count),
+        Key::Post => {
+            let post = format!(
+                "POST /orders HTTP/1.1\r\nhost: open.example.com\r\n{FIELDS}content-type: text/plain\r\n\
+                 content-length: {BODY}\r\n\r\n{body}"
+            );
+            ask_http1(address, &post, "200 OK", count)
+        }
+    }
+}
+
+fn get(host: &str) -> String {
+    format!("GET /assets/app.js?v=7 HTTP/1.1\r\nhost: {host}\r\n{FIELDS}\r\n")
+}
+
+fn ask_http1(address: SocketAddr, request: &str, status: &str, count: usize) -> Result<()> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    for _ in 0..count {
+        stream.get_mut().write_all(request.as_bytes())?;
+        let head = head(&mut stream)?.ok_or("the connection was closed")?;
+        if !head.starts_with("HTTP/1.1 ") || !head[9..].starts_with(status) {
+            return Err(format!("not {status}: {head}").into());
+        }
+        skip_body(&mut stream, &head)?;
+    }
+    Ok(())
+}
+
+/// Reads a body by its length or its chunks.
+fn skip_body(stream: &mut impl BufRead, head: &str) -> Result<()> {
+    if let Some(length) = length(head) {
+        std::io::copy(&mut stream.take(length), &mut std::io::sink())?;
+        return Ok(());
+    }
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16)?;
+        // With the end of its line, which is the end of the body behind the last.
+        std::io::copy(&mut stream.take(size + 2), &mut std::io::sink())?;
+        if size == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads a head; `None` at the end of the connection.
+fn head(stream: &mut impl BufRead) -> Result<Option<String>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head)? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(head))
+}
+
+fn length(head: &str) -> Option<u64> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    length.trim().parse().ok()
+}
+
+/// Asks so many requests over one HTTP/2 connection, each on a stream that begins when the one before has ended.
+fn ask_http2(address: SocketAddr, count: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = h2::client::handshake(stream).await?;
+        let driver = tokio::spawn(connection);
+        for _ in 0..count {
+            let mut request = http::Request::get("http://open.example.com/assets/app.js?v=7");
+            for (name, value) in FIELDS.lines().filter_map(|line| line.split_once(": ")) {
+                request = request.header(name, value);
+            }
+            sender = sender.ready().await?;
+            let (response, _) = sender.send_request(request.body(())?, true)?;
+            let mut body = tokio::time::timeout(PATIENCE, response).await??.into_body();
+            while let Some(data) = body.data().await {
+                body.flow_control().release_capacity(data?.len())?;
+            }
+        }
+        driver.abort();
+        Ok(())
+    })
+}
+
+/// Starts the upstream: a response with a length to what has no body, a chunked one to what has.
+fn upstream() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(std::io::Result::ok) {
+            // A connection that breaks is the proxy's to notice.
+            thread::spawn(move || drop(answer(stream)));
+        }
+    });
+    Ok(address)
+}
+
+fn answer(stream: TcpStream) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    let plain = format!("HTTP/1.1 200 OK\r\n{ANSWER_FIELDS}content-length: 131\r\n\r\n{}", "x".repeat(131));
+    let half = "y".repeat(512);
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\n{ANSWER_FIELDS}transfer-encoding: chunked\r\n\r\n200\r\n{half}\r\n200\r\n{half}\r\n0\r\n\r\n"
+    );
+    while let Some(head) = head(&mut stream)? {
+        let answer = match length(&head) {
+            Some(_) => {
+                skip_body(&mut stream, &head)?;
+                &chunked
+            }
+            None => &plain,
+        };
+        stream.get_mut().write_all(answer.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What a browser sends with every request.
+const FIELDS: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+accept-language: en-GB,en;q=0.7,de;q=0.3\r\n\
+accept-encoding: gzip, deflate, br, zstd\r\n\
+referer: https://open.example.com/orders\r\n\
+cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\n\
+sec-fetch-dest: document\r\n\
+sec-fetch-mode: navigate\r\n\
+sec-fetch-site: same-origin\r\n";
+/// What an application answers with.
+const ANSWER_FIELDS: &str = "date: Tue, 19 May 2026 14:00:00 GMT\r\nserver: app\r\ncontent-type: text/html; charset=utf-8\r\n\
+cache-control: private, max-age=0\r\netag: \"5f2c-19\"\r\nvary: accept-encoding\r\n";
+/// Bytes of the POST's body.
+const BODY: usize = 1024;
+
+/// Requests of every path in every run, so that nothing is done for the first time by those that count.
+const WARM: usize = 100;
+/// Requests that count.
+const MORE: usize = 1000;
+/// Now and then a run is a percent off, when a packet came earlier than in the others. Odd, so that there is a median.
+const ROUNDS: usize = 3;
+/// The share by which a figure may differ from the recorded one; the spread of repeated runs is far below.
+const TOLERANCE: f64 = 0.03;
+/// Longer than anything takes under callgrind on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const COUNTS: &str = "counts";
