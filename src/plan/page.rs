@@ -4,7 +4,8 @@
 //! time: no file, no upstream, no sub-resource.
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
@@ -21,8 +22,8 @@ pub struct Page {
 /// One finished answer.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// Its `Content-Type`.
-    pub content_type: HeaderValue,
+    /// The fields that go with it in every answer.
+    pub head: HeaderMap,
     /// Its bytes, shared by every answer.
     pub body: Bytes,
 }
@@ -36,6 +37,18 @@ pub enum Dialect {
     Json,
     /// Plain text.
     Text,
+}
+
+impl Rendered {
+    /// An answer of our own: it is for this client, and for now.
+    pub fn new(content_type: HeaderValue, body: Bytes) -> Self {
+        let mut head = HeaderMap::with_capacity(USUAL_FIELDS);
+        head.insert(CONTENT_TYPE, content_type);
+        head.insert(CONTENT_LENGTH, body.len().into());
+        head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        head.insert(VARY, HeaderValue::from_static("accept"));
+        Self { head, body }
+    }
 }
 
 impl Dialect {
@@ -157,8 +170,11 @@ fn in_words(instant: Timestamp) -> String {
 }
 
 fn rendered(content_type: &'static str, body: String) -> Rendered {
-    Rendered { content_type: HeaderValue::from_static(content_type), body: body.into() }
+    Rendered::new(HeaderValue::from_static(content_type), body.into())
 }
+
+/// Room for the fields of an answer, those that each request adds among them.
+const USUAL_FIELDS: usize = 8;
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/problem+json";
@@ -185,7 +201,7 @@ mod tests {
         };
         let page = Page::render(&words);
         let html = std::str::from_utf8(&page.html.body).unwrap();
-        assert_eq!(page.html.content_type, HTML, "the template renders");
+        assert_eq!(page.html.head[CONTENT_TYPE], HTML, "the template renders");
         assert!(!html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("a &amp; b"));
         assert!(html.contains("19 May 2026, 15:00 UTC"));
         let json: serde_json::Value = serde_json::from_slice(&page.json.body).unwrap();

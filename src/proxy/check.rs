@@ -95,8 +95,25 @@ fn is_ip_literal(address: &str) -> bool {
 }
 
 fn belongs_in_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte)
+    HOST_BYTES[usize::from(byte)]
 }
+
+/// The bytes of a registered name (RFC 3986 section 3.2.2), but for `%` and `,`.
+const HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let punctuation = b"-._~!$&'()*+;=";
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < punctuation.len() {
+        table[punctuation[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 const BAD_HOST: Error = Error::BadRequest("a malformed host");
 

@@ -96,6 +96,7 @@ impl Connection {
         self.quiet_since.set(now);
         self.activity.heard.set(false);
         self.activity.serving.set(self.active.get() > 0);
+        self.activity.stirs();
     }
 
     /// HTTP/1: the connection ends with this answer, with a lingering close.
@@ -129,6 +130,7 @@ impl Connection {
         let now = Instant::now();
         let time = end.saturating_duration_since(now);
         self.closes_at.set(Some(now + time.mul_f64(0.5 + fastrand::f64() / 2.0)));
+        self.activity.changed.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

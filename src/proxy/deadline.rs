@@ -17,6 +17,11 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
+    /// Whether it is known that nothing is due yet.
+    pub(super) fn rests(&self) -> bool {
+        self.watched && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
+    }
+
     /// Ready when `due` has passed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<()> {
         let Some(due) = due else {

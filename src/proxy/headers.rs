@@ -158,7 +158,7 @@ const HOP_BY_HOP: [(Field, HeaderName); 7] = [
 
 fn strip(headers: &mut HeaderMap, fields: Fields) {
     if fields.has(Field::Connection) {
-        strip_named(headers);
+        strip_named(headers, fields);
     }
     for (field, name) in &HOP_BY_HOP {
         if fields.has(*field) {
@@ -168,14 +168,22 @@ fn strip(headers: &mut HeaderMap, fields: Fields) {
 }
 
 /// Removes `Connection` and every field it names, on whichever of its lines.
-fn strip_named(headers: &mut HeaderMap) {
-    let names_a_field = |line: &HeaderValue| line.as_bytes().split(|&byte| byte == b',').any(|name| !is_option(name));
-    if !headers.get_all(CONNECTION).iter().any(names_a_field) {
-        headers.remove(CONNECTION);
+fn strip_named(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.repeats(Field::Connection)
+        && let Some(only) = headers.remove(CONNECTION)
+    {
+        // What it usually says.
+        if !is_option(only.as_bytes()) {
+            strip_listed(headers, &[only]);
+        }
         return;
     }
     let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     headers.remove(CONNECTION);
+    strip_listed(headers, &lines);
+}
+
+fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
     for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
         // These frame and route the message: they are not for a client to take away.
         match HeaderName::from_bytes(name.trim_ascii()) {

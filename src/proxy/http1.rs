@@ -50,15 +50,28 @@ pub(super) async fn serve_http1(
         if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(End::Done(done));
         }
-        let due = connection.parks().into_iter().chain(connection.due(limits)).min_by_key(|(due, _)| *due);
-        std::task::ready!(deadline.poll(cx, due.map(|(due, _)| due)));
-        let why = due.map_or(Due::Drained, |(_, why)| why);
-        if why == Due::Parked && connection.activity.moved.get() {
-            // What moved just now may not have been all: hyper goes on when it is polled again.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        let activity = &connection.activity;
+        loop {
+            if (activity.asleep.get() || deadline.rests()) && !activity.changed.take() {
+                return Poll::Pending;
+            }
+            let due = connection.parks().into_iter().chain(connection.due(limits)).min_by_key(|(due, _)| *due);
+            let Some((due, why)) = due else {
+                activity.asleep.set(true);
+                return Poll::Pending;
+            };
+            let now = Instant::now();
+            if due > now {
+                // What begins after this is looked at before it is due: no limit is shorter than the time between looks.
+                std::task::ready!(deadline.poll(cx, Some(due.min(now + LOOK_EVERY))));
+            } else if why == Due::Parked && activity.moved.get() {
+                // What moved just now may not have been all: hyper goes on when it is polled again.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            } else {
+                return Poll::Ready(End::Due(why));
+            }
         }
-        Poll::Ready(End::Due(why))
     });
     let end = end.await;
     let parts = http.into_parts();
@@ -142,6 +155,9 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 /// Said to a client that began a head and did not end it.
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
+
+/// How often the deadlines of a connection are looked at. Not longer than the shortest limit may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A client that sends nothing for this long is done sending.
 pub(super) const LINGER_QUIET: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, CONNECTION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::plan::page::{Dialect, Rendered};
@@ -65,18 +65,14 @@ fn retry_after(closure: &Closure, published: Instant) -> u64 {
 pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     let status = error.status();
     let title = status.canonical_reason().unwrap_or("Error");
+    let code = status.as_u16();
     let rendered = match asked.dialect() {
-        Dialect::Json => Rendered {
-            content_type: PROBLEM_JSON,
-            body: format!(
-                "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"detail\":\"{error}\"}}\n",
-                status.as_u16()
-            )
-            .into(),
-        },
-        Dialect::Html | Dialect::Text => {
-            Rendered { content_type: PLAIN_TEXT, body: format!("{} {title}: {error}\n", status.as_u16()).into() }
-        }
+        Dialect::Json => Rendered::new(
+            PROBLEM_JSON,
+            format!("{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{error}\"}}\n")
+                .into(),
+        ),
+        Dialect::Html | Dialect::Text => Rendered::new(PLAIN_TEXT, format!("{code} {title}: {error}\n").into()),
     };
     let mut response = answer(status, &rendered, asked);
     let headers = response.headers_mut();
@@ -97,11 +93,7 @@ fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Bo
     let mut response = Response::new(if asked.head_only { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.reserve(8);
-    headers.insert(CONTENT_TYPE, rendered.content_type.clone());
-    headers.insert(CONTENT_LENGTH, rendered.body.len().into());
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(VARY, VARY_ACCEPT);
+    headers.clone_from(&rendered.head);
     headers.insert(X_REQUEST_ID, asked.id.clone());
     response
 }
@@ -119,8 +111,6 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const MAINTENANCE: HeaderValue =
     HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const VARY_ACCEPT: HeaderValue = HeaderValue::from_static("accept");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -108,6 +108,10 @@ pub(super) struct Activity {
     pub taken_at: Cell<Instant>,
     /// Bytes went either way since this was last cleared.
     pub moved: Cell<bool>,
+    /// Nothing is due, so that nobody looks for it until this is cleared.
+    pub asleep: Cell<bool>,
+    /// What is due may have come nearer.
+    pub changed: Cell<bool>,
     /// A request is under way.
     pub serving: Cell<bool>,
     /// Something was seen behind it, that was not read.
@@ -123,6 +127,8 @@ impl Activity {
             write_blocked: Cell::new(None),
             taken_at: Cell::new(now),
             moved: Cell::new(false),
+            asleep: Cell::new(false),
+            changed: Cell::new(false),
             serving: Cell::new(false),
             ahead: Cell::new(false),
         }
@@ -130,6 +136,13 @@ impl Activity {
 }
 
 impl Activity {
+    /// Something begins that may become due.
+    pub(super) fn stirs(&self) {
+        if self.asleep.take() {
+            self.changed.set(true);
+        }
+    }
+
     /// Bytes came.
     pub(super) fn hears(&self) {
         self.moved.set(true);
@@ -205,6 +218,7 @@ impl ClientIo {
             }
             Poll::Pending if self.activity.write_blocked.get().is_none() => {
                 self.activity.write_blocked.set(Some(Instant::now()));
+                self.activity.stirs();
             }
             Poll::Pending => {}
         }
