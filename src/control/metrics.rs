@@ -185,6 +185,11 @@ fn workers(meters: &Meters) -> Vec<Family> {
     let accepted = by_worker.map(|(id, cell)| sample(&[("worker", &id.to_string())], number(cell.accepted.get())));
     vec![
         gauge("backsoon_client_connections", "Client connections open.", sum(|cell| cell.connections.get())),
+        gauge(
+            "backsoon_parked_connections",
+            "Client connections that are idle and hold little memory.",
+            sum(|cell| cell.parked.get()),
+        ),
         gauge("backsoon_tunnels", "Tunnels open.", sum(|cell| cell.tunnels.get())),
         counter("backsoon_client_connections_accepted", "Client connections accepted.", accepted.collect()),
         counter(

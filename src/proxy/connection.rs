@@ -224,7 +224,7 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     while let Some((mut socket, read)) = serving.as_mut().await {
         drop(serving);
         let parked = match read.is_empty() {
-            true => parked(&connection, &mut socket, &limits).await,
+            true => parked(&worker, &connection, &mut socket, &limits).await,
             // The beginning of a request, which came with the one before.
             false => Ok(Some(read)),
         };
@@ -243,7 +243,13 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
 }
 
 /// Waits for the next request on a connection that was taken apart. `None` when the client has gone.
-async fn parked(connection: &Connection, socket: &mut Socket, limits: &Limits) -> Result<Option<Bytes>, Due> {
+async fn parked(
+    worker: &Worker,
+    connection: &Connection,
+    socket: &mut Socket,
+    limits: &Limits,
+) -> Result<Option<Bytes>, Due> {
+    let _parked = Parked::new(worker);
     let mut deadline = Deadline::default();
     poll_fn(|cx| {
         connection.watch(cx);
@@ -331,6 +337,22 @@ async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)
         if !PREFACE.starts_with(&read) {
             return Some((read.freeze(), false));
         }
+    }
+}
+
+/// Counts a connection as parked until it is dropped.
+struct Parked<'w>(&'w Worker);
+
+impl<'w> Parked<'w> {
+    fn new(worker: &'w Worker) -> Self {
+        worker.cell().parked.rise();
+        Self(worker)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.cell().parked.fall();
     }
 }
 

@@ -232,6 +232,8 @@ impl UpstreamMeter {
 pub struct WorkerCell {
     /// Client connections open.
     pub connections: Gauge,
+    /// Of those, parked: idle, and held without what serves a request.
+    pub parked: Gauge,
     /// Client connections accepted.
     pub accepted: Cell,
     /// Times that accepting failed and backed off (out of descriptors, say).

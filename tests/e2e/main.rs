@@ -20,6 +20,7 @@ mod http1;
 mod http2;
 mod latency;
 mod limits;
+mod parking;
 mod pause;
 mod publish;
 mod running;
