@@ -77,7 +77,8 @@ pub(super) async fn serve_http1(
     let parts = http.into_parts();
     let (socket, unread) = parts.io.into_parts();
     if matches!(end, End::Due(Due::Parked)) {
-        let read = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
+        // A copy, also of nothing: it would keep the buffer that it is a part of.
+        let read = Bytes::from([parts.read_buf, unread].concat());
         return Some((socket, read));
     }
     close_http1(worker, connection, socket, parts.read_buf, end, limits).await;

@@ -160,12 +160,13 @@ impl Worker {
 
     /// Closes upstream connections that were idle for too long, or whose upstream is no longer configured.
     pub(super) async fn sweep(self: Rc<Self>) {
-        let mut seen = 0;
+        let mut seen = None;
         loop {
             tokio::time::sleep(SWEEP).await;
             let generation = self.generation();
-            if seen != generation.snapshot.generation {
-                seen = generation.snapshot.generation;
+            // A new config brings another list; a flag does not.
+            if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {
+                seen = Some(Arc::clone(&generation.upstreams));
                 self.forget_pools(&generation);
             }
             let pools: Vec<_> = self.pools.borrow().iter().flatten().cloned().collect();
