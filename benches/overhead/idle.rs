@@ -1,0 +1,184 @@
+//! Idle connections: opened, used once each, and then left alone.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use crate::nursery::Nursery;
+use crate::{proc, wire};
+
+/// What is spoken on the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Speech {
+    /// HTTP/1.1 in clear text.
+    #[serde(rename = "h1")]
+    Plain,
+    /// HTTP/1.1 over TLS.
+    #[serde(rename = "h1 tls")]
+    Tls,
+    /// HTTP/2 over TLS.
+    #[serde(rename = "h2 tls")]
+    Http2,
+}
+
+impl Speech {
+    /// For the tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "h1",
+            Self::Tls => "h1 tls",
+            Self::Http2 => "h2 tls",
+        }
+    }
+}
+
+/// Connections to open and to leave alone.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    /// What is spoken.
+    pub(crate) speech: Speech,
+    /// To whom.
+    pub(crate) address: SocketAddr,
+    /// How many.
+    pub(crate) connections: u32,
+    /// The process whose memory counts.
+    pub(crate) pid: u32,
+    /// What is asked for.
+    pub(crate) path: String,
+    /// Of whom.
+    pub(crate) host: String,
+}
+
+impl Crowd {
+    /// Bytes that the process has for each connection more than it had before.
+    ///
+    /// # Errors
+    /// When a connection fails.
+    pub(crate) fn measure(&self, nursery: &Nursery) -> io::Result<f64> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connector = connector(nursery, self.speech)?;
+        runtime.block_on(async {
+            // What the first connections bring about once, upstream connections too, is not counted.
+            drop(self.open(&connector, AT_ONCE).await?);
+            let before = self.settled().await?;
+            let held = self.open(&connector, self.connections).await?;
+            let after = self.settled().await?;
+            drop(held);
+            Ok((after - before) / f64::from(self.connections))
+        })
+    }
+
+    async fn open(&self, connector: &TlsConnector, count: u32) -> io::Result<Vec<Held>> {
+        let mut opening: JoinSet<io::Result<Held>> = JoinSet::new();
+        let mut held = Vec::new();
+        for number in 0..count {
+            if number >= AT_ONCE {
+                held.extend(opening.join_next().await.map(flatten).transpose()?);
+            }
+            let (connector, address, speech) = (connector.clone(), self.address, self.speech);
+            let (path, host) = (self.path.clone(), self.host.clone());
+            opening.spawn(async move {
+                let one = one(&connector, speech, address, &path, &host);
+                tokio::time::timeout(PATIENCE, one).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            });
+        }
+        while let Some(one) = opening.join_next().await {
+            held.push(flatten(one)?);
+        }
+        Ok(held)
+    }
+
+    /// The bytes in memory, when they have not changed for a while.
+    async fn settled(&self) -> io::Result<f64> {
+        let (mut last, mut quiet) = (proc::resident(self.pid)?, 0);
+        for _ in 0..MOST_POLLS {
+            tokio::time::sleep(POLL).await;
+            let now = proc::resident(self.pid)?;
+            quiet = if now.abs_diff(last) * 100 <= last { quiet + 1 } else { 0 };
+            last = now;
+            if quiet >= QUIET_POLLS {
+                break;
+            }
+        }
+        // Below 2^53 by far.
+        #[expect(clippy::cast_precision_loss, reason = "no process has 2^53 bytes")]
+        Ok(last as f64)
+    }
+}
+
+#[expect(dead_code, reason = "held so that the connections stay open")]
+enum Held {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Http2(SendRequest<Empty<Bytes>>),
+}
+
+fn flatten(joined: Result<io::Result<Held>, tokio::task::JoinError>) -> io::Result<Held> {
+    joined.map_err(io::Error::other)?
+}
+
+async fn one(tls: &TlsConnector, speech: Speech, address: SocketAddr, path: &str, host: &str) -> io::Result<Held> {
+    let mut socket = TcpStream::connect(address).await?;
+    if speech == Speech::Plain {
+        ask(&mut socket, path, host).await?;
+        return Ok(Held::Plain(socket));
+    }
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    let mut stream = tls.connect(name, socket).await?;
+    if speech == Speech::Tls {
+        ask(&mut stream, path, host).await?;
+        return Ok(Held::Tls(Box::new(stream)));
+    }
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // Ends when the sender is dropped.
+    tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{host}{path}")).body(Empty::new()).map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    response.into_body().collect().await.map_err(io::Error::other)?;
+    Ok(Held::Http2(sender))
+}
+
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str, host: &str) -> io::Result<()> {
+    stream.write_all(wire::get(path, host, "").as_bytes()).await?;
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    while wire::length(&bytes)?.is_none_or(|length| bytes.len() < length) {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn connector(nursery: &Nursery, speech: Speech) -> io::Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(fs::read(nursery.path("cert.der"))?)).map_err(io::Error::other)?;
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let protocol: &[u8] = if speech == Speech::Http2 { b"h2" } else { b"http/1.1" };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Connections that are being opened at the same time.
+const AT_ONCE: u32 = 64;
+/// What one connection may take to be opened and used.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(250);
+/// Memory that is the same, to a hundredth, for two and a half seconds has settled: connections are parked after one.
+const QUIET_POLLS: u32 = 10;
+const MOST_POLLS: u32 = 60;

@@ -1,0 +1,159 @@
+//! `cargo bench --bench overhead`: what backsoon costs, beside other proxies, on this machine.
+//!
+//! It starts an upstream, the contenders and two references (no proxy, and a bare TCP forwarder), drives each in turn
+//! in interleaved rounds, and writes tables, raw figures and plots to `target/overhead`. `-- --help` tells the rest.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for a person, and its children say their port"
+)]
+#![allow(clippy::exit, reason = "a signal ends the bench, after its children")]
+
+mod options;
+mod workloads;
+
+mod configs;
+mod contenders;
+mod idle;
+mod load;
+mod openloop;
+mod wire;
+
+mod epoll;
+mod floor;
+mod upstream;
+
+mod machine;
+mod nursery;
+mod proc;
+
+mod plot;
+mod report;
+mod results;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, ExitCode};
+
+use crate::configs::{PAGE, SHORT_PAGE};
+use crate::contenders::{Contender, Ground, Kind};
+use crate::machine::{Cores, Machine};
+use crate::nursery::{Guard, Nursery};
+use crate::options::Options;
+use crate::results::Results;
+use crate::workloads::Bench;
+
+/// The first argument of this binary when it is to be the forwarder.
+pub(crate) const FLOOR: &str = "be-the-floor";
+/// The first argument of this binary when it is to be the upstream.
+const UPSTREAM: &str = "be-the-upstream";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).take(2).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [FLOOR, upstream] => upstream.parse().map_err(io::Error::other).and_then(floor::run),
+        [UPSTREAM] => upstream::run(),
+        _ => bench(&Options::read()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overhead: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> io::Result<()> {
+    if !options.no_install {
+        machine::install_missing()?;
+    }
+    let limit = machine::raise_descriptor_limit();
+    let cores = Cores::share(!options.no_pin);
+    let nursery = Nursery::new()?;
+    let _guard = Guard(nursery.clone());
+    let configs = fresh_folder(&options.out)?;
+    configs::write_certificate(&nursery)?;
+    let upstream = match &options.url {
+        Some(url) => url.authority.clone(),
+        None => start_upstream(&nursery)?,
+    };
+    let most_connections = u32::try_from(limit.saturating_sub(DESCRIPTORS_BESIDE) / 2).unwrap_or(u32::MAX);
+    let ground = Ground { nursery: &nursery, configs, cores: &cores, upstream, most_connections };
+    let mut results = Results::new(Machine::look(&cores));
+    let contenders = start_all(options, &ground, &mut results)?;
+    let mut bench = Bench { options, ground: &ground, contenders, results };
+    bench.run();
+    finish(options, &bench.results)
+}
+
+/// The folder of the configs, without what an earlier run left in it.
+fn fresh_folder(out: &std::path::Path) -> io::Result<std::path::PathBuf> {
+    let configs = std::path::absolute(out)?.join("configs");
+    match fs::remove_dir_all(&configs) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir_all(&configs)?,
+    }
+    Ok(configs)
+}
+
+fn start_upstream(nursery: &Nursery) -> io::Result<String> {
+    let (_, port) = nursery.start_and_ask_port(Command::new(std::env::current_exe()?).arg(UPSTREAM))?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string())
+}
+
+/// backsoon is first, because the others serve its page.
+fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> io::Result<Vec<Contender>> {
+    let backsoon = ground.start(Kind::Backsoon)?;
+    results.pages = fetch_pages(ground, &backsoon)?;
+    let mut backsoon = Some(backsoon);
+    let mut contenders = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| options.wants_contender(*kind)) {
+        match (kind, backsoon.take_if(|_| kind == Kind::Backsoon)) {
+            (_, Some(started)) => contenders.push(started),
+            (kind, None) => match ground.start(kind) {
+                Ok(started) => contenders.push(started),
+                Err(error) => results.skip(&format!("{}: {error}", kind.name())),
+            },
+        }
+    }
+    Ok(contenders)
+}
+
+/// Writes the pages as backsoon answers them, for the others to serve. Returns their names and sizes.
+fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(String, usize)>> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, backsoon.ports.clear));
+    let mut sizes = Vec::new();
+    for path in [SHORT_PAGE, PAGE] {
+        for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
+            let request = wire::get(path, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
+            let (head, body) = wire::fetch(address, &request)?;
+            if wire::status(head.as_bytes()) != 503 {
+                return Err(io::Error::other(format!("{path} is not the maintenance page: {head}")));
+            }
+            if fields.is_empty() || wire::field(&head, "content-encoding") == Some("gzip") {
+                let name = format!("{}.{end}", path.trim_start_matches('/'));
+                fs::write(ground.configs.join(&name), &body)?;
+                sizes.push((name, body.len()));
+            }
+        }
+    }
+    Ok(sizes)
+}
+
+fn finish(options: &Options, results: &Results) -> io::Result<()> {
+    let markdown = report::markdown(results);
+    fs::write(options.out.join("overhead.json"), serde_json::to_vec_pretty(results)?)?;
+    fs::write(options.out.join("overhead.md"), &markdown)?;
+    plot::write(results, &options.out)?;
+    println!("{markdown}");
+    eprintln!("written to {}", options.out.display());
+    if results.invalid.is_empty() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} figures are invalid, see above", results.invalid.len())))
+}
+
+/// Descriptors of a process that belong to no connection, amply.
+const DESCRIPTORS_BESIDE: u64 = 400;

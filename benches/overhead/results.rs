@@ -1,0 +1,186 @@
+//! What was measured, raw.
+
+use serde::Serialize;
+
+use crate::configs::FEATURES;
+use crate::machine::Machine;
+
+/// Everything that `overhead.json` holds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Results {
+    /// Where and how.
+    pub(crate) machine: Machine,
+    /// What each contender has.
+    pub(crate) features: &'static [[&'static str; 4]],
+    /// Bytes of the pages: short, long.
+    pub(crate) pages: Vec<(String, usize)>,
+    /// Closed-loop runs.
+    pub(crate) runs: Vec<Run>,
+    /// Open-loop runs, merged over the rounds.
+    pub(crate) latencies: Vec<Latency>,
+    /// Memory of idle connections.
+    pub(crate) idle: Vec<Idle>,
+    /// System calls.
+    pub(crate) syscalls: Vec<Syscalls>,
+    /// What was left out, and why.
+    pub(crate) skipped: Vec<String>,
+    /// Figures that must not be believed, and why.
+    pub(crate) invalid: Vec<String>,
+}
+
+/// One closed-loop run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Run {
+    /// What was done.
+    pub(crate) workload: String,
+    /// By whom.
+    pub(crate) contender: String,
+    /// In which round, from 1.
+    pub(crate) round: u32,
+    /// Requests that were answered.
+    pub(crate) requests: u64,
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Microseconds of CPU time per request; none for direct.
+    pub(crate) cpu: Option<f64>,
+    /// The share of it that was spent in user mode, from 0 to 1.
+    pub(crate) user: Option<f64>,
+    /// Cores that the process kept busy.
+    pub(crate) busy: Option<f64>,
+    /// Why the figures count for nothing.
+    pub(crate) invalid: Option<String>,
+}
+
+/// Latencies at one rate. Times are in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Latency {
+    /// Requests a second.
+    pub(crate) rate: u32,
+    /// By whom.
+    pub(crate) contender: String,
+    /// Requests that were counted.
+    pub(crate) count: u64,
+    /// Percentile, microseconds.
+    pub(crate) percentiles: Vec<(f64, f64)>,
+    /// The largest.
+    pub(crate) max: f64,
+    /// p99 of each round.
+    pub(crate) p99_of_rounds: Vec<f64>,
+    /// How late the generator was at its 99th percentile, which is in the figures above.
+    pub(crate) generator_p99: f64,
+}
+
+/// Memory per idle connection.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Idle {
+    /// What is spoken.
+    pub(crate) speech: &'static str,
+    /// By whom.
+    pub(crate) contender: String,
+    /// How many connections.
+    pub(crate) connections: u32,
+    /// Bytes for each.
+    pub(crate) bytes: f64,
+}
+
+/// System calls per request of the workload small.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Syscalls {
+    /// By whom.
+    pub(crate) contender: String,
+    /// All.
+    pub(crate) per_request: f64,
+    /// By name, the most frequent first.
+    pub(crate) by_name: Vec<(String, f64)>,
+}
+
+/// The middle one, the smallest and the largest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    /// The median.
+    pub(crate) median: f64,
+    /// The smallest.
+    pub(crate) low: f64,
+    /// The largest.
+    pub(crate) high: f64,
+}
+
+impl Spread {
+    /// Of at least one figure.
+    pub(crate) fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let (low, high) = (*figures.first()?, *figures.last()?);
+        let upper = *figures.get(figures.len() / 2)?;
+        let lower = *figures.get((figures.len() - 1) / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), low, high })
+    }
+}
+
+impl Results {
+    /// Empty ones.
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            features: &FEATURES,
+            pages: Vec::new(),
+            runs: Vec::new(),
+            latencies: Vec::new(),
+            idle: Vec::new(),
+            syscalls: Vec::new(),
+            skipped: Vec::new(),
+            invalid: Vec::new(),
+        }
+    }
+
+    /// Notes what is left out, and says so at once.
+    pub(crate) fn skip(&mut self, what: &str) {
+        eprintln!("!! SKIPPED: {what}");
+        self.skipped.push(what.to_owned());
+    }
+
+    /// Notes a figure that counts for nothing, and says so at once.
+    pub(crate) fn invalidate(&mut self, what: &str) {
+        eprintln!("!! INVALID: {what}");
+        self.invalid.push(what.to_owned());
+    }
+
+    /// Workloads of the runs, in the order in which they came.
+    pub(crate) fn workloads(&self) -> Vec<&str> {
+        in_order(self.runs.iter().map(|run| run.workload.as_str()))
+    }
+
+    /// A figure of all valid runs of a contender.
+    pub(crate) fn spread(
+        &self,
+        workload: &str,
+        contender: &str,
+        figure: impl Fn(&Run) -> Option<f64>,
+    ) -> Option<Spread> {
+        Spread::of(self.valid(workload, contender).filter_map(figure).collect())
+    }
+
+    /// CPU time of `one` relative to `other`, taken in each round: what disturbs a round disturbs both.
+    pub(crate) fn ratio(&self, workload: &str, one: &str, other: &str) -> Option<Spread> {
+        let ratios = self.valid(workload, one).filter_map(|run| {
+            let beside = self.valid(workload, other).find(|other| other.round == run.round)?;
+            Some(run.cpu? / beside.cpu?)
+        });
+        Spread::of(ratios.collect())
+    }
+
+    fn valid<'r>(&'r self, workload: &'r str, contender: &'r str) -> impl Iterator<Item = &'r Run> {
+        let these = self.runs.iter().filter(move |run| run.workload == workload && run.contender == contender);
+        these.filter(|run| run.invalid.is_none())
+    }
+}
+
+/// Each once, in the order of its first appearance.
+pub(crate) fn in_order<'t>(all: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
+    let mut seen = Vec::new();
+    for one in all {
+        if !seen.contains(&one) {
+            seen.push(one);
+        }
+    }
+    seen
+}
