@@ -156,7 +156,7 @@ pub(super) struct UpstreamBody {
     rest: Bytes,
     /// Bytes handed on.
     sent: u64,
-    /// When the response came; `None` once more of it was waited for.
+    /// When the response came; `None` once it may be over for longer than that.
     came: Option<Instant>,
 }
 
@@ -208,6 +208,9 @@ impl UpstreamBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(progress) = &self.progress {
             progress.waiting.set(false);
+        }
+        if self.sent > 0 || self.progress.is_some() {
+            self.came = None;
         }
         if let Some(slice) = slice(&mut self.rest) {
             return self.hand_on(Frame::data(slice));

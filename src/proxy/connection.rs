@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -86,14 +87,15 @@ impl Connection {
     pub(super) fn head_arrived(&self, version: Version) -> Instant {
         match version {
             Version::HTTP_2 => Instant::now(),
-            _ => self.activity.read_at.get().max(self.quiet_since.get()),
+            _ => self.activity.read_at.get().max(self.quiet_since.get()).max(self.activity.taken_at.get()),
         }
     }
 
     /// A request has ended, just now.
     pub(super) fn finish(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
-        self.quiet_since.set(now);
+        self.quiet_since.set(now.max(self.quiet_since.get()));
+        self.activity.upload.replace(None);
         self.activity.heard.set(false);
         self.activity.serving.set(self.active.get() > 0);
         self.activity.stirs();
@@ -233,13 +235,21 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
                 connection.activity.hears();
                 serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
             }
-            Ok(None) => return,
-            Err(due) => {
-                let (end, none) = (End::Due(due), Bytes::new());
-                return Box::pin(close_http1(&worker, &connection, socket, none, end, &limits)).await;
-            }
+            Ok(None) => return end_parked(&worker, &connection, socket, End::Done(Ok(())), &limits).await,
+            Err(due) => return end_parked(&worker, &connection, socket, End::Due(due), &limits).await,
         }
     }
+}
+
+/// Boxed, like all that is not needed while a connection is parked.
+fn end_parked<'c>(
+    worker: &'c Worker,
+    connection: &'c Connection,
+    socket: Socket,
+    end: End,
+    limits: &'c Limits,
+) -> Pin<Box<impl Future<Output = ()> + 'c>> {
+    Box::pin(close_http1(worker, connection, socket, Bytes::new(), end, limits))
 }
 
 /// Waits for the next request on a connection that was taken apart. `None` when the client has gone.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
 /// A deadline that moves all the time and is looked at seldom: the timer is set again only when it has run out or
@@ -43,7 +44,8 @@ impl Deadline {
             if self.watched && !timer.is_elapsed() {
                 return Poll::Pending;
             }
-            self.watched = true;
+            // A task that has used up its turn gets no timer: it is polled again.
+            self.watched = has_budget_remaining();
             std::task::ready!(timer.as_mut().poll(cx));
             self.armed = None;
             if Instant::now() >= due {

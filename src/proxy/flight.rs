@@ -90,6 +90,7 @@ impl Flight {
         pool.cell().pending.rise();
         self.pool = Some(Rc::clone(pool));
         self.upload = upload.cloned();
+        self.connection.activity.upload.replace(upload.cloned());
     }
 
     /// The upstream answered.

@@ -66,6 +66,8 @@ pub(super) struct Journey {
     attempts: usize,
     /// What an HTTP/2 upstream may be sent once more.
     copy: Option<Box<Request<RequestBody>>>,
+    /// Why the attempt before this one came to nothing.
+    last: Error,
 }
 
 /// Sends a request to an upstream, if that can be done without waiting.
@@ -101,6 +103,7 @@ pub(super) fn depart(
         reuse,
         attempts: 0,
         copy: None,
+        last: Error::NoConnection,
     });
     let Some(mut lease) = lease else {
         return Departure::Waiting(request, journey);
@@ -184,7 +187,6 @@ impl Journey {
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Body>, Failed> {
-        let mut last = Error::NoConnection;
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
             self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
@@ -193,16 +195,17 @@ impl Journey {
                 Err(error) => match self.candidates.next() {
                     Some(other) if error.never_left() => {
                         self.pool = other;
-                        last = error;
+                        self.last = error;
                         continue;
                     }
                     _ => return Err(self.failed(error)),
                 },
             };
             self.address(&mut request);
-            if self.pool.http2() && request.body().is_end_stream() {
-                self.copy = Some(Box::new(copy(&request)));
-            }
+            // Of this attempt and no other.
+            let keeps_copy = self.pool.http2() && request.body().is_end_stream();
+            self.copy = keeps_copy.then(|| Box::new(copy(&request)));
+            self.dispatch.now();
             match lease.send(request, &self.dispatch).await {
                 Ok(response) => return self.arrived(response, lease),
                 Err(unsent) => match self.again(&lease, unsent) {
@@ -211,6 +214,7 @@ impl Journey {
                 },
             }
         }
+        let last = std::mem::replace(&mut self.last, Error::NoConnection);
         Err(self.failed(last))
     }
 
@@ -233,15 +237,25 @@ impl Journey {
         self.reuse = Reuse::Fresh;
         match request {
             // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
-            Some(back) if lease.reused || self.pool.http2() => Ok(back),
+            Some(back) if lease.reused || self.pool.http2() => {
+                self.last = error;
+                Ok(back)
+            }
             // It accepted a connection and took nothing on it.
             Some(back) => {
                 self.blame_upstream(&error);
-                self.pool = self.candidates.next().ok_or(error)?;
+                match self.candidates.next() {
+                    Some(other) => self.pool = other,
+                    None => return Err(error),
+                }
+                self.last = error;
                 Ok(back)
             }
             None if self.goes_again(&error) => match self.copy.take().map(|copy| *copy).or_else(|| lease.sent_head()) {
-                Some(copy) => Ok(copy),
+                Some(copy) => {
+                    self.last = error;
+                    Ok(copy)
+                }
                 None => Err(self.given_up(error)),
             },
             None => Err(self.given_up(error)),

@@ -314,7 +314,9 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, fields: Fields) {
         return;
     }
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
         headers.insert(COOKIE, joined);
     }
 }

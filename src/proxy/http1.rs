@@ -76,12 +76,12 @@ pub(super) async fn serve_http1(
     let end = end.await;
     let parts = http.into_parts();
     let (socket, unread) = parts.io.into_parts();
+    // A copy, also of nothing: it would keep the buffer that it is a part of.
+    let read = Bytes::from([parts.read_buf, unread].concat());
     if matches!(end, End::Due(Due::Parked)) {
-        // A copy, also of nothing: it would keep the buffer that it is a part of.
-        let read = Bytes::from([parts.read_buf, unread].concat());
         return Some((socket, read));
     }
-    close_http1(worker, connection, socket, parts.read_buf, end, limits).await;
+    close_http1(worker, connection, socket, read, end, limits).await;
     None
 }
 

@@ -52,6 +52,16 @@ pub(super) struct Dispatch {
     pub upgrades: bool,
 }
 
+impl Dispatch {
+    /// It is sent now, and not when the request came: what it waited for is not the upstream's time.
+    pub(super) fn now(&mut self) {
+        self.at = Instant::now();
+        if let Some(upload) = &self.upload {
+            upload.progress.set(self.at);
+        }
+    }
+}
+
 /// What hyper's client makes of a request.
 pub(super) type Received = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::{client, server};
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload, UploadState};
 
 /// A stream without TLS.
 #[derive(Debug)]
@@ -116,6 +116,8 @@ pub(super) struct Activity {
     pub serving: Cell<bool>,
     /// Something was seen behind it, that was not read.
     pub ahead: Cell<bool>,
+    /// HTTP/1: how its body is doing, if it has one and is forwarded.
+    pub upload: RefCell<Option<Rc<UploadState>>>,
 }
 
 impl Activity {
@@ -131,6 +133,7 @@ impl Activity {
             changed: Cell::new(false),
             serving: Cell::new(false),
             ahead: Cell::new(false),
+            upload: RefCell::default(),
         }
     }
 }
@@ -141,6 +144,11 @@ impl Activity {
         if self.asleep.take() {
             self.changed.set(true);
         }
+    }
+
+    /// Whether the request's body is not at its end.
+    fn uploads(&self) -> bool {
+        self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete)
     }
 
     /// Bytes came.
@@ -189,7 +197,10 @@ impl ClientIo {
     /// hyper would find out by reading, for which it takes a new buffer, as the request that it read last still lies in
     /// the one it has: 8 KiB for every request. To look without reading costs nothing unless there is something.
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.activity.serving.get() || self.activity.ahead.get() || self.closer != Closer::Driver {
+        let activity = &self.activity;
+        let looks = activity.serving.get() && !activity.ahead.get() && self.prefix.is_empty();
+        // As long as there is more to come of a body hyper reads, and finds the end itself.
+        if !looks || self.closer != Closer::Driver || activity.uploads() {
             return Ok(());
         }
         let Socket::Plain(Plain::Tcp(stream)) = self.io.inner_mut() else {
@@ -339,7 +350,8 @@ impl SentHead {
         let lines = head.iter().filter(|&&byte| byte == b'\n').count();
         let mut fields = vec![httparse::EMPTY_HEADER; lines];
         let mut parsed = httparse::Request::new(&mut fields);
-        parsed.parse(&head).ok().filter(httparse::Status::is_complete)?;
+        let whole = httparse::Status::Complete(head.len());
+        parsed.parse(&head).ok().filter(|status| *status == whole)?;
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = parsed.method?.parse().ok()?;
         *request.uri_mut() = parsed.path?.parse().ok()?;

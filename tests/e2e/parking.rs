@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::authority::{Authority, connect};
 use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, wait};
 use crate::two::patiently;
-use crate::wire::{Counts, alone, next, observed, settled};
+use crate::wire::{Counts, alone, half_close, next, observed, settled};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -189,4 +189,19 @@ fn a_client_that_leaves_ends_its_request() {
     drop(client);
     wait("it to be given up", || backsoon.metric("backsoon_client_aborts_total", "route=\"web\"") == 1.0);
     settled(&backsoon);
+}
+
+/// The end of the stream inside a body is an answer's matter, not that of a client that has left.
+#[test]
+fn a_body_that_is_broken_off_by_half_closing_is_answered_400() {
+    let (upstream, connections) = observed();
+    let backsoon = alone(&upstream.url(), "");
+    let mut client = Client::connect(backsoon.address());
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nbegin");
+    let mut connection = next(&connections);
+    assert!(connection.head().is_some());
+    half_close(&client);
+    assert_eq!(client.response().status, 400);
+    wait("the request to end", || backsoon.in_flight() == 0.0);
+    assert_eq!(backsoon.metric("backsoon_client_aborts_total", "route=\"web\""), 0.0);
 }

@@ -59,14 +59,26 @@ fn a_tunnel_carries_bytes_both_ways_until_both_sides_are_done() {
 fn what_is_sent_right_behind_the_request_and_the_101_is_not_lost() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
-    let mut client = Client::connect(backsoon.address());
-    client.send(format!("{ASK}early"));
-    let mut connection = next(&connections);
-    assert!(connection.head().is_some());
-    connection.send(format!("{SWITCH}eager"));
-    client.head();
-    assert_eq!(read(&mut client, 5), "eager");
-    assert_eq!(receive(&mut connection, 5), "early");
+    // A little, and more than is read ahead; on a new connection, and on one that was parked.
+    let much: String = (0..8000).map(|number| format!("{number:05}")).collect();
+    for (early, parks) in [("early", false), (&*much, false), (&*much, true)] {
+        let mut client = Client::connect(backsoon.address());
+        if parks {
+            client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            let mut connection = next(&connections);
+            assert!(connection.head().is_some());
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            assert_eq!(client.response().status, 200);
+            wait("it to be parked", || backsoon.metric("backsoon_parked_connections", "") == 1.0);
+        }
+        client.send(format!("{ASK}{early}"));
+        let mut connection = next(&connections);
+        assert!(connection.head().is_some());
+        connection.send(format!("{SWITCH}eager"));
+        client.head();
+        assert_eq!(read(&mut client, 5), "eager");
+        assert!(receive(&mut connection, early.len()) == early, "{} bytes, parked: {parks}", early.len());
+    }
 }
 
 /// CVE-2026-2833.
