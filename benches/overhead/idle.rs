@@ -35,6 +35,15 @@ pub(crate) enum Speech {
 }
 
 impl Speech {
+    /// For the tables: with nothing else going on.
+    pub(crate) fn at_rest(self) -> &'static str {
+        match self {
+            Self::Plain => "h1, all at rest",
+            Self::Tls => "h1 tls, all at rest",
+            Self::Http2 => "h2 tls, all at rest",
+        }
+    }
+
     /// For the tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -67,7 +76,7 @@ impl Crowd {
     ///
     /// # Errors
     /// When a connection fails.
-    pub(crate) fn measure(&self, nursery: &Nursery) -> io::Result<f64> {
+    pub(crate) fn measure(&self, nursery: &Nursery) -> io::Result<PerConnection> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connector = connector(nursery, self.speech)?;
         runtime.block_on(async {
@@ -75,9 +84,13 @@ impl Crowd {
             drop(self.open(&connector, AT_ONCE).await?);
             let before = self.settled().await?;
             let held = self.open(&connector, self.connections).await?;
-            let after = self.settled().await?;
+            let at_rest = self.settled().await?;
+            // Allocators give memory back when they are used: a proxy whose every client is idle is seldom.
+            drop(self.open(&connector, OTHERS).await?);
+            let serving = self.settled().await?;
             drop(held);
-            Ok((after - before) / f64::from(self.connections))
+            let each = |after: f64| (after - before) / f64::from(self.connections);
+            Ok(PerConnection { at_rest: each(at_rest), serving: each(serving) })
         })
     }
 
@@ -117,6 +130,15 @@ impl Crowd {
         #[expect(clippy::cast_precision_loss, reason = "no process has 2^53 bytes")]
         Ok(last as f64)
     }
+}
+
+/// Bytes for each connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerConnection {
+    /// Right after, while nothing else happens.
+    pub(crate) at_rest: f64,
+    /// After some other clients have come and gone.
+    pub(crate) serving: f64,
 }
 
 #[expect(dead_code, reason = "held so that the connections stay open")]
@@ -176,6 +198,8 @@ fn connector(nursery: &Nursery, speech: Speech) -> io::Result<TlsConnector> {
 
 /// Connections that are being opened at the same time.
 const AT_ONCE: u32 = 64;
+/// Other clients that come, are served and go.
+const OTHERS: u32 = 2000;
 /// What one connection may take to be opened and used.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::configs::{PAGE, SHORT_PAGE};
 use crate::contenders::{Contender, Ground, Kind};
-use crate::idle::{Crowd, Speech};
+use crate::idle::{Crowd, PerConnection, Speech};
 use crate::load::{Load, Tool};
 use crate::openloop::{self, Latencies};
 use crate::options::Options;
@@ -319,15 +319,13 @@ impl Bench<'_> {
             let kinds: Vec<Kind> = self.contenders.iter().map(|one| one.kind).filter(|kind| kind.is_proxy()).collect();
             for kind in kinds {
                 match self.idle_of(kind, speech, connections) {
-                    Ok(bytes) => {
-                        eprintln!(
-                            "idle         {:<12} {}: {:.2} KiB a connection",
-                            kind.name(),
-                            speech.name(),
-                            bytes / 1024.0
-                        );
-                        let contender = kind.name().to_owned();
-                        self.results.idle.push(Idle { speech: speech.name(), contender, connections, bytes });
+                    Ok(PerConnection { at_rest, serving }) => {
+                        for (speech, bytes) in [(speech.name(), serving), (speech.at_rest(), at_rest)] {
+                            let size = bytes / 1024.0;
+                            eprintln!("idle         {:<12} {speech}: {size:.2} KiB a connection", kind.name());
+                            let contender = kind.name().to_owned();
+                            self.results.idle.push(Idle { speech, contender, connections, bytes });
+                        }
                     }
                     Err(error) => self.results.invalidate(&format!("idle {} {}: {error}", kind.name(), speech.name())),
                 }
@@ -336,7 +334,7 @@ impl Bench<'_> {
     }
 
     /// By a process of its own: one that had many connections before has their memory still.
-    fn idle_of(&self, kind: Kind, speech: Speech, connections: u32) -> io::Result<f64> {
+    fn idle_of(&self, kind: Kind, speech: Speech, connections: u32) -> io::Result<PerConnection> {
         let fresh = self.ground.start(kind)?;
         let port = if speech == Speech::Plain { fresh.ports.clear } else { fresh.ports.tls };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

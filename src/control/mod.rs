@@ -142,9 +142,9 @@ fn drain(publisher: &Publisher, stage: &channel::Sender<Stage>, shared: &Shared,
         Grace::None => Duration::ZERO,
     };
     let draining = Stage::Draining { deadline: Instant::now() + longest + grace, grace };
-    tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
     shared.stage.set(draining);
     stage.send_replace(draining);
+    tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
     notify(&[NotifyState::Stopping]);
 }
 
