@@ -66,6 +66,8 @@
 //! | drain | to let what is in flight finish, within a time |
 //! | flight | a request's entry in the books, from its head to the end of its response |
 //! | lease | an upstream connection, for one request |
+//! | journey | a request on its way to an upstream |
+//! | parked | of a client connection: idle, and taken apart to the bare socket until its next request |
 
 pub mod plan;
 

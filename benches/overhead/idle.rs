@@ -81,12 +81,12 @@ impl Crowd {
         let connector = connector(nursery, self.speech)?;
         runtime.block_on(async {
             // What the first connections bring about once, upstream connections too, is not counted.
-            drop(self.open(&connector, AT_ONCE).await?);
+            drop(self.open(&connector, AT_ONCE, 1).await?);
             let before = self.settled().await?;
-            let held = self.open(&connector, self.connections).await?;
+            let held = self.open(&connector, self.connections, 1).await?;
             let at_rest = self.settled().await?;
             // Allocators give memory back when they are used: a proxy whose every client is idle is seldom.
-            drop(self.open(&connector, OTHERS).await?);
+            drop(self.open(&connector, OTHERS, THEIR_REQUESTS).await?);
             let serving = self.settled().await?;
             drop(held);
             let each = |after: f64| (after - before) / f64::from(self.connections);
@@ -94,7 +94,7 @@ impl Crowd {
         })
     }
 
-    async fn open(&self, connector: &TlsConnector, count: u32) -> io::Result<Vec<Held>> {
+    async fn open(&self, connector: &TlsConnector, count: u32, requests: u32) -> io::Result<Vec<Held>> {
         let mut opening: JoinSet<io::Result<Held>> = JoinSet::new();
         let mut held = Vec::new();
         for number in 0..count {
@@ -104,7 +104,7 @@ impl Crowd {
             let (connector, address, speech) = (connector.clone(), self.address, self.speech);
             let (path, host) = (self.path.clone(), self.host.clone());
             opening.spawn(async move {
-                let one = one(&connector, speech, address, &path, &host);
+                let one = one(&connector, speech, address, &path, &host, requests);
                 tokio::time::timeout(PATIENCE, one).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             });
         }
@@ -137,7 +137,7 @@ impl Crowd {
 pub(crate) struct PerConnection {
     /// Right after, while nothing else happens.
     pub(crate) at_rest: f64,
-    /// After some other clients have come and gone.
+    /// After others were served.
     pub(crate) serving: f64,
 }
 
@@ -152,25 +152,38 @@ fn flatten(joined: Result<io::Result<Held>, tokio::task::JoinError>) -> io::Resu
     joined.map_err(io::Error::other)?
 }
 
-async fn one(tls: &TlsConnector, speech: Speech, address: SocketAddr, path: &str, host: &str) -> io::Result<Held> {
+async fn one(
+    tls: &TlsConnector,
+    speech: Speech,
+    address: SocketAddr,
+    path: &str,
+    host: &str,
+    requests: u32,
+) -> io::Result<Held> {
     let mut socket = TcpStream::connect(address).await?;
     if speech == Speech::Plain {
-        ask(&mut socket, path, host).await?;
+        for _ in 0..requests {
+            ask(&mut socket, path, host).await?;
+        }
         return Ok(Held::Plain(socket));
     }
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let mut stream = tls.connect(name, socket).await?;
     if speech == Speech::Tls {
-        ask(&mut stream, path, host).await?;
+        for _ in 0..requests {
+            ask(&mut stream, path, host).await?;
+        }
         return Ok(Held::Tls(Box::new(stream)));
     }
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // Ends when the sender is dropped.
     tokio::spawn(connection);
-    let request = http::Request::get(format!("https://{host}{path}")).body(Empty::new()).map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    response.into_body().collect().await.map_err(io::Error::other)?;
+    for _ in 0..requests {
+        let request = http::Request::get(format!("https://{host}{path}")).body(Empty::new());
+        let response = sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
+        response.into_body().collect().await.map_err(io::Error::other)?;
+    }
     Ok(Held::Http2(sender))
 }
 
@@ -198,8 +211,10 @@ fn connector(nursery: &Nursery, speech: Speech) -> io::Result<TlsConnector> {
 
 /// Connections that are being opened at the same time.
 const AT_ONCE: u32 = 64;
-/// Other clients that come, are served and go.
-const OTHERS: u32 = 2000;
+/// Other clients that are served.
+const OTHERS: u32 = 8;
+/// Requests of each of them.
+const THEIR_REQUESTS: u32 = 5000;
 /// What one connection may take to be opened and used.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);

@@ -122,7 +122,7 @@ fn idle(text: &mut String, results: &Results) {
         return;
     }
     text.push_str("## Memory of an idle connection, KiB\n\nResident memory of the process, without the kernel's socket buffers; one \
-         process for each row. Measured after 2,000 other clients have come and gone, and before that, with nothing else going \
+         process for each row. Measured after 40,000 requests of eight other clients, and before that, with nothing else going \
          on: an allocator gives memory back when it is used.\n\n",
     );
     let contenders = in_order(results.idle.iter().map(|idle| idle.contender.as_str()));
