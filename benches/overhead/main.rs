@@ -112,7 +112,7 @@ fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> i
     for kind in Kind::ALL.into_iter().filter(|kind| options.wants_contender(*kind)) {
         match (kind, backsoon.take_if(|_| kind == Kind::Backsoon)) {
             (_, Some(started)) => contenders.push(started),
-            (kind, None) => match ground.start(kind) {
+            (kind, None) => match ground.start(kind).and_then(|started| same_pages(ground, started)) {
                 Ok(started) => contenders.push(started),
                 Err(error) => results.skip(&format!("{}: {error}", kind.name())),
             },
@@ -140,6 +140,24 @@ fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(Str
         }
     }
     Ok(sizes)
+}
+
+/// Makes sure that a proxy serves what backsoon serves, byte for byte.
+fn same_pages(ground: &Ground<'_>, contender: Contender) -> io::Result<Contender> {
+    if !contender.kind.is_proxy() {
+        return Ok(contender);
+    }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear));
+    for path in [SHORT_PAGE, PAGE] {
+        let request = wire::get(path, &ground.upstream, "Accept: text/html\r\n");
+        let (head, body) = wire::fetch(address, &request)?;
+        let page = fs::read(ground.configs.join(format!("{}.html", path.trim_start_matches('/'))))?;
+        let html = wire::field(&head, "content-type").is_some_and(|value| value.starts_with("text/html"));
+        if wire::status(head.as_bytes()) != 503 || !html || body != page {
+            return Err(io::Error::other(format!("its {path} is not backsoon's page: {head}")));
+        }
+    }
+    Ok(contender)
 }
 
 fn finish(options: &Options, results: &Results) -> io::Result<()> {

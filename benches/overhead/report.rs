@@ -38,7 +38,8 @@ fn machine(text: &mut String, results: &Results) {
     for (name, bytes) in &results.pages {
         let _ = writeln!(text, "| {name} | {bytes} bytes |");
     }
-    text.push_str("\nThe configs are in `configs/`, raw figures in `overhead.json`. Direct is no proxy at all; the floor is a bare TCP \
+    text.push_str(
+        "\nThe configs are in `configs/`, raw figures in `overhead.json`. Direct is no proxy; the floor is a bare TCP \
          forwarder, with a buffer of 64 KiB.\n\n",
     );
 }
@@ -143,7 +144,10 @@ fn syscalls(text: &mut String, results: &Results) {
     if results.syscalls.is_empty() {
         return;
     }
-    text.push_str("## System calls per request, workload small\n\nUnder strace, which slows everything: fewer requests come together in one wake-up than without it.\n\n");
+    text.push_str(
+        "## System calls per request, workload small\n\nUnder strace, which slows everything and \
+         so changes how many requests come together in one wake-up.\n\n",
+    );
     let rows = results.syscalls.iter().map(|one| {
         let names = one.by_name.iter().map(|(name, calls)| format!("{name} {calls:.2}")).collect::<Vec<_>>();
         (one.contender.as_str(), vec![format!("{:.2}", one.per_request), names.join(", ")])
