@@ -56,12 +56,12 @@ impl Publisher {
         self.retired.push(self.cell.swap(Arc::new(generation)));
     }
 
-    /// Takes apart the retired generations that nobody looks at any more. Says whether there are others.
+    /// Takes apart the retired generations that nobody looks at any more. To be called now and then: the workers move on
+    /// at least once a second.
     ///
     /// A generation that is no longer live finds no new readers: one that only the publisher holds stays so.
-    pub fn release(&mut self) -> bool {
+    pub fn release(&mut self) {
         self.retired.retain(|generation| Arc::strong_count(generation) > 1);
-        !self.retired.is_empty()
     }
 
     /// What is live.

@@ -94,7 +94,7 @@ pub async fn run(start: Start) -> io::Result<End> {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
         drop(live);
-        let retired = publisher.release();
+        publisher.release();
         tokio::select! {
             changes = desk.files.next() => desk.refresh(&changes, &mut publisher, Why::File),
             () = clock::moves(next_change, compiled) => desk.publish(&mut publisher, Why::Time),
@@ -109,7 +109,6 @@ pub async fn run(start: Start) -> io::Result<End> {
             _ = &mut ended => {
                 return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
             }
-            () = tokio::time::sleep(RETIREMENT), if retired => {}
             () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
             now = observing.tick() => {
                 shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
@@ -213,6 +212,4 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// How long after a publication it is looked whether the workers have moved on: they do so at least once a second.
-const RETIREMENT: Duration = Duration::from_secs(2);
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

@@ -104,9 +104,7 @@ fn begin(
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
             let answer = respond::page(closure, generation.published, &exchange.asked);
             let route = route.index;
-            exchange.answer(Some(request), move |exchange| {
-                exchange.flight.shown(&exchange.generation.routes[route], answer)
-            })
+            exchange.answer(request, move |exchange| exchange.flight.shown(&exchange.generation.routes[route], answer))
         }
         Ok(Verdict::Refuse(refusal)) => {
             if *request.method() == Method::CONNECT {
@@ -114,7 +112,7 @@ fn begin(
                 // this client's word: none of it is a request.
                 connection.end_with_answer();
             }
-            exchange.answer(Some(request), move |exchange| exchange.refuse(&refused(refusal)))
+            exchange.answer(request, move |exchange| exchange.refuse(&refused(refusal)))
         }
         Err(error) => {
             // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
@@ -135,18 +133,14 @@ impl Exchange {
     }
 
     /// Answers without an upstream, once what was not read of the request is out of the way.
-    fn answer<S>(
-        self,
-        request: Option<Request<Incoming>>,
-        answer: impl FnOnce(Self) -> Response<Body> + 'static,
-    ) -> Begun<S> {
-        match request.filter(|request| !request.body().is_end_stream()) {
-            None => Begun::Answered(answer(self)),
-            Some(request) => Begun::Waiting(Box::pin(async move {
-                self.settle(request).await;
-                answer(self)
-            })),
+    fn answer<S>(self, request: Request<Incoming>, answer: impl FnOnce(Self) -> Response<Body> + 'static) -> Begun<S> {
+        if request.body().is_end_stream() {
+            return Begun::Answered(answer(self));
         }
+        Begun::Waiting(Box::pin(async move {
+            self.settle(request).await;
+            answer(self)
+        }))
     }
 
     fn refuse(self, error: &Error) -> Response<Body> {

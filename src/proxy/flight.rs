@@ -44,6 +44,8 @@ struct Entry {
     path: String,
     version: http::Version,
     verdict: &'static str,
+    /// The route whose page is the answer.
+    shown: Option<Arc<RouteMeter>>,
     generation: u64,
     status: StatusCode,
     id: HeaderValue,
@@ -107,8 +109,11 @@ impl Flight {
     /// The page is the answer.
     pub(super) fn shown(mut self, route: &Arc<RouteMeter>, answer: Response<Body>) -> Response<Body> {
         route.workers[self.worker.id].maintenance.increment();
-        self.note(|entry| entry.verdict = "show");
-        self.own(answer, Some(route))
+        self.note(|entry| {
+            entry.verdict = "show";
+            entry.shown = Some(Arc::clone(route));
+        });
+        self.own(answer)
     }
 
     /// An error is the answer.
@@ -135,23 +140,21 @@ impl Flight {
                 entry.verdict = "refuse";
             }
         });
-        let route = self.route.clone();
-        self.own(answer, route.as_ref())
+        self.own(answer)
     }
 
-    fn own(mut self, answer: Response<Body>, route: Option<&Arc<RouteMeter>>) -> Response<Body> {
+    fn own(mut self, answer: Response<Body>) -> Response<Body> {
         self.leave_unread();
         let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
         self.note(|entry| entry.status = answer.status());
-        self.end(bytes, route.map(|route| route.name.as_str()), Instant::now());
+        self.end(bytes, Instant::now());
         answer
     }
 
     /// The response was handed on to its end.
     pub(super) fn complete(&mut self, bytes: u64, now: Instant) {
         self.leave_unread();
-        let route = self.route.clone();
-        self.end(bytes, route.as_ref().map(|route| route.name.as_str()), now);
+        self.end(bytes, now);
     }
 
     /// The upstream sent nothing for too long in the middle of its response.
@@ -182,16 +185,17 @@ impl Flight {
 
     /// The response ends before its time. `counted` is whose fault that was.
     fn cut(&mut self, why: &'static str, counted: fn(&RouteCell) -> &Cell) {
-        if let Some(route) = self.route.clone() {
+        if let Some(route) = &self.route {
             counted(&route.workers[self.worker.id]).increment();
             self.note(|entry| entry.error = Some(why));
-            self.end(0, Some(&route.name), Instant::now());
+            self.end(0, Instant::now());
         }
     }
 
-    fn end(&mut self, bytes: u64, route: Option<&str>, now: Instant) {
+    fn end(&mut self, bytes: u64, now: Instant) {
         self.ended = Some(now);
         if let Some(entry) = self.entry.take() {
+            let route = entry.shown.as_ref().or(self.route.as_ref()).map(|route| route.name.as_str());
             let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
             entry.write(&self.worker, bytes, now.saturating_duration_since(self.started), route, upstream);
         }
@@ -212,16 +216,15 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let route = self.route.take();
         if self.ended.is_none() {
-            if let Some(route) = &route {
+            if let Some(route) = &self.route {
                 route.workers[self.worker.id].aborted.increment();
             }
             self.note(|entry| entry.error = Some("aborted"));
-            self.end(0, route.as_ref().map(|route| route.name.as_str()), Instant::now());
+            self.end(0, Instant::now());
         }
         self.leave_upstream();
-        if let Some(route) = route {
+        if let Some(route) = &self.route {
             route.workers[self.worker.id].in_flight.fall();
         }
         self.connection.finish(self.ended.unwrap_or_else(Instant::now));
@@ -244,6 +247,7 @@ impl Entry {
             path: request.uri().path().to_owned(),
             version: request.version(),
             verdict: "",
+            shown: None,
             generation: generation.snapshot.generation,
             // Until there is one: nginx's word for a client that left before its answer.
             status: StatusCode::from_u16(499).unwrap_or_default(),

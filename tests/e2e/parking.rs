@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::authority::{Authority, connect};
-use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, UpstreamConnection, wait};
 use crate::two::patiently;
 use crate::wire::{Counts, alone, half_close, next, observed, settled};
 
@@ -15,6 +16,18 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 fn parked(backsoon: &Backsoon) -> f64 {
     backsoon.metric("backsoon_parked_connections", "")
+}
+
+/// A client that has sent the beginning of a body, and the upstream that has got the head.
+fn half_an_upload(
+    backsoon: &Backsoon,
+    connections: &mpsc::Receiver<UpstreamConnection>,
+) -> (Client, UpstreamConnection) {
+    let mut client = Client::connect(backsoon.address());
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nbegin");
+    let mut connection = next(connections);
+    assert!(connection.head().is_some());
+    (client, connection)
 }
 
 #[test]
@@ -155,10 +168,7 @@ fn half_a_request_behind_another_is_not_parked() {
 fn the_rest_of_a_body_is_no_request_after_a_quiet_while() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
-    let mut client = Client::connect(backsoon.address());
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nbegin");
-    let mut connection = next(&connections);
-    assert!(connection.head().is_some());
+    let (mut client, mut connection) = half_an_upload(&backsoon, &connections);
     connection.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly");
     let response = client.response();
     assert_eq!((response.status, response.body.as_str()), (200, "early"));
@@ -196,10 +206,7 @@ fn a_client_that_leaves_ends_its_request() {
 fn a_body_that_is_broken_off_by_half_closing_is_answered_400() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
-    let mut client = Client::connect(backsoon.address());
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nbegin");
-    let mut connection = next(&connections);
-    assert!(connection.head().is_some());
+    let (mut client, _connection) = half_an_upload(&backsoon, &connections);
     half_close(&client);
     assert_eq!(client.response().status, 400);
     wait("the request to end", || backsoon.in_flight() == 0.0);
