@@ -6,19 +6,21 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use backsoon::live::{self, Generation, LiveUpstream};
 use backsoon::plan::compile::{Inputs, compile};
 use backsoon::plan::config::{self, Config, Upstream};
 use backsoon::plan::flags::{self, Flags};
-use backsoon::plan::page::Dialect;
+use backsoon::plan::page::{Press, samples};
 use backsoon::plan::path;
 use backsoon::plan::snapshot::Snapshot;
 use backsoon::plan::verdict::{Head, decide};
 use backsoon::telemetry::{Meters, UpstreamKey};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::Method;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 
 /// The allocator of the command.
@@ -31,7 +33,7 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = decisions, paths, dialects, files, publications
+    targets = decisions, paths, dialects, pages, files, publications
 }
 criterion_main!(benches);
 
@@ -83,10 +85,29 @@ fn paths(c: &mut Criterion) {
 
 fn dialects(c: &mut Criterion) {
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
-    let mut group = c.benchmark_group("Dialect::choose");
+    let press = Press::built_in();
+    let mut group = c.benchmark_group("Press::want");
     for (what, accept) in [("browser", Some(browser)), ("none", None), ("json", Some("application/json"))] {
         group.bench_function(what, |b| {
-            b.iter(|| black_box(Dialect::choose(black_box(accept).iter().map(|accept| accept.as_bytes()))));
+            let fields = accept.iter().map(|accept| (ACCEPT, HeaderValue::from_static(accept)));
+            let headers: HeaderMap = fields.collect();
+            b.iter(|| black_box(press.want(None, &Method::GET, None, black_box(&headers))));
+        });
+    }
+}
+
+/// What an operator's edit waits for (`new`), and what follows behind it (`finish`).
+fn pages(c: &mut Criterion) {
+    let mut group = c.benchmark_group("page");
+    let now = Timestamp::UNIX_EPOCH;
+    group.bench_function("a press", |b| b.iter_with_large_drop(Press::built_in));
+    for (what, flags) in [("bare", samples::bare()), ("full", samples::full(now)), ("worst", samples::worst(now))] {
+        let (config, _) = inputs(1);
+        let page = || snapshot(&config, &flags, None, 1);
+        group.bench_function(format!("new, {what}"), |b| b.iter_with_large_drop(page));
+        let finish = |snapshot: &Snapshot| snapshot.pages.values().for_each(|page| page.finish(&PRESS));
+        group.bench_function(format!("finish, {what}"), |b| {
+            b.iter_batched_ref(page, |snapshot| finish(snapshot), BatchSize::PerIteration);
         });
     }
 }
@@ -143,8 +164,11 @@ fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
 }
 
 fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generation: u64) -> Snapshot {
-    compile(Inputs { config, flags, previous, now: Timestamp::UNIX_EPOCH, generation })
+    compile(Inputs { config, flags, press: &PRESS, previous, now: Timestamp::UNIX_EPOCH, generation })
 }
+
+/// What the pages of all snapshots are printed by.
+static PRESS: LazyLock<Arc<Press>> = LazyLock::new(|| Arc::new(Press::built_in()));
 
 /// A config with so many routes, and a flag file that flags every tenth of them.
 fn inputs(size: usize) -> (Config, Flags) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::{RouteMeter, UpstreamMeter};
@@ -37,14 +38,17 @@ pub struct LiveUpstream {
 
 /// Makes the cell. Whoever holds the [`Publisher`] may change it, whoever holds a [`Reader`] may look.
 pub fn cell(first: Generation) -> (Publisher, Reader) {
+    let (told, news) = watch::channel(());
     let cell = Arc::new(ArcSwap::from_pointee(first));
-    (Publisher { cell: Arc::clone(&cell), retired: Vec::new() }, Reader { cell })
+    (Publisher { cell: Arc::clone(&cell), told, retired: Vec::new() }, Reader { cell, news })
 }
 
 /// The writing end. Purposefully not `Clone`: there is one control loop.
 #[derive(Debug)]
 pub struct Publisher {
     cell: Arc<ArcSwap<Generation>>,
+    /// Wakes those who wait for something new.
+    told: watch::Sender<()>,
     /// Generations that were live and that somebody may still look at. Whoever lets go of one last pays for taking it
     /// apart, which takes time with thousands of routes: that shall be the publisher, and never a worker.
     retired: Vec<Arc<Generation>>,
@@ -54,6 +58,7 @@ impl Publisher {
     /// Makes a generation live. Requests that were decided before keep theirs.
     pub fn publish(&mut self, generation: Generation) {
         self.retired.push(self.cell.swap(Arc::new(generation)));
+        self.told.send_replace(());
     }
 
     /// Takes apart the retired generations that nobody looks at any more. To be called now and then: the workers move on
@@ -74,12 +79,18 @@ impl Publisher {
 #[derive(Clone, Debug)]
 pub struct Reader {
     cell: Arc<ArcSwap<Generation>>,
+    news: watch::Receiver<()>,
 }
 
 impl Reader {
     /// What is live. Not for the request path: see [`Reader::cached`].
     pub fn current(&self) -> Arc<Generation> {
         self.cell.load_full()
+    }
+
+    /// Waits until something is published; false when nothing ever will be again. What is live is to be looked at then.
+    pub async fn published(&mut self) -> bool {
+        self.news.changed().await.is_ok()
     }
 
     /// A reader for one thread, which looks at no shared memory but the pointer as long as nothing was published.

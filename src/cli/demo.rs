@@ -70,7 +70,8 @@ pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Fai
             .map_err(Failure::Demo)?;
     }
     welcome(args, &config, &flags, kept.then_some("kept as it was"), streams)?;
-    Ok(Options { config, port_hint: Some("choose other ports with --port and --admin-port".to_owned()) })
+    let port_hint = Some("choose other ports with --port and --admin-port".to_owned());
+    Ok(Options { config, port_hint, preview: None })
 }
 
 /// Finds out before anything is written whether a port can be had. Somebody may still take it until it is.

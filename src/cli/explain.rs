@@ -3,7 +3,7 @@
 mod report;
 
 use clap::Args;
-use http::header::{ACCEPT, HOST};
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jiff::Timestamp;
 
@@ -23,7 +23,7 @@ pub(super) struct Explain {
     /// The method
     #[arg(short = 'X', long, default_value = "GET", value_parser = parse_method)]
     method: Method,
-    /// A header field; `Host` and `Accept` make a difference
+    /// A header field; `Host`, `Accept`, `Accept-Language`, `Content-Type`, `Sec-Fetch-Dest` … make a difference
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(HeaderName, HeaderValue)>,
     /// As of this instant: 2026-05-19T15:00:00Z
@@ -56,6 +56,7 @@ struct Asked {
     method: Method,
     host: String,
     path: String,
+    query: Option<String>,
     headers: HeaderMap,
 }
 
@@ -81,13 +82,7 @@ fn asked(args: &Explain) -> Asked {
     let host = given.or_else(|| args.url.authority().map(|authority| authority.as_str())).unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default().to_owned();
     let path = args.url.path().to_owned();
-    Asked { method: args.method.clone(), host, path, headers }
-}
-
-impl Asked {
-    fn accept(&self) -> impl Iterator<Item = &[u8]> {
-        self.headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)
-    }
+    Asked { method: args.method.clone(), host, path, query: args.url.query().map(str::to_owned), headers }
 }
 
 /// Takes what people type and paste: with or without the scheme, with or without the host.

@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Demo(WriteError),
     /// The config does not have this route.
     NoRoute { name: String, known: Vec<String>, force: Force },
+    /// The page is not offered in this language.
+    NoLanguage { tag: String, known: Vec<String> },
     /// The flag file does not have this window.
     NoWindow { id: String, known: Vec<String> },
     /// The end is not in the future.
@@ -76,6 +78,7 @@ impl Failure {
             | Self::Edit { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::NoLanguage { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }
@@ -129,6 +132,9 @@ impl Failure {
                     Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
                     Force::Impossible => near,
                 }
+            }
+            Self::NoLanguage { known, .. } => {
+                format!("its languages are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
             }
             Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
             Self::NoWindow { id, known } => match did_you_mean(id, known.iter().map(String::as_str)) {
@@ -184,6 +190,7 @@ impl fmt::Display for Failure {
             Self::Page(_) => f.write_str("the page was not written"),
             Self::Demo(_) => f.write_str("the demo cannot write its files"),
             Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
+            Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
@@ -217,6 +224,7 @@ impl Error for Failure {
             | Self::WrongAfter { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::NoLanguage { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }

@@ -1,6 +1,7 @@
 //! The flag file as `on` and `off` see it: found through the config, and never left worse than it was.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -8,6 +9,7 @@ use crate::control::{load, source};
 use crate::plan::compile::{Inputs, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
+use crate::plan::page::Press;
 use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
@@ -82,7 +84,9 @@ impl FlagFile {
 
     /// What is live once a proxy with this config has read these flags.
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
-        compile(Inputs { config: &self.config, flags, previous: None, now, generation: 1 })
+        // Which routes are closed is asked for, and not what they show.
+        let press = Arc::new(Press::built_in());
+        compile(Inputs { config: &self.config, flags, press: &press, previous: None, now, generation: 1 })
     }
 
     /// A text that is wrong cannot be edited for that reason; what is wrong with it says more than the editor.

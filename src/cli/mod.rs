@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod off;
 mod on;
+mod preview;
 mod render;
 mod status;
 
@@ -125,8 +126,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut streams = Streams::of_process();
     let done = match cli.command {
-        Command::Run(file) => Ok(run::run(&run::Options { config: file.config, port_hint: None })),
-        Command::Demo(args) => demo::prepare(&args, &mut streams).map(|options| run::run(&options)),
+        Command::Run(file) => Ok(run::run(run::Options { config: file.config, port_hint: None, preview: None })),
+        Command::Demo(args) => demo::prepare(&args, &mut streams).map(run::run),
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),

@@ -1,15 +1,18 @@
 //! `backsoon render`: the page that would be shown, made by what makes it in earnest.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
+use crate::plan::accept::{self, Coding};
 use crate::plan::compile::{Inputs, compile};
+use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
-use crate::plan::page::{Dialect, Page};
+use crate::plan::page::{Page, Want, samples};
 
 use super::failure::{Failure, Force};
 use super::flag_file::with_option;
@@ -21,84 +24,230 @@ use super::{ConfigFile, exit, words};
 #[derive(Args, Debug)]
 pub(super) struct Render {
     /// The page of this route
-    #[arg(short, long, value_name = "NAME", conflicts_with = "window")]
-    route: Option<String>,
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["window", "sample"])]
+    pub(super) route: Option<String>,
     /// The page of this window, whenever it is
-    #[arg(short, long, value_name = "ID")]
-    window: Option<String>,
+    #[arg(short, long, value_name = "ID", conflicts_with = "sample")]
+    pub(super) window: Option<String>,
+    /// A page with sample data instead of the flag file's
+    #[arg(long, value_enum, value_name = "WIDTH")]
+    pub(super) sample: Option<Sample>,
     /// The form of the page
     #[arg(long = "as", value_enum, default_value_t = Form::Html, value_name = "DIALECT")]
     form: Form,
+    /// The language of the page: en, de, … (default: that of the config)
+    #[arg(short, long, value_name = "TAG")]
+    pub(super) lang: Option<String>,
     /// Write it into this file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "serve")]
     output: Option<PathBuf>,
     /// As of this instant: 2026-05-19T15:00:00Z
-    #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant)]
+    #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant, conflicts_with_all = ["watch", "serve"])]
     at: Option<Timestamp>,
+    /// Go on, and write it again whenever a file changes
+    #[arg(long)]
+    watch: bool,
+    /// Show it in a browser, where it follows every edit of the config, the flag file, templates and messages
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8081")]
+    serve: Option<SocketAddr>,
     #[command(flatten)]
     config: ConfigFile,
 }
 
 /// The dialects as arguments.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// A document for people
     Html,
-    /// application/problem+json (RFC 9457)
-    Json,
-    /// Plain text
+    /// Plain text, what curl gets
     Text,
+    /// Markdown
+    #[value(alias = "md")]
+    Markdown,
+    /// application/problem+json (RFC 9457)
+    Problem,
+    /// The same as application/json
+    Json,
+    /// application/problem+xml
+    Xml,
+    /// One line, for scripts and pictures
+    Short,
+    /// gRPC: the head
+    Grpc,
+    /// gRPC-Web
+    GrpcWeb,
+    /// gRPC-Web in base64
+    GrpcWebText,
+    /// A unary call of Connect
+    Connect,
+    /// A stream of Connect, in JSON
+    ConnectStreamJson,
+    /// A stream of Connect, in Protocol Buffers
+    ConnectStreamProto,
+    /// text/event-stream
+    Events,
+    /// The answer to a CORS preflight: the head
+    Preflight,
+    /// A badge (SVG)
+    Badge,
+}
+
+/// How much there is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Sample {
+    /// A switch without words
+    Bare,
+    /// A switch with a message and an end
+    Brief,
+    /// A window with everything
+    Full,
+    /// A hundred services, forty steps, long words, markup everywhere
+    Worst,
+}
+
+impl Render {
+    pub(super) fn config_file(&self) -> &Path {
+        &self.config.config
+    }
+}
+
+impl Form {
+    /// `None` for the badge, which is no page.
+    fn dialect(self) -> Option<Dialect> {
+        Some(match self {
+            Self::Html => Dialect::Html,
+            Self::Text => Dialect::Text,
+            Self::Markdown => Dialect::Markdown,
+            Self::Problem => Dialect::Problem,
+            Self::Json => Dialect::Json,
+            Self::Xml => Dialect::Xml,
+            Self::Short => Dialect::Short,
+            Self::Grpc => Dialect::Grpc,
+            Self::GrpcWeb => Dialect::GrpcWeb,
+            Self::GrpcWebText => Dialect::GrpcWebText,
+            Self::Connect => Dialect::Connect,
+            Self::ConnectStreamJson => Dialect::ConnectStreamJson,
+            Self::ConnectStreamProto => Dialect::ConnectStreamProto,
+            Self::Events => Dialect::Events,
+            Self::Preflight => Dialect::Preflight,
+            Self::Badge => return None,
+        })
+    }
+}
+
+impl Sample {
+    /// As a flag file.
+    pub(super) fn flags(self, now: Timestamp) -> Flags {
+        match self {
+            Self::Bare => samples::bare(),
+            Self::Brief => samples::brief(now),
+            Self::Full => samples::full(now),
+            Self::Worst => samples::worst(now),
+        }
+    }
 }
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The bytes go to standard output. Without --route and --window it is the page of the first route that is flagged. Where \
-nothing is flagged it is a preview: what the page would be if the route were taken offline now.
+The bytes go to standard output. Without --route, --window and --sample it is the page of the first route that is \
+flagged. Where nothing is flagged it is a preview: what the page would be if the route were taken offline now. Of dialects \
+without a body the head is written.
 
 Examples:
   backsoon render -o page.html
-  backsoon render --window MNT-2026-0519-a --as text
+  backsoon render --window MNT-2026-0519-a --as text --lang de
   backsoon render --route api --as json --at 2026-05-19T14:30:00Z
+  backsoon render --sample worst -o worst.html
+  backsoon render --watch --serve --sample full        # and edit your templates
 
 Exit codes:
   0   written
   64  the arguments, the config or the flag file are wrong
+  69  the address is taken
   74  the file cannot be written";
 
-/// Writes the page.
+/// Writes the page, or shows it.
 pub(super) fn run(args: &Render, streams: &mut Streams) -> Result<u8, Failure> {
+    if let Some(address) = args.serve {
+        return super::preview::serve(args, address, args.form.dialect(), streams);
+    }
+    once(args, streams)?;
+    if !args.watch {
+        return Ok(exit::OK);
+    }
+    super::preview::watch(&args.config.config, || match once(args, streams) {
+        Ok(()) => Ok(()),
+        // Whoever edits makes mistakes, and goes on.
+        Err(failure @ Failure::Problems(_)) => failure.report(streams).map_err(Failure::Output),
+        Err(failure) => Err(failure),
+    })
+}
+
+fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
+    streams.problems(&loaded.warnings)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let page = match &args.window {
-        Some(id) => of_window(&loaded, id, now)?,
-        None => of_route(&loaded, args.route.as_deref(), now, streams)?,
+    let bytes = match args.form.dialect() {
+        None => loaded.press.badge(true).body.to_vec(),
+        Some(dialect) => {
+            let page = match (&args.window, args.sample) {
+                (Some(id), _) => of_window(&loaded, id, now)?,
+                (None, Some(sample)) => of_every(&loaded, &sample.flags(now), now),
+                (None, None) => of_route(&loaded, args.route.as_deref(), now, streams)?,
+            };
+            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
+            if language > 0 {
+                page.finish(&loaded.press);
+            }
+            let rendered = page.rendered(Want { dialect, language, coding: Coding::Identity });
+            if rendered.body.is_empty() { head(rendered) } else { rendered.body.to_vec() }
+        }
     };
-    let rendered = page.rendered(match args.form {
-        Form::Html => Dialect::Html,
-        Form::Json => Dialect::Json,
-        Form::Text => Dialect::Text,
-    });
     match &args.output {
         Some(path) => {
-            write::atomically(path, &rendered.body).map_err(Failure::Page)?;
-            streams.note(format_args!("wrote {} bytes to {}", rendered.body.len(), path.display()))?;
+            write::atomically(path, &bytes).map_err(Failure::Page)?;
+            streams.note(format_args!("wrote {} bytes to {}", bytes.len(), path.display()))?;
         }
-        None => streams.out.write_all(&rendered.body)?,
+        None => {
+            streams.out.write_all(&bytes)?;
+            streams.out.flush()?;
+        }
     }
-    Ok(exit::OK)
+    Ok(())
+}
+
+/// The index of a language that the config offers.
+fn language(loaded: &Loaded, tag: &str) -> Result<usize, Failure> {
+    let tags = &loaded.press.tags;
+    let found = accept::language(std::iter::once(tag.as_bytes()), tags);
+    found.ok_or_else(|| Failure::NoLanguage { tag: tag.to_owned(), known: tags.clone() })
+}
+
+/// The fields of an answer that has nothing else.
+fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
+    let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+    };
+    let fields: String = rendered.head.iter().map(field).collect();
+    format!("HTTP {}\n{fields}", rendered.status).into_bytes()
 }
 
 /// The page of a window as it is when it comes; when it is under way, as it is now.
 fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
-    let known = || loaded.flags.windows.iter().map(|window| window.id.clone()).collect();
-    let window = loaded.flags.windows.iter().find(|window| window.id == id);
-    let window = window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })?;
+    let window = window(&loaded.flags, id)?;
     let at = if (window.starts..window.ends).contains(&now) { now } else { window.starts };
     // Alone, and for every route: what else is flagged then, and which routes this proxy has, is not the question.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
     let flags = Flags { routes: Vec::new(), windows: vec![alone] };
     Ok(of_every(loaded, &flags, at))
+}
+
+/// A window by its id.
+pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
+    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
+    let window = flags.windows.iter().find(|window| window.id == id);
+    window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })
 }
 
 fn of_route(loaded: &Loaded, name: Option<&str>, now: Timestamp, streams: &mut Streams) -> Result<Arc<Page>, Failure> {
@@ -118,11 +267,17 @@ fn of_route(loaded: &Loaded, name: Option<&str>, now: Timestamp, streams: &mut S
     }
     let route = name.unwrap_or_else(|| loaded.config.routes.first().map_or("*", |route| &route.name));
     streams.note(format_args!("`{route}` is not flagged then; this is a preview, as if it were taken offline"))?;
-    let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
-    Ok(of_every(loaded, &Flags { routes: vec![flag], windows: Vec::new() }, now))
+    Ok(of_every(loaded, &offline(), now))
 }
 
-fn known(loaded: &Loaded, name: &str) -> Result<(), Failure> {
+/// Every route, without a word.
+pub(super) fn offline() -> Flags {
+    let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
+    Flags { routes: vec![flag], windows: Vec::new() }
+}
+
+/// Whether the config has a route.
+pub(super) fn known(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
     if known.iter().any(|known| known == name) {
         return Ok(());
@@ -137,7 +292,8 @@ fn of_every(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
 
 /// The pages of the routes that these flags close at an instant, by the routes' names.
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
-    let snapshot = compile(Inputs { config: &loaded.config, flags, previous: None, now, generation: 1 });
+    let Loaded { config, press, .. } = loaded;
+    let snapshot = compile(Inputs { config, flags, press, previous: None, now, generation: 1 });
     let closed = snapshot.routes.into_iter();
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }

@@ -8,7 +8,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{oneshot, watch};
 
 use crate::control::admin::AdminListener;
-use crate::control::desk::Desk;
+use crate::control::desk::{Desk, Preview};
 use crate::control::files::Files;
 use crate::control::load::beside;
 use crate::control::{self, End};
@@ -23,12 +23,14 @@ use crate::telemetry::log::{self, LogHandle};
 use super::exit;
 
 /// What `run` was asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// The config file.
     pub config: PathBuf,
     /// What to say when a port is taken: which flag or key changes it.
     pub port_hint: Option<String>,
+    /// What is changed of what the files say, to show a page.
+    pub preview: Option<Preview>,
 }
 
 /// Why `run` did not start.
@@ -45,12 +47,13 @@ pub enum StartError {
 }
 
 /// Serves until a signal ends it.
-pub fn run(options: &Options) -> u8 {
+pub fn run(mut options: Options) -> u8 {
+    let preview = options.preview.take();
     let log = match log::start(LogLevel::Info) {
         Ok(log) => log,
-        Err(error) => return StartError::System("cannot start", error).tell(options),
+        Err(error) => return StartError::System("cannot start", error).tell(&options),
     };
-    let ended = serve(options, log.clone());
+    let ended = serve(&options, preview, log.clone());
     match &ended {
         Ok(End::Drained) => tracing::info!("ended"),
         Ok(End::Cut) => tracing::warn!("ended at once, by a second signal"),
@@ -62,17 +65,17 @@ pub fn run(options: &Options) -> u8 {
         Ok(End::Drained) => exit::OK,
         Ok(End::Cut) => exit::CUT,
         Ok(End::Died) => exit::INTERNAL,
-        Err(error) => error.tell(options),
+        Err(error) => error.tell(&options),
     }
 }
 
-fn serve(options: &Options, log: LogHandle) -> Result<End, StartError> {
+fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<End, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
     // Files are watched on this runtime, so they are read inside it from the beginning.
     let _inside = runtime.enter();
     let files = Files::new(crate::control::files::Options::default());
-    let (mut desk, _) = Desk::start(options.config.clone(), files, log).map_err(StartError::Problems)?;
+    let (mut desk, _) = Desk::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
     let workers = desk.config().workers.unwrap_or_else(cores);
     let mut inherited = inherited();
     let admin = desk.config().admin.clone();

@@ -15,14 +15,17 @@ use crate::live::{Generation, LiveUpstream, Publisher};
 use crate::plan::compile::{Inputs, compile};
 use crate::plan::config::{Address, Config, Listen, OnMissing, TlsFiles, Upstream};
 use crate::plan::flags::Flags;
+use crate::plan::page::Press;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::{Closure, Phase, Snapshot};
+use crate::plan::snapshot::{Closure, Phase, Route, Snapshot};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::{self, Materials};
 use super::files::{Change, Files};
 use super::load::{self, Loaded, beside, files_of};
+use super::pages;
+use super::printer::Printer;
 use super::report::{FileReport, Report};
 use super::source::{Content, Trouble};
 
@@ -42,6 +45,7 @@ pub struct Desk {
     flags: Arc<Flags>,
     flag_file: PathBuf,
     materials: Materials,
+    press: Arc<Press>,
     /// The config that was refused only for the sake of files that it names: those are watched, too.
     waiting: Option<Config>,
     /// By the index of the listener: what it served last, for one that a new config does not have any more.
@@ -58,6 +62,35 @@ pub struct Desk {
     generation: u64,
     refused: u64,
     log: LogHandle,
+    /// Finishes pages behind their publication; without it they are shown as they were published.
+    printer: Option<Printer>,
+    preview: Option<Preview>,
+}
+
+/// What is changed of what the files say, so that a page can be shown that is not in force.
+pub struct Preview {
+    /// Of the config.
+    pub config: Box<dyn Fn(&mut Config)>,
+    /// Of the flags.
+    pub flags: Box<dyn Fn(&mut Flags)>,
+}
+
+impl std::fmt::Debug for Preview {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Preview").finish_non_exhaustive()
+    }
+}
+
+impl Preview {
+    /// Changes what was loaded.
+    fn adapt(&self, loaded: Loaded, config_file: &Path, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
+        let (mut config, mut flags) = ((*loaded.config).clone(), (*loaded.flags).clone());
+        (self.config)(&mut config);
+        (self.flags)(&mut flags);
+        let (press, problems) = pages::press(config_file, &config.page, |path| present(files, path));
+        let press = Arc::new(press.ok_or(problems)?);
+        Ok(Loaded { config: Arc::new(config), flags: Arc::new(flags), press, ..loaded })
+    }
 }
 
 /// What of a generation depends on neither the flag file nor the time.
@@ -81,10 +114,18 @@ impl Desk {
     ///
     /// # Errors
     /// Every problem, if one is an error: nothing is served by half.
-    pub fn start(config_file: PathBuf, mut files: Files, log: LogHandle) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let loaded = load::from(&config_file, |path| settled(&mut files, path))?;
+    pub fn start(
+        config_file: PathBuf,
+        mut files: Files,
+        preview: Option<Preview>,
+        log: LogHandle,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut loaded = load::from(&config_file, |path| settled(&mut files, path))?;
+        if let Some(preview) = &preview {
+            loaded = preview.adapt(loaded, &config_file, &mut files)?;
+        }
         log.set_level(loaded.config.log.level);
-        let Loaded { config, flags, flag_file, flags_missing, materials, warnings } = loaded;
+        let Loaded { config, flags, flag_file, flags_missing, materials, press, warnings } = loaded;
         let fixed = Fixed {
             listen: config.listen.clone(),
             admin: config.admin.clone(),
@@ -106,6 +147,7 @@ impl Desk {
             flags,
             flag_file,
             materials,
+            press,
             waiting: None,
             served: Vec::new(),
             fixed,
@@ -116,6 +158,8 @@ impl Desk {
             generation: 0,
             refused: 0,
             log,
+            printer: Printer::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok(),
+            preview,
         };
         Ok((desk, warnings))
     }
@@ -150,8 +194,16 @@ impl Desk {
         let config = forced || accepted(&self.config_file.clone()) || others && self.waiting.is_some();
         let mut matters = config && self.take_config();
         // With a new config everything that it names was read anew.
-        if others && !matters {
+        let page = pages::files_of(&self.config_file, &self.config.page);
+        let materials = changes.iter().any(|change| match change {
+            Change::Accepted(file) | Change::Restored(file) => !page.contains(file),
+            Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+        });
+        if others && materials && !matters {
             matters |= self.take_materials();
+        }
+        if !(config && matters) && self.pages_changed(changes, forced) {
+            matters |= self.take_pages();
         }
         if (forced || accepted(&self.flag_file.clone())) && !(config && matters) {
             matters |= self.take_flags();
@@ -169,8 +221,16 @@ impl Desk {
         let before = publisher.current();
         let generation = self.make(Some(&before.snapshot));
         publisher.publish(generation);
+        self.finish(&publisher.current().snapshot);
         // Only then is it told: whoever reads the log must not be able to hold it up.
         tell(&before.snapshot, &publisher.current().snapshot, why);
+    }
+
+    /// Has the pages of what was published finished.
+    pub(super) fn finish(&self, snapshot: &Snapshot) {
+        if let Some(printer) = &self.printer {
+            printer.finish(snapshot);
+        }
     }
 
     fn make(&mut self, previous: Option<&Snapshot>) -> Generation {
@@ -178,6 +238,7 @@ impl Desk {
         let inputs = Inputs {
             config: &self.config,
             flags: &self.flags,
+            press: &self.press,
             previous,
             now: Timestamp::now(),
             generation: self.generation,
@@ -218,17 +279,22 @@ impl Desk {
         };
         let (config, mut problems) = load::parse_config(&self.config_file, &content);
         self.waiting = None;
-        let Some(config) = config else {
+        let Some(mut config) = config else {
             self.files.set(self.watched());
             return self.refuse(&self.config_file.clone(), problems);
         };
+        if let Some(preview) = &self.preview {
+            (preview.config)(&mut config);
+        }
         let config_file = self.config_file.clone();
         let materials = certs::materials(&config_file, &config, |path| settled(&mut self.files, path));
-        let materials = match (materials, self.misses_flags(&config)) {
-            (Ok(materials), None) => materials,
-            (materials, missing) => {
+        let (press, remarks) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
+        let (materials, press) = match (materials, press, self.misses_flags(&config)) {
+            (Ok(materials), Some(press), None) => (materials, press),
+            (materials, _, missing) => {
                 let mut found = materials.err().unwrap_or_default();
                 found.extend(missing);
+                found.extend(remarks);
                 self.waiting = Some(config);
                 self.files.set(self.watched());
                 problems.extend(found);
@@ -238,13 +304,14 @@ impl Desk {
         problems.extend(self.restarts(&config));
         warn(&problems);
         self.problems.insert(config_file.clone(), problems);
+        self.set_press(press, remarks);
         self.log.set_level(config.log.level);
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
         self.materials = materials;
         self.fittings = None;
         self.files.set(self.watched());
-        self.problems.retain(|path, _| self.files.get(path).is_some());
+        self.problems.retain(|path, _| self.files.get(path).is_some() || path.is_file());
         // Routes may have come or gone that the flag file names.
         self.take_flags();
         true
@@ -262,13 +329,62 @@ impl Desk {
             return false;
         };
         let (flags, problems) = load::parse_flags(&flag_file, &content, &self.config);
-        let Some(flags) = flags else {
+        let Some(mut flags) = flags else {
             return self.refuse(&flag_file, problems);
         };
+        if let Some(preview) = &self.preview {
+            (preview.flags)(&mut flags);
+        }
         warn(&problems);
         self.problems.insert(flag_file, problems);
         self.flags = Arc::new(flags);
         true
+    }
+
+    /// Whether something happened to a file of the page; there or gone, it makes a difference.
+    fn pages_changed(&self, changes: &[Change], forced: bool) -> bool {
+        let files = pages::files_of(&self.config_file, &self.config.page);
+        let changed = |change: &Change| match change {
+            Change::Accepted(file) | Change::Restored(file) | Change::Missing(file) => files.contains(file),
+            Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+        };
+        !files.is_empty() && (forced || changes.iter().any(changed))
+    }
+
+    /// A template, a message file or the logo has changed. The last good press stays if one of them is wrong.
+    fn take_pages(&mut self) -> bool {
+        let config = Arc::clone(&self.config);
+        let config_file = self.config_file.clone();
+        let (press, problems) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
+        for file in pages::files_of(&config_file, &config.page) {
+            self.problems.remove(&file);
+        }
+        let Some(press) = press else {
+            let mut by_file = BTreeMap::<_, Vec<_>>::new();
+            for problem in problems {
+                by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+            }
+            for (file, problems) in by_file {
+                self.refuse(&file, problems);
+            }
+            return false;
+        };
+        if press.fingerprint == self.press.fingerprint {
+            return false;
+        }
+        warn(&problems);
+        self.set_press(press, problems);
+        true
+    }
+
+    fn set_press(&mut self, press: Press, remarks: Vec<Problem>) {
+        // A page that tells the same in the same form is not printed again.
+        if press.fingerprint != self.press.fingerprint {
+            self.press = Arc::new(press);
+        }
+        for problem in remarks {
+            self.problems.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+        }
     }
 
     fn is_missing(&self, file: &Path) -> bool {
@@ -296,7 +412,9 @@ impl Desk {
         let config = Arc::clone(&self.config);
         match certs::materials(&self.config_file.clone(), &config, |path| settled(&mut self.files, path)) {
             Ok(materials) => {
-                for file in files_of(&self.config_file, &config).iter().filter(|file| **file != self.flag_file) {
+                let page = pages::files_of(&self.config_file, &config.page);
+                let files = files_of(&self.config_file, &config);
+                for file in files.iter().filter(|file| **file != self.flag_file && !page.contains(file)) {
                     self.problems.remove(file);
                 }
                 self.materials = materials;
@@ -343,6 +461,9 @@ impl Desk {
                 self.flags = Arc::new(Flags::default());
                 self.problems.remove(path);
                 return true;
+            }
+            Change::Missing(path) if self.is_optional(path) => {
+                tracing::info!(path = %path.display(), "the file is gone: the built-in one is shown");
             }
             Change::Missing(path) => {
                 tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
@@ -396,7 +517,8 @@ impl Desk {
 
     /// What there is to tell about the files.
     pub(super) fn report(&self) -> Report {
-        let files = self.watched().into_iter().map(|path| {
+        let there = |path: &PathBuf| !(self.is_optional(path) && self.is_missing(path));
+        let files = self.watched().into_iter().filter(there).map(|path| {
             let state = self.files.get(&path);
             let content = state.and_then(|state| state.content.as_ref());
             let trouble = state.and_then(|state| state.trouble).filter(|trouble| !self.expected(&path, *trouble));
@@ -411,6 +533,12 @@ impl Desk {
             }
         });
         Report { files: files.collect(), refused: self.refused }
+    }
+
+    /// A template or a message file: without it, the built-in one is shown.
+    fn is_optional(&self, path: &Path) -> bool {
+        let logo = self.config.page.logo.as_ref().map(|logo| beside(&self.config_file, logo));
+        logo.as_deref() != Some(path) && pages::files_of(&self.config_file, &self.config.page).iter().any(|file| file == path)
     }
 
     /// A flag file that never was there is no trouble.
@@ -430,6 +558,8 @@ impl Desk {
             "certificate"
         } else if tls().any(|tls| beside(&self.config_file, &tls.key) == path) {
             "key"
+        } else if pages::files_of(&self.config_file, &self.config.page).iter().any(|file| file == path) {
+            "page"
         } else {
             "roots"
         }
@@ -445,6 +575,15 @@ fn settled(files: &mut Files, path: &Path) -> Result<Content, Trouble> {
     match (&state.content, state.trouble) {
         (Some(content), _) => Ok(content.clone()),
         (None, trouble) => Err(trouble.unwrap_or(Trouble::Missing)),
+    }
+}
+
+/// [`settled`], but for a file that counts only as long as it is there.
+fn present(files: &mut Files, path: &Path) -> Result<Content, Trouble> {
+    let content = settled(files, path)?;
+    match files.get(path).and_then(|state| state.trouble) {
+        Some(Trouble::Missing) => Err(Trouble::Missing),
+        Some(_) | None => Ok(content),
     }
 }
 
@@ -470,11 +609,15 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
         Why::Time => "time",
         Why::Signal => "signal",
     };
+    // A page that only tells how time goes on is no news.
+    if why == "time" && after.routes.iter().all(|route| is_as_before(before, route)) {
+        tracing::debug!(generation = after.generation, why, "published");
+        return;
+    }
     tracing::info!(generation = after.generation, why, "published");
     for route in &after.routes {
         let was = before.route(&route.config.name);
-        let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
-        if was.is_some_and(|was| mode(&was.closure) == mode(&route.closure)) {
+        if is_as_before(before, route) {
             continue;
         }
         let name = route.config.name.as_str();
@@ -495,4 +638,10 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
             None => {}
         }
     }
+}
+
+/// Whether a route was in the same mode before, or as open.
+fn is_as_before(before: &Snapshot, route: &Route) -> bool {
+    let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
+    before.route(&route.config.name).is_some_and(|was| mode(&was.closure) == mode(&route.closure))
 }

@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use crate::plan::compile::{Inputs, compile};
 use crate::plan::config::{self, Config, Trust};
 use crate::plan::flags::{self, Flags};
+use crate::plan::page::Press;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
+use super::pages;
 use super::source::{self, Content, Trouble};
 
 /// Everything that the files say, checked.
@@ -30,6 +32,8 @@ pub struct Loaded {
     pub flags_missing: bool,
     /// Certificates and roots.
     pub materials: Materials,
+    /// What prints the pages.
+    pub press: Arc<Press>,
     /// What is remarked upon; none is an error.
     pub warnings: Vec<Problem>,
 }
@@ -37,7 +41,8 @@ pub struct Loaded {
 impl Loaded {
     /// Compiles what was loaded for an instant.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        compile(Inputs { config: &self.config, flags: &self.flags, previous: None, now, generation: 1 })
+        let Self { config, flags, press, .. } = self;
+        compile(Inputs { config, flags, press, previous: None, now, generation: 1 })
     }
 }
 
@@ -75,12 +80,15 @@ pub fn from(
             (None, false)
         }
     };
-    let materials = certs::materials(config_file, &config, read);
+    let materials = certs::materials(config_file, &config, &mut read);
     let (materials, found) =
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
-    match (flags, materials) {
-        (Some(flags), Some(materials)) => Ok(Loaded {
+    let (press, found) = pages::press(config_file, &config.page, &mut read);
+    problems.extend(found);
+    match (flags, materials, press) {
+        (Some(flags), Some(materials), Some(press)) => Ok(Loaded {
+            press: Arc::new(press),
             config: Arc::new(config),
             flags: Arc::new(flags),
             flag_file,
@@ -145,6 +153,7 @@ pub fn files_of(config_file: &Path, config: &Config) -> Vec<PathBuf> {
         .chain(certificates)
         .chain(roots)
         .map(|path| beside(config_file, path))
+        .chain(pages::files_of(config_file, &config.page))
         .collect();
     files.sort_unstable();
     files.dedup();

@@ -191,6 +191,7 @@ fn workers(meters: &Meters) -> Vec<Family> {
             sum(|cell| cell.parked.get()),
         ),
         gauge("backsoon_tunnels", "Tunnels open.", sum(|cell| cell.tunnels.get())),
+        gauge("backsoon_watchers", "Streams of page events open.", sum(|cell| cell.watchers.get())),
         counter("backsoon_client_connections_accepted", "Client connections accepted.", accepted.collect()),
         counter(
             "backsoon_accept_failures",

@@ -11,6 +11,8 @@ pub mod files;
 pub mod load;
 mod metrics;
 mod observe;
+pub mod pages;
+mod printer;
 mod report;
 pub mod settle;
 pub mod source;
@@ -86,6 +88,7 @@ pub async fn run(start: Start) -> io::Result<End> {
     if let Some(listener) = admin {
         tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
     }
+    desk.finish(&publisher.current().snapshot);
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
     let mut observing = tokio::time::interval(observe::EVERY);

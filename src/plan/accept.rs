@@ -1,18 +1,41 @@
-//! The `Accept` field (RFC 9110 section 12.5.1): which of the offered media types a client would rather have.
+//! The `Accept` fields (RFC 9110 section 12.5): which media type, language and coding a client would rather have.
+//!
+//! Whatever is sent, something is chosen: what cannot be read is passed over, and no list is read without end.
+
+/// A coding of an answer's bytes (RFC 9110 section 8.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// As they are.
+    #[default]
+    Identity,
+    /// `gzip`.
+    Gzip,
+    /// `br`.
+    Brotli,
+}
+
+impl Coding {
+    /// Its name in `Accept-Encoding` and `Content-Encoding`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+        }
+    }
+}
 
 /// Chooses among `offers` (value, type, subtype), which stand in the server's order of preference.
 ///
 /// The greatest weight wins; among equal weights a type the client names beats one it takes by a wildcard, then
 /// the order of the offers decides. Ranges that cannot be read are passed over. `None` when nothing was asked for
 /// by name and everything is taken alike (no `Accept`, or only `*/*`), or when none of the offers is taken.
-///
-/// `application/json` is also met by `application/problem+json`, as RFC 9457 expects of its clients.
 pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
     offers: &[(T, &str, &str); N],
 ) -> Option<T> {
     let mut best = [Taken::default(); N];
-    for range in fields.flat_map(|field| field.split(|&byte| byte == b',')).take(MOST_RANGES).filter_map(Range::parse) {
+    for range in items(fields).filter_map(Range::parse) {
         for (taken, (_, kind, subtype)) in best.iter_mut().zip(offers) {
             taken.consider(range.specificity(kind, subtype), range.weight);
         }
@@ -20,6 +43,76 @@ pub fn choose<'a, T: Copy, const N: usize>(
     let (index, taken) =
         best.iter().enumerate().max_by_key(|(index, taken)| (taken.weight, taken.specificity, usize::MAX - index))?;
     (taken.weight > 0 && taken.specificity > ANYTHING).then_some(offers[index].0)
+}
+
+/// Chooses a language by `Accept-Language` (RFC 9110 section 12.5.4), and returns its index in `offers`.
+///
+/// Of the ranges in order of their weights, the first that has one: the language itself, the language without its last
+/// subtags (`de-AT` is met by `de`: the look-up of RFC 4647 section 3.4), or a more specific one (`pt` by `pt-BR`). `None`
+/// where none is met, or where a `*` comes first.
+pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef<str>]) -> Option<usize> {
+    let mut ranges: Vec<(&[u8], u16)> = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0).collect();
+    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    for (range, _) in ranges {
+        if range == b"*" {
+            return None;
+        }
+        let mut rest = range;
+        loop {
+            if let Some(found) = offers.iter().position(|offer| offer.as_ref().as_bytes().eq_ignore_ascii_case(rest)) {
+                return Some(found);
+            }
+            match rest.iter().rposition(|&byte| byte == b'-') {
+                Some(dash) => rest = &rest[..dash],
+                None => break,
+            }
+        }
+        let parent = |offer: &str| offer.split('-').next().is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(range));
+        if let Some(found) = offers.iter().position(|offer| parent(offer.as_ref())) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Chooses a coding by `Accept-Encoding` (RFC 9110 section 12.5.3): the greatest weight, then the smallest bytes. A client
+/// that says nothing gets the bytes as they are, and so does one that refuses everything.
+pub fn coding<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Coding {
+    let (mut brotli, mut gzip, mut identity, mut others) = (None, None, None, None);
+    for (name, weight) in items(fields).filter_map(weighted) {
+        let named = |word: &[u8]| name.eq_ignore_ascii_case(word);
+        let slot = match () {
+            () if named(b"br") => &mut brotli,
+            () if named(b"gzip") || named(b"x-gzip") => &mut gzip,
+            () if named(b"identity") => &mut identity,
+            () if name == b"*" => &mut others,
+            () => continue,
+        };
+        *slot = Some(weight);
+    }
+    let weight = |own: Option<u16>| own.or(others).unwrap_or(0);
+    let (brotli, gzip, identity) = (weight(brotli), weight(gzip), identity.or(others.filter(|&weight| weight == 0)));
+    let best = brotli.max(gzip);
+    if best == 0 || identity.is_some_and(|identity| identity > best) {
+        Coding::Identity
+    } else if brotli >= gzip {
+        Coding::Brotli
+    } else {
+        Coding::Gzip
+    }
+}
+
+/// The items of a field's lists, as many as a client that is asking would send.
+fn items<'a>(fields: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    fields.flat_map(|field| field.split(|&byte| byte == b',')).take(MOST_RANGES)
+}
+
+/// An item and its weight in thousandths.
+fn weighted(item: &[u8]) -> Option<(&[u8], u16)> {
+    let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let name = parts.next().filter(|name| !name.is_empty())?;
+    let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
+    Some((name, weight.map_or(Some(1000), thousandths)?))
 }
 
 /// How an offer is taken by the most specific range that covers it.
@@ -47,11 +140,8 @@ struct Range<'a> {
 
 impl<'a> Range<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
-        let mut parts = text.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let name = parts.next()?;
+        let (name, weight) = weighted(text)?;
         let slash = name.iter().position(|&byte| byte == b'/')?;
-        let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-        let weight = weight.map_or(Some(1000), thousandths)?;
         Some(Self { kind: &name[..slash], subtype: &name[slash + 1..], weight })
     }
 
@@ -64,7 +154,7 @@ impl<'a> Range<'a> {
             0
         } else if self.subtype == b"*" {
             2
-        } else if named(self.subtype, subtype) || subtype == "json" && named(self.subtype, "problem+json") {
+        } else if named(self.subtype, subtype) {
             3
         } else {
             0
@@ -104,7 +194,7 @@ mod tests {
         for (accept, expected) in [
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some("html")),
             ("application/json", Some("json")),
-            ("application/problem+json", Some("json")),
+            ("application/problem+json", None),
             ("application/json, text/plain, */*", Some("json")),
             ("text/plain", Some("text")),
             ("text/*", Some("html")),
@@ -122,5 +212,47 @@ mod tests {
             assert_eq!(choose([accept.as_bytes()].into_iter(), &OFFERS), expected, "{accept}");
         }
         assert_eq!(choose(std::iter::empty(), &OFFERS), None);
+    }
+    #[test]
+    fn a_language_is_met_by_itself_by_its_parent_and_by_its_children() {
+        let offers = ["en", "de", "pt-BR", "ar"];
+        for (accept, expected) in [
+            ("de", Some("de")),
+            ("DE-at", Some("de")),
+            ("fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5", Some("en")),
+            ("de;q=0.5, en;q=0.4", Some("de")),
+            ("pt", Some("pt-BR")),
+            ("pt-PT", None),
+            ("xx, ar-EG;q=0.1", Some("ar")),
+            ("*, de", None),
+            ("de;q=0", None),
+            ("", None),
+            (";;,,q=1,-,--", None),
+        ] {
+            let found = language([accept.as_bytes()].into_iter(), &offers).map(|index| offers[index]);
+            assert_eq!(found, expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_coding_is_chosen_among_those_wanted_most() {
+        for (accept, expected) in [
+            ("gzip, deflate, br, zstd", Coding::Brotli),
+            ("gzip", Coding::Gzip),
+            ("X-GZIP", Coding::Gzip),
+            ("gzip;q=1.0, br;q=0.5", Coding::Gzip),
+            ("*", Coding::Brotli),
+            ("br;q=0, *", Coding::Gzip),
+            ("identity", Coding::Identity),
+            ("identity;q=1, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0, gzip;q=0.5", Coding::Gzip),
+            ("*;q=0", Coding::Identity),
+            ("deflate", Coding::Identity),
+            ("", Coding::Identity),
+            ("br;q=9", Coding::Identity),
+        ] {
+            assert_eq!(coding([accept.as_bytes()].into_iter()), expected, "{accept}");
+        }
+        assert_eq!(coding(std::iter::empty()), Coding::Identity);
     }
 }

@@ -6,12 +6,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::compile::{Inputs, compile};
 use super::config::{self, Config};
 use super::flags::{self, Parsed};
+use super::page::Press;
 use super::problem::Problem;
 use super::snapshot::Snapshot;
 use super::verdict::{Head, Verdict, decide};
@@ -151,8 +153,9 @@ fn verdicts(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
     };
-    let inputs = Inputs { config: &config, flags: &parsed.flags, previous: None, now: case.now(), generation: 1 };
-    let snapshot = compile(inputs);
+    let press = Arc::new(Press::built_in());
+    let (flags, now) = (&parsed.flags, case.now());
+    let snapshot = compile(Inputs { config: &config, flags, press: &press, previous: None, now, generation: 1 });
     let closed = snapshot.routes.iter().filter_map(|route| {
         let closure = route.closure.as_ref()?;
         let until = closure.until.map_or_else(|| "further notice".to_owned(), |until| until.to_string());
@@ -182,6 +185,8 @@ fn verdict(snapshot: &Snapshot, request: &str) -> String {
         Verdict::Forward(route) => format!("forward {}", route.config.name),
         Verdict::Show(route, _) => format!("show {}", route.config.name),
         Verdict::Hold(route, _) => format!("hold {}", route.config.name),
+        Verdict::Answer(route, fixed) => format!("answer {} {}", route.config.name, fixed.status),
+        Verdict::Own(resource, route) => format!("own {resource:?} {}", route.config.name),
         Verdict::Refuse(refusal) => format!("refuse {refusal:?}"),
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::config::{Config, RouteConfig, Upstream};
-use super::flags::{Flag, Flags, Mode, Target, Window};
-use super::page::{Page, Words};
+use super::flags::{Flag, Flags, Mode, Service, ServiceStatus, Target, Window};
+use super::page::{Facts, Page, Press, ServiceRow, Story};
 use super::snapshot::{Closure, Phase, Route, Snapshot, Source, Table};
 
 /// Everything a snapshot is a function of.
@@ -19,7 +19,9 @@ pub struct Inputs<'i> {
     pub config: &'i Config,
     /// The flag file.
     pub flags: &'i Flags,
-    /// What was live before; a route that stays as it was keeps its `since`.
+    /// What prints the pages.
+    pub press: &'i Arc<Press>,
+    /// What was live before: a route that stays as it was keeps its `since`, and a page that tells the same is kept.
     pub previous: Option<&'i Snapshot>,
     /// The instant to compile for.
     pub now: Timestamp,
@@ -32,27 +34,34 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let Inputs { config, now, .. } = inputs;
     let causes = Causes::new(inputs.flags, now);
     let layout = Layout::of(config, inputs.previous);
-    let mut pages = Pages::default();
+    // How every route is must be known before a page is made: its table may tell it.
+    let closings: Vec<Option<Closing<'_>>> =
+        config.routes.iter().map(|route| causes.of(&route.name).map(|causes| Closing::of(causes, now))).collect();
+    let mut pages = Pages::new(&inputs, &closings);
     let routes = config.routes.iter().zip(layout.upstreams_of).enumerate().map(|(index, (config, upstreams))| {
-        let found = causes.of(&config.name);
-        let closure = found.as_deref().map(|found| close(found, now, &mut pages));
+        let closing = closings[index].as_ref();
+        let closure = closing.map(|closing| pages.close(closing));
         let before = match layout.unchanged {
             Some(previous) => previous.routes.get(index),
             None => inputs.previous.and_then(|previous| previous.route(&config.name)),
         };
-        let since = since(before, closure.as_deref(), found.as_deref(), now);
+        let since = since(before, closing, now);
         let phase = if closure.is_some() { Phase::Closed } else { Phase::Open };
         Route { index, config: Arc::clone(config), upstreams, phase, since, closure }
     });
     let routes: Vec<Route> = routes.collect();
+    let ticks = pages.made.values().filter_map(|page| page.facts.next_change(now));
     Snapshot {
         generation: inputs.generation,
         compiled: now,
-        next_change: next_change(inputs.flags, now),
+        next_change: next_change(inputs.flags, now).into_iter().chain(ticks).min(),
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
         log: config.log.clone(),
+        reserved: config.page.prefix.clone(),
+        press: Arc::clone(inputs.press),
+        pages: pages.made,
         table: layout.table,
         routes,
         upstreams: layout.upstreams,
@@ -146,16 +155,18 @@ impl<'f> Cause<'f> {
         }
     }
 
-    fn words(self, until: Option<Timestamp>) -> Words<'f> {
+    fn story(self, closing: &Closing<'_>, row: impl FnMut(&Service) -> ServiceRow) -> Story {
         match self {
-            Self::Flag(flag) => Words { title: None, summary: None, message: flag.message.as_deref(), id: None, until },
-            Self::Window(window, _) => Words {
-                title: window.title.as_deref(),
-                summary: window.summary.as_deref(),
-                message: window.message.as_deref(),
-                id: Some(&window.id),
-                until,
-            },
+            Self::Flag(flag) => Story::of_flag(flag, closing.until),
+            Self::Window(window, mode) => Story::of_window(window, mode, closing.until, row),
+        }
+    }
+
+    /// Tells the causes of one flag file apart.
+    fn address(self) -> usize {
+        match self {
+            Self::Flag(flag) => std::ptr::from_ref(flag).addr(),
+            Self::Window(window, _) => std::ptr::from_ref(window).addr(),
         }
     }
 }
@@ -196,20 +207,35 @@ impl<'f> Causes<'f> {
     }
 }
 
-/// Makes the closure of several causes of one mode: it lasts as long as the longest, in the words of the first that has any.
-fn close<'w>(causes: &[Cause<'w>], now: Timestamp, pages: &mut Pages<'w>) -> Arc<Closure> {
-    let speaker = causes.iter().find(|cause| cause.has_words()).unwrap_or(&causes[0]);
-    let until = causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten();
-    let left = until.map(|until| until.duration_since(now).as_secs().try_into().unwrap_or(0));
-    let page = pages.page(speaker.words(until));
-    Arc::new(Closure { mode: speaker.mode(), until, seconds_left: left, source: speaker.source(), page })
+/// Several causes of one mode as one: it lasts as long as the longest, in the words of the first that has any.
+struct Closing<'f> {
+    mode: Mode,
+    until: Option<Timestamp>,
+    seconds_left: Option<u64>,
+    speaker: Cause<'f>,
+    /// Since when, as far as the causes know.
+    started: Option<Timestamp>,
+}
+
+impl<'f> Closing<'f> {
+    fn of(causes: Vec<Cause<'f>>, now: Timestamp) -> Self {
+        let speaker = *causes.iter().find(|cause| cause.has_words()).unwrap_or(&causes[0]);
+        let until = causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten();
+        Self {
+            mode: speaker.mode(),
+            until,
+            seconds_left: until.map(|until| until.duration_since(now).as_secs().try_into().unwrap_or(0)),
+            speaker,
+            started: causes.into_iter().filter_map(Cause::since).min(),
+        }
+    }
 }
 
 /// Since when a route is as it is. A window knows its start; for a flag it is when it was first seen.
-fn since(before: Option<&Route>, closure: Option<&Closure>, causes: Option<&[Cause<'_>]>, now: Timestamp) -> Timestamp {
-    let mode = closure.map(|closure| closure.mode);
+fn since(before: Option<&Route>, closing: Option<&Closing<'_>>, now: Timestamp) -> Timestamp {
+    let mode = closing.map(|closing| closing.mode);
     let same = before.filter(|before| before.closure.as_ref().map(|closure| closure.mode) == mode);
-    let started = causes.into_iter().flatten().copied().filter_map(Cause::since).min();
+    let started = closing.and_then(|closing| closing.started);
     same.map(|before| before.since).or(started).unwrap_or(now).min(now)
 }
 
@@ -220,15 +246,76 @@ fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     untils.chain(windows).filter(|&instant| instant > now).min()
 }
 
-/// Pages made so far: many routes closed by one cause share one.
-#[derive(Default)]
-struct Pages<'w> {
-    made: HashMap<Words<'w>, Arc<Page>>,
+/// The pages of a snapshot: routes that are closed by one cause share one, and so do causes that tell the same.
+struct Pages<'i> {
+    inputs: &'i Inputs<'i>,
+    closings: &'i [Option<Closing<'i>>],
+    /// What the previous snapshot had, if it was printed by the same press.
+    kept: Option<&'i HashMap<Arc<Facts>, Arc<Page>>>,
+    made: HashMap<Arc<Facts>, Arc<Page>>,
+    /// By cause, mode and end.
+    closures: HashMap<(usize, Mode, Option<Timestamp>), Arc<Closure>>,
 }
 
-impl<'w> Pages<'w> {
-    fn page(&mut self, words: Words<'w>) -> Arc<Page> {
-        Arc::clone(self.made.entry(words).or_insert_with_key(|words| Arc::new(Page::render(words))))
+impl<'i> Pages<'i> {
+    fn new(inputs: &'i Inputs<'i>, closings: &'i [Option<Closing<'i>>]) -> Self {
+        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.press, inputs.press));
+        Self {
+            inputs,
+            closings,
+            kept: previous.map(|previous| &previous.pages),
+            made: HashMap::new(),
+            closures: HashMap::new(),
+        }
+    }
+
+    fn close(&mut self, closing: &Closing<'_>) -> Arc<Closure> {
+        let key = (closing.speaker.address(), closing.mode, closing.until);
+        if let Some(closure) = self.closures.get(&key) {
+            return Arc::clone(closure);
+        }
+        let story = closing.speaker.story(closing, |service| self.row(service));
+        let closure = Arc::new(Closure {
+            mode: closing.mode,
+            until: closing.until,
+            seconds_left: closing.seconds_left,
+            source: closing.speaker.source(),
+            page: self.page(Facts::new(story, self.inputs.now)),
+        });
+        self.closures.insert(key, Arc::clone(&closure));
+        closure
+    }
+
+    fn page(&mut self, facts: Facts) -> Arc<Page> {
+        if let Some(page) = self.made.get(&facts).or_else(|| self.kept?.get(&facts)) {
+            let page = Arc::clone(page);
+            self.made.insert(Arc::clone(&page.facts), Arc::clone(&page));
+            return page;
+        }
+        let facts = Arc::new(facts);
+        let page = Arc::new(Page::new(Arc::clone(&facts), self.inputs.now, self.inputs.press));
+        self.made.insert(facts, Arc::clone(&page));
+        page
+    }
+
+    /// A row of the table. One that is bound to a route of this proxy tells how that is in truth.
+    fn row(&self, service: &Service) -> ServiceRow {
+        let routes = &self.inputs.config.routes;
+        let bound = service.route.as_ref().and_then(|name| routes.binary_search_by(|route| route.name.cmp(name)).ok());
+        let real = bound.map(|index| match &self.closings[index] {
+            None => (ServiceStatus::Operational, None),
+            Some(closing) => (status_of(closing.mode), closing.until),
+        });
+        ServiceRow::new(service, real)
+    }
+}
+
+/// How a service is whose route is closed in a mode.
+fn status_of(mode: Mode) -> ServiceStatus {
+    match mode {
+        Mode::Offline => ServiceStatus::Offline,
+        Mode::Hold => ServiceStatus::Queued,
+        Mode::ReadOnly => ServiceStatus::Degraded,
     }
 }
 

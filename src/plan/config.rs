@@ -2,6 +2,7 @@
 
 mod address;
 mod lifecycle;
+mod page;
 mod parse;
 mod route;
 
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::dialect::Dialect;
 use super::limits::Limits;
+pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub(super) use route::route_name;
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// The log and the access log.
     pub log: Log,
+    /// Whose page it is, and how it is given.
+    pub page: PageConfig,
     /// By name, sorted. Snapshots share them.
     pub routes: Vec<Arc<RouteConfig>>,
 }
@@ -141,10 +146,47 @@ pub struct RouteConfig {
     pub upstreams: Vec<Upstream>,
     /// Whether the client's `Host` goes to the upstream; else the upstream's own.
     pub keep_host: bool,
-    /// Paths that are forwarded whatever is flagged.
-    pub always_open: Vec<Prefix>,
+    /// Paths that are not closed, whatever is flagged.
+    pub always_open: Vec<Exception>,
+    /// Whether `/robots.txt` and ACME challenges are forwarded, whatever is flagged.
+    pub well_known: WellKnown,
+    /// The form of the page, where `Accept` would choose it.
+    pub dialect: Option<Dialect>,
     /// How long requests in flight may go on when the route closes or the process ends.
     pub drain: Option<Duration>,
+}
+
+/// A path that a closed route does not close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// It, and what is below it.
+    pub path: Prefix,
+    /// What the proxy answers there itself; without, the request is forwarded.
+    pub answer: Option<Arc<Fixed>>,
+}
+
+/// An answer of the operator's own to a path of a closed route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// 200 to 599.
+    pub status: u16,
+    /// Plain text.
+    pub body: String,
+}
+
+/// What a closed route does with `/robots.txt` and `/.well-known/acme-challenge/`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WellKnown {
+    /// They are forwarded: a crawler that finds no `robots.txt` leaves, and a certificate must be renewed.
+    #[default]
+    Pass,
+    /// They are closed like every other path.
+    Closed,
+}
+
+impl WellKnown {
+    /// The paths in question (RFC 9309 section 2.3, RFC 8555 section 8.3).
+    pub const PATHS: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/"];
 }
 
 /// A host that a route answers for.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
+use super::text::Text;
 
 /// The whole of `maintenance.toml`, checked. The default flags nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,7 +30,7 @@ pub struct Flag {
     /// The instant at which it lifts by itself.
     pub until: Option<Timestamp>,
     /// The operator's words for the page.
-    pub message: Option<String>,
+    pub message: Option<Text>,
 }
 
 /// Which routes a flag or a window is for.
@@ -69,13 +70,13 @@ pub struct Window {
     /// The incident reference, unique in the file.
     pub id: String,
     /// The page's heading.
-    pub title: Option<String>,
+    pub title: Option<Text>,
     /// One line under it.
-    pub summary: Option<String>,
+    pub summary: Option<Text>,
     /// The explanatory paragraph.
-    pub message: Option<String>,
+    pub message: Option<Text>,
     /// A free word beside "live".
-    pub label: Option<String>,
+    pub label: Option<Text>,
     /// When it begins.
     pub starts: Timestamp,
     /// When it ends; after `starts`.
@@ -95,21 +96,21 @@ pub struct Window {
 }
 
 /// `impact = { level = "low", note = "…" }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Impact {
     /// A free word: none, low, medium, high.
-    pub level: String,
+    pub level: Text,
     /// What that means here.
-    pub note: Option<String>,
+    pub note: Option<Text>,
 }
 
 /// A row of the page's table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// A second line, often a host name.
-    pub detail: Option<String>,
+    pub detail: Option<Text>,
     /// The route whose real state it follows.
     pub route: Option<String>,
     /// How it is.
@@ -121,7 +122,7 @@ pub struct Service {
 }
 
 /// How a [`Service`] is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ServiceStatus {
     /// As it should be.
     #[default]
@@ -136,13 +137,26 @@ pub enum ServiceStatus {
     Offline,
 }
 
+impl ServiceStatus {
+    /// The word for it, everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operational => "operational",
+            Self::Degraded => "degraded",
+            Self::Restarting => "restarting",
+            Self::Queued => "queued",
+            Self::Offline => "offline",
+        }
+    }
+}
+
 /// A row of the timeline.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Its name.
-    pub title: String,
+    pub title: Text,
     /// A sentence or two.
-    pub detail: Option<String>,
+    pub detail: Option<Text>,
     /// How far it is.
     pub state: StepState,
     /// 3 of 7 schema changes.
@@ -150,7 +164,7 @@ pub struct Step {
 }
 
 /// How far a [`Step`] is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StepState {
     /// Not begun.
     #[default]
@@ -163,15 +177,27 @@ pub enum StepState {
     Failed,
 }
 
+impl StepState {
+    /// The word for it, everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// `progress = { done = 3, total = 7, unit = "schema changes" }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// At most `total`.
     pub done: u64,
     /// At least 1.
     pub total: u64,
     /// Of what.
-    pub unit: Option<String>,
+    pub unit: Option<Text>,
 }
 
 /// What a flag file says, and where it names routes.

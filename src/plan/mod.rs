@@ -6,13 +6,17 @@
 pub mod problem;
 mod read;
 
+pub mod color;
 pub mod path;
+pub mod text;
 
 pub mod config;
 pub mod flags;
 pub mod limits;
 
 pub mod accept;
+pub mod dialect;
+
 pub mod compile;
 pub mod page;
 pub mod snapshot;

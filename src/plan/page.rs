@@ -1,216 +1,154 @@
-//! The page: what a closed route's clients are shown, finished, in each dialect.
+//! The page: what a closed route's clients are shown, finished, in each dialect, language and coding.
 //!
-//! It is rendered when a snapshot is compiled and never while a request waits, and it needs nothing at view
-//! time: no file, no upstream, no sub-resource.
+//! It is made when a snapshot is compiled and never while a request waits, and it needs nothing at view time: no file, no
+//! upstream, no sub-resource. What every client can read is there when the snapshot is published: the default language,
+//! uncompressed. The other languages and the compressed forms follow within the second ([`Page::finish`]), because they
+//! take longer than an operator's switch may.
+
+mod facts;
+mod filters;
+mod language;
+mod markup;
+mod press;
+mod programs;
+pub mod samples;
+mod view;
+
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
-use super::accept;
+use super::accept::Coding;
+use super::dialect::Dialect;
+use super::flags::Mode;
 
-/// The finished page of one closure, in every dialect.
+pub use facts::{Facts, LONGEST_RETRY, RETRY_WITHOUT_END, ServiceRow, Story};
+use language::Language;
+pub use press::{MESSAGES, Press, Source, Sources, TEMPLATES};
+
+/// A finished page.
 #[derive(Debug)]
 pub struct Page {
-    html: Rendered,
-    json: Rendered,
-    text: Rendered,
+    /// What it tells.
+    pub facts: Arc<Facts>,
+    /// Changes when what it tells does, apart from the passing of time.
+    pub version: u64,
+    /// What those who watch it are told of it (an event of a stream).
+    event: Bytes,
+    /// When it was made.
+    now: Timestamp,
+    /// The default language, uncompressed.
+    first: Edition,
+    /// Every language in the order of the press, with the compressed forms. Filled in once, behind the publication.
+    rest: OnceLock<Box<[Edition]>>,
+}
+
+/// A page in one language.
+#[derive(Debug)]
+struct Edition {
+    /// By [`Dialect`].
+    prints: Vec<Arc<Print>>,
+}
+
+/// An answer with its compressed forms.
+#[derive(Debug)]
+struct Print {
+    plain: Rendered,
+    gzip: Option<Rendered>,
+    brotli: Option<Rendered>,
 }
 
 /// One finished answer.
 #[derive(Clone, Debug)]
 pub struct Rendered {
+    /// 503, but for the dialects that have it elsewhere.
+    pub status: StatusCode,
     /// The fields that go with it in every answer.
     pub head: HeaderMap,
     /// Its bytes, shared by every answer.
     pub body: Bytes,
 }
 
-/// The form of an answer.
+/// Which of a page's answers a client is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// A document for people.
-    Html,
-    /// `application/problem+json` (RFC 9457).
-    Json,
-    /// Plain text.
-    Text,
-}
-
-impl Rendered {
-    /// An answer of our own: it is for this client, and for now.
-    pub fn new(content_type: HeaderValue, body: Bytes) -> Self {
-        let mut head = HeaderMap::with_capacity(USUAL_FIELDS);
-        head.insert(CONTENT_TYPE, content_type);
-        head.insert(CONTENT_LENGTH, body.len().into());
-        head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        head.insert(VARY, HeaderValue::from_static("accept"));
-        Self { head, body }
-    }
-}
-
-impl Dialect {
-    /// Chooses by the request's `Accept` fields (RFC 9110 section 12.5.1).
-    ///
-    /// A client that takes anything, or says nothing, gets text: that is a command line or a script. One that
-    /// takes none of the dialects gets text too: a 503 in the wrong form is better than a 406 in none.
-    pub fn choose<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Self {
-        let offers = [(Self::Html, "text", "html"), (Self::Json, "application", "json"), (Self::Text, "text", "plain")];
-        accept::choose(accept, &offers).unwrap_or(Self::Text)
-    }
-}
-
-/// What the page says. Everything that is not given is left out or has a calm default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Words<'w> {
-    /// The heading.
-    pub title: Option<&'w str>,
-    /// One line under it.
-    pub summary: Option<&'w str>,
-    /// The paragraph.
-    pub message: Option<&'w str>,
-    /// The incident reference.
-    pub id: Option<&'w str>,
-    /// When it ends.
-    pub until: Option<Timestamp>,
+pub struct Want {
+    /// Its form.
+    pub dialect: Dialect,
+    /// The index of its language in the press; 0 is the default.
+    pub language: usize,
+    /// The coding of its bytes.
+    pub coding: Coding,
 }
 
 impl Page {
-    /// Renders every dialect.
-    pub fn render(words: &Words<'_>) -> Self {
-        let environment = environment();
-        let text = || template(&environment, "page.txt", words).unwrap_or_else(|_| bare_text(words));
-        let html = template(&environment, "page.html", words);
-        Self {
-            html: html.map_or_else(|_| rendered(TEXT, text()), |html| rendered(HTML, html)),
-            json: rendered(JSON, problem_json(words)),
-            text: rendered(TEXT, text()),
+    /// Makes what must be there at once.
+    pub fn new(facts: Arc<Facts>, now: Timestamp, press: &Press) -> Self {
+        let version = facts.version(press.fingerprint);
+        let first = press.edition(&facts, version, now, &press.languages[0], None);
+        let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
+        Self { facts, version, event, now, first, rest: OnceLock::new() }
+    }
+
+    /// Makes the rest: takes some tens of milliseconds. `press` must be the one that the page was made with.
+    pub fn finish(&self, press: &Press) {
+        if self.is_finished() {
+            return;
         }
+        let edition = |language| {
+            let edition = press.edition(&self.facts, self.version, self.now, language, Some(&self.first));
+            press.compressed(edition)
+        };
+        // Somebody may have been faster; then it is the same.
+        let _ = self.rest.set(press.languages.iter().map(edition).collect());
     }
 
-    /// The page in one dialect.
-    pub fn rendered(&self, dialect: Dialect) -> &Rendered {
-        match dialect {
-            Dialect::Html => &self.html,
-            Dialect::Json => &self.json,
-            Dialect::Text => &self.text,
-        }
+    /// The event that tells of it.
+    pub fn event(&self) -> Bytes {
+        self.event.clone()
+    }
+
+    /// Whether all of it is there.
+    pub fn is_finished(&self) -> bool {
+        self.rest.get().is_some()
+    }
+
+    /// The answer for a client, or what comes nearest to it as long as the page is not finished.
+    pub fn rendered(&self, want: Want) -> &Rendered {
+        let edition = self.rest.get().and_then(|rest| rest.get(want.language)).unwrap_or(&self.first);
+        let print = &edition.prints[want.dialect as usize];
+        let coded = match want.coding {
+            Coding::Identity => None,
+            Coding::Gzip => print.gzip.as_ref(),
+            Coding::Brotli => print.brotli.as_ref().or(print.gzip.as_ref()),
+        };
+        coded.unwrap_or(&print.plain)
     }
 }
 
-/// The built-in templates, bounded in what they may do.
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::empty();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(TEMPLATE_FUEL));
-    // By name, and nothing but text is left as it is: the default leaves unknown names unescaped.
-    environment.set_auto_escape_callback(|name| match name {
-        "page.txt" => AutoEscape::None,
-        _ => AutoEscape::Html,
-    });
-    for (name, source) in TEMPLATES {
-        // A template that does not parse is found by this crate's tests; the page falls back to text.
-        let _ = environment.add_template(name, source);
-    }
-    environment
-}
-
-fn template(environment: &Environment<'_>, name: &str, words: &Words<'_>) -> Result<String, minijinja::Error> {
-    let rendered = environment.get_template(name)?.render(context! {
-        title => title(words),
-        summary => words.summary,
-        message => message(words),
-        id => words.id,
-        until => words.until.map(|until| until.to_string()),
-        until_words => words.until.map(in_words),
-    })?;
-    // The engine drops a template's last line end.
-    Ok(rendered + "\n")
-}
-
-/// The text without a template.
-fn bare_text(words: &Words<'_>) -> String {
-    format!("{}\n\n{}\n", title(words), message(words))
-}
-
-/// The problem document (RFC 9457), with the end as an extension member.
-fn problem_json(words: &Words<'_>) -> String {
-    let mut problem = serde_json::json!({
-        "type": "about:blank",
-        "title": title(words),
-        "status": 503,
-        "detail": message(words),
-    });
-    if let Some(until) = words.until {
-        problem["until"] = until.to_string().into();
-    }
-    if let Some(id) = words.id {
-        problem["reference"] = id.into();
-    }
-    let mut json = problem.to_string();
-    json.push('\n');
-    json
-}
-
-fn title<'w>(words: &Words<'w>) -> &'w str {
-    words.title.unwrap_or("We’ll be back soon")
-}
-
-fn message<'w>(words: &Words<'w>) -> &'w str {
-    words.message.unwrap_or(
-        "This service is paused for maintenance. Nothing is needed from you; please try again a little later.",
+/// The heading of a page that was given none.
+fn default_title(mode: Mode, language: &Language) -> String {
+    language.own(
+        match mode {
+            Mode::ReadOnly => "default-title-read-only",
+            Mode::Hold | Mode::Offline => "default-title",
+        },
+        &[],
     )
 }
 
-/// `19 May 2026, 15:00 UTC`.
-fn in_words(instant: Timestamp) -> String {
-    instant.strftime("%-d %B %Y, %H:%M UTC").to_string()
+/// The paragraph of a page that was given none.
+fn default_message(mode: Mode, language: &Language) -> String {
+    language.own(
+        match mode {
+            Mode::ReadOnly => "default-message-read-only",
+            Mode::Hold => "default-message-hold",
+            Mode::Offline => "default-message",
+        },
+        &[],
+    )
 }
-
-fn rendered(content_type: &'static str, body: String) -> Rendered {
-    Rendered::new(HeaderValue::from_static(content_type), body.into())
-}
-
-/// Room for the fields of an answer, those that each request adds among them.
-const USUAL_FIELDS: usize = 8;
-
-const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/problem+json";
-const TEXT: &str = "text/plain; charset=utf-8";
-
-const TEMPLATES: [(&str, &str); 2] =
-    [("page.html", include_str!("../../pages/page.html")), ("page.txt", include_str!("../../pages/page.txt"))];
-
-/// Instructions a template may run: the built-in page needs a few hundred.
-const TEMPLATE_FUEL: u64 = 50_000;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_escapes_what_the_operator_writes() {
-        let words = Words {
-            title: Some("<script>alert(1)</script>"),
-            summary: None,
-            message: Some("a & b"),
-            id: Some("\"x\""),
-            until: Some("2026-05-19T15:00:00Z".parse().unwrap()),
-        };
-        let page = Page::render(&words);
-        let html = std::str::from_utf8(&page.html.body).unwrap();
-        assert_eq!(page.html.head[CONTENT_TYPE], HTML, "the template renders");
-        assert!(!html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("a &amp; b"));
-        assert!(html.contains("19 May 2026, 15:00 UTC"));
-        let json: serde_json::Value = serde_json::from_slice(&page.json.body).unwrap();
-        assert_eq!(json["title"], "<script>alert(1)</script>");
-        assert_eq!(json["until"], "2026-05-19T15:00:00Z");
-        let text = std::str::from_utf8(&page.text.body).unwrap();
-        assert_eq!(
-            text,
-            "<script>alert(1)</script>\n\na & b\n\nExpected back: 19 May 2026, 15:00 UTC\nReference: \"x\"\n"
-        );
-    }
-}
+mod tests;

@@ -42,10 +42,12 @@ impl Prefix {
 
     /// Whether a path in normal form is this prefix or below it: `/app` covers `/app` and `/app/x`, not `/apple`.
     pub fn covers(&self, normal: &str) -> bool {
-        if &*self.0 == "/" {
-            return true;
-        }
-        normal.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        &*self.0 == "/" || self.below(normal).is_some()
+    }
+
+    /// What follows this prefix, which is not `/`, in a path in normal form that it covers.
+    pub fn below<'p>(&self, normal: &'p str) -> Option<&'p str> {
+        normal.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

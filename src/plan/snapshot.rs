@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::limits::Limits;
-use super::page::Page;
+use super::page::{Facts, Page, Press};
 use super::path::Prefix;
 
 /// What is live at one instant: the routes, the phase of each, the finished pages.
@@ -29,6 +29,12 @@ pub struct Snapshot {
     pub drain: Duration,
     /// What is logged.
     pub log: Log,
+    /// Below it are the proxy's own paths.
+    pub reserved: Prefix,
+    /// What printed the pages, and knows their languages.
+    pub press: Arc<Press>,
+    /// Every page that a closed route shows.
+    pub pages: HashMap<Arc<Facts>, Arc<Page>>,
     /// By name, sorted. A route's index here is its handle within this snapshot.
     pub routes: Vec<Route>,
     /// Every upstream once. Routes refer to them by index.

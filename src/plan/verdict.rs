@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::config::{Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
 use super::path;
 use super::snapshot::{Closure, Route, Snapshot};
@@ -28,8 +29,23 @@ pub enum Verdict<'s> {
     Show(&'s Route, &'s Closure),
     /// Let it wait for the route.
     Hold(&'s Route, &'s Closure),
+    /// Answer it as the operator wants this path of a closed route to be answered.
+    Answer(&'s Route, &'s Fixed),
+    /// It is for a path of the proxy's own, about this route.
+    Own(Resource, &'s Route),
     /// Answer it with an error of our own.
     Refuse(Refusal),
+}
+
+/// What is below the reserved prefix. The path that follows tells which route it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `events`: a stream that tells when the page changes, and when the route is back.
+    Events,
+    /// `status`: the page, in any dialect, with status 200.
+    Status,
+    /// `badge.svg`.
+    Badge,
 }
 
 /// Why a request is refused, whatever is flagged.
@@ -50,6 +66,8 @@ impl Verdict<'_> {
             Self::Forward(_) => "forward",
             Self::Show(..) => "show",
             Self::Hold(..) => "hold",
+            Self::Answer(..) => "answer",
+            Self::Own(..) => "own",
             Self::Refuse(_) => "refuse",
         }
     }
@@ -63,10 +81,29 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     let Ok(path) = path::normalize(head.path) else {
         return Verdict::Refuse(Refusal::BadPath);
     };
+    if let Some(below) = snapshot.reserved.below(&path) {
+        return own(snapshot, head.host, below);
+    }
     let Some(index) = snapshot.table.find(&normal_host(head.host), &path) else {
         return Verdict::Refuse(Refusal::NoRoute);
     };
     gate(&snapshot.routes[index], head.method, &path, path == head.path)
+}
+
+/// What is asked of the proxy itself: `below` is what follows the reserved prefix.
+fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
+    let name = below.strip_prefix('/').unwrap_or(below);
+    let (name, about) = name.find('/').map_or((name, "/"), |slash| name.split_at(slash));
+    let resource = match name {
+        "events" => Resource::Events,
+        "status" => Resource::Status,
+        "badge.svg" => Resource::Badge,
+        _ => return Verdict::Refuse(Refusal::NoRoute),
+    };
+    match snapshot.table.find(&normal_host(host), about) {
+        Some(index) => Verdict::Own(resource, &snapshot.routes[index]),
+        None => Verdict::Refuse(Refusal::NoRoute),
+    }
 }
 
 /// What a route's phase means for one request. `plain`: the path came in its normal form.
@@ -77,14 +114,30 @@ fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdi
     let Some(closure) = &route.closure else {
         return Verdict::Forward(route);
     };
-    if plain && route.config.always_open.iter().any(|prefix| prefix.covers(path)) {
-        return Verdict::Forward(route);
+    if plain {
+        match exception(&route.config, path).map(|exception| &exception.answer) {
+            Some(Some(fixed)) => return Verdict::Answer(route, fixed),
+            Some(None) => return Verdict::Forward(route),
+            None if passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
+            None => {}
+        }
     }
     match closure.mode {
         Mode::ReadOnly if method.is_safe() => Verdict::Forward(route),
         Mode::ReadOnly | Mode::Offline => Verdict::Show(route, closure),
         Mode::Hold => Verdict::Hold(route, closure),
     }
+}
+
+/// The exception that covers a path in normal form.
+pub fn exception<'r>(route: &'r RouteConfig, path: &str) -> Option<&'r Exception> {
+    route.always_open.iter().find(|exception| exception.path.covers(path))
+}
+
+/// Whether a path is one of [`WellKnown::PATHS`], and they pass.
+pub fn passes_as_well_known(route: &RouteConfig, path: &str) -> bool {
+    let known = |known: &&str| path == *known || known.ends_with('/') && path.starts_with(*known);
+    route.well_known == WellKnown::Pass && WellKnown::PATHS.iter().any(|path| known(&path))
 }
 
 /// The host without port and trailing dot, lowercase. An IPv6 literal keeps its brackets.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
 use super::lease::Lease;
+use super::watch::Watch;
 
 /// How a client's body is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,8 @@ pub(super) enum Body {
     Empty,
     /// From memory.
     Full(Bytes),
+    /// What a watcher is told.
+    Watch(Box<Watch>),
     /// From an upstream. Boxed: it is large, and hyper keeps room for a body in every connection.
     Upstream(Box<UpstreamBody>),
 }
@@ -273,6 +276,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(slice(bytes).map(|slice| Ok(Frame::data(slice)))),
+            Self::Watch(watch) => watch.poll(cx),
             Self::Upstream(body) => body.poll(cx),
         }
     }
@@ -281,6 +285,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
+            Self::Watch(watch) => watch.is_over(),
             Self::Upstream(body) => body.rest.is_empty() && body.incoming.is_end_stream(),
         }
     }
@@ -289,6 +294,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Watch(_) => SizeHint::default(),
             Self::Upstream(body) => body.incoming.size_hint(),
         }
     }

@@ -24,6 +24,8 @@ pub(super) enum Error {
     NoRoute,
     /// A method that is not for a reverse proxy.
     Method,
+    /// A method other than GET and HEAD on a path of the proxy's own.
+    NotToRead,
     /// The upstream could not be connected to.
     Connect(io::Error),
     /// It did not accept in time.
@@ -61,7 +63,8 @@ impl Error {
             | Self::BodyTimeout
             | Self::BodyBroken
             | Self::NoRoute
-            | Self::Method => Side::Client,
+            | Self::Method
+            | Self::NotToRead => Side::Client,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Tls(_)
@@ -81,7 +84,7 @@ impl Error {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotToRead => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
             Self::NoConnection | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
@@ -91,7 +94,8 @@ impl Error {
     /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
     pub(super) fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Method => "http_request_error",
+            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout => "http_request_error",
+            Self::Method | Self::NotToRead => "http_request_error",
             Self::HeadFields => "http_request_error",
             Self::BodyTooLarge => "http_request_error",
             Self::NoRoute => "destination_not_found",
@@ -122,6 +126,7 @@ impl Error {
             | Self::BodyBroken
             | Self::NoRoute
             | Self::Method
+            | Self::NotToRead
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::Broken(_)
@@ -169,6 +174,7 @@ impl fmt::Display for Error {
             Self::BodyBroken => "the request body was broken off or malformed",
             Self::NoRoute => "nothing is served here",
             Self::Method => "this method is not for a proxy of this kind",
+            Self::NotToRead => "this path can only be read",
             Self::Connect(_) => "the upstream could not be connected to",
             Self::ConnectTimeout => "the upstream did not accept a connection in time",
             Self::Tls(_) => "the TLS handshake with the upstream failed",

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::live::Generation;
-use crate::plan::verdict::{Head, Refusal, Verdict, decide};
+use crate::plan::config::RouteConfig;
+use crate::plan::snapshot::Route;
+use crate::plan::verdict::{Head, Refusal, Resource, Verdict, decide};
 use crate::telemetry::Limit;
 
 use super::body::{Body, RequestBody};
@@ -27,6 +30,7 @@ use super::headers::X_REQUEST_ID;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
 use super::respond::{self, Asked};
+use super::watch::{self, Watch};
 use super::worker::{Live, Worker};
 
 /// What belongs to one request from its head to its answer.
@@ -102,10 +106,15 @@ fn begin(
     match verdict(&generation, &request, fields) {
         Ok(Verdict::Forward(route)) => exchange.forward(route.index, request),
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
-            let answer = respond::page(closure, generation.published, &exchange.asked);
+            let answer = respond::page(closure, &route.config, &generation, &request, &exchange.asked);
             let route = route.index;
             exchange.answer(request, move |exchange| exchange.flight.shown(&exchange.generation.routes[route], answer))
         }
+        Ok(Verdict::Answer(_, fixed)) => {
+            let answer = respond::fixed(fixed, &exchange.asked);
+            exchange.answer(request, move |exchange| exchange.flight.answered_here("answer", answer))
+        }
+        Ok(Verdict::Own(resource, route)) => exchange.own(resource, route, request),
         Ok(Verdict::Refuse(refusal)) => {
             if *request.method() == Method::CONNECT {
                 // A client that counts on its tunnel may have sent into it already, and what it carries is not
@@ -129,6 +138,35 @@ impl Exchange {
             Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
             Departure::Waiting(request, journey) => Begun::Waiting(Box::pin(go_on(request, journey))),
             Departure::Failed(failed) => Begun::Waiting(Box::pin(give_up(failed))),
+        }
+    }
+
+    /// Answers on a path of the proxy's own.
+    fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Begun<S> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
+        }
+        let answer = match resource {
+            Resource::Events if *request.method() == Method::GET => {
+                let config = Arc::clone(&route.config);
+                return self.answer(request, move |exchange| exchange.watch(&config));
+            }
+            Resource::Events => respond::events(Body::Empty, &self.asked),
+            Resource::Status => respond::status(route, &self.generation, &request, &self.asked),
+            Resource::Badge => respond::badge(route, &self.generation, &self.asked),
+        };
+        self.answer(request, move |exchange| exchange.flight.answered_here("own", answer))
+    }
+
+    fn watch(mut self, route: &Arc<RouteConfig>) -> Response<Body> {
+        self.flight.watches();
+        match Watch::begin(self.flight, route, self.generation.snapshot.limits.watchers) {
+            Ok(watch) => respond::events(Body::Watch(Box::new(watch)), &self.asked),
+            Err(flight) => {
+                flight.worker.cell().reached(Limit::Watchers);
+                let event = watch::once(&self.generation, &route.name);
+                flight.answered_here("own", respond::events(Body::Full(event), &self.asked))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName};
 pub(super) enum Field {
     Host,
     Accept,
+    ContentType,
     Cookie,
     ContentLength,
     Expect,
@@ -33,6 +34,7 @@ impl Field {
         Some(match name.as_str() {
             "host" => Self::Host,
             "accept" => Self::Accept,
+            "content-type" => Self::ContentType,
             "cookie" => Self::Cookie,
             "content-length" => Self::ContentLength,
             "expect" => Self::Expect,

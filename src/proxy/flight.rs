@@ -116,6 +116,20 @@ impl Flight {
         self.own(answer)
     }
 
+    /// Something else of the proxy's own is the answer; `verdict` is the word for it.
+    pub(super) fn answered_here(mut self, verdict: &'static str, answer: Response<Body>) -> Response<Body> {
+        self.note(|entry| entry.verdict = verdict);
+        self.own(answer)
+    }
+
+    /// A stream of events is the answer, which ends when its watcher leaves.
+    pub(super) fn watches(&mut self) {
+        self.note(|entry| {
+            entry.verdict = "own";
+            entry.status = StatusCode::OK;
+        });
+    }
+
     /// An error is the answer.
     pub(super) fn failed(mut self, error: &Error, answer: Response<Body>) -> Response<Body> {
         if let Some(limit) = error.limit() {

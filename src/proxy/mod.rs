@@ -25,6 +25,7 @@ mod respond;
 mod socket;
 mod tls;
 mod tunnel;
+mod watch;
 mod worker;
 
 use std::io;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::runtime::LocalOptions;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 
 use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
@@ -56,7 +57,7 @@ pub struct Start {
     /// Where to count. Its number of workers is the number of workers.
     pub meters: Arc<Meters>,
     /// How the process's life goes.
-    pub stage: watch::Receiver<Stage>,
+    pub stage: channel::Receiver<Stage>,
     /// One for each worker.
     pub logs: Vec<AccessLog>,
 }
@@ -85,7 +86,8 @@ pub fn start(mut start: Start) -> io::Result<Proxy> {
         let (reader, meters, stage) = (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone());
         let body = move || {
             let _alive = Alive;
-            run(|| Worker::new(id, reader.cached(), meters, log), mine, most, stage);
+            let news = reader.clone();
+            run(|| Worker::new(id, reader.cached(), meters, log), news, mine, most, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
@@ -118,9 +120,10 @@ impl Drop for Alive {
 /// A worker's thread.
 fn run(
     worker: impl FnOnce() -> Worker,
+    news: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
     most: usize,
-    stage: watch::Receiver<Stage>,
+    stage: channel::Receiver<Stage>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
     {
@@ -128,16 +131,17 @@ fn run(
         // Its listeners would answer nobody.
         Err(error) => panic!("a worker cannot start: {error}"),
     };
-    runtime.block_on(work(Rc::new(worker()), listeners, most, stage));
+    runtime.block_on(work(Rc::new(worker()), news, listeners, most, stage));
     // A look-up of a name that hangs must not hold the end.
     runtime.shutdown_background();
 }
 
 async fn work(
     worker: Rc<Worker>,
+    news: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
     most: usize,
-    mut stage: watch::Receiver<Stage>,
+    mut stage: channel::Receiver<Stage>,
 ) {
     let (doors, open) = Doors::new();
     let mut accepting = Vec::new();
@@ -146,6 +150,7 @@ async fn work(
         accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, most, door.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
+    let spread = tokio::task::spawn_local(Rc::clone(&worker).spread(news));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: the connections go there from now on. Our own socket stays open for
     // the grace time, since closing it refuses whoever was not told yet.
@@ -164,11 +169,12 @@ async fn work(
         tracing::warn!(worker = worker.id, "drain time is over, cutting what is left");
     }
     sweep.abort();
+    spread.abort();
     worker.flush_log();
 }
 
 /// Waits until the process is to end.
-async fn draining(stage: &mut watch::Receiver<Stage>) -> (Instant, Duration) {
+async fn draining(stage: &mut channel::Receiver<Stage>) -> (Instant, Duration) {
     loop {
         if let Stage::Draining { deadline, grace } = *stage.borrow_and_update() {
             return (deadline, grace);
@@ -185,10 +191,10 @@ struct Doors<T> {
     inherited: T,
 }
 
-impl Doors<watch::Sender<bool>> {
-    fn new() -> (Self, Doors<watch::Receiver<bool>>) {
-        let (own, own_open) = watch::channel(true);
-        let (inherited, inherited_open) = watch::channel(true);
+impl Doors<channel::Sender<bool>> {
+    fn new() -> (Self, Doors<channel::Receiver<bool>>) {
+        let (own, own_open) = channel::channel(true);
+        let (inherited, inherited_open) = channel::channel(true);
         (Self { own, inherited }, Doors { own: own_open, inherited: inherited_open })
     }
 }

@@ -2,11 +2,20 @@
 
 use std::time::Instant;
 
-use http::header::{ACCEPT, ALLOW, CONNECTION, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, REFRESH,
+    RETRY_AFTER,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::plan::page::{Dialect, Rendered};
-use crate::plan::snapshot::Closure;
+use crate::live::Generation;
+use crate::plan::config::{Fixed, Origins, RouteConfig};
+use crate::plan::dialect::Dialect;
+use crate::plan::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Rendered};
+use crate::plan::snapshot::{Closure, Route};
 
 use super::body::Body;
 use super::error::Error;
@@ -18,6 +27,8 @@ use super::headers::X_REQUEST_ID;
 pub(super) struct Asked {
     head_only: bool,
     accept: Option<HeaderValue>,
+    /// The form of a remote call, if it is one: its client reads nothing else.
+    call: Option<Dialect>,
     pub id: HeaderValue,
 }
 
@@ -32,23 +43,77 @@ impl Asked {
             }
             true => headers.get(ACCEPT).cloned(),
         };
-        Self { head_only: *method == Method::HEAD, accept, id }
+        let call = fields.has(Field::ContentType).then(|| Dialect::of_call(method, None, headers)).flatten();
+        Self { head_only: *method == Method::HEAD, accept, call, id }
     }
 
-    /// The dialect of the answer. Found only where one is given: most requests are forwarded.
+    /// The dialect of an error. Found only where one is given: most requests are forwarded.
     fn dialect(&self) -> Dialect {
-        Dialect::choose(self.accept.iter().map(HeaderValue::as_bytes))
+        self.call.unwrap_or_else(|| Dialect::accepted(self.accept.iter().map(HeaderValue::as_bytes)))
     }
 }
 
 /// The page of a closed route. `published` is when its snapshot was.
-pub(super) fn page(closure: &Closure, published: Instant, asked: &Asked) -> Response<Body> {
-    let rendered = closure.page.rendered(asked.dialect());
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, rendered, asked);
+pub(super) fn page<B>(
+    closure: &Closure,
+    route: &RouteConfig,
+    live: &Generation,
+    request: &Request<B>,
+    asked: &Asked,
+) -> Response<Body> {
+    let press = &live.snapshot.press;
+    let want = press.want(route.dialect, request.method(), request.uri().query(), request.headers());
+    let rendered = closure.page.rendered(want);
+    let mut response = answer(rendered.status, rendered, asked);
     let headers = response.headers_mut();
     headers.insert(PROXY_STATUS, MAINTENANCE);
-    headers.insert(RETRY_AFTER, retry_after(closure, published).into());
+    let seconds = retry_after(closure, live.published);
+    match want.dialect {
+        Dialect::Grpc => drop(headers.insert(GRPC_PUSHBACK, (seconds * 1000).into())),
+        _ if rendered.status == StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, seconds.into())),
+        _ => {}
+    }
+    if want.dialect == Dialect::Html && navigates(request) {
+        headers.insert(REFRESH, seconds.min(LONGEST_REFRESH + fastrand::u64(0..=LEAST_JITTER)).into());
+    }
+    if let Some(origin) = request.headers().get(ORIGIN) {
+        allow(origin, &press.config.cors, request.headers(), want.dialect, headers);
+    }
     response
+}
+
+/// Whether a document is asked for that may be asked for again: a page that was the answer to a form must not be.
+fn navigates<B>(request: &Request<B>) -> bool {
+    let mode = request.headers().get(SEC_FETCH_MODE);
+    *request.method() == Method::GET && mode.is_none_or(|mode| mode == "navigate")
+}
+
+/// Lets a script of another origin read the answer, if the operator named its origin
+/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+fn allow(origin: &HeaderValue, origins: &Origins, asked: &HeaderMap, dialect: Dialect, headers: &mut HeaderMap) {
+    let named = origins.names(origin.as_bytes());
+    if named {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    } else if origins.any {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    } else {
+        return;
+    }
+    if dialect == Dialect::Preflight {
+        for (wanted, allowed) in [
+            (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+            (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+        ] {
+            if let Some(value) = asked.get(wanted) {
+                headers.insert(allowed, value.clone());
+            }
+        }
+        // What is allowed now is the maintenance's word, not the app's.
+        headers.insert(ACCESS_CONTROL_MAX_AGE, 5.into());
+    } else {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    }
 }
 
 /// Seconds until it may be worth to try again, spread so that not everybody returns at once: never 0, never before
@@ -61,26 +126,57 @@ fn retry_after(closure: &Closure, published: Instant) -> u64 {
     base + fastrand::u64(1..=(base / 10).max(LEAST_JITTER))
 }
 
+/// What the operator wants answered on a path of a closed route.
+pub(super) fn fixed(fixed: &Fixed, asked: &Asked) -> Response<Body> {
+    let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), asked)
+}
+
+/// The status of a route, for anybody: its page with status 200, or that it is open.
+pub(super) fn status<B>(route: &Route, live: &Generation, request: &Request<B>, asked: &Asked) -> Response<Body> {
+    let press = &live.snapshot.press;
+    let mut response = match &route.closure {
+        Some(closure) => {
+            let want = press.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
+            answer(StatusCode::OK, closure.page.rendered(want), asked)
+        }
+        None => answer(StatusCode::OK, &Rendered::new(JSON, OPEN.into()), asked),
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// The badge of a route.
+pub(super) fn badge(route: &Route, live: &Generation, asked: &Asked) -> Response<Body> {
+    let mut response = answer(StatusCode::OK, live.snapshot.press.badge(route.closure.is_some()), asked);
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// A stream of events.
+pub(super) fn events(body: Body, asked: &Asked) -> Response<Body> {
+    let mut response = Response::new(if asked.head_only { Body::Empty } else { body });
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would hold events back otherwise.
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(X_REQUEST_ID, asked.id.clone());
+    response
+}
+
 /// An error, in a form that the client reads.
 pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     let status = error.status();
-    let title = status.canonical_reason().unwrap_or("Error");
-    let code = status.as_u16();
-    let rendered = match asked.dialect() {
-        Dialect::Json => Rendered::new(
-            PROBLEM_JSON,
-            format!("{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{error}\"}}\n")
-                .into(),
-        ),
-        Dialect::Html | Dialect::Text => Rendered::new(PLAIN_TEXT, format!("{code} {title}: {error}\n").into()),
-    };
-    let mut response = answer(status, &rendered, asked);
+    let mut response = in_words(status, &error.to_string(), asked);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
         headers.insert(PROXY_STATUS, value);
     }
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),
+        Error::NotToRead => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
         Error::NoConnection | Error::QueueFull => {
             headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
         }
@@ -89,8 +185,60 @@ pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     response
 }
 
+fn in_words(status: StatusCode, detail: &str, asked: &Asked) -> Response<Body> {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let code = status.as_u16();
+    let (grpc, connect) = call_status(status);
+    match asked.dialect() {
+        Dialect::Grpc | Dialect::GrpcWeb | Dialect::GrpcWebText => {
+            let web = asked.call != Some(Dialect::Grpc);
+            let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
+            let mut response =
+                answer(StatusCode::OK, &Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), asked);
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(GRPC_STATUS, grpc.into());
+            if let Ok(message) = HeaderValue::try_from(format!("{code} {title}: {detail}")) {
+                headers.insert(GRPC_MESSAGE, message);
+            }
+            response
+        }
+        Dialect::Connect | Dialect::ConnectStreamJson | Dialect::ConnectStreamProto => {
+            let json = format!("{{\"code\":\"{connect}\",\"message\":\"{detail}\"}}");
+            answer(status, &Rendered::new(JSON, json.into()), asked)
+        }
+        Dialect::Problem | Dialect::Json => {
+            let json = format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{detail}\"}}\n"
+            );
+            answer(status, &Rendered::new(PROBLEM_JSON, json.into()), asked)
+        }
+        Dialect::Html
+        | Dialect::Text
+        | Dialect::Markdown
+        | Dialect::Xml
+        | Dialect::Short
+        | Dialect::Events
+        | Dialect::Preflight => {
+            answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), asked)
+        }
+    }
+}
+
+/// What a remote call's client makes of a status (gRPC, "HTTP to gRPC Status Code Mapping"): its number, and Connect's word
+/// for it.
+fn call_status(status: StatusCode) -> (u16, &'static str) {
+    match status.as_u16() {
+        400 | 413 | 431 => (13, "internal"),
+        404 | 405 => (12, "unimplemented"),
+        408 | 502..=504 => (14, "unavailable"),
+        _ => (2, "unknown"),
+    }
+}
+
 fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
-    let mut response = Response::new(if asked.head_only { Body::Empty } else { Body::Full(rendered.body.clone()) });
+    let empty = asked.head_only || rendered.body.is_empty();
+    let mut response = Response::new(if empty { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.clone_from(&rendered.head);
@@ -115,11 +263,22 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Seconds of `Retry-After` when nobody knows the end.
-const RETRY_WITHOUT_END: u64 = 60;
+/// What a script of another origin may see of an answer.
+const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The status of a route that is not under maintenance.
+const OPEN: &[u8] = b"{\"phase\":\"open\"}\n";
 
-/// Longer than this nobody is sent away: plans change.
-const LONGEST_RETRY: u64 = 3600;
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// When a gRPC client may try again (gRPC proposal A6).
+const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// Seconds after which a browser without script asks again, at most.
+const LONGEST_REFRESH: u64 = 60;
 
 /// Seconds over which the shortest waits are spread.
 const LEAST_JITTER: u64 = 5;

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::live::{CachedReader, Generation};
+use crate::live::{CachedReader, Generation, Reader};
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
@@ -36,6 +36,8 @@ pub(super) struct Worker {
     admitted: Cell<usize>,
     /// Told when a client connection ends.
     left: Notify,
+    /// Told when something is published, or the process ends: for those who watch a page.
+    pub(super) news: Arc<Notify>,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
 }
@@ -57,6 +59,7 @@ impl Worker {
             connections: RefCell::default(),
             admitted: Cell::new(0),
             left: Notify::new(),
+            news: Arc::default(),
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
         }
@@ -130,8 +133,16 @@ impl Worker {
     pub(super) fn drain(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
+        self.news.notify_waiters();
         for connection in self.connections.borrow().values() {
             connection.drain(end);
+        }
+    }
+
+    /// Passes on that something was published.
+    pub(super) async fn spread(self: Rc<Self>, mut reader: Reader) {
+        while reader.published().await {
+            self.news.notify_waiters();
         }
     }
 

@@ -234,6 +234,8 @@ pub struct WorkerCell {
     pub connections: Gauge,
     /// Of those, parked: idle, and held without what serves a request.
     pub parked: Gauge,
+    /// Streams of page events.
+    pub watchers: Gauge,
     /// Client connections accepted.
     pub accepted: Cell,
     /// Times that accepting failed and backed off (out of descriptors, say).
@@ -292,11 +294,13 @@ pub enum Limit {
     UpstreamQueue,
     /// `linger` or `linger_size`.
     Linger,
+    /// `watchers`.
+    Watchers,
 }
 
 impl Limit {
     /// All of them, in the order of their cells.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::HeadSize,
         Self::HeadFields,
         Self::HeadRead,
@@ -312,6 +316,7 @@ impl Limit {
         Self::UpstreamConnections,
         Self::UpstreamQueue,
         Self::Linger,
+        Self::Watchers,
     ];
 
     /// The key in `[limits]`.
@@ -332,6 +337,7 @@ impl Limit {
             Self::UpstreamConnections => "upstream_connections",
             Self::UpstreamQueue => "upstream_queue",
             Self::Linger => "linger",
+            Self::Watchers => "watchers",
         }
     }
 }

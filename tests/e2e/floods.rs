@@ -224,6 +224,7 @@ fn streams_that_take_nothing_are_freed_and_pin_little_memory() {
 fn pages_that_nobody_takes_are_freed() {
     let backsoon = Backsoon::before("http://127.0.0.1:1", "[limits]\nwrite = \"1s\"\n");
     backsoon.flag("[routes]\nweb = \"offline\"\n");
+    backsoon.finished("");
     let mut client = Frames::connect(backsoon.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
     let before = backsoon.resident();
     for round in 0..20_u32 {

@@ -299,7 +299,10 @@ async fn the_page_comes_over_http_2_in_every_dialect() {
     let mut client = Two::connect(backsoon.address()).await;
     for (accept, content_type) in [
         ("text/html", "text/html; charset=utf-8"),
-        ("application/json", "application/problem+json"),
+        ("application/json", "application/json"),
+        ("application/problem+json", "application/problem+json"),
+        ("text/markdown", "text/markdown; charset=utf-8"),
+        ("application/xml", "application/problem+xml; charset=utf-8"),
         ("text/plain", "text/plain; charset=utf-8"),
     ] {
         let mut head = request("GET", "/");

@@ -168,6 +168,19 @@ impl Backsoon {
         status.unwrap()
     }
 
+    /// Waits until the page of a host's closed route is there in every language and coding.
+    pub fn finished(&self, host: &str) {
+        let host = if host.is_empty() { "a" } else { host };
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: {host}\r\naccept: text/html\r\naccept-encoding: br\r\nconnection: close\r\n\r\n"
+        );
+        wait("the page to be finished", || {
+            let mut client = Client::connect(self.address());
+            client.send(&head);
+            client.head().contains("content-encoding: br")
+        });
+    }
+
     /// How many descriptors the process has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()

@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::control::load::Loaded;
 use crate::plan::config::{HostPattern, RouteConfig};
 use crate::plan::flags::{Mode, Target};
-use crate::plan::page::Dialect;
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::{Closure, Route, Source};
-use crate::plan::verdict::{Head, Refusal, Verdict, decide, normal_host};
+use crate::plan::verdict::{
+    Head, Refusal, Resource, Verdict, decide, exception, normal_host, passes_as_well_known,
+};
 
 use super::super::streams::{Ink, Paint};
 use super::super::words;
@@ -43,6 +44,9 @@ pub(super) struct Report {
     /// The form of the page for this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
+    /// Its language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstreams: Vec<String>,
     /// What is planned for the route.
@@ -96,6 +100,7 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
         matched: None,
         closure: None,
         dialect: None,
+        language: None,
         upstreams: Vec::new(),
         next: None,
         routes: Vec::new(),
@@ -104,10 +109,29 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
     match verdict {
         Verdict::Forward(route) => report.forwarded(route, loaded, asked, &path),
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
-            report.status = Some(503);
-            report.dialect = Some(dialect(Dialect::choose(asked.accept())));
+            let press = &snapshot.press;
+            let want = press.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
+            report.status = Some(closure.page.rendered(want).status.as_u16());
+            report.dialect = Some(want.dialect.as_str());
+            report.language = want.dialect.is_for_reading().then(|| press.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             report.why = shown(closure, asked);
+        }
+        Verdict::Answer(route, fixed) => {
+            report.status = Some(fixed.status);
+            report.on_route(route, loaded, &path);
+            let exception = exception(&route.config, &path).map_or("/", |exception| exception.path.as_str());
+            report.why = format!("`always_open` answers {}", quoted(exception));
+        }
+        Verdict::Own(resource, route) => {
+            report.status = Some(200);
+            report.on_route(route, loaded, &path);
+            let what = match resource {
+                Resource::Events => "the events of the route's page",
+                Resource::Status => "the status of the route",
+                Resource::Badge => "the badge of the route",
+            };
+            report.why = format!("{} is the proxy's own: {what}", quoted(snapshot.reserved.as_str()));
         }
         Verdict::Refuse(refusal) => report.refused(refusal, loaded),
     }
@@ -126,10 +150,13 @@ impl Report {
 
     fn forwarded(&mut self, route: &Route, loaded: &Loaded, asked: &Asked, path: &str) {
         self.on_route(route, loaded, path);
-        let open = route.config.always_open.iter().find(|prefix| prefix.covers(path));
+        let open = exception(&route.config, path);
         self.why = match (&route.closure, open) {
             (None, _) => format!("nothing is flagged for {} then", quoted(&route.config.name)),
-            (Some(_), Some(prefix)) => format!("`always_open` has {}", quoted(prefix.as_str())),
+            (Some(_), Some(exception)) => format!("`always_open` has {}", quoted(exception.path.as_str())),
+            (Some(_), None) if passes_as_well_known(&route.config, path) => {
+                "crawlers and certificates need it (`well_known`)".to_owned()
+            }
             (Some(_), None) => format!("the route is read-only, and {} changes nothing", asked.method),
         };
     }
@@ -197,9 +224,13 @@ impl Report {
 
     fn verdict_in_words(&self) -> String {
         let dialect = self.dialect.unwrap_or("text");
+        let language = self.language.as_deref().filter(|tag| *tag != "en");
+        let language = language.map(|tag| format!(" in {tag}")).unwrap_or_default();
         match (self.verdict, self.status) {
-            ("show", _) => format!("show: answered 503 with the maintenance page, as {dialect}"),
-            ("hold", _) => format!("hold: answered 503 with the page, as {dialect} (this version lets nothing wait)"),
+            ("show", Some(status)) => format!("show: answered {status} with the maintenance page, as {dialect}{language}"),
+            ("hold", Some(status)) => {
+                format!("hold: answered {status} with the page, as {dialect}{language} (this version lets nothing wait)")
+            }
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),
             (verdict, None) => verdict.to_owned(),
         }
@@ -291,14 +322,6 @@ fn places(route: &RouteConfig) -> String {
     let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
     let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();
     format!("{} ({hosts}, path {})", route.name, paths.join(", "))
-}
-
-fn dialect(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Html => "html",
-        Dialect::Json => "json",
-        Dialect::Text => "text",
-    }
 }
 
 /// Routes that a 404 names.

@@ -11,7 +11,7 @@ use super::super::limits::{self, Limits};
 use super::super::problem::Problem;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::{Access, Address, Config, Listen, Log, LogLevel, OnMissing, RouteConfig, TlsFiles, TrustedProxies};
-use super::{address, route};
+use super::{address, page, route};
 
 /// Parses a config.
 pub(super) fn config(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -44,6 +44,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         admin,
         limits: top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default(),
         log: top.take("log").map(|value| log(&value, report)).unwrap_or_default(),
+        page: page::page(top, report),
         routes: routes(top, report),
     }
 }
@@ -63,6 +64,9 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
         "windows" => Some("windows are written in the flag file".to_owned()),
         "address" | "tls" => Some(format!("`{key}` belongs under a `[[listen]]` line")),
         "level" | "access" | "access_file" => Some(format!("`{key}` belongs under a `[log]` line")),
+        "brand" | "logo" | "accent" | "language" | "languages" | "links" | "prefix" | "cors" | "event_stream" => {
+            Some(format!("`{key}` belongs under a `[page]` line"))
+        }
         _ if limits::table().iter().any(|(limit, ..)| *limit == key) && !value.is_table() => {
             Some(format!("`{key}` belongs under a `[limits]` line"))
         }

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
-use super::super::read::{Report, Section, Value, did_you_mean_text};
-use super::{HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress};
+use super::super::dialect::Dialect;
+use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
+use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
 use super::{address, lifecycle, parse};
 
 /// Which route answers for a host and a path, and where it says so. Filled in the order of the file.
@@ -31,6 +33,8 @@ pub(super) fn route<'d>(
     let upstreams = upstreams(&mut section, report);
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
+    let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
+    let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
     let drain = section.take("drain").and_then(|value| parse::duration(&value, report));
     lifecycle::check(&mut section, report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
@@ -42,6 +46,8 @@ pub(super) fn route<'d>(
         upstreams,
         keep_host,
         always_open,
+        well_known: well_known.unwrap_or_default(),
+        dialect,
         drain,
     })
 }
@@ -114,9 +120,31 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
 }
 
 /// Paths that stay open; none is as good as no list.
-fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Prefix> {
-    let prefixes = prefixes(value, value.any_number(), report);
-    prefixes.into_iter().map(|(prefix, _)| prefix).collect()
+fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Exception> {
+    let items = value.any_number();
+    report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());
+    items.iter().take(MOST_PLACES).filter_map(|item| exception(item, report)).collect()
+}
+
+/// `"/webhooks/"`, or `{ path = "/healthz", answer = 200 }`.
+fn exception(value: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
+    let DeValue::Table(table) = value.inner else {
+        return prefix(value, report).map(|path| Exception { path, answer: None });
+    };
+    let mut section = Section::new("an item of `always_open`", value.span.clone(), table);
+    let path = section.need("path", "say which: `path = \"/healthz\"`").and_then(|value| prefix(&value, report));
+    let answer = section.take("answer");
+    let status = answer.as_ref().and_then(|value| value.count(200, 599, report));
+    let body = section.take("body");
+    section.finish(report, |key, _| (key == "status").then(|| did_you_mean_text("answer")));
+    if let (Some(body), None) = (&body, &answer) {
+        let help = "say with which status: `answer = 200`";
+        report.wrong(body.key_span.clone(), "`body` needs `answer`", help);
+    }
+    let body = body.and_then(|value| value.words(LONGEST_BODY, Lines::Many, report));
+    let answer = status.and_then(|status| u16::try_from(status).ok());
+    let answer = answer.map(|status| Arc::new(Fixed { status, body: body.unwrap_or_default() }));
+    Some(Exception { path: path?, answer })
 }
 
 fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -> Vec<(Prefix, Range<usize>)> {
@@ -292,5 +320,17 @@ const LONGEST_NAME: usize = 64;
 const MOST_PLACES: usize = 256;
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
+/// Bytes of an answer of the operator's own.
+const LONGEST_BODY: usize = 4096;
+const WELL_KNOWN: [(&str, WellKnown); 2] = [("pass", WellKnown::Pass), ("closed", WellKnown::Closed)];
+/// The dialects that a route's page may be fixed to.
+const DIALECTS: [(&str, Dialect); 6] = [
+    ("html", Dialect::Html),
+    ("text", Dialect::Text),
+    ("markdown", Dialect::Markdown),
+    ("problem", Dialect::Problem),
+    ("json", Dialect::Json),
+    ("xml", Dialect::Xml),
+];
 const UPSTREAM_HELP: &str =
     "write one like `http://127.0.0.1:3000`, `https://app.internal:8443` or `unix:/run/app.sock`";

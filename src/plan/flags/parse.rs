@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Lines, Report, Section, Value, document, in_order};
+use super::super::text::text;
 use super::window::{self, window};
 use super::{Flag, Flags, Mention, Mode, Parsed, Target, Window};
 
@@ -96,7 +97,7 @@ fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
         flag.mode = mode(&value, report)?;
     }
     flag.until = section.take("until").and_then(|value| value.instant(report));
-    flag.message = section.take("message").and_then(|value| value.words(window::LONGEST_MESSAGE, Lines::Many, report));
+    flag.message = section.take("message").and_then(|value| text(&value, window::LONGEST_MESSAGE, Lines::Many, report));
     section.finish(report, |key, inner| split_name(value.key, key, inner));
     Some(flag)
 }

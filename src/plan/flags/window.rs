@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::problem::quoted;
 use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
+use super::super::text::{Text, text};
 use super::parse::{Mentions, mode};
 use super::{Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
 
@@ -25,7 +26,7 @@ pub(super) fn window(
         id: id.unwrap_or_default(),
         title: line(&mut section, "title", report),
         summary: line(&mut section, "summary", report),
-        message: section.take("message").and_then(|value| value.words(LONGEST_MESSAGE, Lines::Many, report)),
+        message: section.take("message").and_then(|value| text(&value, LONGEST_MESSAGE, Lines::Many, report)),
         label: line(&mut section, "label", report),
         starts: Timestamp::UNIX_EPOCH,
         ends: Timestamp::UNIX_EPOCH,
@@ -98,8 +99,8 @@ impl Span {
 }
 
 /// A text that is shown on one line.
-fn line(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<String> {
-    section.take(key).and_then(|value| value.words(LONGEST_LINE, Lines::One, report))
+fn line(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<Text> {
+    section.take(key).and_then(|value| text(&value, LONGEST_LINE, Lines::One, report))
 }
 
 fn regions(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<String> {
@@ -113,7 +114,7 @@ fn impact(value: &Value<'_>, report: &mut Report<'_>) -> Option<Impact> {
     let table = value.table("impact = { level = \"low\", note = \"most data reachable\" }", report)?;
     let mut section = Section::new("`impact`", value.span.clone(), table);
     let level = section.need("level", "say how much: `level = \"low\"`");
-    let level = level.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let level = level.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
     let note = line(&mut section, "note", report);
     section.finish(report, no_hint);
     Some(Impact { level: level?, note })
@@ -160,7 +161,7 @@ fn services(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut
 
 fn service(mut section: Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<Service> {
     let name = section.need("name", "give it one: `name = \"Web application\"`");
-    let name = name.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let name = name.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
     let detail = line(&mut section, "detail", report);
     let route = section.take("route").and_then(|value| service_route(&value, mentions, report));
     let status = section.take("status").and_then(|value| value.choice(&STATUSES, report));
@@ -196,8 +197,8 @@ fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
 
 fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
     let title = section.need("title", "give it one: `title = \"Database migrations\"`");
-    let title = title.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
-    let detail = section.take("detail").and_then(|value| value.words(LONGEST_MESSAGE, Lines::Many, report));
+    let title = title.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
+    let detail = section.take("detail").and_then(|value| text(&value, LONGEST_MESSAGE, Lines::Many, report));
     let state = section.take("state").and_then(|value| value.choice(&STATES, report));
     let progress = section.take("progress").and_then(|value| progress(&value, report));
     section.finish(report, |key, _| match key {
@@ -237,16 +238,17 @@ const MOST_SERVICES: usize = 256;
 const MOST_STEPS: usize = 256;
 
 const PROGRESS_EXAMPLE: &str = "progress = { done = 3, total = 7, unit = \"schema changes\" }";
-const STATUSES: [(&str, ServiceStatus); 5] = [
-    ("operational", ServiceStatus::Operational),
-    ("degraded", ServiceStatus::Degraded),
-    ("restarting", ServiceStatus::Restarting),
-    ("queued", ServiceStatus::Queued),
-    ("offline", ServiceStatus::Offline),
-];
-const STATES: [(&str, StepState); 4] = [
-    ("pending", StepState::Pending),
-    ("running", StepState::Running),
-    ("done", StepState::Done),
-    ("failed", StepState::Failed),
-];
+const STATUSES: [(&str, ServiceStatus); 5] = {
+    use ServiceStatus::{Degraded, Offline, Operational, Queued, Restarting};
+    [
+        (Operational.as_str(), Operational),
+        (Degraded.as_str(), Degraded),
+        (Restarting.as_str(), Restarting),
+        (Queued.as_str(), Queued),
+        (Offline.as_str(), Offline),
+    ]
+};
+const STATES: [(&str, StepState); 4] = {
+    use StepState::{Done, Failed, Pending, Running};
+    [(Pending.as_str(), Pending), (Running.as_str(), Running), (Done.as_str(), Done), (Failed.as_str(), Failed)]
+};

@@ -158,7 +158,7 @@ fn every_limit_is_in_the_table_as_an_operator_would_write_it() {
     assert_eq!(written("keep_alive"), Some("75s"));
     assert_eq!(written("tunnel_idle"), Some("1h"));
     assert_eq!(written("body_size"), Some("unset"));
-    assert_eq!(table.len(), 25);
+    assert_eq!(table.len(), 26);
     let defaults: String = table
         .iter()
         .filter(|(_, default, _)| default != "unset")

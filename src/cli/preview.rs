@@ -1,0 +1,160 @@
+//! A page while it is being made: shown in a browser by the proxy itself, or written anew whenever a file changes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::runtime::LocalOptions;
+
+use crate::control::desk::Preview;
+use crate::control::files::{self, Files};
+use crate::control::load;
+use crate::plan::config::{Access, Address, Config, HostPattern, Listen, RouteConfig, Upstream, UpstreamAddress, WellKnown};
+use crate::plan::dialect::Dialect;
+use crate::plan::flags::{Flags, Mode, Target};
+use crate::plan::page::samples;
+use crate::plan::path::Prefix;
+
+use super::failure::Failure;
+use super::flag_file::with_option;
+use super::render::{self, Render};
+use super::run;
+use super::streams::{Ink, Streams};
+
+/// Serves the page until interrupted: the proxy itself, with one route that is always closed and no other that can be
+/// reached.
+pub(super) fn serve(
+    args: &Render,
+    address: SocketAddr,
+    dialect: Option<Dialect>,
+    streams: &mut Streams,
+) -> Result<u8, Failure> {
+    let file = args.config_file();
+    let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
+    if let Some(id) = &args.window {
+        render::window(&loaded.flags, id)?;
+    }
+    if let Some(name) = &args.route {
+        render::known(&loaded, name)?;
+    }
+    let (lang, fixed) = (args.lang.clone(), dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated()));
+    let shown = Shown { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
+    let preview = Preview {
+        config: Box::new(move |config| adapt(config, address, lang.as_deref(), fixed)),
+        flags: Box::new(move |flags| shown.close(flags)),
+    };
+    let url = format!("http://{address}/");
+    writeln!(streams.out, "\n  Open {}; it follows every edit. Ctrl-C ends it.\n", streams.out_paint.ink(Ink::Strong, url))?;
+    streams.out.flush()?;
+    let options = run::Options {
+        config: file.to_owned(),
+        port_hint: Some("choose another address: `--serve 127.0.0.1:8082`".to_owned()),
+        preview: Some(preview),
+    };
+    Ok(run::run(options))
+}
+
+/// Calls `again` whenever one of a config's files has changed, until interrupted.
+pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Failure>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    runtime.map_err(Failure::Internal)?.block_on(async {
+        let mut files = Files::new(files::Options::default());
+        loop {
+            let named = load::once(config_file).map(|loaded| load::files_of(config_file, &loaded.config));
+            // A config that is wrong names nothing: what it named before goes on being watched.
+            if let Ok(named) = named {
+                files.set(named.into_iter().chain([config_file.to_owned()]));
+            }
+            files.next().await;
+            again()?;
+        }
+    })
+}
+
+/// Which page is shown.
+struct Shown {
+    window: Option<String>,
+    route: Option<String>,
+    sample: Option<render::Sample>,
+}
+
+impl Shown {
+    /// Makes the flags close the previewed route, in the words that are to be seen, now.
+    fn close(&self, flags: &mut Flags) {
+        let now = Timestamp::now();
+        if let Some(sample) = self.sample {
+            *flags = sample.flags(now);
+            return;
+        }
+        let target = Target::Route(ROUTE.to_owned());
+        if let Some(id) = &self.window {
+            flags.windows.retain(|window| window.id == *id);
+            flags.routes.clear();
+            for window in &mut flags.windows {
+                if !(window.starts..window.ends).contains(&now) {
+                    samples::shift(window, now.duration_since(window.starts));
+                }
+                window.routes.push((target.clone(), Mode::Offline));
+            }
+        } else {
+            let meant = |other: &Target| match other {
+                Target::Every => true,
+                Target::Route(name) => self.route.as_ref().is_none_or(|route| route == name),
+            };
+            for window in &mut flags.windows {
+                let mode = window.routes.iter().filter(|(target, _)| meant(target)).map(|(_, mode)| *mode).max();
+                window.routes.extend(mode.map(|mode| (target.clone(), mode)));
+            }
+            let own = flags.routes.iter().find(|flag| meant(&flag.route)).cloned();
+            flags.routes.extend(own.map(|flag| crate::plan::flags::Flag { route: target.clone(), ..flag }));
+        }
+        let in_force = |starts: Timestamp, ends: Timestamp| starts <= now && now < ends;
+        let closed = flags.routes.iter().any(|flag| flag.route == target && flag.until.is_none_or(|until| now < until))
+            || flags.windows.iter().any(|window| {
+                in_force(window.starts, window.ends) && window.routes.iter().any(|(other, _)| *other == target)
+            });
+        if !closed {
+            flags.routes.extend(render::offline().routes.into_iter().map(|flag| crate::plan::flags::Flag {
+                route: target.clone(),
+                ..flag
+            }));
+        }
+    }
+}
+
+/// One listener, and one route for everything. The others stay for the sake of what the page tells of them.
+fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: Option<Dialect>) {
+    config.listen = vec![Listen { address: Address::Ip(address), tls: None }];
+    config.admin = None;
+    config.workers = Some(1);
+    config.log.access = Access::Off;
+    config.log.access_file = None;
+    config.drain = std::time::Duration::ZERO;
+    config.limits.grace = std::time::Duration::ZERO;
+    if let Some(lang) = lang {
+        config.page.language = lang.to_owned();
+        config.page.languages = vec![lang.to_owned()];
+    }
+    for route in &mut config.routes {
+        let route = Arc::make_mut(route);
+        route.hosts = vec![HostPattern::Exact(format!("{}.invalid", route.name.to_ascii_lowercase()))];
+        route.drain = None;
+    }
+    let preview = RouteConfig {
+        name: ROUTE.to_owned(),
+        hosts: Vec::new(),
+        paths: Prefix::new("/").into_iter().collect(),
+        upstreams: vec![Upstream { tls: None, address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9), http2: false }],
+        keep_host: true,
+        always_open: Vec::new(),
+        well_known: WellKnown::Closed,
+        dialect,
+        drain: None,
+    };
+    config.routes.push(Arc::new(preview));
+    config.routes.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// No operator's route has such a name.
+const ROUTE: &str = "(preview)";

@@ -1,0 +1,100 @@
+//! The operator's own page: the files that `pages` and `logo` name, read, for the press to check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::plan::config::PageConfig;
+use crate::plan::page::{MESSAGES, Press, Source, Sources, TEMPLATES};
+use crate::plan::problem::{Problem, did_you_mean, quoted};
+
+use super::load::{beside, unreadable};
+use super::source::{Content, Trouble};
+
+/// Makes a press of what the config names. There is one if none of the problems is an error.
+pub fn press(
+    config_file: &Path,
+    page: &PageConfig,
+    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> (Option<Press>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut sources = Sources::default();
+    for (name, path) in page.dir.iter().flat_map(|dir| named_files(&beside(config_file, dir), page)) {
+        match read(&path) {
+            Ok(content) => match String::from_utf8(content.bytes.to_vec()) {
+                Ok(text) => sources.files.push(Source { name, path: path.display().to_string(), text }),
+                Err(_) => problems.push(
+                    Problem::error(&path.display().to_string(), "it is not UTF-8").help("save the file as UTF-8 text"),
+                ),
+            },
+            // What is not there is built in.
+            Err(Trouble::Missing) => {}
+            Err(trouble) => problems.push(unreadable(&path, trouble)),
+        }
+    }
+    if let Some(dir) = &page.dir {
+        problems.extend(strangers(&beside(config_file, dir), page, config_file));
+    }
+    if let Some(logo) = &page.logo {
+        let path = beside(config_file, logo);
+        match read(&path) {
+            Ok(content) => sources.logo = Some((path.display().to_string(), content.bytes)),
+            Err(trouble) => problems.push(unreadable(&path, trouble)),
+        }
+    }
+    let (press, found) = Press::new(page, &sources, &config_file.display().to_string());
+    let refused = problems.iter().any(Problem::is_error);
+    problems.extend(found);
+    (press.filter(|_| !refused), problems)
+}
+
+/// Every file that the page may be made of, there or not.
+pub fn files_of(config_file: &Path, page: &PageConfig) -> Vec<PathBuf> {
+    let templates = page.dir.iter().flat_map(|dir| named_files(&beside(config_file, dir), page)).map(|(_, path)| path);
+    templates.chain(page.logo.iter().map(|logo| beside(config_file, logo))).collect()
+}
+
+fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {
+    let messages = page.languages.iter().map(|tag| format!("{MESSAGES}{tag}.toml"));
+    let names = TEMPLATES.iter().map(|(name, _)| (*name).to_owned()).chain(messages);
+    names.map(|name| (name.clone(), dir.join(name))).collect()
+}
+
+/// Warns of files in the directory that nothing asks for: a name that is misspelt would go unnoticed for ever.
+fn strangers(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Problem> {
+    let names: Vec<String> = named_files(dir, page).into_iter().map(|(name, _)| name).collect();
+    if !dir.is_dir() {
+        let message = format!("`pages` names {}, which is no directory", dir.display());
+        let help = "make it, or remove the line: the built-in page is shown";
+        return vec![Problem::warning(&config_file.display().to_string(), message).help(help)];
+    }
+    let listed = |below: &str| {
+        let entries = fs::read_dir(dir.join(below)).into_iter().flatten().flatten().take(MOST_LISTED);
+        let files = entries.filter(|entry| entry.path().is_file());
+        files.map(|entry| format!("{below}{}", entry.file_name().to_string_lossy())).collect::<Vec<_>>()
+    };
+    let mut found: Vec<String> = [listed(""), listed(MESSAGES)].concat();
+    found.retain(|name| !names.contains(name) && is_meant(name));
+    found.sort_unstable();
+    found.into_iter().map(|name| stranger(dir, &name, &names)).collect()
+}
+
+/// Editors leave files of their own, and people write notes.
+fn is_meant(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or_default();
+    let meant = ["html", "htm", "css", "js", "txt", "svg", "xml", "toml", "jinja", "j2"];
+    !file.starts_with(['.', '#']) && file.rsplit_once('.').is_some_and(|(_, extension)| meant.contains(&extension))
+}
+
+fn stranger(dir: &Path, name: &str, names: &[String]) -> Problem {
+    let path = dir.join(name).display().to_string();
+    let tag = name.strip_prefix(MESSAGES).and_then(|file| file.strip_suffix(".toml"));
+    let help = match (tag, did_you_mean(name, names.iter().map(String::as_str))) {
+        (Some(tag), _) => format!("add `{tag}` to `languages` under `[page]`"),
+        (None, Some(near)) => format!("did you mean {}?", quoted(near)),
+        (None, None) => "the templates that can be replaced are listed in pages/README.md".to_owned(),
+    };
+    Problem::warning(&path, "nothing asks for this file").help(help)
+}
+
+/// Entries of a directory that are looked at.
+const MOST_LISTED: usize = 1024;

@@ -1,0 +1,88 @@
+//! The printer: finishes pages behind their publication, on a thread of its own.
+//!
+//! A page is published with what every client can read. Its other languages and its compressed forms take longer to make
+//! than an operator's switch may take, so they follow. The thread is nicer than the workers.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::{io, mem};
+
+use crate::plan::page::{Page, Press};
+use crate::plan::snapshot::Snapshot;
+
+/// Dropped, it ends its thread.
+pub struct Printer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where work is laid down. New work takes the place of old: it has all that is still wanted.
+#[derive(Default)]
+struct Desk {
+    work: Mutex<Work>,
+    laid_down: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    pages: Vec<(Arc<Press>, Arc<Page>)>,
+    over: bool,
+}
+
+impl Printer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system starts none.
+    pub fn start() -> io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let theirs = Arc::clone(&desk);
+        let thread = std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
+            // Where that is not allowed, it works all the same.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            while let Some((press, page)) = theirs.take() {
+                page.finish(&press);
+            }
+        })?;
+        Ok(Self { desk, thread: Some(thread) })
+    }
+
+    /// Finishes the pages of what was published.
+    pub fn finish(&self, snapshot: &Snapshot) {
+        let unfinished = snapshot.pages.values().filter(|page| !page.is_finished()).take(MOST_FINISHED);
+        let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.press), Arc::clone(page))).collect();
+        // What it takes the place of is dropped outside of the lock.
+        let _old = mem::replace(&mut self.desk.work().pages, pages);
+        self.desk.laid_down.notify_one();
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        self.desk.work().over = true;
+        self.desk.laid_down.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It fails only by a panic, which was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Desk {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a page; `None` when it is over.
+    fn take(&self) -> Option<(Arc<Press>, Arc<Page>)> {
+        let idle = |work: &mut Work| work.pages.is_empty() && !work.over;
+        let mut work = self.laid_down.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
+        if work.over { None } else { work.pages.pop() }
+    }
+}
+
+/// How much the thread steps back behind the workers.
+const NICE: i32 = 10;
+/// Pages of one snapshot that are finished; more stay in the default language, uncompressed. A finished page takes up to a
+/// megabyte.
+const MOST_FINISHED: usize = 128;

@@ -1,0 +1,283 @@
+//! `[page]`: whose page it is, in which languages, where its reserved paths are, and who may read it from elsewhere.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::super::color::Color;
+use super::super::path::Prefix;
+use super::super::problem::quoted;
+use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
+use super::super::text::{MOST_LANGUAGES, is_language};
+
+/// `pages` and `[page]`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageConfig {
+    /// Where the operator's own templates and messages are, as written; each replaces the built-in one of its name.
+    pub dir: Option<PathBuf>,
+    /// The name above the page.
+    pub brand: Option<String>,
+    /// The file of a picture beside it, as written; inlined.
+    pub logo: Option<PathBuf>,
+    /// The colour of what stands out; changed where it could not be read.
+    pub accent: Color,
+    /// The language of those who ask for none, or for none that is offered.
+    pub language: String,
+    /// Every language that is offered, each once; [`PageConfig::language`] is the first.
+    pub languages: Vec<String>,
+    /// Where the page leads.
+    pub links: Links,
+    /// Below it are the paths that the proxy answers itself and never forwards.
+    pub prefix: Prefix,
+    /// Whose scripts may read the answers of closed routes.
+    pub cors: Origins,
+    /// Whether `Accept: text/event-stream` is answered 200, so that an `EventSource` comes back by itself.
+    pub event_stream: bool,
+}
+
+/// Where the page leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// The first item of the breadcrumb.
+    pub home: Option<String>,
+    /// The second: the status page. Also the `Link` field with `rel="status"` (RFC 8631).
+    pub status: Option<String>,
+    /// The live feed; the proxy's own without.
+    pub feed: Option<String>,
+    /// Where one subscribes to updates.
+    pub subscribe: Option<String>,
+    /// Help and contact.
+    pub help: Option<String>,
+    /// By what updates are sent: email, webhook, slack.
+    pub channels: Vec<String>,
+}
+
+/// Origins (RFC 6454) whose scripts may read the answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// `"*"`: any, without credentials.
+    pub any: bool,
+    /// `https://app.example.com`, lowercase.
+    pub exact: Vec<String>,
+    /// `https://*.example.com`, as what stands before and behind the `*`.
+    pub below: Vec<(String, String)>,
+}
+
+impl Origins {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        !self.any && self.exact.is_empty() && self.below.is_empty()
+    }
+
+    /// Whether an origin is named, other than by `"*"`.
+    pub fn names(&self, origin: &[u8]) -> bool {
+        self.exact.iter().any(|exact| exact.as_bytes() == origin)
+            || self.below.iter().any(|(before, behind)| {
+                let host = origin.strip_prefix(before.as_bytes()).and_then(|rest| rest.strip_suffix(behind.as_bytes()));
+                host.is_some_and(|host| !host.is_empty() && host.iter().all(|&byte| belongs_in_host(byte)))
+            })
+    }
+}
+
+impl Default for PageConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            brand: None,
+            logo: None,
+            accent: Color::DEFAULT,
+            language: LANGUAGES[0].to_owned(),
+            languages: LANGUAGES.map(str::to_owned).into(),
+            links: Links::default(),
+            prefix: Prefix::new(DEFAULT_PREFIX).expect("it has a normal form"),
+            cors: Origins::default(),
+            event_stream: true,
+        }
+    }
+}
+
+/// Reads `pages` and `[page]`.
+pub(super) fn page(top: &mut Section<'_>, report: &mut Report<'_>) -> PageConfig {
+    let dir = top.take("pages").and_then(|value| value.path("pages", report));
+    let section = top.take("page");
+    let config = section.map(|value| section_of(&value, report)).unwrap_or_default();
+    PageConfig { dir, ..config }
+}
+
+fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
+    let defaults = PageConfig::default();
+    let Some(table) = value.table("[page]", report) else { return defaults };
+    let mut section = Section::new("`[page]`", value.span.clone(), table);
+    let brand = section.take("brand").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let logo = section.take("logo").and_then(|value| value.path("logo.svg", report));
+    let accent = section.take("accent").and_then(|value| accent(&value, report));
+    let (language, languages) = languages(&mut section, report, defaults.languages);
+    let links = section.take("links").map(|value| links(&value, report)).unwrap_or_default();
+    let prefix = section.take("prefix").and_then(|value| prefix(&value, report));
+    let cors = section.take("cors").map(|value| origins(&value, report)).unwrap_or_default();
+    let event_stream = section.take("event_stream").and_then(|value| value.boolean(report));
+    section.finish(report, hint);
+    PageConfig {
+        dir: None,
+        brand,
+        logo,
+        accent: accent.unwrap_or(defaults.accent),
+        language,
+        languages,
+        links,
+        prefix: prefix.unwrap_or(defaults.prefix),
+        cors,
+        event_stream: event_stream.unwrap_or(true),
+    }
+}
+
+fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
+    match key {
+        "name" | "title" | "company" => Some(did_you_mean_text("brand")),
+        "color" | "colour" => Some(did_you_mean_text("accent")),
+        "lang" | "locale" => Some(did_you_mean_text("language")),
+        "origins" | "allow_origin" => Some(did_you_mean_text("cors")),
+        "home" | "status" | "feed" | "subscribe" | "help" | "contact" => {
+            Some(format!("write it inside of `links`: `links = {{ {key} = \"https://…\" }}`"))
+        }
+        "pages" | "dir" | "templates" => Some("write `pages = \"DIR\"` above the first `[…]` line".to_owned()),
+        "message" | "summary" => Some(format!("`{key}` belongs in the flag file")),
+        _ => None,
+    }
+}
+
+fn accent(value: &Value<'_>, report: &mut Report<'_>) -> Option<Color> {
+    let text = value.string("#0b6b53", report)?;
+    let color = Color::parse(text);
+    if color.is_none() {
+        report.wrong(value.span.clone(), format!("{} is not a colour", quoted(text)), "write one like `#0b6b53`");
+    }
+    color
+}
+
+/// The default language, and all that are offered.
+fn languages(section: &mut Section<'_>, report: &mut Report<'_>, defaults: Vec<String>) -> (String, Vec<String>) {
+    let first = section.take("language").and_then(|value| language(&value, report));
+    let mut all = match section.take("languages") {
+        None => defaults,
+        Some(value) => {
+            let items = value.one_or_more(report);
+            report.at_most(MOST_LANGUAGES, items.len(), "languages", value.key_span.clone());
+            items.iter().take(MOST_LANGUAGES).filter_map(|item| language(item, report)).collect()
+        }
+    };
+    let first = first.or_else(|| all.first().cloned()).unwrap_or_else(|| LANGUAGES[0].to_owned());
+    all.insert(0, first.clone());
+    let mut seen = Vec::new();
+    all.retain(|tag| !seen.contains(tag) && {
+        seen.push(tag.clone());
+        true
+    });
+    (first, all)
+}
+
+fn language(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("de", report)?;
+    if is_language(text) {
+        return Some(text.to_owned());
+    }
+    report.wrong(value.span.clone(), format!("{} is not a language", quoted(text)), "write a tag like `de` or `pt-BR`");
+    None
+}
+
+fn links(value: &Value<'_>, report: &mut Report<'_>) -> Links {
+    let Some(table) = value.table("links = { status = \"https://status.example.com\" }", report) else {
+        return Links::default();
+    };
+    let mut section = Section::new("`links`", value.span.clone(), table);
+    let mut link = |key, report: &mut Report<'_>| section.take(key).and_then(|value| url(&value, report));
+    let (home, status, feed) = (link("home", report), link("status", report), link("feed", report));
+    let (subscribe, help) = (link("subscribe", report), link("help", report));
+    let channels = section.take("channels").map(|value| {
+        let items = value.any_number();
+        report.at_most(MOST_CHANNELS, items.len(), "channels", value.key_span.clone());
+        let items = items.iter().take(MOST_CHANNELS);
+        items.filter_map(|item| item.words(LONGEST_LINE, Lines::One, report)).collect()
+    });
+    section.finish(report, |key, _| (key == "contact").then(|| did_you_mean_text("help")));
+    Links { home, status, feed, subscribe, help, channels: channels.unwrap_or_default() }
+}
+
+/// A place that a link may lead to: nothing that a browser would run.
+fn url(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.words(LONGEST_URL, Lines::One, report)?;
+    let lower = text.to_ascii_lowercase();
+    let known = ["https://", "http://", "mailto:", "tel:"].iter().any(|scheme| lower.starts_with(scheme));
+    let local = text.starts_with('/') && !text.starts_with("//");
+    if (known || local) && !text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')) {
+        return Some(text);
+    }
+    let help = "write it whole, like `https://status.example.com`, `mailto:help@example.com` or `/help`";
+    report.wrong(value.span.clone(), format!("{} is not a link", quoted(&text)), help);
+    None
+}
+
+fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
+    let text = value.string(DEFAULT_PREFIX, report)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~');
+    let prefix = Prefix::new(text).ok().filter(|_| text.bytes().all(plain));
+    match prefix {
+        Some(prefix) if prefix.as_str() != "/" => Some(prefix),
+        Some(_) => {
+            let help = "name a path of its own: what is below it is never forwarded";
+            report.wrong(value.span.clone(), "`prefix` cannot be every path", help);
+            None
+        }
+        None => {
+            let help = format!("write one like `{DEFAULT_PREFIX}`");
+            report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
+            None
+        }
+    }
+}
+
+fn origins(value: &Value<'_>, report: &mut Report<'_>) -> Origins {
+    let mut origins = Origins::default();
+    let items = value.any_number();
+    report.at_most(MOST_ORIGINS, items.len(), "origins", value.key_span.clone());
+    for item in items.iter().take(MOST_ORIGINS) {
+        let Some(text) = item.string("https://app.example.com", report) else { continue };
+        let lower = text.to_ascii_lowercase();
+        match (text, origin(&lower)) {
+            ("*", _) => origins.any = true,
+            (_, Some((scheme, host))) => match host.strip_prefix("*.") {
+                Some(behind) => origins.below.push((format!("{scheme}://"), format!(".{behind}"))),
+                None => origins.exact.push(lower),
+            },
+            (_, None) => {
+                let help = "write scheme and host, and the port if it is another one: `https://app.example.com`, \
+                     `https://*.example.com`, or `*` for any";
+                report.wrong(item.span.clone(), format!("{} is not an origin", quoted(text)), help);
+            }
+        }
+    }
+    origins
+}
+
+/// Scheme and host of an origin; the host may begin with `*.`.
+fn origin(text: &str) -> Option<(&str, &str)> {
+    let (scheme, host) = text.split_once("://")?;
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let name_only = name.rsplit_once(':').map_or(name, |(name, _)| name);
+    let port = name.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    let valid = !name_only.is_empty() && name_only.bytes().all(belongs_in_host) && port;
+    (matches!(scheme, "http" | "https") && valid).then_some((scheme, host))
+}
+
+fn belongs_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']')
+}
+
+/// The languages of the built-in messages; the first is the default.
+pub const LANGUAGES: [&str; 6] = ["en", "de", "fr", "es", "ja", "ar"];
+
+const DEFAULT_PREFIX: &str = "/.backsoon";
+const LONGEST_LINE: usize = 256;
+const LONGEST_URL: usize = 2048;
+const MOST_CHANNELS: usize = 16;
+const MOST_ORIGINS: usize = 256;

@@ -1,0 +1,56 @@
+//! What text templates need to be well set: wrapping and padding by the width that a terminal gives to characters.
+
+use textwrap::{Options, WordSplitter};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Wraps one paragraph; lines after the first begin with `indent` blanks. What is wider than a line is broken.
+pub(super) fn wrap(text: &str, width: usize, indent: Option<usize>) -> String {
+    let indent = " ".repeat(indent.unwrap_or(0).min(MOST_BLANKS));
+    let options = Options::new(width.clamp(1, MOST_BLANKS)).word_splitter(WordSplitter::NoHyphenation);
+    let paragraph = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    textwrap::fill(&paragraph, options.subsequent_indent(&indent))
+}
+
+/// Pads with blanks to a width, or cuts with `…`.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    let width = width.min(MOST_BLANKS);
+    let own = text.width();
+    if own <= width {
+        return format!("{text}{}", " ".repeat(width - own));
+    }
+    let mut cut = String::with_capacity(width * 2);
+    let mut taken = 0;
+    for character in text.chars() {
+        let wide = character.width().unwrap_or(0);
+        if taken + wide + 1 > width {
+            break;
+        }
+        taken += wide;
+        cut.push(character);
+    }
+    format!("{cut}…{}", " ".repeat(width.saturating_sub(taken + 1)))
+}
+
+/// A line under a text, as wide as the text.
+pub(super) fn rule(text: &str, character: &str) -> String {
+    character.repeat(text.width().min(MOST_BLANKS))
+}
+
+/// Nothing is set wider than this.
+const MOST_BLANKS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_are_those_of_a_terminal() {
+        assert_eq!(pad("ab", 4), "ab  ");
+        assert_eq!(pad("日本語", 5), "日本…");
+        assert_eq!(pad("日本語", 4), "日… ");
+        assert_eq!(pad("abc", 3), "abc");
+        assert_eq!(rule("日本", "="), "====");
+        assert_eq!(wrap("one two  three\nfour", 9, Some(2)), "one two\n  three\n  four");
+        assert!(wrap(&"x".repeat(300), 80, None).lines().all(|line| line.width() <= 80));
+    }
+}

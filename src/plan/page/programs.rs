@@ -1,0 +1,318 @@
+//! The dialects of programs, which no template makes: JSON, gRPC, Connect, event streams.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+
+use super::super::flags::StepState;
+use super::super::text::Text;
+use super::facts::{Eta, Facts};
+
+/// The problem document (RFC 9457): its own members, and what there is to tell as extensions. Instants are RFC 3339, lengths
+/// of time are seconds.
+#[derive(Debug, Serialize)]
+struct Problem<'f> {
+    r#type: &'static str,
+    title: &'f str,
+    status: u16,
+    detail: &'f str,
+    mode: &'static str,
+    retry_after: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elapsed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    regions: &'f [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impact: Option<Impact<'f>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<Service<'f>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step<'f>>,
+    /// Changes when anything else does but the passing of time.
+    version: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Window {
+    starts: Timestamp,
+    ends: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct Impact<'f> {
+    level: &'f str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'f str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    total: usize,
+    down: usize,
+    degraded: usize,
+    queued: usize,
+    healthy: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Service<'f> {
+    name: &'f str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'f str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_false")]
+    overdue: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    regions: &'f [String],
+}
+
+#[derive(Debug, Serialize)]
+struct Step<'f> {
+    title: &'f str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'f str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    current: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress<'f>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Progress<'f> {
+    done: u64,
+    total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'f str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The words that a program's answer has for people, in one language.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoken<'s> {
+    pub tag: &'s str,
+    pub title: &'s str,
+    pub detail: &'s str,
+}
+
+/// The problem document, with a newline at its end.
+pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
+    let story = &facts.story;
+    let own = |text: &'_ Option<Text>| -> Option<String> { text.as_ref().map(|text| text.in_language(words.tag).to_owned()) };
+    let (summary, label) = (own(&story.summary), own(&story.label));
+    let said = |text: &'static str| text;
+    let current = facts.current_step().filter(|&index| story.steps[index].state != StepState::Pending);
+    let problem = Problem {
+        r#type: "about:blank",
+        title: words.title,
+        status: 503,
+        detail: words.detail,
+        mode: said(story.mode.as_str()),
+        retry_after: facts.retry_after(),
+        reference: story.id.as_deref(),
+        summary: summary.as_deref(),
+        label: label.as_deref(),
+        started: story.started,
+        until: story.until,
+        window: story.planned.map(|(starts, ends)| Window { starts, ends }),
+        elapsed: facts.clock.elapsed,
+        schedule: facts.clock.schedule.map(super::facts::Schedule::as_str),
+        regions: &story.regions,
+        impact: story.impact.as_ref().map(|impact| Impact {
+            level: impact.level.in_language(words.tag),
+            note: impact.note.as_ref().map(|note| note.in_language(words.tag)),
+        }),
+        counts: facts.counts().map(|counts| Counts {
+            total: counts.total,
+            down: counts.down,
+            degraded: counts.degraded,
+            queued: counts.queued,
+            healthy: counts.healthy,
+        }),
+        services: services(facts, words.tag),
+        steps: story
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| Step {
+                title: step.title.in_language(words.tag),
+                detail: step.detail.as_ref().map(|detail| detail.in_language(words.tag)),
+                state: step.state.as_str(),
+                current: current == Some(index),
+                progress: step.progress.as_ref().map(|progress| Progress {
+                    done: progress.done,
+                    total: progress.total,
+                    unit: progress.unit.as_ref().map(|unit| unit.in_language(words.tag)),
+                }),
+            })
+            .collect(),
+        version: format!("{version:016x}"),
+    };
+    // What consists of numbers, texts and lists can be written.
+    let mut json = serde_json::to_string(&problem).unwrap_or_default();
+    json.push('\n');
+    json
+}
+
+fn services<'f>(facts: &'f Facts, tag: &str) -> Vec<Service<'f>> {
+    let rows = facts.story.services.iter().zip(&facts.clock.etas);
+    rows.map(|(service, eta)| Service {
+        name: service.name.in_language(tag),
+        detail: service.detail.as_ref().map(|detail| detail.in_language(tag)),
+        status: service.status.as_str(),
+        eta: service.eta,
+        overdue: *eta == Some(Eta::Overdue),
+        regions: &service.regions,
+    })
+    .collect()
+}
+
+/// What a remote call is told: the one line that its client's error has.
+pub(super) fn message(facts: &Facts, words: Spoken<'_>) -> String {
+    let until = facts.story.until.map(|until| format!(" (until {until})")).unwrap_or_default();
+    format!("{}{until}", words.title)
+}
+
+/// A gRPC message as a field (gRPC over HTTP/2, "Responses").
+pub(super) fn percent_encoded(message: &str) -> String {
+    utf8_percent_encode(message, GRPC_MESSAGE).to_string()
+}
+
+/// `grpc-status-details-bin`: a `google.rpc.Status` with a `RetryInfo`, in base64.
+pub(super) fn status_details(message: &str, retry_after: u64) -> String {
+    let any = [string(1, b"type.googleapis.com/google.rpc.RetryInfo"), string(2, &retry_info(retry_after))].concat();
+    let status = [number(1, UNAVAILABLE), string(2, message.as_bytes()), string(3, &any)].concat();
+    STANDARD_NO_PAD.encode(status)
+}
+
+/// The trailers of gRPC-Web: a frame that is marked as such.
+pub(super) fn web_trailers(message: &str, retry_after: u64) -> Vec<u8> {
+    let trailers = format!(
+        "grpc-status:{UNAVAILABLE}\r\ngrpc-message:{}\r\ngrpc-retry-pushback-ms:{}\r\n",
+        percent_encoded(message),
+        retry_after * 1000
+    );
+    frame(0x80, trailers.as_bytes())
+}
+
+/// The same in base64.
+pub(super) fn web_trailers_text(message: &str, retry_after: u64) -> Vec<u8> {
+    STANDARD.encode(web_trailers(message, retry_after)).into_bytes()
+}
+
+/// The error of a Connect call (<https://connectrpc.com/docs/protocol#error-end-stream>).
+#[derive(Debug, Serialize)]
+struct ConnectError<'m> {
+    code: &'static str,
+    message: &'m str,
+    details: [ConnectDetail; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectDetail {
+    r#type: &'static str,
+    value: String,
+}
+
+fn connect_error(message: &str, retry_after: u64) -> ConnectError<'_> {
+    let value = STANDARD_NO_PAD.encode(retry_info(retry_after));
+    ConnectError { code: "unavailable", message, details: [ConnectDetail { r#type: "google.rpc.RetryInfo", value }] }
+}
+
+/// The body of a unary call's error.
+pub(super) fn connect(message: &str, retry_after: u64) -> String {
+    serde_json::to_string(&connect_error(message, retry_after)).unwrap_or_default()
+}
+
+/// The last message of a stream.
+pub(super) fn connect_end(message: &str, retry_after: u64) -> Vec<u8> {
+    let error = serde_json::json!({ "error": connect_error(message, retry_after) });
+    frame(0x02, error.to_string().as_bytes())
+}
+
+/// An event stream that says what is, and when to come back (<https://html.spec.whatwg.org/#event-stream-interpretation>).
+pub(super) fn events(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
+    let problem = problem(facts, version, words);
+    format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {}\n\n", problem.trim_end())
+}
+
+/// Five bytes before a message: a mark and its length.
+fn frame(mark: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[mark][..], &length.to_be_bytes(), message].concat()
+}
+
+/// A `google.rpc.RetryInfo` with its delay.
+fn retry_info(seconds: u64) -> Vec<u8> {
+    string(1, &number(1, seconds))
+}
+
+/// A field with a number, in Protocol Buffers.
+fn number(field: u8, value: u64) -> Vec<u8> {
+    [&[field << 3][..], &varint(value)].concat()
+}
+
+/// A field with bytes.
+fn string(field: u8, value: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2][..], &varint(value.len() as u64), value].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or(0);
+        value >>= 7;
+        if value == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+/// gRPC's code for a service that cannot answer now and may be asked again.
+pub(super) const UNAVAILABLE: u64 = 14;
+
+/// Milliseconds after which an `EventSource` asks again. Clients that were cut off at once come back at the rhythm that each
+/// had before.
+const EVENTS_RETRY: u64 = 10_000;
+
+const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_details_are_those_of_the_protocol() {
+        // From `google.rpc.status_pb2`: code 14, message "x", a RetryInfo of 300 s.
+        let expected = "CA4SAXgaMQoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIFCgMIrAI";
+        assert_eq!(status_details("x", 300), expected);
+        assert_eq!(percent_encoded("50 % für %\n"), "50 %25 f%C3%BCr %25%0A");
+        assert_eq!(frame(0x80, b"ab"), [0x80, 0, 0, 0, 2, b'a', b'b']);
+    }
+}

@@ -1,0 +1,101 @@
+//! Flag files to try templates with: the shortest, the whole of what there is to tell, and the worst that may come.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::flags::{
+    self, Flags, Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window,
+};
+use super::super::text::Text;
+
+/// A switch without words.
+pub fn bare() -> Flags {
+    flags_of("[routes]\n\"*\" = \"offline\"\n")
+}
+
+/// A switch that says until when and why.
+pub fn brief(now: Timestamp) -> Flags {
+    let until = now.checked_add(SignedDuration::from_mins(12)).unwrap_or(now);
+    let message = "We are moving the database to a bigger disk.";
+    flags_of(&format!("[routes.\"*\"]\nmode = \"offline\"\nuntil = {until}\nmessage = \"{message}\"\n"))
+}
+
+/// A window with everything, 28 minutes after its planned start.
+pub fn full(now: Timestamp) -> Flags {
+    let mut flags = flags_of(FULL);
+    for window in &mut flags.windows {
+        shift(window, now.duration_since(window.starts) - SignedDuration::from_mins(28));
+    }
+    flags
+}
+
+/// Moves a window, and all that it plans.
+pub fn shift(window: &mut Window, by: SignedDuration) {
+    let move_one = |instant: &mut Timestamp| *instant = instant.checked_add(by).unwrap_or(*instant);
+    let services = window.services.iter_mut().filter_map(|service| service.eta.as_mut());
+    [&mut window.starts, &mut window.ends].into_iter().chain(&mut window.started).chain(services).for_each(move_one);
+}
+
+fn flags_of(text: &str) -> Flags {
+    let (parsed, problems) = flags::parse("sample.toml", text);
+    parsed.map(|parsed| parsed.flags).unwrap_or_else(|| panic!("a sample is a flag file: {problems:?}"))
+}
+
+/// A hundred services and forty steps, with long words, markup and other scripts in every field.
+pub fn worst(now: Timestamp) -> Flags {
+    let instant = |seconds| now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    let words = |index: usize| Text::from(HOSTILE[index % HOSTILE.len()]);
+    let line = |index: usize| Text::from(HOSTILE[index % HOSTILE.len()].lines().next().unwrap_or_default());
+    let statuses = [
+        ServiceStatus::Offline,
+        ServiceStatus::Restarting,
+        ServiceStatus::Queued,
+        ServiceStatus::Degraded,
+        ServiceStatus::Operational,
+    ];
+    let service = |index: usize| Service {
+        route: None,
+        name: line(index),
+        detail: (index % 3 > 0).then(|| line(index + 1)),
+        status: statuses[index % statuses.len()],
+        eta: (index % 5 < 4 && index % 2 == 0).then(|| instant(i64::try_from(index).unwrap_or(0) * 4000 - 9000)),
+        regions: (0..index % 7).map(|index| line(index).plain).collect(),
+    };
+    let states = [StepState::Done, StepState::Failed, StepState::Running, StepState::Pending];
+    let step = |index: usize| Step {
+        title: line(index),
+        detail: (index % 4 > 0).then(|| words(index)),
+        state: states[index / 10 % states.len()],
+        progress: (index % 2 == 0).then(|| Progress {
+            done: index as u64 * 99_999_999,
+            total: 40 * 99_999_999,
+            unit: (index % 4 == 0).then(|| line(index)),
+        }),
+    };
+    let window = Window {
+        title: Some(line(1)),
+        summary: Some(line(2)),
+        message: Some(Text::from(HOSTILE.join("\n\n").repeat(4).as_str())),
+        id: HOSTILE[2].chars().take(64).collect(),
+        label: Some(line(3)),
+        starts: instant(-400_000),
+        ends: instant(2_000_000),
+        started: Some(instant(-300_000)),
+        regions: (0..64).map(|index| line(index).plain).collect(),
+        impact: Some(Impact { level: line(0), note: Some(line(1)) }),
+        services: (0..100).map(service).collect(),
+        steps: (0..40).map(step).collect(),
+        routes: vec![(Target::Every, Mode::Offline)],
+    };
+    Flags { routes: Vec::new(), windows: vec![window] }
+}
+
+/// What no layout and no escaping may break on.
+const HOSTILE: [&str; 5] = [
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "\"><style>*{display:none}</style> {{ 7 * 7 }} {% raw %} ]]> --> ` | * _ # \\ & &amp; '",
+    "AnUnbrokenWordThatGoesOnAndOnAndOnUntilItIsWiderThanAnyColumnThatAnybodyWouldEverThinkOfMakingForItInATableOfServicesOrInAHeadingOfAPageThatIsReadOnAPhoneInAnUndergroundTrainAtNightAnUnbrokenWordThatGoesOnAndOnAndOnUntilItIsWider",
+    "مرحبا بالعالم \u{202e}reversed\u{202c} שלום 文字化けしないことを確かめるための長い文章をここに置きます 👩‍👩‍👧‍👦🏳️‍🌈 e\u{301}\u{301}\u{301}",
+    "First line\nsecond line\n\n   indented\n# heading\n---\n| a | b |",
+];
+
+const FULL: &str = include_str!("../../../pages/samples/full.toml");

@@ -1,0 +1,1 @@
+//! Every dialect of the samples, as snapshots.

@@ -1,0 +1,208 @@
+//! The view: the facts in one language, as templates see them.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::super::flags::Step;
+use super::super::text::Text;
+use super::facts::{Eta, Facts, ServiceRow};
+use super::language::Language;
+
+/// What a template finds in its context, besides what is the same on every page. Every field is always there; what is not
+/// known is none.
+#[derive(Debug, Serialize)]
+pub(super) struct View<'f> {
+    lang: &'f str,
+    dir: &'static str,
+    version: String,
+    pub title: String,
+    pub summary: Option<&'f str>,
+    /// Its paragraphs; at least one.
+    pub message: Vec<String>,
+    id: Option<&'f str>,
+    label: Option<&'f str>,
+    mode: &'static str,
+    started: Option<Instant>,
+    starts: Option<Instant>,
+    ends: Option<Instant>,
+    until: Option<Instant>,
+    now: Instant,
+    regions: &'f [String],
+    length: Option<Span>,
+    elapsed: Option<Span>,
+    left: Option<Span>,
+    schedule: Option<&'static str>,
+    counts: Option<CountsView>,
+    services: Vec<ServiceView<'f>>,
+    steps: Vec<StepView<'f>>,
+    step: Option<usize>,
+    steps_done: usize,
+    impact: Option<ImpactView<'f>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Instant {
+    iso: String,
+    clock: String,
+    date: String,
+    full: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Span {
+    seconds: u64,
+    words: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CountsView {
+    total: usize,
+    down: usize,
+    degraded: usize,
+    queued: usize,
+    healthy: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceView<'f> {
+    name: &'f str,
+    detail: Option<&'f str>,
+    status: &'static str,
+    eta: Option<Instant>,
+    eta_in: Option<Span>,
+    overdue: bool,
+    regions: &'f [String],
+}
+
+#[derive(Debug, Serialize)]
+struct StepView<'f> {
+    title: &'f str,
+    detail: Option<&'f str>,
+    state: &'static str,
+    progress: Option<ProgressView<'f>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProgressView<'f> {
+    done: u64,
+    total: u64,
+    unit: Option<&'f str>,
+    percent: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ImpactView<'f> {
+    level: &'f str,
+    note: Option<&'f str>,
+}
+
+impl<'f> View<'f> {
+    pub(super) fn new(facts: &'f Facts, version: u64, now: Timestamp, language: &'f Language) -> Self {
+        let story = &facts.story;
+        let tag = language.tag.as_str();
+        let own = |text: &'f Option<Text>| text.as_ref().map(|text| text.in_language(tag));
+        let instant = |instant: Timestamp| Instant::new(instant, language);
+        let span = |seconds: u64| Span { seconds, words: language.span(seconds) };
+        let steps = story.steps.iter();
+        Self {
+            lang: tag,
+            dir: if language.right_to_left { "rtl" } else { "ltr" },
+            version: format!("{version:016x}"),
+            title: own(&story.title).map_or_else(|| super::default_title(story.mode, language), str::to_owned),
+            summary: own(&story.summary),
+            message: match own(&story.message) {
+                Some(message) => paragraphs(message),
+                None => vec![super::default_message(story.mode, language)],
+            },
+            id: story.id.as_deref(),
+            label: own(&story.label),
+            mode: story.mode.as_str(),
+            started: story.started.map(instant),
+            starts: story.planned.map(|(starts, _)| instant(starts)),
+            ends: story.planned.map(|(_, ends)| instant(ends)),
+            until: story.until.map(instant),
+            now: instant(whole_seconds(now)),
+            regions: &story.regions,
+            length: facts.length().map(span),
+            elapsed: facts.clock.elapsed.map(span),
+            left: facts.clock.left.map(span),
+            schedule: facts.clock.schedule.map(super::facts::Schedule::as_str),
+            counts: facts.counts().map(|counts| CountsView {
+                total: counts.total,
+                down: counts.down,
+                degraded: counts.degraded,
+                queued: counts.queued,
+                healthy: counts.healthy,
+            }),
+            services: story
+                .services
+                .iter()
+                .zip(&facts.clock.etas)
+                .map(|(service, eta)| ServiceView::new(service, *eta, language))
+                .collect(),
+            steps: steps.clone().map(|step| StepView::new(step, tag)).collect(),
+            step: facts.current_step(),
+            steps_done: steps.filter(|step| step.state == super::super::flags::StepState::Done).count(),
+            impact: story.impact.as_ref().map(|impact| ImpactView {
+                level: impact.level.in_language(tag),
+                note: own(&impact.note),
+            }),
+        }
+    }
+}
+
+impl Instant {
+    fn new(instant: Timestamp, language: &Language) -> Self {
+        Self {
+            iso: instant.to_string(),
+            clock: language.clock(instant),
+            date: language.date(instant),
+            full: language.date_time(instant),
+        }
+    }
+}
+
+impl<'f> ServiceView<'f> {
+    fn new(service: &'f ServiceRow, eta: Option<Eta>, language: &'f Language) -> Self {
+        Self {
+            name: service.name.in_language(&language.tag),
+            detail: service.detail.as_ref().map(|detail| detail.in_language(&language.tag)),
+            status: service.status.as_str(),
+            eta: service.eta.map(|eta| Instant::new(eta, language)),
+            eta_in: match eta {
+                Some(Eta::In(seconds)) => Some(Span { seconds, words: language.span(seconds) }),
+                Some(Eta::Overdue) | None => None,
+            },
+            overdue: eta == Some(Eta::Overdue),
+            regions: &service.regions,
+        }
+    }
+}
+
+impl<'f> StepView<'f> {
+    fn new(step: &'f Step, tag: &str) -> Self {
+        Self {
+            title: step.title.in_language(tag),
+            detail: step.detail.as_ref().map(|detail| detail.in_language(tag)),
+            state: step.state.as_str(),
+            progress: step.progress.as_ref().map(|progress| ProgressView {
+                done: progress.done,
+                total: progress.total,
+                unit: progress.unit.as_ref().map(|unit| unit.in_language(tag)),
+                percent: u64::try_from(u128::from(progress.done) * 100 / u128::from(progress.total.max(1))).unwrap_or(100),
+            }),
+        }
+    }
+}
+
+/// The paragraphs of a text: what blank lines part.
+fn paragraphs(text: &str) -> Vec<String> {
+    let text = text.replace("\r\n", "\n");
+    let whole = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
+    whole.map(str::to_owned).collect()
+}
+
+/// Nobody reads fractions of a second.
+fn whole_seconds(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}

@@ -1,0 +1,93 @@
+//! A text of the operator's, in one language or in several.
+
+use std::fmt;
+
+use toml::de::DeValue;
+
+use super::problem::quoted;
+use super::read::{Lines, Report, Value, in_order};
+
+/// A text of the operator's: `title = "…"`, or `title = { en = "…", de = "…" }`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Text {
+    /// What is shown where no other language fits.
+    pub plain: String,
+    /// By language tag (BCP 47), in the order of the file; empty where there is only one text.
+    pub languages: Vec<(String, String)>,
+}
+
+impl Text {
+    /// The text in a language: in that very one, else in its parent (`de` for `de-AT`), else the plain one.
+    pub fn in_language(&self, tag: &str) -> &str {
+        let mut tag = tag;
+        loop {
+            if let Some((_, text)) = self.languages.iter().find(|(own, _)| own.eq_ignore_ascii_case(tag)) {
+                return text;
+            }
+            match tag.rfind('-') {
+                Some(dash) => tag = &tag[..dash],
+                None => return &self.plain,
+            }
+        }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(plain: &str) -> Self {
+        Self { plain: plain.to_owned(), languages: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Text {
+    /// A text in one language looks like one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.languages.is_empty() {
+            self.plain.fmt(f)
+        } else {
+            f.debug_map().entries(self.languages.iter().map(|(tag, text)| (tag, text))).finish()
+        }
+    }
+}
+
+/// Reads a text. In several languages, the first of them is the plain one.
+pub(super) fn text(value: &Value<'_>, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<Text> {
+    let DeValue::Table(table) = value.inner else {
+        let plain = value.words(longest, lines, report)?;
+        return Some(Text { plain, languages: Vec::new() });
+    };
+    report.at_most(MOST_LANGUAGES, table.len(), "languages", value.key_span.clone());
+    let mut languages = Vec::new();
+    let mut whole = true;
+    for (tag, inner) in in_order(table).into_iter().take(MOST_LANGUAGES) {
+        let item = Value::new(tag.get_ref(), tag, inner);
+        let known = is_language(tag.get_ref());
+        if !known {
+            let help = "write language tags: `{ en = \"…\", de = \"…\" }`";
+            report.wrong(tag.span(), format!("{} is not a language", quoted(tag.get_ref())), help);
+        }
+        match item.words(longest, lines, report) {
+            Some(words) if known => languages.push((tag.get_ref().to_string(), words)),
+            _ => whole = false,
+        }
+    }
+    let Some((_, first)) = languages.first() else {
+        if whole {
+            report.wrong(value.span.clone(), format!("`{}` is an empty table", value.key), "write at least one language");
+        }
+        return None;
+    };
+    Some(Text { plain: first.clone(), languages })
+}
+
+/// Whether a text has the form of a language tag (RFC 5646 section 2.1), as far as it is used for choosing.
+pub(super) fn is_language(tag: &str) -> bool {
+    let mut parts = tag.split('-');
+    let language = parts.next().unwrap_or_default();
+    let alphabetic = language.bytes().all(|byte| byte.is_ascii_alphabetic());
+    (2..=3).contains(&language.len())
+        && alphabetic
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// Languages of one text, and of the page.
+pub(super) const MOST_LANGUAGES: usize = 64;

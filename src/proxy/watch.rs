@@ -1,0 +1,166 @@
+//! A watcher: a client that is told, over server-sent events, when the page of its route changes and when the route is
+//! back.
+//!
+//! It costs a connection, and otherwise next to nothing: what it is told was finished with the snapshot, it wakes when
+//! something was published and for a sign of life now and then, and it looks at what is live anew each time, so that it pins
+//! no snapshot. What it is told is the state, not a log of changes: a watcher that missed some has lost nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep};
+
+use crate::plan::config::RouteConfig;
+use crate::plan::snapshot::Snapshot;
+
+use super::body::{Broken, Progress};
+use super::flight::Flight;
+use super::worker::{Live, Worker};
+
+/// The body of a stream of events.
+pub(super) struct Watch {
+    worker: Rc<Worker>,
+    flight: Flight,
+    route: Arc<RouteConfig>,
+    /// What it was told last; nothing at first.
+    told: Option<State>,
+    /// When something is published. Waiting for it is what keeps its place.
+    news: Pin<Box<OwnedNotified>>,
+    beat: Pin<Box<Sleep>>,
+    /// For an HTTP/2 client: whether it is the client that is waited for.
+    progress: Option<Rc<Progress>>,
+    sent: u64,
+    over: bool,
+    _place: Place,
+}
+
+/// What a watcher is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is a page, of this version.
+    Page(u64),
+    /// The route is open, or there is no such route any more.
+    Open,
+}
+
+/// A watcher's place among those of its worker.
+struct Place(Rc<Worker>);
+
+impl Place {
+    /// Takes a place, if one is free.
+    fn take(worker: &Rc<Worker>, most: usize) -> Option<Self> {
+        let watchers = &worker.cell().watchers;
+        if usize::try_from(watchers.get()).is_ok_and(|watchers| watchers >= most) {
+            return None;
+        }
+        watchers.rise();
+        Some(Self(Rc::clone(worker)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.cell().watchers.fall();
+    }
+}
+
+impl Watch {
+    /// Begins to watch a route. The flight comes back if there are too many watchers already.
+    pub(super) fn begin(flight: Flight, route: &Arc<RouteConfig>, most: usize) -> Result<Self, Flight> {
+        let worker = Rc::clone(&flight.worker);
+        let Some(place) = Place::take(&worker, most) else { return Err(flight) };
+        Ok(Self {
+            news: Box::pin(Arc::clone(&worker.news).notified_owned()),
+            route: Arc::clone(route),
+            told: None,
+            beat: Box::pin(tokio::time::sleep(BEAT)),
+            progress: flight.connection.stream(),
+            worker,
+            flight,
+            sent: 0,
+            over: false,
+            _place: place,
+        })
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(progress) = &self.progress {
+            progress.waiting.set(false);
+        }
+        if self.over || self.worker.draining().is_some() {
+            // Another process takes over: the browser comes back by itself.
+            return Poll::Ready(None);
+        }
+        // Before the look: what is published after it wakes.
+        while self.news.as_mut().poll(cx).is_ready() {
+            self.news.set(Arc::clone(&self.worker.news).notified_owned());
+        }
+        let generation = self.worker.generation();
+        let (state, event) = look(&generation.snapshot, &self.route.name);
+        if self.told != Some(state) {
+            let event = if self.told.is_none() { first(&event) } else { event };
+            self.told = Some(state);
+            self.over = state == State::Open;
+            return self.tell(event);
+        }
+        std::task::ready!(self.beat.as_mut().poll(cx));
+        self.beat.as_mut().reset(Instant::now() + BEAT);
+        self.tell(Bytes::from_static(BEAT_EVENT))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn tell(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.sent += event.len() as u64;
+        if let Some(progress) = &self.progress {
+            progress.wait();
+        }
+        Poll::Ready(Some(Ok(Frame::data(event))))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It is for the client to say how long it watches.
+        self.flight.complete(self.sent, Instant::now());
+    }
+}
+
+/// What a watcher of a route would be told now, as one answer: for a client that finds no place and comes back later.
+pub(super) fn once(generation: &Live, route: &str) -> Bytes {
+    let (_, event) = look(&generation.snapshot, route);
+    let wait = fastrand::u64(CROWDED..=2 * CROWDED);
+    Bytes::from([format!("retry: {wait}\n").as_bytes(), &event].concat())
+}
+
+fn look(snapshot: &Snapshot, route: &str) -> (State, Bytes) {
+    let closure = snapshot.route(route).and_then(|route| route.closure.as_ref());
+    match closure.map(|closure| &closure.page) {
+        Some(page) => (State::Page(page.version), page.event()),
+        None => (State::Open, Bytes::from_static(OPEN_EVENT)),
+    }
+}
+
+/// The first event also says when to come back should the connection break: not everybody at once.
+fn first(event: &Bytes) -> Bytes {
+    let retry = fastrand::u64(RETRY..=3 * RETRY);
+    Bytes::from([format!("retry: {retry}\n").as_bytes(), event].concat())
+}
+
+/// How often a watcher gets a sign of life: often enough for the boxes in between that close what is quiet.
+const BEAT: Duration = Duration::from_secs(15);
+const BEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
+const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
+/// Milliseconds after which a watcher that lost its connection comes back, at least.
+const RETRY: u64 = 1000;
+/// Milliseconds after which a client that found no place asks again, at least.
+const CROWDED: u64 = 20_000;
