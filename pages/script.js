@@ -6,7 +6,9 @@ num=s=>(''+s).replace(/\d/g,c=>w('digits')[c]),rnd=n=>Math.random()*n,
 bit=(k,v)=>{try{return v===void 0?sessionStorage.getItem('backsoon-'+k):sessionStorage.setItem('backsoon-'+k,v)}catch{}},
 fresh=$('#fresh'),mark=$('#now'),btn=$('#pause'),say=$('#say');
 let skew,es,poller,wait,leave,sleep,seen,at,paused=bit('paused')==1;
-const sync=d=>skew=Date.parse(d.dataset.now)-Date.now(),
+const
+{# the server's clock, as soon as it is told; before that, ours, unless the page was made later than that #}
+sync=t=>{if(t)skew=t-Date.now()},
 {# same wording as the server: whole minutes, then hours, then days #}
 span=m=>{const h=m/60|0,d=h/24|0,x=m<1?'z':h<1?'m':d<1?(m%60?'h':'h0'):h%24?'d':'d0';return fill(w('s'+x),{m:num(d<1?m%60:m),h:num(d<1?h:h%24),d:num(d)})},
 {# the visitor's clock; with the day when it is not today, or not the day it is in UTC #}
@@ -44,11 +46,11 @@ if(!(r.headers.get('content-type')||'').startsWith('text/html'))return(await r.j
 const n=new DOMParser().parseFromString(await r.text(),'text/html'),h=n.documentElement;
 if(paused)return;
 if(!h.dataset.version)throw 0;
-good();
+sync(Date.parse(r.headers.get('date')));good();
 if(h.dataset.version==H.dataset.version)return;
 {# new software or colours: the policy forbids swapping them in place #}
 for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent)return location.reload();
-sync(h);tick(n);
+tick(n);
 const o=$('main').dataset.step;
 for(const{name:k,value:v}of h.attributes)H.setAttribute(k,v);
 D.title=n.title;merge(D.body,n.body);
@@ -64,12 +66,13 @@ open=()=>{stop();if(paused||leave)return;seen=Date.now();
 es=new EventSource(H.dataset.events+location.pathname);
 es.onerror=()=>{bad();if(es&&es.readyState==2)poll()};
 es.addEventListener('beat',good);
+es.addEventListener('clock',e=>{sync(JSON.parse(e.data).now);tick()});
 es.addEventListener('open',e=>e.data&&back());
 es.addEventListener('page',e=>{good();clearTimeout(wait);
 if(JSON.parse(e.data).version!=H.dataset.version)wait=setTimeout(pull,rnd(2e3))})},
 set=p=>{paused=p;bit('paused',p?1:0);btn.textContent=w(p?'resume':'pause');
 if(p){stop();clearTimeout(leave);leave=0;show('paused',fill(w('fresh'),{clock:local(at)}))}else{show('live',fresh.textContent);tick();open()}};
-sync(H);at=Date.now();tick();
+skew=Math.max(0,Date.parse(H.dataset.now)-Date.now());at=Date.now();tick();
 btn.hidden=false;btn.onclick=()=>set(!paused);
 setInterval(()=>{if(paused)return;tick();if(es&&Date.now()-seen>4e4)bad()},1e4);
 D.addEventListener('visibilitychange',()=>{clearTimeout(sleep);

@@ -9,8 +9,8 @@ pub struct Color([u8; 3]);
 impl Color {
     /// The page's own.
     pub const DEFAULT: Self = Self([0x0b, 0x6b, 0x53]);
-    /// The lightest ground of the page, and the darkest of its dark scheme: what an accent must be told from.
-    pub const GROUNDS: [Self; 2] = [Self([0xff; 3]), Self([0x14, 0x18, 0x17])];
+    /// The darkest ground of the light page and the lightest of the dark one: what an accent must be told from.
+    pub const GROUNDS: [Self; 2] = [Self([0xfa, 0xf8, 0xf4]), Self([0x1a, 0x20, 0x1e])];
 
     /// Reads `#rgb` or `#rrggbb`.
     pub fn parse(text: &str) -> Option<Self> {

@@ -17,6 +17,7 @@ use http_body::Frame;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
+use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::snapshot::Snapshot;
 
@@ -105,7 +106,7 @@ impl Watch {
         let generation = self.worker.generation();
         let (state, event) = look(&generation.snapshot, &self.route.name);
         if self.told != Some(state) {
-            let event = if self.told.is_none() { first(&event) } else { event };
+            let event = if self.told.is_none() { first(&generation, &event) } else { event };
             self.told = Some(state);
             self.over = state == State::Open;
             return self.tell(event);
@@ -150,10 +151,14 @@ fn look(snapshot: &Snapshot, route: &str) -> (State, Bytes) {
     }
 }
 
-/// The first event also says when to come back should the connection break: not everybody at once.
-fn first(event: &Bytes) -> Bytes {
+/// What comes before the first event: when to come back should the connection break (not everybody at once), and what time
+/// it is, because a page may have been made a minute ago and the client's own clock may be wrong.
+fn first(generation: &Generation, event: &Bytes) -> Bytes {
     let retry = fastrand::u64(RETRY..=3 * RETRY);
-    Bytes::from([format!("retry: {retry}\n").as_bytes(), event].concat())
+    let since = i64::try_from(generation.published.elapsed().as_millis()).unwrap_or(0);
+    let now = generation.snapshot.compiled.as_millisecond().saturating_add(since);
+    let clock = format!("retry: {retry}\nevent: clock\ndata: {{\"now\":{now}}}\n\n");
+    Bytes::from([clock.as_bytes(), event].concat())
 }
 
 /// How often a watcher gets a sign of life: often enough for the boxes in between that close what is quiet.

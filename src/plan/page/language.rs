@@ -15,11 +15,11 @@ use super::super::problem::{Problem, did_you_mean, quoted};
 use super::super::read::{Lines, Report, Value, did_you_mean_text, document, in_order};
 
 /// The page's words in one language.
-pub struct Language {
+pub(super) struct Language {
     /// Its tag (BCP 47).
-    pub tag: String,
+    pub(super) tag: String,
     /// Written from right to left.
-    pub right_to_left: bool,
+    pub(super) right_to_left: bool,
     messages: Messages,
     digits: Vec<char>,
     months: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Language {
 
 /// What message files say, by key.
 #[derive(Clone, Debug, Default)]
-pub struct Messages(HashMap<String, Message>);
+pub(super) struct Messages(HashMap<String, Message>);
 
 #[derive(Clone, Debug)]
 enum Message {
@@ -40,7 +40,7 @@ enum Message {
 
 impl Messages {
     /// Reads a message file. With `known`, another key is a mistake.
-    pub fn parse(file: &str, text: &str, known: Option<&Self>) -> (Option<Self>, Vec<Problem>) {
+    pub(super) fn parse(file: &str, text: &str, known: Option<&Self>) -> (Option<Self>, Vec<Problem>) {
         let mut report = Report::new(file, text);
         let Some(table) = document(text, &mut report) else {
             let (_, problems) = report.finish(());
@@ -64,14 +64,14 @@ impl Messages {
 
     /// These, where the other has none.
     #[must_use]
-    pub fn over(self, below: &Self) -> Self {
+    pub(super) fn over(self, below: &Self) -> Self {
         let mut messages = below.0.clone();
         messages.extend(self.0);
         Self(messages)
     }
 
     /// The keys that these lack of another's, sorted.
-    pub fn missing<'o>(&self, other: &'o Self) -> Vec<&'o str> {
+    pub(super) fn missing<'o>(&self, other: &'o Self) -> Vec<&'o str> {
         let mut missing: Vec<&str> = other.0.keys().filter(|key| !self.0.contains_key(*key)).map(String::as_str).collect();
         missing.sort_unstable();
         missing
@@ -125,7 +125,7 @@ impl Language {
     ///
     /// # Errors
     /// What a message lacks that numbers and dates need.
-    pub fn new(tag: &str, messages: Messages) -> Result<Self, String> {
+    pub(super) fn new(tag: &str, messages: Messages) -> Result<Self, String> {
         let digits: Vec<char> = messages.text("digits").chars().collect();
         if digits.len() != 10 {
             return Err("`digits` must be the ten digits from 0 to 9".to_owned());
@@ -143,7 +143,7 @@ impl Language {
     }
 
     /// A message with its placeholders filled in; `None` if there is none of this key. `n` chooses the plural.
-    pub fn message(&self, key: &str, n: Option<u64>, arguments: &[(&str, String)]) -> Option<String> {
+    pub(super) fn message(&self, key: &str, n: Option<u64>, arguments: &[(&str, String)]) -> Option<String> {
         let pattern = match self.messages.0.get(key)? {
             Message::Text(text) => text,
             Message::List(items) => return Some(items.join(self.messages.text("list-separator"))),
@@ -157,12 +157,12 @@ impl Language {
     }
 
     /// [`Language::message`] of a key that every language has.
-    pub fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
+    pub(super) fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
         self.message(key, None, arguments).unwrap_or_default()
     }
 
     /// A whole number, with the digits and the grouping of the language.
-    pub fn number(&self, number: u64) -> String {
+    pub(super) fn number(&self, number: u64) -> String {
         let plain = number.to_string();
         let group = self.messages.text("group");
         let mut text = String::with_capacity(plain.len() * 2);
@@ -176,7 +176,7 @@ impl Language {
     }
 
     /// A length of time, in the two largest of days, hours and minutes that it has.
-    pub fn span(&self, seconds: u64) -> String {
+    pub(super) fn span(&self, seconds: u64) -> String {
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
         let (d, h, m) = (("d", self.number(days)), ("h", self.number(hours)), ("m", self.number(minutes)));
         match (days, hours, minutes) {
@@ -190,13 +190,13 @@ impl Language {
     }
 
     /// `14:14`, of UTC.
-    pub fn clock(&self, instant: Timestamp) -> String {
+    pub(super) fn clock(&self, instant: Timestamp) -> String {
         let plain = instant.strftime("%H:%M").to_string();
         plain.chars().map(|character| self.digit(character)).collect()
     }
 
     /// `19 May 2026`, of UTC.
-    pub fn date(&self, instant: Timestamp) -> String {
+    pub(super) fn date(&self, instant: Timestamp) -> String {
         let date = TimeZone::UTC.to_datetime(instant).date();
         let plain = |number: i16| number.to_string().chars().map(|digit| self.digit(digit)).collect::<String>();
         let month = usize::try_from(date.month() - 1).ok().and_then(|index| self.months.get(index));
@@ -206,12 +206,12 @@ impl Language {
     }
 
     /// `19 May 2026, 14:14 UTC`.
-    pub fn date_time(&self, instant: Timestamp) -> String {
+    pub(super) fn date_time(&self, instant: Timestamp) -> String {
         self.own("date-time", &[("date", self.date(instant)), ("clock", self.clock(instant))])
     }
 
     /// `eu-west, us-east`.
-    pub fn list(&self, items: &[String]) -> String {
+    pub(super) fn list(&self, items: &[String]) -> String {
         items.join(self.messages.text("list-separator"))
     }
 

@@ -598,7 +598,7 @@ fn failed(error: &Error, own: &[&Source]) -> Problem {
 
 fn help_for(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::UndefinedError => "every field of the context is listed in pages/README.md; none of them is ever undefined",
+        ErrorKind::UndefinedError => "the fields are listed in pages/README.md; what is not known is none, and has no fields: ask first, `{% if impact %}`",
         ErrorKind::OutOfFuel => "the template does too much: it must be done with a hundred services and forty steps",
         ErrorKind::TemplateNotFound => "a template can include those of pages/README.md and no other",
         ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest => {

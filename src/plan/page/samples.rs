@@ -14,6 +14,7 @@ pub fn bare() -> Flags {
 
 /// A switch that says until when and why.
 pub fn brief(now: Timestamp) -> Flags {
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let until = now.checked_add(SignedDuration::from_mins(12)).unwrap_or(now);
     let message = "We are moving the database to a bigger disk.";
     flags_of(&format!("[routes.\"*\"]\nmode = \"offline\"\nuntil = {until}\nmessage = \"{message}\"\n"))
@@ -22,6 +23,7 @@ pub fn brief(now: Timestamp) -> Flags {
 /// A window with everything, 28 minutes after its planned start.
 pub fn full(now: Timestamp) -> Flags {
     let mut flags = flags_of(FULL);
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     for window in &mut flags.windows {
         shift(window, now.duration_since(window.starts) - SignedDuration::from_mins(28));
     }

@@ -1,1 +1,221 @@
-//! Every dialect of the samples, as snapshots.
+//! Every dialect of the samples, as snapshots below `tests/snapshots`, and what must hold for all of them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use unicode_width::UnicodeWidthStr;
+
+use super::super::flags::Flags;
+use super::*;
+
+fn now() -> Timestamp {
+    "2026-05-19T14:28:00Z".parse().unwrap()
+}
+
+fn page(press: &Press, flags: &Flags) -> Page {
+    let page = Page::new(Arc::new(press::sample(flags, Mode::Offline, now())), now(), press);
+    page.finish(press);
+    page
+}
+
+fn rendered<'p>(page: &'p Page, press: &Press, dialect: Dialect, tag: &str) -> &'p Rendered {
+    let language = press.tags.iter().position(|known| known == tag).unwrap();
+    page.rendered(Want { dialect, language, coding: Coding::Identity })
+}
+
+fn text(rendered: &Rendered) -> &str {
+    std::str::from_utf8(&rendered.body).unwrap()
+}
+
+/// Status, fields and body as a reviewer reads them: what is the same on every page is left out.
+fn shown(rendered: &Rendered) -> String {
+    let mut fields: Vec<String> = rendered
+        .head
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .filter(|field| !["content-length", "content-security-policy", "vary"].iter().any(|name| field.starts_with(name)))
+        .collect();
+    fields.sort();
+    let body = match std::str::from_utf8(&rendered.body) {
+        Ok(text) if !text.contains('\0') => without(&without(text, "style"), "script"),
+        _ => rendered.body.escape_ascii().to_string(),
+    };
+    format!("{}\n{}\n\n{body}", rendered.status, fields.join("\n"))
+}
+
+/// Without the page's version, which changes with every word of the config.
+fn versionless(page: &Page, rendered: &Rendered) -> String {
+    shown(rendered).replace(&format!("{:016x}", page.version), "VERSION")
+}
+
+/// A document without the text of an inline part.
+fn without(html: &str, part: &str) -> String {
+    let (open, close) = (format!("<{part}>"), format!("</{part}>"));
+    let parts = html.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
+    parts.map_or_else(|| html.to_owned(), |(before, after)| format!("{before}{open}…{close}{after}"))
+}
+
+#[test]
+fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
+    let press = Press::built_in();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../tests/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for (name, flags) in [("bare", samples::bare()), ("full", samples::full(now())), ("worst", samples::worst(now()))] {
+            let page = page(&press, &flags);
+            for dialect in Dialect::ALL {
+                let shown = versionless(&page, rendered(&page, &press, dialect, "en"));
+                insta::assert_snapshot!(format!("{name}.{}", dialect.as_str()), shown);
+            }
+        }
+        for tag in ["de", "fr", "es", "ja", "ar"] {
+            let page = page(&press, &samples::full(now()));
+            for dialect in [Dialect::Html, Dialect::Text, Dialect::Markdown] {
+                let shown = versionless(&page, rendered(&page, &press, dialect, tag));
+                insta::assert_snapshot!(format!("full.{}.{tag}", dialect.as_str()), shown);
+            }
+        }
+        for maintenance in [false, true] {
+            let name = if maintenance { "badge.maintenance" } else { "badge.open" };
+            insta::assert_snapshot!(name, shown(press.badge(maintenance)));
+        }
+    });
+}
+
+#[test]
+fn nothing_that_an_operator_writes_becomes_markup() {
+    let press = Press::built_in();
+    let page = page(&press, &samples::worst(now()));
+    for tag in &press.tags {
+        for dialect in [Dialect::Html, Dialect::Xml] {
+            let document = text(rendered(&page, &press, dialect, tag));
+            assert!(!document.contains("<script>alert") && !document.contains("<img src=x"), "{tag}");
+            assert!(document.contains("&lt;script&gt;alert"), "{tag}");
+        }
+        for dialect in [Dialect::Problem, Dialect::Json] {
+            let json: serde_json::Value = serde_json::from_slice(&rendered(&page, &press, dialect, tag).body).unwrap();
+            assert_eq!(json["services"].as_array().map(Vec::len), Some(100));
+            assert_eq!(json["steps"].as_array().map(Vec::len), Some(40));
+        }
+    }
+}
+
+#[test]
+fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
+    let press = Press::built_in();
+    for flags in [samples::bare(), samples::brief(now()), samples::full(now()), samples::worst(now())] {
+        let page = page(&press, &flags);
+        for tag in &press.tags {
+            let html = rendered(&page, &press, Dialect::Html, tag);
+            let policy = html.head["content-security-policy"].to_str().unwrap();
+            let markup = markup::Markup::of(text(html));
+            assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
+            for part in markup.styles.iter().chain(&markup.scripts) {
+                let hash = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes())));
+                assert!(policy.contains(&hash), "{policy}");
+            }
+            assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn the_whole_page_is_small_once_it_is_compressed() {
+    let press = Press::built_in();
+    let page = page(&press, &samples::full(now()));
+    for (language, tag) in press.tags.iter().enumerate() {
+        let size = |coding| page.rendered(Want { dialect: Dialect::Html, language, coding }).body.len();
+        let [plain, gzip, brotli] = [Coding::Identity, Coding::Gzip, Coding::Brotli].map(size);
+        println!("{tag}: {plain} bytes, {gzip} as gzip, {brotli} as br");
+        assert!(gzip < 14_000 && brotli < gzip, "{tag}: {gzip} and {brotli} bytes");
+    }
+}
+
+#[test]
+fn a_compressed_page_is_the_page() {
+    let press = Press::built_in();
+    let page = page(&press, &samples::full(now()));
+    for (language, _) in press.tags.iter().enumerate() {
+        for dialect in Dialect::ALL {
+            let coded = |coding| page.rendered(Want { dialect, language, coding });
+            let plain = &coded(Coding::Identity).body;
+            let unpacked = |rendered: &Rendered| {
+                let mut bytes = Vec::new();
+                match rendered.head.get("content-encoding").map(|coding| coding.to_str().unwrap()) {
+                    Some("br") => drop(brotli::BrotliDecompress(&mut &rendered.body[..], &mut bytes)),
+                    Some("gzip") => drop(std::io::copy(&mut flate2::read::GzDecoder::new(&rendered.body[..]), &mut bytes)),
+                    _ => bytes.extend_from_slice(&rendered.body),
+                }
+                bytes
+            };
+            for coding in [Coding::Gzip, Coding::Brotli] {
+                assert_eq!(unpacked(coded(coding)), *plain, "{dialect:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn text_keeps_to_80_columns() {
+    let press = Press::built_in();
+    for flags in [samples::bare(), samples::brief(now()), samples::full(now())] {
+        let page = page(&press, &flags);
+        for tag in &press.tags {
+            let wide: Vec<&str> =
+                text(rendered(&page, &press, Dialect::Text, tag)).lines().filter(|line| line.width() > 80).collect();
+            assert!(wide.is_empty(), "{tag}: {wide:#?}");
+        }
+    }
+}
+
+#[test]
+fn until_it_is_finished_a_page_is_there_in_the_default_language() {
+    let press = Press::built_in();
+    let facts = Arc::new(press::sample(&samples::full(now()), Mode::Offline, now()));
+    let page = Page::new(facts, now(), &press);
+    let want = Want { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
+    let before = page.rendered(want).clone();
+    assert_eq!((before.head.get("content-encoding"), &before.head["content-language"]), (None, &"en".parse().unwrap()));
+    page.finish(&press);
+    let after = page.rendered(want);
+    assert_eq!((&after.head["content-encoding"], &after.head["content-language"]), (&"br".parse().unwrap(), &"de".parse().unwrap()));
+    assert_eq!(page.rendered(Want { language: 0, coding: Coding::Identity, ..want }).body, before.body);
+}
+
+#[test]
+fn the_built_in_templates_stand_every_trial_of_an_own_one() {
+    let files = TEMPLATES.map(|(name, text)| Source { name: name.to_owned(), path: name.to_owned(), text: text.to_owned() });
+    let sources = Sources { files: files.into(), logo: None };
+    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    assert!(press.is_some() && problems.is_empty(), "{problems:#?}");
+}
+
+/// A press with one own file.
+fn tried(name: &str, text: &str) -> (bool, String) {
+    let source = Source { name: name.to_owned(), path: format!("pages/{name}"), text: text.to_owned() };
+    let sources = Sources { files: vec![source], logo: None };
+    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    (press.is_some(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
+}
+
+#[test]
+fn what_is_wrong_with_a_template_is_told_with_its_place() {
+    let mut told = String::new();
+    for (what, name, text) in [
+        ("a misspelt field", "page.html", "<h1>{{ title }}</h1>\n<p>{{ sumary }}</p>\n"),
+        ("a field of nothing", "facts.html", "<p>{{ impact.level }}</p>\n"),
+        ("a tag left open", "page.txt", "{{ title }}\n{% if summary %}\n"),
+        ("an unknown message", "actions.html", "\n\n<a href=\"\">{{ t(\"chekc-again\") }}</a>"),
+        ("a loop without end", "page.html", "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}"),
+        ("an unknown template", "page.html", "{% include \"head.html\" %}"),
+        ("a script that changes", "page.html", "<script>let title = {{ title|length }};</script>"),
+        ("what cannot be fetched", "page.html", "<h1>{{ title }}</h1><img src=\"logo.png\"><style>a{color:red}</style>"),
+        ("a file that no page includes", "pag.html", "x"),
+    ] {
+        let (taken, problems) = tried(name, text);
+        told += &format!("## {what}: {}\n{problems}\n\n", if taken { "taken" } else { "refused" });
+    }
+    insta::assert_snapshot!(told);
+}
