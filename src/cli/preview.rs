@@ -10,7 +10,9 @@ use tokio::runtime::LocalOptions;
 use crate::control::desk::Preview;
 use crate::control::files::{self, Files};
 use crate::control::load;
-use crate::plan::config::{Access, Address, Config, HostPattern, Listen, RouteConfig, Upstream, UpstreamAddress, WellKnown};
+use crate::plan::config::{
+    Access, Address, Config, HostPattern, Listen, RouteConfig, Upstream, UpstreamAddress, WellKnown,
+};
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flags, Mode, Target};
 use crate::plan::page::samples;
@@ -38,14 +40,19 @@ pub(super) fn serve(
     if let Some(name) = &args.route {
         render::known(&loaded, name)?;
     }
-    let (lang, fixed) = (args.lang.clone(), dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated()));
+    let (lang, fixed) =
+        (args.lang.clone(), dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated()));
     let shown = Shown { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
     let preview = Preview {
         config: Box::new(move |config| adapt(config, address, lang.as_deref(), fixed)),
         flags: Box::new(move |flags| shown.close(flags)),
     };
     let url = format!("http://{address}/");
-    writeln!(streams.out, "\n  Open {}; it follows every edit. Ctrl-C ends it.\n", streams.out_paint.ink(Ink::Strong, url))?;
+    writeln!(
+        streams.out,
+        "\n  Open {}; it follows every edit. Ctrl-C ends it.\n",
+        streams.out_paint.ink(Ink::Strong, url)
+    )?;
     streams.out.flush()?;
     let options = run::Options {
         config: file.to_owned(),
@@ -115,10 +122,12 @@ impl Shown {
                 in_force(window.starts, window.ends) && window.routes.iter().any(|(other, _)| *other == target)
             });
         if !closed {
-            flags.routes.extend(render::offline().routes.into_iter().map(|flag| crate::plan::flags::Flag {
-                route: target.clone(),
-                ..flag
-            }));
+            flags.routes.extend(
+                render::offline()
+                    .routes
+                    .into_iter()
+                    .map(|flag| crate::plan::flags::Flag { route: target.clone(), ..flag }),
+            );
         }
     }
 }
@@ -145,7 +154,11 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
         name: ROUTE.to_owned(),
         hosts: Vec::new(),
         paths: Prefix::new("/").into_iter().collect(),
-        upstreams: vec![Upstream { tls: None, address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9), http2: false }],
+        upstreams: vec![Upstream {
+            tls: None,
+            address: UpstreamAddress::Host("127.0.0.1".to_owned(), 9),
+            http2: false,
+        }],
         keep_host: true,
         always_open: Vec::new(),
         well_known: WellKnown::Closed,

@@ -178,7 +178,9 @@ impl Desk {
     /// The first generation.
     pub fn first(&mut self) -> Generation {
         self.files.set(self.watched());
-        self.make(None)
+        let first = self.make(None);
+        warn_of_long(None, &first.snapshot);
+        first
     }
 
     /// Takes in what happened to files, and publishes if it matters.
@@ -538,7 +540,8 @@ impl Desk {
     /// A template or a message file: without it, the built-in one is shown.
     fn is_optional(&self, path: &Path) -> bool {
         let logo = self.config.page.logo.as_ref().map(|logo| beside(&self.config_file, logo));
-        logo.as_deref() != Some(path) && pages::files_of(&self.config_file, &self.config.page).iter().any(|file| file == path)
+        logo.as_deref() != Some(path)
+            && pages::files_of(&self.config_file, &self.config.page).iter().any(|file| file == path)
     }
 
     /// A flag file that never was there is no trouble.
@@ -609,6 +612,7 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
         Why::Time => "time",
         Why::Signal => "signal",
     };
+    warn_of_long(Some(before), after);
     // A page that only tells how time goes on is no news.
     if why == "time" && after.routes.iter().all(|route| is_as_before(before, route)) {
         tracing::debug!(generation = after.generation, why, "published");
@@ -644,4 +648,13 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
 fn is_as_before(before: &Snapshot, route: &Route) -> bool {
     let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
     before.route(&route.config.name).is_some_and(|was| mode(&was.closure) == mode(&route.closure))
+}
+
+/// Says once of each route that it may have been forgotten.
+fn warn_of_long(before: Option<&Snapshot>, after: &Snapshot) {
+    let was_long = |name: &str| before.and_then(|before| before.route(name)).is_some_and(|was| was.long);
+    for route in after.routes.iter().filter(|route| route.long && !was_long(&route.config.name)) {
+        let (name, since) = (route.config.name.as_str(), route.since.to_string());
+        tracing::warn!(route = name, since, "under maintenance for 24 hours: search engines begin to drop its pages");
+    }
 }

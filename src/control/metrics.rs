@@ -222,6 +222,7 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
         sample(&[("route", &route.config.name), ("mode", mode)], closed)
     });
     let since = routes.iter().map(|route| sample(&[("route", &route.config.name)], seconds(route.since)));
+    let long = routes.iter().map(|route| sample(&[("route", &route.config.name)], f64::from(u8::from(route.long))));
     let meters = scraped.meters.routes();
     let sum = |of: fn(&RouteCell) -> u64| {
         meters.iter().map(|meter| sample(&[("route", &meter.name)], number(meter.sum(of)))).collect::<Vec<_>>()
@@ -235,6 +236,7 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
     vec![
         gauge("backsoon_route_closed", "1 while the route is under maintenance.", closed.collect()),
         gauge("backsoon_route_since_seconds", "Since when the route is in its phase.", since.collect()),
+        gauge("backsoon_route_closed_long", "1 once the route is under maintenance for 24 hours.", long.collect()),
         gauge("backsoon_requests_in_flight", "Requests forwarded and not finished.", sum(|cell| cell.in_flight.get())),
         counter(
             "backsoon_upstream_responses",

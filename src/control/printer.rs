@@ -11,7 +11,7 @@ use crate::plan::page::{Page, Press};
 use crate::plan::snapshot::Snapshot;
 
 /// Dropped, it ends its thread.
-pub struct Printer {
+pub(super) struct Printer {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,7 +34,7 @@ impl Printer {
     ///
     /// # Errors
     /// When the system starts none.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let theirs = Arc::clone(&desk);
         let thread = std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
@@ -48,7 +48,7 @@ impl Printer {
     }
 
     /// Finishes the pages of what was published.
-    pub fn finish(&self, snapshot: &Snapshot) {
+    pub(super) fn finish(&self, snapshot: &Snapshot) {
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished()).take(MOST_FINISHED);
         let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.press), Arc::clone(page))).collect();
         // What it takes the place of is dropped outside of the lock.

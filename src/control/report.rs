@@ -63,6 +63,9 @@ pub(super) struct RouteStatus<'s> {
     since: Timestamp,
     until: Option<Timestamp>,
     source: Option<String>,
+    /// It is under maintenance for 24 hours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    long: bool,
     in_flight: u64,
     held: u64,
     requests: Requests,
@@ -114,6 +117,7 @@ impl<'s> RouteStatus<'s> {
             since: route.since,
             until: route.closure.as_ref().and_then(|closure| closure.until),
             source: route.closure.as_ref().map(|closure| source(&closure.source)),
+            long: route.long,
             in_flight: sum(|cell| cell.in_flight.get()),
             held: 0,
             requests: Requests {

@@ -67,7 +67,8 @@ pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef
                 None => break,
             }
         }
-        let parent = |offer: &str| offer.split('-').next().is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(range));
+        let parent =
+            |offer: &str| offer.split('-').next().is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(range));
         if let Some(found) = offers.iter().position(|offer| parent(offer.as_ref())) {
             return Some(found);
         }

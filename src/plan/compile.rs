@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::{Flag, Flags, Mode, Service, ServiceStatus, Target, Window};
 use super::page::{Facts, Page, Press, ServiceRow, Story};
-use super::snapshot::{Closure, Phase, Route, Snapshot, Source, Table};
+use super::snapshot::{Closure, LONG, Phase, Route, Snapshot, Source, Table};
 
 /// Everything a snapshot is a function of.
 #[derive(Clone, Copy, Debug)]
@@ -47,14 +47,17 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         };
         let since = since(before, closing, now);
         let phase = if closure.is_some() { Phase::Closed } else { Phase::Open };
-        Route { index, config: Arc::clone(config), upstreams, phase, since, closure }
+        let long = closure.is_some() && now.duration_since(since) >= LONG;
+        Route { index, config: Arc::clone(config), upstreams, phase, since, closure, long }
     });
     let routes: Vec<Route> = routes.collect();
     let ticks = pages.made.values().filter_map(|page| page.facts.next_change(now));
+    let young = routes.iter().filter(|route| route.closure.is_some() && !route.long);
+    let ages = young.filter_map(|route| route.since.checked_add(LONG).ok());
     Snapshot {
         generation: inputs.generation,
         compiled: now,
-        next_change: next_change(inputs.flags, now).into_iter().chain(ticks).min(),
+        next_change: next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).min(),
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
@@ -287,6 +290,10 @@ impl<'i> Pages<'i> {
     }
 
     fn page(&mut self, facts: Facts) -> Arc<Page> {
+        let mut facts = facts;
+        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&facts) {
+            facts = Facts::new(Story::bare(facts.story.mode, None), self.inputs.now);
+        }
         if let Some(page) = self.made.get(&facts).or_else(|| self.kept?.get(&facts)) {
             let page = Arc::clone(page);
             self.made.insert(Arc::clone(&page.facts), Arc::clone(&page));
@@ -334,3 +341,7 @@ impl Upstreams {
         })
     }
 }
+
+/// Pages of one snapshot that tell different things, since each takes time to print and memory. What is flagged beyond them
+/// is shown without its own words; its `Retry-After` is right all the same.
+const MOST_PAGES: usize = 512;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
@@ -66,7 +66,12 @@ pub struct Route {
     pub since: Timestamp,
     /// Why it is not open, and what is shown. `None` while it is open.
     pub closure: Option<Arc<Closure>>,
+    /// It is closed for so long that somebody may have forgotten it, and that crawlers drop its pages ([`LONG`]).
+    pub long: bool,
 }
+
+/// After this time under maintenance an operator is asked whether that is meant.
+pub const LONG: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where a route is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,7 +72,11 @@ pub(super) fn text(value: &Value<'_>, longest: usize, lines: Lines, report: &mut
     }
     let Some((_, first)) = languages.first() else {
         if whole {
-            report.wrong(value.span.clone(), format!("`{}` is an empty table", value.key), "write at least one language");
+            report.wrong(
+                value.span.clone(),
+                format!("`{}` is an empty table", value.key),
+                "write at least one language",
+            );
         }
         return None;
     };

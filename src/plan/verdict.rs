@@ -136,8 +136,8 @@ pub fn exception<'r>(route: &'r RouteConfig, path: &str) -> Option<&'r Exception
 
 /// Whether a path is one of [`WellKnown::PATHS`], and they pass.
 pub fn passes_as_well_known(route: &RouteConfig, path: &str) -> bool {
-    let known = |known: &&str| path == *known || known.ends_with('/') && path.starts_with(*known);
-    route.well_known == WellKnown::Pass && WellKnown::PATHS.iter().any(|path| known(&path))
+    let known = |known: &str| path == known || known.ends_with('/') && path.starts_with(known);
+    route.well_known == WellKnown::Pass && WellKnown::PATHS.iter().any(|path| known(path))
 }
 
 /// The host without port and trailing dot, lowercase. An IPv6 literal keeps its brackets.

@@ -110,6 +110,8 @@ fn check_accepts_the_examples_with_their_comments_taken_away() {
         let kept = text.lines().filter(|line| !line.starts_with("tls =")).collect::<Vec<_>>().join("\n");
         fs::write(dir.path().join(name), kept).unwrap();
     }
+    fs::create_dir(dir.path().join("pages")).unwrap();
+    fs::write(dir.path().join("logo.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
     assert!(check(&dir.path().join("backsoon.toml")).starts_with("ok: 2 routes, 2 listeners"));
 }
 

@@ -290,6 +290,22 @@ fn a_request_under_way_when_its_route_closes_runs_to_its_end() {
 }
 
 /// An instant from now, as it is written in a flag file.
+#[test]
+fn after_a_day_of_maintenance_somebody_is_asked_whether_it_is_meant() {
+    let mut backsoon = Backsoon::before("http://127.0.0.1:1", "");
+    let (starts, ends) = (in_millis(2000 - 24 * 3600 * 1000), in_millis(3600 * 1000));
+    let window =
+        format!("[[windows]]\nid = \"m\"\nstarts = {starts}\nends = {ends}\nroutes = {{ web = \"offline\" }}\n");
+    backsoon.flag(&window);
+    assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 0.0);
+    let warning = backsoon.wait_for_log("under maintenance for 24 hours: search engines begin to drop its pages");
+    assert_eq!((warning["level"].as_str(), warning["route"].as_str()), (Some("WARN"), Some("web")));
+    assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 1.0);
+    assert_eq!(backsoon.route("web")["long"], true);
+    backsoon.flag("");
+    assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 0.0);
+}
+
 fn in_millis(millis: i64) -> jiff::Timestamp {
     jiff::Timestamp::now() + jiff::SignedDuration::from_millis(millis)
 }

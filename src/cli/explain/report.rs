@@ -11,9 +11,7 @@ use crate::plan::flags::{Mode, Target};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::{Closure, Route, Source};
-use crate::plan::verdict::{
-    Head, Refusal, Resource, Verdict, decide, exception, normal_host, passes_as_well_known,
-};
+use crate::plan::verdict::{Head, Refusal, Resource, Verdict, decide, exception, normal_host, passes_as_well_known};
 
 use super::super::streams::{Ink, Paint};
 use super::super::words;
@@ -227,9 +225,13 @@ impl Report {
         let language = self.language.as_deref().filter(|tag| *tag != "en");
         let language = language.map(|tag| format!(" in {tag}")).unwrap_or_default();
         match (self.verdict, self.status) {
-            ("show", Some(status)) => format!("show: answered {status} with the maintenance page, as {dialect}{language}"),
+            ("show", Some(status)) => {
+                format!("show: answered {status} with the maintenance page, as {dialect}{language}")
+            }
             ("hold", Some(status)) => {
-                format!("hold: answered {status} with the page, as {dialect}{language} (this version lets nothing wait)")
+                format!(
+                    "hold: answered {status} with the page, as {dialect}{language} (this version lets nothing wait)"
+                )
             }
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),
             (verdict, None) => verdict.to_owned(),

@@ -169,9 +169,11 @@ fn languages(section: &mut Section<'_>, report: &mut Report<'_>, defaults: Vec<S
     let first = first.or_else(|| all.first().cloned()).unwrap_or_else(|| LANGUAGES[0].to_owned());
     all.insert(0, first.clone());
     let mut seen = Vec::new();
-    all.retain(|tag| !seen.contains(tag) && {
-        seen.push(tag.clone());
-        true
+    all.retain(|tag| {
+        !seen.contains(tag) && {
+            seen.push(tag.clone());
+            true
+        }
     });
     (first, all)
 }

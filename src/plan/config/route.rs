@@ -7,9 +7,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
+use super::super::dialect::Dialect;
 use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
-use super::super::dialect::Dialect;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
 use super::{address, lifecycle, parse};

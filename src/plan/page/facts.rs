@@ -140,7 +140,8 @@ impl Story {
         }
     }
 
-    fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
+    /// What is told where nothing was written.
+    pub fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
         Self {
             mode,
             title: None,
@@ -198,7 +199,8 @@ impl Facts {
     /// The next instant at which something else is to be told.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let Self { story, clock } = self;
-        let elapsed = story.started.zip(clock.elapsed).map(|(started, elapsed)| later(started, elapsed + unit(elapsed)));
+        let elapsed =
+            story.started.zip(clock.elapsed).map(|(started, elapsed)| later(started, elapsed + unit(elapsed)));
         let left = story.until.zip(clock.left).and_then(|(until, left)| before(until, left));
         let etas = story.services.iter().zip(&clock.etas).filter_map(|(service, eta)| match eta {
             Some(Eta::In(left)) => before(service.eta?, *left),

@@ -72,7 +72,8 @@ impl Messages {
 
     /// The keys that these lack of another's, sorted.
     pub(super) fn missing<'o>(&self, other: &'o Self) -> Vec<&'o str> {
-        let mut missing: Vec<&str> = other.0.keys().filter(|key| !self.0.contains_key(*key)).map(String::as_str).collect();
+        let mut missing: Vec<&str> =
+            other.0.keys().filter(|key| !self.0.contains_key(*key)).map(String::as_str).collect();
         missing.sort_unstable();
         missing
     }
@@ -293,7 +294,8 @@ mod tests {
         let english = language("en", "group = \",\"");
         assert_eq!(english.number(0), "0");
         assert_eq!(english.number(1_234_567), "1,234,567");
-        let spans = [(0, "now"), (59, "now"), (60, "1m"), (3600, "1h"), (5040, "1h 24m"), (86_400, "1d"), (97_200, "1d 3h")];
+        let spans =
+            [(0, "now"), (59, "now"), (60, "1m"), (3600, "1h"), (5040, "1h 24m"), (86_400, "1d"), (97_200, "1d 3h")];
         for (seconds, words) in spans {
             assert_eq!(english.span(seconds), words);
         }
@@ -306,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_plural_is_chosen_by_the_rules_of_the_language() {
-        let forms = "down = { one = \"{n} one\", few = \"{n} few\", many = \"{n} many\", other = \"{n} other\" }\ngroup = \"\"";
+        let forms =
+            "down = { one = \"{n} one\", few = \"{n} few\", many = \"{n} many\", other = \"{n} other\" }\ngroup = \"\"";
         let shown = |tag: &str, n: u64| {
             let language = language(tag, forms);
             language.message("down", Some(n), &[("n", language.number(n))]).unwrap()

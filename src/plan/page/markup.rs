@@ -24,7 +24,8 @@ impl Markup {
                 rest = comment.split_once("-->").map_or("", |(_, after)| after);
                 continue;
             }
-            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
+            let name: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
             if name.is_empty() {
                 continue;
             }
@@ -58,7 +59,8 @@ impl Markup {
             } else if attribute == "style" {
                 self.refused.push(format!("<{name} style=…> is refused by the page's policy: write it into style.css"));
             } else if attribute.len() > 2 && attribute.starts_with("on") {
-                self.refused.push(format!("<{name} {attribute}=…> is refused by the page's policy: write it into script.js"));
+                self.refused
+                    .push(format!("<{name} {attribute}=…> is refused by the page's policy: write it into script.js"));
             }
         }
     }
@@ -131,7 +133,9 @@ mod tests {
 
     #[test]
     fn any_text_is_looked_through_to_its_end() {
-        for odd in ["<", "<a", "<a ", "<a =", "<a b=", "<a b='", "<script>", "<!--", "<é>", "<a é=é/>", "<style>", "< a>"] {
+        for odd in
+            ["<", "<a", "<a ", "<a =", "<a b=", "<a b='", "<script>", "<!--", "<é>", "<a é=é/>", "<style>", "< a>"]
+        {
             Markup::of(odd);
         }
     }

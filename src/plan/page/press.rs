@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
@@ -100,7 +100,10 @@ struct LinksView {
 
 impl std::fmt::Debug for Press {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Press").field("fingerprint", &self.fingerprint).field("tags", &self.tags).finish_non_exhaustive()
+        f.debug_struct("Press")
+            .field("fingerprint", &self.fingerprint)
+            .field("tags", &self.tags)
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,8 +197,10 @@ impl Press {
         let context = self.context(view);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
         let is_default = self.languages.first().is_some_and(|first| first.tag == language.tag);
-        let shared = |dialect: Dialect| first.filter(|_| !is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
-        let finished = |dialect: Dialect| first.filter(|_| is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
+        let shared =
+            |dialect: Dialect| first.filter(|_| !is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
+        let finished =
+            |dialect: Dialect| first.filter(|_| is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
         let print = |dialect: Dialect| {
             if let Some(print) = finished(dialect) {
                 return print;
@@ -295,7 +300,8 @@ impl Press {
     /// Names in the policy what the built-in page has inline.
     fn allow_own_parts(&mut self) {
         let now = Timestamp::UNIX_EPOCH;
-        let context = self.context(View::new(&sample(&samples::bare(), Mode::Offline, now), 0, now, &self.languages[0]));
+        let context =
+            self.context(View::new(&sample(&samples::bare(), Mode::Offline, now), 0, now, &self.languages[0]));
         let html = self.render("page.html", &context).unwrap_or_default();
         self.policy = policy(&Markup::of(&html));
     }
@@ -384,9 +390,10 @@ impl Rendered {
 
 /// What a sample tells.
 pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> Facts {
-    let window = flags.windows.first().map(|window| {
-        Story::of_window(window, mode, Some(window.ends), |service| ServiceRow::new(service, None))
-    });
+    let window = flags
+        .windows
+        .first()
+        .map(|window| Story::of_window(window, mode, Some(window.ends), |service| ServiceRow::new(service, None)));
     let flag = || flags.routes.first().map(|flag| Story { mode, ..Story::of_flag(flag, flag.until) });
     Facts::new(window.or_else(flag).expect("a sample flags something"), now)
 }
@@ -414,9 +421,7 @@ fn called(dialect: Dialect, facts: &Facts, version: u64, words: Spoken<'_>) -> R
             }
             rendered
         }
-        Dialect::GrpcWeb => {
-            with(StatusCode::OK, "application/grpc-web+proto", programs::web_trailers(&message, after))
-        }
+        Dialect::GrpcWeb => with(StatusCode::OK, "application/grpc-web+proto", programs::web_trailers(&message, after)),
         Dialect::GrpcWebText => {
             with(StatusCode::OK, "application/grpc-web-text+proto", programs::web_trailers_text(&message, after))
         }
@@ -460,10 +465,8 @@ fn short(facts: &Facts, language: &Language) -> String {
 
 /// The languages that are offered, of the built-in messages and the operator's.
 fn languages(config: &PageConfig, sources: &Sources, config_file: &str, problems: &mut Vec<Problem>) -> Vec<Language> {
-    let built_in: Vec<(&str, Messages)> = MESSAGE_FILES
-        .iter()
-        .filter_map(|(tag, text)| Some((*tag, Messages::parse(tag, text, None).0?)))
-        .collect();
+    let built_in: Vec<(&str, Messages)> =
+        MESSAGE_FILES.iter().filter_map(|(tag, text)| Some((*tag, Messages::parse(tag, text, None).0?))).collect();
     let Some((_, english)) = built_in.first() else { return Vec::new() };
     let mut languages = Vec::new();
     for tag in &config.languages {
@@ -527,7 +530,8 @@ fn environment(languages: &Arc<[Language]>, own: &[&Source], problems: &mut Vec<
     environment.add_function("list", move |state: &State<'_, '_>, items: Vec<String>| -> Result<String, Error> {
         Ok(language_of(state, &spoken)?.list(&items))
     });
-    environment.add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));
+    environment
+        .add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));
     environment.add_filter("pad", |text: &str, width: usize| filters::pad(text, width));
     environment.add_filter("rule", |text: &str, character: &str| filters::rule(text, character));
     for (name, built_in) in TEMPLATES {
@@ -539,8 +543,12 @@ fn environment(languages: &Arc<[Language]>, own: &[&Source], problems: &mut Vec<
     }
     for source in own.iter().filter(|source| !TEMPLATES.iter().any(|(name, _)| *name == source.name)) {
         let near = did_you_mean(&source.name, TEMPLATES.iter().map(|(name, _)| *name));
-        let help = near.map_or_else(|| "no page includes it".to_owned(), |near| format!("did you mean {}?", quoted(near)));
-        problems.push(Problem::warning(&source.path, format!("{} is not the name of a template", quoted(&source.name))).help(help));
+        let help =
+            near.map_or_else(|| "no page includes it".to_owned(), |near| format!("did you mean {}?", quoted(near)));
+        problems.push(
+            Problem::warning(&source.path, format!("{} is not the name of a template", quoted(&source.name)))
+                .help(help),
+        );
     }
     environment
 }
@@ -587,7 +595,8 @@ fn failed(error: &Error, own: &[&Source]) -> Problem {
     }
     let name = inner.name().unwrap_or("page.html");
     let source = own.iter().find(|source| source.name == name);
-    let message = inner.detail().map_or_else(|| inner.kind().to_string(), |detail| format!("{}: {detail}", inner.kind()));
+    let message =
+        inner.detail().map_or_else(|| inner.kind().to_string(), |detail| format!("{}: {detail}", inner.kind()));
     let Some(source) = source.or(own.first()) else { return Problem::error(name, message) };
     let problem = match inner.range().filter(|_| source.name == name) {
         Some(range) => Problem::error(&source.path, message).at(Place::of(&source.text, range)),
@@ -598,7 +607,9 @@ fn failed(error: &Error, own: &[&Source]) -> Problem {
 
 fn help_for(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::UndefinedError => "the fields are listed in pages/README.md; what is not known is none, and has no fields: ask first, `{% if impact %}`",
+        ErrorKind::UndefinedError => {
+            "the fields are listed in pages/README.md; what is not known is none, and has no fields: ask first, `{% if impact %}`"
+        }
         ErrorKind::OutOfFuel => "the template does too much: it must be done with a hundred services and forty steps",
         ErrorKind::TemplateNotFound => "a template can include those of pages/README.md and no other",
         ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest => {
@@ -636,8 +647,10 @@ fn policy(markup: &Markup) -> HeaderValue {
     let hashes = |parts: &[String]| match parts {
         [] => "'none'".to_owned(),
         parts => {
-            let mut hashes: Vec<String> =
-                parts.iter().map(|part| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes())))).collect();
+            let mut hashes: Vec<String> = parts
+                .iter()
+                .map(|part| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes()))))
+                .collect();
             hashes.dedup();
             hashes.join(" ")
         }

@@ -122,7 +122,8 @@ pub(super) struct Spoken<'s> {
 /// The problem document, with a newline at its end.
 pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
     let story = &facts.story;
-    let own = |text: &'_ Option<Text>| -> Option<String> { text.as_ref().map(|text| text.in_language(words.tag).to_owned()) };
+    let own =
+        |text: &'_ Option<Text>| -> Option<String> { text.as_ref().map(|text| text.in_language(words.tag).to_owned()) };
     let (summary, label) = (own(&story.summary), own(&story.label));
     let said = |text: &'static str| text;
     let current = facts.current_step().filter(|&index| story.steps[index].state != StepState::Pending);

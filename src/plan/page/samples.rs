@@ -57,20 +57,21 @@ pub fn worst(now: Timestamp) -> Flags {
     let service = |index: usize| Service {
         route: None,
         name: line(index),
-        detail: (index % 3 > 0).then(|| line(index + 1)),
+        detail: (!index.is_multiple_of(3)).then(|| line(index + 1)),
         status: statuses[index % statuses.len()],
-        eta: (index % 5 < 4 && index % 2 == 0).then(|| instant(i64::try_from(index).unwrap_or(0) * 4000 - 9000)),
+        eta: (index % 5 < 4 && index.is_multiple_of(2))
+            .then(|| instant(i64::try_from(index).unwrap_or(0) * 4000 - 9000)),
         regions: (0..index % 7).map(|index| line(index).plain).collect(),
     };
     let states = [StepState::Done, StepState::Failed, StepState::Running, StepState::Pending];
     let step = |index: usize| Step {
         title: line(index),
-        detail: (index % 4 > 0).then(|| words(index)),
+        detail: (!index.is_multiple_of(4)).then(|| words(index)),
         state: states[index / 10 % states.len()],
-        progress: (index % 2 == 0).then(|| Progress {
+        progress: (index.is_multiple_of(2)).then(|| Progress {
             done: index as u64 * 99_999_999,
             total: 40 * 99_999_999,
-            unit: (index % 4 == 0).then(|| line(index)),
+            unit: (index.is_multiple_of(4)).then(|| line(index)),
         }),
     };
     let window = Window {

@@ -33,7 +33,9 @@ fn shown(rendered: &Rendered) -> String {
         .head
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
-        .filter(|field| !["content-length", "content-security-policy", "vary"].iter().any(|name| field.starts_with(name)))
+        .filter(|field| {
+            !["content-length", "content-security-policy", "vary"].iter().any(|name| field.starts_with(name))
+        })
         .collect();
     fields.sort();
     let body = match std::str::from_utf8(&rendered.body) {
@@ -63,7 +65,9 @@ fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| {
-        for (name, flags) in [("bare", samples::bare()), ("full", samples::full(now())), ("worst", samples::worst(now()))] {
+        for (name, flags) in
+            [("bare", samples::bare()), ("full", samples::full(now())), ("worst", samples::worst(now()))]
+        {
             let page = page(&press, &flags);
             for dialect in Dialect::ALL {
                 let shown = versionless(&page, rendered(&page, &press, dialect, "en"));
@@ -145,7 +149,9 @@ fn a_compressed_page_is_the_page() {
                 let mut bytes = Vec::new();
                 match rendered.head.get("content-encoding").map(|coding| coding.to_str().unwrap()) {
                     Some("br") => drop(brotli::BrotliDecompress(&mut &rendered.body[..], &mut bytes)),
-                    Some("gzip") => drop(std::io::copy(&mut flate2::read::GzDecoder::new(&rendered.body[..]), &mut bytes)),
+                    Some("gzip") => {
+                        drop(std::io::copy(&mut flate2::read::GzDecoder::new(&rendered.body[..]), &mut bytes))
+                    }
                     _ => bytes.extend_from_slice(&rendered.body),
                 }
                 bytes
@@ -180,13 +186,17 @@ fn until_it_is_finished_a_page_is_there_in_the_default_language() {
     assert_eq!((before.head.get("content-encoding"), &before.head["content-language"]), (None, &"en".parse().unwrap()));
     page.finish(&press);
     let after = page.rendered(want);
-    assert_eq!((&after.head["content-encoding"], &after.head["content-language"]), (&"br".parse().unwrap(), &"de".parse().unwrap()));
+    assert_eq!(
+        (&after.head["content-encoding"], &after.head["content-language"]),
+        (&"br".parse().unwrap(), &"de".parse().unwrap())
+    );
     assert_eq!(page.rendered(Want { language: 0, coding: Coding::Identity, ..want }).body, before.body);
 }
 
 #[test]
 fn the_built_in_templates_stand_every_trial_of_an_own_one() {
-    let files = TEMPLATES.map(|(name, text)| Source { name: name.to_owned(), path: name.to_owned(), text: text.to_owned() });
+    let files =
+        TEMPLATES.map(|(name, text)| Source { name: name.to_owned(), path: name.to_owned(), text: text.to_owned() });
     let sources = Sources { files: files.into(), logo: None };
     let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
     assert!(press.is_some() && problems.is_empty(), "{problems:#?}");
@@ -208,10 +218,18 @@ fn what_is_wrong_with_a_template_is_told_with_its_place() {
         ("a field of nothing", "facts.html", "<p>{{ impact.level }}</p>\n"),
         ("a tag left open", "page.txt", "{{ title }}\n{% if summary %}\n"),
         ("an unknown message", "actions.html", "\n\n<a href=\"\">{{ t(\"chekc-again\") }}</a>"),
-        ("a loop without end", "page.html", "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}"),
+        (
+            "a loop without end",
+            "page.html",
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+        ),
         ("an unknown template", "page.html", "{% include \"head.html\" %}"),
         ("a script that changes", "page.html", "<script>let title = {{ title|length }};</script>"),
-        ("what cannot be fetched", "page.html", "<h1>{{ title }}</h1><img src=\"logo.png\"><style>a{color:red}</style>"),
+        (
+            "what cannot be fetched",
+            "page.html",
+            "<h1>{{ title }}</h1><img src=\"logo.png\"><style>a{color:red}</style>",
+        ),
         ("a file that no page includes", "pag.html", "x"),
     ] {
         let (taken, problems) = tried(name, text);

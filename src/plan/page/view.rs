@@ -143,10 +143,10 @@ impl<'f> View<'f> {
             steps: steps.clone().map(|step| StepView::new(step, tag)).collect(),
             step: facts.current_step(),
             steps_done: steps.filter(|step| step.state == super::super::flags::StepState::Done).count(),
-            impact: story.impact.as_ref().map(|impact| ImpactView {
-                level: impact.level.in_language(tag),
-                note: own(&impact.note),
-            }),
+            impact: story
+                .impact
+                .as_ref()
+                .map(|impact| ImpactView { level: impact.level.in_language(tag), note: own(&impact.note) }),
         }
     }
 }
@@ -189,7 +189,8 @@ impl<'f> StepView<'f> {
                 done: progress.done,
                 total: progress.total,
                 unit: progress.unit.as_ref().map(|unit| unit.in_language(tag)),
-                percent: u64::try_from(u128::from(progress.done) * 100 / u128::from(progress.total.max(1))).unwrap_or(100),
+                percent: u64::try_from(u128::from(progress.done) * 100 / u128::from(progress.total.max(1)))
+                    .unwrap_or(100),
             }),
         }
     }
