@@ -25,6 +25,7 @@ use super::http1::{close_http1, serve_http1};
 use super::http2::serve_http2;
 use super::socket::{Activity, Plain, Socket, poll_read_some, read_some};
 use super::tunnel::Tunnel;
+use super::watch::Stream;
 use super::worker::{Admitted, Worker};
 
 /// A connection as it was accepted.
@@ -50,6 +51,10 @@ pub(super) struct Connection {
     /// HTTP/1: what follows on the connection is not a request, so it ends with the answer.
     pub(super) ends: Cell<bool>,
     pub(super) tunnel: RefCell<Option<Tunnel>>,
+    /// HTTP/1: the request that runs asked for events, which need no HTTP from here on.
+    pub(super) watching: RefCell<Option<Box<Stream>>>,
+    /// Whether there is one.
+    pub(super) watches: Cell<bool>,
     /// When an idle connection is closed because the process ends.
     pub(super) closes_at: Cell<Option<Instant>>,
     /// HTTP/2: the stream whose task runs right now.
@@ -68,6 +73,8 @@ impl Connection {
             http2: Cell::new(false),
             ends: Cell::new(false),
             tunnel: RefCell::default(),
+            watching: RefCell::default(),
+            watches: Cell::new(false),
             closes_at: Cell::new(None),
             stream: RefCell::default(),
             waker: RefCell::default(),
@@ -113,6 +120,12 @@ impl Connection {
     /// The answer that is given now is a switch of protocols.
     pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
+    }
+
+    /// HTTP/1: the connection is taken apart, and what is left of it carries these events.
+    pub(super) fn give_to(&self, stream: Stream) {
+        self.watching.replace(Some(Box::new(stream)));
+        self.watches.set(true);
     }
 
     /// HTTP/2: the stream whose task runs right now.
@@ -198,6 +211,18 @@ pub(super) enum Due {
 pub(super) enum End {
     Done(hyper::Result<()>),
     Due(Due),
+    /// What follows are events.
+    Watching,
+}
+
+/// What is left of a connection when it no longer speaks HTTP/1.
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// It is quiet. With it what was read of the next request.
+    Parked(Socket, Bytes),
+    /// It carries events.
+    Watching(Socket, Box<Stream>),
 }
 
 /// Serves a connection to its end, when its place is given back.
@@ -223,8 +248,14 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
         Ok(Some(Opened { socket, prefix, http2: false })) => (socket, prefix),
     };
     let mut serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
-    while let Some((mut socket, read)) = serving.as_mut().await {
+    loop {
+        let left = serving.as_mut().await;
         drop(serving);
+        let (mut socket, read) = match left {
+            Left::Nothing => return,
+            Left::Watching(socket, stream) => return Box::pin(stream.run(socket, &limits)).await,
+            Left::Parked(socket, read) => (socket, read),
+        };
         let parked = match read.is_empty() {
             true => parked(&worker, &connection, &mut socket, &limits).await,
             // The beginning of a request, which came with the one before.

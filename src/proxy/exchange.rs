@@ -30,7 +30,7 @@ use super::headers::X_REQUEST_ID;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
 use super::respond::{self, Asked};
-use super::watch::{self, Watch};
+use super::watch::{self, Stream, Watch};
 use super::worker::{Live, Worker};
 
 /// What belongs to one request from its head to its answer.
@@ -147,10 +147,7 @@ impl Exchange {
             return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
         }
         let answer = match resource {
-            Resource::Events if *request.method() == Method::GET => {
-                let config = Arc::clone(&route.config);
-                return self.answer(request, move |exchange| exchange.watch(&config));
-            }
+            Resource::Events if *request.method() == Method::GET => return self.events(&route.config, request),
             Resource::Events => respond::events(Body::Empty, &self.asked),
             Resource::Status => respond::status(route, &self.generation, &request, &self.asked),
             Resource::Badge => respond::badge(route, &self.generation, &self.asked),
@@ -158,14 +155,25 @@ impl Exchange {
         self.answer(request, move |exchange| exchange.flight.answered_here("own", answer))
     }
 
-    fn watch(mut self, route: &Arc<RouteConfig>) -> Response<Body> {
+    /// Streams events. Over HTTP/1 they need nothing of hyper: the connection is taken apart to the socket, and this request
+    /// is never answered through it.
+    fn events<S>(mut self, route: &Arc<RouteConfig>, request: Request<Incoming>) -> Begun<S> {
         self.flight.watches();
+        let connection = Rc::clone(&self.flight.connection);
+        let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
         match Watch::begin(self.flight, route, self.generation.snapshot.limits.watchers) {
-            Ok(watch) => respond::events(Body::Watch(Box::new(watch)), &self.asked),
+            Ok(watch) if bare => {
+                connection.give_to(Stream::new(watch, &self.asked.id, &self.generation));
+                Begun::Waiting(Box::pin(std::future::pending()))
+            }
+            Ok(watch) => {
+                let answer = respond::events(Body::Watch(Box::new(watch)), &self.asked);
+                Begun::Answered(answer)
+            }
             Err(flight) => {
                 flight.worker.cell().reached(Limit::Watchers);
                 let event = watch::once(&self.generation, &route.name);
-                flight.answered_here("own", respond::events(Body::Full(event), &self.asked))
+                Begun::Answered(flight.answered_here("own", respond::events(Body::Full(event), &self.asked)))
             }
         }
     }

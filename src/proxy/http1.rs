@@ -15,22 +15,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
-use super::connection::{CLOSE_PATIENCE, Connection, Due, End};
+use super::connection::{CLOSE_PATIENCE, Connection, Due, End, Left};
 use super::deadline::Deadline;
 use super::exchange::serve;
 use super::pool::HYPER_HEAD_FIELDS;
 use super::socket::{ClientIo, Closer, Socket, skip_some};
 use super::worker::Worker;
 
-/// Serves HTTP/1 to the end of the connection, or until it is quiet: then the stream comes back, with what was read of
-/// it already.
+/// Serves HTTP/1 to the end of the connection, or until it is quiet or asked for events: then the socket comes back.
 pub(super) async fn serve_http1(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     socket: Socket,
     prefix: Bytes,
     limits: &Limits,
-) -> Option<(Socket, Bytes)> {
+) -> Left {
     let mut builder = http1::Builder::new();
     // Time is kept here: hyper's own timer would cost an allocation a request. And so is whether the client is still
     // there, where that can be seen without reading.
@@ -51,6 +50,10 @@ pub(super) async fn serve_http1(
             return Poll::Ready(End::Done(done));
         }
         let activity = &connection.activity;
+        // What was answered before has left hyper's hands then.
+        if connection.watches.get() && activity.write_blocked.get().is_none() {
+            return Poll::Ready(End::Watching);
+        }
         loop {
             if (activity.asleep.get() || deadline.rests()) && !activity.changed.take() {
                 return Poll::Pending;
@@ -78,11 +81,14 @@ pub(super) async fn serve_http1(
     let (socket, unread) = parts.io.into_parts();
     // A copy, also of nothing: it would keep the buffer that it is a part of.
     let read = Bytes::from([parts.read_buf, unread].concat());
-    if matches!(end, End::Due(Due::Parked)) {
-        return Some((socket, read));
+    match (end, connection.watching.take()) {
+        (End::Watching, Some(stream)) => Left::Watching(socket, stream),
+        (End::Due(Due::Parked), _) => Left::Parked(socket, read),
+        (end, _) => {
+            close_http1(worker, connection, socket, read, end, limits).await;
+            Left::Nothing
+        }
     }
-    close_http1(worker, connection, socket, read, end, limits).await;
-    None
 }
 
 /// Ends an HTTP/1 connection: as a tunnel, with a word, or with a lingering close where the client may still be sending.
@@ -104,7 +110,7 @@ pub(super) async fn close_http1(
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
             error.is_parse() || connection.ends.get()
         }
-        End::Due(Due::Drained | Due::Parked) => false,
+        End::Due(Due::Drained | Due::Parked) | End::Watching => false,
         End::Due(Due::Limit(limit)) => {
             worker.cell().reached(limit);
             if limit == Limit::Write {

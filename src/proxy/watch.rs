@@ -5,24 +5,32 @@
 //! something was published and for a sign of life now and then, and it looks at what is live anew each time, so that it pins
 //! no snapshot. What it is told is the state, not a log of changes: a watcher that missed some has lost nothing.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use http_body::Frame;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 
 use crate::live::Generation;
 use crate::plan::config::RouteConfig;
+use crate::plan::limits::Limits;
 use crate::plan::snapshot::Snapshot;
+use crate::telemetry::Limit;
 
 use super::body::{Broken, Progress};
+use super::connection::CLOSE_PATIENCE;
 use super::flight::Flight;
+use super::socket::{Socket, poll_read_some};
 use super::worker::{Live, Worker};
 
 /// The body of a stream of events.
@@ -136,6 +144,58 @@ impl Drop for Watch {
     }
 }
 
+/// A watcher of an HTTP/1 connection that was taken apart: its socket and this are all that is left.
+pub(super) struct Stream {
+    watch: Watch,
+    /// What is to be written first.
+    head: Bytes,
+}
+
+impl Stream {
+    pub(super) fn new(watch: Watch, id: &HeaderValue, generation: &Generation) -> Self {
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now(generation)).unwrap_or_default();
+        let mut head = BytesMut::from(HEAD);
+        head.extend_from_slice(b"x-request-id: ");
+        head.extend_from_slice(id.as_bytes());
+        head.extend_from_slice(format!("\r\ndate: {date}\r\n\r\n").as_bytes());
+        Self { watch, head: head.freeze() }
+    }
+
+    /// Writes events until there are no more, the client has gone, or it takes nothing for too long.
+    pub(super) async fn run(mut self, mut socket: Socket, limits: &Limits) {
+        let mut event = std::mem::take(&mut self.head);
+        loop {
+            let written = async {
+                socket.write_all(&event).await?;
+                socket.flush().await
+            };
+            match timeout(limits.write, written).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => return self.watch.worker.cell().reached(Limit::Write),
+            }
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(next) = self.watch.poll(cx) {
+                    return Poll::Ready(next.and_then(Result::ok));
+                }
+                // It has nothing more to say: what it sends is thrown away, and that it leaves is seen.
+                loop {
+                    match std::task::ready!(poll_read_some(&mut socket, cx, <[u8]>::len)) {
+                        Ok(some) if some > 0 => {}
+                        Ok(_) | Err(_) => return Poll::Ready(None),
+                    }
+                }
+            });
+            match next.await.and_then(|frame| frame.into_data().ok()) {
+                Some(next) => event = next,
+                None => break,
+            }
+        }
+        // Whoever waits for the end of the stream sees it.
+        let _ = timeout(CLOSE_PATIENCE, socket.shutdown()).await;
+    }
+}
+
 /// What a watcher of a route would be told now, as one answer: for a client that finds no place and comes back later.
 pub(super) fn once(generation: &Live, route: &str) -> Bytes {
     let (_, event) = look(&generation.snapshot, route);
@@ -155,16 +215,24 @@ fn look(snapshot: &Snapshot, route: &str) -> (State, Bytes) {
 /// it is, because a page may have been made a minute ago and the client's own clock may be wrong.
 fn first(generation: &Generation, event: &Bytes) -> Bytes {
     let retry = fastrand::u64(RETRY..=3 * RETRY);
-    let since = i64::try_from(generation.published.elapsed().as_millis()).unwrap_or(0);
-    let now = generation.snapshot.compiled.as_millisecond().saturating_add(since);
+    let now = now(generation).as_millisecond();
     let clock = format!("retry: {retry}\nevent: clock\ndata: {{\"now\":{now}}}\n\n");
     Bytes::from([clock.as_bytes(), event].concat())
+}
+
+/// The time, as control saw it.
+fn now(generation: &Generation) -> Timestamp {
+    let compiled = generation.snapshot.compiled;
+    compiled.checked_add(generation.published.elapsed()).unwrap_or(compiled)
 }
 
 /// How often a watcher gets a sign of life: often enough for the boxes in between that close what is quiet.
 const BEAT: Duration = Duration::from_secs(15);
 const BEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
 const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
+/// The head of a stream whose end is the end of the connection. It says what `respond::events` says.
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
+    x-accel-buffering: no\r\naccess-control-allow-origin: *\r\nconnection: close\r\n";
 /// Milliseconds after which a watcher that lost its connection comes back, at least.
 const RETRY: u64 = 1000;
 /// Milliseconds after which a client that found no place asks again, at least.

@@ -32,3 +32,4 @@ mod streaming;
 mod tls;
 mod upgrade;
 mod watch;
+mod watchers;
