@@ -25,19 +25,28 @@ impl Coding {
     }
 }
 
-/// Chooses among `offers` (value, type, subtype), which stand in the server's order of preference.
+/// Chooses among `offers` (a value and its `type/subtype`, lowercase), which stand in the server's order of preference.
 ///
 /// The greatest weight wins; among equal weights a type the client names beats one it takes by a wildcard, then
 /// the order of the offers decides. Ranges that cannot be read are passed over. `None` when nothing was asked for
 /// by name and everything is taken alike (no `Accept`, or only `*/*`), or when none of the offers is taken.
 pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
-    offers: &[(T, &str, &str); N],
+    offers: &[(T, &str); N],
 ) -> Option<T> {
     let mut best = [Taken::default(); N];
-    for range in items(fields).filter_map(Range::parse) {
-        for (taken, (_, kind, subtype)) in best.iter_mut().zip(offers) {
-            taken.consider(range.specificity(kind, subtype), range.weight);
+    for (range, weight) in items(fields).filter_map(weighted) {
+        let kind = range.strip_suffix(b"*");
+        for (taken, (_, offer)) in best.iter_mut().zip(offers) {
+            // Lengths are compared first: most ranges are none of the offers.
+            let specificity = match kind {
+                None if range.len() == offer.len() && range.eq_ignore_ascii_case(offer.as_bytes()) => NAMED,
+                None => continue,
+                Some(b"*/") => ANYTHING,
+                Some(kind) if kind.ends_with(b"/") && starts_with(offer.as_bytes(), kind) => KIND,
+                Some(_) => continue,
+            };
+            taken.consider(specificity, weight);
         }
     }
     let (index, taken) =
@@ -132,35 +141,9 @@ impl Taken {
     }
 }
 
-/// One media range with its weight in thousandths.
-struct Range<'a> {
-    kind: &'a [u8],
-    subtype: &'a [u8],
-    weight: u16,
-}
-
-impl<'a> Range<'a> {
-    fn parse(text: &'a [u8]) -> Option<Self> {
-        let (name, weight) = weighted(text)?;
-        let slash = name.iter().position(|&byte| byte == b'/')?;
-        Some(Self { kind: &name[..slash], subtype: &name[slash + 1..], weight })
-    }
-
-    /// 0: does not cover it; 1: `*/*`; 2: `type/*`; 3: by name.
-    fn specificity(&self, kind: &str, subtype: &str) -> u8 {
-        let named = |name: &[u8], offered: &str| name.eq_ignore_ascii_case(offered.as_bytes());
-        if self.kind == b"*" && self.subtype == b"*" {
-            ANYTHING
-        } else if !named(self.kind, kind) {
-            0
-        } else if self.subtype == b"*" {
-            2
-        } else if named(self.subtype, subtype) {
-            3
-        } else {
-            0
-        }
-    }
+/// Whether a text starts with another, whatever the case.
+fn starts_with(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 /// `1`, `0.8`, `0.123` as thousandths; `None` for anything else.
@@ -178,7 +161,10 @@ fn thousandths(text: &[u8]) -> Option<u16> {
     (value <= 1000).then_some(value)
 }
 
+/// How a range covers an offer: `*/*`, `type/*`, or by its name.
 const ANYTHING: u8 = 1;
+const KIND: u8 = 2;
+const NAMED: u8 = 3;
 
 /// A client that sends more ranges than this is not asking.
 const MOST_RANGES: usize = 64;
@@ -187,8 +173,7 @@ const MOST_RANGES: usize = 64;
 mod tests {
     use super::*;
 
-    const OFFERS: [(&str, &str, &str); 3] =
-        [("html", "text", "html"), ("json", "application", "json"), ("text", "text", "plain")];
+    const OFFERS: [(&str, &str); 3] = [("html", "text/html"), ("json", "application/json"), ("text", "text/plain")];
 
     #[test]
     fn the_client_gets_what_it_would_rather_have() {

@@ -134,7 +134,7 @@ impl Dialect {
 
     /// Whether it is chosen by `Accept`, so that an operator may fix it.
     pub fn is_negotiated(self) -> bool {
-        OFFERS.iter().any(|(offered, ..)| *offered == self && *offered != Self::Events)
+        OFFERS.iter().any(|(offered, _)| *offered == self && *offered != Self::Events)
     }
 }
 
@@ -156,18 +156,18 @@ fn ends_type(rest: &[u8]) -> bool {
 }
 
 /// What is offered, in the order of preference. `text/event-stream` stands last: no wildcard means it.
-const OFFERS: [(Dialect, &str, &str); 11] = [
-    (Dialect::Html, "text", "html"),
-    (Dialect::Problem, "application", "problem+json"),
-    (Dialect::Json, "application", "json"),
-    (Dialect::Text, "text", "plain"),
-    (Dialect::Markdown, "text", "markdown"),
-    (Dialect::Xml, "application", "problem+xml"),
-    (Dialect::Xml, "application", "xml"),
-    (Dialect::Xml, "text", "xml"),
-    (Dialect::Html, "application", "xhtml+xml"),
-    (Dialect::Json, "text", "json"),
-    (Dialect::Events, "text", "event-stream"),
+const OFFERS: [(Dialect, &str); 11] = [
+    (Dialect::Html, "text/html"),
+    (Dialect::Problem, "application/problem+json"),
+    (Dialect::Json, "application/json"),
+    (Dialect::Text, "text/plain"),
+    (Dialect::Markdown, "text/markdown"),
+    (Dialect::Xml, "application/problem+xml"),
+    (Dialect::Xml, "application/xml"),
+    (Dialect::Xml, "text/xml"),
+    (Dialect::Html, "application/xhtml+xml"),
+    (Dialect::Json, "text/json"),
+    (Dialect::Events, "text/event-stream"),
 ];
 
 /// The destinations whose answer is not shown to anybody (<https://fetch.spec.whatwg.org/#concept-request-destination>).
