@@ -10,14 +10,16 @@ mod filters;
 mod language;
 mod markup;
 mod press;
+mod print;
 mod programs;
 pub mod samples;
+mod templates;
+mod trial;
 mod view;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use super::accept::Coding;
@@ -26,7 +28,10 @@ use super::flags::Mode;
 
 pub use facts::{Facts, LONGEST_RETRY, RETRY_WITHOUT_END, ServiceRow, Story};
 use language::Language;
-pub use press::{MESSAGES, Press, Source, Sources, TEMPLATES};
+pub use press::{Press, Source, Sources};
+use print::Print;
+pub use print::Rendered;
+pub use templates::{MESSAGES, TEMPLATES};
 
 /// A finished page.
 #[derive(Debug)]
@@ -52,23 +57,10 @@ struct Edition {
     prints: Vec<Arc<Print>>,
 }
 
-/// An answer with its compressed forms.
-#[derive(Debug)]
-struct Print {
-    plain: Rendered,
-    gzip: Option<Rendered>,
-    brotli: Option<Rendered>,
-}
-
-/// One finished answer.
-#[derive(Clone, Debug)]
-pub struct Rendered {
-    /// 503, but for the dialects that have it elsewhere.
-    pub status: StatusCode,
-    /// The fields that go with it in every answer.
-    pub head: HeaderMap,
-    /// Its bytes, shared by every answer.
-    pub body: Bytes,
+impl Edition {
+    fn compressed(self) -> Self {
+        Self { prints: self.prints.iter().map(|print| Arc::new(print.compressed())).collect() }
+    }
 }
 
 /// Which of a page's answers a client is given.
@@ -98,7 +90,7 @@ impl Page {
         }
         let edition = |language| {
             let edition = press.edition(&self.facts, self.version, self.now, language, Some(&self.first));
-            press.compressed(edition)
+            edition.compressed()
         };
         // Somebody may have been faster; then it is the same.
         let _ = self.rest.set(press.languages.iter().map(edition).collect());
@@ -117,13 +109,7 @@ impl Page {
     /// The answer for a client, or what comes nearest to it as long as the page is not finished.
     pub fn rendered(&self, want: Want) -> &Rendered {
         let edition = self.rest.get().and_then(|rest| rest.get(want.language)).unwrap_or(&self.first);
-        let print = &edition.prints[want.dialect as usize];
-        let coded = match want.coding {
-            Coding::Identity => None,
-            Coding::Gzip => print.gzip.as_ref(),
-            Coding::Brotli => print.brotli.as_ref().or(print.gzip.as_ref()),
-        };
-        coded.unwrap_or(&print.plain)
+        edition.prints[want.dialect as usize].coded(want.coding)
     }
 }
 

@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 }
 
 fn page(press: &Press, flags: &Flags) -> Page {
-    let page = Page::new(Arc::new(press::sample(flags, Mode::Offline, now())), now(), press);
+    let page = Page::new(Arc::new(trial::sample(flags, Mode::Offline, now())), now(), press);
     page.finish(press);
     page
 }
@@ -179,7 +179,7 @@ fn text_keeps_to_80_columns() {
 #[test]
 fn until_it_is_finished_a_page_is_there_in_the_default_language() {
     let press = Press::built_in();
-    let facts = Arc::new(press::sample(&samples::full(now()), Mode::Offline, now()));
+    let facts = Arc::new(trial::sample(&samples::full(now()), Mode::Offline, now()));
     let page = Page::new(facts, now(), &press);
     let want = Want { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
     let before = page.rendered(want).clone();

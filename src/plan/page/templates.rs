@@ -1,0 +1,210 @@
+//! The templates and the words: the built-in ones and the operator's, parsed, with what they may call.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior};
+
+use super::super::config::{LANGUAGES, PageConfig};
+use super::super::problem::{Place, Problem, did_you_mean, quoted};
+use super::filters;
+use super::language::{Language, Messages};
+use super::press::{Source, Sources};
+
+/// The languages that are offered, of the built-in messages and the operator's.
+pub(super) fn languages(
+    config: &PageConfig,
+    sources: &Sources,
+    config_file: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Language> {
+    let built_in: Vec<(&str, Messages)> =
+        MESSAGE_FILES.iter().filter_map(|(tag, text)| Some((*tag, Messages::parse(tag, text, None).0?))).collect();
+    let Some((_, english)) = built_in.first() else { return Vec::new() };
+    let mut languages = Vec::new();
+    for tag in &config.languages {
+        let own = sources.files.iter().find(|source| source.name == format!("{MESSAGES}{tag}.toml"));
+        let below = built_in.iter().find(|(known, _)| known == tag).map(|(_, messages)| messages);
+        let messages = match (own, below) {
+            (None, None) => {
+                let known = LANGUAGES.map(quoted).join(", ");
+                let message = format!("the language {} has no messages", quoted(tag));
+                let help = format!("the built-in ones are {known}; for another, write {MESSAGES}{tag}.toml in `pages`");
+                problems.push(Problem::error(config_file, message).help(help));
+                continue;
+            }
+            (None, Some(below)) => below.clone(),
+            (Some(own), below) => {
+                let (messages, found) = Messages::parse(&own.path, &own.text, Some(english));
+                problems.extend(found);
+                let Some(messages) = messages else { continue };
+                let missing = messages.missing(english);
+                if below.is_none() && !missing.is_empty() {
+                    let some: Vec<String> = missing.iter().take(8).map(|key| quoted(key)).collect();
+                    let message = format!("{} of the messages are missing: {}", missing.len(), some.join(", "));
+                    problems.push(Problem::warning(&own.path, message).help("they are shown in English"));
+                }
+                messages.over(below.unwrap_or(english))
+            }
+        };
+        match Language::new(tag, messages) {
+            Ok(language) => languages.push(language),
+            Err(why) => {
+                let file = own.map_or(config_file, |own| own.path.as_str());
+                problems.push(Problem::error(file, why));
+            }
+        }
+    }
+    languages
+}
+
+/// The templates, the operator's before the built-in ones, bounded in what they may do.
+pub(super) fn environment(
+    languages: &Arc<[Language]>,
+    own: &[&Source],
+    problems: &mut Vec<Problem>,
+) -> Environment<'static> {
+    let mut environment = Environment::new();
+    // So that an error knows its place.
+    environment.set_debug(true);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(TEMPLATE_FUEL));
+    environment.set_syntax(syntax());
+    // By name, and what is not known is escaped: the engine's default is the other way round.
+    environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
+        Some("txt" | "md" | "css" | "js") => AutoEscape::None,
+        _ => AutoEscape::Html,
+    });
+    let spoken = Arc::clone(languages);
+    environment.add_function("t", move |state: &State<'_, '_>, key: &str, arguments: Kwargs| {
+        translate(language_of(state, &spoken)?, key, &arguments)
+    });
+    let spoken = Arc::clone(languages);
+    environment.add_function("number", move |state: &State<'_, '_>, number: u64| -> Result<String, Error> {
+        Ok(language_of(state, &spoken)?.number(number))
+    });
+    let spoken = Arc::clone(languages);
+    environment.add_function("list", move |state: &State<'_, '_>, items: Vec<String>| -> Result<String, Error> {
+        Ok(language_of(state, &spoken)?.list(&items))
+    });
+    environment
+        .add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));
+    environment.add_filter("pad", |text: &str, width: usize| filters::pad(text, width));
+    environment.add_filter("rule", |text: &str, character: &str| filters::rule(text, character));
+    for (name, built_in) in TEMPLATES {
+        let source = own.iter().find(|source| source.name == name);
+        let text = source.map_or_else(|| built_in.to_owned(), |source| source.text.clone());
+        if let Err(error) = environment.add_template_owned(name, text) {
+            problems.push(failed(&error, own));
+        }
+    }
+    for source in own.iter().filter(|source| !TEMPLATES.iter().any(|(name, _)| *name == source.name)) {
+        let near = did_you_mean(&source.name, TEMPLATES.iter().map(|(name, _)| *name));
+        let help =
+            near.map_or_else(|| "no page includes it".to_owned(), |near| format!("did you mean {}?", quoted(near)));
+        problems.push(
+            Problem::warning(&source.path, format!("{} is not the name of a template", quoted(&source.name)))
+                .help(help),
+        );
+    }
+    environment
+}
+
+/// Lines that hold nothing but a tag leave nothing behind.
+fn syntax() -> minijinja::syntax::SyntaxConfig {
+    minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default()
+}
+
+fn language_of<'l>(state: &State<'_, '_>, languages: &'l [Language]) -> Result<&'l Language, Error> {
+    let tag = state.lookup("lang");
+    let tag = tag.as_ref().and_then(Value::as_str);
+    let language = tag.and_then(|tag| languages.iter().find(|language| language.tag == tag)).or(languages.first());
+    language.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "there is no language"))
+}
+
+fn translate(language: &Language, key: &str, arguments: &Kwargs) -> Result<String, Error> {
+    let mut n = None;
+    let mut given = Vec::new();
+    for name in arguments.args() {
+        let value: Value = arguments.get(name)?;
+        let number = u64::try_from(value.clone()).ok().filter(|_| value.is_number());
+        if name == "n" {
+            n = number;
+        }
+        given.push((name, number.map_or_else(|| value.to_string(), |number| language.number(number))));
+    }
+    let unknown = || Error::new(ErrorKind::InvalidOperation, format!("there is no message {}", quoted(key)));
+    language.message(key, n, &given).ok_or_else(unknown)
+}
+
+pub(super) fn render(environment: &Environment<'_>, name: &str, context: &Value) -> Result<String, Error> {
+    let rendered = environment.get_template(name)?.render(context)?;
+    // The engine drops a template's last line end.
+    Ok(rendered + "\n")
+}
+
+/// A template's failure, at the place in the operator's file that it comes from.
+pub(super) fn failed(error: &Error, own: &[&Source]) -> Problem {
+    // The innermost error knows the template that an `include` led to.
+    let mut inner = error;
+    while let Some(next) = inner.source().and_then(|source| source.downcast_ref::<Error>()) {
+        inner = next;
+    }
+    let name = inner.name().unwrap_or("page.html");
+    let source = own.iter().find(|source| source.name == name);
+    let message =
+        inner.detail().map_or_else(|| inner.kind().to_string(), |detail| format!("{}: {detail}", inner.kind()));
+    let Some(source) = source.or(own.first()) else { return Problem::error(name, message) };
+    let problem = match inner.range().filter(|_| source.name == name) {
+        Some(range) => Problem::error(&source.path, message).at(Place::of(&source.text, range)),
+        None => Problem::error(&source.path, format!("{message} (in {name})")),
+    };
+    problem.help(help_for(inner))
+}
+
+fn help_for(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::UndefinedError => {
+            "the fields are listed in pages/README.md; what is not known is none, and has no fields: ask first, `{% if impact %}`"
+        }
+        ErrorKind::OutOfFuel => "the template does too much: it must be done with a hundred services and forty steps",
+        ErrorKind::TemplateNotFound => "a template can include those of pages/README.md and no other",
+        ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest => {
+            "the functions and filters that there are stand in pages/README.md"
+        }
+        _ => "the built-in template of this name shows how it is written",
+    }
+}
+
+/// Every template, by the name under which an operator replaces it.
+pub const TEMPLATES: [(&str, &str); 12] = [
+    ("page.html", include_str!("../../../pages/page.html")),
+    ("style.css", include_str!("../../../pages/style.css")),
+    ("script.js", include_str!("../../../pages/script.js")),
+    ("facts.html", include_str!("../../../pages/facts.html")),
+    ("figures.html", include_str!("../../../pages/figures.html")),
+    ("services.html", include_str!("../../../pages/services.html")),
+    ("timeline.html", include_str!("../../../pages/timeline.html")),
+    ("actions.html", include_str!("../../../pages/actions.html")),
+    ("page.txt", include_str!("../../../pages/page.txt")),
+    ("page.md", include_str!("../../../pages/page.md")),
+    ("page.xml", include_str!("../../../pages/page.xml")),
+    ("badge.svg", include_str!("../../../pages/badge.svg")),
+];
+
+/// The folder of the message files, below that of the templates.
+pub const MESSAGES: &str = "messages/";
+
+/// By the language's tag, in the order of [`LANGUAGES`].
+const MESSAGE_FILES: [(&str, &str); 6] = [
+    ("en", include_str!("../../../pages/messages/en.toml")),
+    ("de", include_str!("../../../pages/messages/de.toml")),
+    ("fr", include_str!("../../../pages/messages/fr.toml")),
+    ("es", include_str!("../../../pages/messages/es.toml")),
+    ("ja", include_str!("../../../pages/messages/ja.toml")),
+    ("ar", include_str!("../../../pages/messages/ar.toml")),
+];
+
+/// Steps that a template may take: the built-in page needs less than a tenth of it for the worst sample.
+const TEMPLATE_FUEL: u64 = 1_000_000;

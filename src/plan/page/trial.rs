@@ -1,0 +1,139 @@
+//! The trial: what comes out of templates is looked at before they are taken.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::super::flags::{Flags, Mode};
+use super::super::problem::Problem;
+use super::markup::Markup;
+use super::press::{Press, Source};
+use super::templates::failed;
+use super::{Facts, ServiceRow, Story, samples};
+
+/// Names in the policy what a page has inline, where all templates are built in: those are tried by this crate's tests.
+pub(super) fn built_in(press: &Press) -> HeaderValue {
+    let facts = sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
+    let html = press.try_template("page.html", &facts, 0).unwrap_or_default();
+    policy(&Markup::of(&html))
+}
+
+/// Renders everything with the operator's own templates, and looks at what comes out. Returns the policy of the page.
+pub(super) fn own(press: &Press, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
+    let mut trial = Trial { own, parts: None, found: BTreeMap::new() };
+    let now = Timestamp::UNIX_EPOCH;
+    for (flags, mode) in [
+        (samples::bare(), Mode::Offline),
+        (samples::bare(), Mode::ReadOnly),
+        (samples::brief(now), Mode::Hold),
+        (samples::full(now), Mode::Offline),
+        (samples::worst(now), Mode::Offline),
+    ] {
+        let facts = sample(&flags, mode, now);
+        for language in 0..press.tags.len() {
+            for name in ["page.html", "page.txt", "page.md", "page.xml"] {
+                trial.look_at(name, press.try_template(name, &facts, language));
+            }
+        }
+    }
+    for maintenance in [false, true] {
+        trial.look_at("badge.svg", press.try_badge(maintenance));
+    }
+    problems.extend(trial.found.into_values());
+    policy(&trial.parts.unwrap_or_default())
+}
+
+/// What was found so far.
+struct Trial<'o> {
+    own: &'o [&'o Source],
+    /// What the first page had inline.
+    parts: Option<Markup>,
+    /// Each once, by file and line.
+    found: BTreeMap<(String, usize), Problem>,
+}
+
+impl Trial<'_> {
+    fn look_at(&mut self, name: &str, rendered: Result<String, minijinja::Error>) {
+        match rendered {
+            Err(error) => {
+                let problem = failed(&error, self.own);
+                let line = problem.place.as_ref().map_or(0, |place| place.line);
+                self.found.entry((problem.file.clone(), line)).or_insert(problem);
+            }
+            Ok(html) if name == "page.html" => self.look_at_page(Markup::of(&html)),
+            Ok(_) => {}
+        }
+    }
+
+    fn look_at_page(&mut self, markup: Markup) {
+        let path = page_of(self.own);
+        self.found.extend(remarks(&markup, &path));
+        match &self.parts {
+            None => self.parts = Some(markup),
+            Some(parts) if same_parts(parts, &markup) => {}
+            Some(_) => drop(self.found.entry((path.clone(), 0)).or_insert_with(|| changing(&path))),
+        }
+    }
+}
+
+/// What a sample tells.
+pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> Facts {
+    let window = flags
+        .windows
+        .first()
+        .map(|window| Story::of_window(window, mode, Some(window.ends), |service| ServiceRow::new(service, None)));
+    let flag = || flags.routes.first().map(|flag| Story { mode, ..Story::of_flag(flag, flag.until) });
+    Facts::new(window.or_else(flag).expect("a sample flags something"), now)
+}
+
+fn page_of(own: &[&Source]) -> String {
+    let page = own.iter().find(|source| source.name == "page.html").or(own.first());
+    page.map_or_else(String::new, |source| source.path.clone())
+}
+
+/// What of a document would not work, as warnings.
+fn remarks(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
+    let help = "a page under maintenance cannot fetch anything: inline it, as a data: URL if it is a picture";
+    let remark = |(index, refused): (usize, &String)| {
+        ((path.to_owned(), 1_000_000 + index), Problem::warning(path, refused.clone()).help(help))
+    };
+    markup.refused.iter().take(MOST_REMARKS).enumerate().map(remark).collect()
+}
+
+fn changing(path: &str) -> Problem {
+    Problem::error(path, "the inline style or script is not the same on every page")
+        .help("the policy names each by its hash: move what changes into attributes (data-…) or into the text")
+}
+
+fn same_parts(one: &Markup, other: &Markup) -> bool {
+    one.styles == other.styles && one.scripts == other.scripts
+}
+
+/// Nothing but what is inline, by its hash, and the page's own events.
+fn policy(markup: &Markup) -> HeaderValue {
+    let hashes = |parts: &[String]| match parts {
+        [] => "'none'".to_owned(),
+        parts => {
+            let mut hashes: Vec<String> = parts
+                .iter()
+                .map(|part| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes()))))
+                .collect();
+            hashes.dedup();
+            hashes.join(" ")
+        }
+    };
+    let policy = format!(
+        "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; form-action 'self'; base-uri \
+         'none'; frame-ancestors 'none'",
+        hashes(&markup.styles),
+        hashes(&markup.scripts)
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+/// Remarks upon one document.
+const MOST_REMARKS: usize = 8;
