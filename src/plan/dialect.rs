@@ -99,7 +99,11 @@ impl Dialect {
         if headers.contains_key(UPGRADE) || is_fetched_by_a_document(headers) {
             return Self::Short;
         }
-        Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes))
+        match Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
+            // No `EventSource` asks like this: to its client, 200 would say that it was done.
+            Self::Events if !matches!(*method, Method::GET | Method::HEAD) => Self::Problem,
+            accepted => accepted,
+        }
     }
 
     /// The dialect of a remote call, by the type of its message.
@@ -234,6 +238,14 @@ mod tests {
             assert_eq!(chosen("GET", "/", &[("accept", accept)]), expected, "{accept}");
         }
         assert_eq!(chosen("GET", "/", &[]), Dialect::Text);
+    }
+
+    #[test]
+    fn an_event_stream_is_only_got() {
+        let events = [("accept", "text/event-stream")];
+        for (method, expected) in [("HEAD", Dialect::Events), ("POST", Dialect::Problem), ("QUERY", Dialect::Problem)] {
+            assert_eq!(chosen(method, "/", &events), expected, "{method}");
+        }
     }
 
     #[test]

@@ -187,6 +187,16 @@ fn every_method_gets_503_whatever_it_accepts() {
 }
 
 #[test]
+fn only_what_an_event_source_can_send_gets_a_200() {
+    let backsoon = told();
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"] {
+        let response = ask(backsoon.address(), &format!("{method} /"), &["accept: text/event-stream"]);
+        assert_eq!(response.status, 503, "{method}: a change that did not happen must not look like one that did");
+        assert_eq!(response.field("content-type"), Some("application/problem+json"), "{method}");
+    }
+}
+
+#[test]
 fn an_event_source_is_told_to_come_back() {
     let backsoon = told();
     for accept in ["text/event-stream", "text/event-stream, */*;q=0.1"] {
