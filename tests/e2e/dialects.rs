@@ -4,6 +4,8 @@ mod calls;
 mod cors;
 mod forms;
 mod gate;
+mod hostile;
+mod own;
 
 mod reserved;
 
