@@ -96,7 +96,7 @@ impl Dialect {
         if asks && *method == Method::OPTIONS {
             return Self::Preflight;
         }
-        if headers.contains_key(UPGRADE) || is_fetched_by_a_document(headers) {
+        if is_upgrade(headers) || is_fetched_by_a_document(headers) {
             return Self::Short;
         }
         match Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
@@ -140,6 +140,14 @@ impl Dialect {
     pub fn is_negotiated(self) -> bool {
         OFFERS.iter().any(|(offered, ..)| *offered == self && *offered != Self::Events)
     }
+}
+
+/// Whether another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with whatever they
+/// ask for in clear text, and read the answer as any other.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
+    let mut protocols = fields.flat_map(|field| field.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Whether a document (or a worker) asks for one of its parts, which no person reads as a text of its own.
@@ -285,6 +293,8 @@ mod tests {
         assert_eq!(chosen("GET", "/sw.js", &[("accept", "*/*"), ("service-worker", "script")]), Dialect::Short);
         let upgrade = [("upgrade", "websocket"), ("connection", "upgrade"), ("accept", "text/html")];
         assert_eq!(chosen("GET", "/", &upgrade), Dialect::Short);
+        assert_eq!(chosen("GET", "/", &[("upgrade", "h2c, websocket")]), Dialect::Short);
+        assert_eq!(chosen("GET", "/", &[("upgrade", "h2c"), ("accept", "application/json")]), Dialect::Json);
     }
 
     #[test]

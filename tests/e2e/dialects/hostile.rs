@@ -243,3 +243,18 @@ fn a_route_that_is_removed_is_open_to_those_who_watch_it() {
     assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
     assert_eq!(watcher.event(), None);
 }
+
+#[test]
+fn an_offer_to_speak_http_2_is_no_upgrade_that_must_be_refused_in_a_few_words() {
+    let backsoon = closed("");
+    let h2c = "upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\naccept: application/json";
+    let mut client = Client::connect(backsoon.address());
+    // Java's client and curl --http2 send this with each first request in clear text.
+    client.send(format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\n{h2c}\r\n\r\n"));
+    let response = client.response();
+    assert_eq!((response.status, response.field("content-type")), (503, Some("application/json")), "{}", response.head);
+    client.send(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c, websocket\r\naccept: text/html\r\n\r\n",
+    );
+    assert_eq!(client.response().field("content-type"), Some("text/plain; charset=utf-8"));
+}
