@@ -141,6 +141,21 @@ fn over_http_2_a_field_with_an_end_of_line_is_refused() {
     assert_eq!(get(backsoon.address(), "/").status, 503);
 }
 
+#[tokio::test]
+async fn a_fixed_answer_without_a_body_has_none_in_either_version() {
+    let exceptions = "{ path = \"/204\", answer = 204, body = \"x\" }, { path = \"/304\", answer = 304, body = \"x\" }";
+    let backsoon = closed(&format!("always_open = [{exceptions}]\n"));
+    for status in [204, 304] {
+        let mut client = Client::connect(backsoon.address());
+        client.send(format!("GET /{status} HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert!(client.head().starts_with(&format!("HTTP/1.1 {status}")));
+        assert!(client.head().starts_with("HTTP/1.1 503"), "the next answer follows the head of {status}");
+        let mut two = Two::connect(backsoon.address()).await;
+        let answer = two.get(&format!("/{status}")).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+    }
+}
+
 #[test]
 fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     let backsoon = closed("");
