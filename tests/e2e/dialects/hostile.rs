@@ -159,7 +159,8 @@ async fn a_fixed_answer_without_a_body_has_none_in_either_version() {
 #[test]
 fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     let backsoon = closed("");
-    backsoon.finished("test");
+    // Printing pages takes some megabytes now and then: they are there before anybody watches.
+    change(&backsoon);
     let before = backsoon.resident();
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
@@ -170,22 +171,27 @@ fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     #[allow(clippy::cast_precision_loss, reason = "there are not that many")]
     let all = WATCHERS as f64;
     wait("everybody to watch", || backsoon.metric("backsoon_watchers", "") == all);
-    let watching = backsoon.resident();
-    for number in 0..40 {
-        backsoon.flag(&saying(number));
-    }
+    change(&backsoon);
     let told = backsoon.resident();
-    println!("{WATCHERS} watchers: {before} KiB before, {watching} when they watch, {told} after 40 changes");
-    // They count as connections do (an HTTP/1 one has 19 to 24 KiB); what they are told adds little.
-    assert!(watching.saturating_sub(before) < WATCHERS * 48, "{before} {watching}");
-    assert!(told.saturating_sub(watching) < 32 * 1024, "{watching} {told}");
+    println!("{WATCHERS} watchers: {before} KiB before, {told} KiB when they were told of {CHANGES} changes");
+    // They cost what connections do (19 to 24 KiB over HTTP/1), and printing has its ups and downs.
+    assert!(told.saturating_sub(before) < WATCHERS * 24 + 64 * 1024, "{before} {told}");
     assert_eq!(get(backsoon.address(), "/").status, 503, "everybody else is served");
     drop(watchers);
     wait("the places of those that left to be free", || backsoon.metric("backsoon_watchers", "") == 0.0);
 }
 
+/// Publishes one page after the other.
+fn change(backsoon: &Backsoon) {
+    for number in 0..CHANGES {
+        backsoon.flag(&saying(number));
+    }
+    backsoon.finished("test");
+}
+
 /// In the test's process there are as many descriptors again.
 const WATCHERS: u64 = 400;
+const CHANGES: usize = 40;
 
 #[test]
 fn a_watcher_that_was_asleep_is_told_how_it_is_now() {
@@ -204,8 +210,8 @@ fn a_watcher_that_was_asleep_is_told_how_it_is_now() {
 fn a_watcher_that_takes_nothing_over_http_2_loses_its_place() {
     let backsoon = closed("[limits]\nwrite = \"1s\"\n");
     let mut client = Frames::connect(backsoon.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
-    let fields = [&[0x82, 0x86, 0x01, 4][..], b"test", &[0x04, 16], b"/.backsoon/event", b""].concat();
-    let fields = [&fields[..fields.len() - 17], &[17][..], b"/.backsoon/events"].concat();
+    // GET, http, host `test`, and a literal path.
+    let fields = [&[0x82, 0x86, 0x01, 4][..], b"test", &[0x04, 17], b"/.backsoon/events"].concat();
     client.send(frame(HEADERS, 5, 1, &fields));
     wait("a watcher", || backsoon.metric("backsoon_watchers", "") == 1.0);
     wait("its place to be free", || backsoon.metric("backsoon_watchers", "") == 0.0);
@@ -253,8 +259,7 @@ fn a_route_that_is_removed_is_open_to_those_who_watch_it() {
     backsoon.flag("[routes]\n\"*\" = \"offline\"\n");
     let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
     assert!(watcher.event().unwrap().contains("event: page"));
-    let config = config("other").replace("address = \"127.0.0.1:0\"", "address = \"127.0.0.1:0\"");
-    backsoon.config(&config);
+    backsoon.config(&config("other"));
     assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
     assert_eq!(watcher.event(), None);
 }

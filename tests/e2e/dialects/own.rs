@@ -5,7 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{CLOSED, ask, json};
 use crate::support::{Backsoon, LISTEN, replace, wait};
@@ -167,9 +170,7 @@ fn a_logo_becomes_a_part_of_the_page() {
     let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
     let backsoon = own(&[("logo.svg", svg)], "brand = \"Acme & Sons\"\nlogo = \"logo.svg\"\n");
     let shown = html(&backsoon).replace("&#x2f;", "/");
-    use base64::Engine as _;
-    let inlined =
-        format!("src=\"data:image/svg+xml;base64,{}\"", base64::engine::general_purpose::STANDARD.encode(svg));
+    let inlined = format!("src=\"data:image/svg+xml;base64,{}\"", STANDARD.encode(svg));
     assert!(shown.contains(&inlined) && shown.contains("Acme &amp; Sons"), "{shown}");
     replace(&backsoon.path("logo.svg"), "<svg/>");
     wait("the new logo", || !html(&backsoon).replace("&#x2f;", "/").contains(&inlined));
@@ -225,7 +226,5 @@ fn what_a_page_has_inline_is_named_in_its_policy_and_nothing_else() {
 
 /// As a policy names an inline part.
 fn hash(part: &str) -> String {
-    use base64::Engine as _;
-    use sha2::Digest as _;
-    format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(part)))
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)))
 }
