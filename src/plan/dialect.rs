@@ -96,10 +96,14 @@ impl Dialect {
         if asks && *method == Method::OPTIONS {
             return Self::Preflight;
         }
-        if headers.contains_key(UPGRADE) || is_fetched_by_a_document(headers) {
+        if is_upgrade(headers) || is_fetched_by_a_document(headers) {
             return Self::Short;
         }
-        Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes))
+        match Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
+            // No `EventSource` asks like this: to its client, 200 would say that it was done.
+            Self::Events if !matches!(*method, Method::GET | Method::HEAD) => Self::Problem,
+            accepted => accepted,
+        }
     }
 
     /// The dialect of a remote call, by the type of its message.
@@ -136,6 +140,14 @@ impl Dialect {
     pub fn is_negotiated(self) -> bool {
         OFFERS.iter().any(|(offered, _)| *offered == self && *offered != Self::Events)
     }
+}
+
+/// Whether another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with whatever they
+/// ask for in clear text, and read the answer as any other.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
+    let mut protocols = fields.flat_map(|field| field.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Whether a document (or a worker) asks for one of its parts, which no person reads as a text of its own.
@@ -237,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn an_event_stream_is_only_got() {
+        let events = [("accept", "text/event-stream")];
+        for (method, expected) in [("HEAD", Dialect::Events), ("POST", Dialect::Problem), ("QUERY", Dialect::Problem)] {
+            assert_eq!(chosen(method, "/", &events), expected, "{method}");
+        }
+    }
+
+    #[test]
     fn a_remote_call_is_known_by_its_message() {
         for (content_type, expected) in [
             ("application/grpc", Dialect::Grpc),
@@ -273,6 +293,8 @@ mod tests {
         assert_eq!(chosen("GET", "/sw.js", &[("accept", "*/*"), ("service-worker", "script")]), Dialect::Short);
         let upgrade = [("upgrade", "websocket"), ("connection", "upgrade"), ("accept", "text/html")];
         assert_eq!(chosen("GET", "/", &upgrade), Dialect::Short);
+        assert_eq!(chosen("GET", "/", &[("upgrade", "h2c, websocket")]), Dialect::Short);
+        assert_eq!(chosen("GET", "/", &[("upgrade", "h2c"), ("accept", "application/json")]), Dialect::Json);
     }
 
     #[test]

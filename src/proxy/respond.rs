@@ -129,7 +129,18 @@ fn retry_after(closure: &Closure, published: Instant) -> u64 {
 /// What the operator wants answered on a path of a closed route.
 pub(super) fn fixed(fixed: &Fixed, asked: &Asked) -> Response<Body> {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        return without_content(status, asked);
+    }
     answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), asked)
+}
+
+/// An answer whose status says that nothing follows (RFC 9110 section 6.4.1). hyper keeps to that over HTTP/1 alone.
+fn without_content(status: StatusCode, asked: &Asked) -> Response<Body> {
+    let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), asked);
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
 }
 
 /// The status of a route, for anybody: its page with status 200, or that it is open.

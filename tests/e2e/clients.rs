@@ -14,7 +14,7 @@ pub fn skipped(claim: &str, reason: &str) {
 }
 
 /// The Python that has the packages of `tests/requirements.txt`.
-fn python(claim: &str) -> Option<PathBuf> {
+pub fn python(claim: &str) -> Option<PathBuf> {
     let python = std::env::var_os("BACKSOON_TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
     if python.is_none() {
         skipped(claim, "BACKSOON_TEST_PYTHON names no Python; tests/all makes one");
@@ -44,14 +44,14 @@ impl Drop for Helper {
 }
 
 /// A script of `tests/e2e/python`, to be run with arguments.
-fn script(python: &Path, name: &str) -> Command {
+pub fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python").join(name));
     command
 }
 
 /// Runs a command to its end and returns what it printed.
-fn printed(command: &mut Command) -> String {
+pub fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
@@ -59,13 +59,13 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// curl, with nothing of the user's configuration, and a word about the answer behind its body.
-fn curl(arguments: &[&str]) -> String {
+pub fn curl(arguments: &[&str]) -> String {
     let mut command = Command::new("curl");
     command.args(["--disable", "--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]);
     printed(command.args(["--write-out", " HTTP/%{http_version} %{http_code}"]).args(arguments))
 }
 
-fn has_curl(claim: &str) -> bool {
+pub fn has_curl(claim: &str) -> bool {
     let found = Command::new("curl").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         skipped(claim, "curl is not installed");

@@ -15,6 +15,7 @@ mod balance;
 mod cli;
 mod clients;
 mod deploy;
+mod dialects;
 mod floods;
 mod http1;
 mod http2;

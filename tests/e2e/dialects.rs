@@ -1,0 +1,62 @@
+//! The dialects: what each kind of client gets from a closed route, read the way that client reads it.
+
+mod calls;
+mod cors;
+mod forms;
+mod gate;
+mod hostile;
+mod own;
+
+mod reserved;
+
+use std::io::Read;
+use std::net::SocketAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::support::{Backsoon, Client, Response, request};
+
+/// The flag file that closes everything.
+const CLOSED: &str = "[routes]\nweb = \"offline\"\n";
+
+/// What a browser sends when it goes to a page.
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+
+/// A closed route whose upstream cannot be reached.
+fn closed(more: &str) -> Backsoon {
+    let backsoon = Backsoon::before("http://127.0.0.1:1", more);
+    backsoon.flag(CLOSED);
+    backsoon
+}
+
+/// Asks on a connection of its own: `line` is `GET /path`, each of `fields` is `name: value`.
+fn ask(address: SocketAddr, line: &str, fields: &[&str]) -> Response {
+    request(address, &head(line, fields))
+}
+
+/// As [`ask`], for a body that is no text.
+fn ask_bytes(address: SocketAddr, line: &str, fields: &[&str]) -> (Response, Vec<u8>) {
+    let mut client = Client::connect(address);
+    client.send(head(line, fields));
+    let head = client.head();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut body = Vec::new();
+    client.stream.read_to_end(&mut body).unwrap();
+    (Response { status, head, body: String::new() }, body)
+}
+
+fn head(line: &str, fields: &[&str]) -> String {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{fields}\r\n")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// An instant from now, in whole seconds.
+fn in_seconds(seconds: i64) -> Timestamp {
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+    now + SignedDuration::from_secs(seconds)
+}

@@ -1,0 +1,230 @@
+//! The operator's own page: templates, messages and a logo in a directory, checked before they are shown and read again
+//! when they change.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{CLOSED, ask, json};
+use crate::support::{Backsoon, LISTEN, replace, wait};
+
+/// A page that says a word and is refused in no language.
+fn page(word: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"{{{{ lang }}}}\">\n<title>{{{{ title }}}}</title>\n<p>{word}: {{{{ message[0] }}}}\n"
+    )
+}
+
+/// A closed route with a directory `pages`, and more of a config.
+fn own(files: &[(&str, &str)], more: &str) -> Backsoon {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), files);
+    let backsoon = Backsoon::start_in(dir, &config(more));
+    backsoon.flag(CLOSED);
+    backsoon
+}
+
+fn config(more: &str) -> String {
+    format!("pages = \"pages\"\n{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n[page]\n{more}")
+}
+
+fn write(dir: &Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(dir.join("pages/messages")).unwrap();
+    for (name, text) in files {
+        replace(&dir.join(name), text);
+    }
+}
+
+fn html(backsoon: &Backsoon) -> String {
+    in_language(backsoon, "")
+}
+
+fn in_language(backsoon: &Backsoon, language: &str) -> String {
+    let fields = ["accept: text/html", &format!("accept-language: {language}")];
+    let response = ask(backsoon.address(), "GET /", &fields);
+    assert_eq!(response.status, 503);
+    response.body
+}
+
+/// What `/status` says of a file.
+fn problems(backsoon: &Backsoon, name: &str) -> Vec<Value> {
+    let status = backsoon.status();
+    let mut files = status["files"].as_array().unwrap().iter();
+    let file = files.find(|file| file["path"].as_str().unwrap().ends_with(name));
+    file.and_then(|file| file["problems"].as_array().cloned()).unwrap_or_default()
+}
+
+/// `backsoon check` on a directory: its exit code, and the problems.
+fn check(dir: &Path) -> (Option<i32>, Vec<Value>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+    let output = command.args(["check", "--json", "--config"]).arg(dir.join("backsoon.toml")).output().unwrap();
+    let told = json(&String::from_utf8_lossy(&output.stdout));
+    (output.status.code(), told["problems"].as_array().unwrap().clone())
+}
+
+/// What `check` says of these files, where there is no process.
+fn checked(files: &[(&str, &str)], more: &str) -> (Option<i32>, Vec<Value>) {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), files);
+    fs::write(dir.path().join("backsoon.toml"), config(more)).unwrap();
+    check(dir.path())
+}
+
+/// Whether a problem is an error with these words, in this file and line (0: in no line).
+fn is_error(problem: &Value, file: &str, line: u64, words: &str) -> bool {
+    problem["severity"] == "error"
+        && problem["file"].as_str().unwrap().ends_with(file)
+        && problem["line"].as_u64().unwrap_or(0) == line
+        && problem["message"].as_str().unwrap().contains(words)
+}
+
+#[test]
+fn an_own_page_is_shown_follows_its_file_and_gives_way_to_the_built_in_one() {
+    let backsoon = own(&[("pages/page.html", &page("One"))], "");
+    assert!(html(&backsoon).contains("<p>One: This service is paused"), "{}", html(&backsoon));
+    let version = || json(&ask(backsoon.address(), "GET /", &["accept: application/json"]).body)["version"].clone();
+    let before = version();
+    replace(&backsoon.path("pages/page.html"), &page("Two"));
+    wait("the new page", || html(&backsoon).contains("<p>Two:"));
+    assert_ne!(version(), before, "who watches is told");
+    fs::remove_file(backsoon.path("pages/page.html")).unwrap();
+    wait("the built-in page", || html(&backsoon).contains("class=\"bare\""));
+    write(backsoon.dir.path(), &[("pages/page.html", &page("Three"))]);
+    wait("the page that came back", || html(&backsoon).contains("<p>Three:"));
+}
+
+#[test]
+fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
+    let backsoon = own(&[("pages/page.html", &page("Good"))], "");
+    for (wrong, line, words) in [
+        ("<p>\n\n{{ nobody }}\n".to_owned(), 3, "undefined"),
+        ("<p>\n{{ steps.nobody }}".to_owned(), 2, "undefined"),
+        ("<p>\n{% if %}\n".to_owned(), 2, "syntax"),
+        ("<p>\n{{ \"x\"|nobody }}\n".to_owned(), 2, "filter"),
+        ("<p>\n{% include \"/etc/passwd\" %}\n".to_owned(), 2, "template"),
+        ("<p>\n{{ t(\"nobody\") }}\n".to_owned(), 2, "nobody"),
+        (LOOP.to_owned(), 0, "fuel"),
+        (page("x") + "<script>var now = \"{{ title }}\"</script>\n", 0, "inline style or script"),
+    ] {
+        replace(&backsoon.path("pages/page.html"), &wrong);
+        wait("the wrong page to be refused", || {
+            problems(&backsoon, "page.html").iter().any(|problem| is_error(problem, "pages/page.html", line, words))
+        });
+        assert!(html(&backsoon).contains("<p>Good:"), "{wrong}");
+        let (code, found) = check(backsoon.dir.path());
+        assert_eq!(code, Some(64), "{wrong}");
+        assert!(found.iter().any(|problem| is_error(problem, "pages/page.html", line, words)), "{wrong}: {found:?}");
+    }
+    replace(&backsoon.path("pages/page.html"), &page("Better"));
+    wait("the better page", || html(&backsoon).contains("<p>Better:"));
+    assert_eq!(problems(&backsoon, "page.html"), [] as [Value; 0]);
+}
+
+/// It would not end in a lifetime.
+const LOOP: &str = "{% for a in range(10000) %}{% for b in range(10000) %}{{ a * b }}{% endfor %}{% endfor %}";
+
+#[test]
+fn a_wrong_page_at_the_start_is_refused_and_the_command_says_where() {
+    let (code, found) = checked(&[("pages/page.html", "<p>\n{{ nobody }}\n")], "");
+    assert_eq!(code, Some(64));
+    assert!(is_error(&found[0], "pages/page.html", 2, "undefined"), "{found:?}");
+    assert!(found[0]["help"].as_str().is_some_and(|help| !help.is_empty()), "{found:?}");
+}
+
+#[test]
+fn own_messages_replace_some_and_bring_a_language() {
+    let german = "default-message = \"Wir sind gleich zurück.\"\n";
+    let english = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pages/messages/en.toml")).unwrap();
+    let italian = english.replace("default-title = \"Paused for maintenance\"", "default-title = \"In manutenzione\"");
+    let files = [("pages/messages/de.toml", german), ("pages/messages/it.toml", &italian)];
+    let backsoon = own(&files, "languages = [\"en\", \"de\", \"it\"]\n");
+    backsoon.finished("");
+    assert!(in_language(&backsoon, "it-IT").contains("<html lang=\"it\""));
+    assert!(in_language(&backsoon, "it").contains("In manutenzione"));
+    let shown = in_language(&backsoon, "de");
+    assert!(shown.contains("Wir sind gleich zurück."), "{shown}");
+    assert!(shown.contains("<html lang=\"de\"") && !shown.contains("Paused for maintenance"), "the rest is built in");
+    assert!(in_language(&backsoon, "fr").contains("<html lang=\"en\""), "it is not among the languages");
+    replace(&backsoon.path("pages/messages/de.toml"), "default-message = \"Wir sind bald zurück.\"\n");
+    wait("the new words", || in_language(&backsoon, "de").contains("Wir sind bald zurück."));
+    replace(&backsoon.path("pages/messages/de.toml"), "default-message = \"{nobody}\"\nnobody = \"x\"\n[\n");
+    wait("the wrong words to be refused", || !problems(&backsoon, "de.toml").is_empty());
+    assert!(in_language(&backsoon, "de").contains("Wir sind bald zurück."));
+}
+
+#[test]
+fn a_language_without_messages_is_refused() {
+    let (code, found) = checked(&[], "languages = [\"en\", \"it\"]\n");
+    assert_eq!(code, Some(64));
+    assert!(is_error(&found[0], "backsoon.toml", 0, "`it` has no messages"), "{found:?}");
+    assert!(found[0]["help"].as_str().unwrap().contains("messages/it.toml"), "{found:?}");
+}
+
+#[test]
+fn a_logo_becomes_a_part_of_the_page() {
+    let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
+    let backsoon = own(&[("logo.svg", svg)], "brand = \"Acme & Sons\"\nlogo = \"logo.svg\"\n");
+    let shown = html(&backsoon).replace("&#x2f;", "/");
+    let inlined = format!("src=\"data:image/svg+xml;base64,{}\"", STANDARD.encode(svg));
+    assert!(shown.contains(&inlined) && shown.contains("Acme &amp; Sons"), "{shown}");
+    replace(&backsoon.path("logo.svg"), "<svg/>");
+    wait("the new logo", || !html(&backsoon).replace("&#x2f;", "/").contains(&inlined));
+}
+
+#[test]
+fn a_logo_that_is_too_large_or_no_picture_is_refused() {
+    let large = "x".repeat(65 * 1024);
+    for (name, text, words) in
+        [("logo.svg", large.as_str(), "66560 bytes"), ("logo.exe", "x", "no picture"), ("none.svg", "", "")]
+    {
+        let files = [(name, text)];
+        let files = if words.is_empty() { &[][..] } else { &files[..] };
+        let (code, found) = checked(files, &format!("logo = \"{name}\"\n"));
+        assert_eq!(code, Some(64), "{name}");
+        assert!(found.iter().any(|problem| is_error(problem, name, 0, words)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_that_nothing_asks_for_is_warned_of() {
+    let files = [
+        ("pages/pgae.html", "x"),
+        ("pages/messages/it.toml", "name = \"Italiano\"\n"),
+        ("pages/notes.md", "mine"),
+        ("pages/.page.html.swp", "x"),
+    ];
+    let (code, found) = checked(&files, "");
+    assert_eq!(code, Some(0), "{found:?}");
+    let warned: Vec<_> =
+        found.iter().map(|problem| (problem["severity"].as_str(), problem["file"].as_str().unwrap())).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    let about = |name: &str| {
+        let problem = found.iter().find(|problem| problem["file"].as_str().unwrap().ends_with(name)).unwrap();
+        assert_eq!(problem["severity"], "warning");
+        problem["help"].as_str().unwrap().to_owned()
+    };
+    assert!(about("pages/pgae.html").contains("`page.html`"), "{found:?}");
+    assert!(about("messages/it.toml").contains("`languages`"), "{found:?}");
+}
+
+#[test]
+fn what_a_page_has_inline_is_named_in_its_policy_and_nothing_else() {
+    let own_page = page("x") + "<style>p { color: red }</style>\n<script>let mine = 1</script>\n";
+    let backsoon = own(&[("pages/page.html", &own_page)], "");
+    let response = ask(backsoon.address(), "GET /", &["accept: text/html"]);
+    let policy = response.field("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    for part in ["p { color: red }", "let mine = 1"] {
+        assert!(policy.contains(&hash(part)), "{part}: {policy}");
+    }
+}
+
+/// As a policy names an inline part.
+fn hash(part: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)))
+}

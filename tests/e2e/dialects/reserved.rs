@@ -1,0 +1,363 @@
+//! The proxy's own paths below the reserved prefix: the stream of events, the status, the badge.
+
+use std::io::{BufRead, Read};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{CLOSED, ask, ask_bytes, closed, json};
+use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
+use crate::two::{Two, patiently, request};
+
+/// A client that watches a route over HTTP/1.1.
+pub(super) struct Watcher {
+    pub client: Client,
+    pub head: String,
+    read: String,
+}
+
+impl Watcher {
+    pub(super) fn connect(address: SocketAddr, path: &str) -> Self {
+        let mut client = Client::connect(address);
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n"));
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        Self { client, head, read: String::new() }
+    }
+
+    /// The next event, without its last blank line; `None` at the end of the stream.
+    pub(super) fn event(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.read = rest;
+                return Some(event);
+            }
+            let chunk = self.chunk()?;
+            self.read.push_str(&chunk);
+        }
+    }
+
+    /// The version in the next event, which is about a page.
+    fn version(&mut self) -> String {
+        version_of(&self.event().expect("an event"))
+    }
+
+    fn chunk(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.client.stream.read_line(&mut line).ok()?;
+        let size = usize::from_str_radix(line.trim(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        self.client.stream.read_exact(&mut chunk).ok()?;
+        (size > 0).then(|| String::from_utf8_lossy(&chunk[..size]).into_owned())
+    }
+}
+
+/// `event: page` with its version, whatever stands before.
+fn version_of(event: &str) -> String {
+    let (_, data) = event.split_once("event: page\ndata: ").unwrap_or_else(|| panic!("not about a page: {event}"));
+    json(data)["version"].as_str().unwrap().to_owned()
+}
+
+fn retry_of(event: &str) -> u64 {
+    event.lines().next().unwrap().strip_prefix("retry: ").unwrap().parse().unwrap()
+}
+
+fn saying(message: &str) -> String {
+    format!("[routes.web]\nmode = \"offline\"\nmessage = \"{message}\"\n")
+}
+
+#[test]
+fn watchers_are_told_at_once_at_each_change_and_when_the_route_is_back() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    backsoon.flag(&saying("one"));
+    let mut watchers: Vec<_> = (0..20).map(|_| Watcher::connect(backsoon.address(), "/.backsoon/events")).collect();
+    assert!(watchers[0].head.contains("content-type: text/event-stream"), "{}", watchers[0].head);
+    let shown = json(&ask(backsoon.address(), "GET /", &["accept: application/json"]).body)["version"].clone();
+    for watcher in &mut watchers {
+        let first = watcher.event().unwrap();
+        assert!((1000..=3000).contains(&retry_of(&first)), "{first}");
+        assert_eq!(version_of(&first), shown, "the version is the page's own");
+    }
+    assert_eq!(backsoon.metric("backsoon_watchers", ""), 20.0);
+    let mut late = Watcher::connect(backsoon.address(), "/.backsoon/events/any/path/of/the/route");
+    assert_eq!(late.version(), shown);
+    watchers.push(late);
+    backsoon.flag(&saying("two"));
+    let versions: Vec<_> = watchers.iter_mut().map(Watcher::version).collect();
+    assert!(versions[0] != shown && versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+    backsoon.flag("");
+    for watcher in &mut watchers {
+        assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
+        assert_eq!(watcher.event(), None, "there is no more to tell");
+    }
+    wait("the watchers' places to be free", || backsoon.metric("backsoon_watchers", "") == 0.0);
+    assert_eq!(upstream.seen(), "");
+}
+
+#[test]
+fn a_connection_that_has_watched_can_be_used_again() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
+    let only = watcher.event().unwrap();
+    assert!(only.ends_with("event: open\ndata: {\"phase\":\"open\"}"), "{only}");
+    assert_eq!(watcher.event(), None);
+    watcher.client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(watcher.client.response().body, "hello");
+}
+
+#[test]
+fn a_watcher_without_a_place_is_told_what_is_and_to_ask_again_later() {
+    let backsoon = Backsoon::start(&format!(
+        "workers = 1\n{LISTEN}[limits]\nwatchers = 2\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n"
+    ));
+    backsoon.flag(&saying("one"));
+    let mut placed: Vec<_> = (0..2).map(|_| Watcher::connect(backsoon.address(), "/.backsoon/events")).collect();
+    let version = placed[0].version();
+    let crowded = ask(backsoon.address(), "GET /.backsoon/events", &[]);
+    assert_eq!((crowded.status, crowded.field("content-type")), (200, Some("text/event-stream")));
+    assert!(retry_of(&crowded.body) >= 20_000, "{}", crowded.body);
+    assert_eq!(version_of(crowded.body.trim_end()), version);
+    assert_eq!(backsoon.metric("backsoon_limit_reached_total", "limit=\"watchers\""), 1.0);
+    placed.pop();
+    // A watcher that went away is noticed at the latest when there is something to tell.
+    backsoon.flag(&saying("two"));
+    wait("a place to be free", || backsoon.metric("backsoon_watchers", "") == 1.0);
+    let mut next = Watcher::connect(backsoon.address(), "/.backsoon/events");
+    assert!((1000..=3000).contains(&retry_of(&next.event().unwrap())));
+}
+
+#[test]
+fn sigterm_ends_the_streams_at_once_and_nobody_waits_for_them() {
+    let mut backsoon = closed("");
+    let mut watchers: Vec<_> = (0..10).map(|_| Watcher::connect(backsoon.address(), "/.backsoon/events")).collect();
+    for watcher in &mut watchers {
+        watcher.version();
+    }
+    let began = Instant::now();
+    backsoon.signal("INT");
+    for watcher in &mut watchers {
+        assert_eq!(watcher.event(), None);
+    }
+    assert_eq!(backsoon.wait_for_exit().code(), Some(0));
+    assert!(began.elapsed().as_secs() < 3, "it took {:?}", began.elapsed());
+    let mut backsoon = closed("[limits]\ngrace = \"100ms\"\n");
+    let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
+    watcher.version();
+    backsoon.signal("TERM");
+    assert_eq!(watcher.event(), None);
+    assert_eq!(backsoon.wait_for_exit().code(), Some(0));
+}
+
+#[tokio::test]
+async fn over_http_2_many_watch_over_one_connection() {
+    let backsoon = closed("");
+    let mut two = Two::connect(backsoon.address()).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let (response, _) = two.begin(request("GET", "/.backsoon/events"), true).await;
+        let response = patiently(response).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        streams.push(response.into_body());
+    }
+    let mut versions = Vec::new();
+    for flags in [&saying("two"), &saying("three")] {
+        for stream in &mut streams {
+            let event = patiently(stream.data()).await.unwrap().unwrap();
+            stream.flow_control().release_capacity(event.len()).unwrap();
+            versions.push(version_of(String::from_utf8_lossy(&event).trim_end()));
+        }
+        backsoon.flag(flags);
+    }
+    versions.dedup();
+    assert_eq!(versions.len(), 2, "every stream is told each version: {versions:?}");
+    assert_eq!(two.get("/").await.unwrap().status, 503, "other requests pass between them");
+    backsoon.flag("");
+    for stream in &mut streams {
+        let mut rest = String::new();
+        while let Some(event) = patiently(stream.data()).await {
+            rest.push_str(&String::from_utf8_lossy(&event.unwrap()));
+        }
+        assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\"}\n\n"), "{rest}");
+    }
+}
+
+#[test]
+fn a_watcher_outlives_the_time_that_an_idle_connection_has() {
+    let backsoon = closed("[limits]\nkeep_alive = \"1s\"\n");
+    let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
+    watcher.version();
+    let mut idle = Client::connect(backsoon.address());
+    idle.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    idle.response();
+    assert!(idle.is_closed(), "an idle connection is closed");
+    backsoon.flag(&saying("still there"));
+    watcher.version();
+}
+
+#[test]
+fn the_status_comes_in_every_form_with_200_and_for_every_origin() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let status = |accept: &str| {
+        let fields = [&format!("accept: {accept}"), "origin: https://a.example"];
+        let response = ask(backsoon.address(), "GET /.backsoon/status", &fields.map(|field| field as &str));
+        assert_eq!((response.status, response.field("access-control-allow-origin")), (200, Some("*")), "{accept}");
+        assert_eq!((response.field("cache-control"), response.field("retry-after")), (Some("no-store"), None));
+        response
+    };
+    for accept in ["text/html", "application/json", "*/*"] {
+        let open = status(accept);
+        assert_eq!(
+            (open.field("content-type"), open.body.as_str()),
+            (Some("application/json"), "{\"phase\":\"open\"}\n")
+        );
+    }
+    backsoon.flag(&saying("Moving the database."));
+    for (accept, content_type) in [
+        ("text/html", "text/html; charset=utf-8"),
+        ("application/json", "application/json"),
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("*/*", "text/plain; charset=utf-8"),
+    ] {
+        let shown = status(accept);
+        assert_eq!(shown.field("content-type"), Some(content_type));
+        assert!(shown.body.contains("Moving the database."), "{}", shown.body);
+        let page = ask(backsoon.address(), "GET /", &[&format!("accept: {accept}")]);
+        assert_eq!((page.status, &page.body), (503, &shown.body), "{accept}: it is the page");
+    }
+    assert_eq!(upstream.seen(), "");
+}
+
+#[test]
+fn the_badge_says_how_the_route_is() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let badge = || {
+        let response = ask(backsoon.address(), "GET /.backsoon/badge.svg", &["accept: image/*"]);
+        assert_eq!((response.status, response.field("content-type")), (200, Some("image/svg+xml")));
+        assert_eq!(response.field("access-control-allow-origin"), Some("*"));
+        response.body
+    };
+    let open = badge();
+    backsoon.flag(CLOSED);
+    let maintenance = badge();
+    assert!(open.starts_with("<svg") && open.contains("open") && !open.contains("maintenance"), "{open}");
+    assert!(maintenance.starts_with("<svg") && maintenance.contains("maintenance"), "{maintenance}");
+}
+
+#[test]
+fn what_is_below_the_prefix_is_never_forwarded_however_it_is_written() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    for flags in ["", CLOSED, "[routes]\nweb = \"read-only\"\n"] {
+        backsoon.flag(flags);
+        for (path, status) in [
+            ("/.backsoon/status", 200),
+            ("/.backsoon/status/", 200),
+            ("/.backsoon//status", 200),
+            ("//.backsoon/status", 200),
+            ("/%2ebacksoon/status", 200),
+            ("/%2Ebacksoo%6e%2fstatus", 200),
+            ("/.backsoon\\status", 200),
+            ("/x/../.backsoon/status", 200),
+            ("/./.backsoon;v=1/status;x", 200),
+            ("/.backsoon/badge.svg", 200),
+            ("/.backsoon", 404),
+            ("/.backsoon/", 404),
+            ("/.backsoon/none", 404),
+            ("/.backsoon/statuses", 404),
+            ("/.backsoon/Status", 404),
+            ("//.backsoon/x", 404),
+            ("/.backsoon/..;/x", 400),
+            ("/.backsoon/%00", 400),
+        ] {
+            assert_eq!(get(backsoon.address(), path).status, status, "{path}");
+        }
+        let absolute = ask(backsoon.address(), "GET http://test/.backsoon/status", &[]);
+        assert_eq!(absolute.status, 200);
+    }
+    assert_eq!((upstream.seen().as_str(), upstream.connections()), ("", 0));
+    backsoon.flag("");
+    for path in ["/.backsoonx", "/x/.backsoon/status", "/.backsoon/../app", "/%252ebacksoon/status"] {
+        assert_eq!(get(backsoon.address(), path).body, "hello", "{path} is the app's");
+    }
+}
+
+#[test]
+fn nothing_can_be_written_below_the_prefix() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        for name in ["events", "status", "badge.svg"] {
+            let response = ask(backsoon.address(), &format!("{method} /.backsoon/{name}"), &["content-length: 0"]);
+            assert_eq!((response.status, response.field("allow")), (405, Some("GET, HEAD")), "{method} {name}");
+        }
+    }
+    let mut client = Client::connect(backsoon.address());
+    client.send("GET /.backsoon/status HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(client.response().body, "{\"phase\":\"open\"}\n");
+    assert_eq!(client.response().body, "hello", "the body was no request");
+}
+
+#[test]
+fn head_on_a_reserved_path_says_what_get_would() {
+    let backsoon = closed("");
+    for name in ["status", "badge.svg"] {
+        let (head, body) = ask_bytes(backsoon.address(), &format!("HEAD /.backsoon/{name}"), &[]);
+        let get = get(backsoon.address(), &format!("/.backsoon/{name}"));
+        assert_eq!((head.status, body.len()), (200, 0), "{name}");
+        assert_eq!(head.field("content-length"), Some(get.body.len().to_string().as_str()), "{name}");
+    }
+    let (head, body) = ask_bytes(backsoon.address(), "HEAD /.backsoon/events", &[]);
+    assert_eq!((head.status, head.field("content-type"), body.len()), (200, Some("text/event-stream"), 0));
+    assert_eq!(head.field("content-length"), None, "a stream has no length that could be told: {}", head.head);
+    assert_eq!(backsoon.metric("backsoon_watchers", ""), 0.0);
+}
+
+#[test]
+fn the_prefix_may_be_another_one() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "[page]\nprefix = \"/__pause\"\n");
+    assert_eq!(get(backsoon.address(), "/__pause/status").body, "{\"phase\":\"open\"}\n");
+    assert_eq!(get(backsoon.address(), "/.backsoon/status").body, "hello", "the usual one is the app's then");
+    backsoon.flag(CLOSED);
+    let mut watcher = Watcher::connect(backsoon.address(), "/__pause/events");
+    watcher.version();
+    let html = ask(backsoon.address(), "GET /", &["accept: text/html"]).body.replace("&#x2f;", "/");
+    assert!(html.contains("data-events=\"/__pause/events\"") && !html.contains("/.backsoon"), "{html}");
+}
+
+#[test]
+fn who_asks_about_a_host_or_path_without_a_route_learns_nothing() {
+    let upstream = Upstream::ok();
+    let route = |name: &str, more: &str| {
+        format!("[routes.{name}]\nhost = \"{name}.example\"\nupstream = \"{}\"\n{more}", upstream.url())
+    };
+    let config = format!("{LISTEN}{}{}", route("one", ""), route("two", "path = \"/app\"\n"));
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\none = \"offline\"\n");
+    let ask = |host: &str, path: &str| {
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\naccept: application/json\r\n\r\n");
+        crate::support::request(backsoon.address(), &head)
+    };
+    for (host, path, status) in [
+        ("one.example", "/.backsoon/status", 200),
+        ("two.example", "/.backsoon/status/app", 200),
+        ("two.example", "/.backsoon/status/app/x/y", 200),
+        ("two.example", "/.backsoon/status", 404),
+        ("two.example", "/.backsoon/events", 404),
+        ("two.example", "/.backsoon/badge.svg/application", 404),
+        ("three.example", "/.backsoon/status", 404),
+        ("three.example", "/.backsoon/events", 404),
+    ] {
+        assert_eq!(ask(host, path).status, status, "{host}{path}");
+    }
+    assert_eq!(json(&ask("one.example", "/.backsoon/status").body)["status"], 503);
+    assert_eq!(json(&ask("two.example", "/.backsoon/status/app").body)["phase"], "open");
+}
