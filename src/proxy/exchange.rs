@@ -147,7 +147,7 @@ impl Exchange {
             return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
         }
         let answer = match resource {
-            Resource::Events if *request.method() == Method::GET => return self.events(&route.config, request),
+            Resource::Events if *request.method() == Method::GET => return self.events(&route.config, &request),
             Resource::Events => respond::events(Body::Empty, &self.asked),
             Resource::Status => respond::status(route, &self.generation, &request, &self.asked),
             Resource::Badge => respond::badge(route, &self.generation, &self.asked),
@@ -157,7 +157,7 @@ impl Exchange {
 
     /// Streams events. Over HTTP/1 they need nothing of hyper: the connection is taken apart to the socket, and this request
     /// is never answered through it.
-    fn events<S>(mut self, route: &Arc<RouteConfig>, request: Request<Incoming>) -> Begun<S> {
+    fn events<S>(mut self, route: &Arc<RouteConfig>, request: &Request<Incoming>) -> Begun<S> {
         self.flight.watches();
         let connection = Rc::clone(&self.flight.connection);
         let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
