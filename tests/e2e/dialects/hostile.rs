@@ -191,7 +191,7 @@ fn change(backsoon: &Backsoon) {
 
 /// In the test's process there are as many descriptors again.
 const WATCHERS: u64 = 400;
-const CHANGES: usize = 40;
+const CHANGES: usize = 20;
 
 #[test]
 fn a_watcher_that_was_asleep_is_told_how_it_is_now() {
