@@ -170,6 +170,8 @@ impl Browser {
 
     /// A picture of the whole page as it is shown, at most so many pixels high, in PNG.
     pub fn picture(&self, highest: u64) -> Vec<u8> {
+        // They would be gone in the picture, with the layout that had them.
+        self.tool("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let area = self.tool("Page.getLayoutMetrics", &json!({}))["cssContentSize"].take();
         let height = area["height"].as_u64().unwrap().min(highest);
         let clip = json!({ "x": 0, "y": 0, "width": area["width"], "height": height, "scale": 1 });

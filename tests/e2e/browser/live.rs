@@ -63,7 +63,7 @@ fn a_lifted_flag_brings_the_visitor_to_the_app() {
         watched(&browser, &proxy);
         browser
             .run("addEventListener('pagehide', () => sessionStorage.said = document.querySelector('#say').innerText)");
-        proxy.flag("");
+        proxy.flag(story::OPEN);
         browser.wait_for(IN_APP);
         assert_eq!(browser.text("sessionStorage.said"), "The service is back. This page reloads now.");
         assert_eq!(browser.text("location.pathname + location.search + location.hash"), format!("{PATH}{fragment}"));

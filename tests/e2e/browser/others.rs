@@ -23,7 +23,7 @@ fn the_event_source_of_an_app_outlives_a_maintenance() {
     browser.wait_for("heard.at(-1)[0] == 'maintenance'");
     let told: Value = serde_json::from_str(&browser.text("heard.at(-1)[1]")).unwrap();
     assert_eq!((&told["status"], &told["detail"]), (&json!(503), &json!("We are moving the database.")));
-    proxy.flag("");
+    proxy.flag(story::OPEN);
     browser.wait_for("heard.at(-1)[0] == 'tick'");
 }
 

@@ -48,7 +48,7 @@ fn without_script_check_again_asks_again() {
     let requests: Vec<_> = requests.map(|event| &event["params"]["request"]).collect();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!((&requests[0]["method"], &requests[0]["url"]), (&json!("GET"), &json!(proxy.url("/shop?q=1"))));
-    proxy.flag("");
+    proxy.flag(story::OPEN);
     browser.click(".btn");
     browser.wait_for(IN_APP);
 }

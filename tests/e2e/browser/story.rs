@@ -7,6 +7,9 @@ use serde_json::json;
 
 use crate::support::{Backsoon, Client, Upstream, wait};
 
+/// Nothing is flagged. An empty file says so as well, and is believed only after seconds.
+pub const OPEN: &str = "[routes]\n";
+
 /// A switch without a word.
 pub const BARE: &str = "[routes]\nweb = \"offline\"\n";
 
