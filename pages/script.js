@@ -5,7 +5,7 @@ w=k=>D.body.dataset[k],fill=(p,o)=>p.replace(/\{(\w+)\}/g,(_,k)=>o[k]),
 num=s=>(''+s).replace(/\d/g,c=>w('digits')[c]),rnd=n=>Math.random()*n,
 bit=(k,v)=>{try{return v===void 0?sessionStorage.getItem('backsoon-'+k):sessionStorage.setItem('backsoon-'+k,v)}catch{}},
 fresh=$('#fresh'),mark=$('#now'),btn=$('#pause'),say=$('#say');
-let skew,es,poller,wait,leave,sleep,seen,at,paused=bit('paused')==1;
+let skew,es,poller,wait,leave,sleep,seen,at,turns=0,paused=bit('paused')==1;
 const sync=d=>skew=Date.parse(d.dataset.now)-Date.now(),
 {# same wording as the server: whole minutes, then hours, then days #}
 span=m=>{const h=m/60|0,d=h/24|0,x=m<1?'z':h<1?'m':d<1?(m%60?'h':'h0'):h%24?'d':'d0';return fill(w('s'+x),{m:num(d<1?m%60:m),h:num(d<1?h:h%24),d:num(d)})},
@@ -46,6 +46,9 @@ if(paused)return;
 if(!h.dataset.version)throw 0;
 good();
 if(h.dataset.version==H.dataset.version)return;
+{# a new page is there in one language first: its other ones follow, in a moment if at all #}
+if(h.lang!=H.lang&&turns++<9){clearTimeout(wait);wait=setTimeout(pull,500+rnd(1e3));return}
+turns=0;
 {# new software or colours: the policy forbids swapping them in place #}
 for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent)return location.reload();
 sync(h);tick(n);

@@ -50,6 +50,26 @@ fn a_change_is_shown_in_place() {
     assert_eq!(browser.value("document.querySelector('progress').value"), 3, "what went comes back");
 }
 
+/// The other languages of a page follow its publication, and a quick browser comes before them.
+#[test]
+fn a_change_does_not_change_the_language() {
+    let Some(browser) = Browser::start("a change that does not change the language") else { return };
+    let (proxy, full) = (story::proxy(""), story::full());
+    browser.on_new_document("Math.random = () => 0");
+    browser.speak("ar");
+    follow(&browser, &proxy, &full);
+    browser.run(
+        "const root = document.documentElement;
+         const watch = () => { if (root.lang != 'ar') window.other = root.lang };
+         new MutationObserver(watch).observe(root, { attributeFilter: ['lang'] })",
+    );
+    proxy.flag(&story::later(&full));
+    browser.wait_for(&format!("{FIRST_STATUS} != 'متوقفة'"));
+    assert_eq!(browser.text("document.documentElement.lang"), "ar");
+    assert_eq!(browser.text(FIRST_STATUS), "تعمل");
+    assert_eq!(browser.value("window.other"), Value::Null, "not even for a moment");
+}
+
 #[test]
 fn a_lifted_flag_brings_the_visitor_to_the_app() {
     let Some(browser) = Browser::start("a lifted flag that brings the visitor to the app") else { return };
