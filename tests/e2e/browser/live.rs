@@ -1,6 +1,7 @@
 //! The page as it lives: it follows the flag file in place, and makes way for the app.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::support::{Backsoon, get, wait};
 
@@ -68,6 +69,26 @@ fn a_change_does_not_change_the_language() {
     assert_eq!(browser.text("document.documentElement.lang"), "ar");
     assert_eq!(browser.text(FIRST_STATUS), "تعمل");
     assert_eq!(browser.value("window.other"), Value::Null, "not even for a moment");
+}
+
+#[test]
+fn times_are_told_by_the_clock_of_the_visitor_too() {
+    let Some(browser) = Browser::start("times by the clock of the visitor") else { return };
+    let proxy = story::proxy("");
+    let until: Timestamp = "2999-12-31T20:00:00Z".parse().unwrap();
+    story::close(&proxy, &format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n"));
+    for (zone, language, local) in [
+        ("Asia/Kolkata", "en", "Jan 1, 01:30 your time"),
+        ("America/New_York", "de", "31. Dez., 15:00 Ortszeit"),
+        ("UTC", "en", ""),
+    ] {
+        browser.tool("Emulation.setTimezoneOverride", &json!({ "timezoneId": zone }));
+        browser.speak(language);
+        browser.go(&proxy.url(PATH));
+        watched(&browser, &proxy);
+        assert_eq!(browser.text("document.querySelector('#f-until [data-l]').innerText"), local, "{zone}");
+        assert!(browser.text("document.querySelector('#f-until time').innerText").ends_with("2999, 20:00 UTC"));
+    }
 }
 
 #[test]
