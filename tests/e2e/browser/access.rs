@@ -43,7 +43,7 @@ fn a_form_that_is_sent_to_a_read_only_route_is_answered_by_an_accessible_page() 
 #[test]
 fn no_page_is_wider_than_its_window() {
     let Some(browser) = Browser::start("pages that are no wider than their window") else { return };
-    let proxy = story::proxy("");
+    let proxy = story::proxy(story::BRAND);
     for (name, flags) in [("bare", story::BARE), ("full", &story::full()), ("worst", &story::worst())] {
         story::close(&proxy, flags);
         for language in ["en", "ar"] {
@@ -74,7 +74,7 @@ fn words_of_the_operator_are_words_and_never_markup() {
 /// Shows the page of a flag file in every language and colour scheme, and looks for what shuts somebody out.
 fn accessible(claim: &str, flags: &str) {
     let (Some(axe), Some(browser)) = (axe(claim), Browser::start(claim)) else { return };
-    let proxy = story::proxy("");
+    let proxy = story::proxy(story::BRAND);
     story::close(&proxy, flags);
     for language in ["en", "de", "fr", "es", "ja", "ar"] {
         browser.speak(language);
@@ -86,6 +86,8 @@ fn accessible(claim: &str, flags: &str) {
             violates_nothing(&browser, &axe, &format!("{language}, {scheme}"));
         }
     }
+    browser.click("#pause");
+    violates_nothing(&browser, &axe, "paused");
 }
 
 fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {

@@ -10,7 +10,7 @@ use super::story::{self, LIVE};
 #[test]
 fn every_kind_of_page_can_be_shown_and_printed() {
     let Some(browser) = Browser::start("pictures of the pages") else { return };
-    let proxy = story::proxy(BRAND);
+    let proxy = story::proxy(story::BRAND);
     let show = |flags: &str, language: &str, width: u32| {
         story::close(&proxy, flags);
         browser.speak(language);
@@ -57,10 +57,6 @@ fn directory() -> PathBuf {
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }
-
-/// What a page has only where it is configured.
-const BRAND: &str = "[page]\nbrand = \"Example Shop\"\nlinks = { home = \"/\", status = \"https://status.example.com\", \
-    subscribe = \"/subscribe\", help = \"mailto:help@example.com\", channels = [\"email\", \"webhook\"] }\n";
 
 /// More than this tells nothing new.
 const HIGHEST: u64 = 6000;

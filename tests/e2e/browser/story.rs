@@ -93,6 +93,10 @@ pub fn html(page: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}", page.len())
 }
 
+/// What a page has only where it is configured.
+pub const BRAND: &str = "[page]\nbrand = \"Example Shop\"\nlinks = { home = \"/\", status = \"https://status.example.com\", \
+    subscribe = \"/subscribe\", help = \"mailto:help@example.com\", channels = [\"email\", \"webhook\"] }\n";
+
 /// True in the page of [`proxy`]'s app.
 pub const IN_APP: &str = "document.title == 'the app'";
 
