@@ -35,8 +35,10 @@ impl Driver {
     }
 
     fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // It ends with our end of the shell's standard input, so also with a test run that is killed.
+        let mut command = Command::new("sh");
+        command.args(["-c", "chromedriver --port=0 & read -r _; kill $!; wait"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         let port = lines.find_map(|line| line.ok()?.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok());
@@ -62,7 +64,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         // Every browser has ended before: each holds the driver.
-        let _ = self.child.kill();
+        drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
