@@ -5,7 +5,7 @@ w=k=>D.body.dataset[k],fill=(p,o)=>p.replace(/\{(\w+)\}/g,(_,k)=>o[k]),
 num=s=>(''+s).replace(/\d/g,c=>w('digits')[c]),rnd=n=>Math.random()*n,
 bit=(k,v)=>{try{return v===void 0?sessionStorage.getItem('backsoon-'+k):sessionStorage.setItem('backsoon-'+k,v)}catch{}},
 fresh=$('#fresh'),mark=$('#now'),btn=$('#pause'),say=$('#say');
-let skew,es,poller,wait,leave,sleep,seen,at,paused=bit('paused')==1;
+let skew,es,poller,wait,leave,sleep,seen,at,turns=0,paused=bit('paused')==1;
 const
 {# the server's clock, as soon as it is told; before that, ours, unless the page was made later than that #}
 sync=t=>{if(t)skew=t-Date.now()},
@@ -48,6 +48,9 @@ if(paused)return;
 if(!h.dataset.version)throw 0;
 sync(Date.parse(r.headers.get('date')));good();
 if(h.dataset.version==H.dataset.version)return;
+{# a new page is there in one language first: its other ones follow, in a moment if at all #}
+if(h.lang!=H.lang&&turns++<9){clearTimeout(wait);wait=setTimeout(pull,500+rnd(1e3));return}
+turns=0;
 {# new software or colours: the policy forbids swapping them in place #}
 for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent)return location.reload();
 tick(n);

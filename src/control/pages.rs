@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::config::PageConfig;
-use crate::plan::page::{MESSAGES, Press, Source, Sources, TEMPLATES};
+use crate::plan::page::{MESSAGES, Press, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::load::{beside, unreadable};
@@ -41,10 +41,27 @@ pub fn press(
             Err(trouble) => problems.push(unreadable(&path, trouble)),
         }
     }
-    let (press, found) = Press::new(page, &sources, &config_file.display().to_string());
+    let (press, found) = checked(page, &sources, &config_file.display().to_string());
     let refused = problems.iter().any(Problem::is_error);
     problems.extend(found);
     (press.filter(|_| !refused), problems)
+}
+
+/// Checks templates where there is stack enough for any of them: one that overflows it would end the process.
+fn checked(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Press>, Vec<Problem>) {
+    if sources.files.is_empty() {
+        return Press::new(page, sources, config_file);
+    }
+    std::thread::scope(|scope| {
+        let check = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES);
+        let checked = check.spawn_scoped(scope, || Press::new(page, sources, config_file));
+        let failed =
+            |why: &str| (None, vec![Problem::error(config_file, format!("the templates cannot be checked: {why}"))]);
+        match checked {
+            Ok(checked) => checked.join().unwrap_or_else(|_| failed("a bug in the template engine")),
+            Err(error) => failed(&error.to_string()),
+        }
+    })
 }
 
 /// Every file that the page may be made of, there or not.

@@ -54,6 +54,13 @@ pub fn choose<'a, T: Copy, const N: usize>(
     (taken.weight > 0 && taken.specificity > ANYTHING).then_some(offers[index].0)
 }
 
+/// The structured syntax suffix (RFC 6839) of the first type that is named and has one: `json` of `application/vnd.api+json`.
+pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    let taken = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0);
+    let suffix = |range: &'a [u8]| range.iter().rposition(|&byte| byte == b'+').map(|plus| &range[plus + 1..]);
+    taken.filter_map(|(range, _)| suffix(range)).next()
+}
+
 /// Chooses a language by `Accept-Language` (RFC 9110 section 12.5.4), and returns its index in `offers`.
 ///
 /// Of the ranges in order of their weights, the first that has one: the language itself, the language without its last

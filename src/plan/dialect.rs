@@ -99,7 +99,7 @@ impl Dialect {
         if is_upgrade(headers) || is_fetched_by_a_document(headers) {
             return Self::Short;
         }
-        match Self::accepted(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
+        match Self::accepted(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
             // No `EventSource` asks like this: to its client, 200 would say that it was done.
             Self::Events if !matches!(*method, Method::GET | Method::HEAD) => Self::Problem,
             accepted => accepted,
@@ -126,9 +126,15 @@ impl Dialect {
         unary.then_some(Self::Connect)
     }
 
-    /// The dialect that the fields of `Accept` ask for.
-    pub fn accepted<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Self {
-        accept::choose(accept, &OFFERS).unwrap_or(Self::Text)
+    /// The dialect that the fields of `Accept` ask for. A type of its own that is built on JSON or XML (RFC 6839) is met by
+    /// theirs.
+    pub fn accepted<'a, A: Iterator<Item = &'a [u8]>>(accept: impl Fn() -> A) -> Self {
+        let suffix = || match accept::suffix(accept())? {
+            b"json" => Some(Self::Problem),
+            b"xml" => Some(Self::Xml),
+            _ => None,
+        };
+        accept::choose(accept(), &OFFERS).or_else(suffix).unwrap_or(Self::Text)
     }
 
     /// Whether it comes in every language, and compressed.
@@ -235,6 +241,10 @@ mod tests {
             ("text/markdown, text/plain;q=0.5", Dialect::Markdown),
             ("application/problem+xml", Dialect::Xml),
             ("text/xml", Dialect::Xml),
+            ("application/vnd.api+json", Dialect::Problem),
+            ("application/atom+xml;q=0.5, */*;q=0.1", Dialect::Xml),
+            ("application/vnd.api+json;q=0", Dialect::Text),
+            ("application/vnd.api+json, text/html", Dialect::Html),
             ("text/event-stream", Dialect::Events),
             ("text/event-stream, */*", Dialect::Events),
             ("text/html;q=0, */*", Dialect::Text),

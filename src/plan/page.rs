@@ -31,7 +31,7 @@ use language::Language;
 pub use press::{Press, Source, Sources};
 use print::Print;
 pub use print::Rendered;
-pub use templates::{MESSAGES, TEMPLATES};
+pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 
 /// A finished page.
 #[derive(Debug)]

@@ -116,6 +116,8 @@ fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdi
     };
     if plain {
         match exception(&route.config, path).map(|exception| &exception.answer) {
+            // Where the route can be read, a probe shall see the upstream.
+            Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => return Verdict::Forward(route),
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
             Some(None) => return Verdict::Forward(route),
             None if passes_as_well_known(&route.config, path) => return Verdict::Forward(route),

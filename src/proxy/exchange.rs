@@ -143,6 +143,10 @@ impl Exchange {
 
     /// Answers on a path of the proxy's own.
     fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Begun<S> {
+        if *request.method() == Method::OPTIONS {
+            let answer = respond::own_preflight(&self.asked);
+            return self.answer(request, move |exchange| exchange.flight.answered_here("own", answer));
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
         }

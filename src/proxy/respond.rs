@@ -49,7 +49,7 @@ impl Asked {
 
     /// The dialect of an error. Found only where one is given: most requests are forwarded.
     fn dialect(&self) -> Dialect {
-        self.call.unwrap_or_else(|| Dialect::accepted(self.accept.iter().map(HeaderValue::as_bytes)))
+        self.call.unwrap_or_else(|| Dialect::accepted(|| self.accept.iter().map(HeaderValue::as_bytes)))
     }
 }
 
@@ -154,6 +154,18 @@ pub(super) fn status<B>(route: &Route, live: &Generation, request: &Request<B>, 
         None => answer(StatusCode::OK, &Rendered::new(JSON, OPEN.into()), asked),
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// The answer to a preflight for a path of the proxy's own, which anybody may read.
+pub(super) fn own_preflight(asked: &Asked) -> Response<Body> {
+    let mut response = answer(StatusCode::NO_CONTENT, &Rendered::new(PLAIN_TEXT, Bytes::new()), asked);
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ANY);
     response
 }
 

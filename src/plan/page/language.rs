@@ -55,9 +55,11 @@ impl Messages {
                 report.wrong(value.key_span.clone(), format!("unknown message {}", quoted(value.key)), help);
                 continue;
             }
-            if let Some(message) = Message::read(&value, &mut report) {
-                messages.insert(value.key.to_owned(), message);
+            let Some(message) = Message::read(&value, &mut report) else { continue };
+            if let Some(model) = known.and_then(|known| known.0.get(value.key)) {
+                message.check_placeholders(model, &value, &mut report);
             }
+            messages.insert(value.key.to_owned(), message);
         }
         report.finish(Self(messages))
     }
@@ -118,6 +120,38 @@ impl Message {
             }
             _ => value.words(LONGEST, Lines::Many, report).map(Self::Text),
         }
+    }
+}
+
+impl Message {
+    /// Reports a `{placeholder}` that nothing fills in.
+    fn check_placeholders(&self, model: &Self, value: &Value<'_>, report: &mut Report<'_>) {
+        let known = model.placeholders();
+        for name in self.placeholders().into_iter().filter(|name| !known.contains(name)) {
+            let help = match known.as_slice() {
+                [] => "this message has no placeholders".to_owned(),
+                known => format!(
+                    "its placeholders are {}",
+                    known.iter().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ")
+                ),
+            };
+            report.wrong(value.span.clone(), format!("`{}` has an unknown placeholder `{{{name}}}`", value.key), help);
+        }
+    }
+
+    /// Each once.
+    fn placeholders(&self) -> Vec<&str> {
+        let texts: Vec<&str> = match self {
+            Self::Text(text) => vec![text],
+            Self::Plural(forms) => forms.iter().map(|(_, text)| text.as_str()).collect(),
+            Self::List(_) => Vec::new(),
+        };
+        let names =
+            texts.iter().flat_map(|text| text.split('{').skip(1)).filter_map(|rest| Some(rest.split_once('}')?.0));
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 
@@ -328,7 +362,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_message_file_is_told_with_its_place() {
         let known = Messages::parse("en.toml", "title = \"x\"\ndown = { other = \"x\" }", None).0.unwrap();
-        let text = "titel = \"x\"\ndown = { one = \"x\", some = \"y\" }\nother = 3\n";
+        let text = "titel = \"x\"\ndown = { one = \"x\", some = \"y\" }\nother = 3\ntitle = \"{date} {}\"\n";
         let (messages, problems) = Messages::parse("pages/messages/de.toml", text, Some(&known));
         assert!(messages.is_none());
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -92,6 +92,12 @@ pub(super) fn environment(
         .add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));
     environment.add_filter("pad", |text: &str, width: usize| filters::pad(text, width));
     environment.add_filter("rule", |text: &str, character: &str| filters::rule(text, character));
+    for source in own {
+        problems.extend(too_long(source));
+    }
+    if problems.iter().any(Problem::is_error) {
+        return environment;
+    }
     for (name, built_in) in TEMPLATES {
         let source = own.iter().find(|source| source.name == name);
         let text = source.map_or_else(|| built_in.to_owned(), |source| source.text.clone());
@@ -109,6 +115,32 @@ pub(super) fn environment(
         );
     }
     environment
+}
+
+/// What the engine would need too deep a stack for: it takes expressions, and chains of conditions, apart by recursion.
+fn too_long(source: &Source) -> Option<Problem> {
+    if source.text.len() > LARGEST_TEMPLATE {
+        let message =
+            format!("the template has {} bytes, and at most {LARGEST_TEMPLATE} are allowed", source.text.len());
+        return Some(Problem::error(&source.path, message).help("a page should stay below 14 kB"));
+    }
+    let mut at = 0;
+    while let Some(open) = source.text[at..].find(['{']).map(|open| at + open) {
+        at = open + 1;
+        let close = match source.text.as_bytes().get(at) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => continue,
+        };
+        let length = source.text[at..].find(close).unwrap_or(source.text.len() - at);
+        if length > LONGEST_TAG {
+            let message = format!("a tag of {length} bytes, and at most {LONGEST_TAG} are allowed");
+            let problem = Problem::error(&source.path, message).help("part it with `{% set … %}`");
+            return Some(problem.at(Place::of(&source.text, open..open + 2)));
+        }
+        at += length;
+    }
+    None
 }
 
 /// Lines that hold nothing but a tag leave nothing behind.
@@ -208,3 +240,10 @@ const MESSAGE_FILES: [(&str, &str); 6] = [
 
 /// Steps that a template may take: the built-in page needs less than a tenth of it for the worst sample.
 const TEMPLATE_FUEL: u64 = 1_000_000;
+/// Bytes of stack that parsing the worst templates within these limits may take; a fraction of it was enough in the debug
+/// build, which takes most.
+pub const STACK_FOR_TEMPLATES: usize = 64 * 1024 * 1024;
+/// Bytes of a template.
+const LARGEST_TEMPLATE: usize = 128 * 1024;
+/// Bytes of what stands between the braces of a tag.
+const LONGEST_TAG: usize = 4096;

@@ -237,3 +237,28 @@ fn what_is_wrong_with_a_template_is_told_with_its_place() {
     }
     insta::assert_snapshot!(told);
 }
+
+/// A stack that overflows ends the process: what is live must outlive any template.
+#[test]
+fn no_template_is_too_deep() {
+    let sum = format!("{{{{ 1{} }}}}", "+1".repeat(2000));
+    let elif = format!("{{% if false %}}{}{{% endif %}}", "{% elif false %}x".repeat(7000));
+    let nested = format!("{}{}", "{% if true %}".repeat(4000), "{% endif %}".repeat(4000));
+    let brackets = format!("{{{{ {}1{} }}}}", "(".repeat(2000), ")".repeat(2000));
+    let minus = format!("{{{{ {}1 }}}}", "-".repeat(4000));
+    let filters = format!("{{{{ title{} }}}}", "|upper".repeat(600));
+    let calls = format!("{{{{ title{} }}}}", ".a".repeat(2000));
+    // As control does it.
+    let trial = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES).spawn(move || {
+        for text in [sum, elif, nested, brackets, minus, filters, calls] {
+            tried("page.html", &text);
+        }
+    });
+    trial.unwrap().join().unwrap();
+    for (longest, text) in
+        [("a tag of", format!("{{{{ 1{} }}}}", "+1".repeat(4000))), ("the template has", "x".repeat(200_000))]
+    {
+        let (taken, problems) = tried("page.html", &text);
+        assert!(!taken && problems.contains(longest), "{problems}");
+    }
+}

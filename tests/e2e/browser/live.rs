@@ -1,0 +1,195 @@
+//! The page as it lives: it follows the flag file in place, and makes way for the app.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::{Backsoon, wait};
+
+use super::driver::Browser;
+use super::story::{self, IN_APP, LIVE};
+
+#[test]
+fn the_page_is_a_503_that_needs_nothing_and_breaks_no_rule() {
+    let Some(browser) = Browser::start("a page that needs nothing, in a browser") else { return };
+    let (proxy, full) = (story::proxy(""), story::full());
+    follow(&browser, &proxy, &full);
+    assert_eq!(browser.console(), [COMPLAINT.replace("URL", &proxy.url(PATH))], "the status, and nothing else");
+    story::close(&proxy, &story::later(&full));
+    browser.wait_for("document.querySelector('#say').textContent");
+    assert_eq!(browser.console(), Vec::<String>::new());
+    let events = browser.events();
+    let document = events.iter().filter(|event| event["method"] == "Network.responseReceived");
+    let statuses: Vec<_> = document.map(|event| &event["params"]["response"]).filter(of(&proxy)).collect();
+    assert_eq!(statuses[0]["status"], 503);
+    let sent = events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
+    let urls: Vec<_> = sent.map(|event| event["params"]["request"]["url"].as_str().unwrap()).collect();
+    let own = [PATH, "/.backsoon/events/shop/cart", "/.backsoon/status/shop/cart"].map(|path| proxy.url(path));
+    assert_eq!(urls, own, "the document, its stream, and the change");
+}
+
+#[test]
+fn a_change_is_shown_in_place() {
+    let Some(browser) = Browser::start("a change that is shown in place") else { return };
+    let (proxy, full) = (story::proxy(""), story::full());
+    follow(&browser, &proxy, &full);
+    browser.run(
+        "window.mark = 1; window.row = document.querySelector('tbody tr');
+         document.querySelector('#do .btn').focus({ preventScroll: true }); scrollTo(0, 300)",
+    );
+    assert_eq!(browser.text(FIRST_STATUS), "offline");
+    assert_eq!(browser.text(SAID), "", "nothing is announced that did not change");
+    story::close(&proxy, &story::later(&full));
+    browser.wait_for(&format!("{FIRST_STATUS} == 'operational'"));
+    assert_eq!(browser.text(STEP), "Smoke tests in every region");
+    assert_eq!(browser.text(SAID), "Step 5 of 7: Smoke tests in every region");
+    assert_eq!(browser.value("window.mark"), 1, "it is the same document");
+    assert_eq!(browser.value("window.row == document.querySelector('tbody tr')"), true, "and the same row");
+    assert_eq!(browser.value("document.activeElement == document.querySelector('#do .btn')"), true);
+    assert_eq!(browser.value("scrollY"), 300);
+    story::close(&proxy, &full);
+    browser.wait_for(&format!("{SAID} == 'Step 4 of 7: Database migrations'"));
+    assert_eq!(browser.value("document.querySelector('progress').value"), 3, "what went comes back");
+}
+
+/// The other languages of a page follow its publication, and a quick browser comes before them.
+#[test]
+fn a_change_does_not_change_the_language() {
+    let Some(browser) = Browser::start("a change that does not change the language") else { return };
+    let (proxy, full) = (story::proxy(""), story::full());
+    browser.on_new_document("Math.random = () => 0");
+    browser.speak("ar");
+    follow(&browser, &proxy, &full);
+    browser.run(
+        "const root = document.documentElement;
+         const watch = () => { if (root.lang != 'ar') window.other = root.lang };
+         new MutationObserver(watch).observe(root, { attributeFilter: ['lang'] })",
+    );
+    proxy.flag(&story::later(&full));
+    browser.wait_for(&format!("{FIRST_STATUS} != 'متوقفة'"));
+    assert_eq!(browser.text("document.documentElement.lang"), "ar");
+    assert_eq!(browser.text(FIRST_STATUS), "تعمل");
+    assert_eq!(browser.value("window.other"), Value::Null, "not even for a moment");
+}
+
+#[test]
+fn times_are_told_by_the_clock_of_the_visitor_too() {
+    let Some(browser) = Browser::start("times by the clock of the visitor") else { return };
+    let proxy = story::proxy("");
+    let until: Timestamp = "2999-12-31T20:00:00Z".parse().unwrap();
+    story::close(&proxy, &format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n"));
+    for (zone, language, local) in [
+        ("Asia/Kolkata", "en", "Jan 1, 01:30 your time"),
+        ("America/New_York", "de", "31. Dez., 15:00 Ortszeit"),
+        ("UTC", "en", ""),
+    ] {
+        browser.tool("Emulation.setTimezoneOverride", &json!({ "timezoneId": zone }));
+        browser.speak(language);
+        browser.go(&proxy.url(PATH));
+        watched(&browser, &proxy);
+        assert_eq!(browser.text("document.querySelector('#f-until [data-l]').innerText"), local, "{zone}");
+        assert!(browser.text("document.querySelector('#f-until time').innerText").ends_with("2999, 20:00 UTC"));
+    }
+}
+
+#[test]
+fn a_lifted_flag_brings_the_visitor_to_the_app() {
+    let Some(browser) = Browser::start("a lifted flag that brings the visitor to the app") else { return };
+    let proxy = story::proxy("");
+    for fragment in ["", "#part"] {
+        story::close(&proxy, story::BARE);
+        // Who was brought back within a minute is not again at once.
+        browser.run("try { sessionStorage.clear() } catch {}");
+        browser.go("about:blank");
+        browser.go(&proxy.url(&format!("{PATH}{fragment}")));
+        watched(&browser, &proxy);
+        browser
+            .run("addEventListener('pagehide', () => sessionStorage.said = document.querySelector('#say').innerText)");
+        proxy.flag(story::OPEN);
+        browser.wait_for(IN_APP);
+        assert_eq!(browser.text("sessionStorage.said"), "The service is back. This page reloads now.");
+        assert_eq!(browser.text("location.pathname + location.search + location.hash"), format!("{PATH}{fragment}"));
+    }
+}
+
+#[test]
+fn a_paused_page_stands_still_and_catches_up_afterwards() {
+    let Some(browser) = Browser::start("a page that can be paused") else { return };
+    let (proxy, full) = (story::proxy(""), story::full());
+    follow(&browser, &proxy, &full);
+    browser.click("#pause");
+    assert_eq!(browser.text("document.querySelector('#now').innerText.split(' ·')[0]"), "paused");
+    assert_eq!(browser.text("document.activeElement.innerText"), "Resume live updates");
+    wait("the stream to close", || watchers(&proxy) == 0.0);
+    let before = browser.text("document.querySelector('main').innerText");
+    story::close(&proxy, &story::later(&full));
+    // A second page is told, and so would the first have been.
+    let told =
+        "new Promise(done => new EventSource('/.backsoon/events/').addEventListener('page', done)).then(() => 1)";
+    assert_eq!(browser.promised(told), 1);
+    assert_eq!(browser.text("document.querySelector('main').innerText"), before);
+    browser.go(&proxy.url(PATH));
+    browser.wait_for("document.querySelector('#now').dataset.is == 'paused'");
+    story::close(&proxy, &full);
+    browser.click("#pause");
+    browser.wait_for(&format!("{LIVE} && {STEP} == 'Database migrations'"));
+}
+
+#[test]
+fn a_page_that_lost_its_proxy_says_so_and_recovers() {
+    let Some(browser) = Browser::start("a page that lost its proxy") else { return };
+    // An address that no other test takes while nobody listens on it. It is closed from its first moment on.
+    let start = |port: u16| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("maintenance.toml"), story::BARE).unwrap();
+        Backsoon::start_in(dir, &format!("[[listen]]\naddress = \"127.0.5.1:{port}\"\n{ADMIN}{ROUTE}"))
+    };
+    let mut proxy = start(0);
+    browser.go(&proxy.url(PATH));
+    watched(&browser, &proxy);
+    let (address, port) = (proxy.url(PATH), proxy.address().port());
+    proxy.signal("INT");
+    proxy.wait_for_exit();
+    browser.wait_for("document.querySelector('#now').dataset.is == 'off'");
+    let fresh = browser.text("document.querySelector('#fresh').innerText");
+    assert!(fresh.starts_with("Live updates are interrupted, last updated "), "{fresh}");
+    drop(proxy);
+    let proxy = start(port);
+    watched(&browser, &proxy);
+    assert_eq!(browser.text("location.href"), address);
+    assert_eq!(browser.text("document.querySelector('#fresh').innerText").split(' ').next(), Some("Updated"));
+}
+
+/// Opens the page of a flag file, and waits until it is followed.
+fn follow(browser: &Browser, proxy: &Backsoon, flags: &str) {
+    story::close(proxy, flags);
+    browser.events();
+    browser.go(&proxy.url(PATH));
+    watched(browser, proxy);
+}
+
+fn watched(browser: &Browser, proxy: &Backsoon) {
+    browser.wait_for(LIVE);
+    wait("the stream to open", || watchers(proxy) == 1.0);
+}
+
+fn watchers(proxy: &Backsoon) -> f64 {
+    proxy.metric("backsoon_watchers", "")
+}
+
+/// Whether a response is one of the proxy's, not of the empty page that the browser begins with.
+fn of(proxy: &Backsoon) -> impl Fn(&&Value) -> bool {
+    let prefix = proxy.url("/");
+    move |response| response["url"].as_str().unwrap().starts_with(&prefix)
+}
+
+const PATH: &str = "/shop/cart?q=1";
+const FIRST_STATUS: &str = "document.querySelector('tbody .pill').innerText";
+const STEP: &str = "document.querySelector('#timeline [aria-current] b')?.innerText";
+const SAID: &str = "document.querySelector('#say').innerText";
+
+/// What Chromium writes on the console for any document with such a status.
+const COMPLAINT: &str =
+    "URL - Failed to load resource: the server responded with a status of 503 (Service Unavailable)";
+
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+const ROUTE: &str = "[routes.web]\nupstream = \"http://127.0.0.1:1\"\n";

@@ -1,0 +1,78 @@
+//! What the scripts of others see of a closed route: the app's own pages, and pages of other origins.
+
+use serde_json::{Value, json};
+
+use crate::support::{Backsoon, Upstream};
+
+use super::driver::Browser;
+use super::story;
+
+#[test]
+fn the_event_source_of_an_app_outlives_a_maintenance() {
+    let Some(browser) = Browser::start("an EventSource that outlives a maintenance") else { return };
+    let proxy = Backsoon::before(&streaming().url(), "always_open = [\"/app\"]\n");
+    browser.go(&proxy.url("/app"));
+    browser.run(
+        "window.heard = [];
+         window.source = new EventSource('/stream');
+         for (const kind of ['tick', 'maintenance'])
+             source.addEventListener(kind, event => heard.push([kind, event.data]))",
+    );
+    browser.wait_for("heard.length > 1");
+    story::close(&proxy, &story::READ_ONLY.replace("read-only", "offline"));
+    browser.wait_for("heard.at(-1)[0] == 'maintenance'");
+    let told: Value = serde_json::from_str(&browser.text("heard.at(-1)[1]")).unwrap();
+    assert_eq!((&told["status"], &told["detail"]), (&json!(503), &json!("We are moving the database.")));
+    proxy.flag(story::OPEN);
+    browser.wait_for("heard.at(-1)[0] == 'tick'");
+}
+
+#[test]
+fn a_script_of_a_named_origin_reads_the_answer() {
+    let Some(browser) = Browser::start("a script of another origin that reads the answer") else { return };
+    let page = Upstream::answering(&story::html("<!doctype html><title>another origin</title>"));
+    let proxy = story::proxy(&format!("[page]\ncors = [\"{}\"]\n", page.url()));
+    story::close(&proxy, &story::READ_ONLY.replace("read-only", "offline"));
+    browser.go(&page.url());
+    for options in [PLAIN, PREFLIGHTED] {
+        let answer = browser.promised(&asking(&proxy, options));
+        assert_eq!(answer["status"], 503, "{options}: {answer}");
+        assert_eq!(answer["body"]["detail"], "We are moving the database.", "{options}");
+        assert!(answer["after"].as_str().unwrap().parse::<u64>().is_ok(), "{options}: {answer}");
+    }
+}
+
+#[test]
+fn a_script_of_another_origin_reads_nothing_by_default() {
+    let Some(browser) = Browser::start("a script of another origin that reads nothing") else { return };
+    let page = Upstream::answering(&story::html("<!doctype html><title>another origin</title>"));
+    let proxy = story::proxy("");
+    story::close(&proxy, story::BARE);
+    browser.go(&page.url());
+    for options in [PLAIN, PREFLIGHTED] {
+        let answer = browser.promised(&asking(&proxy, options));
+        assert_eq!(answer, "failed: TypeError: Failed to fetch", "{options}");
+    }
+}
+
+/// An app with a page, and a stream that ends after each event, so that the browser comes back for the next.
+fn streaming() -> Upstream {
+    Upstream::handling(|connection| {
+        while let Some(head) = connection.request() {
+            if head.starts_with("GET /stream ") {
+                let event = "retry: 100\nevent: tick\ndata: 1\n\n";
+                return connection.send(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{event}"));
+            }
+            connection.send(story::html("<!doctype html><title>an app</title>"));
+        }
+    })
+}
+
+/// A script's request to the proxy, and what it sees of the answer.
+fn asking(proxy: &Backsoon, options: &str) -> String {
+    let read = "status: answer.status, after: answer.headers.get('retry-after'), body: await answer.json()";
+    format!("fetch('{}', {options}).then(async answer => ({{ {read} }}))", proxy.url("/api/order"))
+}
+
+const PLAIN: &str = "{ headers: { accept: 'application/json' } }";
+const PREFLIGHTED: &str = "{ method: 'PUT', headers: { accept: 'application/json', 'x-order': '7' }, body: '{}' }";

@@ -1,0 +1,116 @@
+//! What the pages of these tests tell: flag files from the shortest to the worst.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::support::{Backsoon, Client, Upstream, wait};
+
+/// Nothing is flagged. An empty file says so as well, and is believed only after seconds.
+pub const OPEN: &str = "[routes]\n";
+
+/// A switch without a word.
+pub const BARE: &str = "[routes]\nweb = \"offline\"\n";
+
+/// Writes are paused, and it says why.
+pub const READ_ONLY: &str = "[routes.web]\nmode = \"read-only\"\nmessage = \"We are moving the database.\"\n";
+
+/// The sample with everything, 28 minutes after its planned start.
+pub fn full() -> String {
+    let starts: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
+    let by = Timestamp::now().duration_since(starts) - SignedDuration::from_mins(28);
+    let moved = |line: &str| {
+        let instant = line.split_once("= ").and_then(|(key, rest)| Some((key, rest.parse::<Timestamp>().ok()?)));
+        instant.map_or_else(|| line.to_owned(), |(key, instant)| format!("{key}= {}", instant + by))
+    };
+    let lines: Vec<String> = include_str!("../../../pages/samples/full.toml").lines().map(moved).collect();
+    lines.join("\n") + "\n"
+}
+
+/// The full story once the migrations are over and the first service is back.
+pub fn later(full: &str) -> String {
+    let later = full.replacen("status = \"offline\"", "status = \"operational\"", 1).replacen(
+        "state = \"running\"\nprogress = { done = 3, total = 7, unit = \"schema changes\" }",
+        "state = \"done\"",
+        1,
+    );
+    let later = later.replacen("state = \"pending\"", "state = \"running\"", 1);
+    assert_ne!(later, full);
+    later
+}
+
+/// A hundred services and forty steps, with words that no column holds, markup, and other scripts.
+pub fn worst() -> String {
+    let now = Timestamp::now();
+    let mut text = format!(
+        "[[windows]]\nid = '{}'\ntitle = '{LONG}'\nsummary = '{MARKUP}'\nmessage = '{} {}'\nlabel = '{MARKUP}'\n\
+         starts = {}\nends = {}\nregions = ['{LONG}', '{MIXED}']\nimpact = {{ level = '{LONG}', note = '{MARKUP}' }}\n\
+         routes = {{ web = \"offline\" }}\n",
+        &LONG[..64],
+        LONG.repeat(3),
+        MIXED.repeat(8),
+        now - SignedDuration::from_hours(100),
+        now + SignedDuration::from_hours(1000),
+    );
+    let words = [MARKUP, LONG, MIXED];
+    for (index, status) in (0..100).zip(["offline", "restarting", "queued", "degraded", "operational"].iter().cycle()) {
+        let (name, detail) = (words[index % 3], words[(index + 1) % 3]);
+        let eta = now + SignedDuration::from_hours(i64::try_from(index).unwrap() - 5);
+        write!(text, "[[windows.services]]\nname = '{name}'\ndetail = '{detail}'\nstatus = \"{status}\"\n").unwrap();
+        write!(text, "eta = {eta}\nregions = ['{name}', '{detail}']\n").unwrap();
+    }
+    for index in 0..40 {
+        let state = ["done", "failed", "running", "pending"][index / 10];
+        let (title, detail) = (words[index % 3], words[(index + 1) % 3].repeat(4));
+        write!(text, "[[windows.steps]]\ntitle = '{title}'\ndetail = '{detail}'\nstate = \"{state}\"\n").unwrap();
+        writeln!(text, "progress = {{ done = {}, total = 40999999, unit = '{title}' }}", index * 999_999).unwrap();
+    }
+    text
+}
+
+/// A proxy before an app that answers everything with an HTML page of its own.
+pub fn proxy(more: &str) -> Backsoon {
+    Backsoon::before(&Upstream::answering(&html(APP)).url(), more)
+}
+
+/// Closes a route with a flag file that has nothing wrong in it, and waits until its page is there in every language.
+pub fn close(proxy: &Backsoon, flags: &str) {
+    proxy.flag(flags);
+    let status = proxy.status();
+    let mut files = status["files"].as_array().unwrap().iter();
+    assert!(files.all(|file| file["problems"] == json!([])), "{:#}", status["files"]);
+    let head = "GET /.backsoon/status/ HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
+    wait("the page to be finished", || {
+        let mut client = Client::connect(proxy.address());
+        client.send(head);
+        client.head().contains("content-encoding: br")
+    });
+}
+
+/// A response with an HTML page.
+pub fn html(page: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}", page.len())
+}
+
+/// What a page has only where it is configured.
+pub const BRAND: &str = "[page]\nbrand = \"Example Shop\"\nlinks = { home = \"/\", status = \"https://status.example.com\", \
+    subscribe = \"/subscribe\", help = \"mailto:help@example.com\", channels = [\"email\", \"webhook\"] }\n";
+
+/// True in the page of [`proxy`]'s app.
+pub const IN_APP: &str = "document.title == 'the app'";
+
+/// True in a page of ours whose script is at work.
+pub const LIVE: &str =
+    "document.querySelector('#now')?.dataset.is == 'live' && !document.querySelector('#pause').hidden";
+
+const APP: &str = "<!doctype html><html lang=en><link rel=icon href=data:,><title>the app</title><h1>It works</h1>\
+    <form method=post action=/order><button>Order</button></form>";
+
+/// As long as a line may be, and longer than any column.
+const LONG: &str = concat!(
+    "AnUnbrokenWordThatGoesOnAndOnUntilItIsWiderThanAnyColumnThatAnybodyWouldEverThinkOfMakingForItInATableOfServices",
+    "OrInTheHeadingOfAPageThatIsReadOnAPhoneInAnUndergroundTrainAtNightWhileTheBatteryIsLow"
+);
+const MARKUP: &str = r#"<script>alert(1)</script><img src=x onerror=alert(1)></main></body> {{ 7 * 7 }} & &amp; "><b>"#;
+const MIXED: &str = "مرحبا بالعالم שלום 文字化けしないことを確かめるための長い文章をここに置きます 👩‍👩‍👧‍👦🏳️‍🌈 é́́ · ";
