@@ -8,9 +8,9 @@
 //! There are three kinds of code, so there are three folders, and one small cell between them.
 //!
 //! ```text
-//! files ─▶ control: read ─▶ Inputs{config, flags, previous, now} ─▶ plan: compile ─▶ Snapshot
-//! clock ─▶ control: wake                                                            │ publish
-//!                                              proxy: one read per request ◀─ live ◀┘
+//! files ─▶ control: read ─▶ Inputs{config, flags, press, previous, now} ─▶ plan: compile ─▶ Snapshot
+//! clock ─▶ control: wake                                                                   │ publish
+//!                                                     proxy: one read per request ◀─ live ◀┘
 //!                                              decide(head) ─▶ Forward · Show · Hold · Refuse
 //! ```
 //!
@@ -37,7 +37,9 @@
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers.
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
 //! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
-//! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party.
+//! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. What is published can be
+//!    shown to every client; the other languages and the compressed forms are filled in behind the publication, once, and
+//!    tell the same ([`plan::page::Page::finish`]).
 //! 8. A streaming response or a tunnel does not pin an old snapshot. (An upload does, until its response begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
 //! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]).
@@ -61,7 +63,10 @@
 //! | snapshot, generation | the compiled whole, immutable; its number |
 //! | compile, publish | inputs to snapshot, purely; to make it live |
 //! | decide, verdict | snapshot and request head to what to do |
-//! | page, dialect | a rendered answer; one of html, text, json |
+//! | page, dialect | what a closed route's clients are shown; the form of it: html, text, json, grpc … |
+//! | story, facts | what a page tells; the same with what follows from the clock |
+//! | press | templates, languages and brand, ready to print pages |
+//! | watcher | a client that follows a page's events |
 //! | problem, error | wrong in the operator's input, with a place; gone wrong while running |
 //! | drain | to let what is in flight finish, within a time |
 //! | flight | a request's entry in the books, from its head to the end of its response |

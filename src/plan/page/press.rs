@@ -53,7 +53,7 @@ pub struct Press {
 /// What the operator brings in files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Those of [`TEMPLATES`] and message files (`messages/de.toml`) that are there.
+    /// Those of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`) that are there.
     pub files: Vec<Source>,
     /// The logo.
     pub logo: Option<(String, Bytes)>,
