@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::{Backsoon, get, wait};
+use crate::support::{Backsoon, wait};
 
 use super::driver::Browser;
 use super::story::{self, IN_APP, LIVE};
@@ -137,10 +137,15 @@ fn a_paused_page_stands_still_and_catches_up_afterwards() {
 #[test]
 fn a_page_that_lost_its_proxy_says_so_and_recovers() {
     let Some(browser) = Browser::start("a page that lost its proxy") else { return };
-    // An address that no other test takes while nobody listens on it.
-    let config = |port: u16| format!("[[listen]]\naddress = \"127.0.5.1:{port}\"\n{ADMIN}{ROUTE}");
-    let mut proxy = Backsoon::start(&config(0));
-    follow(&browser, &proxy, story::BARE);
+    // An address that no other test takes while nobody listens on it. It is closed from its first moment on.
+    let start = |port: u16| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("maintenance.toml"), story::BARE).unwrap();
+        Backsoon::start_in(dir, &format!("[[listen]]\naddress = \"127.0.5.1:{port}\"\n{ADMIN}{ROUTE}"))
+    };
+    let mut proxy = start(0);
+    browser.go(&proxy.url(PATH));
+    watched(&browser, &proxy);
     let (address, port) = (proxy.url(PATH), proxy.address().port());
     proxy.signal("INT");
     proxy.wait_for_exit();
@@ -148,11 +153,10 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers() {
     let fresh = browser.text("document.querySelector('#fresh').innerText");
     assert!(fresh.starts_with("Live updates are interrupted, last updated "), "{fresh}");
     drop(proxy);
-    let proxy = Backsoon::start(&config(port));
-    story::close(&proxy, story::BARE);
-    browser.wait_for(LIVE);
+    let proxy = start(port);
+    watched(&browser, &proxy);
     assert_eq!(browser.text("location.href"), address);
-    assert_eq!(get(proxy.address(), "/").status, 503);
+    assert_eq!(browser.text("document.querySelector('#fresh').innerText").split(' ').next(), Some("Updated"));
 }
 
 /// Opens the page of a flag file, and waits until it is followed.
