@@ -23,7 +23,7 @@ fn a_full_page_is_accessible_in_every_language_and_scheme() {
 #[test]
 fn a_form_that_is_sent_to_a_read_only_route_is_answered_by_an_accessible_page() {
     let claim = "the accessibility of a read-only page";
-    let (Some(axe), Some(browser)) = (axe(claim), Browser::start(claim)) else { return };
+    let Some((axe, browser)) = equipped(claim) else { return };
     let proxy = story::proxy("");
     story::close(&proxy, story::READ_ONLY);
     browser.go(&proxy.url("/shop"));
@@ -73,7 +73,7 @@ fn words_of_the_operator_are_words_and_never_markup() {
 
 /// Shows the page of a flag file in every language and colour scheme, and looks for what shuts somebody out.
 fn accessible(claim: &str, flags: &str) {
-    let (Some(axe), Some(browser)) = (axe(claim), Browser::start(claim)) else { return };
+    let Some((axe, browser)) = equipped(claim) else { return };
     let proxy = story::proxy(story::BRAND);
     story::close(&proxy, flags);
     for language in ["en", "de", "fr", "es", "ja", "ar"] {
@@ -88,6 +88,10 @@ fn accessible(claim: &str, flags: &str) {
     }
     browser.click("#pause");
     violates_nothing(&browser, &axe, "paused");
+}
+
+fn equipped(claim: &str) -> Option<(Axe, Browser)> {
+    Some((axe(claim)?, Browser::start(claim)?))
 }
 
 fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
