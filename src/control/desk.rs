@@ -193,7 +193,10 @@ impl Desk {
             Change::Accepted(file) | Change::Restored(file) => *file != self.flag_file && *file != self.config_file,
             Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
         });
-        let config = forced || accepted(&self.config_file.clone()) || others && self.waiting.is_some();
+        // A template that is wrong may be mended by removing it.
+        let gone = changes.iter().any(|change| matches!(change, Change::Missing(_)));
+        let again = (others || gone) && self.waiting.is_some();
+        let config = forced || accepted(&self.config_file.clone()) || again;
         let mut matters = config && self.take_config();
         // With a new config everything that it names was read anew.
         let page = pages::files_of(&self.config_file, &self.config.page);
