@@ -327,23 +327,27 @@ impl Desk {
         if self.config.on_missing == OnMissing::Open && self.is_missing(&flag_file) {
             // What it last said was given up with it.
             self.problems.remove(&flag_file);
-            self.flags = Arc::new(Flags::default());
+            self.set_flags(Flags::default());
             return true;
         }
         let Ok(content) = settled(&mut self.files, &flag_file) else {
             return false;
         };
         let (flags, problems) = load::parse_flags(&flag_file, &content, &self.config);
-        let Some(mut flags) = flags else {
+        let Some(flags) = flags else {
             return self.refuse(&flag_file, problems);
         };
+        warn(&problems);
+        self.problems.insert(flag_file, problems);
+        self.set_flags(flags);
+        true
+    }
+
+    fn set_flags(&mut self, mut flags: Flags) {
         if let Some(preview) = &self.preview {
             (preview.flags)(&mut flags);
         }
-        warn(&problems);
-        self.problems.insert(flag_file, problems);
         self.flags = Arc::new(flags);
-        true
     }
 
     /// Whether something happened to a file of the page; there or gone, it makes a difference.
@@ -463,7 +467,7 @@ impl Desk {
             }
             Change::Missing(path) if *path == self.flag_file && self.config.on_missing == OnMissing::Open => {
                 tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
-                self.flags = Arc::new(Flags::default());
+                self.set_flags(Flags::default());
                 self.problems.remove(path);
                 return true;
             }
