@@ -308,11 +308,12 @@ impl Desk {
         };
         problems.extend(self.restarts(&config));
         warn(&problems);
+        warn(&remarks);
         self.problems.insert(config_file.clone(), problems);
-        self.set_press(press, remarks);
         self.log.set_level(config.log.level);
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
+        self.set_press(press, remarks);
         self.materials = materials;
         self.fittings = None;
         self.files.set(self.watched());
@@ -365,25 +366,24 @@ impl Desk {
         let config = Arc::clone(&self.config);
         let config_file = self.config_file.clone();
         let (press, problems) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
-        for file in pages::files_of(&config_file, &config.page) {
-            self.problems.remove(&file);
-        }
-        let Some(press) = press else {
-            let mut by_file = BTreeMap::<_, Vec<_>>::new();
-            for problem in problems {
-                by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+        if let Some(press) = press {
+            let changed = press.fingerprint != self.press.fingerprint;
+            if changed {
+                warn(&problems);
             }
-            for (file, problems) in by_file {
-                self.refuse(&file, problems);
-            }
-            return false;
-        };
-        if press.fingerprint == self.press.fingerprint {
-            return false;
+            self.set_press(press, problems);
+            return changed;
         }
-        warn(&problems);
-        self.set_press(press, problems);
-        true
+        let (wrong, remarks): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_error);
+        self.set_remarks(remarks);
+        let mut by_file = BTreeMap::<_, Vec<_>>::new();
+        for problem in wrong {
+            by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+        }
+        for (file, problems) in by_file {
+            self.refuse(&file, problems);
+        }
+        false
     }
 
     fn set_press(&mut self, press: Press, remarks: Vec<Problem>) {
@@ -391,8 +391,20 @@ impl Desk {
         if press.fingerprint != self.press.fingerprint {
             self.press = Arc::new(press);
         }
+        self.set_remarks(remarks);
+    }
+
+    /// Takes the place of whatever was known of the page's files.
+    fn set_remarks(&mut self, remarks: Vec<Problem>) {
+        for file in pages::files_of(&self.config_file, &self.config.page) {
+            self.problems.remove(&file);
+        }
         for problem in remarks {
-            self.problems.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+            let known = self.problems.entry(PathBuf::from(&problem.file)).or_default();
+            // Of the config, or of a file that nothing asks for, it may be known already.
+            if !known.contains(&problem) {
+                known.push(problem);
+            }
         }
     }
 
