@@ -118,7 +118,7 @@ fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdi
         match exception(&route.config, path).map(|exception| &exception.answer) {
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
             Some(None) => return Verdict::Forward(route),
-            None if passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
+            None if method.is_safe() && passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
             None => {}
         }
     }
