@@ -40,6 +40,9 @@ if(k)for(;x!=k;x=n){n=x.nextSibling;x.remove()}
 if(k||!y.id&&x&&!x.id){n=x.nextSibling;merge(x,y);x=n}else a.insertBefore(y,x)}
 for(;x;x=n){n=x.nextSibling;x.remove()}},
 tell=t=>say.textContent=t,
+{# load it anew, without sending a form again; where there is a hash, that would only scroll #}
+go=k=>{bit(k,Date.now());location.hash?location.reload():location.replace(location.href)},
+lately=k=>Date.now()-bit(k)<6e4,
 load=async()=>{
 const r=await fetch(H.dataset.status+location.pathname,{headers:{Accept:'text/html'},cache:'no-store'});
 if(!(r.headers.get('content-type')||'').startsWith('text/html'))return(await r.json()).phase=='open'?back():0;
@@ -48,8 +51,10 @@ if(paused)return;
 if(!h.dataset.version)throw 0;
 sync(Date.parse(r.headers.get('date')));good();
 if(h.dataset.version==H.dataset.version)return;
-{# new software or colours: the policy forbids swapping them in place #}
-for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent)return location.reload();
+{# new software or colours: the policy forbids swapping them in place; once a minute, since replicas may differ for a while #}
+for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent){
+if(!lately('swap'))return go('swap');
+clearTimeout(wait);wait=setTimeout(pull,6e4);return}
 tick(n);
 const o=$('main').dataset.step;
 for(const{name:k,value:v}of h.attributes)H.setAttribute(k,v);
@@ -60,8 +65,7 @@ poll=()=>{stop();poller=setTimeout(async()=>{await pull();if(poller&&!paused)pol
 stop=()=>{if(es)es.close();es=0;clearTimeout(poller);clearTimeout(wait);poller=wait=0},
 {# open again: say so, then reload; never in a tight loop #}
 back=()=>{if(leave||paused)return;stop();tell(w('back'));show('live',w('back'));
-const l=Date.now()-bit('left')<6e4;
-leave=setTimeout(()=>{bit('left',Date.now());location.hash?location.reload():location.replace(location.href)},rnd(5e3)+(l?3e4:0))},
+leave=setTimeout(()=>go('left'),rnd(5e3)+(lately('left')?3e4:0))},
 open=()=>{stop();if(paused||leave)return;seen=Date.now();
 es=new EventSource(H.dataset.events+location.pathname);
 es.onerror=()=>{bad();if(es&&es.readyState==2)poll()};
