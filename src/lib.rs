@@ -31,16 +31,19 @@
 //! Most of them are absences, which cannot be read off the code.
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
-//!    given stands: a request forwarded before its route closed runs to its end.
+//!    given stands: a request forwarded before its route closed runs to its end. (A watcher alone looks anew: that is
+//!    what it asked for.)
 //! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers.
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
 //! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
 //! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party.
-//! 8. A streaming response or a tunnel does not pin an old snapshot. (An upload does, until its response begins.)
+//! 8. A streaming response, a tunnel or a watcher does not pin an old snapshot. (An upload does, until its response
+//!    begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
-//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]).
+//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]). (A
+//!     watcher may listen for as long as it likes, and must take what it is told in time.)
 //! 11. What was not read of a request's body is never taken for the next request.
 //!
 //! # Words
@@ -58,10 +61,14 @@
 //! | route | host and path, with its upstreams |
 //! | upstream | where a route's requests go |
 //! | client | who sent the request |
-//! | snapshot, generation | the compiled whole, immutable; its number |
+//! | snapshot, generation | the compiled whole, immutable, but that its pages are finished behind it; its number |
 //! | compile, publish | inputs to snapshot, purely; to make it live |
 //! | decide, verdict | snapshot and request head to what to do |
-//! | page, dialect | a rendered answer; one of html, text, json |
+//! | page, dialect | what a closed route's clients are shown; its form for some of them: html, text, problem, grpc, … |
+//! | press, print, edition | what makes pages of templates and languages; one finished answer; a page in one language |
+//! | story, facts | what the operator wrote for a page; that, and what follows from the time |
+//! | exception | a path that a closed route does not close |
+//! | watcher | a client that is told when a page changes, and when its route is back |
 //! | problem, error | wrong in the operator's input, with a place; gone wrong while running |
 //! | drain | to let what is in flight finish, within a time |
 //! | flight | a request's entry in the books, from its head to the end of its response |
