@@ -75,12 +75,14 @@ es.addEventListener('open',e=>e.data&&back());
 es.addEventListener('page',e=>{good();clearTimeout(wait);
 if(JSON.parse(e.data).version!=H.dataset.version)wait=setTimeout(pull,rnd(2e3))})},
 set=p=>{paused=p;bit('paused',p?1:0);btn.textContent=w(p?'resume':'pause');
-if(p){stop();clearTimeout(leave);leave=0;show('paused',fill(w('fresh'),{clock:local(at)}))}else{show('live',fresh.textContent);tick();open()}};
+if(p){stop();clearTimeout(leave);leave=0;show('paused',fill(w('fresh'),{clock:local(at)}))}else{show('live',fresh.textContent);tick();open()}},
+{# a tab that nobody sees lets go: over HTTP/1.1, six streams of a host would keep the seventh tab from loading #}
+look=()=>{clearTimeout(sleep);
+if(D.hidden)sleep=setTimeout(stop,6e4);else if(!paused){tick();if(!es)open()}};
 skew=Math.max(0,Date.parse(H.dataset.now)-Date.now());at=Date.now();tick();
 btn.hidden=false;btn.onclick=()=>set(!paused);
 setInterval(()=>{if(paused)return;tick();if(es&&Date.now()-seen>4e4)bad()},1e4);
-D.addEventListener('visibilitychange',()=>{clearTimeout(sleep);
-if(D.hidden)sleep=setTimeout(stop,6e4);else if(!paused){tick();if(!es)open()}});
+D.addEventListener('visibilitychange',look);
 {# the Refresh header is for clients without script; stop() cancels it once loading is over #}
-addEventListener('load',()=>setTimeout(()=>{window.stop();set(paused)}));
+addEventListener('load',()=>setTimeout(()=>{window.stop();set(paused);look()}));
 })()
