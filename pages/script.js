@@ -14,7 +14,7 @@ span=m=>{const h=m/60|0,d=h/24|0,x=m<1?'z':h<1?'m':d<1?(m%60?'h':'h0'):h%24?'d':
 {# the visitor's clock; with the day when it is not today, or not the day it is in UTC #}
 clock=t=>{const d=new Date(t),o={hour:'2-digit',minute:'2-digit',hourCycle:'h23'};
 if(d.getDate()!=d.getUTCDate()||d.toDateString()!=new Date().toDateString())o.day='numeric',o.month='short';
-try{return num(d.toLocaleString(H.lang+'-u-nu-latn',o))}catch{return num(d.toLocaleString([],o))}},
+try{return num(d.toLocaleString((H.lang=='en'?'en-GB':H.lang)+'-u-nu-latn',o))}catch{return num(d.toLocaleString([],o))}},
 local=(t,m)=>new Date(t).getTimezoneOffset()?fill(w('local'),{clock:clock(t)+(m?' – '+clock(m):'')}):clock(t)+' UTC',
 {# relative words and local times, on the page or on a fetched copy before it is merged #}
 tick=r=>{const n=Date.now()+skew,put=(e,s)=>{if(e.textContent!=s)e.textContent=s};
@@ -40,6 +40,9 @@ if(k)for(;x!=k;x=n){n=x.nextSibling;x.remove()}
 if(k||!y.id&&x&&!x.id){n=x.nextSibling;merge(x,y);x=n}else a.insertBefore(y,x)}
 for(;x;x=n){n=x.nextSibling;x.remove()}},
 tell=t=>say.textContent=t,
+{# load it anew, without sending a form again; where there is a hash, that would only scroll #}
+go=k=>{bit(k,Date.now());location.hash?location.reload():location.replace(location.href)},
+lately=k=>Date.now()-bit(k)<6e4,
 load=async()=>{
 const r=await fetch(H.dataset.status+location.pathname,{headers:{Accept:'text/html'},cache:'no-store'});
 if(!(r.headers.get('content-type')||'').startsWith('text/html'))return(await r.json()).phase=='open'?back():0;
@@ -51,8 +54,10 @@ if(h.dataset.version==H.dataset.version)return;
 {# a new page is there in one language first: its other ones follow, in a moment if at all #}
 if(h.lang!=H.lang&&turns++<9){clearTimeout(wait);wait=setTimeout(pull,500+rnd(1e3));return}
 turns=0;
-{# new software or colours: the policy forbids swapping them in place #}
-for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent)return location.reload();
+{# new software or colours: the policy forbids swapping them in place; once a minute, since replicas may differ for a while #}
+for(const s of['style','script'])if($(s,n).textContent!=$(s).textContent){
+if(!lately('swap'))return go('swap');
+clearTimeout(wait);wait=setTimeout(pull,6e4);return}
 tick(n);
 const o=$('main').dataset.step;
 for(const{name:k,value:v}of h.attributes)H.setAttribute(k,v);
@@ -63,8 +68,7 @@ poll=()=>{stop();poller=setTimeout(async()=>{await pull();if(poller&&!paused)pol
 stop=()=>{if(es)es.close();es=0;clearTimeout(poller);clearTimeout(wait);poller=wait=0},
 {# open again: say so, then reload; never in a tight loop #}
 back=()=>{if(leave||paused)return;stop();tell(w('back'));show('live',w('back'));
-const l=Date.now()-bit('left')<6e4;
-leave=setTimeout(()=>{bit('left',Date.now());location.hash?location.reload():location.replace(location.href)},rnd(5e3)+(l?3e4:0))},
+leave=setTimeout(()=>go('left'),rnd(5e3)+(lately('left')?3e4:0))},
 open=()=>{stop();if(paused||leave)return;seen=Date.now();
 es=new EventSource(H.dataset.events+location.pathname);
 es.onerror=()=>{bad();if(es&&es.readyState==2)poll()};
@@ -74,12 +78,14 @@ es.addEventListener('open',e=>e.data&&back());
 es.addEventListener('page',e=>{good();clearTimeout(wait);
 if(JSON.parse(e.data).version!=H.dataset.version)wait=setTimeout(pull,rnd(2e3))})},
 set=p=>{paused=p;bit('paused',p?1:0);btn.textContent=w(p?'resume':'pause');
-if(p){stop();clearTimeout(leave);leave=0;show('paused',fill(w('fresh'),{clock:local(at)}))}else{show('live',fresh.textContent);tick();open()}};
+if(p){stop();clearTimeout(leave);leave=0;show('paused',fill(w('fresh'),{clock:local(at)}))}else{show('live',fresh.textContent);tick();open()}},
+{# a tab that nobody sees lets go: over HTTP/1.1, six streams of a host would keep the seventh tab from loading #}
+look=()=>{clearTimeout(sleep);
+if(D.hidden)sleep=setTimeout(stop,6e4);else if(!paused){tick();if(!es)open()}};
 skew=Math.max(0,Date.parse(H.dataset.now)-Date.now());at=Date.now();tick();
 btn.hidden=false;btn.onclick=()=>set(!paused);
 setInterval(()=>{if(paused)return;tick();if(es&&Date.now()-seen>4e4)bad()},1e4);
-D.addEventListener('visibilitychange',()=>{clearTimeout(sleep);
-if(D.hidden)sleep=setTimeout(stop,6e4);else if(!paused){tick();if(!es)open()}});
+D.addEventListener('visibilitychange',look);
 {# the Refresh header is for clients without script; stop() cancels it once loading is over #}
-addEventListener('load',()=>setTimeout(()=>{window.stop();set(paused)}));
+addEventListener('load',()=>setTimeout(()=>{window.stop();set(paused);look()}));
 })()

@@ -31,7 +31,8 @@
 //! Most of them are absences, which cannot be read off the code.
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
-//!    given stands: a request forwarded before its route closed runs to its end.
+//!    given stands: a request forwarded before its route closed runs to its end. (A watcher alone looks anew: that is
+//!    what it asked for.)
 //! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers.
@@ -40,9 +41,11 @@
 //! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. What is published can be
 //!    shown to every client; the other languages and the compressed forms are filled in behind the publication, once, and
 //!    tell the same ([`plan::page::Page::finish`]).
-//! 8. A streaming response or a tunnel does not pin an old snapshot. (An upload does, until its response begins.)
+//! 8. A streaming response, a tunnel or a watcher does not pin an old snapshot. (An upload does, until its response
+//!    begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
-//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]).
+//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]). (A
+//!     watcher may listen for as long as it likes, and must take what it is told in time.)
 //! 11. What was not read of a request's body is never taken for the next request.
 //!
 //! # Words
@@ -60,13 +63,14 @@
 //! | route | host and path, with its upstreams |
 //! | upstream | where a route's requests go |
 //! | client | who sent the request |
-//! | snapshot, generation | the compiled whole, immutable; its number |
+//! | snapshot, generation | the compiled whole, immutable, but that its pages are finished behind it; its number |
 //! | compile, publish | inputs to snapshot, purely; to make it live |
 //! | decide, verdict | snapshot and request head to what to do |
 //! | page, dialect | what a closed route's clients are shown; the form of it: html, text, json, grpc … |
 //! | story, facts | what a page tells; the same with what follows from the clock |
-//! | press | templates, languages and brand, ready to print pages |
-//! | watcher | a client that follows a page's events |
+//! | press, print, edition | what makes pages of templates and languages; one finished answer; a page in one language |
+//! | exception | a path that a closed route does not close |
+//! | watcher | a client that is told when a page changes, and when its route is back |
 //! | problem, error | wrong in the operator's input, with a place; gone wrong while running |
 //! | drain | to let what is in flight finish, within a time |
 //! | flight | a request's entry in the books, from its head to the end of its response |

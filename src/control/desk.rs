@@ -193,7 +193,10 @@ impl Desk {
             Change::Accepted(file) | Change::Restored(file) => *file != self.flag_file && *file != self.config_file,
             Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
         });
-        let config = forced || accepted(&self.config_file.clone()) || others && self.waiting.is_some();
+        // A template that is wrong may be mended by removing it.
+        let gone = changes.iter().any(|change| matches!(change, Change::Missing(_)));
+        let again = (others || gone) && self.waiting.is_some();
+        let config = forced || accepted(&self.config_file.clone()) || again;
         let mut matters = config && self.take_config();
         // With a new config everything that it names was read anew.
         let page = pages::files_of(&self.config_file, &self.config.page);
@@ -305,11 +308,12 @@ impl Desk {
         };
         problems.extend(self.restarts(&config));
         warn(&problems);
+        warn(&remarks);
         self.problems.insert(config_file.clone(), problems);
-        self.set_press(press, remarks);
         self.log.set_level(config.log.level);
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
+        self.set_press(press, remarks);
         self.materials = materials;
         self.fittings = None;
         self.files.set(self.watched());
@@ -324,23 +328,27 @@ impl Desk {
         if self.config.on_missing == OnMissing::Open && self.is_missing(&flag_file) {
             // What it last said was given up with it.
             self.problems.remove(&flag_file);
-            self.flags = Arc::new(Flags::default());
+            self.set_flags(Flags::default());
             return true;
         }
         let Ok(content) = settled(&mut self.files, &flag_file) else {
             return false;
         };
         let (flags, problems) = load::parse_flags(&flag_file, &content, &self.config);
-        let Some(mut flags) = flags else {
+        let Some(flags) = flags else {
             return self.refuse(&flag_file, problems);
         };
+        warn(&problems);
+        self.problems.insert(flag_file, problems);
+        self.set_flags(flags);
+        true
+    }
+
+    fn set_flags(&mut self, mut flags: Flags) {
         if let Some(preview) = &self.preview {
             (preview.flags)(&mut flags);
         }
-        warn(&problems);
-        self.problems.insert(flag_file, problems);
         self.flags = Arc::new(flags);
-        true
     }
 
     /// Whether something happened to a file of the page; there or gone, it makes a difference.
@@ -358,25 +366,24 @@ impl Desk {
         let config = Arc::clone(&self.config);
         let config_file = self.config_file.clone();
         let (press, problems) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
-        for file in pages::files_of(&config_file, &config.page) {
-            self.problems.remove(&file);
-        }
-        let Some(press) = press else {
-            let mut by_file = BTreeMap::<_, Vec<_>>::new();
-            for problem in problems {
-                by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+        if let Some(press) = press {
+            let changed = press.fingerprint != self.press.fingerprint;
+            if changed {
+                warn(&problems);
             }
-            for (file, problems) in by_file {
-                self.refuse(&file, problems);
-            }
-            return false;
-        };
-        if press.fingerprint == self.press.fingerprint {
-            return false;
+            self.set_press(press, problems);
+            return changed;
         }
-        warn(&problems);
-        self.set_press(press, problems);
-        true
+        let (wrong, remarks): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_error);
+        self.set_remarks(remarks);
+        let mut by_file = BTreeMap::<_, Vec<_>>::new();
+        for problem in wrong {
+            by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+        }
+        for (file, problems) in by_file {
+            self.refuse(&file, problems);
+        }
+        false
     }
 
     fn set_press(&mut self, press: Press, remarks: Vec<Problem>) {
@@ -384,8 +391,20 @@ impl Desk {
         if press.fingerprint != self.press.fingerprint {
             self.press = Arc::new(press);
         }
+        self.set_remarks(remarks);
+    }
+
+    /// Takes the place of whatever was known of the page's files.
+    fn set_remarks(&mut self, remarks: Vec<Problem>) {
+        for file in pages::files_of(&self.config_file, &self.config.page) {
+            self.problems.remove(&file);
+        }
         for problem in remarks {
-            self.problems.entry(PathBuf::from(&problem.file)).or_default().push(problem);
+            let known = self.problems.entry(PathBuf::from(&problem.file)).or_default();
+            // Of the config, or of a file that nothing asks for, it may be known already.
+            if !known.contains(&problem) {
+                known.push(problem);
+            }
         }
     }
 
@@ -460,7 +479,7 @@ impl Desk {
             }
             Change::Missing(path) if *path == self.flag_file && self.config.on_missing == OnMissing::Open => {
                 tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
-                self.flags = Arc::new(Flags::default());
+                self.set_flags(Flags::default());
                 self.problems.remove(path);
                 return true;
             }

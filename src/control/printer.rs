@@ -49,7 +49,10 @@ impl Printer {
 
     /// Finishes the pages of what was published.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
-        let unfinished = snapshot.pages.values().filter(|page| !page.is_finished()).take(MOST_FINISHED);
+        let finished = snapshot.pages.values().filter(|page| page.is_finished()).count();
+        let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
+        // Those of earlier publications count: they would add up to all of them.
+        let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.press), Arc::clone(page))).collect();
         // What it takes the place of is dropped outside of the lock.
         let _old = mem::replace(&mut self.desk.work().pages, pages);

@@ -177,7 +177,7 @@ pub struct Fixed {
 /// What a closed route does with `/robots.txt` and `/.well-known/acme-challenge/`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WellKnown {
-    /// They are forwarded: a crawler that finds no `robots.txt` leaves, and a certificate must be renewed.
+    /// Who reads them is let through: a crawler that finds no `robots.txt` leaves, and a certificate must be renewed.
     #[default]
     Pass,
     /// They are closed like every other path.

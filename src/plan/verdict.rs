@@ -120,7 +120,7 @@ fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdi
             Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => return Verdict::Forward(route),
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
             Some(None) => return Verdict::Forward(route),
-            None if passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
+            None if method.is_safe() && passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
             None => {}
         }
     }
@@ -131,9 +131,10 @@ fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdi
     }
 }
 
-/// The exception that covers a path in normal form.
+/// The exception that covers a path in normal form: as with routes, the longest.
 pub fn exception<'r>(route: &'r RouteConfig, path: &str) -> Option<&'r Exception> {
-    route.always_open.iter().find(|exception| exception.path.covers(path))
+    let covering = route.always_open.iter().filter(|exception| exception.path.covers(path));
+    covering.max_by_key(|exception| exception.path.as_str().len())
 }
 
 /// Whether a path is one of [`WellKnown::PATHS`], and they pass.

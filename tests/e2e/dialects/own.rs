@@ -129,6 +129,32 @@ fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
 const LOOP: &str = "{% for a in range(10000) %}{% for b in range(10000) %}{{ a * b }}{% endfor %}{% endfor %}";
 
 #[test]
+fn a_config_that_was_refused_for_a_wrong_page_is_taken_once_that_is_removed() {
+    let backsoon = own(&[("pages/page.html", &page("Good"))], "");
+    fs::create_dir(backsoon.path("other")).unwrap();
+    replace(&backsoon.path("other/page.html"), "<p>\n{% if %}\n");
+    replace(&backsoon.path("backsoon.toml"), &config("").replace("\"pages\"", "\"other\""));
+    wait("the config to be refused", || !problems(&backsoon, "backsoon.toml").is_empty());
+    assert!(html(&backsoon).contains("<p>Good:"));
+    fs::remove_file(backsoon.path("other/page.html")).unwrap();
+    wait("the config to be taken", || html(&backsoon).contains("class=\"bare\""));
+    assert_eq!(problems(&backsoon, "backsoon.toml"), [] as [Value; 0]);
+}
+
+#[test]
+fn what_is_remarked_upon_a_page_is_told_once() {
+    let remarked = |word: &str| format!("{}<img src=\"x.png\" alt=\"\">\n", page(word));
+    let backsoon = own(&[("pages/page.html", &remarked("One"))], "");
+    assert_eq!(problems(&backsoon, "page.html").len(), 1);
+    for brand in ["A", "B"] {
+        let before = backsoon.status()["generation"].clone();
+        replace(&backsoon.path("backsoon.toml"), &config(&format!("brand = \"{brand}\"\n")));
+        wait("the config to be taken", || backsoon.status()["generation"] != before);
+        assert_eq!(problems(&backsoon, "page.html").len(), 1, "{brand}");
+    }
+}
+
+#[test]
 fn a_wrong_page_at_the_start_is_refused_and_the_command_says_where() {
     let (code, found) = checked(&[("pages/page.html", "<p>\n{{ nobody }}\n")], "");
     assert_eq!(code, Some(64));
