@@ -12,13 +12,13 @@ use crate::plan::snapshot::Snapshot;
 
 /// Dropped, it ends its thread.
 pub(super) struct Printer {
-    desk: Arc<Desk>,
+    tray: Arc<Tray>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Where work is laid down. New work takes the place of old: it has all that is still wanted.
 #[derive(Default)]
-struct Desk {
+struct Tray {
     work: Mutex<Work>,
     laid_down: Condvar,
 }
@@ -35,8 +35,8 @@ impl Printer {
     /// # Errors
     /// When the system starts none.
     pub(super) fn start() -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
-        let theirs = Arc::clone(&desk);
+        let tray = Arc::new(Tray::default());
+        let theirs = Arc::clone(&tray);
         let thread = std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
             // Where that is not allowed, it works all the same.
             let _ = rustix::process::setpriority_process(None, NICE);
@@ -44,7 +44,7 @@ impl Printer {
                 page.finish(&press);
             }
         })?;
-        Ok(Self { desk, thread: Some(thread) })
+        Ok(Self { tray, thread: Some(thread) })
     }
 
     /// Finishes the pages of what was published.
@@ -55,15 +55,15 @@ impl Printer {
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.press), Arc::clone(page))).collect();
         // What it takes the place of is dropped outside of the lock.
-        let _old = mem::replace(&mut self.desk.work().pages, pages);
-        self.desk.laid_down.notify_one();
+        let _old = mem::replace(&mut self.tray.work().pages, pages);
+        self.tray.laid_down.notify_one();
     }
 }
 
 impl Drop for Printer {
     fn drop(&mut self) {
-        self.desk.work().over = true;
-        self.desk.laid_down.notify_one();
+        self.tray.work().over = true;
+        self.tray.laid_down.notify_one();
         if let Some(thread) = self.thread.take() {
             // It fails only by a panic, which was told.
             let _ = thread.join();
@@ -71,7 +71,7 @@ impl Drop for Printer {
     }
 }
 
-impl Desk {
+impl Tray {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -125,14 +125,13 @@ pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String 
     let own =
         |text: &'_ Option<Text>| -> Option<String> { text.as_ref().map(|text| text.in_language(words.tag).to_owned()) };
     let (summary, label) = (own(&story.summary), own(&story.label));
-    let said = |text: &'static str| text;
     let current = facts.current_step().filter(|&index| story.steps[index].state != StepState::Pending);
     let problem = Problem {
         r#type: "about:blank",
         title: words.title,
         status: 503,
         detail: words.detail,
-        mode: said(story.mode.as_str()),
+        mode: story.mode.as_str(),
         retry_after: facts.retry_after(),
         reference: story.id.as_deref(),
         summary: summary.as_deref(),
