@@ -2,9 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use http::HeaderMap;
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::{BROWSER, ask, ask_bytes, in_seconds, json};
 use crate::clients::{printed, python, script};
@@ -33,6 +37,64 @@ fn a_grpc_client_sees_unavailable_and_when_to_try_again() {
     let (backsoon, message) = paused("");
     let mut client = script(&python, "grpc_closed.py");
     printed(client.arg(backsoon.address().to_string()).arg(message).arg(SECONDS.to_string()));
+}
+
+/// Messages as they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+#[tokio::test]
+async fn tonic_sees_unavailable_and_when_to_try_again() {
+    let (backsoon, message) = paused("");
+    let channel = Channel::from_shared(backsoon.url("")).unwrap().connect().await.unwrap();
+    let mut client = tonic::client::Grpc::new(channel);
+    for _ in 0..2 {
+        client.ready().await.unwrap();
+        let method = PathAndQuery::from_static("/test.Test/Unary");
+        let answer = client.unary(tonic::Request::new(Bytes::from_static(b"hello")), method, Raw).await;
+        let status = answer.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, message.as_str()));
+        assert!(status.details().ends_with(&RETRY_INFO), "{:?}", status.details());
+        assert!(pushback(&status.metadata().clone().into_headers()), "{:?}", status.metadata());
+    }
+    client.ready().await.unwrap();
+    let method = PathAndQuery::from_static("/test.Test/Stream");
+    let streamed = client.server_streaming(tonic::Request::new(Bytes::new()), method, Raw).await;
+    assert_eq!(streamed.map(|_| ()).unwrap_err().code(), Code::Unavailable);
 }
 
 #[tokio::test]
