@@ -27,10 +27,8 @@ impl Ports {
     }
 }
 
-/// The path of the short page (about 1.5 KB).
-pub(crate) const SHORT_PAGE: &str = "/page-short";
-/// The path of the page that is the main figure (about 14 KB).
-pub(crate) const PAGE: &str = "/page-long";
+/// The path of a route that is under maintenance: its page has 18 KB, and 6 to 7 compressed.
+pub(crate) const PAGE: &str = "/page";
 
 /// What each has. The first column names it.
 pub(crate) const FEATURES: [[&str; 4]; 11] = [
@@ -68,10 +66,7 @@ tls = {{ cert = "{cert}", key = "{key}" }}
 address = "127.0.0.1:0"
 [routes.web]
 upstream = "http://{upstream}"
-[routes.short]
-path = "{SHORT_PAGE}"
-upstream = "http://{upstream}"
-[routes.long]
+[routes.page]
 path = "{PAGE}"
 upstream = "http://{upstream}"
 "#,
@@ -82,14 +77,9 @@ upstream = "http://{upstream}"
     )
 }
 
-/// The flag file: two closed routes. The long message has a slash behind every character, because HTML's escape of it
-/// is what brings a message of 3.6 KB, which is allowed, to a page of 14 KB.
-pub(crate) fn flags() -> String {
-    let mut message = String::new();
-    for number in 0..1800_u32 {
-        let _ = write!(message, "{}/", char::from(b'a' + u8::try_from(number * number % 26).unwrap_or(0)));
-    }
-    format!("[routes]\nshort = \"offline\"\n[routes.long]\nmode = \"offline\"\nmessage = \"{message}\"\n")
+/// The flag file: a bare switch, whose page does not change with time.
+pub(crate) fn flags() -> &'static str {
+    "[routes]\npage = \"offline\"\n"
 }
 
 /// nginx's config.
@@ -123,7 +113,7 @@ http {{
       proxy_set_header Forwarded "for=$remote_addr;host=$http_host;proto=$scheme";
       proxy_set_header X-Request-Id $request_id; add_header X-Request-Id $request_id always;
     }}
-    {pages}
+    {page}
   }}
 }}
 "#,
@@ -139,19 +129,13 @@ http {{
         clear = ports.clear,
         h2c = ports.h2c,
         tls = ports.tls,
-        pages = [SHORT_PAGE, PAGE].map(|path| nginx_page(path, configs)).join("\n    "),
+        page = nginx_page(PAGE, configs),
     )
 }
 
-/// A page that fits into a parameter of nginx's config stands there: that is a quarter cheaper than a file, which was
-/// measured. A longer one is a file, kept open and sent by sendfile: no dearer than the page in pieces in variables.
+/// A file, kept open and sent by sendfile: no dearer than the page in pieces in variables, which was measured.
 fn nginx_page(path: &str, configs: &Path) -> String {
     let file = configs.join(format!("{}.html", path.trim_start_matches('/')));
-    let text = fs::read_to_string(&file).unwrap_or_default();
-    if text.len() <= NGINX_PARAMETER && !text.contains('$') {
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        return format!("location = {path} {{ default_type text/html; {NGINX_PAGE} return 503 \"{quoted}\"; }}");
-    }
     let location = format!("location = {path} {{ error_page 503 /at{path}.html; return 503; }}");
     format!("{location}\n    location = /at{path}.html {{ internal; alias {}; {NGINX_PAGE} }}", file.display())
 }
@@ -160,25 +144,23 @@ fn nginx_page(path: &str, configs: &Path) -> String {
 pub(crate) fn haproxy(ground: &Ground<'_>, ports: Ports) -> String {
     let Ground { nursery, configs, upstream, most_connections, .. } = ground;
     let mut pages = String::new();
-    for path in [SHORT_PAGE, PAGE] {
-        let file = |end: &str| configs.join(format!("{}.html{end}", path.trim_start_matches('/')));
-        for (end, coding) in [(".gz", " hdr Content-Encoding gzip"), ("", "")] {
-            let only = if coding.is_empty() { "" } else { " { req.hdr(accept-encoding) -m sub gzip }" };
-            if file(end).exists() {
-                let file = file(end).display().to_string();
-                let _ = writeln!(
-                    pages,
-                    "  http-request return status 503 content-type \"text/html; charset=utf-8\" \
-                     file {file}{coding} {HAPROXY_PAGE} if {{ path {path} }}{only}"
-                );
-            }
-        }
+    let file = |end: &str| configs.join(format!("{}.html{end}", PAGE.trim_start_matches('/')));
+    for (end, coding) in [(".gz", " hdr Content-Encoding gzip"), ("", "")] {
+        let only = if coding.is_empty() { "" } else { " { req.hdr(accept-encoding) -m sub gzip }" };
+        let file = file(end).display().to_string();
+        let _ = writeln!(
+            pages,
+            "  http-request return status 503 content-type \"text/html; charset=utf-8\" \
+             file {file}{coding} {HAPROXY_PAGE} if {{ path {PAGE} }}{only}"
+        );
     }
     format!(
         r#"global
   nbthread 1
   maxconn {most_connections}
   tune.h2.max-concurrent-streams 100
+  # What it answers from a file must fit.
+  tune.bufsize 32768
 defaults
   mode http
   timeout connect 5s
@@ -224,12 +206,16 @@ pub(crate) fn write_certificate(nursery: &Nursery) -> io::Result<()> {
     fs::write(nursery.path("both.pem"), format!("{cert}{key}"))
 }
 
-/// nginx's parser has a buffer of 4096 bytes, quotes and escapes included.
-const NGINX_PARAMETER: usize = 3800;
 /// The fields that backsoon's page has.
 const NGINX_PAGE: &str = r#"charset utf-8; gzip_static on; etag off; if_modified_since off;
-      add_header Retry-After 63 always; add_header Cache-Control no-store always; add_header Vary accept always;
+      add_header Retry-After 63 always; add_header Cache-Control no-store always; 
+      add_header Vary 'accept, accept-encoding, accept-language, origin' always; add_header Refresh 63 always;
+      add_header X-Content-Type-Options nosniff always; add_header Content-Language en always;
+      add_header Content-Security-Policy "default-src 'none'; style-src 'sha256-x'; script-src 'sha256-x'" always;
       add_header X-Request-Id $request_id always;
       add_header Proxy-Status 'nginx; error=proxy_internal_response; details="maintenance"' always;"#;
-const HAPROXY_PAGE: &str = "hdr Retry-After 63 hdr Cache-Control no-store hdr Vary accept hdr X-Request-Id %[unique-id] \
+const HAPROXY_PAGE: &str = "hdr Retry-After 63 hdr Cache-Control no-store hdr X-Request-Id %[unique-id] hdr Refresh 63 \
+                            hdr Vary 'accept, accept-encoding, accept-language, origin' hdr Content-Language en \
+                            hdr X-Content-Type-Options nosniff \
+                            hdr Content-Security-Policy \"default-src 'none'; style-src 'sha256-x'; script-src 'sha256-x'\" \
                             hdr Proxy-Status \"haproxy; error=proxy_internal_response; details=maintenance\"";

@@ -35,8 +35,9 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
-use crate::configs::{PAGE, SHORT_PAGE};
+use crate::configs::PAGE;
 use crate::contenders::{Contender, Ground, Kind};
 use crate::machine::{Cores, Machine};
 use crate::nursery::{Guard, Nursery};
@@ -121,23 +122,30 @@ fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> i
     Ok(contenders)
 }
 
-/// Writes the pages as backsoon answers them, for the others to serve. Returns their names and sizes.
+/// Writes the page as backsoon answers it, also compressed, for the others to serve. Returns their names and sizes.
 fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(String, usize)>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, backsoon.ports.clear));
     let mut sizes = Vec::new();
-    for path in [SHORT_PAGE, PAGE] {
-        for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
-            let request = wire::get(path, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
+    for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
+        let request = wire::get(PAGE, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
+        let began = Instant::now();
+        let body = loop {
             let (head, body) = wire::fetch(address, &request)?;
             if wire::status(head.as_bytes()) != 503 {
-                return Err(io::Error::other(format!("{path} is not the maintenance page: {head}")));
+                return Err(io::Error::other(format!("{PAGE} is not the maintenance page: {head}")));
             }
+            // The page is compressed behind its publication.
             if fields.is_empty() || wire::field(&head, "content-encoding") == Some("gzip") {
-                let name = format!("{}.{end}", path.trim_start_matches('/'));
-                fs::write(ground.configs.join(&name), &body)?;
-                sizes.push((name, body.len()));
+                break body;
             }
-        }
+            if began.elapsed() > COMPRESSED_WITHIN {
+                return Err(io::Error::other("the page does not come compressed"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let name = format!("{}.{end}", PAGE.trim_start_matches('/'));
+        fs::write(ground.configs.join(&name), &body)?;
+        sizes.push((name, body.len()));
     }
     Ok(sizes)
 }
@@ -148,17 +156,20 @@ fn same_pages(ground: &Ground<'_>, contender: Contender) -> io::Result<Contender
         return Ok(contender);
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear));
-    for path in [SHORT_PAGE, PAGE] {
-        let request = wire::get(path, &ground.upstream, "Accept: text/html\r\n");
+    for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
+        let request = wire::get(PAGE, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
         let (head, body) = wire::fetch(address, &request)?;
-        let page = fs::read(ground.configs.join(format!("{}.html", path.trim_start_matches('/'))))?;
+        let page = fs::read(ground.configs.join(format!("{}.{end}", PAGE.trim_start_matches('/'))))?;
         let html = wire::field(&head, "content-type").is_some_and(|value| value.starts_with("text/html"));
         if wire::status(head.as_bytes()) != 503 || !html || body != page {
-            return Err(io::Error::other(format!("its {path} is not backsoon's page: {head}")));
+            return Err(io::Error::other(format!("its {PAGE} is not backsoon's page: {head}")));
         }
     }
     Ok(contender)
 }
+
+/// For compressing the page; it takes some tens of milliseconds.
+const COMPRESSED_WITHIN: Duration = Duration::from_secs(10);
 
 fn finish(options: &Options, results: &Results) -> io::Result<()> {
     let markdown = report::markdown(results);

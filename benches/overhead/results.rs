@@ -12,7 +12,7 @@ pub(crate) struct Results {
     pub(crate) machine: Machine,
     /// What each contender has.
     pub(crate) features: &'static [[&'static str; 4]],
-    /// Bytes of the pages: short, long.
+    /// Bytes of the page, as it is and compressed.
     pub(crate) pages: Vec<(String, usize)>,
     /// Closed-loop runs.
     pub(crate) runs: Vec<Run>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::configs::{PAGE, SHORT_PAGE};
+use crate::configs::PAGE;
 use crate::contenders::{Contender, Ground, Kind};
 use crate::idle::{Crowd, PerConnection, Speech};
 use crate::load::{Load, Tool};
@@ -22,7 +22,7 @@ use crate::{machine, upstream, wire};
 pub(crate) enum Workload {
     /// Proxied keep-alive GET of 131 bytes
     Small,
-    /// The maintenance page from memory, short and of 14 KB
+    /// The maintenance page from memory (18 KB)
     Page,
     /// The same, compressed
     PageGzip,
@@ -124,15 +124,10 @@ impl Bench<'_> {
         let html = "Accept: text/html";
         let mut all = vec![
             (Workload::Small, self.small()),
-            (Workload::Page, page("page short", SHORT_PAGE, &[html])),
-            (Workload::Page, page("page 14 KB", PAGE, &[html])),
+            (Workload::Page, page("page", PAGE, &[html])),
+            (Workload::PageGzip, page("page gzip", PAGE, &[html, "Accept-Encoding: gzip"])),
         ];
         let mut left_out = Vec::new();
-        if self.ground.configs.join(format!("{}.html.gz", PAGE.trim_start_matches('/'))).exists() {
-            all.push((Workload::PageGzip, page("page gzip", PAGE, &[html, "Accept-Encoding: gzip"])));
-        } else if self.options.wants(Workload::PageGzip) {
-            left_out.push("page-gzip: backsoon does not answer with Content-Encoding: gzip");
-        }
         if self.options.url.is_none() {
             let connections = self.options.connections.min(LARGE_CONNECTIONS);
             let large = Closed { name: "large", path: upstream::LARGE.into(), connections, ..self.small() };
