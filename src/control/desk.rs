@@ -54,6 +54,8 @@ pub struct Desk {
     fixed: Fixed,
     /// By file: what is wrong with the content that was read last, and what is remarked upon in the one in force.
     problems: BTreeMap<PathBuf, Vec<Problem>>,
+    /// The same of the page's files, read last: some of these problems are the config's, and go with the files.
+    page_problems: Vec<Problem>,
     meters: Arc<Meters>,
     /// How to speak TLS, by upstream, so that sessions are resumed over generations.
     clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
@@ -152,6 +154,7 @@ impl Desk {
             served: Vec::new(),
             fixed,
             problems,
+            page_problems: Vec::new(),
             meters: Arc::new(Meters::new(0)),
             clients: HashMap::new(),
             fittings: None,
@@ -374,15 +377,9 @@ impl Desk {
             self.set_press(press, problems);
             return changed;
         }
-        let (wrong, remarks): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_error);
-        self.set_remarks(remarks);
-        let mut by_file = BTreeMap::<_, Vec<_>>::new();
-        for problem in wrong {
-            by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem);
-        }
-        for (file, problems) in by_file {
-            self.refuse(&file, problems);
-        }
+        let wrong: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();
+        self.tell_refused(&wrong);
+        self.set_page_problems(problems);
         false
     }
 
@@ -391,21 +388,15 @@ impl Desk {
         if press.fingerprint != self.press.fingerprint {
             self.press = Arc::new(press);
         }
-        self.set_remarks(remarks);
+        self.set_page_problems(remarks);
     }
 
-    /// Takes the place of whatever was known of the page's files.
-    fn set_remarks(&mut self, remarks: Vec<Problem>) {
+    fn set_page_problems(&mut self, problems: Vec<Problem>) {
+        // What the start found stands there.
         for file in pages::files_of(&self.config_file, &self.config.page) {
             self.problems.remove(&file);
         }
-        for problem in remarks {
-            let known = self.problems.entry(PathBuf::from(&problem.file)).or_default();
-            // Of the config, or of a file that nothing asks for, it may be known already.
-            if !known.contains(&problem) {
-                known.push(problem);
-            }
-        }
+        self.page_problems = problems;
     }
 
     fn is_missing(&self, file: &Path) -> bool {
@@ -453,8 +444,14 @@ impl Desk {
 
     /// Keeps what is live, and says what is wrong. Always `false`.
     fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> bool {
+        self.tell_refused(&problems);
+        self.problems.insert(file.to_owned(), problems);
+        false
+    }
+
+    fn tell_refused(&mut self, problems: &[Problem]) {
         self.refused += 1;
-        for problem in &problems {
+        for problem in problems {
             tracing::error!(
                 file = problem.file,
                 line = problem.place.as_ref().map(|place| place.line),
@@ -464,8 +461,6 @@ impl Desk {
                 problem.message
             );
         }
-        self.problems.insert(file.to_owned(), problems);
-        false
     }
 
     /// Notes what happened to a file besides a new content. True if that changes what is served.
@@ -547,13 +542,20 @@ impl Desk {
                 role: self.role(&path),
                 hash: content.map(|content| content.hash.to_string()),
                 loaded: content.and_then(|content| Timestamp::try_from(content.loaded).ok()),
-                problems: self.problems.get(&path).cloned().unwrap_or_default(),
+                problems: self.problems_of(&path),
                 trouble: trouble.map(|trouble| trouble.to_string()),
                 caveat: state.and_then(|state| state.caveat).map(|caveat| caveat.to_string()),
                 path: path.display().to_string(),
             }
         });
         Report { files: files.collect(), refused: self.refused }
+    }
+
+    fn problems_of(&self, path: &Path) -> Vec<Problem> {
+        let own = self.problems.get(path).map(Vec::as_slice).unwrap_or_default();
+        let of_page = self.page_problems.iter().filter(|problem| Path::new(&problem.file) == path);
+        // What the start found of the config may be found again.
+        own.iter().chain(of_page.filter(|problem| !own.contains(problem))).cloned().collect()
     }
 
     /// A template or a message file: without it, the built-in one is shown.

@@ -84,7 +84,7 @@ limits! {
     upstream_connections: usize, Count 1 => 65_535, default 512;
     /// Requests that may wait for one upstream in one worker; more is 503 at once.
     upstream_queue: usize, Count 0 => 1_000_000, default 1024;
-    /// Streams of page events of one worker; a client that finds none asks again every half a minute.
+    /// Streams of page events of one worker, over HTTP/1 in half of `connections` at most; a client that finds none asks again every half a minute.
     watchers: usize, Count 0 => 1_000_000, default 10_000;
     /// Streams that a client may have open on one HTTP/2 connection.
     h2_streams: usize, Count 1 => 10_000, default 100;

@@ -143,6 +143,7 @@ async fn work(
     most: usize,
     mut stage: channel::Receiver<Stage>,
 ) {
+    worker.most.set(most);
     let (doors, open) = Doors::new();
     let mut accepting = Vec::new();
     for (mine, tls) in listeners {

@@ -84,6 +84,8 @@ impl Watch {
     /// Begins to watch a route. The flight comes back if there are too many watchers already.
     pub(super) fn begin(flight: Flight, route: &Arc<RouteConfig>, most: usize) -> Result<Self, Flight> {
         let worker = Rc::clone(&flight.worker);
+        // Over HTTP/1 a watcher has a connection for itself, which no limit on idle ones ends: some are left for others.
+        let most = if flight.connection.http2.get() { most } else { most.min(worker.most.get() / 2) };
         let Some(place) = Place::take(&worker, most) else { return Err(flight) };
         Ok(Self {
             news: Box::pin(Arc::clone(&worker.news).notified_owned()),

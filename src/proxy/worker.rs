@@ -34,6 +34,8 @@ pub(super) struct Worker {
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// Client connections accepted and not ended.
     admitted: Cell<usize>,
+    /// How many there may be.
+    pub(super) most: Cell<usize>,
     /// Told when a client connection ends.
     left: Notify,
     /// Told when something is published, or the process ends: for those who watch a page.
@@ -58,6 +60,7 @@ impl Worker {
             draining: Cell::new(None),
             connections: RefCell::default(),
             admitted: Cell::new(0),
+            most: Cell::new(usize::MAX),
             left: Notify::new(),
             news: Arc::default(),
             next_connection: Cell::new(0),

@@ -282,6 +282,23 @@ fn connections_beyond_the_limit_of_a_worker_wait_their_turn() {
 }
 
 #[test]
+fn watchers_leave_half_of_the_connections_to_others() {
+    let (backsoon, _upstream) = limited("connections = 4");
+    backsoon.flag("[routes]\n\"*\" = \"offline\"\n");
+    let watch = "GET /.backsoon/events/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let mut watchers: Vec<Client> = (0..2).map(|_| Client::connect(backsoon.address())).collect();
+    for watcher in &mut watchers {
+        watcher.send(watch);
+        assert!(watcher.head().contains("text/event-stream"));
+    }
+    let told = request(backsoon.address(), watch);
+    assert_eq!(told.status, 200);
+    assert!(told.body.starts_with("retry: ") && told.body.contains("event: page"), "{}", told.body);
+    assert_eq!(backsoon.reached("watchers"), 1.0);
+    assert_eq!(get(backsoon.address(), "/").status, 503, "there is room for others");
+}
+
+#[test]
 fn running_out_of_descriptors_keeps_open_connections_served_and_recovers() {
     let claim = "running out of descriptors keeps open connections served and recovers";
     if !has("prlimit") {
