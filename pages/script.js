@@ -36,7 +36,9 @@ for(const{name:n,value:v}of b.attributes)a.getAttribute(n)!=v&&a.setAttribute(n,
 let x=a.firstChild,n;
 for(const y of[...b.childNodes]){
 const k=y.id&&[...a.children].find(e=>e.id==y.id);
-if(k)for(;x!=k;x=n){n=x.nextSibling;x.remove()}
+{# what stands before it is gone, unless the order has changed #}
+if(k&&x&&x.compareDocumentPosition(k)&4)for(;x!=k;x=n){n=x.nextSibling;x.remove()}
+if(k&&x!=k){a.insertBefore(k,x);merge(k,y);continue}
 if(k||!y.id&&x&&!x.id){n=x.nextSibling;merge(x,y);x=n}else a.insertBefore(y,x)}
 for(;x;x=n){n=x.nextSibling;x.remove()}},
 tell=t=>say.textContent=t,

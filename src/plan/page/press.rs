@@ -39,15 +39,28 @@ pub struct Press {
     pub fingerprint: u64,
     /// How it was configured.
     pub config: PageConfig,
-    templates: Environment<'static>,
+    templates: Templates,
     /// What is taken where an own template fails. `None` if all are built in.
-    fallback: Option<Environment<'static>>,
+    fallback: Option<Templates>,
     brand: Brand,
-    policy: HeaderValue,
     /// `Link: …; rel="status"`.
     link: Option<HeaderValue>,
     /// The badge of an open route, and of one under maintenance.
     badges: [Rendered; 2],
+}
+
+/// Templates that belong together.
+struct Templates {
+    environment: Environment<'static>,
+    /// The Content-Security-Policy of their page, which names what it has inline.
+    policy: HeaderValue,
+}
+
+impl Templates {
+    /// With a policy that allows nothing yet.
+    fn new(environment: Environment<'static>) -> Self {
+        Self { environment, policy: HeaderValue::from_static("default-src 'none'") }
+    }
 }
 
 /// What the operator brings in files.
@@ -119,27 +132,27 @@ impl Press {
         let brand = Brand::new(config, logo);
         let own: Vec<&Source> = sources.files.iter().filter(|source| !source.name.starts_with(MESSAGES)).collect();
         let languages: Arc<[Language]> = languages.into();
-        let templates = environment(&languages, &own, &mut problems);
+        let own_templates = (!own.is_empty()).then(|| environment(&languages, &own, &mut problems));
         if problems.iter().any(Problem::is_error) || languages.is_empty() {
             return (None, problems);
         }
         let mut press = Self {
             tags: languages.iter().map(|language| language.tag.clone()).collect(),
-            fallback: (!own.is_empty()).then(|| environment(&languages, &[], &mut Vec::new())),
+            templates: Templates::new(environment(&languages, &[], &mut problems)),
+            fallback: None,
             fingerprint: fingerprint(config, sources),
             config: config.clone(),
             languages,
-            templates,
             brand,
-            policy: HeaderValue::from_static("default-src 'none'"),
             link: config.links.status.as_ref().and_then(|url| format!("<{url}>; rel=\"status\"").parse().ok()),
             badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
         };
+        press.templates.policy = trial::built_in(&press);
+        if let Some(environment) = own_templates {
+            press.fallback = Some(std::mem::replace(&mut press.templates, Templates::new(environment)));
+            press.templates.policy = trial::own(&press, &own, &mut problems);
+        }
         press.badges = [false, true].map(|maintenance| press.make_badge(maintenance));
-        press.policy = match own.as_slice() {
-            [] => trial::built_in(&press),
-            own => trial::own(&press, own, &mut problems),
-        };
         let whole = !problems.iter().any(Problem::is_error);
         (whole.then_some(press), problems)
     }
@@ -148,13 +161,13 @@ impl Press {
     /// client's `Accept` would choose.
     pub fn want(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Want {
         let mut dialect = Dialect::choose(method, query, headers);
+        if dialect == Dialect::Events && !self.config.event_stream {
+            dialect = Dialect::Problem;
+        }
         if let Some(fixed) = fixed
             && dialect.is_negotiated()
         {
             dialect = fixed;
-        }
-        if dialect == Dialect::Events && !self.config.event_stream {
-            dialect = Dialect::Problem;
         }
         let fields = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let (language, coding) = match dialect.is_for_reading() {
@@ -197,8 +210,8 @@ impl Press {
                 return print;
             }
             let rendered = match dialect {
-                Dialect::Html => match self.render("page.html", &context) {
-                    Some(html) => self.html(html, language),
+                Dialect::Html => match self.render_with_policy("page.html", &context) {
+                    Some((html, policy)) => self.html(html, policy, language),
                     None => self.spoken(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
                 Dialect::Text => self.spoken(TEXT, template("page.txt"), language),
@@ -228,12 +241,12 @@ impl Press {
     /// A template with no other to take its place, in the language of this index.
     pub(super) fn try_template(&self, name: &str, facts: &Facts, language: usize) -> Result<String, Error> {
         let view = View::new(facts, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
-        render(&self.templates, name, &self.context(view))
+        render(&self.templates.environment, name, &self.context(view))
     }
 
     /// The badge with no other to take its place.
     pub(super) fn try_badge(&self, maintenance: bool) -> Result<String, Error> {
-        render(&self.templates, "badge.svg", &self.badge_context(maintenance))
+        render(&self.templates.environment, "badge.svg", &self.badge_context(maintenance))
     }
 
     fn badge_context(&self, maintenance: bool) -> Value {
@@ -255,8 +268,13 @@ impl Press {
 
     /// A template's text, from the built-in template if the own one fails; `None` if that fails, too.
     fn render(&self, name: &str, context: &Value) -> Option<String> {
-        let own = render(&self.templates, name, context).ok();
-        own.or_else(|| render(self.fallback.as_ref()?, name, context).ok())
+        self.render_with_policy(name, context).map(|(text, _)| text)
+    }
+
+    /// The same, with the policy that goes with it.
+    fn render_with_policy(&self, name: &str, context: &Value) -> Option<(String, &HeaderValue)> {
+        let sets = std::iter::once(&self.templates).chain(&self.fallback);
+        sets.filter_map(|set| Some((render(&set.environment, name, context).ok()?, &set.policy))).next()
     }
 
     /// An answer that people may read.
@@ -271,9 +289,9 @@ impl Press {
         rendered
     }
 
-    fn html(&self, body: String, language: &Language) -> Rendered {
+    fn html(&self, body: String, policy: &HeaderValue, language: &Language) -> Rendered {
         let mut rendered = self.spoken(HTML, body, language);
-        rendered.head.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        rendered.head.insert(CONTENT_SECURITY_POLICY, policy.clone());
         rendered
     }
 

@@ -23,7 +23,7 @@ fn rendered<'p>(page: &'p Page, press: &Press, dialect: Dialect, tag: &str) -> &
     page.rendered(Want { dialect, language, coding: Coding::Identity })
 }
 
-fn text(rendered: &Rendered) -> &str {
+fn text_of(rendered: &Rendered) -> &str {
     std::str::from_utf8(&rendered.body).unwrap()
 }
 
@@ -94,7 +94,7 @@ fn nothing_that_an_operator_writes_becomes_markup() {
     let page = page(&press, &samples::worst(now()));
     for tag in &press.tags {
         for dialect in [Dialect::Html, Dialect::Xml] {
-            let document = text(rendered(&page, &press, dialect, tag));
+            let document = text_of(rendered(&page, &press, dialect, tag));
             assert!(!document.contains("<script>alert") && !document.contains("<img src=x"), "{tag}");
             assert!(document.contains("&lt;script&gt;alert"), "{tag}");
         }
@@ -114,7 +114,7 @@ fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
         for tag in &press.tags {
             let html = rendered(&page, &press, Dialect::Html, tag);
             let policy = html.head["content-security-policy"].to_str().unwrap();
-            let markup = markup::Markup::of(text(html));
+            let markup = markup::Markup::of(text_of(html));
             assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
             for part in markup.styles.iter().chain(&markup.scripts) {
                 let hash = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes())));
@@ -170,7 +170,7 @@ fn text_keeps_to_80_columns() {
         let page = page(&press, &flags);
         for tag in &press.tags {
             let wide: Vec<&str> =
-                text(rendered(&page, &press, Dialect::Text, tag)).lines().filter(|line| line.width() > 80).collect();
+                text_of(rendered(&page, &press, Dialect::Text, tag)).lines().filter(|line| line.width() > 80).collect();
             assert!(wide.is_empty(), "{tag}: {wide:#?}");
         }
     }
@@ -200,6 +200,27 @@ fn the_built_in_templates_stand_every_trial_of_an_own_one() {
     let sources = Sources { files: files.into(), logo: None };
     let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
     assert!(press.is_some() && problems.is_empty(), "{problems:#?}");
+}
+
+/// A page that passed its trial may still fail with more to tell than the trial had: then the built-in one is shown, whole.
+#[test]
+fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
+    let text = "{% if services|length > 100 %}{{ 1 // 0 }}{% endif %}<script>own()</script>";
+    let source = Source { name: "page.html".to_owned(), path: "page.html".to_owned(), text: text.to_owned() };
+    let sources = Sources { files: vec![source], logo: None };
+    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    let press = press.unwrap_or_else(|| panic!("{problems:?}"));
+    let mut flags = samples::worst(now());
+    let html = |flags: &Flags| rendered(&page(&press, flags), &press, Dialect::Html, "en").clone();
+    assert!(text_of(&html(&flags)).starts_with("<script>own()"));
+    let one = flags.windows[0].services[0].clone();
+    flags.windows[0].services.push(one);
+    let built_in = Press::built_in();
+    let expected =
+        rendered(&page(&built_in, &flags), &built_in, Dialect::Html, "en").head["content-security-policy"].clone();
+    let shown = html(&flags);
+    assert!(text_of(&shown).starts_with("<!doctype html>"));
+    assert_eq!(shown.head["content-security-policy"], expected);
 }
 
 /// A press with one own file.
