@@ -165,6 +165,10 @@ impl Exchange {
         self.flight.watches();
         let connection = Rc::clone(&self.flight.connection);
         let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
+        if !bare {
+            // What follows on an HTTP/1 connection are bytes of a body that nobody reads.
+            connection.end_with_answer();
+        }
         match Watch::begin(self.flight, route, self.generation.snapshot.limits.watchers) {
             Ok(watch) if bare => {
                 connection.give_to(Stream::new(watch, &self.asked.id, &self.generation));

@@ -78,7 +78,7 @@ fn times_are_told_by_the_clock_of_the_visitor_too() {
     let until: Timestamp = "2999-12-31T20:00:00Z".parse().unwrap();
     story::close(&proxy, &format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n"));
     for (zone, language, local) in [
-        ("Asia/Kolkata", "en", "Jan 1, 01:30 your time"),
+        ("Asia/Kolkata", "en", "1 Jan, 01:30 your time"),
         ("America/New_York", "de", "31. Dez., 15:00 Ortszeit"),
         ("UTC", "en", ""),
     ] {
