@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
@@ -33,7 +34,7 @@ pub(super) struct Render {
     #[arg(long, value_enum, value_name = "WIDTH")]
     pub(super) sample: Option<Sample>,
     /// The form of the page
-    #[arg(long = "as", value_enum, default_value_t = Form::Html, value_name = "DIALECT")]
+    #[arg(long = "as", default_value = "html", value_name = "DIALECT", value_parser = form_parser())]
     form: Form,
     /// The language of the page: en, de, … (default: that of the config)
     #[arg(short, long, value_name = "TAG")]
@@ -54,42 +55,42 @@ pub(super) struct Render {
     config: ConfigFile,
 }
 
-/// The dialects as arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A document for people
-    Html,
-    /// Plain text, what curl gets
-    Text,
-    /// Markdown
-    #[value(alias = "md")]
-    Markdown,
-    /// application/problem+json (RFC 9457)
-    Problem,
-    /// The same as application/json
-    Json,
-    /// application/problem+xml
-    Xml,
-    /// One line, for scripts and pictures
-    Short,
-    /// gRPC: the head
-    Grpc,
-    /// gRPC-Web
-    GrpcWeb,
-    /// gRPC-Web in base64
-    GrpcWebText,
-    /// A unary call of Connect
-    Connect,
-    /// A stream of Connect, in JSON
-    ConnectStreamJson,
-    /// A stream of Connect, in Protocol Buffers
-    ConnectStreamProto,
-    /// text/event-stream
-    Events,
-    /// The answer to a CORS preflight: the head
-    Preflight,
-    /// A badge (SVG)
+    Page(Dialect),
+    /// A badge, which is no page.
     Badge,
+}
+
+/// The words of the dialects.
+fn form_parser() -> impl TypedValueParser<Value = Form> {
+    let words = Dialect::ALL.into_iter().map(|dialect| PossibleValue::new(dialect.as_str()).help(about(dialect)));
+    let badge = PossibleValue::new(BADGE).help("A badge (SVG)");
+    PossibleValuesParser::new(words.chain([badge])).map(|word| {
+        let dialect = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == word);
+        dialect.map_or(Form::Badge, Form::Page)
+    })
+}
+
+fn about(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Html => "A document for people",
+        Dialect::Text => "Plain text, what curl gets",
+        Dialect::Markdown => "Markdown",
+        Dialect::Problem => "application/problem+json (RFC 9457)",
+        Dialect::Json => "The same as application/json",
+        Dialect::Xml => "application/problem+xml",
+        Dialect::Short => "One line, for scripts, pictures and refused upgrades",
+        Dialect::Grpc => "gRPC: the head",
+        Dialect::GrpcWeb => "gRPC-Web",
+        Dialect::GrpcWebText => "gRPC-Web in base64",
+        Dialect::Connect => "A unary call of Connect",
+        Dialect::ConnectStreamJson => "A stream of Connect, in JSON",
+        Dialect::ConnectStreamProto => "A stream of Connect, in Protocol Buffers",
+        Dialect::Events => "What an EventSource gets in the place of its stream",
+        Dialect::Preflight => "The answer to a CORS preflight: the head",
+    }
 }
 
 /// How much there is to tell.
@@ -112,26 +113,11 @@ impl Render {
 }
 
 impl Form {
-    /// `None` for the badge, which is no page.
     fn dialect(self) -> Option<Dialect> {
-        Some(match self {
-            Self::Html => Dialect::Html,
-            Self::Text => Dialect::Text,
-            Self::Markdown => Dialect::Markdown,
-            Self::Problem => Dialect::Problem,
-            Self::Json => Dialect::Json,
-            Self::Xml => Dialect::Xml,
-            Self::Short => Dialect::Short,
-            Self::Grpc => Dialect::Grpc,
-            Self::GrpcWeb => Dialect::GrpcWeb,
-            Self::GrpcWebText => Dialect::GrpcWebText,
-            Self::Connect => Dialect::Connect,
-            Self::ConnectStreamJson => Dialect::ConnectStreamJson,
-            Self::ConnectStreamProto => Dialect::ConnectStreamProto,
-            Self::Events => Dialect::Events,
-            Self::Preflight => Dialect::Preflight,
-            Self::Badge => return None,
-        })
+        match self {
+            Self::Page(dialect) => Some(dialect),
+            Self::Badge => None,
+        }
     }
 }
 
@@ -297,3 +283,6 @@ fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Pag
     let closed = snapshot.routes.into_iter();
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }
+
+/// The word for the badge, beside those of the dialects.
+const BADGE: &str = "badge";

@@ -6,6 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::super::flags::{Flag, Impact, Mode, Service, ServiceStatus, Step, StepState, Window};
 use super::super::text::Text;
@@ -88,7 +89,7 @@ pub enum Schedule {
 }
 
 /// How many services are how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All of them.
     pub total: usize,

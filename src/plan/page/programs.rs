@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::flags::StepState;
 use super::super::text::Text;
-use super::facts::{Eta, Facts};
+use super::facts::{Counts, Eta, Facts};
 
 /// The problem document (RFC 9457): its own members, and what there is to tell as extensions. Instants are RFC 3339, lengths
 /// of time are seconds.
@@ -61,15 +61,6 @@ struct Impact<'f> {
     level: &'f str,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'f str>,
-}
-
-#[derive(Debug, Serialize)]
-struct Counts {
-    total: usize,
-    down: usize,
-    degraded: usize,
-    queued: usize,
-    healthy: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,13 +137,7 @@ pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String 
             level: impact.level.in_language(words.tag),
             note: impact.note.as_ref().map(|note| note.in_language(words.tag)),
         }),
-        counts: facts.counts().map(|counts| Counts {
-            total: counts.total,
-            down: counts.down,
-            degraded: counts.degraded,
-            queued: counts.queued,
-            healthy: counts.healthy,
-        }),
+        counts: facts.counts(),
         services: services(facts, words.tag),
         steps: story
             .steps

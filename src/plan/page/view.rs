@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::flags::Step;
 use super::super::text::Text;
-use super::facts::{Eta, Facts, ServiceRow};
+use super::facts::{Counts, Eta, Facts, ServiceRow};
 use super::language::Language;
 
 /// What a template finds in its context, besides what is the same on every page. Every field is always there; what is not
@@ -32,7 +32,7 @@ pub(super) struct View<'f> {
     elapsed: Option<Span>,
     left: Option<Span>,
     schedule: Option<&'static str>,
-    counts: Option<CountsView>,
+    counts: Option<Counts>,
     services: Vec<ServiceView<'f>>,
     steps: Vec<StepView<'f>>,
     step: Option<usize>,
@@ -52,15 +52,6 @@ struct Instant {
 struct Span {
     seconds: u64,
     words: String,
-}
-
-#[derive(Debug, Serialize)]
-struct CountsView {
-    total: usize,
-    down: usize,
-    degraded: usize,
-    queued: usize,
-    healthy: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,13 +118,7 @@ impl<'f> View<'f> {
             elapsed: facts.clock.elapsed.map(span),
             left: facts.clock.left.map(span),
             schedule: facts.clock.schedule.map(super::facts::Schedule::as_str),
-            counts: facts.counts().map(|counts| CountsView {
-                total: counts.total,
-                down: counts.down,
-                degraded: counts.degraded,
-                queued: counts.queued,
-                healthy: counts.healthy,
-            }),
+            counts: facts.counts(),
             services: story
                 .services
                 .iter()
