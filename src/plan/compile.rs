@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::{Flag, Flags, Mode, Service, ServiceStatus, Target, Window};
-use super::page::{Facts, Page, Press, ServiceRow, Story};
+use super::page::{Breadth, Facts, Page, Press, ServiceRow, Story};
 use super::snapshot::{Closure, LONG, Phase, Route, Snapshot, Source, Table};
 
 /// Everything a snapshot is a function of.
@@ -300,7 +300,8 @@ impl<'i> Pages<'i> {
             return page;
         }
         let facts = Arc::new(facts);
-        let page = Arc::new(Page::new(Arc::clone(&facts), self.inputs.now, self.inputs.press));
+        let breadth = if self.made.len() < MOST_BROAD { Breadth::All } else { Breadth::Default };
+        let page = Arc::new(Page::new(Arc::clone(&facts), self.inputs.now, self.inputs.press, breadth));
         self.made.insert(facts, Arc::clone(&page));
         page
     }
@@ -345,3 +346,7 @@ impl Upstreams {
 /// Pages of one snapshot that tell different things, since each takes time to print and memory. What is flagged beyond them
 /// is shown without its own words; its `Retry-After` is right all the same.
 const MOST_PAGES: usize = 512;
+
+/// Pages of one snapshot that are there in every language at once: it takes 0.3 ms for a bare switch, 2.6 ms for a
+/// window with everything.
+const MOST_BROAD: usize = 8;

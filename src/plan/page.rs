@@ -2,8 +2,8 @@
 //!
 //! It is made when a snapshot is compiled and never while a request waits, and it needs nothing at view time: no file, no
 //! upstream, no sub-resource. What every client can read is there when the snapshot is published: the default language,
-//! uncompressed. The other languages and the compressed forms follow within the second ([`Page::finish`]), because they
-//! take longer than an operator's switch may.
+//! uncompressed; of the first pages of a snapshot also the other languages. The rest follows within the second
+//! ([`Page::finish`]), because it takes longer than an operator's switch may.
 
 mod facts;
 mod filters;
@@ -44,8 +44,8 @@ pub struct Page {
     event: Bytes,
     /// When it was made.
     now: Timestamp,
-    /// The default language, uncompressed.
-    first: Edition,
+    /// Uncompressed: every language in the order of the press, or only the first, which is the default.
+    first: Vec<Edition>,
     /// Every language in the order of the press, with the compressed forms. Filled in once, behind the publication.
     rest: OnceLock<Box<[Edition]>>,
 }
@@ -58,7 +58,7 @@ struct Edition {
 }
 
 impl Edition {
-    fn compressed(self) -> Self {
+    fn compressed(&self) -> Self {
         Self { prints: self.prints.iter().map(|print| Arc::new(print.compressed())).collect() }
     }
 }
@@ -74,11 +74,25 @@ pub struct Want {
     pub coding: Coding,
 }
 
+/// Which languages of a page are made at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breadth {
+    /// Every one.
+    All,
+    /// The default one: there are many pages to make.
+    Default,
+}
+
 impl Page {
     /// Makes what must be there at once.
-    pub fn new(facts: Arc<Facts>, now: Timestamp, press: &Press) -> Self {
+    pub fn new(facts: Arc<Facts>, now: Timestamp, press: &Press, breadth: Breadth) -> Self {
         let version = facts.version(press.fingerprint);
-        let first = press.edition(&facts, version, now, &press.languages[0], None);
+        let mut first = vec![press.edition(&facts, version, now, &press.languages[0], None)];
+        if breadth == Breadth::All {
+            for language in &press.languages[1..] {
+                first.push(press.edition(&facts, version, now, language, first.first()));
+            }
+        }
         let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
         Self { facts, version, event, now, first, rest: OnceLock::new() }
     }
@@ -88,12 +102,12 @@ impl Page {
         if self.is_finished() {
             return;
         }
-        let edition = |language| {
-            let edition = press.edition(&self.facts, self.version, self.now, language, Some(&self.first));
-            edition.compressed()
+        let edition = |(index, language): (usize, &Language)| match self.first.get(index) {
+            Some(edition) => edition.compressed(),
+            None => press.edition(&self.facts, self.version, self.now, language, self.first.first()).compressed(),
         };
         // Somebody may have been faster; then it is the same.
-        let _ = self.rest.set(press.languages.iter().map(edition).collect());
+        let _ = self.rest.set(press.languages.iter().enumerate().map(edition).collect());
     }
 
     /// The event that tells of it.
@@ -108,7 +122,8 @@ impl Page {
 
     /// The answer for a client, or what comes nearest to it as long as the page is not finished.
     pub fn rendered(&self, want: Want) -> &Rendered {
-        let edition = self.rest.get().and_then(|rest| rest.get(want.language)).unwrap_or(&self.first);
+        let editions = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
+        let edition = editions.get(want.language).unwrap_or(&self.first[0]);
         edition.prints[want.dialect as usize].coded(want.coding)
     }
 }

@@ -200,21 +200,15 @@ impl Press {
         let words = Spoken { tag: &language.tag, title: &title, detail: &detail };
         let context = self.context(view);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
-        let is_default = self.languages.first().is_some_and(|first| first.tag == language.tag);
-        let shared =
-            |dialect: Dialect| first.filter(|_| !is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
-        let finished =
-            |dialect: Dialect| first.filter(|_| is_default).map(|first| Arc::clone(&first.prints[dialect as usize]));
+        // A remote call's answer has no language.
+        let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.prints[dialect as usize]));
         let print = |dialect: Dialect| {
-            if let Some(print) = finished(dialect) {
-                return print;
-            }
             let rendered = match dialect {
                 Dialect::Html => match self.render_with_policy("page.html", &context) {
                     Some((html, policy)) => self.html(html, policy, language),
                     None => self.spoken(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
-                Dialect::Text => self.spoken(TEXT, template("page.txt"), language),
+                Dialect::Text => self.spoken(TEXT, trimmed(&template("page.txt")), language),
                 Dialect::Markdown => self.spoken(MARKDOWN, template("page.md"), language),
                 Dialect::Xml => self.spoken(PROBLEM_XML, template("page.xml"), language),
                 Dialect::Problem => self.spoken(PROBLEM_JSON, programs::problem(facts, version, words), language),
@@ -234,7 +228,6 @@ impl Press {
             };
             Arc::new(Print::plain(rendered))
         };
-        // A problem document is the same with either name.
         Edition { prints: Dialect::ALL.map(print).into() }
     }
 
@@ -314,6 +307,11 @@ impl Brand {
             accent: Color::GROUNDS.map(|ground| config.accent.readable_on(ground).to_string()),
         }
     }
+}
+
+/// Without blanks at the ends of lines, which columns leave behind.
+fn trimmed(text: &str) -> String {
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 /// A picture as part of the page.

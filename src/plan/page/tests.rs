@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 }
 
 fn page(press: &Press, flags: &Flags) -> Page {
-    let page = Page::new(Arc::new(trial::sample(flags, Mode::Offline, now())), now(), press);
+    let page = Page::new(Arc::new(trial::sample(flags, Mode::Offline, now())), now(), press, Breadth::Default);
     page.finish(press);
     page
 }
@@ -177,20 +177,20 @@ fn text_keeps_to_80_columns() {
 }
 
 #[test]
-fn until_it_is_finished_a_page_is_there_in_the_default_language() {
+fn until_it_is_finished_a_page_is_there_uncompressed_in_the_languages_that_were_asked_for() {
     let press = Press::built_in();
-    let facts = Arc::new(trial::sample(&samples::full(now()), Mode::Offline, now()));
-    let page = Page::new(facts, now(), &press);
     let want = Want { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
-    let before = page.rendered(want).clone();
-    assert_eq!((before.head.get("content-encoding"), &before.head["content-language"]), (None, &"en".parse().unwrap()));
-    page.finish(&press);
-    let after = page.rendered(want);
-    assert_eq!(
-        (&after.head["content-encoding"], &after.head["content-language"]),
-        (&"br".parse().unwrap(), &"de".parse().unwrap())
-    );
-    assert_eq!(page.rendered(Want { language: 0, coding: Coding::Identity, ..want }).body, before.body);
+    let fields =
+        |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
+    for (breadth, language) in [(Breadth::Default, "en"), (Breadth::All, "de")] {
+        let facts = Arc::new(trial::sample(&samples::full(now()), Mode::Offline, now()));
+        let page = Page::new(facts, now(), &press, breadth);
+        assert_eq!(fields(page.rendered(want)), [None, language.parse().ok()]);
+        let before = page.rendered(Want { language: 0, ..want }).body.clone();
+        page.finish(&press);
+        assert_eq!(fields(page.rendered(want)), [Some("br"), Some("de")].map(|value| value?.parse().ok()));
+        assert_eq!(page.rendered(Want { language: 0, coding: Coding::Identity, ..want }).body, before);
+    }
 }
 
 #[test]
