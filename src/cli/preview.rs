@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::runtime::LocalOptions;
@@ -14,7 +15,7 @@ use crate::plan::config::{
     Access, Address, Config, HostPattern, Listen, RouteConfig, Upstream, UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
-use crate::plan::flags::{Flags, Mode, Target};
+use crate::plan::flags::{Flag, Flags, Mode, Target};
 use crate::plan::page::samples;
 use crate::plan::path::Prefix;
 
@@ -114,7 +115,7 @@ impl Shown {
                 window.routes.extend(mode.map(|mode| (target.clone(), mode)));
             }
             let own = flags.routes.iter().find(|flag| meant(&flag.route)).cloned();
-            flags.routes.extend(own.map(|flag| crate::plan::flags::Flag { route: target.clone(), ..flag }));
+            flags.routes.extend(own.map(|flag| Flag { route: target.clone(), ..flag }));
         }
         let in_force = |starts: Timestamp, ends: Timestamp| starts <= now && now < ends;
         let closed = flags.routes.iter().any(|flag| flag.route == target && flag.until.is_none_or(|until| now < until))
@@ -122,12 +123,9 @@ impl Shown {
                 in_force(window.starts, window.ends) && window.routes.iter().any(|(other, _)| *other == target)
             });
         if !closed {
-            flags.routes.extend(
-                render::offline()
-                    .routes
-                    .into_iter()
-                    .map(|flag| crate::plan::flags::Flag { route: target.clone(), ..flag }),
-            );
+            flags
+                .routes
+                .extend(render::offline().routes.into_iter().map(|flag| Flag { route: target.clone(), ..flag }));
         }
     }
 }
@@ -139,8 +137,8 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
     config.workers = Some(1);
     config.log.access = Access::Off;
     config.log.access_file = None;
-    config.drain = std::time::Duration::ZERO;
-    config.limits.grace = std::time::Duration::ZERO;
+    config.drain = Duration::ZERO;
+    config.limits.grace = Duration::ZERO;
     if let Some(lang) = lang {
         config.page.language = lang.to_owned();
         config.page.languages = vec![lang.to_owned()];

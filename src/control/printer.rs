@@ -1,7 +1,7 @@
 //! The printer: finishes pages behind their publication, on a thread of its own.
 //!
-//! A page is published with what every client can read. Its other languages and its compressed forms take longer to make
-//! than an operator's switch may take, so they follow. The thread is nicer than the workers.
+//! A page is published with what every client can read. Its compressed forms, and the other languages of all but the
+//! first pages, take longer to make than an operator's switch may take, so they follow. The thread is nicer than the workers.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -86,6 +86,6 @@ impl Tray {
 
 /// How much the thread steps back behind the workers.
 const NICE: i32 = 10;
-/// Pages of one snapshot that are finished; more stay in the default language, uncompressed. A finished page takes up to a
+/// Pages of one snapshot that are finished; more stay as they were published. A finished page takes up to a
 /// megabyte.
 const MOST_FINISHED: usize = 128;

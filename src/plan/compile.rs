@@ -289,8 +289,7 @@ impl<'i> Pages<'i> {
         closure
     }
 
-    fn page(&mut self, facts: Facts) -> Arc<Page> {
-        let mut facts = facts;
+    fn page(&mut self, mut facts: Facts) -> Arc<Page> {
         if self.made.len() >= MOST_PAGES && !self.made.contains_key(&facts) {
             facts = Facts::new(Story::bare(facts.story.mode, None), self.inputs.now);
         }

@@ -53,7 +53,7 @@ impl Asked {
     }
 }
 
-/// The page of a closed route. `published` is when its snapshot was.
+/// The page of a closed route.
 pub(super) fn page<B>(
     closure: &Closure,
     route: &RouteConfig,
@@ -159,10 +159,8 @@ pub(super) fn status<B>(route: &Route, live: &Generation, request: &Request<B>, 
 
 /// The answer to a preflight for a path of the proxy's own, which anybody may read.
 pub(super) fn own_preflight(asked: &Asked) -> Response<Body> {
-    let mut response = answer(StatusCode::NO_CONTENT, &Rendered::new(PLAIN_TEXT, Bytes::new()), asked);
+    let mut response = without_content(StatusCode::NO_CONTENT, asked);
     let headers = response.headers_mut();
-    headers.remove(CONTENT_TYPE);
-    headers.remove(CONTENT_LENGTH);
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ANY);

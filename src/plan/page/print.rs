@@ -185,5 +185,5 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 const USUAL_FIELDS: usize = 16;
 /// Bytes below which compressing saves nothing that matters.
 const LEAST_COMPRESSED: usize = 512;
-/// Of 11: more saves 8 % of the bytes, and takes ten times as long.
+/// Of 11. The most would save 8 % of the demo page's bytes (7,557 for 8,190), for much more work.
 const BROTLI_QUALITY: i32 = 9;

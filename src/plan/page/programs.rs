@@ -113,9 +113,7 @@ pub(super) struct Spoken<'s> {
 /// The problem document, with a newline at its end.
 pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
     let story = &facts.story;
-    let own =
-        |text: &'_ Option<Text>| -> Option<String> { text.as_ref().map(|text| text.in_language(words.tag).to_owned()) };
-    let (summary, label) = (own(&story.summary), own(&story.label));
+    let own = |text| Text::in_language(text, words.tag);
     let current = facts.current_step().filter(|&index| story.steps[index].state != StepState::Pending);
     let problem = Problem {
         r#type: "about:blank",
@@ -125,8 +123,8 @@ pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String 
         mode: story.mode.as_str(),
         retry_after: facts.retry_after(),
         reference: story.id.as_deref(),
-        summary: summary.as_deref(),
-        label: label.as_deref(),
+        summary: story.summary.as_ref().map(own),
+        label: story.label.as_ref().map(own),
         started: story.started,
         until: story.until,
         window: story.planned.map(|(starts, ends)| Window { starts, ends }),

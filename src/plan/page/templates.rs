@@ -125,7 +125,7 @@ fn too_long(source: &Source) -> Option<Problem> {
         return Some(Problem::error(&source.path, message).help("a page should stay below 14 kB"));
     }
     let mut at = 0;
-    while let Some(open) = source.text[at..].find(['{']).map(|open| at + open) {
+    while let Some(open) = source.text[at..].find('{').map(|open| at + open) {
         at = open + 1;
         let close = match source.text.as_bytes().get(at) {
             Some(b'{') => "}}",
