@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use backsoon::live::{self, Generation, LiveUpstream};
-use backsoon::plan::compile::{Inputs, compile};
+use backsoon::plan::compile::{Inputs, Known, compile};
 use backsoon::plan::config::{self, Config, Upstream};
 use backsoon::plan::flags::{self, Flags};
 use backsoon::plan::page::{Press, samples};
@@ -60,11 +60,12 @@ fn decisions(c: &mut Criterion) {
 
 /// Decides one request after the other, from all over the snapshot.
 fn in_turn(b: &mut criterion::Bencher<'_>, snapshot: &Snapshot, requests: &[(String, String)]) {
-    let mut next = 0;
+    let (mut next, headers) = (0, HeaderMap::new());
     b.iter(|| {
         let (host, path) = &requests[next];
         next = (next + STRIDE) % requests.len();
-        black_box(decide(snapshot, Head { method: &Method::GET, host: black_box(host), path: black_box(path) }));
+        let head = Head { host: black_box(host), path: black_box(path), ..Head::unknown(&headers) };
+        black_box(decide(snapshot, head));
     });
 }
 
@@ -164,7 +165,8 @@ fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
 }
 
 fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generation: u64) -> Snapshot {
-    compile(Inputs { config, flags, press: &PRESS, previous, now: Timestamp::UNIX_EPOCH, generation })
+    let known = Known::default();
+    compile(Inputs { config, flags, press: &PRESS, known: &known, previous, now: Timestamp::UNIX_EPOCH, generation })
 }
 
 /// What the pages of all snapshots are printed by.

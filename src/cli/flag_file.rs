@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::control::{load, source};
-use crate::plan::compile::{Inputs, compile};
+use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Press;
@@ -86,7 +86,16 @@ impl FlagFile {
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
         // Which routes are closed is asked for, and not what they show.
         let press = Arc::new(Press::built_in());
-        compile(Inputs { config: &self.config, flags, press: &press, previous: None, now, generation: 1 })
+        let known = Known::default();
+        compile(Inputs {
+            config: &self.config,
+            flags,
+            press: &press,
+            known: &known,
+            previous: None,
+            now,
+            generation: 1,
+        })
     }
 
     /// A text that is wrong cannot be edited for that reason; what is wrong with it says more than the editor.

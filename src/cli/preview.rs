@@ -12,7 +12,7 @@ use crate::control::desk::Preview;
 use crate::control::files::{self, Files};
 use crate::control::load;
 use crate::plan::config::{
-    Access, Address, Config, HostPattern, Listen, RouteConfig, Upstream, UpstreamAddress, WellKnown,
+    Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Target};
@@ -146,7 +146,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
     for route in &mut config.routes {
         let route = Arc::make_mut(route);
         route.hosts = vec![HostPattern::Exact(format!("{}.invalid", route.name.to_ascii_lowercase()))];
-        route.drain = None;
+        route.policy = Policy::default();
     }
     let preview = RouteConfig {
         name: ROUTE.to_owned(),
@@ -161,7 +161,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
         always_open: Vec::new(),
         well_known: WellKnown::Closed,
         dialect,
-        drain: None,
+        policy: Policy::default(),
     };
     config.routes.push(Arc::new(preview));
     config.routes.sort_by(|a, b| a.name.cmp(&b.name));

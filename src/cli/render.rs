@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
 use crate::plan::accept::{self, Coding};
-use crate::plan::compile::{Inputs, compile};
+use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
 use crate::plan::page::{Page, Want, samples};
@@ -225,7 +225,7 @@ fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Fai
     let at = if (window.starts..window.ends).contains(&now) { now } else { window.starts };
     // Alone, and for every route: what else is flagged then, and which routes this proxy has, is not the question.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
-    let flags = Flags { routes: Vec::new(), windows: vec![alone] };
+    let flags = Flags { windows: vec![alone], ..Flags::default() };
     Ok(of_every(loaded, &flags, at))
 }
 
@@ -259,7 +259,7 @@ fn of_route(loaded: &Loaded, name: Option<&str>, now: Timestamp, streams: &mut S
 /// Every route, without a word.
 pub(super) fn offline() -> Flags {
     let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
-    Flags { routes: vec![flag], windows: Vec::new() }
+    Flags { routes: vec![flag], ..Flags::default() }
 }
 
 /// Whether the config has a route.
@@ -279,7 +279,8 @@ fn of_every(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
 /// The pages of the routes that these flags close at an instant, by the routes' names.
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
     let Loaded { config, press, .. } = loaded;
-    let snapshot = compile(Inputs { config, flags, press, previous: None, now, generation: 1 });
+    let snapshot =
+        compile(Inputs { config, flags, press, known: &Known::default(), previous: None, now, generation: 1 });
     let closed = snapshot.routes.into_iter();
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }

@@ -12,12 +12,12 @@ use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
 
 use crate::live::{Generation, LiveUpstream, Publisher};
-use crate::plan::compile::{Inputs, compile};
+use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, Listen, OnMissing, TlsFiles, Upstream};
 use crate::plan::flags::Flags;
 use crate::plan::page::Press;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::{Closure, Phase, Route, Snapshot};
+use crate::plan::snapshot::{Closure, Route, Snapshot, Transition};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
@@ -61,6 +61,8 @@ pub struct Desk {
     clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
     /// What goes with the routes and upstreams of the config in force, until that or a file it names changes.
     fittings: Option<Fittings>,
+    /// What is remembered and observed of the routes.
+    known: Known,
     generation: u64,
     refused: u64,
     log: LogHandle,
@@ -158,6 +160,7 @@ impl Desk {
             meters: Arc::new(Meters::new(0)),
             clients: HashMap::new(),
             fittings: None,
+            known: Known::default(),
             generation: 0,
             refused: 0,
             log,
@@ -247,6 +250,7 @@ impl Desk {
             config: &self.config,
             flags: &self.flags,
             press: &self.press,
+            known: &self.known,
             previous,
             now: Timestamp::now(),
             generation: self.generation,
@@ -641,41 +645,38 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
     }
     tracing::info!(generation = after.generation, why, "published");
     for route in &after.routes {
-        let was = before.route(&route.config.name);
-        if is_as_before(before, route) {
-            continue;
-        }
-        let name = route.config.name.as_str();
-        match &route.closure {
-            Some(closure) => {
-                let until = closure.until.map(|until| until.to_string());
-                tracing::info!(
-                    route = name,
-                    phase = route.phase.as_str(),
-                    mode = closure.mode.as_str(),
-                    until,
-                    "route closed"
-                );
-            }
-            None if was.is_some_and(|was| was.phase != Phase::Open) => {
-                tracing::info!(route = name, phase = route.phase.as_str(), "route open");
-            }
-            None => {}
-        }
+        tell_route(before, route);
+    }
+}
+
+/// One line a transition; and one where a closed route is closed in another way.
+fn tell_route(before: &Snapshot, route: &Route) {
+    let name = route.config.name.as_str();
+    let mode = route.closure.as_ref().map(|closure| closure.mode.as_str());
+    let until = route.closure.as_ref().and_then(|closure| closure.until).map(|until| until.to_string());
+    for transition in &route.transitions {
+        let Transition { from, to, at, why } = transition;
+        let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
+        tracing::info!(route = name, phase, from, at, mode, until, why, "route {phase}");
+    }
+    if route.transitions.is_empty() && !is_as_before(before, route) {
+        let (phase, why) = (route.phase().as_str(), &*route.life.why);
+        tracing::info!(route = name, phase, mode, until, why, "route {phase}");
     }
 }
 
 /// Whether a route was in the same mode before, or as open.
 fn is_as_before(before: &Snapshot, route: &Route) -> bool {
     let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
-    before.route(&route.config.name).is_some_and(|was| mode(&was.closure) == mode(&route.closure))
+    let was = before.route(&route.config.name);
+    route.transitions.is_empty() && was.is_some_and(|was| mode(&was.closure) == mode(&route.closure))
 }
 
 /// Says once of each route that it may have been forgotten.
 fn warn_of_long(before: Option<&Snapshot>, after: &Snapshot) {
     let was_long = |name: &str| before.and_then(|before| before.route(name)).is_some_and(|was| was.long);
     for route in after.routes.iter().filter(|route| route.long && !was_long(&route.config.name)) {
-        let (name, since) = (route.config.name.as_str(), route.since.to_string());
+        let (name, since) = (route.config.name.as_str(), route.since().to_string());
         tracing::warn!(route = name, since, "under maintenance for 24 hours: search engines begin to drop its pages");
     }
 }

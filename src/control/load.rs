@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::plan::compile::{Inputs, compile};
+use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config, Trust};
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Press;
@@ -42,7 +42,7 @@ impl Loaded {
     /// Compiles what was loaded for an instant.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let Self { config, flags, press, .. } = self;
-        compile(Inputs { config, flags, press, previous: None, now, generation: 1 })
+        compile(Inputs { config, flags, press, known: &Known::default(), previous: None, now, generation: 1 })
     }
 }
 

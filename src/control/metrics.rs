@@ -221,7 +221,7 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
         let closed = f64::from(u8::from(route.closure.is_some()));
         sample(&[("route", &route.config.name), ("mode", mode)], closed)
     });
-    let since = routes.iter().map(|route| sample(&[("route", &route.config.name)], seconds(route.since)));
+    let since = routes.iter().map(|route| sample(&[("route", &route.config.name)], seconds(route.since())));
     let long = routes.iter().map(|route| sample(&[("route", &route.config.name)], f64::from(u8::from(route.long))));
     let meters = scraped.meters.routes();
     let sum = |of: fn(&RouteCell) -> u64| {

@@ -137,7 +137,7 @@ fn reload(desk: &mut Desk, publisher: &mut Publisher) {
 /// Tells the workers to end, and the world to send its traffic elsewhere.
 fn drain(publisher: &Publisher, stage: &channel::Sender<Stage>, shared: &Shared, grace: Grace) {
     let live = publisher.current();
-    let routes = live.snapshot.routes.iter().filter_map(|route| route.config.drain);
+    let routes = live.snapshot.routes.iter().filter_map(|route| route.config.policy.drain);
     let longest = routes.fold(live.snapshot.drain, Duration::max);
     let grace = match grace {
         Grace::Configured => live.snapshot.limits.grace,

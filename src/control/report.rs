@@ -112,9 +112,9 @@ impl<'s> RouteStatus<'s> {
         let sum = |of: fn(&RouteCell) -> u64| meter.sum(of);
         Self {
             name: &route.config.name,
-            phase: route.phase.as_str(),
+            phase: route.phase().as_str(),
             mode: route.closure.as_ref().map(|closure| closure.mode.as_str()),
-            since: route.since,
+            since: route.since(),
             until: route.closure.as_ref().and_then(|closure| closure.until),
             source: route.closure.as_ref().map(|closure| source(&closure.source)),
             long: route.long,

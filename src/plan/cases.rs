@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 
-use super::compile::{Inputs, compile};
+use super::compile::{Inputs, Known, compile};
 use super::config::{self, Config};
 use super::flags::{self, Parsed};
 use super::page::Press;
@@ -155,11 +156,19 @@ fn verdicts(case: &Case) -> String {
     };
     let press = Arc::new(Press::built_in());
     let (flags, now) = (&parsed.flags, case.now());
-    let snapshot = compile(Inputs { config: &config, flags, press: &press, previous: None, now, generation: 1 });
+    let snapshot = compile(Inputs {
+        config: &config,
+        flags,
+        press: &press,
+        known: &Known::default(),
+        previous: None,
+        now,
+        generation: 1,
+    });
     let closed = snapshot.routes.iter().filter_map(|route| {
         let closure = route.closure.as_ref()?;
         let until = closure.until.map_or_else(|| "further notice".to_owned(), |until| until.to_string());
-        Some(format!("{} {} since {} until {until}\n", route.config.name, closure.mode.as_str(), route.since))
+        Some(format!("{} {} since {} until {until}\n", route.config.name, closure.mode.as_str(), route.since()))
     });
     let mut text: String = closed.collect();
     if let Some(next) = snapshot.next_change {
@@ -180,9 +189,10 @@ fn verdict(snapshot: &Snapshot, request: &str) -> String {
         (Some(rest), None) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
         (None, None) => panic!("a URL, or a host and a target: {request}"),
     };
-    let path = path.split('?').next().unwrap_or_default();
-    match decide(snapshot, Head { method: &method, host, path }) {
-        Verdict::Forward(route) => format!("forward {}", route.config.name),
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let headers = HeaderMap::new();
+    match decide(snapshot, Head { method: &method, host, path, query, ..Head::unknown(&headers) }) {
+        Verdict::Forward(route, _) => format!("forward {}", route.config.name),
         Verdict::Show(route, _) => format!("show {}", route.config.name),
         Verdict::Hold(route, _) => format!("hold {}", route.config.name),
         Verdict::Answer(route, fixed) => format!("answer {} {}", route.config.name, fixed.status),

@@ -2,15 +2,24 @@
 //!
 //! The core cannot fail: whatever could be wrong with the inputs was a [`super::problem::Problem`] before.
 
+mod causes;
+mod notices;
+mod pages;
+mod steps;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::config::{Config, RouteConfig, Upstream};
-use super::flags::{Flag, Flags, Mode, Service, ServiceStatus, Target, Window};
-use super::page::{Breadth, Facts, Page, Press, ServiceRow, Story};
-use super::snapshot::{Closure, LONG, Phase, Route, Snapshot, Source, Table};
+use super::flags::Flags;
+use super::lifecycle::{Demand, Given, Memory, Observed, Phase, Transition};
+use super::page::Press;
+use super::snapshot::{LONG, Route, Snapshot, Table};
+
+use causes::{Cause, Causes, demand_of};
+use pages::{Life, Pages};
 
 /// Everything a snapshot is a function of.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +30,9 @@ pub struct Inputs<'i> {
     pub flags: &'i Flags,
     /// What prints the pages.
     pub press: &'i Arc<Press>,
-    /// What was live before: a route that stays as it was keeps its `since`, and a page that tells the same is kept.
+    /// What was remembered and observed of the routes.
+    pub known: &'i Known,
+    /// What was live before: routes go on from there, and a page that tells the same is kept.
     pub previous: Option<&'i Snapshot>,
     /// The instant to compile for.
     pub now: Timestamp,
@@ -29,35 +40,51 @@ pub struct Inputs<'i> {
     pub generation: u64,
 }
 
+/// What is known of the routes besides what the files say, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What an earlier process remembered; where there is a previous snapshot, that counts.
+    pub memories: HashMap<String, Memory>,
+    /// What is observed.
+    pub observed: HashMap<String, Observed>,
+}
+
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
-    let Inputs { config, now, .. } = inputs;
-    let causes = Causes::new(inputs.flags, now);
+    let Inputs { config, flags, now, .. } = inputs;
+    let causes = Causes::new(flags, now);
     let layout = Layout::of(config, inputs.previous);
     // How every route is must be known before a page is made: its table may tell it.
-    let closings: Vec<Option<Closing<'_>>> =
-        config.routes.iter().map(|route| causes.of(&route.name).map(|causes| Closing::of(causes, now))).collect();
-    let mut pages = Pages::new(&inputs, &closings);
-    let routes = config.routes.iter().zip(layout.upstreams_of).enumerate().map(|(index, (config, upstreams))| {
-        let closing = closings[index].as_ref();
-        let closure = closing.map(|closing| pages.close(closing));
-        let before = match layout.unchanged {
-            Some(previous) => previous.routes.get(index),
-            None => inputs.previous.and_then(|previous| previous.route(&config.name)),
-        };
-        let since = since(before, closing, now);
-        let phase = if closure.is_some() { Phase::Closed } else { Phase::Open };
-        let long = closure.is_some() && now.duration_since(since) >= LONG;
-        Route { index, config: Arc::clone(config), upstreams, phase, since, closure, long }
-    });
-    let routes: Vec<Route> = routes.collect();
-    let ticks = pages.made.values().filter_map(|page| page.facts.next_change(now));
-    let young = routes.iter().filter(|route| route.closure.is_some() && !route.long);
-    let ages = young.filter_map(|route| route.since.checked_add(LONG).ok());
+    let lives: Vec<Life<'_>> =
+        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &causes, &layout, index, route)).collect();
+    let mut pages = Pages::new(&inputs, &lives);
+    let announced = notices::Announcements::new(flags, now);
+    let routes = lives.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
+    let routes: Vec<Route> = routes
+        .map(|(index, ((life, config), upstreams))| {
+            let closure = pages.close(life);
+            let announced = announced.of(&config.name);
+            let started = closure.as_ref().map(|closure| closure.started);
+            Route {
+                index,
+                config: Arc::clone(config),
+                upstreams,
+                life: Arc::clone(&life.memory),
+                transitions: life.transitions.clone(),
+                next: life.next,
+                epoch: life.epoch,
+                notice: notices::notice(closure.as_deref(), &announced),
+                open: notices::open(&announced),
+                announced,
+                long: started.is_some_and(|started| now.duration_since(started) >= LONG),
+                closure,
+            }
+        })
+        .collect();
     Snapshot {
         generation: inputs.generation,
         compiled: now,
-        next_change: next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).min(),
+        next_change: next_change(&inputs, &lives, &routes, &pages),
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
@@ -69,6 +96,99 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         routes,
         upstreams: layout.upstreams,
     }
+}
+
+/// Where a route is now: on from where it was before.
+fn life<'i>(
+    inputs: &Inputs<'i>,
+    causes: &Causes<'i>,
+    layout: &Layout<'i>,
+    index: usize,
+    config: &'i RouteConfig,
+) -> Life<'i> {
+    let before = match layout.unchanged {
+        Some(previous) => previous.routes.get(index),
+        None => inputs.previous.and_then(|previous| previous.route(&config.name)),
+    };
+    let causes = causes.of(&config.name);
+    let demand = causes.as_deref().map(demand_of);
+    let given = given(inputs, config, demand.as_ref());
+    let (memory, transitions) = advance(inputs, &config.name, before, given);
+    let next = if memory.phase == Phase::Open { None } else { memory.next(given) };
+    let changes_at = memory.next_change(given);
+    Life {
+        epoch: epoch(before, &memory, &transitions, inputs.generation),
+        before: before.and_then(|before| before.closure.as_deref()),
+        cause: causes.and_then(|causes| speaker(&causes)),
+        name: &config.name,
+        policy: &config.policy,
+        memory,
+        transitions,
+        next,
+        changes_at,
+    }
+}
+
+/// What a route's phase is worked out from.
+fn given<'g>(inputs: &Inputs<'g>, config: &'g RouteConfig, demand: Option<&'g Demand>) -> Given<'g> {
+    static NOTHING: Observed = Observed { remaining: None, verification: None, measured: None, lately: None };
+    let seldom = !inputs.known.observed.is_empty();
+    Given {
+        policy: &config.policy,
+        drain: config.policy.drain.unwrap_or(inputs.config.drain),
+        demand,
+        forced: inputs.flags.forced(&config.name),
+        observed: seldom.then(|| inputs.known.observed.get(&config.name)).flatten().unwrap_or(&NOTHING),
+        now: inputs.now,
+    }
+}
+
+fn advance(
+    inputs: &Inputs<'_>,
+    name: &str,
+    before: Option<&Route>,
+    given: Given<'_>,
+) -> (Arc<Memory>, Vec<Transition>) {
+    // Most routes are open and stay so: they cost nothing.
+    if let Some(before) = before
+        && before.life.is_plain()
+        && given.demand.is_none()
+        && before.life.since <= given.now
+    {
+        return (Arc::clone(&before.life), Vec::new());
+    }
+    let advanced = match before.map(|before| &*before.life) {
+        Some(life) => life.advance(given),
+        None => match inputs.known.memories.get(name) {
+            Some(remembered) => remembered.clone().restarted().advance(given),
+            None => (Memory::first(given), Vec::new()),
+        },
+    };
+    (Arc::new(advanced.0), advanced.1)
+}
+
+/// The first generation of the closure: a new one where the route has just gone down.
+fn epoch(before: Option<&Route>, memory: &Memory, transitions: &[Transition], generation: u64) -> u64 {
+    let went_down = transitions.iter().any(|transition| transition.to == Phase::Draining);
+    match before {
+        Some(before) if memory.phase != Phase::Open && !went_down => before.epoch,
+        Some(_) | None => generation,
+    }
+}
+
+/// Whose words are told: the first that has any.
+fn speaker<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
+    causes.iter().find(|cause| cause.has_words()).or(causes.first()).copied()
+}
+
+/// The next instant at which something changes by itself.
+fn next_change(inputs: &Inputs<'_>, lives: &[Life<'_>], routes: &[Route], pages: &Pages<'_>) -> Option<Timestamp> {
+    let now = inputs.now;
+    let ticks = pages.made.values().filter_map(|page| page.facts.next_change(now));
+    let young = routes.iter().filter(|route| !route.long).filter_map(|route| route.closure.as_ref());
+    let ages = young.filter_map(|closure| closure.started.checked_add(LONG).ok());
+    let lives = lives.iter().filter_map(|life| life.changes_at);
+    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(lives).min()
 }
 
 /// What follows from the config's routes alone.
@@ -115,217 +235,6 @@ fn has_routes_of(snapshot: &Snapshot, config: &Config) -> bool {
         && snapshot.routes.iter().zip(&config.routes).all(|(route, config)| Arc::ptr_eq(&route.config, config))
 }
 
-/// Something in the flag file that is in force now.
-#[derive(Clone, Copy)]
-enum Cause<'f> {
-    Flag(&'f Flag),
-    Window(&'f Window, Mode),
-}
-
-impl<'f> Cause<'f> {
-    fn mode(self) -> Mode {
-        match self {
-            Self::Flag(flag) => flag.mode,
-            Self::Window(_, mode) => mode,
-        }
-    }
-
-    fn until(self) -> Option<Timestamp> {
-        match self {
-            Self::Flag(flag) => flag.until,
-            Self::Window(window, _) => Some(window.ends),
-        }
-    }
-
-    fn since(self) -> Option<Timestamp> {
-        match self {
-            Self::Flag(_) => None,
-            Self::Window(window, _) => Some(window.started.unwrap_or(window.starts)),
-        }
-    }
-
-    fn has_words(self) -> bool {
-        match self {
-            Self::Flag(flag) => flag.message.is_some(),
-            Self::Window(..) => true,
-        }
-    }
-
-    fn source(self) -> Source {
-        match self {
-            Self::Flag(_) => Source::Flag,
-            Self::Window(window, _) => Source::Window(window.id.clone()),
-        }
-    }
-
-    fn story(self, closing: &Closing<'_>, row: impl FnMut(&Service) -> ServiceRow) -> Story {
-        match self {
-            Self::Flag(flag) => Story::of_flag(flag, closing.until),
-            Self::Window(window, mode) => Story::of_window(window, mode, closing.until, row),
-        }
-    }
-
-    /// Tells the causes of one flag file apart.
-    fn address(self) -> usize {
-        match self {
-            Self::Flag(flag) => std::ptr::from_ref(flag).addr(),
-            Self::Window(window, _) => std::ptr::from_ref(window).addr(),
-        }
-    }
-}
-
-/// What is in force now, by route.
-struct Causes<'f> {
-    every: Vec<Cause<'f>>,
-    by_route: HashMap<&'f str, Vec<Cause<'f>>>,
-}
-
-impl<'f> Causes<'f> {
-    fn new(flags: &'f Flags, now: Timestamp) -> Self {
-        let mut causes = Self { every: Vec::new(), by_route: HashMap::new() };
-        for window in flags.windows.iter().filter(|window| window.starts <= now && now < window.ends) {
-            for (target, mode) in &window.routes {
-                causes.add(target, Cause::Window(window, *mode));
-            }
-        }
-        for flag in flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until)) {
-            causes.add(&flag.route, Cause::Flag(flag));
-        }
-        causes
-    }
-
-    fn add(&mut self, target: &'f Target, cause: Cause<'f>) {
-        match target {
-            Target::Every => self.every.push(cause),
-            Target::Route(name) => self.by_route.entry(name).or_default().push(cause),
-        }
-    }
-
-    /// The strictest causes for a route, its own before those for every route; `None` where there are none.
-    fn of(&self, route: &str) -> Option<Vec<Cause<'f>>> {
-        let own = self.by_route.get(route).map(Vec::as_slice).unwrap_or_default();
-        let all = || own.iter().chain(&self.every).copied();
-        let strictest = all().map(Cause::mode).max()?;
-        Some(all().filter(|cause| cause.mode() == strictest).collect())
-    }
-}
-
-/// Several causes of one mode as one: it lasts as long as the longest, in the words of the first that has any.
-struct Closing<'f> {
-    mode: Mode,
-    until: Option<Timestamp>,
-    seconds_left: Option<u64>,
-    speaker: Cause<'f>,
-    /// Since when, as far as the causes know.
-    started: Option<Timestamp>,
-}
-
-impl<'f> Closing<'f> {
-    fn of(causes: Vec<Cause<'f>>, now: Timestamp) -> Self {
-        let speaker = *causes.iter().find(|cause| cause.has_words()).unwrap_or(&causes[0]);
-        let until = causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten();
-        Self {
-            mode: speaker.mode(),
-            until,
-            seconds_left: until.map(|until| until.duration_since(now).as_secs().try_into().unwrap_or(0)),
-            speaker,
-            started: causes.into_iter().filter_map(Cause::since).min(),
-        }
-    }
-}
-
-/// Since when a route is as it is. A window knows its start; for a flag it is when it was first seen.
-fn since(before: Option<&Route>, closing: Option<&Closing<'_>>, now: Timestamp) -> Timestamp {
-    let mode = closing.map(|closing| closing.mode);
-    let same = before.filter(|before| before.closure.as_ref().map(|closure| closure.mode) == mode);
-    let started = closing.and_then(|closing| closing.started);
-    same.map(|before| before.since).or(started).unwrap_or(now).min(now)
-}
-
-/// The next instant at which a flag or a window begins or ends.
-fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
-    let untils = flags.routes.iter().filter_map(|flag| flag.until);
-    let windows = flags.windows.iter().flat_map(|window| [window.starts, window.ends]);
-    untils.chain(windows).filter(|&instant| instant > now).min()
-}
-
-/// The pages of a snapshot: routes that are closed by one cause share one, and so do causes that tell the same.
-struct Pages<'i> {
-    inputs: &'i Inputs<'i>,
-    closings: &'i [Option<Closing<'i>>],
-    /// What the previous snapshot had, if it was printed by the same press.
-    kept: Option<&'i HashMap<Arc<Facts>, Arc<Page>>>,
-    made: HashMap<Arc<Facts>, Arc<Page>>,
-    /// By cause, mode and end.
-    closures: HashMap<(usize, Mode, Option<Timestamp>), Arc<Closure>>,
-}
-
-impl<'i> Pages<'i> {
-    fn new(inputs: &'i Inputs<'i>, closings: &'i [Option<Closing<'i>>]) -> Self {
-        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.press, inputs.press));
-        Self {
-            inputs,
-            closings,
-            kept: previous.map(|previous| &previous.pages),
-            made: HashMap::new(),
-            closures: HashMap::new(),
-        }
-    }
-
-    fn close(&mut self, closing: &Closing<'_>) -> Arc<Closure> {
-        let key = (closing.speaker.address(), closing.mode, closing.until);
-        if let Some(closure) = self.closures.get(&key) {
-            return Arc::clone(closure);
-        }
-        let story = closing.speaker.story(closing, |service| self.row(service));
-        let closure = Arc::new(Closure {
-            mode: closing.mode,
-            until: closing.until,
-            seconds_left: closing.seconds_left,
-            source: closing.speaker.source(),
-            page: self.page(Facts::new(story, self.inputs.now)),
-        });
-        self.closures.insert(key, Arc::clone(&closure));
-        closure
-    }
-
-    fn page(&mut self, mut facts: Facts) -> Arc<Page> {
-        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&facts) {
-            facts = Facts::new(Story::bare(facts.story.mode, None), self.inputs.now);
-        }
-        if let Some(page) = self.made.get(&facts).or_else(|| self.kept?.get(&facts)) {
-            let page = Arc::clone(page);
-            self.made.insert(Arc::clone(&page.facts), Arc::clone(&page));
-            return page;
-        }
-        let facts = Arc::new(facts);
-        let breadth = if self.made.len() < MOST_BROAD { Breadth::All } else { Breadth::Default };
-        let page = Arc::new(Page::new(Arc::clone(&facts), self.inputs.now, self.inputs.press, breadth));
-        self.made.insert(facts, Arc::clone(&page));
-        page
-    }
-
-    /// A row of the table. One that is bound to a route of this proxy tells how that is in truth.
-    fn row(&self, service: &Service) -> ServiceRow {
-        let routes = &self.inputs.config.routes;
-        let bound = service.route.as_ref().and_then(|name| routes.binary_search_by(|route| route.name.cmp(name)).ok());
-        let real = bound.map(|index| match &self.closings[index] {
-            None => (ServiceStatus::Operational, None),
-            Some(closing) => (status_of(closing.mode), closing.until),
-        });
-        ServiceRow::new(service, real)
-    }
-}
-
-/// How a service is whose route is closed in a mode.
-fn status_of(mode: Mode) -> ServiceStatus {
-    match mode {
-        Mode::Offline => ServiceStatus::Offline,
-        Mode::Hold => ServiceStatus::Queued,
-        Mode::ReadOnly => ServiceStatus::Degraded,
-    }
-}
-
 /// Upstreams met so far, each once.
 #[derive(Default)]
 struct Upstreams {
@@ -341,11 +250,3 @@ impl Upstreams {
         })
     }
 }
-
-/// Pages of one snapshot that tell different things, since each takes time to print and memory. What is flagged beyond them
-/// is shown without its own words; its `Retry-After` is right all the same.
-const MOST_PAGES: usize = 512;
-
-/// Pages of one snapshot that are there in every language at once: it takes 0.3 ms for a bare switch, 2.6 ms for a
-/// window with everything.
-const MOST_BROAD: usize = 8;

@@ -1,9 +1,9 @@
 //! The config: the operator's static file, parsed into values that need no further checking.
 
 mod address;
-mod lifecycle;
 mod page;
 mod parse;
+mod policy;
 mod route;
 
 use std::fmt;
@@ -18,6 +18,7 @@ use super::dialect::Dialect;
 use super::limits::Limits;
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
+pub use policy::{Allowed, Bypass, Check, ErrorRate, Guard, HANGS, Hold, OnBreach, Policy, Ramp, Streams};
 pub(super) use route::route_name;
 
 use super::path::Prefix;
@@ -152,8 +153,8 @@ pub struct RouteConfig {
     pub well_known: WellKnown,
     /// The form of the page, where `Accept` would choose it.
     pub dialect: Option<Dialect>,
-    /// How long requests in flight may go on when the route closes or the process ends.
-    pub drain: Option<Duration>,
+    /// How it goes down and comes back.
+    pub policy: Policy,
 }
 
 /// A path that a closed route does not close.

@@ -4,8 +4,10 @@ mod parse;
 mod window;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
@@ -18,6 +20,10 @@ pub struct Flags {
     pub routes: Vec<Flag>,
     /// `[[windows]]`, in the order of the file.
     pub windows: Vec<Window>,
+    /// `[forced]`: when an operator last opened a route whatever was measured. What was found before is overruled.
+    pub forced: Vec<(Target, Timestamp)>,
+    /// `[revoked]`: bypass links and cookies of a route that were issued before this instant are void.
+    pub revoked: Vec<(Target, Timestamp)>,
 }
 
 /// One entry of `[routes]`, short (`web = "offline"`) or with words and an end.
@@ -43,7 +49,8 @@ pub enum Target {
 }
 
 /// What a flag does to a route. The order is by strictness: where several meet, the greatest wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Safe methods pass, the rest is answered with the page.
     ReadOnly,
@@ -83,6 +90,12 @@ pub struct Window {
     pub ends: Timestamp,
     /// When it really began, if that was not `starts`.
     pub started: Option<Timestamp>,
+    /// When it was really over, if that was not `ends`.
+    pub ended: Option<Timestamp>,
+    /// How long before its start it is told of.
+    pub announce: Option<Duration>,
+    /// What happens at its end.
+    pub on_overrun: OnOverrun,
     /// Where.
     pub regions: Vec<String>,
     /// What customers feel.
@@ -93,6 +106,16 @@ pub struct Window {
     pub services: Vec<Service>,
     /// The rows of its timeline.
     pub steps: Vec<Step>,
+}
+
+/// What happens at the end of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnOverrun {
+    /// Its routes come back.
+    #[default]
+    Open,
+    /// Its routes stay as they are until the window is `ended`, moved or removed: the maintenance is overrunning.
+    Stay,
 }
 
 /// `impact = { level = "low", note = "…" }`.
@@ -157,10 +180,37 @@ pub struct Step {
     pub title: Text,
     /// A sentence or two.
     pub detail: Option<Text>,
+    /// What it follows, if what really happens moves it; `state` and `progress` are not used then.
+    pub auto: Option<Auto>,
     /// How far it is.
     pub state: StepState,
     /// 3 of 7 schema changes.
     pub progress: Option<Progress>,
+}
+
+/// What a step follows that moves by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Auto {
+    /// Requests in flight finish.
+    Drain,
+    /// The upstreams are checked.
+    Verify,
+    /// Clients come back.
+    Ramp,
+    /// The route is watched.
+    Watch,
+}
+
+impl Auto {
+    /// The word for it, everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Verify => "verify",
+            Self::Ramp => "ramp",
+            Self::Watch => "watch",
+        }
+    }
 }
 
 /// How far a [`Step`] is.
@@ -226,6 +276,85 @@ pub struct Mention {
 /// text that is empty, or has only comments, flags nothing.
 pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     parse::flags(file, text)
+}
+
+impl Window {
+    /// The span that matters at an instant: the one in force, else the next.
+    pub fn span_at(&self, _now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        Some((self.starts, self.ends))
+    }
+
+    /// The span that an instant is in, or was: what an ended maintenance was planned for.
+    pub fn span_of(&self, started: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.span_at(started)
+    }
+
+    /// The span that is in force at an instant.
+    pub fn in_force(&self, now: Timestamp) -> Option<Span> {
+        let (starts, ends) = self.span_at(now)?;
+        let until = match (self.ended, self.on_overrun) {
+            (Some(ended), _) if ended >= starts => Some(ended),
+            (_, OnOverrun::Stay) if now >= ends => None,
+            (_, OnOverrun::Open | OnOverrun::Stay) => Some(ends),
+        };
+        (starts <= now && until.is_none_or(|until| now < until)).then_some(Span { starts, ends, until })
+    }
+
+    /// The span that is announced at an instant.
+    pub fn announced(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let (starts, ends) = self.span_at(now)?;
+        (now < starts && self.announced_from(starts)? <= now).then_some((starts, ends))
+    }
+
+    /// From when a start is told of ahead.
+    fn announced_from(&self, starts: Timestamp) -> Option<Timestamp> {
+        let ahead = jiff::SignedDuration::try_from(self.announce?).ok()?;
+        Some(starts.checked_sub(ahead).unwrap_or(Timestamp::MIN))
+    }
+
+    /// The next instant at which it begins, ends, or is announced.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let (starts, ends) = self.span_at(now)?;
+        let instants = [Some(starts), Some(ends), self.ended, self.announced_from(starts)];
+        instants.into_iter().flatten().filter(|instant| *instant > now).min()
+    }
+}
+
+/// A window's span that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began by the plan.
+    pub starts: Timestamp,
+    /// When it ends by the plan.
+    pub ends: Timestamp,
+    /// When it ends in truth; `None` if it goes on until somebody ends it.
+    pub until: Option<Timestamp>,
+}
+
+impl Target {
+    /// Whether a route of this name is meant.
+    pub fn is(&self, route: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Route(name) => name == route,
+        }
+    }
+}
+
+impl Flags {
+    /// When an operator last opened a route whatever was measured.
+    pub fn forced(&self, route: &str) -> Option<Timestamp> {
+        latest(&self.forced, route)
+    }
+
+    /// Before when the bypass links and cookies of a route are void.
+    pub fn revoked(&self, route: &str) -> Option<Timestamp> {
+        latest(&self.revoked, route)
+    }
+}
+
+fn latest(instants: &[(Target, Timestamp)], route: &str) -> Option<Timestamp> {
+    instants.iter().filter(|(target, _)| target.is(route)).map(|(_, instant)| *instant).max()
 }
 
 impl Parsed {

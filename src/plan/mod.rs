@@ -17,6 +17,8 @@ pub mod limits;
 pub mod accept;
 pub mod dialect;
 
+pub mod lifecycle;
+
 pub mod compile;
 pub mod page;
 pub mod snapshot;

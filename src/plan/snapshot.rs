@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
+use super::lifecycle::Memory;
+pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Facts, Page, Press};
 use super::path::Prefix;
@@ -60,10 +64,21 @@ pub struct Route {
     pub config: Arc<RouteConfig>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
-    /// Where it is now.
-    pub phase: Phase,
-    /// Since when; the first snapshot of a process takes its own instant.
-    pub since: Timestamp,
+    /// Where it is now, and how it got there.
+    pub life: Arc<Memory>,
+    /// What changed with this snapshot.
+    pub transitions: Vec<Transition>,
+    /// What comes next, and when, as far as that is known.
+    pub next: Option<(Phase, Option<Timestamp>)>,
+    /// The first generation that decided by the closure: what was forwarded by an earlier one is to end within the drain
+    /// time.
+    pub epoch: u64,
+    /// What is announced of it, soonest first.
+    pub announced: Vec<Announced>,
+    /// What responses tell of it (`Maintenance`), while it is open or can be read.
+    pub notice: Option<HeaderValue>,
+    /// The status of the route for everybody, while it is open.
+    pub open: Bytes,
     /// Why it is not open, and what is shown. `None` while it is open.
     pub closure: Option<Arc<Closure>>,
     /// It is closed for so long that somebody may have forgotten it, and that crawlers drop its pages ([`LONG`]).
@@ -73,23 +88,29 @@ pub struct Route {
 /// After this time under maintenance an operator is asked whether that is meant.
 pub const LONG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Where a route is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Forwarding.
-    Open,
-    /// Under maintenance.
-    Closed,
+impl Route {
+    /// Where it is now.
+    pub fn phase(&self) -> Phase {
+        self.life.phase
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Timestamp {
+        self.life.since
+    }
 }
 
-impl Phase {
-    /// The word for it, everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
+/// A window that is announced for a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its id.
+    pub id: String,
+    /// What it will do.
+    pub mode: Mode,
+    /// When it begins.
+    pub starts: Timestamp,
+    /// When it is to end.
+    pub ends: Timestamp,
 }
 
 /// Why a route is under maintenance, and what its clients are shown.
@@ -97,23 +118,18 @@ impl Phase {
 pub struct Closure {
     /// The strictest mode of all that is flagged for the route.
     pub mode: Mode,
+    /// When it began.
+    pub started: Timestamp,
     /// When it lifts by itself, if that is known.
     pub until: Option<Timestamp>,
     /// Where it was flagged: `flag`, or a window's id.
     pub source: Source,
     /// Seconds from the compilation to `until`.
     pub seconds_left: Option<u64>,
+    /// Clients whose cohort is below are admitted all the same, since the route ramps; 0 admits nobody.
+    pub admits: u32,
     /// The finished page.
     pub page: Arc<Page>,
-}
-
-/// Where a closure comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// An entry of `[routes]`.
-    Flag,
-    /// A window, by its id.
-    Window(String),
 }
 
 /// Finds a route by host and path: the most specific host that has the path, then the longest path.

@@ -1,10 +1,12 @@
 //! The decision: a snapshot and a request's head in, a verdict out.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
-use super::config::{Exception, Fixed, RouteConfig, WellKnown};
+use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
 use super::path;
 use super::snapshot::{Closure, Route, Snapshot};
@@ -18,13 +20,39 @@ pub struct Head<'r> {
     pub host: &'r str,
     /// The path, as it came, without the query.
     pub path: &'r str,
+    /// The query, if there is one.
+    pub query: Option<&'r str>,
+    /// The fields. Looked at only where the route is not open.
+    pub headers: &'r HeaderMap,
+    /// Who is at the other end of the connection; `None` on a unix socket.
+    pub peer: Option<IpAddr>,
+    /// How long ago the snapshot was compiled.
+    pub elapsed: Duration,
+    /// Whether secrets, links and cookies are looked at: not for who has tried too many wrong ones.
+    pub credentials: bool,
+}
+
+impl<'r> Head<'r> {
+    /// A head of which only the fields are known.
+    pub fn unknown(headers: &'r HeaderMap) -> Self {
+        Self {
+            method: &Method::GET,
+            host: "",
+            path: "/",
+            query: None,
+            headers,
+            peer: None,
+            elapsed: Duration::ZERO,
+            credentials: true,
+        }
+    }
 }
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'s> {
     /// Send it to an upstream of this route.
-    Forward(&'s Route),
+    Forward(&'s Route, Pass),
     /// Answer it with the page.
     Show(&'s Route, &'s Closure),
     /// Let it wait for the route.
@@ -35,6 +63,34 @@ pub enum Verdict<'s> {
     Own(Resource, &'s Route),
     /// Answer it with an error of our own.
     Refuse(Refusal),
+}
+
+/// Why a request is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The route is open.
+    Open,
+    /// The path is an exception of the closed route.
+    Excepted,
+    /// The route can be read.
+    ReadOnly,
+    /// The route comes back, and this client is among those who are admitted.
+    Admitted,
+    /// It may pass the closed route.
+    Bypassed,
+}
+
+impl Pass {
+    /// The word for it, in `explain` and the access log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Excepted => "excepted",
+            Self::ReadOnly => "read-only",
+            Self::Admitted => "admitted",
+            Self::Bypassed => "bypassed",
+        }
+    }
 }
 
 /// What is below the reserved prefix. The path that follows tells which route it is about.
@@ -63,7 +119,7 @@ impl Verdict<'_> {
     /// The word for it in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Forward(_) => "forward",
+            Self::Forward(..) => "forward",
             Self::Show(..) => "show",
             Self::Hold(..) => "hold",
             Self::Answer(..) => "answer",
@@ -87,7 +143,7 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     let Some(index) = snapshot.table.find(&normal_host(head.host), &path) else {
         return Verdict::Refuse(Refusal::NoRoute);
     };
-    gate(&snapshot.routes[index], head.method, &path, path == head.path)
+    gate(snapshot, &snapshot.routes[index], &head, &path)
 }
 
 /// What is asked of the proxy itself: `below` is what follows the reserved prefix.
@@ -106,29 +162,52 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
     }
 }
 
-/// What a route's phase means for one request. `plain`: the path came in its normal form.
+/// What a route's phase means for one request.
 ///
 /// An exception opens a closed route, so it is read narrowly: a path that needs rewriting to match one might mean
 /// something else to the upstream, which gets it as it came.
-fn gate<'s>(route: &'s Route, method: &Method, path: &str, plain: bool) -> Verdict<'s> {
+fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &str) -> Verdict<'s> {
     let Some(closure) = &route.closure else {
-        return Verdict::Forward(route);
+        return Verdict::Forward(route, Pass::Open);
     };
+    let (method, plain) = (head.method, path == head.path);
     if plain {
         match exception(&route.config, path).map(|exception| &exception.answer) {
             // Where the route can be read, a probe shall see the upstream.
-            Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => return Verdict::Forward(route),
+            Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => {
+                return Verdict::Forward(route, Pass::Excepted);
+            }
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
-            Some(None) => return Verdict::Forward(route),
-            None if method.is_safe() && passes_as_well_known(&route.config, path) => return Verdict::Forward(route),
+            Some(None) => return Verdict::Forward(route, Pass::Excepted),
+            None if method.is_safe() && passes_as_well_known(&route.config, path) => {
+                return Verdict::Forward(route, Pass::Excepted);
+            }
             None => {}
         }
     }
-    match closure.mode {
-        Mode::ReadOnly if method.is_safe() => Verdict::Forward(route),
-        Mode::ReadOnly | Mode::Offline => Verdict::Show(route, closure),
-        Mode::Hold => Verdict::Hold(route, closure),
+    if closure.mode == Mode::ReadOnly && (method.is_safe() || plain && is_allowed(&route.config, method, path)) {
+        return Verdict::Forward(route, Pass::ReadOnly);
     }
+    if let Some(pass) = pass(snapshot, route, closure, head) {
+        return Verdict::Forward(route, pass);
+    }
+    match closure.mode {
+        // What comes back, or is checked, is not waited for by who is not admitted yet, unless it was waited for before.
+        Mode::Hold => Verdict::Hold(route, closure),
+        Mode::ReadOnly | Mode::Offline => Verdict::Show(route, closure),
+    }
+}
+
+/// Whether a method is allowed at a path in normal form while the route is read-only.
+pub fn is_allowed(route: &RouteConfig, method: &Method, path: &str) -> bool {
+    let allows =
+        |allowed: &Allowed| allowed.method.as_ref().is_none_or(|own| own == method) && allowed.path.covers(path);
+    route.policy.read_only.iter().any(allows)
+}
+
+/// Why a client may pass a closed route, if it may.
+fn pass(_snapshot: &Snapshot, _route: &Route, _closure: &Closure, _head: &Head<'_>) -> Option<Pass> {
+    None
 }
 
 /// The exception that covers a path in normal form: as with routes, the longest.

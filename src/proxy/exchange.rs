@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::snapshot::Route;
-use crate::plan::verdict::{Head, Refusal, Resource, Verdict, decide};
+use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide};
 use crate::telemetry::Limit;
 
 use super::body::{Body, RequestBody};
@@ -45,6 +46,8 @@ pub(super) struct Exchange {
     pub trusted: bool,
     /// What its head has.
     pub fields: Fields,
+    /// Why it is forwarded.
+    pub pass: Pass,
 }
 
 /// A request that was decided.
@@ -102,9 +105,11 @@ fn begin(
     let flight = Flight::new(worker, connection, &generation, &request, &id);
     let asked = Asked::new(request.method(), request.headers(), fields, id);
     let version = request.version();
-    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields };
-    match verdict(&generation, &request, fields) {
-        Ok(Verdict::Forward(route)) => exchange.forward(route.index, request),
+    let pass = Pass::Open;
+    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields, pass };
+    let elapsed = exchange.flight.started.into_std().saturating_duration_since(generation.published);
+    match verdict(&generation, &request, fields, connection.peer.address, elapsed) {
+        Ok(Verdict::Forward(route, pass)) => exchange.forward(route.index, pass, request),
         Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
             let answer = respond::page(closure, &route.config, &generation, &request, &exchange.asked);
             let route = route.index;
@@ -132,7 +137,13 @@ fn begin(
 }
 
 impl Exchange {
-    fn forward(mut self, route: usize, request: Request<Incoming>) -> Begun<impl Future<Output = Received> + use<>> {
+    fn forward(
+        mut self,
+        route: usize,
+        pass: Pass,
+        request: Request<Incoming>,
+    ) -> Begun<impl Future<Output = Received> + use<>> {
+        self.pass = pass;
         self.flight.depart(&self.generation.routes[route]);
         match depart(self, route, request) {
             Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
@@ -221,9 +232,18 @@ async fn give_up(failed: Failed) -> Response<Body> {
 }
 
 /// Checks the request and decides.
-fn verdict<'g>(generation: &'g Generation, request: &Request<Incoming>, fields: Fields) -> Result<Verdict<'g>, Error> {
+fn verdict<'g>(
+    generation: &'g Generation,
+    request: &Request<Incoming>,
+    fields: Fields,
+    peer: Option<IpAddr>,
+    elapsed: Duration,
+) -> Result<Verdict<'g>, Error> {
     let host = check::request(request, fields, generation.snapshot.limits.head_fields)?;
-    Ok(decide(&generation.snapshot, Head { method: request.method(), host, path: request.uri().path() }))
+    let (uri, headers) = (request.uri(), request.headers());
+    let (method, path, query) = (request.method(), uri.path(), uri.query());
+    let head = Head { method, host, path, query, headers, peer, elapsed, credentials: true };
+    Ok(decide(&generation.snapshot, head))
 }
 
 fn refused(refusal: Refusal) -> Error {

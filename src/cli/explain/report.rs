@@ -11,7 +11,7 @@ use crate::plan::flags::{Mode, Target};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::{Closure, Route, Source};
-use crate::plan::verdict::{Head, Refusal, Resource, Verdict, decide, exception, normal_host, passes_as_well_known};
+use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
 
 use super::super::streams::{Ink, Paint};
 use super::super::words;
@@ -83,7 +83,9 @@ struct Next {
 /// Decides, and says why.
 pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
     let snapshot = loaded.snapshot(at);
-    let verdict = decide(&snapshot, Head { method: &asked.method, host: &asked.host, path: &asked.path });
+    let Asked { method, host, path, query, headers } = asked;
+    let head = Head { method, host, path, query: query.as_deref(), ..Head::unknown(headers) };
+    let verdict = decide(&snapshot, head);
     let normal = normalize(&asked.path).ok();
     let mut report = Report {
         method: asked.method.to_string(),
@@ -105,7 +107,7 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
     };
     let path = normal.unwrap_or_default();
     match verdict {
-        Verdict::Forward(route) => report.forwarded(route, loaded, asked, &path),
+        Verdict::Forward(route, pass) => report.forwarded(route, pass, loaded, asked, &path),
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let press = &snapshot.press;
             let want = press.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
@@ -146,16 +148,20 @@ impl Report {
         self.next = next(loaded, &config.name, self.at);
     }
 
-    fn forwarded(&mut self, route: &Route, loaded: &Loaded, asked: &Asked, path: &str) {
+    fn forwarded(&mut self, route: &Route, pass: Pass, loaded: &Loaded, asked: &Asked, path: &str) {
         self.on_route(route, loaded, path);
-        let open = exception(&route.config, path);
-        self.why = match (&route.closure, open) {
-            (None, _) => format!("nothing is flagged for {} then", quoted(&route.config.name)),
-            (Some(_), Some(exception)) => format!("`always_open` has {}", quoted(exception.path.as_str())),
-            (Some(_), None) if passes_as_well_known(&route.config, path) => {
-                "crawlers and certificates need it (`well_known`)".to_owned()
+        self.why = match pass {
+            Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
+            Pass::Excepted => match exception(&route.config, path) {
+                Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
+                None => "crawlers and certificates need it (`well_known`)".to_owned(),
+            },
+            Pass::ReadOnly if asked.method.is_safe() => {
+                format!("the route is read-only, and {} changes nothing", asked.method)
             }
-            (Some(_), None) => format!("the route is read-only, and {} changes nothing", asked.method),
+            Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),
+            Pass::Admitted => "the route comes back, and this client is admitted already".to_owned(),
+            Pass::Bypassed => "the client may pass (`bypass`)".to_owned(),
         };
     }
 
@@ -230,7 +236,7 @@ impl Report {
             }
             ("hold", Some(status)) => {
                 format!(
-                    "hold: answered {status} with the page, as {dialect}{language} (this version lets nothing wait)"
+                    "hold: waits for the route; in vain, it is answered {status} with the page, as {dialect}{language}"
                 )
             }
             (verdict, Some(status)) => format!("{verdict}: answered {status}"),

@@ -12,7 +12,7 @@ use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, lifecycle, parse};
+use super::{address, policy};
 
 /// Which route answers for a host and a path, and where it says so. Filled in the order of the file.
 #[derive(Default)]
@@ -35,8 +35,7 @@ pub(super) fn route<'d>(
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
-    let drain = section.take("drain").and_then(|value| parse::duration(&value, report));
-    lifecycle::check(&mut section, report);
+    let policy = policy::policy(&mut section, report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
     Some(RouteConfig {
@@ -48,7 +47,7 @@ pub(super) fn route<'d>(
         always_open,
         well_known: well_known.unwrap_or_default(),
         dialect,
-        drain,
+        policy,
     })
 }
 
@@ -72,7 +71,7 @@ pub(in crate::plan) fn route_name<'n>(name: &'n str, span: &Range<usize>, report
 
 /// What an unknown key of a route is probably about.
 fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
-    if value.is_table() && !lifecycle::is_near(key) {
+    if value.is_table() && !policy::is_near(key) {
         let name = format!("[routes.\"{route}.{key}\"]");
         return Some(format!("if the route's name has a dot, quote it: {}", quoted(&name)));
     }
@@ -158,6 +157,11 @@ fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -
 
 fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
     let text = value.string("/", report)?;
+    prefix_of(value, text, report)
+}
+
+/// A path that is written in a value, perhaps not alone.
+pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
     let help = match text {
         _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
         _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
@@ -24,6 +25,8 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     let flags = Flags {
         routes: top.take("routes").map(|value| switches(&value, &mut mentions, &mut report)).unwrap_or_default(),
         windows: top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default(),
+        forced: instants(&mut top, "forced", &mut mentions, &mut report),
+        revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
     };
     top.finish(&mut report, misplaced);
     report.finish(Parsed { flags, mentions: mentions.all })
@@ -83,6 +86,25 @@ fn switches(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<
         }
     }
     flags
+}
+
+/// `[forced]`, `[revoked]`: an instant for each route.
+fn instants(
+    top: &mut Section<'_>,
+    key: &'static str,
+    mentions: &mut Mentions<'_>,
+    report: &mut Report<'_>,
+) -> Vec<(Target, Timestamp)> {
+    let Some(value) = top.take(key) else { return Vec::new() };
+    let Some(table) = value.table(&format!("[{key}]"), report) else { return Vec::new() };
+    report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
+    let mut instants = Vec::new();
+    for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
+        let value = Value::new(name.get_ref(), name, value);
+        let target = mentions.target(&value, report);
+        instants.extend(target.zip(value.instant(report)));
+    }
+    instants
 }
 
 /// `web = "offline"`, or a table with words and an end. The target is the caller's to fill in.

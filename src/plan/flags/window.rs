@@ -1,6 +1,7 @@
 //! One `[[windows]]`, with its services and steps.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
@@ -10,7 +11,7 @@ use super::super::problem::quoted;
 use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
 use super::super::text::{Text, text};
 use super::parse::{Mentions, mode};
-use super::{Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
+use super::{Auto, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
 
 /// Reads a window. `None` if a part of it that has no default is wrong or absent.
 pub(super) fn window(
@@ -31,6 +32,9 @@ pub(super) fn window(
         starts: Timestamp::UNIX_EPOCH,
         ends: Timestamp::UNIX_EPOCH,
         started: None,
+        ended: section.take("ended").and_then(|value| value.instant(report)),
+        announce: section.take("announce").and_then(|value| announce(&value, report)),
+        on_overrun: section.take("on_overrun").and_then(|value| value.choice(&ON_OVERRUN, report)).unwrap_or_default(),
         regions: regions(&mut section, report),
         impact: section.take("impact").and_then(|value| impact(&value, report)),
         routes: routes(&mut section, mentions, report),
@@ -96,6 +100,11 @@ impl Span {
         }
         Some(Self { starts, ends, started })
     }
+}
+
+/// How long ahead it is told of.
+fn announce(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
+    value.duration(Duration::from_secs(1), LONGEST_ANNOUNCE, report)
 }
 
 /// A text that is shown on one line.
@@ -199,6 +208,16 @@ fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
     let title = section.need("title", "give it one: `title = \"Database migrations\"`");
     let title = title.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
     let detail = section.take("detail").and_then(|value| text(&value, LONGEST_MESSAGE, Lines::Many, report));
+    let auto = section.take("auto").and_then(|value| value.choice(&AUTOS, report));
+    let written = ["state", "progress"].map(|key| section.take(key));
+    if let (Some(auto), Some(value)) = (auto, written.iter().flatten().next()) {
+        let help = format!("remove it, or remove `auto = \"{}\"` and move the step by hand", auto.as_str());
+        report.warn(
+            value.key_span.clone(),
+            format!("`{}` of a step that moves by itself is not used", value.key),
+            help,
+        );
+    }
     let state = section.take("state").and_then(|value| value.choice(&STATES, report));
     let progress = section.take("progress").and_then(|value| progress(&value, report));
     section.finish(report, |key, _| match key {
@@ -206,7 +225,7 @@ fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
         "name" => Some("did you mean `title`?".to_owned()),
         _ => None,
     });
-    Some(Step { title: title?, detail, state: state.unwrap_or_default(), progress })
+    Some(Step { title: title?, detail, auto, state: state.unwrap_or_default(), progress })
 }
 
 fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
@@ -233,10 +252,17 @@ pub(super) const LONGEST_MESSAGE: usize = 4096;
 const LONGEST_LINE: usize = 256;
 /// Bytes of a window's id, which appears in headers and file names.
 const LONGEST_ID: usize = 64;
+/// A year is planned ahead, and not more.
+const LONGEST_ANNOUNCE: Duration = Duration::from_secs(366 * 24 * 3600);
 const MOST_REGIONS: usize = 64;
 const MOST_SERVICES: usize = 256;
 const MOST_STEPS: usize = 256;
 
+const ON_OVERRUN: [(&str, OnOverrun); 2] = [("open", OnOverrun::Open), ("stay", OnOverrun::Stay)];
+const AUTOS: [(&str, Auto); 4] = {
+    use Auto::{Drain, Ramp, Verify, Watch};
+    [(Drain.as_str(), Drain), (Verify.as_str(), Verify), (Ramp.as_str(), Ramp), (Watch.as_str(), Watch)]
+};
 const PROGRESS_EXAMPLE: &str = "progress = { done = 3, total = 7, unit = \"schema changes\" }";
 const STATUSES: [(&str, ServiceStatus); 5] = {
     use ServiceStatus::{Degraded, Offline, Operational, Queued, Restarting};

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::super::flags::{Flag, Impact, Mode, Service, ServiceStatus, Step, StepState, Window};
+use super::super::lifecycle::Phase;
 use super::super::text::Text;
 
 /// What a page tells, apart from the passing of time.
@@ -16,6 +17,8 @@ use super::super::text::Text;
 pub struct Story {
     /// What clients meet.
     pub mode: Mode,
+    /// How far the maintenance is: closed, verifying or ramping.
+    pub phase: Phase,
     /// The heading.
     pub title: Option<Text>,
     /// One line under it.
@@ -122,6 +125,7 @@ impl Story {
     pub fn of_window(
         window: &Window,
         mode: Mode,
+        planned: (Timestamp, Timestamp),
         until: Option<Timestamp>,
         row: impl FnMut(&Service) -> ServiceRow,
     ) -> Self {
@@ -131,8 +135,8 @@ impl Story {
             message: window.message.clone(),
             id: Some(window.id.clone()),
             label: window.label.clone(),
-            planned: Some((window.starts, window.ends)),
-            started: Some(window.started.unwrap_or(window.starts)),
+            planned: Some(planned),
+            started: Some(window.started.unwrap_or(planned.0)),
             regions: window.regions.clone(),
             impact: window.impact.clone(),
             services: window.services.iter().map(row).collect(),
@@ -145,6 +149,7 @@ impl Story {
     pub fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
         Self {
             mode,
+            phase: Phase::Closed,
             title: None,
             summary: None,
             message: None,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::flags::{
-    self, Flags, Impact, Mode, Progress, Service, ServiceStatus, Step, StepState, Target, Window,
+    self, Flags, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, Window,
 };
 use super::super::text::Text;
 
@@ -65,6 +65,7 @@ pub fn worst(now: Timestamp) -> Flags {
     };
     let states = [StepState::Done, StepState::Failed, StepState::Running, StepState::Pending];
     let step = |index: usize| Step {
+        auto: None,
         title: line(index),
         detail: (!index.is_multiple_of(4)).then(|| words(index)),
         state: states[index / 10 % states.len()],
@@ -75,6 +76,9 @@ pub fn worst(now: Timestamp) -> Flags {
         }),
     };
     let window = Window {
+        ended: None,
+        announce: None,
+        on_overrun: OnOverrun::Open,
         title: Some(line(1)),
         summary: Some(line(2)),
         message: Some(Text::from(HOSTILE.join("\n\n").repeat(4).as_str())),
@@ -89,7 +93,7 @@ pub fn worst(now: Timestamp) -> Flags {
         steps: (0..40).map(step).collect(),
         routes: vec![(Target::Every, Mode::Offline)],
     };
-    Flags { routes: Vec::new(), windows: vec![window] }
+    Flags { windows: vec![window], ..Flags::default() }
 }
 
 /// What no layout and no escaping may break on.

@@ -82,10 +82,11 @@ impl Trial<'_> {
 
 /// What a sample tells.
 pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> Facts {
-    let window = flags
-        .windows
-        .first()
-        .map(|window| Story::of_window(window, mode, Some(window.ends), |service| ServiceRow::new(service, None)));
+    let window = flags.windows.first().map(|window| {
+        Story::of_window(window, mode, (window.starts, window.ends), Some(window.ends), |service| {
+            ServiceRow::new(service, None)
+        })
+    });
     let flag = || flags.routes.first().map(|flag| Story { mode, ..Story::of_flag(flag, flag.until) });
     Facts::new(window.or_else(flag).expect("a sample flags something"), now)
 }

@@ -115,18 +115,6 @@ impl<'d> Section<'d> {
         Some(Value::new(key, name, value))
     }
 
-    /// Takes a key's value if it is there, and only looks whether it can be read.
-    pub(super) fn check<T>(
-        &mut self,
-        key: &'static str,
-        report: &mut Report<'_>,
-        read: impl FnOnce(&Value<'d>, &mut Report<'_>) -> T,
-    ) {
-        if let Some(value) = self.take(key) {
-            read(&value, report);
-        }
-    }
-
     /// Takes a key's value. Its absence is reported at the end, with this help.
     pub(super) fn need(&mut self, key: &'static str, help: &str) -> Option<Value<'d>> {
         let value = self.take(key);

@@ -165,6 +165,14 @@ impl<'d> Value<'d> {
         value
     }
 
+    /// A duration inside of a longer text.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub(in crate::plan) fn duration_of(text: &str) -> Result<Duration, String> {
+        duration_of(text)
+    }
+
     /// A duration within a range, as a string with units.
     pub(in crate::plan) fn duration(&self, min: Duration, max: Duration, report: &mut Report<'_>) -> Option<Duration> {
         let text = match self.inner {

@@ -1,0 +1,121 @@
+//! Steps that move by themselves: their state is that of the routes of their window.
+
+use super::super::flags::{Auto, Progress, Step, StepState, Window};
+use super::super::lifecycle::{Memory, Observed, Phase};
+use super::super::text::Text;
+use super::Inputs;
+use super::pages::Life;
+
+/// The steps of a window as they are in truth.
+pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) -> Vec<Step> {
+    if window.steps.iter().all(|step| step.auto.is_none()) {
+        return window.steps.clone();
+    }
+    let of_window = |life: &&Life<'_>| window.routes.iter().any(|(target, _)| target.is(life.name));
+    let lives: Vec<&Life<'_>> = lives.iter().filter(of_window).collect();
+    window
+        .steps
+        .iter()
+        .map(|step| match step.auto {
+            None => step.clone(),
+            Some(auto) => {
+                let (state, progress) = all(auto, &lives, inputs);
+                Step { state, progress, ..step.clone() }
+            }
+        })
+        .collect()
+}
+
+/// How far all routes of a window are.
+fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Option<Progress>) {
+    let states: Vec<StepState> = lives.iter().map(|life| state(auto, life)).collect();
+    let is = |state| states.contains(&state);
+    let state = if is(StepState::Failed) {
+        StepState::Failed
+    } else if is(StepState::Running) || is(StepState::Done) && is(StepState::Pending) {
+        StepState::Running
+    } else if is(StepState::Pending) || lives.is_empty() {
+        StepState::Pending
+    } else {
+        StepState::Done
+    };
+    (state, (state == StepState::Running).then(|| progress(auto, lives, &states, inputs)).flatten())
+}
+
+/// How far one route is.
+fn state(auto: Auto, life: &Life<'_>) -> StepState {
+    let memory: &Memory = &life.memory;
+    let (own, policy) = (turn(auto), life.policy);
+    if memory.breach.is_some() && memory.closure.is_some() && auto == Auto::Watch {
+        return StepState::Failed;
+    }
+    let skipped = match auto {
+        Auto::Drain => false,
+        Auto::Verify => policy.verify.is_empty(),
+        Auto::Ramp => policy.ramp.is_none(),
+        Auto::Watch => policy.guard.is_none(),
+    };
+    let now = match memory.phase {
+        Phase::Draining => 0,
+        Phase::Closed => 1,
+        Phase::Verifying => 2,
+        Phase::Ramping => 3,
+        Phase::Open if memory.watched => 4,
+        Phase::Open => 5,
+    };
+    match own.cmp(&now) {
+        _ if skipped && now >= 2 => StepState::Done,
+        std::cmp::Ordering::Less => StepState::Done,
+        std::cmp::Ordering::Equal if auto == Auto::Verify && memory.why.starts_with("a check fails") => {
+            StepState::Failed
+        }
+        std::cmp::Ordering::Equal => StepState::Running,
+        std::cmp::Ordering::Greater => StepState::Pending,
+    }
+}
+
+/// When it is a step's turn, in the order of the phases.
+fn turn(auto: Auto) -> u8 {
+    match auto {
+        Auto::Drain => 0,
+        Auto::Verify => 2,
+        Auto::Ramp => 3,
+        Auto::Watch => 4,
+    }
+}
+
+fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inputs<'_>) -> Option<Progress> {
+    let done = states.iter().filter(|state| **state == StepState::Done).count();
+    match auto {
+        Auto::Drain => (lives.len() > 1).then(|| Progress { done: done as u64, total: lives.len() as u64, unit: None }),
+        Auto::Verify => {
+            let checks = lives.iter().flat_map(|life| passed(life, inputs.known.observed.get(life.name)));
+            let (done, total) = checks.fold((0, 0), |(done, total), (passed, times)| (done + passed, total + times));
+            (total > 0).then_some(Progress { done, total, unit: None })
+        }
+        Auto::Ramp => {
+            let shares = lives.iter().filter(|life| life.memory.phase == Phase::Ramping).map(|life| life.memory.share);
+            let least = shares.fold(1.0, f64::min);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
+            let tenths = (least * 10.0).floor() as u64;
+            Some(Progress { done: tenths * 10, total: 100, unit: Some(Text::from("%")) })
+        }
+        Auto::Watch => None,
+    }
+}
+
+/// Of each check of a route that is verifying: how often it has passed, and how often it must.
+fn passed(life: &Life<'_>, observed: Option<&Observed>) -> Vec<(u64, u64)> {
+    let memory = &life.memory;
+    let results = observed.and_then(|observed| observed.verification.as_ref());
+    let results = results.filter(|results| results.began == memory.began).map(|results| results.checks.as_slice());
+    let check = |(index, check): (usize, &super::super::config::Check)| {
+        let passed = match memory.phase {
+            Phase::Verifying => results.and_then(|results| results.get(index)).map_or(0, |result| result.passed),
+            Phase::Open | Phase::Ramping => check.times,
+            Phase::Draining | Phase::Closed => 0,
+        };
+        (u64::from(passed.min(check.times)), u64::from(check.times))
+    };
+    life.policy.verify.iter().enumerate().map(check).collect()
+}

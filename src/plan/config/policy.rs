@@ -1,0 +1,456 @@
+//! A route's policy: how it goes down and comes back, who may pass meanwhile, and what makes it close again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::super::path::Prefix;
+use super::super::problem::{did_you_mean, quoted};
+use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
+use super::{address, parse, route};
+
+/// What a route does besides forwarding. The default: requests in flight finish, everybody comes back at once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// How long requests in flight may go on when the route closes or the process ends; the config's if `None`.
+    pub drain: Option<Duration>,
+    /// What happens to tunnels and event streams when the route closes.
+    pub streams: Streams,
+    /// How clients come back.
+    pub ramp: Option<Ramp>,
+    /// How requests wait.
+    pub hold: Hold,
+    /// What must succeed before the route opens.
+    pub verify: Vec<Check>,
+    /// What closes it again.
+    pub guard: Option<Guard>,
+    /// Who may pass while it is closed.
+    pub bypass: Option<Bypass>,
+    /// What passes besides safe methods while it is read-only.
+    pub read_only: Vec<Allowed>,
+}
+
+/// What happens to what lasts (WebSockets, other tunnels, event streams) when a route closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// They are closed properly, spread over the drain time.
+    #[default]
+    Drain,
+    /// They are closed properly, spread over this time.
+    Grace(Duration),
+    /// They are left alone.
+    Keep,
+}
+
+/// How the share of admitted clients grows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ramp {
+    /// Evenly, over this time.
+    Linear(Duration),
+    /// In steps: from the instant after the beginning, this share, above 0 and at most 1. The last one is 1.
+    Steps(Vec<(Duration, f64)>),
+}
+
+impl Ramp {
+    /// How long it takes until everybody is admitted.
+    pub fn length(&self) -> Duration {
+        match self {
+            Self::Linear(length) => *length,
+            Self::Steps(steps) => steps.last().map_or(Duration::ZERO, |(after, _)| *after),
+        }
+    }
+}
+
+/// How requests wait for a route on hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hold {
+    /// For how long at most; then they are answered with the page.
+    pub max_wait: Duration,
+    /// How many at most, over all workers; more are answered with the page at once.
+    pub max_held: u64,
+    /// How many a second are released.
+    pub release: f64,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self { max_wait: Duration::from_secs(30), max_held: 1000, release: 50.0 }
+    }
+}
+
+/// A smoke test of the upstreams.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Check {
+    /// The path, with its query, that is asked for.
+    pub get: String,
+    /// The status that must come.
+    pub expect: u16,
+    /// How long the answer may take.
+    pub within: Duration,
+    /// How often in a row it must succeed.
+    pub times: u32,
+    /// The time between two attempts.
+    pub every: Duration,
+    /// A name for where this is checked, for the timeline.
+    pub region: Option<String>,
+}
+
+/// What a route that comes back is measured by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guard {
+    /// The share of requests that may fail.
+    pub error_rate: Option<ErrorRate>,
+    /// What 99 of a hundred requests must not exceed.
+    pub p99: Option<Duration>,
+    /// Requests that may hang, for [`HANGS`] without a response.
+    pub zombies: Option<u64>,
+    /// For how long after it is fully open.
+    pub watch: Duration,
+    /// How many requests there must be before shares and percentiles mean anything.
+    pub min_requests: u64,
+    /// What a breach leads to.
+    pub on_breach: OnBreach,
+}
+
+/// A request without a response's head for this long hangs.
+pub const HANGS: Duration = Duration::from_secs(10);
+
+/// The share of requests that may fail: above 0, at most 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ErrorRate {
+    /// This.
+    Absolute(f64),
+    /// So much more than before the maintenance.
+    AboveBaseline(f64),
+}
+
+/// What a breach leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBreach {
+    /// The route closes again, and stays so until an operator acts.
+    #[default]
+    Close,
+    /// The ramp stays where it is as long as the breach lasts.
+    HoldRamp,
+    /// It is said, and nothing else.
+    Warn,
+}
+
+/// Who may pass a closed route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bypass {
+    /// Clients in these networks.
+    pub networks: Vec<IpNet>,
+    /// Clients that send the secret in this field.
+    pub header: Option<HeaderName>,
+    /// The file with the secret, as written. It also signs links and cookies.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// What passes a route that is read-only: a method, or any, at a path and below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Any if `None`.
+    pub method: Option<Method>,
+    /// It, and what is below it.
+    pub path: Prefix,
+}
+
+/// Reads the keys of a route's policy.
+pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
+    Policy {
+        drain: section.take("drain").and_then(|value| parse::duration(&value, report)),
+        streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
+        ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
+        hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
+        verify: section.take("verify").map(|value| verify(&value, report)).unwrap_or_default(),
+        guard: section.take("guard").and_then(|value| guard(&value, report)),
+        bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
+        read_only: section.take("read_only").map(|value| read_only(&value, report)).unwrap_or_default(),
+    }
+}
+
+/// Whether a key is probably one of these.
+pub(super) fn is_near(key: &str) -> bool {
+    did_you_mean(key, KEYS).is_some()
+}
+
+fn streams(value: &Value<'_>, report: &mut Report<'_>) -> Option<Streams> {
+    match value.string("10s", report)? {
+        "keep" => Some(Streams::Keep),
+        "drain" | "grace" => Some(Streams::Drain),
+        word if word.starts_with(|c: char| c.is_ascii_digit()) => parse::duration(value, report).map(Streams::Grace),
+        word => {
+            let help = "write `\"keep\"`, or the time over which they are closed: `\"10s\"`";
+            report.wrong(value.span.clone(), format!("`streams` cannot be {}", quoted(word)), help);
+            None
+        }
+    }
+}
+
+fn ramp(value: &Value<'_>, report: &mut Report<'_>) -> Option<Ramp> {
+    if !value.inner.is_array() {
+        return parse::duration(value, report).map(Ramp::Linear);
+    }
+    let items = value.one_or_more(report);
+    report.at_most(MOST_POINTS, items.len(), "points", value.key_span.clone());
+    let mut steps: Vec<(Duration, f64)> = Vec::new();
+    for item in items.iter().take(MOST_POINTS) {
+        let (after, share) = point(item, report)?;
+        if steps.last().is_some_and(|(before, less)| after <= *before || share <= *less) {
+            let help = "both must grow from point to point: `[\"5% at 0s\", \"25% at 2m\", \"100% at 5m\"]`";
+            report.wrong(item.span.clone(), "this point is not later and higher than the one before it", help);
+            return None;
+        }
+        steps.push((after, share));
+    }
+    if steps.last().is_none_or(|(_, share)| *share < 1.0) {
+        let help = "end with the point where everybody is admitted: `\"100% at 5m\"`";
+        report.wrong(value.span.clone(), "the ramp does not reach 100%", help);
+        return None;
+    }
+    Some(Ramp::Steps(steps))
+}
+
+/// `25% at 2m`.
+fn point(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Duration, f64)> {
+    let text = value.string("25% at 2m", report)?;
+    let read = || {
+        let (share, after) = text.split_once(" at ")?;
+        let share = percent(share)?;
+        let after = match after.trim() {
+            "0" | "0s" | "0m" => Duration::ZERO,
+            after => Value::duration_of(after).ok()?,
+        };
+        (after <= LONGEST_RAMP).then_some((after, share))
+    };
+    let point = read();
+    if point.is_none() {
+        let help = "write a share and the time after the beginning: `\"25% at 2m\"`";
+        report.wrong(value.span.clone(), format!("{} is not a point of a ramp", quoted(text)), help);
+    }
+    point
+}
+
+/// `25%` as a share, above 0 and at most 1.
+fn percent(text: &str) -> Option<f64> {
+    let number = text.trim().strip_suffix('%')?.trim().parse::<f64>().ok()?;
+    (number > 0.0 && number <= 100.0).then_some(number / 100.0)
+}
+
+fn hold(value: &Value<'_>, report: &mut Report<'_>) -> Hold {
+    let mut hold = Hold::default();
+    let Some(table) = value.table("hold = { max_wait = \"30s\", max_held = 1000, release = \"50/s\" }", report) else {
+        return hold;
+    };
+    let mut section = Section::new("`hold`", value.span.clone(), table);
+    if let Some(time) = section.take("max_wait").and_then(|value| parse::duration(&value, report)) {
+        hold.max_wait = time;
+    }
+    if let Some(count) = section.take("max_held").and_then(|value| value.count(1, MOST_HELD, report)) {
+        hold.max_held = count;
+    }
+    if let Some(rate) = section.take("release").and_then(|value| rate(&value, report)) {
+        hold.release = rate;
+    }
+    section.finish(report, no_hint);
+    hold
+}
+
+/// `50/s`, `30/m`: in a second.
+fn rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<f64> {
+    let text = value.string("50/s", report)?;
+    let read = |unit: &str, seconds: f64| {
+        let number = text.strip_suffix(unit)?.trim().parse::<u32>().ok().filter(|number| *number > 0)?;
+        Some(f64::from(number) / seconds)
+    };
+    let rate = read("/s", 1.0).or_else(|| read("/m", 60.0));
+    if rate.is_none() {
+        report.wrong(value.span.clone(), format!("{} is not a rate", quoted(text)), "rates are written like `50/s`");
+    }
+    rate
+}
+
+fn verify(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Check> {
+    let items = value.one_or_more(report);
+    report.at_most(MOST_CHECKS, items.len(), "checks", value.key_span.clone());
+    items.iter().take(MOST_CHECKS).filter_map(|item| check(item, report)).collect()
+}
+
+fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
+    let table = value.table("verify = [{ get = \"/healthz\", expect = 200 }]", report)?;
+    let mut section = Section::new("`verify`", value.span.clone(), table);
+    let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
+    let get = get.and_then(|value| probe_path(&value, report));
+    let expect = section.take("expect").and_then(|value| value.count(100, 599, report));
+    let within = section.take("within").and_then(|value| parse::duration(&value, report));
+    let times = section.take("times").and_then(|value| value.count(1, MOST_TIMES, report));
+    let every = section.take("every").and_then(|value| parse::duration(&value, report));
+    let region =
+        section.take("region").and_then(|value| value.words(LONGEST_REGION, super::super::read::Lines::One, report));
+    section.finish(report, |key, _| matches!(key, "path" | "url").then(|| did_you_mean_text("get")));
+    Some(Check {
+        get: get?,
+        expect: expect.and_then(|expect| u16::try_from(expect).ok()).unwrap_or(200),
+        within: within.unwrap_or(DEFAULT_WITHIN),
+        times: times.and_then(|times| u32::try_from(times).ok()).unwrap_or(1),
+        every: every.unwrap_or(DEFAULT_EVERY),
+        region,
+    })
+}
+
+fn probe_path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("/healthz", report)?;
+    let is_target = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
+    if !is_target || text.contains('#') {
+        report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), "write one like `/healthz`");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
+    let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
+    let mut section = Section::new("`guard`", value.span.clone(), table);
+    let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
+    let p99 = section.take("p99");
+    let p99 = p99.and_then(|value| value.duration(Duration::from_millis(1), LONGEST_P99, report));
+    let zombies = section.take("zombies").and_then(|value| value.count(1, MOST_HELD, report));
+    let watch = section.take("watch").and_then(|value| parse::duration(&value, report));
+    let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_HELD, report));
+    let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
+    section.finish(report, no_hint);
+    if error_rate.is_none() && p99.is_none() && zombies.is_none() {
+        let help = "say what is measured: `error_rate = \"baseline + 1%\"`, `p99 = \"800ms\"`, `zombies = 10`";
+        report.warn(value.span.clone(), "this guard guards against nothing", help);
+    }
+    Some(Guard {
+        error_rate,
+        p99,
+        zombies,
+        watch: watch.unwrap_or(DEFAULT_WATCH),
+        min_requests: min_requests.unwrap_or(DEFAULT_MIN_REQUESTS),
+        on_breach: on_breach.unwrap_or_default(),
+    })
+}
+
+/// `1%`, `baseline + 1%`.
+fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<ErrorRate> {
+    let text = value.string("baseline + 1%", report)?;
+    let rate = match text.trim().strip_prefix("baseline") {
+        None => percent(text).map(ErrorRate::Absolute),
+        Some(rest) => rest.trim_start().strip_prefix('+').and_then(percent).map(ErrorRate::AboveBaseline),
+    };
+    if rate.is_none() {
+        let help = "write it as `1%` or `baseline + 1%`";
+        report.wrong(value.span.clone(), format!("{} is not a rate of errors", quoted(text)), help);
+    }
+    rate
+}
+
+fn bypass(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bypass> {
+    let table = value.table("bypass = { networks = [\"192.0.2.0/24\"] }", report)?;
+    let mut section = Section::new("`bypass`", value.span.clone(), table);
+    let mut networks = Vec::new();
+    if let Some(value) = section.take("networks") {
+        let items = value.any_number();
+        report.at_most(MOST_NETWORKS, items.len(), "networks", value.key_span.clone());
+        for item in items.iter().take(MOST_NETWORKS) {
+            networks.extend(item.string("192.0.2.0/24", report).and_then(|text| address::network(item, text, report)));
+        }
+    }
+    let header = section.take("header");
+    let secret = section.take("secret_file");
+    if let (Some(value), None) = (&header, &secret) {
+        let help = "name the file with the secret: `secret_file = \"key\"`";
+        report.wrong(value.key_span.clone(), "`header` needs `secret_file`", help);
+    }
+    let header = header.and_then(|value| field_name(&value, report));
+    let secret_file = secret.and_then(|value| value.path("key", report));
+    section.finish(report, |key, inner| match (key, inner) {
+        ("secret" | "key", DeValue::String(_)) => Some(
+            "a secret does not belong in the config: write it in a file and name that with `secret_file`".to_owned(),
+        ),
+        _ => None,
+    });
+    Some(Bypass { networks, header, secret_file })
+}
+
+fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> {
+    let text = value.string("X-Maintenance-Key", report)?;
+    let name = HeaderName::from_bytes(text.as_bytes()).ok();
+    let help = match &name {
+        None => "write one like `X-Maintenance-Key`",
+        Some(name) if TAKEN.contains(&name.as_str()) => {
+            "this field means something else: write one like `X-Maintenance-Key`"
+        }
+        Some(_) => return name,
+    };
+    report.wrong(value.span.clone(), format!("{} is not the name of a header field for a secret", quoted(text)), help);
+    None
+}
+
+/// `read_only = { allow = ["POST /login", "/search"] }`.
+fn read_only(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Allowed> {
+    let Some(table) = value.table("read_only = { allow = [\"POST /login\"] }", report) else { return Vec::new() };
+    let mut section = Section::new("`read_only`", value.span.clone(), table);
+    let mut allowed = Vec::new();
+    if let Some(value) = section.take("allow") {
+        let items = value.any_number();
+        report.at_most(MOST_NETWORKS, items.len(), "exceptions", value.key_span.clone());
+        allowed.extend(items.iter().take(MOST_NETWORKS).filter_map(|item| self::allowed(item, report)));
+    }
+    section.finish(report, no_hint);
+    allowed
+}
+
+/// `POST /login`, `/search`.
+fn allowed(value: &Value<'_>, report: &mut Report<'_>) -> Option<Allowed> {
+    let text = value.string("POST /login", report)?.trim();
+    let (method, path) = match text.split_once(char::is_whitespace) {
+        Some((method, path)) => (Some(method), path.trim()),
+        None => (None, text),
+    };
+    let method = match method {
+        None => None,
+        Some(word) => match METHODS.iter().find(|method| method.as_str().eq_ignore_ascii_case(word)) {
+            Some(method) => Some(method.clone()),
+            None => {
+                let help = "write a method and a path, `POST /login`, or a path alone for every method";
+                report.wrong(value.span.clone(), format!("{} is not a method", quoted(word)), help);
+                return None;
+            }
+        },
+    };
+    // What stands behind the path in a description of an endpoint is no part of it.
+    let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
+    Some(Allowed { method, path: route::prefix_of(value, path, report)? })
+}
+
+const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", "bypass", "read_only"];
+
+/// Fields that a secret cannot be in, since they are read for something else.
+const TAKEN: [&str; 8] =
+    ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
+
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const ON_BREACH: [(&str, OnBreach); 3] =
+    [("close", OnBreach::Close), ("hold-ramp", OnBreach::HoldRamp), ("warn", OnBreach::Warn)];
+
+const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
+const DEFAULT_EVERY: Duration = Duration::from_secs(5);
+const DEFAULT_WATCH: Duration = Duration::from_secs(600);
+/// Of fewer than this, one that fails is more than one in a hundred.
+const DEFAULT_MIN_REQUESTS: u64 = 100;
+const MOST_HELD: u64 = 1_000_000;
+const MOST_TIMES: u64 = 1000;
+const MOST_CHECKS: usize = 32;
+const MOST_POINTS: usize = 64;
+const MOST_NETWORKS: usize = 256;
+const LONGEST_REGION: usize = 64;
+const LONGEST_P99: Duration = Duration::from_secs(600);
+const LONGEST_RAMP: Duration = Duration::from_secs(7 * 24 * 3600);

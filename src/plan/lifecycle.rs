@@ -1,0 +1,607 @@
+//! The life of a maintenance: how a route goes down, and comes back.
+//!
+//! ```text
+//!            flagged            nothing old in flight,          lifted, or its time is over
+//!                               or the drain time is over
+//!   open ───────────▶ draining ─────────────────────▶ closed ──────────────────▶ verifying
+//!     ▲ ▲                ▲                              │ │                          │ every check passed
+//!     │ │ everybody      │ flagged again, or a guard    │ │ without `verify`         ▼
+//!     │ └── is in ── ramping ◀──────────────────────────┼─┴────────────────────── (ramp?)
+//!     └───────────────────────────────────── without `ramp`, or after a hold
+//! ```
+//!
+//! The phase is a function of the flag file, the config, what was observed, and the time; what has to be remembered is
+//! [`Memory`], which control keeps over a restart. So replicas that see the same file and the same clock make the same
+//! choices without talking: instants are taken from the file where it has them (the end of a window is when its ramp
+//! began, whenever that is noticed), and what lies between two looks is made up for in order.
+
+mod guard;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::config::{OnBreach, Policy, Ramp};
+use super::flags::Mode;
+
+pub use guard::{Breach, Counted, Measured, judge};
+
+/// Where a route is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Forwarding.
+    Open,
+    /// Under maintenance, with requests in flight that began before.
+    Draining,
+    /// Under maintenance.
+    Closed,
+    /// The maintenance is over, and whether the upstreams work is being checked.
+    Verifying,
+    /// A growing share of clients is admitted.
+    Ramping,
+}
+
+impl Phase {
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+            Self::Verifying => "verifying",
+            Self::Ramping => "ramping",
+        }
+    }
+
+    /// All of them, in the order of a maintenance.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Draining, Self::Closed, Self::Verifying, Self::Ramping];
+}
+
+/// Where a closure comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// An entry of `[routes]`.
+    Flag,
+    /// A window, by its id.
+    Window(String),
+}
+
+/// That a route is to be under maintenance now: everything in the flag file that says so, as one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// What clients meet.
+    pub mode: Mode,
+    /// Where it was flagged.
+    pub source: Source,
+    /// When it lifts by itself, if that is known.
+    pub until: Option<Timestamp>,
+    /// Since when, as far as the file knows it.
+    pub started: Option<Timestamp>,
+}
+
+/// What has to be remembered of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Where it is.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub why: Cow<'static, str>,
+    /// What took it down: from then until it is open again.
+    pub closure: Option<Closing>,
+    /// From when the phase counts: the drain time, the ramp, the watch. It is moved where a clock is not to be believed
+    /// and where a ramp is held.
+    pub began: Timestamp,
+    /// The share of clients that was admitted already: it never falls while the route ramps.
+    #[serde(default)]
+    pub share: f64,
+    /// Open, and still watched by its guard.
+    #[serde(default)]
+    pub watched: bool,
+    /// How it did before it went down.
+    #[serde(default)]
+    pub baseline: Option<Counted>,
+    /// What its guard found: it keeps the route closed, or the ramp where it is.
+    #[serde(default)]
+    pub breach: Option<Breach>,
+    /// The instant of the last look.
+    pub seen: Timestamp,
+}
+
+/// What took a route down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// When it began.
+    pub started: Timestamp,
+    /// What was demanded last.
+    pub demand: Demand,
+}
+
+/// What is observed of a route.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Requests in flight that began before the route went down; `None` if that is not known yet.
+    pub remaining: Option<u64>,
+    /// What came of its checks.
+    pub verification: Option<Verification>,
+    /// How it does now.
+    pub measured: Option<Measured>,
+    /// How it did lately, while it was open: what becomes the baseline.
+    pub lately: Option<Counted>,
+}
+
+/// What came of a route's checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The [`Memory::began`] that they were begun for: what was found before is worth nothing.
+    pub began: Timestamp,
+    /// By the index of the check.
+    pub checks: Vec<Checked>,
+}
+
+/// What came of one check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// How often in a row it has passed on every upstream.
+    pub passed: u32,
+    /// When the last of those was due. Due, and not done: so replicas agree.
+    pub at: Option<Timestamp>,
+    /// Why it did not pass last time.
+    pub failure: Option<String>,
+}
+
+/// A route's way from one phase into another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Where it was.
+    pub from: Phase,
+    /// Where it is then.
+    pub to: Phase,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// What a route's phase is worked out from.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'g> {
+    /// The route's policy.
+    pub policy: &'g Policy,
+    /// How long requests in flight may go on.
+    pub drain: Duration,
+    /// What the flag file says of it now.
+    pub demand: Option<&'g Demand>,
+    /// When an operator last opened it whatever was found.
+    pub forced: Option<Timestamp>,
+    /// What was observed.
+    pub observed: &'g Observed,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Memory {
+    /// Of a route that nothing is known of: nothing of it is in flight here.
+    pub fn first(given: Given<'_>) -> Self {
+        let now = given.now;
+        let open = Self {
+            phase: Phase::Open,
+            since: now,
+            why: Cow::Borrowed("nothing flags it"),
+            closure: None,
+            began: now,
+            share: 0.0,
+            watched: false,
+            baseline: None,
+            breach: None,
+            seen: now,
+        };
+        let Some(demand) = given.demand else { return open };
+        let started = demand.started.unwrap_or(now).min(now);
+        Self {
+            phase: Phase::Closed,
+            since: started,
+            why: flagged(demand).into(),
+            closure: Some(Closing { started, demand: demand.clone() }),
+            began: started,
+            ..open
+        }
+    }
+
+    /// Goes on from here: through as many phases as the time and the observations allow, in order.
+    pub fn advance(&self, given: Given<'_>) -> (Self, Vec<Transition>) {
+        let mut memory = self.clone();
+        memory.follow_clock(given.now);
+        let mut transitions = Vec::new();
+        // Each phase is left once at most, but for a route that is flagged while it comes back.
+        for _ in 0..MOST_TRANSITIONS {
+            // That nothing is in flight was observed before what is decided here takes effect.
+            let drained = transitions.is_empty() && given.observed.remaining == Some(0);
+            let from = memory.phase;
+            let Some(next) = memory.step(given, drained) else { break };
+            transitions.push(Transition { from, to: next.phase, at: next.since, why: next.why.clone().into_owned() });
+            memory = next;
+        }
+        memory.seen = given.now;
+        (memory, transitions)
+    }
+
+    /// The state of a route whose process ended: what was in flight ended with it.
+    pub fn restarted(mut self) -> Self {
+        if self.phase == Phase::Draining {
+            self.phase = Phase::Closed;
+            self.why = Cow::Borrowed("the proxy was restarted: nothing is in flight");
+        }
+        self
+    }
+
+    /// A clock that was set back: nothing began later than now.
+    fn follow_clock(&mut self, now: Timestamp) {
+        if now < self.seen {
+            self.since = self.since.min(now);
+            self.began = self.began.min(now);
+        }
+    }
+
+    /// The next phase, or the changes within this one as `self`.
+    fn step(&mut self, given: Given<'_>, drained: bool) -> Option<Self> {
+        match self.phase {
+            Phase::Open => self.open(given),
+            Phase::Draining => self.draining(given, drained),
+            Phase::Closed => self.closed(given),
+            Phase::Verifying => self.verifying(given),
+            Phase::Ramping => self.ramping(given),
+        }
+    }
+
+    fn open(&mut self, given: Given<'_>) -> Option<Self> {
+        if let Some(demand) = given.demand {
+            return Some(self.down(given, demand));
+        }
+        let guard = given.policy.guard.filter(|_| self.watched);
+        let Some(guard) = guard else {
+            (self.watched, self.breach) = (false, None);
+            return None;
+        };
+        if let Some(breach) = self.breached(given) {
+            match guard.on_breach {
+                OnBreach::Close => return Some(self.shut(given, breach)),
+                OnBreach::HoldRamp | OnBreach::Warn => self.breach = Some(breach),
+            }
+        } else {
+            self.breach = None;
+        }
+        if given.now >= after(self.began, guard.watch) {
+            (self.watched, self.breach, self.closure) = (false, None, None);
+        }
+        None
+    }
+
+    fn draining(&mut self, given: Given<'_>, drained: bool) -> Option<Self> {
+        match given.demand {
+            // It never was down: whoever asks now is served as before.
+            None if self.breach.is_none() => {
+                return Some(self.reopen(given, given.now, "lifted before it was drained"));
+            }
+            None if self.is_forced(given) => return Some(self.back(given)),
+            None => {}
+            Some(demand) => {
+                if let Some(stricter) = self.stricter(given, demand) {
+                    return Some(stricter);
+                }
+                self.demanded(demand);
+            }
+        }
+        let ends = after(self.began, given.drain);
+        let (at, why) = match drained {
+            true => (given.now, "nothing is in flight any more"),
+            false if given.now >= ends => (ends, "the drain time is over"),
+            false => return None,
+        };
+        let why = match &self.breach {
+            Some(breach) => breach.to_string().into(),
+            None => Cow::Borrowed(why),
+        };
+        Some(Self { phase: Phase::Closed, since: at, why, ..self.clone() })
+    }
+
+    fn closed(&mut self, given: Given<'_>) -> Option<Self> {
+        match given.demand {
+            Some(demand) => {
+                if let Some(stricter) = self.stricter(given, demand) {
+                    return Some(stricter);
+                }
+                self.demanded(demand);
+                None
+            }
+            None if self.breach.is_some() && !self.is_forced(given) => None,
+            None => Some(self.back(given)),
+        }
+    }
+
+    fn verifying(&mut self, given: Given<'_>) -> Option<Self> {
+        if let Some(demand) = given.demand {
+            let closing = Closing { started: self.started(given.now), demand: demand.clone() };
+            let why = flagged(demand).into();
+            return Some(Self { phase: Phase::Closed, since: given.now, why, closure: Some(closing), ..self.clone() });
+        }
+        if self.is_forced(given) {
+            return Some(self.opens(given, given.now, "an operator opened it without the checks"));
+        }
+        let checks = &given.policy.verify;
+        let results = given.observed.verification.as_ref().filter(|results| results.began == self.began);
+        let results = results.map(|results| results.checks.as_slice()).unwrap_or_default();
+        let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
+        let (count, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
+            (count + 1, result.at.map_or(at, |passed| passed.max(at)))
+        });
+        if count == checks.len() {
+            return Some(self.opens(given, at.min(given.now), "every check has passed"));
+        }
+        let failure = results.iter().find_map(|result| result.failure.as_deref());
+        self.why = match failure {
+            Some(failure) => format!("a check fails: {failure}").into(),
+            None => format!("{count} of {} checks have passed", checks.len()).into(),
+        };
+        None
+    }
+
+    fn ramping(&mut self, given: Given<'_>) -> Option<Self> {
+        if let Some(demand) = given.demand {
+            return Some(self.down(given, demand));
+        }
+        let Some(ramp) = &given.policy.ramp else {
+            return Some(self.reopen(given, given.now, "no ramp is configured any more"));
+        };
+        let breach = self.breached(given);
+        match (breach, given.policy.guard.map(|guard| guard.on_breach)) {
+            (Some(breach), Some(OnBreach::Close)) => return Some(self.shut(given, breach)),
+            (Some(breach), Some(OnBreach::HoldRamp)) => {
+                // The time since the last look does not count.
+                self.began = self.began.checked_add(given.now.duration_since(self.seen)).unwrap_or(given.now);
+                self.began = self.began.min(given.now);
+                self.breach = Some(breach);
+            }
+            (breach, _) => self.breach = breach,
+        }
+        let over = after(self.began, ramp.length());
+        if given.now >= over {
+            return Some(self.reopen(given, over, "everybody is admitted"));
+        }
+        let elapsed = Duration::try_from(given.now.duration_since(self.began)).unwrap_or_default();
+        self.share = self.share.max(share(ramp, elapsed));
+        None
+    }
+
+    /// Down: because it is flagged.
+    fn down(&self, given: Given<'_>, demand: &Demand) -> Self {
+        let started = demand.started.filter(|started| *started >= self.since).unwrap_or(given.now).min(given.now);
+        Self {
+            phase: Phase::Draining,
+            since: started,
+            why: flagged(demand).into(),
+            closure: Some(Closing { started, demand: demand.clone() }),
+            began: started,
+            share: 0.0,
+            watched: false,
+            baseline: given.observed.lately.or(self.baseline),
+            breach: None,
+            seen: self.seen,
+        }
+    }
+
+    /// Down again: because its guard says so.
+    fn shut(&self, given: Given<'_>, breach: Breach) -> Self {
+        let closing = self.closure.clone().unwrap_or_else(|| Closing {
+            started: given.now,
+            demand: Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None },
+        });
+        Self {
+            phase: Phase::Draining,
+            since: given.now,
+            why: breach.to_string().into(),
+            closure: Some(closing),
+            began: given.now,
+            share: 0.0,
+            watched: false,
+            breach: Some(breach),
+            ..self.clone()
+        }
+    }
+
+    /// A stricter mode: what the one before let through is to end, too.
+    fn stricter(&self, given: Given<'_>, demand: &Demand) -> Option<Self> {
+        let before = self.closure.as_ref()?;
+        (demand.mode > before.demand.mode).then(|| {
+            let closing = Closing { started: before.started, demand: demand.clone() };
+            let (baseline, why) = (self.baseline, flagged(demand).into());
+            Self { closure: Some(closing), baseline, why, ..self.down(given, demand) }
+        })
+    }
+
+    /// It is still flagged, perhaps in other words.
+    fn demanded(&mut self, demand: &Demand) {
+        self.breach = None;
+        match &mut self.closure {
+            Some(closure) if closure.demand == *demand => {}
+            Some(closure) => {
+                if closure.demand.mode != demand.mode || closure.demand.source != demand.source {
+                    self.why = flagged(demand).into();
+                }
+                closure.demand = demand.clone();
+            }
+            none => *none = Some(Closing { started: self.since, demand: demand.clone() }),
+        }
+    }
+
+    /// The maintenance is over: checks first, where there are any.
+    fn back(&self, given: Given<'_>) -> Self {
+        let until = self.closure.as_ref().and_then(|closure| closure.demand.until);
+        let ended = until.filter(|until| *until <= given.now && *until >= self.since);
+        let why = match (&self.closure, ended) {
+            (_, _) if self.breach.is_some() => "an operator opened it",
+            (_, Some(_)) => "its time is over",
+            (_, None) => "the flag was lifted",
+        };
+        let at = ended.unwrap_or(given.now);
+        if given.policy.verify.is_empty() || self.is_forced(given) {
+            return self.opens(given, at, why);
+        }
+        Self { phase: Phase::Verifying, since: at, why: Cow::Borrowed(why), began: at, breach: None, ..self.clone() }
+    }
+
+    /// It may open: by a ramp, where there is one.
+    fn opens(&self, given: Given<'_>, at: Timestamp, why: &'static str) -> Self {
+        let held = self.closure.as_ref().is_some_and(|closure| closure.demand.mode == Mode::Hold);
+        match &given.policy.ramp {
+            Some(_) if !held => Self {
+                phase: Phase::Ramping,
+                since: at,
+                why: Cow::Borrowed(why),
+                began: at,
+                share: 0.0,
+                breach: None,
+                ..self.clone()
+            },
+            Some(_) | None => self.reopen(given, at, why),
+        }
+    }
+
+    fn reopen(&self, given: Given<'_>, at: Timestamp, why: &'static str) -> Self {
+        let was_down = self.phase != Phase::Draining;
+        let watched = was_down && given.policy.guard.is_some();
+        Self {
+            phase: Phase::Open,
+            since: at,
+            why: Cow::Borrowed(why),
+            closure: self.closure.clone().filter(|_| watched),
+            began: at,
+            share: 0.0,
+            watched,
+            breach: None,
+            ..self.clone()
+        }
+    }
+
+    fn breached(&self, given: Given<'_>) -> Option<Breach> {
+        let guard = given.policy.guard.as_ref()?;
+        judge(guard, given.observed.measured.as_ref()?, self.baseline.as_ref(), given.now)
+    }
+
+    /// Whether an operator has overruled what was found: by a word that is younger than the closure, and than the breach.
+    fn is_forced(&self, given: Given<'_>) -> bool {
+        let since = match (&self.breach, &self.closure) {
+            (Some(breach), _) => breach.at,
+            (None, Some(closure)) => closure.started,
+            (None, None) => return false,
+        };
+        given.forced.is_some_and(|forced| forced >= since)
+    }
+
+    fn started(&self, now: Timestamp) -> Timestamp {
+        self.closure.as_ref().map_or(now, |closure| closure.started)
+    }
+
+    /// The next instant at which something changes by itself, if nothing else does before.
+    pub fn next_change(&self, given: Given<'_>) -> Option<Timestamp> {
+        let instant = match self.phase {
+            Phase::Open => given.policy.guard.filter(|_| self.watched).map(|guard| after(self.began, guard.watch)),
+            Phase::Draining => Some(after(self.began, given.drain)),
+            Phase::Closed | Phase::Verifying => None,
+            Phase::Ramping => given.policy.ramp.as_ref().map(|ramp| next_tick(ramp, self.began, given.now)),
+        };
+        instant.filter(|instant| *instant > given.now)
+    }
+
+    /// What comes next, and when, as far as that is known.
+    pub fn next(&self, given: Given<'_>) -> Option<(Phase, Option<Timestamp>)> {
+        let Policy { ramp, verify, .. } = given.policy;
+        let held = self.closure.as_ref().is_some_and(|closure| closure.demand.mode == Mode::Hold);
+        let opening = if ramp.is_some() && !held { Phase::Ramping } else { Phase::Open };
+        match self.phase {
+            Phase::Open => None,
+            Phase::Draining => Some((Phase::Closed, Some(after(self.began, given.drain)))),
+            // It waits for an operator.
+            Phase::Closed if self.breach.is_some() && given.demand.is_none() => None,
+            Phase::Closed => {
+                let next = if verify.is_empty() { opening } else { Phase::Verifying };
+                Some((next, given.demand.and_then(|demand| demand.until)))
+            }
+            Phase::Verifying => Some((opening, None)),
+            Phase::Ramping => Some((Phase::Open, ramp.as_ref().map(|ramp| after(self.began, ramp.length())))),
+        }
+    }
+
+    /// Whether it is worth to be remembered over a restart.
+    pub fn is_plain(&self) -> bool {
+        self.phase == Phase::Open && !self.watched
+    }
+}
+
+/// The share of clients that a ramp admits after a time. It stays the same from tick to tick, so that it is the same in
+/// every replica.
+pub fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
+    match ramp {
+        Ramp::Linear(length) => {
+            let tick = tick(*length);
+            let ticks = elapsed.as_nanos() / tick.as_nanos().max(1) + 1;
+            // Ratios of ticks: no more than a few hundred.
+            let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+            (tick.as_secs_f64() * f64::from(ticks) / length.as_secs_f64()).min(1.0)
+        }
+        Ramp::Steps(steps) => {
+            steps.iter().take_while(|(after, _)| *after <= elapsed).last().map_or(0.0, |(_, share)| *share)
+        }
+    }
+}
+
+/// Of the 2³² cohorts, how many a share admits: a client is in if its cohort is below.
+pub fn cohorts(share: f64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^32, which saturates")]
+    let cohorts = (share.clamp(0.0, 1.0) * 4_294_967_296.0) as u32;
+    cohorts
+}
+
+fn next_tick(ramp: &Ramp, began: Timestamp, now: Timestamp) -> Timestamp {
+    let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+    let next = match ramp {
+        Ramp::Linear(length) => {
+            let tick = tick(*length);
+            let ticks = u32::try_from(elapsed.as_nanos() / tick.as_nanos().max(1) + 1).unwrap_or(u32::MAX);
+            tick.saturating_mul(ticks).min(*length)
+        }
+        Ramp::Steps(steps) => steps.iter().map(|(after, _)| *after).find(|after| *after > elapsed).unwrap_or_default(),
+    };
+    after(began, next)
+}
+
+/// Between two growths of a linear ramp: a hundredth, within bounds.
+fn tick(length: Duration) -> Duration {
+    (length / 100).clamp(SHORTEST_TICK, LONGEST_TICK)
+}
+
+fn flagged(demand: &Demand) -> String {
+    let mode = demand.mode.as_str();
+    match &demand.source {
+        Source::Flag => format!("flagged {mode}"),
+        Source::Window(id) => format!("{mode} by window {id}"),
+    }
+}
+
+/// An instant so much later, or the last there is.
+pub(super) fn after(instant: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    instant.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// Phases that one look may lead through.
+const MOST_TRANSITIONS: usize = 8;
+const SHORTEST_TICK: Duration = Duration::from_millis(50);
+const LONGEST_TICK: Duration = Duration::from_secs(5);

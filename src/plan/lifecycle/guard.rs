@@ -1,0 +1,110 @@
+//! The guard: whether a route that comes back does as well as it should.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::super::config::{ErrorRate, Guard};
+
+/// Requests, and how many of them failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// All that were answered, or failed.
+    pub requests: u64,
+    /// Answered by the upstream with 5xx, or not at all.
+    pub errors: u64,
+}
+
+impl Counted {
+    /// The share that failed; 0 of none.
+    #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
+    pub fn rate(&self) -> f64 {
+        if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
+    }
+}
+
+/// How a route does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Over which time.
+    pub span: Duration,
+    /// Its requests in that time.
+    pub counted: Counted,
+    /// What 99 of a hundred of them did not exceed.
+    pub p99: Option<Duration>,
+    /// Requests that wait for a response's head for [`super::super::config::HANGS`] now.
+    pub zombies: u64,
+}
+
+/// What a guard found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breach {
+    /// When.
+    pub at: Timestamp,
+    /// What was measured, and what was allowed, in words.
+    pub what: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the guard tripped: {}", self.what)
+    }
+}
+
+/// Judges. `None` as long as all is well, or there is too little to go by.
+pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
+    let enough = measured.counted.requests >= guard.min_requests;
+    let zombies = || zombies(guard, measured);
+    let errors = || enough.then(|| errors(guard, measured, baseline)).flatten();
+    let slow = || enough.then(|| slow(guard, measured)).flatten();
+    zombies().or_else(errors).or_else(slow).map(|what| Breach { at: now, what })
+}
+
+/// Each that hangs is one too many by itself: no share of anything is needed.
+fn zombies(guard: &Guard, measured: &Measured) -> Option<String> {
+    let most = guard.zombies?;
+    let hanging = measured.zombies;
+    let seconds = super::super::config::HANGS.as_secs();
+    (hanging > most)
+        .then(|| format!("{hanging} requests hang for more than {seconds} s without a response, at most {most} may"))
+}
+
+fn errors(guard: &Guard, measured: &Measured, baseline: Option<&Counted>) -> Option<String> {
+    let before = baseline.copied().unwrap_or_default().rate();
+    let (most, of) = match guard.error_rate? {
+        ErrorRate::Absolute(most) => (most, String::new()),
+        ErrorRate::AboveBaseline(more) => {
+            (before + more, format!(" (before it was {}, and {} more may)", percent(before), percent(more)))
+        }
+    };
+    let Counted { requests, errors } = measured.counted;
+    let rate = measured.counted.rate();
+    (rate > most).then(|| {
+        let seconds = measured.span.as_secs();
+        format!(
+            "{} of requests failed ({errors} of {requests} in {seconds} s), at most {} may{of}",
+            percent(rate),
+            percent(most)
+        )
+    })
+}
+
+fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
+    let (most, p99) = (guard.p99?, measured.p99?);
+    (p99 > most).then(|| {
+        let requests = measured.counted.requests;
+        let seconds = measured.span.as_secs();
+        format!(
+            "the 99th percentile was {} ms ({requests} requests in {seconds} s), at most {} ms may be",
+            p99.as_millis(),
+            most.as_millis()
+        )
+    })
+}
+
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent == 0.0 || percent >= 10.0 { format!("{percent:.0}%") } else { format!("{percent:.1}%") }
+}
