@@ -99,10 +99,27 @@ pub(super) struct RouteStatus {
     pub(super) since: Option<String>,
     pub(super) until: Option<String>,
     pub(super) source: Option<String>,
+    /// Why it is in its phase.
+    pub(super) why: String,
+    /// What comes next.
+    pub(super) next: Option<NextStatus>,
+    /// The share of clients that is admitted, while it ramps.
+    pub(super) share: Option<f64>,
+    pub(super) watched_until: Option<String>,
     pub(super) in_flight: u64,
+    /// Of those, what began before the route closed, while it is draining.
+    pub(super) remaining: Option<u64>,
     pub(super) held: u64,
     /// Of the last minute, if there was a request.
     pub(super) latency: Option<LatencyStatus>,
+}
+
+/// The next phase of a route.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NextStatus {
+    pub(super) phase: String,
+    pub(super) at: Option<String>,
 }
 
 /// What so many of a hundred requests did not exceed, in milliseconds.

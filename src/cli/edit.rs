@@ -11,6 +11,7 @@
 //!   above stays, because it may speak of more than this flag. Windows are left alone, and reported.
 
 mod find;
+mod set;
 mod splice;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use toml_edit::{Document, Item, TableLike};
 
 use self::find::{Home, Written};
+pub use self::set::{Place, has_progress, set, steps_of};
 use crate::plan::flags::Mode;
 
 /// What a flag says.
@@ -112,6 +114,20 @@ pub enum EditError {
     },
     /// The instant cannot be written in TOML: its year is not between 0 and 9999.
     Until(Timestamp),
+    /// There is no such window.
+    NoWindow {
+        /// The id that was looked for.
+        id: String,
+    },
+    /// The window has no such step.
+    NoStep {
+        /// The window's id.
+        id: String,
+        /// Counted from 0.
+        index: usize,
+        /// How many it has.
+        count: usize,
+    },
 }
 
 impl fmt::Display for EditError {
@@ -120,6 +136,11 @@ impl fmt::Display for EditError {
             Self::Parse { line, column, message } => write!(f, "line {line}, column {column}: {message}"),
             Self::Form { line, name } => {
                 write!(f, "line {line}: `{name}` is written in a form that cannot be edited here; edit it by hand")
+            }
+            Self::NoWindow { id } => write!(f, "it has no window `{id}`"),
+            Self::NoStep { id, count: 0, .. } => write!(f, "window `{id}` has no steps"),
+            Self::NoStep { id, index, count } => {
+                write!(f, "window `{id}` has no step {}, its steps are 1 to {count}", index.saturating_add(1))
             }
             Self::Until(at) => write!(f, "the end `{at}` is outside the years 0 to 9999"),
         }

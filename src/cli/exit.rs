@@ -7,6 +7,8 @@ use std::io::Write;
 pub const OK: u8 = 0;
 /// `status` found replicas that do not agree, or a file with an error.
 pub const DIFFERS: u8 = 1;
+/// `on --wait`: it is live, and something that began before is still in flight.
+pub const NOT_DRAINED: u8 = 3;
 /// The command line, the config or the flag file is wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
 /// Something that is needed cannot be had: a port, an admin listener (`EX_UNAVAILABLE`).

@@ -37,6 +37,10 @@ pub(super) enum Failure {
     NoLanguage { tag: String, known: Vec<String> },
     /// The flag file does not have this window.
     NoWindow { id: String, known: Vec<String> },
+    /// The window has no such step.
+    NoStep { id: String, step: String, known: Vec<String> },
+    /// The step follows what really happens.
+    MovesByItself { step: usize, auto: &'static str },
     /// The end is not in the future.
     Past,
     /// The config has no admin listener.
@@ -47,6 +51,8 @@ pub(super) enum Failure {
     Rejected { endpoint: Endpoint, problems: Vec<String> },
     /// The proxy did not take the file in time. It is written.
     NotLive { endpoint: Endpoint, waited: Duration, file: PathBuf, watched: Option<PathBuf> },
+    /// It is live, and something on these routes is still in flight: so many requests, if that is known.
+    NotDrained { endpoint: Endpoint, waited: Duration, routes: Vec<(String, Option<u64>)> },
     /// An address is taken, or not ours to take.
     Port { port: u16, option: &'static str, source: io::Error },
     /// A config is in the way that the demo did not write.
@@ -79,6 +85,8 @@ impl Failure {
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
             | Self::NoLanguage { .. }
+            | Self::NoStep { .. }
+            | Self::MovesByItself { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }
@@ -93,6 +101,7 @@ impl Failure {
             },
             Self::NotConfirmed { .. } | Self::Port { .. } => exit::UNAVAILABLE,
             Self::NotLive { .. } => exit::TEMPFAIL,
+            Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::File { .. } | Self::Output(_) => exit::IO,
             Self::Internal(_) => exit::INTERNAL,
         }
@@ -143,6 +152,14 @@ impl Failure {
                     format!("its windows are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
                 }
             },
+            Self::NoStep { known, .. } if known.is_empty() => "add one under a `[[windows.steps]]` line".to_owned(),
+            Self::NoStep { step, known, .. } => match did_you_mean(step, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {}?", quoted(near)),
+                None => {
+                    format!("its steps are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
+                }
+            },
+            Self::MovesByItself { .. } => "remove its `auto` to move it by hand".to_owned(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
@@ -150,6 +167,9 @@ impl Failure {
                 format!("the flag file is written, but the proxy reads `{}`", watched.display())
             }
             Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
+            Self::NotDrained { .. } => {
+                "what is left is cut when the route's `drain` time is over; `backsoon status` says how many".to_owned()
+            }
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
             Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
@@ -192,6 +212,8 @@ impl fmt::Display for Failure {
             Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
             Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
+            Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
+            Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
@@ -200,6 +222,14 @@ impl fmt::Display for Failure {
             }
             Self::NotLive { endpoint, waited, .. } => {
                 write!(f, "it is not live at {endpoint} after {} s", waited.as_secs())
+            }
+            Self::NotDrained { endpoint, waited, routes } => {
+                let left = routes.iter().map(|(name, left)| match left {
+                    Some(left) => format!("{name} ({})", words::count(usize::try_from(*left).unwrap_or(0), "request")),
+                    None => name.clone(),
+                });
+                let left: Vec<String> = left.collect();
+                write!(f, "it is live at {endpoint}, but after {} s not drained: {}", waited.as_secs(), words::list(&left))
             }
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
@@ -225,10 +255,13 @@ impl Error for Failure {
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
             | Self::NoLanguage { .. }
+            | Self::NoStep { .. }
+            | Self::MovesByItself { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }
             | Self::NotLive { .. }
+            | Self::NotDrained { .. }
             | Self::NotTheDemos(_) => None,
         }
     }

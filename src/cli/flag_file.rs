@@ -62,6 +62,20 @@ impl FlagFile {
         Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Possible })
     }
 
+    /// What it says now; nothing if it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is wrong.
+    pub(super) fn flags(&self) -> Result<Flags, Failure> {
+        let content = match source::read(&self.path).content {
+            Ok(content) => content,
+            Err(source::Trouble::Missing) => return Ok(Flags::default()),
+            Err(trouble) => return Err(Failure::Problems(vec![load::unreadable(&self.path, trouble)])),
+        };
+        let (flags, problems) = load::parse_flags(&self.path, &content, &self.config);
+        flags.ok_or(Failure::Problems(problems))
+    }
+
     /// Edits it, unless it would be wrong afterwards.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod on;
 mod preview;
 mod render;
 mod status;
+mod step;
 
 mod completions;
 mod man;
@@ -76,6 +77,9 @@ enum Command {
     /// Lift flags: let routes go on
     #[command(after_help = off::AFTER_HELP)]
     Off(off::Off),
+    /// Move a step of a window's timeline
+    #[command(after_help = step::AFTER_HELP)]
+    Step(step::StepArgs),
     /// Show what is live, in every replica named
     #[command(after_help = status::AFTER_HELP)]
     Status(status::StatusArgs),
@@ -104,11 +108,11 @@ struct ConfigFile {
 /// Whether to wait for the proxy, and how long.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
-    /// Return when the admin listener says that it is live
+    /// Return when the admin listener says that it is live, and what it closes is drained
     #[arg(short, long)]
     wait: bool,
     /// With --wait: give up after this time
-    #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "30s", requires = "wait")]
+    #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "1m", requires = "wait")]
     timeout: SignedDuration,
 }
 
@@ -131,6 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
+        Command::Step(args) => step::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),
         Command::Render(args) => render::run(&args, &mut streams),
@@ -173,6 +178,7 @@ Is it live?         backsoon status
 
 Exit codes (each command's --help says what they mean for it):
   0   done
+  3   on --wait: live, but something is still in flight
   64  the arguments, the config or the flag file are wrong
   69  an address or a proxy cannot be reached
   70  something is wrong with backsoon itself

@@ -3,23 +3,30 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::edit::{self, By, Off as Lifted, Still, Which};
+use super::edit::{self, By, EditError, Off as Lifted, Place, Still, Which};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::on::live;
 use super::streams::Streams;
-use super::wait::Wait;
+use super::wait::{Live, Wait};
+use super::words::harmless;
 use super::{ConfigFile, WaitFor, exit, words};
 
 /// The arguments of `off`.
 #[derive(Args, Debug)]
 pub(super) struct Off {
     /// Routes by their names; '*' is the flag of that name
-    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ROUTE")]
+    #[arg(required_unless_present_any = ["all", "window"], conflicts_with = "all", value_name = "ROUTE")]
     routes: Vec<String>,
     /// Lift every flag (windows stay)
     #[arg(short, long)]
     all: bool,
+    /// End this window now
+    #[arg(long, value_name = "ID", conflicts_with_all = ["routes", "all", "force"])]
+    window: Option<String>,
+    /// Open the routes whatever their checks or guards have found
+    #[arg(long, conflicts_with = "all")]
+    force: bool,
     #[command(flatten)]
     wait: WaitFor,
     #[command(flatten)]
@@ -29,11 +36,14 @@ pub(super) struct Off {
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
 The flag's line is removed from the flag file; comments, layout and planned windows stay. What still flags the route is \
-said: a window, or the flag '*'.
+said: a window, or the flag '*'. A route comes back as its config says: after its checks (`verify`), by and by (`ramp`). \
+--force skips the checks, and opens a route that its guard has closed.
 
 Examples:
   backsoon off web
   backsoon off --all --wait         returns once it is live
+  backsoon off --window MNT-2026-0519-a
+  backsoon off web --force          whatever was found
 
 Exit codes:
   0   the flags are gone, or there were none (with --wait: and that is live)
@@ -46,23 +56,77 @@ Exit codes:
 pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    if let Some(id) = &args.window {
+        return end(id, &file, wait, streams);
+    }
     let which = if args.all { Which::All } else { Which::Routes(&args.routes) };
     // A name that only the flag file has is fine to lift. One that nobody has is a slip of the finger, and then nothing
     // of what was asked for is done.
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.knows(route));
     let edited = file.edit(|text| {
         let lifted = edit::off(text, which)?;
-        let new = if all_known(&lifted).is_ok() { lifted.text.clone() } else { text.to_owned() };
+        let new = match all_known(&lifted).is_ok() {
+            true if args.force => forced(&lifted.text, &args.routes, Timestamp::now())?,
+            true => lifted.text.clone(),
+            false => text.to_owned(),
+        };
         Ok((new, lifted))
     })?;
     all_known(&edited.report)?;
     for line in said(&edited.report, Timestamp::now()) {
         writeln!(streams.out, "{line}")?;
     }
+    if args.force {
+        writeln!(streams.out, "whatever was found of {} before now is overruled", words::list(&names(&args.routes)))?;
+    }
+    if let Some(wait) = wait {
+        let lives = wait.until_live(&file.path, &edited.text)?;
+        live(&lives, streams)?;
+        coming_back(&lives, &edited.report, streams)?;
+    }
+    Ok(exit::OK)
+}
+
+/// Says how the routes are that are not open at once.
+fn coming_back(lives: &Live, lifted: &Lifted, streams: &mut Streams) -> Result<(), Failure> {
+    let asked = |name: &str| lifted.removed.iter().chain(&lifted.absent).any(|route| route == "*" || route == name);
+    for route in lives.routes.iter().filter(|route| route.phase != "open" && asked(&route.name)) {
+        let (name, phase, why) = (harmless(&route.name), harmless(&route.phase), harmless(&route.why));
+        streams.note(format_args!("{name} is {phase}: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Ends a window now.
+fn end(id: &str, file: &FlagFile, wait: Option<Wait>, streams: &mut Streams) -> Result<u8, Failure> {
+    let flags = file.flags()?;
+    let now = whole(Timestamp::now());
+    let Some(window) = flags.windows.iter().find(|window| window.id == id) else {
+        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+        return Err(Failure::NoWindow { id: id.to_owned(), known });
+    };
+    if window.in_force(now).is_none() {
+        writeln!(streams.out, "window {id} is not in force")?;
+        return Ok(exit::OK);
+    }
+    let keys = [("ended", Some(now.to_string()))];
+    let edited = file.edit(|text| edit::set(text, Place::Window(id), &keys).map(|text| (text, ())))?;
+    writeln!(streams.out, "window {id} is ended")?;
     if let Some(wait) = wait {
         live(&wait.until_live(&file.path, &edited.text)?, streams)?;
     }
     Ok(exit::OK)
+}
+
+/// Notes that an operator opens routes whatever was found.
+fn forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
+    let keys: Vec<_> = routes.iter().map(|route| (route.as_str(), Some(now.to_string()))).collect();
+    edit::set(text, Place::Table("forced"), &keys)
+}
+
+/// The file is read by people.
+fn whole(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// A line for what was done, and one for everything else that flags the routes.
@@ -101,7 +165,7 @@ fn remark(still: &Still, now: Timestamp) -> Option<String> {
         Some(starts) if *starts > now => {
             Some(format!("{window} will flag {name} from {}{until}", words::instant(*starts, now)))
         }
-        _ => Some(format!("{name} is still flagged by {window}{until}; edit its `ends` to end it now")),
+        _ => Some(format!("{name} is still flagged by {window}{until}; backsoon off --window {id} ends it")),
     }
 }
 
@@ -120,7 +184,7 @@ mod tests {
         let say = |by| remark(&Still { route: "web".to_owned(), by }, now);
         assert_eq!(
             say(window("2026-05-19T14:00:00Z", "2026-05-19T15:00:00Z")).as_deref(),
-            Some("web is still flagged by window `M-1` until 15:00 UTC; edit its `ends` to end it now")
+            Some("web is still flagged by window `M-1` until 15:00 UTC; backsoon off --window M-1 ends it")
         );
         assert_eq!(
             say(window("2026-05-19T16:00:00Z", "2026-05-19T17:00:00Z")).as_deref(),

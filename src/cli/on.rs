@@ -48,7 +48,7 @@ enum ModeWord {
     Offline,
     /// Reading goes on, the rest is answered with the page
     ReadOnly,
-    /// Requests wait for the route (this version answers them with the page)
+    /// Requests wait for the route
     Hold,
 }
 
@@ -69,12 +69,13 @@ A flag says everything anew: an end or a message from before does not stay.
 
 Examples:
   backsoon on web                                   until `backsoon off web`
-  backsoon on web api --for 30m --wait              back on its own; returns once it is live
+  backsoon on web api --for 30m --wait              back on its own; returns once it is live and drained
   backsoon on api --mode read-only --message \"Writes are paused while we move the database.\"
   backsoon on '*' --until 2026-05-19T15:00:00Z      everything
 
 Exit codes:
-  0   the flag is written (with --wait: and live)
+  0   the flag is written (with --wait: and live, and nothing is in flight that began before)
+  3   with --wait: live, but not drained in time; the flag is written
   64  the arguments, the config or the flag file are wrong; nothing was written
   69  with --wait: the admin listener cannot be reached; the flag is written
   74  the flag file cannot be read or written
@@ -99,7 +100,8 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
         streams.note(line)?;
     }
     if let Some(wait) = wait {
-        live(&wait.until_live(&file.path, &edited.text)?, streams)?;
+        live(&wait.until_drained(&file.path, &edited.text, &args.routes)?, streams)?;
+        writeln!(streams.out, "nothing is in flight that began before")?;
     }
     Ok(exit::OK)
 }

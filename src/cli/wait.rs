@@ -1,4 +1,4 @@
-//! Waits until a proxy says that a flag file is live.
+//! Waits until a proxy says that a flag file is live, and that nothing is in flight any more.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::control::source::Hash;
 
-use super::admin::{self, Endpoint, FileStatus, Status};
+use super::admin::{self, Endpoint, FileStatus, RouteStatus, Status};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 
@@ -23,6 +23,8 @@ pub(super) struct Live {
     pub(super) endpoint: Endpoint,
     /// The generation that was live then.
     pub(super) generation: u64,
+    /// How its routes were then.
+    pub(super) routes: Vec<RouteStatus>,
 }
 
 impl Wait {
@@ -40,29 +42,48 @@ impl Wait {
     /// # Errors
     /// When it cannot be asked, when it refuses the text, or when time is over. The file stays as it is then.
     pub(super) fn until_live(self, file: &Path, text: &str) -> Result<Live, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-        runtime.block_on(self.poll(file, text))
+        self.until(file, text, |_| true)
     }
 
-    async fn poll(self, file: &Path, text: &str) -> Result<Live, Failure> {
+    /// Waits until the proxy has taken `text`, and nothing is in flight on these routes that began before they closed.
+    ///
+    /// # Errors
+    /// As [`Wait::until_live`]; [`Failure::NotDrained`] if it was live when time was over.
+    pub(super) fn until_drained(self, file: &Path, text: &str, routes: &[String]) -> Result<Live, Failure> {
+        let asked = |name: &str| routes.iter().any(|route| route == "*" || route == name);
+        self.until(file, text, |status| {
+            !status.routes.iter().any(|route| route.phase == "draining" && asked(&route.name))
+        })
+    }
+
+    fn until(self, file: &Path, text: &str, done: impl Fn(&Status) -> bool) -> Result<Live, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+        runtime.block_on(self.poll(file, text, done))
+    }
+
+    async fn poll(self, file: &Path, text: &str, done: impl Fn(&Status) -> bool) -> Result<Live, Failure> {
         let hash = Hash(Sha256::digest(text).into()).to_string();
         let begun = Instant::now();
-        let mut watched = None;
+        let (mut watched, mut live) = (None, None);
         loop {
             let left = self.timeout.saturating_sub(begun.elapsed());
             let (status, _) = match admin::status(&self.endpoint, left).await {
                 Ok(status) => status,
-                Err(admin::Error::Timeout(_)) => return Err(self.not_live(file, watched)),
+                Err(admin::Error::Timeout(_)) => return Err(self.too_late(file, watched, live)),
                 Err(source) => return Err(Failure::NotConfirmed { endpoint: self.endpoint, source }),
             };
             if let Some(flags) = status.file("flags") {
                 watched = Some(PathBuf::from(&flags.path));
                 if let Some(taken) = self.taken(&status, flags, &hash) {
-                    return taken;
+                    let taken = taken?;
+                    if done(&status) {
+                        return Ok(taken);
+                    }
+                    live = Some(taken);
                 }
             }
             if begun.elapsed() + PAUSE > self.timeout {
-                return Err(self.not_live(file, watched));
+                return Err(self.too_late(file, watched, live));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -77,10 +98,17 @@ impl Wait {
         let problems: Vec<String> = errors.map(|problem| problem.message.clone()).collect();
         let endpoint = self.endpoint.clone();
         Some(if problems.is_empty() {
-            Ok(Live { endpoint, generation: status.generation })
+            Ok(Live { endpoint, generation: status.generation, routes: status.routes.clone() })
         } else {
             Err(Failure::Rejected { endpoint, problems })
         })
+    }
+
+    fn too_late(&self, file: &Path, watched: Option<PathBuf>, live: Option<Live>) -> Failure {
+        let Some(live) = live else { return self.not_live(file, watched) };
+        let draining = live.routes.iter().filter(|route| route.phase == "draining");
+        let routes = draining.map(|route| (route.name.clone(), route.remaining)).collect();
+        Failure::NotDrained { endpoint: live.endpoint, waited: self.timeout, routes }
     }
 
     fn not_live(&self, file: &Path, watched: Option<PathBuf>) -> Failure {

@@ -25,6 +25,11 @@ pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
     }
 }
 
+/// What came from outside, without what a terminal would obey.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// `1 error`, `2 errors`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })

@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::live::Generation;
+use crate::plan::snapshot::Phase;
 use crate::telemetry::{Counts, Limit, Meters, RouteCell, UpstreamCell, WorkerCell};
 
 use super::report::Report;
@@ -221,6 +222,20 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
         let closed = f64::from(u8::from(route.closure.is_some()));
         sample(&[("route", &route.config.name), ("mode", mode)], closed)
     });
+    let phases = routes.iter().map(|route| {
+        sample(&[("route", &route.config.name), ("phase", route.phase().as_str())], 1.0)
+    });
+    let shares = routes.iter().map(|route| {
+        let share = match route.phase() {
+            Phase::Open => 1.0,
+            Phase::Ramping => route.life.share,
+            Phase::Draining | Phase::Closed | Phase::Verifying => 0.0,
+        };
+        sample(&[("route", &route.config.name)], share)
+    });
+    let breached = routes.iter().map(|route| {
+        sample(&[("route", &route.config.name)], f64::from(u8::from(route.life.breach.is_some())))
+    });
     let since = routes.iter().map(|route| sample(&[("route", &route.config.name)], seconds(route.since())));
     let long = routes.iter().map(|route| sample(&[("route", &route.config.name)], f64::from(u8::from(route.long))));
     let meters = scraped.meters.routes();
@@ -235,6 +250,9 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
     });
     vec![
         gauge("backsoon_route_closed", "1 while the route is under maintenance.", closed.collect()),
+        gauge("backsoon_route_phase", "1 for the phase that the route is in.", phases.collect()),
+        gauge("backsoon_route_admitted_ratio", "The share of clients that is admitted.", shares.collect()),
+        gauge("backsoon_route_guard_breached", "1 while the route's guard has found it wanting.", breached.collect()),
         gauge("backsoon_route_since_seconds", "Since when the route is in its phase.", since.collect()),
         gauge("backsoon_route_closed_long", "1 once the route is under maintenance for 24 hours.", long.collect()),
         gauge("backsoon_requests_in_flight", "Requests forwarded and not finished.", sum(|cell| cell.in_flight.get())),

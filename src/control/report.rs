@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::live::Generation;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::{Route, Source};
+use crate::plan::lifecycle::Breach;
+use crate::plan::snapshot::{Announced, Phase, Route, Source};
 use crate::telemetry::{RouteCell, Summary};
 
 use super::observe::Traffic;
@@ -61,8 +62,28 @@ pub(super) struct RouteStatus<'s> {
     phase: &'static str,
     mode: Option<&'static str>,
     since: Timestamp,
+    /// Why it is in its phase, in words.
+    why: &'s str,
+    /// What comes next, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<NextStatus>,
+    /// When the maintenance began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<Timestamp>,
     until: Option<Timestamp>,
     source: Option<String>,
+    /// The share of clients that is admitted, while it ramps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
+    /// Until when its guard watches it, while it is open again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched_until: Option<Timestamp>,
+    /// What its guard found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breach: Option<&'s Breach>,
+    /// Windows to come that are announced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    announced: Vec<AnnouncedStatus<'s>>,
     /// It is under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     long: bool,
@@ -75,6 +96,23 @@ pub(super) struct RouteStatus<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<Latency>,
     upstreams: Vec<UpstreamStatus<'s>>,
+}
+
+/// What comes next.
+#[derive(Debug, Serialize)]
+struct NextStatus {
+    phase: &'static str,
+    /// When, if that is known.
+    at: Option<Timestamp>,
+}
+
+/// A window to come.
+#[derive(Debug, Serialize)]
+struct AnnouncedStatus<'s> {
+    window: &'s str,
+    mode: &'static str,
+    starts: Timestamp,
+    ends: Timestamp,
 }
 
 /// What became of a route's requests since the process started.
@@ -115,8 +153,15 @@ impl<'s> RouteStatus<'s> {
             phase: route.phase().as_str(),
             mode: route.closure.as_ref().map(|closure| closure.mode.as_str()),
             since: route.since(),
+            why: &route.life.why,
+            next: next(route),
+            started: route.closure.as_ref().map(|closure| closure.started),
             until: route.closure.as_ref().and_then(|closure| closure.until),
             source: route.closure.as_ref().map(|closure| source(&closure.source)),
+            share: (route.phase() == Phase::Ramping).then_some(route.life.share),
+            watched_until: route.watched_until(),
+            breach: route.life.breach.as_ref(),
+            announced: route.announced.iter().map(AnnouncedStatus::new).collect(),
             long: route.long,
             in_flight: sum(|cell| cell.in_flight.get()),
             held: 0,
@@ -130,6 +175,20 @@ impl<'s> RouteStatus<'s> {
             latency: traffic.map(|traffic| Latency::new(&traffic.summary)),
             upstreams: route.upstreams.iter().map(|&index| UpstreamStatus::new(live, index)).collect(),
         }
+    }
+}
+
+/// What comes next: also of an open route, where that is announced.
+fn next(route: &Route) -> Option<NextStatus> {
+    let announced = || route.announced.first().map(|next| (Phase::Closed, Some(next.starts)));
+    let (phase, at) = route.next.or_else(announced)?;
+    Some(NextStatus { phase: phase.as_str(), at })
+}
+
+impl<'s> AnnouncedStatus<'s> {
+    fn new(announced: &'s Announced) -> Self {
+        let Announced { id, mode, starts, ends } = announced;
+        Self { window: id, mode: mode.as_str(), starts: *starts, ends: *ends }
     }
 }
 

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use super::accept::Coding;
 use super::dialect::Dialect;
 use super::flags::Mode;
+use super::lifecycle::Phase;
 
 pub use facts::{Facts, LONGEST_RETRY, RETRY_WITHOUT_END, ServiceRow, Story};
 use language::Language;
@@ -129,23 +130,26 @@ impl Page {
 }
 
 /// The heading of a page that was given none.
-fn default_title(mode: Mode, language: &Language) -> String {
+fn default_title(story: &Story, language: &Language) -> String {
     language.own(
-        match mode {
-            Mode::ReadOnly => "default-title-read-only",
-            Mode::Hold | Mode::Offline => "default-title",
+        match (story.phase, story.mode) {
+            (Phase::Verifying | Phase::Ramping, _) => "coming-back",
+            (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
+            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
         },
         &[],
     )
 }
 
 /// The paragraph of a page that was given none.
-fn default_message(mode: Mode, language: &Language) -> String {
+fn default_message(story: &Story, language: &Language) -> String {
     language.own(
-        match mode {
-            Mode::ReadOnly => "default-message-read-only",
-            Mode::Hold => "default-message-hold",
-            Mode::Offline => "default-message",
+        match (story.phase, story.mode) {
+            (Phase::Verifying, _) => "coming-back-verifying",
+            (Phase::Ramping, _) => "coming-back-ramping",
+            (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",
+            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold) => "default-message-hold",
+            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Offline) => "default-message",
         },
         &[],
     )

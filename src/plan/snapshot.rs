@@ -98,6 +98,17 @@ impl Route {
     pub fn since(&self) -> Timestamp {
         self.life.since
     }
+
+    /// Until when its guard watches it, while it is open again.
+    pub fn watched_until(&self) -> Option<Timestamp> {
+        let guard = self.config.policy.guard.filter(|_| self.life.watched)?;
+        Some(super::lifecycle::after(self.life.began, guard.watch))
+    }
+
+    /// Whether something may happen to it that neither a file nor the clock brings about.
+    pub fn is_in_motion(&self) -> bool {
+        matches!(self.life.phase, Phase::Draining | Phase::Verifying | Phase::Ramping) || self.life.watched
+    }
 }
 
 /// A window that is announced for a route.

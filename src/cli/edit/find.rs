@@ -186,7 +186,7 @@ fn first_header(item: &Item) -> Option<usize> {
 }
 
 /// The windows, whether they are written `[[windows]]` or as an array.
-fn windows<'a>(doc: &'a Document<&str>) -> Vec<&'a dyn TableLike> {
+pub(super) fn windows<'a>(doc: &'a Document<&str>) -> Vec<&'a dyn TableLike> {
     match doc.get("windows") {
         Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
         Some(Item::Value(Value::Array(array))) => {

@@ -6,7 +6,7 @@ use crate::plan::problem::{Place, Problem};
 
 use super::super::admin::{FileStatus, ProblemStatus, RouteStatus, Status};
 use super::super::streams::{Ink, Paint, painted};
-use super::super::words;
+use super::super::words::{self, harmless};
 use super::{Health, Replica, agree, chain, health};
 
 /// One replica: a line about the process, its routes, and what is wrong with its files.
@@ -84,13 +84,40 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
             None => Ink::Quiet,
             Some(route) if route.phase == "open" => {
                 text.push_str(&format!("  {line}\n"));
+                text.push_str(&story(route, now, paint));
                 continue;
             }
             Some(_) => Ink::Careful,
         };
         text.push_str(&format!("  {}\n", paint.ink(ink, line)));
+        if let Some(route) = index.checked_sub(1).and_then(|index| routes.get(index)) {
+            text.push_str(&story(route, now, paint));
+        }
     }
     text
+}
+
+/// Why a route is as it is, and what comes next; nothing for one that is open and stays so.
+fn story(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
+    let instant = |text: &Option<String>| text.as_ref()?.parse().ok().map(|at| words::instant(at, now));
+    let mut parts = Vec::new();
+    if route.phase != "open" && !route.why.is_empty() {
+        parts.push(harmless(&route.why));
+    }
+    if let Some(remaining) = route.remaining.filter(|_| route.phase == "draining") {
+        parts.push(format!("{remaining} still in flight"));
+    }
+    if let Some(share) = route.share {
+        parts.push(format!("{:.0}% of clients are admitted", share * 100.0));
+    }
+    if let Some(until) = instant(&route.watched_until) {
+        parts.push(format!("watched by its guard until {until}"));
+    }
+    if let Some(next) = &route.next {
+        let at = instant(&next.at).map(|at| format!(" at {at}")).unwrap_or_default();
+        parts.push(format!("then {}{at}", harmless(&next.phase)));
+    }
+    if parts.is_empty() { String::new() } else { format!("    {}\n", paint.ink(Ink::Quiet, parts.join("; "))) }
 }
 
 fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
@@ -144,11 +171,6 @@ fn of_status(problem: &ProblemStatus) -> Problem {
         }
     }
     made
-}
-
-/// What came over the network, without what a terminal would obey.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 const COLUMNS: [&str; 9] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "P99", "BY"];

@@ -19,6 +19,7 @@ struct Problem<'f> {
     status: u16,
     detail: &'f str,
     mode: &'static str,
+    phase: &'static str,
     retry_after: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'f str>,
@@ -121,6 +122,7 @@ pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String 
         status: 503,
         detail: words.detail,
         mode: story.mode.as_str(),
+        phase: story.phase.as_str(),
         retry_after: facts.retry_after(),
         reference: story.id.as_deref(),
         summary: story.summary.as_ref().map(own),

@@ -1,0 +1,152 @@
+//! Sets keys of a table that is there: of a window, of one of its steps, or of a top-level table, which is made if it is
+//! missing.
+
+use std::ops::Range;
+
+use toml_edit::{Document, Item, TableLike, Value};
+
+use super::{Change, EditError, find, form, settle, splice};
+
+/// Whose keys are set.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// A top-level table: `[forced]`.
+    Table(&'a str),
+    /// A window, by its id.
+    Window(&'a str),
+    /// A step of a window, counted from 0.
+    Step(&'a str, usize),
+    /// The progress of such a step, which must be there.
+    Progress(&'a str, usize),
+}
+
+/// Sets keys, each to a value as it is written in TOML, or removes them.
+///
+/// # Errors
+/// If `text` is not TOML, if what is named is not there, or if it is written in a form that is not edited.
+pub fn set(text: &str, place: Place<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
+    let mut text = text.to_owned();
+    for (key, value) in keys {
+        let name = (*key).to_owned();
+        text = settle(text, &name, |text, doc| step(text, doc, place, key, value.as_deref()))?;
+    }
+    Ok(text)
+}
+
+/// How many steps a window has.
+///
+/// # Errors
+/// As [`set`].
+pub fn steps_of(text: &str, id: &str) -> Result<usize, EditError> {
+    let doc = super::parse(text)?;
+    Ok(steps(window(&doc, id)?).len())
+}
+
+/// Whether a step of a window, counted from 0, has a progress.
+///
+/// # Errors
+/// As [`set`].
+pub fn has_progress(text: &str, id: &str, index: usize) -> Result<bool, EditError> {
+    let doc = super::parse(text)?;
+    Ok(nth_step(&doc, id, index)?.contains_key("progress"))
+}
+
+fn step(
+    text: &str,
+    doc: &Document<&str>,
+    place: Place<'_>,
+    key: &str,
+    value: Option<&str>,
+) -> Result<Option<Change>, EditError> {
+    let mut header = None;
+    let table = match place {
+        Place::Table(name) => match doc.get(name) {
+            None => return Ok(value.map(|value| appended(text, name, key, value))),
+            Some(item) => {
+                header = item.as_table().and_then(toml_edit::Table::span);
+                item.as_table_like().ok_or_else(|| form(text, find::span(item).start, name))?
+            }
+        },
+        Place::Window(id) => window(doc, id)?,
+        Place::Step(id, index) => nth_step(doc, id, index)?,
+        Place::Progress(id, index) => {
+            let progress = nth_step(doc, id, index)?.get("progress").and_then(Item::as_table_like);
+            progress.ok_or_else(|| form(text, 0, "progress"))?
+        }
+    };
+    match (table.get_key_value(key), value) {
+        (None, None) => Ok(None),
+        (None, Some(value)) => inserted(text, table, header, key, value).map(Some).ok_or_else(|| form(text, 0, key)),
+        (Some((_, item)), Some(value)) => {
+            let span = item.is_value().then(|| find::span(item)).ok_or_else(|| form(text, 0, key))?;
+            Ok((text.get(span.clone()) != Some(value)).then(|| (span, value.to_owned())))
+        }
+        (Some((name, item)), None) => {
+            let member = find::key_span(name).start..find::span(item).end;
+            removed(text, table, member).map(|range| Some((range, String::new()))).ok_or_else(|| form(text, 0, key))
+        }
+    }
+}
+
+fn nth_step<'a>(doc: &'a Document<&str>, id: &str, index: usize) -> Result<&'a dyn TableLike, EditError> {
+    let steps = steps(window(doc, id)?);
+    let count = steps.len();
+    steps.get(index).copied().ok_or_else(|| EditError::NoStep { id: id.to_owned(), index, count })
+}
+
+/// The window of an id.
+fn window<'a>(doc: &'a Document<&str>, id: &str) -> Result<&'a dyn TableLike, EditError> {
+    let mut windows = find::windows(doc).into_iter();
+    let found = windows.find(|window| window.get("id").and_then(Item::as_str) == Some(id));
+    found.ok_or_else(|| EditError::NoWindow { id: id.to_owned() })
+}
+
+/// The steps of a window, whether they are written `[[windows.steps]]` or as an array.
+fn steps(window: &dyn TableLike) -> Vec<&dyn TableLike> {
+    match window.get("steps") {
+        Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+        Some(Item::Value(Value::Array(array))) => {
+            array.iter().filter_map(|value| Some(value.as_inline_table()? as &dyn TableLike)).collect()
+        }
+        Some(Item::Value(_) | Item::Table(_) | Item::None) | None => Vec::new(),
+    }
+}
+
+/// A key behind the last one of its table: on a line of its own, or on the line of an inline table.
+fn inserted(
+    text: &str,
+    table: &dyn TableLike,
+    header: Option<Range<usize>>,
+    key: &str,
+    value: &str,
+) -> Option<Change> {
+    let line = format!("{} = {value}", splice::key(key));
+    let Some((last, prefix)) = find::last_key(text, table) else {
+        // A header with nothing below it.
+        return Some(splice::line_after(text, header?.end, &line));
+    };
+    if prefix.trim().is_empty() {
+        return Some(splice::line_after(text, last, &format!("{prefix}{line}")));
+    }
+    Some((last..last, format!(", {line}")))
+}
+
+/// The range of a key with its value: its lines, or its part of an inline table.
+fn removed(text: &str, table: &dyn TableLike, member: Range<usize>) -> Option<Range<usize>> {
+    let before = &text[splice::line_start(text, member.start)..member.start];
+    if before.trim().is_empty() {
+        return Some(splice::lines(text, member.start, member.end));
+    }
+    splice::inline_member(text, member.clone(), find::end_before(table, member.start))
+}
+
+/// A table that is not there yet, at the end of the text.
+fn appended(text: &str, name: &str, key: &str, value: &str) -> Change {
+    let joint = match text.trim_end() {
+        "" => "",
+        _ if text.ends_with("\n\n") => "",
+        _ if text.ends_with('\n') => "\n",
+        _ => "\n\n",
+    };
+    (text.len()..text.len(), format!("{joint}[{name}]\n{} = {value}\n", splice::key(key)))
+}

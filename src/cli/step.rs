@@ -1,0 +1,220 @@
+//! `backsoon step`: moves a step of a window's timeline, so that a migration can report how far it is.
+
+use clap::Args;
+
+use crate::plan::flags::{Flags, StepState};
+
+use super::edit::{self, EditError, Place};
+use super::failure::Failure;
+use super::flag_file::FlagFile;
+use super::on::live;
+use super::streams::Streams;
+use super::wait::Wait;
+use super::{ConfigFile, WaitFor, exit};
+
+/// The arguments of `step`.
+#[derive(Args, Debug)]
+pub(super) struct StepArgs {
+    /// The window, by its id
+    #[arg(value_name = "WINDOW")]
+    window: String,
+    /// Which of its steps: its number, from 1, or its title
+    #[arg(value_name = "STEP")]
+    step: String,
+    /// pending, running, done or failed; or `progress` and how far it is, 3/7
+    #[arg(value_name = "WHAT", required = true, num_args = 1..=2, value_parser = parse_what)]
+    what: Vec<What>,
+    #[command(flatten)]
+    wait: WaitFor,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// What is said of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    State(StepState),
+    /// The word before the numbers.
+    Progress,
+    /// So many of so many.
+    Of(u64, u64),
+}
+
+fn parse_what(word: &str) -> Result<What, String> {
+    use StepState::{Done, Failed, Pending, Running};
+    if let Some(state) = [Pending, Running, Done, Failed].into_iter().find(|state| state.as_str() == word) {
+        return Ok(What::State(state));
+    }
+    if word == "progress" {
+        return Ok(What::Progress);
+    }
+    let numbers = word.split_once('/').and_then(|(done, total)| Some((done.parse().ok()?, total.parse().ok()?)));
+    match numbers {
+        Some((_, 0)) => Err("nothing is a part of 0".to_owned()),
+        Some((done, total)) if done > total => Err(format!("{done} is more than {total}")),
+        Some((done, total)) => Ok(What::Of(done, total)),
+        None => Err("write pending, running, done or failed, or how far it is: `progress 3/7`".to_owned()),
+    }
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+The flag file is edited in place; comments and layout stay. A step that follows what really happens (`auto`) cannot be moved.
+
+Examples:
+  backsoon step MNT-2026-0519-a 4 running
+  backsoon step MNT-2026-0519-a 4 progress 3/7       a step that has progress is running
+  backsoon step MNT-2026-0519-a \"Database migrations\" done
+
+Exit codes:
+  0   the step is moved (with --wait: and that is live)
+  64  the arguments, the config or the flag file are wrong; nothing was written
+  69  with --wait: the admin listener cannot be reached; the file is written
+  74  the flag file cannot be read or written
+  75  with --wait: not live in time; the file is written";
+
+/// Moves the step.
+pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure> {
+    let file = FlagFile::of(&args.config.config)?;
+    let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    let flags = file.flags()?;
+    let index = index_of(&flags, &args.window, &args.step)?;
+    let edited = file.edit(|text| moved(text, &args.window, index, &args.what).map(|text| (text, ())))?;
+    let already = if edited.changed { "" } else { " already" };
+    let what: Vec<String> = args.what.iter().filter_map(said).collect();
+    writeln!(streams.out, "step {} of {} is{already} {}", index + 1, args.window, what.join(", "))?;
+    if let Some(wait) = wait {
+        live(&wait.until_live(&file.path, &edited.text)?, streams)?;
+    }
+    Ok(exit::OK)
+}
+
+fn said(what: &What) -> Option<String> {
+    match what {
+        What::State(state) => Some(state.as_str().to_owned()),
+        What::Progress => None,
+        What::Of(done, total) => Some(format!("at {done} of {total}")),
+    }
+}
+
+/// The step that is meant, counted from 0.
+fn index_of(flags: &Flags, id: &str, step: &str) -> Result<usize, Failure> {
+    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
+    let window = flags.windows.iter().find(|window| window.id == id);
+    let window = window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })?;
+    let has_title = |title: &str| {
+        window.steps.iter().position(|step| {
+            step.title.plain == title || step.title.languages.iter().any(|(_, text)| text == title)
+        })
+    };
+    let number = step.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    let index = number.filter(|index| *index < window.steps.len()).or_else(|| has_title(step));
+    let index = index.ok_or_else(|| Failure::NoStep {
+        id: id.to_owned(),
+        step: step.to_owned(),
+        known: window.steps.iter().map(|step| step.title.plain.clone()).collect(),
+    })?;
+    match window.steps[index].auto {
+        Some(auto) => Err(Failure::MovesByItself { step: index + 1, auto: auto.as_str() }),
+        None => Ok(index),
+    }
+}
+
+fn moved(text: &str, id: &str, index: usize, what: &[What]) -> Result<String, EditError> {
+    let mut text = text.to_owned();
+    let says_state = what.iter().any(|what| matches!(what, What::State(_)));
+    for what in what {
+        text = match what {
+            What::Progress => text,
+            What::State(state) => with_state(&text, id, index, *state)?,
+            What::Of(done, total) => {
+                let moved = with_progress(&text, id, index, *done, *total)?;
+                if says_state { moved } else { with_state(&moved, id, index, StepState::Running)? }
+            }
+        };
+    }
+    Ok(text)
+}
+
+fn with_state(text: &str, id: &str, index: usize, state: StepState) -> Result<String, EditError> {
+    edit::set(text, Place::Step(id, index), &[("state", Some(format!("\"{}\"", state.as_str())))])
+}
+
+/// The unit, if there is one, stays.
+fn with_progress(text: &str, id: &str, index: usize, done: u64, total: u64) -> Result<String, EditError> {
+    if edit::has_progress(text, id, index)? {
+        let keys = [("done", Some(done.to_string())), ("total", Some(total.to_string()))];
+        return edit::set(text, Place::Progress(id, index), &keys);
+    }
+    let value = format!("{{ done = {done}, total = {total} }}");
+    edit::set(text, Place::Step(id, index), &[("progress", Some(value))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+[[windows]]
+id = \"M-1\"   # the one
+starts = 2026-05-19T14:00:00Z
+ends = 2026-05-19T15:00:00Z
+steps = [{ title = \"Inline\" }]
+
+[[windows]]
+id = \"M-2\"
+starts = 2026-05-19T14:00:00Z
+ends = 2026-05-19T15:00:00Z
+[[windows.steps]]
+  title = \"Snapshot\"
+  state = \"running\" # since 14:00
+[[windows.steps]]
+title = \"Migrate\"
+progress = { done = 1, total = 7, unit = \"schema changes\" }
+";
+
+    #[test]
+    fn a_step_is_moved_in_place_and_all_else_stays() {
+        let moved = moved(FILE, "M-2", 0, &[What::State(StepState::Done)]).unwrap();
+        assert_eq!(moved, FILE.replace("\"running\" # since", "\"done\" # since"));
+    }
+
+    #[test]
+    fn progress_keeps_its_unit_and_means_that_the_step_is_running() {
+        let moved = moved(FILE, "M-2", 1, &[What::Progress, What::Of(3, 7)]).unwrap();
+        let expected = FILE.replace(
+            "progress = { done = 1, total = 7, unit = \"schema changes\" }\n",
+            "progress = { done = 3, total = 7, unit = \"schema changes\" }\nstate = \"running\"\n",
+        );
+        assert_eq!(moved, expected);
+    }
+
+    #[test]
+    fn a_step_of_an_inline_list_can_be_moved_too() {
+        let moved = moved(FILE, "M-1", 0, &[What::State(StepState::Done), What::Of(2, 2)]).unwrap();
+        let inline = "{ title = \"Inline\", state = \"done\", progress = { done = 2, total = 2 } }";
+        assert_eq!(moved, FILE.replace("{ title = \"Inline\" }", inline));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let error = |id, index| moved(FILE, id, index, &[What::State(StepState::Done)]).unwrap_err().to_string();
+        assert_eq!(error("M-3", 0), "it has no window `M-3`");
+        assert_eq!(error("M-2", 4), "window `M-2` has no step 5, its steps are 1 to 2");
+        assert!(parse_what("8/7").is_err() && parse_what("0/0").is_err() && parse_what("finished").is_err());
+    }
+
+    #[test]
+    fn a_table_that_is_missing_is_made_and_one_that_is_there_is_used() {
+        let forced = |text: &str| edit::set(text, Place::Table("forced"), &[("web", Some("2026-05-19T14:00:00Z".to_owned()))]);
+        let once = forced("[routes]\napi = \"offline\"\n").unwrap();
+        assert_eq!(once, "[routes]\napi = \"offline\"\n\n[forced]\nweb = 2026-05-19T14:00:00Z\n");
+        assert_eq!(forced(&once).unwrap(), once);
+        assert_eq!(forced("").unwrap(), "[forced]\nweb = 2026-05-19T14:00:00Z\n");
+        assert_eq!(forced("[forced]\n# none yet\n").unwrap(), "[forced]\nweb = 2026-05-19T14:00:00Z\n# none yet\n");
+        assert_eq!(
+            forced("forced = { api = 2026-01-01T00:00:00Z }\n").unwrap(),
+            "forced = { api = 2026-01-01T00:00:00Z, web = 2026-05-19T14:00:00Z }\n"
+        );
+    }
+}
