@@ -21,6 +21,8 @@
 //!   that cannot write.
 //! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
 //! - [`cli`] is the command, and the one place that puts control and proxy together.
+//! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
+//!   shares with the proxy what is decided and what is shown, and nothing else.
 //!
 //! `plan` imports nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
 //! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
@@ -80,13 +82,21 @@
 
 pub mod plan;
 
+#[cfg(feature = "proxy")]
 pub mod live;
+#[cfg(feature = "proxy")]
 pub mod telemetry;
 
+#[cfg(any(feature = "proxy", feature = "layer"))]
 pub mod control;
+#[cfg(feature = "proxy")]
 pub mod proxy;
 
+#[cfg(feature = "proxy")]
 pub mod cli;
+
+#[cfg(feature = "layer")]
+pub mod layer;
 
 #[cfg(test)]
 mod tidy;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part, and the parts it may import.
-const MAY_IMPORT: [(&str, &[&str]); 6] = [
+const MAY_IMPORT: [(&str, &[&str]); 7] = [
     ("plan", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
     ("control", &["plan", "telemetry", "live"]),
     ("proxy", &["plan", "telemetry", "live"]),
+    ("layer", &["plan", "control"]),
     ("cli", &["plan", "telemetry", "live", "control", "proxy"]),
 ];
 

@@ -229,7 +229,12 @@ impl fmt::Display for Failure {
                     None => name.clone(),
                 });
                 let left: Vec<String> = left.collect();
-                write!(f, "it is live at {endpoint}, but after {} s not drained: {}", waited.as_secs(), words::list(&left))
+                write!(
+                    f,
+                    "it is live at {endpoint}, but after {} s not drained: {}",
+                    waited.as_secs(),
+                    words::list(&left)
+                )
             }
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),

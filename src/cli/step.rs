@@ -103,9 +103,10 @@ fn index_of(flags: &Flags, id: &str, step: &str) -> Result<usize, Failure> {
     let window = flags.windows.iter().find(|window| window.id == id);
     let window = window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })?;
     let has_title = |title: &str| {
-        window.steps.iter().position(|step| {
-            step.title.plain == title || step.title.languages.iter().any(|(_, text)| text == title)
-        })
+        window
+            .steps
+            .iter()
+            .position(|step| step.title.plain == title || step.title.languages.iter().any(|(_, text)| text == title))
     };
     let number = step.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     let index = number.filter(|index| *index < window.steps.len()).or_else(|| has_title(step));
@@ -206,7 +207,8 @@ progress = { done = 1, total = 7, unit = \"schema changes\" }
 
     #[test]
     fn a_table_that_is_missing_is_made_and_one_that_is_there_is_used() {
-        let forced = |text: &str| edit::set(text, Place::Table("forced"), &[("web", Some("2026-05-19T14:00:00Z".to_owned()))]);
+        let forced =
+            |text: &str| edit::set(text, Place::Table("forced"), &[("web", Some("2026-05-19T14:00:00Z".to_owned()))]);
         let once = forced("[routes]\napi = \"offline\"\n").unwrap();
         assert_eq!(once, "[routes]\napi = \"offline\"\n\n[forced]\nweb = 2026-05-19T14:00:00Z\n");
         assert_eq!(forced(&once).unwrap(), once);

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 ///
 /// It looks at the clock again now and then: timers count time that passes, and a wall clock can be set, and a machine
 /// can sleep. Cancel safe.
-pub(super) async fn moves(instant: Option<Timestamp>, compiled: Timestamp) {
+pub async fn moves(instant: Option<Timestamp>, compiled: Timestamp) {
     loop {
         let now = Timestamp::now();
         let left = instant

@@ -222,9 +222,8 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
         let closed = f64::from(u8::from(route.closure.is_some()));
         sample(&[("route", &route.config.name), ("mode", mode)], closed)
     });
-    let phases = routes.iter().map(|route| {
-        sample(&[("route", &route.config.name), ("phase", route.phase().as_str())], 1.0)
-    });
+    let phases =
+        routes.iter().map(|route| sample(&[("route", &route.config.name), ("phase", route.phase().as_str())], 1.0));
     let shares = routes.iter().map(|route| {
         let share = match route.phase() {
             Phase::Open => 1.0,
@@ -233,9 +232,9 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
         };
         sample(&[("route", &route.config.name)], share)
     });
-    let breached = routes.iter().map(|route| {
-        sample(&[("route", &route.config.name)], f64::from(u8::from(route.life.breach.is_some())))
-    });
+    let breached = routes
+        .iter()
+        .map(|route| sample(&[("route", &route.config.name)], f64::from(u8::from(route.life.breach.is_some()))));
     let since = routes.iter().map(|route| sample(&[("route", &route.config.name)], seconds(route.since())));
     let long = routes.iter().map(|route| sample(&[("route", &route.config.name)], f64::from(u8::from(route.long))));
     let meters = scraped.meters.routes();

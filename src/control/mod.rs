@@ -3,216 +3,34 @@
 //! Cold. It may block, and it may fail: then what is live stays. An event is a hint and nothing more: control wakes,
 //! reads again what is true, compiles that, and publishes it or keeps the last good.
 
-pub mod admin;
-pub mod certs;
-mod clock;
-pub mod desk;
+// What the layer needs, too.
+pub mod clock;
 pub mod files;
-pub mod load;
-mod metrics;
-mod observe;
-pub mod pages;
-mod printer;
-mod report;
 pub mod settle;
 pub mod source;
 mod trail;
 pub mod watch;
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[cfg(feature = "proxy")]
+pub mod admin;
+#[cfg(feature = "proxy")]
+pub mod certs;
+#[cfg(feature = "proxy")]
+pub mod desk;
+#[cfg(feature = "proxy")]
+pub mod load;
+#[cfg(feature = "proxy")]
+mod metrics;
+#[cfg(feature = "proxy")]
+mod observe;
+#[cfg(feature = "proxy")]
+pub mod pages;
+#[cfg(feature = "proxy")]
+mod printer;
+#[cfg(feature = "proxy")]
+mod report;
+#[cfg(feature = "proxy")]
+mod run;
 
-use jiff::Timestamp;
-use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch as channel};
-use tokio::time::MissedTickBehavior;
-
-use crate::live::{Publisher, Reader, Stage};
-use crate::telemetry::Meters;
-use crate::telemetry::access::AccessWriter;
-
-use admin::{AdminListener, Shared};
-use desk::{Desk, Why};
-use observe::Observations;
-
-/// What the loop is started with.
-pub struct Start {
-    /// What was read so far.
-    pub desk: Desk,
-    /// The writing end of the live cell.
-    pub publisher: Publisher,
-    /// The reading end, for the admin listener.
-    pub reader: Reader,
-    /// Where the workers count.
-    pub meters: Arc<Meters>,
-    /// Tells the workers that the process ends.
-    pub stage: channel::Sender<Stage>,
-    /// Answers when all workers have ended.
-    pub ended: oneshot::Receiver<()>,
-    /// The admin listener, if there is one.
-    pub admin: Option<AdminListener>,
-    /// Is told when log files were rotated.
-    pub access: Arc<AccessWriter>,
-}
-
-/// How the loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Everything in flight was finished, or the drain time was over.
-    Drained,
-    /// A second signal asked for the end at once.
-    Cut,
-    /// The workers ended without being asked to.
-    Died,
-}
-
-/// Runs the loop to the end of the process.
-///
-/// # Errors
-/// When signals cannot be received.
-pub async fn run(start: Start) -> io::Result<End> {
-    let Start { mut desk, mut publisher, reader, meters, stage, mut ended, admin, access } = start;
-    let mut signals = Signals::new()?;
-    let shared = Rc::new(Shared {
-        reader,
-        meters,
-        report: RefCell::new(desk.report()),
-        observations: RefCell::new(Observations::new(Instant::now())),
-        stage: Cell::new(Stage::Running),
-        started: Timestamp::now(),
-    });
-    if let Some(listener) = admin {
-        tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
-    }
-    desk.finish(&publisher.current().snapshot);
-    notify(&[NotifyState::Ready]);
-    let mut watchdog = Watchdog::new();
-    let mut observing = tokio::time::interval(observe::EVERY);
-    observing.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let live = publisher.current();
-        let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
-        drop(live);
-        publisher.release();
-        tokio::select! {
-            changes = desk.files.next() => desk.refresh(&changes, &mut publisher, Why::File),
-            () = clock::moves(next_change, compiled) => desk.publish(&mut publisher, Why::Time),
-            told = signals.next() => match told {
-                Told::Reload => {
-                    reload(&mut desk, &mut publisher);
-                    access.reopen();
-                }
-                Told::End(_) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
-                Told::End(grace) => drain(&publisher, &stage, &shared, grace),
-            },
-            _ = &mut ended => {
-                return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
-            }
-            () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
-            now = observing.tick() => {
-                shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
-                // Nothing happened that the report would tell.
-                continue;
-            }
-        }
-        shared.report.replace(desk.report());
-    }
-}
-
-/// SIGHUP: everything is read again, whatever the events said.
-fn reload(desk: &mut Desk, publisher: &mut Publisher) {
-    tracing::info!("reading everything again");
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        notify(&[NotifyState::Reloading, now]);
-    }
-    let changes = desk.files.force();
-    desk.refresh(&changes, publisher, Why::Signal);
-    notify(&[NotifyState::Ready]);
-}
-
-/// Tells the workers to end, and the world to send its traffic elsewhere.
-fn drain(publisher: &Publisher, stage: &channel::Sender<Stage>, shared: &Shared, grace: Grace) {
-    let live = publisher.current();
-    let routes = live.snapshot.routes.iter().filter_map(|route| route.config.policy.drain);
-    let longest = routes.fold(live.snapshot.drain, Duration::max);
-    let grace = match grace {
-        Grace::Configured => live.snapshot.limits.grace,
-        Grace::None => Duration::ZERO,
-    };
-    let draining = Stage::Draining { deadline: Instant::now() + longest + grace, grace };
-    shared.stage.set(draining);
-    stage.send_replace(draining);
-    tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
-    notify(&[NotifyState::Stopping]);
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Reload,
-    End(Grace),
-}
-
-/// Whether idle connections are still answered for a while. Whoever presses Ctrl-C does not wait for anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grace {
-    Configured,
-    None,
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.terminate.recv() => Told::End(Grace::Configured),
-            _ = self.interrupt.recv() => Told::End(Grace::None),
-        }
-    }
-}
-
-/// systemd's watchdog, if it watches: told at half of its time.
-struct Watchdog {
-    interval: Option<tokio::time::Interval>,
-}
-
-impl Watchdog {
-    fn new() -> Self {
-        Self {
-            interval: sd_notify::watchdog_enabled().map(|time| tokio::time::interval((time / 2).max(LEAST_WATCHDOG))),
-        }
-    }
-
-    async fn tick(&mut self) {
-        match &mut self.interval {
-            Some(interval) => drop(interval.tick().await),
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Tells systemd, where it listens.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
-    }
-}
-
-const LEAST_WATCHDOG: Duration = Duration::from_millis(100);
+#[cfg(feature = "proxy")]
+pub use run::{End, Start, run};

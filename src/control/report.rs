@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::live::Generation;
-use crate::plan::problem::Problem;
 use crate::plan::lifecycle::Breach;
+use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Announced, Phase, Route, Source};
 use crate::telemetry::{RouteCell, Summary};
 

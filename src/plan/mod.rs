@@ -19,6 +19,7 @@ pub mod dialect;
 
 pub mod lifecycle;
 
+pub mod answer;
 pub mod compile;
 pub mod page;
 pub mod snapshot;

@@ -1,20 +1,17 @@
 //! The proxy's own answers: the page, and errors. The one place where an [`Error`] becomes a response.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, REFRESH,
-    RETRY_AFTER,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::live::Generation;
-use crate::plan::config::{Fixed, Origins, RouteConfig};
+use crate::plan::answer::{PROXY_STATUS, Question, dress};
+use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
-use crate::plan::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Rendered};
+use crate::plan::page::Rendered;
 use crate::plan::snapshot::{Closure, Route};
 
 use super::body::Body;
@@ -65,65 +62,11 @@ pub(super) fn page<B>(
     let want = press.want(route.dialect, request.method(), request.uri().query(), request.headers());
     let rendered = closure.page.rendered(want);
     let mut response = answer(rendered.status, rendered, asked);
-    let headers = response.headers_mut();
-    headers.insert(PROXY_STATUS, MAINTENANCE);
-    let seconds = retry_after(closure, live.published);
-    match want.dialect {
-        Dialect::Grpc => drop(headers.insert(GRPC_PUSHBACK, (seconds * 1000).into())),
-        _ if rendered.status == StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, seconds.into())),
-        _ => {}
-    }
-    if want.dialect == Dialect::Html && navigates(request) {
-        headers.insert(REFRESH, seconds.min(LONGEST_REFRESH + fastrand::u64(0..=LEAST_JITTER)).into());
-    }
-    if let Some(origin) = request.headers().get(ORIGIN) {
-        allow(origin, &press.config.cors, request.headers(), want.dialect, headers);
-    }
+    let elapsed = live.published.elapsed();
+    let question = Question { method: request.method(), headers: request.headers(), elapsed };
+    let random = |most| fastrand::u64(1..=most);
+    dress(response.headers_mut(), rendered.status, closure, want, &press.config.cors, question, random);
     response
-}
-
-/// Whether a document is asked for that may be asked for again: a page that was the answer to a form must not be.
-fn navigates<B>(request: &Request<B>) -> bool {
-    let mode = request.headers().get(SEC_FETCH_MODE);
-    *request.method() == Method::GET && mode.is_none_or(|mode| mode == "navigate")
-}
-
-/// Lets a script of another origin read the answer, if the operator named its origin
-/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
-fn allow(origin: &HeaderValue, origins: &Origins, asked: &HeaderMap, dialect: Dialect, headers: &mut HeaderMap) {
-    let named = origins.names(origin.as_bytes());
-    if named {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    } else if origins.any {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    } else {
-        return;
-    }
-    if dialect == Dialect::Preflight {
-        for (wanted, allowed) in [
-            (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
-            (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
-        ] {
-            if let Some(value) = asked.get(wanted) {
-                headers.insert(allowed, value.clone());
-            }
-        }
-        // What is allowed now is the maintenance's word, not the app's.
-        headers.insert(ACCESS_CONTROL_MAX_AGE, 5.into());
-    } else {
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-    }
-}
-
-/// Seconds until it may be worth to try again, spread so that not everybody returns at once: never 0, never before
-/// the end, never much after it.
-fn retry_after(closure: &Closure, published: Instant) -> u64 {
-    let base = match closure.seconds_left {
-        Some(left) => left.saturating_sub(published.elapsed().as_secs()).clamp(1, LONGEST_RETRY),
-        None => RETRY_WITHOUT_END,
-    };
-    base + fastrand::u64(1..=(base / 10).max(LEAST_JITTER))
 }
 
 /// What the operator wants answered on a path of a closed route.
@@ -151,7 +94,7 @@ pub(super) fn status<B>(route: &Route, live: &Generation, request: &Request<B>, 
             let want = press.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
             answer(StatusCode::OK, closure.page.rendered(want), asked)
         }
-        None => answer(StatusCode::OK, &Rendered::new(JSON, OPEN.into()), asked),
+        None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), asked),
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
@@ -272,34 +215,16 @@ pub(super) fn close(response: &mut Response<Body>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// RFC 9209.
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// The proxy answered on purpose, without trying the upstream (RFC 9209 section 2.3.27). The detail tells a planned
-/// pause from every other 503.
-const MAINTENANCE: HeaderValue =
-    HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
-
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// What a script of another origin may see of an answer.
-const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// The status of a route that is not under maintenance.
-const OPEN: &[u8] = b"{\"phase\":\"open\"}\n";
 
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// When a gRPC client may try again (gRPC proposal A6).
-const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-
-/// Seconds after which a browser without script asks again, at most.
-const LONGEST_REFRESH: u64 = 60;
 
 /// Seconds over which the shortest waits are spread.
 const LEAST_JITTER: u64 = 5;

@@ -113,13 +113,7 @@ fn steps(window: &dyn TableLike) -> Vec<&dyn TableLike> {
 }
 
 /// A key behind the last one of its table: on a line of its own, or on the line of an inline table.
-fn inserted(
-    text: &str,
-    table: &dyn TableLike,
-    header: Option<Range<usize>>,
-    key: &str,
-    value: &str,
-) -> Option<Change> {
+fn inserted(text: &str, table: &dyn TableLike, header: Option<Range<usize>>, key: &str, value: &str) -> Option<Change> {
     let line = format!("{} = {value}", splice::key(key));
     let Some((last, prefix)) = find::last_key(text, table) else {
         // A header with nothing below it.

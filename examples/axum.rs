@@ -1,0 +1,30 @@
+//! An axum app with the gate in it.
+//!
+//! ```console
+//! $ cargo run --example axum --no-default-features --features layer
+//! $ printf '[routes]\napp = "offline"\n' > maintenance.toml     # and it is closed; remove the line, and it is open again
+//! ```
+
+use std::error::Error;
+
+use axum::Router;
+use axum::routing::get;
+use backsoon::layer::MaintenanceLayer;
+use tokio::net::TcpListener;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let flag_file = std::env::args().nth(1).unwrap_or_else(|| "maintenance.toml".to_owned());
+    let maintenance =
+        MaintenanceLayer::builder("app", &flag_file).brand("Example").always_open("/healthz").start()?;
+    let app = Router::new()
+        .route("/", get(async || "The app is here.\n"))
+        .route("/healthz", get(async || "ok\n"))
+        .layer(maintenance);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:3000").await?;
+        println!("http://{} is open unless {flag_file} says otherwise", listener.local_addr()?);
+        axum::serve(listener, app).await
+    })?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The body of a response behind the gate: the app's, or the page's.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of a response behind the gate.
+    #[derive(Debug)]
+    pub struct MaintenanceBody<R> {
+        #[pin]
+        kind: Kind<R>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = KindProjection]
+    enum Kind<R> {
+        Page { rest: Bytes },
+        App { #[pin] body: R },
+    }
+}
+
+impl<R> MaintenanceBody<R> {
+    /// From memory.
+    pub(super) fn page(rest: Bytes) -> Self {
+        Self { kind: Kind::Page { rest } }
+    }
+
+    /// The app's.
+    pub(super) fn app(body: R) -> Self {
+        Self { kind: Kind::App { body } }
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for MaintenanceBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Page { rest } if rest.is_empty() => Poll::Ready(None),
+            KindProjection::Page { rest } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(rest))))),
+            KindProjection::App { body } => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Page { rest } => rest.is_empty(),
+            Kind::App { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Page { rest } => SizeHint::with_exact(rest.len() as u64),
+            Kind::App { body } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The watch of the flag file: a thread that reads, compiles and publishes, as the proxy's control does.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::control::clock;
+use crate::control::files::{Change, Files, Options};
+use crate::control::source::Content;
+use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::config::{
+    Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,
+};
+use crate::plan::flags::{self, Flags, Mode};
+use crate::plan::limits::Limits;
+use crate::plan::page::{Press, Sources};
+use crate::plan::path::Prefix;
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Snapshot;
+
+use super::queue::Queue;
+
+/// What layers and services share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    live: ArcSwap<Live>,
+    pub(super) hold: Hold,
+    pub(super) queue: Queue,
+    /// Told when something was published; its end tells the thread that nobody is left.
+    told: watch::Sender<()>,
+}
+
+/// What is live.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) snapshot: Snapshot,
+    pub(super) published: Instant,
+}
+
+impl Shared {
+    /// What is live. Called once for each request.
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Waits until the app is not on hold.
+    pub(super) async fn goes_on(&self) {
+        let mut news = self.told.subscribe();
+        loop {
+            news.borrow_and_update();
+            let on_hold = |live: &Live| {
+                live.snapshot.routes.iter().any(|route| {
+                    route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold)
+                })
+            };
+            if !on_hold(&self.live()) || news.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads the flag file and starts to watch it.
+///
+/// # Errors
+/// What is wrong with it, or with the page.
+pub(super) fn start(
+    route: String,
+    flag_file: PathBuf,
+    page: PageConfig,
+    always_open: Vec<Exception>,
+    policy: Policy,
+) -> Result<Arc<Shared>, Vec<Problem>> {
+    let (press, problems) = Press::new(&page, &Sources::default(), "the layer");
+    let press = Arc::new(press.ok_or(problems)?);
+    let hold = policy.hold;
+    let config = config(route, page, always_open, policy);
+    let (ready, started) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("maintenance".to_owned());
+    let spawned = thread.spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(vec![system(&error)]))),
+        };
+        runtime.block_on(async {
+            let mut desk = Desk::new(config, flag_file, press);
+            match desk.first() {
+                Err(problems) => drop(ready.send(Err(problems))),
+                Ok(live) => {
+                    let shared = Shared {
+                        live: ArcSwap::from_pointee(live),
+                        hold,
+                        queue: Queue::default(),
+                        told: watch::channel(()).0,
+                    };
+                    let shared = Arc::new(shared);
+                    let weak = Arc::downgrade(&shared);
+                    if ready.send(Ok(shared)).is_ok() {
+                        desk.run(weak).await;
+                    }
+                }
+            }
+        });
+    });
+    spawned.map_err(|error| vec![system(&error)])?;
+    started.recv().unwrap_or_else(|_| Err(vec![Problem::error("the layer", "its thread has ended")]))
+}
+
+fn system(error: &std::io::Error) -> Problem {
+    Problem::error("the layer", format!("cannot be started: {error}"))
+}
+
+/// A config that has nothing but one route, for every host and path.
+fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: Policy) -> Config {
+    let route = RouteConfig {
+        name: route,
+        hosts: Vec::new(),
+        paths: Prefix::new("/").into_iter().collect(),
+        upstreams: Vec::new(),
+        keep_host: true,
+        always_open,
+        well_known: WellKnown::Pass,
+        dialect: None,
+        policy,
+    };
+    Config {
+        maintenance: PathBuf::new(),
+        on_missing: OnMissing::Keep,
+        workers: None,
+        trusted_proxies: TrustedProxies::default(),
+        drain: Duration::ZERO,
+        listen: Vec::new(),
+        admin: None,
+        limits: Limits::default(),
+        log: Log { access: Access::Off, ..Log::default() },
+        page,
+        routes: vec![Arc::new(route)],
+    }
+}
+
+/// What the thread holds in its hands.
+struct Desk {
+    config: Config,
+    flag_file: PathBuf,
+    files: Files,
+    flags: Flags,
+    press: Arc<Press>,
+    generation: u64,
+}
+
+impl Desk {
+    fn new(config: Config, flag_file: PathBuf, press: Arc<Press>) -> Self {
+        let files = Files::new(Options::default());
+        Self { config, flag_file, files, flags: Flags::default(), press, generation: 0 }
+    }
+
+    fn first(&mut self) -> Result<Live, Vec<Problem>> {
+        self.files.set([self.flag_file.clone()]);
+        if let Some(content) = self.content() {
+            let (flags, problems) = parse(&self.flag_file, &content, &self.config);
+            self.flags = flags.ok_or(problems)?;
+        }
+        let live = self.make(None);
+        finish(&live);
+        Ok(live)
+    }
+
+    /// Watches until nobody is left who would see it.
+    async fn run(&mut self, shared: Weak<Shared>) {
+        loop {
+            let Some((next_change, compiled)) = shared.upgrade().map(|shared| {
+                let live = shared.live();
+                (live.snapshot.next_change, live.snapshot.compiled)
+            }) else {
+                return;
+            };
+            let matters = tokio::select! {
+                changes = self.files.next() => self.take(&changes),
+                () = clock::moves(next_change, compiled) => true,
+                // It is looked now and then whether anybody is left.
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+            };
+            if let (true, Some(shared)) = (matters, shared.upgrade()) {
+                let live = self.make(Some(&shared.live().snapshot));
+                shared.live.store(Arc::new(live));
+                shared.told.send_replace(());
+                // Behind the publication: the compressed forms and the other languages take a moment.
+                finish(&shared.live());
+            }
+        }
+    }
+
+    /// Takes in what happened to the file. A file that is wrong, or gone, changes nothing.
+    fn take(&mut self, changes: &[Change]) -> bool {
+        let new = |change: &Change| matches!(change, Change::Accepted(_) | Change::Restored(_));
+        let Some(content) = self.content().filter(|_| changes.iter().any(new)) else {
+            for change in changes {
+                tracing::warn!(?change, "the flag file");
+            }
+            return false;
+        };
+        let (flags, problems) = parse(&self.flag_file, &content, &self.config);
+        for problem in &problems {
+            let kept = if problem.is_error() { "refused, the last good one stays: " } else { "" };
+            tracing::warn!(file = problem.file, help = problem.help, "{kept}{}", problem.message);
+        }
+        let Some(flags) = flags else { return false };
+        self.flags = flags;
+        true
+    }
+
+    fn content(&self) -> Option<Content> {
+        self.files.get(&self.flag_file)?.content.clone()
+    }
+
+    fn make(&mut self, previous: Option<&Snapshot>) -> Live {
+        self.generation += 1;
+        let snapshot = compile(Inputs {
+            config: &self.config,
+            flags: &self.flags,
+            press: &self.press,
+            known: &Known::default(),
+            previous,
+            now: Timestamp::now(),
+            generation: self.generation,
+        });
+        Live { snapshot, published: Instant::now() }
+    }
+}
+
+fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
+    let file = path.display().to_string();
+    let Ok(text) = std::str::from_utf8(&content.bytes) else {
+        return (None, vec![Problem::error(&file, "it is not UTF-8").help("save the file as UTF-8 text")]);
+    };
+    let (parsed, mut problems) = flags::parse(&file, text);
+    if let Some(parsed) = &parsed {
+        problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
+    }
+    (parsed.map(|parsed| parsed.flags), problems)
+}
+
+fn finish(live: &Live) {
+    live.snapshot.pages.values().for_each(|page| page.finish(&live.snapshot.press));
+}
+
+/// How often it is looked whether a layer is left.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
