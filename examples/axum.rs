@@ -14,8 +14,7 @@ use tokio::net::TcpListener;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let flag_file = std::env::args().nth(1).unwrap_or_else(|| "maintenance.toml".to_owned());
-    let maintenance =
-        MaintenanceLayer::builder("app", &flag_file).brand("Example").always_open("/healthz").start()?;
+    let maintenance = MaintenanceLayer::builder("app", &flag_file).brand("Example").always_open("/healthz").start()?;
     let app = Router::new()
         .route("/", get(async || "The app is here.\n"))
         .route("/healthz", get(async || "ok\n"))

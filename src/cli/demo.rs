@@ -14,7 +14,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::run::Options;
 use super::streams::{Ink, Streams};
-use super::write;
+use crate::control::write;
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]

@@ -11,8 +11,8 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 use super::admin::{self, Endpoint};
 use super::edit::EditError;
 use super::streams::{Ink, Streams};
-use super::write::WriteError;
 use super::{exit, words};
+use crate::control::write::WriteError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
 use super::failure::{Failure, Force};
-use super::write::{self, RewriteError};
+use crate::control::write::{self, RewriteError};
 
 /// The flag file of a config.
 pub(super) struct FlagFile {

@@ -22,7 +22,6 @@ mod man;
 pub mod edit;
 mod flag_file;
 mod wait;
-pub mod write;
 
 mod admin;
 mod failure;

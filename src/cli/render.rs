@@ -18,8 +18,8 @@ use crate::plan::page::{Page, Want, samples};
 use super::failure::{Failure, Force};
 use super::flag_file::with_option;
 use super::streams::Streams;
-use super::write;
 use super::{ConfigFile, exit, words};
+use crate::control::write;
 
 /// The arguments of `render`.
 #[derive(Args, Debug)]

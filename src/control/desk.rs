@@ -12,9 +12,10 @@ use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
 
 use crate::live::{Generation, LiveUpstream, Publisher};
-use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::compile::{Inputs, Known, compile, is_due};
 use crate::plan::config::{Address, Config, Listen, OnMissing, TlsFiles, Upstream};
 use crate::plan::flags::Flags;
+use crate::plan::lifecycle::Observed;
 use crate::plan::page::Press;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Closure, Route, Snapshot, Transition};
@@ -23,11 +24,14 @@ use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::{self, Materials};
 use super::files::{Change, Files};
+use super::history::Event;
 use super::load::{self, Loaded, beside, files_of};
 use super::pages;
 use super::printer::Printer;
+use super::recorder::Recorder;
 use super::report::{FileReport, Report};
 use super::source::{Content, Trouble};
+use super::state::StateDir;
 
 /// Why something was published; goes into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(super) enum Why {
     File,
     Time,
     Signal,
+    /// Something was observed of a route.
+    Observed,
 }
 
 /// See the module's description.
@@ -63,6 +69,8 @@ pub struct Desk {
     fittings: Option<Fittings>,
     /// What is remembered and observed of the routes.
     known: Known,
+    /// Writes down what happens; not where a page is only shown.
+    recorder: Option<Recorder>,
     generation: u64,
     refused: u64,
     log: LogHandle,
@@ -144,6 +152,11 @@ impl Desk {
         if flags_missing {
             tracing::info!(path = %flag_file.display(), "no flag file: nothing is flagged");
         }
+        let mut recorder = preview.is_none().then(|| {
+            let from_systemd = std::env::var_os("STATE_DIRECTORY");
+            Recorder::new(StateDir::new(&config_file, config.state_dir.as_deref(), from_systemd))
+        });
+        let memories = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
         let desk = Self {
             config_file,
             files,
@@ -160,7 +173,8 @@ impl Desk {
             meters: Arc::new(Meters::new(0)),
             clients: HashMap::new(),
             fittings: None,
-            known: Known::default(),
+            known: Known { memories, ..Known::default() },
+            recorder,
             generation: 0,
             refused: 0,
             log,
@@ -186,7 +200,55 @@ impl Desk {
         self.files.set(self.watched());
         let first = self.make(None);
         warn_of_long(None, &first.snapshot);
+        for route in &first.snapshot.routes {
+            tell_transitions(route);
+        }
+        self.note_event(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
+        self.record(&first.snapshot);
+        // From here on it is the snapshots that remember.
+        self.known.memories.clear();
         first
+    }
+
+    /// Takes in what is observed of the routes, for the next publication.
+    pub(super) fn observe(&mut self, observed: HashMap<String, Observed>) {
+        self.known.observed = observed;
+    }
+
+    /// Whether what is observed, or the time, changes how a route in motion is.
+    pub(super) fn is_due(&self, live: &Snapshot) -> bool {
+        is_due(self.inputs(Some(live)), live)
+    }
+
+    /// The process was told to end.
+    pub(super) fn ends(&mut self, generation: u64) {
+        self.note_event(Event::Ended);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush(generation);
+        }
+    }
+
+    fn note_event(&mut self, event: Event) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(event);
+        }
+    }
+
+    /// Notes that a file has another content.
+    fn note_edit(&mut self, file: &Path, taken: bool, problems: &[Problem]) {
+        let hash = self.files.get(file).and_then(|state| state.content.as_ref());
+        let hash = hash.map(|content| content.hash.to_string());
+        let (role, name) = (self.role(file).to_owned(), file.display().to_string());
+        let problems = problems.iter().map(|problem| problem.message.clone()).collect();
+        self.note_event(Event::Edit { file: name, role, hash, taken, problems });
+    }
+
+    fn record(&mut self, live: &Snapshot) {
+        let flags = self.files.get(&self.flag_file).and_then(|state| state.content.as_ref());
+        let flags = flags.map(|content| content.hash.to_string());
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(live, flags);
+        }
     }
 
     /// Takes in what happened to files, and publishes if it matters.
@@ -224,6 +286,9 @@ impl Desk {
         }
         if matters {
             self.publish(publisher, why);
+        } else if let Some(recorder) = &mut self.recorder {
+            // What was refused is worth a line, too.
+            recorder.flush(self.generation);
         }
     }
 
@@ -235,6 +300,7 @@ impl Desk {
         self.finish(&publisher.current().snapshot);
         // Only then is it told: whoever reads the log must not be able to hold it up.
         tell(&before.snapshot, &publisher.current().snapshot, why);
+        self.record(&publisher.current().snapshot);
     }
 
     /// Has the pages of what was published finished.
@@ -246,7 +312,16 @@ impl Desk {
 
     fn make(&mut self, previous: Option<&Snapshot>) -> Generation {
         self.generation += 1;
-        let inputs = Inputs {
+        let snapshot = compile(self.inputs(previous));
+        let fittings = self.fittings.take().unwrap_or_else(|| self.fit(&snapshot));
+        let Fittings { routes, upstreams } = self.fittings.insert(fittings).clone();
+        self.served = (0..self.fixed.listen.len()).map(|index| self.certificate(index)).collect();
+        let certificates = self.served.clone();
+        Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+    }
+
+    fn inputs<'i>(&'i self, previous: Option<&'i Snapshot>) -> Inputs<'i> {
+        Inputs {
             config: &self.config,
             flags: &self.flags,
             press: &self.press,
@@ -254,13 +329,7 @@ impl Desk {
             previous,
             now: Timestamp::now(),
             generation: self.generation,
-        };
-        let snapshot = compile(inputs);
-        let fittings = self.fittings.take().unwrap_or_else(|| self.fit(&snapshot));
-        let Fittings { routes, upstreams } = self.fittings.insert(fittings).clone();
-        self.served = (0..self.fixed.listen.len()).map(|index| self.certificate(index)).collect();
-        let certificates = self.served.clone();
-        Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+        }
     }
 
     fn fit(&mut self, snapshot: &Snapshot) -> Fittings {
@@ -316,6 +385,7 @@ impl Desk {
         problems.extend(self.restarts(&config));
         warn(&problems);
         warn(&remarks);
+        self.note_edit(&config_file, true, &problems);
         self.problems.insert(config_file.clone(), problems);
         self.log.set_level(config.log.level);
         self.flag_file = beside(&config_file, &config.maintenance);
@@ -346,6 +416,7 @@ impl Desk {
             return self.refuse(&flag_file, problems);
         };
         warn(&problems);
+        self.note_edit(&flag_file, true, &problems);
         self.problems.insert(flag_file, problems);
         self.set_flags(flags);
         true
@@ -449,6 +520,7 @@ impl Desk {
     /// Keeps what is live, and says what is wrong. Always `false`.
     fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> bool {
         self.tell_refused(&problems);
+        self.note_edit(file, false, &problems);
         self.problems.insert(file.to_owned(), problems);
         false
     }
@@ -636,10 +708,11 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
         Why::File => "file",
         Why::Time => "time",
         Why::Signal => "signal",
+        Why::Observed => "observed",
     };
     warn_of_long(Some(before), after);
     // A page that only tells how time goes on is no news.
-    if why == "time" && after.routes.iter().all(|route| is_as_before(before, route)) {
+    if (why == "time" || why == "observed") && after.routes.iter().all(|route| is_as_before(before, route)) {
         tracing::debug!(generation = after.generation, why, "published");
         return;
     }
@@ -651,17 +724,23 @@ fn tell(before: &Snapshot, after: &Snapshot, why: Why) {
 
 /// One line a transition; and one where a closed route is closed in another way.
 fn tell_route(before: &Snapshot, route: &Route) {
+    tell_transitions(route);
     let name = route.config.name.as_str();
     let mode = route.closure.as_ref().map(|closure| closure.mode.as_str());
     let until = route.closure.as_ref().and_then(|closure| closure.until).map(|until| until.to_string());
-    for transition in &route.transitions {
-        let Transition { from, to, at, why } = transition;
-        let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
-        tracing::info!(route = name, phase, from, at, mode, until, why, "route {phase}");
-    }
     if route.transitions.is_empty() && !is_as_before(before, route) {
         let (phase, why) = (route.phase().as_str(), &*route.life.why);
         tracing::info!(route = name, phase, mode, until, why, "route {phase}");
+    }
+}
+
+fn tell_transitions(route: &Route) {
+    let name = route.config.name.as_str();
+    let mode = route.closure.as_ref().map(|closure| closure.mode.as_str());
+    let until = route.closure.as_ref().and_then(|closure| closure.until).map(|until| until.to_string());
+    for Transition { from, to, at, why } in &route.transitions {
+        let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
+        tracing::info!(route = name, phase, from, at, mode, until, why, "route {phase}");
     }
 }
 

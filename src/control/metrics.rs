@@ -270,6 +270,16 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
             "Requests that the proxy answered with 502, 503 or 504, or cut, because the upstream failed.",
             sum(|cell| cell.failed.get()),
         ),
+        counter(
+            "backsoon_drain_cut",
+            "Requests broken off because their route was down and the drain time over.",
+            sum(|cell| cell.cut.get()),
+        ),
+        counter(
+            "backsoon_drain_left",
+            "Tunnels and event streams that were ended properly because their route was down.",
+            sum(|cell| cell.left.get()),
+        ),
         counter("backsoon_client_aborts", "Requests that the client gave up.", sum(|cell| cell.aborted.get())),
     ]
 }

@@ -18,9 +18,13 @@ pub mod certs;
 #[cfg(feature = "proxy")]
 pub mod desk;
 #[cfg(feature = "proxy")]
+pub mod history;
+#[cfg(feature = "proxy")]
 pub mod load;
 #[cfg(feature = "proxy")]
 mod metrics;
+#[cfg(feature = "proxy")]
+mod motion;
 #[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
@@ -28,9 +32,17 @@ pub mod pages;
 #[cfg(feature = "proxy")]
 mod printer;
 #[cfg(feature = "proxy")]
+mod probe;
+#[cfg(feature = "proxy")]
+mod recorder;
+#[cfg(feature = "proxy")]
 mod report;
 #[cfg(feature = "proxy")]
 mod run;
+#[cfg(feature = "proxy")]
+pub mod state;
+#[cfg(feature = "proxy")]
+pub mod write;
 
 #[cfg(feature = "proxy")]
 pub use run::{End, Start, run};

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::plan::lifecycle::{Counted, Measured};
+
 use crate::telemetry::{Meters, Recent, Summary};
 
 /// What was observed of each route that ever had a request, by its name: also of one that is no longer configured, since
@@ -47,7 +49,43 @@ impl Observations {
         let lived = now.saturating_duration_since(self.began);
         Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(EVERY), summary })
     }
+
+    /// How a route does that comes back since so long: over the last [`JUDGED`] or, where those have fewer than
+    /// `min_requests`, over all that is remembered; never over what was before.
+    pub(super) fn measured(
+        &self,
+        route: &str,
+        since: Duration,
+        min_requests: u64,
+        zombies: u64,
+        now: Instant,
+    ) -> Measured {
+        let recent = self.routes.get(route);
+        let over = |span: Duration| {
+            let span = span.min(since);
+            let summary = recent.and_then(|recent| recent.over(span, now));
+            Measured {
+                span,
+                counted: summary
+                    .map(|summary| Counted { requests: summary.count, errors: summary.failed })
+                    .unwrap_or_default(),
+                p99: summary.map(|summary| summary.p99),
+                zombies,
+            }
+        };
+        let lately = over(JUDGED);
+        if lately.counted.requests >= min_requests { lately } else { over(Recent::SPAN) }
+    }
+
+    /// How a route did over the last ten minutes; `None` if there was no request.
+    pub(super) fn lately(&self, route: &str, now: Instant) -> Option<Counted> {
+        let (requests, errors) = self.routes.get(route)?.long(now)?;
+        Some(Counted { requests, errors })
+    }
 }
+
+/// What a guard looks at: long enough to mean something, and short enough to see what has just begun.
+const JUDGED: Duration = Duration::from_secs(30);
 
 /// Between two observations, and so what an answer may lag behind.
 pub(super) const EVERY: Duration = Duration::from_secs(1);

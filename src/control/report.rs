@@ -88,6 +88,9 @@ pub(super) struct RouteStatus<'s> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     long: bool,
     in_flight: u64,
+    /// Of those, what began before the route went down; while it is draining, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
     held: u64,
     requests: Requests,
     /// Over the last minute, or the time since the start.
@@ -164,6 +167,7 @@ impl<'s> RouteStatus<'s> {
             announced: route.announced.iter().map(AnnouncedStatus::new).collect(),
             long: route.long,
             in_flight: sum(|cell| cell.in_flight.get()),
+            remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
             held: 0,
             requests: Requests {
                 forwarded: sum(|cell| cell.upstream.iter().map(crate::telemetry::Cell::get).sum()),

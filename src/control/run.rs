@@ -13,13 +13,17 @@ use tokio::sync::{oneshot, watch as channel};
 use tokio::time::MissedTickBehavior;
 
 use crate::live::{Publisher, Reader, Stage};
+use crate::plan::snapshot::Route;
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
 
 use super::admin::{self, AdminListener, Shared};
 use super::clock;
 use super::desk::{Desk, Why};
+use super::files::Change;
+use super::motion;
 use super::observe::{self, Observations};
+use super::probe::Probes;
 
 /// What the loop is started with.
 pub struct Start {
@@ -75,34 +79,62 @@ pub async fn run(start: Start) -> io::Result<End> {
     let mut watchdog = Watchdog::new();
     let mut observing = tokio::time::interval(observe::EVERY);
     observing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut motion = tokio::time::interval(MOTION);
+    motion.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut probes = Probes::default();
     loop {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
+        let moves = live.snapshot.routes.iter().any(Route::is_in_motion);
+        probes.follow(&live);
         drop(live);
         publisher.release();
-        tokio::select! {
-            changes = desk.files.next() => desk.refresh(&changes, &mut publisher, Why::File),
-            () = clock::moves(next_change, compiled) => desk.publish(&mut publisher, Why::Time),
-            told = signals.next() => match told {
-                Told::Reload => {
-                    reload(&mut desk, &mut publisher);
-                    access.reopen();
-                }
-                Told::End(_) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
-                Told::End(grace) => drain(&publisher, &stage, &shared, grace),
-            },
+        let woken = tokio::select! {
+            changes = desk.files.next() => Woken::Files(changes),
+            () = clock::moves(next_change, compiled) => Woken::Clock,
+            told = signals.next() => Woken::Told(told),
             _ = &mut ended => {
                 return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
             }
-            () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            () = watchdog.tick() => Woken::Watchdog,
             now = observing.tick() => {
                 shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
                 // Nothing happened that the report would tell.
                 continue;
             }
+            _ = motion.tick(), if moves => Woken::Motion,
+            () = probes.changed() => Woken::Motion,
+        };
+        let live = publisher.current();
+        desk.observe(motion::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
+        match woken {
+            Woken::Files(changes) => desk.refresh(&changes, &mut publisher, Why::File),
+            Woken::Clock => desk.publish(&mut publisher, Why::Time),
+            Woken::Told(Told::Reload) => {
+                reload(&mut desk, &mut publisher);
+                access.reopen();
+            }
+            Woken::Told(Told::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
+            Woken::Told(Told::End(grace)) => {
+                desk.ends(live.snapshot.generation);
+                drain(&publisher, &stage, &shared, grace);
+            }
+            Woken::Watchdog => notify(&[NotifyState::Watchdog]),
+            Woken::Motion if desk.is_due(&live.snapshot) => desk.publish(&mut publisher, Why::Observed),
+            Woken::Motion => continue,
         }
         shared.report.replace(desk.report());
     }
+}
+
+/// What the loop was woken by.
+enum Woken {
+    Files(Vec<Change>),
+    Clock,
+    Told(Told),
+    Watchdog,
+    /// Something may be observed of a route that is in motion.
+    Motion,
 }
 
 /// SIGHUP: everything is read again, whatever the events said.
@@ -196,5 +228,8 @@ fn notify(state: &[NotifyState<'_>]) {
         tracing::debug!(%error, "systemd was not told");
     }
 }
+
+/// How often routes in motion are looked at.
+const MOTION: Duration = Duration::from_millis(100);
 
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

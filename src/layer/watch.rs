@@ -53,9 +53,10 @@ impl Shared {
         loop {
             news.borrow_and_update();
             let on_hold = |live: &Live| {
-                live.snapshot.routes.iter().any(|route| {
-                    route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold)
-                })
+                live.snapshot
+                    .routes
+                    .iter()
+                    .any(|route| route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold))
             };
             if !on_hold(&self.live()) || news.changed().await.is_err() {
                 return;
@@ -130,6 +131,7 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
     Config {
         maintenance: PathBuf::new(),
         on_missing: OnMissing::Keep,
+        state_dir: None,
         workers: None,
         trusted_proxies: TrustedProxies::default(),
         drain: Duration::ZERO,

@@ -98,6 +98,17 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     }
 }
 
+/// Whether something was observed, or has come of time, that changes how a route of a snapshot is that is in motion.
+pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
+    let causes = Causes::new(inputs.flags, inputs.now);
+    live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
+        let demand = causes.of(&route.config.name).as_deref().map(demand_of);
+        let (memory, transitions) = route.life.advance(given(&inputs, &route.config, demand.as_ref()));
+        let tripped = memory.breach.is_some() != route.life.breach.is_some();
+        !transitions.is_empty() || tripped || memory.why != route.life.why
+    })
+}
+
 /// Where a route is now: on from where it was before.
 fn life<'i>(
     inputs: &Inputs<'i>,

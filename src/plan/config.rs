@@ -31,6 +31,8 @@ pub struct Config {
     pub maintenance: PathBuf,
     /// What a flag file that disappears means.
     pub on_missing: OnMissing,
+    /// Where the state and the history are kept, as written; `None` is a directory that suits.
+    pub state_dir: Option<PathBuf>,
     /// How many workers; `None` is one per core.
     pub workers: Option<usize>,
     /// Whose forwarding fields are believed.

@@ -382,13 +382,15 @@ impl Memory {
 
     /// Down: because it is flagged.
     fn down(&self, given: Given<'_>, demand: &Demand) -> Self {
-        let started = demand.started.filter(|started| *started >= self.since).unwrap_or(given.now).min(given.now);
+        let started = demand.started.unwrap_or(given.now).min(given.now);
+        // What was written into the file only now did not begin to drain before.
+        let began = if started >= self.since { started } else { given.now };
         Self {
             phase: Phase::Draining,
-            since: started,
+            since: began,
             why: flagged(demand).into(),
             closure: Some(Closing { started, demand: demand.clone() }),
-            began: started,
+            began,
             share: 0.0,
             watched: false,
             baseline: given.observed.lately.or(self.baseline),

@@ -12,12 +12,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
 use super::lease::Lease;
+use super::standing::{Fate, Kind, Standing};
 use super::watch::Watch;
 
 /// How a client's body is doing.
@@ -81,7 +83,7 @@ impl ClientBody {
 
     fn end(&self, state: Upload) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.state.state.set(state);
-        Poll::Ready((state != Upload::Complete).then_some(Err(Broken)))
+        Poll::Ready((state != Upload::Complete).then(|| Err(Broken::default())))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -161,6 +163,8 @@ pub(super) struct UpstreamBody {
     sent: u64,
     /// When the response came; `None` once it may be over for longer than that.
     came: Option<Instant>,
+    /// It was ended before its time.
+    parted: bool,
 }
 
 /// Whether a stream waits for its client, and since when. One for each HTTP/2 stream.
@@ -168,11 +172,14 @@ pub(super) struct UpstreamBody {
 pub(super) struct Progress {
     pub waiting: Cell<bool>,
     pub since: Cell<Instant>,
+    /// Where its request stands.
+    pub standing: Rc<Standing>,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { waiting: Cell::new(false), since: Cell::new(Instant::now()) }
+        let now = Instant::now();
+        Self { waiting: Cell::new(false), since: Cell::new(now), standing: Rc::new(Standing::new(now)) }
     }
 
     /// The client is to take something from now on.
@@ -192,7 +199,17 @@ impl UpstreamBody {
         now: Instant,
     ) -> Self {
         let (stall, rest) = (Stall::new(patience, now), Bytes::new());
-        let mut body = Self { incoming, lease: Some(lease), flight, stall, progress, rest, sent: 0, came: Some(now) };
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            flight,
+            stall,
+            progress,
+            rest,
+            sent: 0,
+            came: Some(now),
+            parted: false,
+        };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -215,6 +232,9 @@ impl UpstreamBody {
         if self.sent > 0 || self.progress.is_some() {
             self.came = None;
         }
+        if self.flight.standing.fate() != Fate::Stay {
+            return self.part();
+        }
         if let Some(slice) = slice(&mut self.rest) {
             return self.hand_on(Frame::data(slice));
         }
@@ -223,7 +243,7 @@ impl UpstreamBody {
                 self.came = None;
                 std::task::ready!(self.stall.poll(cx));
                 self.flight.stalled();
-                Poll::Ready(Some(Err(Broken)))
+                Poll::Ready(Some(Err(Broken::default())))
             }
             Poll::Ready(None) => {
                 self.complete();
@@ -231,11 +251,36 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Err(_))) => {
                 self.flight.broken();
-                Poll::Ready(Some(Err(Broken)))
+                Poll::Ready(Some(Err(Broken::default())))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.moved();
                 self.hand_on(frame)
+            }
+        }
+    }
+
+    /// Ends it before its time, since its route is down: in the way that is proper for it.
+    fn part(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.rest.clear();
+        // The upstream is not heard to its end: its connection ends, or its stream is reset.
+        drop(self.lease.take());
+        match self.flight.standing.kind() {
+            Kind::Events => {
+                self.flight.leaves();
+                self.flight.complete(self.sent, Instant::now());
+                self.parted = true;
+                Poll::Ready(None)
+            }
+            Kind::Grpc if !self.parted => {
+                self.flight.drained();
+                self.parted = true;
+                Poll::Ready(Some(Ok(Frame::trailers(grpc_unavailable()))))
+            }
+            Kind::Grpc => Poll::Ready(None),
+            Kind::Plain | Kind::Tunnel => {
+                self.flight.drained();
+                Poll::Ready(Some(Err(Broken::cancelled())))
             }
         }
     }
@@ -286,7 +331,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Watch(watch) => watch.is_over(),
-            Self::Upstream(body) => body.rest.is_empty() && body.incoming.is_end_stream(),
+            Self::Upstream(body) => body.parted || body.rest.is_empty() && body.incoming.is_end_stream(),
         }
     }
 
@@ -338,8 +383,26 @@ impl Stall {
 }
 
 /// A body that ended before its time. What happened is told elsewhere; hyper only needs to know that it did.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Broken;
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    /// What an HTTP/2 stream is reset with, if not with an internal error.
+    reason: Option<h2::Error>,
+}
+
+impl Broken {
+    /// Nobody is to blame: it was ended.
+    fn cancelled() -> Self {
+        Self { reason: Some(h2::Reason::CANCEL.into()) }
+    }
+}
+
+/// The trailers of a gRPC response whose route went down: its client may try again.
+fn grpc_unavailable() -> HeaderMap {
+    HeaderMap::from_iter([
+        (HeaderName::from_static("grpc-status"), HeaderValue::from_static("14")),
+        (HeaderName::from_static("grpc-message"), HeaderValue::from_static("under maintenance")),
+    ])
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -347,7 +410,11 @@ impl fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.as_ref().map(|reason| reason as &(dyn std::error::Error + 'static))
+    }
+}
 
 /// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
 const SLICE: usize = 16 * 1024;

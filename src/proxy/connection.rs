@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::headers::Peer;
 use super::http1::{close_http1, serve_http1};
 use super::http2::serve_http2;
 use super::socket::{Activity, Plain, Socket, poll_read_some, read_some};
+use super::standing::Standing;
 use super::tunnel::Tunnel;
 use super::watch::Stream;
 use super::worker::{Admitted, Worker};
@@ -59,6 +60,10 @@ pub(super) struct Connection {
     pub(super) closes_at: Cell<Option<Instant>>,
     /// HTTP/2: the stream whose task runs right now.
     pub(super) stream: RefCell<Option<Rc<Progress>>>,
+    /// HTTP/1: where its request stands.
+    pub(super) standing: Rc<Standing>,
+    /// HTTP/2: where its streams stand.
+    streams: RefCell<Vec<Weak<Standing>>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -77,6 +82,8 @@ impl Connection {
             watches: Cell::new(false),
             closes_at: Cell::new(None),
             stream: RefCell::default(),
+            standing: Rc::new(Standing::new(now)),
+            streams: RefCell::default(),
             waker: RefCell::default(),
         }
     }
@@ -133,10 +140,44 @@ impl Connection {
         self.stream.borrow().clone()
     }
 
+    /// Where the request stands that begins now.
+    pub(super) fn stream_standing(&self) -> Rc<Standing> {
+        match &*self.stream.borrow() {
+            Some(stream) => Rc::clone(&stream.standing),
+            None => Rc::clone(&self.standing),
+        }
+    }
+
     /// HTTP/2: the stream that runs right now has something to write from now on.
     pub(super) fn stream_waits(&self) {
         if let Some(stream) = &*self.stream.borrow() {
             stream.wait();
+        }
+    }
+
+    /// HTTP/2: a stream begins.
+    pub(super) fn enlist(&self, stream: &Rc<Standing>) {
+        let mut streams = self.streams.borrow_mut();
+        // Those that have ended make room, so that there are never many more than run.
+        if streams.len() == streams.capacity() {
+            streams.retain(|stream| stream.strong_count() > 0);
+        }
+        streams.push(Rc::downgrade(stream));
+    }
+
+    /// Where the requests stand that are under way on it.
+    pub(super) fn standings(&self) -> Vec<Rc<Standing>> {
+        match self.http2.get() {
+            true => self.streams.borrow().iter().filter_map(Weak::upgrade).collect(),
+            false if self.active.get() > 0 => vec![Rc::clone(&self.standing)],
+            false => Vec::new(),
+        }
+    }
+
+    /// Has what drives it look again.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 

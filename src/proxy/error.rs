@@ -42,6 +42,8 @@ pub(super) enum Error {
     FirstByte,
     /// Its response breaks a rule of HTTP that a proxy must not pass on.
     BadResponse(&'static str),
+    /// The route is down, and the time is over in which what was in flight might finish.
+    Drained,
 }
 
 /// Whose fault an [`Error`] is.
@@ -51,6 +53,8 @@ pub(super) enum Side {
     Client,
     /// The upstream's: a 5xx.
     Upstream,
+    /// Nobody's: the operator wanted it.
+    Operator,
 }
 
 impl Error {
@@ -73,6 +77,7 @@ impl Error {
             | Self::Broken(_)
             | Self::FirstByte
             | Self::BadResponse(_) => Side::Upstream,
+            Self::Drained => Side::Operator,
         }
     }
 
@@ -86,7 +91,7 @@ impl Error {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method | Self::NotToRead => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
-            Self::NoConnection | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoConnection | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -109,6 +114,7 @@ impl Error {
             Self::Broken(_) => "http_response_incomplete",
             Self::FirstByte => "http_response_timeout",
             Self::BadResponse(_) => "http_protocol_error",
+            Self::Drained => "drained",
         }
     }
 
@@ -130,7 +136,8 @@ impl Error {
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::Broken(_)
-            | Self::BadResponse(_) => None,
+            | Self::BadResponse(_)
+            | Self::Drained => None,
         }
     }
 
@@ -182,6 +189,7 @@ impl fmt::Display for Error {
             Self::QueueFull => "too many requests wait for the upstream",
             Self::Broken(_) => "the upstream broke off before it answered",
             Self::FirstByte => "the upstream did not answer in time",
+            Self::Drained => "under maintenance: the time for what was in flight is over",
         })
     }
 }

@@ -26,7 +26,7 @@ use super::connection::Connection;
 use super::error::Error;
 use super::fields::{Field, Fields};
 use super::flight::Flight;
-use super::forward::{Arrival, Departure, Failed, Journey, depart};
+use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
 use super::headers::X_REQUEST_ID;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
@@ -74,11 +74,18 @@ pub(super) fn serve(
         let mut response = match begun {
             Begun::Answered(response) => response,
             Begun::Waiting(waiting) => waiting.await,
-            Begun::Sent(sent, journey) => match journey.received(sent.await) {
-                Arrival::Answered(response) => response,
-                Arrival::Failed(failed) => Box::pin(give_up(failed)).await,
-                Arrival::Again(request, journey) => Box::pin(go_on(request, journey)).await,
-            },
+            Begun::Sent(sent, journey) => {
+                let standing = journey.standing();
+                let arrival = match unless_cut(&standing, sent).await {
+                    Some(received) => journey.received(received),
+                    None => Arrival::Failed(journey.cut()),
+                };
+                match arrival {
+                    Arrival::Answered(response) => response,
+                    Arrival::Failed(failed) => Box::pin(give_up(failed)).await,
+                    Arrival::Again(request, journey) => Box::pin(go_on(request, journey)).await,
+                }
+            }
         };
         if version == Version::HTTP_2 {
             connection.stream_waits();
@@ -144,7 +151,8 @@ impl Exchange {
         request: Request<Incoming>,
     ) -> Begun<impl Future<Output = Received> + use<>> {
         self.pass = pass;
-        self.flight.depart(&self.generation.routes[route]);
+        let safe = request.method().is_safe();
+        self.flight.depart(&self.generation.routes[route], self.generation.snapshot.generation, safe);
         match depart(self, route, request) {
             Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
             Departure::Waiting(request, journey) => Begun::Waiting(Box::pin(go_on(request, journey))),
@@ -208,6 +216,19 @@ impl Exchange {
         }))
     }
 
+    /// Answers a request that was cut with the page of its route, as that is now.
+    fn part(self) -> Response<Body> {
+        let live = self.flight.worker.generation();
+        let name = self.flight.route_name().unwrap_or_default();
+        let route = live.snapshot.route(name);
+        let closure = route.and_then(|route| route.closure.as_ref());
+        let answer = match closure {
+            Some(closure) => respond::parted(closure, &live, &self.asked),
+            None => respond::error(&Error::Drained, &self.asked),
+        };
+        self.flight.failed(&Error::Drained, answer)
+    }
+
     fn refuse(self, error: &Error) -> Response<Body> {
         let answer = respond::error(error, &self.asked);
         self.flight.failed(error, answer)
@@ -228,7 +249,10 @@ async fn give_up(failed: Failed) -> Response<Body> {
     if let Some(request) = unread {
         exchange.settle(request).await;
     }
-    exchange.refuse(&error)
+    match error {
+        Error::Drained => exchange.part(),
+        error => exchange.refuse(&error),
+    }
 }
 
 /// Checks the request and decides.

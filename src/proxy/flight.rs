@@ -18,12 +18,14 @@ use super::body::{Body, Upload, UploadState};
 use super::connection::Connection;
 use super::error::{Error, Side};
 use super::pool::Pool;
+use super::standing::Standing;
 use super::worker::Worker;
 
 /// Open from the request's head to the end of its response; dropped before that, the client had given up.
 pub(super) struct Flight {
     pub(super) worker: Rc<Worker>,
     pub(super) connection: Rc<Connection>,
+    pub(super) standing: Rc<Standing>,
     route: Option<Arc<RouteMeter>>,
     pool: Option<Rc<Pool>>,
     upload: Option<Rc<UploadState>>,
@@ -70,6 +72,7 @@ impl Flight {
         Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
+            standing: connection.stream_standing(),
             route: None,
             pool: None,
             upload: None,
@@ -79,11 +82,17 @@ impl Flight {
         }
     }
 
-    /// It is forwarded on this route.
-    pub(super) fn depart(&mut self, route: &Arc<RouteMeter>) {
+    /// It is forwarded on this route, as a generation decided.
+    pub(super) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, safe: bool) {
         route.workers[self.worker.id].in_flight.rise();
+        self.standing.depart(route, generation, safe, self.started);
         self.route = Some(Arc::clone(route));
         self.note(|entry| entry.verdict = "forward");
+    }
+
+    /// The route that it is forwarded on.
+    pub(super) fn route_name(&self) -> Option<&str> {
+        self.route.as_ref().map(|route| route.name.as_str())
     }
 
     /// It goes to this upstream, and no longer to the one before.
@@ -97,6 +106,7 @@ impl Flight {
 
     /// The upstream answered.
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
+        self.standing.answered();
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
             let cell = &route.workers[self.worker.id];
@@ -147,6 +157,7 @@ impl Flight {
             }
             (None, _) => self.worker.cell().refused.increment(),
             (Some(_), Side::Client) => {}
+            (Some(_), Side::Operator) => self.count_drained(|cell| &cell.cut),
         }
         self.note(|entry| {
             entry.error = Some(error.proxy_status());
@@ -188,6 +199,24 @@ impl Flight {
             Some(Upload::TimedOut | Upload::Broken) => self.cut("body_broken_off", |cell| &cell.aborted),
             Some(Upload::Open | Upload::Complete) | None => self.cut("upstream_broke_off", |cell| &cell.failed),
         }
+    }
+
+    /// Its route is down, and it was asked to leave: a stream, which came to no end of its own.
+    pub(super) fn leaves(&mut self) {
+        self.count_drained(|cell| &cell.left);
+    }
+
+    /// Its route is down, and the drain time is over.
+    pub(super) fn drained(&mut self) {
+        self.count_drained(|cell| &cell.cut);
+        self.end(0, Instant::now());
+    }
+
+    fn count_drained(&mut self, counted: fn(&RouteCell) -> &Cell) {
+        if let Some(route) = &self.route {
+            counted(&route.workers[self.worker.id]).increment();
+        }
+        self.note(|entry| entry.error = Some("drained"));
     }
 
     /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.
@@ -240,6 +269,7 @@ impl Drop for Flight {
         self.leave_upstream();
         if let Some(route) = &self.route {
             route.workers[self.worker.id].in_flight.fall();
+            self.standing.arrived();
         }
         self.connection.finish(self.ended.unwrap_or_else(Instant::now));
     }

@@ -1,11 +1,12 @@
 //! Sends a request to an upstream of its route, and brings the response back.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
@@ -22,6 +23,7 @@ use super::fields::{Field, Fields};
 use super::headers::{self, Wishes, X_REQUEST_ID};
 use super::lease::{Dispatch, Lease, Received, Unsent};
 use super::pool::{Pool, Reuse};
+use super::standing::{Kind, Standing};
 use super::tunnel::Tunnel;
 
 /// How a request sets out.
@@ -125,6 +127,28 @@ fn too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
     most.is_some_and(|most| request.body().size_hint().lower() > most)
 }
 
+/// How a response goes on whose length is not known.
+fn kind(headers: &HeaderMap) -> Kind {
+    let is =
+        |value: &[u8], start: &[u8]| value.get(..start.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(start));
+    match headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
+        Some(value) if is(value, b"text/event-stream") => Kind::Events,
+        Some(value) if is(value, b"application/grpc") && !is(value, b"application/grpc-web") => Kind::Grpc,
+        Some(_) | None => Kind::Plain,
+    }
+}
+
+/// Waits for something, unless the request is cut meanwhile: then there is nothing.
+pub(super) async fn unless_cut<F: Future>(standing: &Standing, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if standing.is_cut() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 /// The authority of the target, else the `Host` field: what `check` has found to be well-formed.
 fn host(request: &Request<Incoming>) -> HeaderValue {
     let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -179,6 +203,17 @@ impl Journey {
         }
     }
 
+    /// Where its request stands.
+    pub(super) fn standing(&self) -> Rc<Standing> {
+        Rc::clone(&self.exchange.flight.standing)
+    }
+
+    /// It was sent, and is broken off: the connection to the upstream ends.
+    pub(super) fn cut(mut self: Box<Self>) -> Failed {
+        self.lease = None;
+        self.failed(Error::Drained)
+    }
+
     /// Tries upstreams until one answers, one may have begun to work on the request, or none is left.
     ///
     /// # Errors
@@ -190,7 +225,11 @@ impl Journey {
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
             self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
-            let mut lease = match self.checkout().await {
+            let standing = Rc::clone(&self.exchange.flight.standing);
+            let Some(checked_out) = unless_cut(&standing, self.checkout()).await else {
+                return Err(self.failed(Error::Drained));
+            };
+            let mut lease = match checked_out {
                 Ok(lease) => lease,
                 Err(error) => match self.candidates.next() {
                     Some(other) if error.never_left() => {
@@ -206,7 +245,10 @@ impl Journey {
             let keeps_copy = self.pool.http2() && request.body().is_end_stream();
             self.copy = keeps_copy.then(|| Box::new(copy(&request)));
             self.dispatch.now();
-            match lease.send(request, &self.dispatch).await {
+            let Some(sent) = unless_cut(&standing, lease.send(request, &self.dispatch)).await else {
+                return Err(self.failed(Error::Drained));
+            };
+            match sent {
                 Ok(response) => return self.arrived(response, lease),
                 Err(unsent) => match self.again(&lease, unsent) {
                     Ok(again) => request = again,
@@ -335,12 +377,16 @@ impl Journey {
         }
         if switched {
             let protocol = protocol.or(self.wishes.upgrade).unwrap_or(WEBSOCKET);
-            headers::set_upgrade(response.headers_mut(), protocol);
+            headers::set_upgrade(response.headers_mut(), protocol.clone());
             if let Some(upstream) = lease.tunnel() {
                 let connection = Rc::clone(&flight.connection);
-                connection.open_tunnel(Tunnel { upstream, flight, lease });
+                let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+                connection.open_tunnel(Tunnel { upstream, flight, lease, websocket });
             }
             return Ok(response.map(|_| Body::Empty));
+        }
+        if !fields.has(Field::ContentLength) {
+            flight.standing.goes_on(kind(response.headers()));
         }
         let patience = generation.snapshot.limits.upstream_read;
         let progress = (version == Version::HTTP_2).then(|| flight.connection.stream()).flatten();

@@ -50,6 +50,10 @@ pub(super) async fn serve_http1(
             return Poll::Ready(End::Done(done));
         }
         let activity = &connection.activity;
+        // A client that takes nothing will not take an end either.
+        if connection.standing.is_cut() && activity.write_blocked.get().is_some() {
+            return Poll::Ready(End::Due(Due::Drained));
+        }
         // What was answered before has left hyper's hands then.
         if connection.watches.get() && activity.write_blocked.get().is_none() {
             return Poll::Ready(End::Watching);

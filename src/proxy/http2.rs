@@ -96,12 +96,10 @@ struct Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let stream = Stream {
-            future: Box::pin(future),
-            progress: Rc::new(Progress::new()),
-            deadline: Deadline::default(),
-            streams: self.clone(),
-        };
+        let progress = Rc::new(Progress::new());
+        self.connection.enlist(&progress.standing);
+        let stream =
+            Stream { future: Box::pin(future), progress, deadline: Deadline::default(), streams: self.clone() };
         tokio::task::spawn_local(stream);
     }
 }
@@ -126,6 +124,12 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         connection.stream.replace(None);
         if polled.is_ready() {
             return polled;
+        }
+        let standing = &stream.progress.standing;
+        standing.watch(cx);
+        if standing.is_cut() && stream.progress.waiting.get() {
+            // Its client takes nothing: it will not take an end either.
+            return Poll::Ready(());
         }
         let due = stream.progress.waiting.get().then(|| stream.progress.since.get() + stream.streams.write);
         std::task::ready!(stream.deadline.poll(cx, due));

@@ -23,9 +23,12 @@ pub mod listen;
 mod pool;
 mod respond;
 mod socket;
+mod standing;
+mod tend;
 mod tls;
 mod tunnel;
 mod watch;
+mod websocket;
 mod worker;
 
 use std::io;
@@ -151,7 +154,7 @@ async fn work(
         accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, most, door.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
-    let spread = tokio::task::spawn_local(Rc::clone(&worker).spread(news));
+    let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(news));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: the connections go there from now on. Our own socket stays open for
     // the grace time, since closing it refuses whoever was not told yet.

@@ -8,10 +8,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::live::Generation;
+use crate::plan::accept::Coding;
 use crate::plan::answer::{PROXY_STATUS, Question, dress};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
-use crate::plan::page::Rendered;
+use crate::plan::page::{Rendered, Want};
 use crate::plan::snapshot::{Closure, Route};
 
 use super::body::Body;
@@ -66,6 +67,19 @@ pub(super) fn page<B>(
     let question = Question { method: request.method(), headers: request.headers(), elapsed };
     let random = |most| fastrand::u64(1..=most);
     dress(response.headers_mut(), rendered.status, closure, want, &press.config.cors, question, random);
+    response
+}
+
+/// The page of a route that went down, for a request that was forwarded before: of its head only is left what form it wants.
+pub(super) fn parted(closure: &Closure, live: &Generation, asked: &Asked) -> Response<Body> {
+    let want = Want { dialect: asked.dialect(), language: 0, coding: Coding::Identity };
+    let rendered = closure.page.rendered(want);
+    let mut response = answer(rendered.status, rendered, asked);
+    let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
+    // Whether it was a navigation, and of which origin, is not known any more.
+    let question = Question { method, headers, elapsed };
+    let (cors, random) = (&live.snapshot.press.config.cors, |most| fastrand::u64(1..=most));
+    dress(response.headers_mut(), rendered.status, closure, want, cors, question, random);
     response
 }
 

@@ -1,6 +1,6 @@
 //! A worker: one thread, one runtime, its own listeners, upstream connections, cache of what is live, and counters.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::live::{CachedReader, Generation, Reader};
+use crate::live::{CachedReader, Generation};
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
@@ -142,11 +142,9 @@ impl Worker {
         }
     }
 
-    /// Passes on that something was published.
-    pub(super) async fn spread(self: Rc<Self>, mut reader: Reader) {
-        while reader.published().await {
-            self.news.notify_waiters();
-        }
+    /// The client connections in the books.
+    pub(super) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<Connection>>> {
+        self.connections.borrow()
     }
 
     /// Writes a line of the access log; a moment later at the latest it is handed to the writer.
@@ -178,6 +176,7 @@ impl Worker {
         loop {
             tokio::time::sleep(SWEEP).await;
             let generation = self.generation();
+            self.count_zombies(&generation);
             // A new config brings another list; a flag does not.
             if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {
                 seen = Some(Arc::clone(&generation.upstreams));

@@ -153,6 +153,16 @@ pub struct RouteCell {
     pub failed: Cell,
     /// Requests that the client gave up before the response was finished.
     pub aborted: Cell,
+    /// Requests broken off because the route was down and its drain time over.
+    pub cut: Cell,
+    /// Tunnels and event streams that were asked to leave because the route was down.
+    pub left: Cell,
+    /// Requests in flight that were forwarded before the route went down, when they were counted last.
+    pub remaining: Gauge,
+    /// The generation that they were counted for.
+    pub counted: Gauge,
+    /// Requests that hang without a response, when they were counted last; only while the route is watched.
+    pub zombies: Gauge,
     /// See [`RouteCell::took`]. Made by the route's first request on this worker: a route without any costs nothing.
     latency: OnceLock<Box<Histogram>>,
 }
@@ -169,6 +179,12 @@ impl RouteMeter {
     /// Sums one number over the workers.
     pub fn sum(&self, of: impl Fn(&RouteCell) -> u64) -> u64 {
         self.workers.iter().map(of).sum()
+    }
+
+    /// Requests in flight that were forwarded before a generation; `None` until every worker has counted them since.
+    pub fn remaining(&self, epoch: u64) -> Option<u64> {
+        let counted = self.workers.iter().all(|cell| cell.counted.get() >= epoch);
+        counted.then(|| self.sum(|cell| cell.remaining.get()))
     }
 
     /// How long its requests took, over all workers. See [`RouteCell::took`].

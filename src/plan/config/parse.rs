@@ -29,6 +29,7 @@ pub(super) fn config(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
 fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let maintenance = top.take("maintenance").and_then(|value| value.path("maintenance.toml", report));
     let on_missing = top.take("on_missing").and_then(|value| value.choice(&ON_MISSING, report));
+    let state_dir = top.take("state_dir").and_then(|value| value.path("/var/lib/backsoon", report));
     let workers = top.take("workers").and_then(|value| value.count(1, MOST_WORKERS, report));
     let trusted_proxies = top.take("trusted_proxies").map(|value| trusted(&value, report));
     let drain = top.take("drain").and_then(|value| duration(&value, report));
@@ -37,6 +38,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     Config {
         maintenance: maintenance.unwrap_or_else(|| PathBuf::from("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
+        state_dir,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         drain: drain.unwrap_or(DEFAULT_DRAIN),

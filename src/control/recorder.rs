@@ -1,0 +1,126 @@
+//! The recorder: writes down what must be remembered and what happened. It is behind every publication, and a disk that
+//! fails changes nothing of what is served: that is said once, until it works again.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::plan::lifecycle::Memory;
+use crate::plan::snapshot::Snapshot;
+
+use super::history::{Entry, Event, History};
+use super::state::{StateDir, empty, text_of};
+
+/// See the module's description.
+pub(super) struct Recorder {
+    state: StateDir,
+    history: History,
+    /// What happened and is not written yet.
+    events: Vec<Event>,
+    /// What the file of the state holds, as far as it is known.
+    saved: Option<String>,
+    fails: bool,
+}
+
+impl Recorder {
+    pub(super) fn new(state: StateDir) -> Self {
+        let history = History::new(state.clone());
+        Self { state, history, events: Vec::new(), saved: None, fails: false }
+    }
+
+    /// What an earlier process remembered.
+    pub(super) fn remembered(&mut self) -> HashMap<String, Memory> {
+        match self.state.load() {
+            Ok(routes) if routes.is_empty() => {
+                self.saved = Some(empty());
+                routes
+            }
+            Ok(routes) => routes,
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, source, "phases are found from the flag file and the clock alone");
+                HashMap::new()
+            }
+        }
+    }
+
+    /// Takes a note, to be written with the next publication or [`Recorder::flush`].
+    pub(super) fn note(&mut self, event: Event) {
+        if self.events.len() < MOST_NOTES {
+            self.events.push(event);
+        }
+    }
+
+    /// Writes down what a publication changed.
+    pub(super) fn record(&mut self, live: &Snapshot, flags: Option<String>) {
+        for route in &live.routes {
+            let mode = route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned());
+            let until = route.closure.as_ref().and_then(|closure| closure.until);
+            for transition in &route.transitions {
+                self.note(Event::Phase {
+                    route: route.config.name.clone(),
+                    from: transition.from.as_str().to_owned(),
+                    to: transition.to.as_str().to_owned(),
+                    at: transition.at,
+                    why: transition.why.clone(),
+                    mode: mode.clone(),
+                    until,
+                    flags: flags.clone(),
+                });
+            }
+        }
+        self.flush(live.generation);
+        self.save(live);
+    }
+
+    /// Writes down what was noted.
+    pub(super) fn flush(&mut self, generation: u64) {
+        let time = Timestamp::now();
+        let entries: Vec<Entry> = self.events.drain(..).map(|event| Entry { time, generation, event }).collect();
+        if entries.is_empty() {
+            return;
+        }
+        let written = self.history.append(&entries).map_err(|error| error.to_string());
+        self.tell(written);
+    }
+
+    fn save(&mut self, live: &Snapshot) {
+        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.life));
+        let text = text_of(routes).unwrap_or_else(empty);
+        if self.saved.as_ref() == Some(&text) {
+            return;
+        }
+        let written = self.state.save(&text).map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        });
+        if written.is_ok() {
+            self.saved = Some(text);
+        }
+        self.tell(written);
+    }
+
+    /// Says once that it fails, and once that it works again.
+    fn tell(&mut self, written: Result<(), String>) {
+        let directory = self.state.path().display().to_string();
+        match written {
+            Ok(()) if self.fails => {
+                self.fails = false;
+                tracing::info!(directory, "state and history are written again");
+            }
+            Ok(()) => {}
+            Err(error) if !self.fails => {
+                self.fails = true;
+                tracing::warn!(
+                    directory,
+                    error,
+                    "state and history cannot be written; name a directory by `state_dir`"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Notes between two publications.
+const MOST_NOTES: usize = 10_000;

@@ -1,0 +1,260 @@
+//! The state: what must be remembered of the routes over a restart, in a small file.
+//!
+//! It is written behind a publication, atomically and to the disk. Where it cannot be written the proxy works without: most
+//! of a phase is in the flag file and the clock.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::lifecycle::Memory;
+
+use super::load::beside;
+use super::write::{self, WriteError};
+
+/// Where the state and the history are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir {
+    directory: PathBuf,
+    /// What their names begin with: several proxies may keep theirs in one directory.
+    stem: OsString,
+}
+
+/// Why there is no state to go on from.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file cannot be read.
+    Read(io::Error),
+    /// It is not what a proxy writes. It was put aside under this name, if that was possible.
+    Damaged(serde_json::Error, Option<PathBuf>),
+    /// A version that this one does not know.
+    Version(u64),
+    /// It is larger than any state.
+    TooLarge,
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub enum SaveError {
+    /// The directory cannot be made.
+    Directory(io::Error),
+    /// The file cannot be written.
+    Write(WriteError),
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+struct File<R> {
+    version: u64,
+    routes: R,
+}
+
+impl StateDir {
+    /// Where a config says, else where systemd says (`$STATE_DIRECTORY`), else beside the config.
+    pub fn new(config_file: &Path, configured: Option<&Path>, from_systemd: Option<OsString>) -> Self {
+        let first = |list: OsString| {
+            let list = list.into_string().ok()?;
+            list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+        };
+        let directory = match configured {
+            Some(configured) => beside(config_file, configured),
+            None => from_systemd.and_then(first).unwrap_or_else(|| beside(config_file, Path::new(DEFAULT))),
+        };
+        let stem = config_file.file_stem().map_or_else(|| OsString::from("backsoon"), ToOwned::to_owned);
+        Self { directory, stem }
+    }
+
+    /// A file of this name's ending.
+    pub(super) fn file(&self, ending: &str) -> PathBuf {
+        let mut name = self.stem.clone();
+        name.push(ending);
+        self.directory.join(name)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes the directory, for nobody else to look into.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn make(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
+    }
+
+    /// What was remembered of the routes; nothing if there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not what a proxy writes.
+    pub fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
+        let path = self.file(STATE);
+        let mut text = String::new();
+        match fs::File::open(&path) {
+            Ok(file) => drop(file.take(LARGEST + 1).read_to_string(&mut text).map_err(LoadError::Read)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+            Err(error) => return Err(LoadError::Read(error)),
+        }
+        if text.len() as u64 > LARGEST {
+            return Err(LoadError::TooLarge);
+        }
+        let version = serde_json::from_str::<File<serde::de::IgnoredAny>>(&text).map(|file| file.version);
+        match version {
+            Ok(VERSION) => {}
+            Ok(other) => return Err(LoadError::Version(other)),
+            Err(error) => return Err(self.put_aside(&path, error)),
+        }
+        let file = serde_json::from_str::<File<HashMap<String, Memory>>>(&text);
+        file.map(|file| file.routes).map_err(|error| self.put_aside(&path, error))
+    }
+
+    /// A damaged file may tell somebody what happened.
+    fn put_aside(&self, path: &Path, error: serde_json::Error) -> LoadError {
+        let aside = self.file(".state.json.damaged");
+        let moved = fs::rename(path, &aside).is_ok();
+        LoadError::Damaged(error, moved.then_some(aside))
+    }
+
+    /// Remembers what is worth it; `text` is what [`text_of`] made.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or the file cannot be written.
+    pub fn save(&self, text: &str) -> Result<(), SaveError> {
+        self.make().map_err(SaveError::Directory)?;
+        write::atomically(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
+    }
+}
+
+/// The state of routes as a file's text; `None` if none of them is worth remembering.
+pub fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Option<String> {
+    let routes: std::collections::BTreeMap<_, _> = routes.filter(|(_, memory)| !memory.is_plain()).collect();
+    if routes.is_empty() {
+        return None;
+    }
+    serde_json::to_string_pretty(&File { version: VERSION, routes }).ok()
+}
+
+/// The text of a state in which nothing is remembered.
+pub fn empty() -> String {
+    format!("{{ \"version\": {VERSION}, \"routes\": {{}} }}\n")
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(_) => f.write_str("the state cannot be read"),
+            Self::Damaged(_, Some(aside)) => write!(f, "the state is damaged, and kept as {}", aside.display()),
+            Self::Damaged(_, None) => f.write_str("the state is damaged"),
+            Self::Version(version) => write!(f, "the state is of version {version}, which is not known here"),
+            Self::TooLarge => write!(f, "the state is larger than {LARGEST} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Damaged(error, _) => Some(error),
+            Self::Version(_) | Self::TooLarge => None,
+        }
+    }
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Directory(_) => "the directory cannot be made",
+            Self::Write(_) => "the file cannot be written",
+        })
+    }
+}
+
+impl std::error::Error for SaveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Directory(error) => Some(error),
+            Self::Write(error) => Some(error),
+        }
+    }
+}
+
+const STATE: &str = ".state.json";
+const DEFAULT: &str = ".backsoon";
+const VERSION: u64 = 1;
+/// Bytes of a state: some hundreds for each route that is down.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::lifecycle::{Demand, Given, Observed, Source};
+    use crate::plan::{config::Policy, flags::Mode};
+
+    use super::*;
+
+    fn memory() -> Memory {
+        let demand =
+            Demand { mode: Mode::Offline, source: Source::Window("M-1".to_owned()), until: None, started: None };
+        Memory::first(Given {
+            policy: &Policy::default(),
+            drain: std::time::Duration::ZERO,
+            demand: Some(&demand),
+            forced: None,
+            observed: &Observed::default(),
+            now: "2026-05-19T14:00:00Z".parse().unwrap(),
+        })
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_what_is_not_there_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
+        assert!(state.load().unwrap().is_empty() && !state.path().exists());
+        let memory = memory();
+        state.save(&text_of([("web", &memory)].into_iter()).unwrap()).unwrap();
+        assert_eq!(state.load().unwrap(), HashMap::from([("web".to_owned(), memory)]));
+        assert!(state.path().join("edge.state.json").is_file());
+        state.save(&empty()).unwrap();
+        assert!(state.load().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_state_is_put_aside_and_one_of_another_version_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), Some(Path::new("state")), None);
+        state.save("{ \"version\": 1, \"rou").unwrap();
+        assert!(matches!(state.load(), Err(LoadError::Damaged(_, Some(_)))));
+        assert!(dir.path().join("state/edge.state.json.damaged").is_file());
+        assert!(state.load().unwrap().is_empty());
+        state.save("{ \"version\": 2, \"routes\": [] }").unwrap();
+        assert!(matches!(state.load(), Err(LoadError::Version(2))));
+        assert!(dir.path().join("state/edge.state.json").is_file());
+    }
+
+    #[test]
+    fn it_is_where_the_config_says_else_where_systemd_says_else_beside() {
+        let place = |configured: Option<&str>, systemd: Option<&str>| {
+            let file = Path::new("/etc/backsoon/backsoon.toml");
+            StateDir::new(file, configured.map(Path::new), systemd.map(OsString::from)).directory
+        };
+        assert_eq!(place(Some("/srv/state"), Some("/var/lib/backsoon")), Path::new("/srv/state"));
+        assert_eq!(place(None, Some("/var/lib/backsoon:/x")), Path::new("/var/lib/backsoon"));
+        assert_eq!(place(None, Some("")), Path::new("/etc/backsoon/.backsoon"));
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_an_error_and_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".backsoon"), "mine").unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
+        assert!(matches!(state.save(&empty()), Err(SaveError::Directory(_))));
+        assert_eq!(fs::read_to_string(dir.path().join(".backsoon")).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,101 @@
+//! Tends to requests whose route went down while they were in flight: counts them, has those leave that last, and cuts what
+//! is left when the drain time is over.
+//!
+//! It looks at every connection of its worker, and only while there is something to tend to.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::live::{Generation, Reader};
+use crate::plan::config::Streams;
+use crate::plan::flags::Mode;
+use crate::plan::snapshot::{Phase, Route};
+
+use super::standing::{Farewell, Farewells};
+use super::worker::Worker;
+
+impl Worker {
+    /// Passes on that something was published, and tends to what is in flight.
+    pub(super) async fn follow(self: Rc<Self>, mut reader: Reader) {
+        loop {
+            let published = match self.tend() {
+                true => tokio::select! {
+                    published = reader.published() => Some(published),
+                    () = sleep(LOOK_EVERY) => None,
+                },
+                false => Some(reader.published().await),
+            };
+            match published {
+                Some(true) => self.news.notify_waiters(),
+                Some(false) => return,
+                None => {}
+            }
+        }
+    }
+
+    /// True if it is to be done again soon.
+    fn tend(&self) -> bool {
+        let generation = self.generation();
+        let down: Vec<&Route> = generation.snapshot.routes.iter().filter(|route| route.closure.is_some()).collect();
+        let mut farewells: Farewells = down.iter().map(|route| farewell(&generation, route)).collect();
+        if !farewells.is_empty() {
+            self.say(&mut farewells);
+        }
+        let mut again = false;
+        for route in down {
+            let meter = &generation.routes[route.index];
+            let left = farewells.left(meter);
+            let cell = &meter.workers[self.id];
+            cell.remaining.set(left.requests);
+            // Only now: whoever sees the one sees the other.
+            cell.counted.set(generation.snapshot.generation);
+            again |= left.later || left.requests > 0 && route.phase() == Phase::Draining;
+        }
+        again
+    }
+
+    fn say(&self, farewells: &mut Farewells) {
+        let now = Instant::now();
+        for connection in self.connections().values() {
+            for standing in connection.standings() {
+                farewells.to(&standing, now, || connection.wake());
+            }
+        }
+    }
+
+    /// Counts the requests that hang on routes that are watched.
+    pub(super) fn count_zombies(&self, generation: &Generation) {
+        let now = Instant::now();
+        for route in generation.snapshot.routes.iter().filter(|route| is_watched(route)) {
+            let meter = &generation.routes[route.index];
+            let connections = self.connections();
+            let standings = connections.values().flat_map(|connection| connection.standings());
+            let hanging = standings.filter(|standing| standing.hangs(meter, now)).count();
+            meter.workers[self.id].zombies.set(hanging as u64);
+        }
+    }
+}
+
+fn is_watched(route: &Route) -> bool {
+    route.config.policy.guard.is_some_and(|guard| guard.zombies.is_some())
+        && (route.life.watched || route.phase() == Phase::Ramping)
+}
+
+/// What a route that is down wants of the requests that were forwarded before.
+fn farewell(generation: &Generation, route: &Route) -> Farewell {
+    let policy = &route.config.policy;
+    let drain = policy.drain.unwrap_or(generation.snapshot.drain);
+    let grace = match policy.streams {
+        Streams::Keep => None,
+        Streams::Drain => Some(drain),
+        Streams::Grace(grace) => Some(grace),
+    };
+    let unsafe_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
+    let over = route.phase() != Phase::Draining;
+    Farewell::new(&generation.routes[route.index], route.epoch, unsafe_only, grace, over)
+}
+
+/// Between two looks at what is in flight.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
