@@ -15,7 +15,7 @@ use crate::plan::config::{
     Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
-use crate::plan::flags::{Flag, Flags, Mode, Target};
+use crate::plan::flags::{Flag, Flags, Mode, Target, When};
 use crate::plan::page::samples;
 use crate::plan::path::Prefix;
 
@@ -100,8 +100,11 @@ impl Shown {
             flags.windows.retain(|window| window.id == *id);
             flags.routes.clear();
             for window in &mut flags.windows {
-                if !(window.starts..window.ends).contains(&now) {
-                    samples::shift(window, now.duration_since(window.starts));
+                if let (None, Some((starts, ends))) = (window.in_force(now), window.span_at(now)) {
+                    // As it is at its start, which is now.
+                    window.when = When::Once { starts, ends };
+                    window.ended = None;
+                    samples::shift(window, now.duration_since(starts));
                 }
                 window.routes.push((target.clone(), Mode::Offline));
             }
@@ -117,10 +120,9 @@ impl Shown {
             let own = flags.routes.iter().find(|flag| meant(&flag.route)).cloned();
             flags.routes.extend(own.map(|flag| Flag { route: target.clone(), ..flag }));
         }
-        let in_force = |starts: Timestamp, ends: Timestamp| starts <= now && now < ends;
         let closed = flags.routes.iter().any(|flag| flag.route == target && flag.until.is_none_or(|until| now < until))
             || flags.windows.iter().any(|window| {
-                in_force(window.starts, window.ends) && window.routes.iter().any(|(other, _)| *other == target)
+                window.in_force(now).is_some() && window.routes.iter().any(|(other, _)| *other == target)
             });
         if !closed {
             flags

@@ -222,7 +222,11 @@ fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
 /// The page of a window as it is when it comes; when it is under way, as it is now.
 fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
     let window = window(&loaded.flags, id)?;
-    let at = if (window.starts..window.ends).contains(&now) { now } else { window.starts };
+    let at = match window.in_force(now) {
+        Some(_) => now,
+        // Before it, or after it: as it is at its start.
+        None => window.span_at(now).map_or(now, |(starts, _)| starts),
+    };
     // Alone, and for every route: what else is flagged then, and which routes this proxy has, is not the question.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
     let flags = Flags { windows: vec![alone], ..Flags::default() };

@@ -1,5 +1,6 @@
 //! The flag file: what is under maintenance, parsed into values that need no further checking.
 
+mod every;
 mod parse;
 mod window;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
+pub use every::Every;
 
 /// The whole of `maintenance.toml`, checked. The default flags nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,10 +86,8 @@ pub struct Window {
     pub message: Option<Text>,
     /// A free word beside "live".
     pub label: Option<Text>,
-    /// When it begins.
-    pub starts: Timestamp,
-    /// When it ends; after `starts`.
-    pub ends: Timestamp,
+    /// When it is.
+    pub when: When,
     /// When it really began, if that was not `starts`.
     pub started: Option<Timestamp>,
     /// When it was really over, if that was not `ends`.
@@ -106,6 +106,20 @@ pub struct Window {
     pub services: Vec<Service>,
     /// The rows of its timeline.
     pub steps: Vec<Step>,
+}
+
+/// When a window is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum When {
+    /// Once.
+    Once {
+        /// When it begins.
+        starts: Timestamp,
+        /// When it ends; after `starts`.
+        ends: Timestamp,
+    },
+    /// Again and again.
+    Every(Every),
 }
 
 /// What happens at the end of a window.
@@ -280,18 +294,38 @@ pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
 
 impl Window {
     /// The span that matters at an instant: the one in force, else the next.
-    pub fn span_at(&self, _now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        Some((self.starts, self.ends))
+    pub fn span_at(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        match &self.when {
+            When::Once { starts, ends } => Some((*starts, *ends)),
+            When::Every(every) => every.on(now).or_else(|| every.after(now)),
+        }
+    }
+
+    /// When it begins next.
+    pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.when {
+            When::Once { starts, .. } => Some(*starts).filter(|starts| *starts > now),
+            When::Every(every) => every.after(now).map(|(starts, _)| starts),
+        }
+    }
+
+    /// The span that began last, else the next.
+    fn span_begun(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        match &self.when {
+            When::Once { starts, ends } => Some((*starts, *ends)),
+            When::Every(every) => every.before(now).or_else(|| every.after(now)),
+        }
     }
 
     /// The span that an instant is in, or was: what an ended maintenance was planned for.
     pub fn span_of(&self, started: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        self.span_at(started)
+        self.span_begun(started)
     }
 
     /// The span that is in force at an instant.
     pub fn in_force(&self, now: Timestamp) -> Option<Span> {
-        let (starts, ends) = self.span_at(now)?;
+        // One that is overrunning, or ended late, goes on after its end.
+        let (starts, ends) = self.span_begun(now)?;
         let until = match (self.ended, self.on_overrun) {
             (Some(ended), _) if ended >= starts => Some(ended),
             (_, OnOverrun::Stay) if now >= ends => None,
@@ -302,7 +336,10 @@ impl Window {
 
     /// The span that is announced at an instant.
     pub fn announced(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let (starts, ends) = self.span_at(now)?;
+        let (starts, ends) = match &self.when {
+            When::Once { starts, ends } => (*starts, *ends),
+            When::Every(every) => every.after(now)?,
+        };
         (now < starts && self.announced_from(starts)? <= now).then_some((starts, ends))
     }
 
@@ -314,9 +351,13 @@ impl Window {
 
     /// The next instant at which it begins, ends, or is announced.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let (starts, ends) = self.span_at(now)?;
-        let instants = [Some(starts), Some(ends), self.ended, self.announced_from(starts)];
-        instants.into_iter().flatten().filter(|instant| *instant > now).min()
+        let of = |(starts, ends): (Timestamp, Timestamp)| [Some(starts), Some(ends), self.announced_from(starts)];
+        let next = match &self.when {
+            When::Once { .. } => None,
+            When::Every(every) => every.after(now),
+        };
+        let spans = self.span_at(now).into_iter().chain(next);
+        spans.flat_map(of).chain([self.ended]).flatten().filter(|instant| *instant > now).min()
     }
 }
 

@@ -283,10 +283,10 @@ fn next(loaded: &Loaded, route: &str, at: Timestamp) -> Option<Next> {
         Target::Every => true,
         Target::Route(name) => name == route,
     };
-    let windows = loaded.flags.windows.iter().filter(|window| window.starts > at);
-    let mut planned = windows.filter_map(|window| {
+    let windows = loaded.flags.windows.iter().filter_map(|window| Some((window, window.next_start(at)?)));
+    let mut planned = windows.filter_map(|(window, starts)| {
         let mode = window.routes.iter().filter(|(target, _)| names(target)).map(|(_, mode)| *mode).max()?;
-        Some(Next { window: window.id.clone(), mode: words::being(mode), starts: window.starts })
+        Some(Next { window: window.id.clone(), mode: words::being(mode), starts })
     });
     let first = planned.next()?;
     Some(planned.fold(first, |first, other| if other.starts < first.starts { other } else { first }))

@@ -138,7 +138,7 @@ impl<'i> Pages<'i> {
         if let Source::Window(id) = &closing.demand.source
             && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
         {
-            let ends = closing.demand.until.unwrap_or(window.ends);
+            let ends = closing.demand.until.unwrap_or(closing.started);
             let planned = window.span_of(closing.started).unwrap_or((closing.started, ends));
             return self.of_window(window, mode, planned, None);
         }

@@ -11,7 +11,9 @@ use super::super::problem::quoted;
 use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
 use super::super::text::{Text, text};
 use super::parse::{Mentions, mode};
-use super::{Auto, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, Window};
+use super::{
+    Auto, Every, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,
+};
 
 /// Reads a window. `None` if a part of it that has no default is wrong or absent.
 pub(super) fn window(
@@ -29,8 +31,7 @@ pub(super) fn window(
         summary: line(&mut section, "summary", report),
         message: section.take("message").and_then(|value| text(&value, LONGEST_MESSAGE, Lines::Many, report)),
         label: line(&mut section, "label", report),
-        starts: Timestamp::UNIX_EPOCH,
-        ends: Timestamp::UNIX_EPOCH,
+        when: When::Once { starts: Timestamp::UNIX_EPOCH, ends: Timestamp::UNIX_EPOCH },
         started: None,
         ended: section.take("ended").and_then(|value| value.instant(report)),
         announce: section.take("announce").and_then(|value| announce(&value, report)),
@@ -43,7 +44,7 @@ pub(super) fn window(
     };
     section.finish(report, hint);
     let span = span?;
-    (window.starts, window.ends, window.started) = (span.starts, span.ends, span.started);
+    (window.when, window.started) = (span.when, span.started);
     Some(window)
 }
 
@@ -76,13 +77,15 @@ fn id(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
 
 /// When a window is.
 struct Span {
-    starts: Timestamp,
-    ends: Timestamp,
+    when: When,
     started: Option<Timestamp>,
 }
 
 impl Span {
     fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
+        if let Some(value) = section.take("every") {
+            return Self::recurring(&value, section, report);
+        }
         let starts = section.need("starts", "say when it begins: `starts = 2026-05-19T14:00:00Z`");
         let starts = starts.and_then(|value| value.instant(report));
         let written = section.need("ends", "say when it ends: `ends = 2026-05-19T15:00:00Z`");
@@ -98,7 +101,33 @@ impl Span {
             let help = "`started` is when it really began; leave it out until it has";
             report.wrong(value.span, "`started` is not before `ends`", help);
         }
-        Some(Self { starts, ends, started })
+        Some(Self { when: When::Once { starts, ends }, started })
+    }
+
+    /// `every = "Sun 02:00-04:00 Europe/Berlin"`.
+    fn recurring(value: &Value<'_>, section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
+        for key in ["starts", "ends", "started"] {
+            if let Some(other) = section.take(key) {
+                let help = format!("remove `{key}`, or remove `every` if it comes only once");
+                report.wrong(other.key_span.clone(), format!("`{key}` is not for a window that comes again"), help);
+            }
+        }
+        let text = value.string("Sun 02:00-04:00 Europe/Berlin", report)?;
+        if text.len() > LONGEST_LINE {
+            report.wrong(
+                value.span.clone(),
+                "`every` is too long",
+                format!("at most {LONGEST_LINE} bytes are allowed"),
+            );
+            return None;
+        }
+        match Every::parse(text) {
+            Ok(every) => Some(Self { when: When::Every(every), started: None }),
+            Err((message, help)) => {
+                report.wrong(value.span.clone(), message, help);
+                None
+            }
+        }
     }
 }
 

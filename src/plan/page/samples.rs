@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::flags::{
-    self, Flags, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, Window,
+    self, Flags, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,
 };
 use super::super::text::Text;
 
@@ -25,7 +25,9 @@ pub fn full(now: Timestamp) -> Flags {
     let mut flags = flags_of(FULL);
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     for window in &mut flags.windows {
-        shift(window, now.duration_since(window.starts) - SignedDuration::from_mins(28));
+        if let When::Once { starts, .. } = window.when {
+            shift(window, now.duration_since(starts) - SignedDuration::from_mins(28));
+        }
     }
     flags
 }
@@ -34,7 +36,11 @@ pub fn full(now: Timestamp) -> Flags {
 pub fn shift(window: &mut Window, by: SignedDuration) {
     let move_one = |instant: &mut Timestamp| *instant = instant.checked_add(by).unwrap_or(*instant);
     let services = window.services.iter_mut().filter_map(|service| service.eta.as_mut());
-    [&mut window.starts, &mut window.ends].into_iter().chain(&mut window.started).chain(services).for_each(move_one);
+    let once = match &mut window.when {
+        When::Once { starts, ends } => vec![starts, ends],
+        When::Every(_) => Vec::new(),
+    };
+    once.into_iter().chain(&mut window.started).chain(services).for_each(move_one);
 }
 
 fn flags_of(text: &str) -> Flags {
@@ -84,8 +90,7 @@ pub fn worst(now: Timestamp) -> Flags {
         message: Some(Text::from(HOSTILE.join("\n\n").repeat(4).as_str())),
         id: HOSTILE[2].chars().take(64).collect(),
         label: Some(line(3)),
-        starts: instant(-400_000),
-        ends: instant(2_000_000),
+        when: When::Once { starts: instant(-400_000), ends: instant(2_000_000) },
         started: Some(instant(-300_000)),
         regions: (0..64).map(|index| line(index).plain).collect(),
         impact: Some(Impact { level: line(0), note: Some(line(1)) }),

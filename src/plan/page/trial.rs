@@ -83,9 +83,8 @@ impl Trial<'_> {
 /// What a sample tells.
 pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> Facts {
     let window = flags.windows.first().map(|window| {
-        Story::of_window(window, mode, (window.starts, window.ends), Some(window.ends), |service| {
-            ServiceRow::new(service, None)
-        })
+        let (starts, ends) = window.span_at(now).unwrap_or((now, now));
+        Story::of_window(window, mode, (starts, ends), Some(ends), |service| ServiceRow::new(service, None))
     });
     let flag = || flags.routes.first().map(|flag| Story { mode, ..Story::of_flag(flag, flag.until) });
     Facts::new(window.or_else(flag).expect("a sample flags something"), now)
