@@ -46,3 +46,6 @@ pub mod write;
 
 #[cfg(feature = "proxy")]
 pub use run::{End, Start, run};
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests;

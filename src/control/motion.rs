@@ -1,7 +1,7 @@
 //! What is observed of the routes: what is left in flight, what their checks found, how they do. Control feeds it to `plan`.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::live::Generation;
 use crate::plan::lifecycle::{Observed, Phase};
@@ -28,21 +28,13 @@ fn matters(route: &Route) -> bool {
 fn of(route: &Route, live: &Generation, observations: &Observations, probes: &Probes, now: Instant) -> Observed {
     let (name, meter) = (route.config.name.as_str(), &live.routes[route.index]);
     let guard = route.config.policy.guard.as_ref();
-    let comes_back = route.phase() == Phase::Ramping || route.life.watched;
     Observed {
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
         verification: probes.results(name),
-        measured: guard.filter(|_| comes_back).map(|guard| {
+        measured: guard.and_then(|guard| {
             let zombies = meter.sum(|cell| cell.zombies.get());
-            let since = since(route, live, now);
-            observations.measured(name, since, guard.min_requests, zombies, now)
+            observations.measured(name, guard, zombies, now)
         }),
-        lately: guard.filter(|_| route.phase() == Phase::Open).and_then(|_| observations.lately(name, now)),
+        lately: guard.and_then(|_| observations.lately(name, now)),
     }
-}
-
-/// For how long a route has been coming back, as the clock was when that was decided.
-fn since(route: &Route, live: &Generation, now: Instant) -> Duration {
-    let until_published = Duration::try_from(live.snapshot.compiled.duration_since(route.since())).unwrap_or_default();
-    until_published + now.saturating_duration_since(live.published)
 }

@@ -1,18 +1,54 @@
-//! What is observed of the routes while they run: how long their requests took lately, and how many failed.
+//! What is observed of the routes while they run: how long their requests took lately, and how many failed; and so what
+//! a guard judges by, and what it compares that with.
 
-use std::collections::HashMap;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::plan::lifecycle::{Counted, Measured};
+use jiff::Timestamp;
 
-use crate::telemetry::{Meters, Recent, Summary};
+use crate::live::Generation;
+use crate::plan::config::Guard;
+use crate::plan::lifecycle::{Counted, Measured, Phase};
+use crate::plan::snapshot::Route;
+use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
+
+use tally::Tally;
 
 /// What was observed of each route that ever had a request, by its name: also of one that is no longer configured, since
 /// it may return, and its meter never goes back.
 #[derive(Debug)]
 pub(super) struct Observations {
     began: Instant,
-    routes: HashMap<String, Recent>,
+    /// When every route was looked at last.
+    looked: Instant,
+    routes: HashMap<String, Seen>,
+    /// Routes that a guard has an eye on.
+    guarded: HashMap<String, Guarded>,
+    /// Other routes that are not simply open.
+    down: HashSet<String>,
+}
+
+/// What was observed of a route.
+#[derive(Debug)]
+struct Seen {
+    recent: Recent,
+    /// While it was simply open.
+    open: Tally,
+}
+
+/// A route that ramps or is watched, and has a guard.
+#[derive(Clone, Debug)]
+struct Guarded {
+    meter: Arc<RouteMeter>,
+    /// From when its requests count: when it began to ramp, or to be watched if it did not ramp.
+    from: Instant,
+    phase: Phase,
+    since: Timestamp,
 }
 
 /// A route's traffic in the span that ends now.
@@ -20,96 +56,180 @@ pub(super) struct Observations {
 pub(super) struct Traffic {
     /// For a rate: shorter than what was asked for as long as the process is young. Not 0.
     pub span: Duration,
+    /// The requests.
     pub summary: Summary,
 }
 
 impl Observations {
     /// Must be made before the first request comes.
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, routes: HashMap::new() }
+        let (routes, guarded, down) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { began: now, looked: now, routes, guarded, down }
     }
 
     /// Looks at every route. Those without a new request cost a look at the cells of each worker.
     pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
-        meters.each_route(|meter| {
-            // Before the look-up: of ten thousand routes, most are idle.
-            if meter.micros() == 0 {
-                return;
+        meters.each_route(|meter| self.look(meter, now));
+        self.looked = now;
+    }
+
+    /// Looks at the routes that a guard has an eye on, which is due more often than a look at all.
+    pub(super) fn observe_guarded(&mut self, now: Instant) {
+        let meters: Vec<_> = self.guarded.values().map(|guarded| Arc::clone(&guarded.meter)).collect();
+        meters.iter().for_each(|meter| self.look(meter, now));
+    }
+
+    /// Whether a guard has an eye on any route: only then is it worth the while to look [`OFTEN`].
+    pub(super) fn guards(&self) -> bool {
+        !self.guarded.is_empty()
+    }
+
+    /// Takes note of where the routes are. To be called at once after each publication, the first included: what was
+    /// counted before counts for where they were.
+    pub(super) fn follow(&mut self, generation: &Generation, now: Instant) {
+        let (mut guarded, mut down) = (HashMap::new(), HashSet::new());
+        for (route, meter) in generation.snapshot.routes.iter().zip(generation.routes.iter()) {
+            let (before, standing) = (self.guarded.get(&meter.name), Standing::of(route));
+            let from = before.filter(|before| before.goes_on(route)).map_or(now, |before| before.from);
+            match standing {
+                Standing::Open => {}
+                Standing::Down => drop(down.insert(meter.name.clone())),
+                Standing::Guarded => {
+                    let (meter, phase, since) = (Arc::clone(meter), route.phase(), route.since());
+                    guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since });
+                }
             }
-            match self.routes.get_mut(&meter.name) {
-                Some(recent) => recent.observe(meter, now),
-                None => self.routes.entry(meter.name.clone()).or_default().observe(meter, now),
+            // Before it is known of it where it is now.
+            if self.standing(&meter.name) != standing || standing == Standing::Guarded && from == now {
+                self.look(meter, now);
             }
-        });
+        }
+        let before = std::mem::replace(&mut self.guarded, guarded);
+        self.down = down;
+        for name in before.keys().filter(|name| !self.guarded.contains_key(*name)) {
+            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.forgo());
+        }
+        for (name, _) in self.guarded.iter().filter(|(_, guarded)| guarded.from == now) {
+            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.keep(now));
+        }
     }
 
     /// What came over a route in the `span` before `now`; `None` if there was no request.
     pub(super) fn over(&self, route: &str, span: Duration, now: Instant) -> Option<Traffic> {
-        let summary = self.routes.get(route)?.over(span, now)?;
+        let summary = self.routes.get(route)?.recent.over(span, now)?;
         let lived = now.saturating_duration_since(self.began);
         Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(EVERY), summary })
     }
 
-    /// How a route does that comes back since so long: over the last [`JUDGED`] or, where those have fewer than
-    /// `min_requests`, over all that is remembered; never over what was before.
-    pub(super) fn measured(
-        &self,
-        route: &str,
-        since: Duration,
-        min_requests: u64,
-        zombies: u64,
-        now: Instant,
-    ) -> Measured {
-        let recent = self.routes.get(route);
+    /// How a route does that ramps or is watched; `None` if it is not, or has no guard. `zombies` are its requests that
+    /// hang now.
+    ///
+    /// It is measured over [`WINDOW`], and where that has too few requests for its guard, over all of the time since it
+    /// began to ramp that is remembered. Nothing counts that came before.
+    pub(super) fn measured(&self, route: &str, guard: &Guard, zombies: u64, now: Instant) -> Option<Measured> {
+        let guarded = self.guarded.get(route)?;
+        let elapsed = now.saturating_duration_since(guarded.from);
         let over = |span: Duration| {
-            let span = span.min(since);
-            let summary = recent.and_then(|recent| recent.over(span, now));
-            Measured {
-                span,
-                counted: summary
-                    .map(|summary| Counted { requests: summary.count, errors: summary.failed })
-                    .unwrap_or_default(),
-                p99: summary.map(|summary| summary.p99),
-                zombies,
-            }
+            let span = span.min(elapsed);
+            let summary = self.routes.get(route).and_then(|seen| seen.recent.since(guarded.from, span, now));
+            let counted = summary.map(|summary| Counted { requests: summary.count, errors: summary.failed });
+            let p99 = summary.map(|summary| summary.p99);
+            Measured { span, counted: counted.unwrap_or_default(), p99, zombies }
         };
-        let lately = over(JUDGED);
-        if lately.counted.requests >= min_requests { lately } else { over(Recent::SPAN) }
+        let lately = over(WINDOW);
+        Some(if lately.counted.requests < guard.min_requests { over(Recent::LONG) } else { lately })
     }
 
-    /// How a route did over the last ten minutes; `None` if there was no request.
+    /// How a route did in the last ten minutes, as far as it was simply open; `None` if it is not now, or if there was no
+    /// request. A route that comes back is no measure for itself.
     pub(super) fn lately(&self, route: &str, now: Instant) -> Option<Counted> {
-        let (requests, errors) = self.routes.get(route)?.long(now)?;
-        Some(Counted { requests, errors })
+        if self.standing(route) != Standing::Open {
+            return None;
+        }
+        self.routes.get(route)?.open.counted(now)
+    }
+
+    fn look(&mut self, meter: &RouteMeter, now: Instant) {
+        // Before the look-up: of ten thousand routes, most are idle.
+        if meter.micros() == 0 {
+            return;
+        }
+        let standing = self.standing(&meter.name);
+        match self.routes.get_mut(&meter.name) {
+            Some(seen) => seen.look(meter, standing, now),
+            None => {
+                let mut seen = self.seen(&meter.name);
+                seen.look(meter, standing, now);
+                self.routes.insert(meter.name.clone(), seen);
+            }
+        }
+    }
+
+    /// Of a route that had no request up to the last look at it.
+    fn seen(&self, route: &str) -> Seen {
+        let from = self.guarded.get(route).map(|guarded| guarded.from);
+        let mut recent = Recent::new(from.map_or(self.looked, |from| from.max(self.looked)));
+        if let Some(from) = from {
+            recent.keep(from);
+        }
+        Seen { recent, open: Tally::default() }
+    }
+
+    fn standing(&self, route: &str) -> Standing {
+        if self.guarded.contains_key(route) {
+            Standing::Guarded
+        } else if self.down.contains(route) {
+            Standing::Down
+        } else {
+            Standing::Open
+        }
     }
 }
 
-/// What a guard looks at: long enough to mean something, and short enough to see what has just begun.
-const JUDGED: Duration = Duration::from_secs(30);
+impl Seen {
+    fn look(&mut self, meter: &RouteMeter, standing: Standing, now: Instant) {
+        let counted = self.recent.observe(meter, now);
+        if standing == Standing::Open {
+            self.open.add(counted, now);
+        }
+    }
+}
+
+/// What a route's requests count for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is simply open: they tell how it does when all is well.
+    Open,
+    /// It ramps or is watched, and its guard looks at them.
+    Guarded,
+    /// For nothing.
+    Down,
+}
+
+impl Standing {
+    fn of(route: &Route) -> Self {
+        let comes_back = match route.phase() {
+            Phase::Open if !route.life.watched => return Self::Open,
+            Phase::Open | Phase::Ramping => true,
+            Phase::Draining | Phase::Closed | Phase::Verifying => false,
+        };
+        if comes_back && route.config.policy.guard.is_some() { Self::Guarded } else { Self::Down }
+    }
+}
+
+impl Guarded {
+    /// Whether it is the same return: it still ramps, or is watched after it did.
+    fn goes_on(&self, route: &Route) -> bool {
+        let same = self.phase == route.phase() && self.since == route.since();
+        same || self.phase == Phase::Ramping && route.phase() == Phase::Open
+    }
+}
 
 /// Between two observations, and so what an answer may lag behind.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The same for routes that a guard has an eye on: a breach is found so much after what brought it about, at most.
+pub(super) const OFTEN: Duration = Duration::from_millis(500);
 
-    #[test]
-    fn only_routes_with_traffic_are_remembered_and_the_rate_is_that_of_the_time_so_far() {
-        let (meters, start) = (Meters::new(2), Instant::now());
-        let (web, _) = (meters.route("web"), meters.route("idle"));
-        let mut observations = Observations::new(start);
-        observations.observe(&meters, start);
-        assert!(observations.routes.is_empty());
-        web.workers[1].took(Duration::from_millis(1));
-        let now = start + EVERY * 4;
-        observations.observe(&meters, now);
-        assert_eq!(observations.routes.len(), 1);
-        let minute = Duration::from_secs(60);
-        let traffic = observations.over("web", minute, now).unwrap();
-        assert_eq!((traffic.summary.count, traffic.span), (1, EVERY * 4));
-        assert!(observations.over("idle", minute, now).is_none() && observations.over("other", minute, now).is_none());
-        assert_eq!(observations.over("web", minute, start + EVERY * 63).map(|traffic| traffic.span), Some(minute));
-        assert!(observations.over("web", minute, start + EVERY * 64).is_none());
-    }
-}
+/// What a guard looks at, if there was enough in it.
+pub(super) const WINDOW: Duration = Duration::from_secs(30);

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch as channel};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::live::{Publisher, Reader, Stage};
+use crate::live::{Generation, Publisher, Reader, Stage};
 use crate::plan::snapshot::Route;
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
@@ -77,30 +77,35 @@ pub async fn run(start: Start) -> io::Result<End> {
     desk.finish(&publisher.current().snapshot);
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
-    let mut observing = tokio::time::interval(observe::EVERY);
-    observing.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut motion = tokio::time::interval(MOTION);
-    motion.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut probes = Probes::default();
+    let mut observing = every(observe::EVERY);
+    let mut motion = every(MOTION);
+    let mut guarding = every(observe::OFTEN);
+    let mut probes = Probes::new(Timestamp::now);
+    let mut followed = 0;
     loop {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
         let moves = live.snapshot.routes.iter().any(Route::is_in_motion);
-        probes.follow(&live);
+        if std::mem::replace(&mut followed, live.snapshot.generation) != live.snapshot.generation {
+            follow(&live, &mut probes, &shared);
+        }
+        let guards = shared.observations.borrow().guards();
         drop(live);
         publisher.release();
         let woken = tokio::select! {
             changes = desk.files.next() => Woken::Files(changes),
             () = clock::moves(next_change, compiled) => Woken::Clock,
             told = signals.next() => Woken::Told(told),
-            _ = &mut ended => {
-                return Ok(if shared.stage.get() == Stage::Running { End::Died } else { End::Drained });
-            }
+            _ = &mut ended => return Ok(end_of(&shared)),
             () = watchdog.tick() => Woken::Watchdog,
             now = observing.tick() => {
                 shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
                 // Nothing happened that the report would tell.
                 continue;
+            }
+            now = guarding.tick(), if guards => {
+                shared.observations.borrow_mut().observe_guarded(now.into_std());
+                Woken::Motion
             }
             _ = motion.tick(), if moves => Woken::Motion,
             () = probes.changed() => Woken::Motion,
@@ -125,6 +130,24 @@ pub async fn run(start: Start) -> io::Result<End> {
         }
         shared.report.replace(desk.report());
     }
+}
+
+/// Something was published.
+fn follow(live: &Generation, probes: &mut Probes, shared: &Shared) {
+    probes.follow(live);
+    shared.observations.borrow_mut().follow(live, Instant::now());
+}
+
+/// What it means that the workers have ended.
+fn end_of(shared: &Shared) -> End {
+    if shared.stage.get() == Stage::Running { End::Died } else { End::Drained }
+}
+
+/// Ticks that are never made up for.
+fn every(time: Duration) -> Interval {
+    let mut interval = tokio::time::interval(time);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// What the loop was woken by.
@@ -204,7 +227,7 @@ impl Signals {
 
 /// systemd's watchdog, if it watches: told at half of its time.
 struct Watchdog {
-    interval: Option<tokio::time::Interval>,
+    interval: Option<Interval>,
 }
 
 impl Watchdog {

@@ -1,8 +1,12 @@
-//! What came over a route in the last minute, from the counts of its whole life, looked at now and then. Time is an
-//! argument, and of the kind that is never set: a step of the wall clock changes nothing here.
+//! What came over a route in the last minute, or in the last ten where somebody asked for that, from the counts of its
+//! whole life, looked at now and then. Time is an argument, and of the kind that is never set: a step of the wall clock
+//! changes nothing here.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::time::{Duration, Instant};
+
+use crate::plan::lifecycle::Counted;
 
 use super::histogram::Counts;
 use super::meters::RouteMeter;
@@ -10,24 +14,35 @@ use super::meters::RouteMeter;
 /// A sliding window over the last [`Recent::SPAN`] of a route.
 ///
 /// It takes 3.5 KiB and 8 bytes for each bucket that was hit between two observations: for a busy route some 20 KiB with
-/// an observation each second, and 220 KiB at the very most.
-#[derive(Debug, Default)]
+/// an observation each second, and 440 KiB at the very most. What [`Recent::keep`] adds is 140 KiB at the most.
+#[derive(Debug)]
 pub struct Recent {
     /// What was counted up to the last observation.
     seen: Counts,
     failed: u64,
+    /// When that was.
+    looked: Instant,
     /// Oldest first; only those in which something happened.
     slices: VecDeque<Slice>,
-    /// Oldest first: when each began, how many requests it had, and how many of them failed.
-    minutes: VecDeque<(Instant, u64, u64)>,
+    /// What is older than the span, if that is kept.
+    kept: Option<Kept>,
+}
+
+/// What is older than the span, in slices that are wider.
+#[derive(Debug)]
+struct Kept {
+    /// What is before is not kept.
+    from: Instant,
+    slices: VecDeque<Slice>,
 }
 
 /// What happened between two observations.
 #[derive(Debug)]
 struct Slice {
+    began: Instant,
     ended: Instant,
     failed: u64,
-    /// The buckets that were hit, and how often.
+    /// The buckets that were hit, in order, and how often.
     hits: Box<[(u16, u32)]>,
 }
 
@@ -52,99 +67,155 @@ impl Recent {
     /// How far back it goes.
     pub const SPAN: Duration = Duration::from_secs(60);
 
-    /// How far back its bare counts go.
-    pub const LONG_SPAN: Duration = Duration::from_secs(600);
+    /// How far back it goes where more is kept.
+    pub const LONG: Duration = Duration::from_secs(600);
 
-    /// Takes in what was counted since the last observation, all of it as if it had happened now. Meant to be called
-    /// each second; costs next to nothing if nothing was counted. The first observation takes all there is, so it must
-    /// not come later than the route's first traffic.
-    pub fn observe(&mut self, meter: &RouteMeter, now: Instant) {
+    /// Of a route that had no traffic before `began`.
+    pub fn new(began: Instant) -> Self {
+        Self { seen: Counts::default(), failed: 0, looked: began, slices: VecDeque::new(), kept: None }
+    }
+
+    /// Takes in what was counted since the last observation, all of it as if it had happened now, and tells how much that
+    /// is. Meant to be called each second, or twice in it; costs next to nothing if nothing was counted. The first
+    /// observation takes all there is, so it must not come later than the route's first traffic.
+    pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
         self.forget(now);
+        let began = std::mem::replace(&mut self.looked, now);
         let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get());
         if meter.micros() == self.seen.micros && failed == self.failed {
-            return;
+            return Counted::default();
         }
         let counts = meter.latency();
         let hits = self.seen.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
-        let slice = Slice { ended: now, failed: failed.saturating_sub(self.failed), hits: hits.collect() };
-        self.note_minute(&slice, now);
+        let slice = Slice { began, ended: now, failed: failed.saturating_sub(self.failed), hits: hits.collect() };
+        let counted = Counted { requests: slice.count(), errors: slice.failed };
         (self.seen, self.failed) = (counts, failed);
         self.slices.push_back(slice);
         if self.slices.len() > MOST_SLICES {
-            self.slices.pop_front();
+            self.retire();
         }
+        counted
+    }
+
+    /// Keeps what happens from now on for [`Recent::LONG`], for [`Recent::since`].
+    pub fn keep(&mut self, from: Instant) {
+        self.kept = Some(Kept { from, slices: VecDeque::new() });
+    }
+
+    /// Keeps it no longer.
+    pub fn forgo(&mut self) {
+        self.kept = None;
     }
 
     /// What was observed in the `span` before `now`, at most [`Recent::SPAN`]; `None` if there was no request.
     pub fn over(&self, span: Duration, now: Instant) -> Option<Summary> {
         let span = span.min(Self::SPAN);
-        let mut counts = Counts::default();
-        let mut failed = 0;
-        for slice in self.slices.iter().rev().take_while(|slice| slice.is_within(span, now)) {
-            failed += slice.failed;
-            for &(index, hits) in &slice.hits {
-                if let Some(count) = counts.buckets.get_mut(usize::from(index)) {
-                    *count += u64::from(hits);
-                }
-            }
-        }
-        let count = counts.count();
-        Some(Summary {
-            count,
-            // A response is cut later than its head is counted, and one of 5xx can be cut as well.
-            failed: failed.min(count),
-            p50: counts.percentile(50)?,
-            p90: counts.percentile(90)?,
-            p99: counts.percentile(99)?,
-        })
+        summary(self.slices.iter().rev().take_while(|slice| slice.is_within(span, now)))
     }
 
-    /// The requests of the last [`Recent::LONG_SPAN`], to the minute, and how many of them failed; `None` if there was none.
-    pub fn long(&self, now: Instant) -> Option<(u64, u64)> {
-        let within = self.minutes.iter().filter(|(began, ..)| is_within(*began, Self::LONG_SPAN, now));
-        let (requests, failed) = within.fold((0, 0), |(all, bad), (_, count, failed)| (all + count, bad + failed));
-        (requests > 0).then_some((requests, failed.min(requests)))
-    }
-
-    fn note_minute(&mut self, slice: &Slice, now: Instant) {
-        while self.minutes.front().is_some_and(|(began, ..)| !is_within(*began, Self::LONG_SPAN, now)) {
-            self.minutes.pop_front();
-        }
-        if self.minutes.back().is_none_or(|(began, ..)| !is_within(*began, MINUTE, now)) {
-            self.minutes.push_back((now, 0, 0));
-        }
-        if let Some((_, requests, failed)) = self.minutes.back_mut() {
-            *requests += slice.hits.iter().map(|(_, hits)| u64::from(*hits)).sum::<u64>();
-            *failed += slice.failed;
-        }
+    /// The same of up to [`Recent::LONG`], as far as that is kept, and of nothing that may have happened before `from`.
+    pub fn since(&self, from: Instant, span: Duration, now: Instant) -> Option<Summary> {
+        let span = span.min(Self::LONG);
+        let kept = self.kept.iter().flat_map(|kept| kept.slices.iter().rev());
+        let slices = self.slices.iter().rev().chain(kept).take_while(|slice| slice.is_within(span, now));
+        summary(slices.filter(|slice| slice.began >= from))
     }
 
     fn forget(&mut self, now: Instant) {
         while self.slices.front().is_some_and(|slice| !slice.is_within(Self::SPAN, now)) {
-            self.slices.pop_front();
+            self.retire();
+        }
+        let Some(kept) = &mut self.kept else { return };
+        while kept.slices.front().is_some_and(|slice| !slice.is_within(Self::LONG, now)) {
+            kept.slices.pop_front();
+        }
+    }
+
+    /// Puts the oldest slice to what is kept, if anything is.
+    fn retire(&mut self) {
+        let (Some(slice), Some(kept)) = (self.slices.pop_front(), &mut self.kept) else { return };
+        if slice.began < kept.from {
+            return;
+        }
+        match kept.slices.back_mut() {
+            Some(last) if slice.ended.saturating_duration_since(last.began) <= WIDE => last.merge(&slice),
+            Some(_) | None => kept.slices.push_back(slice),
+        }
+        if kept.slices.len() > MOST_KEPT {
+            kept.slices.pop_front();
         }
     }
 }
 
 impl Slice {
     fn is_within(&self, span: Duration, now: Instant) -> bool {
-        is_within(self.ended, span, now)
+        now.saturating_duration_since(self.ended) < span
+    }
+
+    fn count(&self) -> u64 {
+        self.hits.iter().map(|&(_, hits)| u64::from(hits)).sum()
+    }
+
+    /// Takes in the slice that follows.
+    fn merge(&mut self, next: &Self) {
+        self.ended = next.ended;
+        self.failed += next.failed;
+        self.hits = Merged { one: self.hits.iter().peekable(), other: next.hits.iter().peekable() }.collect();
     }
 }
 
-fn is_within(instant: Instant, span: Duration, now: Instant) -> bool {
-    now.saturating_duration_since(instant) < span
+/// The hits of two slices, in order.
+struct Merged<'h, I: Iterator<Item = &'h (u16, u32)>> {
+    one: Peekable<I>,
+    other: Peekable<I>,
+}
+
+impl<'h, I: Iterator<Item = &'h (u16, u32)>> Iterator for Merged<'h, I> {
+    type Item = (u16, u32);
+
+    fn next(&mut self) -> Option<(u16, u32)> {
+        let first = [self.one.peek(), self.other.peek()].into_iter().flatten().map(|(index, _)| *index).min()?;
+        let of_one = self.one.next_if(|(index, _)| *index == first).map_or(0, |(_, hits)| *hits);
+        let of_other = self.other.next_if(|(index, _)| *index == first).map_or(0, |(_, hits)| *hits);
+        Some((first, of_one.saturating_add(of_other)))
+    }
+}
+
+fn summary<'s>(slices: impl Iterator<Item = &'s Slice>) -> Option<Summary> {
+    let mut counts = Counts::default();
+    let mut failed = 0;
+    for slice in slices {
+        failed += slice.failed;
+        for &(index, hits) in &slice.hits {
+            if let Some(count) = counts.buckets.get_mut(usize::from(index)) {
+                *count += u64::from(hits);
+            }
+        }
+    }
+    let count = counts.count();
+    Some(Summary {
+        count,
+        // A response is cut later than its head is counted, and one of 5xx can be cut as well.
+        failed: failed.min(count),
+        p50: counts.percentile(50)?,
+        p90: counts.percentile(90)?,
+        p99: counts.percentile(99)?,
+    })
 }
 
 /// The class of 5xx, in [`super::RouteCell::upstream`].
 const SERVER_ERROR: usize = 5;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// One for each half second of the span, and a few for an observer that hurries.
+const MOST_SLICES: usize = 128;
 
-/// One for each second of the span, and a few for an observer that hurries.
-const MOST_SLICES: usize = 64;
+/// What is older than the span is kept in slices of up to this.
+const WIDE: Duration = Duration::from_secs(15);
+
+/// One for each of those in the long span.
+const MOST_KEPT: usize = 41;
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +242,7 @@ mod tests {
     #[test]
     fn a_request_counts_for_as_long_as_it_is_asked_for() {
         let (meter, start) = (route(2), Instant::now());
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(start);
         meter.workers[0].took(Duration::from_millis(100));
         recent.observe(&meter, start);
         meter.workers[1].took(Duration::from_millis(3));
@@ -188,7 +259,7 @@ mod tests {
     #[test]
     fn the_window_slides_over_many_minutes() {
         let (meter, start) = (route(1), Instant::now());
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(start);
         for second in 0..500 {
             for _ in 0..=second % 3 {
                 meter.workers[0].took(Duration::from_micros(u64::from(second) * 7));
@@ -206,7 +277,7 @@ mod tests {
     #[test]
     fn a_quiet_route_is_forgotten_and_an_observer_that_hurries_is_limited() {
         let (meter, start) = (route(1), Instant::now());
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(start);
         for _ in 0..1000 {
             meter.workers[0].took(SECOND);
             recent.observe(&meter, start);
@@ -221,7 +292,7 @@ mod tests {
     #[test]
     fn what_failed_is_told_and_is_never_more_than_there_was() {
         let (meter, start) = (route(1), Instant::now());
-        let (cell, mut recent) = (&meter.workers[0], Recent::default());
+        let (cell, mut recent) = (&meter.workers[0], Recent::new(start));
         for _ in 0..8 {
             cell.took(SECOND);
         }
@@ -237,5 +308,54 @@ mod tests {
         cell.failed.add(20);
         recent.observe(&meter, at(start, 1));
         assert_eq!(recent.over(SECOND * 2, at(start, 1)).map(|summary| summary.failed), Some(8));
+    }
+
+    #[test]
+    fn what_is_kept_goes_back_ten_minutes_and_tells_the_same_as_the_counts() {
+        let (meter, start) = (route(2), Instant::now());
+        let mut recent = Recent::new(start);
+        recent.keep(start);
+        for half in 0..2400_u32 {
+            meter.workers[0].took(Duration::from_micros(u64::from(half % 200) * 50));
+            meter.workers[1].took(Duration::from_millis(30));
+            if half % 10 == 0 {
+                meter.workers[1].upstream[5].increment();
+            }
+            recent.observe(&meter, start + (SECOND / 2) * half);
+        }
+        let now = start + (SECOND / 2) * 2399;
+        let kept = recent.kept.as_ref().unwrap();
+        assert!(kept.slices.len() <= MOST_KEPT && kept.slices.len() >= 34, "{}", kept.slices.len());
+        let minute = recent.since(start, Recent::SPAN, now).unwrap();
+        assert_eq!((minute.count, Some(minute)), (240, recent.over(Recent::SPAN, now)));
+        // The oldest slice is there as long as a part of it is.
+        let all = recent.since(start, Recent::LONG, now).unwrap();
+        assert!((2400..=2460).contains(&all.count), "{}", all.count);
+        assert!((120..=123).contains(&all.failed), "{}", all.failed);
+        assert_eq!((all.p50.as_millis(), all.p99.as_millis()), (10, 30));
+        recent.forgo();
+        assert_eq!(recent.since(start, Recent::LONG, now).map(|all| all.count), Some(240));
+    }
+
+    #[test]
+    fn nothing_counts_that_may_have_been_before_the_beginning() {
+        let (meter, start) = (route(1), Instant::now());
+        let (cell, mut recent) = (&meter.workers[0], Recent::new(start));
+        let since = |recent: &Recent, now| recent.since(at(start, 5), Recent::LONG, now).map(|summary| summary.count);
+        cell.took(SECOND);
+        recent.observe(&meter, at(start, 4));
+        recent.keep(at(start, 5));
+        // This may have come before the fifth second.
+        cell.took(SECOND);
+        recent.observe(&meter, at(start, 6));
+        assert_eq!(since(&recent, at(start, 6)), None);
+        cell.took(SECOND);
+        assert_eq!(recent.observe(&meter, at(start, 7)), Counted { requests: 1, errors: 0 });
+        assert_eq!(since(&recent, at(start, 7)), Some(1));
+        // Neither does it later, when it is among what is kept.
+        recent.observe(&meter, at(start, 300));
+        assert_eq!((since(&recent, at(start, 300)), recent.slices.len()), (Some(1), 0));
+        recent.observe(&meter, at(start, 607));
+        assert_eq!(since(&recent, at(start, 607)), None);
     }
 }

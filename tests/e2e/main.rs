@@ -15,6 +15,7 @@ mod balance;
 mod browser;
 mod cli;
 mod clients;
+mod comeback;
 mod deploy;
 mod dialects;
 mod floods;

@@ -1,0 +1,228 @@
+//! What is measured over which time. The clock is an argument.
+
+use crate::control::tests::Routes;
+use crate::plan::config::{ErrorRate, OnBreach};
+
+use super::*;
+
+const GUARD: Guard = Guard {
+    error_rate: Some(ErrorRate::AboveBaseline(0.01)),
+    p99: None,
+    zombies: Some(3),
+    watch: Duration::from_secs(600),
+    min_requests: 20,
+    on_breach: OnBreach::Close,
+};
+
+/// One route, `web`, that ramps for ten minutes and has the guard, and what is observed of it.
+struct Watched {
+    routes: Routes,
+    observations: Observations,
+    start: Instant,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let policy = "ramp = \"10m\"\nguard = { error_rate = \"baseline + 1%\", zombies = 3, min_requests = 20 }";
+        let routes = Routes::new(&format!("[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}\n"));
+        let start = Instant::now();
+        let mut observations = Observations::new(start);
+        observations.follow(&routes.live, start);
+        Self { routes, observations, start }
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    /// The flag file says this from then on.
+    fn flagged(&mut self, millis: u64, flags: &str) -> Phase {
+        self.routes.compile(flags, Duration::from_millis(millis));
+        self.observations.follow(&self.routes.live, self.at(millis));
+        self.routes.live.snapshot.route("web").unwrap().phase()
+    }
+
+    /// So many requests, of which so many failed.
+    fn serves(&self, requests: usize, errors: u64) {
+        let cell = &self.routes.live.routes[0].workers[0];
+        (0..requests).for_each(|_| cell.took(Duration::from_millis(3)));
+        cell.upstream[5].add(errors);
+    }
+
+    /// Looks as often as is due, with these requests before each look.
+    fn runs(&mut self, millis: std::ops::Range<u64>, requests: usize, errors: u64) {
+        for now in millis.step_by(500) {
+            self.serves(requests, errors);
+            self.observations.observe_guarded(self.at(now));
+            if now % 1000 == 0 {
+                self.observations.observe(&self.routes.meters, self.at(now));
+            }
+        }
+    }
+
+    /// Seconds, requests, errors.
+    fn measured(&self, millis: u64) -> Option<(f32, u64, u64)> {
+        let measured = self.observations.measured("web", &GUARD, 0, self.at(millis))?;
+        Some((measured.span.as_secs_f32(), measured.counted.requests, measured.counted.errors))
+    }
+
+    fn lately(&self, millis: u64) -> Option<(u64, u64)> {
+        self.observations.lately("web", self.at(millis)).map(|counted| (counted.requests, counted.errors))
+    }
+}
+
+const DOWN: &str = "[routes]\nweb = \"offline\"\n";
+
+#[test]
+fn only_routes_with_traffic_are_remembered_and_the_rate_is_that_of_the_time_so_far() {
+    let (meters, start) = (Meters::new(2), Instant::now());
+    let (web, _) = (meters.route("web"), meters.route("idle"));
+    let mut observations = Observations::new(start);
+    observations.observe(&meters, start);
+    assert!(observations.routes.is_empty());
+    web.workers[1].took(Duration::from_millis(1));
+    let now = start + EVERY * 4;
+    observations.observe(&meters, now);
+    assert_eq!(observations.routes.len(), 1);
+    let minute = Duration::from_secs(60);
+    let traffic = observations.over("web", minute, now).unwrap();
+    assert_eq!((traffic.summary.count, traffic.span), (1, EVERY * 4));
+    assert!(observations.over("idle", minute, now).is_none() && observations.over("other", minute, now).is_none());
+    assert_eq!(observations.over("web", minute, start + EVERY * 63).map(|traffic| traffic.span), Some(minute));
+    assert!(observations.over("web", minute, start + EVERY * 64).is_none());
+}
+
+#[test]
+fn ten_minutes_of_an_open_route_are_its_baseline_and_nothing_else_is() {
+    let mut web = Watched::new();
+    assert_eq!(web.lately(0), None);
+    for second in 0..900 {
+        web.serves(10, u64::from(second >= 300));
+        web.observations.observe(&web.routes.meters, web.at(second * 1000));
+    }
+    let (requests, errors) = web.lately(899_000).unwrap();
+    assert!((5900..=6000).contains(&requests) && errors * 10 == requests, "{errors} of {requests}");
+    // What comes up to the publication is the open route's, what comes then is not: its application goes down.
+    web.serves(7, 0);
+    assert_eq!(web.flagged(900_000, DOWN), Phase::Draining);
+    assert_eq!(web.lately(900_000), None);
+    web.serves(50, 50);
+    web.observations.observe(&web.routes.meters, web.at(901_000));
+    assert_eq!(web.flagged(930_000, DOWN), Phase::Closed);
+    assert_eq!(web.flagged(931_000, ""), Phase::Ramping);
+    web.runs(931_500..940_000, 5, 5);
+    assert_eq!(web.lately(940_000), None, "a route that comes back is no measure for itself");
+    // It has come back, and is watched no more: what was counted when it was open counts still.
+    assert_eq!(web.flagged(931_000 + 1_201_000, ""), Phase::Open);
+    assert_eq!(web.lately(931_000 + 1_201_000), None, "all of it is too long ago");
+    let memory = &web.routes.live.snapshot.route("web").unwrap().life;
+    assert!(memory.is_plain());
+}
+
+#[test]
+fn a_baseline_outlasts_a_short_maintenance() {
+    let mut web = Watched::new();
+    web.serves(100, 1);
+    web.observations.observe(&web.routes.meters, web.at(1000));
+    web.flagged(2000, DOWN);
+    assert_eq!(web.lately(2000), None);
+    // Lifted before anything was drained: it never was down.
+    assert_eq!(web.flagged(3000, ""), Phase::Open);
+    assert_eq!(web.lately(3000), Some((100, 1)));
+    assert_eq!(web.lately(601_001), None);
+}
+
+#[test]
+fn nothing_is_measured_of_a_route_that_does_not_come_back() {
+    let mut web = Watched::new();
+    web.runs(0..5000, 10, 0);
+    assert!(web.measured(5000).is_none() && !web.observations.guards());
+    assert_eq!(web.flagged(5000, DOWN), Phase::Draining);
+    assert!(web.measured(5000).is_none() && !web.observations.guards());
+    web.flagged(36_000, DOWN);
+    assert_eq!(web.flagged(37_000, ""), Phase::Ramping);
+    assert!(web.measured(37_000).is_some() && web.observations.guards());
+}
+
+#[test]
+fn the_last_half_minute_is_measured_but_nothing_before_the_ramp() {
+    let mut web = Watched::new();
+    web.runs(0..5000, 100, 100);
+    web.flagged(5000, DOWN);
+    web.runs(5000..40_000, 9, 9);
+    web.flagged(36_000, DOWN);
+    // Between the last look and the publication.
+    web.serves(30, 30);
+    assert_eq!(web.flagged(40_000, ""), Phase::Ramping);
+    assert_eq!(web.measured(40_000), Some((0.0, 0, 0)));
+    web.runs(40_500..41_001, 15, 1);
+    assert_eq!(web.measured(41_000), Some((1.0, 30, 2)));
+    web.runs(41_500..90_001, 15, 0);
+    // Sixty looks, and what failed at first has slid out.
+    assert_eq!(web.measured(90_000), Some((30.0, 900, 0)));
+    // A closure, and another ramp: what was in the first does not count for the second.
+    web.flagged(90_000, DOWN);
+    web.flagged(121_000, DOWN);
+    assert_eq!(web.flagged(121_000, ""), Phase::Ramping);
+    web.runs(121_500..122_001, 1, 0);
+    assert_eq!(web.measured(122_000), Some((1.0, 2, 0)));
+}
+
+#[test]
+fn where_there_is_too_little_in_half_a_minute_all_counts_since_the_ramp_began() {
+    let mut web = Watched::new();
+    web.flagged(1000, DOWN);
+    web.flagged(32_000, DOWN);
+    assert_eq!(web.flagged(32_000, ""), Phase::Ramping);
+    // Two requests a minute.
+    for minute in 0..20 {
+        let begin = 32_000 + minute * 60_000;
+        web.serves(2, 1);
+        web.runs(begin + 500..begin + 60_001, 0, 0);
+    }
+    let (span, requests, errors) = web.measured(32_000 + 1_200_000).unwrap();
+    assert!(span == 600.0 && (20..=22).contains(&requests) && errors * 2 == requests, "{span} {requests} {errors}");
+    // Enough of them in half a minute, and the rest is forgotten.
+    web.serves(20, 0);
+    web.runs(1_232_500..1_233_001, 0, 0);
+    assert_eq!(web.measured(1_233_000), Some((30.0, 20, 0)));
+}
+
+#[test]
+fn the_watch_goes_on_with_what_the_ramp_began() {
+    let mut web = Watched::new();
+    web.flagged(1000, DOWN);
+    web.flagged(32_000, DOWN);
+    web.flagged(32_000, "");
+    web.runs(32_500..632_000, 1, 0);
+    assert_eq!(web.flagged(632_000, ""), Phase::Open);
+    assert_eq!(web.measured(632_000), Some((30.0, 59, 0)));
+    // It is watched for ten minutes more, and then no more.
+    assert_eq!(web.flagged(1_233_000, ""), Phase::Open);
+    assert!(web.measured(1_233_000).is_none() && !web.observations.guards());
+}
+
+#[test]
+fn a_breach_is_found_at_the_next_look() {
+    let mut web = Watched::new();
+    web.serves(1000, 10);
+    web.observations.observe(&web.routes.meters, web.at(500));
+    web.routes.observe("web", None, web.observations.lately("web", web.at(500)));
+    web.flagged(1000, DOWN);
+    web.flagged(32_000, DOWN);
+    web.flagged(32_000, "");
+    assert_eq!(
+        web.routes.live.snapshot.route("web").unwrap().life.baseline,
+        Some(Counted { requests: 1000, errors: 10 })
+    );
+    web.runs(32_500..40_001, 20, 0);
+    web.routes.observe("web", web.observations.measured("web", &GUARD, 0, web.at(40_000)), None);
+    assert_eq!(web.flagged(40_000, ""), Phase::Ramping);
+    web.serves(40, 30);
+    web.runs(40_500..40_501, 0, 0);
+    web.routes.observe("web", web.observations.measured("web", &GUARD, 0, web.at(40_500)), None);
+    assert_eq!(web.flagged(40_500, ""), Phase::Draining);
+    assert!(!web.observations.guards());
+    let why = web.routes.live.snapshot.route("web").unwrap().life.why.clone();
+    assert!(why.contains("8.3% of requests failed (30 of 360 in 8 s), at most 2.0% may"), "{why}");
+}

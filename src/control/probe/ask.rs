@@ -1,0 +1,272 @@
+//! One request of a check, on a connection of its own, to one upstream.
+//!
+//! Not on the proxy's connections: those belong to workers, and a check is to see whether a new one can be made.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Uri, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::plan::config::{Check, Upstream, UpstreamAddress};
+
+/// Who is asked.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub upstream: Upstream,
+    /// How to speak TLS to it; `None` for clear text.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// The authority that it is asked for.
+    pub host: String,
+}
+
+/// Why an upstream did not pass, as the rest of a sentence about it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No connection came about, or no TLS over it.
+    Connection(io::Error),
+    /// The answer did not come in time.
+    Late(Duration),
+    /// Another answer than the one that should have come.
+    Answered { status: u16, expected: u16 },
+    /// The connection ended before the answer did, over HTTP/1.
+    Broken(hyper::Error),
+    /// The same over HTTP/2.
+    Reset(h2::Error),
+    /// The target cannot be asked for.
+    Request(http::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(error) => {
+                // The number of the system's error says nothing that its words do not.
+                let words = error.to_string();
+                let words = words.split_once(" (os error ").map_or(words.as_str(), |(words, _)| words);
+                write!(f, "got no connection: {words}")
+            }
+            Self::Late(within) if within.subsec_millis() == 0 => {
+                write!(f, "did not answer within {} s", within.as_secs())
+            }
+            Self::Late(within) => write!(f, "did not answer within {} ms", within.as_millis()),
+            Self::Answered { status, expected } => write!(f, "answered {status}, expected {expected}"),
+            Self::Broken(error) => write!(f, "broke off: {error}"),
+            Self::Reset(error) => write!(f, "broke off: {error}"),
+            Self::Request(error) => write!(f, "cannot be asked for: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connection(error) => Some(error),
+            Self::Late(_) | Self::Answered { .. } => None,
+            Self::Broken(error) => Some(error),
+            Self::Reset(error) => Some(error),
+            Self::Request(error) => Some(error),
+        }
+    }
+}
+
+/// How much is asked at once, whatever number of routes is being verified.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    connections: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
+        }
+    }
+}
+
+/// Asks. Waiting for a place among those who ask is not the upstream's time.
+///
+/// The answer is its head and the beginning of its body, which must come in time and unbroken: what a page that ends in
+/// the middle is worth, a check should say.
+///
+/// # Errors
+/// Why it did not pass.
+pub(super) async fn ask(target: &Target, check: &Check, room: &Room) -> Result<(), Failure> {
+    // Nobody closes it, and if somebody did there would be nothing to wait for.
+    let _place = room.connections.acquire().await.ok();
+    let asked = Box::pin(async {
+        let stream = connect(target, room).await.map_err(Failure::Connection)?;
+        if target.upstream.http2 {
+            over_two(stream, target, check).await
+        } else {
+            over_one(stream, target, check).await
+        }
+    });
+    let status = timeout(check.within, asked).await.map_err(|_| Failure::Late(check.within))??;
+    if status == check.expect { Ok(()) } else { Err(Failure::Answered { status, expected: check.expect }) }
+}
+
+/// What an upstream is called in its own words.
+pub(super) fn authority_of(upstream: &Upstream) -> String {
+    match &upstream.address {
+        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        UpstreamAddress::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+        UpstreamAddress::Host(host, port) => format!("{host}:{port}"),
+    }
+}
+
+/// A connection, whatever it is made of.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+async fn connect(target: &Target, room: &Room) -> io::Result<Box<dyn Stream>> {
+    match &target.upstream.address {
+        UpstreamAddress::Unix(path) => secure(UnixStream::connect(path).await?, target).await,
+        UpstreamAddress::Host(host, port) => {
+            let stream = tcp(host, *port, room).await?;
+            stream.set_nodelay(true)?;
+            secure(stream, target).await
+        }
+    }
+}
+
+async fn tcp(host: &str, port: u16, room: &Room) -> io::Result<TcpStream> {
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => look_up(host, port, room).await?,
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so it keeps its place until
+/// it is really over: names that are not found in time do not pile up threads.
+async fn look_up(host: &str, port: u16, room: &Room) -> io::Result<Vec<SocketAddr>> {
+    let place = Arc::clone(&room.lookups).acquire_owned().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        let found = (host, port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
+        drop(place);
+        found
+    });
+    looking.await.map_err(io::Error::other)?
+}
+
+async fn secure(plain: impl Stream + 'static, target: &Target) -> io::Result<Box<dyn Stream>> {
+    let Some(config) = &target.tls else { return Ok(Box::new(plain)) };
+    let name = match &target.upstream.address {
+        UpstreamAddress::Host(host, _) => host.clone(),
+        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+    };
+    let name = ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let stream = TlsConnector::from(Arc::clone(config)).connect(name, plain).await?;
+    if target.upstream.http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the upstream does not speak HTTP/2 (no h2 by ALPN)"));
+    }
+    Ok(Box::new(stream))
+}
+
+async fn over_one(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
+    let request = Request::get(&check.get).header(HOST, &target.host).header(CONNECTION, "close");
+    let request = request.header(USER_AGENT, AGENT).header(ACCEPT, "*/*").body(Empty::<Bytes>::new());
+    let request = request.map_err(Failure::Request)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MOST_HEAD);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(Failure::Broken)?;
+        let (head, mut body) = response.into_parts();
+        let mut size = 0;
+        while size < MOST_BODY
+            && let Some(frame) = body.frame().await
+        {
+            size += frame.map_err(Failure::Broken)?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(head.status.as_u16())
+    };
+    driven(connection, answer).await
+}
+
+async fn over_two(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
+    let request = Request::get(absolute(target, check)?).version(Version::HTTP_2);
+    let request = request.header(USER_AGENT, AGENT).header(ACCEPT, "*/*").body(()).map_err(Failure::Request)?;
+    let mut builder = h2::client::Builder::new();
+    builder.enable_push(false).max_header_list_size(MOST_HEAD_FIELDS);
+    let (sender, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(Failure::Reset)?;
+    let answer = async {
+        let mut sender = sender.ready().await.map_err(Failure::Reset)?;
+        let (response, _) = sender.send_request(request, true).map_err(Failure::Reset)?;
+        let (head, mut body) = response.await.map_err(Failure::Reset)?.into_parts();
+        let mut size = 0;
+        while size < MOST_BODY
+            && let Some(data) = body.data().await
+        {
+            let read = data.map_err(Failure::Reset)?.len();
+            size += read;
+            body.flow_control().release_capacity(read).map_err(Failure::Reset)?;
+        }
+        Ok(head.status.as_u16())
+    };
+    driven(connection, answer).await
+}
+
+/// Drives a connection until the answer is there. A connection that is over first has left behind what there is.
+async fn driven<T>(connection: impl Future, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        _ = connection => {}
+    }
+    answer.await
+}
+
+fn absolute(target: &Target, check: &Check) -> Result<Uri, Failure> {
+    let scheme = if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let authority = Authority::try_from(target.host.as_str()).map_err(|error| Failure::Request(error.into()))?;
+    let path = PathAndQuery::try_from(check.get.as_str()).map_err(|error| Failure::Request(error.into()))?;
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
+    uri.build().map_err(Failure::Request)
+}
+
+/// Who asks.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("backsoon/", env!("CARGO_PKG_VERSION"), " (verify)"));
+
+/// Connections of all checks at once.
+const MOST_CONNECTIONS: usize = 64;
+/// Look-ups of names at once.
+const MOST_LOOKUPS: usize = 8;
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;
+/// Bytes of an answer's head.
+const MOST_HEAD: usize = 64 * 1024;
+/// The same over HTTP/2, as that counts it (RFC 9113 section 6.5.2).
+const MOST_HEAD_FIELDS: u32 = 64 * 1024;
+/// Bytes of an answer's body that are read.
+const MOST_BODY: usize = 64 * 1024;

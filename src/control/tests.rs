@@ -1,0 +1,99 @@
+//! Generations that are compiled from texts, at a time of the test's own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::ClientConfig;
+
+use crate::live::{Generation, LiveUpstream};
+use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::config::{self, Config};
+use crate::plan::flags::{self, Flags};
+use crate::plan::lifecycle::{Counted, Measured, Verification};
+use crate::plan::page::Press;
+use crate::telemetry::{Meters, UpstreamKey};
+
+/// The routes of a config, and what is live of them.
+pub(super) struct Routes {
+    config: Config,
+    press: Arc<Press>,
+    known: Known,
+    began: Timestamp,
+    tls: Option<Arc<ClientConfig>>,
+    pub(super) meters: Meters,
+    pub(super) live: Generation,
+}
+
+impl Routes {
+    /// With nothing flagged, at this instant.
+    pub(super) fn begin(routes: &str, began: Timestamp, tls: Option<Arc<ClientConfig>>) -> Self {
+        let (config, meters) = (config(routes), Meters::new(2));
+        let (press, known) = (Arc::new(Press::built_in()), Known::default());
+        let inputs = Inputs {
+            config: &config,
+            flags: &Flags::default(),
+            press: &press,
+            known: &known,
+            previous: None,
+            now: began,
+            generation: 1,
+        };
+        let live = generation(inputs, &meters, tls.as_ref());
+        Self { config, press, known, began, tls, meters, live }
+    }
+
+    pub(super) fn new(routes: &str) -> Self {
+        Self::begin(routes, "2026-05-19T14:00:00Z".parse().expect("an instant"), None)
+    }
+
+    /// Another config from now on.
+    pub(super) fn configure(&mut self, routes: &str) {
+        self.config = config(routes);
+    }
+
+    /// What the flag file says so long after the beginning.
+    pub(super) fn compile(&mut self, flags: &str, after: Duration) {
+        let (parsed, problems) = flags::parse("maintenance.toml", flags);
+        let flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
+        let inputs = Inputs {
+            config: &self.config,
+            flags: &flags,
+            press: &self.press,
+            known: &self.known,
+            previous: Some(&self.live.snapshot),
+            now: self.began + SignedDuration::try_from(after).expect("a time of a test"),
+            generation: self.live.snapshot.generation + 1,
+        };
+        self.live = generation(inputs, &self.meters, self.tls.as_ref());
+    }
+
+    /// What is observed of a route from now on.
+    pub(super) fn observe(&mut self, route: &str, measured: Option<Measured>, lately: Option<Counted>) {
+        let observed = self.known.observed.entry(route.to_owned()).or_default();
+        (observed.measured, observed.lately) = (measured, lately);
+    }
+
+    /// What came of its checks.
+    pub(super) fn verify(&mut self, route: &str, verification: Option<Verification>) {
+        self.known.observed.entry(route.to_owned()).or_default().verification = verification;
+    }
+}
+
+fn config(routes: &str) -> Config {
+    let (config, problems) = config::parse("backsoon.toml", &format!("{LISTEN}{routes}"));
+    config.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+fn generation(inputs: Inputs<'_>, meters: &Meters, tls: Option<&Arc<ClientConfig>>) -> Generation {
+    let snapshot = compile(inputs);
+    let routes = snapshot.routes.iter().map(|route| meters.route(&route.config.name)).collect();
+    let upstreams = snapshot.upstreams.iter().map(|upstream| LiveUpstream {
+        meter: meters.upstream(UpstreamKey { upstream: upstream.clone(), roots: None }),
+        tls: tls.filter(|_| upstream.tls.is_some()).cloned(),
+    });
+    let upstreams = upstreams.collect();
+    Generation { snapshot, published: Instant::now(), routes, upstreams, certificates: Vec::new() }
+}
+
+const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
