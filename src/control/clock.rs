@@ -8,21 +8,129 @@ use jiff::{SignedDuration, Timestamp};
 /// what is live was compiled for: then what was over may lie ahead again.
 ///
 /// It looks at the clock again now and then: timers count time that passes, and a wall clock can be set, and a machine
-/// can sleep. Cancel safe.
-pub async fn moves(instant: Option<Timestamp>, compiled: Timestamp) {
+/// can sleep. `clock` tells the time of the wall clock, and it is looked at every [`LOOK_EVERY`]. Cancel safe.
+pub async fn moves(
+    instant: Option<Timestamp>,
+    compiled: Timestamp,
+    clock: impl Fn() -> Timestamp,
+    look_every: Duration,
+) {
     loop {
-        let now = Timestamp::now();
+        let now = clock();
         let left = instant
-            .map_or(LONGEST_SLEEP, |instant| Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO));
+            .map_or(look_every, |instant| Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO));
         if left.is_zero() || compiled.duration_since(now) > SLACK {
             return;
         }
-        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+        tokio::time::sleep(left.min(look_every)).await;
     }
 }
 
-/// How late a change can be after the clock was set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How often the clock is looked at: how late a change can be after it was set.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a clock may be corrected by without anything being compiled again.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::plan::compile::{Inputs, Known, compile};
+    use crate::plan::config::{self, Config, PageConfig};
+    use crate::plan::flags::{self, Flags};
+    use crate::plan::page::{Press, Sources};
+    use crate::plan::snapshot::Snapshot;
+
+    use super::*;
+
+    const CONFIG: &str = "\
+[[listen]]
+address = \"127.0.0.1:0\"
+[routes.web]
+host = \"www.example.com\"
+upstream = \"http://127.0.0.1:1\"
+drain = \"30s\"
+ramp = [\"10% at 0s\", \"50% at 2m\", \"100% at 5m\"]
+[routes.api]
+upstream = \"http://127.0.0.1:2\"
+drain = \"10s\"
+";
+
+    const FLAGS: &str = "\
+[[windows]]
+id = \"backup\"
+every = \"daily 01:30-01:32 UTC\"
+routes = { api = \"read-only\" }
+[[windows]]
+id = \"weekly\"
+every = \"Sun 02:00-03:10 Europe/Berlin\"
+announce = \"24h\"
+routes = { web = \"offline\" }
+[[windows]]
+id = \"move\"
+starts = 2026-03-12T20:00:00Z
+ends = 2026-03-12T20:20:00Z
+routes = { \"*\" = \"offline\" }
+";
+
+    fn inputs() -> (Config, Flags) {
+        let config = config::parse("backsoon.toml", CONFIG).0.expect("a config");
+        (config, flags::parse("maintenance.toml", FLAGS).0.expect("a flag file").flags)
+    }
+
+    /// A month in tokio's time: every transition is made at its very instant, and nothing is compiled without a reason.
+    #[tokio::test(start_paused = true)]
+    async fn a_month_of_windows_goes_by_to_the_second() {
+        let (config, flags) = inputs();
+        let began: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let start = tokio::time::Instant::now();
+        let clock = || began + SignedDuration::try_from(start.elapsed()).unwrap();
+        let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
+        let press = Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press");
+        let (press, known) = (Arc::new(press), Known::default());
+        let snapshot = |previous: Option<&Snapshot>, generation| {
+            let (config, flags, press, known, now) = (&config, &flags, &press, &known, clock());
+            compile(Inputs { config, flags, press, known, previous, now, generation })
+        };
+        let (mut live, mut told) = (snapshot(None, 1), Vec::new());
+        let end = began + SignedDuration::from_hours(31 * 24);
+        loop {
+            moves(live.next_change, live.compiled, clock, Duration::from_secs(600)).await;
+            let now = clock();
+            if now >= end {
+                break;
+            }
+            live = snapshot(Some(&live), live.generation + 1);
+            for route in &live.routes {
+                for transition in &route.transitions {
+                    let late = now.duration_since(transition.at);
+                    assert!(late <= SignedDuration::from_millis(1), "{} {transition:?} {late} late", route.config.name);
+                    let (from, to) = (transition.from.as_str(), transition.to.as_str());
+                    told.push(format!("{} {} {from} {to}", transition.at, route.config.name));
+                }
+            }
+        }
+        // When the clocks go forward in Berlin, 02:00 does not exist: what is planned for then begins at 03:00.
+        let sunday: Vec<&str> = told
+            .iter()
+            .map(String::as_str)
+            .filter(|line| line.starts_with("2026-03-29") && line.contains("web"))
+            .collect();
+        assert_eq!(
+            sunday,
+            [
+                "2026-03-29T01:00:00Z web open draining",
+                "2026-03-29T01:00:30Z web draining closed",
+                "2026-03-29T01:10:00Z web closed ramping",
+                "2026-03-29T01:15:00Z web ramping open",
+            ]
+        );
+        let of = |end: &str| told.iter().filter(|line| line.ends_with(end)).count();
+        // Four Sundays and the move; thirty-one nights and the move.
+        assert_eq!((of("web open draining"), of("web ramping open")), (5, 5));
+        assert_eq!((of("api open draining"), of("api closed open")), (32, 32));
+        // Pages tell the minutes; what else is compiled is what changes.
+        assert!(live.generation < 1500, "{} generations", live.generation);
+    }
+}

@@ -247,7 +247,7 @@ impl Desk {
         let flags = self.files.get(&self.flag_file).and_then(|state| state.content.as_ref());
         let flags = flags.map(|content| content.hash.to_string());
         if let Some(recorder) = &mut self.recorder {
-            recorder.record(live, flags);
+            recorder.record(live, flags.as_deref());
         }
     }
 

@@ -52,7 +52,7 @@ impl Recorder {
     }
 
     /// Writes down what a publication changed.
-    pub(super) fn record(&mut self, live: &Snapshot, flags: Option<String>) {
+    pub(super) fn record(&mut self, live: &Snapshot, flags: Option<&str>) {
         for route in &live.routes {
             let mode = route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned());
             let until = route.closure.as_ref().and_then(|closure| closure.until);
@@ -65,7 +65,7 @@ impl Recorder {
                     why: transition.why.clone(),
                     mode: mode.clone(),
                     until,
-                    flags: flags.clone(),
+                    flags: flags.map(ToOwned::to_owned),
                 });
             }
         }

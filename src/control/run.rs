@@ -94,7 +94,7 @@ pub async fn run(start: Start) -> io::Result<End> {
         publisher.release();
         let woken = tokio::select! {
             changes = desk.files.next() => Woken::Files(changes),
-            () = clock::moves(next_change, compiled) => Woken::Clock,
+            () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Woken::Clock,
             told = signals.next() => Woken::Told(told),
             _ = &mut ended => return Ok(end_of(&shared)),
             () = watchdog.tick() => Woken::Watchdog,

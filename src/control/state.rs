@@ -207,6 +207,7 @@ mod tests {
             drain: std::time::Duration::ZERO,
             demand: Some(&demand),
             forced: None,
+            over: None,
             observed: &Observed::default(),
             now: "2026-05-19T14:00:00Z".parse().unwrap(),
         })

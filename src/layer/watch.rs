@@ -182,7 +182,7 @@ impl Desk {
             };
             let matters = tokio::select! {
                 changes = self.files.next() => self.take(&changes),
-                () = clock::moves(next_change, compiled) => true,
+                () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => true,
                 // It is looked now and then whether anybody is left.
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };

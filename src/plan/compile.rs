@@ -16,7 +16,7 @@ use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Demand, Given, Memory, Observed, Phase, Transition};
 use super::page::Press;
-use super::snapshot::{LONG, Route, Snapshot, Table};
+use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
 use causes::{Cause, Causes, demand_of};
 use pages::{Life, Pages};
@@ -103,7 +103,8 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
     live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
         let demand = causes.of(&route.config.name).as_deref().map(demand_of);
-        let (memory, transitions) = route.life.advance(given(&inputs, &route.config, demand.as_ref()));
+        let given = Given { over: over(&inputs, Some(&route.life)), ..given(&inputs, &route.config, demand.as_ref()) };
+        let (memory, transitions) = route.life.advance(given);
         let tripped = memory.breach.is_some() != route.life.breach.is_some();
         !transitions.is_empty() || tripped || memory.why != route.life.why
     })
@@ -123,7 +124,8 @@ fn life<'i>(
     };
     let causes = causes.of(&config.name);
     let demand = causes.as_deref().map(demand_of);
-    let given = given(inputs, config, demand.as_ref());
+    let remembered = before.map(|before| &*before.life).or_else(|| inputs.known.memories.get(&config.name));
+    let given = Given { over: over(inputs, remembered), ..given(inputs, config, demand.as_ref()) };
     let (memory, transitions) = advance(inputs, &config.name, before, given);
     let next = if memory.phase == Phase::Open { None } else { memory.next(given) };
     let changes_at = memory.next_change(given);
@@ -149,9 +151,18 @@ fn given<'g>(inputs: &Inputs<'g>, config: &'g RouteConfig, demand: Option<&'g De
         drain: config.policy.drain.unwrap_or(inputs.config.drain),
         demand,
         forced: inputs.flags.forced(&config.name),
+        over: None,
         observed: seldom.then(|| inputs.known.observed.get(&config.name)).flatten().unwrap_or(&NOTHING),
         now: inputs.now,
     }
+}
+
+/// When the window that took a route down was over.
+fn over(inputs: &Inputs<'_>, memory: Option<&Memory>) -> Option<Timestamp> {
+    let closing = memory?.closure.as_ref()?;
+    let Source::Window(id) = &closing.demand.source else { return None };
+    let window = inputs.flags.windows.iter().find(|window| window.id == *id)?;
+    window.over(closing.started).filter(|over| *over <= inputs.now)
 }
 
 fn advance(

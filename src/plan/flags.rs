@@ -334,6 +334,12 @@ impl Window {
         (starts <= now && until.is_none_or(|until| now < until)).then_some(Span { starts, ends, until })
     }
 
+    /// When the maintenance that began at an instant was over: by the plan, or when it was really ended.
+    pub fn over(&self, started: Timestamp) -> Option<Timestamp> {
+        let (starts, ends) = self.span_begun(started)?;
+        Some(self.ended.filter(|ended| *ended >= starts).unwrap_or(ends))
+    }
+
     /// The span that is announced at an instant.
     pub fn announced(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let (starts, ends) = match &self.when {

@@ -181,6 +181,8 @@ pub struct Given<'g> {
     pub demand: Option<&'g Demand>,
     /// When an operator last opened it whatever was found.
     pub forced: Option<Timestamp>,
+    /// When the window that took it down was over, as the flag file has it now.
+    pub over: Option<Timestamp>,
     /// What was observed.
     pub observed: &'g Observed,
     /// The time.
@@ -237,7 +239,9 @@ impl Memory {
     pub fn restarted(mut self) -> Self {
         if self.phase == Phase::Draining {
             self.phase = Phase::Closed;
-            self.why = Cow::Borrowed("the proxy was restarted: nothing is in flight");
+            if self.breach.is_none() {
+                self.why = Cow::Borrowed("the proxy was restarted: nothing is in flight");
+            }
         }
         self
     }
@@ -401,10 +405,8 @@ impl Memory {
 
     /// Down again: because its guard says so.
     fn shut(&self, given: Given<'_>, breach: Breach) -> Self {
-        let closing = self.closure.clone().unwrap_or_else(|| Closing {
-            started: given.now,
-            demand: Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None },
-        });
+        let demand = Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None };
+        let closing = self.closure.clone().unwrap_or(Closing { started: given.now, demand });
         Self {
             phase: Phase::Draining,
             since: given.now,
@@ -446,7 +448,8 @@ impl Memory {
     /// The maintenance is over: checks first, where there are any.
     fn back(&self, given: Given<'_>) -> Self {
         let until = self.closure.as_ref().and_then(|closure| closure.demand.until);
-        let ended = until.filter(|until| *until <= given.now && *until >= self.since);
+        let past = |instant: &Timestamp| *instant <= given.now && *instant >= self.since;
+        let ended = given.over.filter(past).or(until.filter(past));
         let why = match (&self.closure, ended) {
             (_, _) if self.breach.is_some() => "an operator opened it",
             (_, Some(_)) => "its time is over",

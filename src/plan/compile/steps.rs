@@ -87,7 +87,9 @@ fn turn(auto: Auto) -> u8 {
 fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inputs<'_>) -> Option<Progress> {
     let done = states.iter().filter(|state| **state == StepState::Done).count();
     match auto {
-        Auto::Drain => (lives.len() > 1).then(|| Progress { done: done as u64, total: lives.len() as u64, unit: None }),
+        Auto::Drain => {
+            (lives.len() > 1).then_some(Progress { done: done as u64, total: lives.len() as u64, unit: None })
+        }
         Auto::Verify => {
             let checks = lives.iter().flat_map(|life| passed(life, inputs.known.observed.get(life.name)));
             let (done, total) = checks.fold((0, 0), |(done, total), (passed, times)| (done + passed, total + times));

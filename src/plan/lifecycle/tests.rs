@@ -1,6 +1,470 @@
+//! The rules one by one, and then any sequence of what may happen, through `compile`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::compile::{Inputs, Known, compile, is_due};
+use super::super::config::{self, Config};
+use super::super::flags::{self, Flags};
+use super::super::page::Press;
+use super::super::snapshot::{Route, Snapshot};
 use super::*;
 
+fn at(clock: &str) -> Timestamp {
+    format!("2026-05-19T{clock}Z").parse().unwrap()
+}
+
+/// One proxy: what it was given, and what it made of it.
+struct Proxy {
+    config: Config,
+    flags: Flags,
+    known: Known,
+    press: Arc<Press>,
+    live: Option<Snapshot>,
+    generation: u64,
+}
+
+impl Proxy {
+    fn new(policy: &str) -> Self {
+        let text =
+            format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}");
+        let (config, problems) = config::parse("backsoon.toml", &text);
+        Self {
+            config: config.unwrap_or_else(|| panic!("{problems:?}")),
+            flags: Flags::default(),
+            known: Known::default(),
+            press: press(),
+            live: None,
+            generation: 0,
+        }
+    }
+
+    fn flag(&mut self, text: &str) -> &mut Self {
+        let (parsed, problems) = flags::parse("maintenance.toml", text);
+        self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
+        self
+    }
+
+    fn observe(&mut self, observed: Observed) -> &mut Self {
+        self.known.observed = HashMap::from([("web".to_owned(), observed)]);
+        self
+    }
+
+    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
+        let Self { config, flags, known, press, generation, .. } = self;
+        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
+    }
+
+    fn look(&mut self, now: Timestamp) -> &Route {
+        self.generation += 1;
+        let next = compile(self.inputs(now));
+        &self.live.insert(next).routes[0]
+    }
+
+    /// What it would be at an instant, as one line.
+    fn at(&mut self, clock: &str) -> String {
+        let route = self.look(at(clock));
+        let since = route.since().strftime("%H:%M:%S");
+        format!("{} since {since}: {}", route.phase().as_str(), route.life.why)
+    }
+
+    /// The process ends and begins anew, with what its file remembered.
+    fn restart(&mut self) -> &mut Self {
+        if let Some(live) = self.live.take() {
+            let text = serde_json::to_string(&*live.routes[0].life).unwrap();
+            self.known.memories = HashMap::from([("web".to_owned(), serde_json::from_str(&text).unwrap())]);
+        }
+        self
+    }
+
+    fn share(&self) -> f64 {
+        self.live.as_ref().unwrap().routes[0].life.share
+    }
+}
+
+/// Made once: a press takes a while.
+fn press() -> Arc<Press> {
+    thread_local! {
+        static PRESS: Arc<Press> = Arc::new(Press::built_in());
+    }
+    PRESS.with(Arc::clone)
+}
+
+fn remaining(count: u64) -> Observed {
+    Observed { remaining: Some(count), ..Observed::default() }
+}
+
+fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
+    let measured = Measured {
+        span: Duration::from_secs(30),
+        counted: Counted { requests, errors },
+        p99: Some(Duration::from_millis(p99)),
+        zombies,
+    };
+    Observed { measured: Some(measured), lately: Some(Counted { requests: 1000, errors: 5 }), ..Observed::default() }
+}
+
+fn verified(began: &str, passed: u32, due: &str, failure: Option<&str>) -> Observed {
+    let check = Checked { passed, at: Some(at(due)), failure: failure.map(str::to_owned) };
+    Observed { verification: Some(Verification { began: at(began), checks: vec![check] }), ..Observed::default() }
+}
+
+const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
+const WINDOW: &str = "\
+[[windows]]
+id = \"M-1\"
+starts = 2026-05-19T14:00:00Z
+ends = 2026-05-19T15:00:00Z
+routes = { web = \"offline\" }
+";
+
 #[test]
-fn phases_are_in_the_order_of_a_maintenance() {
-    assert_eq!(Phase::ALL.map(Phase::as_str), ["open", "draining", "closed", "verifying", "ramping"]);
+fn it_drains_until_nothing_is_in_flight_or_the_time_is_over() {
+    let mut proxy = Proxy::new("drain = \"30s\"");
+    assert_eq!(proxy.at("13:00:00"), "open since 13:00:00: nothing flags it");
+    proxy.flag(WINDOW).observe(remaining(0));
+    assert_eq!(proxy.at("14:00:00"), "draining since 14:00:00: offline by window M-1");
+    proxy.observe(remaining(3));
+    assert_eq!(proxy.at("14:00:10"), "draining since 14:00:00: offline by window M-1");
+    assert_eq!(proxy.live.as_ref().unwrap().next_change, Some(at("14:00:30")));
+    proxy.observe(remaining(0));
+    assert_eq!(proxy.at("14:00:20"), "closed since 14:00:20: nothing is in flight any more");
+    let mut proxy = Proxy::new("drain = \"30s\"");
+    proxy.at("13:00:00");
+    proxy.flag(WINDOW).observe(remaining(3)).at("14:00:00");
+    assert_eq!(proxy.at("14:00:30"), "closed since 14:00:30: the drain time is over");
+}
+
+#[test]
+fn what_is_lifted_before_it_was_drained_was_never_down() {
+    let mut proxy = Proxy::new("drain = \"30s\"\nramp = \"5m\"");
+    proxy.at("13:00:00");
+    proxy.flag(OFFLINE).observe(remaining(3)).at("14:00:00");
+    assert_eq!(proxy.flag("").at("14:00:05"), "open since 14:00:05: lifted before it was drained");
+}
+
+#[test]
+fn a_stricter_mode_drains_what_the_milder_one_let_through() {
+    let mut proxy = Proxy::new("drain = \"30s\"");
+    proxy.at("13:00:00");
+    proxy.flag("[routes]\nweb = \"read-only\"\n").at("14:00:00");
+    proxy.observe(remaining(0));
+    assert_eq!(proxy.at("14:00:01"), "closed since 14:00:01: nothing is in flight any more");
+    let epoch = proxy.live.as_ref().unwrap().routes[0].epoch;
+    assert_eq!(proxy.flag(OFFLINE).at("14:10:00"), "draining since 14:10:00: flagged offline");
+    assert!(proxy.live.as_ref().unwrap().routes[0].epoch > epoch);
+    proxy.at("14:10:01");
+    // A milder one takes nothing away.
+    assert!(proxy.flag("[routes]\nweb = \"read-only\"\n").at("14:20:00").starts_with("closed since 14:10:01"));
+}
+
+#[test]
+fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
+    let policy = "verify = [{ get = \"/healthz\", times = 3, every = \"5s\" }]";
+    let mut proxy = Proxy::new(policy);
+    proxy.flag(OFFLINE).at("14:00:00");
+    assert_eq!(proxy.flag("").at("14:30:00"), "verifying since 14:30:00: 0 of 1 checks have passed");
+    assert_eq!(proxy.live.as_ref().unwrap().routes[0].transitions[0].why, "the flag was lifted");
+    proxy.observe(verified(
+        "14:30:00",
+        0,
+        "14:30:00",
+        Some("GET /healthz on http://127.0.0.1:1 answered 500, expected 200"),
+    ));
+    let why = "a check fails: GET /healthz on http://127.0.0.1:1 answered 500, expected 200";
+    assert_eq!(proxy.at("14:30:01"), format!("verifying since 14:30:00: {why}"));
+    // What was found for another closing is worth nothing.
+    proxy.observe(verified("13:30:00", 3, "14:30:01", None));
+    assert_eq!(proxy.at("14:30:02"), "verifying since 14:30:00: 0 of 1 checks have passed");
+    proxy.observe(verified("14:30:00", 3, "14:30:10", None));
+    assert_eq!(proxy.at("14:30:11"), "open since 14:30:10: every check has passed");
+}
+
+#[test]
+fn an_operator_may_overrule_the_checks_by_a_word_that_is_younger() {
+    let mut proxy = Proxy::new("verify = [{ get = \"/\" }]");
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.flag("[forced]\nweb = 2026-05-19T13:59:00Z\n");
+    assert!(proxy.at("14:30:00").starts_with("verifying"));
+    proxy.flag("[forced]\nweb = 2026-05-19T14:30:05Z\n");
+    assert_eq!(proxy.at("14:30:06"), "open since 14:30:06: an operator opened it without the checks");
+}
+
+#[test]
+fn the_share_grows_evenly_or_by_points_and_stays_the_same_between_ticks() {
+    let linear = Ramp::Linear(Duration::from_secs(300));
+    let share_at = |ramp: &Ramp, seconds| share(ramp, Duration::from_secs(seconds));
+    assert_eq!(share_at(&linear, 0), 0.01);
+    assert_eq!(share_at(&linear, 2), 0.01);
+    assert_eq!(share_at(&linear, 3), 0.02);
+    assert_eq!(share_at(&linear, 299), 1.0);
+    let steps =
+        Ramp::Steps(vec![(Duration::ZERO, 0.05), (Duration::from_secs(120), 0.25), (Duration::from_secs(300), 1.0)]);
+    assert_eq!([0, 119, 120, 299, 300].map(|seconds| share_at(&steps, seconds)), [0.05, 0.05, 0.25, 0.25, 1.0]);
+    assert_eq!((cohorts(0.0), cohorts(0.5), cohorts(1.0)), (0, 1 << 31, u32::MAX));
+}
+
+#[test]
+fn it_ramps_from_the_end_of_its_window_whenever_that_is_noticed() {
+    let mut proxy = Proxy::new("ramp = \"5m\"");
+    proxy.flag(WINDOW).at("14:30:00");
+    // Two minutes late: the share is the one that every replica has.
+    assert_eq!(proxy.at("15:02:00"), "ramping since 15:00:00: its time is over");
+    assert!((proxy.share() - 0.41).abs() < 1e-9, "{}", proxy.share());
+    assert_eq!(proxy.live.as_ref().unwrap().next_change, Some(at("15:02:03")));
+    assert_eq!(proxy.at("15:05:00"), "open since 15:05:00: everybody is admitted");
+    // A machine that slept over all of it.
+    let mut proxy = Proxy::new("ramp = \"5m\"");
+    proxy.flag(WINDOW).at("14:30:00");
+    assert_eq!(proxy.at("18:00:00"), "open since 15:05:00: everybody is admitted");
+}
+
+#[test]
+fn what_was_on_hold_comes_back_by_its_release_and_not_by_a_ramp() {
+    let mut proxy = Proxy::new("ramp = \"5m\"");
+    proxy.flag("[routes]\nweb = \"hold\"\n").at("14:00:00");
+    assert_eq!(proxy.flag("").at("14:01:00"), "open since 14:01:00: the flag was lifted");
+}
+
+#[test]
+fn a_guard_closes_the_route_until_an_operator_acts() {
+    let policy = "drain = \"1ms\"\nramp = \"5m\"\nguard = { error_rate = \"baseline + 1%\", p99 = \"800ms\", zombies = 5, watch = \"10m\" }";
+    let mut proxy = Proxy::new(policy);
+    proxy.observe(measured(0, 0, 0, 0)).at("13:00:00");
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.at("14:00:01");
+    proxy.flag("").at("14:30:00");
+    // Too few to judge by.
+    assert!(proxy.observe(measured(99, 50, 10, 0)).at("14:31:00").starts_with("ramping"));
+    assert!(proxy.observe(measured(100, 1, 800, 5)).at("14:32:00").starts_with("ramping"));
+    let why = "the guard tripped: 2.0% of requests failed (2 of 100 in 30 s), at most 1.5% may (before it was 0.5%, and 1.0% more may)";
+    assert_eq!(proxy.observe(measured(100, 2, 10, 0)).at("14:33:00"), format!("draining since 14:33:00: {why}"));
+    assert_eq!(
+        proxy.at("14:33:01"),
+        format!("closed since 14:33:00: {why}").replace("since 14:33:00", "since 14:33:00")
+    );
+    proxy.observe(measured(0, 0, 0, 0));
+    assert!(proxy.at("16:00:00").starts_with("closed since 14:33:00"));
+    // A word from before the breach does not count.
+    assert!(proxy.flag("[forced]\nweb = 2026-05-19T14:32:00Z\n").at("16:01:00").starts_with("closed"));
+    assert_eq!(
+        proxy.flag("[forced]\nweb = 2026-05-19T16:02:00Z\n").at("16:02:01"),
+        "ramping since 16:02:01: an operator opened it"
+    );
+    // And so does flagging it anew and lifting that.
+    proxy.observe(measured(100, 0, 900, 0));
+    assert!(proxy.at("16:03:00").contains("99th percentile was 900 ms"));
+    proxy.observe(measured(0, 0, 0, 0)).flag(OFFLINE).at("16:10:00");
+    assert_eq!(proxy.flag("").at("16:20:00"), "ramping since 16:20:00: the flag was lifted");
+    assert!(proxy.observe(measured(1, 0, 1, 6)).at("16:21:00").contains("6 requests hang for more than 10 s"));
+}
+
+#[test]
+fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
+    let mut proxy =
+        Proxy::new("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\", on_breach = \"hold-ramp\" }");
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.flag("").at("14:30:00");
+    proxy.at("14:31:00");
+    let share = proxy.share();
+    proxy.observe(measured(100, 0, 900, 0));
+    for clock in ["14:32:00", "14:36:00", "14:50:00"] {
+        assert!(proxy.at(clock).starts_with("ramping"));
+        assert_eq!(proxy.share(), share);
+    }
+    proxy.observe(measured(100, 0, 10, 0)).at("14:51:00");
+    assert!(proxy.share() > share);
+    assert_eq!(proxy.at("14:54:01"), "open since 14:54:00: everybody is admitted");
+    let watched = |proxy: &Proxy| proxy.live.as_ref().unwrap().routes[0].life.watched;
+    assert!(watched(&proxy));
+    proxy.at("15:04:00");
+    assert!(!watched(&proxy));
+    let mut proxy = Proxy::new("guard = { p99 = \"800ms\", on_breach = \"warn\" }");
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.flag("").at("14:30:00");
+    assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:31:00").starts_with("open"));
+    assert!(proxy.live.as_ref().unwrap().routes[0].life.breach.is_some());
+}
+
+#[test]
+fn a_window_that_overruns_stays_until_somebody_ends_it() {
+    let stays = WINDOW.replace("routes", "on_overrun = \"stay\"\nroutes");
+    let mut proxy = Proxy::new("");
+    proxy.flag(&stays).at("14:30:00");
+    assert!(proxy.at("15:30:00").starts_with("closed"));
+    assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().until, None);
+    let ended = stays.replace("routes", "ended = 2026-05-19T15:40:00Z\nroutes");
+    assert_eq!(proxy.flag(&ended).at("15:41:00"), "open since 15:40:00: its time is over");
+    // It may end early as well.
+    let mut proxy = Proxy::new("");
+    proxy.flag(WINDOW).at("14:30:00");
+    let early = WINDOW.replace("routes", "ended = 2026-05-19T14:40:00Z\nroutes");
+    assert!(proxy.flag(&early).at("14:40:01").starts_with("open"));
+}
+
+#[test]
+fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
+    let policy = "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+    let mut proxy = Proxy::new(policy);
+    proxy.at("13:00:00");
+    proxy.flag(WINDOW).observe(remaining(3)).at("14:00:00");
+    assert_eq!(proxy.restart().at("14:00:02"), "closed since 14:00:00: the proxy was restarted: nothing is in flight");
+    assert!(proxy.restart().at("14:30:00").starts_with("closed"));
+    assert_eq!(proxy.restart().at("15:00:03"), "verifying since 15:00:00: 0 of 1 checks have passed");
+    assert!(proxy.restart().at("15:00:05").starts_with("verifying since 15:00:00"));
+    proxy.observe(verified("15:00:00", 2, "15:00:05", None));
+    assert_eq!(proxy.at("15:00:06"), "ramping since 15:00:05: every check has passed");
+    proxy.at("15:02:06");
+    let share = proxy.share();
+    assert!(proxy.restart().at("15:02:07").starts_with("ramping since 15:00:05") && proxy.share() >= share);
+    proxy.at("15:05:06");
+    assert!(proxy.restart().at("15:06:00").starts_with("open since 15:05:05"));
+    assert!(proxy.live.as_ref().unwrap().routes[0].life.watched);
+    // A breach outlives its process, too.
+    proxy.observe(measured(100, 0, 900, 0)).at("15:07:00");
+    assert!(proxy.restart().observe(Observed::default()).at("15:08:00").contains("the guard tripped"));
+}
+
+#[test]
+fn a_clock_that_is_set_back_neither_undoes_a_ramp_nor_makes_a_drain_longer() {
+    let mut proxy = Proxy::new("drain = \"30s\"\nramp = \"5m\"");
+    proxy.at("13:00:00");
+    proxy.flag(OFFLINE).observe(remaining(1)).at("14:00:00");
+    proxy.at("13:50:00");
+    assert!(proxy.at("13:50:30").starts_with("closed"));
+    proxy.flag("").at("14:30:00");
+    proxy.at("14:33:00");
+    let share = proxy.share();
+    assert!(proxy.at("14:20:00").starts_with("ramping") && proxy.share() == share);
+    assert!(proxy.at("14:25:00").starts_with("open"));
+}
+
+#[test]
+fn a_route_that_only_stays_open_costs_no_new_memory() {
+    let mut proxy = Proxy::new("");
+    proxy.at("13:00:00");
+    let before = Arc::clone(&proxy.live.as_ref().unwrap().routes[0].life);
+    proxy.at("14:00:00");
+    assert!(Arc::ptr_eq(&before, &proxy.live.as_ref().unwrap().routes[0].life));
+}
+
+/// What may happen next.
+#[derive(Clone, Debug)]
+enum Happens {
+    Edit(usize),
+    Observe(u64, u32, u64, bool),
+    Time(i64),
+    Restart,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        3 => (0..EDITS.len()).prop_map(Happens::Edit),
+        3 => (0..3_u64, 0..4_u32, 0..40_u64, any::<bool>()).prop_map(|(a, b, c, d)| Happens::Observe(a, b, c, d)),
+        6 => prop_oneof![1..90_i64, 100..4000_i64, -300..0_i64].prop_map(Happens::Time),
+        1 => Just(Happens::Restart),
+    ]
+}
+
+const EDITS: [&str; 7] = [
+    "",
+    "[routes]\nweb = \"offline\"\n",
+    "[routes]\nweb = \"read-only\"\n",
+    "[routes]\nweb = \"hold\"\n",
+    "[[windows]]\nid = \"A\"\nstarts = 2026-05-19T14:10:00Z\nends = 2026-05-19T14:40:00Z\nroutes = { web = \"offline\" }\n",
+    "[[windows]]\nid = \"B\"\nstarts = 2026-05-19T14:20:00Z\nends = 2026-05-19T14:50:00Z\non_overrun = \"stay\"\nroutes = { \"*\" = \"read-only\" }\n[[windows]]\nid = \"C\"\nstarts = 2026-05-19T14:30:00Z\nends = 2026-05-19T14:35:00Z\nroutes = { web = \"hold\" }\n",
+    "[forced]\nweb = 2026-05-19T14:30:00Z\n",
+];
+
+const POLICIES: [&str; 4] = [
+    "",
+    "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { error_rate = \"5%\", watch = \"10m\" }",
+    "ramp = [\"10% at 0s\", \"100% at 4m\"]\nguard = { error_rate = \"5%\", on_breach = \"hold-ramp\" }",
+    "drain = \"1ms\"\nverify = [{ get = \"/\", times = 1 }]",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold(
+        policy in prop::sample::select(POLICIES.to_vec()), steps in prop::collection::vec(happens(), 1..40),
+    ) {
+        let mut replicas = [Proxy::new(policy), Proxy::new(policy)];
+        let mut now = at("14:00:00");
+        for proxy in &mut replicas {
+                proxy.look(now);
+            }
+        let mut last: Option<(Phase, f64)> = None;
+        for step in steps {
+            match &step {
+                Happens::Time(seconds) => now += SignedDuration::from_secs(*seconds),
+                Happens::Restart => {
+                    for proxy in &mut replicas {
+                        proxy.restart();
+                    }
+                }
+                Happens::Edit(edit) => {
+                    for proxy in &mut replicas {
+                        proxy.flag(EDITS[*edit]);
+                    }
+                }
+                Happens::Observe(left, passed, errors, fails) => {
+                    for proxy in &mut replicas {
+                        let began = proxy.live.as_ref().map_or(now, |live| live.routes[0].life.began);
+                        let check = Checked { passed: *passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
+                        let verification = Some(Verification { began, checks: vec![check] });
+                        let mut observed = Observed { remaining: Some(*left), verification, ..measured(200, *errors, 5, 0) };
+                        observed.lately = None;
+                        proxy.observe(observed);
+                    }
+                }
+            }
+            let before = replicas[0].live.is_some();
+            for proxy in &mut replicas {
+                proxy.look(now);
+            }
+            let [one, two] = &replicas;
+            let (live, other) = (one.live.as_ref().unwrap(), two.live.as_ref().unwrap());
+            let (route, twin) = (&live.routes[0], &other.routes[0]);
+            let demand = one.flags.routes.iter().map(|flag| flag.mode)
+                .chain(one.flags.windows.iter().filter(|window| window.in_force(now).is_some()).flat_map(|window| window.routes.iter().map(|(_, mode)| *mode)))
+                .max();
+            // What a current flag demands is so.
+            if let Some(mode) = demand {
+                prop_assert!(matches!(route.phase(), Phase::Draining | Phase::Closed), "{:?} {:?}", step, route.life);
+                prop_assert_eq!(route.closure.as_ref().map(|closure| closure.mode), Some(mode));
+            }
+            // Without one, it is down only for a reason that is told.
+            if demand.is_none() && route.phase() != Phase::Open {
+                prop_assert!(!route.life.why.is_empty());
+                let kept = route.life.breach.is_some() || matches!(route.phase(), Phase::Verifying | Phase::Ramping);
+                prop_assert!(kept, "{:?} {:?}", step, route.life);
+            }
+            // A ramp goes only up, as long as it is the same one.
+            if let (Some((Phase::Ramping, share)), Phase::Ramping, true) = (last, route.phase(), before) {
+                prop_assert!(route.life.share >= share || !route.transitions.is_empty(), "{:?}", step);
+            }
+            last = Some((route.phase(), route.life.share));
+            // Replicas that saw the same agree.
+            prop_assert_eq!(&*route.life, &*twin.life);
+            let told = |route: &Route| route.closure.as_ref().map(|closure| (closure.admits, closure.page.version));
+            prop_assert_eq!(told(route), told(twin));
+            // Nothing changes twice, and not before the instant that is told.
+            // (That it is drained counts only once the generation is live that drains.)
+            let due = is_due(one.inputs(now), live);
+            prop_assert!(!due || route.phase() == Phase::Draining, "{:?} {:?}", step, route.life);
+            if let Some(next) = live.next_change {
+                prop_assert!(next > now);
+                let just_before = next - SignedDuration::from_nanos(1);
+                let again = compile(one.inputs(just_before));
+                let same = |route: &Route| (route.phase(), route.closure.as_ref().map(|closure| closure.admits));
+                // What is observed counts at once.
+                let observed = route.life.breach.is_some() || route.phase() == Phase::Draining;
+                prop_assert!(observed || same(&again.routes[0]) == same(route), "{:?}: {:?} at {}, {:?} at {}", step, route.life, now, again.routes[0].life, just_before);
+            }
+        }
+    }
 }
