@@ -16,7 +16,8 @@
 //!
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
 //! - [`control`] decides *when it changes*. Slow, may block, may fail, never touches a request.
-//! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, no locks that workers share.
+//! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
+//!   that are held.
 //! - [`live`] is the one mutable cell, between a [`live::Publisher`] that only control owns and a [`live::Reader`]
 //!   that cannot write.
 //! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
@@ -33,18 +34,19 @@
 //! Most of them are absences, which cannot be read off the code.
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
-//!    given stands: a request forwarded before its route closed runs to its end. (A watcher alone looks anew: that is
-//!    what it asked for.)
+//!    given stands: a request forwarded before its route closed runs to its end. (A watcher looks anew: that is what it
+//!    asked for. A held request is decided anew when its wait is over, by what is live then and nothing else.)
 //! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
-//! 4. The proxy's hot path renders nothing and takes no lock shared between workers.
+//! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Requests that wait for their route
+//!    have one, since they wait in the order in which they came, on whichever worker. No other request comes near it.)
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
 //! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
 //! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. What is published can be
 //!    shown to every client; the other languages and the compressed forms are filled in behind the publication, once, and
 //!    tell the same ([`plan::page::Page::finish`]).
-//! 8. A streaming response, a tunnel or a watcher does not pin an old snapshot. (An upload does, until its response
-//!    begins.)
+//! 8. A streaming response, a tunnel, a watcher or a held request does not pin an old snapshot. (An upload does, until its
+//!    response begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
 //! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]). (A
 //!     watcher may listen for as long as it likes, and must take what it is told in time.)
@@ -71,6 +73,7 @@
 //! | page, dialect | what a closed route's clients are shown; the form of it: html, text, json, grpc … |
 //! | story, facts | what a page tells; the same with what follows from the clock |
 //! | press, print, edition | what makes pages of templates and languages; one finished answer; a page in one language |
+//! | held, place, turn | of a request: waiting for its route; where it waits, among all workers'; when it goes on |
 //! | exception | a path that a closed route does not close |
 //! | watcher | a client that is told when a page changes, and when its route is back |
 //! | problem, error | wrong in the operator's input, with a place; gone wrong while running |

@@ -48,7 +48,7 @@ enum ModeWord {
     Offline,
     /// Reading goes on, the rest is answered with the page
     ReadOnly,
-    /// Requests wait for the route
+    /// Requests wait for the route to be back; who waits too long, or finds too many waiting, gets the page
     Hold,
 }
 

@@ -98,6 +98,7 @@ fn families(scraped: &Scraped<'_>) -> Vec<Family> {
     all.extend(files(scraped.report));
     all.extend(workers(scraped.meters));
     all.extend(routes(scraped));
+    all.extend(holds(scraped.meters));
     all.push(latency(scraped.meters));
     all.extend(upstreams(scraped.live));
     all
@@ -281,6 +282,32 @@ fn routes(scraped: &Scraped<'_>) -> Vec<Family> {
             sum(|cell| cell.left.get()),
         ),
         counter("backsoon_client_aborts", "Requests that the client gave up.", sum(|cell| cell.aborted.get())),
+    ]
+}
+
+fn holds(meters: &Meters) -> Vec<Family> {
+    let meters = meters.routes();
+    let sum = |of: fn(&RouteCell) -> u64| {
+        meters.iter().map(|meter| sample(&[("route", &meter.name)], number(meter.sum(of)))).collect::<Vec<_>>()
+    };
+    vec![
+        gauge("backsoon_requests_held", "Requests that wait for the route.", sum(|cell| cell.held.get())),
+        counter("backsoon_holds", "Requests that began to wait for the route.", sum(|cell| cell.held_total.get())),
+        counter(
+            "backsoon_hold_overflow",
+            "Requests answered with the page because too many waited already.",
+            sum(|cell| cell.hold_overflow.get()),
+        ),
+        counter(
+            "backsoon_hold_timeout",
+            "Requests answered with the page because they had waited for too long.",
+            sum(|cell| cell.hold_timeout.get()),
+        ),
+        counter(
+            "backsoon_hold_released",
+            "Requests forwarded after they had waited.",
+            sum(|cell| cell.hold_released.get()),
+        ),
     ]
 }
 

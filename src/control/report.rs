@@ -168,7 +168,7 @@ impl<'s> RouteStatus<'s> {
             long: route.long,
             in_flight: sum(|cell| cell.in_flight.get()),
             remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
-            held: 0,
+            held: sum(|cell| cell.held.get()),
             requests: Requests {
                 forwarded: sum(|cell| cell.upstream.iter().map(crate::telemetry::Cell::get).sum()),
                 maintenance: sum(|cell| cell.maintenance.get()),

@@ -28,6 +28,7 @@ use super::fields::{Field, Fields};
 use super::flight::Flight;
 use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
 use super::headers::X_REQUEST_ID;
+use super::hold;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
 use super::respond::{self, Asked};
@@ -51,7 +52,7 @@ pub(super) struct Exchange {
 }
 
 /// A request that was decided.
-enum Begun<S> {
+pub(super) enum Begun<S> {
     Answered(Response<Body>),
     /// It was forwarded, over a connection that was at hand: only what comes of it is to be waited for.
     Sent(S, Box<Journey>),
@@ -115,35 +116,48 @@ fn begin(
     let pass = Pass::Open;
     let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields, pass };
     let elapsed = exchange.flight.started.into_std().saturating_duration_since(generation.published);
-    match verdict(&generation, &request, fields, connection.peer.address, elapsed) {
-        Ok(Verdict::Forward(route, pass)) => exchange.forward(route.index, pass, request),
-        Ok(Verdict::Show(route, closure) | Verdict::Hold(route, closure)) => {
-            let answer = respond::page(closure, &route.config, &generation, &request, &exchange.asked);
-            let route = route.index;
-            exchange.answer(request, move |exchange| exchange.flight.shown(&exchange.generation.routes[route], answer))
-        }
-        Ok(Verdict::Answer(_, fixed)) => {
-            let answer = respond::fixed(fixed, &exchange.asked);
-            exchange.answer(request, move |exchange| exchange.flight.answered_here("answer", answer))
-        }
-        Ok(Verdict::Own(resource, route)) => exchange.own(resource, route, request),
-        Ok(Verdict::Refuse(refusal)) => {
-            if *request.method() == Method::CONNECT {
-                // A client that counts on its tunnel may have sent into it already, and what it carries is not
-                // this client's word: none of it is a request.
-                connection.end_with_answer();
-            }
-            exchange.answer(request, move |exchange| exchange.refuse(&refused(refusal)))
-        }
-        Err(error) => {
-            // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
-            connection.end_with_answer();
-            Begun::Answered(exchange.refuse(&error))
-        }
-    }
+    let decided = verdict(&generation, &request, fields, connection.peer.address, elapsed);
+    exchange.act(decided, &generation, request)
 }
 
 impl Exchange {
+    /// Does what was decided, as far as it can be done without waiting. `generation` is the exchange's own.
+    #[inline]
+    pub(super) fn act(
+        self,
+        decided: Result<Verdict<'_>, Error>,
+        generation: &Generation,
+        request: Request<Incoming>,
+    ) -> Begun<impl Future<Output = Received> + use<>> {
+        match decided {
+            Ok(Verdict::Forward(route, pass)) => self.forward(route.index, pass, request),
+            Ok(Verdict::Show(route, closure)) => {
+                let answer = respond::page(closure, &route.config, generation, &request, &self.asked);
+                let route = Arc::clone(&generation.routes[route.index]);
+                self.answer(request, move |exchange| exchange.flight.shown("show", &route, answer))
+            }
+            Ok(Verdict::Hold(route, closure)) => hold::begin(self, route, closure, request),
+            Ok(Verdict::Answer(_, fixed)) => {
+                let answer = respond::fixed(fixed, &self.asked);
+                self.answer(request, move |exchange| exchange.flight.answered_here("answer", answer))
+            }
+            Ok(Verdict::Own(resource, route)) => self.own(resource, route, request),
+            Ok(Verdict::Refuse(refusal)) => {
+                if *request.method() == Method::CONNECT {
+                    // A client that counts on its tunnel may have sent into it already, and what it carries is not
+                    // this client's word: none of it is a request.
+                    self.flight.connection.end_with_answer();
+                }
+                self.answer(request, move |exchange| exchange.refuse(&refused(refusal)))
+            }
+            Err(error) => {
+                // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
+                self.flight.connection.end_with_answer();
+                Begun::Answered(self.refuse(&error))
+            }
+        }
+    }
+
     fn forward(
         mut self,
         route: usize,
@@ -206,7 +220,11 @@ impl Exchange {
     }
 
     /// Answers without an upstream, once what was not read of the request is out of the way.
-    fn answer<S>(self, request: Request<Incoming>, answer: impl FnOnce(Self) -> Response<Body> + 'static) -> Begun<S> {
+    pub(super) fn answer<S>(
+        self,
+        request: Request<Incoming>,
+        answer: impl FnOnce(Self) -> Response<Body> + 'static,
+    ) -> Begun<S> {
         if request.body().is_end_stream() {
             return Begun::Answered(answer(self));
         }
@@ -235,6 +253,26 @@ impl Exchange {
     }
 }
 
+/// Waits for the answer to a request that was begun later than usual: what [`serve`] does, for who has no need to save room.
+pub(super) async fn conclude(begun: Begun<impl Future<Output = Received>>) -> Response<Body> {
+    match begun {
+        Begun::Answered(response) => response,
+        Begun::Waiting(waiting) => waiting.await,
+        Begun::Sent(sent, journey) => {
+            let standing = journey.standing();
+            let arrival = match unless_cut(&standing, sent).await {
+                Some(received) => journey.received(received),
+                None => Arrival::Failed(journey.cut()),
+            };
+            match arrival {
+                Arrival::Answered(response) => response,
+                Arrival::Failed(failed) => give_up(failed).await,
+                Arrival::Again(request, journey) => go_on(request, journey).await,
+            }
+        }
+    }
+}
+
 /// Goes on with a request that could not be sent at once, or is sent again.
 async fn go_on(request: Request<RequestBody>, journey: Box<Journey>) -> Response<Body> {
     match journey.go_on(request).await {
@@ -256,7 +294,7 @@ async fn give_up(failed: Failed) -> Response<Body> {
 }
 
 /// Checks the request and decides.
-fn verdict<'g>(
+pub(super) fn verdict<'g>(
     generation: &'g Generation,
     request: &Request<Incoming>,
     fields: Fields,
@@ -290,7 +328,7 @@ impl Exchange {
     /// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
     /// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
     /// connection ends with the answer. HTTP/2 has frames for this: the stream alone is reset, behind the answer.
-    async fn settle(&self, request: Request<Incoming>) {
+    pub(super) async fn settle(&self, request: Request<Incoming>) {
         if request.body().is_end_stream() {
             return;
         }

@@ -31,6 +31,8 @@ pub(super) struct Flight {
     upload: Option<Rc<UploadState>>,
     /// When its head had arrived.
     pub(super) started: Instant,
+    /// The same, or when it was released if it was held: what is before that is not the upstream's time.
+    pub(super) set_out: Instant,
     /// What the access log will say, if it records this request.
     entry: Option<Box<Entry>>,
     /// When it ended, unless it was given up.
@@ -69,6 +71,7 @@ impl Flight {
             Access::Full => true,
         };
         let entry = recorded.then(|| Box::new(Entry::new(connection, generation, request, id)));
+        let started = connection.head_arrived(request.version());
         Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
@@ -76,7 +79,8 @@ impl Flight {
             route: None,
             pool: None,
             upload: None,
-            started: connection.head_arrived(request.version()),
+            started,
+            set_out: started,
             entry,
             ended: None,
         }
@@ -85,9 +89,29 @@ impl Flight {
     /// It is forwarded on this route, as a generation decided.
     pub(super) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, safe: bool) {
         route.workers[self.worker.id].in_flight.rise();
-        self.standing.depart(route, generation, safe, self.started);
+        self.standing.depart(route, generation, safe, self.set_out);
         self.route = Some(Arc::clone(route));
-        self.note(|entry| entry.verdict = "forward");
+        self.note(|entry| {
+            entry.verdict = "forward";
+            entry.shown = None;
+        });
+    }
+
+    /// It waits for this route.
+    pub(super) fn waits(&mut self, route: &Arc<RouteMeter>) {
+        self.note(|entry| {
+            entry.verdict = "hold";
+            entry.shown = Some(Arc::clone(route));
+        });
+    }
+
+    /// It has waited, and is decided anew by this generation.
+    pub(super) fn goes_on(&mut self, generation: &Generation) {
+        self.set_out = Instant::now();
+        self.note(|entry| {
+            entry.generation = generation.snapshot.generation;
+            entry.shown = None;
+        });
     }
 
     /// The route that it is forwarded on.
@@ -111,16 +135,21 @@ impl Flight {
             let class = usize::from(status.as_u16() / 100).min(5);
             let cell = &route.workers[self.worker.id];
             cell.upstream[class].increment();
-            cell.took(now.saturating_duration_since(self.started));
+            cell.took(now.saturating_duration_since(self.set_out));
         }
         self.note(|entry| entry.status = status);
     }
 
-    /// The page is the answer.
-    pub(super) fn shown(mut self, route: &Arc<RouteMeter>, answer: Response<Body>) -> Response<Body> {
+    /// The page is the answer; `verdict` is the word for why.
+    pub(super) fn shown(
+        mut self,
+        verdict: &'static str,
+        route: &Arc<RouteMeter>,
+        answer: Response<Body>,
+    ) -> Response<Body> {
         route.workers[self.worker.id].maintenance.increment();
         self.note(|entry| {
-            entry.verdict = "show";
+            entry.verdict = verdict;
             entry.shown = Some(Arc::clone(route));
         });
         self.own(answer)
@@ -150,7 +179,7 @@ impl Flight {
                 let route_name = route.name.as_str();
                 let cell = &route.workers[self.worker.id];
                 cell.failed.increment();
-                cell.took(self.started.elapsed());
+                cell.took(self.set_out.elapsed());
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");

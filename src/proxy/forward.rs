@@ -164,7 +164,7 @@ fn prepare(
     let limits = &exchange.generation.snapshot.limits;
     let empty = request.body().is_end_stream();
     let repeatable = empty && request.method().is_safe();
-    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.flight.started)));
+    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.flight.set_out)));
     let mut request = request.map(|incoming| match &upload {
         None => RequestBody::Empty,
         Some(upload) => {
@@ -184,7 +184,7 @@ fn prepare(
     headers::join_cookies(headers, exchange.fields);
     let upgrades = wishes.upgrade.is_some();
     let dispatch =
-        Dispatch { at: exchange.flight.started, first_byte: limits.first_byte, upload, repeatable, upgrades };
+        Dispatch { at: exchange.flight.set_out, first_byte: limits.first_byte, upload, repeatable, upgrades };
     (request, wishes, dispatch)
 }
 

@@ -1,7 +1,8 @@
 //! Makes it happen: accepts connections, decides each request by what is live, forwards or answers.
 //!
 //! Hot. It reads no files, renders no templates, looks at no wall clock (but for a line of the access log) and takes
-//! no lock that workers share. One thread a core, each with its own runtime, listeners and upstream connections.
+//! no lock that workers share, but for requests that are held. One thread a core, each with its own runtime, listeners and
+//! upstream connections.
 
 mod balance;
 mod body;
@@ -16,6 +17,7 @@ mod flight;
 mod forward;
 mod headers;
 mod health;
+mod hold;
 mod http1;
 mod http2;
 mod lease;
@@ -45,6 +47,7 @@ use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessLog;
 
+use hold::Holds;
 use listen::{Bound, Mine};
 use worker::Worker;
 
@@ -82,15 +85,17 @@ pub fn start(mut start: Start) -> io::Result<Proxy> {
         .collect::<io::Result<_>>()?;
     let workers = start.meters.workers.len();
     let most = connections_per_worker(&start.reader, workers);
+    let holds = Arc::new(Holds::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
         let mine = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
         let mine: Vec<_> = mine.filter_map(|(mine, tls)| Some((mine?, tls))).collect();
         let (reader, meters, stage) = (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone());
+        let holds = Arc::clone(&holds);
         let body = move || {
             let _alive = Alive;
             let news = reader.clone();
-            run(|| Worker::new(id, reader.cached(), meters, log), news, mine, most, stage);
+            run(|| Worker::new(id, reader.cached(), meters, holds, log), news, mine, most, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
@@ -154,6 +159,8 @@ async fn work(
         accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, most, door.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
+    // One for all workers.
+    let release = (worker.id == 0).then(|| tokio::task::spawn_local(Arc::clone(&worker.holds).release(news.clone())));
     let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(news));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: the connections go there from now on. Our own socket stays open for
@@ -171,6 +178,9 @@ async fn work(
     };
     if tokio::time::timeout_at(deadline.into(), end).await.is_err() {
         tracing::warn!(worker = worker.id, "drain time is over, cutting what is left");
+    }
+    if let Some(release) = release {
+        release.abort();
     }
     sweep.abort();
     spread.abort();

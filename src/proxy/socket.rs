@@ -1,8 +1,9 @@
 //! The sockets: TCP or unix, clear text or TLS, in one type; and the client's side of it, which notices progress.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::{client, server};
@@ -35,6 +36,40 @@ impl Plain {
             Self::Unix(_) => Ok(()),
         }
     }
+
+    /// The same stream over another descriptor, which is told anew of all that happens to it.
+    fn duplicate(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => {
+                let stream = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+                TcpStream::from_std(stream).map(Self::Tcp)
+            }
+            Self::Unix(stream) => {
+                let stream = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+                UnixStream::from_std(stream).map(Self::Unix)
+            }
+        }
+    }
+
+    /// Waits until the other side has closed, whatever lies unread before that, and reads nothing. Of a [`Plain::duplicate`]
+    /// alone: the stream takes what is there for read.
+    async fn ended(self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        loop {
+            let ready = match &self {
+                Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+                Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+            };
+            if ready.map_or(true, |ready| ready.is_read_closed()) {
+                return;
+            }
+            // It waits for more then.
+            let _ = match &self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+            };
+        }
+    }
 }
 
 /// Any stream of ours.
@@ -50,6 +85,15 @@ impl Socket {
     /// Whether it can be seen that the other side has closed it without reading what came before.
     pub(super) fn tells_its_end(&self) -> bool {
         matches!(self, Self::Plain(Plain::Tcp(_)))
+    }
+
+    /// The stream below TLS, if there is some.
+    fn plain(&self) -> &Plain {
+        match self {
+            Self::Plain(plain) => plain,
+            Self::Server(stream) => stream.get_ref().0,
+            Self::Client(stream) => stream.get_ref().0,
+        }
     }
 }
 
@@ -116,6 +160,8 @@ pub(super) struct Activity {
     pub serving: Cell<bool>,
     /// Something was seen behind it, that was not read.
     pub ahead: Cell<bool>,
+    /// HTTP/1: it is held, and nobody reads its body.
+    pub held: Cell<bool>,
     /// HTTP/1: how its body is doing, if it has one and is forwarded.
     pub upload: RefCell<Option<Rc<UploadState>>>,
 }
@@ -133,6 +179,7 @@ impl Activity {
             changed: Cell::new(false),
             serving: Cell::new(false),
             ahead: Cell::new(false),
+            held: Cell::new(false),
             upload: RefCell::default(),
         }
     }
@@ -164,13 +211,14 @@ impl Activity {
 }
 
 /// A client's stream as hyper sees it.
-#[derive(Debug)]
 pub(super) struct ClientIo {
     io: TokioIo<Socket>,
     closer: Closer,
     /// Read already, to learn the protocol.
     prefix: Bytes,
     activity: Rc<Activity>,
+    /// Tells of the end of the stream although there is something to read before it. Only while a request is held.
+    end: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 /// Who closes a client's stream.
@@ -184,7 +232,7 @@ pub(super) enum Closer {
 
 impl ClientIo {
     pub(super) fn new(socket: Socket, prefix: Bytes, activity: Rc<Activity>, closer: Closer) -> Self {
-        Self { io: TokioIo::new(socket), closer, prefix, activity }
+        Self { io: TokioIo::new(socket), closer, prefix, activity, end: None }
     }
 
     /// The stream, and what was read of it and not handed on.
@@ -215,6 +263,34 @@ impl ClientIo {
                 Ok(())
             }
             Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    /// Looks whether the client of a held request has gone, where what it sent lies unread in front of that: its body, the
+    /// next request, the last words of TLS. The kernel tells (`EPOLLRDHUP`), but it also tells of all that comes before, of
+    /// which the stream itself must hear when hyper reads on: so this listens on a descriptor of its own. A request that
+    /// is held needs none for an upstream.
+    fn look_behind(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.activity.held.get() {
+            if self.end.is_some() {
+                self.end = None;
+            }
+            return Ok(());
+        }
+        let plain = matches!(self.io.inner(), Socket::Plain(Plain::Tcp(_)));
+        if plain && !self.activity.ahead.get() && self.prefix.is_empty() {
+            return Ok(());
+        }
+        if self.end.is_none() {
+            // Without a descriptor it is not seen that the client leaves: the longest wait ends then, too.
+            self.end = self.io.inner().plain().duplicate().ok().map(|stream| Box::pin(stream.ended()) as _);
+        }
+        match self.end.as_mut().map(|end| end.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                self.end = None;
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            Some(Poll::Pending) | None => Ok(()),
         }
     }
 
@@ -271,6 +347,7 @@ impl hyper::rt::Write for ClientIo {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.look_for_end(cx)?;
+        self.look_behind(cx)?;
         match Pin::new(&mut self.io).poll_flush(cx) {
             // It is flushed all the time, mostly for nothing.
             Poll::Ready(Ok(())) if self.activity.write_blocked.get().is_none() => Poll::Ready(Ok(())),

@@ -22,7 +22,7 @@ pub(super) struct Standing {
     /// Its method is a safe one.
     safe: Cell<bool>,
     kind: Cell<Kind>,
-    /// When its head had arrived.
+    /// When its head had arrived, or when it was released if it was held.
     started: Cell<Instant>,
     /// The response's head has come.
     answered: Cell<bool>,

@@ -17,6 +17,7 @@ use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::Connection;
+use super::hold::Holds;
 use super::pool::Pool;
 
 /// What all tasks of one worker share.
@@ -25,6 +26,8 @@ pub(super) struct Worker {
     pub(super) id: usize,
     live: RefCell<(CachedReader, Live)>,
     meters: Arc<Meters>,
+    /// The requests that wait for their route, of all workers.
+    pub(super) holds: Arc<Holds>,
     /// By the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
     log: AccessLog,
@@ -48,12 +51,19 @@ pub(super) struct Worker {
 pub(super) type Live = Rc<Arc<Generation>>;
 
 impl Worker {
-    pub(super) fn new(id: usize, mut reader: CachedReader, meters: Arc<Meters>, log: AccessLog) -> Self {
+    pub(super) fn new(
+        id: usize,
+        mut reader: CachedReader,
+        meters: Arc<Meters>,
+        holds: Arc<Holds>,
+        log: AccessLog,
+    ) -> Self {
         let live = Rc::new(Arc::clone(reader.load()));
         Self {
             id,
             live: RefCell::new((reader, live)),
             meters,
+            holds,
             pools: RefCell::default(),
             log,
             flushing: Cell::new(false),
@@ -132,11 +142,13 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`.
+    /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`, and held requests are
+    /// answered at once.
     pub(super) fn drain(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
         self.news.notify_waiters();
+        self.holds.wake();
         for connection in self.connections.borrow().values() {
             connection.drain(end);
         }

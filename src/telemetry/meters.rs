@@ -149,6 +149,16 @@ pub struct RouteCell {
     pub upstream: [Cell; 6],
     /// Requests answered with the page because the route is under maintenance.
     pub maintenance: Cell,
+    /// Requests that wait for the route.
+    pub held: Gauge,
+    /// Requests that ever began to wait for it.
+    pub held_total: Cell,
+    /// Requests answered with the page because too many waited already.
+    pub hold_overflow: Cell,
+    /// Requests answered with the page because they had waited for too long.
+    pub hold_timeout: Cell,
+    /// Requests forwarded after they had waited.
+    pub hold_released: Cell,
     /// Requests that the proxy answered itself because the upstream failed (502, 503, 504).
     pub failed: Cell,
     /// Requests that the client gave up before the response was finished.
@@ -168,7 +178,8 @@ pub struct RouteCell {
 }
 
 impl RouteCell {
-    /// Records how long a forwarded request took from its head to the response's head, or to the failure of the upstream.
+    /// Records how long a forwarded request took from its head (or, where it was held, from its release) to the response's
+    /// head, or to the failure of the upstream.
     /// Only the owning worker may call it. The first call takes 3.5 KiB, the others nothing.
     pub fn took(&self, latency: Duration) {
         self.latency.get_or_init(Box::default).record(latency);

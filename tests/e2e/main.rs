@@ -19,6 +19,7 @@ mod comeback;
 mod deploy;
 mod dialects;
 mod floods;
+mod hold;
 mod http1;
 mod http2;
 mod latency;

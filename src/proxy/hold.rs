@@ -1,0 +1,491 @@
+//! Requests that wait for their route: a queue a route, for all workers, and what becomes of who waits.
+//!
+//! What workers share here stands behind one mutex, which nobody else takes: a request that is not held never comes near
+//! it, and a held one takes it when it comes, when it is called and when it leaves. It is never held across an await.
+//!
+//! A held request keeps its head, its unread body and a page to fall back on, but no snapshot. Who comes while others still
+//! wait for their turn, and finds the route open, is forwarded at once: it does not queue up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::live::{Generation, Reader};
+use crate::plan::config::{Hold, RouteConfig};
+use crate::plan::flags::Mode;
+use crate::plan::snapshot::{Closure, Route, Snapshot};
+use crate::plan::verdict::{Pass, Verdict};
+use crate::telemetry::{RouteCell, RouteMeter};
+
+use super::body::Body;
+use super::error::Error;
+use super::exchange::{Begun, Exchange, conclude, verdict};
+use super::fields::Fields;
+use super::flight::Flight;
+use super::respond::{self, Asked};
+use super::worker::{Live, Worker};
+
+/// The queues of all routes, shared by all workers.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// By the name of the route. As many as there ever were routes with held requests.
+    queues: Mutex<HashMap<String, Queue>>,
+    /// Told when a request began to wait for a route that may not be on hold any more.
+    stirred: Notify,
+}
+
+/// Who waits for one route, by ticket: in the order of arrival.
+#[derive(Debug, Default)]
+struct Queue {
+    next_ticket: u64,
+    waiting: BTreeMap<u64, Waiter>,
+    /// Those whose turn it was and who have not left yet: they still have their place, and may come back to it.
+    called: BTreeMap<u64, Waiter>,
+    /// When it was looked at last, the route was on hold.
+    holds: bool,
+    /// The generation for which everybody who waits was told to look.
+    looked: u64,
+    /// How many a second are called.
+    rate: f64,
+    /// When the next one is called.
+    due: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    word: Option<Word>,
+    waker: Option<Waker>,
+}
+
+/// What a waiting request is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// The route is not on hold any more, and not open either: there may be another answer, which needs no turn.
+    Look,
+    /// It is its turn.
+    Go,
+}
+
+/// Why the wait of a request is interrupted.
+enum Called {
+    By(Word),
+    /// It has waited for too long.
+    TimedOut,
+    /// The process ends.
+    Ending,
+}
+
+/// A held request's place in its queue. Dropped, it is free.
+struct Place {
+    worker: Rc<Worker>,
+    route: Arc<RouteMeter>,
+    ticket: u64,
+    /// It left because the client did, unless this says otherwise.
+    left: bool,
+}
+
+/// A request that waits, without the generation that it came in.
+struct Held {
+    flight: Flight,
+    asked: Asked,
+    version: Version,
+    fields: Fields,
+    request: Request<Incoming>,
+    place: Place,
+    until: Instant,
+    /// What is shown if the wait is in vain and the route has no page any more: the one from its arrival.
+    closure: Arc<Closure>,
+    config: Arc<RouteConfig>,
+}
+
+/// Lets a request wait for its route, if there is a place.
+pub(super) fn begin<S>(exchange: Exchange, route: &Route, closure: &Closure, request: Request<Incoming>) -> Begun<S> {
+    let generation = Rc::clone(&exchange.generation);
+    let meter = Arc::clone(&generation.routes[route.index]);
+    let policy = route.config.policy.hold;
+    let worker = &exchange.flight.worker;
+    let ending = worker.draining().is_some();
+    let place = if ending { None } else { Place::take(worker, &meter, policy) };
+    let (Some(place), Some(kept)) = (place, &route.closure) else {
+        if !ending {
+            meter.workers[worker.id].hold_overflow.increment();
+        }
+        let answer = respond::page(closure, &route.config, &generation, &request, &exchange.asked);
+        return exchange.answer(request, move |exchange| exchange.flight.shown("hold", &meter, answer));
+    };
+    let (closure, config) = (Arc::clone(kept), Arc::clone(&route.config));
+    let Exchange { mut flight, asked, version, fields, .. } = exchange;
+    let until = flight.started + policy.max_wait;
+    flight.waits(&meter);
+    let held = Held { flight, asked, version, fields, request, place, until, closure, config };
+    Begun::Waiting(Box::pin(held.wait()))
+}
+
+impl Held {
+    /// Waits for the route, and goes on with what is live then.
+    async fn wait(self) -> Response<Body> {
+        self.watch_the_client(true);
+        let mut limit = std::pin::pin!(sleep_until(self.until));
+        loop {
+            let word = match self.place.called(limit.as_mut()).await {
+                Called::By(word) => word,
+                Called::TimedOut => return self.in_vain(|cell| cell.hold_timeout.increment()).await,
+                Called::Ending => return self.in_vain(|_| {}).await,
+            };
+            let generation = self.flight.worker.generation();
+            match (word, self.decide(&generation)) {
+                // Flagged again meanwhile.
+                (_, Ok(Verdict::Hold(route, _))) if route.config.name == self.place.route.name => self.place.back(),
+                // Not before its turn.
+                (Word::Look, Ok(Verdict::Forward(..))) => {}
+                (_, decided) => {
+                    let begun = self.go_on(decided, &generation);
+                    drop(generation);
+                    return conclude(begun).await;
+                }
+            }
+        }
+    }
+
+    fn decide<'g>(&self, generation: &'g Live) -> Result<Verdict<'g>, Error> {
+        let elapsed = generation.published.elapsed();
+        verdict(generation, &self.request, self.fields, self.flight.connection.peer.address, elapsed)
+    }
+
+    /// Leaves the queue, and does what was decided.
+    fn go_on(
+        mut self,
+        decided: Result<Verdict<'_>, Error>,
+        generation: &Live,
+    ) -> Begun<impl Future<Output = super::lease::Received> + use<>> {
+        self.watch_the_client(false);
+        self.flight.goes_on(generation);
+        if matches!(decided, Ok(Verdict::Forward(..))) {
+            self.place.cell().hold_released.increment();
+        }
+        let (exchange, request, _) = self.leave(generation);
+        exchange.act(decided, generation, request)
+    }
+
+    /// Answers with the page, since the wait is over and the route is not back.
+    async fn in_vain(mut self, count: fn(&RouteCell)) -> Response<Body> {
+        let generation = self.flight.worker.generation();
+        self.watch_the_client(false);
+        self.flight.goes_on(&generation);
+        count(self.place.cell());
+        let answer = self.page(&generation);
+        let (exchange, request, route) = self.leave(&generation);
+        exchange.settle(request).await;
+        exchange.flight.shown("hold", &route, answer)
+    }
+
+    fn page(&self, generation: &Generation) -> Response<Body> {
+        let newest = generation.snapshot.route(&self.place.route.name);
+        let newest = newest.and_then(|route| Some((route.closure.as_ref()?, &route.config)));
+        let (closure, config) = newest.unwrap_or((&self.closure, &self.config));
+        respond::page(closure, config, generation, &self.request, &self.asked)
+    }
+
+    /// Gives the place back.
+    fn leave(mut self, generation: &Live) -> (Exchange, Request<Incoming>, Arc<RouteMeter>) {
+        self.place.left = false;
+        let route = Arc::clone(&self.place.route);
+        let trusted = self.flight.connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
+        let Self { flight, asked, version, fields, request, .. } = self;
+        let generation = Rc::clone(generation);
+        let exchange = Exchange { flight, generation, asked, version, trusted, fields, pass: Pass::Open };
+        (exchange, request, route)
+    }
+
+    /// HTTP/2 tells of a client that leaves. An HTTP/1 client is looked for, also behind a body that nobody reads.
+    fn watch_the_client(&self, watch: bool) {
+        if self.version != Version::HTTP_2 {
+            self.flight.connection.activity.held.set(watch);
+        }
+    }
+}
+
+impl Place {
+    /// Takes a place behind all others, if there is one left, over all workers.
+    fn take(worker: &Rc<Worker>, route: &Arc<RouteMeter>, policy: Hold) -> Option<Self> {
+        let ticket = worker.holds.enter(&route.name, policy)?;
+        let place = Self { worker: Rc::clone(worker), route: Arc::clone(route), ticket, left: true };
+        place.cell().held.rise();
+        place.cell().held_total.increment();
+        Some(place)
+    }
+
+    fn cell(&self) -> &RouteCell {
+        &self.route.workers[self.worker.id]
+    }
+
+    /// Waits until it is told something, `limit` is over, or the process ends. Cancel safe.
+    async fn called(&self, mut limit: Pin<&mut Sleep>) -> Called {
+        poll_fn(|cx| {
+            if self.worker.draining().is_some() {
+                return Poll::Ready(Called::Ending);
+            }
+            if let Some(word) = self.worker.holds.ask(&self.route.name, self.ticket, cx.waker()) {
+                return Poll::Ready(Called::By(word));
+            }
+            limit.as_mut().poll(cx).map(|()| Called::TimedOut)
+        })
+        .await
+    }
+
+    /// Waits again, where it waited before.
+    fn back(&self) {
+        self.worker.holds.back(&self.route.name, self.ticket);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.holds.leave(&self.route.name, self.ticket);
+        self.cell().held.fall();
+        if self.left {
+            self.cell().aborted.increment();
+        }
+    }
+}
+
+impl Holds {
+    /// Calls those who wait for routes that are not on hold any more, as long as the process lives. Run by one worker.
+    pub(super) async fn release(self: Arc<Self>, mut reader: Reader) {
+        loop {
+            let next = self.call(&reader.current().snapshot, Instant::now());
+            let due = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // All three only say that it is time to look. Cancel safe: what was missed is looked at anew.
+                published = reader.published() => if !published { return },
+                () = self.stirred.notified() => {}
+                () = due => {}
+            }
+        }
+    }
+
+    /// Wakes everybody: the process ends.
+    pub(super) fn wake(&self) {
+        let mut queues = self.lock();
+        let waiters = queues.values_mut().flat_map(|queue| queue.waiting.values_mut().chain(queue.called.values_mut()));
+        let wakers: Vec<Waker> = waiters.filter_map(|waiter| waiter.waker.take()).collect();
+        drop(queues);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn enter(&self, route: &str, policy: Hold) -> Option<u64> {
+        let mut queues = self.lock();
+        if !queues.contains_key(route) {
+            queues.insert(route.to_owned(), Queue::default());
+        }
+        let queue = queues.get_mut(route)?;
+        let ticket = queue.enter(policy)?;
+        if !queue.holds {
+            // It may have been decided by what was live until just now.
+            queue.looked = 0;
+            drop(queues);
+            self.stirred.notify_one();
+        }
+        Some(ticket)
+    }
+
+    fn ask(&self, route: &str, ticket: u64, waker: &Waker) -> Option<Word> {
+        let mut queues = self.lock();
+        let queue = queues.get_mut(route)?;
+        let waiter = match queue.waiting.get_mut(&ticket) {
+            Some(waiter) => waiter,
+            None => queue.called.get_mut(&ticket)?,
+        };
+        let word = waiter.word.take();
+        if word.is_none() && !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            waiter.waker = Some(waker.clone());
+        }
+        word
+    }
+
+    fn back(&self, route: &str, ticket: u64) {
+        if let Some(queue) = self.lock().get_mut(route)
+            && let Some(waiter) = queue.called.remove(&ticket)
+        {
+            queue.waiting.insert(ticket, waiter);
+        }
+    }
+
+    fn leave(&self, route: &str, ticket: u64) {
+        if let Some(queue) = self.lock().get_mut(route) {
+            queue.waiting.remove(&ticket);
+            queue.called.remove(&ticket);
+        }
+    }
+
+    /// Looks at every queue, and says when to look again if nothing is published before.
+    fn call(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
+        let mut wakers = Vec::new();
+        let mut queues = self.lock();
+        let next = queues.iter_mut().filter_map(|(name, queue)| {
+            if queue.waiting.is_empty() {
+                // Whoever comes says so.
+                queue.holds = false;
+                return None;
+            }
+            let route = snapshot.route(name);
+            if let Some(route) = route {
+                queue.rate = route.config.policy.hold.release;
+            }
+            let mode = route.map(|route| route.closure.as_ref().map(|closure| closure.mode));
+            queue.holds = mode == Some(Some(Mode::Hold));
+            if queue.holds {
+                return None;
+            }
+            if mode != Some(None) {
+                queue.tell_to_look(snapshot.generation, &mut wakers);
+            }
+            queue.call(now, &mut wakers)
+        });
+        let next = next.min();
+        drop(queues);
+        wakers.into_iter().for_each(Waker::wake);
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn enter(&mut self, policy: Hold) -> Option<u64> {
+        let taken = self.waiting.len() + self.called.len();
+        if u64::try_from(taken).is_ok_and(|taken| taken >= policy.max_held) {
+            return None;
+        }
+        self.rate = policy.release;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, Waiter::default());
+        Some(ticket)
+    }
+
+    fn tell_to_look(&mut self, generation: u64, wakers: &mut Vec<Waker>) {
+        if self.looked == generation {
+            return;
+        }
+        self.looked = generation;
+        for waiter in self.waiting.values_mut() {
+            waiter.word = Some(Word::Look);
+            wakers.extend(waiter.waker.take());
+        }
+    }
+
+    /// Calls those whose turn it is, and says when the next one's is. The turns are [`Queue::rate`] a second, and those that
+    /// were missed are made up for within [`BURST`].
+    fn call(&mut self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
+        let step = Duration::try_from_secs_f64(1.0 / self.rate).unwrap_or(LONGEST_STEP).min(LONGEST_STEP);
+        let ahead = BURST.saturating_sub(step);
+        let earliest = now.checked_sub(ahead).unwrap_or(now);
+        // Nobody waits longer than a turn because turns were longer before.
+        let mut due = self.due.map_or(now, |due| due.clamp(earliest, now + step));
+        while due <= now
+            && let Some((ticket, mut waiter)) = self.waiting.pop_first()
+        {
+            waiter.word = Some(Word::Go);
+            wakers.extend(waiter.waker.take());
+            self.called.insert(ticket, waiter);
+            due += step;
+        }
+        self.due = Some(due);
+        (!self.waiting.is_empty()).then_some(due)
+    }
+}
+
+/// Turns that were missed are made up for as far as they lie back less than this.
+const BURST: Duration = Duration::from_millis(50);
+
+/// Between two turns, at most: the slowest rate that can be written is one a minute.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Hold = Hold { max_wait: Duration::from_secs(30), max_held: 500, release: 0.0 };
+
+    fn queue(release: f64, held: u64) -> Queue {
+        let mut queue = Queue::default();
+        for _ in 0..held {
+            assert!(queue.enter(Hold { release, ..POLICY }).is_some());
+        }
+        queue
+    }
+
+    /// How many are called at an instant.
+    fn called(queue: &mut Queue, now: Instant) -> usize {
+        let before = queue.waiting.len();
+        queue.call(now, &mut Vec::new());
+        before - queue.waiting.len()
+    }
+
+    #[test]
+    fn turns_are_so_many_a_second_whatever_the_clock_of_who_calls() {
+        let begin = Instant::now();
+        for (release, every) in [(50.0, 20), (50.0, 7), (400.0, 1), (400.0, 9), (0.5, 100)] {
+            let mut queue = queue(release, 500);
+            let mut total = 0;
+            for step in 0..1000 / every {
+                total += called(&mut queue, begin + Duration::from_millis(step * every));
+            }
+            let expected = release.ceil() as usize;
+            assert!(total.abs_diff(expected) <= 4, "{release} {every}: {total}");
+        }
+    }
+
+    #[test]
+    fn what_was_missed_is_made_up_for_within_50_ms_and_no_further() {
+        let begin = Instant::now();
+        for (release, burst) in [(1.0, 1), (10.0, 1), (50.0, 2), (400.0, 20), (2000.0, 100)] {
+            let mut queue = queue(release, 500);
+            assert_eq!(called(&mut queue, begin), 1);
+            assert_eq!(called(&mut queue, begin + Duration::from_secs(60)), burst, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_higher_rate_counts_from_the_next_turn_on() {
+        let begin = Instant::now();
+        let mut queue = queue(1.0 / 60.0, 3);
+        assert_eq!(called(&mut queue, begin), 1);
+        queue.rate = 100.0;
+        assert_eq!(called(&mut queue, begin), 0);
+        assert_eq!(called(&mut queue, begin + Duration::from_millis(10)), 1);
+    }
+
+    #[test]
+    fn who_is_called_keeps_the_place_until_it_leaves() {
+        let holds = Holds::default();
+        let policy = Hold { max_held: 2, release: 1.0, ..POLICY };
+        let tickets = [(); 3].map(|()| holds.enter("web", policy));
+        assert_eq!(tickets, [Some(0), Some(1), None]);
+        let call = || holds.lock().get_mut("web").map(|queue| called(queue, Instant::now()));
+        assert_eq!(call(), Some(1));
+        assert_eq!(holds.ask("web", 0, Waker::noop()), Some(Word::Go));
+        assert_eq!(holds.enter("web", policy), None);
+        holds.back("web", 0);
+        assert_eq!(holds.lock().get("web").map(|queue| queue.waiting.keys().copied().collect()), Some(vec![0, 1]));
+        holds.leave("web", 0);
+        assert_eq!(holds.enter("web", policy), Some(2));
+    }
+}
