@@ -502,12 +502,13 @@ impl Memory {
 
     /// Whether an operator has overruled what was found: by a word that is younger than the closure, and than the breach.
     fn is_forced(&self, given: Given<'_>) -> bool {
-        let since = match (&self.breach, &self.closure) {
-            (Some(breach), _) => breach.at,
-            (None, Some(closure)) => closure.started,
-            (None, None) => return false,
-        };
-        given.forced.is_some_and(|forced| forced >= since)
+        // One that is still to come was written by a clock that is ahead: it counts when it is time.
+        let Some(forced) = given.forced.filter(|forced| *forced <= given.now) else { return false };
+        match (&self.breach, &self.closure) {
+            (Some(breach), _) => forced > breach.at,
+            (None, Some(closure)) => forced >= closure.started,
+            (None, None) => false,
+        }
     }
 
     fn started(&self, now: Timestamp) -> Timestamp {

@@ -112,5 +112,6 @@ pub(super) fn demand_of(causes: &[Cause<'_>]) -> Demand {
 pub(super) fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     let untils = flags.routes.iter().filter_map(|flag| flag.until).filter(|&until| until > now);
     let windows = flags.windows.iter().filter_map(|window| window.next_change(now));
-    untils.chain(windows).min()
+    let forced = flags.forced.iter().map(|(_, instant)| *instant).filter(|&instant| instant > now);
+    untils.chain(windows).chain(forced).min()
 }

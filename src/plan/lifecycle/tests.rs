@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::compile::{Inputs, Known, compile, is_due};
-use super::super::config::{self, Config};
+use super::super::config::{self, Config, PageConfig};
 use super::super::flags::{self, Flags};
-use super::super::page::Press;
+use super::super::page::{Press, Sources};
 use super::super::snapshot::{Route, Snapshot};
 use super::*;
 
@@ -84,10 +84,13 @@ impl Proxy {
     }
 }
 
-/// Made once: a press takes a while.
+/// Made once, and in one language: a press takes a while, and so does what it prints.
 fn press() -> Arc<Press> {
     thread_local! {
-        static PRESS: Arc<Press> = Arc::new(Press::built_in());
+        static PRESS: Arc<Press> = {
+            let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
+            Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"))
+        };
     }
     PRESS.with(Arc::clone)
 }
