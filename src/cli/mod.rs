@@ -9,6 +9,7 @@ pub mod run;
 mod check;
 mod demo;
 mod explain;
+mod history;
 mod off;
 mod on;
 mod preview;
@@ -82,6 +83,9 @@ enum Command {
     /// Show what is live, in every replica named
     #[command(after_help = status::AFTER_HELP)]
     Status(status::StatusArgs),
+    /// Show what happened: transitions of routes, and edits of files
+    #[command(after_help = history::AFTER_HELP)]
+    History(history::HistoryArgs),
     /// Explain what would happen to a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Explain),
@@ -136,6 +140,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Off(args) => off::run(&args, &mut streams),
         Command::Step(args) => step::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
+        Command::History(args) => history::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),
         Command::Render(args) => render::run(&args, &mut streams),
         Command::Completions(args) => completions::run(&args, &mut streams),
@@ -174,6 +179,7 @@ const AFTER_HELP: &str = "\
 Try it:             backsoon demo
 Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
 Is it live?         backsoon status
+What happened?      backsoon history
 
 Exit codes (each command's --help says what they mean for it):
   0   done

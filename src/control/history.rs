@@ -1,9 +1,12 @@
 //! The history: every transition of a route and every edit that was seen, a line of JSON each, appended and flushed to the
 //! disk. It is rotated, so that it never grows without bound.
+//!
+//! What it tells came from files and from upstreams: it is data, and never fit for a terminal as it is.
+
+mod reader;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -11,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::StateDir;
 
-/// A line of the history.
+pub use reader::{Line, Reader, Recorded, read};
+
+/// What a line of the history tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// When it was written.
@@ -79,13 +84,14 @@ pub enum Event {
 #[derive(Debug)]
 pub struct History {
     dir: StateDir,
-    file: Option<File>,
+    /// Bytes of a file; tests take less than [`LARGEST`].
+    largest: usize,
 }
 
 impl History {
     /// Nothing is opened before something is to be written.
     pub fn new(dir: StateDir) -> Self {
-        Self { dir, file: None }
+        Self { dir, largest: LARGEST }
     }
 
     /// Appends, and flushes to the disk.
@@ -93,43 +99,37 @@ impl History {
     /// # Errors
     /// When the system refuses; the next call tries anew.
     pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
-        if entries.is_empty() {
-            return Ok(());
-        }
         let mut lines = Vec::new();
         for entry in entries {
-            serde_json::to_writer(&mut lines, entry)?;
-            lines.push(b'\n');
+            let line = line(entry)?;
+            if lines.len() + line.len() > self.largest && !lines.is_empty() {
+                self.write(&lines)?;
+                lines.clear();
+            }
+            lines.extend_from_slice(&line);
         }
-        let written = self.write(&lines);
-        if written.is_err() {
-            self.file = None;
-        }
-        written
+        if lines.is_empty() { Ok(()) } else { self.write(&lines) }
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => self.open()?,
-        };
-        if file.metadata()?.len() + lines.len() as u64 > LARGEST {
+    /// The file is opened each time: another process may have rotated it, or somebody may have removed it.
+    fn write(&self, lines: &[u8]) -> io::Result<()> {
+        let (mut file, mut length) = self.open()?;
+        if length > 0 && length + lines.len() as u64 > self.largest as u64 {
             drop(file);
             self.rotate()?;
-            file = self.open()?;
+            (file, length) = self.open()?;
         }
         file.write_all(lines)?;
         file.sync_data()?;
-        self.file = Some(file);
-        Ok(())
+        if length == 0 { self.flush_names() } else { Ok(()) }
     }
 
     /// Opens the file for appending. A line that was torn, by a crash, is ended: what follows is a line of its own.
-    fn open(&self) -> io::Result<File> {
+    fn open(&self) -> io::Result<(File, u64)> {
         self.dir.make()?;
-        let path = self.dir.file(HISTORY);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        if file.seek(SeekFrom::End(0))? > 0 {
+        let mut file = self.dir.open(HISTORY, OpenOptions::new().read(true).append(true).create(true))?;
+        let length = file.seek(SeekFrom::End(0))?;
+        if length > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
@@ -137,7 +137,7 @@ impl History {
                 file.write_all(b"\n")?;
             }
         }
-        Ok(file)
+        Ok((file, length))
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -148,41 +148,43 @@ impl History {
                 Ok(()) | Err(_) => {}
             }
         }
+        self.flush_names()
+    }
+
+    /// A file whose name is not on the disk is lost with a crash, however well its content is kept.
+    fn flush_names(&self) -> io::Result<()> {
         File::open(self.dir.path())?.sync_all()
     }
 }
 
-/// What was read of a history.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recorded {
-    /// Oldest first.
-    pub entries: Vec<Entry>,
-    /// Lines that could not be read: torn, or of another version.
-    pub unread: usize,
+/// An entry as a line, with its end. One that would be too long to be read back says less.
+fn line(entry: &Entry) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(entry)?;
+    if line.len() > LONGEST {
+        line = serde_json::to_vec(&Entry { event: shortened(&entry.event), ..entry.clone() })?;
+    }
+    line.push(b'\n');
+    Ok(line)
 }
 
-/// Reads the whole history.
-///
-/// # Errors
-/// When a file is there and cannot be read.
-pub fn read(dir: &StateDir) -> io::Result<Recorded> {
-    let mut recorded = Recorded::default();
-    for age in (0..=OLD_FILES).rev() {
-        let file = match File::open(dir.file(&named(age))) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for line in BufReader::new(file.take(2 * LARGEST)).split(b'\n') {
-            let line = line?;
-            match serde_json::from_slice(&line) {
-                Ok(entry) => recorded.entries.push(entry),
-                Err(_) if line.is_empty() => {}
-                Err(_) => recorded.unread += 1,
+fn shortened(event: &Event) -> Event {
+    let cut = |text: &str| match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let mut event = event.clone();
+    match &mut event {
+        Event::Edit { problems, .. } => {
+            let more = problems.len().saturating_sub(MOST_PROBLEMS);
+            *problems = problems.iter().take(MOST_PROBLEMS).map(|problem| cut(problem)).collect();
+            if more > 0 {
+                problems.push(format!("and {more} more"));
             }
         }
+        Event::Phase { why, .. } => *why = cut(why),
+        Event::Started { .. } | Event::Ended => {}
     }
-    Ok(recorded)
+    event
 }
 
 fn named(age: usize) -> String {
@@ -191,94 +193,14 @@ fn named(age: usize) -> String {
 
 const HISTORY: &str = ".history.jsonl";
 /// Bytes of a file of the history before it is rotated: some ten thousand lines.
-const LARGEST: u64 = 4 * 1024 * 1024;
+const LARGEST: usize = 4 * 1024 * 1024;
 /// Files that are kept behind it.
 const OLD_FILES: usize = 4;
+/// Bytes of a line. Most have some hundreds.
+const LONGEST: usize = 256 * 1024;
+/// Problems and characters of a text that are kept of an entry that is longer.
+const MOST_PROBLEMS: usize = 20;
+const LONGEST_TEXT: usize = 1000;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn entry(generation: u64, why: &str) -> Entry {
-        let at = "2026-05-19T14:00:00Z".parse().unwrap();
-        let event = Event::Phase {
-            route: "web".to_owned(),
-            from: "open".to_owned(),
-            to: "draining".to_owned(),
-            at,
-            why: why.to_owned(),
-            mode: Some("offline".to_owned()),
-            until: None,
-            flags: None,
-        };
-        Entry { time: at, generation, event }
-    }
-
-    fn place() -> (tempfile::TempDir, StateDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
-        (dir, state)
-    }
-
-    #[test]
-    fn what_is_appended_is_read_back_in_order() {
-        let (_dir, state) = place();
-        let mut history = History::new(state.clone());
-        assert_eq!(read(&state).unwrap(), Recorded::default());
-        history.append(&[entry(1, "flagged offline"), entry(2, "a\nb\u{1b}")]).unwrap();
-        let ended = Entry { event: Event::Ended, ..entry(3, "") };
-        History::new(state.clone()).append(std::slice::from_ref(&ended)).unwrap();
-        let recorded = read(&state).unwrap();
-        assert_eq!(recorded.entries, [entry(1, "flagged offline"), entry(2, "a\nb\u{1b}"), ended]);
-        assert_eq!(recorded.unread, 0);
-    }
-
-    #[test]
-    fn it_is_rotated_and_never_grows_without_bound() {
-        let (_dir, state) = place();
-        let mut history = History::new(state.clone());
-        let long = "x".repeat(1024 * 1024);
-        for generation in 0..30 {
-            history.append(&[entry(generation, &long)]).unwrap();
-        }
-        let entries = read(&state).unwrap().entries;
-        let generations: Vec<u64> = entries.iter().map(|entry| entry.generation).collect();
-        assert_eq!(generations, (30 - generations.len() as u64..30).collect::<Vec<_>>());
-        let files: Vec<u64> =
-            fs::read_dir(state.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).collect();
-        assert!(files.len() == OLD_FILES + 1 && files.iter().all(|size| *size <= LARGEST), "{files:?}");
-    }
-
-    #[test]
-    fn where_it_cannot_be_written_that_is_an_error_and_later_it_is_tried_anew() {
-        let (dir, state) = place();
-        fs::write(dir.path().join(".backsoon"), "in the way").unwrap();
-        let mut history = History::new(state.clone());
-        assert!(history.append(&[entry(1, "")]).is_err());
-        fs::remove_file(dir.path().join(".backsoon")).unwrap();
-        history.append(&[entry(2, "")]).unwrap();
-        assert_eq!(read(&state).unwrap().entries.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn a_crash_at_any_byte_loses_no_line_but_the_torn_one(lines in 1..6_u64, torn in 0..400_usize) {
-            let (_dir, state) = place();
-            let mut history = History::new(state.clone());
-            (0..lines).for_each(|generation| history.append(&[entry(generation, "before")]).unwrap());
-            let path = state.file(HISTORY);
-            let whole = fs::read(&path).unwrap();
-            let kept = whole.len().saturating_sub(torn);
-            fs::write(&path, &whole[..kept]).unwrap();
-            let complete = whole[..kept].iter().filter(|byte| **byte == b'\n').count();
-            History::new(state.clone()).append(&[entry(99, "after")]).unwrap();
-            let recorded = read(&state).unwrap();
-            // A line that lacks nothing but its end is whole.
-            prop_assert!((complete + 1..=complete + 2).contains(&recorded.entries.len()));
-            prop_assert_eq!(recorded.entries.last().map(|entry| entry.generation), Some(99));
-            prop_assert!(recorded.entries.iter().zip(0..).take(complete).all(|(entry, n)| entry.generation == n));
-        }
-    }
-}
+mod tests;

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::lifecycle::Memory;
@@ -31,8 +32,16 @@ pub struct StateDir {
 pub enum LoadError {
     /// The file cannot be read.
     Read(io::Error),
-    /// It is not what a proxy writes. It was put aside under this name, if that was possible.
-    Damaged(serde_json::Error, Option<PathBuf>),
+    /// It is not what this proxy writes. It was put aside under this name, if that was possible: it may tell somebody what
+    /// happened, and the next state takes its place.
+    Unusable(Fault, Option<PathBuf>),
+}
+
+/// What is wrong with a state.
+#[derive(Debug)]
+pub enum Fault {
+    /// It is torn, or somebody else's.
+    Damaged(serde_json::Error),
     /// A version that this one does not know.
     Version(u64),
     /// It is larger than any state.
@@ -90,36 +99,34 @@ impl StateDir {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
 
+    /// Opens a file of ours. A symlink in its place is refused, and a pipe is not waited for: who can put one there must not
+    /// choose what is read or written.
+    ///
+    /// # Errors
+    /// When the system refuses, or it is not a regular file.
+    pub(super) fn open(&self, ending: &str, how: &OpenOptions) -> io::Result<fs::File> {
+        // The bits have one width here and another there.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = how.clone().custom_flags(flags.bits().cast_signed()).mode(0o600).open(self.file(ending))?;
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+    }
+
     /// What was remembered of the routes; nothing if there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not what a proxy writes.
+    /// When the file cannot be read, or is not what this proxy writes.
     pub fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
-        let path = self.file(STATE);
-        let mut text = String::new();
-        match fs::File::open(&path) {
-            Ok(file) => drop(file.take(LARGEST + 1).read_to_string(&mut text).map_err(LoadError::Read)?),
+        let mut bytes = Vec::new();
+        match self.open(STATE, OpenOptions::new().read(true)) {
+            Ok(file) => drop(file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
             Err(error) => return Err(LoadError::Read(error)),
         }
-        if text.len() as u64 > LARGEST {
-            return Err(LoadError::TooLarge);
-        }
-        let version = serde_json::from_str::<File<serde::de::IgnoredAny>>(&text).map(|file| file.version);
-        match version {
-            Ok(VERSION) => {}
-            Ok(other) => return Err(LoadError::Version(other)),
-            Err(error) => return Err(self.put_aside(&path, error)),
-        }
-        let file = serde_json::from_str::<File<HashMap<String, Memory>>>(&text);
-        file.map(|file| file.routes).map_err(|error| self.put_aside(&path, error))
-    }
-
-    /// A damaged file may tell somebody what happened.
-    fn put_aside(&self, path: &Path, error: serde_json::Error) -> LoadError {
-        let aside = self.file(".state.json.damaged");
-        let moved = fs::rename(path, &aside).is_ok();
-        LoadError::Damaged(error, moved.then_some(aside))
+        parse(&bytes).map_err(|fault| {
+            let aside = self.file(DAMAGED);
+            let moved = fs::rename(self.file(STATE), &aside).is_ok();
+            LoadError::Unusable(fault, moved.then_some(aside))
+        })
     }
 
     /// Remembers what is worth it; `text` is what [`text_of`] made.
@@ -128,8 +135,21 @@ impl StateDir {
     /// When the directory cannot be made or the file cannot be written.
     pub fn save(&self, text: &str) -> Result<(), SaveError> {
         self.make().map_err(SaveError::Directory)?;
-        write::atomically(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
+        write::privately(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
     }
+}
+
+fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
+    if bytes.len() as u64 > LARGEST {
+        return Err(Fault::TooLarge);
+    }
+    // The version first: what stands beside it is that version's.
+    let file: File<serde::de::IgnoredAny> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
+    if file.version != VERSION {
+        return Err(Fault::Version(file.version));
+    }
+    let file: File<HashMap<String, Memory>> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
+    Ok(file.routes)
 }
 
 /// The state of routes as a file's text; `None` if none of them is worth remembering.
@@ -150,10 +170,8 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(_) => f.write_str("the state cannot be read"),
-            Self::Damaged(_, Some(aside)) => write!(f, "the state is damaged, and kept as {}", aside.display()),
-            Self::Damaged(_, None) => f.write_str("the state is damaged"),
-            Self::Version(version) => write!(f, "the state is of version {version}, which is not known here"),
-            Self::TooLarge => write!(f, "the state is larger than {LARGEST} bytes"),
+            Self::Unusable(_, Some(aside)) => write!(f, "the state is of no use, and kept as {}", aside.display()),
+            Self::Unusable(_, None) => f.write_str("the state is of no use"),
         }
     }
 }
@@ -162,11 +180,23 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read(error) => Some(error),
-            Self::Damaged(error, _) => Some(error),
-            Self::Version(_) | Self::TooLarge => None,
+            Self::Unusable(fault, _) => Some(fault),
         }
     }
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // One line of the log: the parser's own words are the point of it.
+            Self::Damaged(error) => write!(f, "it is damaged: {error}"),
+            Self::Version(version) => write!(f, "it is of version {version}, which is not known here"),
+            Self::TooLarge => write!(f, "it is larger than {LARGEST} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
 
 impl fmt::Display for SaveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,6 +217,7 @@ impl std::error::Error for SaveError {
 }
 
 const STATE: &str = ".state.json";
+const DAMAGED: &str = ".state.json.damaged";
 const DEFAULT: &str = ".backsoon";
 const VERSION: u64 = 1;
 /// Bytes of a state: some hundreds for each route that is down.
@@ -227,16 +258,56 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_is_put_aside_and_one_of_another_version_stays() {
+    fn a_state_of_no_use_is_put_aside_and_the_next_one_takes_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("edge.toml"), Some(Path::new("state")), None);
-        state.save("{ \"version\": 1, \"rou").unwrap();
-        assert!(matches!(state.load(), Err(LoadError::Damaged(_, Some(_)))));
-        assert!(dir.path().join("state/edge.state.json.damaged").is_file());
-        assert!(state.load().unwrap().is_empty());
-        state.save("{ \"version\": 2, \"routes\": [] }").unwrap();
-        assert!(matches!(state.load(), Err(LoadError::Version(2))));
-        assert!(dir.path().join("state/edge.state.json").is_file());
+        let aside = dir.path().join("state/edge.state.json.damaged");
+        let memory = memory();
+        let whole = text_of([("web", &memory)].into_iter()).unwrap();
+        let too_large = vec![b' '; usize::try_from(LARGEST).unwrap() + 1];
+        for (bytes, expected) in [
+            (&whole.as_bytes()[..whole.len() - 2], "damaged"),
+            (b"", "damaged"),
+            (b"\0\0\0\0", "damaged"),
+            (b"{ \"version\": 1, \"routes\": { \"web\": \"\xff\" } }", "damaged"),
+            (b"{ \"version\": 2, \"routes\": [] }", "version 2"),
+            (&too_large, "larger"),
+        ] {
+            state.make().unwrap();
+            fs::write(state.file(STATE), bytes).unwrap();
+            let error = state.load().unwrap_err();
+            let LoadError::Unusable(fault, Some(kept)) = &error else { panic!("{error:?}") };
+            assert!(fault.to_string().contains(expected) && *kept == aside, "{error:?}");
+            assert_eq!(fs::read(&aside).unwrap(), bytes);
+            assert!(state.load().unwrap().is_empty());
+        }
+        state.save(&whole).unwrap();
+        assert_eq!(state.load().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_symlink_or_a_pipe_in_the_way_is_neither_read_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
+        state.make().unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "{ \"version\": 1, \"routes\": {} }").unwrap();
+        std::os::unix::fs::symlink(&secret, state.file(STATE)).unwrap();
+        assert!(matches!(state.load(), Err(LoadError::Read(_))));
+        assert!(matches!(state.save(&empty()), Err(SaveError::Write(WriteError::NotAFile(_)))));
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "{ \"version\": 1, \"routes\": {} }");
+        fs::remove_file(state.file(STATE)).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, state.file(STATE), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(matches!(state.load(), Err(LoadError::Read(_))));
+    }
+
+    #[test]
+    fn nobody_else_looks_into_what_is_made() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), Some(Path::new("a/b")), None);
+        state.save(&empty()).unwrap();
+        assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

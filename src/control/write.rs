@@ -175,7 +175,7 @@ pub fn rewrite<T, E>(path: &Path, mut edit: impl FnMut(&str) -> Result<(String, 
         if new == text {
             return Ok(report);
         }
-        if replace(&target, new.as_bytes(), Expect::Unchanged(old.as_deref()))? == Outcome::Replaced {
+        if replace(&target, new.as_bytes(), Expect::Unchanged(old.as_deref()), NEW_MODE)? == Outcome::Replaced {
             return Ok(report);
         }
     }
@@ -189,7 +189,16 @@ pub fn rewrite<T, E>(path: &Path, mut edit: impl FnMut(&str) -> Result<(String, 
 pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let target = resolve(path)?;
     let _lock = lock(directory(&target))?;
-    replace(&target, bytes, Expect::Anything).map(|_| ())
+    replace(&target, bytes, Expect::Anything, NEW_MODE).map(|_| ())
+}
+
+/// Replaces exactly this file, or makes it for its owner alone. A symlink in its place is refused, and no lock is waited
+/// for: it is for a file that one process writes and nobody edits.
+///
+/// # Errors
+/// If the system refuses a step, or something else is in the way; see [`WriteError`].
+pub fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    replace(path, bytes, Expect::Anything, PRIVATE_MODE).map(|_| ())
 }
 
 /// What must be in the file at the moment of the rename.
@@ -209,10 +218,10 @@ enum Outcome {
     Changed,
 }
 
-fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>) -> Result<Outcome, WriteError> {
+fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>, new_mode: u32) -> Result<Outcome, WriteError> {
     let directory = directory(target);
     let kept = metadata(target)?;
-    let (temporary, mut file) = Temporary::create(directory, kept.as_ref().map_or(NEW_MODE, |_| PRIVATE_MODE))?;
+    let (temporary, mut file) = Temporary::create(directory, kept.as_ref().map_or(new_mode, |_| PRIVATE_MODE))?;
     file.write_all(bytes).map_err(Step::Write.failed(target))?;
     if let Some(kept) = kept {
         // The owner first: a change of owner clears bits of the mode.

@@ -1,9 +1,12 @@
 //! The command: what each subcommand says, writes and exits with.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use backsoon::control::history::{Entry, Event, History};
+use backsoon::control::state::StateDir;
 use serde_json::Value;
 
 use crate::support::{Backsoon, LISTEN, PATIENCE, Upstream, wait};
@@ -94,8 +97,8 @@ impl Done {
 
 // --- the command line
 
-const COMMANDS: [&str; 11] =
-    ["run", "demo", "check", "on", "off", "step", "status", "explain", "render", "completions", "man"];
+const COMMANDS: [&str; 12] =
+    ["run", "demo", "check", "on", "off", "step", "status", "history", "explain", "render", "completions", "man"];
 
 #[test]
 fn the_help_of_every_command_tells_its_exit_codes_and_an_example() {
@@ -126,6 +129,8 @@ fn a_wrong_command_line_exits_64_and_changes_nothing() {
         &["completions", "cobol"],
         &["demo", "--port", "0"],
         &["status", "nowhere"],
+        &["history", "--since", "yesterday"],
+        &["history", "-n", "few"],
     ] {
         let done = place.run(args).exits(64);
         assert!(done.out.is_empty() && !done.err.is_empty(), "{args:?}");
@@ -141,7 +146,7 @@ fn completions_and_manual_pages_name_every_command() {
         assert!(COMMANDS.iter().all(|command| done.out.contains(command)), "{shell}");
     }
     place.run(&["man"]).exits(0).says(".TH backsoon 1").says("backsoon\\-explain(1)");
-    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 12 pages into man/man1");
+    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 13 pages into man/man1");
     for command in COMMANDS {
         let page = fs::read_to_string(place.0.path().join(format!("man/man1/backsoon-{command}.1"))).unwrap();
         assert!(page.contains("Exit codes:"), "{command}");
@@ -573,6 +578,115 @@ fn render_shows_a_window_before_it_comes_and_a_preview_of_nothing() {
         .complains("page.html");
     assert!(fs::read_to_string(place.0.path().join("page.html")).unwrap().starts_with("<!doctype html>"));
     place.run(&["render", "-o", "nowhere/page.html"]).exits(74).complains("the page was not written");
+}
+
+// --- history
+
+/// A history as the library writes it, beside the config.
+fn recorded(place: &Place) -> History {
+    let mut history = History::new(StateDir::new(&place.0.path().join("backsoon.toml"), None, None));
+    let started = Event::Started { version: "0.1.0".to_owned(), pid: 42 };
+    history
+        .append(&[
+            happened("2026-05-19T13:00:00Z", started),
+            happened("2026-05-19T14:00:00Z", transition("web", "open", "draining", "offline by window M-1")),
+            happened("2026-05-19T14:00:00Z", transition("api", "open", "closed", "flagged \u{1b}[31mread-only")),
+            happened("2026-05-19T14:00:30Z", transition("web", "draining", "closed", "nothing is in flight any more")),
+        ])
+        .unwrap();
+    history
+}
+
+fn happened(time: &str, event: Event) -> Entry {
+    Entry { time: time.parse().unwrap(), generation: 7, event }
+}
+
+fn transition(route: &str, from: &str, to: &str, why: &str) -> Event {
+    Event::Phase {
+        route: route.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        at: "2026-05-19T14:00:00Z".parse().unwrap(),
+        why: why.to_owned(),
+        mode: None,
+        until: None,
+        flags: None,
+    }
+}
+
+#[test]
+fn history_tells_what_happened_to_whom_and_why() {
+    let place = Place::new();
+    let done = place.run(&["history"]).exits(0).complains("nothing is recorded in `.backsoon`").complains("state_dir");
+    assert_eq!(done.out, "");
+    assert!(!place.0.path().join(".backsoon").exists());
+    recorded(&place);
+    let done = place
+        .run(&["history"])
+        .exits(0)
+        .says("2026-05-19 13:00:00 UTC  proxy   backsoon 0.1.0 started, pid 42\n")
+        .says("2026-05-19 14:00:00 UTC  web     open → draining      offline by window M-1\n")
+        .says("api     open → closed        flagged \u{fffd}[31mread-only\n");
+    assert_eq!((done.out.lines().count(), done.err.as_str()), (4, ""));
+}
+
+#[test]
+fn history_shows_the_latest_of_a_route_since_an_instant() {
+    let place = Place::new();
+    recorded(&place);
+    let lines = |args: &[&str]| {
+        let done = place.run(&[&["history", "--json"], args].concat()).exits(0);
+        done.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&[]).len(), 4);
+    assert_eq!(lines(&["-n", "0"]).len(), 4);
+    assert_eq!(lines(&["-n", "1"])[0]["to"], "closed");
+    assert_eq!(lines(&["--route", "web"]).len(), 2);
+    assert_eq!(lines(&["--route", "web", "--route", "api", "-n", "2"])[0]["route"], "api");
+    assert_eq!(lines(&["--since", "2026-05-19T14:00:30Z"]).len(), 1);
+    assert_eq!(lines(&["--since", "2h"]).len(), 0);
+    let done = place.run(&["history", "--route", "wbe"]).exits(0).complains("did you mean `web`?");
+    assert_eq!(done.out, "");
+}
+
+#[test]
+fn history_is_found_where_the_config_says_and_what_is_damaged_is_counted() {
+    let place = Place::with(&format!("state_dir = \"kept\"\n{CONFIG}"));
+    let kept = place.0.path().join("kept/backsoon.history.jsonl");
+    fs::create_dir(place.0.path().join("kept")).unwrap();
+    let unknown = r#"{"time":"2026-05-19T14:00:00Z","generation":1,"event":"eclipse"}"#;
+    fs::write(&kept, format!("{unknown}\n{{\"time\":\"20\n")).unwrap();
+    let done = place.run(&["history"]).exits(0).complains("1 line left out: damaged").complains("`--json`");
+    assert_eq!(done.out, "");
+    place.run(&["history", "--json"]).exits(0).says(unknown);
+    fs::remove_file(&kept).unwrap();
+    fs::create_dir(&kept).unwrap();
+    place.run(&["history"]).exits(74).complains("cannot read the history in `kept`");
+    place.run(&["history", "--config", "nowhere.toml"]).exits(64).complains("--config");
+}
+
+#[test]
+fn history_follows_until_it_is_interrupted() {
+    let place = Place::new();
+    let mut history = recorded(&place);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
+        .args(["history", "--follow", "-n", "1"])
+        .current_dir(place.0.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().contains("draining → closed"));
+    history
+        .append(&[happened("2026-05-19T15:00:00Z", transition("web", "closed", "open", "its time is over"))])
+        .unwrap();
+    assert!(next().contains("closed → open"));
+    history.append(&[happened("2026-05-19T15:00:01Z", Event::Ended)]).unwrap();
+    assert!(next().ends_with("ended"));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 // --- demo

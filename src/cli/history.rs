@@ -1,0 +1,259 @@
+//! `backsoon history`: what happened to the routes, and what was edited, from the files that the proxy writes. The proxy
+//! need not run.
+
+mod told;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::control::history::{Event, Line, Reader};
+use crate::control::state::StateDir;
+use crate::plan::config::Config;
+use crate::plan::problem::{did_you_mean, quoted};
+
+use super::failure::Failure;
+use super::flag_file::FlagFile;
+use super::streams::Streams;
+use super::{ConfigFile, exit, words};
+
+/// The arguments of `history`.
+#[derive(Args, Debug)]
+pub(super) struct HistoryArgs {
+    /// Only what happened to this route; may be given again
+    #[arg(short, long = "route", value_name = "ROUTE")]
+    routes: Vec<String>,
+    /// Only what was written since then: 2h for the last two hours, or an instant like 2026-05-19T14:00:00Z
+    #[arg(short, long, value_name = "WHEN", value_parser = parse_since)]
+    since: Option<Since>,
+    /// Only so many lines, the latest; 0 for all
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 50)]
+    lines: usize,
+    /// Write the lines as they are: a JSON object each
+    #[arg(long)]
+    json: bool,
+    /// Go on with what happens from now on, until interrupted
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Ago(SignedDuration),
+    At(Timestamp),
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(span) = words::parse_span(text) {
+        return Ok(Since::Ago(span));
+    }
+    match words::parse_instant(text) {
+        Ok(at) => Ok(Since::At(at)),
+        // A date or a time says what it lacks; anything else could have been either.
+        Err(lacks) if text.contains([':', '-']) => Err(lacks),
+        Err(_) => Err("write how long ago that is, like `30m` or `2h`, or an instant".to_owned()),
+    }
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+The proxy writes it into `state_dir` of the config; without that into $STATE_DIRECTORY, which systemd sets for \
+`StateDirectory=`, and else into `.backsoon` beside the config. Times are UTC. Old lines go when there are 20 MiB.
+
+Examples:
+  backsoon history
+  backsoon history --route web --since 2h
+  backsoon history --follow
+  backsoon history -n 0 --json | jq -r 'select(.event == \"phase\" and .to == \"closed\") | [.time, .route, .why] | @tsv'
+
+Exit codes:
+  0   shown, even if there is nothing to show
+  64  the arguments or the config are wrong
+  74  the history cannot be read, or the output not be written";
+
+/// Shows it.
+pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failure> {
+    let config = FlagFile::of(&args.config.config)?.config;
+    let from_systemd = std::env::var_os("STATE_DIRECTORY");
+    let dir = StateDir::new(&args.config.config, config.state_dir.as_deref(), from_systemd);
+    let path = dir.path().to_owned();
+    let reader = Reader::open(dir).map_err(unreadable(&path))?;
+    let since = args.since.map(|since| since.instant(Timestamp::now()));
+    let mut shown = Show { args, since, width: told::width(&config), reader, path: &path, any: false, unknown: 0 };
+    shown.so_far(streams)?;
+    shown.remark(&config, streams)?;
+    if args.follow {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+        runtime.block_on(shown.on(streams))?;
+    }
+    Ok(exit::OK)
+}
+
+/// What is being shown.
+struct Show<'a> {
+    args: &'a HistoryArgs,
+    since: Option<Timestamp>,
+    width: usize,
+    reader: Reader,
+    path: &'a Path,
+    /// Whether there was any line.
+    any: bool,
+    /// Lines that this version cannot tell in words.
+    unknown: usize,
+}
+
+impl Show<'_> {
+    /// Shows what there is.
+    fn so_far(&mut self, streams: &mut Streams) -> Result<(), Failure> {
+        let mut latest = VecDeque::new();
+        while let Some(line) = self.next(Until::End)? {
+            if self.args.lines == 0 {
+                self.line(&line, streams)?;
+                continue;
+            }
+            if latest.len() == self.args.lines {
+                latest.pop_front();
+            }
+            latest.push_back(line);
+        }
+        latest.iter().try_for_each(|line| self.line(line, streams))
+    }
+
+    /// Shows what is added. Cancel safe: what was read was shown.
+    async fn on(&mut self, streams: &mut Streams) -> Result<(), Failure> {
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            while let Some(line) = self.next(Until::Now)? {
+                self.line(&line, streams)?;
+            }
+            streams.out.flush()?;
+            tokio::select! {
+                _ = &mut interrupted => return Ok(()),
+                _ = every.tick() => {}
+            }
+            self.reader.look_again().map_err(unreadable(self.path))?;
+        }
+    }
+
+    /// The next line that was asked for.
+    fn next(&mut self, until: Until) -> Result<Option<Line>, Failure> {
+        loop {
+            let line = match self.reader.line().map_err(unreadable(self.path))? {
+                // What lacks its end may be on its way, where it is followed.
+                None if until == Until::End && !self.args.follow => self.reader.rest(),
+                line => line,
+            };
+            let Some(line) = line else { return Ok(None) };
+            self.any = true;
+            if self.wants(&line) {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    fn wants(&mut self, line: &Line) -> bool {
+        let asked = |route: &String| self.args.routes.is_empty() || self.args.routes.contains(route);
+        let late_enough = self.since.is_none_or(|since| line.time >= since);
+        late_enough
+            && match line.entry.as_ref().map(|entry| &entry.event) {
+                Some(Event::Phase { route, .. }) => asked(route),
+                Some(Event::Started { .. } | Event::Ended | Event::Edit { .. }) => self.args.routes.is_empty(),
+                // Whoever reads JSON may know more than this version does.
+                None if self.args.json => self.args.routes.is_empty(),
+                None => {
+                    self.unknown += 1;
+                    false
+                }
+            }
+    }
+
+    fn line(&self, line: &Line, streams: &mut Streams) -> Result<(), Failure> {
+        let text = match &line.entry {
+            Some(entry) if !self.args.json => told::entry(entry, self.width, streams.out_paint),
+            Some(_) | None => told::json(&line.text),
+        };
+        writeln!(streams.out, "{text}")?;
+        Ok(())
+    }
+
+    /// Says what is not shown, and why that may be.
+    fn remark(&mut self, config: &Config, streams: &mut Streams) -> Result<(), Failure> {
+        streams.out.flush()?;
+        if !self.any {
+            let place = words::harmless(&self.path.display().to_string());
+            streams.note(format_args!(
+                "nothing is recorded in `{place}`; under systemd it may be elsewhere: name it by `state_dir` in the config"
+            ))?;
+        }
+        for route in &self.args.routes {
+            if config.routes.iter().all(|known| known.name != *route) {
+                let near = did_you_mean(route, config.routes.iter().map(|known| known.name.as_str()));
+                let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                streams.note(format_args!("the config has no route {}{near}", quoted(route)))?;
+            }
+        }
+        let damaged = self.reader.damaged();
+        if damaged > 0 {
+            streams.note(format_args!("{} left out: damaged", words::count(damaged, "line")))?;
+        }
+        if self.unknown > 0 {
+            let lines = words::count(self.unknown, "line");
+            streams.note(format_args!("{lines} left out: another version wrote them, `--json` shows them"))?;
+        }
+        Ok(())
+    }
+}
+
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// To the last byte.
+    End,
+    /// To the last end of a line.
+    Now,
+}
+
+impl Since {
+    fn instant(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(span) => now.checked_sub(span).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<'_> {
+    move |source| Failure::File { verb: "read the history in", path: path.to_owned(), source }
+}
+
+/// Between two looks of `--follow`: a person takes it for at once.
+const EVERY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_length_or_an_instant_and_says_what_it_lacks() {
+        let now: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
+        let since = |text: &str| parse_since(text).unwrap().instant(now).to_string();
+        assert_eq!(since("2h"), "2026-05-19T12:00:00Z");
+        assert_eq!(since("1 day"), "2026-05-18T14:00:00Z");
+        assert_eq!(since("2026-05-19T14:00:00+02:00"), "2026-05-19T12:00:00Z");
+        assert!(parse_since("2026-05-19T14:00").unwrap_err().contains("time zone"));
+        assert!(parse_since("2026-05-19").unwrap_err().contains("no time of day"));
+        for neither in ["yesterday", "2", "1 month", ""] {
+            assert!(parse_since(neither).unwrap_err().contains("how long ago"), "{neither}");
+        }
+    }
+}

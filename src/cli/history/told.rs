@@ -1,0 +1,182 @@
+//! What the history tells, as a person reads it. Text only: a line for each entry, and nothing of it is obeyed by a terminal.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::control::history::{Entry, Event};
+use crate::plan::config::Config;
+
+use super::super::streams::{Ink, Paint};
+use super::super::words::harmless;
+
+/// The width of the column that says what a line is about.
+pub(super) fn width(config: &Config) -> usize {
+    let names = config.routes.iter().map(|route| route.name.chars().count());
+    names.chain(["config".len()]).max().unwrap_or(0).min(WIDEST)
+}
+
+/// `2026-05-19 14:00:00 UTC  web     open → draining       offline by window M-1  (flags 3fa9c1d2)`.
+pub(super) fn entry(entry: &Entry, width: usize, paint: Paint) -> String {
+    let time = paint.ink(Ink::Quiet, instant(entry.time));
+    let (about, told) = match &entry.event {
+        Event::Started { version, pid } => {
+            ("proxy", paint.ink(Ink::Strong, format!("backsoon {} started, pid {pid}", harmless(version))).to_string())
+        }
+        Event::Ended => ("proxy", paint.ink(Ink::Strong, "ended").to_string()),
+        Event::Edit { file, role, hash, taken, problems } => {
+            let file = harmless(file);
+            let hash = hash.as_deref().map(|hash| aside(&[short(hash)], paint)).unwrap_or_default();
+            let problems = some(problems);
+            let told = match (taken, problems.is_empty()) {
+                (true, true) => format!("{file} {}{hash}", paint.ink(Ink::Good, "taken")),
+                (true, false) => {
+                    format!("{file} {}{hash}: {}", paint.ink(Ink::Good, "taken"), paint.ink(Ink::Careful, problems))
+                }
+                (false, _) => format!("{file} {}{hash}: {problems}", paint.ink(Ink::Bad, "refused")),
+            };
+            (role.as_str(), told)
+        }
+        Event::Phase { route, .. } => (route.as_str(), phase(entry, paint)),
+    };
+    format!("{time}  {:width$}  {told}", harmless(about))
+}
+
+/// A line of JSON with nothing in it that a terminal would obey: what is below a space is escaped already.
+pub(super) fn json(line: &str) -> String {
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    line.chars().map(escaped).collect()
+}
+
+fn phase(entry: &Entry, paint: Paint) -> String {
+    let Event::Phase { from, to, at, why, until, flags, .. } = &entry.event else { return String::new() };
+    let ink = match to.as_str() {
+        "open" => Ink::Good,
+        // A guard that trips is the one way from a route that was coming back to one that goes down.
+        "draining" | "closed" if why.starts_with("the guard tripped") => Ink::Bad,
+        _ => Ink::Careful,
+    };
+    let way = format!("{:WAY$}", format!("{} → {}", harmless(from), harmless(to)));
+    let mut more = Vec::new();
+    if entry.time.duration_since(*at).abs() >= NOTICED {
+        more.push(format!("since {}", instant(*at)));
+    }
+    if let Some(until) = until.filter(|_| to != "open") {
+        more.push(format!("until {}", instant(until)));
+    }
+    more.extend(flags.as_deref().map(|flags| format!("flags {}", short(flags))));
+    format!("{}  {}{}", paint.ink(ink, way), harmless(why), aside(&more, paint))
+}
+
+/// `  (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)`.
+fn aside(parts: &[String], paint: Paint) -> String {
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", paint.ink(Ink::Quiet, format!("({})", parts.join(", "))))
+    }
+}
+
+/// The first problems.
+fn some(problems: &[String]) -> String {
+    let mut told: Vec<String> = problems.iter().take(PROBLEMS).map(|problem| harmless(problem)).collect();
+    if let more @ 1.. = problems.len().saturating_sub(PROBLEMS) {
+        told.push(format!("and {more} more"));
+    }
+    told.join("; ")
+}
+
+fn instant(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// As much of a hash as people compare.
+fn short(hash: &str) -> String {
+    harmless(&hash.chars().take(8).collect::<String>())
+}
+
+/// The widest way from one phase to another that is usual.
+const WAY: usize = "verifying → ramping".len() - "→".len() + 1;
+/// The widest first column: a route with a longer name pushes its own line only.
+const WIDEST: usize = 24;
+/// Problems of an edit that are told in a line.
+const PROBLEMS: usize = 3;
+/// A transition that was noticed so much later says since when it is.
+const NOTICED: SignedDuration = SignedDuration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn told(event: Event) -> String {
+        entry(&Entry { time: at("2026-05-19T14:00:00Z"), generation: 7, event }, 6, Paint::Plain)
+    }
+
+    fn transition(from: &str, to: &str, why: &str) -> Event {
+        Event::Phase {
+            route: "web".to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            at: at("2026-05-19T14:00:00Z"),
+            why: why.to_owned(),
+            mode: Some("offline".to_owned()),
+            until: Some(at("2026-05-19T15:00:00Z")),
+            flags: Some("3fa9c1d2e4".to_owned()),
+        }
+    }
+
+    #[test]
+    fn each_entry_is_a_line_that_says_what_became_of_what_and_why() {
+        assert_eq!(
+            told(transition("open", "draining", "offline by window M-1")),
+            "2026-05-19 14:00:00 UTC  web     open → draining      offline by window M-1  \
+             (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)"
+        );
+        let mut late = transition("closed", "open", "its time is over");
+        if let Event::Phase { at: since, .. } = &mut late {
+            *since = at("2026-05-19T13:30:00Z");
+        }
+        assert_eq!(
+            told(late),
+            "2026-05-19 14:00:00 UTC  web     closed → open        its time is over  \
+             (since 2026-05-19 13:30:00 UTC, flags 3fa9c1d2)"
+        );
+        let started = Event::Started { version: "0.1.0".to_owned(), pid: 42 };
+        assert_eq!(told(started), "2026-05-19 14:00:00 UTC  proxy   backsoon 0.1.0 started, pid 42");
+        assert_eq!(told(Event::Ended), "2026-05-19 14:00:00 UTC  proxy   ended");
+        let edit = |taken, problems: &[&str]| Event::Edit {
+            file: "maintenance.toml".to_owned(),
+            role: "flags".to_owned(),
+            hash: Some("3fa9c1d2e4".to_owned()),
+            taken,
+            problems: problems.iter().copied().map(ToOwned::to_owned).collect(),
+        };
+        let line = |rest: &str| format!("2026-05-19 14:00:00 UTC  flags   maintenance.toml {rest}");
+        assert_eq!(told(edit(true, &[])), line("taken  (3fa9c1d2)"));
+        assert_eq!(told(edit(true, &["a"])), line("taken  (3fa9c1d2): a"));
+        assert_eq!(told(edit(false, &["a", "b", "c", "d", "e"])), line("refused  (3fa9c1d2): a; b; c; and 2 more"));
+    }
+
+    #[test]
+    fn nothing_in_a_line_is_obeyed_by_a_terminal() {
+        let line = told(transition("open\u{1b}[2J", "draining\n", "gone\u{9b}31m\r"));
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.contains("gone\u{fffd}31m"), "{line:?}");
+        let text = serde_json::to_string("a\u{1b}\u{7f}\u{9b}\u{e4}").unwrap();
+        assert_eq!(json(&text), "\"a\\u001b\\u007f\\u009b\u{e4}\"");
+        assert_eq!(serde_json::from_str::<String>(&json(&text)).unwrap(), "a\u{1b}\u{7f}\u{9b}\u{e4}");
+    }
+
+    #[test]
+    fn colours_say_how_it_went() {
+        let painted =
+            |event| entry(&Entry { time: at("2026-05-19T14:00:00Z"), generation: 7, event }, 6, Paint::Colours);
+        assert!(painted(transition("ramping", "open", "")).contains("\x1b[32mramping → open"));
+        assert!(painted(transition("open", "draining", "flagged offline")).contains("\x1b[1;33mopen → draining"));
+        assert!(
+            painted(transition("ramping", "draining", "the guard tripped: x")).contains("\x1b[1;31mramping → draining")
+        );
+    }
+}
