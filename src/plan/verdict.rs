@@ -198,6 +198,31 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
     }
 }
 
+/// Which closures a request that is forwarded already would outlast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// None.
+    Never,
+    /// Those that only close a route to writing.
+    ReadOnly,
+    /// All of them.
+    Always,
+}
+
+/// Which closures of its route a request that is forwarded now would outlast. Who may pass a closed route by other means
+/// than the path is not looked for, and neither are the well-known paths: what is asked for there is short.
+pub fn spared(route: &RouteConfig, method: &Method, path: &str) -> Spared {
+    // Most routes have no exceptions: they need no path in normal form.
+    let plain = || path::normalize(path).is_ok_and(|normal| normal == path);
+    if exception(route, path).is_some_and(|exception| exception.answer.is_none()) && plain() {
+        Spared::Always
+    } else if method.is_safe() || is_allowed(route, method, path) && plain() {
+        Spared::ReadOnly
+    } else {
+        Spared::Never
+    }
+}
+
 /// Whether a method is allowed at a path in normal form while the route is read-only.
 pub fn is_allowed(route: &RouteConfig, method: &Method, path: &str) -> bool {
     let allows =

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::snapshot::Route;
-use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide};
+use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, spared};
 use crate::telemetry::Limit;
 
 use super::body::{Body, RequestBody};
@@ -165,8 +165,9 @@ impl Exchange {
         request: Request<Incoming>,
     ) -> Begun<impl Future<Output = Received> + use<>> {
         self.pass = pass;
-        let safe = request.method().is_safe();
-        self.flight.depart(&self.generation.routes[route], self.generation.snapshot.generation, safe);
+        let generation = &self.generation;
+        let spared = spared(&generation.snapshot.routes[route].config, request.method(), request.uri().path());
+        self.flight.depart(&generation.routes[route], generation.snapshot.generation, spared);
         match depart(self, route, request) {
             Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
             Departure::Waiting(request, journey) => Begun::Waiting(Box::pin(go_on(request, journey))),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::live::Generation;
 use crate::plan::config::Access;
+use crate::plan::verdict::Spared;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
@@ -87,9 +88,9 @@ impl Flight {
     }
 
     /// It is forwarded on this route, as a generation decided.
-    pub(super) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, safe: bool) {
+    pub(super) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
         route.workers[self.worker.id].in_flight.rise();
-        self.standing.depart(route, generation, safe, self.set_out);
+        self.standing.depart(route, generation, spared, self.set_out);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {
             entry.verdict = "forward";

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::plan::config::HANGS;
+use crate::plan::verdict::Spared;
 use crate::telemetry::RouteMeter;
 
 /// See the module's description. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
@@ -19,8 +21,8 @@ pub(super) struct Standing {
     route: Cell<usize>,
     /// The number of the generation that it was decided by.
     generation: Cell<u64>,
-    /// Its method is a safe one.
-    safe: Cell<bool>,
+    /// What it would outlast.
+    spared: Cell<Spared>,
     kind: Cell<Kind>,
     /// When its head had arrived, or when it was released if it was held.
     started: Cell<Instant>,
@@ -72,7 +74,7 @@ impl Standing {
         Self {
             route: Cell::new(0),
             generation: Cell::new(0),
-            safe: Cell::new(true),
+            spared: Cell::new(Spared::Never),
             kind: Cell::new(Kind::Plain),
             started: Cell::new(now),
             answered: Cell::new(false),
@@ -83,10 +85,10 @@ impl Standing {
     }
 
     /// A request is forwarded.
-    pub(super) fn depart(&self, route: &Arc<RouteMeter>, generation: u64, safe: bool, started: Instant) {
+    pub(super) fn depart(&self, route: &Arc<RouteMeter>, generation: u64, spared: Spared, started: Instant) {
         self.route.set(identity(route));
         self.generation.set(generation);
-        self.safe.set(safe);
+        self.spared.set(spared);
         self.kind.set(Kind::Plain);
         self.started.set(started);
         self.answered.set(false);
@@ -121,6 +123,16 @@ impl Standing {
     /// Whether it is to be broken off.
     pub(super) fn is_cut(&self) -> bool {
         self.fate.get() == Fate::Cut
+    }
+
+    /// The process ends: a tunnel leaves some time within this. True if it is one and has not left yet.
+    pub(super) fn leaves_within(&self, time: Duration, now: Instant) -> bool {
+        if self.route.get() == 0 || self.kind() != Kind::Tunnel {
+            return false;
+        }
+        let at = self.leaves_at.get().unwrap_or_else(|| now + time.mul_f64(fastrand::f64()));
+        self.leaves_at.set(Some(at));
+        at <= now && self.decide(Fate::Leave)
     }
 
     /// Whether a request without a response's head hangs.
@@ -161,10 +173,10 @@ pub(super) struct Farewell {
     route: usize,
     /// Only what was decided before this generation is meant.
     epoch: u64,
-    /// Only what a method began that is not safe.
-    unsafe_only: bool,
+    /// The route is closed only to writing.
+    read_only: bool,
     /// For how long what lasts may go on; `None` if it is left alone.
-    grace: Option<std::time::Duration>,
+    grace: Option<Duration>,
     /// The drain time is over.
     over: bool,
 }
@@ -182,18 +194,22 @@ impl Farewell {
     pub(super) fn new(
         route: &Arc<RouteMeter>,
         epoch: u64,
-        unsafe_only: bool,
-        grace: Option<std::time::Duration>,
+        read_only: bool,
+        grace: Option<Duration>,
         over: bool,
     ) -> Self {
-        Self { route: identity(route), epoch, unsafe_only, grace, over }
+        Self { route: identity(route), epoch, read_only, grace, over }
     }
 
     /// Has one request leave, if it is meant and it is time; `wake` wakes what drives it. Counts it.
     fn to(&self, standing: &Rc<Standing>, now: Instant, left: &mut Left, wake: impl FnOnce()) {
         let meant = standing.route.get() == self.route
             && standing.generation.get() < self.epoch
-            && !(self.unsafe_only && standing.safe.get());
+            && match standing.spared.get() {
+                Spared::Always => false,
+                Spared::ReadOnly => !self.read_only,
+                Spared::Never => true,
+            };
         if !meant {
             return;
         }
@@ -246,8 +262,6 @@ impl Farewells {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::telemetry::Meters;
 
     use super::*;
@@ -256,19 +270,21 @@ mod tests {
     fn only_what_was_forwarded_before_by_the_same_route_is_asked_to_leave() {
         let meters = Meters::new(1);
         let (web, api, now) = (meters.route("web"), meters.route("api"), Instant::now());
-        let fate = |route, generation, safe, farewell: &Farewell| {
+        let fate = |route, generation, spared, farewell: &Farewell| {
             let (standing, mut left) = (Rc::new(Standing::new(now)), Left::default());
-            standing.depart(route, generation, safe, now);
+            standing.depart(route, generation, spared, now);
             farewell.to(&standing, now, &mut left, || {});
             (standing.fate(), left.requests)
         };
-        let farewell = |unsafe_only, over| Farewell::new(&web, 5, unsafe_only, None, over);
-        assert_eq!(fate(&web, 4, true, &farewell(false, false)), (Fate::Stay, 1));
-        assert_eq!(fate(&web, 4, true, &farewell(false, true)), (Fate::Cut, 1));
-        assert_eq!(fate(&web, 5, true, &farewell(false, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&api, 4, true, &farewell(false, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&web, 4, true, &farewell(true, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&web, 4, false, &farewell(true, true)), (Fate::Cut, 1));
+        let farewell = |read_only, over| Farewell::new(&web, 5, read_only, None, over);
+        let (read, write) = (Spared::ReadOnly, Spared::Never);
+        assert_eq!(fate(&web, 4, read, &farewell(false, false)), (Fate::Stay, 1));
+        assert_eq!(fate(&web, 4, read, &farewell(false, true)), (Fate::Cut, 1));
+        assert_eq!(fate(&web, 5, read, &farewell(false, true)), (Fate::Stay, 0));
+        assert_eq!(fate(&api, 4, read, &farewell(false, true)), (Fate::Stay, 0));
+        assert_eq!(fate(&web, 4, read, &farewell(true, true)), (Fate::Stay, 0));
+        assert_eq!(fate(&web, 4, write, &farewell(true, true)), (Fate::Cut, 1));
+        assert_eq!(fate(&web, 4, Spared::Always, &farewell(false, true)), (Fate::Stay, 0));
     }
 
     #[test]
@@ -277,7 +293,7 @@ mod tests {
         let (web, now, grace) = (meters.route("web"), Instant::now(), Duration::from_secs(10));
         let standings: Vec<_> = (0..1000).map(|_| Rc::new(Standing::new(now))).collect();
         for standing in &standings {
-            standing.depart(&web, 1, true, now);
+            standing.depart(&web, 1, Spared::ReadOnly, now);
             standing.goes_on(Kind::Tunnel);
         }
         let gone = |grace, at| {

@@ -20,12 +20,12 @@ impl Worker {
     /// Passes on that something was published, and tends to what is in flight.
     pub(super) async fn follow(self: Rc<Self>, mut reader: Reader) {
         loop {
-            let published = match self.tend() {
-                true => tokio::select! {
-                    published = reader.published() => Some(published),
-                    () = sleep(LOOK_EVERY) => None,
-                },
-                false => Some(reader.published().await),
+            let again = self.tend() | self.see_off();
+            let published = tokio::select! {
+                published = reader.published() => Some(published),
+                () = sleep(LOOK_EVERY), if again => None,
+                // The process ends.
+                () = self.leaving.notified() => None,
             };
             match published {
                 Some(true) => self.news.notify_waiters(),
@@ -54,6 +54,22 @@ impl Worker {
             again |= left.later || left.requests > 0 && route.phase() == Phase::Draining;
         }
         again
+    }
+
+    /// The process ends: tunnels are told so, spread over most of the drain time. True if it is to be done again soon.
+    fn see_off(&self) -> bool {
+        if self.draining().is_none() {
+            return false;
+        }
+        let (now, time) = (Instant::now(), self.generation().snapshot.drain.mul_f64(SEE_OFF));
+        for connection in self.connections().values() {
+            for standing in connection.standings() {
+                if standing.leaves_within(time, now) {
+                    connection.wake();
+                }
+            }
+        }
+        true
     }
 
     fn say(&self, farewells: &mut Farewells) {
@@ -92,10 +108,13 @@ fn farewell(generation: &Generation, route: &Route) -> Farewell {
         Streams::Drain => Some(drain),
         Streams::Grace(grace) => Some(grace),
     };
-    let unsafe_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
+    let read_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
     let over = route.phase() != Phase::Draining;
-    Farewell::new(&generation.routes[route.index], route.epoch, unsafe_only, grace, over)
+    Farewell::new(&generation.routes[route.index], route.epoch, read_only, grace, over)
 }
+
+/// The part of the drain time in which tunnels are told to leave: what is left is for their last words.
+const SEE_OFF: f64 = 0.5;
 
 /// Between two looks at what is in flight.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

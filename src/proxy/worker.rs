@@ -43,6 +43,8 @@ pub(super) struct Worker {
     left: Notify,
     /// Told when something is published, or the process ends: for those who watch a page.
     pub(super) news: Arc<Notify>,
+    /// Told when the process ends.
+    pub(super) leaving: Notify,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
 }
@@ -73,6 +75,7 @@ impl Worker {
             most: Cell::new(usize::MAX),
             left: Notify::new(),
             news: Arc::default(),
+            leaving: Notify::new(),
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
         }
@@ -148,6 +151,7 @@ impl Worker {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
         self.news.notify_waiters();
+        self.leaving.notify_one();
         self.holds.wake();
         for connection in self.connections.borrow().values() {
             connection.drain(end);

@@ -23,11 +23,11 @@ pub fn python(claim: &str) -> Option<PathBuf> {
 }
 
 /// A command that runs until the test ends.
-struct Helper(Child);
+pub struct Helper(Child);
 
 impl Helper {
     /// Starts it and waits for its first line, which says where it is.
-    fn start(mut command: Command) -> (Self, String) {
+    pub fn start(mut command: Command) -> (Self, String) {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -133,10 +133,10 @@ fn httpx_gets_uploads_and_streams_over_both_versions() {
 }
 
 #[test]
-fn websockets_are_carried_both_ways_and_outlive_the_closing_of_their_route() {
+fn websockets_are_carried_both_ways_and_outlive_the_closing_of_their_route_if_they_are_kept() {
     let Some(python) = python("websockets are carried") else { return };
     let (_server, port) = Helper::start(script(&python, "websocket_server.py"));
-    let backsoon = Backsoon::before(&format!("http://127.0.0.1:{port}"), "");
+    let backsoon = Backsoon::before(&format!("http://127.0.0.1:{port}"), "streams = \"keep\"\n");
     let url = format!("ws://{}/echo", backsoon.address());
     let mut client = script(&python, "websocket_client.py");
     let flags = backsoon.path("maintenance.toml");

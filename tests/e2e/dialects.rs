@@ -1,6 +1,6 @@
 //! The dialects: what each kind of client gets from a closed route, read the way that client reads it.
 
-mod calls;
+pub mod calls;
 mod cors;
 mod forms;
 mod gate;

@@ -18,6 +18,7 @@ mod clients;
 mod comeback;
 mod deploy;
 mod dialects;
+mod drain;
 mod floods;
 mod hold;
 mod http1;

@@ -41,7 +41,7 @@ fn a_grpc_client_sees_unavailable_and_when_to_try_again() {
 
 /// Messages as they are.
 #[derive(Clone, Copy, Debug, Default)]
-struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
