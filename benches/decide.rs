@@ -14,14 +14,15 @@ use backsoon::plan::compile::{Inputs, Known, compile};
 use backsoon::plan::config::{self, Config, Upstream};
 use backsoon::plan::flags::{self, Flags};
 use backsoon::plan::page::{Press, samples};
+use backsoon::plan::pass::{Binding, Key, Purpose, Ticket};
 use backsoon::plan::path;
-use backsoon::plan::snapshot::Snapshot;
+use backsoon::plan::snapshot::{Snapshot, Source};
 use backsoon::plan::verdict::{Head, decide};
 use backsoon::telemetry::{Meters, UpstreamKey};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method};
-use jiff::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
 
 /// The allocator of the command.
 #[global_allocator]
@@ -33,7 +34,7 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = decisions, paths, dialects, pages, files, publications
+    targets = decisions, policies, paths, dialects, pages, files, publications
 }
 criterion_main!(benches);
 
@@ -68,6 +69,88 @@ fn in_turn(b: &mut criterion::Bencher<'_>, snapshot: &Snapshot, requests: &[(Str
         black_box(decide(snapshot, head));
     });
 }
+
+/// Routes that are not open, with all that may let a client pass.
+fn policies(c: &mut Criterion) {
+    let mut group = c.benchmark_group("policy");
+    let (config, _) = config::parse("backsoon.toml", POLICY);
+    let config = config.unwrap_or_else(|| panic!("a config"));
+    let key = Arc::new(Key::new(b"0123456789abcdef0123456789abcdef").unwrap_or_else(|_| panic!("a key")));
+    let known = Known { secrets: [("web".to_owned(), Arc::clone(&key))].into(), ..Known::default() };
+    let at = |text: &str, previous: Option<&Snapshot>, seconds| {
+        let (flags, _) = flags::parse("maintenance.toml", text);
+        let flags = flags.unwrap_or_else(|| panic!("flags")).flags;
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        compile(Inputs { config: &config, flags: &flags, press: &PRESS, known: &known, previous, now, generation: 1 })
+    };
+    let offline = at("[routes]\nweb = \"offline\"\n", None, 0);
+    let closed = at("[routes]\nweb = \"offline\"\n", Some(&offline), 600);
+    let back = at("", Some(&closed), 700);
+    let ramping = at("", Some(&back), 730);
+    let read_only = at("[routes]\nweb = \"read-only\"\n", None, 0);
+    let ticket = Ticket { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
+    let cookie = |purpose, name: &str| {
+        let signed = key.sign(Binding { purpose, route: "web", source: &Source::Flag }, ticket);
+        format!("session=0123456789abcdef; {name}={signed}; theme=dark")
+    };
+    let (pass, ramp) =
+        (cookie(Purpose::Pass, "__Host-backsoon-bypass-web"), cookie(Purpose::Ramp, "__Host-backsoon-ramp-web"));
+    let wrong = cookie(Purpose::Ramp, "__Host-backsoon-bypass-web");
+    let (get, post) = (Method::GET, Method::POST);
+    for (what, snapshot, method, from, fields) in [
+        ("read-only, GET", &read_only, &get, "203.0.113.1", vec![]),
+        ("read-only, an allowed POST", &read_only, &post, "203.0.113.1", vec![]),
+        ("closed, nothing shown", &closed, &get, "203.0.113.1", vec![]),
+        ("closed, by network", &closed, &get, "192.0.2.7", vec![]),
+        (
+            "closed, by network behind a trusted proxy",
+            &closed,
+            &get,
+            "10.0.0.1",
+            vec![("x-forwarded-for", "1.1.1.1, 192.0.2.7")],
+        ),
+        ("closed, by secret", &closed, &get, "203.0.113.1", vec![("x-key", "0123456789abcdef0123456789abcdef")]),
+        ("closed, by cookie", &closed, &get, "203.0.113.1", vec![("cookie", pass.as_str())]),
+        ("closed, a wrong cookie", &closed, &get, "203.0.113.1", vec![("cookie", wrong.as_str())]),
+        ("ramping, by address", &ramping, &get, "203.0.113.1", vec![]),
+        ("ramping, by IPv6 address", &ramping, &get, "2001:db8::1", vec![]),
+        ("ramping, by cookie", &ramping, &get, "203.0.113.1", vec![("cookie", ramp.as_str())]),
+    ] {
+        let headers: HeaderMap = fields
+            .into_iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap_or_else(|_| panic!("a value")))
+            })
+            .collect();
+        let peer = from.parse().ok();
+        group.bench_function(what, |b| {
+            b.iter(|| {
+                let head = Head {
+                    method,
+                    host: black_box("www.example.com"),
+                    path: black_box("/app/x"),
+                    peer,
+                    ..Head::unknown(&headers)
+                };
+                black_box(decide(snapshot, head));
+            });
+        });
+    }
+}
+
+const POLICY: &str = "\
+trusted_proxies = [\"10.0.0.0/8\"]
+[[listen]]
+address = \"127.0.0.1:0\"
+[routes.web]
+host = \"www.example.com\"
+upstream = \"http://127.0.0.1:3000\"
+always_open = [\"/healthz\", \"/webhooks/\"]
+drain = \"30s\"
+ramp = [\"25% at 0s\", \"100% at 1h\"]
+bypass = { networks = [\"192.0.2.0/24\", \"2001:db8:1::/48\"], header = \"X-Key\", secret_file = \"key\" }
+read_only = { allow = [\"POST /login\", \"/search\", \"POST /app\"] }
+";
 
 fn paths(c: &mut Criterion) {
     let mut group = c.benchmark_group("path::normalize");

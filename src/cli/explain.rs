@@ -2,12 +2,18 @@
 
 mod report;
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+
 use clap::Args;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jiff::Timestamp;
 
-use crate::control::load;
+use crate::control::load::{self, Loaded};
+use crate::control::state::StateDir;
+use crate::plan::lifecycle::Memory;
 
 use super::failure::Failure;
 use super::flag_file::with_option;
@@ -26,6 +32,9 @@ pub(super) struct Explain {
     /// A header field; `Host`, `Accept`, `Accept-Language`, `Content-Type`, `Sec-Fetch-Dest` … make a difference
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(HeaderName, HeaderValue)>,
+    /// The address that the request comes from, which `bypass` and `ramp` look at
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    from: Option<IpAddr>,
     /// As of this instant: 2026-05-19T15:00:00Z
     #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant)]
     at: Option<Timestamp>,
@@ -38,13 +47,15 @@ pub(super) struct Explain {
 
 /// What stands below the options.
 pub(super) const AFTER_HELP: &str = "\
-The files are read as they are now; no running proxy is asked. Whose forwarding fields are trusted \
-makes no difference to the decision, nor does the scheme or the port of the URL.
+The files are read as they are now, what a proxy remembers of its routes among them (not with --at); no running proxy is \
+asked. The scheme and the port of the URL make no difference. Who may pass a closed route depends on --from, and with \
+`trusted_proxies` on -H 'X-Forwarded-For: …'.
 
 Examples:
   backsoon explain https://www.example.com/app
   backsoon explain /api/orders -X POST -H 'Host: api.example.com' -H 'Accept: application/json'
   backsoon explain www.example.com --at 2026-05-19T14:30:00Z
+  backsoon explain www.example.com --from 192.0.2.7        may this client pass?
 
 Exit codes:
   0   explained, whatever the verdict
@@ -58,6 +69,7 @@ struct Asked {
     path: String,
     query: Option<String>,
     headers: HeaderMap,
+    from: Option<IpAddr>,
 }
 
 /// Explains.
@@ -65,7 +77,12 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     let at = args.at.unwrap_or_else(Timestamp::now);
-    let report = report::explain(&loaded, &asked(args), at);
+    let memories = match args.at {
+        None => remembered(file, &loaded),
+        Some(_) => HashMap::new(),
+    };
+    let snapshot = loaded.snapshot_of(memories, at);
+    let report = report::explain(&loaded, &snapshot, &asked(args), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
         writeln!(streams.out, "{json:#}")?;
@@ -75,6 +92,12 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     Ok(exit::OK)
 }
 
+/// What a proxy with this config remembers of its routes: one that comes back does not stand in the flag file.
+fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, Memory> {
+    let from_systemd = std::env::var_os("STATE_DIRECTORY");
+    StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek()
+}
+
 fn asked(args: &Explain) -> Asked {
     let headers: HeaderMap = args.header.iter().cloned().collect();
     // A field given by hand wins, as it does with curl.
@@ -82,7 +105,14 @@ fn asked(args: &Explain) -> Asked {
     let host = given.or_else(|| args.url.authority().map(|authority| authority.as_str())).unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default().to_owned();
     let path = args.url.path().to_owned();
-    Asked { method: args.method.clone(), host, path, query: args.url.query().map(str::to_owned), headers }
+    Asked {
+        method: args.method.clone(),
+        host,
+        path,
+        query: args.url.query().map(str::to_owned),
+        headers,
+        from: args.from,
+    }
 }
 
 /// Takes what people type and paste: with or without the scheme, with or without the host.
@@ -90,6 +120,10 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     let text = text.split_once('#').map_or(text, |(before, _)| before);
     let whole = if text.starts_with('/') || text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     whole.parse::<Uri>().map_err(|error| format!("{error}; write one like `https://www.example.com/app` or `/app`"))
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "write one like `192.0.2.7` or `2001:db8::7`".to_owned())
 }
 
 fn parse_method(text: &str) -> Result<Method, String> {

@@ -41,6 +41,10 @@ pub(super) enum Failure {
     NoStep { id: String, step: String, known: Vec<String> },
     /// The step follows what really happens.
     MovesByItself { step: usize, auto: &'static str },
+    /// The route has no secret to sign with.
+    NoSecret { route: String },
+    /// Where the route is for a browser cannot be told from the config.
+    NoUrl { route: String },
     /// The end is not in the future.
     Past,
     /// The config has no admin listener.
@@ -87,6 +91,8 @@ impl Failure {
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
             | Self::MovesByItself { .. }
+            | Self::NoSecret { .. }
+            | Self::NoUrl { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }
@@ -160,6 +166,12 @@ impl Failure {
                 }
             },
             Self::MovesByItself { .. } => "remove its `auto` to move it by hand".to_owned(),
+            Self::NoSecret { route } => format!(
+                "make one, `openssl rand -hex 32 > key && chmod 600 key`, and name it in the config:\n\
+                 [routes.{}]\nbypass = {{ secret_file = \"key\" }}",
+                if route.contains('.') { format!("\"{route}\"") } else { route.clone() }
+            ),
+            Self::NoUrl { .. } => "name it: `--url https://www.example.com/`".to_owned(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
@@ -214,6 +226,14 @@ impl fmt::Display for Failure {
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
             Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
             Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
+            Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
+            Self::NoUrl { route } => {
+                write!(
+                    f,
+                    "the config does not say where the route {} is: an exact `host`, a `listen` with TLS",
+                    quoted(route)
+                )
+            }
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
@@ -262,6 +282,8 @@ impl Error for Failure {
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
             | Self::MovesByItself { .. }
+            | Self::NoSecret { .. }
+            | Self::NoUrl { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::Rejected { .. }

@@ -6,6 +6,7 @@
 pub mod exit;
 pub mod run;
 
+mod bypass;
 mod check;
 mod demo;
 mod explain;
@@ -80,6 +81,9 @@ enum Command {
     /// Move a step of a window's timeline
     #[command(after_help = step::AFTER_HELP)]
     Step(step::StepArgs),
+    /// Make a link that lets its reader pass a closed route
+    #[command(after_help = bypass::AFTER_HELP)]
+    Bypass(bypass::Bypass),
     /// Show what is live, in every replica named
     #[command(after_help = status::AFTER_HELP)]
     Status(status::StatusArgs),
@@ -139,6 +143,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
         Command::Step(args) => step::run(&args, &mut streams),
+        Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
         Command::History(args) => history::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),

@@ -1,7 +1,9 @@
-//! Certificates for clients, and the trust in upstreams: PEM files in, what rustls needs out.
+//! Certificates for clients, the trust in upstreams, and the secrets of bypasses: files in, what their users need out.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -11,17 +13,20 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::plan::config::{Config, TlsFiles, Trust, Upstream};
+use crate::plan::pass::{Key, SHORTEST};
 use crate::plan::problem::Problem;
 use crate::telemetry::UpstreamKey;
 
 use super::load::{beside, unreadable};
 use super::source::{Content, Trouble};
 
-/// What the files of a config's TLS hold.
+/// What the files hold that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]
 pub struct Materials {
     certificates: HashMap<TlsFiles, Arc<CertifiedKey>>,
     roots: HashMap<Trust, Roots>,
+    /// By route.
+    pub secrets: HashMap<String, Arc<Key>>,
 }
 
 /// Roots and what tells them from others.
@@ -81,7 +86,64 @@ pub fn materials(
             Err(problem) => problems.push(problem),
         }
     }
+    let mut keys = HashMap::<&Path, Arc<Key>>::new();
+    for (route, file) in secret_files(config) {
+        let key = match keys.get(file) {
+            Some(key) => Ok(Arc::clone(key)),
+            None => secret(config_file, file, &mut read).map(Arc::new),
+        };
+        match key {
+            Ok(key) => {
+                keys.insert(file, Arc::clone(&key));
+                materials.secrets.insert(route.to_owned(), key);
+            }
+            Err(problem) if problems.contains(&problem) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
+}
+
+/// The routes with a secret, and its file as written.
+pub fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
+    config.routes.iter().filter_map(|route| {
+        let file = route.policy.bypass.as_ref()?.secret_file.as_ref()?;
+        Some((route.name.as_str(), file.as_path()))
+    })
+}
+
+/// Secrets that everybody on this machine can read.
+pub fn exposed(config_file: &Path, config: &Config) -> Vec<Problem> {
+    let files: BTreeSet<_> = secret_files(config).map(|(_, file)| beside(config_file, file)).collect();
+    let is_exposed = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
+    let warning = |file: PathBuf| {
+        let file = file.display().to_string();
+        let help = format!("run `chmod 600 {file}`, and write another secret if somebody may have seen this one");
+        Problem::warning(&file, "everybody on this machine can read this secret").help(help)
+    };
+    files.into_iter().filter(is_exposed).map(warning).collect()
+}
+
+/// The key that a secret file holds.
+///
+/// # Errors
+/// When it cannot be read, or is too short to be a secret.
+pub fn secret(
+    config_file: &Path,
+    file: &Path,
+    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+) -> Result<Key, Problem> {
+    let file = beside(config_file, file);
+    let name = file.display().to_string();
+    let help = format!("make one: `openssl rand -hex 32 > {name} && chmod 600 {name}`");
+    let content = read(&file).map_err(|trouble| unreadable(&file, trouble).help(help.clone()))?;
+    Key::new(&content.bytes).map_err(|length| {
+        let found = match length {
+            0 => "there is no secret in this file".to_owned(),
+            length => format!("this secret has {length} bytes, and at least {SHORTEST} are needed"),
+        };
+        Problem::error(&name, found).help(help)
+    })
 }
 
 fn certificate(

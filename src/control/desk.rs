@@ -157,6 +157,7 @@ impl Desk {
             Recorder::new(StateDir::new(&config_file, config.state_dir.as_deref(), from_systemd))
         });
         let memories = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
+        let secrets = materials.secrets.clone();
         let desk = Self {
             config_file,
             files,
@@ -173,7 +174,7 @@ impl Desk {
             meters: Arc::new(Meters::new(0)),
             clients: HashMap::new(),
             fittings: None,
-            known: Known { memories, ..Known::default() },
+            known: Known { memories, secrets, ..Known::default() },
             recorder,
             generation: 0,
             refused: 0,
@@ -237,7 +238,7 @@ impl Desk {
     /// Notes that a file has another content.
     fn note_edit(&mut self, file: &Path, taken: bool, problems: &[Problem]) {
         let hash = self.files.get(file).and_then(|state| state.content.as_ref());
-        let hash = hash.map(|content| content.hash.to_string());
+        let hash = hash.map(|content| content.hash.to_string()).filter(|_| self.role(file) != "secret");
         let (role, name) = (self.role(file).to_owned(), file.display().to_string());
         let problems = problems.iter().map(|problem| problem.message.clone()).collect();
         self.note_event(Event::Edit { file: name, role, hash, taken, problems });
@@ -382,6 +383,7 @@ impl Desk {
                 return self.refuse(&config_file, problems);
             }
         };
+        problems.extend(certs::exposed(&config_file, &config));
         problems.extend(self.restarts(&config));
         warn(&problems);
         warn(&remarks);
@@ -391,8 +393,7 @@ impl Desk {
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
         self.set_press(press, remarks);
-        self.materials = materials;
-        self.fittings = None;
+        self.set_materials(materials);
         self.files.set(self.watched());
         self.problems.retain(|path, _| self.files.get(path).is_some() || path.is_file());
         // Routes may have come or gone that the flag file names.
@@ -504,8 +505,12 @@ impl Desk {
                 for file in files.iter().filter(|file| **file != self.flag_file && !page.contains(file)) {
                     self.problems.remove(file);
                 }
-                self.materials = materials;
-                self.fittings = None;
+                let remarks = certs::exposed(&self.config_file, &config);
+                warn(&remarks);
+                for remark in remarks {
+                    self.problems.insert(PathBuf::from(&remark.file), vec![remark]);
+                }
+                self.set_materials(materials);
                 true
             }
             Err(problems) => {
@@ -515,6 +520,12 @@ impl Desk {
                 false
             }
         }
+    }
+
+    fn set_materials(&mut self, materials: Materials) {
+        self.known.secrets = materials.secrets.clone();
+        self.materials = materials;
+        self.fittings = None;
     }
 
     /// Keeps what is live, and says what is wrong. Always `false`.
@@ -616,7 +627,8 @@ impl Desk {
             let trouble = state.and_then(|state| state.trouble).filter(|trouble| !self.expected(&path, *trouble));
             FileReport {
                 role: self.role(&path),
-                hash: content.map(|content| content.hash.to_string()),
+                // The hash of a secret would be something to try guesses on.
+                hash: content.map(|content| content.hash.to_string()).filter(|_| self.role(&path) != "secret"),
                 loaded: content.and_then(|content| Timestamp::try_from(content.loaded).ok()),
                 problems: self.problems_of(&path),
                 trouble: trouble.map(|trouble| trouble.to_string()),
@@ -660,6 +672,8 @@ impl Desk {
             "key"
         } else if pages::files_of(&self.config_file, &self.config.page).iter().any(|file| file == path) {
             "page"
+        } else if configs().flat_map(certs::secret_files).any(|(_, file)| beside(&self.config_file, file) == path) {
+            "secret"
         } else {
             "roots"
         }

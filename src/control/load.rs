@@ -3,6 +3,7 @@
 //! A file's content is parsed; what it names is resolved against the config's directory; what is wrong becomes
 //! problems. There is no second validator.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config, Trust};
 use crate::plan::flags::{self, Flags};
+use crate::plan::lifecycle::Memory;
 use crate::plan::page::Press;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
@@ -41,8 +43,14 @@ pub struct Loaded {
 impl Loaded {
     /// Compiles what was loaded for an instant.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let Self { config, flags, press, .. } = self;
-        compile(Inputs { config, flags, press, known: &Known::default(), previous: None, now, generation: 1 })
+        self.snapshot_of(HashMap::new(), now)
+    }
+
+    /// [`Loaded::snapshot`], with what a process remembers of the routes.
+    pub fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
+        let Self { config, flags, press, materials, .. } = self;
+        let known = Known { memories, secrets: materials.secrets.clone(), ..Known::default() };
+        compile(Inputs { config, flags, press, known: &known, previous: None, now, generation: 1 })
     }
 }
 
@@ -84,6 +92,7 @@ pub fn from(
     let (materials, found) =
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
+    problems.extend(certs::exposed(config_file, &config));
     let (press, found) = pages::press(config_file, &config.page, &mut read);
     problems.extend(found);
     match (flags, materials, press) {
@@ -152,6 +161,8 @@ pub fn files_of(config_file: &Path, config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::iter::once(&config.maintenance)
         .chain(certificates)
         .chain(roots)
+        .map(PathBuf::as_path)
+        .chain(certs::secret_files(config).map(|(_, file)| file))
         .map(|path| beside(config_file, path))
         .chain(pages::files_of(config_file, &config.page))
         .collect();

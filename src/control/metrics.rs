@@ -99,6 +99,7 @@ fn families(scraped: &Scraped<'_>) -> Vec<Family> {
     all.extend(workers(scraped.meters));
     all.extend(routes(scraped));
     all.extend(holds(scraped.meters));
+    all.extend(bypasses(scraped.meters));
     all.push(latency(scraped.meters));
     all.extend(upstreams(scraped.live));
     all
@@ -307,6 +308,25 @@ fn holds(meters: &Meters) -> Vec<Family> {
             "backsoon_hold_released",
             "Requests forwarded after they had waited.",
             sum(|cell| cell.hold_released.get()),
+        ),
+    ]
+}
+
+fn bypasses(meters: &Meters) -> [Family; 2] {
+    let meters = meters.routes();
+    let sum = |of: fn(&RouteCell) -> u64| {
+        meters.iter().map(|meter| sample(&[("route", &meter.name)], number(meter.sum(of)))).collect::<Vec<_>>()
+    };
+    [
+        counter(
+            "backsoon_bypass",
+            "Requests that passed a closed route by its bypass.",
+            sum(|cell| cell.bypassed.get()),
+        ),
+        counter(
+            "backsoon_bypass_refused",
+            "Secrets, links and cookies of a bypass that were wrong.",
+            sum(|cell| cell.bypass_refused.get()),
         ),
     ]
 }

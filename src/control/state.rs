@@ -129,6 +129,17 @@ impl StateDir {
         })
     }
 
+    /// [`StateDir::load`] for who only looks: what cannot be used is left as it is, and nothing is remembered then.
+    pub fn peek(&self) -> HashMap<String, Memory> {
+        let read = || {
+            let mut bytes = Vec::new();
+            let file = self.open(STATE, OpenOptions::new().read(true)).ok()?;
+            file.take(LARGEST + 1).read_to_end(&mut bytes).ok()?;
+            parse(&bytes).ok()
+        };
+        read().unwrap_or_default()
+    }
+
     /// Remembers what is worth it; `text` is what [`text_of`] made.
     ///
     /// # Errors

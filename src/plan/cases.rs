@@ -1,6 +1,7 @@
 //! Text cases: `tests/cases/**/*.case`, one file a case.
 //!
-//! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `now INSTANT` and `requests`; what is
+//! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `secret` (of every route that names a
+//! secret file), `now INSTANT` and `requests`; what is
 //! expected of them is in `problems`, `parsed` and `verdicts`. A case without a config has [`CONFIG`]. A case with neither
 //! expectation expects no problem. `UPDATE=1 cargo test --lib` rewrites what is expected.
 
@@ -8,16 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 use super::compile::{Inputs, Known, compile};
-use super::config::{self, Config};
+use super::config::{self, Config, Policy};
 use super::flags::{self, Parsed};
 use super::page::Press;
+use super::pass::Key;
 use super::problem::Problem;
 use super::snapshot::Snapshot;
-use super::verdict::{Head, Verdict, decide};
+use super::verdict::{Head, Pass, Verdict, decide};
 
 /// What computes an expected section from a case. It is run if the case has the section, or if it is `problems`.
 type Run = fn(&Case) -> String;
@@ -149,22 +151,21 @@ fn parsed(case: &Case) -> String {
 
 /// What is decided at the case's instant: each route that is not open, the next change, then each of `=== requests`.
 ///
-/// A request is `METHOD URL`, or `METHOD HOST TARGET` where the target is no part of a URL.
+/// A request is `METHOD URL`, or `METHOD HOST TARGET` where the target is no part of a URL; then `from ADDRESS` may follow.
+/// Its fields are on lines of their own below it, indented.
 fn verdicts(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
     };
     let press = Arc::new(Press::built_in());
     let (flags, now) = (&parsed.flags, case.now());
-    let snapshot = compile(Inputs {
-        config: &config,
-        flags,
-        press: &press,
-        known: &Known::default(),
-        previous: None,
-        now,
-        generation: 1,
-    });
+    let key = case.section("secret").map(|secret| Arc::new(Key::new(secret.as_bytes()).expect("a secret")));
+    let has_secret = |policy: &Policy| policy.bypass.as_ref().is_some_and(|bypass| bypass.secret_file.is_some());
+    let with_secret = config.routes.iter().filter(|route| has_secret(&route.policy));
+    let secrets = with_secret.filter_map(|route| Some((route.name.clone(), Arc::clone(key.as_ref()?))));
+    let known = Known { secrets: secrets.collect(), ..Known::default() };
+    let snapshot =
+        compile(Inputs { config: &config, flags, press: &press, known: &known, previous: None, now, generation: 1 });
     let closed = snapshot.routes.iter().filter_map(|route| {
         let closure = route.closure.as_ref()?;
         let until = closure.until.map_or_else(|| "further notice".to_owned(), |until| until.to_string());
@@ -174,13 +175,23 @@ fn verdicts(case: &Case) -> String {
     if let Some(next) = snapshot.next_change {
         text += &format!("next change {next}\n");
     }
-    for request in case.section("requests").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
-        text += &format!("{request} => {}\n", verdict(&snapshot, request));
+    let requests = case.section("requests").unwrap_or_default();
+    let mut lines = requests.lines().filter(|line| !line.is_empty()).peekable();
+    while let Some(request) = lines.next() {
+        let mut fields = Vec::new();
+        while let Some(field) = lines.next_if(|line| line.starts_with(' ')) {
+            fields.push(field.trim());
+        }
+        let shown = [&[request], fields.as_slice()].concat().join(" | ");
+        text += &format!("{shown} => {}\n", verdict(&snapshot, request, &fields));
     }
     text
 }
 
-fn verdict(snapshot: &Snapshot, request: &str) -> String {
+fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
+    let (request, from) =
+        request.rsplit_once(" from ").map_or((request, None), |(request, from)| (request, Some(from)));
+    let peer = from.map(|from| from.parse().expect("an address"));
     let mut words = request.split(' ');
     let method = words.next().unwrap_or_default().parse().expect("a method");
     let first = words.next().unwrap_or_default();
@@ -190,9 +201,18 @@ fn verdict(snapshot: &Snapshot, request: &str) -> String {
         (None, None) => panic!("a URL, or a host and a target: {request}"),
     };
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let headers = HeaderMap::new();
-    match decide(snapshot, Head { method: &method, host, path, query, ..Head::unknown(&headers) }) {
-        Verdict::Forward(route, _) => format!("forward {}", route.config.name),
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        let (name, value) = field.split_once(": ").expect("a field is `name: value`");
+        headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value.parse().expect("a value"));
+    }
+    match decide(snapshot, Head { method: &method, host, path, query, peer, ..Head::unknown(&headers) }) {
+        Verdict::Forward(route, pass @ (Pass::Admitted | Pass::Bypassed)) => {
+            format!("forward {} ({})", route.config.name, pass.as_str())
+        }
+        Verdict::Forward(route, Pass::Open | Pass::Excepted | Pass::ReadOnly) => {
+            format!("forward {}", route.config.name)
+        }
         Verdict::Show(route, _) => format!("show {}", route.config.name),
         Verdict::Hold(route, _) => format!("hold {}", route.config.name),
         Verdict::Answer(route, fixed) => format!("answer {} {}", route.config.name, fixed.status),

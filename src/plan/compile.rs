@@ -16,6 +16,7 @@ use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Demand, Given, Memory, Observed, Phase, Transition};
 use super::page::Press;
+use super::pass::{Admission, Key};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
 use causes::{Cause, Causes, demand_of};
@@ -47,6 +48,8 @@ pub struct Known {
     pub memories: HashMap<String, Memory>,
     /// What is observed.
     pub observed: HashMap<String, Observed>,
+    /// The secrets of their bypasses.
+    pub secrets: HashMap<String, Arc<Key>>,
 }
 
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
@@ -73,6 +76,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 transitions: life.transitions.clone(),
                 next: life.next,
                 epoch: life.epoch,
+                admission: admission(&inputs, config),
                 notice: notices::notice(closure.as_deref(), &announced),
                 open: notices::open(&announced),
                 announced,
@@ -187,6 +191,20 @@ fn advance(
         },
     };
     (Arc::new(advanced.0), advanced.1)
+}
+
+/// Who may pass a route. It stays the previous one unless the secret or what is revoked has changed.
+fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admission>> {
+    if config.policy.bypass.is_none() && config.policy.ramp.is_none() {
+        return None;
+    }
+    let key = inputs.known.secrets.get(&config.name);
+    let revoked = inputs.flags.revoked(&config.name);
+    let before = inputs.previous.and_then(|previous| previous.route(&config.name)?.admission.as_ref());
+    match before.filter(|before| before.is_of(key, revoked)) {
+        Some(before) => Some(Arc::clone(before)),
+        None => Admission::new(config, key, revoked).map(Arc::new),
+    }
 }
 
 /// The first generation of the closure: a new one where the route has just gone down.

@@ -17,7 +17,9 @@ pub mod limits;
 pub mod accept;
 pub mod dialect;
 
+pub mod client;
 pub mod lifecycle;
+pub mod pass;
 
 pub mod answer;
 pub mod compile;

@@ -14,6 +14,7 @@ use super::lifecycle::Memory;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Facts, Page, Press};
+use super::pass::Admission;
 use super::path::Prefix;
 
 /// What is live at one instant: the routes, the phase of each, the finished pages.
@@ -75,6 +76,8 @@ pub struct Route {
     pub epoch: u64,
     /// What is announced of it, soonest first.
     pub announced: Vec<Announced>,
+    /// Who may pass while it is not open, besides what its mode lets pass; `None` if nobody may.
+    pub admission: Option<Arc<Admission>>,
     /// What responses tell of it (`Maintenance`), while it is open or can be read.
     pub notice: Option<HeaderValue>,
     /// The status of the route for everybody, while it is open.

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
+use super::pass;
 use super::path;
 use super::snapshot::{Closure, Route, Snapshot};
 
@@ -102,6 +103,8 @@ pub enum Resource {
     Status,
     /// `badge.svg`.
     Badge,
+    /// `bypass`: a signed link, which gives a cookie and leads to the path that follows.
+    Bypass,
 }
 
 /// Why a request is refused, whatever is flagged.
@@ -154,6 +157,7 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
         "events" => Resource::Events,
         "status" => Resource::Status,
         "badge.svg" => Resource::Badge,
+        "bypass" => Resource::Bypass,
         _ => return Verdict::Refuse(Refusal::NoRoute),
     };
     match snapshot.table.find(&normal_host(host), about) {
@@ -188,8 +192,8 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
     if closure.mode == Mode::ReadOnly && (method.is_safe() || plain && is_allowed(&route.config, method, path)) {
         return Verdict::Forward(route, Pass::ReadOnly);
     }
-    if let Some(pass) = pass(snapshot, route, closure, head) {
-        return Verdict::Forward(route, pass);
+    if let Ok(way) = pass::way(snapshot, route, closure, head) {
+        return Verdict::Forward(route, way.pass());
     }
     match closure.mode {
         // What comes back, or is checked, is not waited for by who is not admitted yet, unless it was waited for before.
@@ -228,11 +232,6 @@ pub fn is_allowed(route: &RouteConfig, method: &Method, path: &str) -> bool {
     let allows =
         |allowed: &Allowed| allowed.method.as_ref().is_none_or(|own| own == method) && allowed.path.covers(path);
     route.policy.read_only.iter().any(allows)
-}
-
-/// Why a client may pass a closed route, if it may.
-fn pass(_snapshot: &Snapshot, _route: &Route, _closure: &Closure, _head: &Head<'_>) -> Option<Pass> {
-    None
 }
 
 /// The exception that covers a path in normal form: as with routes, the longest.

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::live::Generation;
+use crate::plan::client;
 use crate::plan::config::RouteConfig;
+use crate::plan::pass::{self, Void};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, spared};
 use crate::telemetry::Limit;
@@ -27,7 +30,7 @@ use super::error::Error;
 use super::fields::{Field, Fields};
 use super::flight::Flight;
 use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
-use super::headers::X_REQUEST_ID;
+use super::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use super::hold;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
@@ -49,6 +52,10 @@ pub(super) struct Exchange {
     pub fields: Fields,
     /// Why it is forwarded.
     pub pass: Pass,
+    /// On which route, by its index in the generation's snapshot.
+    pub route: usize,
+    /// The cookie that keeps its client's cohort. Boxed: most requests need no room for it.
+    pub cookie: Option<Box<HeaderValue>>,
 }
 
 /// A request that was decided.
@@ -113,10 +120,9 @@ fn begin(
     let flight = Flight::new(worker, connection, &generation, &request, &id);
     let asked = Asked::new(request.method(), request.headers(), fields, id);
     let version = request.version();
-    let pass = Pass::Open;
-    let exchange = Exchange { flight, generation: Rc::clone(&generation), asked, version, trusted, fields, pass };
-    let elapsed = exchange.flight.started.into_std().saturating_duration_since(generation.published);
-    let decided = verdict(&generation, &request, fields, connection.peer.address, elapsed);
+    let (live, pass, route, cookie) = (Rc::clone(&generation), Pass::Open, 0, None);
+    let exchange = Exchange { flight, generation: live, asked, version, trusted, fields, pass, route, cookie };
+    let decided = verdict(&generation, &request, fields, &exchange.flight);
     exchange.act(decided, &generation, request)
 }
 
@@ -124,19 +130,31 @@ impl Exchange {
     /// Does what was decided, as far as it can be done without waiting. `generation` is the exchange's own.
     #[inline]
     pub(super) fn act(
-        self,
+        mut self,
         decided: Result<Verdict<'_>, Error>,
         generation: &Generation,
         request: Request<Incoming>,
     ) -> Begun<impl Future<Output = Received> + use<>> {
         match decided {
-            Ok(Verdict::Forward(route, pass)) => self.forward(route.index, pass, request),
+            Ok(Verdict::Forward(route, pass)) => {
+                if pass == Pass::Admitted {
+                    self.looks_at(route, &request);
+                }
+                self.forward(route.index, pass, request)
+            }
             Ok(Verdict::Show(route, closure)) => {
-                let answer = respond::page(closure, &route.config, generation, &request, &self.asked);
+                self.looks_at(route, &request);
+                let mut answer = respond::page(closure, &route.config, generation, &request, &self.asked);
+                if let Some(cookie) = self.cookie.take() {
+                    answer.headers_mut().insert(SET_COOKIE, *cookie);
+                }
                 let route = Arc::clone(&generation.routes[route.index]);
                 self.answer(request, move |exchange| exchange.flight.shown("show", &route, answer))
             }
-            Ok(Verdict::Hold(route, closure)) => hold::begin(self, route, closure, request),
+            Ok(Verdict::Hold(route, closure)) => {
+                self.looks_at(route, &request);
+                hold::begin(self, route, closure, request)
+            }
             Ok(Verdict::Answer(_, fixed)) => {
                 let answer = respond::fixed(fixed, &self.asked);
                 self.answer(request, move |exchange| exchange.flight.answered_here("answer", answer))
@@ -164,10 +182,13 @@ impl Exchange {
         pass: Pass,
         request: Request<Incoming>,
     ) -> Begun<impl Future<Output = Received> + use<>> {
-        self.pass = pass;
+        (self.pass, self.route) = (pass, route);
         let generation = &self.generation;
         let spared = spared(&generation.snapshot.routes[route].config, request.method(), request.uri().path());
         self.flight.depart(&generation.routes[route], generation.snapshot.generation, spared);
+        if pass == Pass::Bypassed {
+            self.flight.bypasses();
+        }
         match depart(self, route, request) {
             Departure::Sent(sent, journey) => Begun::Sent(sent, journey),
             Departure::Waiting(request, journey) => Begun::Waiting(Box::pin(go_on(request, journey))),
@@ -177,7 +198,7 @@ impl Exchange {
 
     /// Answers on a path of the proxy's own.
     fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Begun<S> {
-        if *request.method() == Method::OPTIONS {
+        if *request.method() == Method::OPTIONS && resource != Resource::Bypass {
             let answer = respond::own_preflight(&self.asked);
             return self.answer(request, move |exchange| exchange.flight.answered_here("own", answer));
         }
@@ -189,6 +210,7 @@ impl Exchange {
             Resource::Events => respond::events(Body::Empty, &self.asked),
             Resource::Status => respond::status(route, &self.generation, &request, &self.asked),
             Resource::Badge => respond::badge(route, &self.generation, &self.asked),
+            Resource::Bypass => self.redeem(route, &request),
         };
         self.answer(request, move |exchange| exchange.flight.answered_here("own", answer))
     }
@@ -299,14 +321,89 @@ pub(super) fn verdict<'g>(
     generation: &'g Generation,
     request: &Request<Incoming>,
     fields: Fields,
-    peer: Option<IpAddr>,
-    elapsed: Duration,
+    flight: &Flight,
 ) -> Result<Verdict<'g>, Error> {
     let host = check::request(request, fields, generation.snapshot.limits.head_fields)?;
+    Ok(decide(&generation.snapshot, Head { host, ..head(generation, request, flight) }))
+}
+
+/// What the decision looks at, but for the host.
+fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, flight: &Flight) -> Head<'r> {
     let (uri, headers) = (request.uri(), request.headers());
     let (method, path, query) = (request.method(), uri.path(), uri.query());
-    let head = Head { method, host, path, query, headers, peer, elapsed, credentials: true };
-    Ok(decide(&generation.snapshot, head))
+    let (peer, guesses) = (flight.connection.peer.address, &flight.worker.guesses);
+    let elapsed = flight.set_out.into_std().saturating_duration_since(generation.published);
+    let client = || client::address(peer, headers, &generation.snapshot.trusted_proxies);
+    let credentials = guesses.is_empty() || !guesses.is_shut(client(), flight.started);
+    Head { method, host: "", path, query, headers, peer, elapsed, credentials }
+}
+
+/// What comes of who asks.
+impl Exchange {
+    /// What the decision looked at, but for the host.
+    fn head<'r>(&self, request: &'r Request<Incoming>) -> Head<'r> {
+        head(&self.generation, request, &self.flight)
+    }
+
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        client::address(self.flight.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies)
+    }
+
+    /// The route that it is forwarded on.
+    pub(super) fn route(&self) -> &Route {
+        &self.generation.snapshot.routes[self.route]
+    }
+
+    /// Looks at a client that shows nothing that lets it pass: is it guessing, and is its cohort to be kept?
+    fn looks_at(&mut self, route: &Route, request: &Request<Incoming>) {
+        let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return };
+        let (snapshot, head) = (&self.generation.snapshot, self.head(request));
+        let guesses = pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(Void::is_guess));
+        let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
+        if guesses {
+            self.has_guessed(route, request.headers());
+        }
+        self.cookie = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()).map(Box::new);
+    }
+
+    fn has_guessed(&self, route: &Route, headers: &HeaderMap) {
+        self.generation.routes[route.index].workers[self.flight.worker.id].bypass_refused.increment();
+        self.flight.worker.guesses.count(self.client(headers), self.flight.started);
+    }
+
+    /// Whether the client asks over TLS, as far as that is known: it keeps our cookies only then.
+    fn is_https(&self, headers: &HeaderMap) -> bool {
+        let said = headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted).map(HeaderValue::as_bytes);
+        match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
+            Some(first) => first.trim_ascii().eq_ignore_ascii_case(b"https"),
+            None => self.flight.connection.peer.scheme == "https",
+        }
+    }
+
+    /// Answers a link.
+    fn redeem(&self, route: &Route, request: &Request<Incoming>) -> Response<Body> {
+        let (snapshot, head) = (&self.generation.snapshot, self.head(request));
+        let target = pass::destination(&snapshot.reserved, head.path, head.query);
+        let Some(closure) = &route.closure else {
+            return respond::see_other(&target, None, &self.asked);
+        };
+        if !head.credentials {
+            return respond::forbidden(None, &self.asked);
+        }
+        let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
+        let token = pass::token(head.query).as_bytes();
+        let admission = route.admission.as_deref().ok_or(Void::Forged);
+        let cookie = admission.and_then(|admission| admission.redeem(&route.config.name, closure, token, now));
+        match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
+            Ok(cookie) => respond::see_other(&target, cookie, &self.asked),
+            Err(void) => {
+                if void.is_guess() {
+                    self.has_guessed(route, request.headers());
+                }
+                respond::forbidden(Some(void), &self.asked)
+            }
+        }
+    }
 }
 
 fn refused(refusal: Refusal) -> Error {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::live::Generation;
+use crate::plan::client;
 use crate::plan::config::Access;
 use crate::plan::verdict::Spared;
 use crate::telemetry::access::Line;
@@ -113,6 +114,14 @@ impl Flight {
             entry.generation = generation.snapshot.generation;
             entry.shown = None;
         });
+    }
+
+    /// It passes the closed route.
+    pub(super) fn bypasses(&mut self) {
+        if let Some(route) = &self.route {
+            route.workers[self.worker.id].bypassed.increment();
+        }
+        self.note(|entry| entry.verdict = "bypass");
     }
 
     /// The route that it is forwarded on.
@@ -307,7 +316,8 @@ impl Drop for Flight {
 
 impl Entry {
     fn new(connection: &Connection, generation: &Generation, request: &Request<Incoming>, id: &HeaderValue) -> Self {
-        let client = connection.peer.client(request.headers(), &generation.snapshot.trusted_proxies);
+        let trusted = &generation.snapshot.trusted_proxies;
+        let client = client::address(connection.peer.address, request.headers(), trusted);
         let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let host = host.or_else(|| {
             let host = request.headers().get(http::header::HOST)?;

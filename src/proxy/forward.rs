@@ -13,6 +13,7 @@ use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use crate::plan::config::{Upstream, UpstreamAddress};
+use crate::plan::verdict::Pass;
 
 use super::balance::Candidates;
 use super::body::{Body, ClientBody, RequestBody, Upload, UploadState, UpstreamBody};
@@ -23,6 +24,7 @@ use super::fields::{Field, Fields};
 use super::headers::{self, Wishes, X_REQUEST_ID};
 use super::lease::{Dispatch, Lease, Received, Unsent};
 use super::pool::{Pool, Reuse};
+use super::respond;
 use super::standing::{Kind, Standing};
 use super::tunnel::Tunnel;
 
@@ -177,6 +179,9 @@ fn prepare(
     let mut wishes = headers::strip_request(headers, exchange.fields, exchange.version);
     // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
     wishes.upgrade = wishes.upgrade.filter(|_| empty);
+    if let Some(bypass) = &exchange.route().config.policy.bypass {
+        headers::strip_pass(headers, exchange.fields, bypass);
+    }
     headers.reserve(MOST_ADDED);
     let peer = &exchange.flight.connection.peer;
     headers::add_forwarded(headers, exchange.fields, peer, host, exchange.trusted);
@@ -367,11 +372,15 @@ impl Journey {
         if let Err(error) = checked {
             return Err(Failed { error, exchange: self.exchange, unread: None });
         }
-        let Exchange { mut flight, generation, asked, version, .. } = self.exchange;
+        let Exchange { mut flight, generation, asked, version, pass, route, cookie, .. } = self.exchange;
         let now = Instant::now();
         flight.answered(response.status(), now);
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.wishes.trailers);
+        let route = &generation.snapshot.routes[route];
+        if pass != Pass::Open || route.notice.is_some() {
+            respond::tell(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));
+        }
         if !fields.has(Field::RequestId) {
             response.headers_mut().insert(X_REQUEST_ID, asked.id);
         }

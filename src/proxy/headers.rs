@@ -9,12 +9,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use crate::plan::config::TrustedProxies;
+use crate::plan::client::{self, X_FORWARDED_FOR};
+use crate::plan::config::{Bypass, TrustedProxies};
+use crate::plan::pass;
 
 use super::fields::{Field, Fields};
 
-/// `X-Forwarded-For`.
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Proto`.
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`.
@@ -70,36 +70,8 @@ impl Peer {
 
     /// Whether what it says of others is believed.
     pub(super) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
-        match self.address {
-            None => trusted.unix,
-            Some(address) => is_trusted(address, trusted),
-        }
+        client::is_trusted(self.address, trusted)
     }
-
-    /// The client: the peer, or what trusted peers say of it, read from right to left up to the first that is not
-    /// trusted.
-    pub(super) fn client(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> Option<IpAddr> {
-        if !self.is_trusted(trusted) {
-            return self.address;
-        }
-        let mut client = self.address;
-        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-        for hop in lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',')).take(MOST_HOPS) {
-            let Some(address) = std::str::from_utf8(hop).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
-            else {
-                break;
-            };
-            client = Some(address.to_canonical());
-            if !is_trusted(address.to_canonical(), trusted) {
-                break;
-            }
-        }
-        client
-    }
-}
-
-fn is_trusted(address: IpAddr, trusted: &TrustedProxies) -> bool {
-    trusted.networks.iter().any(|network| network.contains(&address))
 }
 
 /// What the client asks for besides the request itself, found before the fields that say it are removed.
@@ -223,6 +195,29 @@ fn strip_disguised(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes what lets a client pass a closed route: the upstream is not to know the secret, nor what it has signed.
+pub(super) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypass) {
+    if let Some(name) = &bypass.header {
+        headers.remove(name);
+    }
+    let has_own = |line: &HeaderValue| pass::without_own(line.as_bytes()).is_some();
+    if !fields.has(Field::Cookie) || !headers.get_all(COOKIE).iter().any(has_own) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
+    headers.remove(COOKIE);
+    for line in lines {
+        let left = match pass::without_own(line.as_bytes()) {
+            Some(left) if left.is_empty() => continue,
+            Some(left) => HeaderValue::from_bytes(&left).ok(),
+            None => Some(line),
+        };
+        if let Some(left) = left {
+            headers.append(COOKIE, left);
+        }
+    }
+}
+
 /// Adds what the next hop may want to know of the ones before.
 ///
 /// What an untrusted peer says of others is not passed on: an upstream that believes this proxy would believe it.
@@ -321,9 +316,6 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
-/// More hops than anybody has: what a client wrote beyond them is not read.
-const MOST_HOPS: usize = 32;
-
 /// Longer hosts than a name and a port can be are not worth to be remembered.
 const LONGEST_HOST: usize = 262;
 
@@ -337,10 +329,6 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
-    }
-
-    fn trusting(network: &str) -> TrustedProxies {
-        TrustedProxies { networks: vec![network.parse().unwrap()], unix: false }
     }
 
     #[test]
@@ -384,19 +372,21 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_found_from_right_to_left() {
-        let trusted = trusting("10.0.0.0/8");
-        let peer = Peer::new(Some("10.0.0.1".parse().unwrap()), "http");
-        let client = |value: &str| peer.client(&headers(&[("x-forwarded-for", value)]), &trusted).unwrap().to_string();
-        assert_eq!(client("1.1.1.1, 2.2.2.2, 10.0.0.2"), "2.2.2.2");
-        assert_eq!(client("10.0.0.3"), "10.0.0.3");
-        assert_eq!(client("1.1.1.1, nonsense"), "10.0.0.1");
-        assert_eq!(client("::ffff:9.9.9.9"), "9.9.9.9");
-        let stranger = Peer::new(Some("8.8.8.8".parse().unwrap()), "http");
-        assert_eq!(
-            stranger.client(&headers(&[("x-forwarded-for", "1.1.1.1")]), &trusted).unwrap().to_string(),
-            "8.8.8.8"
-        );
+    fn what_lets_a_client_pass_ends_here_and_other_cookies_stay_byte_for_byte() {
+        let bypass = Bypass { header: Some(HeaderName::from_static("x-key")), ..Bypass::default() };
+        let cookies = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).chain([("x-key", "secret")]).collect();
+            let mut fields = headers(&lines);
+            let seen = Fields::of(&fields);
+            strip_pass(&mut fields, seen, &bypass);
+            assert!(!fields.contains_key("x-key"));
+            fields.get_all(COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(&["a=1;  b=\"2\";c"]), ["a=1;  b=\"2\";c"]);
+        assert_eq!(cookies(&["a=1; __Host-backsoon-bypass-web=x; b=2"]), ["a=1; b=2"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x; b=2", "c=3"]), ["b=2", "c=3"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x;__Host-backsoon-bypass-web=y"]), [""; 0]);
+        assert_eq!(cookies(&["x=__Host-backsoon-ramp-web=x"]), ["x=__Host-backsoon-ramp-web=x"]);
     }
 
     #[test]

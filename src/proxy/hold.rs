@@ -157,8 +157,7 @@ impl Held {
     }
 
     fn decide<'g>(&self, generation: &'g Live) -> Result<Verdict<'g>, Error> {
-        let elapsed = generation.published.elapsed();
-        verdict(generation, &self.request, self.fields, self.flight.connection.peer.address, elapsed)
+        verdict(generation, &self.request, self.fields, &self.flight)
     }
 
     /// Leaves the queue, and does what was decided.
@@ -202,7 +201,9 @@ impl Held {
         let trusted = self.flight.connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
         let Self { flight, asked, version, fields, request, .. } = self;
         let generation = Rc::clone(generation);
-        let exchange = Exchange { flight, generation, asked, version, trusted, fields, pass: Pass::Open };
+        let (pass, route_index, cookie) = (Pass::Open, 0, None);
+        let exchange =
+            Exchange { flight, generation, asked, version, trusted, fields, pass, route: route_index, cookie };
         (exchange, request, route)
     }
 

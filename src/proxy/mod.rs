@@ -15,6 +15,7 @@ mod exchange;
 mod fields;
 mod flight;
 mod forward;
+mod guesses;
 mod headers;
 mod health;
 mod hold;

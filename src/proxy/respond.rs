@@ -3,17 +3,19 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::live::Generation;
 use crate::plan::accept::Coding;
-use crate::plan::answer::{PROXY_STATUS, Question, dress};
+use crate::plan::answer::{MAINTENANCE_FIELD, PROXY_STATUS, Question, dress};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::page::{Rendered, Want};
+use crate::plan::pass::Void;
 use crate::plan::snapshot::{Closure, Route};
+use crate::plan::verdict::Pass;
 
 use super::body::Body;
 use super::error::Error;
@@ -144,6 +146,65 @@ pub(super) fn events(body: Body, asked: &Asked) -> Response<Body> {
     response
 }
 
+/// Tells a client with the upstream's answer what is up with the route, and why it is answered all the same.
+pub(super) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: Option<HeaderValue>) {
+    let notice = match pass {
+        Pass::Bypassed => Some(BYPASS),
+        Pass::Open | Pass::Excepted | Pass::ReadOnly | Pass::Admitted => route.notice.clone(),
+    };
+    if let Some(notice) = notice {
+        headers.insert(MAINTENANCE_FIELD, notice);
+    }
+    match pass {
+        Pass::Bypassed => {
+            // What a tester sees is for nobody else, whatever a cache in between is told besides (RFC 9213).
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.remove(CDN_CACHE_CONTROL);
+            headers.remove(SURROGATE_CONTROL);
+        }
+        Pass::ReadOnly => drop(headers.append(PROXY_STATUS, READ_ONLY)),
+        Pass::Open | Pass::Excepted | Pass::Admitted => {}
+    }
+    if let Some(cookie) = cookie {
+        headers.append(SET_COOKIE, cookie);
+        // A shared cache would give everybody the same one.
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+/// A link has led here: on to what it asks for, with its cookie if the route is closed.
+pub(super) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked) -> Response<Body> {
+    let said = if cookie.is_some() { "you may pass now" } else { "the route is open" };
+    let mut response = in_words(StatusCode::SEE_OTHER, said, asked);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));
+    if let Some(cookie) = cookie {
+        headers.insert(SET_COOKIE, cookie);
+    }
+    unshared(headers);
+    response
+}
+
+/// A link that is not good.
+pub(super) fn forbidden(void: Option<Void>, asked: &Asked) -> Response<Body> {
+    let detail = match void {
+        Some(void) => {
+            let why = void.as_str();
+            format!("this link does not let you pass: {why}; ask whoever sent it for a new one")
+        }
+        None => "too many wrong links came from your address; wait for a minute and try again".to_owned(),
+    };
+    let mut response = in_words(StatusCode::FORBIDDEN, &detail, asked);
+    unshared(response.headers_mut());
+    response
+}
+
+/// A link's path and its answer are for one person.
+fn unshared(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
 /// An error, in a form that the client reads.
 pub(super) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     let status = error.status();
@@ -236,6 +297,11 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
+/// The upstream answered; what changes something would not have got there.
+const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -17,6 +17,7 @@ use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::Connection;
+use super::guesses::Guesses;
 use super::hold::Holds;
 use super::pool::Pool;
 
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     pub(super) leaving: Notify,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
+    /// Who has shown wrong credentials lately.
+    pub(super) guesses: Guesses,
 }
 
 /// What is live, as one worker's requests hold it: a count that no other thread touches.
@@ -78,6 +81,7 @@ impl Worker {
             leaving: Notify::new(),
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
+            guesses: Guesses::default(),
         }
     }
 
@@ -193,6 +197,7 @@ impl Worker {
             tokio::time::sleep(SWEEP).await;
             let generation = self.generation();
             self.count_zombies(&generation);
+            self.guesses.sweep(Instant::now());
             // A new config brings another list; a flag does not.
             if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {
                 seen = Some(Arc::clone(&generation.upstreams));

@@ -163,6 +163,10 @@ pub struct RouteCell {
     pub failed: Cell,
     /// Requests that the client gave up before the response was finished.
     pub aborted: Cell,
+    /// Requests that passed the closed route by its bypass.
+    pub bypassed: Cell,
+    /// Secrets, links and cookies that were not good, and may have been guessed.
+    pub bypass_refused: Cell,
     /// Requests broken off because the route was down and its drain time over.
     pub cut: Cell,
     /// Tunnels and event streams that were asked to leave because the route was down.

@@ -100,6 +100,121 @@ impl Done {
 const COMMANDS: [&str; 12] =
     ["run", "demo", "check", "on", "off", "step", "status", "history", "explain", "render", "completions", "man"];
 
+/// A config with all that a link needs.
+const WITH_SECRET: &str = r#"
+[[listen]]
+address = "127.0.0.1:8443"
+tls = { cert = "cert.pem", key = "key.pem" }
+[routes.web]
+host = ["*.example.org", "www.example.com"]
+path = ["/app"]
+upstream = "http://127.0.0.1:3000"
+bypass = { secret_file = "key" }
+[routes."a.b"]
+host = "b.example.com"
+upstream = "http://127.0.0.1:3001"
+"#;
+
+#[test]
+fn bypass_prints_a_link_for_what_closes_the_route_or_will() {
+    let window = "[[windows]]\nid = \"M-1\"\nstarts = 2090-01-01T00:00:00Z\nends = 2090-01-01T01:00:00Z\nroutes = { web = \"offline\" }\n";
+    let place = Place::with(WITH_SECRET).flags(window);
+    fs::write(place.0.path().join("key"), "0123456789abcdef\n").unwrap();
+    let made = place.run(&["bypass", "web"]).exits(0);
+    assert!(made.out.starts_with("https://www.example.com:8443/.backsoon/bypass/app?token="), "{}", made.out);
+    assert!(made.err.contains("good for web until") && made.err.contains("(1 h), in window M-1"), "{}", made.err);
+    let place = place.flags(&format!("[routes]\nweb = \"offline\"\n{window}"));
+    let made = place.run(&["bypass", "web", "--for", "30m", "--url", "https://x.example.org/y"]).exits(0);
+    assert!(made.out.starts_with("https://x.example.org/.backsoon/bypass/y?token="), "{}", made.out);
+    assert!(made.err.contains("(30 min), while a flag closes it"), "{}", made.err);
+    let json: Value =
+        serde_json::from_str(&place.run(&["bypass", "web", "--window", "M-1", "--json"]).exits(0).out).unwrap();
+    assert_eq!((&json["route"], &json["window"]), (&"web".into(), &"M-1".into()));
+    assert!(json["link"].as_str().unwrap().starts_with("https://www") && json["expires"].is_string(), "{json}");
+}
+
+#[test]
+fn bypass_says_what_is_missing() {
+    let place = Place::with(WITH_SECRET);
+    let no_secret = place.run(&["bypass", "a.b"]).exits(64).err;
+    assert!(no_secret.contains("error: the route `a.b` has no secret to sign a link with\n"), "{no_secret}");
+    assert!(
+        no_secret.contains("`openssl rand -hex 32 > key && chmod 600 key`") && no_secret.contains("[routes.\"a.b\"]"),
+        "{no_secret}"
+    );
+    let no_file = place.run(&["bypass", "web"]).exits(64).err;
+    assert!(no_file.contains("there is no such file") && no_file.contains("openssl rand -hex 32 > "), "{no_file}");
+    fs::write(place.0.path().join("key"), "short").unwrap();
+    let short = place.run(&["bypass", "web"]).exits(64).err;
+    assert!(short.contains("this secret has 5 bytes, and at least 16 are needed"), "{short}");
+    assert!(place.run(&["bypass", "wep"]).exits(64).err.contains("did you mean `web`?"));
+    fs::write(place.0.path().join("key"), "0123456789abcdef").unwrap();
+    assert!(place.run(&["bypass", "web", "--window", "M-9"]).exits(64).err.contains("no window `M-9`"));
+    assert!(place.run(&["bypass", "web", "--url", "http://a/"]).exits(64).err.contains("over https alone"));
+    let cleartext = Place::with(&WITH_SECRET.replace("tls = ", "# "));
+    fs::write(cleartext.0.path().join("key"), "0123456789abcdef").unwrap();
+    let no_url = cleartext.run(&["bypass", "web"]).exits(64).err;
+    assert!(no_url.contains("= help: name it: `--url https://www.example.com/`"), "{no_url}");
+    assert!(cleartext.run(&["bypass", "web", "--cookie"]).exits(0).out.starts_with("__Host-backsoon-bypass-web="));
+    assert!(!cleartext.0.path().join("maintenance.toml").exists());
+}
+
+#[test]
+fn bypass_revokes_in_the_flag_file_and_keeps_its_comments() {
+    let place = Place::with(WITH_SECRET).flags("# ours\n[routes]\nweb = \"offline\" # since noon\n");
+    let out = place.run(&["bypass", "web", "--revoke"]).exits(0).out;
+    assert_eq!(out, "every link and cookie that was issued for web before now is void\n");
+    place.run(&["bypass", "*", "--revoke"]).exits(0);
+    let file = place.flag_file();
+    assert!(file.starts_with("# ours\n[routes]\nweb = \"offline\" # since noon\n\n[revoked]\nweb = 20"), "{file}");
+    assert!(file.contains("\n\"*\" = 20"), "{file}");
+    place.run(&["bypass", "web", "--revoke", "--for", "1h"]).exits(64);
+}
+
+#[test]
+fn check_warns_of_a_secret_that_everybody_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let config = CONFIG.replace("[routes.api]", "bypass = { secret_file = \"key\" }\n[routes.api]");
+    let place = Place::with(&config).flags("");
+    let key = place.0.path().join("key");
+    fs::write(&key, "0123456789abcdef").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let warned = place.run(&["check"]).exits(0);
+    let said = format!("{}{}", warned.out, warned.err);
+    assert!(said.contains("everybody on this machine can read this secret") && said.contains("chmod 600"), "{said}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let quiet = place.run(&["check"]).exits(0);
+    assert!(!format!("{}{}", quiet.out, quiet.err).contains("everybody"));
+    fs::write(&key, "").unwrap();
+    let empty = place.run(&["check"]).exits(64);
+    assert!(format!("{}{}", empty.out, empty.err).contains("there is no secret in this file"));
+}
+
+#[test]
+fn explain_says_how_a_client_passes_or_why_not() {
+    let config = CONFIG.replace(
+        "[routes.api]",
+        "bypass = { networks = [\"192.0.2.0/24\"], header = \"X-Key\", secret_file = \"key\" }\n[routes.api]",
+    );
+    let place = Place::with(&config).flags("[routes]\nweb = \"offline\"\n");
+    fs::write(place.0.path().join("key"), "0123456789abcdef").unwrap();
+    let explain = |args: &[&str]| place.run(&[&["explain", "www.example.com"], args].concat()).exits(0).out;
+    let by_network = explain(&["--from", "192.0.2.7"]);
+    assert!(
+        by_network.contains("verdict   forward") && by_network.contains("in a network of `bypass`"),
+        "{by_network}"
+    );
+    assert!(explain(&["-H", "X-Key: 0123456789abcdef"]).contains("the client has sent the secret of `bypass`"));
+    let wrong = explain(&["-H", "X-Key: wrong"]);
+    assert!(
+        wrong.contains("verdict   show") && wrong.contains("does not let it pass: it is not one that was issued"),
+        "{wrong}"
+    );
+    let cookie = format!("Cookie: {}", place.run(&["bypass", "web", "--cookie"]).exits(0).out.trim());
+    assert!(explain(&["-H", &cookie]).contains("the cookie of a link"));
+    assert!(explain(&["--from", "203.0.113.1"]).contains("verdict   show"));
+}
+
 #[test]
 fn the_help_of_every_command_tells_its_exit_codes_and_an_example() {
     let place = Place::new();

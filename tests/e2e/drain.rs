@@ -40,7 +40,10 @@ fn cut(backsoon: &Backsoon) -> f64 {
 }
 
 /// Opens a WebSocket through the proxy.
-fn websocket(backsoon: &Backsoon, connections: &std::sync::mpsc::Receiver<UpstreamConnection>) -> (Client, UpstreamConnection) {
+fn websocket(
+    backsoon: &Backsoon,
+    connections: &std::sync::mpsc::Receiver<UpstreamConnection>,
+) -> (Client, UpstreamConnection) {
     let mut client = Client::connect(backsoon.address());
     client.send(ASK);
     let mut connection = next(connections);
@@ -100,7 +103,9 @@ fn a_real_client_sees_1012_and_no_error() {
     let (_server, port) = Helper::start(script(&python, "websocket_server.py"));
     let backsoon = before(&format!("http://127.0.0.1:{port}"), "drain = \"20s\"\nstreams = \"500ms\"");
     let mut client = script(&python, "websocket_leaving.py");
-    printed(client.arg(format!("ws://{}/echo", backsoon.address())).arg(backsoon.path("maintenance.toml")).arg(OFFLINE));
+    printed(
+        client.arg(format!("ws://{}/echo", backsoon.address())).arg(backsoon.path("maintenance.toml")).arg(OFFLINE),
+    );
     settled(&backsoon);
 }
 
@@ -249,7 +254,8 @@ fn who_got_no_answer_in_the_drain_time_gets_the_page() {
     assert_eq!(backsoon.route("web")["requests"]["failed"], 0, "the upstream did nothing wrong");
     wait("the access log", || {
         let log = std::fs::read_to_string(backsoon.path("access.log")).unwrap_or_default();
-        log.lines().filter(|line| line.contains("\"error\":\"drained\"") && line.contains("\"status\":503")).count() == 2
+        log.lines().filter(|line| line.contains("\"error\":\"drained\"") && line.contains("\"status\":503")).count()
+            == 2
     });
 }
 
@@ -257,10 +263,8 @@ fn who_got_no_answer_in_the_drain_time_gets_the_page() {
 fn who_still_sends_or_waits_for_a_connection_gets_the_page_too() {
     let (upstream, connections) = observed();
     let more = "drain = \"300ms\"\n[limits]\nupstream_connections = 1\n";
-    let backsoon = Backsoon::start(&format!(
-        "workers = 1\n{LISTEN}[routes.web]\nupstream = \"{}\"\n{more}",
-        upstream.url()
-    ));
+    let backsoon =
+        Backsoon::start(&format!("workers = 1\n{LISTEN}[routes.web]\nupstream = \"{}\"\n{more}", upstream.url()));
     let mut upload = Client::connect(backsoon.address());
     upload.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
     let mut connection = next(&connections);
@@ -282,7 +286,10 @@ fn an_answer_that_is_not_whole_when_the_drain_time_is_over_is_broken_off() {
         let head = connection.request().unwrap_or_default();
         connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
         while head.starts_with("GET /much") && connection.stream.peer_addr().is_ok() {
-            let sent = std::io::Write::write_all(&mut connection.stream, &[b"4000\r\n", &[b'x'; 0x4000][..], b"\r\n"].concat());
+            let sent = std::io::Write::write_all(
+                &mut connection.stream,
+                &[b"4000\r\n", &[b'x'; 0x4000][..], b"\r\n"].concat(),
+            );
             if sent.is_err() {
                 return;
             }

@@ -26,6 +26,7 @@ mod http2;
 mod latency;
 mod limits;
 mod parking;
+mod pass;
 mod pause;
 mod publish;
 mod running;

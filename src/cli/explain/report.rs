@@ -8,9 +8,10 @@ use serde::Serialize;
 use crate::control::load::Loaded;
 use crate::plan::config::{HostPattern, RouteConfig};
 use crate::plan::flags::{Mode, Target};
+use crate::plan::pass::{self, Way};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
-use crate::plan::snapshot::{Closure, Route, Source};
+use crate::plan::snapshot::{Closure, Phase, Route, Snapshot, Source};
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
 
 use super::super::streams::{Ink, Paint};
@@ -81,11 +82,9 @@ struct Next {
 }
 
 /// Decides, and says why.
-pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
-    let snapshot = loaded.snapshot(at);
-    let Asked { method, host, path, query, headers } = asked;
-    let head = Head { method, host, path, query: query.as_deref(), ..Head::unknown(headers) };
-    let verdict = decide(&snapshot, head);
+pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, asked: &Asked, at: Timestamp) -> Report {
+    let head = head(asked);
+    let verdict = decide(snapshot, head);
     let normal = normalize(&asked.path).ok();
     let mut report = Report {
         method: asked.method.to_string(),
@@ -107,7 +106,12 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
     };
     let path = normal.unwrap_or_default();
     match verdict {
-        Verdict::Forward(route, pass) => report.forwarded(route, pass, loaded, asked, &path),
+        Verdict::Forward(route, pass) => {
+            report.forwarded(route, pass, loaded, asked, &path);
+            if let (Pass::Admitted | Pass::Bypassed, Some(closure)) = (pass, &route.closure) {
+                report.why = passing(snapshot, route, closure, &head);
+            }
+        }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let press = &snapshot.press;
             let want = press.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
@@ -115,7 +119,8 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
             report.dialect = Some(want.dialect.as_str());
             report.language = want.dialect.is_for_reading().then(|| press.tags[want.language].clone());
             report.on_route(route, loaded, &path);
-            report.why = shown(closure, asked);
+            let whys = [shown(closure, asked), not_passing(snapshot, route, closure, &head)];
+            report.why = whys.into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>().join("; ");
         }
         Verdict::Answer(route, fixed) => {
             report.status = Some(fixed.status);
@@ -130,6 +135,7 @@ pub(super) fn explain(loaded: &Loaded, asked: &Asked, at: Timestamp) -> Report {
                 Resource::Events => "the events of the route's page",
                 Resource::Status => "the status of the route",
                 Resource::Badge => "the badge of the route",
+                Resource::Bypass => "a link that lets its client pass the closed route, if it is good",
             };
             report.why = format!("{} is the proxy's own: {what}", quoted(snapshot.reserved.as_str()));
         }
@@ -144,7 +150,9 @@ impl Report {
         self.route = Some(config.name.clone());
         self.matched = Some(matched(config, &self.host, path));
         self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
-        self.closure = route.closure.as_deref().map(|closure| closed(closure, &config.name, loaded, self.at));
+        // What comes back is not flagged any more.
+        let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
+        self.closure = flagged.map(|closure| closed(closure, &config.name, loaded, self.at));
         self.next = next(loaded, &config.name, self.at);
     }
 
@@ -160,8 +168,7 @@ impl Report {
                 format!("the route is read-only, and {} changes nothing", asked.method)
             }
             Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),
-            Pass::Admitted => "the route comes back, and this client is admitted already".to_owned(),
-            Pass::Bypassed => "the client may pass (`bypass`)".to_owned(),
+            Pass::Admitted | Pass::Bypassed => String::new(),
         };
     }
 
@@ -253,6 +260,45 @@ impl Report {
         let flagged = format!("{} says {}, {until}", closure.by, closure.mode);
         if self.why.is_empty() { flagged } else { format!("{flagged}; {}", self.why) }
     }
+}
+
+fn head(asked: &Asked) -> Head<'_> {
+    let Asked { method, host, path, query, headers, from } = asked;
+    Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
+}
+
+/// Why a client passes a route that is not open.
+fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
+    match pass::way(snapshot, route, closure, head) {
+        Ok(Way::Network) => "the client's address is in a network of `bypass`".to_owned(),
+        Ok(Way::Secret) => "the client has sent the secret of `bypass`".to_owned(),
+        Ok(Way::Cookie) => "the client has the cookie of a link that `backsoon bypass` made".to_owned(),
+        Ok(Way::Cohort) => format!("{} this client is", ramp(snapshot, route, head)),
+        Err(_) => String::new(),
+    }
+}
+
+/// Why it does not, if something might have let it.
+fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
+    let void = pass::way(snapshot, route, closure, head).err().flatten();
+    let void = void.map(|void| format!("what the client shows does not let it pass: {}", void.as_str()));
+    let phase = match route.phase() {
+        Phase::Ramping if route.admission.is_some() => {
+            Some(format!("{} this client is not yet", ramp(snapshot, route, head)))
+        }
+        Phase::Verifying | Phase::Ramping => Some(route.life.why.to_string()),
+        Phase::Open | Phase::Draining | Phase::Closed => None,
+    };
+    phase.into_iter().chain(void).collect::<Vec<_>>().join("; ")
+}
+
+/// How far a ramp is, and when a client's turn is.
+fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
+    let cohort = route.admission.as_deref().map_or(0, |admission| pass::cohort(admission, snapshot, route, head).0);
+    let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
+    let from = if head.peer.is_none() { " (--from says which client)" } else { "" };
+    let share = route.life.share * 100.0;
+    format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
 }
 
 /// What there is to say about a page beyond who flagged the route.

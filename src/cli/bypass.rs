@@ -1,0 +1,204 @@
+//! `backsoon bypass`: makes a link that lets its reader pass a closed route, and revokes all that were made.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use http::Uri;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::control::state::StateDir;
+use crate::control::{certs, source};
+use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
+use crate::plan::flags::Flags;
+use crate::plan::page::Press;
+use crate::plan::pass::{Binding, Key, Purpose, Ticket, millis, pass_cookie};
+use crate::plan::snapshot::Source;
+
+use super::edit::{self, Place};
+use super::failure::{Failure, Force};
+use super::flag_file::FlagFile;
+use super::streams::Streams;
+use super::{ConfigFile, exit, words};
+
+/// The arguments of `bypass`.
+#[derive(Args, Debug)]
+pub(super) struct Bypass {
+    /// The route, by its name in the config; with --revoke, '*' is every route
+    #[arg(value_name = "ROUTE")]
+    route: String,
+    /// For how long the link and its cookie are good: 30m, 1h, 2h 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = words::parse_span, default_value = "1h")]
+    span: SignedDuration,
+    /// For which window, by its id, or `flag`; otherwise the one in force, else the next one, else `flag`
+    #[arg(long, value_name = "ID")]
+    window: Option<String>,
+    /// Where the link leads to: https://www.example.com/app
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    url: Option<Uri>,
+    /// Print the cookie itself, for a script
+    #[arg(long)]
+    cookie: bool,
+    /// Write it as JSON
+    #[arg(long)]
+    json: bool,
+    /// Make every link and cookie void that was issued until now, in the flag file
+    #[arg(long, conflicts_with_all = ["span", "window", "url", "cookie", "json"])]
+    revoke: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// What stands below the options.
+pub(super) const AFTER_HELP: &str = "\
+The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is asked, and none has to \
+be told. It is good for one route and one maintenance. Whoever opens it gets a cookie and passes until the time is over. \
+--revoke edits the flag file in place; comments and layout stay.
+
+Examples:
+  backsoon bypass web                               a link for an hour
+  backsoon bypass web --for 4h --window MNT-2026-0519-a
+  backsoon bypass web --url https://www.example.com/app
+  curl -b \"$(backsoon bypass web --cookie)\" https://www.example.com/
+  backsoon bypass web --revoke
+
+Exit codes:
+  0   the link is printed, or what was issued is revoked
+  64  the arguments, the config, the secret or the flag file are wrong
+  74  the flag file cannot be read or written";
+
+/// Makes a link, or revokes all.
+pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
+    let file = FlagFile::of(&args.config.config)?;
+    let now = Timestamp::now();
+    if args.revoke {
+        return revoke(&args.route, &file, now, streams);
+    }
+    let route = route_of(&file.config, &args.route)?;
+    let config_file = &args.config.config;
+    let key = key(config_file, route)?;
+    let flags = file.flags()?;
+    let scope = scope(args, &file, &flags, now)?;
+    // What is issued in the very moment of a revocation is issued after it.
+    let revoked = flags.revoked(&route.name).map_or(0, millis);
+    let issued = millis(now).max(revoked);
+    // Whole seconds: people read it.
+    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
+    let ticket = Ticket { issued, expires: millis(expires), cohort: 0 };
+    let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, ticket);
+    let cookie = format!("{}={}", pass_cookie(&route.name), sign(Purpose::Pass));
+    let link = || {
+        let (origin, path) = place(args, &file.config, route)?;
+        let prefix = file.config.page.prefix.as_str();
+        Ok::<_, Failure>(format!("{origin}{prefix}/bypass{path}?token={}", sign(Purpose::Link)))
+    };
+    let made = if args.cookie { cookie } else { link()? };
+    if args.json {
+        let window = match &scope {
+            Source::Flag => None,
+            Source::Window(id) => Some(id),
+        };
+        let what = if args.cookie { "cookie" } else { "link" };
+        let json = serde_json::json!({ "route": route.name, "window": window, "expires": expires, what: made });
+        writeln!(streams.out, "{json:#}")?;
+        return Ok(exit::OK);
+    }
+    writeln!(streams.out, "{made}")?;
+    let until = format!("{} ({})", words::instant(expires, now), words::span(now, expires));
+    let during = match &scope {
+        Source::Flag => "while a flag closes it".to_owned(),
+        Source::Window(id) => format!("in window {id}"),
+    };
+    streams.note(format_args!("good for {} until {until}, {during}", route.name))?;
+    Ok(exit::OK)
+}
+
+fn revoke(name: &str, file: &FlagFile, now: Timestamp, streams: &mut Streams) -> Result<u8, Failure> {
+    if name != "*" {
+        route_of(&file.config, name)?;
+    }
+    // Rounded up: what was issued in this very millisecond is void.
+    let instant = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(now);
+    let keys = [(name, Some(instant.to_string()))];
+    file.edit(|text| edit::set(text, Place::Table("revoked"), &keys).map(|text| (text, ())))?;
+    let name = if name == "*" { "every route" } else { name };
+    writeln!(streams.out, "every link and cookie that was issued for {name} before now is void")?;
+    Ok(exit::OK)
+}
+
+fn route_of<'c>(config: &'c Config, name: &str) -> Result<&'c Arc<RouteConfig>, Failure> {
+    let known = || config.routes.iter().map(|route| route.name.clone()).collect();
+    let route = config.routes.iter().find(|route| route.name == name);
+    route.ok_or_else(|| Failure::NoRoute { name: name.to_owned(), known: known(), force: Force::Impossible })
+}
+
+fn key(config_file: &Path, route: &RouteConfig) -> Result<Key, Failure> {
+    let secret = route.policy.bypass.as_ref().and_then(|bypass| bypass.secret_file.as_ref());
+    let secret = secret.ok_or_else(|| Failure::NoSecret { route: route.name.clone() })?;
+    let read = |path: &Path| source::read(path).content;
+    certs::secret(config_file, secret, read).map_err(|problem| Failure::Problems(vec![problem]))
+}
+
+/// What the link is for: what closes the route, as the proxy remembers it, else what will.
+fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Source, Failure> {
+    if let Some(id) = &args.window {
+        return match flags.windows.iter().any(|window| window.id == *id) {
+            true => Ok(Source::Window(id.clone())),
+            false if id == "flag" => Ok(Source::Flag),
+            false => {
+                let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+                Err(Failure::NoWindow { id: id.clone(), known })
+            }
+        };
+    }
+    let from_systemd = std::env::var_os("STATE_DIRECTORY");
+    let state = StateDir::new(&args.config.config, file.config.state_dir.as_deref(), from_systemd);
+    let known = Known { memories: state.peek(), ..Known::default() };
+    // Which routes are closed is asked for, and not what they show.
+    let press = Arc::new(Press::built_in());
+    let config = &file.config;
+    let snapshot = compile(Inputs { config, flags, press: &press, known: &known, previous: None, now, generation: 1 });
+    let closure = snapshot.route(&args.route).and_then(|route| route.closure.as_ref());
+    Ok(closure.map_or_else(|| next(flags, &args.route, now), |closure| closure.source.clone()))
+}
+
+/// The next window of a route.
+fn next(flags: &Flags, route: &str, now: Timestamp) -> Source {
+    let own = flags.windows.iter().filter(|window| window.routes.iter().any(|(target, _)| target.is(route)));
+    let planned = own.filter_map(|window| Some((window.span_at(now)?.0, window))).filter(|(starts, _)| *starts > now);
+    let first = planned.min_by_key(|(starts, _)| *starts);
+    first.map_or(Source::Flag, |(_, window)| Source::Window(window.id.clone()))
+}
+
+/// The origin and the path that the link leads to.
+fn place(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(String, String), Failure> {
+    if let Some(url) = &args.url {
+        let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        return Ok((format!("https://{authority}"), url.path().to_owned()));
+    }
+    let no_url = || Failure::NoUrl { route: route.name.clone() };
+    let exact = route.hosts.iter().find_map(|host| match host {
+        HostPattern::Exact(host) => Some(host),
+        HostPattern::Below(_) => None,
+    });
+    let port = config.listen.iter().filter(|listen| listen.tls.is_some()).find_map(|listen| match listen.address {
+        Address::Ip(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    });
+    let (host, port) = (exact.ok_or_else(no_url)?, port.ok_or_else(no_url)?);
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = route.paths.first().map_or("/", |path| path.as_str());
+    Ok((format!("https://{host}{port}"), path.to_owned()))
+}
+
+fn parse_url(text: &str) -> Result<Uri, String> {
+    let help = "write one like `https://www.example.com/app`";
+    let url = text.parse::<Uri>().map_err(|error| format!("{error}; {help}"))?;
+    match url.scheme_str() {
+        Some("https") => Ok(url),
+        Some(_) => Err(format!("the cookie is kept over https alone; {help}")),
+        None => Err(help.to_owned()),
+    }
+}

@@ -1,0 +1,281 @@
+//! Who may pass a closed route: testers, deploy scripts, and clients who are admitted while it comes back.
+//!
+//! - The networks of `bypass`, by the client's address.
+//! - The secret of `bypass` in the field that it names.
+//! - A cookie that a signed link has given, bound to the route and to the window that closes it.
+//! - While the route ramps: whoever is in a cohort below what is admitted. A cohort is a hash of the address, the same in
+//!   every replica, or what a signed cookie says that has kept it; so a client does not flip where its address changes.
+
+pub mod key;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, Method};
+use jiff::Timestamp;
+
+use super::client;
+use super::config::{Policy, RouteConfig};
+use super::path::Prefix;
+use super::snapshot::{Closure, Route, Snapshot, Source};
+use super::verdict::{Head, Pass};
+
+pub use key::{Binding, Key, Purpose, SHORTEST, Ticket, Void, millis};
+
+/// What is looked at when a client wants to pass a route, prepared once for all requests.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The secret, if there is one.
+    pub key: Option<Arc<Key>>,
+    /// What cohorts are hashed with.
+    cohorts: Arc<Key>,
+    /// Before when links and cookies are void.
+    revoked: Option<Timestamp>,
+    /// The names of the cookies. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
+    /// included.
+    pass_cookie: String,
+    ramp_cookie: String,
+}
+
+/// How a client passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Its address is in a network.
+    Network,
+    /// It has sent the secret.
+    Secret,
+    /// It has the cookie of a link.
+    Cookie,
+    /// Its cohort is admitted.
+    Cohort,
+}
+
+impl Way {
+    /// What that means for the request.
+    pub fn pass(self) -> Pass {
+        match self {
+            Self::Network | Self::Secret | Self::Cookie => Pass::Bypassed,
+            Self::Cohort => Pass::Admitted,
+        }
+    }
+}
+
+impl Admission {
+    /// Prepares what a route needs; `None` if nobody passes it but by its mode.
+    pub fn new(route: &RouteConfig, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> Option<Self> {
+        let Policy { bypass, ramp, .. } = &route.policy;
+        if bypass.is_none() && ramp.is_none() {
+            return None;
+        }
+        Some(Self {
+            key: key.cloned(),
+            cohorts: key.cloned().unwrap_or_else(|| Arc::new(Key::public())),
+            revoked,
+            pass_cookie: pass_cookie(&route.name),
+            ramp_cookie: format!("{COOKIES}ramp-{}", route.name),
+        })
+    }
+
+    /// Whether it was prepared from the same.
+    pub fn is_of(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
+        let same = match (&self.key, key) {
+            (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
+            (own, key) => own.is_none() && key.is_none(),
+        };
+        same && self.revoked == revoked
+    }
+
+    /// The cookie that a link gives, as `Set-Cookie` has it.
+    ///
+    /// # Errors
+    /// When the link's ticket is not good.
+    pub fn redeem(&self, route: &str, closure: &Closure, ticket: &[u8], now: Timestamp) -> Result<String, Void> {
+        let key = self.key.as_ref().ok_or(Void::Forged)?;
+        let link = Binding { purpose: Purpose::Link, route, source: &closure.source };
+        let ticket = self.good(key, link, ticket, millis(now))?;
+        // Issued when the link was, so that what revokes the link revokes the cookie.
+        let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, ticket);
+        Ok(cookie(&self.pass_cookie, &value, ticket.expires.saturating_sub(millis(now)) / 1000))
+    }
+
+    /// Reads a ticket, and looks whether its time is over.
+    fn good(&self, key: &Key, binding: Binding<'_>, ticket: &[u8], now: u64) -> Result<Ticket, Void> {
+        let ticket = key.read(binding, ticket)?;
+        if ticket.expires <= now {
+            return Err(Void::Expired);
+        }
+        match self.revoked {
+            Some(revoked) if ticket.issued < millis(revoked) && binding.purpose != Purpose::Ramp => Err(Void::Revoked),
+            Some(_) | None => Ok(ticket),
+        }
+    }
+}
+
+/// How a client passes a closed route.
+///
+/// # Errors
+/// When it does not; why not, if it has shown something for it.
+pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Result<Way, Option<Void>> {
+    let admission = route.admission.as_deref().ok_or(None)?;
+    let trusted = &snapshot.trusted_proxies;
+    let mut void = None;
+    if let Some(bypass) = &route.config.policy.bypass {
+        let is_in = |address: IpAddr| bypass.networks.iter().any(|network| network.contains(&address));
+        if !bypass.networks.is_empty() && client::address(head.peer, head.headers, trusted).is_some_and(is_in) {
+            return Ok(Way::Network);
+        }
+        match shown(snapshot, route, closure, head) {
+            Ok(way) => return Ok(way),
+            Err(found) => void = found,
+        }
+    }
+    if closure.admits > 0 && cohort(admission, snapshot, route, head).0 < closure.admits {
+        return Ok(Way::Cohort);
+    }
+    Err(void)
+}
+
+/// What a client shows: the secret, or the cookie of a link.
+///
+/// # Errors
+/// When it shows neither, or one that is not good.
+pub fn shown(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Result<Way, Option<Void>> {
+    let admission = route.admission.as_deref().filter(|_| head.credentials).ok_or(None)?;
+    let key = admission.key.as_deref().ok_or(None)?;
+    let header = route.config.policy.bypass.as_ref().and_then(|bypass| bypass.header.as_ref());
+    let mut void = None;
+    if let Some(sent) = header.and_then(|name| head.headers.get(name)) {
+        if key.is(sent.as_bytes()) {
+            return Ok(Way::Secret);
+        }
+        void = Some(Void::Forged);
+    }
+    let binding = Binding { purpose: Purpose::Pass, route: &route.config.name, source: &closure.source };
+    for ticket in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
+        match admission.good(key, binding, ticket, instant(snapshot, head)) {
+            Ok(_) => return Ok(Way::Cookie),
+            Err(found) => void = void.or(Some(found)),
+        }
+    }
+    Err(void)
+}
+
+/// A client's cohort, and whether a cookie says so.
+pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (u32, bool) {
+    let name = &route.config.name;
+    if let Some(key) = &admission.key {
+        let now = instant(snapshot, head);
+        let good = |ticket| admission.good(key, ramp_of(name), ticket, now).ok();
+        if let Some(ticket) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(good) {
+            return (ticket.cohort, true);
+        }
+    }
+    let address = client::address(head.peer, head.headers, &snapshot.trusted_proxies);
+    let cohort = match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => admission.cohorts.cohort(name, &address.octets()),
+        // A client has all addresses of its /64, and changes them daily (RFC 8981).
+        Some(IpAddr::V6(address)) => admission.cohorts.cohort(name, &address.octets()[..8]),
+        // On a unix socket all are one.
+        None => admission.cohorts.cohort(name, &[]),
+    };
+    (cohort, false)
+}
+
+/// The cookie that keeps the cohort of a client without one, as `Set-Cookie` has it. For a document alone: what a script
+/// fetches may be shared by caches, and its client has the document's.
+pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Option<String> {
+    let admission = route.admission.as_deref()?;
+    let (key, ramp) = (admission.key.as_ref()?, route.config.policy.ramp.as_ref()?);
+    if closure.admits == 0 || !is_document(head.method, head.headers) {
+        return None;
+    }
+    let (cohort, kept) = cohort(admission, snapshot, route, head);
+    if kept {
+        return None;
+    }
+    let lasts = ramp.length().as_secs() + KEPT;
+    let issued = instant(snapshot, head);
+    let ticket = Ticket { issued, expires: issued + lasts * 1000, cohort };
+    let value = key.sign(ramp_of(&route.config.name), ticket);
+    Some(cookie(&admission.ramp_cookie, &value, lasts))
+}
+
+/// A cohort is kept from one maintenance to the next.
+fn ramp_of(route: &str) -> Binding<'_> {
+    Binding { purpose: Purpose::Ramp, route, source: &Source::Flag }
+}
+
+/// Whether a browser goes to a document.
+fn is_document(method: &Method, headers: &HeaderMap) -> bool {
+    let accepts_html = || {
+        let lines = headers.get_all(http::header::ACCEPT).iter();
+        lines.map(http::HeaderValue::as_bytes).any(|line| line.windows(HTML.len()).any(|part| part == HTML))
+    };
+    *method == Method::GET && headers.get(SEC_FETCH_MODE).map_or_else(accepts_html, |mode| mode == "navigate")
+}
+
+/// Now, as tickets have it.
+fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
+    millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn cookie(name: &str, value: &str, seconds: u64) -> String {
+    format!("{name}={value}; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
+}
+
+/// The name of the cookie that lets a client pass.
+pub fn pass_cookie(route: &str) -> String {
+    format!("{COOKIES}bypass-{route}")
+}
+
+/// The values of a cookie.
+fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+    pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// What a link asks for, as a target on the same host: `below` is what follows the reserved prefix in the path as it came;
+/// the ticket is taken out of the query.
+pub fn destination(reserved: &Prefix, path: &str, query: Option<&str>) -> String {
+    let rest = path.strip_prefix(reserved.as_str()).and_then(|path| path.strip_prefix("/bypass"));
+    // `//host` and `/\host` are other hosts to a browser. What is written in another way than by us leads to the root.
+    let is_plain = |rest: &&str| rest.starts_with('/') && !rest[1..].starts_with(['/', '\\']);
+    let mut target = rest.filter(is_plain).unwrap_or("/").to_owned();
+    let others = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(TOKEN));
+    for (index, pair) in others.enumerate() {
+        target.push(if index == 0 { '?' } else { '&' });
+        target.push_str(pair);
+    }
+    target
+}
+
+/// The ticket in a link's query.
+pub fn token(query: Option<&str>) -> &str {
+    query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(TOKEN)).unwrap_or_default()
+}
+
+/// A `Cookie` field without our own cookies, all others as they are; `None` if there are none of ours in it.
+pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
+    let is_own = |pair: &&[u8]| pair.trim_ascii_start().starts_with(COOKIES.as_bytes());
+    let pairs = || line.split(|&byte| byte == b';');
+    pairs().any(|pair| is_own(&pair)).then(|| {
+        let left: Vec<&[u8]> = pairs().filter(|pair| !is_own(pair)).collect();
+        left.join(&b';').trim_ascii_start().to_vec()
+    })
+}
+
+/// What the names of our cookies begin with. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
+pub const COOKIES: &str = "__Host-backsoon-";
+
+const TOKEN: &str = "token=";
+const HTML: &[u8] = b"text/html";
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Cookies of one name that are tried: a browser sends one.
+const MOST_TRIED: usize = 2;
+/// Seconds for which a cohort is kept after the longest time that the ramp takes when nothing holds it.
+const KEPT: u64 = 24 * 3600;

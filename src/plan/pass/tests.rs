@@ -1,0 +1,300 @@
+//! Who may pass, and who may not.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use proptest::prelude::*;
+
+use super::super::compile::{Inputs, Known, compile};
+use super::super::config;
+use super::super::flags;
+use super::super::page::Press;
+use super::super::snapshot::Phase;
+use super::super::verdict::{Verdict, decide};
+use super::*;
+
+const SECRET: &[u8] = b"0123456789abcdef\n";
+const CONFIG: &str = "\
+trusted_proxies = [\"10.0.0.0/8\"]
+[[listen]]
+address = \"127.0.0.1:8080\"
+[routes.web]
+upstream = \"http://127.0.0.1:3000\"
+ramp = [\"25% at 0s\", \"50% at 1m\", \"100% at 1h\"]
+bypass = { networks = [\"192.0.2.0/24\"], header = \"X-Key\", secret_file = \"key\" }
+";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn key() -> Key {
+    Key::new(SECRET).unwrap()
+}
+
+/// What is live at 14:05, with this flag file.
+fn live(flags: &str) -> Snapshot {
+    later(flags, None, at("2026-05-19T14:05:00Z"), Some(key()))
+}
+
+fn later(flags: &str, previous: Option<&Snapshot>, now: Timestamp, key: Option<Key>) -> Snapshot {
+    let config = config::parse("backsoon.toml", CONFIG).0.unwrap();
+    let flags = flags::parse("maintenance.toml", flags).0.unwrap().flags;
+    let secrets = key.into_iter().map(|key| ("web".to_owned(), Arc::new(key))).collect();
+    let known = Known { secrets, ..Known::default() };
+    let press = Arc::new(Press::built_in());
+    compile(Inputs { config: &config, flags: &flags, press: &press, known: &known, previous, now, generation: 1 })
+}
+
+/// A route that comes back, so long after it was let.
+fn ramping(after: &str, key: Option<&Key>) -> Snapshot {
+    let press_and = |flags: &str, previous: Option<&Snapshot>, now| later(flags, previous, at(now), key.cloned());
+    let closed = press_and("[routes]\nweb = \"offline\"\n", None, "2026-05-19T14:00:00Z");
+    let closed = press_and("[routes]\nweb = \"offline\"\n", Some(&closed), "2026-05-19T14:10:00Z");
+    let back = press_and("", Some(&closed), "2026-05-19T15:00:00Z");
+    press_and("", Some(&back), after)
+}
+
+fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+    fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
+}
+
+fn from<'h>(address: &str, headers: &'h HeaderMap) -> Head<'h> {
+    Head { host: "a", peer: Some(address.parse().unwrap()), ..Head::unknown(headers) }
+}
+
+fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<Way, Option<Void>> {
+    let route = &snapshot.routes[0];
+    let way = way(snapshot, route, route.closure.as_ref().unwrap(), &head);
+    let passes = matches!(decide(snapshot, head), Verdict::Forward(_, pass) if way.is_ok_and(|way| way.pass() == pass));
+    assert_eq!(passes, way.is_ok(), "the decision is the same");
+    way
+}
+
+/// A cookie for a flag, from 14:00 to 15:00.
+fn ticket() -> Ticket {
+    Ticket { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
+}
+
+const PASS: Binding<'_> = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
+const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
+
+#[test]
+fn a_network_is_that_of_the_client_and_not_what_a_stranger_says() {
+    let live = live(OFFLINE);
+    let none = HeaderMap::new();
+    assert_eq!(shows(&live, from("192.0.2.7", &none)), Ok(Way::Network));
+    assert_eq!(shows(&live, from("::ffff:192.0.2.7", &none)), Ok(Way::Network));
+    assert_eq!(shows(&live, from("203.0.113.1", &none)), Err(None));
+    let said = headers(&[("x-forwarded-for", "192.0.2.7")]);
+    assert_eq!(shows(&live, from("203.0.113.1", &said)), Err(None), "a stranger");
+    assert_eq!(shows(&live, from("10.0.0.1", &said)), Ok(Way::Network), "a trusted proxy");
+    let spoofed = headers(&[("x-forwarded-for", "192.0.2.7, 203.0.113.1")]);
+    assert_eq!(shows(&live, from("10.0.0.1", &spoofed)), Err(None), "what the client wrote itself");
+}
+
+#[test]
+fn the_secret_passes_and_all_else_is_a_guess() {
+    let live = live(OFFLINE);
+    let with = |secret: &str| shows(&live, from("203.0.113.1", &headers(&[("x-key", secret)])));
+    assert_eq!(with("0123456789abcdef"), Ok(Way::Secret));
+    for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF", "x"] {
+        assert_eq!(with(wrong), Err(Some(Void::Forged)), "{wrong}");
+    }
+    let right = headers(&[("x-key", "0123456789abcdef")]);
+    let shut = Head { credentials: false, ..from("203.0.113.1", &right) };
+    assert_eq!(shows(&live, shut), Err(None), "nothing is looked at after too many guesses");
+}
+
+#[test]
+fn a_link_gives_a_cookie_that_passes_until_it_expires() {
+    let mut live = live(OFFLINE);
+    let (now, route) = (live.compiled, &live.routes[0]);
+    let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
+    let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, ticket());
+    let cookie = admission.redeem("web", &closure, link.as_bytes(), now).unwrap();
+    let (pair, rest) = cookie.split_once(';').unwrap();
+    assert!(pair.starts_with("__Host-backsoon-bypass-web="), "{cookie}");
+    assert_eq!(rest, " Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=3300");
+    let cookies = headers(&[("cookie", &format!("a=b; {pair}; c"))]);
+    let client = from("203.0.113.1", &cookies);
+    assert_eq!(shows(&live, client), Ok(Way::Cookie));
+    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3299), ..client }), Ok(Way::Cookie));
+    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(Void::Expired)));
+    live.compiled = at("2026-05-19T16:00:00Z");
+    assert_eq!(shows(&live, client), Err(Some(Void::Expired)));
+    assert_eq!(admission.redeem("web", &closure, link.as_bytes(), live.compiled), Err(Void::Expired));
+    let as_link = pair.split_once('=').unwrap().1;
+    assert_eq!(admission.redeem("web", &closure, as_link.as_bytes(), now), Err(Void::Forged), "a cookie is no link");
+    assert_eq!(
+        shows(&live, from("203.0.113.1", &headers(&[("cookie", &format!("{COOKIES}bypass-web={link}"))]))),
+        Err(Some(Void::Forged)),
+        "nor a link a cookie"
+    );
+}
+
+#[test]
+fn what_was_issued_before_a_revocation_is_void() {
+    let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
+    let revoked =
+        |instant| shows(&live(&format!("{OFFLINE}[revoked]\nweb = {instant}\n")), from("203.0.113.1", &cookies));
+    assert_eq!(revoked("2026-05-19T14:00:00Z"), Ok(Way::Cookie), "issued in that instant");
+    assert_eq!(revoked("2026-05-19T14:00:00.001Z"), Err(Some(Void::Revoked)));
+    let every = live(&format!("{OFFLINE}[revoked]\n\"*\" = 2026-05-19T14:01:00Z\n"));
+    assert_eq!(shows(&every, from("203.0.113.1", &cookies)), Err(Some(Void::Revoked)));
+}
+
+#[test]
+fn a_cookie_is_good_in_its_window_alone() {
+    let window = |id: &str| {
+        live(&format!(
+            "[[windows]]\nid = \"{id}\"\nstarts = 2026-05-19T14:00:00Z\nends = 2026-05-19T15:00:00Z\nroutes = {{ web = \"offline\" }}\n"
+        ))
+    };
+    let source = Source::Window("M-1".to_owned());
+    let value = key().sign(Binding { source: &source, ..PASS }, ticket());
+    let cookies = headers(&[("cookie", &format!("{}={value}", pass_cookie("web")))]);
+    let client = from("203.0.113.1", &cookies);
+    assert_eq!(shows(&window("M-1"), client), Ok(Way::Cookie));
+    assert_eq!(shows(&window("M-2"), client), Err(Some(Void::OtherWindow)));
+    assert_eq!(shows(&live(OFFLINE), client), Err(Some(Void::OtherWindow)), "nor is a flag its window");
+    assert!(!Void::OtherWindow.is_guess(), "the cookie of yesterday is no guess");
+    let flag = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
+    assert_eq!(shows(&window("flag"), from("203.0.113.1", &flag)), Err(Some(Void::OtherWindow)), "by whatever name");
+}
+
+#[test]
+fn a_secret_has_sixteen_bytes_at_least_and_is_not_printed() {
+    assert_eq!(Key::new(b"  0123456789abcde\n").unwrap_err(), 15);
+    assert_eq!(Key::new(b"\n").unwrap_err(), 0);
+    assert_eq!(format!("{:?}", key()), "Key { .. }");
+    assert!(key().is_same(&Key::new(b"0123456789abcdef").unwrap()), "blanks around it do not count");
+}
+
+#[test]
+fn the_share_of_admitted_clients_is_that_of_the_ramp_and_grows_by_them() {
+    let snapshots = ["2026-05-19T15:00:00Z", "2026-05-19T15:01:00Z"].map(|now| ramping(now, Some(&key())));
+    assert!(snapshots.iter().all(|snapshot| snapshot.routes[0].phase() == Phase::Ramping));
+    let none = HeaderMap::new();
+    let admitted = |snapshot: &Snapshot| -> Vec<bool> {
+        let addresses = (0..4000_u32).map(|n| format!("198.51.{}.{}", n >> 8, n & 255));
+        addresses.map(|address| shows(snapshot, from(&address, &none)) == Ok(Way::Cohort)).collect()
+    };
+    let [first, then] = snapshots.each_ref().map(admitted);
+    let count = |admitted: &[bool]| admitted.iter().filter(|admitted| **admitted).count();
+    assert!((900..1100).contains(&count(&first)), "{} of 4000, not a quarter", count(&first));
+    assert!((1880..2120).contains(&count(&then)), "{} of 4000, not half", count(&then));
+    assert!(first.iter().zip(&then).all(|(first, then)| !first || *then), "nobody is sent away again");
+    assert_eq!(first, admitted(&ramping("2026-05-19T15:00:30Z", Some(&key()))), "another replica chooses the same");
+}
+
+#[test]
+fn a_kept_cohort_counts_more_than_the_address_and_is_given_once() {
+    let live = ramping("2026-05-19T15:01:00Z", Some(&key()));
+    let route = &live.routes[0];
+    let (admission, closure) = (route.admission.as_ref().unwrap(), route.closure.as_ref().unwrap());
+    let document = headers(&[("accept", "text/html,*/*")]);
+    for n in 0..200 {
+        let client = from(&format!("198.51.100.{n}"), &document);
+        let cookie = keep_cohort(&live, route, closure, &client).unwrap();
+        let with = headers(&[("accept", "text/html"), ("cookie", cookie.split(';').next().unwrap())]);
+        let moved = from(&format!("203.0.113.{n}"), &with);
+        assert_eq!(cohort(admission, &live, route, &moved).0, cohort(admission, &live, route, &client).0);
+        assert_eq!(shows(&live, moved).is_ok(), shows(&live, client).is_ok(), "it does not flip with its address");
+        assert_eq!(keep_cohort(&live, route, closure, &moved), None);
+    }
+    let script = headers(&[("accept", "text/html"), ("sec-fetch-mode", "cors")]);
+    assert_eq!(keep_cohort(&live, route, closure, &from("198.51.100.1", &script)), None, "not what a script fetches");
+    let forged = headers(&[("cookie", "__Host-backsoon-ramp-web=AAAA")]);
+    let client = from("198.51.100.1", &forged);
+    assert_eq!(
+        cohort(admission, &live, route, &client),
+        cohort(admission, &live, route, &from("198.51.100.1", &document))
+    );
+}
+
+#[test]
+fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
+    let live = ramping("2026-05-19T15:01:00Z", None);
+    let route = &live.routes[0];
+    let document = headers(&[("accept", "text/html")]);
+    let client = from("198.51.100.1", &document);
+    assert_eq!(keep_cohort(&live, route, route.closure.as_ref().unwrap(), &client), None);
+    let cohort = |address: &str| cohort(route.admission.as_ref().unwrap(), &live, route, &from(address, &document)).0;
+    // The same for ever: two versions may run side by side.
+    assert_eq!(cohort("198.51.100.1"), 167_429_094);
+    assert_eq!(cohort("2001:db8::1"), cohort("2001:db8::ffff:1"), "a client has all addresses of a /64");
+    assert_ne!(cohort("2001:db8::1"), cohort("2001:db8:0:1::1"));
+}
+
+#[test]
+fn a_link_leads_to_its_own_host_and_nowhere_else() {
+    let reserved = Prefix::new("/.backsoon").unwrap();
+    let leads = |path: &str, query| destination(&reserved, path, query);
+    assert_eq!(leads("/.backsoon/bypass/app/x", Some("a=1&token=t&b=2")), "/app/x?a=1&b=2");
+    assert_eq!(leads("/.backsoon/bypass/", Some("token=t")), "/");
+    assert_eq!(leads("/.backsoon/bypass", None), "/");
+    assert_eq!(leads("/.backsoon/bypass/caf%C3%A9", None), "/caf%C3%A9");
+    for evil in ["//evil.example", "/\\evil.example", "evil"] {
+        assert_eq!(leads(&format!("/.backsoon/bypass{evil}"), None), "/", "{evil}");
+    }
+    assert_eq!(leads("/x/../.backsoon/bypass/a", None), "/", "written in another way");
+}
+
+proptest! {
+    #[test]
+    fn a_ticket_is_read_with_its_own_binding_and_with_no_other(
+        secret in "[!-~]{16,64}", other in "[!-~]{16,64}", route in "[a-z.]{1,64}", window in "[ -~]{0,64}",
+        issued: u64, expires: u64, cohort: u32,
+    ) {
+        let (key, other_key) = (Key::new(secret.as_bytes()).unwrap(), Key::new(other.as_bytes()).unwrap());
+        let source = if window.is_empty() { Source::Flag } else { Source::Window(window.clone()) };
+        let another = Source::Window(format!("{window}x"));
+        let binding = Binding { purpose: Purpose::Pass, route: &route, source: &source };
+        let ticket = Ticket { issued, expires, cohort };
+        let text = key.sign(binding, ticket);
+        prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(ticket));
+        for purpose in [Purpose::Link, Purpose::Ramp] {
+            prop_assert_eq!(key.read(Binding { purpose, ..binding }, text.as_bytes()), Err(Void::Forged));
+        }
+        let longer = format!("{route}x");
+        prop_assert_eq!(key.read(Binding { route: &longer, ..binding }, text.as_bytes()), Err(Void::Forged));
+        prop_assert_eq!(key.read(Binding { source: &another, ..binding }, text.as_bytes()), Err(Void::OtherWindow));
+        if secret != other {
+            prop_assert_eq!(other_key.read(binding, text.as_bytes()), Err(Void::OtherKey));
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_ticket_can_be_changed(window in "[a-z]{0,64}", flip in 1_u8..=255, cut in 0_usize..200) {
+        let source = if window.is_empty() { Source::Flag } else { Source::Window(window) };
+        let binding = Binding { source: &source, ..PASS };
+        let text = key().sign(binding, ticket());
+        for index in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[index] ^= flip;
+            prop_assert!(key().read(binding, &bytes).is_err(), "byte {}", index);
+        }
+        if cut < text.len() {
+            prop_assert!(key().read(binding, &text.as_bytes()[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn whatever_is_no_ticket_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(key().read(PASS, &bytes).is_err());
+    }
+
+    #[test]
+    fn cookies_that_are_not_ours_stay_as_they_are(names in proptest::collection::vec("( ?[a-z]{1,3}=[^;]{0,5})|( ?__Host-backsoon-x=y)", 0..6)) {
+        let line = names.join(";");
+        let others: Vec<&str> = line.split(';').filter(|pair| !pair.trim_start().starts_with(COOKIES)).collect();
+        match without_own(line.as_bytes()) {
+            None => prop_assert!(!line.split(';').any(|pair| pair.trim_start().starts_with(COOKIES))),
+            Some(left) => {
+                let others = others.join(";");
+                prop_assert_eq!(left, others.trim_ascii_start().as_bytes());
+            }
+        }
+    }
+}
