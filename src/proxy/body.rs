@@ -177,9 +177,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(standing: Option<Rc<Standing>>) -> Self {
         let now = Instant::now();
-        Self { waiting: Cell::new(false), since: Cell::new(now), standing: Rc::new(Standing::new(now)) }
+        let standing = standing.unwrap_or_else(|| Rc::new(Standing::new(now)));
+        Self { waiting: Cell::new(false), since: Cell::new(now), standing }
     }
 
     /// The client is to take something from now on.

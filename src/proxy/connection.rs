@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub(super) standing: Rc<Standing>,
     /// HTTP/2: where its streams stand.
     streams: RefCell<Vec<Weak<Standing>>>,
+    /// HTTP/2: where the stream stands that begins right now, until there is a task for it.
+    begins: RefCell<Option<Rc<Standing>>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -84,6 +86,7 @@ impl Connection {
             stream: RefCell::default(),
             standing: Rc::new(Standing::new(now)),
             streams: RefCell::default(),
+            begins: RefCell::default(),
             waker: RefCell::default(),
         }
     }
@@ -140,14 +143,6 @@ impl Connection {
         self.stream.borrow().clone()
     }
 
-    /// Where the request stands that begins now.
-    pub(super) fn stream_standing(&self) -> Rc<Standing> {
-        match &*self.stream.borrow() {
-            Some(stream) => Rc::clone(&stream.standing),
-            None => Rc::clone(&self.standing),
-        }
-    }
-
     /// HTTP/2: the stream that runs right now has something to write from now on.
     pub(super) fn stream_waits(&self) {
         if let Some(stream) = &*self.stream.borrow() {
@@ -155,8 +150,23 @@ impl Connection {
         }
     }
 
-    /// HTTP/2: a stream begins.
-    pub(super) fn enlist(&self, stream: &Rc<Standing>) {
+    /// Where the request stands that begins now. hyper asks for the answer first, and makes the stream's task then.
+    pub(super) fn begin_standing(&self, version: Version, now: Instant) -> Rc<Standing> {
+        if version != Version::HTTP_2 {
+            return Rc::clone(&self.standing);
+        }
+        let standing = Rc::new(Standing::new(now));
+        self.enlist(&standing);
+        self.begins.replace(Some(Rc::clone(&standing)));
+        standing
+    }
+
+    /// HTTP/2: where the stream stands whose task is made now.
+    pub(super) fn begun(&self) -> Option<Rc<Standing>> {
+        self.begins.take()
+    }
+
+    fn enlist(&self, stream: &Rc<Standing>) {
         let mut streams = self.streams.borrow_mut();
         // Those that have ended make room, so that there are never many more than run.
         if streams.len() == streams.capacity() {

@@ -77,7 +77,7 @@ impl Flight {
         Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            standing: connection.stream_standing(),
+            standing: connection.begin_standing(request.version(), started),
             route: None,
             pool: None,
             upload: None,
@@ -299,10 +299,15 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if self.ended.is_none() {
-            if let Some(route) = &self.route {
-                route.workers[self.worker.id].aborted.increment();
+            if self.standing.is_cut() {
+                // Its client took nothing, not even an end.
+                self.count_drained(|cell| &cell.cut);
+            } else {
+                if let Some(route) = &self.route {
+                    route.workers[self.worker.id].aborted.increment();
+                }
+                self.note(|entry| entry.error = Some("aborted"));
             }
-            self.note(|entry| entry.error = Some("aborted"));
             self.end(0, Instant::now());
         }
         self.leave_upstream();

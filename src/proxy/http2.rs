@@ -96,8 +96,7 @@ struct Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let progress = Rc::new(Progress::new());
-        self.connection.enlist(&progress.standing);
+        let progress = Rc::new(Progress::new(self.connection.begun()));
         let stream =
             Stream { future: Box::pin(future), progress, deadline: Deadline::default(), streams: self.clone() };
         tokio::task::spawn_local(stream);

@@ -115,23 +115,25 @@ impl Carried {
             self.client.shutdown().await?;
             return self.upstream.shutdown().await;
         }
-        // What is on its way to the end of its frame goes on, and nothing behind it.
+        // Each side is told as soon as what is on its way to it has come to the end of its frame.
+        let (mut client, mut upstream) = (Word::new(close_client()), Word::new(close_upstream()));
         poll_fn(|cx| {
             let down = self.down.poll(cx, &mut self.upstream, &mut self.client, true);
             let up = self.up.poll(cx, &mut self.client, &mut self.upstream, true);
-            let over =
-                |direction: &Direction, polled: Poll<io::Result<()>>| polled.is_ready() || direction.is_between();
-            if over(&self.down, down) && over(&self.up, up) { Poll::Ready(()) } else { Poll::Pending }
+            let client = match self.down.is_between() || down.is_ready() {
+                true => client.poll(cx, &mut self.client, self.down.frames.closed),
+                false => Poll::Pending,
+            };
+            let upstream = match self.up.is_between() || up.is_ready() {
+                true => upstream.poll(cx, &mut self.upstream, self.up.frames.closed),
+                false => Poll::Pending,
+            };
+            match (client, upstream) {
+                (Poll::Ready(client), Poll::Ready(upstream)) => Poll::Ready(client.and(upstream)),
+                _ => Poll::Pending,
+            }
         })
-        .await;
-        if !self.down.frames.closed {
-            self.client.write_all(&close_client()).await?;
-            self.client.flush().await?;
-        }
-        if !self.up.frames.closed {
-            self.upstream.write_all(&close_upstream()).await?;
-            self.upstream.flush().await?;
-        }
+        .await?;
         // The client answers a Close with its own (RFC 6455 section 5.5.1); then the connection is closed by this side.
         let mut answer = std::mem::take(&mut self.up.frames);
         answer.follow(self.up.rest(), false);
@@ -143,6 +145,32 @@ impl Carried {
             answer.follow(&some, false);
         }
         self.client.shutdown().await
+    }
+}
+
+/// A last word that is being written.
+struct Word {
+    left: Vec<u8>,
+    written: usize,
+}
+
+impl Word {
+    fn new(left: Vec<u8>) -> Self {
+        Self { left, written: 0 }
+    }
+
+    /// Ready when it is written; at once if the side was told by the other one `already`.
+    fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Socket, already: bool) -> Poll<io::Result<()>> {
+        if already {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(rest) = self.left.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *socket).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        Pin::new(socket).poll_flush(cx)
     }
 }
 
@@ -263,4 +291,4 @@ impl Direction {
 const BUFFER: usize = 8 * 1024;
 
 /// How long a tunnel that is to leave may take for it.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -90,7 +90,7 @@ fn frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 const CLOSE: u8 = 8;
-const REASON: &str = "under maintenance";
+const REASON: &str = "service restart";
 /// Two bytes, eight of length, four of mask.
 const LONGEST_HEADER: usize = 14;
 
@@ -122,13 +122,13 @@ mod tests {
     #[test]
     fn a_close_is_one_frame_that_says_why() {
         let close = close_client();
-        assert_eq!(close[..4], [0x88, 2 + 17, 0x03, 0xf4]);
+        assert_eq!(close[..4], [0x88, 2 + 15, 0x03, 0xf4]);
         let mut frames = Frames::default();
         assert_eq!(frames.follow(&close, false), close.len());
         assert!(frames.is_between() && frames.closed);
         let masked = close_upstream();
         let code = [masked[6] ^ masked[2], masked[7] ^ masked[3]];
-        assert_eq!((masked[1], u16::from_be_bytes(code)), (0x80 | 19, 1001));
+        assert_eq!((masked[1], u16::from_be_bytes(code)), (0x80 | 17, 1001));
         let mut frames = Frames::default();
         frames.follow(&masked, false);
         assert!(frames.closed);

@@ -81,7 +81,7 @@ fn read_only_shows_the_page_for_a_change_and_lets_a_preflight_reach_the_app() {
 #[test]
 fn hold_shows_its_page() {
     let upstream = Upstream::ok();
-    let backsoon = Backsoon::before(&upstream.url(), "");
+    let backsoon = Backsoon::before(&upstream.url(), "hold = { max_wait = \"100ms\" }\n");
     backsoon.flag("[routes]\nweb = \"hold\"\n");
     let response = ask(backsoon.address(), "GET /", &["accept: application/json"]);
     assert_eq!((response.status, &json(&response.body)["mode"]), (503, &"hold".into()));
