@@ -22,7 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:3000").await?;
-        println!("http://{} is open unless {flag_file} says otherwise", listener.local_addr()?);
         axum::serve(listener, app).await
     })?;
     Ok(())

@@ -206,18 +206,32 @@ impl Exchange {
             return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
         }
         let answer = match resource {
-            Resource::Events if *request.method() == Method::GET => return self.events(&route.config, &request),
+            Resource::Events if *request.method() == Method::GET => {
+                let cohort = self.cohort(route, &request);
+                return self.events(&route.config, cohort, &request);
+            }
             Resource::Events => respond::events(Body::Empty, &self.asked),
-            Resource::Status => respond::status(route, &self.generation, &request, &self.asked),
+            Resource::Status => {
+                let closure = route.closure.as_ref();
+                let admits = closure.map_or(0, |closure| closure.admits);
+                let admitted = self.cohort(route, &request).is_some_and(|cohort| cohort < admits);
+                respond::status(route, admitted, &self.generation, &request, &self.asked)
+            }
             Resource::Badge => respond::badge(route, &self.generation, &self.asked),
             Resource::Bypass => self.redeem(route, &request),
         };
         self.answer(request, move |exchange| exchange.flight.answered_here("own", answer))
     }
 
+    /// The client's cohort, on a route that may ramp.
+    fn cohort(&self, route: &Route, request: &Request<Incoming>) -> Option<u32> {
+        let admission = route.admission.as_deref().filter(|_| route.config.policy.ramp.is_some())?;
+        Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
+    }
+
     /// Streams events. Over HTTP/1 they need nothing of hyper: the connection is taken apart to the socket, and this request
     /// is never answered through it.
-    fn events<S>(mut self, route: &Arc<RouteConfig>, request: &Request<Incoming>) -> Begun<S> {
+    fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Begun<S> {
         self.flight.watches();
         let connection = Rc::clone(&self.flight.connection);
         let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
@@ -225,7 +239,7 @@ impl Exchange {
             // What follows on an HTTP/1 connection are bytes of a body that nobody reads.
             connection.end_with_answer();
         }
-        match Watch::begin(self.flight, route, self.generation.snapshot.limits.watchers) {
+        match Watch::begin(self.flight, route, cohort, self.generation.snapshot.limits.watchers) {
             Ok(watch) if bare => {
                 connection.give_to(Stream::new(watch, &self.asked.id, &self.generation));
                 Begun::Waiting(Box::pin(std::future::pending()))

@@ -102,14 +102,20 @@ fn without_content(status: StatusCode, asked: &Asked) -> Response<Body> {
     response
 }
 
-/// The status of a route, for anybody: its page with status 200, or that it is open.
-pub(super) fn status<B>(route: &Route, live: &Generation, request: &Request<B>, asked: &Asked) -> Response<Body> {
+/// The status of a route, for anybody: its page with status 200, or that it is open. A page that asks for a client that is
+/// `admitted` learns that it may go.
+pub(super) fn status<B>(
+    route: &Route,
+    admitted: bool,
+    live: &Generation,
+    request: &Request<B>,
+    asked: &Asked,
+) -> Response<Body> {
     let press = &live.snapshot.press;
-    let mut response = match &route.closure {
-        Some(closure) => {
-            let want = press.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
-            answer(StatusCode::OK, closure.page.rendered(want), asked)
-        }
+    let want = press.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
+    let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
+    let mut response = match closure {
+        Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), asked),
         None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), asked),
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);

@@ -38,6 +38,8 @@ pub(super) struct Watch {
     worker: Rc<Worker>,
     flight: Flight,
     route: Arc<RouteConfig>,
+    /// The client's cohort, if the route may ramp: the route is back for it once that is admitted.
+    cohort: Option<u32>,
     /// What it was told last; nothing at first.
     told: Option<State>,
     /// When something is published. Waiting for it is what keeps its place.
@@ -82,7 +84,12 @@ impl Drop for Place {
 
 impl Watch {
     /// Begins to watch a route. The flight comes back if there are too many watchers already.
-    pub(super) fn begin(flight: Flight, route: &Arc<RouteConfig>, most: usize) -> Result<Self, Flight> {
+    pub(super) fn begin(
+        flight: Flight,
+        route: &Arc<RouteConfig>,
+        cohort: Option<u32>,
+        most: usize,
+    ) -> Result<Self, Flight> {
         let worker = Rc::clone(&flight.worker);
         // Over HTTP/1 a watcher has a connection for itself, which no limit on idle ones ends: some are left for others.
         let most = if flight.connection.http2.get() { most } else { most.min(worker.most.get() / 2) };
@@ -90,6 +97,7 @@ impl Watch {
         Ok(Self {
             news: Box::pin(Arc::clone(&worker.news).notified_owned()),
             route: Arc::clone(route),
+            cohort,
             told: None,
             beat: Box::pin(tokio::time::sleep(BEAT)),
             progress: flight.connection.stream(),
@@ -114,7 +122,7 @@ impl Watch {
             self.news.set(Arc::clone(&self.worker.news).notified_owned());
         }
         let generation = self.worker.generation();
-        let (state, event) = look(&generation.snapshot, &self.route.name);
+        let (state, event) = look(&generation.snapshot, &self.route.name, self.cohort);
         if self.told != Some(state) {
             let event = if self.told.is_none() { first(&generation, &event) } else { event };
             self.told = Some(state);
@@ -200,13 +208,15 @@ impl Stream {
 
 /// What a watcher of a route would be told now, as one answer: for a client that finds no place and comes back later.
 pub(super) fn once(generation: &Live, route: &str) -> Bytes {
-    let (_, event) = look(&generation.snapshot, route);
+    let (_, event) = look(&generation.snapshot, route, None);
     let wait = fastrand::u64(CROWDED..=2 * CROWDED);
     Bytes::from([format!("retry: {wait}\n").as_bytes(), &event].concat())
 }
 
-fn look(snapshot: &Snapshot, route: &str) -> (State, Bytes) {
+fn look(snapshot: &Snapshot, route: &str, cohort: Option<u32>) -> (State, Bytes) {
     let closure = snapshot.route(route).and_then(|route| route.closure.as_ref());
+    // Who is admitted may go: so watchers come back by and by, and not all when the ramp is over.
+    let closure = closure.filter(|closure| cohort.is_none_or(|cohort| cohort >= closure.admits));
     match closure.map(|closure| &closure.page) {
         Some(page) => (State::Page(page.version), page.event()),
         None => (State::Open, Bytes::from_static(OPEN_EVENT)),

@@ -24,6 +24,7 @@ mod hold;
 mod http1;
 mod http2;
 mod latency;
+mod life;
 mod limits;
 mod parking;
 mod pass;
