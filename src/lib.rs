@@ -8,10 +8,10 @@
 //! There are three kinds of code, so there are three folders, and one small cell between them.
 //!
 //! ```text
-//! files ─▶ control: read ─▶ Inputs{config, flags, press, previous, now} ─▶ plan: compile ─▶ Snapshot
-//! clock ─▶ control: wake                                                                   │ publish
-//!                                                     proxy: one read per request ◀─ live ◀┘
-//!                                              decide(head) ─▶ Forward · Show · Hold · Refuse
+//! files ─▶ control: read ─▶ Inputs{config, flags, press, known, previous, now} ─▶ plan: compile ─▶ Snapshot
+//! clock ─▶ control: wake                                                                          │ publish
+//!                                                            proxy: one read per request ◀─ live ◀┘
+//!                                                     decide(head) ─▶ Forward · Show · Hold · Refuse
 //! ```
 //!
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
@@ -34,8 +34,8 @@
 //! Most of them are absences, which cannot be read off the code.
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
-//!    given stands: a request forwarded before its route closed runs to its end. (A watcher looks anew: that is what it
-//!    asked for. A held request is decided anew when its wait is over, by what is live then and nothing else.)
+//!    given stands: a request forwarded before its route closed runs to its end, or to that of the drain time. (A
+//!    watcher looks anew: that is what it asked for. A held request is decided anew when its wait is over, by what is live then and nothing else.)
 //! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Requests that wait for their route
@@ -51,6 +51,8 @@
 //! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]). (A
 //!     watcher may listen for as long as it likes, and must take what it is told in time.)
 //! 11. What was not read of a request's body is never taken for the next request.
+//! 12. Replicas that see the same files and the same clock make the same choices without talking: what a phase counts from
+//!     is taken from the file, and what changes by itself changes on a grid.
 //!
 //! # Words
 //!
@@ -62,7 +64,12 @@
 //! | flag | an entry of the flag file |
 //! | mode | what a flag does to a route: offline, read-only, hold |
 //! | window | a planned maintenance, the half-open span [starts, ends) |
-//! | phase | where a route is now: open, closed |
+//! | phase | where a route is now: open, draining, closed, verifying, ramping ([`plan::lifecycle`]) |
+//! | memory | what of a route's phase neither the file nor the clock can tell; kept over a restart |
+//! | observed | what control feeds `plan` of a route: what is left in flight, what checks found, how it does |
+//! | guard, breach | what a route that comes back is measured by; what it found |
+//! | cohort, share | a client's place in a ramp; how many of them are admitted |
+//! | standing | where a request in flight is, for the case that its route goes down |
 //! | closure | why a route is closed, and the page that says so |
 //! | route | host and path, with its upstreams |
 //! | upstream | where a route's requests go |
