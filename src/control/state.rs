@@ -242,8 +242,13 @@ mod tests {
     use super::*;
 
     fn memory() -> Memory {
-        let demand =
-            Demand { mode: Mode::Offline, source: Source::Window("M-1".to_owned()), until: None, started: None };
+        let demand = Demand {
+            mode: Mode::Offline,
+            source: Source::Window("M-1".to_owned()),
+            until: None,
+            started: None,
+            overruns: false,
+        };
         Memory::first(Given {
             policy: &Policy::default(),
             drain: std::time::Duration::ZERO,

@@ -25,7 +25,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::config::{OnBreach, Policy, Ramp};
+use super::config::{Check, OnBreach, Policy, Ramp};
 use super::flags::Mode;
 
 pub use guard::{Breach, Counted, Measured, judge};
@@ -83,6 +83,9 @@ pub struct Demand {
     pub until: Option<Timestamp>,
     /// Since when, as far as the file knows it.
     pub started: Option<Timestamp>,
+    /// It is a window that goes on after its end.
+    #[serde(default)]
+    pub overruns: bool,
 }
 
 /// What has to be remembered of a route.
@@ -349,9 +352,12 @@ impl Memory {
         if count == checks.len() {
             return Some(self.opens(given, at.min(given.now), "every check has passed"));
         }
-        let failure = results.iter().find_map(|result| result.failure.as_deref());
+        let failure = checks.iter().zip(results).find_map(|(check, result)| Some((check, result.failure.as_deref()?)));
         self.why = match failure {
-            Some(failure) => format!("a check fails: {failure}").into(),
+            Some((Check { region: Some(region), .. }, failure)) => {
+                format!("a check fails in {region}: {failure}").into()
+            }
+            Some((_, failure)) => format!("a check fails: {failure}").into(),
             None => format!("{count} of {} checks have passed", checks.len()).into(),
         };
         None
@@ -405,7 +411,7 @@ impl Memory {
 
     /// Down again: because its guard says so.
     fn shut(&self, given: Given<'_>, breach: Breach) -> Self {
-        let demand = Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None };
+        let demand = Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None, overruns: false };
         let closing = self.closure.clone().unwrap_or(Closing { started: given.now, demand });
         Self {
             phase: Phase::Draining,
@@ -436,7 +442,8 @@ impl Memory {
         match &mut self.closure {
             Some(closure) if closure.demand == *demand => {}
             Some(closure) => {
-                if closure.demand.mode != demand.mode || closure.demand.source != demand.source {
+                let told = |demand: &Demand| (demand.mode, demand.source.clone(), demand.overruns);
+                if told(&closure.demand) != told(demand) {
                     self.why = flagged(demand).into();
                 }
                 closure.demand = demand.clone();
@@ -597,6 +604,7 @@ fn flagged(demand: &Demand) -> String {
     let mode = demand.mode.as_str();
     match &demand.source {
         Source::Flag => format!("flagged {mode}"),
+        Source::Window(id) if demand.overruns => format!("{mode} by window {id}, which is overrunning"),
         Source::Window(id) => format!("{mode} by window {id}"),
     }
 }
