@@ -68,7 +68,9 @@ async fn an_app_is_closed_and_opened_by_its_file() {
     assert_eq!(app.ask(Method::HEAD, "/").await.body().size_hint().exact(), Some(0));
     // A file that is wrong changes nothing.
     app.flag("[routes]\napp = \"of\"\n");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    while app.layer.shared.refused() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(app.ask(Method::GET, "/").await.status(), 503);
     app.flag("# nothing\n");
     let response = app.until(200).await;

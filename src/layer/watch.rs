@@ -1,6 +1,7 @@
 //! The watch of the flag file: a thread that reads, compiles and publishes, as the proxy's control does.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     live: ArcSwap<Live>,
     pub(super) hold: Hold,
     pub(super) queue: Queue,
+    /// How often a file was wrong.
+    refused: AtomicU64,
     /// Told when something was published; its end tells the thread that nobody is left.
     told: watch::Sender<()>,
 }
@@ -45,6 +48,12 @@ impl Shared {
     /// What is live. Called once for each request.
     pub(super) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// How often the file was wrong, and what it had said before stayed.
+    #[cfg(test)]
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Acquire)
     }
 
     /// Waits until the app is not on hold.
@@ -96,6 +105,7 @@ pub(super) fn start(
                         live: ArcSwap::from_pointee(live),
                         hold,
                         queue: Queue::default(),
+                        refused: AtomicU64::new(0),
                         told: watch::channel(()).0,
                     };
                     let shared = Arc::new(shared);
@@ -180,13 +190,17 @@ impl Desk {
             }) else {
                 return;
             };
-            let matters = tokio::select! {
+            let taken = tokio::select! {
                 changes = self.files.next() => self.take(&changes),
-                () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => true,
+                () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Taken::Matters,
                 // It is looked now and then whether anybody is left.
-                () = tokio::time::sleep(LOOK_EVERY) => false,
+                () = tokio::time::sleep(LOOK_EVERY) => Taken::Nothing,
             };
-            if let (true, Some(shared)) = (matters, shared.upgrade()) {
+            let Some(shared) = shared.upgrade() else { return };
+            if taken == Taken::Refused {
+                shared.refused.fetch_add(1, Ordering::AcqRel);
+            }
+            if taken == Taken::Matters {
                 let live = self.make(Some(&shared.live().snapshot));
                 shared.live.store(Arc::new(live));
                 shared.told.send_replace(());
@@ -197,22 +211,22 @@ impl Desk {
     }
 
     /// Takes in what happened to the file. A file that is wrong, or gone, changes nothing.
-    fn take(&mut self, changes: &[Change]) -> bool {
+    fn take(&mut self, changes: &[Change]) -> Taken {
         let new = |change: &Change| matches!(change, Change::Accepted(_) | Change::Restored(_));
         let Some(content) = self.content().filter(|_| changes.iter().any(new)) else {
             for change in changes {
                 tracing::warn!(?change, "the flag file");
             }
-            return false;
+            return Taken::Nothing;
         };
         let (flags, problems) = parse(&self.flag_file, &content, &self.config);
         for problem in &problems {
             let kept = if problem.is_error() { "refused, the last good one stays: " } else { "" };
             tracing::warn!(file = problem.file, help = problem.help, "{kept}{}", problem.message);
         }
-        let Some(flags) = flags else { return false };
+        let Some(flags) = flags else { return Taken::Refused };
         self.flags = flags;
-        true
+        Taken::Matters
     }
 
     fn content(&self) -> Option<Content> {
@@ -232,6 +246,14 @@ impl Desk {
         });
         Live { snapshot, published: Instant::now() }
     }
+}
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Matters,
+    Refused,
+    Nothing,
 }
 
 fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
