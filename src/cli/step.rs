@@ -79,7 +79,8 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
     let flags = file.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
-    let edited = file.edit(|text| moved(text, &args.window, index, &args.what).map(|text| (text, ())))?;
+    let what = completed(&args.what, &flags, &args.window, index);
+    let edited = file.edit(|text| moved(text, &args.window, index, &what).map(|text| (text, ())))?;
     let already = if edited.changed { "" } else { " already" };
     let what: Vec<String> = args.what.iter().filter_map(said).collect();
     writeln!(streams.out, "step {} of {} is{already} {}", index + 1, args.window, what.join(", "))?;
@@ -87,6 +88,17 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
         live(&wait.until_live(&file.path, &edited.text)?, streams)?;
     }
     Ok(exit::OK)
+}
+
+/// A step that is done has all of its progress, unless that is said as well.
+fn completed(what: &[What], flags: &Flags, id: &str, index: usize) -> Vec<What> {
+    let mut what = what.to_vec();
+    let window = flags.windows.iter().find(|window| window.id == id);
+    let progress = window.and_then(|window| window.steps.get(index)).and_then(|step| step.progress.as_ref());
+    if let ([What::State(StepState::Done)], Some(progress)) = (what.as_slice(), progress) {
+        what.push(What::Of(progress.total, progress.total));
+    }
+    what
 }
 
 fn said(what: &What) -> Option<String> {
@@ -178,6 +190,17 @@ progress = { done = 1, total = 7, unit = \"schema changes\" }
     fn a_step_is_moved_in_place_and_all_else_stays() {
         let moved = moved(FILE, "M-2", 0, &[What::State(StepState::Done)]).unwrap();
         assert_eq!(moved, FILE.replace("\"running\" # since", "\"done\" # since"));
+    }
+
+    #[test]
+    fn a_step_that_is_done_has_all_of_its_progress() {
+        let flags = crate::plan::flags::parse("maintenance.toml", FILE).0.unwrap().flags;
+        let done = completed(&[What::State(StepState::Done)], &flags, "M-2", 1);
+        assert_eq!(done, [What::State(StepState::Done), What::Of(7, 7)]);
+        let expected = FILE.replace("{ done = 1, total = 7", "{ done = 7, total = 7");
+        let expected = expected.replace("changes\" }\n", "changes\" }\nstate = \"done\"\n");
+        assert_eq!(moved(FILE, "M-2", 1, &done).unwrap(), expected);
+        assert_eq!(completed(&[What::State(StepState::Failed)], &flags, "M-2", 1).len(), 1);
     }
 
     #[test]
