@@ -66,6 +66,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "mode" => return Some("a window has a mode for each route: `routes = { web = \"offline\" }`".to_owned()),
         "components" | "component" => "services",
         "tasks" | "timeline" => "steps",
+        "rrule" | "repeat" | "repeats" | "recurring" | "schedule" => "every",
         _ => return None,
     };
     Some(did_you_mean_text(meant))
@@ -86,9 +87,10 @@ impl Span {
         if let Some(value) = section.take("every") {
             return Self::recurring(&value, section, report);
         }
-        let starts = section.need("starts", "say when it begins: `starts = 2026-05-19T14:00:00Z`");
+        let starts =
+            section.need("starts", &format!("say when it begins: `starts = 2026-05-19T14:00:00Z`; {OR_EVERY}"));
         let starts = starts.and_then(|value| value.instant(report));
-        let written = section.need("ends", "say when it ends: `ends = 2026-05-19T15:00:00Z`");
+        let written = section.need("ends", &format!("say when it ends: `ends = 2026-05-19T15:00:00Z`; {OR_EVERY}"));
         let ends = written.as_ref().and_then(|value| value.instant(report));
         let began = section.take("started");
         let started = began.as_ref().and_then(|value| value.instant(report));
@@ -287,6 +289,7 @@ const MOST_REGIONS: usize = 64;
 const MOST_SERVICES: usize = 256;
 const MOST_STEPS: usize = 256;
 
+const OR_EVERY: &str = "if it comes again, `every = \"Sun 02:00-04:00 Europe/Berlin\"` in place of both";
 const ON_OVERRUN: [(&str, OnOverrun); 2] = [("open", OnOverrun::Open), ("stay", OnOverrun::Stay)];
 const AUTOS: [(&str, Auto); 4] = {
     use Auto::{Drain, Ramp, Verify, Watch};

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use jiff::civil::DateTime;
+
 use super::*;
 
 fn every(text: &str) -> Every {
@@ -52,6 +54,52 @@ fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
     ];
     for (text, from, expected) in table {
         assert_eq!(next(text, from, 1), [expected], "{text}");
+    }
+}
+
+/// Before, in, into, out of and over each transition: when it really begins, and for how many minutes it is on.
+#[test]
+fn a_span_lasts_as_long_as_the_clock_on_the_wall_says() {
+    let table = [
+        ("00:30-01:30 Europe/Berlin", "2026-03-29", "2026-03-28T23:30:00Z", 60),
+        ("02:15-02:45 Europe/Berlin", "2026-03-29", "2026-03-29T01:15:00Z", 30),
+        ("01:30-02:30 Europe/Berlin", "2026-03-29", "2026-03-29T00:30:00Z", 60),
+        ("02:30-04:00 Europe/Berlin", "2026-03-29", "2026-03-29T01:30:00Z", 30),
+        ("01:00-04:00 Europe/Berlin", "2026-03-29", "2026-03-29T00:00:00Z", 120),
+        ("00:30-01:30 Europe/Berlin", "2026-10-25", "2026-10-24T22:30:00Z", 60),
+        ("02:15-02:45 Europe/Berlin", "2026-10-25", "2026-10-25T00:15:00Z", 30),
+        ("01:30-02:30 Europe/Berlin", "2026-10-25", "2026-10-24T23:30:00Z", 60),
+        ("02:30-04:00 Europe/Berlin", "2026-10-25", "2026-10-25T00:30:00Z", 150),
+        ("01:00-04:00 Europe/Berlin", "2026-10-25", "2026-10-24T23:00:00Z", 240),
+        ("00:30-01:30 America/New_York", "2026-03-08", "2026-03-08T05:30:00Z", 60),
+        ("02:15-02:45 America/New_York", "2026-03-08", "2026-03-08T07:15:00Z", 30),
+        ("01:30-02:30 America/New_York", "2026-03-08", "2026-03-08T06:30:00Z", 60),
+        ("02:30-04:00 America/New_York", "2026-03-08", "2026-03-08T07:30:00Z", 30),
+        ("01:00-04:00 America/New_York", "2026-03-08", "2026-03-08T06:00:00Z", 120),
+        ("00:15-00:45 America/New_York", "2026-11-01", "2026-11-01T04:15:00Z", 30),
+        ("01:15-01:45 America/New_York", "2026-11-01", "2026-11-01T05:15:00Z", 30),
+        ("00:30-01:30 America/New_York", "2026-11-01", "2026-11-01T04:30:00Z", 60),
+        ("01:30-03:00 America/New_York", "2026-11-01", "2026-11-01T05:30:00Z", 150),
+        ("00:00-03:00 America/New_York", "2026-11-01", "2026-11-01T04:00:00Z", 240),
+        ("00:30-01:30 Australia/Lord_Howe", "2026-10-04", "2026-10-03T14:00:00Z", 60),
+        ("02:05-02:25 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:35:00Z", 20),
+        ("01:30-02:15 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:00:00Z", 45),
+        ("02:15-04:00 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:45:00Z", 75),
+        ("01:00-04:00 Australia/Lord_Howe", "2026-10-04", "2026-10-03T14:30:00Z", 150),
+        ("00:30-01:15 Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:30:00Z", 45),
+        ("01:35-01:55 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:35:00Z", 20),
+        ("01:00-01:45 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:00:00Z", 45),
+        ("01:45-03:00 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:45:00Z", 105),
+        ("01:00-03:00 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:00:00Z", 150),
+        ("00:30-01:30 UTC", "2026-03-29", "2026-03-29T00:30:00Z", 60),
+        ("01:00-04:00 UTC", "2026-03-29", "2026-03-29T01:00:00Z", 180),
+        ("00:30-01:30 UTC", "2026-10-25", "2026-10-25T00:30:00Z", 60),
+        ("01:00-04:00 UTC", "2026-10-25", "2026-10-25T01:00:00Z", 180),
+    ];
+    for (text, day, starts, minutes) in table {
+        let starts = at(starts);
+        let found = every(&format!("daily {text}")).after(starts - SignedDuration::from_secs(1));
+        assert_eq!(found, Some((starts, starts + SignedDuration::from_mins(minutes))), "{text} on {day}");
     }
 }
 
@@ -144,33 +192,196 @@ fn the_ends_of_time_are_no_trouble() {
     }
 }
 
+/// Where RFC 5545 is exact, so are its rules here; without a `DTSTART` in the text it is 10:00 UTC on Friday, 1 May 2026.
+fn days(rule: &str, count: usize) -> Vec<String> {
+    let text = format!("DTSTART:20260501T100000Z RRULE:{rule} DURATION:PT1H");
+    next(&text, "2026-01-01T00:00:00Z", count).iter().map(|span| span[2..10].to_owned()).collect()
+}
+
+#[test]
+fn a_rules_last_instant_is_an_instant() {
+    assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508T100000Z", 9), ["26-05-01", "26-05-08"]);
+    assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508T095959Z", 9), ["26-05-01"]);
+    assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508", 9), ["26-05-01", "26-05-08"]);
+    // In New York, 22:00 of the 1st is 02:00 of the 2nd in UTC, which `UNTIL` is in.
+    let text = "DTSTART;TZID=America/New_York:20260501T220000 RRULE:FREQ=DAILY;UNTIL=20260503T020000Z DURATION:PT1H";
+    assert_eq!(
+        next(text, "2026-01-01T00:00:00Z", 9),
+        ["2026-05-02T02:00:00Z 2026-05-02T03:00:00Z", "2026-05-03T02:00:00Z 2026-05-03T03:00:00Z"]
+    );
+}
+
+#[test]
+fn days_of_the_week_and_of_the_month_limit_one_another() {
+    assert_eq!(days("FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR", 3), ["26-05-01", "26-05-04", "26-05-05"]);
+    assert_eq!(days("FREQ=DAILY;BYMONTHDAY=10,-1", 3), ["26-05-10", "26-05-31", "26-06-10"]);
+    assert_eq!(days("FREQ=MONTHLY;BYDAY=MO", 5), ["26-05-04", "26-05-11", "26-05-18", "26-05-25", "26-06-01"]);
+    assert_eq!(days("FREQ=MONTHLY;BYDAY=FR;BYMONTHDAY=13", 2), ["26-11-13", "27-08-13"]);
+    assert_eq!(days("FREQ=MONTHLY;BYDAY=MO,-1FR", 3), ["26-05-04", "26-05-11", "26-05-18"]);
+}
+
+#[test]
+fn an_end_makes_an_exact_length_and_whole_days_a_nominal_one() {
+    // RFC 5545 sections 3.8.5.3 and 3.3.6. The night of 29 March is an hour short in Berlin.
+    let night = |length: &str| {
+        let text = format!("DTSTART;TZID=Europe/Berlin:20260321T220000 RRULE:FREQ=WEEKLY {length}");
+        next(&text, "2026-03-28T12:00:00Z", 1).remove(0)
+    };
+    assert_eq!(night("DTEND;TZID=Europe/Berlin:20260322T040000"), "2026-03-28T21:00:00Z 2026-03-29T03:00:00Z");
+    assert_eq!(night("DURATION:P1D"), "2026-03-28T21:00:00Z 2026-03-29T20:00:00Z");
+    assert_eq!(night("DURATION:PT24H"), "2026-03-28T21:00:00Z 2026-03-29T21:00:00Z");
+    assert_eq!(night("DURATION:P1DT1H30M"), "2026-03-28T21:00:00Z 2026-03-29T21:30:00Z");
+    // An end may be told in another zone: 03:00 UTC is 04:00 in Berlin.
+    assert_eq!(night("DTEND:20260322T030000Z"), "2026-03-28T21:00:00Z 2026-03-29T03:00:00Z");
+}
+
+#[test]
+fn names_and_parameters_are_read_as_calendars_write_them() {
+    let plain = next("Sun 02:00-04:00 Europe/Berlin", "2026-05-01T00:00:00Z", 2);
+    for text in [
+        "DTSTART;TZID=Europe/Berlin:20260405T020000\nRRULE:FREQ=WEEKLY;BYDAY=SU\nDURATION:PT2H",
+        "dtstart;tzid=europe/berlin:20260405T020000 rrule:freq=weekly;byday=su duration:pt2h",
+        "DTSTART;VALUE=DATE-TIME;TZID=\"Europe/Berlin\":20260405T020000\r\nDURATION:PT2H\r\nRRULE:FREQ=WEEKLY;WKST=MO\r\n",
+        "sunday 2:00-4:00 europe/berlin",
+        "SUN 02:00-04:00 EUROPE/BERLIN",
+    ] {
+        assert_eq!(next(text, "2026-05-01T00:00:00Z", 2), plain, "{text}");
+    }
+}
+
+#[test]
+fn an_occurrence_ends_where_the_next_begins() {
+    // On 29 March 02:30 is 03:30, which is after that day's own 03:00.
+    let found = next("daily 03:00-02:30 Europe/Berlin", "2026-03-28T00:00:00Z", 2);
+    assert_eq!(found, ["2026-03-28T02:00:00Z 2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z 2026-03-30T00:30:00Z"]);
+    // Samoa had no 30 December 2011: what is moved from it to the 31st is there already.
+    let found = next("daily 02:00-04:00 Pacific/Apia", "2011-12-29T00:00:00Z", 3);
+    assert_eq!(
+        found,
+        [
+            "2011-12-29T12:00:00Z 2011-12-29T14:00:00Z",
+            "2011-12-30T12:00:00Z 2011-12-30T14:00:00Z",
+            "2011-12-31T12:00:00Z 2011-12-31T14:00:00Z"
+        ]
+    );
+}
+
+#[test]
+fn what_a_rule_leaves_open_or_says_twice_is_refused() {
+    let at = "DTSTART:20260501T100000Z";
+    for (text, message, help) in [
+        (format!("{at} RRULE:FREQ=YEARLY DURATION:PT1H"), "`FREQ=YEARLY` is not understood", "FREQ=DAILY"),
+        (format!("{at} RRULE:FREQ=DAILY;COUNT=3;UNTIL=20260601 DURATION:PT1H"), "both COUNT and UNTIL", "remove"),
+        (format!("{at} RRULE:FREQ=DAILY;FREQ=WEEKLY DURATION:PT1H"), "`FREQ` twice", "remove"),
+        (format!("{at} {at} RRULE:FREQ=DAILY DURATION:PT1H"), "`DTSTART` twice", "remove"),
+        (format!("{at} RRULE:FREQ=DAILY DURATION:PT1H DTEND:20260501T110000Z"), "both DURATION and DTEND", "remove"),
+        (format!("{at} RRULE:INTERVAL=2 DURATION:PT1H"), "has no FREQ", "FREQ=WEEKLY"),
+        (format!("{at} RRULE:FREQ=WEEKLY;BYDAY=1SU DURATION:PT1H"), "`BYDAY=1SU`", "MONTHLY"),
+        (format!("{at} RRULE:FREQ=WEEKLY;BYMONTHDAY=1 DURATION:PT1H"), "`BYMONTHDAY`", "MONTHLY"),
+        (format!("{at} RRULE:FREQ=WEEKLY;WKST=SU DURATION:PT1H"), "`WKST=SU` is not understood", "Monday"),
+        (format!("{at} RRULE:FREQ=DAILY EXDATE:20260502T100000Z DURATION:PT1H"), "`EXDATE` is not understood", "FREQ"),
+        (format!("{at} RRULE:FREQ=DAILY DURATION:-PT1H"), "not a length", "DURATION:PT2H"),
+        (format!("{at} RRULE:FREQ=MONTHLY DURATION:P1M"), "not a length", "DURATION:PT2H"),
+        (format!("{at} RRULE:FREQ=MONTHLY DURATION:P61D"), "longer than 60 days", "shorten"),
+        (format!("{at} RRULE:FREQ=MONTHLY DTEND:20270501T100000Z"), "longer than 60 days", "shorten"),
+        (format!("{at} RRULE:FREQ=DAILY DTEND:20260501T100000Z"), "DTEND is not after DTSTART", "DURATION"),
+        (format!("{at} RRULE:FREQ=DAILY DURATION:PT25H"), "begins before the one before it is over", "shorten"),
+        (format!("{at} RRULE:FREQ=DAILY;UNTIL=20260401 DURATION:PT1H"), "does not come", "UNTIL"),
+        (format!("{at} RRULE:FREQ=MONTHLY;BYDAY=2MO;BYMONTHDAY=1 DURATION:PT1H"), "does not come", "BYMONTHDAY"),
+        (format!("{at} RRULE:FREQ=DAILY;INTERVAL=1000;COUNT=1000 DURATION:PT1H"), "COUNT", "UNTIL"),
+        (
+            "DTSTART;TZID=Europe/Berlin:20260501T100000Z RRULE:FREQ=DAILY DURATION:PT1H".to_owned(),
+            "both `TZID` and `Z`",
+            "remove",
+        ),
+        ("Sun 02:00-04:00 Etc/Unknown".to_owned(), "no time zone", "IANA"),
+        ("Sun 02:00-04:00 America/New York".to_owned(), "no time zone", "did you mean `America/New_York`?"),
+        ("Sun 02:00-04:00 New York".to_owned(), "no time zone", "did you mean `America/New_York`?"),
+        ("Sun 02:00 - 04:00 UTC".to_owned(), "not a span of time", "02:00-04:00"),
+    ] {
+        let (found, helped) = Every::parse(&text).unwrap_err();
+        assert!(found.contains(message) && helped.contains(help), "{text}: {found}; {helped}");
+    }
+}
+
+/// Whether a day is one of those that the words say, told in another way than the code does.
+fn is_day(words: &str, day: Date) -> bool {
+    let last = day.days_in_month();
+    match words {
+        "daily" => true,
+        "Sun" => day.weekday() == Weekday::Sunday,
+        "Mon-Fri" => !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday),
+        "1st Sun" => day.weekday() == Weekday::Sunday && day.day() <= 7,
+        "last Fri" => day.weekday() == Weekday::Friday && day.day() > last - 7,
+        "day 15" => day.day() == 15,
+        "Wed,Sat" => matches!(day.weekday(), Weekday::Wednesday | Weekday::Saturday),
+        other => panic!("{other}"),
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Away from a change of the clock, what is on can be read from the clock on the wall alone.
     #[test]
-    fn occurrences_are_in_order_and_agree_with_a_walk_over_the_minutes(
-        day in prop::sample::select(vec!["daily", "Sun", "Mon-Fri", "last Sun", "day 25", "Sat,Sun"]),
+    fn a_walk_over_the_minutes_finds_the_same(
+        day in prop::sample::select(vec!["daily", "Sun", "Mon-Fri", "1st Sun", "last Fri", "day 15", "Wed,Sat"]),
         zone in prop::sample::select(vec!["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]),
-        from in 0..48_u32, length in 1..48_u32, begin in 0..370_i64,
+        from in 0..1440_i64, length in 1..=1440_i64, begin in 0..370_i64,
     ) {
-        let clock = |half: u32| format!("{:02}:{:02}", half / 2 % 24, half % 2 * 30);
+        let clock = |minute: i64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
         let every = every(&format!("{day} {}-{} {zone}", clock(from), clock(from + length)));
+        let zone = TimeZone::get(zone).unwrap();
         let begin = at("2026-01-01T00:00:00Z") + SignedDuration::from_hours(begin * 24);
-        let mut last: Option<(Timestamp, Timestamp)> = None;
-        for minutes in (0..3 * 24 * 60).step_by(15) {
+        let offset = |hours: i64| zone.to_offset(begin + SignedDuration::from_hours(hours));
+        prop_assume!(offset(-48) == offset(48 + 24));
+        let is_on = |wall: DateTime| {
+            let minute = i64::from(wall.hour()) * 60 + i64::from(wall.minute());
+            let yesterday = wall.date().yesterday().unwrap();
+            (is_day(day, wall.date()) && from <= minute && minute < from + length)
+                || (is_day(day, yesterday) && minute + 1440 < from + length)
+        };
+        for minutes in 0..24 * 60 {
             let now = begin + SignedDuration::from_mins(minutes);
-            let on = every.on(now);
-            if let Some((starts, ends)) = on {
-                prop_assert!(starts <= now && now < ends);
-                prop_assert_eq!(every.on(starts), on);
-                prop_assert!(every.before(now).is_some_and(|(begun, _)| begun >= starts));
-                if let Some((_, before)) = last.filter(|before| Some(*before) != on) {
-                    prop_assert!(before <= starts);
-                }
-                last = on;
+            prop_assert_eq!(every.on(now).is_some(), is_on(zone.to_datetime(now)), "{}", now);
+        }
+    }
+
+    /// Whatever the clock does, and however long they are.
+    #[test]
+    fn occurrences_are_in_order_and_apart(
+        rule in prop::sample::select(vec![
+            "daily", "Sun", "Mon-Fri", "last Sun", "day 25", "FREQ=DAILY", "FREQ=DAILY;INTERVAL=3",
+            "FREQ=WEEKLY;BYDAY=SA,SU", "FREQ=MONTHLY;BYDAY=-1SU", "FREQ=DAILY;COUNT=200",
+        ]),
+        zone in prop::sample::select(vec!["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]),
+        hour in 0..24, minute in 0..60, length in 1..1440, days in 0..2,
+    ) {
+        let text = if rule.contains("FREQ") {
+            let start = format!("DTSTART;TZID={zone}:20260101T{hour:02}{minute:02}00");
+            format!("{start} RRULE:{rule} DURATION:P{days}DT{length}M")
+        } else {
+            let end = hour * 60 + minute + length;
+            format!("{rule} {hour:02}:{minute:02}-{:02}:{:02} {zone}", end / 60 % 24, end % 60)
+        };
+        let Ok(every) = Every::parse(&text) else {
+            prop_assert!(days > 0, "{}", text);
+            return Ok(());
+        };
+        let mut before = every.before(at("2026-01-01T00:00:00Z"));
+        while let Some((starts, ends)) =
+            every.after(before.map_or(at("2026-01-01T00:00:00Z"), |(starts, _)| starts))
+        {
+            prop_assert!(starts < ends && before.is_none_or(|(_, over)| over <= starts), "{:?} {}", before, starts);
+            let last = ends - SignedDuration::from_secs(1);
+            for now in [starts, last] {
+                prop_assert_eq!(every.on(now), Some((starts, ends)));
+                prop_assert_eq!(every.before(now), Some((starts, ends)));
             }
-            let after = every.after(now);
-            prop_assert!(after.is_none_or(|(starts, ends)| starts > now && ends > starts));
-            if let Some((starts, _)) = after {
-                prop_assert!(every.on(starts).is_some_and(|(begun, _)| begun == starts), "{} {:?}", now, after);
+            prop_assert!(every.on(ends).is_none_or(|(next, _)| next == ends));
+            prop_assert_eq!(every.before(starts - SignedDuration::from_secs(1)), before);
+            before = Some((starts, ends));
+            if starts > at("2027-01-01T00:00:00Z") {
+                break;
             }
         }
     }

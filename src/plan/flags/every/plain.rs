@@ -1,0 +1,121 @@
+//! `Sun 02:00-04:00 Europe/Berlin`: days, times and a time zone, as people write them.
+
+use jiff::SignedDuration;
+use jiff::civil::{Time, Weekday};
+
+use super::super::super::problem::{did_you_mean, quoted};
+use super::{Every, Length, Nth, Rule, Unit, WEEKDAYS, Wrong, weekday, zone_of};
+
+/// `Sun 02:00-04:00 Europe/Berlin`.
+pub(super) fn plain(text: &str) -> Result<Every, Wrong> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let Some(at) = words.iter().position(|word| word.contains(':')) else {
+        return Err((format!("{} does not say at what time", quoted(text)), EXAMPLE.to_owned()));
+    };
+    let (days, rest) = words.split_at(at);
+    let (starts, length) = times(rest.first().copied().unwrap_or_default())?;
+    let zone = match rest.get(1..) {
+        Some([zone]) => zone_of(zone)?,
+        Some([]) | None => {
+            let help = format!("add one, {}", quoted(&format!("{} Europe/Berlin", text.trim())));
+            return Err((format!("{} does not say in which time zone", quoted(text)), help));
+        }
+        // `America/New York`: no zone has a blank in its name, and the one that is meant is told.
+        Some(more) => zone_of(&more.join(" "))?,
+    };
+    let rule = days_of(&days.join(" "))?;
+    Ok(Every { text: text.trim().to_owned(), rule, starts, length, zone, first: None, last: None })
+}
+
+/// `02:00-04:00`; an end that is not after the start is on the next day.
+fn times(text: &str) -> Result<(Time, Length), Wrong> {
+    let wrong = || (format!("{} is not a span of time", quoted(text)), "write it as `02:00-04:00`".to_owned());
+    let (from, to) = text.split_once('-').ok_or_else(wrong)?;
+    let starts = time(from).ok_or_else(wrong)?;
+    // The end of the day is the start of the next, which is never after the start.
+    let until = if to == "24:00" { Time::midnight() } else { time(to).ok_or_else(wrong)? };
+    let days = i32::from(until <= starts);
+    Ok((starts, Length { days, until, more: SignedDuration::ZERO }))
+}
+
+fn time(text: &str) -> Option<Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let digits =
+        |text: &str| (text.len() <= 2 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok());
+    Time::new(digits(hour)??, digits(minute)??, 0, 0).ok()
+}
+
+/// `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri`, `day 15`.
+fn days_of(text: &str) -> Result<Rule, Wrong> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let rule = |unit, weekdays, month_days| Rule { unit, interval: 1, weekdays, month_days };
+    let is = |word: &str, own: &str| word.eq_ignore_ascii_case(own);
+    // `every Sun` and `every day` are what people say; after the key's name it is said twice.
+    let words = match words.as_slice() {
+        [every, rest @ ..] if is(every, "every") => rest,
+        words => words,
+    };
+    match words {
+        [] => Ok(rule(Unit::Day, Vec::new(), Vec::new())),
+        [daily] if is(daily, "daily") || is(daily, "day") => Ok(rule(Unit::Day, Vec::new(), Vec::new())),
+        [list] => Ok(rule(Unit::Week, listed(list)?, Vec::new())),
+        [day, number] if is(day, "day") => {
+            let number = number.trim_end_matches('.').parse::<i8>().ok().filter(|number| (1..=31).contains(number));
+            Ok(rule(Unit::Month, Vec::new(), vec![number.ok_or_else(|| no_day(text))?]))
+        }
+        [nth, day] => {
+            let nth = ordinal(nth).ok_or_else(|| no_day(text))?;
+            Ok(rule(Unit::Month, vec![Nth(nth, named(day)?)], Vec::new()))
+        }
+        _ => Err(no_day(text)),
+    }
+}
+
+/// `Mon,Wed-Fri`.
+fn listed(list: &str) -> Result<Vec<Nth>, Wrong> {
+    let mut days = Vec::new();
+    for part in list.split(',') {
+        match part.split_once('-') {
+            None => days.push(named(part)?),
+            Some((from, to)) => days.extend(range(named(from)?, named(to)?)),
+        }
+    }
+    Ok(days.into_iter().map(|day| Nth(0, day)).collect())
+}
+
+fn named(name: &str) -> Result<Weekday, Wrong> {
+    weekday(name).ok_or_else(|| no_day(name))
+}
+
+fn no_day(text: &str) -> Wrong {
+    let near = did_you_mean(text, WEEKDAYS.iter().map(|(name, _)| *name).chain(["daily"]));
+    let help = near.map_or_else(
+        || "write days like `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri` or `day 15`".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    (format!("{} is not a day", quoted(text)), help)
+}
+
+fn range(from: Weekday, to: Weekday) -> Vec<Weekday> {
+    let days = i32::from(from.until(to));
+    (0..=days).map(|days| from.wrapping_add(days)).collect()
+}
+
+fn ordinal(word: &str) -> Option<i8> {
+    let words = [
+        ("1st", 1),
+        ("first", 1),
+        ("2nd", 2),
+        ("second", 2),
+        ("3rd", 3),
+        ("third", 3),
+        ("4th", 4),
+        ("fourth", 4),
+        ("5th", 5),
+        ("fifth", 5),
+        ("last", -1),
+    ];
+    words.iter().find(|(own, _)| own.eq_ignore_ascii_case(word)).map(|(_, nth)| *nth)
+}
+
+const EXAMPLE: &str = "write it like `Sun 02:00-04:00 Europe/Berlin`";
