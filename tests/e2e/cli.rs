@@ -97,8 +97,10 @@ impl Done {
 
 // --- the command line
 
-const COMMANDS: [&str; 12] =
-    ["run", "demo", "check", "on", "off", "step", "status", "history", "explain", "render", "completions", "man"];
+const COMMANDS: [&str; 13] = [
+    "run", "demo", "check", "on", "off", "step", "bypass", "status", "history", "explain", "render", "completions",
+    "man",
+];
 
 /// A config with all that a link needs.
 const WITH_SECRET: &str = r#"
@@ -261,7 +263,7 @@ fn completions_and_manual_pages_name_every_command() {
         assert!(COMMANDS.iter().all(|command| done.out.contains(command)), "{shell}");
     }
     place.run(&["man"]).exits(0).says(".TH backsoon 1").says("backsoon\\-explain(1)");
-    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 13 pages into man/man1");
+    place.run(&["man", "--dir", "man/man1"]).exits(0).says("wrote 14 pages into man/man1");
     for command in COMMANDS {
         let page = fs::read_to_string(place.0.path().join(format!("man/man1/backsoon-{command}.1"))).unwrap();
         assert!(page.contains("Exit codes:"), "{command}");
