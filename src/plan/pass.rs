@@ -6,6 +6,7 @@
 //! - While the route ramps: whoever is in a cohort below what is admitted. A cohort is a hash of the address, the same in
 //!   every replica, or what a signed cookie says that has kept it; so a client does not flip where its address changes.
 
+mod cohorts;
 pub mod key;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, Method};
 use jiff::Timestamp;
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use super::client;
 use super::config::{Policy, RouteConfig};
@@ -23,6 +26,7 @@ use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
 use super::verdict::{Head, Pass};
 
+use cohorts::Cohorts;
 pub use key::{Binding, Key, Purpose, SHORTEST, Ticket, Void, millis};
 
 /// What is looked at when a client wants to pass a route, prepared once for all requests.
@@ -31,13 +35,13 @@ pub struct Admission {
     /// The secret, if there is one.
     pub key: Option<Arc<Key>>,
     /// What cohorts are hashed with.
-    cohorts: Arc<Key>,
+    cohorts: Cohorts,
     /// Before when links and cookies are void.
     revoked: Option<Timestamp>,
-    /// The names of the cookies. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
+    /// The names of the cookies, with `=` behind them. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
     /// included.
-    pass_cookie: String,
-    ramp_cookie: String,
+    pass_cookie: Finder<'static>,
+    ramp_cookie: Finder<'static>,
 }
 
 /// How a client passes.
@@ -72,10 +76,10 @@ impl Admission {
         }
         Some(Self {
             key: key.cloned(),
-            cohorts: key.cloned().unwrap_or_else(|| Arc::new(Key::public())),
+            cohorts: key.map_or_else(|| Key::public().cohorts(&route.name), |key| key.cohorts(&route.name)),
             revoked,
-            pass_cookie: pass_cookie(&route.name),
-            ramp_cookie: format!("{COOKIES}ramp-{}", route.name),
+            pass_cookie: Finder::new(&format!("{}=", pass_cookie(&route.name))).into_owned(),
+            ramp_cookie: Finder::new(&format!("{}=", ramp_cookie(&route.name))).into_owned(),
         })
     }
 
@@ -98,7 +102,7 @@ impl Admission {
         let ticket = self.good(key, link, ticket, millis(now))?;
         // Issued when the link was, so that what revokes the link revokes the cookie.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, ticket);
-        Ok(cookie(&self.pass_cookie, &value, ticket.expires.saturating_sub(millis(now)) / 1000))
+        Ok(cookie(&pass_cookie(route), &value, ticket.expires.saturating_sub(millis(now)) / 1000))
     }
 
     /// Reads a ticket, and looks whether its time is over.
@@ -175,11 +179,11 @@ pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &
     }
     let address = client::address(head.peer, head.headers, &snapshot.trusted_proxies);
     let cohort = match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => admission.cohorts.cohort(name, &address.octets()),
+        Some(IpAddr::V4(address)) => admission.cohorts.of(&address.octets()),
         // A client has all addresses of its /64, and changes them daily (RFC 8981).
-        Some(IpAddr::V6(address)) => admission.cohorts.cohort(name, &address.octets()[..8]),
+        Some(IpAddr::V6(address)) => admission.cohorts.of(&address.octets()[..8]),
         // On a unix socket all are one.
-        None => admission.cohorts.cohort(name, &[]),
+        None => admission.cohorts.of(&[]),
     };
     (cohort, false)
 }
@@ -200,7 +204,7 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
     let issued = instant(snapshot, head);
     let ticket = Ticket { issued, expires: issued + lasts * 1000, cohort };
     let value = key.sign(ramp_of(&route.config.name), ticket);
-    Some(cookie(&admission.ramp_cookie, &value, lasts))
+    Some(cookie(&ramp_cookie(&route.config.name), &value, lasts))
 }
 
 /// A cohort is kept from one maintenance to the next.
@@ -231,11 +235,20 @@ pub fn pass_cookie(route: &str) -> String {
     format!("{COOKIES}bypass-{route}")
 }
 
+fn ramp_cookie(route: &str) -> String {
+    format!("{COOKIES}ramp-{route}")
+}
+
 /// The values of a cookie.
-fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-    pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+fn cookies<'h>(headers: &'h HeaderMap, name: &'h Finder<'static>) -> impl Iterator<Item = &'h [u8]> {
+    headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).flat_map(move |line| {
+        name.find_iter(line).filter_map(move |at| {
+            let begins = matches!(line[..at].trim_ascii_end().last(), None | Some(b';'));
+            let value = &line[at + name.needle().len()..];
+            let value = &value[..memchr(b';', value).unwrap_or(value.len())];
+            begins.then(|| value.trim_ascii())
+        })
+    })
 }
 
 /// What a link asks for, as a target on the same host: `below` is what follows the reserved prefix in the path as it came;

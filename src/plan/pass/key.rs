@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 use super::super::snapshot::Source;
+use super::cohorts::Cohorts;
 
 /// A secret. It is never printed.
 #[derive(Clone)]
@@ -21,9 +22,8 @@ pub struct Key {
     mac: Hmac<Sha256>,
     /// Tells a ticket of another key from a forged one.
     id: [u8; 4],
-    /// The tag of the secret itself: what a client sends is compared by its tag, which takes the same time wherever and
-    /// however it differs.
-    own: [u8; TAG],
+    /// The secret itself.
+    secret: Box<[u8]>,
 }
 
 /// What a tag is for.
@@ -112,25 +112,28 @@ impl Key {
 
     fn of(secret: &[u8]) -> Self {
         let mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
-        let mut key = Self { mac, id: [0; 4], own: [0; TAG] };
-        key.id = first(&key.hash(HASH_ID, "", b"").finalize().into_bytes());
-        key.own = key.hash(HASH_SECRET, "", secret).finalize().into_bytes().into();
+        let mut key = Self { mac, id: [0; 4], secret: secret.into() };
+        key.id = key.hash(HASH_ID, "", b"").finalize().into_bytes().first_chunk().copied().unwrap_or_default();
         key
     }
 
-    /// Whether a client has sent the secret.
+    /// Whether a client has sent the secret. It takes the same time wherever and however what was sent differs.
     pub(super) fn is(&self, sent: &[u8]) -> bool {
-        self.hash(HASH_SECRET, "", sent).verify_slice(&self.own).is_ok()
+        let differs = |(index, own): (usize, &u8)| own ^ sent.get(index).copied().unwrap_or(0);
+        let length = u8::from(sent.len() != self.secret.len());
+        // The compiler is not to stop where it knows the result.
+        std::hint::black_box(self.secret.iter().enumerate().map(differs).fold(length, |all, bits| all | bits)) == 0
     }
 
-    /// The cohort of an address, by its bytes.
-    pub(super) fn cohort(&self, route: &str, address: &[u8]) -> u32 {
-        u32::from_be_bytes(first(&self.hash(HASH_COHORT, route, address).finalize().into_bytes()))
+    /// What hashes the addresses of a route's clients.
+    pub(super) fn cohorts(&self, route: &str) -> Cohorts {
+        let tag = self.hash(HASH_COHORT, route, b"").finalize().into_bytes();
+        Cohorts::new(tag.first_chunk().copied().unwrap_or_default())
     }
 
     /// Whether it is this very key.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.own == other.own
+        self.secret == other.secret
     }
 
     /// Signs a ticket.
@@ -203,14 +206,9 @@ fn window_of(source: &Source) -> &str {
     }
 }
 
-fn first(tag: &[u8]) -> [u8; 4] {
-    tag.first_chunk().copied().unwrap_or_default()
-}
-
 /// What else is hashed with the key; no number is also a [`Purpose`].
 const HASH_ID: u8 = 4;
-const HASH_SECRET: u8 = 5;
-const HASH_COHORT: u8 = 6;
+const HASH_COHORT: u8 = 5;
 
 /// Bytes that a secret has at least: nobody guesses 128 random bits.
 pub const SHORTEST: usize = 16;

