@@ -134,6 +134,9 @@ impl Flight {
         self.leave_upstream();
         pool.cell().pending.rise();
         self.pool = Some(Rc::clone(pool));
+        if let Some(upload) = upload {
+            self.standing.uploads(upload);
+        }
         self.upload = upload.cloned();
         self.connection.activity.upload.replace(upload.cloned());
     }

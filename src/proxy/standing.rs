@@ -14,6 +14,8 @@ use crate::plan::config::HANGS;
 use crate::plan::verdict::Spared;
 use crate::telemetry::RouteMeter;
 
+use super::body::{Upload, UploadState};
+
 /// See the module's description. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -28,9 +30,11 @@ pub(super) struct Standing {
     started: Cell<Instant>,
     /// The response's head has come.
     answered: Cell<bool>,
-    /// When it is to leave, if it lasts.
-    leaves_at: Cell<Option<Instant>>,
+    /// When it is to leave, if it lasts, and for the sake of which epoch that was found.
+    leaves_at: Cell<Option<(u64, Instant)>>,
     fate: Cell<Fate>,
+    /// How its body is doing, if it has one.
+    upload: RefCell<Option<Rc<UploadState>>>,
     /// HTTP/2: the task of the stream.
     waker: RefCell<Option<Waker>>,
 }
@@ -59,7 +63,7 @@ impl Kind {
 }
 
 /// What is decided about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fate {
     /// It goes on.
     Stay,
@@ -80,6 +84,7 @@ impl Standing {
             answered: Cell::new(false),
             leaves_at: Cell::new(None),
             fate: Cell::new(Fate::Stay),
+            upload: RefCell::default(),
             waker: RefCell::default(),
         }
     }
@@ -94,6 +99,14 @@ impl Standing {
         self.answered.set(false);
         self.leaves_at.set(None);
         self.fate.set(Fate::Stay);
+        if self.upload.borrow().is_some() {
+            self.upload.replace(None);
+        }
+    }
+
+    /// It has a body.
+    pub(super) fn uploads(&self, upload: &Rc<UploadState>) {
+        self.upload.replace(Some(Rc::clone(upload)));
     }
 
     /// Its response's head has come.
@@ -130,15 +143,28 @@ impl Standing {
         if self.route.get() == 0 || self.kind() != Kind::Tunnel {
             return false;
         }
-        let at = self.leaves_at.get().unwrap_or_else(|| now + time.mul_f64(fastrand::f64()));
-        self.leaves_at.set(Some(at));
+        let at = self.leaves_at.get().map_or_else(|| now + time.mul_f64(fastrand::f64()), |(_, at)| at);
+        self.leaves_at.set(Some((ENDING, at)));
         at <= now && self.decide(Fate::Leave)
     }
 
-    /// Whether a request without a response's head hangs.
+    /// When it leaves, once for each time that its route goes down: some time within `stay`.
+    fn leaves_at(&self, epoch: u64, stay: Duration, now: Instant) -> Instant {
+        match self.leaves_at.get() {
+            Some((of, at)) if of == epoch || of == ENDING => at,
+            Some(_) | None => {
+                let at = now + stay.mul_f64(fastrand::f64());
+                self.leaves_at.set(Some((epoch, at)));
+                at
+            }
+        }
+    }
+
+    /// Whether a request without a response's head hangs. Not as long as its client sends: that is no fault of the upstream.
     pub(super) fn hangs(&self, route: &Arc<RouteMeter>, now: Instant) -> bool {
         self.route.get() == identity(route)
             && !self.answered.get()
+            && !self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() == Upload::Open)
             && now.saturating_duration_since(self.started.get()) > HANGS
     }
 
@@ -150,8 +176,9 @@ impl Standing {
         }
     }
 
+    /// True if that is new. What was told to end stays told.
     fn decide(&self, fate: Fate) -> bool {
-        if self.fate.get() == fate {
+        if self.fate.get() >= fate {
             return false;
         }
         self.fate.set(fate);
@@ -161,6 +188,12 @@ impl Standing {
         true
     }
 }
+
+/// Stands for an epoch: the process ends.
+const ENDING: u64 = u64::MAX;
+
+/// How long what lasts may take to leave: a client that takes nothing cannot be told that it is over.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// Tells routes apart.
 fn identity(route: &Arc<RouteMeter>) -> usize {
@@ -175,8 +208,8 @@ pub(super) struct Farewell {
     epoch: u64,
     /// The route is closed only to writing.
     read_only: bool,
-    /// For how long what lasts may go on; `None` if it is left alone.
-    grace: Option<Duration>,
+    /// For how long what lasts may go on from now; `None` if it is left alone.
+    stay: Option<Duration>,
     /// The drain time is over.
     over: bool,
 }
@@ -186,7 +219,7 @@ pub(super) struct Farewell {
 pub(super) struct Left {
     /// All that were forwarded before, but for what is left alone.
     pub requests: u64,
-    /// Some are to leave at an instant that is still to come.
+    /// Some last, and are to leave at an instant that is still to come, or were told to and have not yet.
     pub later: bool,
 }
 
@@ -195,10 +228,10 @@ impl Farewell {
         route: &Arc<RouteMeter>,
         epoch: u64,
         read_only: bool,
-        grace: Option<Duration>,
+        stay: Option<Duration>,
         over: bool,
     ) -> Self {
-        Self { route: identity(route), epoch, read_only, grace, over }
+        Self { route: identity(route), epoch, read_only, stay, over }
     }
 
     /// Has one request leave, if it is meant and it is time; `wake` wakes what drives it. Counts it.
@@ -213,14 +246,17 @@ impl Farewell {
         if !meant {
             return;
         }
-        let fate = match (standing.kind().lasts(), self.grace) {
+        let fate = match (standing.kind().lasts(), self.stay) {
             (true, None) => return,
-            (true, Some(grace)) => {
+            (true, Some(stay)) => {
                 // Spread, so that not everybody comes back at once.
-                let at = standing.leaves_at.get().unwrap_or_else(|| now + grace.mul_f64(fastrand::f64()));
-                standing.leaves_at.set(Some(at));
-                left.later |= at > now;
-                if at > now { Fate::Stay } else { Fate::Leave }
+                let at = standing.leaves_at(self.epoch, stay, now);
+                left.later = true;
+                match now.checked_duration_since(at) {
+                    None => Fate::Stay,
+                    Some(since) if since < PARTING => Fate::Leave,
+                    Some(_) => Fate::Cut,
+                }
             }
             (false, _) if self.over => Fate::Cut,
             (false, _) => Fate::Stay,
@@ -287,25 +323,66 @@ mod tests {
         assert_eq!(fate(&web, 4, Spared::Always, &farewell(false, true)), (Fate::Stay, 0));
     }
 
-    #[test]
-    fn what_lasts_leaves_within_its_grace_spread_and_is_never_cut() {
-        let meters = Meters::new(1);
-        let (web, now, grace) = (meters.route("web"), Instant::now(), Duration::from_secs(10));
-        let standings: Vec<_> = (0..1000).map(|_| Rc::new(Standing::new(now))).collect();
-        for standing in &standings {
-            standing.depart(&web, 1, Spared::ReadOnly, now);
-            standing.goes_on(Kind::Tunnel);
+    /// Many tunnels, and how many of them are told to leave and are cut, as they would be asked by a farewell.
+    struct Tunnels(Arc<RouteMeter>, Vec<Rc<Standing>>);
+
+    impl Tunnels {
+        fn new(now: Instant) -> Self {
+            let web = Meters::new(1).route("web");
+            let standings: Vec<_> = (0..1000).map(|_| Rc::new(Standing::new(now))).collect();
+            for standing in &standings {
+                standing.depart(&web, 1, Spared::ReadOnly, now);
+                standing.goes_on(Kind::Tunnel);
+            }
+            Self(web, standings)
         }
-        let gone = |grace, at| {
-            let (farewell, mut left) = (Farewell::new(&web, 2, false, grace, true), Left::default());
-            standings.iter().for_each(|standing| farewell.to(standing, at, &mut left, || {}));
-            assert!(standings.iter().all(|standing| !standing.is_cut()));
-            (standings.iter().filter(|standing| standing.fate() == Fate::Leave).count(), left.later)
-        };
-        assert_eq!(gone(None, now + grace), (0, false));
-        assert_eq!(gone(Some(grace), now), (0, true));
-        let (half, later) = gone(Some(grace), now + grace / 2);
-        assert!((400..600).contains(&half) && later, "{half}");
-        assert_eq!(gone(Some(grace), now + grace), (1000, false));
+
+        fn told(&self, epoch: u64, stay: Option<Duration>, at: Instant) -> (usize, usize, bool) {
+            let (farewell, mut left) = (Farewell::new(&self.0, epoch, false, stay, true), Left::default());
+            self.1.iter().for_each(|standing| farewell.to(standing, at, &mut left, || {}));
+            let count = |fate| self.1.iter().filter(|standing| standing.fate() == fate).count();
+            (count(Fate::Leave), count(Fate::Cut), left.later)
+        }
+    }
+
+    #[test]
+    fn what_lasts_leaves_within_its_grace_spread_and_is_cut_only_if_it_cannot() {
+        let (now, grace) = (Instant::now(), Duration::from_secs(2));
+        let tunnels = Tunnels::new(now);
+        assert_eq!(tunnels.told(2, None, now + grace), (0, 0, false));
+        assert_eq!(tunnels.told(2, Some(grace), now), (0, 0, true));
+        let (half, cut, _) = tunnels.told(2, Some(grace / 2), now + grace / 2);
+        assert!((400..600).contains(&half) && cut == 0, "{half} {cut}");
+        assert_eq!(tunnels.told(2, Some(Duration::ZERO), now + grace), (1000, 0, true), "they are looked after");
+        assert_eq!(tunnels.told(2, Some(Duration::ZERO), now + grace + PARTING), (0, 1000, true));
+    }
+
+    #[test]
+    fn a_route_that_goes_down_again_spreads_anew() {
+        let (now, grace) = (Instant::now(), Duration::from_secs(2));
+        let tunnels = Tunnels::new(now);
+        assert_eq!(tunnels.told(2, Some(grace), now), (0, 0, true));
+        // Lifted at once, and long after that flagged again.
+        let again = now + grace * 100;
+        assert_eq!(tunnels.told(9, Some(grace), again), (0, 0, true));
+        let (half, ..) = tunnels.told(9, Some(grace / 2), again + grace / 2);
+        assert!((400..600).contains(&half), "{half}");
+        // And once more: what was told to leave does not stay for that.
+        assert_eq!(tunnels.told(12, Some(grace), again + grace), (half, 0, true));
+    }
+
+    #[test]
+    fn a_request_whose_client_still_sends_does_not_hang() {
+        let (web, now) = (Meters::new(1).route("web"), Instant::now());
+        let (standing, upload) = (Standing::new(now), Rc::new(UploadState::new(now)));
+        standing.depart(&web, 1, Spared::Never, now);
+        let late = now + HANGS * 2;
+        assert!(standing.hangs(&web, late));
+        standing.uploads(&upload);
+        assert!(!standing.hangs(&web, late));
+        upload.state.set(Upload::Complete);
+        assert!(standing.hangs(&web, late));
+        standing.answered();
+        assert!(!standing.hangs(&web, late));
     }
 }

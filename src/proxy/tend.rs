@@ -50,7 +50,7 @@ impl Worker {
             let cell = &meter.workers[self.id];
             cell.remaining.set(left.requests);
             // Only now: whoever sees the one sees the other.
-            cell.counted.set(generation.snapshot.generation);
+            cell.counted.publish(generation.snapshot.generation);
             again |= left.later || left.requests > 0 && route.phase() == Phase::Draining;
         }
         again
@@ -81,22 +81,30 @@ impl Worker {
         }
     }
 
-    /// Counts the requests that hang on routes that are watched.
+    /// Counts the requests that hang on routes that are watched; of the others there are none, so that the next time that one
+    /// is watched does not begin with what was counted the last time.
     pub(super) fn count_zombies(&self, generation: &Generation) {
         let now = Instant::now();
-        for route in generation.snapshot.routes.iter().filter(|route| is_watched(route)) {
+        for route in generation.snapshot.routes.iter().filter(|route| counts_zombies(route)) {
             let meter = &generation.routes[route.index];
-            let connections = self.connections();
-            let standings = connections.values().flat_map(|connection| connection.standings());
-            let hanging = standings.filter(|standing| standing.hangs(meter, now)).count();
+            let hanging = if is_watched(route) {
+                let connections = self.connections();
+                let standings = connections.values().flat_map(|connection| connection.standings());
+                standings.filter(|standing| standing.hangs(meter, now)).count()
+            } else {
+                0
+            };
             meter.workers[self.id].zombies.set(hanging as u64);
         }
     }
 }
 
-fn is_watched(route: &Route) -> bool {
+fn counts_zombies(route: &Route) -> bool {
     route.config.policy.guard.is_some_and(|guard| guard.zombies.is_some())
-        && (route.life.watched || route.phase() == Phase::Ramping)
+}
+
+fn is_watched(route: &Route) -> bool {
+    route.life.watched || route.phase() == Phase::Ramping
 }
 
 /// What a route that is down wants of the requests that were forwarded before.
@@ -110,7 +118,15 @@ fn farewell(generation: &Generation, route: &Route) -> Farewell {
     };
     let read_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
     let over = route.phase() != Phase::Draining;
-    Farewell::new(&generation.routes[route.index], route.epoch, read_only, grace, over)
+    // What turns out to last when much of that time is gone has only the rest of it.
+    let stay = grace.map(|grace| grace.saturating_sub(elapsed(generation, route)));
+    Farewell::new(&generation.routes[route.index], route.epoch, read_only, stay, over)
+}
+
+/// How long a route is down, as control's clock has it.
+fn elapsed(generation: &Generation, route: &Route) -> Duration {
+    let before = generation.snapshot.compiled.duration_since(route.life.began);
+    Duration::try_from(before).unwrap_or_default() + generation.published.elapsed()
 }
 
 /// The part of the drain time in which tunnels are told to leave: what is left is for their last words.

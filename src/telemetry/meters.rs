@@ -1,7 +1,8 @@
 //! The meters: cells of one worker each, summed when somebody looks.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,17 @@ impl Gauge {
     /// Sets it. Only the owning worker may call it.
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
+    }
+
+    /// Sets it, behind all that was set before: whoever sees it ([`Gauge::seen`]) sees that as well. Only the owning worker
+    /// may call it.
+    pub fn publish(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    /// The number, with what was set before it was published.
+    pub fn seen(&self) -> u64 {
+        self.0.load(Acquire)
     }
 
     /// The number.
@@ -198,7 +210,7 @@ impl RouteMeter {
 
     /// Requests in flight that were forwarded before a generation; `None` until every worker has counted them since.
     pub fn remaining(&self, epoch: u64) -> Option<u64> {
-        let counted = self.workers.iter().all(|cell| cell.counted.get() >= epoch);
+        let counted = self.workers.iter().all(|cell| cell.counted.seen() >= epoch);
         counted.then(|| self.sum(|cell| cell.remaining.get()))
     }
 

@@ -196,6 +196,51 @@ async fn a_stream_of_events_ends_well_over_http_2() {
 }
 
 #[test]
+fn a_stream_of_events_that_begins_late_has_only_the_rest_of_the_drain_time() {
+    let (upstream, connections) = observed();
+    let backsoon = before(&upstream.url(), "drain = \"4s\"");
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = Client::connect(backsoon.address());
+            client.send("GET /events HTTP/1.1\r\nhost: a\r\n\r\n");
+            let mut connection = next(&connections);
+            assert!(connection.head().is_some());
+            (client, connection)
+        })
+        .collect();
+    let began = Instant::now();
+    backsoon.flag(OFFLINE);
+    thread::sleep(Duration::from_millis(2500).saturating_sub(began.elapsed()));
+    let mut clients = clients;
+    for (_, connection) in &mut clients {
+        connection.send(format!("{EVENTS}9\r\ndata: 1\n\n\r\n"));
+    }
+    for (client, _) in &mut clients {
+        assert_eq!(client.response().body, "data: 1\n\n", "it ended well");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(cut(&backsoon), 0.0);
+}
+
+#[test]
+fn a_stream_of_events_whose_client_takes_nothing_is_cut_in_the_end() {
+    let upstream = Upstream::handling(|connection| {
+        connection.request();
+        connection.send(EVENTS);
+        let piece = [b"4000\r\n", &[b'x'; 0x4000][..], b"\r\n"].concat();
+        while std::io::Write::write_all(&mut connection.stream, &piece).is_ok() {}
+    });
+    let backsoon = before(&upstream.url(), "drain = \"500ms\"");
+    let mut deaf = Client::connect(backsoon.address());
+    deaf.send("GET /events HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(deaf.head().starts_with("HTTP/1.1 200"));
+    backsoon.flag(OFFLINE);
+    wait("it to be cut", || cut(&backsoon) == 1.0);
+    settled(&backsoon);
+    assert!(deaf.is_closed());
+}
+
+#[test]
 fn what_is_to_be_kept_outlives_the_drain_time() {
     let (upstream, connections) = observed();
     let backsoon = before(&upstream.url(), "drain = \"200ms\"\nstreams = \"keep\"");
