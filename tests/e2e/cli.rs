@@ -98,7 +98,18 @@ impl Done {
 // --- the command line
 
 const COMMANDS: [&str; 13] = [
-    "run", "demo", "check", "on", "off", "step", "bypass", "status", "history", "explain", "render", "completions",
+    "run",
+    "demo",
+    "check",
+    "on",
+    "off",
+    "step",
+    "bypass",
+    "status",
+    "history",
+    "explain",
+    "render",
+    "completions",
     "man",
 ];
 
