@@ -248,6 +248,7 @@ mod tests {
             until: None,
             started: None,
             overruns: false,
+            by_hand: false,
         };
         Memory::first(Given {
             policy: &Policy::default(),

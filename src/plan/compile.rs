@@ -10,7 +10,7 @@ mod steps;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
@@ -55,11 +55,11 @@ pub struct Known {
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let Inputs { config, flags, now, .. } = inputs;
-    let causes = Causes::new(flags, now);
+    let looks = Looks::new(&inputs);
     let layout = Layout::of(config, inputs.previous);
     // How every route is must be known before a page is made: its table may tell it.
     let lives: Vec<Life<'_>> =
-        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &causes, &layout, index, route)).collect();
+        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &looks, &layout, index, route)).collect();
     let mut pages = Pages::new(&inputs, &lives);
     let announced = notices::Announcements::new(flags, now);
     let routes = lives.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
@@ -107,17 +107,51 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
     live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
         let demand = causes.of(&route.config.name).as_deref().map(demand_of);
-        let given = Given { over: over(&inputs, Some(&route.life)), ..given(&inputs, &route.config, demand.as_ref()) };
+        let given = given(&inputs, &route.config, demand.as_ref(), over(&inputs, &route.life, inputs.now));
         let (memory, transitions) = route.life.advance(given);
         let tripped = memory.breach.is_some() != route.life.breach.is_some();
         !transitions.is_empty() || tripped || memory.why != route.life.why
     })
 }
 
+/// What the flag file says now, and what it said at each instant since the last look at which that has changed by itself:
+/// what came and went meanwhile is made up for, so that a proxy that was late is where a punctual one is.
+struct Looks<'f> {
+    missed: Vec<(Timestamp, Causes<'f>)>,
+    now: Causes<'f>,
+}
+
+impl<'f> Looks<'f> {
+    fn new(inputs: &Inputs<'f>) -> Self {
+        let (flags, now) = (inputs.flags, inputs.now);
+        let next = |at: Timestamp| causes::next_change(flags, at).filter(|next| *next < now);
+        let missed = std::iter::successors(last_look(inputs).and_then(next), |at| next(*at)).take(MOST_MISSED);
+        Self { missed: missed.map(|at| (at, Causes::new(flags, at))).collect(), now: Causes::new(flags, now) }
+    }
+
+    /// What was demanded of a route when.
+    fn demands(&self, route: &str) -> impl Iterator<Item = (Timestamp, Option<Demand>)> {
+        self.missed.iter().map(move |(at, causes)| (*at, causes.of(route).as_deref().map(demand_of)))
+    }
+}
+
+/// Until when nothing was missed.
+///
+/// What is live held until its next change. That the flag file tells of something before is an edit, and that counts from
+/// now; but it took a moment until it was read, in one replica longer than in the other.
+fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
+    let Some(live) = inputs.previous else {
+        return inputs.known.memories.values().map(|memory| memory.seen).min();
+    };
+    let held = live.next_change.and_then(|next| next.checked_sub(SignedDuration::from_nanos(1)).ok());
+    let read = inputs.now.checked_sub(READ_WITHIN).unwrap_or(Timestamp::MIN);
+    Some(held.unwrap_or(read).min(read).max(live.compiled))
+}
+
 /// Where a route is now: on from where it was before.
 fn life<'i>(
     inputs: &Inputs<'i>,
-    causes: &Causes<'i>,
+    looks: &Looks<'i>,
     layout: &Layout<'i>,
     index: usize,
     config: &'i RouteConfig,
@@ -126,17 +160,18 @@ fn life<'i>(
         Some(previous) => previous.routes.get(index),
         None => inputs.previous.and_then(|previous| previous.route(&config.name)),
     };
-    let causes = causes.of(&config.name);
+    let causes = looks.now.of(&config.name);
     let demand = causes.as_deref().map(demand_of);
-    let remembered = before.map(|before| &*before.life).or_else(|| inputs.known.memories.get(&config.name));
-    let given = Given { over: over(inputs, remembered), ..given(inputs, config, demand.as_ref()) };
-    let (memory, transitions) = advance(inputs, &config.name, before, given);
+    let given = given(inputs, config, demand.as_ref(), None);
+    let (memory, transitions) = advance(inputs, looks, config, before, given);
     let next = if memory.phase == Phase::Open { None } else { memory.next(given) };
     let changes_at = memory.next_change(given);
+    // It is told only of what is why: what its guard found may be, all the same.
+    let heeded = memory.closure.as_ref().is_some_and(|closing| Some(&closing.demand) == demand.as_ref());
     Life {
         epoch: epoch(before, &memory, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
-        cause: causes.and_then(|causes| speaker(&causes)),
+        cause: causes.filter(|_| heeded).and_then(|causes| speaker(&causes)),
         name: &config.name,
         policy: &config.policy,
         memory,
@@ -147,7 +182,12 @@ fn life<'i>(
 }
 
 /// What a route's phase is worked out from.
-fn given<'g>(inputs: &Inputs<'g>, config: &'g RouteConfig, demand: Option<&'g Demand>) -> Given<'g> {
+fn given<'g>(
+    inputs: &Inputs<'g>,
+    config: &'g RouteConfig,
+    demand: Option<&'g Demand>,
+    over: Option<Timestamp>,
+) -> Given<'g> {
     static NOTHING: Observed = Observed { remaining: None, verification: None, measured: None, lately: None };
     let seldom = !inputs.known.observed.is_empty();
     Given {
@@ -155,42 +195,56 @@ fn given<'g>(inputs: &Inputs<'g>, config: &'g RouteConfig, demand: Option<&'g De
         drain: config.policy.drain.unwrap_or(inputs.config.drain),
         demand,
         forced: inputs.flags.forced(&config.name),
-        over: None,
+        over,
         observed: seldom.then(|| inputs.known.observed.get(&config.name)).flatten().unwrap_or(&NOTHING),
         now: inputs.now,
     }
 }
 
-/// When the window that took a route down was over.
-fn over(inputs: &Inputs<'_>, memory: Option<&Memory>) -> Option<Timestamp> {
-    let closing = memory?.closure.as_ref()?;
+/// When the window that took a route down was over, if it was at an instant.
+fn over(inputs: &Inputs<'_>, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let closing = memory.closure.as_ref()?;
     let Source::Window(id) = &closing.demand.source else { return None };
     let window = inputs.flags.windows.iter().find(|window| window.id == *id)?;
-    window.over(closing.started).filter(|over| *over <= inputs.now)
+    window.over(closing.planned()).filter(|over| *over <= now)
 }
 
 fn advance(
     inputs: &Inputs<'_>,
-    name: &str,
+    looks: &Looks<'_>,
+    config: &RouteConfig,
     before: Option<&Route>,
     given: Given<'_>,
 ) -> (Arc<Memory>, Vec<Transition>) {
+    let name = &config.name;
     // Most routes are open and stay so: they cost nothing.
     if let Some(before) = before
         && before.life.is_plain()
         && given.demand.is_none()
         && before.life.since <= given.now
+        && looks.demands(name).all(|(_, demand)| demand.is_none())
     {
         return (Arc::clone(&before.life), Vec::new());
     }
-    let advanced = match before.map(|before| &*before.life) {
-        Some(life) => life.advance(given),
+    let remembered = match before {
+        Some(before) => (*before.life).clone(),
         None => match inputs.known.memories.get(name) {
-            Some(remembered) => remembered.clone().restarted().advance(given),
-            None => (Memory::first(given), Vec::new()),
+            Some(remembered) => remembered.clone().restarted(),
+            None => return (Arc::new(Memory::first(given)), Vec::new()),
         },
     };
-    (Arc::new(advanced.0), advanced.1)
+    // What is observed is so now, and was of where the route was at the last look.
+    let unseen = Observed { lately: given.observed.lately, ..Observed::default() };
+    let (mut memory, mut transitions, from) = (remembered.clone(), Vec::new(), remembered.seen);
+    for (at, demand) in looks.demands(name).filter(|(at, _)| *at > from) {
+        let over = over(inputs, &memory, at);
+        let then = Given { demand: demand.as_ref(), over, observed: &unseen, now: at, ..given };
+        let (next, made) = memory.advance(then);
+        (memory, transitions) = (next, [transitions, made].concat());
+    }
+    let observed = if transitions.is_empty() { given.observed } else { &unseen };
+    let (memory, made) = memory.advance(Given { over: over(inputs, &memory, given.now), observed, ..given });
+    (Arc::new(memory), [transitions, made].concat())
 }
 
 /// Who may pass a route. It stays the previous one unless the secret or what is revoked has changed.
@@ -290,3 +344,9 @@ impl Upstreams {
         })
     }
 }
+
+/// Instants that are made up for after a long sleep. A week of an hourly window has fewer; of what is longer ago nothing is
+/// left but what is so now.
+const MOST_MISSED: usize = 512;
+/// An edit is read after so long, at the latest: a writer may pause, and events may be lost.
+const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);

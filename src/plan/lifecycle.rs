@@ -12,8 +12,8 @@
 //!
 //! The phase is a function of the flag file, the config, what was observed, and the time; what has to be remembered is
 //! [`Memory`], which control keeps over a restart. So replicas that see the same file and the same clock make the same
-//! choices without talking: instants are taken from the file where it has them (the end of a window is when its ramp
-//! began, whenever that is noticed), and what lies between two looks is made up for in order.
+//! choices without talking: what the file says of the time between two looks is made up for in order, instant by instant
+//! (the end of a window is when its ramp began, whenever that is noticed). What was edited meanwhile counts from now.
 
 mod guard;
 #[cfg(test)]
@@ -86,6 +86,9 @@ pub struct Demand {
     /// It is a window that goes on after its end.
     #[serde(default)]
     pub overruns: bool,
+    /// An entry of `[routes]` is among what says so. A window may begin by itself; this is an operator's word.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// What has to be remembered of a route.
@@ -192,6 +195,20 @@ pub struct Given<'g> {
     pub now: Timestamp,
 }
 
+impl Closing {
+    /// When what was demanded last began by the flag file: it may have been in force for other reasons before.
+    pub fn planned(&self) -> Timestamp {
+        self.demand.started.unwrap_or(self.started)
+    }
+
+    /// That of a route of which it is not known any more what took it down.
+    fn bare(now: Timestamp) -> Self {
+        let (mode, source) = (Mode::Offline, Source::Flag);
+        let demand = Demand { mode, source, until: None, started: None, overruns: false, by_hand: false };
+        Self { started: now, demand }
+    }
+}
+
 impl Memory {
     /// Of a route that nothing is known of: nothing of it is in flight here.
     pub fn first(given: Given<'_>) -> Self {
@@ -251,9 +268,18 @@ impl Memory {
 
     /// A clock that was set back: nothing began later than now.
     fn follow_clock(&mut self, now: Timestamp) {
-        if now < self.seen {
-            self.since = self.since.min(now);
-            self.began = self.began.min(now);
+        if now >= self.seen {
+            return;
+        }
+        for instant in [&mut self.since, &mut self.began, &mut self.seen] {
+            *instant = now.min(*instant);
+        }
+        // Else an operator's word of now would be older than what it is to overrule.
+        if let Some(closure) = &mut self.closure {
+            closure.started = closure.started.min(now);
+        }
+        if let Some(breach) = &mut self.breach {
+            breach.at = breach.at.min(now);
         }
     }
 
@@ -277,21 +303,29 @@ impl Memory {
             (self.watched, self.breach) = (false, None);
             return None;
         };
-        if let Some(breach) = self.breached(given) {
-            match guard.on_breach {
-                OnBreach::Close => return Some(self.shut(given, breach)),
-                OnBreach::HoldRamp | OnBreach::Warn => self.breach = Some(breach),
-            }
-        } else {
-            self.breach = None;
-        }
         if given.now >= after(self.began, guard.watch) {
             (self.watched, self.breach, self.closure) = (false, None, None);
+            return None;
         }
-        None
+        match (self.breached(given), guard.on_breach) {
+            (Some(breach), OnBreach::Close) => Some(self.shut(given, breach)),
+            (breach, OnBreach::Close | OnBreach::HoldRamp | OnBreach::Warn) => {
+                self.breach = breach;
+                None
+            }
+        }
     }
 
     fn draining(&mut self, given: Given<'_>, drained: bool) -> Option<Self> {
+        let ends = after(self.began, given.drain).max(self.seen);
+        let (at, why) = match drained {
+            true => (given.now, "nothing is in flight any more"),
+            false => (ends, "the drain time is over"),
+        };
+        // What is said now was not said before it was closed.
+        if ends < given.now {
+            return Some(self.close(ends, "the drain time is over"));
+        }
         match given.demand {
             // It never was down: whoever asks now is served as before.
             None if self.breach.is_none() => {
@@ -300,41 +334,41 @@ impl Memory {
             None if self.is_forced(given) => return Some(self.back(given)),
             None => {}
             Some(demand) => {
-                if let Some(stricter) = self.stricter(given, demand) {
+                if let Some(stricter) = self.demanded(given, demand) {
                     return Some(stricter);
                 }
-                self.demanded(demand);
             }
         }
-        let ends = after(self.began, given.drain);
-        let (at, why) = match drained {
-            true => (given.now, "nothing is in flight any more"),
-            false if given.now >= ends => (ends, "the drain time is over"),
-            false => return None,
-        };
+        (at <= given.now).then(|| self.close(at, why))
+    }
+
+    fn close(&self, at: Timestamp, why: &'static str) -> Self {
         let why = match &self.breach {
             Some(breach) => breach.to_string().into(),
             None => Cow::Borrowed(why),
         };
-        Some(Self { phase: Phase::Closed, since: at, why, ..self.clone() })
+        Self { phase: Phase::Closed, since: at, why, ..self.clone() }
     }
 
     fn closed(&mut self, given: Given<'_>) -> Option<Self> {
         match given.demand {
-            Some(demand) => {
-                if let Some(stricter) = self.stricter(given, demand) {
-                    return Some(stricter);
+            Some(demand) => self.demanded(given, demand),
+            None => match &self.breach {
+                Some(breach) if !self.is_forced(given) => {
+                    // A window may have said something else meanwhile.
+                    self.why = breach.to_string().into();
+                    None
                 }
-                self.demanded(demand);
-                None
-            }
-            None if self.breach.is_some() && !self.is_forced(given) => None,
-            None => Some(self.back(given)),
+                Some(_) | None => Some(self.back(given)),
+            },
         }
     }
 
     fn verifying(&mut self, given: Given<'_>) -> Option<Self> {
         if let Some(demand) = given.demand {
+            if let Some(stricter) = self.stricter(given, demand) {
+                return Some(stricter);
+            }
             let closing = Closing { started: self.started(given.now), demand: demand.clone() };
             let why = flagged(demand).into();
             return Some(Self { phase: Phase::Closed, since: given.now, why, closure: Some(closing), ..self.clone() });
@@ -343,6 +377,9 @@ impl Memory {
             return Some(self.opens(given, given.now, "an operator opened it without the checks"));
         }
         let checks = &given.policy.verify;
+        if checks.is_empty() {
+            return Some(self.opens(given, given.now, "no checks are configured any more"));
+        }
         let results = given.observed.verification.as_ref().filter(|results| results.began == self.began);
         let results = results.map(|results| results.checks.as_slice()).unwrap_or_default();
         let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
@@ -364,26 +401,27 @@ impl Memory {
     }
 
     fn ramping(&mut self, given: Given<'_>) -> Option<Self> {
-        if let Some(demand) = given.demand {
-            return Some(self.down(given, demand));
-        }
-        let Some(ramp) = &given.policy.ramp else {
-            return Some(self.reopen(given, given.now, "no ramp is configured any more"));
+        let Some(ramp) = given.policy.ramp.as_ref() else {
+            return Some(match given.demand {
+                Some(demand) => self.down(given, demand),
+                None => self.reopen(given, given.now, "no ramp is configured any more"),
+            });
         };
-        let breach = self.breached(given);
-        match (breach, given.policy.guard.map(|guard| guard.on_breach)) {
-            (Some(breach), Some(OnBreach::Close)) => return Some(self.shut(given, breach)),
-            (Some(breach), Some(OnBreach::HoldRamp)) => {
-                // The time since the last look does not count.
-                self.began = self.began.checked_add(given.now.duration_since(self.seen)).unwrap_or(given.now);
-                self.began = self.began.min(given.now);
-                self.breach = Some(breach);
-            }
-            (breach, _) => self.breach = breach,
+        let (breach, on_breach) = (self.breached(given), given.policy.guard.map(|guard| guard.on_breach));
+        if breach.is_some() && on_breach == Some(OnBreach::HoldRamp) {
+            // The time since the last look does not count.
+            self.began = self.began.checked_add(given.now.duration_since(self.seen)).unwrap_or(given.now);
+            self.began = self.began.min(given.now);
         }
-        let over = after(self.began, ramp.length());
-        if given.now >= over {
-            return Some(self.reopen(given, over, "everybody is admitted"));
+        // One that is shorter now than it was at the last look did not end before that.
+        let over = after(self.began, ramp.length()).max(self.seen);
+        match (given.demand, breach) {
+            // What is so now was not so before everybody was in.
+            _ if over < given.now => return Some(self.reopen(given, over, "everybody is admitted")),
+            (Some(demand), _) => return Some(self.down(given, demand)),
+            (None, Some(breach)) if on_breach == Some(OnBreach::Close) => return Some(self.shut(given, breach)),
+            (None, _) if over == given.now => return Some(self.reopen(given, over, "everybody is admitted")),
+            (None, breach) => self.breach = breach,
         }
         let elapsed = Duration::try_from(given.now.duration_since(self.began)).unwrap_or_default();
         self.share = self.share.max(share(ramp, elapsed));
@@ -392,15 +430,14 @@ impl Memory {
 
     /// Down: because it is flagged.
     fn down(&self, given: Given<'_>, demand: &Demand) -> Self {
+        // What was written into the file only now did not begin to drain before, whatever it says.
         let started = demand.started.unwrap_or(given.now).min(given.now);
-        // What was written into the file only now did not begin to drain before.
-        let began = if started >= self.since { started } else { given.now };
         Self {
             phase: Phase::Draining,
-            since: began,
+            since: given.now,
             why: flagged(demand).into(),
             closure: Some(Closing { started, demand: demand.clone() }),
-            began,
+            began: given.now,
             share: 0.0,
             watched: false,
             baseline: given.observed.lately.or(self.baseline),
@@ -411,8 +448,7 @@ impl Memory {
 
     /// Down again: because its guard says so.
     fn shut(&self, given: Given<'_>, breach: Breach) -> Self {
-        let demand = Demand { mode: Mode::Offline, source: Source::Flag, until: None, started: None, overruns: false };
-        let closing = self.closure.clone().unwrap_or(Closing { started: given.now, demand });
+        let closing = self.closure.clone().unwrap_or_else(|| Closing::bare(given.now));
         Self {
             phase: Phase::Draining,
             since: given.now,
@@ -431,15 +467,27 @@ impl Memory {
         let before = self.closure.as_ref()?;
         (demand.mode > before.demand.mode).then(|| {
             let closing = Closing { started: before.started, demand: demand.clone() };
-            let (baseline, why) = (self.baseline, flagged(demand).into());
-            Self { closure: Some(closing), baseline, why, ..self.down(given, demand) }
+            let (baseline, breach) = (self.baseline, self.breach.clone());
+            Self { closure: Some(closing), baseline, breach, ..self.down(given, demand) }
         })
     }
 
-    /// It is still flagged, perhaps in other words.
-    fn demanded(&mut self, demand: &Demand) {
-        self.breach = None;
+    /// What is demanded of a route that is down: that it goes down again, or perhaps the same in other words.
+    fn demanded(&mut self, given: Given<'_>, demand: &Demand) -> Option<Self> {
+        // A window that begins by itself, and ends so, says nothing of what the guard found.
+        if self.breach.is_some() && (demand.by_hand || self.is_forced(given)) {
+            self.breach = None;
+            self.why = flagged(demand).into();
+            // An operator's word from before is not for this one.
+            if let Some(closure) = self.closure.as_mut().filter(|_| demand.by_hand) {
+                closure.started = given.now;
+            }
+        }
+        if let Some(stricter) = self.stricter(given, demand) {
+            return Some(stricter);
+        }
         match &mut self.closure {
+            Some(_) if self.breach.is_some() => {}
             Some(closure) if closure.demand == *demand => {}
             Some(closure) => {
                 let told = |demand: &Demand| (demand.mode, demand.source.clone(), demand.overruns);
@@ -450,19 +498,19 @@ impl Memory {
             }
             none => *none = Some(Closing { started: self.since, demand: demand.clone() }),
         }
+        None
     }
 
     /// The maintenance is over: checks first, where there are any.
     fn back(&self, given: Given<'_>) -> Self {
         let until = self.closure.as_ref().and_then(|closure| closure.demand.until);
         let past = |instant: &Timestamp| *instant <= given.now && *instant >= self.since;
-        let ended = given.over.filter(past).or(until.filter(past));
-        let why = match (&self.closure, ended) {
-            (_, _) if self.breach.is_some() => "an operator opened it",
-            (_, Some(_)) => "its time is over",
-            (_, None) => "the flag was lifted",
+        let why = match given.over.filter(past).or(until.filter(past)) {
+            _ if self.breach.is_some() => "an operator opened it",
+            Some(_) => "its time is over",
+            None => "the flag was lifted",
         };
-        let at = ended.unwrap_or(given.now);
+        let at = given.now;
         if given.policy.verify.is_empty() || self.is_forced(given) {
             return self.opens(given, at, why);
         }
@@ -504,7 +552,11 @@ impl Memory {
 
     fn breached(&self, given: Given<'_>) -> Option<Breach> {
         let guard = given.policy.guard.as_ref()?;
-        judge(guard, given.observed.measured.as_ref()?, self.baseline.as_ref(), given.now)
+        match &given.observed.measured {
+            Some(measured) => judge(guard, measured, self.baseline.as_ref(), given.now),
+            // Nothing is known yet, after a restart: it is as it was.
+            None => self.breach.clone(),
+        }
     }
 
     /// Whether an operator has overruled what was found: by a word that is younger than the closure, and than the breach.
@@ -542,7 +594,7 @@ impl Memory {
             Phase::Open => None,
             Phase::Draining => Some((Phase::Closed, Some(after(self.began, given.drain)))),
             // It waits for an operator.
-            Phase::Closed if self.breach.is_some() && given.demand.is_none() => None,
+            Phase::Closed if self.breach.is_some() => None,
             Phase::Closed => {
                 let next = if verify.is_empty() { opening } else { Phase::Verifying };
                 Some((next, given.demand.and_then(|demand| demand.until)))

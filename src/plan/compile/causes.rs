@@ -106,6 +106,7 @@ pub(super) fn demand_of(causes: &[Cause<'_>]) -> Demand {
         until: causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten(),
         started: causes.iter().filter_map(|cause| cause.since()).min(),
         overruns: matches!(speaker, Cause::Window(_, _, span) if span.until.is_none()),
+        by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_))),
     }
 }
 

@@ -139,7 +139,7 @@ impl<'i> Pages<'i> {
             && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
         {
             let ends = closing.demand.until.unwrap_or(closing.started);
-            let planned = window.span_of(closing.started).unwrap_or((closing.started, ends));
+            let planned = window.span_of(closing.planned()).unwrap_or((closing.started, ends));
             return self.of_window(window, mode, planned, None);
         }
         match life.before {
