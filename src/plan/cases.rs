@@ -1,9 +1,22 @@
 //! Text cases: `tests/cases/**/*.case`, one file a case.
 //!
 //! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `secret` (of every route that names a
-//! secret file), `now INSTANT` and `requests`; what is
-//! expected of them is in `problems`, `parsed` and `verdicts`. A case without a config has [`CONFIG`]. A case with neither
-//! expectation expects no problem. `UPDATE=1 cargo test --lib` rewrites what is expected.
+//! secret file), `now INSTANT`, `requests` and `course`; what is expected of them is in `problems`, `parsed`, `verdicts` and
+//! `life`. A case without a config has [`CONFIG`]. A case with neither expectation expects no problem. `UPDATE=1 cargo test
+//! --lib` rewrites what is expected.
+//!
+//! A `course` is what happens to one proxy, in order: lines of an instant, and perhaps of words. What changes by itself
+//! between two lines is made to change in its time. The words are
+//! - `asleep`: nothing changed since the line before, since the machine slept;
+//! - `restart`: the process ends, and another goes on from its state;
+//! - `flags NAME`: the flag file is the section `flags NAME` from now on;
+//! - `ROUTE remaining N`: so many requests are in flight that began before it went down;
+//! - `ROUTE passed N`, `ROUTE fails WORDS`: how its checks do;
+//! - `ROUTE measured ERRORS/REQUESTS P99ms HANGING`, `ROUTE lately ERRORS/REQUESTS`: how it does, and did before.
+//!
+//! In its `life` each line is followed by what changed up to it, and by how things are then.
+
+mod life;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +38,8 @@ use super::verdict::{Head, Pass, Verdict, decide};
 type Run = fn(&Case) -> String;
 
 /// The expected sections, in the order in which an update writes them.
-const EXPECTED: [(&str, Run); 3] = [("problems", problems), ("parsed", parsed), ("verdicts", verdicts)];
+const EXPECTED: [(&str, Run); 4] =
+    [("problems", problems), ("parsed", parsed), ("verdicts", verdicts), ("life", life::life)];
 
 /// The config of a case that has none.
 const CONFIG: &str = "\

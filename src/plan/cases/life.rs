@@ -1,0 +1,234 @@
+//! The life of a case's routes: what comes of each line of its `course`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::compile::{Inputs, Known, compile, is_due};
+use super::super::config::{Config, PageConfig};
+use super::super::flags::{self, Flags};
+use super::super::lifecycle::{Checked, Counted, Measured, Observed, Phase, Verification};
+use super::super::page::{Press, Sources};
+use super::super::snapshot::{Route, Snapshot};
+use super::Case;
+
+/// One proxy on its way through a course.
+struct Proxy<'c> {
+    case: &'c Case,
+    config: Config,
+    flags: Flags,
+    known: Known,
+    press: Arc<Press>,
+    live: Option<Snapshot>,
+    generation: u64,
+    /// What there is to observe of the routes, by name; what of it is seen depends on where they are.
+    about: BTreeMap<String, About>,
+    told: String,
+}
+
+/// What there is to observe of a route.
+#[derive(Default)]
+struct About {
+    remaining: Option<u64>,
+    checks: Option<Checked>,
+    measured: Option<Measured>,
+    lately: Option<Counted>,
+}
+
+/// What becomes of the routes, line by line; each is followed by its transitions since the line before, and then by how
+/// every route is that is not simply open.
+pub(super) fn life(case: &Case) -> String {
+    let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
+        return "the input is refused\n".to_owned();
+    };
+    // One language is enough, and takes less time.
+    let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
+    let press = Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"));
+    let mut proxy = Proxy {
+        case,
+        config,
+        flags: parsed.flags,
+        known: Known::default(),
+        press,
+        live: None,
+        generation: 0,
+        about: BTreeMap::new(),
+        told: String::new(),
+    };
+    for line in case.section("course").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
+        proxy.go(line);
+    }
+    proxy.told
+}
+
+impl Proxy<'_> {
+    fn go(&mut self, line: &str) {
+        let (instant, words) = line.split_once(' ').unwrap_or((line, ""));
+        let now: Timestamp = instant.parse().expect("a line of a course begins with an instant");
+        self.told += &format!("{line}\n");
+        if words != "asleep" {
+            // As control does: each change is made in its time.
+            while let Some(next) = self.live.as_ref().and_then(|live| live.next_change).filter(|next| *next < now) {
+                self.settle(next);
+            }
+        }
+        match words.split_once(' ') {
+            None if matches!(words, "" | "asleep") => {}
+            None if words == "restart" => self.restart(),
+            Some(("flags", name)) => {
+                let text = self.case.section(&format!("flags {name}")).expect("the section of these flags");
+                let (parsed, problems) = flags::parse("maintenance.toml", &text);
+                self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
+            }
+            Some((route, words)) => self.about.entry(route.to_owned()).or_default().learn(words, now),
+            None => panic!("what does `{words}` mean?"),
+        }
+        self.settle(now);
+        self.tell();
+    }
+
+    /// Compiles until nothing is due.
+    fn settle(&mut self, now: Timestamp) {
+        for _ in 0..MOST_LOOKS {
+            self.generation += 1;
+            self.observe();
+            let next = compile(self.inputs(now));
+            for route in &next.routes {
+                for made in &route.transitions {
+                    let (name, from, to) = (&route.config.name, made.from.as_str(), made.to.as_str());
+                    let _ = writeln!(self.told, "  {} {name} {from} -> {to}: {}", made.at, made.why);
+                }
+            }
+            self.live = Some(next);
+            self.observe();
+            if !self.live.as_ref().is_some_and(|live| is_due(self.inputs(now), live)) {
+                return;
+            }
+        }
+        panic!("it never settles at {now}");
+    }
+
+    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
+        let Self { config, flags, known, press, generation, .. } = self;
+        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
+    }
+
+    /// What control sees of the routes where they are.
+    fn observe(&mut self) {
+        let Some(live) = &self.live else { return };
+        let seen = self.about.iter().filter_map(|(name, about)| Some((name.clone(), about.seen(live.route(name)?))));
+        self.known.observed = seen.collect();
+    }
+
+    /// The process ends and begins anew, with what its file remembered.
+    fn restart(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        let worth = live.routes.iter().filter(|route| !route.life.is_plain());
+        let through_file = |route: &Route| {
+            let text = serde_json::to_string(&*route.life).expect("a memory can be written");
+            (route.config.name.clone(), serde_json::from_str(&text).expect("a memory can be read"))
+        };
+        self.known.memories = worth.map(through_file).collect::<HashMap<_, _>>();
+        self.known.observed.clear();
+    }
+
+    fn tell(&mut self) {
+        let Some(live) = &self.live else { return };
+        for route in &live.routes {
+            let name = &route.config.name;
+            for next in &route.announced {
+                let _ = writeln!(self.told, "  {name} announced: {} at {}", next.mode.as_str(), next.starts);
+            }
+            if !route.life.is_plain() {
+                let _ = writeln!(self.told, "  {name} {}", state(route));
+            }
+        }
+        let pages = live.routes.iter().filter_map(|route| route.closure.as_ref()).map(|closure| &closure.page);
+        let mut steps = Vec::new();
+        for step in pages.flat_map(|page| &page.facts.story.steps) {
+            let progress = step.progress.as_ref();
+            let progress =
+                progress.map_or_else(String::new, |progress| format!(" {}/{}", progress.done, progress.total));
+            let step = format!("  step {}: {}{progress}\n", step.title.in_language("en"), step.state.as_str());
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+        self.told.extend(steps);
+    }
+}
+
+/// A route as one line.
+fn state(route: &Route) -> String {
+    let mut line = route.phase().as_str().to_owned();
+    if let Some(closure) = &route.closure {
+        let _ = write!(line, " {}", closure.mode.as_str());
+    }
+    let _ = write!(line, " since {}", route.since());
+    if route.phase() == Phase::Ramping {
+        let _ = write!(line, ", {:.0}% are in", route.life.share * 100.0);
+    }
+    if let Some(until) = route.watched_until() {
+        let _ = write!(line, ", watched until {until}");
+    }
+    let _ = write!(line, ": {}", route.life.why);
+    if let Some(breach) = route.life.breach.as_ref().filter(|breach| route.life.why != breach.to_string()) {
+        let _ = write!(line, "; {breach}");
+    }
+    match route.next {
+        Some((phase, Some(at))) => drop(write!(line, "; then {} at {at}", phase.as_str())),
+        Some((phase, None)) => drop(write!(line, "; then {}", phase.as_str())),
+        None => {}
+    }
+    line
+}
+
+impl About {
+    /// Takes in a line's words about a route.
+    fn learn(&mut self, words: &str, now: Timestamp) {
+        let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("a number: {words}"));
+        let counted = |text: &str| {
+            let (errors, requests) = text.split_once('/').unwrap_or_else(|| panic!("ERRORS/REQUESTS: {words}"));
+            Counted { requests: number(requests), errors: number(errors) }
+        };
+        match verb {
+            "remaining" => self.remaining = Some(number(rest)),
+            "passed" => {
+                let passed = u32::try_from(number(rest)).expect("a small number");
+                self.checks = Some(Checked { passed, at: Some(now), failure: None });
+            }
+            "fails" => self.checks = Some(Checked { passed: 0, at: None, failure: Some(rest.to_owned()) }),
+            "lately" => self.lately = Some(counted(rest)),
+            "measured" => {
+                let mut parts = rest.split(' ');
+                let mut part = || parts.next().unwrap_or_default();
+                let (counted, p99, zombies) = (counted(part()), number(part().trim_end_matches("ms")), number(part()));
+                let (span, p99) = (Duration::from_secs(30), Some(Duration::from_millis(p99)));
+                self.measured = Some(Measured { span, counted, p99, zombies });
+            }
+            _ => panic!("what does `{words}` mean?"),
+        }
+    }
+
+    fn seen(&self, route: &Route) -> Observed {
+        let (phase, watched) = (route.phase(), route.life.watched);
+        let checks = self.checks.clone().filter(|_| phase == Phase::Verifying);
+        let verification = checks.map(|check| Verification {
+            began: route.life.began,
+            checks: vec![check; route.config.policy.verify.len()],
+        });
+        Observed {
+            remaining: self.remaining.filter(|_| phase == Phase::Draining),
+            verification,
+            measured: self.measured.filter(|_| phase == Phase::Ramping || watched),
+            lately: self.lately.filter(|_| phase == Phase::Open && !watched),
+        }
+    }
+}
+
+/// Compilations at one instant.
+const MOST_LOOKS: usize = 4;
