@@ -32,15 +32,16 @@ mod words;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use failure::Failure;
+use flag_file::FlagFile;
 use streams::Streams;
+use wait::Wait;
 
 /// A reverse proxy that knows how to pause.
 #[derive(Debug, Parser)]
@@ -124,8 +125,12 @@ struct WaitFor {
 }
 
 impl WaitFor {
-    fn timeout(&self) -> Duration {
-        self.timeout.unsigned_abs()
+    /// Where to wait, if that is asked for: found out before anything is written.
+    ///
+    /// # Errors
+    /// [`Failure::NoAdmin`].
+    fn wait(&self, file: &FlagFile, config_file: &Path) -> Result<Option<Wait>, Failure> {
+        self.wait.then(|| Wait::new(file, config_file, self.timeout.unsigned_abs())).transpose()
     }
 }
 

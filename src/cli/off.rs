@@ -55,7 +55,7 @@ Exit codes:
 /// Lifts the flags.
 pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
-    let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    let wait = args.wait.wait(&file, &args.config.config)?;
     if let Some(id) = &args.window {
         return end(id, &file, wait, streams);
     }

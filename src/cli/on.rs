@@ -10,7 +10,7 @@ use super::edit::{self, Entry};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::streams::{Ink, Streams};
-use super::wait::{Live, Wait};
+use super::wait::Live;
 use super::{ConfigFile, WaitFor, exit, words};
 
 /// The arguments of `on`.
@@ -89,7 +89,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     }
     let now = Timestamp::now();
     let entry = entry(args, now)?;
-    let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    let wait = args.wait.wait(&file, &args.config.config)?;
     let fresh = !file.path.exists();
     let edited = file.edit(|text| edit::on(text, &args.routes, &entry).map(|text| (text, ())))?;
     writeln!(streams.out, "{}", said(&args.routes, &entry, now, edited.changed))?;

@@ -9,7 +9,6 @@ use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::on::live;
 use super::streams::Streams;
-use super::wait::Wait;
 use super::{ConfigFile, WaitFor, exit};
 
 /// The arguments of `step`.
@@ -76,7 +75,7 @@ Exit codes:
 /// Moves the step.
 pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
-    let wait = args.wait.wait.then(|| Wait::new(&file, &args.config.config, args.wait.timeout())).transpose()?;
+    let wait = args.wait.wait(&file, &args.config.config)?;
     let flags = file.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
     let what = completed(&args.what, &flags, &args.window, index);

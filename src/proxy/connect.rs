@@ -44,7 +44,7 @@ async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Plai
     // An address needs no resolver, which would be a thread.
     let stream = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, port)).await?,
-        Err(_) => connect_to_any(&lookup(host, port, lookups).await?).await?,
+        Err(_) => TcpStream::connect(lookup(host, port, lookups).await?.as_slice()).await?,
     };
     stream.set_nodelay(true)?;
     Ok(Plain::Tcp(stream))
@@ -61,18 +61,6 @@ async fn lookup(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<V
         found
     });
     looking.await.map_err(io::Error::other)?
-}
-
-/// Connects to the first address that accepts.
-async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 async fn secure(upstream: &Upstream, config: Arc<ClientConfig>, plain: Plain) -> io::Result<Socket> {

@@ -84,11 +84,8 @@ pub(super) fn serve(
             Begun::Waiting(waiting) => waiting.await,
             Begun::Sent(sent, journey) => {
                 let standing = journey.standing();
-                let arrival = match unless_cut(&standing, sent).await {
-                    Some(received) => journey.received(received),
-                    None => Arrival::Failed(journey.cut()),
-                };
-                match arrival {
+                let received = unless_cut(&standing, sent).await;
+                match journey.received(received) {
                     Arrival::Answered(response) => response,
                     Arrival::Failed(failed) => Box::pin(give_up(failed)).await,
                     Arrival::Again(request, journey) => Box::pin(go_on(request, journey)).await,
@@ -297,11 +294,8 @@ pub(super) async fn conclude(begun: Begun<impl Future<Output = Received>>) -> Re
         Begun::Waiting(waiting) => waiting.await,
         Begun::Sent(sent, journey) => {
             let standing = journey.standing();
-            let arrival = match unless_cut(&standing, sent).await {
-                Some(received) => journey.received(received),
-                None => Arrival::Failed(journey.cut()),
-            };
-            match arrival {
+            let received = unless_cut(&standing, sent).await;
+            match journey.received(received) {
                 Arrival::Answered(response) => response,
                 Arrival::Failed(failed) => give_up(failed).await,
                 Arrival::Again(request, journey) => go_on(request, journey).await,

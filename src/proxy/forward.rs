@@ -194,8 +194,12 @@ fn prepare(
 }
 
 impl Journey {
-    /// What came of a request that set out.
-    pub(super) fn received(mut self: Box<Self>, received: Received) -> Arrival {
+    /// What came of a request that set out. Nothing did if it was cut: then the connection to the upstream ends.
+    pub(super) fn received(mut self: Box<Self>, received: Option<Received>) -> Arrival {
+        let Some(received) = received else {
+            self.lease = None;
+            return Arrival::Failed(self.failed(Error::Drained));
+        };
         let Some(lease) = self.lease.take() else {
             return Arrival::Failed(self.failed(Error::NoConnection));
         };
@@ -211,12 +215,6 @@ impl Journey {
     /// Where its request stands.
     pub(super) fn standing(&self) -> Rc<Standing> {
         Rc::clone(&self.exchange.flight.standing)
-    }
-
-    /// It was sent, and is broken off: the connection to the upstream ends.
-    pub(super) fn cut(mut self: Box<Self>) -> Failed {
-        self.lease = None;
-        self.failed(Error::Drained)
     }
 
     /// Tries upstreams until one answers, one may have begun to work on the request, or none is left.

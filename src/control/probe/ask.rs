@@ -155,14 +155,7 @@ async fn tcp(host: &str, port: u16, room: &Room) -> io::Result<TcpStream> {
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => look_up(host, port, room).await?,
     };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    TcpStream::connect(addresses.as_slice()).await
 }
 
 /// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so it keeps its place until
