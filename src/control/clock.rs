@@ -34,13 +34,8 @@ const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 #[cfg(all(test, feature = "proxy"))]
 mod tests {
-    use std::sync::Arc;
-
-    use crate::plan::compile::{Inputs, Known, compile};
-    use crate::plan::config::{self, Config, PageConfig};
-    use crate::plan::flags::{self, Flags};
-    use crate::plan::page::{Press, Sources};
-    use crate::plan::snapshot::Snapshot;
+    use crate::plan::config;
+    use crate::plan::rehearsal::Rehearsal;
 
     use super::*;
 
@@ -74,35 +69,24 @@ ends = 2026-03-12T20:20:00Z
 routes = { \"*\" = \"offline\" }
 ";
 
-    fn inputs() -> (Config, Flags) {
-        let config = config::parse("backsoon.toml", CONFIG).0.expect("a config");
-        (config, flags::parse("maintenance.toml", FLAGS).0.expect("a flag file").flags)
-    }
-
     /// A month in tokio's time: every transition is made at its very instant, and nothing is compiled without a reason.
     #[tokio::test(start_paused = true)]
     async fn a_month_of_windows_goes_by_to_the_second() {
-        let (config, flags) = inputs();
+        let mut proxy = Rehearsal::new(config::parse("backsoon.toml", CONFIG).0.expect("a config"));
         let began: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let start = tokio::time::Instant::now();
         let clock = || began + SignedDuration::try_from(start.elapsed()).unwrap();
-        let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
-        let press = Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press");
-        let (press, known) = (Arc::new(press), Known::default());
-        let snapshot = |previous: Option<&Snapshot>, generation| {
-            let (config, flags, press, known, now) = (&config, &flags, &press, &known, clock());
-            compile(Inputs { config, flags, press, known, previous, now, generation })
-        };
-        let (mut live, mut told) = (snapshot(None, 1), Vec::new());
+        let mut told = Vec::new();
+        proxy.flag(FLAGS).compile(clock());
         let end = began + SignedDuration::from_hours(31 * 24);
         loop {
+            let live = proxy.live.as_ref().unwrap();
             moves(live.next_change, live.compiled, clock, Duration::from_secs(600)).await;
             let now = clock();
             if now >= end {
                 break;
             }
-            live = snapshot(Some(&live), live.generation + 1);
-            for route in &live.routes {
+            for route in &proxy.compile(now).routes {
                 for transition in &route.transitions {
                     let late = now.duration_since(transition.at);
                     assert!(late <= SignedDuration::from_millis(1), "{} {transition:?} {late} late", route.config.name);
@@ -131,6 +115,7 @@ routes = { \"*\" = \"offline\" }
         assert_eq!((of("web open draining"), of("web ramping open")), (5, 5));
         assert_eq!((of("api open draining"), of("api closed open")), (32, 32));
         // Pages tell the minutes; what else is compiled is what changes.
-        assert!(live.generation < 1500, "{} generations", live.generation);
+        let generations = proxy.live.unwrap().generation;
+        assert!(generations < 1500, "{generations} generations");
     }
 }

@@ -235,16 +235,18 @@ fn advance(
     };
     // What is observed is so now, and was of where the route was at the last look.
     let unseen = Observed { lately: given.observed.lately, ..Observed::default() };
-    let (mut memory, mut transitions, from) = (remembered.clone(), Vec::new(), remembered.seen);
+    let (from, mut memory, mut transitions) = (remembered.seen, remembered, Vec::new());
     for (at, demand) in looks.demands(name).filter(|(at, _)| *at > from) {
         let over = over(inputs, &memory, at);
         let then = Given { demand: demand.as_ref(), over, observed: &unseen, now: at, ..given };
         let (next, made) = memory.advance(then);
-        (memory, transitions) = (next, [transitions, made].concat());
+        memory = next;
+        transitions.extend(made);
     }
     let observed = if transitions.is_empty() { given.observed } else { &unseen };
     let (memory, made) = memory.advance(Given { over: over(inputs, &memory, given.now), observed, ..given });
-    (Arc::new(memory), [transitions, made].concat())
+    transitions.extend(made);
+    (Arc::new(memory), transitions)
 }
 
 /// Who may pass a route. It stays the previous one unless the secret or what is revoked has changed.

@@ -29,3 +29,5 @@ pub mod verdict;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+pub(crate) mod rehearsal;

@@ -1,29 +1,20 @@
 //! The life of a case's routes: what comes of each line of its `course`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::compile::{Inputs, Known, compile, is_due};
-use super::super::config::{Config, PageConfig};
-use super::super::flags::{self, Flags};
 use super::super::lifecycle::{Checked, Counted, Measured, Observed, Phase, Verification};
-use super::super::page::{Press, Sources};
-use super::super::snapshot::{Route, Snapshot};
+use super::super::rehearsal::Rehearsal;
+use super::super::snapshot::Route;
 use super::Case;
 
 /// One proxy on its way through a course.
 struct Proxy<'c> {
     case: &'c Case,
-    config: Config,
-    flags: Flags,
-    known: Known,
-    press: Arc<Press>,
-    live: Option<Snapshot>,
-    generation: u64,
+    rehearsal: Rehearsal,
     /// What there is to observe of the routes, by name; what of it is seen depends on where they are.
     about: BTreeMap<String, About>,
     told: String,
@@ -44,20 +35,9 @@ pub(super) fn life(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
     };
-    // One language is enough, and takes less time.
-    let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
-    let press = Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"));
-    let mut proxy = Proxy {
-        case,
-        config,
-        flags: parsed.flags,
-        known: Known::default(),
-        press,
-        live: None,
-        generation: 0,
-        about: BTreeMap::new(),
-        told: String::new(),
-    };
+    let mut rehearsal = Rehearsal::new(config);
+    rehearsal.flags = parsed.flags;
+    let mut proxy = Proxy { case, rehearsal, about: BTreeMap::new(), told: String::new() };
     for line in case.section("course").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
         proxy.go(line);
     }
@@ -71,7 +51,9 @@ impl Proxy<'_> {
         self.told += &format!("{line}\n");
         if words != "asleep" {
             // As control does: each change is made in its time.
-            while let Some(next) = self.live.as_ref().and_then(|live| live.next_change).filter(|next| *next < now) {
+            while let Some(next) =
+                self.rehearsal.live.as_ref().and_then(|live| live.next_change).filter(|next| *next < now)
+            {
                 self.settle(next);
             }
         }
@@ -80,8 +62,7 @@ impl Proxy<'_> {
             None if words == "restart" => self.restart(),
             Some(("flags", name)) => {
                 let text = self.case.section(&format!("flags {name}")).expect("the section of these flags");
-                let (parsed, problems) = flags::parse("maintenance.toml", &text);
-                self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
+                self.rehearsal.flag(&text);
             }
             Some((route, words)) => self.about.entry(route.to_owned()).or_default().learn(words, now),
             None => panic!("what does `{words}` mean?"),
@@ -93,50 +74,35 @@ impl Proxy<'_> {
     /// Compiles until nothing is due.
     fn settle(&mut self, now: Timestamp) {
         for _ in 0..MOST_LOOKS {
-            self.generation += 1;
             self.observe();
-            let next = compile(self.inputs(now));
-            for route in &next.routes {
+            for route in &self.rehearsal.compile(now).routes {
                 for made in &route.transitions {
                     let (name, from, to) = (&route.config.name, made.from.as_str(), made.to.as_str());
                     let _ = writeln!(self.told, "  {} {name} {from} -> {to}: {}", made.at, made.why);
                 }
             }
-            self.live = Some(next);
             self.observe();
-            if !self.live.as_ref().is_some_and(|live| is_due(self.inputs(now), live)) {
+            if !self.rehearsal.is_due(now) {
                 return;
             }
         }
         panic!("it never settles at {now}");
     }
 
-    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
-        let Self { config, flags, known, press, generation, .. } = self;
-        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
-    }
-
     /// What control sees of the routes where they are.
     fn observe(&mut self) {
-        let Some(live) = &self.live else { return };
+        let Some(live) = &self.rehearsal.live else { return };
         let seen = self.about.iter().filter_map(|(name, about)| Some((name.clone(), about.seen(live.route(name)?))));
-        self.known.observed = seen.collect();
+        self.rehearsal.known.observed = seen.collect();
     }
 
-    /// The process ends and begins anew, with what its file remembered.
+    /// The process ends and begins anew; nothing is observed of it yet.
     fn restart(&mut self) {
-        let Some(live) = self.live.take() else { return };
-        let worth = live.routes.iter().filter(|route| !route.life.is_plain());
-        let through_file = |route: &Route| {
-            let text = serde_json::to_string(&*route.life).expect("a memory can be written");
-            (route.config.name.clone(), serde_json::from_str(&text).expect("a memory can be read"))
-        };
-        self.known.memories = worth.map(through_file).collect::<HashMap<_, _>>();
-        self.known.observed.clear();
+        self.rehearsal.restart().known.observed.clear();
     }
 
     fn tell(&mut self) {
-        let Some(live) = &self.live else { return };
+        let Some(live) = &self.rehearsal.live else { return };
         for route in &live.routes {
             let name = &route.config.name;
             for next in &route.announced {

@@ -5,62 +5,32 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::compile::{Inputs, Known, compile, is_due};
-use super::super::config::{self, Config, PageConfig};
-use super::super::flags::{self, Flags};
-use super::super::page::{Press, Sources};
-use super::super::snapshot::{Route, Snapshot};
+use super::super::compile::compile;
+use super::super::config;
+use super::super::rehearsal::Rehearsal;
+use super::super::snapshot::Route;
 use super::*;
 
 fn at(clock: &str) -> Timestamp {
     format!("2026-05-19T{clock}Z").parse().unwrap()
 }
 
-/// One proxy: what it was given, and what it made of it.
-struct Proxy {
-    config: Config,
-    flags: Flags,
-    known: Known,
-    press: Arc<Press>,
-    live: Option<Snapshot>,
-    generation: u64,
+/// A proxy whose only route has this policy.
+fn web(policy: &str) -> Rehearsal {
+    let text =
+        format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}");
+    let (config, problems) = config::parse("backsoon.toml", &text);
+    Rehearsal::new(config.unwrap_or_else(|| panic!("{problems:?}")))
 }
 
-impl Proxy {
-    fn new(policy: &str) -> Self {
-        let text =
-            format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}");
-        let (config, problems) = config::parse("backsoon.toml", &text);
-        Self {
-            config: config.unwrap_or_else(|| panic!("{problems:?}")),
-            flags: Flags::default(),
-            known: Known::default(),
-            press: press(),
-            live: None,
-            generation: 0,
-        }
-    }
-
-    fn flag(&mut self, text: &str) -> &mut Self {
-        let (parsed, problems) = flags::parse("maintenance.toml", text);
-        self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
-        self
-    }
-
+impl Rehearsal {
     fn observe(&mut self, observed: Observed) -> &mut Self {
         self.known.observed = HashMap::from([("web".to_owned(), observed)]);
         self
     }
 
-    fn inputs(&self, now: Timestamp) -> Inputs<'_> {
-        let Self { config, flags, known, press, generation, .. } = self;
-        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
-    }
-
     fn look(&mut self, now: Timestamp) -> &Route {
-        self.generation += 1;
-        let next = compile(self.inputs(now));
-        &self.live.insert(next).routes[0]
+        &self.compile(now).routes[0]
     }
 
     /// What it would be at an instant, as one line.
@@ -70,29 +40,9 @@ impl Proxy {
         format!("{} since {since}: {}", route.phase().as_str(), route.life.why)
     }
 
-    /// The process ends and begins anew, with what its file remembered.
-    fn restart(&mut self) -> &mut Self {
-        if let Some(live) = self.live.take() {
-            let text = serde_json::to_string(&*live.routes[0].life).unwrap();
-            self.known.memories = HashMap::from([("web".to_owned(), serde_json::from_str(&text).unwrap())]);
-        }
-        self
-    }
-
     fn share(&self) -> f64 {
         self.live.as_ref().unwrap().routes[0].life.share
     }
-}
-
-/// Made once, and in one language: a press takes a while, and so does what it prints.
-fn press() -> Arc<Press> {
-    thread_local! {
-        static PRESS: Arc<Press> = {
-            let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
-            Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"))
-        };
-    }
-    PRESS.with(Arc::clone)
 }
 
 fn remaining(count: u64) -> Observed {
@@ -125,7 +75,7 @@ routes = { web = \"offline\" }
 
 #[test]
 fn it_drains_until_nothing_is_in_flight_or_the_time_is_over() {
-    let mut proxy = Proxy::new("drain = \"30s\"");
+    let mut proxy = web("drain = \"30s\"");
     assert_eq!(proxy.at("13:00:00"), "open since 13:00:00: nothing flags it");
     proxy.flag(WINDOW).observe(remaining(0));
     assert_eq!(proxy.at("14:00:00"), "draining since 14:00:00: offline by window M-1");
@@ -134,7 +84,7 @@ fn it_drains_until_nothing_is_in_flight_or_the_time_is_over() {
     assert_eq!(proxy.live.as_ref().unwrap().next_change, Some(at("14:00:30")));
     proxy.observe(remaining(0));
     assert_eq!(proxy.at("14:00:20"), "closed since 14:00:20: nothing is in flight any more");
-    let mut proxy = Proxy::new("drain = \"30s\"");
+    let mut proxy = web("drain = \"30s\"");
     proxy.at("13:00:00");
     proxy.flag(WINDOW).observe(remaining(3)).at("14:00:00");
     assert_eq!(proxy.at("14:00:30"), "closed since 14:00:30: the drain time is over");
@@ -142,7 +92,7 @@ fn it_drains_until_nothing_is_in_flight_or_the_time_is_over() {
 
 #[test]
 fn what_is_lifted_before_it_was_drained_was_never_down() {
-    let mut proxy = Proxy::new("drain = \"30s\"\nramp = \"5m\"");
+    let mut proxy = web("drain = \"30s\"\nramp = \"5m\"");
     proxy.at("13:00:00");
     proxy.flag(OFFLINE).observe(remaining(3)).at("14:00:00");
     assert_eq!(proxy.flag("").at("14:00:05"), "open since 14:00:05: lifted before it was drained");
@@ -150,7 +100,7 @@ fn what_is_lifted_before_it_was_drained_was_never_down() {
 
 #[test]
 fn a_stricter_mode_drains_what_the_milder_one_let_through() {
-    let mut proxy = Proxy::new("drain = \"30s\"");
+    let mut proxy = web("drain = \"30s\"");
     proxy.at("13:00:00");
     proxy.flag("[routes]\nweb = \"read-only\"\n").at("14:00:00");
     proxy.observe(remaining(0));
@@ -166,7 +116,7 @@ fn a_stricter_mode_drains_what_the_milder_one_let_through() {
 #[test]
 fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
     let policy = "verify = [{ get = \"/healthz\", times = 3, every = \"5s\" }]";
-    let mut proxy = Proxy::new(policy);
+    let mut proxy = web(policy);
     proxy.flag(OFFLINE).at("14:00:00");
     assert_eq!(proxy.flag("").at("14:30:00"), "verifying since 14:30:00: 0 of 1 checks have passed");
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].transitions[0].why, "the flag was lifted");
@@ -187,7 +137,7 @@ fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
 
 #[test]
 fn an_operator_may_overrule_the_checks_by_a_word_that_is_younger() {
-    let mut proxy = Proxy::new("verify = [{ get = \"/\" }]");
+    let mut proxy = web("verify = [{ get = \"/\" }]");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("[forced]\nweb = 2026-05-19T13:59:00Z\n");
     assert!(proxy.at("14:30:00").starts_with("verifying"));
@@ -211,7 +161,7 @@ fn the_share_grows_evenly_or_by_points_and_stays_the_same_between_ticks() {
 
 #[test]
 fn it_ramps_from_the_end_of_its_window_whenever_that_is_noticed() {
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag(WINDOW).at("14:30:00");
     // Two minutes late: the share is the one that every replica has.
     assert_eq!(proxy.at("15:02:00"), "ramping since 15:00:00: its time is over");
@@ -219,14 +169,14 @@ fn it_ramps_from_the_end_of_its_window_whenever_that_is_noticed() {
     assert_eq!(proxy.live.as_ref().unwrap().next_change, Some(at("15:02:03")));
     assert_eq!(proxy.at("15:05:00"), "open since 15:05:00: everybody is admitted");
     // A machine that slept over all of it.
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag(WINDOW).at("14:30:00");
     assert_eq!(proxy.at("18:00:00"), "open since 15:05:00: everybody is admitted");
 }
 
 #[test]
 fn what_was_on_hold_comes_back_by_its_release_and_not_by_a_ramp() {
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag("[routes]\nweb = \"hold\"\n").at("14:00:00");
     assert_eq!(proxy.flag("").at("14:01:00"), "open since 14:01:00: the flag was lifted");
 }
@@ -234,7 +184,7 @@ fn what_was_on_hold_comes_back_by_its_release_and_not_by_a_ramp() {
 #[test]
 fn a_guard_closes_the_route_until_an_operator_acts() {
     let policy = "drain = \"1ms\"\nramp = \"5m\"\nguard = { error_rate = \"baseline + 1%\", p99 = \"800ms\", zombies = 5, watch = \"10m\" }";
-    let mut proxy = Proxy::new(policy);
+    let mut proxy = web(policy);
     proxy.observe(measured(0, 0, 0, 0)).at("13:00:00");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.at("14:00:01");
@@ -263,8 +213,7 @@ fn a_guard_closes_the_route_until_an_operator_acts() {
 
 #[test]
 fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
-    let mut proxy =
-        Proxy::new("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\", on_breach = \"hold-ramp\" }");
+    let mut proxy = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\", on_breach = \"hold-ramp\" }");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     proxy.at("14:31:00");
@@ -277,11 +226,11 @@ fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
     proxy.observe(measured(100, 0, 10, 0)).at("14:51:00");
     assert!(proxy.share() > share);
     assert_eq!(proxy.at("14:54:01"), "open since 14:54:00: everybody is admitted");
-    let watched = |proxy: &Proxy| proxy.live.as_ref().unwrap().routes[0].life.watched;
+    let watched = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].life.watched;
     assert!(watched(&proxy));
     proxy.at("15:04:00");
     assert!(!watched(&proxy));
-    let mut proxy = Proxy::new("guard = { p99 = \"800ms\", on_breach = \"warn\" }");
+    let mut proxy = web("guard = { p99 = \"800ms\", on_breach = \"warn\" }");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:31:00").starts_with("open"));
@@ -291,14 +240,14 @@ fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
 #[test]
 fn a_window_that_overruns_stays_until_somebody_ends_it() {
     let stays = WINDOW.replace("routes", "on_overrun = \"stay\"\nroutes");
-    let mut proxy = Proxy::new("");
+    let mut proxy = web("");
     proxy.flag(&stays).at("14:30:00");
     assert_eq!(proxy.at("15:30:00"), "closed since 14:00:00: offline by window M-1, which is overrunning");
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().until, None);
     let ended = stays.replace("routes", "ended = 2026-05-19T15:40:00Z\nroutes");
     assert_eq!(proxy.flag(&ended).at("15:41:00"), "open since 15:40:00: its time is over");
     // It may end early as well.
-    let mut proxy = Proxy::new("");
+    let mut proxy = web("");
     proxy.flag(WINDOW).at("14:30:00");
     let early = WINDOW.replace("routes", "ended = 2026-05-19T14:40:00Z\nroutes");
     assert!(proxy.flag(&early).at("14:40:01").starts_with("open"));
@@ -307,7 +256,7 @@ fn a_window_that_overruns_stays_until_somebody_ends_it() {
 #[test]
 fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     let policy = "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
-    let mut proxy = Proxy::new(policy);
+    let mut proxy = web(policy);
     proxy.at("13:00:00");
     proxy.flag(WINDOW).observe(remaining(3)).at("14:00:00");
     assert_eq!(proxy.restart().at("14:00:02"), "closed since 14:00:00: the proxy was restarted: nothing is in flight");
@@ -329,7 +278,7 @@ fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
 
 #[test]
 fn a_clock_that_is_set_back_neither_undoes_a_ramp_nor_makes_a_drain_longer() {
-    let mut proxy = Proxy::new("drain = \"30s\"\nramp = \"5m\"");
+    let mut proxy = web("drain = \"30s\"\nramp = \"5m\"");
     proxy.at("13:00:00");
     proxy.flag(OFFLINE).observe(remaining(1)).at("14:00:00");
     proxy.at("13:50:00");
@@ -343,7 +292,7 @@ fn a_clock_that_is_set_back_neither_undoes_a_ramp_nor_makes_a_drain_longer() {
 
 #[test]
 fn a_window_that_is_written_down_late_drains_from_then() {
-    let mut proxy = Proxy::new("drain = \"30s\"");
+    let mut proxy = web("drain = \"30s\"");
     proxy.at("13:00:00");
     // Its start has gone by: nobody knew of it.
     proxy.flag(WINDOW).observe(remaining(3));
@@ -356,21 +305,22 @@ fn a_window_that_is_written_down_late_drains_from_then() {
 fn a_proxy_that_was_asleep_comes_back_like_one_that_was_not() {
     let policy = "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 1 }]";
     // From before the window until after it.
-    let mut proxy = Proxy::new(policy);
+    let mut proxy = web(policy);
     proxy.flag(WINDOW).at("13:00:00");
     assert_eq!(proxy.at("15:02:00"), "verifying since 15:00:00: 0 of 1 checks have passed");
-    let told = |proxy: &Proxy| proxy.live.as_ref().unwrap().routes[0].transitions.iter().map(told).collect::<Vec<_>>();
+    let told =
+        |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].transitions.iter().map(told).collect::<Vec<_>>();
     let expected = ["14:00:00 open draining", "14:00:30 draining closed", "15:00:00 closed verifying"];
     assert_eq!(told(&proxy), expected);
     // While it drained.
-    let mut proxy = Proxy::new("drain = \"30s\"\nramp = \"5m\"");
+    let mut proxy = web("drain = \"30s\"\nramp = \"5m\"");
     proxy.flag(WINDOW).observe(remaining(3)).at("13:00:00");
     proxy.at("14:00:00");
     assert_eq!(proxy.at("15:02:00"), "ramping since 15:00:00: its time is over");
     // While one window took over from the other: the milder one was the last.
     let two =
         format!("{WINDOW}{}", WINDOW.replace("M-1", "M-2").replace("15:00", "16:00").replace("offline", "read-only"));
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag(&two).at("14:30:00");
     assert_eq!(proxy.at("16:02:00"), "ramping since 16:00:00: its time is over");
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().mode, Mode::ReadOnly);
@@ -384,7 +334,7 @@ fn told(transition: &Transition) -> String {
 
 #[test]
 fn a_stricter_mode_drains_what_a_milder_one_let_through_while_it_was_checked() {
-    let mut proxy = Proxy::new("drain = \"30s\"\nverify = [{ get = \"/\" }]");
+    let mut proxy = web("drain = \"30s\"\nverify = [{ get = \"/\" }]");
     proxy.flag("[routes]\nweb = \"read-only\"\n").at("14:00:00");
     assert!(proxy.flag("").at("14:10:00").starts_with("verifying"));
     let epoch = proxy.live.as_ref().unwrap().routes[0].epoch;
@@ -398,7 +348,7 @@ fn a_stricter_mode_drains_what_a_milder_one_let_through_while_it_was_checked() {
 
 #[test]
 fn a_window_that_begins_by_itself_does_not_overrule_a_guard() {
-    let mut proxy = Proxy::new("drain = \"1ms\"\nguard = { p99 = \"800ms\" }");
+    let mut proxy = web("drain = \"1ms\"\nguard = { p99 = \"800ms\" }");
     proxy.flag(OFFLINE).at("13:00:00");
     let nightly = WINDOW.replace("offline", "read-only");
     proxy.flag(&nightly).at("13:10:00");
@@ -413,7 +363,7 @@ fn a_window_that_begins_by_itself_does_not_overrule_a_guard() {
     assert_eq!((closure.mode, closure.until, route.next), (Mode::Offline, None, None));
     assert!(proxy.at("15:30:00").contains("the guard tripped"));
     // A stricter one is met, and the guard's word stands after it.
-    let read_only = Proxy::new("drain = \"1ms\"\nguard = { p99 = \"800ms\" }");
+    let read_only = web("drain = \"1ms\"\nguard = { p99 = \"800ms\" }");
     let mut proxy = read_only;
     proxy.flag("[routes]\nweb = \"read-only\"\n").at("13:00:00");
     proxy.flag(WINDOW).at("13:10:00");
@@ -429,7 +379,7 @@ fn a_window_that_begins_by_itself_does_not_overrule_a_guard() {
 
 #[test]
 fn what_is_flagged_anew_after_a_breach_is_checked_whatever_was_forced_before() {
-    let mut proxy = Proxy::new("drain = \"1ms\"\nverify = [{ get = \"/\" }]\nguard = { p99 = \"800ms\" }");
+    let mut proxy = web("drain = \"1ms\"\nverify = [{ get = \"/\" }]\nguard = { p99 = \"800ms\" }");
     let forced = "[forced]\nweb = 2026-05-19T14:10:00Z\n";
     proxy.flag(OFFLINE).at("14:00:00");
     assert!(proxy.flag(forced).at("14:10:00").starts_with("open"));
@@ -441,14 +391,14 @@ fn what_is_flagged_anew_after_a_breach_is_checked_whatever_was_forced_before() {
 
 #[test]
 fn an_end_that_is_moved_into_the_past_begins_the_ramp_now() {
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag(WINDOW).at("14:30:00");
     proxy.at("14:50:00");
     let earlier = WINDOW.replace("ends = 2026-05-19T15:00", "ends = 2026-05-19T14:40");
     assert_eq!(proxy.flag(&earlier).at("14:50:01"), "ramping since 14:50:01: its time is over");
     // And one that overran is over when it is said that it may not.
     let stays = WINDOW.replace("routes", "on_overrun = \"stay\"\nroutes");
-    let mut proxy = Proxy::new("ramp = \"5m\"");
+    let mut proxy = web("ramp = \"5m\"");
     proxy.flag(&stays).at("14:30:00");
     proxy.at("15:30:00");
     assert_eq!(proxy.flag(WINDOW).at("15:40:00"), "ramping since 15:40:00: its time is over");
@@ -456,17 +406,17 @@ fn an_end_that_is_moved_into_the_past_begins_the_ramp_now() {
 
 #[test]
 fn checks_that_are_configured_no_more_open_the_route_from_then_on() {
-    let mut proxy = Proxy::new("ramp = \"5m\"\nverify = [{ get = \"/\" }]");
+    let mut proxy = web("ramp = \"5m\"\nverify = [{ get = \"/\" }]");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:10:00");
     proxy.at("14:30:00");
-    proxy.config = Proxy::new("ramp = \"5m\"").config;
+    proxy.config = web("ramp = \"5m\"").config;
     assert_eq!(proxy.at("14:30:01"), "ramping since 14:30:01: no checks are configured any more");
 }
 
 #[test]
 fn an_operator_is_heard_whose_clock_was_set_back_since() {
-    let mut proxy = Proxy::new("drain = \"1ms\"\nverify = [{ get = \"/\" }]\nguard = { p99 = \"800ms\" }");
+    let mut proxy = web("drain = \"1ms\"\nverify = [{ get = \"/\" }]\nguard = { p99 = \"800ms\" }");
     proxy.flag(OFFLINE).at("18:00:00");
     proxy.flag("").at("18:10:00");
     assert!(proxy.at("14:00:00").starts_with("verifying"));
@@ -480,7 +430,7 @@ fn an_operator_is_heard_whose_clock_was_set_back_since() {
 
 #[test]
 fn a_held_ramp_is_still_held_by_a_clock_that_is_set_back_and_by_a_restart() {
-    let mut proxy = Proxy::new("ramp = \"5m\"\nguard = { p99 = \"800ms\", on_breach = \"hold-ramp\" }");
+    let mut proxy = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", on_breach = \"hold-ramp\" }");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     proxy.observe(measured(100, 0, 900, 0)).at("14:31:00");
@@ -496,7 +446,7 @@ fn a_held_ramp_is_still_held_by_a_clock_that_is_set_back_and_by_a_restart() {
 
 #[test]
 fn what_is_measured_after_the_watch_is_over_closes_nothing() {
-    let mut proxy = Proxy::new("guard = { p99 = \"800ms\", watch = \"10m\" }");
+    let mut proxy = web("guard = { p99 = \"800ms\", watch = \"10m\" }");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:40:00").starts_with("open since 14:30:00"));
@@ -505,11 +455,11 @@ fn what_is_measured_after_the_watch_is_over_closes_nothing() {
 
 #[test]
 fn a_ramp_that_is_made_shorter_is_over_now_and_not_before() {
-    let mut proxy = Proxy::new("ramp = \"60m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }");
+    let mut proxy = web("ramp = \"60m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }");
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     proxy.at("15:00:00");
-    proxy.config = Proxy::new("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }").config;
+    proxy.config = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }").config;
     assert_eq!(proxy.at("15:00:01"), "open since 15:00:00: everybody is admitted");
     // So it is watched for all of its time.
     assert!(proxy.live.as_ref().unwrap().routes[0].life.watched);
@@ -517,7 +467,7 @@ fn a_ramp_that_is_made_shorter_is_over_now_and_not_before() {
 
 #[test]
 fn a_route_that_only_stays_open_costs_no_new_memory() {
-    let mut proxy = Proxy::new("");
+    let mut proxy = web("");
     proxy.at("13:00:00");
     let before = Arc::clone(&proxy.live.as_ref().unwrap().routes[0].life);
     proxy.at("14:00:00");
@@ -564,7 +514,7 @@ const POLICIES: [&str; 5] = [
     "drain = \"5m\"\nramp = \"20m\"\nguard = { error_rate = \"5%\", watch = \"30m\", on_breach = \"warn\" }",
 ];
 
-impl Proxy {
+impl Rehearsal {
     /// Goes on until nothing is due, as control does, and tells whether it went through closed on the way.
     fn settle(&mut self, now: Timestamp) -> bool {
         let mut was_closed = false;
@@ -572,7 +522,7 @@ impl Proxy {
             let route = self.look(now);
             was_closed |= route.transitions.iter().any(|transition| transition.to == Phase::Closed);
             assert!(route.transitions.len() < MOST_TRANSITIONS, "{:?}", route.transitions);
-            if !is_due(self.inputs(now), self.live.as_ref().unwrap()) {
+            if !self.is_due(now) {
                 return was_closed;
             }
         }
@@ -584,7 +534,7 @@ impl Proxy {
             Happens::Time(_) => {}
             Happens::Restart => drop(self.restart()),
             Happens::Edit(edit) => drop(self.flag(EDITS[edit])),
-            Happens::Policy(policy) => self.config = Self::new(POLICIES[policy]).config,
+            Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
             Happens::Observe(left, passed, errors, fails) => {
                 let began = self.live.as_ref().map_or(now, |live| live.routes[0].life.began);
                 let check = Checked { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
@@ -624,7 +574,7 @@ proptest! {
     fn whatever_happens_the_rules_hold(
         policy in prop::sample::select(POLICIES.to_vec()), steps in prop::collection::vec(happens(), 1..40),
     ) {
-        let mut replicas = [Proxy::new(policy), Proxy::new(policy)];
+        let mut replicas = [web(policy), web(policy)];
         let mut now = at("14:00:00");
         for proxy in &mut replicas {
             proxy.settle(now);
@@ -683,7 +633,7 @@ proptest! {
         policy in prop::sample::select(POLICIES.to_vec()),
         steps in prop::collection::vec((prop::option::of(0..EDITS.len()), prop_oneof![1..90_i64, 100..3000_i64]), 1..8),
     ) {
-        let (mut punctual, mut late) = (Proxy::new(policy), Proxy::new(policy));
+        let (mut punctual, mut late) = (web(policy), web(policy));
         let mut now = at("13:50:00");
         for (edit, seconds) in steps {
             for proxy in [&mut punctual, &mut late] {

@@ -1,0 +1,78 @@
+//! A proxy without sockets and files, for tests: it compiles again and again, each time on from what was before.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::compile::{Inputs, Known, compile, is_due};
+use super::config::{Config, PageConfig};
+use super::flags::{self, Flags};
+use super::page::{Press, Sources};
+use super::snapshot::{Route, Snapshot};
+
+/// What it was given, and what it made of it.
+pub(crate) struct Rehearsal {
+    pub(crate) config: Config,
+    pub(crate) flags: Flags,
+    pub(crate) known: Known,
+    /// What it has compiled last, if it has.
+    pub(crate) live: Option<Snapshot>,
+    press: Arc<Press>,
+    generation: u64,
+}
+
+impl Rehearsal {
+    /// With nothing flagged.
+    pub(crate) fn new(config: Config) -> Self {
+        let (flags, known) = (Flags::default(), Known::default());
+        Self { config, flags, known, live: None, press: press(), generation: 0 }
+    }
+
+    /// What the flag file says from now on.
+    pub(crate) fn flag(&mut self, text: &str) -> &mut Self {
+        let (parsed, problems) = flags::parse("maintenance.toml", text);
+        self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
+        self
+    }
+
+    /// Compiles for an instant.
+    pub(crate) fn compile(&mut self, now: Timestamp) -> &Snapshot {
+        self.generation += 1;
+        let next = compile(self.inputs(now));
+        self.live.insert(next)
+    }
+
+    /// Whether control would compile again.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.live.as_ref().is_some_and(|live| is_due(self.inputs(now), live))
+    }
+
+    /// What the next compilation is made from.
+    pub(crate) fn inputs(&self, now: Timestamp) -> Inputs<'_> {
+        let Self { config, flags, known, press, generation, .. } = self;
+        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
+    }
+
+    /// The process ends and begins anew, with what its file remembered.
+    pub(crate) fn restart(&mut self) -> &mut Self {
+        let Some(live) = self.live.take() else { return self };
+        let worth = live.routes.iter().filter(|route| !route.life.is_plain());
+        let through_file = |route: &Route| {
+            let text = serde_json::to_string(&*route.life).expect("a memory can be written");
+            (route.config.name.clone(), serde_json::from_str(&text).expect("a memory can be read"))
+        };
+        self.known.memories = worth.map(through_file).collect();
+        self
+    }
+}
+
+/// Made once, and in one language: a press takes a while, and so does what it prints.
+fn press() -> Arc<Press> {
+    thread_local! {
+        static PRESS: Arc<Press> = {
+            let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
+            Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"))
+        };
+    }
+    PRESS.with(Arc::clone)
+}
