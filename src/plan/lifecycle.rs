@@ -143,6 +143,14 @@ pub struct Observed {
     pub lately: Option<Counted>,
 }
 
+impl Observed {
+    /// What came of the checks that were begun for this [`Memory::began`], in their order; nothing if they have not begun.
+    pub fn checked(&self, began: Timestamp) -> &[Checked] {
+        let results = self.verification.as_ref().filter(|results| results.began == began);
+        results.map(|results| results.checks.as_slice()).unwrap_or_default()
+    }
+}
+
 /// What came of a route's checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
@@ -380,8 +388,7 @@ impl Memory {
         if checks.is_empty() {
             return Some(self.opens(given, given.now, "no checks are configured any more"));
         }
-        let results = given.observed.verification.as_ref().filter(|results| results.began == self.began);
-        let results = results.map(|results| results.checks.as_slice()).unwrap_or_default();
+        let results = given.observed.checked(self.began);
         let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
         let (count, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
             (count + 1, result.at.map_or(at, |passed| passed.max(at)))

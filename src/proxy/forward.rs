@@ -228,7 +228,7 @@ impl Journey {
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
             self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
-            let standing = Rc::clone(&self.exchange.flight.standing);
+            let standing = self.standing();
             let Some(checked_out) = unless_cut(&standing, self.checkout()).await else {
                 return Err(self.failed(Error::Drained));
             };

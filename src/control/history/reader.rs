@@ -35,33 +35,6 @@ pub struct Reader {
     damaged: usize,
 }
 
-/// What was read of a history.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recorded {
-    /// Oldest first.
-    pub entries: Vec<Entry>,
-    /// Lines that could not be read: torn, or of another version.
-    pub unread: usize,
-}
-
-/// Reads the whole history.
-///
-/// # Errors
-/// When a file is there and cannot be read.
-pub fn read(dir: &StateDir) -> io::Result<Recorded> {
-    let mut reader = Reader::open(dir.clone())?;
-    let mut recorded = Recorded::default();
-    while let Some(line) = reader.line()? {
-        match line.entry {
-            Some(entry) => recorded.entries.push(entry),
-            None => recorded.unread += 1,
-        }
-    }
-    recorded.entries.extend(reader.rest().and_then(|line| line.entry));
-    recorded.unread += reader.damaged;
-    Ok(recorded)
-}
-
 impl Reader {
     /// Begins with the oldest line there is.
     ///

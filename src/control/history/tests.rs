@@ -39,6 +39,30 @@ fn generations(entries: &[Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.generation).collect()
 }
 
+/// What was read of a history.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Recorded {
+    /// Oldest first.
+    entries: Vec<Entry>,
+    /// Lines that could not be read: torn, or of another version.
+    unread: usize,
+}
+
+/// Reads the whole history.
+fn read(dir: &StateDir) -> io::Result<Recorded> {
+    let mut reader = Reader::open(dir.clone())?;
+    let mut recorded = Recorded::default();
+    while let Some(line) = reader.line()? {
+        match line.entry {
+            Some(entry) => recorded.entries.push(entry),
+            None => recorded.unread += 1,
+        }
+    }
+    recorded.entries.extend(reader.rest().and_then(|line| line.entry));
+    recorded.unread += reader.damaged();
+    Ok(recorded)
+}
+
 /// What a reader finds now, without the end of what is being written.
 fn news(reader: &mut Reader) -> Vec<u64> {
     let lines = std::iter::from_fn(|| reader.line().unwrap());

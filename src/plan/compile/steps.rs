@@ -1,7 +1,8 @@
 //! Steps that move by themselves: their state is that of the routes of their window.
 
+use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
-use super::super::lifecycle::{Memory, Observed, Phase};
+use super::super::lifecycle::{Checked, Memory, Phase};
 use super::super::text::Text;
 use super::Inputs;
 use super::pages::Life;
@@ -28,7 +29,7 @@ pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) ->
 
 /// How far all routes of a window are.
 fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Option<Progress>) {
-    let states: Vec<StepState> = lives.iter().map(|life| state(auto, life)).collect();
+    let states: Vec<StepState> = lives.iter().map(|life| state(auto, life, inputs)).collect();
     let is = |state| states.contains(&state);
     let state = if is(StepState::Failed) {
         StepState::Failed
@@ -43,7 +44,7 @@ fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Opti
 }
 
 /// How far one route is.
-fn state(auto: Auto, life: &Life<'_>) -> StepState {
+fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
     let memory: &Memory = &life.memory;
     let (own, policy) = (turn(auto), life.policy);
     if memory.breach.is_some() && memory.closure.is_some() && auto == Auto::Watch {
@@ -66,9 +67,7 @@ fn state(auto: Auto, life: &Life<'_>) -> StepState {
     match own.cmp(&now) {
         _ if skipped && now >= 2 => StepState::Done,
         std::cmp::Ordering::Less => StepState::Done,
-        std::cmp::Ordering::Equal if auto == Auto::Verify && memory.why.starts_with("a check fails") => {
-            StepState::Failed
-        }
+        std::cmp::Ordering::Equal if auto == Auto::Verify && fails(life, inputs) => StepState::Failed,
         std::cmp::Ordering::Equal => StepState::Running,
         std::cmp::Ordering::Greater => StepState::Pending,
     }
@@ -91,7 +90,7 @@ fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inpu
             (lives.len() > 1).then_some(Progress { done: done as u64, total: lives.len() as u64, unit: None })
         }
         Auto::Verify => {
-            let checks = lives.iter().flat_map(|life| passed(life, inputs.known.observed.get(life.name)));
+            let checks = lives.iter().flat_map(|life| passed(life, inputs));
             let (done, total) = checks.fold((0, 0), |(done, total), (passed, times)| (done + passed, total + times));
             (total > 0).then_some(Progress { done, total, unit: None })
         }
@@ -106,18 +105,27 @@ fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inpu
     }
 }
 
-/// Of each check of a route that is verifying: how often it has passed, and how often it must.
-fn passed(life: &Life<'_>, observed: Option<&Observed>) -> Vec<(u64, u64)> {
-    let memory = &life.memory;
-    let results = observed.and_then(|observed| observed.verification.as_ref());
-    let results = results.filter(|results| results.began == memory.began).map(|results| results.checks.as_slice());
-    let check = |(index, check): (usize, &super::super::config::Check)| {
-        let passed = match memory.phase {
-            Phase::Verifying => results.and_then(|results| results.get(index)).map_or(0, |result| result.passed),
+/// Whether a check of a route has failed that is verifying.
+fn fails(life: &Life<'_>, inputs: &Inputs<'_>) -> bool {
+    life.policy.verify.iter().zip(checked(life, inputs)).any(|(_, result)| result.failure.is_some())
+}
+
+/// Of each check of a route: how often it has passed, and how often it must.
+fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
+    let results = checked(life, inputs);
+    let check = |(index, check): (usize, &Check)| {
+        let passed = match life.memory.phase {
+            Phase::Verifying => results.get(index).map_or(0, |result| result.passed),
             Phase::Open | Phase::Ramping => check.times,
             Phase::Draining | Phase::Closed => 0,
         };
         (u64::from(passed.min(check.times)), u64::from(check.times))
     };
     life.policy.verify.iter().enumerate().map(check).collect()
+}
+
+/// What came of a route's checks so far.
+fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [Checked] {
+    let observed = inputs.known.observed.get(life.name);
+    observed.map(|observed| observed.checked(life.memory.began)).unwrap_or_default()
 }
