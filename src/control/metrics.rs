@@ -376,6 +376,11 @@ fn upstreams(live: &Generation) -> Vec<Family> {
             sum(|cell| cell.failures.get()),
         ),
         counter(
+            "backsoon_upstream_evictions",
+            "Requests broken off because their client had stalled while others waited for a connection.",
+            sum(|cell| cell.evicted.get()),
+        ),
+        counter(
             "backsoon_upstream_ejections",
             "Times that a worker ejected the upstream.",
             sum(|cell| cell.ejections.get()),

@@ -68,9 +68,9 @@ limits! {
     body_read: Duration, Time SECOND => HOUR, default MINUTE;
     /// How long a client may accept nothing while there is something to write; then its stream or connection is closed.
     write: Duration, Time SECOND => HOUR, default MINUTE;
-    /// For connecting to an upstream, its TLS handshake and the wait for a place among `upstream_connections`. 504.
+    /// For connecting to an upstream and its TLS handshake: 504. Also ends a wait for one of `upstream_connections` during which none became free: 503.
     connect: Duration, Time 10 => 5 * MINUTE, default (5 * SECOND);
-    /// From the request to the upstream's response head. 504.
+    /// From the request to the upstream's response head: 504. Also the longest wait for one of `upstream_connections`: 503.
     first_byte: Duration, Time 10 => 24 * HOUR, default MINUTE;
     /// How long an upstream may send nothing inside a body; then the response is cut.
     upstream_read: Duration, Time SECOND => 24 * HOUR, default (5 * MINUTE);
@@ -80,10 +80,10 @@ limits! {
     tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR;
     /// Client connections of one worker; more wait in the kernel's backlog; computed from the limit on descriptors if unset.
     connections: Option<usize>, Count 1 => 1_000_000, default unset;
-    /// Connections of one worker to one upstream; more requests wait for `connect`, then 503.
-    upstream_connections: usize, Count 1 => 65_535, default 512;
-    /// Requests that may wait for one upstream in one worker; more is 503 at once.
-    upstream_queue: usize, Count 0 => 1_000_000, default 1024;
+    /// Connections of one worker to one upstream; more requests wait in turns. Unset, 4096 or what the limit on descriptors allows.
+    upstream_connections: Option<usize>, Count 1 => 65_535, default unset;
+    /// Requests that may wait for one upstream in one worker; more is 503 at once. A client that has much of the queue is refused first.
+    upstream_queue: usize, Count 0 => 1_000_000, default 16_384;
     /// Streams of page events of one worker, over HTTP/1 in half of `connections` at most; a client that finds none asks again every half a minute.
     watchers: usize, Count 0 => 1_000_000, default 10_000;
     /// Streams that a client may have open on one HTTP/2 connection.

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,7 +19,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
 use super::lease::Lease;
-use super::standing::{Fate, Kind, Standing};
+use super::pool::Ahead;
+use super::standing::{Fate, Kind};
 use super::watch::Watch;
 
 /// How a client's body is doing.
@@ -43,6 +44,8 @@ pub(super) struct UploadState {
     pub state: Cell<Upload>,
     /// When it last moved; before that, when the request was sent.
     pub progress: Cell<Instant>,
+    /// When it last moved by more than a trickle, and how many bytes came since.
+    flow: Cell<(Instant, usize)>,
     /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
     pub starved: Cell<bool>,
     /// The upstream has begun to answer: from then on the two may talk as they like, and a client that is silent (a
@@ -55,9 +58,25 @@ impl UploadState {
         Self {
             state: Cell::new(Upload::Open),
             progress: Cell::new(now),
+            flow: Cell::new((now, 0)),
             starved: Cell::new(false),
             answered: Cell::new(false),
         }
+    }
+
+    /// Notes that this much came.
+    fn moved(&self, bytes: usize) {
+        let now = Instant::now();
+        self.progress.set(now);
+        let (since, before) = self.flow.get();
+        let bytes = before.saturating_add(bytes);
+        self.flow.set(if bytes >= TRICKLE { (now, 0) } else { (since, bytes) });
+    }
+
+    /// Returns since when the upstream has waited for the client to send more than a trickle, if it does.
+    pub(super) fn stalled(&self) -> Option<Instant> {
+        let waited_for = self.state.get() == Upload::Open && self.starved.get() && !self.answered.get();
+        waited_for.then(|| self.flow.get().0)
     }
 }
 
@@ -73,12 +92,33 @@ pub(super) struct ClientBody {
     state: Rc<UploadState>,
     left: u64,
     stall: Stall,
+    /// What came before the request was sent.
+    first: Option<Box<Frame<Bytes>>>,
+    /// The request was sent before anything of its body had come.
+    ahead: Option<Ahead>,
 }
 
 impl ClientBody {
     pub(super) fn new(incoming: Incoming, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
         let stall = Stall::new(patience, state.progress.get());
-        Self { incoming, state, left: most.unwrap_or(u64::MAX), stall }
+        Self { incoming, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
+    }
+
+    /// Lets the request be sent before anything of the body has come.
+    pub(super) fn go_ahead(&mut self, ahead: Option<Ahead>) {
+        self.ahead = ahead;
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.incoming.size_hint();
+        if let Some(first) = self.first.as_ref().and_then(|first| first.data_ref()) {
+            let first = first.len() as u64;
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper.saturating_add(first));
+            }
+            hint.set_lower(hint.lower().saturating_add(first));
+        }
+        hint
     }
 
     fn end(&self, state: Upload) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -87,7 +127,13 @@ impl ClientBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(*first)));
+        }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_ready() {
+            self.ahead = None;
+        }
         self.state.starved.set(polled.is_pending());
         match polled {
             Poll::Pending if !self.state.answered.get() && self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
@@ -101,13 +147,26 @@ impl ClientBody {
                 };
                 self.left = left;
                 self.stall.moved();
-                self.state.progress.set(Instant::now());
+                self.state.moved(length);
                 if self.incoming.is_end_stream() {
                     self.state.state.set(Upload::Complete);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+}
+
+impl RequestBody {
+    /// Waits for the first bytes of a body, and keeps them.
+    ///
+    /// # Errors
+    /// When the body ends before its time. Why is said by its [`UploadState`].
+    pub(super) async fn begins(&mut self) -> Result<(), Broken> {
+        let Self::Client(body) = self else { return Ok(()) };
+        let first = poll_fn(|cx| body.poll(cx)).await;
+        body.first = first.transpose()?.map(Box::new);
+        Ok(())
     }
 }
 
@@ -125,14 +184,14 @@ impl HttpBody for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.incoming.is_end_stream(),
+            Self::Client(body) => body.first.is_none() && body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.incoming.size_hint(),
+            Self::Client(body) => body.size_hint(),
         }
     }
 }
@@ -155,8 +214,8 @@ pub(super) struct UpstreamBody {
     lease: Option<Lease>,
     flight: Flight,
     stall: Stall,
-    /// For an HTTP/2 client: whether it is the client that is waited for.
-    progress: Option<Rc<Progress>>,
+    /// For an HTTP/2 client: it is handed on in slices, and what the client does not take is noted.
+    sliced: bool,
     /// For an HTTP/2 client: what was read and not handed on yet.
     rest: Bytes,
     /// Bytes handed on.
@@ -167,50 +226,12 @@ pub(super) struct UpstreamBody {
     parted: bool,
 }
 
-/// Whether a stream waits for its client, and since when. One for each HTTP/2 stream.
-#[derive(Debug)]
-pub(super) struct Progress {
-    pub waiting: Cell<bool>,
-    pub since: Cell<Instant>,
-    /// Where its request stands.
-    pub standing: Rc<Standing>,
-}
-
-impl Progress {
-    pub(super) fn new(standing: Option<Rc<Standing>>) -> Self {
-        let now = Instant::now();
-        let standing = standing.unwrap_or_else(|| Rc::new(Standing::new(now)));
-        Self { waiting: Cell::new(false), since: Cell::new(now), standing }
-    }
-
-    /// The client is to take something from now on.
-    pub(super) fn wait(&self) {
-        self.waiting.set(true);
-        self.since.set(Instant::now());
-    }
-}
-
 impl UpstreamBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        lease: Lease,
-        flight: Flight,
-        patience: Duration,
-        progress: Option<Rc<Progress>>,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, lease: Lease, flight: Flight, patience: Duration, now: Instant) -> Self {
         let (stall, rest) = (Stall::new(patience, now), Bytes::new());
-        let mut body = Self {
-            incoming,
-            lease: Some(lease),
-            flight,
-            stall,
-            progress,
-            rest,
-            sent: 0,
-            came: Some(now),
-            parted: false,
-        };
+        let sliced = flight.connection.http2.get();
+        let mut body =
+            Self { incoming, lease: Some(lease), flight, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -227,10 +248,10 @@ impl UpstreamBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(progress) = &self.progress {
-            progress.waiting.set(false);
+        if self.sliced {
+            self.flight.standing.is_taken();
         }
-        if self.sent > 0 || self.progress.is_some() {
+        if self.sent > 0 || self.sliced {
             self.came = None;
         }
         if self.flight.standing.fate() != Fate::Stay {
@@ -266,7 +287,12 @@ impl UpstreamBody {
         self.rest.clear();
         // The upstream is not heard to its end: its connection ends, or its stream is reset.
         drop(self.lease.take());
+        let evicted = self.flight.standing.fate() == Fate::Evict;
         match self.flight.standing.kind() {
+            _ if evicted => {
+                self.flight.evicted();
+                Poll::Ready(Some(Err(Broken::cancelled())))
+            }
             Kind::Events => {
                 self.flight.leaves();
                 self.flight.complete(self.sent, Instant::now());
@@ -290,7 +316,7 @@ impl UpstreamBody {
     /// client's window, and from then on nobody can tell whether the client still takes anything.
     fn hand_on(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match frame.into_data() {
-            Ok(mut data) if self.progress.is_some() && data.len() > SLICE => {
+            Ok(mut data) if self.sliced && data.len() > SLICE => {
                 let first = data.split_to(SLICE);
                 self.rest = data;
                 Frame::data(first)
@@ -302,8 +328,8 @@ impl UpstreamBody {
         if self.rest.is_empty() && self.incoming.is_end_stream() {
             self.complete();
         }
-        if let Some(progress) = &self.progress {
-            progress.wait();
+        if self.sliced {
+            self.flight.standing.offers();
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -416,6 +442,9 @@ impl std::error::Error for Broken {
         self.reason.as_ref().map(|reason| reason as &(dyn std::error::Error + 'static))
     }
 }
+
+/// A client that has sent fewer bytes than this in some time has sent a trickle.
+const TRICKLE: usize = 1024;
 
 /// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
 const SLICE: usize = 16 * 1024;

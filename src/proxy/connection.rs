@@ -18,7 +18,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
-use super::body::Progress;
 use super::deadline::Deadline;
 use super::headers::Peer;
 use super::http1::{close_http1, serve_http1};
@@ -39,6 +38,8 @@ pub(super) struct Accepted {
 
 /// What the tasks of one client connection share.
 pub(super) struct Connection {
+    /// Its number among those of its worker.
+    pub(super) id: Cell<u64>,
     pub(super) peer: Peer,
     pub(super) activity: Rc<Activity>,
     /// Requests under way.
@@ -58,8 +59,10 @@ pub(super) struct Connection {
     pub(super) watches: Cell<bool>,
     /// When an idle connection is closed because the process ends.
     pub(super) closes_at: Cell<Option<Instant>>,
+    /// HTTP/2: a request of it was sent ahead of its body.
+    pub(super) ahead: Cell<bool>,
     /// HTTP/2: the stream whose task runs right now.
-    pub(super) stream: RefCell<Option<Rc<Progress>>>,
+    pub(super) stream: RefCell<Option<Rc<Standing>>>,
     /// HTTP/1: where its request stands.
     pub(super) standing: Rc<Standing>,
     /// HTTP/2: where its streams stand.
@@ -72,6 +75,7 @@ pub(super) struct Connection {
 impl Connection {
     fn new(peer: Peer, now: Instant) -> Self {
         Self {
+            id: Cell::new(0),
             peer,
             activity: Rc::new(Activity::new(now)),
             active: Cell::new(0),
@@ -83,6 +87,7 @@ impl Connection {
             watching: RefCell::default(),
             watches: Cell::new(false),
             closes_at: Cell::new(None),
+            ahead: Cell::new(false),
             stream: RefCell::default(),
             standing: Rc::new(Standing::new(now)),
             streams: RefCell::default(),
@@ -138,15 +143,10 @@ impl Connection {
         self.watches.set(true);
     }
 
-    /// HTTP/2: the stream whose task runs right now.
-    pub(super) fn stream(&self) -> Option<Rc<Progress>> {
-        self.stream.borrow().clone()
-    }
-
     /// HTTP/2: the stream that runs right now has something to write from now on.
     pub(super) fn stream_waits(&self) {
         if let Some(stream) = &*self.stream.borrow() {
-            stream.wait();
+            stream.offers();
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Error {
     Tls(io::Error),
     /// Every connection is in use and none became free in time.
     NoConnection,
+    /// The client has stalled, and others waited for its connection to the upstream.
+    Evicted,
     /// Too many requests wait for it already.
     QueueFull,
     /// It closed the connection, or broke HTTP, before a response head.
@@ -66,6 +68,7 @@ impl Error {
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken
+            | Self::Evicted
             | Self::NoRoute
             | Self::Method
             | Self::NotToRead => Side::Client,
@@ -87,7 +90,7 @@ impl Error {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::HeadFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout | Self::Evicted => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method | Self::NotToRead => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
@@ -99,7 +102,7 @@ impl Error {
     /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
     pub(super) fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout => "http_request_error",
+            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Evicted => "http_request_error",
             Self::Method | Self::NotToRead => "http_request_error",
             Self::HeadFields => "http_request_error",
             Self::BodyTooLarge => "http_request_error",
@@ -125,7 +128,7 @@ impl Error {
             Self::BodyTooLarge => Some(Limit::BodySize),
             Self::BodyTimeout => Some(Limit::BodyRead),
             Self::ConnectTimeout => Some(Limit::Connect),
-            Self::NoConnection => Some(Limit::UpstreamConnections),
+            Self::NoConnection | Self::Evicted => Some(Limit::UpstreamConnections),
             Self::QueueFull => Some(Limit::UpstreamQueue),
             Self::FirstByte => Some(Limit::FirstByte),
             Self::BadRequest(_)
@@ -187,6 +190,7 @@ impl fmt::Display for Error {
             Self::Tls(_) => "the TLS handshake with the upstream failed",
             Self::NoConnection => "no connection to the upstream became free in time",
             Self::QueueFull => "too many requests wait for the upstream",
+            Self::Evicted => "the request stalled while others waited for the upstream",
             Self::Broken(_) => "the upstream broke off before it answered",
             Self::FirstByte => "the upstream did not answer in time",
             Self::Drained => "under maintenance: the time for what was in flight is over",

@@ -30,10 +30,12 @@ use super::error::Error;
 use super::fields::{Field, Fields};
 use super::flight::Flight;
 use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
+use super::guesses::network;
 use super::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use super::hold;
 use super::http1::LINGER_QUIET;
 use super::lease::Received;
+use super::queue::Client;
 use super::respond::{self, Asked};
 use super::watch::{self, Stream, Watch};
 use super::worker::{Live, Worker};
@@ -355,6 +357,12 @@ impl Exchange {
 
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         client::address(self.flight.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies)
+    }
+
+    /// Returns whose request it is, for the turns in a queue.
+    pub(super) fn queues_as(&self, headers: &HeaderMap) -> Client {
+        let connection = (!self.trusted).then(|| self.flight.connection.id.get());
+        Client { network: self.client(headers).map(network), connection }
     }
 
     /// The route that it is forwarded on.

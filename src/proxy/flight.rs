@@ -20,7 +20,7 @@ use super::body::{Body, Upload, UploadState};
 use super::connection::Connection;
 use super::error::{Error, Side};
 use super::pool::Pool;
-use super::standing::Standing;
+use super::standing::{Fate, Standing};
 use super::worker::Worker;
 
 /// Open from the request's head to the end of its response; dropped before that, the client had given up.
@@ -132,6 +132,7 @@ impl Flight {
     /// It goes to this upstream, and no longer to the one before.
     pub(super) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
         self.leave_upstream();
+        self.standing.holds(None);
         pool.cell().pending.rise();
         self.pool = Some(Rc::clone(pool));
         if let Some(upload) = upload {
@@ -254,6 +255,12 @@ impl Flight {
         self.end(0, Instant::now());
     }
 
+    /// Its client had stalled, and others waited for its connection to the upstream.
+    pub(super) fn evicted(&mut self) {
+        self.worker.cell().reached(Limit::UpstreamConnections);
+        self.cut("evicted", |cell| &cell.aborted);
+    }
+
     fn count_drained(&mut self, counted: fn(&RouteCell) -> &Cell) {
         if let Some(route) = &self.route {
             counted(&route.workers[self.worker.id]).increment();
@@ -286,6 +293,22 @@ impl Flight {
         }
     }
 
+    /// The request came to no end of its own.
+    fn give_up(&mut self) {
+        match self.standing.fate() {
+            // Its client took nothing, not even an end.
+            Fate::Cut => self.count_drained(|cell| &cell.cut),
+            Fate::Evict => self.evicted(),
+            Fate::Stay | Fate::Leave => {
+                if let Some(route) = &self.route {
+                    route.workers[self.worker.id].aborted.increment();
+                }
+                self.note(|entry| entry.error = Some("aborted"));
+            }
+        }
+        self.end(0, Instant::now());
+    }
+
     fn note(&mut self, note: impl FnOnce(&mut Entry)) {
         if let Some(entry) = &mut self.entry {
             note(entry);
@@ -302,16 +325,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if self.ended.is_none() {
-            if self.standing.is_cut() {
-                // Its client took nothing, not even an end.
-                self.count_drained(|cell| &cell.cut);
-            } else {
-                if let Some(route) = &self.route {
-                    route.workers[self.worker.id].aborted.increment();
-                }
-                self.note(|entry| entry.error = Some("aborted"));
-            }
-            self.end(0, Instant::now());
+            self.give_up();
         }
         self.leave_upstream();
         if let Some(route) = &self.route {

@@ -23,9 +23,9 @@ use super::exchange::Exchange;
 use super::fields::{Field, Fields};
 use super::headers::{self, Wishes, X_REQUEST_ID};
 use super::lease::{Dispatch, Lease, Received, Unsent};
-use super::pool::{Pool, Reuse};
+use super::pool::{Order, Pool, Reuse};
 use super::respond;
-use super::standing::{Kind, Standing};
+use super::standing::{Fate, Kind, Standing};
 use super::tunnel::Tunnel;
 
 /// How a request sets out.
@@ -70,6 +70,8 @@ pub(super) struct Journey {
     attempts: usize,
     /// What an HTTP/2 upstream may be sent once more.
     copy: Option<Box<Request<RequestBody>>>,
+    /// It is not sent before the first bytes of its body have come.
+    waits_for_body: bool,
     /// Why the attempt before this one came to nothing.
     last: Error,
 }
@@ -93,7 +95,8 @@ pub(super) fn depart(
     let (mut request, wishes, dispatch) = prepare(&exchange, &host, request);
     let reuse = if dispatch.repeatable { Reuse::Any } else { Reuse::Recent };
     exchange.flight.goes_to(&pool, dispatch.upload.as_ref());
-    let lease = if pool.http2() { None } else { pool.take_idle(reuse) };
+    let early = goes_ahead(&exchange, &mut request, &pool);
+    let lease = if early && !pool.http2() && pool.waiting() == 0 { pool.take_idle(reuse) } else { None };
     let keep_host = route.config.keep_host;
     let mut journey = Box::new(Journey {
         exchange,
@@ -107,12 +110,14 @@ pub(super) fn depart(
         reuse,
         attempts: 0,
         copy: None,
+        waits_for_body: !early,
         last: Error::NoConnection,
     });
     let Some(mut lease) = lease else {
         return Departure::Waiting(request, journey);
     };
     journey.address(&mut request);
+    journey.holds_connection();
     let started = lease.start(request, &journey.dispatch);
     journey.lease = Some(lease);
     match started {
@@ -122,6 +127,25 @@ pub(super) fn depart(
         }
         Err(request) => Departure::Waiting(request, journey),
     }
+}
+
+/// Whether a request may be sent now: it has no body, or may go ahead of its body.
+///
+/// A request ahead of its body holds a connection to the upstream for as long as its client likes, and so do few: one of
+/// an HTTP/2 connection, and some of an upstream. An HTTP/2 upstream has one connection for many requests.
+fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
+    let RequestBody::Client(body) = request.body_mut() else { return true };
+    if pool.http2() {
+        return true;
+    }
+    let connection = &exchange.flight.connection;
+    if exchange.version == Version::HTTP_2 && connection.ahead.get() {
+        return false;
+    }
+    let ahead = pool.lets_ahead(connection);
+    let goes = ahead.is_some();
+    body.go_ahead(ahead);
+    goes
 }
 
 fn too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
@@ -225,11 +249,18 @@ impl Journey {
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Body>, Failed> {
+        let standing = self.standing();
+        if std::mem::take(&mut self.waits_for_body) {
+            match unless_cut(&standing, request.body_mut().begins()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(self.failed(Error::BodyBroken)),
+                None => return Err(self.failed(Error::Drained)),
+            }
+        }
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
             self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
-            let standing = self.standing();
-            let Some(checked_out) = unless_cut(&standing, self.checkout()).await else {
+            let Some(checked_out) = unless_cut(&standing, self.checkout(request.headers())).await else {
                 return Err(self.failed(Error::Drained));
             };
             let mut lease = match checked_out {
@@ -263,17 +294,25 @@ impl Journey {
         Err(self.failed(last))
     }
 
-    async fn checkout(&mut self) -> Result<Lease, Error> {
+    async fn checkout(&mut self, headers: &HeaderMap) -> Result<Lease, Error> {
         if let Some(lease) = self.lease.take() {
             return Ok(lease);
         }
-        let generation = Rc::clone(&self.exchange.generation);
-        let checked_out = self.pool.checkout(&generation.snapshot.limits, self.reuse).await;
+        let exchange = &self.exchange;
+        let client = || exchange.queues_as(headers);
+        let (worker, limits) = (&exchange.flight.worker, &exchange.generation.snapshot.limits);
+        let order = Order { worker, limits, reuse: self.reuse, client: &client };
+        let checked_out = self.pool.checkout(&order).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
             if error.is_failure() {
                 self.pool.failed(error);
             }
         })
+    }
+
+    /// Notes that it holds a connection.
+    fn holds_connection(&self) {
+        self.exchange.flight.standing.holds(Some(self.pool.meter.id));
     }
 
     /// Decides whether a request that got no response is sent again, and where.
@@ -370,7 +409,7 @@ impl Journey {
         if let Err(error) = checked {
             return Err(Failed { error, exchange: self.exchange, unread: None });
         }
-        let Exchange { mut flight, generation, asked, version, pass, route, cookie, .. } = self.exchange;
+        let Exchange { mut flight, generation, asked, pass, route, cookie, .. } = self.exchange;
         let now = Instant::now();
         flight.answered(response.status(), now);
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
@@ -396,14 +435,13 @@ impl Journey {
             flight.standing.goes_on(kind(response.headers()));
         }
         let patience = generation.snapshot.limits.upstream_read;
-        let progress = (version == Version::HTTP_2).then(|| flight.connection.stream()).flatten();
-        Ok(response.map(|incoming| {
-            Body::Upstream(Box::new(UpstreamBody::new(incoming, lease, flight, patience, progress, now)))
-        }))
+        Ok(response.map(|incoming| Body::Upstream(Box::new(UpstreamBody::new(incoming, lease, flight, patience, now)))))
     }
 
     /// A request that failed because its own body did is the client's fault.
     fn failed(self: Box<Self>, error: Error) -> Failed {
+        let evicted = matches!(error, Error::Drained) && self.exchange.flight.standing.fate() == Fate::Evict;
+        let error = if evicted { Error::Evicted } else { error };
         let error = match self.dispatch.upload.as_ref().map(|upload| upload.state.get()) {
             Some(Upload::TooLarge) => Error::BodyTooLarge,
             Some(Upload::TimedOut) => Error::BodyTimeout,

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
-use super::body::Progress;
 use super::connection::{CLOSE_PATIENCE, Connection, Due, End};
 use super::deadline::Deadline;
 use super::exchange::serve;
 use super::socket::{ClientIo, Closer, Socket};
+use super::standing::Standing;
 use super::worker::Worker;
 
 /// Serves HTTP/2 to the end of the connection.
@@ -96,9 +96,9 @@ struct Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let progress = Rc::new(Progress::new(self.connection.begun()));
+        let standing = self.connection.begun().unwrap_or_else(|| Rc::new(Standing::new(Instant::now())));
         let stream =
-            Stream { future: Box::pin(future), progress, deadline: Deadline::default(), streams: self.clone() };
+            Stream { future: Box::pin(future), standing, deadline: Deadline::default(), streams: self.clone() };
         tokio::task::spawn_local(stream);
     }
 }
@@ -106,7 +106,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
 /// One stream. Dropping hyper's future resets it.
 struct Stream<F> {
     future: Pin<Box<F>>,
-    progress: Rc<Progress>,
+    standing: Rc<Standing>,
     deadline: Deadline,
     streams: Streams,
 }
@@ -117,20 +117,21 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &mut *self;
         let connection = &stream.streams.connection;
-        // So that the request that runs inside finds its own progress.
-        connection.stream.replace(Some(Rc::clone(&stream.progress)));
+        // So that the request that runs inside finds where it stands.
+        connection.stream.replace(Some(Rc::clone(&stream.standing)));
         let polled = stream.future.as_mut().poll(cx);
         connection.stream.replace(None);
         if polled.is_ready() {
             return polled;
         }
-        let standing = &stream.progress.standing;
+        let standing = &stream.standing;
         standing.watch(cx);
-        if standing.is_cut() && stream.progress.waiting.get() {
+        let untaken = standing.untaken();
+        if standing.is_cut() && untaken.is_some() {
             // Its client takes nothing: it will not take an end either.
             return Poll::Ready(());
         }
-        let due = stream.progress.waiting.get().then(|| stream.progress.since.get() + stream.streams.write);
+        let due = untaken.map(|since| since + stream.streams.write);
         std::task::ready!(stream.deadline.poll(cx, due));
         stream.streams.worker.cell().reached(Limit::Write);
         Poll::Ready(())

@@ -222,11 +222,7 @@ impl Drop for Lease {
         match &self.kind {
             LeaseKind::One { sender: Some(_), connection } => connection.abort(),
             LeaseKind::One { sender: None, .. } => {}
-            LeaseKind::Two { connection } => {
-                connection.streams.set(connection.streams.get().saturating_sub(1));
-                connection.quiet_since.set(Instant::now());
-                self.pool.freed.notify_one();
-            }
+            LeaseKind::Two { connection } => self.pool.end_stream(connection),
         }
     }
 }

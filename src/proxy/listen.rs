@@ -266,7 +266,6 @@ pub(super) async fn accept(
     worker: Rc<Worker>,
     mine: Mine,
     tls: Option<Arc<ServerConfig>>,
-    most: usize,
     mut open: watch::Receiver<bool>,
 ) {
     let listener = match mine.into_listener() {
@@ -275,7 +274,7 @@ pub(super) async fn accept(
     };
     let mut failing = Backoff::default();
     while *open.borrow_and_update() {
-        if worker.fewer_than(most).await {
+        if worker.fewer_than(worker.most).await {
             worker.cell().reached(Limit::Connections);
         }
         tokio::select! {

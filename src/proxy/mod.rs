@@ -24,6 +24,8 @@ mod http2;
 mod lease;
 pub mod listen;
 mod pool;
+mod queue;
+mod relief;
 mod respond;
 mod socket;
 mod standing;
@@ -50,7 +52,7 @@ use crate::telemetry::access::AccessLog;
 
 use hold::Holds;
 use listen::{Bound, Mine};
-use worker::Worker;
+use worker::{Room, Worker};
 
 /// What the workers are started with.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ pub fn start(mut start: Start) -> io::Result<Proxy> {
         .map(|(index, &tls)| tls.then(|| tls::server_config(start.reader.clone(), index)).transpose())
         .collect::<io::Result<_>>()?;
     let workers = start.meters.workers.len();
-    let most = connections_per_worker(&start.reader, workers);
+    let room = room_per_worker(&start.reader, workers);
     let holds = Arc::new(Holds::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
@@ -96,7 +98,7 @@ pub fn start(mut start: Start) -> io::Result<Proxy> {
         let body = move || {
             let _alive = Alive;
             let news = reader.clone();
-            run(|| Worker::new(id, reader.cached(), meters, holds, log), news, mine, most, stage);
+            run(|| Worker::new(id, reader.cached(), meters, holds, log, room), news, mine, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
@@ -131,7 +133,6 @@ fn run(
     worker: impl FnOnce() -> Worker,
     news: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
-    most: usize,
     stage: channel::Receiver<Stage>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
@@ -140,7 +141,7 @@ fn run(
         // Its listeners would answer nobody.
         Err(error) => panic!("a worker cannot start: {error}"),
     };
-    runtime.block_on(work(Rc::new(worker()), news, listeners, most, stage));
+    runtime.block_on(work(Rc::new(worker()), news, listeners, stage));
     // A look-up of a name that hangs must not hold the end.
     runtime.shutdown_background();
 }
@@ -149,15 +150,13 @@ async fn work(
     worker: Rc<Worker>,
     news: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
-    most: usize,
     mut stage: channel::Receiver<Stage>,
 ) {
-    worker.most.set(most);
     let (doors, open) = Doors::new();
     let mut accepting = Vec::new();
     for (mine, tls) in listeners {
         let door = if mine.inherited { &open.inherited } else { &open.own };
-        accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, most, door.clone())));
+        accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, door.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
     // One for all workers.
@@ -214,19 +213,17 @@ impl Doors<channel::Sender<bool>> {
     }
 }
 
-/// How many client connections a worker may hold: what the config says, else what the descriptors allow, counting one
-/// for the client and one for the upstream.
-fn connections_per_worker(reader: &Reader, workers: usize) -> usize {
-    if let Some(most) = reader.current().snapshot.limits.connections {
-        return most;
-    }
+/// Divides the descriptors: half of them are for clients, unless the config says how many those have.
+fn room_per_worker(reader: &Reader, workers: usize) -> Room {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2 / workers.max(1)).max(LEAST_CONNECTIONS)
+    let descriptors = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / workers.max(1);
+    let clients = reader.current().snapshot.limits.connections.unwrap_or((descriptors / 2).max(LEAST_CONNECTIONS));
+    Room { clients, upstream: descriptors.saturating_sub(clients).max(LEAST_CONNECTIONS) }
 }
 
 /// Descriptors kept for files, listeners, the admin listener and the log.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// A worker accepts at least this many.
+/// A worker has at least this many to clients, and as many to upstreams.
 const LEAST_CONNECTIONS: usize = 16;

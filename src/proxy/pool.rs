@@ -1,15 +1,17 @@
 //! The connections of one worker to one upstream: opened when needed, kept while idle, bounded in number.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::config::Upstream;
 use crate::plan::limits::Limits;
@@ -17,11 +19,14 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::body::RequestBody;
 use super::connect::connect;
+use super::connection::Connection as ClientConnection;
 use super::error::Error;
 use super::health::Health;
 use super::lease::{Connection, Lease, LeaseKind, drive};
+use super::queue::{Client, Queue, Ticket};
+use super::relief::relieve;
 use super::socket::{SentHead, UpstreamIo};
-use super::worker::Local;
+use super::worker::{Local, Worker};
 
 /// One worker's connections to one upstream.
 pub(super) struct Pool {
@@ -32,15 +37,21 @@ pub(super) struct Pool {
     pub(super) health: Health,
     idle: RefCell<Vec<Idle>>,
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
-    /// An HTTP/2 connection is being opened; who comes meanwhile waits for it.
-    opening: Cell<bool>,
+    /// Connections that are being opened.
+    opening: Cell<usize>,
+    /// Requests that were sent ahead of their body.
+    ahead: Cell<usize>,
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
-    waiting: Cell<usize>,
+    queue: RefCell<Queue<Rc<Waiter>>>,
+    /// When somebody who had waited was last given something.
+    served: Cell<Instant>,
+    /// A task looks after those who wait, since all connections are open that may be.
+    pub(super) relieved: Cell<bool>,
+    /// Of all upstreams.
+    pub(super) budget: Rc<Budget>,
     /// Names are looked up by threads that cannot be stopped: this many at a time.
     lookups: Arc<Semaphore>,
-    /// Told when a connection becomes idle or ends.
-    pub(super) freed: Notify,
 }
 
 /// An HTTP/1.1 connection that waits for a request.
@@ -76,6 +87,7 @@ impl Pool {
         tls: Option<Arc<ClientConfig>>,
         meter: Arc<UpstreamMeter>,
         worker: usize,
+        budget: Rc<Budget>,
     ) -> Self {
         // It may be one that was avoided when it was last configured.
         meter.workers[worker].ejected.set(0);
@@ -87,11 +99,14 @@ impl Pool {
             health: Health::default(),
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
-            opening: Cell::new(false),
+            opening: Cell::new(0),
+            ahead: Cell::new(0),
             closed: Cell::new(false),
-            waiting: Cell::new(0),
+            queue: RefCell::default(),
+            served: Cell::new(Instant::now()),
+            relieved: Cell::new(false),
+            budget,
             lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
-            freed: Notify::new(),
         }
     }
 
@@ -119,52 +134,126 @@ impl Pool {
         self.health.failed(&self.meter.name, self.cell(), error);
     }
 
-    /// Gets a connection: an idle one, a new one, or the next that becomes free.
-    pub(super) async fn checkout(self: &Rc<Self>, limits: &Limits, reuse: Reuse) -> Result<Lease, Error> {
-        let deadline = Instant::now() + limits.connect;
+    /// Gets a connection: an idle one, a new one, or the next that becomes free when its turn has come.
+    pub(super) async fn checkout(self: &Rc<Self>, order: &Order<'_>) -> Result<Lease, Error> {
+        let grant = match self.at_once(order) {
+            Some(grant) => grant,
+            None => self.wait(order).await?,
+        };
+        match grant {
+            Grant::Lease(lease) => Ok(lease),
+            Grant::Permit(permit) => {
+                let opened = timeout(order.limits.connect, self.open(permit, order.limits)).await;
+                opened.unwrap_or(Err(Error::ConnectTimeout)).inspect_err(|_| self.cell().connect_failures.increment())
+            }
+        }
+    }
+
+    /// Gives what is at hand, unless others wait for it.
+    fn at_once(self: &Rc<Self>, order: &Order<'_>) -> Option<Grant> {
+        let others = self.queue.borrow().len() > 0;
+        if others { None } else { self.grant(order.reuse, order.limits.upstream_connections) }
+    }
+
+    /// Gives a connection, or leave to open one.
+    fn grant(self: &Rc<Self>, reuse: Reuse, most: Option<usize>) -> Option<Grant> {
+        if let Some(lease) = self.take_idle(reuse) {
+            return Some(Grant::Lease(lease));
+        }
+        self.may_open(reuse, most).then(|| Grant::Permit(Permit::new(self)))
+    }
+
+    /// Whether one more connection may be opened. No more are being opened at a time than are open already, so that a
+    /// crowd that comes at once does not overrun the upstream.
+    fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
+        let (open, opening) = (self.open_connections(), self.opening.get());
+        let paced = match self.http2() {
+            true => opening == 0,
+            false => reuse == Reuse::Fresh || opening < MOST_OPENING.max(open - opening),
+        };
+        paced && !self.is_full(most)
+    }
+
+    fn open_connections(&self) -> usize {
+        usize::try_from(self.cell().connections.get()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether all connections are open that may be; `most`: what the config says of that.
+    pub(super) fn is_full(&self, most: Option<usize>) -> bool {
+        self.open_connections() >= self.most(most) || self.budget.is_spent()
+    }
+
+    /// How many connections may be open.
+    pub(super) fn most(&self, configured: Option<usize>) -> usize {
+        configured.unwrap_or(self.budget.usual)
+    }
+
+    /// How many requests wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// The clients that wait.
+    pub(super) fn waiting_clients(&self) -> Vec<Client> {
+        self.queue.borrow().clients().collect()
+    }
+
+    /// Waits in the queue. The wait ends in vain when nobody in the queue was served for `connect`, as the upstream does
+    /// not answer then; and after `first_byte` in any case.
+    async fn wait(self: &Rc<Self>, order: &Order<'_>) -> Result<Grant, Error> {
+        let limits = order.limits;
+        let waiter = Rc::new(Waiter::new(order));
+        let joined = self.queue.borrow_mut().join((order.client)(), Rc::clone(&waiter), limits.upstream_queue);
+        let ticket = joined.ok_or(Error::QueueFull)?;
+        let waiting = Waiting { pool: self, waiter, ticket };
+        self.serve_waiting();
+        if self.is_full(limits.upstream_connections) && !self.relieved.replace(true) {
+            tokio::task::spawn_local(relieve(Rc::clone(order.worker), Rc::clone(self)));
+        }
+        let since = Instant::now();
         loop {
-            if let Some(lease) = self.take_idle(reuse) {
-                return Ok(lease);
+            let due = (self.served.get().max(since) + limits.connect).min(since + limits.first_byte);
+            if Instant::now() >= due {
+                return Err(Error::NoConnection);
             }
-            if self.may_open(limits) {
-                let opened = timeout_at(deadline, self.open(limits)).await;
-                return opened
-                    .unwrap_or(Err(Error::ConnectTimeout))
-                    .inspect_err(|_| self.cell().connect_failures.increment());
+            if let Ok(grant) = timeout_at(due, waiting.granted()).await {
+                return Ok(grant);
             }
-            if self.close_oldest_idle() {
-                // The task of that connection ends before this one goes on.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            self.wait(deadline, limits).await?;
         }
     }
 
-    /// Closes the connection that has been idle for longest, to make room. True if there was one.
-    ///
-    /// Idle connections hold places, and a request that must not use them would else wait in vain for one.
-    fn close_oldest_idle(&self) -> bool {
+    /// Gives what is free to those who wait, in their turns.
+    pub(super) fn serve_waiting(self: &Rc<Self>) {
+        loop {
+            let front = self.queue.borrow_mut().front().map(|waiter| (waiter.reuse, waiter.most));
+            let Some((reuse, most)) = front else { return };
+            let Some(grant) = self.grant(reuse, most) else {
+                // Idle connections that this request must not use hold places all the same.
+                if self.is_full(most) {
+                    self.close_oldest_idle();
+                }
+                return;
+            };
+            let Some(waiter) = self.queue.borrow_mut().pop() else { return };
+            self.served.set(Instant::now());
+            waiter.give(grant);
+        }
+    }
+
+    /// Serves those who wait, if there are any: something may have become free.
+    fn freed(self: &Rc<Self>) {
+        if self.waiting() > 0 {
+            self.serve_waiting();
+        }
+    }
+
+    /// Closes the connection that has been idle for longest, to make room. The task of that connection gives the place
+    /// back when it ends.
+    pub(super) fn close_oldest_idle(&self) {
         let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            return false;
+        if !idle.is_empty() {
+            idle.remove(0).connection.abort();
         }
-        idle.remove(0).connection.abort();
-        true
-    }
-
-    fn may_open(&self, limits: &Limits) -> bool {
-        let open = self.cell().connections.get() < limits.upstream_connections as u64;
-        open && !(self.http2() && self.opening.get())
-    }
-
-    /// Waits until a connection is freed.
-    async fn wait(&self, deadline: Instant, limits: &Limits) -> Result<(), Error> {
-        if self.waiting.get() >= limits.upstream_queue {
-            return Err(Error::QueueFull);
-        }
-        let _place = Counted::new(&self.waiting);
-        timeout_at(deadline, self.freed.notified()).await.map_err(|_| Error::NoConnection)
     }
 
     /// Takes a connection that is at hand.
@@ -207,8 +296,8 @@ impl Pool {
     }
 
     /// Opens a connection and gives it to a task that drives it.
-    async fn open(self: &Rc<Self>, limits: &Limits) -> Result<Lease, Error> {
-        let place = Place::new(self);
+    async fn open(self: &Rc<Self>, permit: Permit, limits: &Limits) -> Result<Lease, Error> {
+        let Permit { place, opening: _opening } = permit;
         if self.http2() {
             return self.open_multiplexed(limits, place).await;
         }
@@ -230,7 +319,6 @@ impl Pool {
     }
 
     async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
-        let _opening = Opening::new(self);
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
         let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let handshake = http2::Builder::new(Local)
@@ -238,7 +326,8 @@ impl Pool {
             .keep_alive_interval(limits.h2_ping)
             .keep_alive_while_idle(false)
             .initial_stream_window_size(window(limits.h2_stream_window))
-            .initial_connection_window_size(window(limits.h2_connection_window))
+            // Room for every stream: what some clients do not take must not stop the others.
+            .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
             .max_header_list_size(window(limits.h2_field_list))
             // Until the upstream has said how many it allows, there is one stream: it would refuse the others.
             .initial_max_send_streams(1)
@@ -262,13 +351,35 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn put(&self, sender: http1::SendRequest<RequestBody>, connection: Rc<Connection>, now: Instant) {
+    pub(super) fn put(
+        self: &Rc<Self>,
+        sender: http1::SendRequest<RequestBody>,
+        connection: Rc<Connection>,
+        now: Instant,
+    ) {
         if self.closed.get() {
             connection.abort();
         } else if !sender.is_closed() {
             self.idle.borrow_mut().push(Idle { sender, connection, since: now });
-            self.freed.notify_one();
+            self.freed();
         }
+    }
+
+    /// Ends a stream of an HTTP/2 connection.
+    pub(super) fn end_stream(self: &Rc<Self>, connection: &Multiplexed) {
+        connection.streams.set(connection.streams.get().saturating_sub(1));
+        connection.quiet_since.set(Instant::now());
+        self.freed();
+    }
+
+    /// Lets a request go ahead of its body, which has not begun to come, if not many do. Such a request holds a
+    /// connection for as long as its client likes, so most wait for the first bytes.
+    pub(super) fn lets_ahead(self: &Rc<Self>, connection: &Rc<ClientConnection>) -> Option<Ahead> {
+        (self.ahead.get() < MOST_AHEAD).then(|| {
+            self.ahead.set(self.ahead.get() + 1);
+            connection.ahead.set(true);
+            Ahead { pool: Rc::clone(self), connection: Rc::clone(connection) }
+        })
     }
 
     /// Closes what has been idle for too long. Called now and then by the worker.
@@ -304,12 +415,96 @@ impl Multiplexed {
     }
 }
 
+/// What a request wants of a pool.
+pub(super) struct Order<'o> {
+    pub worker: &'o Rc<Worker>,
+    pub limits: &'o Limits,
+    pub reuse: Reuse,
+    /// Whose request it is. Only asked if the request has to wait.
+    pub client: &'o dyn Fn() -> Client,
+}
+
+/// What a request is given that asked for a connection.
+enum Grant {
+    Lease(Lease),
+    /// It may open one.
+    Permit(Permit),
+}
+
+/// Leave to open a connection.
+struct Permit {
+    place: Place,
+    opening: Opening,
+}
+
+impl Permit {
+    fn new(pool: &Rc<Pool>) -> Self {
+        Self { place: Place::new(pool), opening: Opening::new(pool) }
+    }
+}
+
+/// A request that waits, as the queue has it.
+struct Waiter {
+    reuse: Reuse,
+    /// What its generation says of how many connections may be open.
+    most: Option<usize>,
+    grant: RefCell<Option<Grant>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Waiter {
+    fn new(order: &Order<'_>) -> Self {
+        let most = order.limits.upstream_connections;
+        Self { reuse: order.reuse, most, grant: RefCell::default(), waker: RefCell::default() }
+    }
+
+    fn give(&self, grant: Grant) {
+        self.grant.replace(Some(grant));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that waits, as it knows itself. Dropped, it leaves the queue, and what it was given goes to the next.
+struct Waiting<'p> {
+    pool: &'p Rc<Pool>,
+    waiter: Rc<Waiter>,
+    ticket: Ticket,
+}
+
+impl Waiting<'_> {
+    fn granted(&self) -> impl Future<Output = Grant> {
+        poll_fn(|cx| match self.waiter.grant.take() {
+            Some(grant) => Poll::Ready(grant),
+            None => {
+                self.waiter.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The entry is dropped behind the borrow.
+        let left = self.pool.queue.borrow_mut().leave(self.ticket);
+        drop(left);
+        match self.waiter.grant.take() {
+            Some(Grant::Lease(lease)) => lease.finish(Instant::now()),
+            Some(Grant::Permit(permit)) => drop(permit),
+            None => {}
+        }
+    }
+}
+
 /// A connection's place among those allowed; given back when it ends.
 pub(super) struct Place(Rc<Pool>);
 
 impl Place {
     fn new(pool: &Rc<Pool>) -> Self {
         pool.cell().connections.rise();
+        pool.budget.take();
         Self(Rc::clone(pool))
     }
 }
@@ -317,42 +512,79 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.cell().connections.fall();
-        self.0.freed.notify_one();
+        self.0.budget.give_back();
+        self.0.freed();
     }
 }
 
-/// While an HTTP/2 connection is being opened.
+/// A connection that is being opened.
 struct Opening(Rc<Pool>);
 
 impl Opening {
     fn new(pool: &Rc<Pool>) -> Self {
-        pool.opening.set(true);
+        pool.opening.set(pool.opening.get() + 1);
         Self(Rc::clone(pool))
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.opening.set(false);
-        self.0.freed.notify_waiters();
+        self.0.opening.set(self.0.opening.get().saturating_sub(1));
+        self.0.freed();
     }
 }
 
-/// One more in a count, until it is dropped.
-struct Counted<'c>(&'c Cell<usize>);
-
-impl<'c> Counted<'c> {
-    fn new(count: &'c Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
+/// A request that was sent ahead of its body; dropped when the first bytes of that have come.
+pub(super) struct Ahead {
+    pool: Rc<Pool>,
+    connection: Rc<ClientConnection>,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Ahead {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.pool.ahead.set(self.pool.ahead.get().saturating_sub(1));
+        self.connection.ahead.set(false);
     }
 }
+
+/// The connections that one worker may have open to all upstreams together, each of which takes a descriptor.
+#[derive(Debug)]
+pub(super) struct Budget {
+    open: Cell<usize>,
+    /// To all upstreams.
+    most: usize,
+    /// To one upstream, if the config does not say.
+    usual: usize,
+}
+
+impl Budget {
+    /// Makes a budget of this many connections.
+    pub(super) fn new(most: usize) -> Self {
+        Self { open: Cell::new(0), most, usual: most.min(USUAL_CONNECTIONS) }
+    }
+
+    /// Whether there is none left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.open.get() >= self.most
+    }
+
+    fn take(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    fn give_back(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+    }
+}
+
+/// Connections of one worker to one upstream, if the config does not say and the descriptors allow as many.
+const USUAL_CONNECTIONS: usize = 4096;
+
+/// Connections that are opened at a time to an upstream that has none yet.
+const MOST_OPENING: usize = 16;
+
+/// Requests that one worker sends ahead of the first bytes of their body to one upstream.
+const MOST_AHEAD: usize = 64;
 
 /// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
 pub(super) const RECENT: Duration = Duration::from_millis(900);

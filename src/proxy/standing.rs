@@ -35,6 +35,10 @@ pub(super) struct Standing {
     fate: Cell<Fate>,
     /// How its body is doing, if it has one.
     upload: RefCell<Option<Rc<UploadState>>>,
+    /// The upstream of which it holds a connection, by the id of its meter.
+    holds: Cell<Option<usize>>,
+    /// HTTP/2: since when the client is to take something, and has not.
+    untaken: Cell<Option<Instant>>,
     /// HTTP/2: the task of the stream.
     waker: RefCell<Option<Waker>>,
 }
@@ -71,6 +75,8 @@ pub(super) enum Fate {
     Leave,
     /// It is broken off.
     Cut,
+    /// It is broken off, because its client has stalled and others wait for its connection to the upstream.
+    Evict,
 }
 
 impl Standing {
@@ -85,6 +91,8 @@ impl Standing {
             leaves_at: Cell::new(None),
             fate: Cell::new(Fate::Stay),
             upload: RefCell::default(),
+            holds: Cell::new(None),
+            untaken: Cell::new(None),
             waker: RefCell::default(),
         }
     }
@@ -99,6 +107,7 @@ impl Standing {
         self.answered.set(false);
         self.leaves_at.set(None);
         self.fate.set(Fate::Stay);
+        self.holds.set(None);
         if self.upload.borrow().is_some() {
             self.upload.replace(None);
         }
@@ -123,9 +132,51 @@ impl Standing {
         self.kind.get()
     }
 
+    /// Notes of which upstream it holds a connection.
+    pub(super) fn holds(&self, upstream: Option<usize>) {
+        self.holds.set(upstream);
+    }
+
+    /// HTTP/2: notes that the client is to take something from now on.
+    pub(super) fn offers(&self) {
+        self.untaken.set(Some(Instant::now()));
+    }
+
+    /// HTTP/2: notes that the client has taken all there was for it.
+    pub(super) fn is_taken(&self) {
+        self.untaken.set(None);
+    }
+
+    /// HTTP/2: returns since when the client is to take something, if it is.
+    pub(super) fn untaken(&self) -> Option<Instant> {
+        self.untaken.get()
+    }
+
+    /// Returns since when its client keeps a connection to this upstream from others, if it does: by sending no more of
+    /// its body, or by taking no more of the response. `blocked`: since when its connection takes nothing.
+    pub(super) fn stalled(&self, upstream: usize, blocked: Option<Instant>) -> Option<Instant> {
+        if self.route.get() == 0 || self.holds.get() != Some(upstream) || self.kind().lasts() {
+            return None;
+        }
+        let upload = self.upload.borrow().as_ref().and_then(|upload| upload.stalled());
+        let response = || self.answered.get().then(|| self.untaken.get().or(blocked)).flatten();
+        upload.or_else(response)
+    }
+
+    /// Whether it holds a connection to this upstream.
+    pub(super) fn is_holding(&self, upstream: usize) -> bool {
+        self.route.get() != 0 && self.holds.get() == Some(upstream)
+    }
+
+    /// Has it broken off, so that others get its connection. True if that is new.
+    pub(super) fn evict(&self) -> bool {
+        self.decide(Fate::Evict)
+    }
+
     /// It is over.
     pub(super) fn arrived(&self) {
         self.route.set(0);
+        self.holds.set(None);
         self.fate.set(Fate::Stay);
     }
 
@@ -135,7 +186,7 @@ impl Standing {
 
     /// Whether it is to be broken off.
     pub(super) fn is_cut(&self) -> bool {
-        self.fate.get() == Fate::Cut
+        self.fate.get() >= Fate::Cut
     }
 
     /// The process ends: a tunnel leaves some time within this. True if it is one and has not left yet.

@@ -27,7 +27,7 @@ use crate::plan::limits::Limits;
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::Limit;
 
-use super::body::{Broken, Progress};
+use super::body::Broken;
 use super::connection::CLOSE_PATIENCE;
 use super::flight::Flight;
 use super::socket::{Socket, poll_read_some};
@@ -45,8 +45,6 @@ pub(super) struct Watch {
     /// When something is published. Waiting for it is what keeps its place.
     news: Pin<Box<OwnedNotified>>,
     beat: Pin<Box<Sleep>>,
-    /// For an HTTP/2 client: whether it is the client that is waited for.
-    progress: Option<Rc<Progress>>,
     sent: u64,
     over: bool,
     _place: Place,
@@ -92,7 +90,7 @@ impl Watch {
     ) -> Result<Self, Flight> {
         let worker = Rc::clone(&flight.worker);
         // Over HTTP/1 a watcher has a connection for itself, which no limit on idle ones ends: some are left for others.
-        let most = if flight.connection.http2.get() { most } else { most.min(worker.most.get() / 2) };
+        let most = if flight.connection.http2.get() { most } else { most.min(worker.most / 2) };
         let Some(place) = Place::take(&worker, most) else { return Err(flight) };
         Ok(Self {
             news: Box::pin(Arc::clone(&worker.news).notified_owned()),
@@ -100,7 +98,6 @@ impl Watch {
             cohort,
             told: None,
             beat: Box::pin(tokio::time::sleep(BEAT)),
-            progress: flight.connection.stream(),
             worker,
             flight,
             sent: 0,
@@ -110,9 +107,7 @@ impl Watch {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(progress) = &self.progress {
-            progress.waiting.set(false);
-        }
+        self.flight.standing.is_taken();
         if self.over || self.worker.draining().is_some() {
             // Another process takes over: the browser comes back by itself.
             return Poll::Ready(None);
@@ -140,8 +135,8 @@ impl Watch {
 
     fn tell(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.sent += event.len() as u64;
-        if let Some(progress) = &self.progress {
-            progress.wait();
+        if self.flight.connection.http2.get() {
+            self.flight.standing.offers();
         }
         Poll::Ready(Some(Ok(Frame::data(event))))
     }

@@ -19,7 +19,7 @@ use crate::telemetry::{Meters, WorkerCell};
 use super::connection::Connection;
 use super::guesses::Guesses;
 use super::hold::Holds;
-use super::pool::Pool;
+use super::pool::{Budget, Pool};
 
 /// What all tasks of one worker share.
 pub(super) struct Worker {
@@ -31,6 +31,8 @@ pub(super) struct Worker {
     pub(super) holds: Arc<Holds>,
     /// By the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
+    /// The connections that its pools may have open.
+    budget: Rc<Budget>,
     log: AccessLog,
     flushing: Cell<bool>,
     /// Once the process is ending: how long idle connections are kept.
@@ -39,7 +41,7 @@ pub(super) struct Worker {
     /// Client connections accepted and not ended.
     admitted: Cell<usize>,
     /// How many there may be.
-    pub(super) most: Cell<usize>,
+    pub(super) most: usize,
     /// Told when a client connection ends.
     left: Notify,
     /// Told when something is published, or the process ends: for those who watch a page.
@@ -52,6 +54,14 @@ pub(super) struct Worker {
     pub(super) guesses: Guesses,
 }
 
+/// The connections that a worker may have open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub clients: usize,
+    /// To all upstreams.
+    pub upstream: usize,
+}
+
 /// What is live, as one worker's requests hold it: a count that no other thread touches.
 pub(super) type Live = Rc<Arc<Generation>>;
 
@@ -62,6 +72,7 @@ impl Worker {
         meters: Arc<Meters>,
         holds: Arc<Holds>,
         log: AccessLog,
+        room: Room,
     ) -> Self {
         let live = Rc::new(Arc::clone(reader.load()));
         Self {
@@ -70,12 +81,13 @@ impl Worker {
             meters,
             holds,
             pools: RefCell::default(),
+            budget: Rc::new(Budget::new(room.upstream)),
             log,
             flushing: Cell::new(false),
             draining: Cell::new(None),
             connections: RefCell::default(),
             admitted: Cell::new(0),
-            most: Cell::new(usize::MAX),
+            most: room.clients,
             left: Notify::new(),
             news: Arc::default(),
             leaving: Notify::new(),
@@ -114,7 +126,7 @@ impl Worker {
         }
         let make = || {
             let upstream = generation.snapshot.upstreams[upstream].clone();
-            Rc::new(Pool::new(upstream, live.tls.clone(), Arc::clone(&live.meter), self.id))
+            Rc::new(Pool::new(upstream, live.tls.clone(), Arc::clone(&live.meter), self.id, Rc::clone(&self.budget)))
         };
         Rc::clone(pools[id].get_or_insert_with(make))
     }
@@ -130,6 +142,7 @@ impl Worker {
     pub(super) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
+        connection.id.set(id);
         self.connections.borrow_mut().insert(id, connection);
         Enlisted { worker: Rc::clone(self), id }
     }
@@ -208,6 +221,11 @@ impl Worker {
                 pool.sweep(generation.snapshot.limits.upstream_keep_alive);
             }
         }
+    }
+
+    /// Closes a connection of each upstream that has idle ones, since the descriptors for others are all taken.
+    pub(super) fn close_idle(&self) {
+        self.pools.borrow().iter().flatten().for_each(|pool| pool.close_oldest_idle());
     }
 
     fn forget_pools(&self, generation: &Generation) {

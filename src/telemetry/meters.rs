@@ -256,6 +256,8 @@ pub struct UpstreamCell {
     pub connect_failures: Cell,
     /// Requests that failed before a response head.
     pub failures: Cell,
+    /// Requests that were broken off because their client had stalled and others waited for a connection.
+    pub evicted: Cell,
     /// 1 while this worker avoids it.
     pub ejected: Gauge,
     /// How often this worker ejected it.

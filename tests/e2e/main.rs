@@ -16,6 +16,7 @@ mod browser;
 mod cli;
 mod clients;
 mod comeback;
+mod crowds;
 mod deploy;
 mod dialects;
 mod drain;

@@ -1,0 +1,259 @@
+//! The requests that wait for one upstream, served in turns: no client holds up another, however much it asks for.
+//!
+//! Networks take turns, and within a network its connections do. Where each waits for one thing, as HTTP/1 clients do,
+//! that is the order of arrival.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
+
+/// A client as far as fairness goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Client {
+    /// Its address, of IPv6 the /64. `None` where it is not known: those clients share one turn.
+    pub network: Option<IpAddr>,
+    /// Its connection; `None` behind a trusted proxy, whose connections carry many clients.
+    pub connection: Option<u64>,
+}
+
+/// A place in a [`Queue`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    client: Client,
+    number: u64,
+}
+
+/// A queue of items that clients wait for.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    networks: Turns<Option<IpAddr>, Turns<Option<u64>, Line<T>>>,
+    issued: u64,
+}
+
+/// What one connection waits for, in the order of arrival.
+type Line<T> = VecDeque<(u64, T)>;
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { networks: Turns::default(), issued: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Returns how many wait.
+    pub(super) fn len(&self) -> usize {
+        self.networks.length
+    }
+
+    /// Lets an item wait in a queue of at most `most`.
+    ///
+    /// The less room is left, the less of it a client may have that waits already. So a client that has nothing in the
+    /// queue finds room although another would fill it.
+    pub(super) fn join(&mut self, client: Client, item: T, most: usize) -> Option<Ticket> {
+        let room = most.saturating_sub(self.len());
+        let network = self.networks.lanes.get(&client.network);
+        let of_network = network.map_or(0, |lane| lane.length);
+        let of_connection = network.and_then(|lane| lane.lanes.get(&client.connection)).map_or(0, VecDeque::len);
+        let fits = room > 0
+            && (client.network.is_none() || of_network < room.saturating_mul(NETWORK_SHARE))
+            && (client.connection.is_none() || of_connection < room.div_ceil(CONNECTION_SHARE));
+        if !fits {
+            return None;
+        }
+        self.issued += 1;
+        let number = self.issued;
+        self.networks.put(client.network, |lane| lane.put(client.connection, |line| line.push_back((number, item))));
+        Some(Ticket { client, number })
+    }
+
+    /// Returns the item whose turn it is, and leaves it where it is.
+    pub(super) fn front(&mut self) -> Option<&T> {
+        self.networks.front()?.front()?.front().map(|(_, item)| item)
+    }
+
+    /// Takes the item whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        self.networks.take(|lane| lane.take(VecDeque::pop_front)).map(|(_, item)| item)
+    }
+
+    /// Takes out an item that waits no more.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<T> {
+        let of_line = |line: &mut Line<T>| {
+            let index = line.iter().position(|(number, _)| *number == ticket.number)?;
+            line.remove(index)
+        };
+        let of_lane = |lane: &mut Turns<_, _>| lane.remove(ticket.client.connection, of_line);
+        self.networks.remove(ticket.client.network, of_lane).map(|(_, item)| item)
+    }
+
+    /// Returns the clients that wait.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Client> {
+        self.networks.lanes.iter().flat_map(|(&network, lane)| {
+            let waiting = lane.lanes.iter().filter(|(_, line)| !line.is_empty());
+            waiting.map(move |(&connection, _)| Client { network, connection })
+        })
+    }
+}
+
+/// Something that holds items.
+trait Holds {
+    fn is_empty(&self) -> bool;
+}
+
+impl<T> Holds for VecDeque<T> {
+    fn is_empty(&self) -> bool {
+        Self::is_empty(self)
+    }
+}
+
+impl<K, L> Holds for Turns<K, L> {
+    fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// Lanes that take turns.
+#[derive(Debug)]
+struct Turns<K, L> {
+    order: VecDeque<K>,
+    /// A lane that somebody left empty stays until its turn comes, or until too many of them have gathered.
+    lanes: HashMap<K, L>,
+    /// Items in all lanes.
+    length: usize,
+}
+
+impl<K, L> Default for Turns<K, L> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), lanes: HashMap::new(), length: 0 }
+    }
+}
+
+impl<K: Copy + Eq + Hash, L: Default + Holds> Turns<K, L> {
+    /// Puts an item into a lane. A new lane has its turn after all others.
+    fn put(&mut self, key: K, put: impl FnOnce(&mut L)) {
+        let Self { order, lanes, length } = self;
+        let lane = lanes.entry(key).or_insert_with(|| {
+            order.push_back(key);
+            L::default()
+        });
+        put(lane);
+        *length += 1;
+    }
+
+    /// Returns the lane whose turn it is.
+    fn front(&mut self) -> Option<&mut L> {
+        while let Some(key) = self.order.front()
+            && self.lanes.get(key).is_none_or(Holds::is_empty)
+        {
+            self.lanes.remove(key);
+            self.order.pop_front();
+        }
+        self.lanes.get_mut(self.order.front()?)
+    }
+
+    /// Takes an item from the lane whose turn it is; then it is another's.
+    fn take<T>(&mut self, take: impl FnOnce(&mut L) -> Option<T>) -> Option<T> {
+        let lane = self.front()?;
+        let item = take(lane)?;
+        let goes_on = !lane.is_empty();
+        let key = self.order.pop_front()?;
+        if goes_on {
+            self.order.push_back(key);
+        } else {
+            self.lanes.remove(&key);
+        }
+        self.length -= 1;
+        Some(item)
+    }
+
+    /// Takes an item from some lane.
+    fn remove<T>(&mut self, key: K, take: impl FnOnce(&mut L) -> Option<T>) -> Option<T> {
+        let item = take(self.lanes.get_mut(&key)?)?;
+        self.length -= 1;
+        if self.lanes.len() > self.length * 2 + SPARE_LANES {
+            self.lanes.retain(|_, lane| !lane.is_empty());
+            self.order.retain(|key| self.lanes.contains_key(key));
+        }
+        Some(item)
+    }
+}
+
+/// A network may have this many times the room that is left: four fifths of an empty queue.
+const NETWORK_SHARE: usize = 4;
+
+/// A connection may have this part of the room that is left.
+const CONNECTION_SHARE: usize = 8;
+
+/// Empty lanes that are kept, so that they are not cleared away one by one.
+const SPARE_LANES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(network: u8, connection: u64) -> Client {
+        Client { network: Some(IpAddr::from([192, 0, 2, network])), connection: Some(connection) }
+    }
+
+    fn all(queue: &mut Queue<&'static str>) -> Vec<&'static str> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn clients_that_wait_for_one_thing_each_are_served_in_the_order_of_arrival() {
+        let mut queue = Queue::default();
+        for (connection, item) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            queue.join(client(1, connection as u64), item, 100).unwrap();
+        }
+        assert_eq!((queue.len(), queue.front()), (4, Some(&"a")));
+        assert_eq!(queue.pop(), Some("a"));
+        queue.join(client(1, 0), "again", 100).unwrap();
+        assert_eq!(all(&mut queue), ["b", "c", "d", "again"]);
+        assert_eq!((queue.len(), queue.front()), (0, None));
+    }
+
+    #[test]
+    fn neither_a_connection_nor_a_network_holds_up_another() {
+        let mut queue = Queue::default();
+        for item in ["a1", "a2", "a3"] {
+            queue.join(client(1, 1), item, 100).unwrap();
+        }
+        queue.join(client(1, 2), "b1", 100).unwrap();
+        queue.join(client(2, 3), "c1", 100).unwrap();
+        queue.join(client(2, 3), "c2", 100).unwrap();
+        assert_eq!(queue.clients().count(), 3);
+        assert_eq!(all(&mut queue), ["a1", "c1", "b1", "c2", "a2", "a3"]);
+    }
+
+    #[test]
+    fn who_leaves_is_passed_over_and_leaves_nothing_behind() {
+        let mut queue = Queue::default();
+        let first = queue.join(client(1, 1), "first", 100).unwrap();
+        queue.join(client(1, 2), "second", 100).unwrap();
+        assert_eq!((queue.leave(first), queue.leave(first)), (Some("first"), None));
+        assert_eq!((queue.len(), queue.pop(), queue.pop()), (1, Some("second"), None));
+        for connection in 0..10_000 {
+            let ticket = queue.join(client(1, connection), "gone", 100).unwrap();
+            queue.leave(ticket).unwrap();
+        }
+        assert!(queue.networks.lanes.values().all(|lane| lane.lanes.len() <= SPARE_LANES));
+        assert_eq!((queue.len(), queue.front()), (0, None));
+    }
+
+    #[test]
+    fn a_client_cannot_fill_the_queue_before_another_comes() {
+        let mut queue = Queue::default();
+        let fill =
+            |queue: &mut Queue<()>, client: Client| (0..1000).filter_map(|_| queue.join(client, (), 1000)).count();
+        let of_one = fill(&mut queue, client(1, 1));
+        assert!((100..120).contains(&of_one), "{of_one}");
+        for connection in 2..500 {
+            fill(&mut queue, client(1, connection));
+        }
+        assert!((790..=800).contains(&queue.len()), "{}", queue.len());
+        assert!(queue.join(client(2, 1000), (), 1000).is_some());
+        let mut small = Queue::default();
+        assert!(small.join(client(1, 1), (), 1).is_some() && small.join(client(2, 2), (), 1).is_none());
+        assert!(Queue::default().join(client(1, 1), (), 0).is_none());
+    }
+}

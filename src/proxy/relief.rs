@@ -1,0 +1,140 @@
+//! Relief for the requests that wait for an upstream all of whose connections are taken: requests whose client has
+//! stalled are broken off (RFC 9113 section 10.5), so that nobody waits for what one client has stalled.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::connection::Connection;
+use super::guesses::network;
+use super::pool::Pool;
+use super::queue::Client;
+use super::standing::Standing;
+use super::worker::Worker;
+
+/// Looks after those who wait for an upstream, until nobody does.
+pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
+    while pool.waiting() > 0 {
+        let most = worker.generation().snapshot.limits.upstream_connections;
+        if pool.budget.is_spent() {
+            worker.close_idle();
+        }
+        if pool.is_full(most) {
+            let evicted = evict(&worker, &pool, pool.most(most));
+            pool.cell().evicted.add(evicted);
+        }
+        sleep(LOOK_EVERY).await;
+        pool.serve_waiting();
+    }
+    pool.relieved.set(false);
+}
+
+/// A request that its client has stalled.
+struct Stalled {
+    connection: Rc<Connection>,
+    standing: Rc<Standing>,
+    client: Client,
+    since: Instant,
+}
+
+/// Breaks off as many stalled requests as others wait: those that have been stalled for longest. Returns how many.
+fn evict(worker: &Worker, pool: &Pool, most: usize) -> u64 {
+    let now = Instant::now();
+    let mut shares = Shares::new(most);
+    let mut stalled = Vec::new();
+    let mut leaving = 0;
+    for connection in worker.connections().values() {
+        let client = client_of(worker, connection);
+        let blocked = connection.activity.write_blocked.get();
+        for standing in connection.standings() {
+            if !standing.is_holding(pool.meter.id) {
+                continue;
+            }
+            shares.add(client);
+            if standing.is_cut() {
+                leaving += 1;
+            } else if let Some(since) = standing.stalled(pool.meter.id, blocked) {
+                stalled.push(Stalled { connection: Rc::clone(connection), standing, client, since });
+            }
+        }
+    }
+    let waiting = pool.waiting_clients();
+    // Somebody waits whose network, or whose connection, holds no more than its share.
+    let network_waits = waiting.iter().any(|client| !shares.network_is_over(*client));
+    let connection_waits = waiting.iter().any(|client| !shares.connection_is_over(*client));
+    stalled.retain(|stalled| {
+        let gives_way = network_waits && shares.network_is_over(stalled.client)
+            || connection_waits && shares.connection_is_over(stalled.client);
+        let patience = if gives_way { SHORT_PATIENCE } else { PATIENCE };
+        now.saturating_duration_since(stalled.since) >= patience
+    });
+    stalled.sort_unstable_by_key(|stalled| stalled.since);
+    let wanted = pool.waiting().saturating_sub(leaving);
+    let cut = stalled.iter().take(wanted).filter(|stalled| stalled.standing.evict());
+    cut.map(|stalled| stalled.connection.wake()).count() as u64
+}
+
+/// Returns the client of a connection, as far as the connection alone tells.
+fn client_of(worker: &Worker, connection: &Connection) -> Client {
+    let generation = worker.generation();
+    if connection.peer.is_trusted(&generation.snapshot.trusted_proxies) {
+        Client { network: None, connection: None }
+    } else {
+        Client { network: connection.peer.address.map(network), connection: Some(connection.id.get()) }
+    }
+}
+
+/// How many connections to an upstream each client holds.
+struct Shares {
+    of_network: HashMap<IpAddr, usize>,
+    of_connection: HashMap<u64, usize>,
+    most_of_network: usize,
+    most_of_connection: usize,
+}
+
+impl Shares {
+    /// Shares of this many connections.
+    fn new(connections: usize) -> Self {
+        Self {
+            of_network: HashMap::new(),
+            of_connection: HashMap::new(),
+            most_of_network: connections.div_ceil(NETWORK_SHARE),
+            most_of_connection: connections.div_ceil(CONNECTION_SHARE),
+        }
+    }
+
+    fn add(&mut self, client: Client) {
+        client.network.into_iter().for_each(|network| *self.of_network.entry(network).or_default() += 1);
+        client.connection.into_iter().for_each(|connection| *self.of_connection.entry(connection).or_default() += 1);
+    }
+
+    /// Whether a client's network holds more than its share.
+    fn network_is_over(&self, client: Client) -> bool {
+        let held = client.network.and_then(|network| self.of_network.get(&network));
+        held.is_some_and(|&held| held > self.most_of_network)
+    }
+
+    /// Whether a client's connection holds more than its share.
+    fn connection_is_over(&self, client: Client) -> bool {
+        let held = client.connection.and_then(|connection| self.of_connection.get(&connection));
+        held.is_some_and(|&held| held > self.most_of_connection)
+    }
+}
+
+/// A network may hold this part of the connections while others wait.
+const NETWORK_SHARE: usize = 4;
+
+/// A client's connection may hold this part of the connections to the upstream while others wait.
+const CONNECTION_SHARE: usize = 16;
+
+/// A request that has been stalled for this long is broken off when somebody waits.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The same for a client that holds more than its share, when somebody waits who does not.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
