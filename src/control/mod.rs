@@ -34,6 +34,8 @@ mod printer;
 #[cfg(feature = "proxy")]
 mod probe;
 #[cfg(feature = "proxy")]
+mod reached;
+#[cfg(feature = "proxy")]
 mod recorder;
 #[cfg(feature = "proxy")]
 mod report;

@@ -24,6 +24,7 @@ use super::files::Change;
 use super::motion;
 use super::observe::{self, Observations};
 use super::probe::Probes;
+use super::reached::Reached;
 
 /// What the loop is started with.
 pub struct Start {
@@ -81,6 +82,7 @@ pub async fn run(start: Start) -> io::Result<End> {
     let mut motion = every(MOTION);
     let mut guarding = every(observe::OFTEN);
     let mut probes = Probes::new(Timestamp::now);
+    let mut reached = Reached::new();
     let mut followed = 0;
     loop {
         let live = publisher.current();
@@ -100,6 +102,7 @@ pub async fn run(start: Start) -> io::Result<End> {
             () = watchdog.tick() => Woken::Watchdog,
             now = observing.tick() => {
                 shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
+                reached.tell(&shared.meters, now.into_std());
                 // Nothing happened that the report would tell.
                 continue;
             }

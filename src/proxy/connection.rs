@@ -102,6 +102,8 @@ impl Connection {
         self.used.set(true);
         self.activity.serving.set(true);
         self.activity.ahead.set(false);
+        self.activity.forwarded.set(false);
+        self.activity.responds.set(false);
     }
 
     /// When the head of the request arrived that begins now: what of it came while the one before was answered has
@@ -205,9 +207,10 @@ impl Connection {
     /// When the connection is to be ended, and for which limit, if nothing changes.
     pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let blocked = self.activity.write_blocked.get().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
+        let half_closed = self.activity.half_closed.get().map(|since| (since + CLOSE_PATIENCE, Due::Gone));
         // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
         let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));
-        [blocked, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [blocked, half_closed, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     /// When a quiet HTTP/1 connection is to be parked, if nothing comes.
@@ -254,6 +257,8 @@ impl Connection {
 pub(super) enum Due {
     Limit(Limit),
     Drained,
+    /// The client sends no more, and there was nothing to send to it either for too long: it may have gone.
+    Gone,
     /// Not ended: it is quiet, and need not keep what serves it.
     Parked,
 }
@@ -292,7 +297,7 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     }
     let (socket, prefix) = match Box::pin(open_in_time(&worker, &connection, accepted, &limits)).await {
         Err(Due::Limit(limit)) => return worker.cell().reached(limit),
-        Err(Due::Parked | Due::Drained) | Ok(None) => return,
+        Err(Due::Parked | Due::Drained | Due::Gone) | Ok(None) => return,
         Ok(Some(Opened { socket, prefix, http2: true })) => {
             return Box::pin(serve_http2(&worker, connection, socket, prefix, &limits)).await;
         }

@@ -91,6 +91,7 @@ impl Flight {
     /// It is forwarded on this route, as a generation decided.
     pub(super) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
         route.workers[self.worker.id].in_flight.rise();
+        self.connection.activity.forwarded.set(true);
         self.standing.depart(route, generation, spared, self.set_out);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {

@@ -412,6 +412,7 @@ impl Journey {
         let Exchange { mut flight, generation, asked, pass, route, cookie, .. } = self.exchange;
         let now = Instant::now();
         flight.answered(response.status(), now);
+        self.pool.answered_after(now.saturating_duration_since(self.dispatch.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.wishes.trailers);
         let route = &generation.snapshot.routes[route];

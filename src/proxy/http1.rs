@@ -114,7 +114,7 @@ pub(super) async fn close_http1(
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
             error.is_parse() || connection.ends.get()
         }
-        End::Due(Due::Drained | Due::Parked) | End::Watching => false,
+        End::Due(Due::Drained | Due::Gone | Due::Parked) | End::Watching => false,
         End::Due(Due::Limit(limit)) => {
             worker.cell().reached(limit);
             if limit == Limit::Write {

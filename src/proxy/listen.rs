@@ -274,8 +274,9 @@ pub(super) async fn accept(
     };
     let mut failing = Backoff::default();
     while *open.borrow_and_update() {
-        if worker.fewer_than(worker.most).await {
+        if worker.is_full() {
             worker.cell().reached(Limit::Connections);
+            worker.fewer_than(worker.most).await;
         }
         tokio::select! {
             accepted = listener.accept() => take(&worker, accepted, tls.as_ref(), &mut failing).await,

@@ -6,6 +6,7 @@
 
 mod balance;
 mod body;
+mod budget;
 mod check;
 mod connect;
 mod connection;

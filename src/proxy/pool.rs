@@ -18,6 +18,7 @@ use crate::plan::limits::Limits;
 use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::body::RequestBody;
+use super::budget::Budget;
 use super::connect::connect;
 use super::connection::Connection as ClientConnection;
 use super::error::Error;
@@ -44,9 +45,11 @@ pub(super) struct Pool {
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
     queue: RefCell<Queue<Rc<Waiter>>>,
+    /// How long the upstream takes for the head of a response, on average.
+    answers_after: Cell<Duration>,
     /// When somebody who had waited was last given something.
     served: Cell<Instant>,
-    /// A task looks after those who wait, since all connections are open that may be.
+    /// A task looks after those who wait.
     pub(super) relieved: Cell<bool>,
     /// Of all upstreams.
     pub(super) budget: Rc<Budget>,
@@ -103,6 +106,7 @@ impl Pool {
             ahead: Cell::new(0),
             closed: Cell::new(false),
             queue: RefCell::default(),
+            answers_after: Cell::default(),
             served: Cell::new(Instant::now()),
             relieved: Cell::new(false),
             budget,
@@ -163,15 +167,31 @@ impl Pool {
         self.may_open(reuse, most).then(|| Grant::Permit(Permit::new(self)))
     }
 
-    /// Whether one more connection may be opened. No more are being opened at a time than are open already, so that a
-    /// crowd that comes at once does not overrun the upstream.
+    /// Whether one more connection may be opened.
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
-        let (open, opening) = (self.open_connections(), self.opening.get());
         let paced = match self.http2() {
-            true => opening == 0,
-            false => reuse == Reuse::Fresh || opening < MOST_OPENING.max(open - opening),
+            true => self.opening.get() == 0,
+            false => reuse == Reuse::Fresh || self.needs_more(),
         };
         paced && !self.is_full(most)
+    }
+
+    /// Whether one more HTTP/1 connection would do good. No more are being opened at a time than are open already, so
+    /// that a crowd that comes at once does not overrun the upstream. And where it is this worker that has no time, as
+    /// the upstream answers quickly, more connections would only make each request dearer: they fall out of the caches.
+    fn needs_more(&self) -> bool {
+        let (open, opening) = (self.open_connections(), self.opening.get());
+        let upstream_is_slow = || self.answers_after.get() >= SLOW_ANSWER;
+        opening < FEW_CONNECTIONS.max(open - opening)
+            && (open < FEW_CONNECTIONS
+                || upstream_is_slow()
+                || !self.budget.load.is_saturated(Instant::now().into_std()))
+    }
+
+    /// Notes how long the upstream took for the head of a response.
+    pub(super) fn answered_after(&self, time: Duration) {
+        let before = self.answers_after.get();
+        self.answers_after.set(before - before / SMOOTHING + time / SMOOTHING);
     }
 
     fn open_connections(&self) -> usize {
@@ -207,7 +227,7 @@ impl Pool {
         let ticket = joined.ok_or(Error::QueueFull)?;
         let waiting = Waiting { pool: self, waiter, ticket };
         self.serve_waiting();
-        if self.is_full(limits.upstream_connections) && !self.relieved.replace(true) {
+        if !self.relieved.replace(true) {
             tokio::task::spawn_local(relieve(Rc::clone(order.worker), Rc::clone(self)));
         }
         let since = Instant::now();
@@ -547,41 +567,14 @@ impl Drop for Ahead {
     }
 }
 
-/// The connections that one worker may have open to all upstreams together, each of which takes a descriptor.
-#[derive(Debug)]
-pub(super) struct Budget {
-    open: Cell<usize>,
-    /// To all upstreams.
-    most: usize,
-    /// To one upstream, if the config does not say.
-    usual: usize,
-}
+/// As many connections are opened without a second thought.
+const FEW_CONNECTIONS: usize = 32;
 
-impl Budget {
-    /// Makes a budget of this many connections.
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: Cell::new(0), most, usual: most.min(USUAL_CONNECTIONS) }
-    }
+/// An upstream that takes this long for the head of a response, on average, is what requests wait for.
+const SLOW_ANSWER: Duration = Duration::from_millis(20);
 
-    /// Whether there is none left.
-    pub(super) fn is_spent(&self) -> bool {
-        self.open.get() >= self.most
-    }
-
-    fn take(&self) {
-        self.open.set(self.open.get() + 1);
-    }
-
-    fn give_back(&self) {
-        self.open.set(self.open.get().saturating_sub(1));
-    }
-}
-
-/// Connections of one worker to one upstream, if the config does not say and the descriptors allow as many.
-const USUAL_CONNECTIONS: usize = 4096;
-
-/// Connections that are opened at a time to an upstream that has none yet.
-const MOST_OPENING: usize = 16;
+/// How many answers weigh as much as the average of those before.
+const SMOOTHING: u32 = 16;
 
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;

@@ -15,19 +15,23 @@ use super::queue::Client;
 use super::standing::Standing;
 use super::worker::Worker;
 
-/// Looks after those who wait for an upstream, until nobody does.
+/// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
+/// makes room, and sees what becomes possible as time passes.
 pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
+    let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {
+        pool.serve_waiting();
         let most = worker.generation().snapshot.limits.upstream_connections;
-        if pool.budget.is_spent() {
-            worker.close_idle();
-        }
-        if pool.is_full(most) {
+        let due = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if due && pool.waiting() > 0 && pool.is_full(most) {
+            looked = Some(Instant::now());
+            if pool.budget.is_spent() {
+                worker.close_idle();
+            }
             let evicted = evict(&worker, &pool, pool.most(most));
             pool.cell().evicted.add(evicted);
         }
-        sleep(LOOK_EVERY).await;
-        pool.serve_waiting();
+        sleep(SERVE_EVERY).await;
     }
     pool.relieved.set(false);
 }
@@ -136,5 +140,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// The same for a client that holds more than its share, when somebody waits who does not.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Between two looks.
+/// Between two attempts to serve who waits.
+const SERVE_EVERY: Duration = Duration::from_millis(5);
+
+/// Between two looks for what has stalled.
 const LOOK_EVERY: Duration = Duration::from_millis(25);

@@ -51,6 +51,18 @@ impl Plain {
         }
     }
 
+    /// Waits until the other side has refused something that was sent to it. Of a [`Plain::duplicate`].
+    async fn refused(self) {
+        let refused = match &self {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+        };
+        // It cannot be seen then.
+        if refused.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Waits until the other side has closed, whatever lies unread before that, and reads nothing. Of a [`Plain::duplicate`]
     /// alone: the stream takes what is there for read.
     async fn ended(self) {
@@ -160,6 +172,12 @@ pub(super) struct Activity {
     pub serving: Cell<bool>,
     /// Something was seen behind it, that was not read.
     pub ahead: Cell<bool>,
+    /// HTTP/1: it was forwarded.
+    pub forwarded: Cell<bool>,
+    /// HTTP/1: something of its response was written.
+    pub responds: Cell<bool>,
+    /// HTTP/1: the client sends no more, and waits for the rest of the response: since it took something of that.
+    pub half_closed: Cell<Option<Instant>>,
     /// HTTP/1: it is held, and nobody reads its body.
     pub held: Cell<bool>,
     /// HTTP/1: how its body is doing, if it has one and is forwarded.
@@ -179,6 +197,9 @@ impl Activity {
             changed: Cell::new(false),
             serving: Cell::new(false),
             ahead: Cell::new(false),
+            forwarded: Cell::new(false),
+            responds: Cell::new(false),
+            half_closed: Cell::new(None),
             held: Cell::new(false),
             upload: RefCell::default(),
         }
@@ -219,6 +240,18 @@ pub(super) struct ClientIo {
     activity: Rc<Activity>,
     /// Tells of the end of the stream although there is something to read before it. Only while a request is held.
     end: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The client sends no more.
+    half_closed: Option<HalfClosed>,
+}
+
+/// A client that sends no more: it may wait for its answer, or have gone. Both look alike (RFC 9293 section 3.6) until
+/// something is sent, which a client that has gone refuses by a reset.
+struct HalfClosed {
+    /// Ready when the client refuses something.
+    refused: Pin<Box<dyn Future<Output = ()>>>,
+    /// The first byte of the answer was sent ahead of the others, to see whether it is refused: all answers begin with
+    /// [`FIRST_BYTE`].
+    ahead: bool,
 }
 
 /// Who closes a client's stream.
@@ -232,7 +265,7 @@ pub(super) enum Closer {
 
 impl ClientIo {
     pub(super) fn new(socket: Socket, prefix: Bytes, activity: Rc<Activity>, closer: Closer) -> Self {
-        Self { io: TokioIo::new(socket), closer, prefix, activity, end: None }
+        Self { io: TokioIo::new(socket), closer, prefix, activity, end: None, half_closed: None }
     }
 
     /// The stream, and what was read of it and not handed on.
@@ -251,12 +284,18 @@ impl ClientIo {
         if !looks || self.closer != Closer::Driver || activity.uploads() {
             return Ok(());
         }
+        if let Some(half_closed) = &mut self.half_closed {
+            return match half_closed.refused.as_mut().poll(cx) {
+                Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Pending => Ok(()),
+            };
+        }
         let Socket::Plain(Plain::Tcp(stream)) = self.io.inner_mut() else {
             return Ok(());
         };
         match stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
             Poll::Pending => Ok(()),
-            Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Ok(0)) => self.half_close(cx),
             // The next request, or more of this one's body. hyper reads it in its time.
             Poll::Ready(Ok(_)) => {
                 self.activity.ahead.set(true);
@@ -264,6 +303,44 @@ impl ClientIo {
             }
             Poll::Ready(Err(error)) => Err(error),
         }
+    }
+
+    /// The client sends no more: finds out whether it still waits for its answer. A held request has waited long enough
+    /// for its client to be taken to have gone.
+    fn half_close(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
+        if self.activity.held.get() {
+            return Err(gone());
+        }
+        let other = self.io.inner().plain().duplicate().map_err(|_| gone())?;
+        let mut half_closed = HalfClosed { refused: Box::pin(other.refused()), ahead: false };
+        if self.activity.forwarded.get() && !self.activity.responds.get() {
+            // It fits: nothing else is on its way.
+            match Pin::new(self.io.inner_mut()).poll_write(cx, FIRST_BYTE) {
+                Poll::Ready(Ok(1)) => half_closed.ahead = true,
+                Poll::Ready(_) => return Err(gone()),
+                Poll::Pending => {}
+            }
+        } else {
+            self.activity.half_closed.set(Some(Instant::now()));
+            self.activity.stirs();
+        }
+        let refused = half_closed.refused.as_mut().poll(cx).is_ready();
+        self.half_closed = Some(half_closed);
+        if refused { Err(gone()) } else { Ok(()) }
+    }
+
+    /// Writes what is left of an answer whose first byte was sent ahead.
+    fn write_behind(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        let half_closed = self.half_closed.as_mut().filter(|half_closed| half_closed.ahead)?;
+        let rest = answer.strip_prefix(FIRST_BYTE)?;
+        if rest.is_empty() {
+            half_closed.ahead = false;
+            return Some(Poll::Ready(Ok(FIRST_BYTE.len())));
+        }
+        let outcome = hyper::rt::Write::poll_write(Pin::new(&mut self.io), cx, rest);
+        half_closed.ahead = !matches!(outcome, Poll::Ready(Ok(_)));
+        Some(outcome.map_ok(|written| written + FIRST_BYTE.len()))
     }
 
     /// Looks whether the client of a held request has gone, where what it sent lies unread in front of that: its body, the
@@ -299,6 +376,10 @@ impl ClientIo {
         match &outcome {
             Poll::Ready(_) => {
                 self.activity.moved.set(true);
+                self.activity.responds.set(true);
+                if self.activity.half_closed.get().is_some() {
+                    self.activity.half_closed.set(Some(Instant::now()));
+                }
                 if self.activity.write_blocked.take().is_some() {
                     self.activity.taken_at.set(Instant::now());
                 }
@@ -328,7 +409,10 @@ impl hyper::rt::Read for ClientIo {
 
 impl hyper::rt::Write for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        let outcome = match self.write_behind(cx, buf) {
+            Some(outcome) => outcome,
+            None => Pin::new(&mut self.io).poll_write(cx, buf),
+        };
         self.wrote(outcome)
     }
 
@@ -337,7 +421,11 @@ impl hyper::rt::Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = write_parts(Pin::new(&mut self.io), cx, bufs);
+        let first = bufs.iter().find(|part| !part.is_empty());
+        let outcome = match first.and_then(|first| self.write_behind(cx, first)) {
+            Some(outcome) => outcome,
+            None => write_parts(Pin::new(&mut self.io), cx, bufs),
+        };
         self.wrote(outcome)
     }
 
@@ -540,6 +628,9 @@ thread_local! {
     /// Where small parts are put together.
     static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The first byte of every HTTP/1 answer.
+const FIRST_BYTE: &[u8] = b"H";
 
 /// Parts of at most this many bytes in all are written as one.
 const SMALL_WRITE: usize = 2048;

@@ -16,10 +16,11 @@ use crate::live::{CachedReader, Generation};
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
+use super::budget::Budget;
 use super::connection::Connection;
 use super::guesses::Guesses;
 use super::hold::Holds;
-use super::pool::{Budget, Pool};
+use super::pool::Pool;
 
 /// What all tasks of one worker share.
 pub(super) struct Worker {
@@ -147,14 +148,16 @@ impl Worker {
         Enlisted { worker: Rc::clone(self), id }
     }
 
-    /// Returns when fewer than `most` client connections are open. Says whether it had to wait.
-    pub(super) async fn fewer_than(&self, most: usize) -> bool {
-        let mut waited = false;
+    /// Whether as many client connections are open as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.admitted.get() >= self.most
+    }
+
+    /// Returns when fewer than `most` client connections are open.
+    pub(super) async fn fewer_than(&self, most: usize) {
         while self.admitted.get() >= most {
-            waited = true;
             self.left.notified().await;
         }
-        waited
     }
 
     /// Until when idle connections are kept, if the process is ending: then every answer closes its connection.

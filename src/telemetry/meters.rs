@@ -333,7 +333,7 @@ pub enum Limit {
     TunnelIdle,
     /// `connections`.
     Connections,
-    /// `upstream_connections`, waited for in vain.
+    /// `upstream_connections`: waited for in vain, or the reason for breaking off what had stalled.
     UpstreamConnections,
     /// `upstream_queue`.
     UpstreamQueue,
@@ -363,6 +363,25 @@ impl Limit {
         Self::Linger,
         Self::Watchers,
     ];
+
+    /// Whether others have to do with it, and not only the client or the upstream that reached it.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Connections | Self::UpstreamConnections | Self::UpstreamQueue | Self::Watchers => true,
+            Self::HeadSize
+            | Self::HeadFields
+            | Self::HeadRead
+            | Self::KeepAlive
+            | Self::BodySize
+            | Self::BodyRead
+            | Self::Write
+            | Self::Connect
+            | Self::FirstByte
+            | Self::UpstreamRead
+            | Self::TunnelIdle
+            | Self::Linger => false,
+        }
+    }
 
     /// The key in `[limits]`.
     pub fn as_str(self) -> &'static str {

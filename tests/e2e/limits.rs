@@ -354,3 +354,21 @@ fn a_lingering_close_is_bounded() {
     settled(&backsoon);
     assert_eq!(backsoon.reached("linger"), 2.0);
 }
+
+/// Whoever looks into the log at night finds out why clients are turned away.
+#[test]
+fn a_limit_that_is_reached_is_told_in_the_log() {
+    let (backsoon, _upstream) = limited("connections = 2\nbody_size = \"1KiB\"");
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2000\r\nconnection: close\r\n\r\n";
+    assert_eq!(request(backsoon.address(), head).status, 413);
+    let clients: Vec<_> = (0..3).map(|_| Client::connect(backsoon.address())).collect();
+    let told = || -> Vec<String> {
+        let lines = backsoon.log_lines().into_iter().filter(|line| line["message"] == "a limit was reached");
+        lines.map(|line| format!("{} {} {}", line["level"], line["limit"], line["times"])).collect()
+    };
+    wait("both lines", || told().len() == 2);
+    let mut told = told();
+    told.sort();
+    assert_eq!(told, [r#""INFO" "body_size" 1"#, r#""WARN" "connections" 1"#]);
+    drop(clients);
+}

@@ -292,6 +292,65 @@ fn a_client_that_leaves_ends_the_upstreams_work() {
     assert_eq!(backsoon.metric("backsoon_client_aborts_total", "route=\"web\""), 3.0);
 }
 
+/// RFC 9293 section 3.6: who sends no more may still listen.
+#[test]
+fn a_client_that_closes_its_side_gets_its_answers() {
+    let upstream = Upstream::handling(|connection| {
+        while let Some(head) = connection.request() {
+            if head.contains("/digits") {
+                connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n");
+                for digit in 0..10 {
+                    thread::sleep(Duration::from_millis(50));
+                    connection.send(digit.to_string());
+                }
+                continue;
+            }
+            if head.contains("/slow") {
+                thread::sleep(Duration::from_millis(300));
+            }
+            connection.send("HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\n0123456789");
+        }
+    });
+    let backsoon = Backsoon::start(&format!(
+        "{}[routes.web]\nupstream = \"{}\"\n[routes.closed]\npath = \"/closed\"\nupstream = \"{}\"\n",
+        crate::support::LISTEN,
+        upstream.url(),
+        upstream.url()
+    ));
+    backsoon.flag("[routes]\nclosed = \"offline\"\n");
+    for (requests, statuses) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", &[201][..]),
+        ("GET /slow HTTP/1.0\r\nhost: a\r\n\r\n", &[201]),
+        ("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n", &[201]),
+        ("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", &[201]),
+        ("POST /slow HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", &[201]),
+        ("GET /digits HTTP/1.1\r\nhost: a\r\n\r\n", &[200]),
+        ("GET /closed HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n", &[503]),
+        ("GET /slow HTTP/1.1\r\nhost: a\r\n\r\nGET /digits HTTP/1.1\r\nhost: a\r\n\r\n", &[201, 200]),
+    ] {
+        let mut client = Client::connect(backsoon.address());
+        client.send(requests);
+        crate::wire::half_close(&client);
+        for status in statuses {
+            let response = client.response();
+            assert_eq!(response.status, *status, "{requests}");
+            assert!(*status == 503 || response.body == "0123456789", "{requests}");
+        }
+        assert!(client.is_closed());
+    }
+    // Half-closed in the middle of the answer.
+    let mut client = Client::connect(backsoon.address());
+    client.send("GET /digits HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(client.head().contains("200 OK"));
+    crate::wire::half_close(&client);
+    let mut digits = [0; 10];
+    client.stream.read_exact(&mut digits).unwrap();
+    assert_eq!(&digits, b"0123456789");
+    assert!(client.is_closed());
+    settled(&backsoon);
+    assert_eq!(backsoon.metric("backsoon_client_aborts_total", "route=\"web\""), 0.0);
+}
+
 /// hyper#4176: the connection would neither end nor be usable again.
 #[test]
 fn an_answer_before_the_end_of_the_body_leaks_no_connection() {
