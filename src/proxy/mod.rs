@@ -16,6 +16,7 @@ mod exchange;
 mod fields;
 mod flight;
 mod forward;
+mod growth;
 mod guesses;
 mod headers;
 mod health;

@@ -22,6 +22,7 @@ use super::budget::Budget;
 use super::connect::connect;
 use super::connection::Connection as ClientConnection;
 use super::error::Error;
+use super::growth::Growth;
 use super::health::Health;
 use super::lease::{Connection, Lease, LeaseKind, drive};
 use super::queue::{Client, Queue, Ticket};
@@ -45,8 +46,8 @@ pub(super) struct Pool {
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
     queue: RefCell<Queue<Rc<Waiter>>>,
-    /// How long the upstream takes for the head of a response, on average.
-    answers_after: Cell<Duration>,
+    /// How many connections do good.
+    growth: RefCell<Growth>,
     /// When somebody who had waited was last given something.
     served: Cell<Instant>,
     /// A task looks after those who wait.
@@ -106,7 +107,7 @@ impl Pool {
             ahead: Cell::new(0),
             closed: Cell::new(false),
             queue: RefCell::default(),
-            answers_after: Cell::default(),
+            growth: RefCell::new(Growth::new(Instant::now().into_std())),
             served: Cell::new(Instant::now()),
             relieved: Cell::new(false),
             budget,
@@ -171,27 +172,24 @@ impl Pool {
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
         let paced = match self.http2() {
             true => self.opening.get() == 0,
-            false => reuse == Reuse::Fresh || self.needs_more(),
+            false => reuse == Reuse::Fresh || self.growth.borrow().allows(self.open_connections()),
         };
         paced && !self.is_full(most)
     }
 
-    /// Whether one more HTTP/1 connection would do good. No more are being opened at a time than are open already, so
-    /// that a crowd that comes at once does not overrun the upstream. And where it is this worker that has no time, as
-    /// the upstream answers quickly, more connections would only make each request dearer: they fall out of the caches.
-    fn needs_more(&self) -> bool {
-        let (open, opening) = (self.open_connections(), self.opening.get());
-        let upstream_is_slow = || self.answers_after.get() >= SLOW_ANSWER;
-        opening < FEW_CONNECTIONS.max(open - opening)
-            && (open < FEW_CONNECTIONS
-                || upstream_is_slow()
-                || !self.budget.load.is_saturated(Instant::now().into_std()))
+    /// Whether fewer connections would serve those who wait as well.
+    fn is_overgrown(&self) -> bool {
+        self.waiting() > 0 && self.growth.borrow().is_over(self.open_connections())
+    }
+
+    /// Looks whether more HTTP/1 connections would do good to those who wait.
+    pub(super) fn grow(&self) {
+        self.growth.borrow_mut().look(self.open_connections(), Instant::now().into_std());
     }
 
     /// Notes how long the upstream took for the head of a response.
     pub(super) fn answered_after(&self, time: Duration) {
-        let before = self.answers_after.get();
-        self.answers_after.set(before - before / SMOOTHING + time / SMOOTHING);
+        self.growth.borrow_mut().answered(time);
     }
 
     fn open_connections(&self) -> usize {
@@ -377,7 +375,7 @@ impl Pool {
         connection: Rc<Connection>,
         now: Instant,
     ) {
-        if self.closed.get() {
+        if self.closed.get() || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
             self.idle.borrow_mut().push(Idle { sender, connection, since: now });
@@ -566,15 +564,6 @@ impl Drop for Ahead {
         self.connection.ahead.set(false);
     }
 }
-
-/// As many connections are opened without a second thought.
-const FEW_CONNECTIONS: usize = 32;
-
-/// An upstream that takes this long for the head of a response, on average, is what requests wait for.
-const SLOW_ANSWER: Duration = Duration::from_millis(20);
-
-/// How many answers weigh as much as the average of those before.
-const SMOOTHING: u32 = 16;
 
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;

@@ -20,6 +20,7 @@ use super::worker::Worker;
 pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {
+        pool.grow();
         pool.serve_waiting();
         let most = worker.generation().snapshot.limits.upstream_connections;
         let due = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
