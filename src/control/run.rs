@@ -81,8 +81,7 @@ pub async fn run(start: Start) -> io::Result<End> {
     let mut observing = every(observe::EVERY);
     let mut motion = every(MOTION);
     let mut guarding = every(observe::OFTEN);
-    let mut probes = Probes::new(Timestamp::now);
-    let mut reached = Reached::new();
+    let (mut probes, mut reached) = (Probes::new(Timestamp::now), Reached::new());
     let mut followed = 0;
     loop {
         let live = publisher.current();
@@ -101,8 +100,7 @@ pub async fn run(start: Start) -> io::Result<End> {
             _ = &mut ended => return Ok(end_of(&shared)),
             () = watchdog.tick() => Woken::Watchdog,
             now = observing.tick() => {
-                shared.observations.borrow_mut().observe(&shared.meters, now.into_std());
-                reached.tell(&shared.meters, now.into_std());
+                look(&shared, &mut reached, now.into_std());
                 // Nothing happened that the report would tell.
                 continue;
             }
@@ -133,6 +131,12 @@ pub async fn run(start: Start) -> io::Result<End> {
         }
         shared.report.replace(desk.report());
     }
+}
+
+/// Looks at what was counted.
+fn look(shared: &Shared, reached: &mut Reached, now: std::time::Instant) {
+    shared.observations.borrow_mut().observe(&shared.meters, now);
+    reached.tell(&shared.meters, now);
 }
 
 /// Something was published.

@@ -14,10 +14,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
+use super::gather::{Source, plus};
 use super::lease::Lease;
 use super::pool::Ahead;
 use super::standing::{Fate, Kind};
@@ -88,7 +88,7 @@ pub(super) enum RequestBody {
 
 /// A client's body with its limits.
 pub(super) struct ClientBody {
-    incoming: Incoming,
+    source: Source,
     state: Rc<UploadState>,
     left: u64,
     stall: Stall,
@@ -99,9 +99,9 @@ pub(super) struct ClientBody {
 }
 
 impl ClientBody {
-    pub(super) fn new(incoming: Incoming, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
+    pub(super) fn new(source: Source, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
         let stall = Stall::new(patience, state.progress.get());
-        Self { incoming, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
+        Self { source, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
     }
 
     /// Lets the request be sent before anything of the body has come.
@@ -110,15 +110,8 @@ impl ClientBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.incoming.size_hint();
-        if let Some(first) = self.first.as_ref().and_then(|first| first.data_ref()) {
-            let first = first.len() as u64;
-            if let Some(upper) = hint.upper() {
-                hint.set_upper(upper.saturating_add(first));
-            }
-            hint.set_lower(hint.lower().saturating_add(first));
-        }
-        hint
+        let first = self.first.as_ref().and_then(|first| first.data_ref()).map_or(0, Bytes::len);
+        plus(self.source.size_hint(), first as u64)
     }
 
     fn end(&self, state: Upload) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -130,7 +123,7 @@ impl ClientBody {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(*first)));
         }
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let polled = self.source.poll_frame(cx);
         if polled.is_ready() {
             self.ahead = None;
         }
@@ -148,7 +141,7 @@ impl ClientBody {
                 self.left = left;
                 self.stall.moved();
                 self.state.moved(length);
-                if self.incoming.is_end_stream() {
+                if self.source.is_end_stream() {
                     self.state.state.set(Upload::Complete);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -184,7 +177,7 @@ impl HttpBody for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.first.is_none() && body.incoming.is_end_stream(),
+            Self::Client(body) => body.first.is_none() && body.source.is_end_stream(),
         }
     }
 
@@ -209,7 +202,7 @@ pub(super) enum Body {
 
 /// An upstream's body, with all that must be settled when it ends.
 pub(super) struct UpstreamBody {
-    incoming: Incoming,
+    source: Source,
     /// Goes back to the pool at the end; dropped before, it ends the connection.
     lease: Option<Lease>,
     flight: Flight,
@@ -227,12 +220,12 @@ pub(super) struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, flight: Flight, patience: Duration, now: Instant) -> Self {
+    pub(super) fn new(source: Source, lease: Lease, flight: Flight, patience: Duration, now: Instant) -> Self {
         let (stall, rest) = (Stall::new(patience, now), Bytes::new());
         let sliced = flight.connection.http2.get();
         let mut body =
-            Self { incoming, lease: Some(lease), flight, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
-        if body.incoming.is_end_stream() {
+            Self { source, lease: Some(lease), flight, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
+        if body.source.is_end_stream() {
             body.complete();
         }
         body
@@ -260,7 +253,7 @@ impl UpstreamBody {
         if let Some(slice) = slice(&mut self.rest) {
             return self.hand_on(Frame::data(slice));
         }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match self.source.poll_frame(cx) {
             Poll::Pending => {
                 self.came = None;
                 std::task::ready!(self.stall.poll(cx));
@@ -325,7 +318,7 @@ impl UpstreamBody {
             Err(trailers) => trailers,
         };
         self.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-        if self.rest.is_empty() && self.incoming.is_end_stream() {
+        if self.rest.is_empty() && self.source.is_end_stream() {
             self.complete();
         }
         if self.sliced {
@@ -358,7 +351,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Watch(watch) => watch.is_over(),
-            Self::Upstream(body) => body.parted || body.rest.is_empty() && body.incoming.is_end_stream(),
+            Self::Upstream(body) => body.parted || body.rest.is_empty() && body.source.is_end_stream(),
         }
     }
 
@@ -367,7 +360,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Watch(_) => SizeHint::default(),
-            Self::Upstream(body) => body.incoming.size_hint(),
+            Self::Upstream(body) => body.source.size_hint(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
 use super::deadline::Deadline;
+use super::gather::Gather;
 use super::headers::Peer;
 use super::http1::{close_http1, serve_http1};
 use super::http2::serve_http2;
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     /// HTTP/1: what follows on the connection is not a request, so it ends with the answer.
     pub(super) ends: Cell<bool>,
     pub(super) tunnel: RefCell<Option<Tunnel>>,
+    /// HTTP/1: the chunked body of the request that is under way.
+    pub(super) upload: RefCell<Option<Rc<Gather>>>,
     /// HTTP/1: the request that runs asked for events, which need no HTTP from here on.
     pub(super) watching: RefCell<Option<Box<Stream>>>,
     /// Whether there is one.
@@ -84,6 +87,7 @@ impl Connection {
             http2: Cell::new(false),
             ends: Cell::new(false),
             tunnel: RefCell::default(),
+            upload: RefCell::default(),
             watching: RefCell::default(),
             watches: Cell::new(false),
             closes_at: Cell::new(None),
@@ -120,9 +124,15 @@ impl Connection {
         self.active.set(self.active.get().saturating_sub(1));
         self.quiet_since.set(now.max(self.quiet_since.get()));
         self.activity.upload.replace(None);
+        self.upload.replace(None);
         self.activity.heard.set(false);
         self.activity.serving.set(self.active.get() > 0);
         self.activity.stirs();
+    }
+
+    /// HTTP/1: takes what has come of a chunked body. Returns whether there may be more right now.
+    pub(super) fn pump(&self, cx: &mut Context<'_>) -> bool {
+        self.upload.borrow().as_ref().is_some_and(|upload| upload.pump(cx))
     }
 
     /// HTTP/1: the connection ends with this answer, with a lingering close.

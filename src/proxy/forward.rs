@@ -21,6 +21,7 @@ use super::check;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::fields::{Field, Fields};
+use super::gather::{Gather, Source};
 use super::headers::{self, Wishes, X_REQUEST_ID};
 use super::lease::{Dispatch, Lease, Received, Unsent};
 use super::pool::{Order, Pool, Reuse};
@@ -194,7 +195,8 @@ fn prepare(
     let mut request = request.map(|incoming| match &upload {
         None => RequestBody::Empty,
         Some(upload) => {
-            RequestBody::Client(ClientBody::new(incoming, Rc::clone(upload), limits.body_size, limits.body_read))
+            let source = source(exchange, incoming);
+            RequestBody::Client(ClientBody::new(source, Rc::clone(upload), limits.body_size, limits.body_read))
         }
     });
     // What hyper keeps there belongs to the client's side.
@@ -215,6 +217,19 @@ fn prepare(
     let dispatch =
         Dispatch { at: exchange.flight.set_out, first_byte: limits.first_byte, upload, repeatable, upgrades };
     (request, wishes, dispatch)
+}
+
+/// Chooses how a client's body is read.
+fn source(exchange: &Exchange, incoming: Incoming) -> Source {
+    if exchange.version == Version::HTTP_2 {
+        return Source::Ready(incoming, None);
+    }
+    if incoming.size_hint().exact().is_some() {
+        return Source::Frames(incoming);
+    }
+    let gather = Gather::new(incoming, None);
+    exchange.flight.connection.upload.replace(Some(Rc::clone(&gather)));
+    Source::Gathered(gather)
 }
 
 impl Journey {
@@ -436,7 +451,10 @@ impl Journey {
             flight.standing.goes_on(kind(response.headers()));
         }
         let patience = generation.snapshot.limits.upstream_read;
-        Ok(response.map(|incoming| Body::Upstream(Box::new(UpstreamBody::new(incoming, lease, flight, patience, now)))))
+        Ok(response.map(|incoming| {
+            let source = lease.read(incoming);
+            Body::Upstream(Box::new(UpstreamBody::new(source, lease, flight, patience, now)))
+        }))
     }
 
     /// A request that failed because its own body did is the client's fault.

@@ -18,6 +18,7 @@ use crate::telemetry::Limit;
 use super::connection::{CLOSE_PATIENCE, Connection, Due, End, Left};
 use super::deadline::Deadline;
 use super::exchange::serve;
+use super::gather::MOST_PUMPED;
 use super::pool::HYPER_HEAD_FIELDS;
 use super::socket::{ClientIo, Closer, Socket, skip_some};
 use super::worker::Worker;
@@ -46,8 +47,13 @@ pub(super) async fn serve_http1(
         connection.activity.moved.set(false);
         // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
         // it, with the next request perhaps on its way. The next answer says it.
-        if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
-            return Poll::Ready(End::Done(done));
+        for _ in 0..MOST_PUMPED {
+            if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
+                return Poll::Ready(End::Done(done));
+            }
+            if !connection.pump(cx) {
+                break;
+            }
         }
         let activity = &connection.activity;
         // A client that takes nothing will not take an end either.

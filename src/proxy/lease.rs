@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::body::{RequestBody, Upload, UploadState};
 use super::deadline::Deadline;
 use super::error::Error;
+use super::gather::{Gather, MOST_PUMPED, Source, note};
 use super::pool::{Multiplexed, Place, Pool};
 use super::socket::{SentHead, Socket, UpstreamIo};
 
@@ -81,6 +83,10 @@ pub(super) struct Connection {
     sent: Rc<SentHead>,
     /// Where the stream goes when the upstream switches protocols.
     tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+    /// The chunked body of the response that comes.
+    response: RefCell<Option<Rc<Gather>>>,
+    /// Wakes the task that drives the connection.
+    driver: RefCell<Option<Waker>>,
 }
 
 /// When a response head is due.
@@ -204,10 +210,28 @@ impl Lease {
         self.tunnel.take()
     }
 
+    /// Chooses how the response's body is read.
+    pub(super) fn read(&self, incoming: Incoming) -> Source {
+        match &self.kind {
+            LeaseKind::Two { .. } => Source::Ready(incoming, None),
+            LeaseKind::One { .. } if incoming.is_end_stream() || incoming.size_hint().exact().is_some() => {
+                Source::Frames(incoming)
+            }
+            LeaseKind::One { connection, .. } => {
+                let gather = Gather::new(incoming, connection.driver.borrow().clone());
+                connection.response.replace(Some(Rc::clone(&gather)));
+                Source::Gathered(gather)
+            }
+        }
+    }
+
     /// The response was read to its end. The connection is kept if the request was sent to its end as well; else
     /// hyper would keep it for ever (hyper#4176), so it is ended.
     pub(super) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
+        if let LeaseKind::One { connection, .. } = &self.kind {
+            connection.response.replace(None);
+        }
         if let LeaseKind::One { sender, connection } = &mut self.kind
             && sent
             && let Some(sender) = sender.take()
@@ -235,13 +259,27 @@ impl Connection {
             timed_out: Cell::new(false),
             sent,
             tunnel: RefCell::default(),
+            response: RefCell::default(),
+            driver: RefCell::default(),
         }
+    }
+
+    /// Takes what has come of a chunked body. Returns whether there may be more right now.
+    fn pump(&self, cx: &mut Context<'_>) -> bool {
+        self.response.borrow().as_ref().is_some_and(|gather| gather.pump(cx))
     }
 
     /// Ends the task that drives it.
     pub(super) fn abort(&self) {
         if let Some(abort) = self.abort.borrow().as_ref() {
             abort.abort();
+        }
+    }
+
+    /// Takes what came last of a chunked body.
+    fn finish(&self) {
+        if let Some(gather) = self.response.take() {
+            gather.finish();
         }
     }
 
@@ -298,9 +336,15 @@ pub(super) async fn drive(
 ) {
     let mut deadline = Deadline::default();
     let ended = poll_fn(|cx| {
-        // Without shutdown: the stream of a tunnel lives on.
-        if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
-            return Poll::Ready(ended.is_ok());
+        note(&connection.driver, cx);
+        for _ in 0..MOST_PUMPED {
+            // Without shutdown: the stream of a tunnel lives on.
+            if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
+                return Poll::Ready(ended.is_ok());
+            }
+            if !connection.pump(cx) {
+                break;
+            }
         }
         if deadline.poll(cx, connection.due()).is_ready() {
             connection.timed_out.set(true);
@@ -308,14 +352,15 @@ pub(super) async fn drive(
         }
         Poll::Pending
     });
-    if !ended.await {
-        return;
-    }
-    if let Some(tunnel) = connection.tunnel.take() {
-        let parts = driven.into_parts();
-        // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
-        let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
-    }
+    let tunnel = if ended.await { connection.tunnel.take() } else { None };
+    let Some(tunnel) = tunnel else {
+        // What its end means for a body is known behind it.
+        drop(driven);
+        return connection.finish();
+    };
+    let parts = driven.into_parts();
+    // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
+    let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
 }
 
 /// How long a connection that was put back may take to be ready.

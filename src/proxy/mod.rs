@@ -16,6 +16,7 @@ mod exchange;
 mod fields;
 mod flight;
 mod forward;
+mod gather;
 mod growth;
 mod guesses;
 mod headers;
