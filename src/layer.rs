@@ -4,6 +4,10 @@
 //! in their dialect, as they would from the proxy. A file that is wrong changes nothing, as there. `offline`, `read-only`
 //! and `hold` mean the same; draining, checks, ramps and guards are a proxy's business and not done here.
 //!
+//! Nothing reaches a closed app that the proxy would not forward. A path without a normal form (`/100%`), a target of
+//! another form than its method's, CONNECT, TRACE and all below `/.backsoon` get the page then. An open app gets them, but
+//! for `/.backsoon/status`. Which methods a read-only app takes besides the safe ones cannot be said here.
+//!
 //! ```
 //! use backsoon::layer::MaintenanceLayer;
 //!
@@ -49,7 +53,8 @@ use crate::plan::config::{Exception, Hold, PageConfig, Policy};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Closure, Route};
-use crate::plan::verdict::{Head, Resource, Verdict, decide};
+use crate::plan::verdict::Head;
+use crate::plan::within::{Within, decide_within};
 
 pub use body::MaintenanceBody;
 pub use future::MaintenanceFuture;
@@ -213,15 +218,11 @@ fn decided<B>(live: &Live, request: &Request<B>) -> Decided {
         elapsed: live.published.elapsed(),
         ..Head::unknown(headers)
     };
-    // The layer has one route, for any host and path.
-    match decide(&live.snapshot, head) {
-        Verdict::Show(route, closure) => Decided::Answer(page(live, route, closure, request)),
-        Verdict::Hold(route, closure) => Decided::Hold(page(live, route, closure, request)),
-        Verdict::Forward(route, _) => Decided::Pass(route.notice.clone()),
-        // For the page, which asks for it now and then.
-        Verdict::Own(Resource::Status, route) => Decided::Answer(status(live, route, request)),
-        // What the proxy answers by itself is the app's own here.
-        Verdict::Answer(..) | Verdict::Own(..) | Verdict::Refuse(_) => Decided::Pass(None),
+    match decide_within(&live.snapshot, live.route(), uri, head) {
+        Within::Pass(route) => Decided::Pass(route.notice.clone()),
+        Within::Show(route, closure) => Decided::Answer(page(live, route, closure, request)),
+        Within::Hold(route, closure) => Decided::Hold(page(live, route, closure, request)),
+        Within::Status(route) => Decided::Answer(status(live, route, request)),
     }
 }
 

@@ -1,10 +1,15 @@
 use std::convert::Infallible;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::routing::any;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http_body::Body as _;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+
+use crate::plan::target;
+use crate::plan::verdict::{Verdict, decide};
 
 use super::*;
 
@@ -122,4 +127,195 @@ fn what_is_wrong_is_said_before_anything_is_served() {
     assert!(error.to_string().contains("unknown mode `of`"), "{error}");
     let error = MaintenanceLayer::builder("my app", &file).always_open("healthz").start().unwrap_err();
     assert_eq!(error.problems.len(), 2, "{error}");
+}
+
+/// An app that takes whatever reaches it, and counts.
+struct Wildcard {
+    app: App,
+    router: axum::Router,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Wildcard {
+    /// In one of [`PHASES`]. Nobody has a place in its queue: who would wait gets the page at once.
+    fn new(phase: &str) -> Self {
+        let flags = if phase == "open" { String::new() } else { format!("[routes]\napp = \"{phase}\"\n") };
+        let app = App::new(&flags, Hold { max_held: 0, ..Hold::default() });
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let handler = async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            "the app"
+        };
+        let router = axum::Router::new().route("/", any(handler.clone())).route("/{*rest}", any(handler.clone()));
+        Self { router: router.fallback(handler).layer(app.layer.clone()), app, calls }
+    }
+
+    /// Whether the app was reached, and the status of the answer.
+    async fn ask(&self, method: &Method, target: &str) -> (bool, u16) {
+        let before = self.calls.load(Ordering::SeqCst);
+        let request = Request::builder().method(method).uri(target).header("host", "a").header("accept", "text/html");
+        let response = self.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        (self.calls.load(Ordering::SeqCst) > before, response.status().as_u16())
+    }
+
+    /// Whether a proxy before the app would forward it.
+    fn proxy_forwards(&self, method: &Method, target: &str) -> bool {
+        let live = self.app.layer.shared.live();
+        let uri: http::Uri = target.parse().unwrap();
+        let fields = http::HeaderMap::new();
+        let head = Head { method, host: "a", path: uri.path(), query: uri.query(), ..Head::unknown(&fields) };
+        target::check(method, &uri).is_ok() && matches!(decide(&live.snapshot, head), Verdict::Forward(..))
+    }
+}
+
+#[tokio::test]
+async fn nothing_reaches_a_closed_app_that_is_not_excepted() {
+    let mut wrong = Vec::new();
+    for phase in PHASES {
+        let wildcard = Wildcard::new(phase);
+        for method in METHODS.map(|name| Method::from_bytes(name.as_bytes()).unwrap()) {
+            for target in targets() {
+                let (reached, status) = wildcard.ask(&method, &target).await;
+                let case = format!("{phase}: {method} {target:.80} => {status}");
+                let readable = READABLE.contains(&target.as_str()) || target.starts_with("/x/x/x");
+                let is_read = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "QUERY");
+                let tunnels = matches!(method.as_str(), "CONNECT" | "TRACE");
+                let excepted =
+                    EXCEPTED.contains(&target.as_str()) && !tunnels || WELL_KNOWN.contains(&target.as_str()) && is_read;
+                let asks_star = target == "*" && method == Method::OPTIONS;
+                let expected = match phase {
+                    "open" => !(STATUS.contains(&target.as_str()) && matches!(method.as_str(), "GET" | "HEAD")),
+                    "read-only" => excepted || is_read && readable || asks_star,
+                    _ => excepted,
+                };
+                let agrees = phase == "open" || reached == wildcard.proxy_forwards(&method, &target);
+                if reached != expected || !agrees {
+                    wrong.push(format!("{case}: reached {reached}, expected {expected}, as the proxy {agrees}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_answered_with_the_page_while_the_app_is_closed() {
+    for phase in ["offline", "read-only", "hold"] {
+        let app = App::new(&format!("[routes]\napp = \"{phase}\"\n"), Hold::default());
+        for target in ["/100%", "/a/..;/b", "/x%00", "/.backsoon/events/", "/.backsoon/none"] {
+            let response = app.ask(Method::POST, target).await;
+            assert_eq!(response.status(), 503, "{phase} {target}");
+            assert!(response.headers().contains_key(RETRY_AFTER), "{phase} {target}");
+        }
+    }
+}
+
+/// The page of such a path asks for its status, too, and learns that the app is open.
+#[tokio::test]
+async fn the_status_is_told_whatever_path_follows() {
+    let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
+    let paths = ["/.backsoon/status", "/.backsoon/status/100%", "/.backsoon/status/a/..;/b"];
+    for path in paths {
+        assert_eq!(app.ask(Method::GET, path).await.status(), 200, "{path}");
+    }
+    app.flag("");
+    app.until(200).await;
+    for path in paths {
+        let response = app.ask(Method::GET, path).await;
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json", "{path}");
+    }
+}
+
+const PHASES: [&str; 4] = ["open", "offline", "read-only", "hold"];
+
+/// Those of HTTP, those of others, and those that are none of the ones that they look like.
+const METHODS: [&str; 14] = [
+    "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "QUERY", "get", "GETX",
+    "M-SEARCH",
+];
+
+const EXCEPTED: [&str; 4] = ["/healthz", "/healthz/", "/healthz/deep", "http://a/healthz"];
+const WELL_KNOWN: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/token"];
+const STATUS: [&str; 3] = ["/.backsoon/status", "/.backsoon/status/", "//.backsoon/status/x"];
+
+/// What has a normal form, and is no path of the gate's own.
+const READABLE: [&str; 34] = [
+    "/",
+    "/x",
+    "//",
+    "/x//y",
+    "/?q=%",
+    "/x?a=/../b",
+    "/x;v=1",
+    "/;",
+    "/x\\y",
+    "/%2f",
+    "/x%2fy",
+    "/a/./b",
+    "/a/../b",
+    "/a/%2e%2e/b",
+    "/%2561dmin",
+    "/%25",
+    "/%25%32%66",
+    "/healthzz",
+    "/healthz;x",
+    "/healthz/../x",
+    "/healthz%2fx",
+    "//healthz",
+    "/%68ealthz",
+    "/healthz/..%2fx",
+    "/HEALTHZ",
+    "/robots.txt;x",
+    "http://a/",
+    "http://a/x",
+    "https://a/x",
+    "http://a",
+    "http://a?q",
+    "http://b.example:81/x",
+    "/.backsoonish",
+    "/%ff",
+];
+
+/// All of the above, and what has no normal form, is of the gate's own, or has a form that belongs to another method.
+fn targets() -> Vec<String> {
+    let others = [
+        "/100%",
+        "/%",
+        "/%zz",
+        "/%4",
+        "/a/..;/b",
+        "/a/.;x/b",
+        "/../x",
+        "/..",
+        "/x/../../y",
+        "/%2e%2e/x",
+        "/x%00",
+        "/x%0a",
+        "/x%0d%0aa:b",
+        "/x%7f",
+        "/%1b",
+        "/healthz/../../x",
+        "/healthz/..;/x",
+        "/healthz%00",
+        "/healthz%",
+        "/.backsoon",
+        "/.backsoon/",
+        "/.backsoon/none",
+        "/.backsoon/events",
+        "/.backsoon/events/x",
+        "/.backsoon/badge.svg",
+        "/.backsoon/bypass?token=x",
+        "/.BACKSOON/../.backsoon/x",
+        "/%2ebacksoon/x",
+        "*",
+        "a:80",
+        "a",
+        "ftp://a/x",
+        "ws://a/x",
+        "http://a/100%",
+    ];
+    let long = ["/x".repeat(10_000), format!("/{}%", "x".repeat(20_000)), format!("/{}", "%2e%2e/".repeat(5_000))];
+    let all = READABLE.iter().chain(&EXCEPTED).chain(&WELL_KNOWN).chain(&STATUS).chain(&others);
+    all.map(|target| (*target).to_owned()).chain(long).collect()
 }

@@ -21,7 +21,7 @@ use crate::plan::limits::Limits;
 use crate::plan::page::{Press, Sources};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::Snapshot;
+use crate::plan::snapshot::{Route, Snapshot};
 
 use super::queue::Queue;
 
@@ -44,6 +44,13 @@ pub(super) struct Live {
     pub(super) published: Instant,
 }
 
+impl Live {
+    /// The app's route: the only one, for every host and path.
+    pub(super) fn route(&self) -> &Route {
+        self.snapshot.routes.first().expect("a layer's config has one route")
+    }
+}
+
 impl Shared {
     /// What is live. Called once for each request.
     pub(super) fn live(&self) -> Arc<Live> {
@@ -61,12 +68,7 @@ impl Shared {
         let mut news = self.told.subscribe();
         loop {
             news.borrow_and_update();
-            let on_hold = |live: &Live| {
-                live.snapshot
-                    .routes
-                    .iter()
-                    .any(|route| route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold))
-            };
+            let on_hold = |live: &Live| live.route().closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold);
             if !on_hold(&self.live()) || news.changed().await.is_err() {
                 return;
             }

@@ -8,6 +8,7 @@ mod read;
 
 pub mod color;
 pub mod path;
+pub mod target;
 pub mod text;
 
 pub mod config;
@@ -26,6 +27,8 @@ pub mod compile;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;
+
+pub mod within;
 
 #[cfg(test)]
 mod cases;

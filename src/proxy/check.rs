@@ -1,7 +1,9 @@
 //! What hyper accepts and a proxy must not pass on.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+
+use crate::plan::target;
 
 use super::error::Error;
 use super::fields::{Field, Fields};
@@ -12,7 +14,7 @@ use super::fields::{Field, Fields};
 /// A client's [`Error`]; the connection must not be used further.
 pub(super) fn request<B>(request: &Request<B>, fields: Fields, most_fields: usize) -> Result<&str, Error> {
     count_fields(request, most_fields)?;
-    target_form(request)?;
+    target::check(request.method(), request.uri()).map_err(Error::BadRequest)?;
     transfer_coding(request.headers(), fields, request.version())?;
     authority(request, fields)
 }
@@ -23,25 +25,6 @@ fn count_fields<B>(request: &Request<B>, most: usize) -> Result<(), Error> {
     // Only where it might matter: counting cookies walks their list.
     let crumbs = if fields > most { request.headers().get_all(COOKIE).iter().count() } else { 0 };
     if fields - crumbs.saturating_sub(1) > most { Err(Error::HeadFields) } else { Ok(()) }
-}
-
-/// RFC 9112 section 3.2: each form of a target belongs to certain methods, and hyper takes any for any. A target that
-/// the next party might read as something else than what was matched is not passed on.
-fn target_form<B>(request: &Request<B>) -> Result<(), Error> {
-    let uri = request.uri();
-    if *request.method() == Method::CONNECT {
-        // Refused whatever it asks for.
-        return Ok(());
-    }
-    match uri.scheme_str() {
-        None if uri.authority().is_some() => return Err(Error::BadRequest("an authority where a path belongs")),
-        None | Some("http" | "https") => {}
-        Some(_) => return Err(Error::BadRequest("a scheme other than http")),
-    }
-    if uri.path() == "*" && *request.method() != Method::OPTIONS {
-        return Err(Error::BadRequest("the target * is for OPTIONS alone"));
-    }
-    Ok(())
 }
 
 /// Nothing but exactly `chunked`, once, and not in HTTP/1.0: whatever else two parties could read in two ways.
@@ -146,6 +129,8 @@ pub(super) fn expects_continue(fields: Fields) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     /// Checks a head as it comes.
