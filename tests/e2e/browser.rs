@@ -4,6 +4,7 @@ mod driver;
 mod story;
 
 mod access;
+mod forms;
 mod live;
 mod others;
 mod pictures;

@@ -25,6 +25,8 @@ mod hold;
 mod http1;
 mod http2;
 mod latency;
+#[cfg(feature = "layer")]
+mod layer;
 mod life;
 mod limits;
 mod parking;

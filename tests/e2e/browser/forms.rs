@@ -1,0 +1,148 @@
+//! A form that was posted to a closed route: nothing of ours sends it again. The page comes back by GET, to the same place.
+
+use serde_json::Value;
+
+use crate::support::{Backsoon, Upstream, wait};
+
+use super::driver::Browser;
+use super::story::{self, IN_APP, LIVE};
+
+/// How the targets of forms end: an anchor must neither keep the page nor bring the form along.
+const ENDINGS: [&str; 7] = ["", "#part", "#", "?a=1", "?a=1#part", "?#part", "?a=1&#a#b"];
+
+#[test]
+fn a_form_is_not_sent_again_when_the_route_opens() {
+    let Some(browser) = Browser::start("a form that is not sent again") else { return };
+    for ending in ENDINGS {
+        let posted = Posted::at(&browser, ending, "");
+        posted.proxy.flag(story::OPEN);
+        posted.comes_back_by_get();
+    }
+}
+
+/// As where no event arrives: the page asks now and then.
+#[test]
+fn a_form_is_not_sent_again_by_a_page_that_polls() {
+    let Some(browser) = Browser::start("a form that is not sent again by a page that polls") else { return };
+    browser.on_new_document(
+        "const slow = setTimeout;
+         setTimeout = (call, time) => slow(call, time / 50);
+         EventSource = class { readyState = 2; addEventListener() {} close() {} constructor() { slow(() => this.onerror()) } }",
+    );
+    for ending in ["#part", "#", ""] {
+        let posted = Posted::before(&browser, ending, "");
+        browser.wait_for("document.querySelector('#now')?.dataset.is == 'off'");
+        posted.proxy.flag(story::OPEN);
+        posted.comes_back_by_get();
+    }
+}
+
+#[test]
+fn a_form_is_not_sent_again_by_a_page_that_was_paused() {
+    let Some(browser) = Browser::start("a form that is not sent again by a page that was paused") else { return };
+    for ending in ["#part", "#", ""] {
+        let posted = Posted::at(&browser, ending, "");
+        browser.click("#pause");
+        wait("the stream to close", || posted.proxy.metric("backsoon_watchers", "") == 0.0);
+        posted.proxy.flag(story::OPEN);
+        browser.click("#pause");
+        posted.comes_back_by_get();
+        browser.run("sessionStorage.clear()");
+    }
+}
+
+/// New colours are not swapped in place: the page is loaded anew, while the route is closed.
+#[test]
+fn a_form_is_not_sent_again_for_new_colours() {
+    let Some(browser) = Browser::start("a form that is not sent again for new colours") else { return };
+    for ending in ["#part", "#", ""] {
+        let posted = Posted::at(&browser, ending, "");
+        browser.run("window.mark = 1");
+        let config = std::fs::read_to_string(posted.proxy.path("backsoon.toml")).unwrap();
+        posted.proxy.config(&format!("{config}\n[page]\naccent = \"#a00\"\n"));
+        browser.wait_for(&format!("!window.mark && {LIVE}"));
+        assert_eq!(posted.sent(), Vec::<String>::new(), "{ending}");
+        assert_eq!(browser.text("location.href"), posted.url);
+        posted.proxy.flag(story::OPEN);
+        posted.comes_back_by_get();
+    }
+}
+
+#[test]
+fn a_form_is_not_sent_again_by_check_again() {
+    for script in ["with", "without"] {
+        let Some(browser) = Browser::start("a form that is not sent again by \"check again\"") else { return };
+        for ending in ENDINGS {
+            let posted = Posted::before(&browser, ending, script);
+            posted.proxy.flag(story::OPEN);
+            browser.click(".btn");
+            browser.wait_for(IN_APP);
+            assert_eq!(posted.upstream_saw(), ["GET"], "{script} {ending}");
+        }
+    }
+}
+
+/// A form that a browser has posted to a closed route.
+struct Posted<'b> {
+    browser: &'b Browser,
+    proxy: Backsoon,
+    upstream: Upstream,
+    url: String,
+}
+
+impl<'b> Posted<'b> {
+    /// The page that it got is followed.
+    fn at(browser: &'b Browser, ending: &str, script: &str) -> Self {
+        let posted = Self::before(browser, ending, script);
+        browser.wait_for(LIVE);
+        wait("the stream to open", || posted.proxy.metric("backsoon_watchers", "") == 1.0);
+        posted
+    }
+
+    /// It got the page. `script` is `without` if none runs there.
+    fn before(browser: &'b Browser, ending: &str, script: &str) -> Self {
+        let target = format!("/app/form{ending}");
+        let form =
+            format!("<form method=post action='{target}'><input name=order value=7><button>Order</button></form>");
+        let upstream = Upstream::answering(&story::html(&format!(
+            "<!doctype html><link rel=icon href=data:,><title>the app</title>{form}"
+        )));
+        let proxy = Backsoon::before(&upstream.url(), "always_open = [\"/shop\"]\n");
+        story::close(&proxy, story::BARE);
+        let disabled = serde_json::json!({ "value": script == "without" });
+        browser.tool("Emulation.setScriptExecutionDisabled", &disabled);
+        browser.go(&proxy.url("/shop"));
+        browser.click("button");
+        browser.wait_for("document.querySelector('main .btn')");
+        let url = proxy.url(&target);
+        assert_eq!(browser.text("location.href"), url);
+        let posted = Self { browser, proxy, upstream, url };
+        assert_eq!(posted.sent(), ["POST"], "the form was sent once");
+        posted.upstream.forget();
+        posted
+    }
+
+    /// Waits for the app, and looks how it was asked for.
+    fn comes_back_by_get(&self) {
+        self.browser.wait_for(IN_APP);
+        assert_eq!(self.upstream_saw(), ["GET"], "{}", self.url);
+        assert_eq!(self.sent(), Vec::<String>::new(), "{}", self.url);
+        assert_eq!(self.browser.text("location.href"), self.url, "the anchor is kept");
+        assert_eq!(self.browser.value("history.state"), Value::Null);
+    }
+
+    /// The methods of the requests that reached the app.
+    fn upstream_saw(&self) -> Vec<String> {
+        let seen = self.upstream.seen();
+        let lines = seen.lines().filter_map(|line| line.strip_suffix(" HTTP/1.1"));
+        lines.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The methods, but for GET, of what the browser has sent since this was asked last.
+    fn sent(&self) -> Vec<String> {
+        let events = self.browser.events();
+        let sent = events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
+        let methods = sent.filter_map(|event| event["params"]["request"]["method"].as_str());
+        methods.filter(|method| *method != "GET").map(str::to_owned).collect()
+    }
+}

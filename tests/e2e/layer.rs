@@ -1,0 +1,125 @@
+//! The gate in an app beside the proxy: over real sockets, with one flag file, both let the same through.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use backsoon::layer::MaintenanceLayer;
+use backsoon::plan::config::Hold;
+use tokio::runtime::Runtime;
+
+use crate::support::{Backsoon, Client, Upstream};
+use crate::wire::alone;
+
+/// An app behind the gate, which takes whatever reaches it.
+struct App {
+    address: SocketAddr,
+    calls: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+impl App {
+    fn start(flag_file: &Path) -> Self {
+        // Nobody has a place in its queue: who would wait gets the page at once.
+        let hold = Hold { max_held: 0, ..Hold::default() };
+        let layer = MaintenanceLayer::builder("web", flag_file).always_open("/healthz").hold(hold).start().unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let app = axum::Router::new().fallback(async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move { axum::serve(listener, app.layer(layer)).await });
+        Self { address, calls, _runtime: runtime }
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// The status of what is answered to a request line, if there is one.
+fn ask(address: SocketAddr, method: &str, target: &str) -> Option<u16> {
+    let mut client = Client::connect(address);
+    client.send(format!("{method} {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+    client.try_head()?.split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_closed_app_is_reached_by_nothing_that_the_proxy_would_not_forward() {
+    let upstream = Upstream::ok();
+    let backsoon: Backsoon =
+        alone(&upstream.url(), "always_open = [\"/healthz\"]\nhold = { max_wait = \"1ms\", release = \"1000/s\" }\n");
+    for phase in ["offline", "read-only", "hold"] {
+        backsoon.flag(&format!("[routes]\nweb = \"{phase}\"\n"));
+        let app = App::start(&backsoon.path("maintenance.toml"));
+        let mut wrong = Vec::new();
+        for method in METHODS {
+            for target in TARGETS {
+                let before = app.calls();
+                let status = ask(app.address, method, target);
+                let reached = app.calls() > before;
+                upstream.forget();
+                let proxied = ask(backsoon.address(), method, target);
+                let forwarded = !upstream.seen_bytes().is_empty();
+                if reached != forwarded {
+                    wrong.push(format!("{method} {target}: {status:?} {reached}, the proxy {proxied:?} {forwarded}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{phase}: {} differ\n{}", wrong.len(), wrong.join("\n"));
+        let odd = ask(app.address, "POST", "/100%");
+        assert_eq!((odd, ask(app.address, "GET", "/healthz")), (Some(503), Some(200)), "{phase}");
+    }
+}
+
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE", "CONNECT", "PROPFIND", "QUERY", "get"];
+
+const TARGETS: [&str; 42] = [
+    "/",
+    "/x",
+    "//x//y",
+    "/x;v=1",
+    "/x\\y",
+    "/x%2fy",
+    "/a/%2e%2e/b",
+    "/%2561dmin",
+    "/100%",
+    "/%zz",
+    "/%4",
+    "/a/..;/b",
+    "/a/.;x/b",
+    "/../x",
+    "/%2e%2e/x",
+    "/x%00",
+    "/x%0a",
+    "/x%7f",
+    "/healthz",
+    "/healthz/deep",
+    "/healthz/../x",
+    "/healthz;x",
+    "/healthz%2f..%2fx",
+    "/healthz%",
+    "//healthz",
+    "/robots.txt",
+    "/.well-known/acme-challenge/t",
+    "/.backsoon",
+    "/.backsoon/none",
+    "/.backsoon/status/x",
+    "/.backsoon/badge.svg",
+    "/.backsoon/bypass?token=x",
+    "/%2ebacksoon/x",
+    "*",
+    "a",
+    "a:80",
+    "ftp://a/x",
+    "http://a",
+    "http://a?q",
+    "http://a/100%",
+    "https://b.example/x",
+    "/?q=%",
+];
