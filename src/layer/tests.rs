@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::routing::any;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, REFRESH, RETRY_AFTER};
 use http_body::Body as _;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
@@ -207,6 +207,7 @@ async fn what_cannot_be_read_is_answered_with_the_page_while_the_app_is_closed()
             let response = app.ask(Method::POST, target).await;
             assert_eq!(response.status(), 503, "{phase} {target}");
             assert!(response.headers().contains_key(RETRY_AFTER), "{phase} {target}");
+            assert!(!response.headers().contains_key(REFRESH), "a form is not sent again: {phase} {target}");
         }
     }
 }

@@ -29,6 +29,7 @@ mod latency;
 mod layer;
 mod life;
 mod limits;
+mod once;
 mod parking;
 mod pass;
 mod pause;
