@@ -42,7 +42,7 @@ if(k&&x!=k){a.insertBefore(k,x);merge(k,y);continue}
 if(k||!y.id&&x&&!x.id){n=x.nextSibling;merge(x,y);x=n}else a.insertBefore(y,x)}
 for(;x;x=n){n=x.nextSibling;x.remove()}},
 tell=t=>say.textContent=t,
-{# load it anew by GET: a reload would send a form again, and to replace a URL by itself only scrolls where there is a `#`, so the page stands at another URL first #}
+{# load it anew by GET: a reload would send a form again. Where there is a `#`, to replace a URL by itself only scrolls: the page takes another one first #}
 go=k=>{bit(k,Date.now());const l=location.href;let u=l.split('#')[0];
 if(u!=l)try{history.replaceState(null,'',u+(u.includes('?')?'&':'?'));u=l}catch{}
 location.replace(u)},
