@@ -5,6 +5,9 @@
 //! - A cookie that a signed link has given, bound to the route and to the window that closes it.
 //! - While the route ramps: whoever is in a cohort below what is admitted. A cohort is a hash of the address, the same in
 //!   every replica, or what a signed cookie says that has kept it; so a client does not flip where its address changes.
+//!
+//! An unknown client is in no network, and in the last cohort. A client whom a trusted proxy calls by a name that is no
+//! address is in a cohort by that name.
 
 mod cohorts;
 pub mod key;
@@ -20,7 +23,7 @@ use jiff::Timestamp;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::client;
+use super::client::{self, Client};
 use super::config::{Policy, RouteConfig};
 use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
@@ -128,7 +131,7 @@ pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
     let mut void = None;
     if let Some(bypass) = &route.config.policy.bypass {
         let is_in = |address: IpAddr| bypass.networks.iter().any(|network| network.contains(&address));
-        if !bypass.networks.is_empty() && client::address(head.peer, head.headers, trusted).is_some_and(is_in) {
+        if !bypass.networks.is_empty() && client::of(head.peer, head.headers, trusted).address().is_some_and(is_in) {
             return Ok(Way::Network);
         }
         match shown(snapshot, route, closure, head) {
@@ -177,13 +180,15 @@ pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &
             return (ticket.cohort, true);
         }
     }
-    let address = client::address(head.peer, head.headers, &snapshot.trusted_proxies);
-    let cohort = match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => admission.cohorts.of(&address.octets()),
+    let cohort = match client::of(head.peer, head.headers, &snapshot.trusted_proxies) {
+        Client::Address(IpAddr::V4(address)) => admission.cohorts.of(&address.octets()),
         // A client has all addresses of its /64, and changes them daily (RFC 8981).
-        Some(IpAddr::V6(address)) => admission.cohorts.of(&address.octets()[..8]),
+        Client::Address(IpAddr::V6(address)) => admission.cohorts.of(&address.octets()[..8]),
+        Client::Named(name) => admission.cohorts.of(name),
+        // Nothing tells these clients apart: were they one, all of them would come back at once, and perhaps first.
+        Client::Unknown => LAST,
         // On a unix socket all are one.
-        None => admission.cohorts.of(&[]),
+        Client::Unix => admission.cohorts.of(&[]),
     };
     (cohort, false)
 }
@@ -197,7 +202,8 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
         return None;
     }
     let (cohort, kept) = cohort(admission, snapshot, route, head);
-    if kept {
+    // That nobody knows who it is now is nothing to be kept.
+    if kept || cohort == LAST {
         return None;
     }
     let lasts = ramp.length().as_secs() + KEPT;
@@ -283,6 +289,9 @@ pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
 
 /// What the names of our cookies begin with. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
 pub const COOKIES: &str = "__Host-backsoon-";
+
+/// The cohort that is not admitted before all are.
+const LAST: u32 = u32::MAX;
 
 const TOKEN: &str = "token=";
 const HTML: &[u8] = b"text/html";

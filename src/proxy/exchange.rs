@@ -343,7 +343,7 @@ fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, flight: &Fl
     let (method, path, query) = (request.method(), uri.path(), uri.query());
     let (peer, guesses) = (flight.connection.peer.address, &flight.worker.guesses);
     let elapsed = flight.set_out.into_std().saturating_duration_since(generation.published);
-    let client = || client::address(peer, headers, &generation.snapshot.trusted_proxies);
+    let client = || client::of(peer, headers, &generation.snapshot.trusted_proxies).address();
     let credentials = guesses.is_empty() || !guesses.is_shut(client(), flight.started);
     Head { method, host: "", path, query, headers, peer, elapsed, credentials }
 }
@@ -355,8 +355,9 @@ impl Exchange {
         head(&self.generation, request, &self.flight)
     }
 
+    /// Returns its address, if that is known. An unknown client guesses for itself, and shuts nobody else out.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        client::address(self.flight.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies)
+        client::of(self.flight.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies).address()
     }
 
     /// Returns whose request it is, for the turns in a queue.

@@ -340,7 +340,7 @@ impl Drop for Flight {
 impl Entry {
     fn new(connection: &Connection, generation: &Generation, request: &Request<Incoming>, id: &HeaderValue) -> Self {
         let trusted = &generation.snapshot.trusted_proxies;
-        let client = client::address(connection.peer.address, request.headers(), trusted);
+        let client = client::of(connection.peer.address, request.headers(), trusted);
         let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let host = host.or_else(|| {
             let host = request.headers().get(http::header::HOST)?;
@@ -348,7 +348,7 @@ impl Entry {
         });
         Self {
             time: Timestamp::now(),
-            client: client.map_or_else(|| "unix".to_owned(), |client| client.to_string()),
+            client: client.to_string(),
             method: request.method().clone(),
             host: host.unwrap_or_default(),
             path: request.uri().path().to_owned(),

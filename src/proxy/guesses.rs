@@ -30,8 +30,8 @@ impl Guesses {
         self.by_address.borrow().is_empty()
     }
 
-    /// Whether what comes from an address is not to be looked at. Without an address (on a unix socket whose peer is not
-    /// trusted) it always is: one who guesses must not shut out all others.
+    /// Whether what comes from an address is not to be looked at. Without an address (unknown, or on a unix socket
+    /// whose peer is not trusted) it always is: one who guesses must not shut out all others.
     pub(super) fn is_shut(&self, address: Option<IpAddr>, now: Instant) -> bool {
         let by_address = self.by_address.borrow();
         let spell = address.and_then(|address| by_address.get(&network(address)));

@@ -250,6 +250,33 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
 }
 
 #[test]
+fn unknown_clients_are_in_no_network_and_not_in_one_cohort() {
+    // The staff and the trusted proxies are in one network, as is usual.
+    let mut wide = live(OFFLINE);
+    wide.trusted_proxies.networks.push("192.0.2.0/24".parse().unwrap());
+    for said in ["unknown", "_hidden", "", "nonsense", "192.0.2.7, ", "198.51.100.1:http"] {
+        let said = headers(&[("x-forwarded-for", said)]);
+        assert_eq!(shows(&wide, from("192.0.2.1", &said)), Err(None), "{said:?}");
+    }
+    let with_port = headers(&[("x-forwarded-for", "192.0.2.7:4711")]);
+    assert_eq!(shows(&wide, from("10.0.0.1", &with_port)), Ok(Way::Network));
+
+    let live = ramping("2026-05-19T15:59:59Z", Some(&key()));
+    let route = &live.routes[0];
+    let (admission, closure) = (route.admission.as_ref().unwrap(), route.closure.as_ref().unwrap());
+    let named = |name: &str| headers(&[("x-forwarded-for", name), ("accept", "text/html")]);
+    let cohort = |name: &str| cohort(admission, &live, route, &from("10.0.0.1", &named(name))).0;
+    assert_ne!(cohort("_hidden1"), cohort("_hidden2"));
+    assert_eq!(cohort("_hidden1:1234"), cohort("_hidden1:_other"), "the port is no part of who it is");
+    for unknown in ["unknown", "", "unknown:80"] {
+        assert_eq!(cohort(unknown), u32::MAX, "{unknown}");
+        let unknown = named(unknown);
+        assert_eq!(shows(&live, from("10.0.0.1", &unknown)), Err(None), "nobody before all others");
+        assert_eq!(keep_cohort(&live, route, closure, &from("10.0.0.1", &unknown)), None);
+    }
+}
+
+#[test]
 fn a_link_leads_to_its_own_host_and_nowhere_else() {
     let reserved = Prefix::new("/.backsoon").unwrap();
     let leads = |path: &str, query| destination(&reserved, path, query);
