@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
 use super::gather::{Source, plus};
+use super::headers;
 use super::lease::Lease;
 use super::pool::Ahead;
 use super::standing::{Fate, Kind};
@@ -133,7 +134,13 @@ impl ClientBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => self.end(Upload::Complete),
             Poll::Ready(Some(Err(_))) => self.end(Upload::Broken),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                    if trailers.is_empty() {
+                        return self.end(Upload::Complete);
+                    }
+                }
                 let length = frame.data_ref().map_or(0, Buf::remaining);
                 let Some(left) = self.left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) else {
                     return self.end(Upload::TooLarge);

@@ -32,8 +32,8 @@ use super::worker::{Admitted, Worker};
 /// A connection as it was accepted.
 pub(super) struct Accepted {
     pub stream: Plain,
-    /// `None` on a unix socket.
-    pub address: Option<IpAddr>,
+    /// The peer's address, and the port that it has connected to; `None` on a unix socket.
+    pub ends: Option<(IpAddr, u16)>,
     pub tls: Option<Arc<ServerConfig>>,
 }
 
@@ -300,7 +300,8 @@ pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     let limits = Arc::clone(&worker.generation().snapshot.limits);
     let now = Instant::now();
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
-    let connection = Rc::new(Connection::new(Peer::new(accepted.address, scheme), now));
+    let (address, port) = accepted.ends.unzip();
+    let connection = Rc::new(Connection::new(Peer::new(address, port, scheme), now));
     let _enlisted = worker.enlist(Rc::clone(&connection));
     if let Some(end) = worker.draining() {
         connection.drain(end);

@@ -3,6 +3,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::words;
+
 /// A field that a proxy does something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -25,12 +27,17 @@ pub(super) enum Field {
     ProxyAuthenticate,
     ProxyAuthorization,
     Http2Settings,
-    /// Any with a `_` in its name.
-    Underscored,
+    /// What no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
+    Proxy,
+    /// Any that apps take for a proxy's word.
+    Word,
+    /// Any that is another in CGI, which reads `_` and the like as `-`.
+    Disguised,
 }
 
 impl Field {
-    fn of(name: &HeaderName) -> Option<Self> {
+    /// Which one a name is of.
+    pub(super) fn of(name: &HeaderName) -> Option<Self> {
         Some(match name.as_str() {
             "host" => Self::Host,
             "accept" => Self::Accept,
@@ -49,7 +56,10 @@ impl Field {
             "proxy-authenticate" => Self::ProxyAuthenticate,
             "proxy-authorization" => Self::ProxyAuthorization,
             "http2-settings" => Self::Http2Settings,
-            other if other.as_bytes().contains(&b'_') => Self::Underscored,
+            "proxy" => Self::Proxy,
+            other if !words::may_matter(other) => return None,
+            other if words::is_disguised(other) => Self::Disguised,
+            other if words::is_word(other) => Self::Word,
             _ => return None,
         })
     }
@@ -98,12 +108,12 @@ mod tests {
     #[test]
     fn a_field_is_seen_once_or_again_whatever_stands_between() {
         let mut headers = HeaderMap::new();
-        for name in ["host", "accept", "cookie", "x_odd", "te", "cookie"] {
+        for name in ["host", "accept", "cookie", "x_odd", "x-real-ip", "te", "cookie"] {
             headers.append(name, HeaderValue::from_static("1"));
         }
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("1"));
         let fields = Fields::of(&headers);
-        for field in [Field::Host, Field::Cookie, Field::Underscored, Field::Te, Field::RequestId] {
+        for field in [Field::Host, Field::Cookie, Field::Disguised, Field::Word, Field::Te, Field::RequestId] {
             assert!(fields.has(field), "{field:?}");
         }
         assert!(fields.repeats(Field::Cookie) && !fields.repeats(Field::Host));

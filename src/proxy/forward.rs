@@ -210,7 +210,9 @@ fn prepare(
     }
     headers.reserve(MOST_ADDED);
     let peer = &exchange.flight.connection.peer;
-    headers::add_forwarded(headers, exchange.fields, peer, host, exchange.trusted);
+    let trusted = exchange.trusted.then_some(&exchange.generation.snapshot.trusted_proxies);
+    headers::add_forwarded(headers, exchange.fields, peer, host, trusted);
+    headers::say_length_once(headers, exchange.fields);
     headers.insert(X_REQUEST_ID, exchange.asked.id.clone());
     headers::join_cookies(headers, exchange.fields);
     let upgrades = wishes.upgrade.is_some();
@@ -481,6 +483,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
+    headers::say_length_once(response.headers_mut(), fields);
     let extensions = response.extensions_mut();
     if !extensions.is_empty() {
         // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
@@ -531,6 +534,6 @@ fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Uri {
 const MOST_ATTEMPTS: usize = 5;
 
 /// Fields that are added to a request.
-const MOST_ADDED: usize = 6;
+const MOST_ADDED: usize = 8;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

@@ -9,23 +9,30 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use crate::plan::client::{self, X_FORWARDED_FOR};
+use crate::plan::client::{self, Client, X_FORWARDED_FOR};
 use crate::plan::config::{Bypass, TrustedProxies};
 use crate::plan::pass;
 
 use super::fields::{Field, Fields};
+use super::words;
 
 /// `X-Forwarded-Proto`.
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`.
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Port`.
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// `X-Real-IP`.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `X-Request-Id`.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 
 /// Who is at the other end of a client connection, prepared once for all its requests.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub(super) struct Peer {
     pub address: Option<IpAddr>,
     /// For `X-Forwarded-For`.
     text: HeaderValue,
+    /// For `X-Forwarded-Port`.
+    port: HeaderValue,
     /// `for=…` of the `Forwarded` field.
     node: String,
     /// `http` or `https`.
@@ -43,13 +52,15 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: Option<IpAddr>, scheme: &'static str) -> Self {
+    /// `port` is the one that it has connected to; on a unix socket the scheme's own stands for it.
+    pub(super) fn new(address: Option<IpAddr>, port: Option<u16>, scheme: &'static str) -> Self {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let address = address.map(|address| address.to_canonical());
         let text = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
-        let text = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, text, node, scheme, said: RefCell::default() }
+        let text = HeaderValue::from_str(&text).unwrap_or(UNKNOWN);
+        let port = HeaderValue::from(port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
+        Self { address, text, port, node, scheme, said: RefCell::default() }
     }
 
     /// Its element of the `Forwarded` field in a request for `host`.
@@ -157,9 +168,10 @@ fn strip_named(headers: &mut HeaderMap, fields: Fields) {
 
 fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
     for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        // These frame and route the message: they are not for a client to take away.
+        // These frame and route the message, or are what a trusted proxy says: they are not for a client to take away.
         match HeaderName::from_bytes(name.trim_ascii()) {
             Ok(CONTENT_LENGTH | HOST) | Err(_) => {}
+            Ok(name) if words::is_word(name.as_str()) => {}
             Ok(name) => drop(headers.remove(name)),
         }
     }
@@ -180,19 +192,59 @@ fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Removes what an upstream that reads `_` as `-` (CGI, WSGI) would take for a field that only proxies set.
+/// Removes what an upstream that reads `_` and the like as `-` (CGI, WSGI) would take for a field that only proxies set, or
+/// for the message's length.
 fn strip_disguised(headers: &mut HeaderMap) {
-    let disguised = |name: &&HeaderName| {
+    remove_all(headers, |name| words::is_disguised(name.as_str()) && is_proxys(&words::plain(name.as_str())));
+}
+
+/// As [`strip_disguised`], for a trusted proxy: it is not believed to mean what its client has written so, except where the
+/// field has no other form.
+fn strip_unmeant(headers: &mut HeaderMap) {
+    remove_all(headers, |name| {
         let name = name.as_str();
-        name.contains('_') && {
-            let plain = name.replace('_', "-");
-            plain.starts_with("x-forwarded-") || plain == X_REQUEST_ID.as_str()
-        }
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(disguised).cloned().collect();
+        words::is_disguised(name) && !words::is_own_form(name) && is_proxys(&words::plain(name))
+    });
+}
+
+/// Tells whether a name in its plain form is one that only proxies say.
+fn is_proxys(plain: &str) -> bool {
+    words::is_word(plain) || words::OTHERS.contains(&plain)
+}
+
+fn remove_all(headers: &mut HeaderMap, which: impl FnMut(&&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(which).cloned().collect();
     for name in names {
         headers.remove(name);
     }
+}
+
+/// Removes from a request's trailers what an upstream must not merge into the head (RFC 9110 section 6.5.1): whatever we do
+/// something about there. Not even a trusted proxy says such a thing behind a body: that is its client's.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_disguised(trailers);
+    remove_all(trailers, |name| !matches!(Field::of(name), None | Some(Field::Disguised)));
+}
+
+/// Makes one field of a length that was said twice, and a plain number of one with zeros before it. `check` has found that
+/// all lines say the same.
+pub(super) fn say_length_once(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.has(Field::ContentLength) {
+        return;
+    }
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return };
+    let plain = plain_length(length.as_bytes());
+    if (fields.repeats(Field::ContentLength) || plain.len() < length.len())
+        && let Ok(plain) = HeaderValue::from_bytes(plain)
+    {
+        headers.insert(CONTENT_LENGTH, plain);
+    }
+}
+
+/// Returns a number in digits without the zeros before it.
+pub(super) fn plain_length(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    &digits[zeros.min(digits.len().saturating_sub(1))..]
 }
 
 /// Removes what lets a client pass a closed route: the upstream is not to know the secret, nor what it has signed.
@@ -218,26 +270,81 @@ pub(super) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypas
     }
 }
 
-/// Adds what the next hop may want to know of the ones before.
+/// Adds what the next hop may want to know of the ones before. `trusted` are the proxies that are believed, if the peer is
+/// one of them.
 ///
-/// What an untrusted peer says of others is not passed on: an upstream that believes this proxy would believe it.
-pub(super) fn add_forwarded(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: bool) {
-    if fields.has(Field::Underscored) {
-        strip_disguised(headers);
+/// What any other peer says of others is not passed on: an upstream that believes this proxy would believe it.
+pub(super) fn add_forwarded(
+    headers: &mut HeaderMap,
+    fields: Fields,
+    peer: &Peer,
+    host: &HeaderValue,
+    trusted: Option<&TrustedProxies>,
+) {
+    if fields.has(Field::Proxy) {
+        headers.remove(PROXY);
     }
-    let forwarded = peer.forwarded(host);
-    let scheme = HeaderValue::from_static(peer.scheme);
-    if trusted {
-        append(headers, X_FORWARDED_FOR, &peer.text);
-        append(headers, FORWARDED, &forwarded);
-        headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-    } else {
-        headers.insert(X_FORWARDED_FOR, peer.text.clone());
-        headers.insert(FORWARDED, forwarded);
-        headers.insert(X_FORWARDED_PROTO, scheme);
+    if fields.has(Field::Disguised) {
+        if trusted.is_some() { strip_unmeant(headers) } else { strip_disguised(headers) }
+    }
+    match trusted {
+        Some(trusted) => pass_on(headers, fields, peer, host, trusted),
+        None => replace(headers, fields, peer, host),
+    }
+}
+
+/// Sets what is known of a stranger, and removes what it says itself.
+fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
+    if fields.has(Field::Word) {
+        remove_all(headers, |name| words::is_word(name.as_str()));
+    }
+    headers.insert(X_FORWARDED_FOR, peer.text.clone());
+    if peer.address.is_some() {
+        headers.insert(X_REAL_IP, peer.text.clone());
+    }
+    headers.insert(FORWARDED, peer.forwarded(host));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+    headers.insert(X_FORWARDED_PORT, peer.port.clone());
+    if !host.is_empty() {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
+}
+
+/// Adds to what a trusted proxy says, or says what it has not said.
+fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: &TrustedProxies) {
+    if fields.has(Field::Word) {
+        say_both(headers);
+    } else {
+        // The peer is the client itself. A proxy alone knows the port that its client has connected to.
+        headers.insert(X_FORWARDED_PORT, peer.port.clone());
+    }
+    if !headers.contains_key(X_REAL_IP)
+        && let Client::Address(client) = client::of(peer.address, headers, trusted)
+        && let Ok(client) = HeaderValue::try_from(client.to_string())
+    {
+        headers.insert(X_REAL_IP, client);
+    }
+    // A peer without an address would hide whom it names.
+    if peer.address.is_some() || !headers.contains_key(X_FORWARDED_FOR) {
+        append(headers, X_FORWARDED_FOR, "unknown", &peer.text);
+    }
+    append(headers, FORWARDED, "for=unknown", &peer.forwarded(host));
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(peer.scheme));
+    if !host.is_empty() {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    }
+}
+
+/// Says in each of the two fields that name clients what a trusted proxy says in the other alone (RFC 7239 section 7.4):
+/// else whoever reads but one of them would take that proxy for the client.
+fn say_both(headers: &mut HeaderMap) {
+    let translated = match (headers.contains_key(X_FORWARDED_FOR), headers.contains_key(FORWARDED)) {
+        (true, false) => (FORWARDED, client::as_forwarded(headers)),
+        (false, true) => (X_FORWARDED_FOR, client::as_x_forwarded_for(headers)),
+        (true, true) | (false, false) => return,
+    };
+    let (name, text) = translated;
+    headers.insert(name, HeaderValue::try_from(text).unwrap_or(UNKNOWN));
 }
 
 /// One element of the `Forwarded` field (RFC 7239).
@@ -259,14 +366,19 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Adds to a list field, on one line.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    let joined = match headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().as_slice() {
-        [] => None,
-        lines => Some([lines.join(&b", "[..]).as_slice(), value.as_bytes()].join(&b", "[..])),
-    };
-    let value = joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).unwrap_or_else(|| value.clone());
-    headers.insert(name, value);
+/// Adds to a list field, on one line. Where a line names nobody at its end, `nobody` says so: an empty element between
+/// others would be nothing at all.
+fn append(headers: &mut HeaderMap, name: HeaderName, nobody: &str, value: &HeaderValue) {
+    let mut joined = Vec::new();
+    for line in headers.get_all(&name).iter().map(|line| line.as_bytes().trim_ascii_end()) {
+        joined.extend_from_slice(line);
+        if matches!(line.last(), None | Some(b',')) {
+            joined.extend_from_slice(nobody.as_bytes());
+        }
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(value.as_bytes());
+    headers.insert(name, HeaderValue::from_bytes(&joined).unwrap_or_else(|_| value.clone()));
 }
 
 /// Sets the fields of an upgrade, which `strip` removed.
@@ -391,7 +503,7 @@ mod tests {
 
     #[test]
     fn what_a_stranger_says_of_others_is_not_passed_on() {
-        let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), "https");
+        let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), Some(8443), "https");
         let host = HeaderValue::from_static("a.example:8443");
         let said = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
         let mut fields = headers(&said);
@@ -399,7 +511,7 @@ mod tests {
             fields.insert(disguised, HeaderValue::from_static("1"));
         }
         let seen = Fields::of(&fields);
-        add_forwarded(&mut fields, seen, &peer, &host, false);
+        add_forwarded(&mut fields, seen, &peer, &host, None);
         let left: Vec<_> = fields.keys().map(HeaderName::as_str).filter(|name| name.contains('_')).collect();
         assert_eq!(left, ["other_field"]);
         assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
@@ -407,7 +519,8 @@ mod tests {
         assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
         let mut fields = headers(&said);
         let seen = Fields::of(&fields);
-        add_forwarded(&mut fields, seen, &peer, &host, true);
+        let trusted = TrustedProxies { networks: vec!["2001:db8::/32".parse().unwrap()], unix: false };
+        add_forwarded(&mut fields, seen, &peer, &host, Some(&trusted));
         assert_eq!(fields[X_FORWARDED_FOR], "1.1.1.1, 2001:db8::1");
         assert_eq!(fields[X_FORWARDED_PROTO], "http");
         assert_eq!(fields[X_FORWARDED_HOST], "a.example:8443");

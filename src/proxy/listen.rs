@@ -224,7 +224,8 @@ pub(super) struct Mine {
 }
 
 enum Listener {
-    Tcp(TcpListener),
+    /// With its port: it is every connection's.
+    Tcp(TcpListener, u16),
     Unix(UnixListener),
 }
 
@@ -233,7 +234,8 @@ impl Mine {
         match self.socket {
             Std::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                TcpListener::from_std(socket).map(Listener::Tcp)
+                let port = socket.local_addr()?.port();
+                Ok(Listener::Tcp(TcpListener::from_std(socket)?, port))
             }
             Std::Unix(socket) => {
                 socket.set_nonblocking(true)?;
@@ -244,13 +246,14 @@ impl Mine {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Plain, Option<IpAddr>)> {
+    /// The next connection; on TCP with the peer's address and its own port.
+    async fn accept(&self) -> io::Result<(Plain, Option<(IpAddr, u16)>)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, port) => {
                 let (stream, peer) = listener.accept().await?;
                 // Heads and small answers must not wait for one another's acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok((Plain::Tcp(stream), Some(peer.ip())))
+                Ok((Plain::Tcp(stream), Some((peer.ip(), *port))))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -295,15 +298,15 @@ pub(super) async fn accept(
 
 async fn take(
     worker: &Rc<Worker>,
-    accepted: io::Result<(Plain, Option<IpAddr>)>,
+    accepted: io::Result<(Plain, Option<(IpAddr, u16)>)>,
     tls: Option<&Arc<ServerConfig>>,
     failing: &mut Backoff,
 ) {
     match accepted {
-        Ok((stream, address)) => {
+        Ok((stream, ends)) => {
             failing.succeeded();
             worker.cell().accepted.increment();
-            let accepted = Accepted { stream, address, tls: tls.cloned() };
+            let accepted = Accepted { stream, ends, tls: tls.cloned() };
             // Counted now, not when its task first runs: the next to be accepted may come before that.
             let place = worker.admit();
             tokio::task::spawn_local(connection::run(Rc::clone(worker), accepted, place));

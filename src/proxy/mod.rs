@@ -37,6 +37,7 @@ mod tls;
 mod tunnel;
 mod watch;
 mod websocket;
+mod words;
 mod worker;
 
 use std::io;

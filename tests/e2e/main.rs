@@ -12,6 +12,7 @@ mod two;
 mod wire;
 
 mod balance;
+mod believed;
 mod browser;
 mod cli;
 mod clients;
