@@ -1,5 +1,7 @@
 //! What hyper accepts and a proxy must not pass on.
 
+use std::net::Ipv6Addr;
+
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 
@@ -7,6 +9,7 @@ use crate::plan::target;
 
 use super::error::Error;
 use super::fields::{Field, Fields};
+use super::headers::plain_length;
 
 /// Checks a request's head and finds its authority: that of the target, else the `Host` field.
 ///
@@ -16,6 +19,9 @@ pub(super) fn request<B>(request: &Request<B>, fields: Fields, most_fields: usiz
     count_fields(request, most_fields)?;
     target::check(request.method(), request.uri()).map_err(Error::BadRequest)?;
     transfer_coding(request.headers(), fields, request.version())?;
+    if !is_one_length(request.headers(), fields) {
+        return Err(Error::BadRequest("a malformed length, or two"));
+    }
     authority(request, fields)
 }
 
@@ -41,27 +47,42 @@ fn is_chunked(headers: &HeaderMap, fields: Fields) -> bool {
     !fields.repeats(Field::TransferEncoding) && headers.get(TRANSFER_ENCODING).is_some_and(chunked)
 }
 
-/// RFC 9112 section 3.2: exactly one `Host` in HTTP/1.1, and the target's authority wins over it.
+/// RFC 9110 section 8.6: digits, and the same number wherever it is said again. hyper reads a list of equal lengths as one
+/// length, and would not write it.
+fn is_one_length(headers: &HeaderMap, fields: Fields) -> bool {
+    if !fields.has(Field::ContentLength) {
+        return true;
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let first = lengths.next().map(plain_length).unwrap_or_default();
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    is_number && lengths.all(|other| !other.is_empty() && plain_length(other) == first)
+}
+
+/// RFC 9112 section 3.2: exactly one `Host` in HTTP/1.1, and the target's authority wins over it. Neither may be empty: the
+/// target is an `http` one (RFC 9110 section 4.2.1). HTTP/1.0 has no `Host`.
 fn authority<B>(request: &Request<B>, fields: Fields) -> Result<&str, Error> {
     if fields.repeats(Field::Host) {
         return Err(Error::BadRequest("more than one host"));
     }
     let host = request.headers().get(HOST).map(|host| host.to_str().map_err(|_| BAD_HOST)).transpose()?;
     let target = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = match (target, host) {
+    match (target, host) {
         (Some(target), Some(host)) if request.version() == Version::HTTP_2 && !target.eq_ignore_ascii_case(host) => {
-            return Err(Error::BadRequest("the host field contradicts the authority"));
+            Err(Error::BadRequest("the host field contradicts the authority"))
         }
-        (None, None) if request.version() == Version::HTTP_11 => return Err(Error::BadRequest("no host")),
-        (_, None) if request.version() == Version::HTTP_11 => return Err(Error::BadRequest("no host")),
-        (Some(target), _) => target,
-        (None, host) => host.unwrap_or_default(),
-    };
-    if is_authority(authority) { Ok(authority) } else { Err(BAD_HOST) }
+        (_, None) if request.version() == Version::HTTP_11 => Err(Error::BadRequest("no host")),
+        (None, None) if request.version() == Version::HTTP_2 => Err(Error::BadRequest("no host")),
+        (Some(target), None) if is_authority(target) => Ok(target),
+        (Some(target), Some(host)) if is_authority(target) && (target == host || is_authority(host)) => Ok(target),
+        (None, Some(host)) if is_authority(host) => Ok(host),
+        (None, None) => Ok(""),
+        (_, Some(_)) | (Some(_), None) => Err(BAD_HOST),
+    }
 }
 
 /// A host or an IP literal, and perhaps a port: no user, no path, no white space, nothing that a log, a field or an
-/// upstream's `:authority` could trip over. Nothing at all is one, too.
+/// upstream's `:authority` could trip over.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) if is_ip_literal(address) => (None, rest),
@@ -70,11 +91,16 @@ fn is_authority(text: &str) -> bool {
     };
     let port =
         port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-    port && host.is_none_or(|host| host.bytes().all(belongs_in_host))
+    port && host.is_none_or(is_name)
 }
 
 fn is_ip_literal(address: &str) -> bool {
-    address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
+    address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Whether it is a name, and not that of the root alone: there is no server at that.
+fn is_name(host: &str) -> bool {
+    !matches!(host, "" | ".") && host.bytes().all(belongs_in_host)
 }
 
 fn belongs_in_host(byte: u8) -> bool {
@@ -106,12 +132,8 @@ const BAD_HOST: Error = Error::BadRequest("a malformed host");
 /// [`Error::BadResponse`]; the connection must not be used further.
 pub(super) fn response<B>(response: &Response<B>, fields: Fields) -> Result<(), Error> {
     let headers = response.headers();
-    if fields.has(Field::ContentLength) {
-        // hyper reads a list of equal lengths as one length, and would not write it.
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-        if !lengths.all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)) {
-            return Err(Error::BadResponse("the upstream sent a malformed length"));
-        }
+    if !is_one_length(headers, fields) {
+        return Err(Error::BadResponse("the upstream sent a malformed length, or two"));
     }
     match fields.has(Field::TransferEncoding) {
         false => Ok(()),
@@ -155,10 +177,22 @@ mod tests {
         assert_eq!(ok(Version::HTTP_11, "http://b.example/", &[("host", "a.example")]).as_deref(), Some("b.example"));
         assert_eq!(ok(Version::HTTP_10, "/", &[]).as_deref(), Some(""));
         assert_eq!(ok(Version::HTTP_11, "/", &[]), None);
+        assert_eq!(ok(Version::HTTP_2, "/", &[]), None);
+        assert_eq!(ok(Version::HTTP_2, "/", &[("host", "a")]).as_deref(), Some("a"));
         assert_eq!(ok(Version::HTTP_11, "http://b.example/", &[]), None);
         assert_eq!(ok(Version::HTTP_11, "/", &[("host", "a"), ("host", "a")]), None);
         assert_eq!(ok(Version::HTTP_11, "/", &[("host", "[::1]:80")]).as_deref(), Some("[::1]:80"));
+        assert_eq!(ok(Version::HTTP_11, "http://a/", &[("host", "")]), None);
         for bad in [
+            "",
+            ":80",
+            ":",
+            ".",
+            ".:80",
+            "[]",
+            "[]:80",
+            "[:]",
+            "[1]",
             "a:1:2",
             "a%20b",
             "a:b",
@@ -190,6 +224,21 @@ mod tests {
         };
         assert!(ok(Method::GET, "/x") && ok(Method::GET, "http://a/x") && ok(Method::OPTIONS, "*"));
         assert!(!ok(Method::GET, "*") && !ok(Method::GET, "a:80") && !ok(Method::GET, "ftp://a/x"));
+    }
+
+    #[test]
+    fn a_length_is_one_number_however_often_it_is_said() {
+        let ok = |lengths: &[&'static str]| {
+            let mut fields = vec![("host", "a")];
+            fields.extend(lengths.iter().map(|length| ("content-length", *length)));
+            request(&head(Version::HTTP_2, "http://a/", &fields), 100).is_ok()
+        };
+        for lengths in [&["5"][..], &["5", "5"], &["5", "05", "005"], &["0"], &["00", "0"]] {
+            assert!(ok(lengths), "{lengths:?}");
+        }
+        for lengths in [&[""][..], &["+5"], &["5, 5"], &["5", "6"], &["5", ""], &["", "5"], &["0", ""], &["50", "5"]] {
+            assert!(!ok(lengths), "{lengths:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod deploy;
 mod dialects;
 mod drain;
 mod floods;
+mod heads;
 mod hold;
 mod http1;
 mod http2;

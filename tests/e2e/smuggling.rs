@@ -160,6 +160,8 @@ const BAD_FIELDS: &[&str] = &[
 /// Heads that must not be believed at all.
 const BAD_HEADS: &[&str] = &[
     "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: \r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: :80\r\n\r\n",
     "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
     "GET / HTTP/1.1\r\nhost: a@b\r\n\r\n",
     "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n",
@@ -212,7 +214,8 @@ fn what_has_one_reading_is_forwarded_in_its_plain_form() {
         ("transfer-encoding:\t chunked \t", "0\r\n\r\n", "transfer-encoding: chunked\r\n"),
         ("content-length: 5\r\ncontent-length: 5", "hello", "content-length: 5\r\n"),
         ("content-length:5", "hello", "content-length: 5\r\n"),
-        ("content-length: 005", "hello", "content-length: 005\r\n"),
+        ("content-length: 005", "hello", "content-length: 5\r\n"),
+        ("content-length: 5\r\ncontent-length: 05", "hello", "content-length: 5\r\n"),
         ("connection: content-length\r\ncontent-length: 5", "hello", "content-length: 5\r\n"),
         ("connection: transfer-encoding\r\ntransfer-encoding: chunked", "0\r\n\r\n", "transfer-encoding: chunked\r\n"),
     ] {
