@@ -164,6 +164,14 @@ fn is_port(text: &str) -> bool {
     }
 }
 
+/// The network that stands for a client wherever clients are counted: one has all addresses of an IPv6 /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
 /// More hops than anybody has: who is beyond them is unknown.
 const MOST_HOPS: usize = 32;
 
@@ -295,5 +303,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_client_has_all_addresses_of_a_64() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::");
+        assert_eq!(network("2001:db8:0:2::5"), "2001:db8:0:2::");
+        assert_eq!(network("192.0.2.9"), "192.0.2.9");
     }
 }

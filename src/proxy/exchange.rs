@@ -30,7 +30,6 @@ use super::error::Error;
 use super::fields::{Field, Fields};
 use super::flight::Flight;
 use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
-use super::guesses::network;
 use super::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use super::hold;
 use super::http1::LINGER_QUIET;
@@ -363,7 +362,7 @@ impl Exchange {
     /// Returns whose request it is, for the turns in a queue.
     pub(super) fn queues_as(&self, headers: &HeaderMap) -> Client {
         let connection = (!self.trusted).then(|| self.flight.connection.id.get());
-        Client { network: self.client(headers).map(network), connection }
+        Client { network: self.client(headers).map(client::network), connection }
     }
 
     /// The route that it is forwarded on.

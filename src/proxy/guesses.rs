@@ -5,10 +5,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::plan::client::network;
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -70,14 +72,6 @@ impl Guesses {
 impl Spell {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= SPELL
-    }
-}
-
-/// A client has all addresses of an IPv6 /64.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

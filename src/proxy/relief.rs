@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::plan::client;
+
 use super::connection::Connection;
-use super::guesses::network;
 use super::pool::Pool;
 use super::queue::Client;
 use super::standing::Standing;
@@ -88,7 +89,7 @@ fn client_of(worker: &Worker, connection: &Connection) -> Client {
     if connection.peer.is_trusted(&generation.snapshot.trusted_proxies) {
         Client { network: None, connection: None }
     } else {
-        Client { network: connection.peer.address.map(network), connection: Some(connection.id.get()) }
+        Client { network: connection.peer.address.map(client::network), connection: Some(connection.id.get()) }
     }
 }
 
