@@ -2,7 +2,8 @@
 //!
 //! There is no proxy here: the app answers, unless the flag file says otherwise; then its clients get the finished page,
 //! in their dialect, as they would from the proxy. A file that is wrong changes nothing, as there. `offline`, `read-only`
-//! and `hold` mean the same; draining, checks, ramps and guards are a proxy's business and not done here.
+//! and `hold` mean the same; draining, checks, ramps and guards are a proxy's business and not done here. Neither are
+//! shares of a hold: the layer knows no client's address, so one client may take all places.
 //!
 //! Nothing reaches a closed app that the proxy would not forward. A path without a normal form (`/100%`), a target of
 //! another form than its method's, CONNECT, TRACE and all below `/.backsoon` get the page then. An open app gets them, but

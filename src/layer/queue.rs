@@ -1,4 +1,6 @@
 //! Where requests wait while the app is on hold: in the order in which they came, with a limit and a time-out.
+//!
+//! The layer knows no client's address: one client may take all places, where the proxy would give each its share.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -355,7 +355,7 @@ impl Exchange {
     }
 
     /// Returns its address, if that is known. An unknown client guesses for itself, and shuts nobody else out.
-    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(super) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         client::of(self.flight.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies).address()
     }
 

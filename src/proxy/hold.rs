@@ -5,9 +5,15 @@
 //!
 //! A held request keeps its head, its unread body and a page to fall back on, but no snapshot. Who comes while others still
 //! wait for their turn, and finds the route open, is forwarded at once: it does not queue up.
+//!
+//! One client may take all places, but not keep them from others: where no place is left for a client that has fewer than its
+//! share, the newest request of the client that has the most beyond it gives way, and is answered with the page.
+
+mod shares;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::live::{Generation, Reader};
+use crate::plan::client::network;
 use crate::plan::config::{Hold, RouteConfig};
 use crate::plan::flags::Mode;
 use crate::plan::snapshot::{Closure, Route, Snapshot};
@@ -33,6 +40,8 @@ use super::fields::Fields;
 use super::flight::Flight;
 use super::respond::{self, Asked};
 use super::worker::{Live, Worker};
+
+use shares::Shares;
 
 /// The queues of all routes, shared by all workers.
 #[derive(Debug, Default)]
@@ -50,6 +59,8 @@ struct Queue {
     waiting: BTreeMap<u64, Waiter>,
     /// Those whose turn it was and who have not left yet: they still have their place, and may come back to it.
     called: BTreeMap<u64, Waiter>,
+    /// Whose they are, of both.
+    shares: Shares,
     /// When it was looked at last, the route was on hold.
     holds: bool,
     /// The generation for which everybody who waits was told to look.
@@ -62,6 +73,8 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiter {
+    /// Its network; `None` if it is not known. Nobody is in such a one's share: each may be another.
+    client: Option<IpAddr>,
     word: Option<Word>,
     waker: Option<Waker>,
 }
@@ -73,6 +86,8 @@ enum Word {
     Look,
     /// It is its turn.
     Go,
+    /// Its place is another client's now.
+    GiveWay,
 }
 
 /// Why the wait of a request is interrupted.
@@ -114,7 +129,7 @@ pub(super) fn begin<S>(exchange: Exchange, route: &Route, closure: &Closure, req
     let policy = route.config.policy.hold;
     let worker = &exchange.flight.worker;
     let ending = worker.draining().is_some();
-    let place = if ending { None } else { Place::take(worker, &meter, policy) };
+    let place = if ending { None } else { Place::take(worker, &meter, policy, exchange.client(request.headers())) };
     let (Some(place), Some(kept)) = (place, &route.closure) else {
         if !ending {
             meter.workers[worker.id].hold_overflow.increment();
@@ -137,6 +152,7 @@ impl Held {
         let mut limit = std::pin::pin!(sleep_until(self.until));
         loop {
             let word = match self.place.called(limit.as_mut()).await {
+                Called::By(Word::GiveWay) => return self.in_vain(|cell| cell.hold_overflow.increment()).await,
                 Called::By(word) => word,
                 Called::TimedOut => return self.in_vain(|cell| cell.hold_timeout.increment()).await,
                 Called::Ending => return self.in_vain(|_| {}).await,
@@ -216,9 +232,9 @@ impl Held {
 }
 
 impl Place {
-    /// Takes a place behind all others, if there is one left, over all workers.
-    fn take(worker: &Rc<Worker>, route: &Arc<RouteMeter>, policy: Hold) -> Option<Self> {
-        let ticket = worker.holds.enter(&route.name, policy)?;
+    /// Takes a place behind all others for a client, if there is one left, over all workers, or one beyond another's share.
+    fn take(worker: &Rc<Worker>, route: &Arc<RouteMeter>, policy: Hold, client: Option<IpAddr>) -> Option<Self> {
+        let ticket = worker.holds.enter(&route.name, policy, client)?;
         let place = Self { worker: Rc::clone(worker), route: Arc::clone(route), ticket, left: true };
         place.cell().held.rise();
         place.cell().held_total.increment();
@@ -288,17 +304,22 @@ impl Holds {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn enter(&self, route: &str, policy: Hold) -> Option<u64> {
+    fn enter(&self, route: &str, policy: Hold, client: Option<IpAddr>) -> Option<u64> {
         let mut queues = self.lock();
         if !queues.contains_key(route) {
             queues.insert(route.to_owned(), Queue::default());
         }
         let queue = queues.get_mut(route)?;
-        let ticket = queue.enter(policy)?;
-        if !queue.holds {
+        let mut wakers = Vec::new();
+        let ticket = queue.enter(policy, client, &mut wakers)?;
+        let stirs = !queue.holds;
+        if stirs {
             // It may have been decided by what was live until just now.
             queue.looked = 0;
-            drop(queues);
+        }
+        drop(queues);
+        wakers.into_iter().for_each(Waker::wake);
+        if stirs {
             self.stirred.notify_one();
         }
         Some(ticket)
@@ -309,7 +330,10 @@ impl Holds {
         let queue = queues.get_mut(route)?;
         let waiter = match queue.waiting.get_mut(&ticket) {
             Some(waiter) => waiter,
-            None => queue.called.get_mut(&ticket)?,
+            None => match queue.called.get_mut(&ticket) {
+                Some(waiter) => waiter,
+                None => return Some(Word::GiveWay),
+            },
         };
         let word = waiter.word.take();
         if word.is_none() && !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -328,8 +352,7 @@ impl Holds {
 
     fn leave(&self, route: &str, ticket: u64) {
         if let Some(queue) = self.lock().get_mut(route) {
-            queue.waiting.remove(&ticket);
-            queue.called.remove(&ticket);
+            queue.leave(ticket);
         }
     }
 
@@ -369,16 +392,38 @@ impl Holds {
 }
 
 impl Queue {
-    fn enter(&mut self, policy: Hold) -> Option<u64> {
-        let taken = self.waiting.len() + self.called.len();
+    /// Gives a client the last place; whom that takes a place from is to be woken.
+    fn enter(&mut self, policy: Hold, client: Option<IpAddr>, wakers: &mut Vec<Waker>) -> Option<u64> {
+        let (client, taken) = (client.map(network), self.waiting.len() + self.called.len());
         if u64::try_from(taken).is_ok_and(|taken| taken >= policy.max_held) {
-            return None;
+            let waiter = self.leave(self.beyond_its_share(policy, client)?)?;
+            wakers.extend(waiter.waker);
         }
         self.rate = policy.release;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.waiting.insert(ticket, Waiter::default());
+        self.waiting.insert(ticket, Waiter { client, ..Waiter::default() });
+        if let Some(client) = client {
+            self.shares.give(client, ticket);
+        }
         Some(ticket)
+    }
+
+    /// The ticket that gives way to a client who finds no place and has less than its share. Whose turn it was keeps its place.
+    fn beyond_its_share(&self, policy: Hold, client: Option<IpAddr>) -> Option<u64> {
+        let share = usize::try_from(policy.max_held / SHARES).unwrap_or(usize::MAX).max(1);
+        if client.is_some_and(|client| self.shares.of(client) >= share) {
+            return None;
+        }
+        self.shares.beyond(share)?.iter().rev().find(|ticket| self.waiting.contains_key(ticket)).copied()
+    }
+
+    fn leave(&mut self, ticket: u64) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket).or_else(|| self.called.remove(&ticket))?;
+        if let Some(client) = waiter.client {
+            self.shares.take(client, ticket);
+        }
+        Some(waiter)
     }
 
     fn tell_to_look(&mut self, generation: u64, wakers: &mut Vec<Waker>) {
@@ -413,6 +458,9 @@ impl Queue {
     }
 }
 
+/// A client's share of the places is one in so many, and one at least.
+const SHARES: u64 = 10;
+
 /// Turns that were missed are made up for as far as they lie back less than this.
 const BURST: Duration = Duration::from_millis(50);
 
@@ -428,7 +476,7 @@ mod tests {
     fn queue(release: f64, held: u64) -> Queue {
         let mut queue = Queue::default();
         for _ in 0..held {
-            assert!(queue.enter(Hold { release, ..POLICY }).is_some());
+            assert!(queue.enter(Hold { release, ..POLICY }, None, &mut Vec::new()).is_some());
         }
         queue
     }
@@ -478,15 +526,82 @@ mod tests {
     fn who_is_called_keeps_the_place_until_it_leaves() {
         let holds = Holds::default();
         let policy = Hold { max_held: 2, release: 1.0, ..POLICY };
-        let tickets = [(); 3].map(|()| holds.enter("web", policy));
+        let tickets = [(); 3].map(|()| holds.enter("web", policy, None));
         assert_eq!(tickets, [Some(0), Some(1), None]);
         let call = || holds.lock().get_mut("web").map(|queue| called(queue, Instant::now()));
         assert_eq!(call(), Some(1));
         assert_eq!(holds.ask("web", 0, Waker::noop()), Some(Word::Go));
-        assert_eq!(holds.enter("web", policy), None);
+        assert_eq!(holds.enter("web", policy, None), None);
         holds.back("web", 0);
         assert_eq!(holds.lock().get("web").map(|queue| queue.waiting.keys().copied().collect()), Some(vec![0, 1]));
         holds.leave("web", 0);
-        assert_eq!(holds.enter("web", policy), Some(2));
+        assert_eq!(holds.enter("web", policy, None), Some(2));
+    }
+
+    /// Has clients take places of twenty, in this order; returns the tickets they got.
+    fn entered(queue: &mut Queue, clients: &[&str]) -> Vec<Option<u64>> {
+        let policy = Hold { max_held: 20, release: 1.0, ..POLICY };
+        let enter = |client: &&str| queue.enter(policy, client.parse().ok(), &mut Vec::new());
+        clients.iter().map(enter).collect()
+    }
+
+    fn waiting(queue: &Queue) -> Vec<u64> {
+        queue.waiting.keys().copied().collect()
+    }
+
+    #[test]
+    fn a_client_alone_may_take_all_places_and_gives_way_to_others_up_to_their_share() {
+        let mut queue = Queue::default();
+        assert!(entered(&mut queue, &["192.0.2.1"; 20]).iter().all(Option::is_some));
+        assert_eq!(entered(&mut queue, &["192.0.2.1"; 3]), [None; 3], "it has more than its share");
+        // Its newest gives way, and no more of them than it takes.
+        assert_eq!(entered(&mut queue, &["192.0.2.2"; 3]), [Some(20), Some(21), None]);
+        assert_eq!(waiting(&queue), (0..18).chain(20..22).collect::<Vec<_>>(), "in the order of arrival");
+        // Nine others have their share, and then nobody has more than that.
+        let others: Vec<String> =
+            (3..=11).flat_map(|last| [format!("192.0.2.{last}"), format!("192.0.2.{last}")]).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let got = entered(&mut queue, &others);
+        assert!(got[..16].iter().all(Option::is_some) && got[16..] == [None; 2], "{got:?}");
+        assert_eq!((waiting(&queue)[..2].to_vec(), waiting(&queue).len()), (vec![0, 1], 20));
+        // Who leaves makes room for whoever comes.
+        queue.leave(0);
+        assert!(entered(&mut queue, &["192.0.2.1"])[0].is_some());
+        assert_eq!(entered(&mut queue, &["192.0.2.99"]), [None]);
+    }
+
+    #[test]
+    fn a_client_has_all_of_its_64_and_one_that_is_not_known_is_not_limited() {
+        let mut queue = Queue::default();
+        let strangers: Vec<String> = (0..20).map(|host| format!("2001:db8::{host}")).collect();
+        let strangers: Vec<&str> = strangers.iter().map(String::as_str).collect();
+        entered(&mut queue, &strangers);
+        assert_eq!(entered(&mut queue, &["2001:db8::ffff", "2001:db8:0:1::1"]), [None, Some(20)]);
+        // On a unix socket each may be another.
+        assert!(entered(&mut queue, &["unix"; 17]).iter().all(Option::is_some));
+        assert_eq!(entered(&mut queue, &["unix"]), [None]);
+        assert_eq!(waiting(&queue)[..3], [0, 1, 20]);
+    }
+
+    #[test]
+    fn whose_turn_it_is_gives_way_to_nobody_and_who_gives_way_is_told() {
+        let holds = Holds::default();
+        let policy = Hold { max_held: 2, release: 1.0, ..POLICY };
+        let enter = |last| holds.enter("web", policy, Some(IpAddr::from([192, 0, 2, last])));
+        assert_eq!([enter(1), enter(1)], [Some(0), Some(1)]);
+        assert_eq!(holds.ask("web", 1, Waker::noop()), None);
+        assert_eq!(enter(2), Some(2));
+        assert_eq!(
+            (holds.ask("web", 0, Waker::noop()), holds.ask("web", 1, Waker::noop())),
+            (None, Some(Word::GiveWay))
+        );
+        holds.leave("web", 1);
+        assert_eq!(enter(3), None, "nobody has more than one");
+        holds.leave("web", 2);
+        assert_eq!(enter(1), Some(3));
+        let call = |at| holds.lock().get_mut("web").map(|queue| called(queue, at));
+        let now = Instant::now();
+        assert_eq!((call(now), call(now + Duration::from_secs(60))), (Some(1), Some(1)));
+        assert_eq!(enter(2), None, "both are on their way");
     }
 }

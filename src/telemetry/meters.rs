@@ -165,7 +165,7 @@ pub struct RouteCell {
     pub held: Gauge,
     /// Requests that ever began to wait for it.
     pub held_total: Cell,
-    /// Requests answered with the page because too many waited already.
+    /// Requests answered with the page because too many waited already, or because they gave way to another client.
     pub hold_overflow: Cell,
     /// Requests answered with the page because they had waited for too long.
     pub hold_timeout: Cell,

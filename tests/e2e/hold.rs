@@ -206,6 +206,70 @@ fn more_than_may_wait_are_answered_at_once_whatever_the_worker() {
     }
 }
 
+#[test]
+fn one_client_fills_the_hold_and_others_find_a_place_up_to_their_share() {
+    raise_the_limit_of_descriptors();
+    let upstream = Upstream::ok();
+    let backsoon = holding(&upstream, "max_wait = \"1h\", max_held = 100, release = \"1000/s\"", "");
+    let begun = |last| {
+        let mut client = Client::from(last, backsoon.address());
+        client.send(GET);
+        client
+    };
+    let overflow = |count: f64| {
+        wait("so many to find no place", || counted(&backsoon, "_overflow") == count);
+        wait("100 to be held", || held(&backsoon) == 100);
+    };
+    let mut greedy: Vec<Client> = (0..200).map(|_| begun(1)).collect();
+    overflow(100.0);
+    let mut other = begun(2);
+    overflow(101.0);
+    assert!(is_silent(&other), "{:?}", other.response());
+    let silent = |clients: &[Client]| clients.iter().filter(|client| is_silent(client)).count();
+    wait("one of the others to be answered", || silent(&greedy) == 99);
+    let mut more: Vec<Client> = (0..20).map(|_| begun(2)).collect();
+    overflow(121.0);
+    wait("the share of that client to be taken", || silent(&more) == 9 && silent(&greedy) == 90);
+    backsoon.flag(LIFTED);
+    assert_eq!(other.response().status, 200);
+    let statuses = |clients: &mut [Client]| {
+        let statuses = clients.iter_mut().map(|client| client.response().status);
+        statuses.filter(|&status| status == 200).count()
+    };
+    assert_eq!((statuses(&mut more), statuses(&mut greedy)), (9, 90));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_clients_streams_give_way_to_whom_a_trusted_proxy_names() {
+    let upstream = Upstream::ok();
+    let config = format!(
+        "trusted_proxies = [\"127.0.0.1\"]\n{LISTEN}[routes.web]\nupstream = \"{}\"\n\
+         hold = {{ max_held = 20, max_wait = \"1h\", release = \"1000/s\" }}\n",
+        upstream.url()
+    );
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag(HOLD);
+    let mut client = Two::connect(backsoon.address()).await;
+    let of = |address: &str| {
+        let mut request = two_request("GET", "/");
+        request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+        request
+    };
+    let mut greedy = Vec::new();
+    for host in 0..20 {
+        greedy.push(client.begin(of(&format!("2001:db8::{host}")), true).await.0);
+    }
+    wait("all places to be taken", || held(&backsoon) == 20);
+    let (other, _) = client.begin(of("2001:db8:0:1::1"), true).await;
+    let evicted = whole(patiently(greedy.pop().unwrap()).await.unwrap()).await.unwrap();
+    assert!(evicted.status == 503 && evicted.body.contains("Requests wait"), "{evicted:?}");
+    assert_eq!((held(&backsoon), counted(&backsoon, "_overflow")), (20, 1.0));
+    backsoon.flag(LIFTED);
+    for held in greedy.into_iter().chain([other]) {
+        assert_eq!(whole(patiently(held).await.unwrap()).await.unwrap().status, 200);
+    }
+}
+
 /// Also while its turn has not come yet.
 #[test]
 fn who_waited_too_long_is_answered_with_the_page() {
