@@ -150,11 +150,11 @@ pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
 /// # Errors
 /// When it shows neither, or one that is not good.
 pub fn shown(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Result<Way, Option<Void>> {
-    let admission = route.admission.as_deref().filter(|_| head.credentials).ok_or(None)?;
+    let admission = route.admission.as_deref().ok_or(None)?;
     let key = admission.key.as_deref().ok_or(None)?;
     let header = route.config.policy.bypass.as_ref().and_then(|bypass| bypass.header.as_ref());
     let mut void = None;
-    if let Some(sent) = header.and_then(|name| head.headers.get(name)) {
+    for sent in header.into_iter().flat_map(|name| head.headers.get_all(name)).take(MOST_TRIED) {
         if key.is(sent.as_bytes()) {
             return Ok(Way::Secret);
         }
@@ -297,7 +297,7 @@ const TOKEN: &str = "token=";
 const HTML: &[u8] = b"text/html";
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Cookies of one name that are tried: a browser sends one.
+/// Secrets, and cookies of one name, that are tried: a client sends one.
 const MOST_TRIED: usize = 2;
 /// Seconds for which a cohort is kept after the longest time that the ramp takes when nothing holds it.
 const KEPT: u64 = 24 * 3600;

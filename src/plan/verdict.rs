@@ -29,23 +29,12 @@ pub struct Head<'r> {
     pub peer: Option<IpAddr>,
     /// How long ago the snapshot was compiled.
     pub elapsed: Duration,
-    /// Whether secrets, links and cookies are looked at: not for who has tried too many wrong ones.
-    pub credentials: bool,
 }
 
 impl<'r> Head<'r> {
     /// A head of which only the fields are known.
     pub fn unknown(headers: &'r HeaderMap) -> Self {
-        Self {
-            method: &Method::GET,
-            host: "",
-            path: "/",
-            query: None,
-            headers,
-            peer: None,
-            elapsed: Duration::ZERO,
-            credentials: true,
-        }
+        Self { method: &Method::GET, host: "", path: "/", query: None, headers, peer: None, elapsed: Duration::ZERO }
     }
 }
 

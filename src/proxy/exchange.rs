@@ -49,6 +49,8 @@ pub(super) struct Exchange {
     pub version: Version,
     /// Whether the peer's word on others is believed.
     pub trusted: bool,
+    /// Whether it has waited for its route: what it shows was looked at before that.
+    pub waited: bool,
     /// What its head has.
     pub fields: Fields,
     /// Why it is forwarded.
@@ -118,8 +120,8 @@ fn begin(
     let flight = Flight::new(worker, connection, &generation, &request, &id);
     let asked = Asked::new(request.method(), request.headers(), fields, id);
     let version = request.version();
-    let (live, pass, route, cookie) = (Rc::clone(&generation), Pass::Open, 0, None);
-    let exchange = Exchange { flight, generation: live, asked, version, trusted, fields, pass, route, cookie };
+    let (live, waited, pass, route, cookie) = (Rc::clone(&generation), false, Pass::Open, 0, None);
+    let exchange = Exchange { flight, generation: live, asked, version, trusted, waited, fields, pass, route, cookie };
     let decided = verdict(&generation, &request, fields, &exchange.flight);
     exchange.act(decided, &generation, request)
 }
@@ -340,11 +342,9 @@ pub(super) fn verdict<'g>(
 fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, flight: &Flight) -> Head<'r> {
     let (uri, headers) = (request.uri(), request.headers());
     let (method, path, query) = (request.method(), uri.path(), uri.query());
-    let (peer, guesses) = (flight.connection.peer.address, &flight.worker.guesses);
+    let peer = flight.connection.peer.address;
     let elapsed = flight.set_out.into_std().saturating_duration_since(generation.published);
-    let client = || client::of(peer, headers, &generation.snapshot.trusted_proxies).address();
-    let credentials = guesses.is_empty() || !guesses.is_shut(client(), flight.started);
-    Head { method, host: "", path, query, headers, peer, elapsed, credentials }
+    Head { method, host: "", path, query, headers, peer, elapsed }
 }
 
 /// What comes of who asks.
@@ -376,15 +376,16 @@ impl Exchange {
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
         let guesses = pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(Void::is_guess));
         let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
-        if guesses {
+        if guesses && !self.waited {
             self.has_guessed(route, request.headers());
         }
         self.cookie = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()).map(Box::new);
     }
 
-    fn has_guessed(&self, route: &Route, headers: &HeaderMap) {
+    /// True if its client has guessed often lately.
+    fn has_guessed(&self, route: &Route, headers: &HeaderMap) -> bool {
         self.generation.routes[route.index].workers[self.flight.worker.id].bypass_refused.increment();
-        self.flight.worker.guesses.count(self.client(headers), self.flight.started);
+        self.flight.worker.guesses.count(self.client(headers), self.flight.started)
     }
 
     /// Whether the client asks over TLS, as far as that is known: it keeps our cookies only then.
@@ -403,9 +404,6 @@ impl Exchange {
         let Some(closure) = &route.closure else {
             return respond::see_other(&target, None, &self.asked);
         };
-        if !head.credentials {
-            return respond::forbidden(None, &self.asked);
-        }
         let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
         let token = pass::token(head.query).as_bytes();
         let admission = route.admission.as_deref().ok_or(Void::Forged);
@@ -413,10 +411,8 @@ impl Exchange {
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.asked),
             Err(void) => {
-                if void.is_guess() {
-                    self.has_guessed(route, request.headers());
-                }
-                respond::forbidden(Some(void), &self.asked)
+                let often = void.is_guess() && self.has_guessed(route, request.headers());
+                respond::forbidden(Some(void).filter(|_| !often), &self.asked)
             }
         }
     }

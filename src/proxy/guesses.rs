@@ -1,9 +1,9 @@
-//! Who has shown wrong credentials lately: after a few, what comes from the same address is not looked at for a while.
+//! Who has shown wrong credentials lately, and how many. A right one passes all the same: an address may be that of many,
+//! and a secret of 256 bits is not guessed. One who goes on guessing is only told no more why; the operator is told once.
 //!
-//! Each worker counts by itself, so that an address has as many guesses as there are workers times [`MOST_WRONG`]. Nobody
-//! guesses a secret in that many; it spares the proxy the work, and tells the operator.
+//! Each worker counts by itself, and remembers a bounded number of addresses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,33 +16,23 @@ use crate::plan::client::network;
 #[derive(Debug, Default)]
 pub(super) struct Guesses {
     by_address: RefCell<HashMap<IpAddr, Spell>>,
+    /// When the log told of them last.
+    told: Cell<Option<Instant>>,
 }
 
 /// Wrong ones of one address.
 #[derive(Clone, Copy, Debug)]
 struct Spell {
-    /// When the first came; once there are too many, when the last came.
+    /// When the first came.
     since: Instant,
     wrong: u32,
 }
 
 impl Guesses {
-    /// Whether nobody has guessed: then no address has to be found.
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_address.borrow().is_empty()
-    }
-
-    /// Whether what comes from an address is not to be looked at. Without an address (unknown, or on a unix socket
-    /// whose peer is not trusted) it always is: one who guesses must not shut out all others.
-    pub(super) fn is_shut(&self, address: Option<IpAddr>, now: Instant) -> bool {
-        let by_address = self.by_address.borrow();
-        let spell = address.and_then(|address| by_address.get(&network(address)));
-        spell.is_some_and(|spell| spell.wrong >= MOST_WRONG && !spell.is_over(now))
-    }
-
-    /// Counts a wrong one.
-    pub(super) fn count(&self, address: Option<IpAddr>, now: Instant) {
-        let Some(address) = address.map(network) else { return };
+    /// Counts a wrong one. True if the address has shown more than [`MOST_WRONG`] in this [`SPELL`]; without an address
+    /// (unknown, or on a unix socket whose peer is not trusted) each may be another's, and it never is.
+    pub(super) fn count(&self, address: Option<IpAddr>, now: Instant) -> bool {
+        let Some(address) = address.map(network) else { return false };
         let mut by_address = self.by_address.borrow_mut();
         if by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&address) {
             by_address.retain(|_, spell| !spell.is_over(now));
@@ -55,17 +45,28 @@ impl Guesses {
         if spell.is_over(now) {
             *spell = fresh;
         }
-        spell.wrong += 1;
-        if spell.wrong == MOST_WRONG {
-            spell.since = now;
+        spell.wrong = spell.wrong.saturating_add(1);
+        if spell.wrong == MOST_WRONG && self.tells(now) {
+            tracing::warn!(client = %address, "many wrong credentials came from one client");
         }
+        spell.wrong > MOST_WRONG
     }
 
     /// Forgets what is over.
     pub(super) fn sweep(&self, now: Instant) {
-        if !self.is_empty() {
-            self.by_address.borrow_mut().retain(|_, spell| !spell.is_over(now));
+        let mut by_address = self.by_address.borrow_mut();
+        if !by_address.is_empty() {
+            by_address.retain(|_, spell| !spell.is_over(now));
         }
+    }
+
+    /// Whether the log tells of it: not of each address where many guess.
+    fn tells(&self, now: Instant) -> bool {
+        let tells = self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= SPELL);
+        if tells {
+            self.told.set(Some(now));
+        }
+        tells
     }
 }
 
@@ -75,7 +76,7 @@ impl Spell {
     }
 }
 
-/// Wrong ones of an address within a [`SPELL`] until nothing of it is looked at for another.
+/// Wrong ones of an address within a [`SPELL`] after which it is not told any more what is wrong.
 const MOST_WRONG: u32 = 10;
 const SPELL: Duration = Duration::from_secs(60);
 /// Addresses that are remembered.
@@ -86,28 +87,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_wrong_ones_shut_an_address_out_for_a_minute() {
+    fn an_address_has_a_few_wrong_ones_in_a_minute() {
         let (guesses, now) = (Guesses::default(), Instant::now());
-        let address = |text: &str| Some(text.parse().unwrap());
+        let count = |text: &str, now| guesses.count(text.parse().ok(), now);
         for _ in 0..MOST_WRONG {
-            assert!(!guesses.is_shut(address("2001:db8::1"), now));
-            guesses.count(address("2001:db8::1"), now);
+            assert!(!count("2001:db8::1", now));
         }
-        assert!(guesses.is_shut(address("2001:db8::1"), now) && guesses.is_shut(address("2001:db8::2"), now));
-        assert!(!guesses.is_shut(address("192.0.2.1"), now) && !guesses.is_shut(None, now));
-        assert!(!guesses.is_shut(address("2001:db8::1"), now + SPELL));
-        guesses.sweep(now + SPELL);
-        assert!(guesses.is_empty());
+        assert!(count("2001:db8::1", now) && count("2001:db8::2", now), "its client has all of a /64");
+        assert!(!count("192.0.2.1", now));
+        (0..2 * MOST_WRONG).for_each(|_| assert!(!count("unix", now)));
+        assert!(!count("2001:db8::1", now + SPELL));
+        guesses.sweep(now + SPELL * 2);
+        assert!(guesses.by_address.borrow().is_empty());
     }
 
     #[test]
     fn a_few_wrong_ones_are_forgiven() {
         let (guesses, address, mut now) = (Guesses::default(), Some(IpAddr::from([192, 0, 2, 1])), Instant::now());
         for _ in 0..5 {
-            (1..MOST_WRONG).for_each(|_| guesses.count(address, now));
+            (0..MOST_WRONG).for_each(|_| assert!(!guesses.count(address, now)));
             now += SPELL;
         }
-        assert!(!guesses.is_shut(address, now));
+    }
+
+    #[test]
+    fn the_log_tells_of_one_address_a_minute() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        assert_eq!([now, now, now + SPELL / 2, now + SPELL].map(|now| guesses.tells(now)), [true, false, false, true]);
     }
 
     #[test]

@@ -217,9 +217,9 @@ impl Held {
         let trusted = self.flight.connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
         let Self { flight, asked, version, fields, request, .. } = self;
         let generation = Rc::clone(generation);
-        let (pass, route_index, cookie) = (Pass::Open, 0, None);
+        let (waited, pass, route_index, cookie) = (true, Pass::Open, 0, None);
         let exchange =
-            Exchange { flight, generation, asked, version, trusted, fields, pass, route: route_index, cookie };
+            Exchange { flight, generation, asked, version, trusted, waited, fields, pass, route: route_index, cookie };
         (exchange, request, route)
     }
 

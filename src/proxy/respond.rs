@@ -191,14 +191,14 @@ pub(super) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked
     response
 }
 
-/// A link that is not good.
+/// A link that is not good, and why, if that is told.
 pub(super) fn forbidden(void: Option<Void>, asked: &Asked) -> Response<Body> {
     let detail = match void {
         Some(void) => {
             let why = void.as_str();
             format!("this link does not let you pass: {why}; ask whoever sent it for a new one")
         }
-        None => "too many wrong links came from your address; wait for a minute and try again".to_owned(),
+        None => "this link does not let you pass; ask whoever sent it for a new one".to_owned(),
     };
     let mut response = in_words(StatusCode::FORBIDDEN, &detail, asked);
     unshared(response.headers_mut());

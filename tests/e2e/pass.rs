@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::support::{Backsoon, Response, Upstream, request, wait};
+use crate::support::{Backsoon, Client, Response, Upstream, request, wait};
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -193,20 +193,68 @@ fn a_link_is_good_for_its_window_and_its_secret_alone() {
 }
 
 #[test]
-fn who_guesses_is_not_looked_at_for_a_while_and_others_are() {
+fn who_guesses_keeps_nobody_at_the_same_address_out() {
     let backsoon = start(&with_bypass(&Upstream::ok(), BY_SECRET));
     backsoon.flag(OFFLINE);
     let right = format!("x-key: {SECRET}");
-    let from =
-        |address: &str, key: &str| ask(backsoon.address(), "/", &[&format!("x-forwarded-for: {address}"), key]).status;
-    assert_eq!(from("203.0.113.1", &right), 200);
-    (0..10).for_each(|n| assert_eq!(from("203.0.113.1", &format!("x-key: guess {n}")), 503));
-    assert_eq!(from("203.0.113.1", &right), 503);
-    assert_eq!(from("203.0.113.2", &right), 200, "another client");
+    let cookie = format!("cookie: {}", bypass(&backsoon, &["web", "--cookie"]));
     let link = target(&bypass(&backsoon, &["web", "--url", "https://a/"]));
-    let answer = ask(backsoon.address(), &link, &["x-forwarded-for: 203.0.113.1"]);
-    assert!(answer.status == 403 && answer.body.contains("wait for a minute"), "{answer:?}");
-    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 10.0);
+    let from = |path: &str, field: &str| ask(backsoon.address(), path, &["x-forwarded-for: 203.0.113.1", field]);
+    let wrong = |n| {
+        let answer = from("/", &format!("x-key: guess {n}"));
+        assert!(answer.status == 503 && answer.field("retry-after").is_some(), "{answer:?}");
+    };
+    (0..30).for_each(wrong);
+    for n in 0..3 {
+        assert_eq!((from("/", &right).status, from("/", &cookie).status), (200, 200), "the secret, and a cookie");
+        let answer = from(&link, "accept: */*");
+        assert!(answer.status == 303 && answer.field("set-cookie").is_some(), "a link: {answer:?}");
+        wrong(n);
+    }
+    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 33.0);
+    // A wrong link is refused as ever, but no longer told why.
+    let forged = |address: &str| {
+        let answer = ask(backsoon.address(), &format!("{link}x"), &[&format!("x-forwarded-for: {address}")]);
+        assert_eq!((answer.status, answer.field("set-cookie")), (403, None), "{answer:?}");
+        answer.body
+    };
+    assert!(forged("203.0.113.2").contains("it is not one that was issued"), "{}", forged("203.0.113.2"));
+    let body = forged("203.0.113.1");
+    assert!(body.contains("does not let you pass") && !body.contains("it is not one"), "{body}");
+    // An old one still is: that is no guess.
+    bypass(&backsoon, &["web", "--revoke"]);
+    wait("it to be revoked", || from("/", &cookie).status == 503);
+    let answer = from(&link, "accept: */*");
+    assert!(answer.status == 403 && answer.body.contains("it was revoked"), "{answer:?}");
+    assert_eq!(backsoon.log_text().matches("many wrong credentials").count(), 1, "{}", backsoon.log_text());
+}
+
+#[test]
+fn a_browser_with_a_mangled_cookie_sees_the_page_each_time() {
+    let backsoon = start(&with_bypass(&Upstream::ok(), BY_SECRET));
+    backsoon.flag(OFFLINE);
+    let fields = ["accept: text/html", "cookie: __Host-backsoon-bypass-web=mangled"];
+    for _ in 0..25 {
+        let answer = ask(backsoon.address(), "/", &fields);
+        assert!(answer.status == 503 && answer.body.starts_with("<!doctype html>"), "{answer:?}");
+    }
+    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 25.0);
+}
+
+#[test]
+fn a_wrong_secret_of_a_request_that_waits_counts_once() {
+    let backsoon = start(&with_bypass(&Upstream::ok(), BY_SECRET));
+    backsoon.flag("[routes]\nweb = \"hold\"\n");
+    let mut client = Client::connect(backsoon.address());
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nx-key: wrong\r\n\r\n");
+    wait("the request to be held", || backsoon.route("web")["held"] == 1);
+    backsoon.flag(OFFLINE);
+    assert_eq!(client.response().status, 503);
+    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 1.0);
+    // The next one on the same connection is another.
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nx-key: wrong\r\n\r\n");
+    assert_eq!(client.response().status, 503);
+    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 2.0);
 }
 
 #[test]

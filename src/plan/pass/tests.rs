@@ -101,9 +101,19 @@ fn the_secret_passes_and_all_else_is_a_guess() {
     for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF", "x"] {
         assert_eq!(with(wrong), Err(Some(Void::Forged)), "{wrong}");
     }
-    let right = headers(&[("x-key", "0123456789abcdef")]);
-    let shut = Head { credentials: false, ..from("203.0.113.1", &right) };
-    assert_eq!(shows(&live, shut), Err(None), "nothing is looked at after too many guesses");
+}
+
+#[test]
+fn what_is_right_passes_beside_what_is_wrong() {
+    let live = live(OFFLINE);
+    let good = format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket()));
+    let bad = format!("{}=mangled", pass_cookie("web"));
+    let shown = |fields: &[(&'static str, &str)]| shows(&live, from("203.0.113.1", &headers(fields)));
+    assert_eq!(shown(&[("x-key", "wrong"), ("x-key", "0123456789abcdef")]), Ok(Way::Secret));
+    assert_eq!(shown(&[("x-key", "0123456789abcdef"), ("cookie", &bad)]), Ok(Way::Secret));
+    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &good)]), Ok(Way::Cookie));
+    assert_eq!(shown(&[("cookie", &bad), ("cookie", &good)]), Ok(Way::Cookie));
+    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &bad)]), Err(Some(Void::Forged)));
 }
 
 #[test]
