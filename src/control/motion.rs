@@ -31,10 +31,7 @@ fn of(route: &Route, live: &Generation, observations: &Observations, probes: &Pr
     Observed {
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
         verification: probes.results(name),
-        measured: guard.and_then(|guard| {
-            let zombies = meter.sum(|cell| cell.zombies.get());
-            observations.measured(name, guard, zombies, now)
-        }),
+        measured: guard.and_then(|guard| observations.measured(name, guard, &meter.hanging(), now)),
         lately: guard.and_then(|_| observations.lately(name, now)),
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::live::Generation;
 use crate::plan::config::Guard;
-use crate::plan::lifecycle::{Counted, Measured, Phase};
+use crate::plan::lifecycle::{Clients, Counted, Measured, Phase};
 use crate::plan::snapshot::Route;
 use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
 
@@ -121,23 +121,30 @@ impl Observations {
         Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(EVERY), summary })
     }
 
-    /// How a route does that ramps or is watched; `None` if it is not, or has no guard. `zombies` are its requests that
+    /// How a route does that ramps or is watched; `None` if it is not, or has no guard. `hanging` are its requests that
     /// hang now.
     ///
     /// It is measured over [`WINDOW`], and where that has too few requests for its guard, over all of the time since it
     /// began to ramp that is remembered. Nothing counts that came before.
-    pub(super) fn measured(&self, route: &str, guard: &Guard, zombies: u64, now: Instant) -> Option<Measured> {
+    pub(super) fn measured(&self, route: &str, guard: &Guard, hanging: &Clients, now: Instant) -> Option<Measured> {
         let guarded = self.guarded.get(route)?;
+        let seen = self.routes.get(route);
         let elapsed = now.saturating_duration_since(guarded.from);
         let over = |span: Duration| {
             let span = span.min(elapsed);
-            let summary = self.routes.get(route).and_then(|seen| seen.recent.since(guarded.from, span, now));
+            let summary = seen.and_then(|seen| seen.recent.since(guarded.from, span, now));
             let counted = summary.map(|summary| Counted { requests: summary.count, errors: summary.failed });
             let p99 = summary.map(|summary| summary.p99);
-            Measured { span, counted: counted.unwrap_or_default(), p99, zombies }
+            Measured { span, counted: counted.unwrap_or_default(), p99, clients: Clients::default() }
         };
         let lately = over(WINDOW);
-        Some(if lately.counted.requests < guard.min_requests { over(Recent::LONG) } else { lately })
+        let mut measured = if lately.counted.requests < guard.min_requests { over(Recent::LONG) } else { lately };
+        if measured.may_breach(guard) || !hanging.is_empty() {
+            let clients = seen.map(|seen| seen.recent.clients(guarded.from, measured.span, now));
+            measured.clients = clients.unwrap_or_default();
+            measured.clients.add(hanging);
+        }
+        Some(measured)
     }
 
     /// How a route did in the last ten minutes, as far as it was simply open; `None` if it is not now, or if there was no
@@ -208,12 +215,10 @@ enum Standing {
 
 impl Standing {
     fn of(route: &Route) -> Self {
-        let comes_back = match route.phase() {
-            Phase::Open if !route.life.watched => return Self::Open,
-            Phase::Open | Phase::Ramping => true,
-            Phase::Draining | Phase::Closed | Phase::Verifying => false,
-        };
-        if comes_back && route.config.policy.guard.is_some() { Self::Guarded } else { Self::Down }
+        if route.phase() == Phase::Open && !route.life.watched {
+            return Self::Open;
+        }
+        if route.guard().is_some() { Self::Guarded } else { Self::Down }
     }
 }
 

@@ -15,6 +15,7 @@
 //! choices without talking: what the file says of the time between two looks is made up for in order, instant by instant
 //! (the end of a window is when its ramp began, whenever that is noticed). What was edited meanwhile counts from now.
 
+mod clients;
 mod guard;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Check, OnBreach, Policy, Ramp};
 use super::flags::Mode;
 
+pub use clients::{Client, Clients, Met};
 pub use guard::{Breach, Counted, Measured, judge};
 
 /// Where a route is now.

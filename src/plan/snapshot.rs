@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
-use super::config::{Log, RouteConfig, TrustedProxies, Upstream};
+use super::config::{Guard, Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::lifecycle::Memory;
 pub use super::lifecycle::{Phase, Source, Transition};
@@ -100,6 +100,17 @@ impl Route {
     /// Since when.
     pub fn since(&self) -> Timestamp {
         self.life.since
+    }
+
+    /// The guard that has an eye on it now: while it ramps, and while it is open and watched.
+    pub fn guard(&self) -> Option<&Guard> {
+        let guard = self.config.policy.guard.as_ref()?;
+        let watched = match self.life.phase {
+            Phase::Ramping => true,
+            Phase::Open => self.life.watched,
+            Phase::Draining | Phase::Closed | Phase::Verifying => false,
+        };
+        watched.then_some(guard)
     }
 
     /// Until when its guard watches it, while it is open again.

@@ -36,6 +36,7 @@ use super::http1::LINGER_QUIET;
 use super::lease::Received;
 use super::queue::Client;
 use super::respond::{self, Asked};
+use super::standing::Asker;
 use super::watch::{self, Stream, Watch};
 use super::worker::{Live, Worker};
 
@@ -186,6 +187,7 @@ impl Exchange {
         let generation = &self.generation;
         let spared = spared(&generation.snapshot.routes[route].config, request.method(), request.uri().path());
         self.flight.depart(&generation.routes[route], generation.snapshot.generation, spared);
+        self.flight.standing.is_of(self.asker(request.headers()));
         if pass == Pass::Bypassed {
             self.flight.bypasses();
         }
@@ -363,6 +365,12 @@ impl Exchange {
     pub(super) fn queues_as(&self, headers: &HeaderMap) -> Client {
         let connection = (!self.trusted).then(|| self.flight.connection.id.get());
         Client { network: self.client(headers).map(client::network), connection }
+    }
+
+    /// Whose request it is, if a guard watches its route.
+    fn asker(&self, headers: &HeaderMap) -> Option<Asker> {
+        let guard = self.route().guard()?;
+        Some(Asker { client: self.client(headers).map(client::network), slow: guard.p99.unwrap_or(Duration::MAX) })
     }
 
     /// The route that it is forwarded on.

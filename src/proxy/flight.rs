@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::live::Generation;
 use crate::plan::client;
 use crate::plan::config::Access;
+use crate::plan::lifecycle::Met;
 use crate::plan::verdict::Spared;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
@@ -149,8 +150,15 @@ impl Flight {
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
             let cell = &route.workers[self.worker.id];
+            let took = now.saturating_duration_since(self.set_out);
             cell.upstream[class].increment();
-            cell.took(now.saturating_duration_since(self.set_out));
+            cell.took(took);
+            self.met(cell, |slow| Met {
+                requests: 1,
+                failed: u64::from(class == 5),
+                slow: u64::from(took > slow),
+                hanging: 0,
+            });
         }
         self.note(|entry| entry.status = status);
     }
@@ -193,8 +201,10 @@ impl Flight {
             (Some(route), Side::Upstream) => {
                 let route_name = route.name.as_str();
                 let cell = &route.workers[self.worker.id];
+                let took = self.set_out.elapsed();
                 cell.failed.increment();
-                cell.took(self.set_out.elapsed());
+                cell.took(took);
+                self.met(cell, |slow| Met { requests: 1, failed: 1, slow: u64::from(took > slow), hanging: 0 });
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
@@ -229,7 +239,7 @@ impl Flight {
     /// The upstream sent nothing for too long in the middle of its response.
     pub(super) fn stalled(&mut self) {
         self.worker.cell().reached(Limit::UpstreamRead);
-        self.cut("upstream_stalled", |cell| &cell.failed);
+        self.fails("upstream_stalled");
     }
 
     /// The upstream broke off in the middle of its response.
@@ -241,7 +251,7 @@ impl Flight {
                 self.cut("body_too_large", |cell| &cell.aborted);
             }
             Some(Upload::TimedOut | Upload::Broken) => self.cut("body_broken_off", |cell| &cell.aborted),
-            Some(Upload::Open | Upload::Complete) | None => self.cut("upstream_broke_off", |cell| &cell.failed),
+            Some(Upload::Open | Upload::Complete) | None => self.fails("upstream_broke_off"),
         }
     }
 
@@ -273,6 +283,21 @@ impl Flight {
     fn leave_unread(&self) {
         if self.upload.as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete) {
             self.connection.end_with_answer();
+        }
+    }
+
+    /// The response ends before its time, by the upstream's fault.
+    fn fails(&mut self, why: &'static str) {
+        if let Some(route) = &self.route {
+            self.met(&route.workers[self.worker.id], |_| Met { failed: 1, ..Met::default() });
+        }
+        self.cut(why, |cell| &cell.failed);
+    }
+
+    /// Tells the guard of the route, if it asks, what the client met; `met` is given how long a request may take.
+    fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
+        if let Some(asker) = self.standing.asker() {
+            cell.met(asker.client, met(asker.slow));
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::plan::config::HANGS;
+use crate::plan::lifecycle::Client;
 use crate::plan::verdict::Spared;
 use crate::telemetry::RouteMeter;
 
@@ -33,6 +34,8 @@ pub(super) struct Standing {
     /// When it is to leave, if it lasts, and for the sake of which epoch that was found.
     leaves_at: Cell<Option<(u64, Instant)>>,
     fate: Cell<Fate>,
+    /// Whose request it is, where a guard asks for that.
+    asker: RefCell<Option<Box<Asker>>>,
     /// How its body is doing, if it has one.
     upload: RefCell<Option<Rc<UploadState>>>,
     /// The upstream of which it holds a connection, by the id of its meter.
@@ -41,6 +44,15 @@ pub(super) struct Standing {
     untaken: Cell<Option<Instant>>,
     /// HTTP/2: the task of the stream.
     waker: RefCell<Option<Waker>>,
+}
+
+/// Whose request it is, as the guard of its route has to know that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// Its client.
+    pub client: Client,
+    /// Longer than this may none of its requests take.
+    pub slow: Duration,
 }
 
 /// How a response goes on.
@@ -90,6 +102,7 @@ impl Standing {
             answered: Cell::new(false),
             leaves_at: Cell::new(None),
             fate: Cell::new(Fate::Stay),
+            asker: RefCell::default(),
             upload: RefCell::default(),
             holds: Cell::new(None),
             untaken: Cell::new(None),
@@ -111,6 +124,15 @@ impl Standing {
         if self.upload.borrow().is_some() {
             self.upload.replace(None);
         }
+    }
+
+    /// A guard watches its route, or none does.
+    pub(super) fn is_of(&self, asker: Option<Asker>) {
+        self.asker.replace(asker.map(Box::new));
+    }
+
+    pub(super) fn asker(&self) -> Option<Asker> {
+        self.asker.borrow().as_deref().copied()
     }
 
     /// It has a body.
@@ -211,12 +233,14 @@ impl Standing {
         }
     }
 
-    /// Whether a request without a response's head hangs. Not as long as its client sends: that is no fault of the upstream.
-    pub(super) fn hangs(&self, route: &Arc<RouteMeter>, now: Instant) -> bool {
-        self.route.get() == identity(route)
+    /// Whose request hangs without a response's head, if a guard watches it. Not as long as its client sends: that is no fault
+    /// of the upstream.
+    pub(super) fn hangs(&self, route: &Arc<RouteMeter>, now: Instant) -> Option<Client> {
+        let hangs = self.route.get() == identity(route)
             && !self.answered.get()
             && !self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() == Upload::Open)
-            && now.saturating_duration_since(self.started.get()) > HANGS
+            && now.saturating_duration_since(self.started.get()) > HANGS;
+        self.asker().filter(|_| hangs).map(|asker| asker.client)
     }
 
     /// HTTP/2: remembers whom to wake.
@@ -428,12 +452,14 @@ mod tests {
         let (standing, upload) = (Standing::new(now), Rc::new(UploadState::new(now)));
         standing.depart(&web, 1, Spared::Never, now);
         let late = now + HANGS * 2;
-        assert!(standing.hangs(&web, late));
+        assert_eq!(standing.hangs(&web, late), None, "no guard asks");
+        standing.is_of(Some(Asker { client: None, slow: HANGS }));
+        assert_eq!(standing.hangs(&web, late), Some(None));
         standing.uploads(&upload);
-        assert!(!standing.hangs(&web, late));
+        assert_eq!(standing.hangs(&web, late), None);
         upload.state.set(Upload::Complete);
-        assert!(standing.hangs(&web, late));
+        assert_eq!(standing.hangs(&web, late), Some(None));
         standing.answered();
-        assert!(!standing.hangs(&web, late));
+        assert_eq!(standing.hangs(&web, late), None);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::live::{Generation, Reader};
 use crate::plan::config::Streams;
 use crate::plan::flags::Mode;
+use crate::plan::lifecycle::{Clients, Met};
 use crate::plan::snapshot::{Phase, Route};
 
 use super::standing::{Farewell, Farewells};
@@ -87,24 +88,20 @@ impl Worker {
         let now = Instant::now();
         for route in generation.snapshot.routes.iter().filter(|route| counts_zombies(route)) {
             let meter = &generation.routes[route.index];
-            let hanging = if is_watched(route) {
+            let mut hanging = Clients::default();
+            if route.guard().is_some() {
                 let connections = self.connections();
                 let standings = connections.values().flat_map(|connection| connection.standings());
-                standings.filter(|standing| standing.hangs(meter, now)).count()
-            } else {
-                0
-            };
-            meter.workers[self.id].zombies.set(hanging as u64);
+                let clients = standings.filter_map(|standing| standing.hangs(meter, now));
+                clients.for_each(|client| hanging.meet(client, Met { hanging: 1, ..Met::default() }));
+            }
+            meter.workers[self.id].hang(hanging);
         }
     }
 }
 
 fn counts_zombies(route: &Route) -> bool {
     route.config.policy.guard.is_some_and(|guard| guard.zombies.is_some())
-}
-
-fn is_watched(route: &Route) -> bool {
-    route.life.watched || route.phase() == Phase::Ramping
 }
 
 /// What a route that is down wants of the requests that were forwarded before.

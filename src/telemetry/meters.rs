@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::plan::config::Upstream;
+use crate::plan::lifecycle::{Client, Clients, Met};
 
 use super::histogram::{Counts, Histogram};
 
@@ -187,13 +188,35 @@ pub struct RouteCell {
     pub remaining: Gauge,
     /// The generation that they were counted for.
     pub counted: Gauge,
-    /// Requests that hang without a response, when they were counted last; only while the route is watched.
-    pub zombies: Gauge,
+    /// See [`RouteCell::met`]. Made by the first request that a guard asks about.
+    clients: OnceLock<Box<Mutex<Watched>>>,
     /// See [`RouteCell::took`]. Made by the route's first request on this worker: a route without any costs nothing.
     latency: OnceLock<Box<Histogram>>,
 }
 
+/// Whose requests did how, on one worker. No other worker takes its lock, and control for no longer than it takes to take
+/// what is in it.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Since control looked last.
+    met: Clients,
+    /// When they were counted last.
+    hanging: Clients,
+}
+
 impl RouteCell {
+    /// Records what a client met on the route, for the guard that watches it. Only the owning worker may call it.
+    pub fn met(&self, client: Client, met: Met) {
+        lock(self.clients.get_or_init(Box::default)).met.meet(client, met);
+    }
+
+    /// Records whose requests hang. Only the owning worker may call it.
+    pub fn hang(&self, hanging: Clients) {
+        if !hanging.is_empty() || self.clients.get().is_some() {
+            lock(self.clients.get_or_init(Box::default)).hanging = hanging;
+        }
+    }
+
     /// Records how long a forwarded request took from its head (or, where it was held, from its release) to the response's
     /// head, or to the failure of the upstream.
     /// Only the owning worker may call it. The first call takes 3.5 KiB, the others nothing.
@@ -202,7 +225,36 @@ impl RouteCell {
     }
 }
 
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl RouteMeter {
+    /// What clients met since this was asked last, over all workers: only of requests that a guard asks about.
+    pub fn take_met(&self) -> Clients {
+        let mut clients = Clients::default();
+        for watched in self.watched() {
+            let met = std::mem::take(&mut lock(watched).met);
+            clients.add(&met);
+        }
+        clients.limit();
+        clients
+    }
+
+    /// Whose requests hang, over all workers, when they were counted last.
+    pub fn hanging(&self) -> Clients {
+        let mut clients = Clients::default();
+        for watched in self.watched() {
+            let hanging = lock(watched).hanging.clone();
+            clients.add(&hanging);
+        }
+        clients
+    }
+
+    fn watched(&self) -> impl Iterator<Item = &Mutex<Watched>> {
+        self.workers.iter().filter_map(|cell| cell.clients.get()).map(AsRef::as_ref)
+    }
+
     /// Sums one number over the workers.
     pub fn sum(&self, of: impl Fn(&RouteCell) -> u64) -> u64 {
         self.workers.iter().map(of).sum()

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::time::{Duration, Instant};
 
-use crate::plan::lifecycle::Counted;
+use crate::plan::lifecycle::{Clients, Counted};
 
 use super::histogram::Counts;
 use super::meters::RouteMeter;
@@ -14,7 +14,8 @@ use super::meters::RouteMeter;
 /// A sliding window over the last [`Recent::SPAN`] of a route.
 ///
 /// It takes 3.5 KiB and 8 bytes for each bucket that was hit between two observations: for a busy route some 20 KiB with
-/// an observation each second, and 440 KiB at the very most. What [`Recent::keep`] adds is 140 KiB at the most.
+/// an observation each second, and 440 KiB at the very most. What [`Recent::keep`] adds is 140 KiB at the most, and 16 KiB for
+/// each slice in which a guard watched more clients than are remembered.
 #[derive(Debug)]
 pub struct Recent {
     /// What was counted up to the last observation.
@@ -44,6 +45,8 @@ struct Slice {
     failed: u64,
     /// The buckets that were hit, in order, and how often.
     hits: Box<[(u16, u32)]>,
+    /// Whose they were, as far as a guard asked.
+    clients: Clients,
 }
 
 /// The requests of a span of time.
@@ -82,14 +85,16 @@ impl Recent {
         self.forget(now);
         let began = std::mem::replace(&mut self.looked, now);
         let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get());
-        if meter.micros() == self.seen.micros && failed == self.failed {
+        let clients = meter.take_met();
+        if meter.micros() == self.seen.micros && failed == self.failed && clients.is_empty() {
             return Counted::default();
         }
         let counts = meter.latency();
         let hits = self.seen.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
-        let slice = Slice { began, ended: now, failed: failed.saturating_sub(self.failed), hits: hits.collect() };
+        let (failures, hits) = (failed.saturating_sub(self.failed), hits.collect());
+        let slice = Slice { began, ended: now, failed: failures, hits, clients };
         let counted = Counted { requests: slice.count(), errors: slice.failed };
         (self.seen, self.failed) = (counts, failed);
         self.slices.push_back(slice);
@@ -117,10 +122,21 @@ impl Recent {
 
     /// The same of up to [`Recent::LONG`], as far as that is kept, and of nothing that may have happened before `from`.
     pub fn since(&self, from: Instant, span: Duration, now: Instant) -> Option<Summary> {
+        summary(self.slices(from, span, now))
+    }
+
+    /// Whose requests those were, as far as a guard asked.
+    pub fn clients(&self, from: Instant, span: Duration, now: Instant) -> Clients {
+        let mut clients = Clients::default();
+        self.slices(from, span, now).for_each(|slice| clients.add(&slice.clients));
+        clients
+    }
+
+    fn slices(&self, from: Instant, span: Duration, now: Instant) -> impl Iterator<Item = &Slice> {
         let span = span.min(Self::LONG);
         let kept = self.kept.iter().flat_map(|kept| kept.slices.iter().rev());
-        let slices = self.slices.iter().rev().chain(kept).take_while(|slice| slice.is_within(span, now));
-        summary(slices.filter(|slice| slice.began >= from))
+        let slices = self.slices.iter().rev().chain(kept).take_while(move |slice| slice.is_within(span, now));
+        slices.filter(move |slice| slice.began >= from)
     }
 
     fn forget(&mut self, now: Instant) {
@@ -162,6 +178,8 @@ impl Slice {
     fn merge(&mut self, next: &Self) {
         self.ended = next.ended;
         self.failed += next.failed;
+        self.clients.add(&next.clients);
+        self.clients.limit();
         self.hits = Merged { one: self.hits.iter().peekable(), other: next.hits.iter().peekable() }.collect();
     }
 }
@@ -219,7 +237,10 @@ const MOST_KEPT: usize = 41;
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::Arc;
+
+    use crate::plan::lifecycle::Met;
 
     use super::super::Meters;
     use super::*;
@@ -335,6 +356,41 @@ mod tests {
         assert_eq!((all.p50.as_millis(), all.p99.as_millis()), (10, 30));
         recent.forgo();
         assert_eq!(recent.since(start, Recent::LONG, now).map(|all| all.count), Some(240));
+    }
+
+    #[test]
+    fn clients_are_summed_over_workers_and_slices_for_as_long_as_their_requests_count() {
+        let (meter, start) = (route(2), Instant::now());
+        let mut recent = Recent::new(start);
+        recent.keep(start);
+        let met = |requests, failed| Met { requests, failed, ..Met::default() };
+        let mut expected = Clients::default();
+        for half in 0..2400_u32 {
+            // A stranger with connections on both workers, and others who ask once each.
+            let other = Some(IpAddr::from(half.to_be_bytes()));
+            for (worker, client, failed) in [(0, None, 1), (1, None, 1), (1, other, 0)] {
+                meter.workers[worker].took(SECOND);
+                meter.workers[worker].met(client, met(1, failed));
+            }
+            expected.meet(None, met(2, 2));
+            recent.observe(&meter, start + (SECOND / 2) * half);
+        }
+        let now = start + (SECOND / 2) * 2399;
+        let stranger = |clients: &Clients| {
+            let failed = |share| clients.exceed(share, |met| met.failed);
+            (failed(0.0), clients.is_empty())
+        };
+        let half_minute = recent.clients(start, SECOND * 30, now);
+        assert_eq!(stranger(&half_minute), (false, false), "nobody else has failed");
+        assert!(expected.exceed(0.0, |met| met.failed), "alone it counts");
+        let all = recent.clients(start, Recent::LONG, now);
+        assert_eq!(stranger(&all), (false, false), "nor among what is kept");
+        assert_eq!(stranger(&recent.clients(now, Recent::LONG, now)), (false, true), "nothing that was before");
+        // What comes without a new count is not lost.
+        meter.workers[0].met(Some(IpAddr::from([192, 0, 2, 1])), met(0, 1));
+        let later = now + SECOND / 2;
+        recent.observe(&meter, later);
+        assert!(!recent.clients(later - SECOND / 2, SECOND, later).is_empty());
     }
 
     #[test]

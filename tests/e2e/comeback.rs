@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::support::{Backsoon, Upstream, get, wait};
+use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const BROKEN: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
@@ -73,4 +73,159 @@ fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
     let route = backsoon.route("web");
     let why = route["why"].as_str().unwrap();
     assert!(why.starts_with("the guard tripped: ") && why.contains(" of requests failed ("), "{why}");
+}
+
+/// An upstream of which some paths are bad, and all of them on command.
+fn uneven(fails: &Arc<AtomicBool>) -> Upstream {
+    let fails = Arc::clone(fails);
+    Upstream::handling(move |connection| {
+        while let Some(request) = connection.request() {
+            let asks = |path: &str| request.starts_with(&format!("GET {path} "));
+            if asks("/hangs") {
+                while connection.byte().is_some() {}
+                return;
+            }
+            if asks("/slow") {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            connection.send(if asks("/bad") || fails.load(SeqCst) { BROKEN } else { OK });
+        }
+    })
+}
+
+/// A route that was down, is open, and is watched by this guard. Two workers, so that clients have connections on both.
+fn watched(upstream: &Upstream, guard: &str) -> Backsoon {
+    watched_by(upstream, guard, "")
+}
+
+/// The same behind a trusted proxy.
+fn trusting(upstream: &Upstream, guard: &str) -> Backsoon {
+    watched_by(upstream, guard, "trusted_proxies = [\"127.0.0.1\"]\n")
+}
+
+fn watched_by(upstream: &Upstream, guard: &str, more: &str) -> Backsoon {
+    let backsoon = Backsoon::start(&format!(
+        "workers = 2\n{more}{LISTEN}[routes.web]\nupstream = \"{}\"\ndrain = \"1ms\"\nguard = {{ {guard}, watch = \"10m\" }}\n",
+        upstream.url()
+    ));
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    wait("the route to be closed", || phase(&backsoon) == "closed");
+    backsoon.flag("");
+    wait("the route to be open", || phase(&backsoon) == "open");
+    backsoon
+}
+
+/// The status of an answer to the client at 127.0.0.`last`.
+fn from(last: u8, backsoon: &Backsoon, path: &str) -> u16 {
+    let mut client = Client::from(last, backsoon.address());
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
+    client.response().status
+}
+
+/// Honest clients ask for as long as a guard takes to find what happened before, and always get an answer.
+fn stays_open(backsoon: &Backsoon, honest: &[u8]) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(2500) {
+        for &last in honest {
+            assert_eq!(from(last, backsoon, "/"), 200, "{}", backsoon.route("web"));
+        }
+    }
+    assert_eq!(phase(backsoon), "open");
+}
+
+#[test]
+fn one_client_whose_requests_fail_does_not_close_the_route_and_all_do() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let backsoon = watched(&uneven(&fails), "error_rate = \"5%\", min_requests = 20");
+    let honest = [2, 3, 4];
+    for _ in 0..10 {
+        honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
+        (0..20).for_each(|_| assert_eq!(from(9, &backsoon, "/bad"), 500));
+    }
+    stays_open(&backsoon, &honest);
+    // Nor is it closed where there is but one other.
+    let backsoon = watched(&uneven(&fails), "error_rate = \"5%\", min_requests = 20");
+    for _ in 0..50 {
+        assert_eq!((from(2, &backsoon, "/"), from(9, &backsoon, "/bad")), (200, 500));
+    }
+    stays_open(&backsoon, &[2]);
+    fails.store(true, SeqCst);
+    let mut turns = honest.iter().cycle();
+    wait("the route to be closed", || from(*turns.next().unwrap(), &backsoon, "/") == 503);
+}
+
+#[test]
+fn ten_clients_whose_requests_fail_do_not_close_a_busy_route_and_a_dozen_does() {
+    let backsoon = watched(&uneven(&Arc::default()), "error_rate = \"5%\", min_requests = 20");
+    let honest: Vec<u8> = (50..80).collect();
+    let fail = |last| (0..20).for_each(|_| assert_eq!(from(last, &backsoon, "/bad"), 500));
+    honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
+    (2..=11).for_each(fail);
+    stays_open(&backsoon, &honest);
+    wait("the route to be closed", || (2..=13).any(|last| from(last, &backsoon, "/bad") == 503));
+}
+
+#[test]
+fn a_client_has_all_of_its_64_and_is_whom_trusted_proxies_name() {
+    let backsoon = trusting(&uneven(&Arc::default()), "error_rate = \"5%\", min_requests = 20");
+    let ask = |address: String, path: &str| {
+        let mut client = Client::connect(backsoon.address());
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {address}\r\nconnection: close\r\n\r\n"));
+        client.response().status
+    };
+    let strangers = || (0..40).for_each(|host| assert_eq!(ask(format!("2001:db8::{host}"), "/bad"), 500));
+    let honest = || (1..4).for_each(|host| assert_eq!(ask(format!("192.0.2.{host}"), "/"), 200));
+    strangers();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(2500) {
+        honest();
+    }
+    assert_eq!(phase(&backsoon), "open");
+    let mut networks = 1..;
+    wait("the route to be closed", || ask(format!("2001:db8:0:{:x}::1", networks.next().unwrap()), "/bad") == 503);
+}
+
+#[test]
+fn one_client_alone_closes_the_route_for_itself() {
+    let backsoon = watched(&uneven(&Arc::default()), "error_rate = \"5%\", min_requests = 20");
+    wait("the route to be closed", || from(9, &backsoon, "/bad") == 503);
+}
+
+#[test]
+fn one_clients_slow_requests_do_not_close_the_route_and_those_of_all_do() {
+    let backsoon = watched(&uneven(&Arc::default()), "p99 = \"200ms\", min_requests = 20");
+    let honest = [2, 3, 4];
+    let slow = |clients: &[u8]| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = clients.iter().map(|last| scope.spawn(|| from(*last, &backsoon, "/slow"))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    for _ in 0..10 {
+        honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
+    }
+    assert_eq!(slow(&[9; 40]), [200; 40]);
+    stays_open(&backsoon, &honest);
+    wait("the route to be closed", || slow(&[2, 3, 4, 2, 3, 4]).contains(&503));
+}
+
+#[test]
+fn one_clients_hanging_requests_do_not_close_the_route_and_those_of_all_do() {
+    let backsoon = watched(&uneven(&Arc::default()), "zombies = 10");
+    let honest = [2, 3, 4];
+    let hang = |last| {
+        let mut client = Client::from(last, backsoon.address());
+        client.send("GET /hangs HTTP/1.1\r\nhost: a\r\n\r\n");
+        client
+    };
+    let _stranger: Vec<Client> = (0..40).map(|_| hang(9)).collect();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(12) {
+        stays_open(&backsoon, &honest);
+    }
+    let _others: Vec<Client> = (20..32).map(hang).collect();
+    wait("the route to be closed", || from(2, &backsoon, "/") == 503);
+    let why = backsoon.route("web")["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("hang for more than 10 s"), "{why}");
 }

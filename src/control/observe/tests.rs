@@ -2,6 +2,7 @@
 
 use crate::control::tests::Routes;
 use crate::plan::config::{ErrorRate, OnBreach};
+use crate::plan::lifecycle::Met;
 
 use super::*;
 
@@ -47,6 +48,7 @@ impl Watched {
         let cell = &self.routes.live.routes[0].workers[0];
         (0..requests).for_each(|_| cell.took(Duration::from_millis(3)));
         cell.upstream[5].add(errors);
+        cell.met(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
     }
 
     /// Looks as often as is due, with these requests before each look.
@@ -62,7 +64,7 @@ impl Watched {
 
     /// Seconds, requests, errors.
     fn measured(&self, millis: u64) -> Option<(f32, u64, u64)> {
-        let measured = self.observations.measured("web", &GUARD, 0, self.at(millis))?;
+        let measured = self.observations.measured("web", &GUARD, &Clients::default(), self.at(millis))?;
         Some((measured.span.as_secs_f32(), measured.counted.requests, measured.counted.errors))
     }
 
@@ -216,11 +218,11 @@ fn a_breach_is_found_at_the_next_look() {
         Some(Counted { requests: 1000, errors: 10 })
     );
     web.runs(32_500..40_001, 20, 0);
-    web.routes.observe("web", web.observations.measured("web", &GUARD, 0, web.at(40_000)), None);
+    web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_000)), None);
     assert_eq!(web.flagged(40_000, ""), Phase::Ramping);
     web.serves(40, 30);
     web.runs(40_500..40_501, 0, 0);
-    web.routes.observe("web", web.observations.measured("web", &GUARD, 0, web.at(40_500)), None);
+    web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_500)), None);
     assert_eq!(web.flagged(40_500, ""), Phase::Draining);
     assert!(!web.observations.guards());
     let why = web.routes.live.snapshot.route("web").unwrap().life.why.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::lifecycle::{Checked, Counted, Measured, Observed, Phase, Verification};
+use super::super::lifecycle::{Checked, Clients, Counted, Measured, Met, Observed, Phase, Verification};
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
 use super::Case;
@@ -174,7 +174,10 @@ impl About {
                 let mut part = || parts.next().unwrap_or_default();
                 let (counted, p99, zombies) = (counted(part()), number(part().trim_end_matches("ms")), number(part()));
                 let (span, p99) = (Duration::from_secs(30), Some(Duration::from_millis(p99)));
-                self.measured = Some(Measured { span, counted, p99, zombies });
+                let mut clients = Clients::default();
+                let Counted { requests, errors: failed } = counted;
+                clients.meet(None, Met { requests, failed, slow: requests, hanging: zombies });
+                self.measured = Some(Measured { span, counted, p99, clients });
             }
             _ => panic!("what does `{words}` mean?"),
         }
@@ -190,7 +193,7 @@ impl About {
         Observed {
             remaining: self.remaining.filter(|_| phase == Phase::Draining),
             verification,
-            measured: self.measured.filter(|_| phase == Phase::Ramping || watched),
+            measured: self.measured.clone().filter(|_| phase == Phase::Ramping || watched),
             lately: self.lately.filter(|_| phase == Phase::Open && !watched),
         }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::config::{ErrorRate, Guard};
+use super::clients::Clients;
 
 /// Requests, and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ impl Counted {
 }
 
 /// How a route does.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Over which time.
     pub span: Duration,
@@ -34,8 +35,20 @@ pub struct Measured {
     pub counted: Counted,
     /// What 99 of a hundred of them did not exceed.
     pub p99: Option<Duration>,
-    /// Requests that wait for a response's head for [`super::super::config::HANGS`] now.
-    pub zombies: u64,
+    /// Whose they are, and whose requests wait for a response's head for [`super::super::config::HANGS`] now. Told only where
+    /// something may be wrong; what began before the guard watched is nobody's, and brings about no breach.
+    pub clients: Clients,
+}
+
+impl Measured {
+    /// Whether errors or latency may be a breach, whatever the baseline and whoever is to blame.
+    pub fn may_breach(&self, guard: &Guard) -> bool {
+        let least = guard.error_rate.map(|rate| match rate {
+            ErrorRate::Absolute(least) | ErrorRate::AboveBaseline(least) => least,
+        });
+        let fails = least.is_some_and(|least| self.counted.rate() > least);
+        fails || guard.p99.zip(self.p99).is_some_and(|(most, p99)| p99 > most)
+    }
 }
 
 /// What a guard found.
@@ -53,7 +66,7 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Judges. `None` as long as all is well, or there is too little to go by.
+/// Judges. `None` as long as all is well, or there is too little to go by, or only a few clients are to blame.
 pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
     let enough = measured.counted.requests >= guard.min_requests;
     let zombies = || zombies(guard, measured);
@@ -65,9 +78,9 @@ pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now
 /// Each that hangs is one too many by itself: no share of anything is needed.
 fn zombies(guard: &Guard, measured: &Measured) -> Option<String> {
     let most = guard.zombies?;
-    let hanging = measured.zombies;
+    let hanging = measured.clients.all_hanging();
     let seconds = super::super::config::HANGS.as_secs();
-    (hanging > most)
+    (measured.clients.hanging(most) > most)
         .then(|| format!("{hanging} requests hang for more than {seconds} s without a response, at most {most} may"))
 }
 
@@ -81,7 +94,7 @@ fn errors(guard: &Guard, measured: &Measured, baseline: Option<&Counted>) -> Opt
     };
     let Counted { requests, errors } = measured.counted;
     let rate = measured.counted.rate();
-    (rate > most).then(|| {
+    (rate > most && measured.clients.exceed(most, |met| met.failed)).then(|| {
         let seconds = measured.span.as_secs();
         format!(
             "{} of requests failed ({errors} of {requests} in {seconds} s), at most {} may{of}",
@@ -93,7 +106,7 @@ fn errors(guard: &Guard, measured: &Measured, baseline: Option<&Counted>) -> Opt
 
 fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
     let (most, p99) = (guard.p99?, measured.p99?);
-    (p99 > most).then(|| {
+    (p99 > most && measured.clients.exceed(SLOW, |met| met.slow)).then(|| {
         let requests = measured.counted.requests;
         let seconds = measured.span.as_secs();
         format!(
@@ -103,6 +116,9 @@ fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
         )
     })
 }
+
+/// The share of requests that are slower than the 99th percentile may be, when it is just that.
+const SLOW: f64 = 0.01;
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;

@@ -54,9 +54,39 @@ fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
         span: Duration::from_secs(30),
         counted: Counted { requests, errors },
         p99: Some(Duration::from_millis(p99)),
-        zombies,
+        clients: alone(requests, errors, zombies),
     };
     Observed { measured: Some(measured), lately: Some(Counted { requests: 1000, errors: 5 }), ..Observed::default() }
+}
+
+/// The same, and so many others met nothing bad.
+fn beside(honest: u8, observed: Observed) -> Observed {
+    let mut observed = observed;
+    for last in 0..honest {
+        let met = Met { requests: 1, ..Met::default() };
+        observed.measured.as_mut().unwrap().clients.meet(Some([192, 0, 2, last].into()), met);
+    }
+    observed
+}
+
+#[test]
+fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
+    let rehearsal = web("guard = { error_rate = \"5%\", p99 = \"800ms\", zombies = 5 }");
+    let guard = rehearsal.config.routes[0].policy.guard.unwrap();
+    let found = |observed: &Observed| judge(&guard, observed.measured.as_ref().unwrap(), None, at("14:00:00"));
+    for bad in [measured(1000, 900, 1, 0), measured(1000, 0, 900, 0), measured(1000, 0, 1, 6)] {
+        assert!(found(&bad).is_some(), "{bad:?}");
+        for honest in [1, 3, 50] {
+            assert_eq!(found(&beside(honest, bad.clone())), None, "{honest} {bad:?}");
+        }
+    }
+}
+
+/// One client has met all of it.
+fn alone(requests: u64, failed: u64, hanging: u64) -> Clients {
+    let mut clients = Clients::default();
+    clients.meet(None, Met { requests, failed, slow: requests, hanging });
+    clients
 }
 
 fn verified(began: &str, passed: u32, due: &str, failure: Option<&str>) -> Observed {

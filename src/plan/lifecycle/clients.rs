@@ -1,0 +1,221 @@
+//! The clients of a route that its guard watches, and what they met: so that a few of them cannot bring about a breach.
+//!
+//! It takes more than half of them, or more than [`FEW`]. One alone is all there is, and counts in full.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// A client, where clients are counted: its network. All that are not known are one: among them may be a stranger who asks
+/// often, and where there are no others, that one counts in full.
+pub type Client = Option<IpAddr>;
+
+/// What a client met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Requests that were answered, or failed.
+    pub requests: u64,
+    /// Of those, answered by the upstream with 5xx, or not at all, or not to the end.
+    pub failed: u64,
+    /// Of those, the ones that took longer than the guard allows.
+    pub slow: u64,
+    /// Requests that hang now.
+    pub hanging: u64,
+}
+
+/// See the module's description.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    each: HashMap<Client, Met>,
+    /// What those met that are not remembered one by one.
+    others: Met,
+}
+
+impl Met {
+    /// What is bad about it, as one number: who has the most is remembered.
+    fn bad(&self) -> u64 {
+        self.failed + self.slow + self.hanging
+    }
+
+    fn add(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.failed += more.failed;
+        self.slow += more.slow;
+        self.hanging += more.hanging;
+    }
+}
+
+impl Clients {
+    /// How many are remembered, of those who met something within a moment.
+    pub const MOST: usize = 128;
+
+    /// Whether nobody has met anything.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty() && self.others == Met::default()
+    }
+
+    /// Adds what a client met. No more than [`Clients::MOST`] are remembered, and rather those who met something bad.
+    pub fn meet(&mut self, client: Client, met: Met) {
+        if self.each.len() >= Self::MOST && !self.each.contains_key(&client) {
+            let best = (met.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
+            let Some(best) = best.filter(|(_, best)| best.bad() <= met.bad()).map(|(best, _)| *best) else {
+                return self.others.add(met);
+            };
+            self.each.remove(&best).into_iter().for_each(|met| self.others.add(met));
+        }
+        self.each.entry(client).or_default().add(met);
+    }
+
+    /// Adds what was met elsewhere, or at another time. Nobody is forgotten.
+    pub fn add(&mut self, more: &Self) {
+        self.others.add(more.others);
+        for (client, met) in &more.each {
+            self.each.entry(*client).or_default().add(*met);
+        }
+    }
+
+    /// Forgets all but the [`Clients::MOST`] who met the worst.
+    pub fn limit(&mut self) {
+        if self.each.len() <= Self::MOST {
+            return;
+        }
+        let mut each: Vec<_> = self.each.drain().collect();
+        each.sort_unstable_by_key(|(_, met)| std::cmp::Reverse(met.bad()));
+        each.drain(Self::MOST..).for_each(|(_, met)| self.others.add(met));
+        self.each = each.into_iter().collect();
+    }
+
+    /// Whether more than this share of the requests is `bad`, also without those of the few clients who do worst.
+    #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
+    pub fn exceed(&self, most: f64, bad: fn(&Met) -> u64) -> bool {
+        // More than that share is bad if this is more than nothing.
+        let excess = |met: &Met| bad(met).min(met.requests) as f64 - most * met.requests as f64;
+        let mut each: Vec<f64> = self.each.values().map(excess).collect();
+        each.sort_unstable_by(|one, other| other.total_cmp(one));
+        // Who does well is not left out.
+        let worst = each.iter().take(self.few()).take_while(|excess| **excess > 0.0).count();
+        each.iter().skip(worst).sum::<f64>() + excess(&self.others) > 0.0
+    }
+
+    /// How many requests hang, of each client no more than a few of them need to hang more than `most` together.
+    pub fn hanging(&self, most: u64) -> u64 {
+        let share = match self.few() as u64 {
+            0 => u64::MAX,
+            few => most / (few + 1) + 1,
+        };
+        // Who is not remembered is one of more than a few.
+        self.others.hanging + self.each.values().map(|met| met.hanging.min(share)).sum::<u64>()
+    }
+
+    /// How many requests hang at all.
+    pub fn all_hanging(&self) -> u64 {
+        self.others.hanging + self.each.values().map(|met| met.hanging).sum::<u64>()
+    }
+
+    /// How many of them bring about nothing.
+    fn few(&self) -> usize {
+        (self.each.len() / 2).min(FEW)
+    }
+}
+
+/// As many clients bring about no breach, whatever they meet.
+const FEW: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: usize) -> Client {
+        Some(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()))
+    }
+
+    /// So many clients, each with so many requests of which so many failed; and so on.
+    fn clients(groups: &[(usize, u64, u64)]) -> Clients {
+        let mut clients = Clients::default();
+        let each = groups.iter().flat_map(|&(count, requests, failed)| (0..count).map(move |_| (requests, failed)));
+        for (number, (requests, failed)) in each.enumerate() {
+            clients.meet(client(number), Met { requests, failed, ..Met::default() });
+        }
+        clients
+    }
+
+    fn fails(groups: &[(usize, u64, u64)]) -> bool {
+        clients(groups).exceed(0.05, |met| met.failed)
+    }
+
+    #[test]
+    fn one_client_alone_counts_in_full() {
+        assert!(fails(&[(1, 100, 6)]) && !fails(&[(1, 100, 5)]) && !fails(&[]));
+    }
+
+    #[test]
+    fn a_minority_brings_about_nothing_and_neither_do_ten() {
+        for honest in 1..100 {
+            let most = honest.min(10);
+            assert!(!fails(&[(1, 1000, 1000), (honest, 10, 0)]), "{honest}");
+            assert!(!fails(&[(most, 1000, 1000), (honest, 10, 0)]), "{honest}");
+            assert!(fails(&[(most + 2, 1000, 1000), (honest, 10, 0)]), "{honest}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_all_fail_if_the_service_does() {
+        for count in 1..100 {
+            assert!(fails(&[(count, 20, 20)]) && fails(&[(count, 50, 3)]), "{count}");
+            assert!(!fails(&[(count, 50, 2)]), "{count}");
+            assert!(fails(&[(1, 10_000, 600), (count, 50, 3)]), "{count} beside one who asks most");
+            assert!(!fails(&[(1, 10_000, 10_000), (count, 50, 2)]), "{count}, as before, beside a stranger");
+        }
+        // Each asks once.
+        assert!(fails(&[(70, 1, 0), (30, 1, 1)]) && !fails(&[(90, 1, 0), (10, 1, 1)]));
+    }
+
+    fn hanging(groups: &[(usize, u64)], most: u64) -> bool {
+        let mut clients = Clients::default();
+        let each = groups.iter().flat_map(|&(count, hanging)| (0..count).map(move |_| hanging));
+        for (number, hanging) in each.enumerate() {
+            clients.meet(client(number), Met { hanging, requests: 1, ..Met::default() });
+        }
+        clients.hanging(most) > most
+    }
+
+    #[test]
+    fn what_hangs_counts_up_to_a_share_of_each_client() {
+        for most in [1, 3, 10, 100] {
+            assert!(hanging(&[(1, most + 1)], most) && !hanging(&[(1, most)], most), "one alone, {most}");
+            for honest in 1..100 {
+                assert!(!hanging(&[(1, 1000), (honest, 0)], most), "{honest} {most}");
+                assert!(hanging(&[(honest + 1, most + 1)], most), "{honest} {most}");
+                assert!(honest <= most.try_into().unwrap() || hanging(&[(honest, 1)], most), "{honest} with one each");
+            }
+        }
+        assert!(!hanging(&[(1, 1000), (9, 1), (20, 0)], 10) && hanging(&[(1, 1000), (10, 1), (20, 0)], 10));
+    }
+
+    #[test]
+    fn who_is_not_known_is_one_client() {
+        let mut clients = clients(&[(3, 10, 0)]);
+        clients.meet(None, Met { requests: 1000, failed: 1000, hanging: 50, ..Met::default() });
+        assert!(!clients.exceed(0.05, |met| met.failed) && clients.hanging(10) <= 10);
+    }
+
+    #[test]
+    fn who_does_worst_is_remembered_among_any_number() {
+        let met = |failed| Met { requests: 1, failed, ..Met::default() };
+        let mut all = Clients::default();
+        for moment in 0..10 {
+            let mut clients = Clients::default();
+            (0..1000).for_each(|number| clients.meet(client(number + moment * 1000), met(0)));
+            (0..300).for_each(|number| clients.meet(client(number + moment * 1000 + 500), met(1)));
+            (0..200).for_each(|_| clients.meet(client(100_000), met(1)));
+            assert_eq!(clients.each.len(), Clients::MOST);
+            assert!(clients.each[&client(100_000)].failed >= 199, "{:?}", clients.each[&client(100_000)]);
+            all.add(&clients);
+            all.limit();
+        }
+        assert_eq!(all.each.len(), Clients::MOST);
+        let requests = all.others.requests + all.each.values().map(|met| met.requests).sum::<u64>();
+        assert_eq!((requests, all.each[&client(100_000)].failed), (15_000, 2000));
+        // 3000 of 13,000 without the stranger, 5000 of 15,000 with it.
+        assert!(all.exceed(0.2, |met| met.failed) && !all.exceed(0.25, |met| met.failed));
+    }
+}
