@@ -174,14 +174,13 @@ fn a_client_has_all_of_its_64_and_is_whom_trusted_proxies_name() {
             .send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {address}\r\nconnection: close\r\n\r\n"));
         client.response().status
     };
-    let strangers = || (0..40).for_each(|host| assert_eq!(ask(format!("2001:db8::{host}"), "/bad"), 500));
-    let honest = || (1..4).for_each(|host| assert_eq!(ask(format!("192.0.2.{host}"), "/"), 200));
-    strangers();
-    let began = Instant::now();
+    let (began, mut hosts) = (Instant::now(), 1..);
     while began.elapsed() < Duration::from_millis(2500) {
-        honest();
+        assert_eq!(ask(format!("2001:db8::{:x}", hosts.next().unwrap()), "/bad"), 500);
+        (1..4).for_each(|host| assert_eq!(ask(format!("192.0.2.{host}"), "/"), 200));
     }
     assert_eq!(phase(&backsoon), "open");
+    // As many networks as it takes.
     let mut networks = 1..;
     wait("the route to be closed", || ask(format!("2001:db8:0:{:x}::1", networks.next().unwrap()), "/bad") == 503);
 }
