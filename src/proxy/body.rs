@@ -84,7 +84,8 @@ impl UploadState {
 /// A request's body as an upstream's connection reads it.
 pub(super) enum RequestBody {
     Empty,
-    Client(ClientBody),
+    /// Boxed: a request is moved about much, and most have no body.
+    Client(Box<ClientBody>),
 }
 
 /// A client's body with its limits.

@@ -196,7 +196,8 @@ fn prepare(
         None => RequestBody::Empty,
         Some(upload) => {
             let source = source(exchange, incoming);
-            RequestBody::Client(ClientBody::new(source, Rc::clone(upload), limits.body_size, limits.body_read))
+            let body = ClientBody::new(source, Rc::clone(upload), limits.body_size, limits.body_read);
+            RequestBody::Client(Box::new(body))
         }
     });
     // What hyper keeps there belongs to the client's side.
@@ -429,7 +430,7 @@ impl Journey {
         let Exchange { mut flight, generation, asked, pass, route, cookie, .. } = self.exchange;
         let now = Instant::now();
         flight.answered(response.status(), now);
-        self.pool.answered_after(now.saturating_duration_since(self.dispatch.at));
+        self.pool.answered_after(|| now.saturating_duration_since(self.dispatch.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.wishes.trailers);
         let route = &generation.snapshot.routes[route];

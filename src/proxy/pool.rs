@@ -187,9 +187,11 @@ impl Pool {
         self.growth.borrow_mut().look(self.open_connections(), Instant::now().into_std());
     }
 
-    /// Notes how long the upstream took for the head of a response.
-    pub(super) fn answered_after(&self, time: Duration) {
-        self.growth.borrow_mut().answered(time);
+    /// Notes how long the upstream took for the head of a response. Of interest only while requests wait.
+    pub(super) fn answered_after(&self, time: impl FnOnce() -> Duration) {
+        if self.waiting() > 0 {
+            self.growth.borrow_mut().answered(time());
+        }
     }
 
     fn open_connections(&self) -> usize {
