@@ -318,8 +318,8 @@ async fn go_on(request: Request<RequestBody>, journey: Box<Journey>) -> Response
 }
 
 /// Answers a request that no upstream answered.
-async fn give_up(failed: Failed) -> Response<Body> {
-    let Failed { error, exchange, unread } = failed;
+async fn give_up(failed: Box<Failed>) -> Response<Body> {
+    let Failed { error, exchange, unread } = *failed;
     if let Some(request) = unread {
         exchange.settle(request).await;
     }

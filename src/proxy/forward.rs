@@ -30,13 +30,14 @@ use super::standing::{Fate, Kind, Standing};
 use super::tunnel::Tunnel;
 
 /// How a request sets out.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Departure<S> {
     /// It was sent over a connection that was at hand: nothing is left to wait for but what comes of it.
     Sent(S, Box<Journey>),
     /// A connection has to be waited for.
     Waiting(Request<RequestBody>, Box<Journey>),
     /// It did not set out.
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
 /// What came of a request that was sent.
@@ -44,7 +45,7 @@ pub(super) enum Arrival {
     Answered(Response<Body>),
     /// Nothing, and it may be sent again.
     Again(Request<RequestBody>, Box<Journey>),
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
 /// A request that got no response.
@@ -86,11 +87,11 @@ pub(super) fn depart(
     let generation = Rc::clone(&exchange.generation);
     let route = &generation.snapshot.routes[route];
     if too_large(&exchange, &request) {
-        return Departure::Failed(Failed { error: Error::BodyTooLarge, exchange, unread: Some(request) });
+        return Departure::Failed(Box::new(Failed { error: Error::BodyTooLarge, exchange, unread: Some(request) }));
     }
     let mut candidates = Candidates::new(&exchange.flight.worker, &generation, route);
     let Some(pool) = candidates.next() else {
-        return Departure::Failed(Failed { error: Error::NoConnection, exchange, unread: Some(request) });
+        return Departure::Failed(Box::new(Failed { error: Error::NoConnection, exchange, unread: Some(request) }));
     };
     let host = host(&request);
     let (mut request, wishes, dispatch) = prepare(&exchange, &host, request);
@@ -266,7 +267,7 @@ impl Journey {
     pub(super) async fn go_on(
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Failed> {
+    ) -> Result<Response<Body>, Box<Failed>> {
         let standing = self.standing();
         if std::mem::take(&mut self.waits_for_body) {
             match unless_cut(&standing, request.body_mut().begins()).await {
@@ -413,7 +414,11 @@ impl Journey {
     }
 
     /// Brings a response into the form that the client's connection wants.
-    fn arrived(self: Box<Self>, mut response: Response<Incoming>, mut lease: Lease) -> Result<Response<Body>, Failed> {
+    fn arrived(
+        self: Box<Self>,
+        mut response: Response<Incoming>,
+        mut lease: Lease,
+    ) -> Result<Response<Body>, Box<Failed>> {
         let fields = Fields::of(response.headers());
         if let Some(upload) = &self.dispatch.upload {
             upload.answered.set(true);
@@ -425,7 +430,7 @@ impl Journey {
             false => check::response(&response, fields),
         };
         if let Err(error) = checked {
-            return Err(Failed { error, exchange: self.exchange, unread: None });
+            return Err(Box::new(Failed { error, exchange: self.exchange, unread: None }));
         }
         let Exchange { mut flight, generation, asked, pass, route, cookie, .. } = self.exchange;
         let now = Instant::now();
@@ -461,7 +466,7 @@ impl Journey {
     }
 
     /// A request that failed because its own body did is the client's fault.
-    fn failed(self: Box<Self>, error: Error) -> Failed {
+    fn failed(self: Box<Self>, error: Error) -> Box<Failed> {
         let evicted = matches!(error, Error::Drained) && self.exchange.flight.standing.fate() == Fate::Evict;
         let error = if evicted { Error::Evicted } else { error };
         let error = match self.dispatch.upload.as_ref().map(|upload| upload.state.get()) {
@@ -470,7 +475,7 @@ impl Journey {
             Some(Upload::Broken) => Error::BodyBroken,
             Some(Upload::Open | Upload::Complete) | None => error,
         };
-        Failed { error, exchange: self.exchange, unread: None }
+        Box::new(Failed { error, exchange: self.exchange, unread: None })
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How many connections to one upstream may be open for now.
+/// How many connections to one upstream may be busy for now.
 #[derive(Debug)]
 pub(super) struct Growth {
     room: usize,
@@ -44,20 +44,20 @@ impl Growth {
         self.took = self.took - self.took / SMOOTHING + took / SMOOTHING;
     }
 
-    /// Whether one more connection may be opened for a request that waits, where this many are open.
-    pub(super) fn allows(&self, open: usize) -> bool {
-        open < self.room
+    /// Whether one more connection may be opened for a request that waits, where this many are busy.
+    pub(super) fn allows(&self, busy: usize) -> bool {
+        busy < self.room
     }
 
-    /// Whether more connections are open than do good while requests wait.
-    pub(super) fn is_over(&self, open: usize) -> bool {
-        open > self.room
+    /// Whether more connections are busy than do good while requests wait.
+    pub(super) fn is_over(&self, busy: usize) -> bool {
+        busy > self.room
     }
 
     /// Looks what comes of the trial, since requests wait.
     ///
     /// To be called by a timer, so that what this process has had no time for is not held against the upstream.
-    pub(super) fn look(&mut self, open: usize, now: Instant) {
+    pub(super) fn look(&mut self, busy: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
         // What a trial has brought is seen when the upstream has answered to it.
         let window = if self.answers == 0 { SHORT_LOOK } else { LOOK.max(self.took * 2).min(LONGEST_LOOK) };
@@ -66,18 +66,18 @@ impl Growth {
         }
         let rate = f64::from(self.answers) / passed.as_secs_f64();
         match self.trial {
-            _ if self.answers == 0 || passed > STALE => self.more(open, 0.0, now),
-            Trial::More(_) if open < self.room => {}
-            Trial::More(wanted) if rate >= wanted => self.more(open, rate, now),
+            _ if self.answers == 0 || passed > STALE => self.more(busy, 0.0, now),
+            Trial::More(_) if busy < self.room => {}
+            Trial::More(wanted) if rate >= wanted => self.more(busy, rate, now),
             Trial::Fewer(wanted) if rate < wanted => {
                 self.begin(Trial::Rest, self.room + self.room.div_ceil(3), now);
             }
             Trial::More(_) | Trial::Fewer(_) if self.room > FEW => {
-                self.begin(Trial::Fewer(rate * NO_LOSS), self.room.min(open) / 4 * 3, now);
+                self.begin(Trial::Fewer(rate * NO_LOSS), self.room.min(busy) / 4 * 3, now);
             }
             Trial::Rest if passed >= self.rest => {
                 self.rest = (self.rest * 2).min(LONGEST_REST);
-                self.begin(Trial::More(rate * LITTLE_GAIN), open + open.div_ceil(4), now);
+                self.begin(Trial::More(rate * LITTLE_GAIN), busy + busy.div_ceil(4), now);
             }
             Trial::Rest => {}
             Trial::More(_) | Trial::Fewer(_) => self.begin(Trial::Rest, self.room, now),
@@ -85,9 +85,9 @@ impl Growth {
     }
 
     /// It is worth it to grow.
-    fn more(&mut self, open: usize, rate: f64, now: Instant) {
+    fn more(&mut self, busy: usize, rate: f64, now: Instant) {
         self.rest = FIRST_REST;
-        self.begin(Trial::More(rate * GAIN), open.saturating_mul(2), now);
+        self.begin(Trial::More(rate * GAIN), busy.saturating_mul(2), now);
     }
 
     fn begin(&mut self, trial: Trial, room: usize, now: Instant) {

@@ -172,19 +172,19 @@ impl Pool {
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
         let paced = match self.http2() {
             true => self.opening.get() == 0,
-            false => reuse == Reuse::Fresh || self.growth.borrow().allows(self.open_connections()),
+            false => reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections()),
         };
         paced && !self.is_full(most)
     }
 
     /// Whether fewer connections would serve those who wait as well.
     fn is_overgrown(&self) -> bool {
-        self.waiting() > 0 && self.growth.borrow().is_over(self.open_connections())
+        self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
     }
 
     /// Looks whether more HTTP/1 connections would do good to those who wait.
     pub(super) fn grow(&self) {
-        self.growth.borrow_mut().look(self.open_connections(), Instant::now().into_std());
+        self.growth.borrow_mut().look(self.busy_connections(), Instant::now().into_std());
     }
 
     /// Notes how long the upstream took for the head of a response. Of interest only while requests wait.
@@ -196,6 +196,11 @@ impl Pool {
 
     fn open_connections(&self) -> usize {
         usize::try_from(self.cell().connections.get()).unwrap_or(usize::MAX)
+    }
+
+    /// How many of them serve a request, or are being opened for one.
+    fn busy_connections(&self) -> usize {
+        self.open_connections().saturating_sub(self.idle.borrow().len())
     }
 
     /// Whether all connections are open that may be; `most`: what the config says of that.

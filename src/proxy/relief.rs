@@ -19,6 +19,7 @@ use super::worker::Worker;
 /// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
 /// makes room, and sees what becomes possible as time passes.
 pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
+    let _relief = Relief(&pool);
     let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {
         pool.grow();
@@ -35,7 +36,15 @@ pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
         }
         sleep(SERVE_EVERY).await;
     }
-    pool.relieved.set(false);
+}
+
+/// While somebody looks after those who wait.
+struct Relief<'p>(&'p Pool);
+
+impl Drop for Relief<'_> {
+    fn drop(&mut self) {
+        self.0.relieved.set(false);
+    }
 }
 
 /// A request that its client has stalled.
