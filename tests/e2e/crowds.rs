@@ -88,17 +88,21 @@ impl Crowd {
     fn stall(address: SocketAddr, stall: Stall, over: &AtomicBool) -> Option<()> {
         use std::io::Write as _;
         let mut client = stall.connect(address);
-        let mut streams: Vec<u32> = (0..100).map(|number| number * 2 + 1).collect();
+        let streams: Vec<u32> = (0..100).map(|number| number * 2 + 1).collect();
         client.send(streams.iter().flat_map(|&stream| stall.begin(stream)).collect::<Vec<_>>());
-        let begun = Instant::now();
-        client.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        client.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (begun, mut went_on) = (Instant::now(), Instant::now());
         while begun.elapsed() < Duration::from_secs(4) && !over.load(Ordering::Relaxed) {
-            let more: Vec<u8> = streams.iter().flat_map(|&stream| stall.go_on(stream)).collect();
-            let mut read = [0; 16 * 1024];
             // What comes is not looked at: a reset stream is asked for anew with the next connection.
-            let _ = client.stream.read(&mut read);
-            if client.stream.write_all(&more).is_err() {
-                streams.clear();
+            if client.stream.read(&mut [0; 16 * 1024]).is_ok_and(|read| read == 0) {
+                break;
+            }
+            if went_on.elapsed() >= Duration::from_millis(200) {
+                went_on = Instant::now();
+                let more: Vec<u8> = streams.iter().flat_map(|&stream| stall.go_on(stream)).collect();
+                if client.stream.write_all(&more).is_err() {
+                    break;
+                }
             }
         }
         Some(())
