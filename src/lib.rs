@@ -15,6 +15,7 @@
 //! ```
 //!
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
+//! - [`files`] watches, reads and writes files, and knows nothing of maintenance.
 //! - [`control`] decides *when it changes*. Slow, may block, may fail, never touches a request.
 //! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
 //!   that are held.
@@ -25,9 +26,9 @@
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
 //!   shares with the proxy what is decided and what is shown, and nothing else.
 //!
-//! `plan` imports nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
+//! `plan` and `files` import nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
 //! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
-//! look-up; `control` and `proxy` import those three, never each other. A test enforces these directions.
+//! look-up; `control` and `proxy` import those three, never each other, and `control` imports `files`. A test enforces these directions.
 //!
 //! # Invariants
 //!
@@ -96,6 +97,9 @@ pub mod plan;
 pub mod live;
 #[cfg(feature = "proxy")]
 pub mod telemetry;
+
+#[cfg(any(feature = "proxy", feature = "layer"))]
+pub mod files;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
 pub mod control;

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part, and the parts it may import.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("plan", &[]),
+    ("files", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
-    ("control", &["plan", "telemetry", "live"]),
+    ("control", &["plan", "files", "telemetry", "live"]),
     ("proxy", &["plan", "telemetry", "live"]),
-    ("layer", &["plan", "control"]),
-    ("cli", &["plan", "telemetry", "live", "control", "proxy"]),
+    ("layer", &["plan", "files", "control"]),
+    ("cli", &["plan", "files", "telemetry", "live", "control", "proxy"]),
 ];
 
 /// What `plan` does without, so that it stays a function of its inputs.

@@ -7,8 +7,9 @@ use clap::Args;
 use http::Uri;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::control::certs;
 use crate::control::state::StateDir;
-use crate::control::{certs, source};
+use crate::files::source;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
 use crate::plan::flags::Flags;

@@ -14,7 +14,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::run::Options;
 use super::streams::{Ink, Streams};
-use crate::control::write;
+use crate::files::write;
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]

@@ -12,7 +12,7 @@ use super::admin::{self, Endpoint};
 use super::edit::EditError;
 use super::streams::{Ink, Streams};
 use super::{exit, words};
-use crate::control::write::WriteError;
+use crate::files::write::WriteError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::control::{load, source};
+use crate::control::load;
+use crate::files::source;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
@@ -14,7 +15,7 @@ use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
 use super::failure::{Failure, Force};
-use crate::control::write::{self, RewriteError};
+use crate::files::write::{self, RewriteError};
 
 /// The flag file of a config.
 pub(super) struct FlagFile {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::runtime::LocalOptions;
 
 use crate::control::desk::Preview;
-use crate::control::files::{self, Files};
 use crate::control::load;
+use crate::files::{self, Files};
 use crate::plan::config::{
     Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
 };

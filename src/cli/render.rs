@@ -19,7 +19,7 @@ use super::failure::{Failure, Force};
 use super::flag_file::with_option;
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
-use crate::control::write;
+use crate::files::write;
 
 /// The arguments of `render`.
 #[derive(Args, Debug)]

@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::control::admin::AdminListener;
 use crate::control::desk::{Desk, Preview};
-use crate::control::files::Files;
 use crate::control::load::beside;
 use crate::control::{self, End};
+use crate::files::Files;
 use crate::live::{self, Stage};
 use crate::plan::config::{Address, LogLevel};
 use crate::proxy;
@@ -74,7 +74,7 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
     // Files are watched on this runtime, so they are read inside it from the beginning.
     let _inside = runtime.enter();
-    let files = Files::new(crate::control::files::Options::default());
+    let files = Files::new(crate::files::Options::default());
     let (mut desk, _) = Desk::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
     let workers = desk.config().workers.unwrap_or_else(cores);
     let mut inherited = inherited();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use crate::control::source::Hash;
+use crate::files::source::Hash;
 
 use super::admin::{self, Endpoint, FileStatus, RouteStatus, Status};
 use super::failure::Failure;

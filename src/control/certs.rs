@@ -18,7 +18,7 @@ use crate::plan::problem::Problem;
 use crate::telemetry::UpstreamKey;
 
 use super::load::{beside, unreadable};
-use super::source::{Content, Trouble};
+use crate::files::source::{Content, Trouble};
 
 /// What the files hold that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]

@@ -23,15 +23,15 @@ use crate::telemetry::log::LogHandle;
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::{self, Materials};
-use super::files::{Change, Files};
 use super::history::Event;
 use super::load::{self, Loaded, beside, files_of};
 use super::pages;
 use super::printer::Printer;
 use super::recorder::Recorder;
 use super::report::{FileReport, Report};
-use super::source::{Content, Trouble};
 use super::state::StateDir;
+use crate::files::source::{Content, Trouble};
+use crate::files::{Change, Files};
 
 /// Why something was published; goes into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

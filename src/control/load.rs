@@ -19,7 +19,7 @@ use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
 use super::pages;
-use super::source::{self, Content, Trouble};
+use crate::files::source::{self, Content, Trouble};
 
 /// Everything that the files say, checked.
 #[derive(Clone, Debug)]

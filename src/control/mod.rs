@@ -3,13 +3,7 @@
 //! Cold. It may block, and it may fail: then what is live stays. An event is a hint and nothing more: control wakes,
 //! reads again what is true, compiles that, and publishes it or keeps the last good.
 
-// What the layer needs, too.
 pub mod clock;
-pub mod files;
-pub mod settle;
-pub mod source;
-mod trail;
-pub mod watch;
 
 #[cfg(feature = "proxy")]
 pub mod admin;
@@ -43,8 +37,6 @@ mod report;
 mod run;
 #[cfg(feature = "proxy")]
 pub mod state;
-#[cfg(feature = "proxy")]
-pub mod write;
 
 #[cfg(feature = "proxy")]
 pub use run::{End, Start, run};

@@ -8,7 +8,7 @@ use crate::plan::page::{MESSAGES, Press, STACK_FOR_TEMPLATES, Source, Sources, T
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::load::{beside, unreadable};
-use super::source::{Content, Trouble};
+use crate::files::source::{Content, Trouble};
 
 /// Makes a press of what the config names. There is one if none of the problems is an error.
 pub fn press(

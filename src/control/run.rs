@@ -20,11 +20,11 @@ use crate::telemetry::access::AccessWriter;
 use super::admin::{self, AdminListener, Shared};
 use super::clock;
 use super::desk::{Desk, Why};
-use super::files::Change;
 use super::motion;
 use super::observe::{self, Observations};
 use super::probe::Probes;
 use super::reached::Reached;
+use crate::files::Change;
 
 /// What the loop is started with.
 pub struct Start {

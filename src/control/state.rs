@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::lifecycle::Memory;
 
 use super::load::beside;
-use super::write::{self, WriteError};
+use crate::files::write::{self, WriteError};
 
 /// Where the state and the history are.
 #[derive(Clone, Debug, PartialEq, Eq)]

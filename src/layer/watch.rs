@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::control::clock;
-use crate::control::files::{Change, Files, Options};
-use crate::control::source::Content;
+use crate::files::source::Content;
+use crate::files::{Change, Files, Options};
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
     Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,

@@ -13,8 +13,8 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::settle::Hint;
-use super::trail::Trail;
+use super::debounce::Hint;
+use super::links::Trail;
 
 /// How changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -424,7 +424,7 @@ fn inside_limits() {
 
 /// Runs an ignored test of this file in namespaces of its own, after a preparation; where there are none, it is left out.
 fn elsewhere(dir: &Path, namespaces: &[&str], prepare: &str, test: &str) {
-    let script = format!("{prepare} && exec \"$0\" --exact --ignored control::files::tests::{test}");
+    let script = format!("{prepare} && exec \"$0\" --exact --ignored files::tests::{test}");
     let mut command = Command::new("unshare");
     command.args(namespaces).args(["sh", "-c", &script]).arg(std::env::current_exe().unwrap()).current_dir(dir);
     let Ok(output) = command.output() else { return eprintln!("left out: there is no unshare here") };

@@ -2,7 +2,14 @@
 //!
 //! It knows nothing of what is in the files. It reads them on the thread that awaits it, so that must never be a
 //! proxy's worker. Events only make it look; what counts is what it reads, and when that may count is decided by
-//! [`settle`](super::settle).
+//! [`debounce`].
+
+pub mod debounce;
+mod links;
+pub mod source;
+pub mod watch;
+#[cfg(feature = "proxy")]
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,10 +18,10 @@ use std::time::Instant;
 
 use tokio::time::{self, sleep_until};
 
-use super::settle::{Hint, Seen, Settle, Step, Timing};
-use super::source::{self, Caveat, Content, Trouble};
-use super::trail::Trail;
-use super::watch::{Hints, Watch, Watching};
+use debounce::{Hint, Seen, Settle, Step, Timing};
+use links::Trail;
+use source::{Caveat, Content, Trouble};
+use watch::{Hints, Watch, Watching};
 
 /// How files are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A watched file's content as one look finds it, and what can stand in the way.
 //!
 //! It never waits, never blocks on a pipe, and reads no more than [`MAX_SIZE`]. Whether what was found may be acted on
-//! is not its business: [`settle`](super::settle) decides that.
+//! is not its business: [`debounce`](super::debounce) decides that.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
