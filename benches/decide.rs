@@ -13,8 +13,8 @@ use backsoon::live::{self, Generation, LiveUpstream};
 use backsoon::plan::compile::{Inputs, Known, compile};
 use backsoon::plan::config::{self, Config, Upstream};
 use backsoon::plan::flags::{self, Flags};
-use backsoon::plan::page::{Press, samples};
-use backsoon::plan::pass::{Binding, Key, Purpose, Ticket};
+use backsoon::plan::page::{Renderer, samples};
+use backsoon::plan::pass::{Binding, Key, Purpose, Token};
 use backsoon::plan::path;
 use backsoon::plan::snapshot::{Snapshot, Source};
 use backsoon::plan::verdict::{Head, decide};
@@ -81,14 +81,15 @@ fn policies(c: &mut Criterion) {
         let (flags, _) = flags::parse("maintenance.toml", text);
         let flags = flags.unwrap_or_else(|| panic!("flags")).flags;
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
-        compile(Inputs { config: &config, flags: &flags, press: &PRESS, known: &known, previous, now, generation: 1 })
+        let (config, flags, known) = (&config, &flags, &known);
+        compile(Inputs { config, flags, renderer: &RENDERER, known, previous, now, generation: 1 })
     };
     let offline = at("[routes]\nweb = \"offline\"\n", None, 0);
     let closed = at("[routes]\nweb = \"offline\"\n", Some(&offline), 600);
     let back = at("", Some(&closed), 700);
     let ramping = at("", Some(&back), 730);
     let read_only = at("[routes]\nweb = \"read-only\"\n", None, 0);
-    let ticket = Ticket { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
+    let ticket = Token { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
     let cookie = |purpose, name: &str| {
         let signed = key.sign(Binding { purpose, route: "web", source: &Source::Flag }, ticket);
         format!("session=0123456789abcdef; {name}={signed}; theme=dark")
@@ -169,13 +170,13 @@ fn paths(c: &mut Criterion) {
 
 fn dialects(c: &mut Criterion) {
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
-    let press = Press::built_in();
-    let mut group = c.benchmark_group("Press::want");
+    let renderer = Renderer::built_in();
+    let mut group = c.benchmark_group("Renderer::want");
     for (what, accept) in [("browser", Some(browser)), ("none", None), ("json", Some("application/json"))] {
         group.bench_function(what, |b| {
             let fields = accept.iter().map(|accept| (ACCEPT, HeaderValue::from_static(accept)));
             let headers: HeaderMap = fields.collect();
-            b.iter(|| black_box(press.want(None, &Method::GET, None, black_box(&headers))));
+            b.iter(|| black_box(renderer.want(None, &Method::GET, None, black_box(&headers))));
         });
     }
 }
@@ -184,12 +185,12 @@ fn dialects(c: &mut Criterion) {
 fn pages(c: &mut Criterion) {
     let mut group = c.benchmark_group("page");
     let now = Timestamp::UNIX_EPOCH;
-    group.bench_function("a press", |b| b.iter_with_large_drop(Press::built_in));
+    group.bench_function("a press", |b| b.iter_with_large_drop(Renderer::built_in));
     for (what, flags) in [("bare", samples::bare()), ("full", samples::full(now)), ("worst", samples::worst(now))] {
         let (config, _) = inputs(1);
         let page = || snapshot(&config, &flags, None, 1);
         group.bench_function(format!("new, {what}"), |b| b.iter_with_large_drop(page));
-        let finish = |snapshot: &Snapshot| snapshot.pages.values().for_each(|page| page.finish(&PRESS));
+        let finish = |snapshot: &Snapshot| snapshot.pages.values().for_each(|page| page.finish(&RENDERER));
         group.bench_function(format!("finish, {what}"), |b| {
             b.iter_batched_ref(page, |snapshot| finish(snapshot), BatchSize::PerIteration);
         });
@@ -249,11 +250,19 @@ fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
 
 fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generation: u64) -> Snapshot {
     let known = Known::default();
-    compile(Inputs { config, flags, press: &PRESS, known: &known, previous, now: Timestamp::UNIX_EPOCH, generation })
+    compile(Inputs {
+        config,
+        flags,
+        renderer: &RENDERER,
+        known: &known,
+        previous,
+        now: Timestamp::UNIX_EPOCH,
+        generation,
+    })
 }
 
 /// What the pages of all snapshots are printed by.
-static PRESS: LazyLock<Arc<Press>> = LazyLock::new(|| Arc::new(Press::built_in()));
+static RENDERER: LazyLock<Arc<Renderer>> = LazyLock::new(|| Arc::new(Renderer::built_in()));
 
 /// A config with so many routes, and a flag file that flags every tenth of them.
 fn inputs(size: usize) -> (Config, Flags) {

@@ -229,16 +229,16 @@ fn decided<B>(live: &Live, request: &Request<B>) -> Decided {
 
 /// The page of the closed app.
 fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
-    let press = &live.snapshot.press;
+    let renderer = &live.snapshot.renderer;
     let (method, headers) = (request.method(), request.headers());
-    let want = press.want(route.config.dialect, method, request.uri().query(), headers);
+    let want = renderer.want(route.config.dialect, method, request.uri().query(), headers);
     let rendered = closure.page.rendered(want);
     let body = if *method == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
     let mut response = Response::new(body);
     *response.status_mut() = rendered.status;
     response.headers_mut().clone_from(&rendered.head);
     let question = Question { method, headers, elapsed: live.published.elapsed() };
-    let cors = &press.config.cors;
+    let cors = &renderer.config.cors;
     dress(response.headers_mut(), rendered.status, closure, want, cors, question, |most| fastrand::u64(1..=most));
     if rendered.status == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);

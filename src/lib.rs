@@ -8,7 +8,7 @@
 //! There are three kinds of code, so there are three folders, and one small cell between them.
 //!
 //! ```text
-//! files ─▶ control: read ─▶ Inputs{config, flags, press, known, previous, now} ─▶ plan: compile ─▶ Snapshot
+//! files ─▶ control: read ─▶ Inputs{config, flags, renderer, known, previous, now} ─▶ plan: compile ─▶ Snapshot
 //! clock ─▶ control: wake                                                                          │ publish
 //!                                                            proxy: one read per request ◀─ live ◀┘
 //!                                                     decide(head) ─▶ Forward · Show · Hold · Refuse
@@ -79,8 +79,8 @@
 //! | compile, publish | inputs to snapshot, purely; to make it live |
 //! | decide, verdict | snapshot and request head to what to do |
 //! | page, dialect | what a closed route's clients are shown; the form of it: html, text, json, grpc … |
-//! | story, facts | what a page tells; the same with what follows from the clock |
-//! | press, print, edition | what makes pages of templates and languages; one finished answer; a page in one language |
+//! | page content, page model | the operator's words and the phase; the same with the times that follow from the clock |
+//! | renderer | templates and languages, from which pages are made |
 //! | held, place, turn | of a request: waiting for its route; where it waits, among all workers'; when it goes on |
 //! | exception | a path that a closed route does not close |
 //! | watcher | a client that is told when a page changes, and when its route is back |

@@ -13,8 +13,8 @@ use crate::files::source;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
 use crate::plan::flags::Flags;
-use crate::plan::page::Press;
-use crate::plan::pass::{Binding, Key, Purpose, Ticket, millis, pass_cookie};
+use crate::plan::page::Renderer;
+use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
 use crate::plan::snapshot::Source;
 
 use super::edit::{self, Place};
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     // Whole seconds: people read it.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
-    let ticket = Ticket { issued, expires: millis(expires), cohort: 0 };
+    let ticket = Token { issued, expires: millis(expires), cohort: 0 };
     let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, ticket);
     let cookie = format!("{}={}", pass_cookie(&route.name), sign(Purpose::Pass));
     let link = || {
@@ -158,9 +158,10 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     let state = StateDir::new(&args.config.config, file.config.state_dir.as_deref(), from_systemd);
     let known = Known { memories: state.peek(), ..Known::default() };
     // Which routes are closed is asked for, and not what they show.
-    let press = Arc::new(Press::built_in());
+    let renderer = Arc::new(Renderer::built_in());
     let config = &file.config;
-    let snapshot = compile(Inputs { config, flags, press: &press, known: &known, previous: None, now, generation: 1 });
+    let snapshot =
+        compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
     let closure = snapshot.route(&args.route).and_then(|route| route.closure.as_ref());
     Ok(closure.map_or_else(|| next(flags, &args.route, now), |closure| closure.source.clone()))
 }

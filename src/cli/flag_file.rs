@@ -10,7 +10,7 @@ use crate::files::source;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
-use crate::plan::page::Press;
+use crate::plan::page::Renderer;
 use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
@@ -70,7 +70,7 @@ impl FlagFile {
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
         let content = match source::read(&self.path).content {
             Ok(content) => content,
-            Err(source::Trouble::Missing) => return Ok(Flags::default()),
+            Err(source::ReadError::Missing) => return Ok(Flags::default()),
             Err(trouble) => return Err(Failure::Problems(vec![load::unreadable(&self.path, trouble)])),
         };
         let (flags, problems) = load::parse_flags(&self.path, &content, &self.config);
@@ -100,12 +100,12 @@ impl FlagFile {
     /// What is live once a proxy with this config has read these flags.
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
         // Which routes are closed is asked for, and not what they show.
-        let press = Arc::new(Press::built_in());
+        let renderer = Arc::new(Renderer::built_in());
         let known = Known::default();
         compile(Inputs {
             config: &self.config,
             flags,
-            press: &press,
+            renderer: &renderer,
             known: &known,
             previous: None,
             now,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::LocalOptions;
 
-use crate::control::desk::Preview;
+use crate::control::controller::Preview;
 use crate::control::load;
 use crate::files::{self, Files};
 use crate::plan::config::{

@@ -13,7 +13,7 @@ use crate::plan::accept::{self, Coding};
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
-use crate::plan::page::{Page, Want, samples};
+use crate::plan::page::{Page, Variant, samples};
 
 use super::failure::{Failure, Force};
 use super::flag_file::with_option;
@@ -175,7 +175,7 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     streams.problems(&loaded.warnings)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     let bytes = match args.form.dialect() {
-        None => loaded.press.badge(true).body.to_vec(),
+        None => loaded.renderer.badge(true).body.to_vec(),
         Some(dialect) => {
             let page = match (&args.window, args.sample) {
                 (Some(id), _) => of_window(&loaded, id, now)?,
@@ -184,9 +184,9 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
             };
             let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
             if language > 0 {
-                page.finish(&loaded.press);
+                page.finish(&loaded.renderer);
             }
-            let rendered = page.rendered(Want { dialect, language, coding: Coding::Identity });
+            let rendered = page.rendered(Variant { dialect, language, coding: Coding::Identity });
             if rendered.body.is_empty() { head(rendered) } else { rendered.body.to_vec() }
         }
     };
@@ -205,7 +205,7 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
 
 /// The index of a language that the config offers.
 fn language(loaded: &Loaded, tag: &str) -> Result<usize, Failure> {
-    let tags = &loaded.press.tags;
+    let tags = &loaded.renderer.tags;
     let found = accept::language(std::iter::once(tag.as_bytes()), tags);
     found.ok_or_else(|| Failure::NoLanguage { tag: tag.to_owned(), known: tags.clone() })
 }
@@ -282,9 +282,9 @@ fn of_every(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
 
 /// The pages of the routes that these flags close at an instant, by the routes' names.
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
-    let Loaded { config, press, .. } = loaded;
+    let Loaded { config, renderer, .. } = loaded;
     let snapshot =
-        compile(Inputs { config, flags, press, known: &Known::default(), previous: None, now, generation: 1 });
+        compile(Inputs { config, flags, renderer, known: &Known::default(), previous: None, now, generation: 1 });
     let closed = snapshot.routes.into_iter();
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }

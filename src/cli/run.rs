@@ -8,7 +8,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{oneshot, watch};
 
 use crate::control::admin::AdminListener;
-use crate::control::desk::{Desk, Preview};
+use crate::control::controller::{Controller, Preview};
 use crate::control::load::beside;
 use crate::control::{self, End};
 use crate::files::Files;
@@ -75,14 +75,15 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     // Files are watched on this runtime, so they are read inside it from the beginning.
     let _inside = runtime.enter();
     let files = Files::new(crate::files::Options::default());
-    let (mut desk, _) = Desk::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
-    let workers = desk.config().workers.unwrap_or_else(cores);
+    let (mut controller, _) =
+        Controller::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
+    let workers = controller.config().workers.unwrap_or_else(cores);
     let mut inherited = inherited();
-    let admin = desk.config().admin.clone();
+    let admin = controller.config().admin.clone();
     let admin = admin.map(|address| bind_admin(&address, &mut inherited)).transpose().map_err(StartError::Bind)?;
     let (admin, admin_file) = admin.unzip();
     let admin_file = admin_file.flatten();
-    let listeners = listen::bind(&desk.config().listen, workers, &mut inherited).map_err(StartError::Bind)?;
+    let listeners = listen::bind(&controller.config().listen, workers, &mut inherited).map_err(StartError::Bind)?;
     if let Some(left) = inherited.names().first() {
         return Err(StartError::Unexpected(left.clone()));
     }
@@ -93,21 +94,22 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
         tracing::info!(address = %listener.address, inherited = listener.inherited, "listening");
     }
     let meters = Arc::new(Meters::new(workers));
-    desk.meter(Arc::clone(&meters));
+    controller.meter(Arc::clone(&meters));
     // Also where the access log is off: an edit of the config can turn it on.
-    let access_file = desk.config().log.access_file.as_ref().map(|file| beside(&options.config, file));
+    let access_file = controller.config().log.access_file.as_ref().map(|file| beside(&options.config, file));
     let access = AccessWriter::start(access_file).map(Arc::new);
     let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
-    let (publisher, reader) = live::cell(desk.first());
+    let (publisher, reader) = live::cell(controller.first());
     let (stage, staged) = watch::channel(Stage::Running);
-    let tls = desk.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
+    let tls = controller.config().listen.iter().map(|listen| listen.tls.is_some()).collect();
     let logs = (0..workers).map(|_| access.log()).collect();
     let start =
         proxy::Start { listeners, tls, reader: reader.clone(), meters: Arc::clone(&meters), stage: staged, logs };
     let proxy = proxy::start(start).map_err(|error| StartError::System("cannot start the workers", error))?;
     let ended = watch_over(proxy).map_err(|error| StartError::System("cannot start", error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "started");
-    let start = control::Start { desk, publisher, reader, meters, stage, ended, admin, access: Arc::clone(&access) };
+    let start =
+        control::Start { controller, publisher, reader, meters, stage, ended, admin, access: Arc::clone(&access) };
     let end =
         runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
     if let Some(access) = Arc::into_inner(access) {

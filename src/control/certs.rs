@@ -18,7 +18,7 @@ use crate::plan::problem::Problem;
 use crate::telemetry::UpstreamKey;
 
 use super::load::{beside, unreadable};
-use crate::files::source::{Content, Trouble};
+use crate::files::source::{Content, ReadError};
 
 /// What the files hold that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ impl Materials {
 pub fn materials(
     config_file: &Path,
     config: &Config,
-    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Materials, Vec<Problem>> {
     let mut materials = Materials::default();
     let mut problems = Vec::new();
@@ -131,7 +131,7 @@ pub fn exposed(config_file: &Path, config: &Config) -> Vec<Problem> {
 pub fn secret(
     config_file: &Path,
     file: &Path,
-    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Key, Problem> {
     let file = beside(config_file, file);
     let name = file.display().to_string();
@@ -149,7 +149,7 @@ pub fn secret(
 fn certificate(
     config_file: &Path,
     files: &TlsFiles,
-    read: &mut impl FnMut(&Path) -> Result<Content, Trouble>,
+    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<CertifiedKey, Problem> {
     let (cert_file, key_file) = (beside(config_file, &files.cert), beside(config_file, &files.key));
     let cert = read(&cert_file).map_err(|trouble| unreadable(&cert_file, trouble))?;
@@ -185,7 +185,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 fn roots(
     config_file: &Path,
     trust: &Trust,
-    read: &mut impl FnMut(&Path) -> Result<Content, Trouble>,
+    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Roots, Problem> {
     match trust {
         Trust::System => system_roots(config_file),

@@ -13,13 +13,13 @@ use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config, Trust};
 use crate::plan::flags::{self, Flags};
 use crate::plan::lifecycle::Memory;
-use crate::plan::page::Press;
+use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::certs::{self, Materials};
 use super::pages;
-use crate::files::source::{self, Content, Trouble};
+use crate::files::source::{self, Content, ReadError};
 
 /// Everything that the files say, checked.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Loaded {
     /// Certificates and roots.
     pub materials: Materials,
     /// What prints the pages.
-    pub press: Arc<Press>,
+    pub renderer: Arc<Renderer>,
     /// What is remarked upon; none is an error.
     pub warnings: Vec<Problem>,
 }
@@ -48,9 +48,9 @@ impl Loaded {
 
     /// [`Loaded::snapshot`], with what a process remembers of the routes.
     pub fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
-        let Self { config, flags, press, materials, .. } = self;
+        let Self { config, flags, renderer, materials, .. } = self;
         let known = Known { memories, secrets: materials.secrets.clone(), ..Known::default() };
-        compile(Inputs { config, flags, press, known: &known, previous: None, now, generation: 1 })
+        compile(Inputs { config, flags, renderer, known: &known, previous: None, now, generation: 1 })
     }
 }
 
@@ -68,7 +68,7 @@ pub fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
 /// As [`once`].
 pub fn from(
     config_file: &Path,
-    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
+    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Loaded, Vec<Problem>> {
     let config_text = read(config_file).map_err(|trouble| vec![unreadable(config_file, trouble)])?;
     let (config, mut problems) = parse_config(config_file, &config_text);
@@ -82,7 +82,7 @@ pub fn from(
             problems.extend(found);
             (flags, false)
         }
-        Err(Trouble::Missing) => (Some(Flags::default()), true),
+        Err(ReadError::Missing) => (Some(Flags::default()), true),
         Err(trouble) => {
             problems.push(unreadable(&flag_file, trouble));
             (None, false)
@@ -93,11 +93,11 @@ pub fn from(
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
     problems.extend(certs::exposed(config_file, &config));
-    let (press, found) = pages::press(config_file, &config.page, &mut read);
+    let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
     problems.extend(found);
-    match (flags, materials, press) {
-        (Some(flags), Some(materials), Some(press)) => Ok(Loaded {
-            press: Arc::new(press),
+    match (flags, materials, renderer) {
+        (Some(flags), Some(materials), Some(renderer)) => Ok(Loaded {
+            renderer: Arc::new(renderer),
             config: Arc::new(config),
             flags: Arc::new(flags),
             flag_file,
@@ -140,7 +140,7 @@ fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
 }
 
 /// A file that cannot be read, as a problem.
-pub fn unreadable(path: &Path, trouble: Trouble) -> Problem {
+pub fn unreadable(path: &Path, trouble: ReadError) -> Problem {
     Problem::error(&path.display().to_string(), trouble.to_string())
 }
 

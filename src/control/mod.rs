@@ -10,7 +10,9 @@ pub mod admin;
 #[cfg(feature = "proxy")]
 pub mod certs;
 #[cfg(feature = "proxy")]
-pub mod desk;
+pub mod controller;
+#[cfg(feature = "proxy")]
+mod finisher;
 #[cfg(feature = "proxy")]
 pub mod history;
 #[cfg(feature = "proxy")]
@@ -23,8 +25,6 @@ mod motion;
 mod observe;
 #[cfg(feature = "proxy")]
 pub mod pages;
-#[cfg(feature = "proxy")]
-mod printer;
 #[cfg(feature = "proxy")]
 mod probe;
 #[cfg(feature = "proxy")]

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::config::PageConfig;
-use crate::plan::page::{MESSAGES, Press, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
+use crate::plan::page::{MESSAGES, Renderer, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::load::{beside, unreadable};
-use crate::files::source::{Content, Trouble};
+use crate::files::source::{Content, ReadError};
 
 /// Makes a press of what the config names. There is one if none of the problems is an error.
-pub fn press(
+pub fn renderer(
     config_file: &Path,
     page: &PageConfig,
-    mut read: impl FnMut(&Path) -> Result<Content, Trouble>,
-) -> (Option<Press>, Vec<Problem>) {
+    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> (Option<Renderer>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut sources = Sources::default();
     for (name, path) in page.dir.iter().flat_map(|dir| named_files(&beside(config_file, dir), page)) {
@@ -27,7 +27,7 @@ pub fn press(
                 ),
             },
             // What is not there is built in.
-            Err(Trouble::Missing) => {}
+            Err(ReadError::Missing) => {}
             Err(trouble) => problems.push(unreadable(&path, trouble)),
         }
     }
@@ -41,20 +41,20 @@ pub fn press(
             Err(trouble) => problems.push(unreadable(&path, trouble)),
         }
     }
-    let (press, found) = checked(page, &sources, &config_file.display().to_string());
+    let (renderer, found) = checked(page, &sources, &config_file.display().to_string());
     let refused = problems.iter().any(Problem::is_error);
     problems.extend(found);
-    (press.filter(|_| !refused), problems)
+    (renderer.filter(|_| !refused), problems)
 }
 
 /// Checks templates where there is stack enough for any of them: one that overflows it would end the process.
-fn checked(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Press>, Vec<Problem>) {
+fn checked(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
     if sources.files.is_empty() {
-        return Press::new(page, sources, config_file);
+        return Renderer::new(page, sources, config_file);
     }
     std::thread::scope(|scope| {
         let check = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES);
-        let checked = check.spawn_scoped(scope, || Press::new(page, sources, config_file));
+        let checked = check.spawn_scoped(scope, || Renderer::new(page, sources, config_file));
         let failed =
             |why: &str| (None, vec![Problem::error(config_file, format!("the templates cannot be checked: {why}"))]);
         match checked {

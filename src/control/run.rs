@@ -19,7 +19,7 @@ use crate::telemetry::access::AccessWriter;
 
 use super::admin::{self, AdminListener, Shared};
 use super::clock;
-use super::desk::{Desk, Why};
+use super::controller::{Controller, Why};
 use super::motion;
 use super::observe::{self, Observations};
 use super::probe::Probes;
@@ -29,7 +29,7 @@ use crate::files::Change;
 /// What the loop is started with.
 pub struct Start {
     /// What was read so far.
-    pub desk: Desk,
+    pub controller: Controller,
     /// The writing end of the live cell.
     pub publisher: Publisher,
     /// The reading end, for the admin listener.
@@ -62,12 +62,12 @@ pub enum End {
 /// # Errors
 /// When signals cannot be received.
 pub async fn run(start: Start) -> io::Result<End> {
-    let Start { mut desk, mut publisher, reader, meters, stage, mut ended, admin, access } = start;
+    let Start { mut controller, mut publisher, reader, meters, stage, mut ended, admin, access } = start;
     let mut signals = Signals::new()?;
     let shared = Rc::new(Shared {
         reader,
         meters,
-        report: RefCell::new(desk.report()),
+        report: RefCell::new(controller.report()),
         observations: RefCell::new(Observations::new(Instant::now())),
         stage: Cell::new(Stage::Running),
         started: Timestamp::now(),
@@ -75,7 +75,7 @@ pub async fn run(start: Start) -> io::Result<End> {
     if let Some(listener) = admin {
         tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
     }
-    desk.finish(&publisher.current().snapshot);
+    controller.finish(&publisher.current().snapshot);
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
     let mut observing = every(observe::EVERY);
@@ -94,7 +94,7 @@ pub async fn run(start: Start) -> io::Result<End> {
         drop(live);
         publisher.release();
         let woken = tokio::select! {
-            changes = desk.files.next() => Woken::Files(changes),
+            changes = controller.files.next() => Woken::Files(changes),
             () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Woken::Clock,
             told = signals.next() => Woken::Told(told),
             _ = &mut ended => return Ok(end_of(&shared)),
@@ -112,28 +112,28 @@ pub async fn run(start: Start) -> io::Result<End> {
             () = probes.changed() => Woken::Motion,
         };
         let live = publisher.current();
-        desk.observe(motion::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
+        controller.observe(motion::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
         match woken {
-            Woken::Files(changes) => desk.refresh(&changes, &mut publisher, Why::File),
-            Woken::Clock => desk.publish(&mut publisher, Why::Time),
+            Woken::Files(changes) => controller.refresh(&changes, &mut publisher, Why::File),
+            Woken::Clock => controller.publish(&mut publisher, Why::Time),
             Woken::Told(Told::Reload) => {
-                reload(&mut desk, &mut publisher);
+                reload(&mut controller, &mut publisher);
                 access.reopen();
             }
             Woken::Told(Told::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
             Woken::Told(Told::End(grace)) => {
-                desk.ends(live.snapshot.generation);
+                controller.ends(live.snapshot.generation);
                 drain(&publisher, &stage, &shared, grace);
             }
             Woken::Watchdog => notify(&[NotifyState::Watchdog]),
-            Woken::Motion if desk.is_due(&live.snapshot) => desk.publish(&mut publisher, Why::Observed),
+            Woken::Motion if controller.is_due(&live.snapshot) => controller.publish(&mut publisher, Why::Observed),
             Woken::Motion => continue,
         }
-        shared.report.replace(desk.report());
+        shared.report.replace(controller.report());
     }
 }
 
-/// Looks at what was counted.
+/// MissedChanges at what was counted.
 fn look(shared: &Shared, reached: &mut Reached, now: std::time::Instant) {
     shared.observations.borrow_mut().observe(&shared.meters, now);
     reached.tell(&shared.meters, now);
@@ -168,13 +168,13 @@ enum Woken {
 }
 
 /// SIGHUP: everything is read again, whatever the events said.
-fn reload(desk: &mut Desk, publisher: &mut Publisher) {
+fn reload(controller: &mut Controller, publisher: &mut Publisher) {
     tracing::info!("reading everything again");
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
-    let changes = desk.files.force();
-    desk.refresh(&changes, publisher, Why::Signal);
+    let changes = controller.files.force();
+    controller.refresh(&changes, publisher, Why::Signal);
     notify(&[NotifyState::Ready]);
 }
 

@@ -11,13 +11,13 @@ use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::lifecycle::{Counted, Measured, Verification};
-use crate::plan::page::Press;
+use crate::plan::page::Renderer;
 use crate::telemetry::{Meters, UpstreamKey};
 
 /// The routes of a config, and what is live of them.
 pub(super) struct Routes {
     config: Config,
-    press: Arc<Press>,
+    renderer: Arc<Renderer>,
     known: Known,
     began: Timestamp,
     tls: Option<Arc<ClientConfig>>,
@@ -29,18 +29,18 @@ impl Routes {
     /// With nothing flagged, at this instant.
     pub(super) fn begin(routes: &str, began: Timestamp, tls: Option<Arc<ClientConfig>>) -> Self {
         let (config, meters) = (config(routes), Meters::new(2));
-        let (press, known) = (Arc::new(Press::built_in()), Known::default());
+        let (renderer, known) = (Arc::new(Renderer::built_in()), Known::default());
         let inputs = Inputs {
             config: &config,
             flags: &Flags::default(),
-            press: &press,
+            renderer: &renderer,
             known: &known,
             previous: None,
             now: began,
             generation: 1,
         };
         let live = generation(inputs, &meters, tls.as_ref());
-        Self { config, press, known, began, tls, meters, live }
+        Self { config, renderer, known, began, tls, meters, live }
     }
 
     pub(super) fn new(routes: &str) -> Self {
@@ -59,7 +59,7 @@ impl Routes {
         let inputs = Inputs {
             config: &self.config,
             flags: &flags,
-            press: &self.press,
+            renderer: &self.renderer,
             known: &self.known,
             previous: Some(&self.live.snapshot),
             now: self.began + SignedDuration::try_from(after).expect("a time of a test"),

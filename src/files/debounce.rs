@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::source::{Content, Hash, Trouble};
+use super::source::{Content, Hash, ReadError};
 
 /// Why a file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Hint {
 
 /// What a look saw, as far as settling is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// A content that was read whole.
     Content {
         /// Which one.
@@ -43,14 +43,14 @@ pub enum Seen {
         blank: bool,
     },
     /// None.
-    Trouble(Trouble),
+    ReadError(ReadError),
 }
 
-impl From<&Result<Content, Trouble>> for Seen {
-    fn from(content: &Result<Content, Trouble>) -> Self {
+impl From<&Result<Content, ReadError>> for Observation {
+    fn from(content: &Result<Content, ReadError>) -> Self {
         match content {
             Ok(content) => Self::Content { hash: content.hash, blank: content.is_blank() },
-            Err(trouble) => Self::Trouble(*trouble),
+            Err(trouble) => Self::ReadError(*trouble),
         }
     }
 }
@@ -65,7 +65,7 @@ pub enum Step {
     /// Take note: the content known already can be read again.
     Restored,
     /// Take note: there is no content, and the last one stays.
-    Trouble(Trouble),
+    ReadError(ReadError),
     /// Look again at this instant, if nothing calls for it earlier.
     Wait(Instant),
 }
@@ -91,23 +91,23 @@ impl Default for Timing {
 
 /// The settling of one file: what is known of it, and what was seen but is not believed yet.
 #[derive(Clone, Debug)]
-pub struct Settle {
+pub struct Debounce {
     timing: Timing,
     accepted: Option<(Hash, bool)>,
-    trouble: Option<Trouble>,
+    trouble: Option<ReadError>,
     pending: Option<Pending>,
 }
 
 #[derive(Clone, Debug)]
 struct Pending {
-    seen: Seen,
+    seen: Observation,
     since: Instant,
     due: Instant,
 }
 
-impl Settle {
+impl Debounce {
     /// Starts with what is there now, whatever it is: nothing is known yet that could be kept instead.
-    pub fn start(seen: Seen, timing: Timing) -> Self {
+    pub fn start(seen: Observation, timing: Timing) -> Self {
         let mut settle = Self { timing, accepted: None, trouble: None, pending: None };
         settle.believe(seen);
         settle
@@ -119,7 +119,7 @@ impl Settle {
     }
 
     /// Takes in one look.
-    pub fn step(&mut self, hint: Hint, seen: Seen, now: Instant) -> Step {
+    pub fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
         if self.knows(seen) {
             self.pending = None;
             return Step::Same;
@@ -134,10 +134,10 @@ impl Settle {
         self.believe(seen)
     }
 
-    fn knows(&self, seen: Seen) -> bool {
+    fn knows(&self, seen: Observation) -> bool {
         match seen {
-            Seen::Content { hash, .. } => self.trouble.is_none() && self.has_accepted(hash),
-            Seen::Trouble(trouble) => self.trouble == Some(trouble),
+            Observation::Content { hash, .. } => self.trouble.is_none() && self.has_accepted(hash),
+            Observation::ReadError(trouble) => self.trouble == Some(trouble),
         }
     }
 
@@ -146,38 +146,40 @@ impl Settle {
     }
 
     /// Since when it has been like this: activity on the file starts the time anew, even if it looks the same.
-    fn since(&self, hint: Hint, seen: Seen, now: Instant) -> Instant {
+    fn since(&self, hint: Hint, seen: Observation, now: Instant) -> Instant {
         match (&self.pending, hint) {
             (Some(pending), Hint::Poll | Hint::Forced) if pending.seen == seen => pending.since,
             _ => now,
         }
     }
 
-    fn patience(&self, hint: Hint, seen: Seen) -> Duration {
+    fn patience(&self, hint: Hint, seen: Observation) -> Duration {
         match seen {
-            Seen::Trouble(Trouble::Changing) => self.timing.quiet,
-            Seen::Trouble(_) => self.timing.gone,
+            Observation::ReadError(ReadError::Changing) => self.timing.quiet,
+            Observation::ReadError(_) => self.timing.gone,
             // The whole of what was accepted before cannot be half of something else.
-            Seen::Content { hash, .. } if self.has_accepted(hash) => Duration::ZERO,
-            Seen::Content { blank: true, .. } if self.accepted.is_some_and(|(_, blank)| !blank) => self.timing.empty,
-            Seen::Content { .. } => match hint {
+            Observation::Content { hash, .. } if self.has_accepted(hash) => Duration::ZERO,
+            Observation::Content { blank: true, .. } if self.accepted.is_some_and(|(_, blank)| !blank) => {
+                self.timing.empty
+            }
+            Observation::Content { .. } => match hint {
                 Hint::Settled | Hint::Forced => Duration::ZERO,
                 Hint::Poll | Hint::Writing => self.timing.quiet,
             },
         }
     }
 
-    fn believe(&mut self, seen: Seen) -> Step {
+    fn believe(&mut self, seen: Observation) -> Step {
         match seen {
-            Seen::Trouble(trouble) => {
+            Observation::ReadError(trouble) => {
                 self.trouble = Some(trouble);
-                Step::Trouble(trouble)
+                Step::ReadError(trouble)
             }
-            Seen::Content { hash, .. } if self.has_accepted(hash) => {
+            Observation::Content { hash, .. } if self.has_accepted(hash) => {
                 self.trouble = None;
                 Step::Restored
             }
-            Seen::Content { hash, blank } => {
+            Observation::Content { hash, blank } => {
                 self.trouble = None;
                 self.accepted = Some((hash, blank));
                 Step::Accept

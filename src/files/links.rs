@@ -11,14 +11,14 @@ use std::{env, fs};
 /// The names on the way to a file. Every directory in it is free of symlinks, so that none is watched twice under two
 /// names: the kernel would report its events under only one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trail {
+pub(super) struct PathChain {
     /// Symlinks on the way.
     pub links: BTreeSet<PathBuf>,
     /// Where the way ends: the file, or the first name that is missing.
     pub end: PathBuf,
 }
 
-impl Trail {
+impl PathChain {
     /// Walks a path, as far as it goes.
     pub(super) fn of(path: &Path) -> Self {
         let mut links = BTreeSet::new();
@@ -103,7 +103,7 @@ mod tests {
         fs::write(root.join("..1/flags"), "x").unwrap();
         symlink("..1", root.join("..data")).unwrap();
         symlink("..data/flags", root.join("flags")).unwrap();
-        let trail = Trail::of(&root.join("./flags"));
+        let trail = PathChain::of(&root.join("./flags"));
         assert_eq!(trail.links, BTreeSet::from([root.join("..data"), root.join("flags")]));
         assert_eq!(trail.end, root.join("..1/flags"));
         let dirs = BTreeSet::from([root.clone(), root.parent().unwrap().to_path_buf(), root.join("..1")]);
@@ -114,8 +114,8 @@ mod tests {
     fn a_way_that_ends_early_or_never_ends_is_walked_as_far_as_it_goes() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        assert_eq!(Trail::of(&root.join("no/such/file")).end, root.join("no"));
+        assert_eq!(PathChain::of(&root.join("no/such/file")).end, root.join("no"));
         symlink("loop", root.join("loop")).unwrap();
-        assert_eq!(Trail::of(&root.join("loop")).links, BTreeSet::from([root.join("loop")]));
+        assert_eq!(PathChain::of(&root.join("loop")).links, BTreeSet::from([root.join("loop")]));
     }
 }

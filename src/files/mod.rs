@@ -18,9 +18,9 @@ use std::time::Instant;
 
 use tokio::time::{self, sleep_until};
 
-use debounce::{Hint, Seen, Settle, Step, Timing};
-use links::Trail;
-use source::{Caveat, Content, Trouble};
+use debounce::{Debounce, Hint, Observation, Step, Timing};
+use links::PathChain;
+use source::{Content, ReadError, WatchWarning};
 use watch::{Hints, Watch, Watching};
 
 /// How files are watched.
@@ -44,9 +44,9 @@ pub struct State {
     /// The last content that could be acted on; it stays while the file is in trouble. Absent if there never was one.
     pub content: Option<Content>,
     /// Why there is no newer one, if the file cannot be read now.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<ReadError>,
     /// Why changes may never be seen.
-    pub caveat: Option<Caveat>,
+    pub caveat: Option<WatchWarning>,
 }
 
 /// Something that happened to a file; [`Files::get`] says what is known of it now.
@@ -61,7 +61,7 @@ pub enum Change {
     /// The file is there and cannot be read; [`State::trouble`] says why.
     Unreadable(PathBuf),
     /// There is a new reason why changes may never be seen; see [`State::caveat`].
-    Caveat(PathBuf),
+    WatchWarning(PathBuf),
     /// How changes are noticed is not what it was; see [`Files::watching`].
     Watching,
 }
@@ -83,9 +83,9 @@ pub struct Files {
 }
 
 struct Entry {
-    settle: Settle,
+    settle: Debounce,
     state: State,
-    trail: Trail,
+    trail: PathChain,
 }
 
 impl Files {
@@ -151,12 +151,12 @@ impl Files {
         &self.watch.watching
     }
 
-    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
+    /// MissedChanges at every file now and takes what is there, unless it is empty or gone: that still has to last.
     pub fn force(&mut self) -> Vec<Change> {
         self.arm();
         let mut changes = self.look_at_all(Hint::Forced);
         let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
-        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, Caveat::MountPoint)));
+        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
         changes.extend(self.tell_watching());
         changes
     }
@@ -209,10 +209,10 @@ impl Files {
         due.iter().flat_map(|path| self.look_at(path, hints)).collect()
     }
 
-    /// Looks at a file for the reason that the hints give.
+    /// MissedChanges at a file for the reason that the hints give.
     fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
         let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
-        let hint = match hints.on(&Trail::of(path)).or(before.map(Hint::doubted)) {
+        let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::doubted)) {
             // Whatever was lost, it was not a promise that the file is finished.
             _ if hints.lost => Hint::Writing,
             Some(hint) => hint,
@@ -229,7 +229,7 @@ impl Files {
     fn look(&mut self, path: &Path, hint: Hint) -> Vec<Change> {
         let Some(entry) = self.entries.get_mut(path) else { return Vec::new() };
         self.looks += 1;
-        let trail = Trail::of(path);
+        let trail = PathChain::of(path);
         if trail != entry.trail {
             entry.trail = trail;
             self.rearm = true;
@@ -244,17 +244,17 @@ impl Files {
     fn start(&mut self, path: &Path) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         let found = source::read(path);
-        entry.settle = Settle::start(Seen::from(&found.content), self.options.timing);
+        entry.settle = Debounce::start(Observation::from(&found.content), self.options.timing);
         entry.state.trouble = found.content.as_ref().err().copied();
         entry.state.content = found.content.ok();
-        let mounted = source::is_mount_point(path).then_some(Caveat::MountPoint);
-        entry.state.caveat = if found.unlinked { Some(Caveat::Unlinked) } else { mounted };
+        let mounted = source::is_mount_point(path).then_some(WatchWarning::MountPoint);
+        entry.state.caveat = if found.unlinked { Some(WatchWarning::Unlinked) } else { mounted };
     }
 
     fn arm(&mut self) {
         self.rearm = false;
         for (path, entry) in &mut self.entries {
-            entry.trail = Trail::of(path);
+            entry.trail = PathChain::of(path);
         }
         let trails: Vec<_> = self.entries.values().map(|entry| &entry.trail).collect();
         self.watch.arm(&trails);
@@ -277,23 +277,23 @@ impl Files {
 
 impl Entry {
     fn new(path: &Path, timing: Timing) -> Self {
-        let missing = Trouble::Missing;
+        let missing = ReadError::Missing;
         Self {
-            settle: Settle::start(Seen::Trouble(missing), timing),
+            settle: Debounce::start(Observation::ReadError(missing), timing),
             state: State { content: None, trouble: Some(missing), caveat: None },
-            trail: Trail::of(path),
+            trail: PathChain::of(path),
         }
     }
 
-    fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, Trouble>) -> Option<Change> {
-        let step = self.settle.step(hint, Seen::from(&content), now());
+    fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, ReadError>) -> Option<Change> {
+        let step = self.settle.step(hint, Observation::from(&content), now());
         let path = path.to_path_buf();
         let change = match step {
             Step::Same | Step::Wait(_) => return None,
             Step::Accept => Change::Accepted(path),
             Step::Restored => Change::Restored(path),
-            Step::Trouble(Trouble::Missing) => Change::Missing(path),
-            Step::Trouble(_) => Change::Unreadable(path),
+            Step::ReadError(ReadError::Missing) => Change::Missing(path),
+            Step::ReadError(_) => Change::Unreadable(path),
         };
         self.state.trouble = content.as_ref().err().copied();
         if step == Step::Accept {
@@ -304,18 +304,18 @@ impl Entry {
 
     /// Warns of a file without a name. One that is only being replaced just now looks the same, so polling decides.
     fn judge(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
-        if !unlinked && self.state.caveat == Some(Caveat::Unlinked) {
+        if !unlinked && self.state.caveat == Some(WatchWarning::Unlinked) {
             self.state.caveat = None;
         }
-        (unlinked && hint == Hint::Poll).then(|| self.warn(path, Caveat::Unlinked)).flatten()
+        (unlinked && hint == Hint::Poll).then(|| self.warn(path, WatchWarning::Unlinked)).flatten()
     }
 
-    fn warn(&mut self, path: &Path, caveat: Caveat) -> Option<Change> {
+    fn warn(&mut self, path: &Path, caveat: WatchWarning) -> Option<Change> {
         // The loss that has happened outweighs the one that may.
-        let known = self.state.caveat == Some(caveat) || self.state.caveat == Some(Caveat::Unlinked);
+        let known = self.state.caveat == Some(caveat) || self.state.caveat == Some(WatchWarning::Unlinked);
         (!known).then(|| {
             self.state.caveat = Some(caveat);
-            Change::Caveat(path.to_path_buf())
+            Change::WatchWarning(path.to_path_buf())
         })
     }
 }

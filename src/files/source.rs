@@ -51,7 +51,7 @@ impl fmt::Display for Hash {
 
 /// Why a file's content cannot be had at the moment. The last good one stays in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ReadError {
     /// Nothing has this name, or a symlink on the way points nowhere.
     Missing,
     /// A directory, a pipe, a socket or a device has this name.
@@ -64,7 +64,7 @@ pub enum Trouble {
     Unreadable(io::ErrorKind),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing,
@@ -73,7 +73,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no such file"),
@@ -87,14 +87,14 @@ impl fmt::Display for Trouble {
 
 /// A reason why changes of a file may never be seen here, though nothing is wrong with the file itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caveat {
+pub enum WatchWarning {
     /// The file is a mount point of its own, as with `docker run -v ./file:/file` or a Kubernetes `subPath`.
     MountPoint,
     /// The file that is seen here has no name left: it was replaced where it was mounted from.
     Unlinked,
 }
 
-impl fmt::Display for Caveat {
+impl fmt::Display for WatchWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::MountPoint => {
@@ -113,7 +113,7 @@ impl fmt::Display for Caveat {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The content, or why there is none.
-    pub content: Result<Content, Trouble>,
+    pub content: Result<Content, ReadError>,
     /// Set when the file opened has no name any more.
     pub unlinked: bool,
 }
@@ -123,7 +123,7 @@ pub fn read(path: &Path) -> Found {
     let mut found = read_once(path);
     for _ in 1..READ_TRIES {
         // A file without a name is what a rename in the middle of a look leaves behind: the next open finds the new one.
-        if !found.unlinked && !matches!(found.content, Err(Trouble::Changing)) {
+        if !found.unlinked && !matches!(found.content, Err(ReadError::Changing)) {
             break;
         }
         found = read_once(path);
@@ -143,32 +143,32 @@ fn read_once(path: &Path) -> Found {
     Found { content, unlinked }
 }
 
-fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, Trouble> {
+fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, ReadError> {
     // Without O_NONBLOCK, opening a named pipe would wait for its writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let before = file.metadata()?;
     if !before.is_file() {
-        return Err(Trouble::NotAFile(kind_of(&before)));
+        return Err(ReadError::NotAFile(kind_of(&before)));
     }
     *unlinked = before.nlink() == 0;
     let bytes = read_bounded(&mut file, &before)?;
     let after = file.metadata()?;
     if (before.size(), before.mtime(), before.mtime_nsec()) != (after.size(), after.mtime(), after.mtime_nsec()) {
-        return Err(Trouble::Changing);
+        return Err(ReadError::Changing);
     }
     Ok(Content::new(bytes))
 }
 
-fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, Trouble> {
+fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, ReadError> {
     if metadata.size() > MAX_SIZE {
-        return Err(Trouble::TooLarge(metadata.size()));
+        return Err(ReadError::TooLarge(metadata.size()));
     }
     let mut bytes = Vec::new();
     // The size was only a moment's: the file may have grown since.
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
-        size if size > MAX_SIZE => Err(Trouble::TooLarge(size)),
+        size if size > MAX_SIZE => Err(ReadError::TooLarge(size)),
         _ => Ok(bytes),
     }
 }
@@ -208,11 +208,11 @@ mod tests {
     #[test]
     fn what_is_no_file_is_refused_and_a_pipe_does_not_block() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path()).content.unwrap_err(), Trouble::NotAFile("directory"));
+        assert_eq!(read(dir.path()).content.unwrap_err(), ReadError::NotAFile("directory"));
         let pipe = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        assert_eq!(read(&pipe).content.unwrap_err(), Trouble::NotAFile("pipe"));
-        assert_eq!(read(&pipe.join("x")).content.unwrap_err(), Trouble::Missing);
+        assert_eq!(read(&pipe).content.unwrap_err(), ReadError::NotAFile("pipe"));
+        assert_eq!(read(&pipe.join("x")).content.unwrap_err(), ReadError::Missing);
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         fs::write(&path, vec![b'x'; MAX_SIZE as usize]).unwrap();
         assert!(read(&path).content.is_ok());
         fs::write(&path, vec![b'x'; MAX_SIZE as usize + 1]).unwrap();
-        assert_eq!(read(&path).content.unwrap_err(), Trouble::TooLarge(MAX_SIZE + 1));
+        assert_eq!(read(&path).content.unwrap_err(), ReadError::TooLarge(MAX_SIZE + 1));
     }
 
     #[test]

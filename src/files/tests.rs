@@ -67,7 +67,7 @@ impl Bench {
                 Change::Restored(_) => "<restored>".into(),
                 Change::Missing(_) => "<missing>".into(),
                 Change::Unreadable(_) => format!("<{}>", self.state().trouble.unwrap()),
-                Change::Caveat(_) => "<caveat>".into(),
+                Change::WatchWarning(_) => "<caveat>".into(),
                 Change::Watching => format!("<{}>", self.files.watching()),
             };
             self.log.push(entry);
@@ -272,18 +272,18 @@ fn a_file_that_cannot_be_read_keeps_its_content() {
     block_on(async {
         let options = Options { events: true, timing: timing([3_600_000, 300, 3_600_000, 300]) };
         let mut bench = Bench::new(options, "", "f");
-        let directory = format!("<{}>", Trouble::NotAFile("directory"));
+        let directory = format!("<{}>", ReadError::NotAFile("directory"));
         assert_eq!(bench.run("rm f; mkdir f", &directory).await, [directory]);
         assert_eq!(bench.content(), "old");
         assert_eq!(bench.run("rmdir f; printf old > f", "<restored>").await, ["<restored>"]);
-        let large = format!("<{}>", Trouble::TooLarge(source::MAX_SIZE + 1));
+        let large = format!("<{}>", ReadError::TooLarge(source::MAX_SIZE + 1));
         let grow = format!("head -c {} /dev/zero > f", source::MAX_SIZE + 1);
         assert_eq!(bench.run(&grow, &large).await, [large]);
         assert_eq!(bench.run("printf new > f", "new").await, ["new"]);
 
         sh(bench.dir.path(), "chmod 000 f");
         if std::fs::read(&bench.path).is_err() {
-            let denied = format!("<{}>", Trouble::Unreadable(std::io::ErrorKind::PermissionDenied));
+            let denied = format!("<{}>", ReadError::Unreadable(std::io::ErrorKind::PermissionDenied));
             assert_eq!(bench.run("", &denied).await, [denied]);
             assert_eq!(bench.run("chmod 600 f", "<restored>").await, ["<restored>"]);
         }
@@ -297,7 +297,7 @@ fn a_file_that_was_never_there_is_seen_when_it_comes() {
         let path = dir.path().join("a/b/f");
         let mut files = Files::new(Options::default());
         files.set([path.clone()]);
-        assert_eq!(files.get(&path).unwrap().trouble, Some(Trouble::Missing));
+        assert_eq!(files.get(&path).unwrap().trouble, Some(ReadError::Missing));
         let mut bench = Bench { dir, path, files, log: Vec::new() };
         assert_eq!(bench.run("mkdir -p a/b; printf new > a/b/f", "new").await, ["new"]);
         assert_eq!(bench.state().trouble, None);
@@ -390,11 +390,11 @@ fn inside_a_mount() {
         let here = std::env::current_dir().unwrap();
         let path = here.join("f");
         let mut files = Files::new(POLLING_ONLY);
-        assert_eq!(files.load_now(&path).caveat, Some(Caveat::MountPoint));
+        assert_eq!(files.load_now(&path).caveat, Some(WatchWarning::MountPoint));
         sh(&here, "printf new > outside/t; mv outside/t outside/f");
-        assert_eq!(timeout(PATIENCE, files.next()).await.unwrap(), [Change::Caveat(path.clone())]);
+        assert_eq!(timeout(PATIENCE, files.next()).await.unwrap(), [Change::WatchWarning(path.clone())]);
         let state = files.get(&path).unwrap();
-        assert_eq!(state.caveat, Some(Caveat::Unlinked));
+        assert_eq!(state.caveat, Some(WatchWarning::Unlinked));
         assert_eq!(state.content.as_ref().unwrap().bytes, "old");
     });
 }

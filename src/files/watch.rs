@@ -14,7 +14,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::Notify;
 
 use super::debounce::Hint;
-use super::links::Trail;
+use super::links::PathChain;
 
 /// How changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) struct Hints {
 
 impl Hints {
     /// Returns the hint that the names of a trail give together: the last one counts, unless it says nothing.
-    pub(super) fn on(&self, trail: &Trail) -> Option<Hint> {
+    pub(super) fn on(&self, trail: &PathChain) -> Option<Hint> {
         let hints = trail.all().filter_map(|name| self.names.get(&*name));
         hints.max_by_key(|(order, hint)| (*hint != Hint::Poll, *order)).map(|(_, hint)| *hint)
     }
@@ -92,7 +92,7 @@ impl Watch {
     ///
     /// Adds every watch again: the system drops them silently, and an inode's number does not tell that it is the same.
     /// A watch that is still wanted is never removed first, because the events under way would be dropped with it.
-    pub(super) fn arm(&mut self, trails: &[&Trail]) {
+    pub(super) fn arm(&mut self, trails: &[&PathChain]) {
         if !self.enabled {
             return;
         }
@@ -122,7 +122,7 @@ impl Watch {
     }
 
     /// Says whether somebody has been at work on a trail since the hints were taken.
-    pub(super) fn is_busy(&self, trail: &Trail) -> bool {
+    pub(super) fn is_busy(&self, trail: &PathChain) -> bool {
         let table = self.shared.lock();
         let busy = |name: &Path| matches!(table.noted.names.get(name), Some((_, Note::Busy | Note::Created)));
         table.noted.lost || trail.all().any(|name| busy(&name))
@@ -253,7 +253,7 @@ impl Shared {
 
 impl Table {
     /// Sets the names whose events matter, and returns the directories where they happen.
-    fn set_names(&mut self, trails: &[&Trail]) -> BTreeSet<PathBuf> {
+    fn set_names(&mut self, trails: &[&PathChain]) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
         self.names.clear();
         for trail in trails {
@@ -314,7 +314,7 @@ fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
 
 /// Says whether changes of files are missed. A directory that only holds directories of the way is seldom replaced, and
 /// often not ours to watch.
-fn matters(trouble: &Watching, trails: &[&Trail]) -> bool {
+fn matters(trouble: &Watching, trails: &[&PathChain]) -> bool {
     let Watching::Unwatched(dir, _) = trouble else { return true };
     trails.iter().any(|trail| trail.holders().contains(dir.as_path()))
 }

@@ -18,7 +18,7 @@ use crate::plan::config::{
 };
 use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::limits::Limits;
-use crate::plan::page::{Press, Sources};
+use crate::plan::page::{Renderer, Sources};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
@@ -87,8 +87,8 @@ pub(super) fn start(
     always_open: Vec<Exception>,
     policy: Policy,
 ) -> Result<Arc<Shared>, Vec<Problem>> {
-    let (press, problems) = Press::new(&page, &Sources::default(), "the layer");
-    let press = Arc::new(press.ok_or(problems)?);
+    let (renderer, problems) = Renderer::new(&page, &Sources::default(), "the layer");
+    let renderer = Arc::new(renderer.ok_or(problems)?);
     let hold = policy.hold;
     let config = config(route, page, always_open, policy);
     let (ready, started) = std::sync::mpsc::channel();
@@ -99,8 +99,8 @@ pub(super) fn start(
             Err(error) => return drop(ready.send(Err(vec![system(&error)]))),
         };
         runtime.block_on(async {
-            let mut desk = Desk::new(config, flag_file, press);
-            match desk.first() {
+            let mut controller = Controller::new(config, flag_file, renderer);
+            match controller.first() {
                 Err(problems) => drop(ready.send(Err(problems))),
                 Ok(live) => {
                     let shared = Shared {
@@ -113,7 +113,7 @@ pub(super) fn start(
                     let shared = Arc::new(shared);
                     let weak = Arc::downgrade(&shared);
                     if ready.send(Ok(shared)).is_ok() {
-                        desk.run(weak).await;
+                        controller.run(weak).await;
                     }
                 }
             }
@@ -157,19 +157,19 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
 }
 
 /// What the thread holds in its hands.
-struct Desk {
+struct Controller {
     config: Config,
     flag_file: PathBuf,
     files: Files,
     flags: Flags,
-    press: Arc<Press>,
+    renderer: Arc<Renderer>,
     generation: u64,
 }
 
-impl Desk {
-    fn new(config: Config, flag_file: PathBuf, press: Arc<Press>) -> Self {
+impl Controller {
+    fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>) -> Self {
         let files = Files::new(Options::default());
-        Self { config, flag_file, files, flags: Flags::default(), press, generation: 0 }
+        Self { config, flag_file, files, flags: Flags::default(), renderer, generation: 0 }
     }
 
     fn first(&mut self) -> Result<Live, Vec<Problem>> {
@@ -240,7 +240,7 @@ impl Desk {
         let snapshot = compile(Inputs {
             config: &self.config,
             flags: &self.flags,
-            press: &self.press,
+            renderer: &self.renderer,
             known: &Known::default(),
             previous,
             now: Timestamp::now(),
@@ -271,7 +271,7 @@ fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec
 }
 
 fn finish(live: &Live) {
-    live.snapshot.pages.values().for_each(|page| page.finish(&live.snapshot.press));
+    live.snapshot.pages.values().for_each(|page| page.finish(&live.snapshot.renderer));
 }
 
 /// How often it is looked whether a layer is left.

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::config::Origins;
 use super::dialect::Dialect;
-use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Want};
+use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant};
 use super::snapshot::Closure;
 
 /// What is asked, and when.
@@ -31,7 +31,7 @@ pub fn dress(
     answer: &mut HeaderMap,
     status: StatusCode,
     closure: &Closure,
-    want: Want,
+    want: Variant,
     cors: &Origins,
     question: Question<'_>,
     random: impl Fn(u64) -> u64,

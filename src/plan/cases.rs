@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use super::compile::{Inputs, Known, compile};
 use super::config::{self, Config, Policy};
 use super::flags::{self, Parsed};
-use super::page::Press;
+use super::page::Renderer;
 use super::pass::Key;
 use super::problem::Problem;
 use super::snapshot::Snapshot;
@@ -171,15 +171,22 @@ fn verdicts(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
     };
-    let press = Arc::new(Press::built_in());
+    let renderer = Arc::new(Renderer::built_in());
     let (flags, now) = (&parsed.flags, case.now());
     let key = case.section("secret").map(|secret| Arc::new(Key::new(secret.as_bytes()).expect("a secret")));
     let has_secret = |policy: &Policy| policy.bypass.as_ref().is_some_and(|bypass| bypass.secret_file.is_some());
     let with_secret = config.routes.iter().filter(|route| has_secret(&route.policy));
     let secrets = with_secret.filter_map(|route| Some((route.name.clone(), Arc::clone(key.as_ref()?))));
     let known = Known { secrets: secrets.collect(), ..Known::default() };
-    let snapshot =
-        compile(Inputs { config: &config, flags, press: &press, known: &known, previous: None, now, generation: 1 });
+    let snapshot = compile(Inputs {
+        config: &config,
+        flags,
+        renderer: &renderer,
+        known: &known,
+        previous: None,
+        now,
+        generation: 1,
+    });
     let closed = snapshot.routes.iter().filter_map(|route| {
         let closure = route.closure.as_ref()?;
         let until = closure.until.map_or_else(|| "further notice".to_owned(), |until| until.to_string());

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Demand, Given, Memory, Observed, Phase, Transition};
-use super::page::Press;
+use super::page::Renderer;
 use super::pass::{Admission, Key};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
@@ -30,7 +30,7 @@ pub struct Inputs<'i> {
     /// The flag file.
     pub flags: &'i Flags,
     /// What prints the pages.
-    pub press: &'i Arc<Press>,
+    pub renderer: &'i Arc<Renderer>,
     /// What was remembered and observed of the routes.
     pub known: &'i Known,
     /// What was live before: routes go on from there, and a page that tells the same is kept.
@@ -55,7 +55,7 @@ pub struct Known {
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let Inputs { config, flags, now, .. } = inputs;
-    let looks = Looks::new(&inputs);
+    let looks = MissedChanges::new(&inputs);
     let layout = Layout::of(config, inputs.previous);
     // How every route is must be known before a page is made: its table may tell it.
     let lives: Vec<Life<'_>> =
@@ -94,7 +94,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         drain: config.drain,
         log: config.log.clone(),
         reserved: config.page.prefix.clone(),
-        press: Arc::clone(inputs.press),
+        renderer: Arc::clone(inputs.renderer),
         pages: pages.made,
         table: layout.table,
         routes,
@@ -116,12 +116,12 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
 
 /// What the flag file says now, and what it said at each instant since the last look at which that has changed by itself:
 /// what came and went meanwhile is made up for, so that a proxy that was late is where a punctual one is.
-struct Looks<'f> {
+struct MissedChanges<'f> {
     missed: Vec<(Timestamp, Causes<'f>)>,
     now: Causes<'f>,
 }
 
-impl<'f> Looks<'f> {
+impl<'f> MissedChanges<'f> {
     fn new(inputs: &Inputs<'f>) -> Self {
         let (flags, now) = (inputs.flags, inputs.now);
         let next = |at: Timestamp| causes::next_change(flags, at).filter(|next| *next < now);
@@ -151,7 +151,7 @@ fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
 /// Where a route is now: on from where it was before.
 fn life<'i>(
     inputs: &Inputs<'i>,
-    looks: &Looks<'i>,
+    looks: &MissedChanges<'i>,
     layout: &Layout<'i>,
     index: usize,
     config: &'i RouteConfig,
@@ -211,7 +211,7 @@ fn over(inputs: &Inputs<'_>, memory: &Memory, now: Timestamp) -> Option<Timestam
 
 fn advance(
     inputs: &Inputs<'_>,
-    looks: &Looks<'_>,
+    looks: &MissedChanges<'_>,
     config: &RouteConfig,
     before: Option<&Route>,
     given: Given<'_>,
@@ -280,7 +280,7 @@ fn speaker<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
 /// The next instant at which something changes by itself.
 fn next_change(inputs: &Inputs<'_>, lives: &[Life<'_>], routes: &[Route], pages: &Pages<'_>) -> Option<Timestamp> {
     let now = inputs.now;
-    let ticks = pages.made.values().filter_map(|page| page.facts.next_change(now));
+    let ticks = pages.made.values().filter_map(|page| page.model.next_change(now));
     let young = routes.iter().filter(|route| !route.long).filter_map(|route| route.closure.as_ref());
     let ages = young.filter_map(|closure| closure.started.checked_add(LONG).ok());
     let lives = lives.iter().filter_map(|life| life.changes_at);

@@ -5,17 +5,17 @@
 //! uncompressed; of the first pages of a snapshot also the other languages. The rest follows within the second
 //! ([`Page::finish`]), because it takes longer than an operator's switch may.
 
-mod facts;
+mod context;
 mod filters;
 mod language;
 mod markup;
-mod press;
-mod print;
+mod model;
 mod programs;
+mod rendered;
+mod renderer;
 pub mod samples;
 mod templates;
-mod trial;
-mod view;
+mod validate;
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,18 +27,18 @@ use super::dialect::Dialect;
 use super::flags::Mode;
 use super::lifecycle::Phase;
 
-pub use facts::{Facts, LONGEST_RETRY, RETRY_WITHOUT_END, ServiceRow, Story};
 use language::Language;
-pub use press::{Press, Source, Sources};
-use print::Print;
-pub use print::Rendered;
+pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow};
+use rendered::Encodings;
+pub use rendered::Rendered;
+pub use renderer::{Renderer, Source, Sources};
 pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 
 /// A finished page.
 #[derive(Debug)]
 pub struct Page {
     /// What it tells.
-    pub facts: Arc<Facts>,
+    pub model: Arc<PageModel>,
     /// Changes when what it tells does, apart from the passing of time.
     pub version: u64,
     /// What those who watch it are told of it (an event of a stream).
@@ -46,27 +46,27 @@ pub struct Page {
     /// When it was made.
     now: Timestamp,
     /// Uncompressed: every language in the order of the press, or only the first, which is the default.
-    first: Vec<Edition>,
+    first: Vec<LocalizedPage>,
     /// Every language in the order of the press, with the compressed forms. Filled in once, behind the publication.
-    rest: OnceLock<Box<[Edition]>>,
+    rest: OnceLock<Box<[LocalizedPage]>>,
 }
 
 /// A page in one language.
 #[derive(Debug)]
-struct Edition {
+struct LocalizedPage {
     /// By [`Dialect`].
-    prints: Vec<Arc<Print>>,
+    encodings: Vec<Arc<Encodings>>,
 }
 
-impl Edition {
+impl LocalizedPage {
     fn compressed(&self) -> Self {
-        Self { prints: self.prints.iter().map(|print| Arc::new(print.compressed())).collect() }
+        Self { encodings: self.encodings.iter().map(|rendered| Arc::new(rendered.compressed())).collect() }
     }
 }
 
 /// Which of a page's answers a client is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct Variant {
     /// Its form.
     pub dialect: Dialect,
     /// The index of its language in the press; 0 is the default.
@@ -86,29 +86,29 @@ pub enum Breadth {
 
 impl Page {
     /// Makes what must be there at once.
-    pub fn new(facts: Arc<Facts>, now: Timestamp, press: &Press, breadth: Breadth) -> Self {
-        let version = facts.version(press.fingerprint);
-        let mut first = vec![press.edition(&facts, version, now, &press.languages[0], None)];
+    pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, breadth: Breadth) -> Self {
+        let version = model.version(renderer.fingerprint);
+        let mut first = vec![renderer.localized(&model, version, now, &renderer.languages[0], None)];
         if breadth == Breadth::All {
-            for language in &press.languages[1..] {
-                first.push(press.edition(&facts, version, now, language, first.first()));
+            for language in &renderer.languages[1..] {
+                first.push(renderer.localized(&model, version, now, language, first.first()));
             }
         }
         let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
-        Self { facts, version, event, now, first, rest: OnceLock::new() }
+        Self { model, version, event, now, first, rest: OnceLock::new() }
     }
 
     /// Makes the rest: takes some tens of milliseconds. `press` must be the one that the page was made with.
-    pub fn finish(&self, press: &Press) {
+    pub fn finish(&self, renderer: &Renderer) {
         if self.is_finished() {
             return;
         }
-        let edition = |(index, language): (usize, &Language)| match self.first.get(index) {
-            Some(edition) => edition.compressed(),
-            None => press.edition(&self.facts, self.version, self.now, language, self.first.first()).compressed(),
+        let localized = |(index, language): (usize, &Language)| match self.first.get(index) {
+            Some(localized) => localized.compressed(),
+            None => renderer.localized(&self.model, self.version, self.now, language, self.first.first()).compressed(),
         };
         // Somebody may have been faster; then it is the same.
-        let _ = self.rest.set(press.languages.iter().enumerate().map(edition).collect());
+        let _ = self.rest.set(renderer.languages.iter().enumerate().map(localized).collect());
     }
 
     /// The event that tells of it.
@@ -122,17 +122,17 @@ impl Page {
     }
 
     /// The answer for a client, or what comes nearest to it as long as the page is not finished.
-    pub fn rendered(&self, want: Want) -> &Rendered {
-        let editions = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
-        let edition = editions.get(want.language).unwrap_or(&self.first[0]);
-        edition.prints[want.dialect as usize].coded(want.coding)
+    pub fn rendered(&self, want: Variant) -> &Rendered {
+        let localized = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
+        let localized = localized.get(want.language).unwrap_or(&self.first[0]);
+        localized.encodings[want.dialect as usize].coded(want.coding)
     }
 }
 
 /// The heading of a page that was given none.
-fn default_title(story: &Story, language: &Language) -> String {
+fn default_title(content: &PageContent, language: &Language) -> String {
     language.own(
-        match (story.phase, story.mode) {
+        match (content.phase, content.mode) {
             (Phase::Verifying | Phase::Ramping, _) => "coming-back",
             (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
             (Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
@@ -142,9 +142,9 @@ fn default_title(story: &Story, language: &Language) -> String {
 }
 
 /// The paragraph of a page that was given none.
-fn default_message(story: &Story, language: &Language) -> String {
+fn default_message(content: &PageContent, language: &Language) -> String {
     language.own(
-        match (story.phase, story.mode) {
+        match (content.phase, content.mode) {
             (Phase::Verifying, _) => "coming-back-verifying",
             (Phase::Ramping, _) => "coming-back-ramping",
             (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",

@@ -30,7 +30,7 @@ use super::snapshot::{Closure, Route, Snapshot, Source};
 use super::verdict::{Head, Pass};
 
 use cohorts::Cohorts;
-pub use key::{Binding, Key, Purpose, SHORTEST, Ticket, Void, millis};
+pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
 /// What is looked at when a client wants to pass a route, prepared once for all requests.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub struct Admission {
 
 /// How a client passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum PassReason {
     /// Its address is in a network.
     Network,
     /// It has sent the secret.
@@ -60,7 +60,7 @@ pub enum Way {
     Cohort,
 }
 
-impl Way {
+impl PassReason {
     /// What that means for the request.
     pub fn pass(self) -> Pass {
         match self {
@@ -99,8 +99,14 @@ impl Admission {
     ///
     /// # Errors
     /// When the link's ticket is not good.
-    pub fn redeem(&self, route: &str, closure: &Closure, ticket: &[u8], now: Timestamp) -> Result<String, Void> {
-        let key = self.key.as_ref().ok_or(Void::Forged)?;
+    pub fn redeem(
+        &self,
+        route: &str,
+        closure: &Closure,
+        ticket: &[u8],
+        now: Timestamp,
+    ) -> Result<String, InvalidToken> {
+        let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route, source: &closure.source };
         let ticket = self.good(key, link, ticket, millis(now))?;
         // Issued when the link was, so that what revokes the link revokes the cookie.
@@ -109,13 +115,15 @@ impl Admission {
     }
 
     /// Reads a ticket, and looks whether its time is over.
-    fn good(&self, key: &Key, binding: Binding<'_>, ticket: &[u8], now: u64) -> Result<Ticket, Void> {
+    fn good(&self, key: &Key, binding: Binding<'_>, ticket: &[u8], now: u64) -> Result<Token, InvalidToken> {
         let ticket = key.read(binding, ticket)?;
         if ticket.expires <= now {
-            return Err(Void::Expired);
+            return Err(InvalidToken::Expired);
         }
         match self.revoked {
-            Some(revoked) if ticket.issued < millis(revoked) && binding.purpose != Purpose::Ramp => Err(Void::Revoked),
+            Some(revoked) if ticket.issued < millis(revoked) && binding.purpose != Purpose::Ramp => {
+                Err(InvalidToken::Revoked)
+            }
             Some(_) | None => Ok(ticket),
         }
     }
@@ -125,14 +133,19 @@ impl Admission {
 ///
 /// # Errors
 /// When it does not; why not, if it has shown something for it.
-pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Result<Way, Option<Void>> {
+pub fn way(
+    snapshot: &Snapshot,
+    route: &Route,
+    closure: &Closure,
+    head: &Head<'_>,
+) -> Result<PassReason, Option<InvalidToken>> {
     let admission = route.admission.as_deref().ok_or(None)?;
     let trusted = &snapshot.trusted_proxies;
     let mut void = None;
     if let Some(bypass) = &route.config.policy.bypass {
         let is_in = |address: IpAddr| bypass.networks.iter().any(|network| network.contains(&address));
         if !bypass.networks.is_empty() && client::of(head.peer, head.headers, trusted).address().is_some_and(is_in) {
-            return Ok(Way::Network);
+            return Ok(PassReason::Network);
         }
         match shown(snapshot, route, closure, head) {
             Ok(way) => return Ok(way),
@@ -140,7 +153,7 @@ pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
         }
     }
     if closure.admits > 0 && cohort(admission, snapshot, route, head).0 < closure.admits {
-        return Ok(Way::Cohort);
+        return Ok(PassReason::Cohort);
     }
     Err(void)
 }
@@ -149,21 +162,26 @@ pub fn way(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
 ///
 /// # Errors
 /// When it shows neither, or one that is not good.
-pub fn shown(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Result<Way, Option<Void>> {
+pub fn shown(
+    snapshot: &Snapshot,
+    route: &Route,
+    closure: &Closure,
+    head: &Head<'_>,
+) -> Result<PassReason, Option<InvalidToken>> {
     let admission = route.admission.as_deref().ok_or(None)?;
     let key = admission.key.as_deref().ok_or(None)?;
     let header = route.config.policy.bypass.as_ref().and_then(|bypass| bypass.header.as_ref());
     let mut void = None;
     for sent in header.into_iter().flat_map(|name| head.headers.get_all(name)).take(MOST_TRIED) {
         if key.is(sent.as_bytes()) {
-            return Ok(Way::Secret);
+            return Ok(PassReason::Secret);
         }
-        void = Some(Void::Forged);
+        void = Some(InvalidToken::Forged);
     }
     let binding = Binding { purpose: Purpose::Pass, route: &route.config.name, source: &closure.source };
     for ticket in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
         match admission.good(key, binding, ticket, instant(snapshot, head)) {
-            Ok(_) => return Ok(Way::Cookie),
+            Ok(_) => return Ok(PassReason::Cookie),
             Err(found) => void = void.or(Some(found)),
         }
     }
@@ -208,7 +226,7 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
     }
     let lasts = ramp.length().as_secs() + KEPT;
     let issued = instant(snapshot, head);
-    let ticket = Ticket { issued, expires: issued + lasts * 1000, cohort };
+    let ticket = Token { issued, expires: issued + lasts * 1000, cohort };
     let value = key.sign(ramp_of(&route.config.name), ticket);
     Some(cookie(&ramp_cookie(&route.config.name), &value, lasts))
 }

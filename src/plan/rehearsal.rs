@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::compile::{Inputs, Known, compile, is_due};
 use super::config::{Config, PageConfig};
 use super::flags::{self, Flags};
-use super::page::{Press, Sources};
+use super::page::{Renderer, Sources};
 use super::snapshot::{Route, Snapshot};
 
 /// What it was given, and what it made of it.
@@ -17,7 +17,7 @@ pub(crate) struct Rehearsal {
     pub(crate) known: Known,
     /// What it has compiled last, if it has.
     pub(crate) live: Option<Snapshot>,
-    press: Arc<Press>,
+    renderer: Arc<Renderer>,
     generation: u64,
 }
 
@@ -25,7 +25,7 @@ impl Rehearsal {
     /// With nothing flagged.
     pub(crate) fn new(config: Config) -> Self {
         let (flags, known) = (Flags::default(), Known::default());
-        Self { config, flags, known, live: None, press: press(), generation: 0 }
+        Self { config, flags, known, live: None, renderer: renderer(), generation: 0 }
     }
 
     /// What the flag file says from now on.
@@ -49,8 +49,8 @@ impl Rehearsal {
 
     /// What the next compilation is made from.
     pub(crate) fn inputs(&self, now: Timestamp) -> Inputs<'_> {
-        let Self { config, flags, known, press, generation, .. } = self;
-        Inputs { config, flags, press, known, previous: self.live.as_ref(), now, generation: *generation }
+        let Self { config, flags, known, renderer, generation, .. } = self;
+        Inputs { config, flags, renderer, known, previous: self.live.as_ref(), now, generation: *generation }
     }
 
     /// The process ends and begins anew, with what its file remembered.
@@ -67,11 +67,11 @@ impl Rehearsal {
 }
 
 /// Made once, and in one language: a press takes a while, and so does what it prints.
-fn press() -> Arc<Press> {
+fn renderer() -> Arc<Renderer> {
     thread_local! {
-        static PRESS: Arc<Press> = {
+        static PRESS: Arc<Renderer> = {
             let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
-            Arc::new(Press::new(&page, &Sources::default(), "backsoon.toml").0.expect("a press"))
+            Arc::new(Renderer::new(&page, &Sources::default(), "backsoon.toml").0.expect("a renderer"))
         };
     }
     PRESS.with(Arc::clone)

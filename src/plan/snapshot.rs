@@ -13,7 +13,7 @@ use super::flags::Mode;
 use super::lifecycle::Memory;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
-use super::page::{Facts, Page, Press};
+use super::page::{Page, PageModel, Renderer};
 use super::pass::Admission;
 use super::path::Prefix;
 
@@ -37,9 +37,9 @@ pub struct Snapshot {
     /// Below it are the proxy's own paths.
     pub reserved: Prefix,
     /// What printed the pages, and knows their languages.
-    pub press: Arc<Press>,
+    pub renderer: Arc<Renderer>,
     /// Every page that a closed route shows.
-    pub pages: HashMap<Arc<Facts>, Arc<Page>>,
+    pub pages: HashMap<Arc<PageModel>, Arc<Page>>,
     /// By name, sorted. A route's index here is its handle within this snapshot.
     pub routes: Vec<Route>,
     /// Every upstream once. Routes refer to them by index.

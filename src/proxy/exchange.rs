@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::live::Generation;
 use crate::plan::client;
 use crate::plan::config::RouteConfig;
-use crate::plan::pass::{self, Void};
+use crate::plan::pass::{self, InvalidToken};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, spared};
 use crate::telemetry::Limit;
@@ -378,13 +378,14 @@ impl Exchange {
         &self.generation.snapshot.routes[self.route]
     }
 
-    /// Looks at a client that shows nothing that lets it pass: is it guessing, and is its cohort to be kept?
+    /// MissedChanges at a client that shows nothing that lets it pass: is it guessing, and is its cohort to be kept?
     fn looks_at(&mut self, route: &Route, request: &Request<Incoming>) {
         let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return };
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
-        let guesses = pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(Void::is_guess));
+        let throttle =
+            pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
         let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
-        if guesses && !self.waited {
+        if throttle && !self.waited {
             self.has_guessed(route, request.headers());
         }
         self.cookie = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()).map(Box::new);
@@ -393,7 +394,7 @@ impl Exchange {
     /// True if its client has guessed often lately.
     fn has_guessed(&self, route: &Route, headers: &HeaderMap) -> bool {
         self.generation.routes[route.index].workers[self.flight.worker.id].bypass_refused.increment();
-        self.flight.worker.guesses.count(self.client(headers), self.flight.started)
+        self.flight.worker.throttle.count(self.client(headers), self.flight.started)
     }
 
     /// Whether the client asks over TLS, as far as that is known: it keeps our cookies only then.
@@ -414,7 +415,7 @@ impl Exchange {
         };
         let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
         let token = pass::token(head.query).as_bytes();
-        let admission = route.admission.as_deref().ok_or(Void::Forged);
+        let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
         let cookie = admission.and_then(|admission| admission.redeem(&route.config.name, closure, token, now));
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.asked),

@@ -12,8 +12,8 @@ use crate::plan::accept::Coding;
 use crate::plan::answer::{MAINTENANCE_FIELD, PROXY_STATUS, Question, dress};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
-use crate::plan::page::{Rendered, Want};
-use crate::plan::pass::Void;
+use crate::plan::page::{Rendered, Variant};
+use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Pass;
 
@@ -61,26 +61,26 @@ pub(super) fn page<B>(
     request: &Request<B>,
     asked: &Asked,
 ) -> Response<Body> {
-    let press = &live.snapshot.press;
-    let want = press.want(route.dialect, request.method(), request.uri().query(), request.headers());
+    let renderer = &live.snapshot.renderer;
+    let want = renderer.want(route.dialect, request.method(), request.uri().query(), request.headers());
     let rendered = closure.page.rendered(want);
     let mut response = answer(rendered.status, rendered, asked);
     let elapsed = live.published.elapsed();
     let question = Question { method: request.method(), headers: request.headers(), elapsed };
     let random = |most| fastrand::u64(1..=most);
-    dress(response.headers_mut(), rendered.status, closure, want, &press.config.cors, question, random);
+    dress(response.headers_mut(), rendered.status, closure, want, &renderer.config.cors, question, random);
     response
 }
 
 /// The page of a route that went down, for a request that was forwarded before: of its head only is left what form it wants.
 pub(super) fn parted(closure: &Closure, live: &Generation, asked: &Asked) -> Response<Body> {
-    let want = Want { dialect: asked.dialect(), language: 0, coding: Coding::Identity };
+    let want = Variant { dialect: asked.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.page.rendered(want);
     let mut response = answer(rendered.status, rendered, asked);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
     // Whether it was a navigation, and of which origin, is not known any more.
     let question = Question { method, headers, elapsed };
-    let (cors, random) = (&live.snapshot.press.config.cors, |most| fastrand::u64(1..=most));
+    let (cors, random) = (&live.snapshot.renderer.config.cors, |most| fastrand::u64(1..=most));
     dress(response.headers_mut(), rendered.status, closure, want, cors, question, random);
     response
 }
@@ -111,8 +111,8 @@ pub(super) fn status<B>(
     request: &Request<B>,
     asked: &Asked,
 ) -> Response<Body> {
-    let press = &live.snapshot.press;
-    let want = press.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
+    let renderer = &live.snapshot.renderer;
+    let want = renderer.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
     let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
     let mut response = match closure {
         Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), asked),
@@ -134,7 +134,7 @@ pub(super) fn own_preflight(asked: &Asked) -> Response<Body> {
 
 /// The badge of a route.
 pub(super) fn badge(route: &Route, live: &Generation, asked: &Asked) -> Response<Body> {
-    let mut response = answer(StatusCode::OK, live.snapshot.press.badge(route.closure.is_some()), asked);
+    let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), asked);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
@@ -192,7 +192,7 @@ pub(super) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked
 }
 
 /// A link that is not good, and why, if that is told.
-pub(super) fn forbidden(void: Option<Void>, asked: &Asked) -> Response<Body> {
+pub(super) fn forbidden(void: Option<InvalidToken>, asked: &Asked) -> Response<Body> {
     let detail = match void {
         Some(void) => {
             let why = void.as_str();

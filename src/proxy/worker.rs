@@ -18,9 +18,9 @@ use crate::telemetry::{Meters, WorkerCell};
 
 use super::budget::Budget;
 use super::connection::Connection;
-use super::guesses::Guesses;
 use super::hold::Holds;
 use super::pool::Pool;
+use super::throttle::FailedAuthThrottle;
 
 /// What all tasks of one worker share.
 pub(super) struct Worker {
@@ -52,7 +52,7 @@ pub(super) struct Worker {
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
     /// Who has shown wrong credentials lately.
-    pub(super) guesses: Guesses,
+    pub(super) throttle: FailedAuthThrottle,
 }
 
 /// The connections that a worker may have open.
@@ -94,7 +94,7 @@ impl Worker {
             leaving: Notify::new(),
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
-            guesses: Guesses::default(),
+            throttle: FailedAuthThrottle::default(),
         }
     }
 
@@ -213,7 +213,7 @@ impl Worker {
             tokio::time::sleep(SWEEP).await;
             let generation = self.generation();
             self.count_zombies(&generation);
-            self.guesses.sweep(Instant::now());
+            self.throttle.sweep(Instant::now());
             // A new config brings another list; a flag does not.
             if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {
                 seen = Some(Arc::clone(&generation.upstreams));

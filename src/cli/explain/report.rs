@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::control::load::Loaded;
 use crate::plan::config::{HostPattern, RouteConfig};
 use crate::plan::flags::{Mode, Target};
-use crate::plan::pass::{self, Way};
+use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::{Closure, Phase, Route, Snapshot, Source};
@@ -113,11 +113,11 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, asked: &Asked, at: T
             }
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
-            let press = &snapshot.press;
-            let want = press.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
+            let renderer = &snapshot.renderer;
+            let want = renderer.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
             report.status = Some(closure.page.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
-            report.language = want.dialect.is_for_reading().then(|| press.tags[want.language].clone());
+            report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             let whys = [shown(closure, asked), not_passing(snapshot, route, closure, &head)];
             report.why = whys.into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>().join("; ");
@@ -270,10 +270,10 @@ fn head(asked: &Asked) -> Head<'_> {
 /// Why a client passes a route that is not open.
 fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
     match pass::way(snapshot, route, closure, head) {
-        Ok(Way::Network) => "the client's address is in a network of `bypass`".to_owned(),
-        Ok(Way::Secret) => "the client has sent the secret of `bypass`".to_owned(),
-        Ok(Way::Cookie) => "the client has the cookie of a link that `backsoon bypass` made".to_owned(),
-        Ok(Way::Cohort) => format!("{} this client is", ramp(snapshot, route, head)),
+        Ok(PassReason::Network) => "the client's address is in a network of `bypass`".to_owned(),
+        Ok(PassReason::Secret) => "the client has sent the secret of `bypass`".to_owned(),
+        Ok(PassReason::Cookie) => "the client has the cookie of a link that `backsoon bypass` made".to_owned(),
+        Ok(PassReason::Cohort) => format!("{} this client is", ramp(snapshot, route, head)),
         Err(_) => String::new(),
     }
 }

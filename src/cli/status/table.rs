@@ -84,21 +84,21 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
             None => Ink::Quiet,
             Some(route) if route.phase == "open" => {
                 text.push_str(&format!("  {line}\n"));
-                text.push_str(&story(route, now, paint));
+                text.push_str(&content(route, now, paint));
                 continue;
             }
             Some(_) => Ink::Careful,
         };
         text.push_str(&format!("  {}\n", paint.ink(ink, line)));
         if let Some(route) = index.checked_sub(1).and_then(|index| routes.get(index)) {
-            text.push_str(&story(route, now, paint));
+            text.push_str(&content(route, now, paint));
         }
     }
     text
 }
 
 /// Why a route is as it is, and what comes next; nothing for one that is open and stays so.
-fn story(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
+fn content(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
     let instant = |text: &Option<String>| text.as_ref()?.parse().ok().map(|at| words::instant(at, now));
     let mut parts = Vec::new();
     if route.phase != "open" && !route.why.is_empty() {

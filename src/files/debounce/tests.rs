@@ -5,16 +5,16 @@ use std::io;
 use super::Hint::{Forced, Poll, Settled, Writing};
 use super::*;
 
-const OLD: Seen = content(1);
-const NEW: Seen = content(2);
-const OTHER: Seen = content(3);
-const BLANK: Seen = Seen::Content { hash: Hash([0; 32]), blank: true };
-const GONE: Seen = Seen::Trouble(Trouble::Missing);
-const DENIED: Seen = Seen::Trouble(Trouble::Unreadable(io::ErrorKind::PermissionDenied));
-const CHANGING: Seen = Seen::Trouble(Trouble::Changing);
+const OLD: Observation = content(1);
+const NEW: Observation = content(2);
+const OTHER: Observation = content(3);
+const BLANK: Observation = Observation::Content { hash: Hash([0; 32]), blank: true };
+const GONE: Observation = Observation::ReadError(ReadError::Missing);
+const DENIED: Observation = Observation::ReadError(ReadError::Unreadable(io::ErrorKind::PermissionDenied));
+const CHANGING: Observation = Observation::ReadError(ReadError::Changing);
 
-const fn content(n: u8) -> Seen {
-    Seen::Content { hash: Hash([n; 32]), blank: false }
+const fn content(n: u8) -> Observation {
+    Observation::Content { hash: Hash([n; 32]), blank: false }
 }
 
 /// What is expected; waiting is until that many milliseconds after the start.
@@ -30,15 +30,15 @@ use Want::{Accept, Restored, Same, Told, Wait};
 
 /// Starts with `first`, then takes the looks in turn: when, why, what, and what is to come of it.
 #[track_caller]
-fn check(first: Seen, looks: &[(u64, Hint, Seen, Want)]) {
+fn check(first: Observation, looks: &[(u64, Hint, Observation, Want)]) {
     let start = Instant::now();
-    let mut settle = Settle::start(first, Timing::default());
+    let mut settle = Debounce::start(first, Timing::default());
     for (n, (at, hint, seen, want)) in looks.iter().enumerate() {
         let got = match settle.step(*hint, *seen, start + Duration::from_millis(*at)) {
             Step::Same => Same,
             Step::Accept => Accept,
             Step::Restored => Restored,
-            Step::Trouble(_) => Told,
+            Step::ReadError(_) => Told,
             Step::Wait(due) => Wait((due - start).as_millis() as u64),
         };
         assert_eq!(got, *want, "look {n}: {hint:?} {seen:?} at {at} ms");

@@ -114,7 +114,7 @@ impl Proxy<'_> {
         }
         let pages = live.routes.iter().filter_map(|route| route.closure.as_ref()).map(|closure| &closure.page);
         let mut steps = Vec::new();
-        for step in pages.flat_map(|page| &page.facts.story.steps) {
+        for step in pages.flat_map(|page| &page.model.content.steps) {
             let progress = step.progress.as_ref();
             let progress =
                 progress.map_or_else(String::new, |progress| format!(" {}/{}", progress.done, progress.total));

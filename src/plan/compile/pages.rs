@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Memory, Phase, Transition};
-use super::super::page::{Breadth, Facts, Page, ServiceRow, Story};
+use super::super::page::{Breadth, Page, PageContent, PageModel, ServiceRow};
 use super::super::snapshot::{Closure, Source};
 use super::causes::Cause;
 use super::{Inputs, steps};
@@ -64,14 +64,14 @@ pub(super) struct Pages<'i> {
     inputs: &'i Inputs<'i>,
     lives: &'i [Life<'i>],
     /// What the previous snapshot had, if it was printed by the same press.
-    kept: Option<&'i HashMap<Arc<Facts>, Arc<Page>>>,
-    pub(super) made: HashMap<Arc<Facts>, Arc<Page>>,
+    kept: Option<&'i HashMap<Arc<PageModel>, Arc<Page>>>,
+    pub(super) made: HashMap<Arc<PageModel>, Arc<Page>>,
     by_cause: HashMap<Key, Arc<Page>>,
 }
 
 impl<'i> Pages<'i> {
     pub(super) fn new(inputs: &'i Inputs<'i>, lives: &'i [Life<'i>]) -> Self {
-        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.press, inputs.press));
+        let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, inputs.renderer));
         Self {
             inputs,
             lives,
@@ -101,21 +101,21 @@ impl<'i> Pages<'i> {
     fn told(&mut self, life: &Life<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
         let phase = told_phase(life.memory.phase);
         let Some(cause) = life.cause else {
-            let story = Story { phase, until, ..self.remembered(life, closing) };
-            return self.page(Facts::new(story, self.inputs.now));
+            let content = PageContent { phase, until, ..self.remembered(life, closing) };
+            return self.page(PageModel::new(content, self.inputs.now));
         };
         let key = (cause.address(), closing.demand.mode, until, phase);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
-        let story = match cause {
-            Cause::Flag(flag) => Story::of_flag(flag, until),
+        let content = match cause {
+            Cause::Flag(flag) => PageContent::of_flag(flag, until),
             Cause::Window(window, mode, span) => {
                 let planned = (span.starts, span.ends);
                 self.of_window(window, mode, planned, until)
             }
         };
-        let page = self.page(Facts::new(Story { phase, ..story }, self.inputs.now));
+        let page = self.page(PageModel::new(PageContent { phase, ..content }, self.inputs.now));
         self.by_cause.insert(key, Arc::clone(&page));
         page
     }
@@ -126,14 +126,14 @@ impl<'i> Pages<'i> {
         mode: Mode,
         planned: (Timestamp, Timestamp),
         until: Option<Timestamp>,
-    ) -> Story {
+    ) -> PageContent {
         let steps = steps::steps(window, self.inputs, self.lives);
-        Story { steps, ..Story::of_window(window, mode, planned, until, |service| self.row(service)) }
+        PageContent { steps, ..PageContent::of_window(window, mode, planned, until, |service| self.row(service)) }
     }
 
     /// The words of a closure that the flag file says nothing of any more: of its window, if that is still there, else what
     /// was told before.
-    fn remembered(&self, life: &Life<'i>, closing: &Closing) -> Story {
+    fn remembered(&self, life: &Life<'i>, closing: &Closing) -> PageContent {
         let mode = closing.demand.mode;
         if let Source::Window(id) = &closing.demand.source
             && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
@@ -143,24 +143,24 @@ impl<'i> Pages<'i> {
             return self.of_window(window, mode, planned, None);
         }
         match life.before {
-            Some(before) => before.page.facts.story.clone(),
-            None => Story::bare(mode, None),
+            Some(before) => before.page.model.content.clone(),
+            None => PageContent::bare(mode, None),
         }
     }
 
-    fn page(&mut self, mut facts: Facts) -> Arc<Page> {
-        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&facts) {
-            facts = Facts::new(Story::bare(facts.story.mode, None), self.inputs.now);
+    fn page(&mut self, mut model: PageModel) -> Arc<Page> {
+        if self.made.len() >= MOST_PAGES && !self.made.contains_key(&model) {
+            model = PageModel::new(PageContent::bare(model.content.mode, None), self.inputs.now);
         }
-        if let Some(page) = self.made.get(&facts).or_else(|| self.kept?.get(&facts)) {
+        if let Some(page) = self.made.get(&model).or_else(|| self.kept?.get(&model)) {
             let page = Arc::clone(page);
-            self.made.insert(Arc::clone(&page.facts), Arc::clone(&page));
+            self.made.insert(Arc::clone(&page.model), Arc::clone(&page));
             return page;
         }
-        let facts = Arc::new(facts);
+        let model = Arc::new(model);
         let breadth = if self.made.len() < MOST_BROAD { Breadth::All } else { Breadth::Default };
-        let page = Arc::new(Page::new(Arc::clone(&facts), self.inputs.now, self.inputs.press, breadth));
-        self.made.insert(facts, Arc::clone(&page));
+        let page = Arc::new(Page::new(Arc::clone(&model), self.inputs.now, self.inputs.renderer, breadth));
+        self.made.insert(model, Arc::clone(&page));
         page
     }
 

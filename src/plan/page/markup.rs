@@ -14,7 +14,7 @@ pub(super) struct Markup {
 }
 
 impl Markup {
-    /// Looks through a document.
+    /// MissedChanges through a document.
     pub(super) fn of(html: &str) -> Self {
         let mut markup = Self::default();
         let mut rest = html;

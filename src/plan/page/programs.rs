@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::flags::StepState;
 use super::super::text::Text;
-use super::facts::{Counts, Eta, Facts};
+use super::model::{Counts, Eta, PageModel};
 
 /// The problem document (RFC 9457): its own members, and what there is to tell as extensions. Instants are RFC 3339, lengths
 /// of time are seconds.
@@ -112,34 +112,34 @@ pub(super) struct Spoken<'s> {
 }
 
 /// The problem document, with a newline at its end.
-pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
-    let story = &facts.story;
+pub(super) fn problem(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
+    let content = &model.content;
     let own = |text| Text::in_language(text, words.tag);
-    let current = facts.current_step().filter(|&index| story.steps[index].state != StepState::Pending);
+    let current = model.current_step().filter(|&index| content.steps[index].state != StepState::Pending);
     let problem = Problem {
         r#type: "about:blank",
         title: words.title,
         status: 503,
         detail: words.detail,
-        mode: story.mode.as_str(),
-        phase: story.phase.as_str(),
-        retry_after: facts.retry_after(),
-        reference: story.id.as_deref(),
-        summary: story.summary.as_ref().map(own),
-        label: story.label.as_ref().map(own),
-        started: story.started,
-        until: story.until,
-        window: story.planned.map(|(starts, ends)| Window { starts, ends }),
-        elapsed: facts.clock.elapsed,
-        schedule: facts.clock.schedule.map(super::facts::Schedule::as_str),
-        regions: &story.regions,
-        impact: story.impact.as_ref().map(|impact| Impact {
+        mode: content.mode.as_str(),
+        phase: content.phase.as_str(),
+        retry_after: model.retry_after(),
+        reference: content.id.as_deref(),
+        summary: content.summary.as_ref().map(own),
+        label: content.label.as_ref().map(own),
+        started: content.started,
+        until: content.until,
+        window: content.planned.map(|(starts, ends)| Window { starts, ends }),
+        elapsed: model.clock.elapsed,
+        schedule: model.clock.schedule.map(super::model::Schedule::as_str),
+        regions: &content.regions,
+        impact: content.impact.as_ref().map(|impact| Impact {
             level: impact.level.in_language(words.tag),
             note: impact.note.as_ref().map(|note| note.in_language(words.tag)),
         }),
-        counts: facts.counts(),
-        services: services(facts, words.tag),
-        steps: story
+        counts: model.counts(),
+        services: services(model, words.tag),
+        steps: content
             .steps
             .iter()
             .enumerate()
@@ -163,8 +163,8 @@ pub(super) fn problem(facts: &Facts, version: u64, words: Spoken<'_>) -> String 
     json
 }
 
-fn services<'f>(facts: &'f Facts, tag: &str) -> Vec<Service<'f>> {
-    let rows = facts.story.services.iter().zip(&facts.clock.etas);
+fn services<'f>(model: &'f PageModel, tag: &str) -> Vec<Service<'f>> {
+    let rows = model.content.services.iter().zip(&model.clock.etas);
     rows.map(|(service, eta)| Service {
         name: service.name.in_language(tag),
         detail: service.detail.as_ref().map(|detail| detail.in_language(tag)),
@@ -177,8 +177,8 @@ fn services<'f>(facts: &'f Facts, tag: &str) -> Vec<Service<'f>> {
 }
 
 /// What a remote call is told: the one line that its client's error has.
-pub(super) fn message(facts: &Facts, words: Spoken<'_>) -> String {
-    let until = facts.story.until.map(|until| format!(" (until {until})")).unwrap_or_default();
+pub(super) fn message(model: &PageModel, words: Spoken<'_>) -> String {
+    let until = model.content.until.map(|until| format!(" (until {until})")).unwrap_or_default();
     format!("{}{until}", words.title)
 }
 
@@ -240,8 +240,8 @@ pub(super) fn connect_end(message: &str, retry_after: u64) -> Vec<u8> {
 }
 
 /// An event stream that says what is, and when to come back (<https://html.spec.whatwg.org/#event-stream-interpretation>).
-pub(super) fn events(facts: &Facts, version: u64, words: Spoken<'_>) -> String {
-    let problem = problem(facts, version, words);
+pub(super) fn events(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
+    let problem = problem(model, version, words);
     format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {}\n\n", problem.trim_end())
 }
 

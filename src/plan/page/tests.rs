@@ -12,15 +12,15 @@ fn now() -> Timestamp {
     "2026-05-19T14:28:00Z".parse().unwrap()
 }
 
-fn page(press: &Press, flags: &Flags) -> Page {
-    let page = Page::new(Arc::new(trial::sample(flags, Mode::Offline, now())), now(), press, Breadth::Default);
-    page.finish(press);
+fn page(renderer: &Renderer, flags: &Flags) -> Page {
+    let page = Page::new(Arc::new(validate::sample(flags, Mode::Offline, now())), now(), renderer, Breadth::Default);
+    page.finish(renderer);
     page
 }
 
-fn rendered<'p>(page: &'p Page, press: &Press, dialect: Dialect, tag: &str) -> &'p Rendered {
-    let language = press.tags.iter().position(|known| known == tag).unwrap();
-    page.rendered(Want { dialect, language, coding: Coding::Identity })
+fn rendered<'p>(page: &'p Page, renderer: &Renderer, dialect: Dialect, tag: &str) -> &'p Rendered {
+    let language = renderer.tags.iter().position(|known| known == tag).unwrap();
+    page.rendered(Variant { dialect, language, coding: Coding::Identity })
 }
 
 fn text_of(rendered: &Rendered) -> &str {
@@ -59,7 +59,7 @@ fn without(html: &str, part: &str) -> String {
 
 #[test]
 fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
-    let press = Press::built_in();
+    let renderer = Renderer::built_in();
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../../tests/snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -68,38 +68,39 @@ fn every_dialect_says_what_it_said_when_it_was_last_looked_at() {
         for (name, flags) in
             [("bare", samples::bare()), ("full", samples::full(now())), ("worst", samples::worst(now()))]
         {
-            let page = page(&press, &flags);
+            let page = page(&renderer, &flags);
             for dialect in Dialect::ALL {
-                let shown = versionless(&page, rendered(&page, &press, dialect, "en"));
+                let shown = versionless(&page, rendered(&page, &renderer, dialect, "en"));
                 insta::assert_snapshot!(format!("{name}.{}", dialect.as_str()), shown);
             }
         }
         for tag in ["de", "fr", "es", "ja", "ar"] {
-            let page = page(&press, &samples::full(now()));
+            let page = page(&renderer, &samples::full(now()));
             for dialect in [Dialect::Html, Dialect::Text, Dialect::Markdown] {
-                let shown = versionless(&page, rendered(&page, &press, dialect, tag));
+                let shown = versionless(&page, rendered(&page, &renderer, dialect, tag));
                 insta::assert_snapshot!(format!("full.{}.{tag}", dialect.as_str()), shown);
             }
         }
         for maintenance in [false, true] {
             let name = if maintenance { "badge.maintenance" } else { "badge.open" };
-            insta::assert_snapshot!(name, shown(press.badge(maintenance)));
+            insta::assert_snapshot!(name, shown(renderer.badge(maintenance)));
         }
     });
 }
 
 #[test]
 fn nothing_that_an_operator_writes_becomes_markup() {
-    let press = Press::built_in();
-    let page = page(&press, &samples::worst(now()));
-    for tag in &press.tags {
+    let renderer = Renderer::built_in();
+    let page = page(&renderer, &samples::worst(now()));
+    for tag in &renderer.tags {
         for dialect in [Dialect::Html, Dialect::Xml] {
-            let document = text_of(rendered(&page, &press, dialect, tag));
+            let document = text_of(rendered(&page, &renderer, dialect, tag));
             assert!(!document.contains("<script>alert") && !document.contains("<img src=x"), "{tag}");
             assert!(document.contains("&lt;script&gt;alert"), "{tag}");
         }
         for dialect in [Dialect::Problem, Dialect::Json] {
-            let json: serde_json::Value = serde_json::from_slice(&rendered(&page, &press, dialect, tag).body).unwrap();
+            let json: serde_json::Value =
+                serde_json::from_slice(&rendered(&page, &renderer, dialect, tag).body).unwrap();
             assert_eq!(json["services"].as_array().map(Vec::len), Some(100));
             assert_eq!(json["steps"].as_array().map(Vec::len), Some(40));
         }
@@ -108,11 +109,11 @@ fn nothing_that_an_operator_writes_becomes_markup() {
 
 #[test]
 fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
-    let press = Press::built_in();
+    let renderer = Renderer::built_in();
     for flags in [samples::bare(), samples::brief(now()), samples::full(now()), samples::worst(now())] {
-        let page = page(&press, &flags);
-        for tag in &press.tags {
-            let html = rendered(&page, &press, Dialect::Html, tag);
+        let page = page(&renderer, &flags);
+        for tag in &renderer.tags {
+            let html = rendered(&page, &renderer, Dialect::Html, tag);
             let policy = html.head["content-security-policy"].to_str().unwrap();
             let markup = markup::Markup::of(text_of(html));
             assert_eq!((markup.styles.len(), markup.scripts.len(), markup.refused.as_slice()), (1, 1, &[][..]));
@@ -127,10 +128,10 @@ fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
 
 #[test]
 fn the_whole_page_is_small_once_it_is_compressed() {
-    let press = Press::built_in();
-    let page = page(&press, &samples::full(now()));
-    for (language, tag) in press.tags.iter().enumerate() {
-        let size = |coding| page.rendered(Want { dialect: Dialect::Html, language, coding }).body.len();
+    let renderer = Renderer::built_in();
+    let page = page(&renderer, &samples::full(now()));
+    for (language, tag) in renderer.tags.iter().enumerate() {
+        let size = |coding| page.rendered(Variant { dialect: Dialect::Html, language, coding }).body.len();
         let [plain, gzip, brotli] = [Coding::Identity, Coding::Gzip, Coding::Brotli].map(size);
         println!("{tag}: {plain} bytes, {gzip} as gzip, {brotli} as br");
         assert!(gzip < 14_000 && brotli < gzip, "{tag}: {gzip} and {brotli} bytes");
@@ -139,11 +140,11 @@ fn the_whole_page_is_small_once_it_is_compressed() {
 
 #[test]
 fn a_compressed_page_is_the_page() {
-    let press = Press::built_in();
-    let page = page(&press, &samples::full(now()));
-    for (language, _) in press.tags.iter().enumerate() {
+    let renderer = Renderer::built_in();
+    let page = page(&renderer, &samples::full(now()));
+    for (language, _) in renderer.tags.iter().enumerate() {
         for dialect in Dialect::ALL {
-            let coded = |coding| page.rendered(Want { dialect, language, coding });
+            let coded = |coding| page.rendered(Variant { dialect, language, coding });
             let plain = &coded(Coding::Identity).body;
             let unpacked = |rendered: &Rendered| {
                 let mut bytes = Vec::new();
@@ -165,12 +166,14 @@ fn a_compressed_page_is_the_page() {
 
 #[test]
 fn text_keeps_to_80_columns() {
-    let press = Press::built_in();
+    let renderer = Renderer::built_in();
     for flags in [samples::bare(), samples::brief(now()), samples::full(now())] {
-        let page = page(&press, &flags);
-        for tag in &press.tags {
-            let wide: Vec<&str> =
-                text_of(rendered(&page, &press, Dialect::Text, tag)).lines().filter(|line| line.width() > 80).collect();
+        let page = page(&renderer, &flags);
+        for tag in &renderer.tags {
+            let wide: Vec<&str> = text_of(rendered(&page, &renderer, Dialect::Text, tag))
+                .lines()
+                .filter(|line| line.width() > 80)
+                .collect();
             assert!(wide.is_empty(), "{tag}: {wide:#?}");
         }
     }
@@ -178,18 +181,18 @@ fn text_keeps_to_80_columns() {
 
 #[test]
 fn until_it_is_finished_a_page_is_there_uncompressed_in_the_languages_that_were_asked_for() {
-    let press = Press::built_in();
-    let want = Want { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
+    let renderer = Renderer::built_in();
+    let want = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
     let fields =
         |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
     for (breadth, language) in [(Breadth::Default, "en"), (Breadth::All, "de")] {
-        let facts = Arc::new(trial::sample(&samples::full(now()), Mode::Offline, now()));
-        let page = Page::new(facts, now(), &press, breadth);
+        let model = Arc::new(validate::sample(&samples::full(now()), Mode::Offline, now()));
+        let page = Page::new(model, now(), &renderer, breadth);
         assert_eq!(fields(page.rendered(want)), [None, language.parse().ok()]);
-        let before = page.rendered(Want { language: 0, ..want }).body.clone();
-        page.finish(&press);
+        let before = page.rendered(Variant { language: 0, ..want }).body.clone();
+        page.finish(&renderer);
         assert_eq!(fields(page.rendered(want)), [Some("br"), Some("de")].map(|value| value?.parse().ok()));
-        assert_eq!(page.rendered(Want { language: 0, coding: Coding::Identity, ..want }).body, before);
+        assert_eq!(page.rendered(Variant { language: 0, coding: Coding::Identity, ..want }).body, before);
     }
 }
 
@@ -198,8 +201,8 @@ fn the_built_in_templates_stand_every_trial_of_an_own_one() {
     let files =
         TEMPLATES.map(|(name, text)| Source { name: name.to_owned(), path: name.to_owned(), text: text.to_owned() });
     let sources = Sources { files: files.into(), logo: None };
-    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
-    assert!(press.is_some() && problems.is_empty(), "{problems:#?}");
+    let (renderer, problems) = Renderer::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    assert!(renderer.is_some() && problems.is_empty(), "{problems:#?}");
 }
 
 /// A page that passed its trial may still fail with more to tell than the trial had: then the built-in one is shown, whole.
@@ -208,14 +211,14 @@ fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
     let text = "{% if services|length > 100 %}{{ 1 // 0 }}{% endif %}<script>own()</script>";
     let source = Source { name: "page.html".to_owned(), path: "page.html".to_owned(), text: text.to_owned() };
     let sources = Sources { files: vec![source], logo: None };
-    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
-    let press = press.unwrap_or_else(|| panic!("{problems:?}"));
+    let (renderer, problems) = Renderer::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    let renderer = renderer.unwrap_or_else(|| panic!("{problems:?}"));
     let mut flags = samples::worst(now());
-    let html = |flags: &Flags| rendered(&page(&press, flags), &press, Dialect::Html, "en").clone();
+    let html = |flags: &Flags| rendered(&page(&renderer, flags), &renderer, Dialect::Html, "en").clone();
     assert!(text_of(&html(&flags)).starts_with("<script>own()"));
     let one = flags.windows[0].services[0].clone();
     flags.windows[0].services.push(one);
-    let built_in = Press::built_in();
+    let built_in = Renderer::built_in();
     let expected =
         rendered(&page(&built_in, &flags), &built_in, Dialect::Html, "en").head["content-security-policy"].clone();
     let shown = html(&flags);
@@ -227,8 +230,8 @@ fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
 fn tried(name: &str, text: &str) -> (bool, String) {
     let source = Source { name: name.to_owned(), path: format!("pages/{name}"), text: text.to_owned() };
     let sources = Sources { files: vec![source], logo: None };
-    let (press, problems) = Press::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
-    (press.is_some(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
+    let (renderer, problems) = Renderer::new(&super::super::config::PageConfig::default(), &sources, "backsoon.toml");
+    (renderer.is_some(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))
 }
 
 #[test]
@@ -270,12 +273,12 @@ fn no_template_is_too_deep() {
     let filters = format!("{{{{ title{} }}}}", "|upper".repeat(600));
     let calls = format!("{{{{ title{} }}}}", ".a".repeat(2000));
     // As control does it.
-    let trial = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES).spawn(move || {
+    let validate = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES).spawn(move || {
         for text in [sum, elif, nested, brackets, minus, filters, calls] {
             tried("page.html", &text);
         }
     });
-    trial.unwrap().join().unwrap();
+    validate.unwrap().join().unwrap();
     for (longest, text) in
         [("a tag of", format!("{{{{ 1{} }}}}", "+1".repeat(4000))), ("the template has", "x".repeat(200_000))]
     {

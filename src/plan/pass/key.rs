@@ -51,7 +51,7 @@ pub struct Binding<'b> {
 
 /// What a link or a cookie says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct Token {
     /// When it was issued, in milliseconds since 1970.
     pub issued: u64,
     /// Until when it is good, in milliseconds since 1970.
@@ -62,7 +62,7 @@ pub struct Ticket {
 
 /// Why a ticket or a secret is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Void {
+pub enum InvalidToken {
     /// It is none, or its tag is wrong.
     Forged,
     /// Another key has signed it: the secret was changed.
@@ -75,7 +75,7 @@ pub enum Void {
     Revoked,
 }
 
-impl Void {
+impl InvalidToken {
     /// Whether somebody may be guessing: what was good once is no guess.
     pub fn is_guess(self) -> bool {
         match self {
@@ -135,7 +135,7 @@ impl Key {
     }
 
     /// Signs a ticket.
-    pub fn sign(&self, binding: Binding<'_>, ticket: Ticket) -> String {
+    pub fn sign(&self, binding: Binding<'_>, ticket: Token) -> String {
         let mut bytes = Vec::with_capacity(LONGEST);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.id);
@@ -152,27 +152,29 @@ impl Key {
     ///
     /// # Errors
     /// When it is not one with this binding; whether it is in time is not looked at.
-    pub(super) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Ticket, Void> {
+    pub(super) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
         let mut buffer = [0; LONGEST];
         // A longer text would not fit, and is none of ours.
-        let text = Some(text).filter(|text| text.len() <= LONGEST_TEXT).ok_or(Void::Forged)?;
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| Void::Forged)?;
-        let (signed, tag) = buffer[..length].split_last_chunk::<TAG>().ok_or(Void::Forged)?;
-        let (&[VERSION], rest) = signed.split_first_chunk::<1>().ok_or(Void::Forged)? else { return Err(Void::Forged) };
-        let (id, rest) = rest.split_first_chunk::<4>().ok_or(Void::Forged)?;
-        let (issued, rest) = rest.split_first_chunk::<8>().ok_or(Void::Forged)?;
-        let (expires, rest) = rest.split_first_chunk::<8>().ok_or(Void::Forged)?;
-        let (cohort, window) = rest.split_first_chunk::<4>().ok_or(Void::Forged)?;
+        let text = Some(text).filter(|text| text.len() <= LONGEST_TEXT).ok_or(InvalidToken::Forged)?;
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| InvalidToken::Forged)?;
+        let (signed, tag) = buffer[..length].split_last_chunk::<TAG>().ok_or(InvalidToken::Forged)?;
+        let (&[VERSION], rest) = signed.split_first_chunk::<1>().ok_or(InvalidToken::Forged)? else {
+            return Err(InvalidToken::Forged);
+        };
+        let (id, rest) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
+        let (issued, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
+        let (expires, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
+        let (cohort, window) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
         // Neither is a secret.
         if *id != self.id {
-            return Err(Void::OtherKey);
+            return Err(InvalidToken::OtherKey);
         }
-        self.hash(binding.purpose as u8, binding.route, signed).verify_slice(tag).map_err(|_| Void::Forged)?;
+        self.hash(binding.purpose as u8, binding.route, signed).verify_slice(tag).map_err(|_| InvalidToken::Forged)?;
         if window != window_of(binding.source).as_bytes() {
-            return Err(Void::OtherWindow);
+            return Err(InvalidToken::OtherWindow);
         }
         let (issued, expires) = (u64::from_be_bytes(*issued), u64::from_be_bytes(*expires));
-        Ok(Ticket { issued, expires, cohort: u32::from_be_bytes(*cohort) })
+        Ok(Token { issued, expires, cohort: u32::from_be_bytes(*cohort) })
     }
 
     fn hash(&self, purpose: u8, route: &str, bytes: &[u8]) -> Hmac<Sha256> {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::compile::{Inputs, Known, compile};
 use super::super::config;
 use super::super::flags;
-use super::super::page::Press;
+use super::super::page::Renderer;
 use super::super::snapshot::Phase;
 use super::super::verdict::{Verdict, decide};
 use super::*;
@@ -42,8 +42,8 @@ fn later(flags: &str, previous: Option<&Snapshot>, now: Timestamp, key: Option<K
     let flags = flags::parse("maintenance.toml", flags).0.unwrap().flags;
     let secrets = key.into_iter().map(|key| ("web".to_owned(), Arc::new(key))).collect();
     let known = Known { secrets, ..Known::default() };
-    let press = Arc::new(Press::built_in());
-    compile(Inputs { config: &config, flags: &flags, press: &press, known: &known, previous, now, generation: 1 })
+    let renderer = Arc::new(Renderer::built_in());
+    compile(Inputs { config: &config, flags: &flags, renderer: &renderer, known: &known, previous, now, generation: 1 })
 }
 
 /// A route that comes back, so long after it was let.
@@ -63,7 +63,7 @@ fn from<'h>(address: &str, headers: &'h HeaderMap) -> Head<'h> {
     Head { host: "a", peer: Some(address.parse().unwrap()), ..Head::unknown(headers) }
 }
 
-fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<Way, Option<Void>> {
+fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<InvalidToken>> {
     let route = &snapshot.routes[0];
     let way = way(snapshot, route, route.closure.as_ref().unwrap(), &head);
     let passes = matches!(decide(snapshot, head), Verdict::Forward(_, pass) if way.is_ok_and(|way| way.pass() == pass));
@@ -72,8 +72,8 @@ fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<Way, Option<Void>> {
 }
 
 /// A cookie for a flag, from 14:00 to 15:00.
-fn ticket() -> Ticket {
-    Ticket { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
+fn ticket() -> Token {
+    Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
 }
 
 const PASS: Binding<'_> = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
@@ -83,12 +83,12 @@ const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
 fn a_network_is_that_of_the_client_and_not_what_a_stranger_says() {
     let live = live(OFFLINE);
     let none = HeaderMap::new();
-    assert_eq!(shows(&live, from("192.0.2.7", &none)), Ok(Way::Network));
-    assert_eq!(shows(&live, from("::ffff:192.0.2.7", &none)), Ok(Way::Network));
+    assert_eq!(shows(&live, from("192.0.2.7", &none)), Ok(PassReason::Network));
+    assert_eq!(shows(&live, from("::ffff:192.0.2.7", &none)), Ok(PassReason::Network));
     assert_eq!(shows(&live, from("203.0.113.1", &none)), Err(None));
     let said = headers(&[("x-forwarded-for", "192.0.2.7")]);
     assert_eq!(shows(&live, from("203.0.113.1", &said)), Err(None), "a stranger");
-    assert_eq!(shows(&live, from("10.0.0.1", &said)), Ok(Way::Network), "a trusted proxy");
+    assert_eq!(shows(&live, from("10.0.0.1", &said)), Ok(PassReason::Network), "a trusted proxy");
     let spoofed = headers(&[("x-forwarded-for", "192.0.2.7, 203.0.113.1")]);
     assert_eq!(shows(&live, from("10.0.0.1", &spoofed)), Err(None), "what the client wrote itself");
 }
@@ -97,9 +97,9 @@ fn a_network_is_that_of_the_client_and_not_what_a_stranger_says() {
 fn the_secret_passes_and_all_else_is_a_guess() {
     let live = live(OFFLINE);
     let with = |secret: &str| shows(&live, from("203.0.113.1", &headers(&[("x-key", secret)])));
-    assert_eq!(with("0123456789abcdef"), Ok(Way::Secret));
+    assert_eq!(with("0123456789abcdef"), Ok(PassReason::Secret));
     for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF", "x"] {
-        assert_eq!(with(wrong), Err(Some(Void::Forged)), "{wrong}");
+        assert_eq!(with(wrong), Err(Some(InvalidToken::Forged)), "{wrong}");
     }
 }
 
@@ -109,11 +109,11 @@ fn what_is_right_passes_beside_what_is_wrong() {
     let good = format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket()));
     let bad = format!("{}=mangled", pass_cookie("web"));
     let shown = |fields: &[(&'static str, &str)]| shows(&live, from("203.0.113.1", &headers(fields)));
-    assert_eq!(shown(&[("x-key", "wrong"), ("x-key", "0123456789abcdef")]), Ok(Way::Secret));
-    assert_eq!(shown(&[("x-key", "0123456789abcdef"), ("cookie", &bad)]), Ok(Way::Secret));
-    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &good)]), Ok(Way::Cookie));
-    assert_eq!(shown(&[("cookie", &bad), ("cookie", &good)]), Ok(Way::Cookie));
-    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &bad)]), Err(Some(Void::Forged)));
+    assert_eq!(shown(&[("x-key", "wrong"), ("x-key", "0123456789abcdef")]), Ok(PassReason::Secret));
+    assert_eq!(shown(&[("x-key", "0123456789abcdef"), ("cookie", &bad)]), Ok(PassReason::Secret));
+    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &good)]), Ok(PassReason::Cookie));
+    assert_eq!(shown(&[("cookie", &bad), ("cookie", &good)]), Ok(PassReason::Cookie));
+    assert_eq!(shown(&[("x-key", "wrong"), ("cookie", &bad)]), Err(Some(InvalidToken::Forged)));
 }
 
 #[test]
@@ -128,17 +128,21 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     assert_eq!(rest, " Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=3300");
     let cookies = headers(&[("cookie", &format!("a=b; {pair}; c"))]);
     let client = from("203.0.113.1", &cookies);
-    assert_eq!(shows(&live, client), Ok(Way::Cookie));
-    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3299), ..client }), Ok(Way::Cookie));
-    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(Void::Expired)));
+    assert_eq!(shows(&live, client), Ok(PassReason::Cookie));
+    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3299), ..client }), Ok(PassReason::Cookie));
+    assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(InvalidToken::Expired)));
     live.compiled = at("2026-05-19T16:00:00Z");
-    assert_eq!(shows(&live, client), Err(Some(Void::Expired)));
-    assert_eq!(admission.redeem("web", &closure, link.as_bytes(), live.compiled), Err(Void::Expired));
+    assert_eq!(shows(&live, client), Err(Some(InvalidToken::Expired)));
+    assert_eq!(admission.redeem("web", &closure, link.as_bytes(), live.compiled), Err(InvalidToken::Expired));
     let as_link = pair.split_once('=').unwrap().1;
-    assert_eq!(admission.redeem("web", &closure, as_link.as_bytes(), now), Err(Void::Forged), "a cookie is no link");
+    assert_eq!(
+        admission.redeem("web", &closure, as_link.as_bytes(), now),
+        Err(InvalidToken::Forged),
+        "a cookie is no link"
+    );
     assert_eq!(
         shows(&live, from("203.0.113.1", &headers(&[("cookie", &format!("{COOKIES}bypass-web={link}"))]))),
-        Err(Some(Void::Forged)),
+        Err(Some(InvalidToken::Forged)),
         "nor a link a cookie"
     );
 }
@@ -170,10 +174,10 @@ fn what_was_issued_before_a_revocation_is_void() {
     let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
     let revoked =
         |instant| shows(&live(&format!("{OFFLINE}[revoked]\nweb = {instant}\n")), from("203.0.113.1", &cookies));
-    assert_eq!(revoked("2026-05-19T14:00:00Z"), Ok(Way::Cookie), "issued in that instant");
-    assert_eq!(revoked("2026-05-19T14:00:00.001Z"), Err(Some(Void::Revoked)));
+    assert_eq!(revoked("2026-05-19T14:00:00Z"), Ok(PassReason::Cookie), "issued in that instant");
+    assert_eq!(revoked("2026-05-19T14:00:00.001Z"), Err(Some(InvalidToken::Revoked)));
     let every = live(&format!("{OFFLINE}[revoked]\n\"*\" = 2026-05-19T14:01:00Z\n"));
-    assert_eq!(shows(&every, from("203.0.113.1", &cookies)), Err(Some(Void::Revoked)));
+    assert_eq!(shows(&every, from("203.0.113.1", &cookies)), Err(Some(InvalidToken::Revoked)));
 }
 
 #[test]
@@ -187,12 +191,16 @@ fn a_cookie_is_good_in_its_window_alone() {
     let value = key().sign(Binding { source: &source, ..PASS }, ticket());
     let cookies = headers(&[("cookie", &format!("{}={value}", pass_cookie("web")))]);
     let client = from("203.0.113.1", &cookies);
-    assert_eq!(shows(&window("M-1"), client), Ok(Way::Cookie));
-    assert_eq!(shows(&window("M-2"), client), Err(Some(Void::OtherWindow)));
-    assert_eq!(shows(&live(OFFLINE), client), Err(Some(Void::OtherWindow)), "nor is a flag its window");
-    assert!(!Void::OtherWindow.is_guess(), "the cookie of yesterday is no guess");
+    assert_eq!(shows(&window("M-1"), client), Ok(PassReason::Cookie));
+    assert_eq!(shows(&window("M-2"), client), Err(Some(InvalidToken::OtherWindow)));
+    assert_eq!(shows(&live(OFFLINE), client), Err(Some(InvalidToken::OtherWindow)), "nor is a flag its window");
+    assert!(!InvalidToken::OtherWindow.is_guess(), "the cookie of yesterday is no guess");
     let flag = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
-    assert_eq!(shows(&window("flag"), from("203.0.113.1", &flag)), Err(Some(Void::OtherWindow)), "by whatever name");
+    assert_eq!(
+        shows(&window("flag"), from("203.0.113.1", &flag)),
+        Err(Some(InvalidToken::OtherWindow)),
+        "by whatever name"
+    );
 }
 
 #[test]
@@ -210,7 +218,7 @@ fn the_share_of_admitted_clients_is_that_of_the_ramp_and_grows_by_them() {
     let none = HeaderMap::new();
     let admitted = |snapshot: &Snapshot| -> Vec<bool> {
         let addresses = (0..4000_u32).map(|n| format!("198.51.{}.{}", n >> 8, n & 255));
-        addresses.map(|address| shows(snapshot, from(&address, &none)) == Ok(Way::Cohort)).collect()
+        addresses.map(|address| shows(snapshot, from(&address, &none)) == Ok(PassReason::Cohort)).collect()
     };
     let [first, then] = snapshots.each_ref().map(admitted);
     let count = |admitted: &[bool]| admitted.iter().filter(|admitted| **admitted).count();
@@ -269,7 +277,7 @@ fn unknown_clients_are_in_no_network_and_not_in_one_cohort() {
         assert_eq!(shows(&wide, from("192.0.2.1", &said)), Err(None), "{said:?}");
     }
     let with_port = headers(&[("x-forwarded-for", "192.0.2.7:4711")]);
-    assert_eq!(shows(&wide, from("10.0.0.1", &with_port)), Ok(Way::Network));
+    assert_eq!(shows(&wide, from("10.0.0.1", &with_port)), Ok(PassReason::Network));
 
     let live = ramping("2026-05-19T15:59:59Z", Some(&key()));
     let route = &live.routes[0];
@@ -310,17 +318,17 @@ proptest! {
         let source = if window.is_empty() { Source::Flag } else { Source::Window(window.clone()) };
         let another = Source::Window(format!("{window}x"));
         let binding = Binding { purpose: Purpose::Pass, route: &route, source: &source };
-        let ticket = Ticket { issued, expires, cohort };
+        let ticket = Token { issued, expires, cohort };
         let text = key.sign(binding, ticket);
         prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(ticket));
         for purpose in [Purpose::Link, Purpose::Ramp] {
-            prop_assert_eq!(key.read(Binding { purpose, ..binding }, text.as_bytes()), Err(Void::Forged));
+            prop_assert_eq!(key.read(Binding { purpose, ..binding }, text.as_bytes()), Err(InvalidToken::Forged));
         }
         let longer = format!("{route}x");
-        prop_assert_eq!(key.read(Binding { route: &longer, ..binding }, text.as_bytes()), Err(Void::Forged));
-        prop_assert_eq!(key.read(Binding { source: &another, ..binding }, text.as_bytes()), Err(Void::OtherWindow));
+        prop_assert_eq!(key.read(Binding { route: &longer, ..binding }, text.as_bytes()), Err(InvalidToken::Forged));
+        prop_assert_eq!(key.read(Binding { source: &another, ..binding }, text.as_bytes()), Err(InvalidToken::OtherWindow));
         if secret != other {
-            prop_assert_eq!(other_key.read(binding, text.as_bytes()), Err(Void::OtherKey));
+            prop_assert_eq!(other_key.read(binding, text.as_bytes()), Err(InvalidToken::OtherKey));
         }
     }
 

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use super::super::flags::Step;
 use super::super::text::Text;
-use super::facts::{Counts, Eta, Facts, ServiceRow};
 use super::language::Language;
+use super::model::{Counts, Eta, PageModel, ServiceRow};
 
 /// What a template finds in its context, besides what is the same on every page. Every field is always there; what is not
 /// known is none.
 #[derive(Debug, Serialize)]
-pub(super) struct View<'f> {
+pub(super) struct TemplateContext<'f> {
     lang: &'f str,
     dir: &'static str,
     version: String,
@@ -88,49 +88,49 @@ struct ImpactView<'f> {
     note: Option<&'f str>,
 }
 
-impl<'f> View<'f> {
-    pub(super) fn new(facts: &'f Facts, version: u64, now: Timestamp, language: &'f Language) -> Self {
-        let story = &facts.story;
+impl<'f> TemplateContext<'f> {
+    pub(super) fn new(model: &'f PageModel, version: u64, now: Timestamp, language: &'f Language) -> Self {
+        let content = &model.content;
         let tag = language.tag.as_str();
         let own = |text: &'f Option<Text>| text.as_ref().map(|text| text.in_language(tag));
         let instant = |instant: Timestamp| Instant::new(instant, language);
         let span = |seconds: u64| Span { seconds, words: language.span(seconds) };
-        let steps = story.steps.iter();
+        let steps = content.steps.iter();
         Self {
             lang: tag,
             dir: if language.right_to_left { "rtl" } else { "ltr" },
             version: format!("{version:016x}"),
-            title: own(&story.title).map_or_else(|| super::default_title(story, language), str::to_owned),
-            summary: own(&story.summary),
-            message: match own(&story.message) {
+            title: own(&content.title).map_or_else(|| super::default_title(content, language), str::to_owned),
+            summary: own(&content.summary),
+            message: match own(&content.message) {
                 Some(message) => paragraphs(message),
-                None => vec![super::default_message(story, language)],
+                None => vec![super::default_message(content, language)],
             },
-            id: story.id.as_deref(),
-            label: own(&story.label),
-            mode: story.mode.as_str(),
-            phase: story.phase.as_str(),
-            started: story.started.map(instant),
-            starts: story.planned.map(|(starts, _)| instant(starts)),
-            ends: story.planned.map(|(_, ends)| instant(ends)),
-            until: story.until.map(instant),
+            id: content.id.as_deref(),
+            label: own(&content.label),
+            mode: content.mode.as_str(),
+            phase: content.phase.as_str(),
+            started: content.started.map(instant),
+            starts: content.planned.map(|(starts, _)| instant(starts)),
+            ends: content.planned.map(|(_, ends)| instant(ends)),
+            until: content.until.map(instant),
             now: instant(whole_seconds(now)),
-            regions: &story.regions,
-            length: facts.length().map(span),
-            elapsed: facts.clock.elapsed.map(span),
-            left: facts.clock.left.map(span),
-            schedule: facts.clock.schedule.map(super::facts::Schedule::as_str),
-            counts: facts.counts(),
-            services: story
+            regions: &content.regions,
+            length: model.length().map(span),
+            elapsed: model.clock.elapsed.map(span),
+            left: model.clock.left.map(span),
+            schedule: model.clock.schedule.map(super::model::Schedule::as_str),
+            counts: model.counts(),
+            services: content
                 .services
                 .iter()
-                .zip(&facts.clock.etas)
+                .zip(&model.clock.etas)
                 .map(|(service, eta)| ServiceView::new(service, *eta, language))
                 .collect(),
             steps: steps.clone().map(|step| StepView::new(step, tag)).collect(),
-            step: facts.current_step(),
+            step: model.current_step(),
             steps_done: steps.filter(|step| step.state == super::super::flags::StepState::Done).count(),
-            impact: story
+            impact: content
                 .impact
                 .as_ref()
                 .map(|impact| ImpactView { level: impact.level.in_language(tag), note: own(&impact.note) }),

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::accept::Coding;
 use super::super::dialect::Dialect;
-use super::Facts;
+use super::PageModel;
 use super::language::Language;
 use super::programs::{self, Spoken};
 
@@ -26,13 +26,13 @@ pub struct Rendered {
 
 /// An answer with its compressed forms.
 #[derive(Debug)]
-pub(super) struct Print {
+pub(super) struct Encodings {
     plain: Rendered,
     gzip: Option<Rendered>,
     brotli: Option<Rendered>,
 }
 
-impl Print {
+impl Encodings {
     /// Without compressed forms.
     pub(super) fn plain(plain: Rendered) -> Self {
         Self { plain, gzip: None, brotli: None }
@@ -83,9 +83,9 @@ impl Rendered {
 }
 
 /// The answer to a remote call, or to whatever else has a form of its own.
-pub(super) fn called(dialect: Dialect, facts: &Facts, version: u64, words: Spoken<'_>) -> Rendered {
-    let message = programs::message(facts, words);
-    let after = facts.retry_after();
+pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Spoken<'_>) -> Rendered {
+    let message = programs::message(model, words);
+    let after = model.retry_after();
     let with = |status, content_type: &'static str, body: Vec<u8>| {
         let rendered = Rendered::new(HeaderValue::from_static(content_type), body.into());
         Rendered { status, ..rendered }
@@ -116,7 +116,7 @@ pub(super) fn called(dialect: Dialect, facts: &Facts, version: u64, words: Spoke
             with(StatusCode::OK, "application/connect+proto", programs::connect_end(&message, after))
         }
         Dialect::Events => {
-            with(StatusCode::OK, "text/event-stream", programs::events(facts, version, words).into_bytes())
+            with(StatusCode::OK, "text/event-stream", programs::events(model, version, words).into_bytes())
         }
         Dialect::Preflight => {
             let mut rendered = with(StatusCode::NO_CONTENT, "text/plain; charset=utf-8", Vec::new());
@@ -139,8 +139,8 @@ pub(super) fn called(dialect: Dialect, facts: &Facts, version: u64, words: Spoke
 }
 
 /// One line for what no person reads.
-pub(super) fn short(facts: &Facts, language: &Language) -> String {
-    let line = match facts.story.until {
+pub(super) fn short(model: &PageModel, language: &Language) -> String {
+    let line = match model.content.until {
         Some(until) => language.own("short", &[("full", language.date_time(until))]),
         None => language.own("short-open-ended", &[]),
     };

@@ -1,7 +1,7 @@
 //! The facts: what a page tells at an instant, in no language and no dialect yet. Every dialect is made of these.
 //!
-//! What the operator wrote is the [`Story`]. What follows from it and from the time, and is never typed, is the [`Clock`]:
-//! in whole minutes, so that a page stays true until the next of them begins ([`Facts::next_change`]).
+//! What the operator wrote is the [`PageContent`]. What follows from it and from the time, and is never typed, is the [`Timing`]:
+//! in whole minutes, so that a page stays true until the next of them begins ([`PageModel::next_change`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,7 +14,7 @@ use super::super::text::Text;
 
 /// What a page tells, apart from the passing of time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Story {
+pub struct PageContent {
     /// What clients meet.
     pub mode: Mode,
     /// How far the maintenance is: closed, verifying or ramping.
@@ -62,7 +62,7 @@ pub struct ServiceRow {
 
 /// What follows from a story and the time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Clock {
+pub struct Timing {
     /// Seconds since it began, rounded down.
     pub elapsed: Option<u64>,
     /// Seconds until it is expected to be over, rounded up.
@@ -108,14 +108,14 @@ pub struct Counts {
 
 /// See the module's description.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Facts {
+pub struct PageModel {
     /// What was written, and how the routes are.
-    pub story: Story,
+    pub content: PageContent,
     /// What follows from the time.
-    pub clock: Clock,
+    pub clock: Timing,
 }
 
-impl Story {
+impl PageContent {
     /// What an entry of `[routes]` tells.
     pub fn of_flag(flag: &Flag, until: Option<Timestamp>) -> Self {
         Self { message: flag.message.clone(), ..Self::bare(flag.mode, until) }
@@ -190,29 +190,29 @@ impl Schedule {
     }
 }
 
-impl Facts {
+impl PageModel {
     /// Works out what follows from a story at an instant.
-    pub fn new(story: Story, now: Timestamp) -> Self {
-        let clock = Clock {
-            elapsed: story.started.map(|started| rounded_down(now.duration_since(started))),
-            left: story.until.map(|until| rounded_up(until.duration_since(now))),
-            etas: story.services.iter().map(|service| service.eta.map(|eta| Eta::at(eta, now))).collect(),
-            schedule: story.planned.map(|(_, ends)| schedule(&story, ends, now)),
+    pub fn new(content: PageContent, now: Timestamp) -> Self {
+        let clock = Timing {
+            elapsed: content.started.map(|started| rounded_down(now.duration_since(started))),
+            left: content.until.map(|until| rounded_up(until.duration_since(now))),
+            etas: content.services.iter().map(|service| service.eta.map(|eta| Eta::at(eta, now))).collect(),
+            schedule: content.planned.map(|(_, ends)| schedule(&content, ends, now)),
         };
-        Self { story, clock }
+        Self { content, clock }
     }
 
     /// The next instant at which something else is to be told.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let Self { story, clock } = self;
+        let Self { content, clock } = self;
         let elapsed =
-            story.started.zip(clock.elapsed).map(|(started, elapsed)| later(started, elapsed + unit(elapsed)));
-        let left = story.until.zip(clock.left).and_then(|(until, left)| before(until, left));
-        let etas = story.services.iter().zip(&clock.etas).filter_map(|(service, eta)| match eta {
+            content.started.zip(clock.elapsed).map(|(started, elapsed)| later(started, elapsed + unit(elapsed)));
+        let left = content.until.zip(clock.left).and_then(|(until, left)| before(until, left));
+        let etas = content.services.iter().zip(&clock.etas).filter_map(|(service, eta)| match eta {
             Some(Eta::In(left)) => before(service.eta?, *left),
             Some(Eta::Overdue) | None => None,
         });
-        let ends = story.planned.map(|(_, ends)| ends);
+        let ends = content.planned.map(|(_, ends)| ends);
         elapsed.into_iter().chain(left).chain(etas).chain(ends).filter(|&instant| instant > now).min()
     }
 
@@ -220,14 +220,14 @@ impl Facts {
     /// runs the same version with the same templates.
     pub fn version(&self, templates: u64) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.story, self.clock.schedule, templates).hash(&mut hasher);
+        (&self.content, self.clock.schedule, templates).hash(&mut hasher);
         hasher.finish()
     }
 
     /// How many services are how; `None` where none is listed.
     pub fn counts(&self) -> Option<Counts> {
-        let mut counts = Counts { total: self.story.services.len(), ..Counts::default() };
-        for service in &self.story.services {
+        let mut counts = Counts { total: self.content.services.len(), ..Counts::default() };
+        for service in &self.content.services {
             match service.status {
                 ServiceStatus::Operational => counts.healthy += 1,
                 ServiceStatus::Degraded => counts.degraded += 1,
@@ -243,13 +243,13 @@ impl Facts {
 
     /// The step that is current: the first that runs, else the first that failed, else the first that is still to come.
     pub fn current_step(&self) -> Option<usize> {
-        let first = |state| self.story.steps.iter().position(|step| step.state == state);
+        let first = |state| self.content.steps.iter().position(|step| step.state == state);
         first(StepState::Running).or_else(|| first(StepState::Failed)).or_else(|| first(StepState::Pending))
     }
 
     /// Seconds of the planned span.
     pub fn length(&self) -> Option<u64> {
-        self.story.planned.map(|(starts, ends)| seconds(ends.duration_since(starts)))
+        self.content.planned.map(|(starts, ends)| seconds(ends.duration_since(starts)))
     }
 
     /// Seconds after which it may be worth to ask again: to the end if it is known, within bounds.
@@ -264,8 +264,8 @@ impl Eta {
     }
 }
 
-fn schedule(story: &Story, ends: Timestamp, now: Timestamp) -> Schedule {
-    let late = story.services.iter().filter_map(|service| service.eta).any(|eta| eta > ends);
+fn schedule(content: &PageContent, ends: Timestamp, now: Timestamp) -> Schedule {
+    let late = content.services.iter().filter_map(|service| service.eta).any(|eta| eta > ends);
     if late || now >= ends { Schedule::Overrunning } else { Schedule::OnSchedule }
 }
 
@@ -320,27 +320,27 @@ mod tests {
         format!("2026-05-19T{clock}Z").parse().unwrap()
     }
 
-    fn story(started: &str, until: &str) -> Story {
-        Story {
+    fn content(started: &str, until: &str) -> PageContent {
+        PageContent {
             planned: Some((at("14:00:00"), at("15:00:00"))),
             started: Some(at(started)),
             until: Some(at(until)),
-            ..Story::bare(Mode::Offline, None)
+            ..PageContent::bare(Mode::Offline, None)
         }
     }
 
     #[test]
     fn what_is_told_stays_true_until_the_next_change_and_no_longer() {
         let mut now = at("14:13:59.5");
-        let story = story("14:13:40", "15:00:10");
+        let content = content("14:13:40", "15:00:10");
         let mut changes = 0;
         while now < at("15:00:00") {
-            let facts = Facts::new(story.clone(), now);
-            let next = facts.next_change(now).expect("time goes on");
+            let model = PageModel::new(content.clone(), now);
+            let next = model.next_change(now).expect("time goes on");
             assert!(next > now, "{now}");
             let just_before = next.checked_sub(SignedDuration::from_nanos(1)).unwrap();
-            assert_eq!(Facts::new(story.clone(), just_before), facts, "from {now} to {next}");
-            assert_ne!(Facts::new(story.clone(), next), facts, "at {next}");
+            assert_eq!(PageModel::new(content.clone(), just_before), model, "from {now} to {next}");
+            assert_ne!(PageModel::new(content.clone(), next), model, "at {next}");
             now = next;
             changes += 1;
         }
@@ -349,24 +349,24 @@ mod tests {
 
     #[test]
     fn elapsed_is_rounded_down_and_what_is_left_up() {
-        let facts = |now| Facts::new(story("14:14:00", "14:40:00"), at(now)).clock;
-        assert_eq!((facts("14:28:00").elapsed, facts("14:28:00").left), (Some(840), Some(720)));
-        assert_eq!((facts("14:28:59").elapsed, facts("14:28:59").left), (Some(840), Some(720)));
-        assert_eq!((facts("14:39:59.999").elapsed, facts("14:39:59.999").left), (Some(1500), Some(60)));
-        assert_eq!((facts("14:00:00").elapsed, facts("14:50:00").left), (Some(0), Some(0)));
+        let model = |now| PageModel::new(content("14:14:00", "14:40:00"), at(now)).clock;
+        assert_eq!((model("14:28:00").elapsed, model("14:28:00").left), (Some(840), Some(720)));
+        assert_eq!((model("14:28:59").elapsed, model("14:28:59").left), (Some(840), Some(720)));
+        assert_eq!((model("14:39:59.999").elapsed, model("14:39:59.999").left), (Some(1500), Some(60)));
+        assert_eq!((model("14:00:00").elapsed, model("14:50:00").left), (Some(0), Some(0)));
     }
 
     #[test]
     fn a_plan_holds_until_the_window_ends_or_something_is_expected_later() {
-        let mut story = story("14:14:00", "15:00:00");
-        let schedule = |story: &Story, now| Facts::new(story.clone(), at(now)).clock.schedule;
-        assert_eq!(schedule(&story, "14:59:59"), Some(Schedule::OnSchedule));
-        assert_eq!(schedule(&story, "15:00:00"), Some(Schedule::Overrunning));
+        let mut content = content("14:14:00", "15:00:00");
+        let schedule = |content: &PageContent, now| PageModel::new(content.clone(), at(now)).clock.schedule;
+        assert_eq!(schedule(&content, "14:59:59"), Some(Schedule::OnSchedule));
+        assert_eq!(schedule(&content, "15:00:00"), Some(Schedule::Overrunning));
         let window = super::super::samples::full(at("14:28:00")).windows.remove(0);
-        story.services = window.services.iter().map(|service| ServiceRow::new(service, None)).collect();
-        story.services[0].eta = Some(at("15:00:01"));
-        assert_eq!(schedule(&story, "14:20:00"), Some(Schedule::Overrunning));
-        story.planned = None;
-        assert_eq!(schedule(&story, "14:20:00"), None);
+        content.services = window.services.iter().map(|service| ServiceRow::new(service, None)).collect();
+        content.services[0].eta = Some(at("15:00:01"));
+        assert_eq!(schedule(&content, "14:20:00"), Some(Schedule::Overrunning));
+        content.planned = None;
+        assert_eq!(schedule(&content, "14:20:00"), None);
     }
 }

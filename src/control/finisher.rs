@@ -7,41 +7,41 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{io, mem};
 
-use crate::plan::page::{Page, Press};
+use crate::plan::page::{Page, Renderer};
 use crate::plan::snapshot::Snapshot;
 
 /// Dropped, it ends its thread.
-pub(super) struct Printer {
-    tray: Arc<Tray>,
+pub(super) struct Finisher {
+    tray: Arc<FinishQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Where work is laid down. New work takes the place of old: it has all that is still wanted.
 #[derive(Default)]
-struct Tray {
+struct FinishQueue {
     work: Mutex<Work>,
     laid_down: Condvar,
 }
 
 #[derive(Default)]
 struct Work {
-    pages: Vec<(Arc<Press>, Arc<Page>)>,
+    pages: Vec<(Arc<Renderer>, Arc<Page>)>,
     over: bool,
 }
 
-impl Printer {
+impl Finisher {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system starts none.
     pub(super) fn start() -> io::Result<Self> {
-        let tray = Arc::new(Tray::default());
+        let tray = Arc::new(FinishQueue::default());
         let theirs = Arc::clone(&tray);
-        let thread = std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
             // Where that is not allowed, it works all the same.
             let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some((press, page)) = theirs.take() {
-                page.finish(&press);
+            while let Some((renderer, page)) = theirs.take() {
+                page.finish(&renderer);
             }
         })?;
         Ok(Self { tray, thread: Some(thread) })
@@ -53,14 +53,14 @@ impl Printer {
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
         // Those of earlier publications count: they would add up to all of them.
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
-        let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.press), Arc::clone(page))).collect();
+        let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.renderer), Arc::clone(page))).collect();
         // What it takes the place of is dropped outside of the lock.
         let _old = mem::replace(&mut self.tray.work().pages, pages);
         self.tray.laid_down.notify_one();
     }
 }
 
-impl Drop for Printer {
+impl Drop for Finisher {
     fn drop(&mut self) {
         self.tray.work().over = true;
         self.tray.laid_down.notify_one();
@@ -71,13 +71,13 @@ impl Drop for Printer {
     }
 }
 
-impl Tray {
+impl FinishQueue {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a page; `None` when it is over.
-    fn take(&self) -> Option<(Arc<Press>, Arc<Page>)> {
+    fn take(&self) -> Option<(Arc<Renderer>, Arc<Page>)> {
         let idle = |work: &mut Work| work.pages.is_empty() && !work.over;
         let mut work = self.laid_down.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
         if work.over { None } else { work.pages.pop() }

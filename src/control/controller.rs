@@ -16,21 +16,21 @@ use crate::plan::compile::{Inputs, Known, compile, is_due};
 use crate::plan::config::{Address, Config, Listen, OnMissing, TlsFiles, Upstream};
 use crate::plan::flags::Flags;
 use crate::plan::lifecycle::Observed;
-use crate::plan::page::Press;
+use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Closure, Route, Snapshot, Transition};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::{self, Materials};
+use super::finisher::Finisher;
 use super::history::Event;
 use super::load::{self, Loaded, beside, files_of};
 use super::pages;
-use super::printer::Printer;
 use super::recorder::Recorder;
 use super::report::{FileReport, Report};
 use super::state::StateDir;
-use crate::files::source::{Content, Trouble};
+use crate::files::source::{Content, ReadError};
 use crate::files::{Change, Files};
 
 /// Why something was published; goes into the log.
@@ -44,14 +44,14 @@ pub(super) enum Why {
 }
 
 /// See the module's description.
-pub struct Desk {
+pub struct Controller {
     config_file: PathBuf,
     pub(super) files: Files,
     config: Arc<Config>,
     flags: Arc<Flags>,
     flag_file: PathBuf,
     materials: Materials,
-    press: Arc<Press>,
+    renderer: Arc<Renderer>,
     /// The config that was refused only for the sake of files that it names: those are watched, too.
     waiting: Option<Config>,
     /// By the index of the listener: what it served last, for one that a new config does not have any more.
@@ -75,7 +75,7 @@ pub struct Desk {
     refused: u64,
     log: LogHandle,
     /// Finishes pages behind their publication; without it they are shown as they were published.
-    printer: Option<Printer>,
+    finisher: Option<Finisher>,
     preview: Option<Preview>,
 }
 
@@ -99,9 +99,9 @@ impl Preview {
         let (mut config, mut flags) = ((*loaded.config).clone(), (*loaded.flags).clone());
         (self.config)(&mut config);
         (self.flags)(&mut flags);
-        let (press, problems) = pages::press(config_file, &config.page, |path| present(files, path));
-        let press = Arc::new(press.ok_or(problems)?);
-        Ok(Loaded { config: Arc::new(config), flags: Arc::new(flags), press, ..loaded })
+        let (renderer, problems) = pages::renderer(config_file, &config.page, |path| present(files, path));
+        let renderer = Arc::new(renderer.ok_or(problems)?);
+        Ok(Loaded { config: Arc::new(config), flags: Arc::new(flags), renderer, ..loaded })
     }
 }
 
@@ -121,7 +121,7 @@ struct Fixed {
     connections: Option<usize>,
 }
 
-impl Desk {
+impl Controller {
     /// Reads everything for the first time.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Desk {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
         log.set_level(loaded.config.log.level);
-        let Loaded { config, flags, flag_file, flags_missing, materials, press, warnings } = loaded;
+        let Loaded { config, flags, flag_file, flags_missing, materials, renderer, warnings } = loaded;
         let fixed = Fixed {
             listen: config.listen.clone(),
             admin: config.admin.clone(),
@@ -158,14 +158,14 @@ impl Desk {
         });
         let memories = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
         let secrets = materials.secrets.clone();
-        let desk = Self {
+        let controller = Self {
             config_file,
             files,
             config,
             flags,
             flag_file,
             materials,
-            press,
+            renderer,
             waiting: None,
             served: Vec::new(),
             fixed,
@@ -179,10 +179,10 @@ impl Desk {
             generation: 0,
             refused: 0,
             log,
-            printer: Printer::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok(),
+            finisher: Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok(),
             preview,
         };
-        Ok((desk, warnings))
+        Ok((controller, warnings))
     }
 
     /// The config in force.
@@ -260,7 +260,7 @@ impl Desk {
         let forced = why == Why::Signal;
         let others = changes.iter().any(|change| match change {
             Change::Accepted(file) | Change::Restored(file) => *file != self.flag_file && *file != self.config_file,
-            Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+            Change::Missing(_) | Change::Unreadable(_) | Change::WatchWarning(_) | Change::Watching => false,
         });
         // A template that is wrong may be mended by removing it.
         let gone = changes.iter().any(|change| matches!(change, Change::Missing(_)));
@@ -271,7 +271,7 @@ impl Desk {
         let page = pages::files_of(&self.config_file, &self.config.page);
         let materials = changes.iter().any(|change| match change {
             Change::Accepted(file) | Change::Restored(file) => !page.contains(file),
-            Change::Missing(_) | Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+            Change::Missing(_) | Change::Unreadable(_) | Change::WatchWarning(_) | Change::Watching => false,
         });
         if others && materials && !matters {
             matters |= self.take_materials();
@@ -306,8 +306,8 @@ impl Desk {
 
     /// Has the pages of what was published finished.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
-        if let Some(printer) = &self.printer {
-            printer.finish(snapshot);
+        if let Some(finisher) = &self.finisher {
+            finisher.finish(snapshot);
         }
     }
 
@@ -325,7 +325,7 @@ impl Desk {
         Inputs {
             config: &self.config,
             flags: &self.flags,
-            press: &self.press,
+            renderer: &self.renderer,
             known: &self.known,
             previous,
             now: Timestamp::now(),
@@ -370,9 +370,9 @@ impl Desk {
         }
         let config_file = self.config_file.clone();
         let materials = certs::materials(&config_file, &config, |path| settled(&mut self.files, path));
-        let (press, remarks) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
-        let (materials, press) = match (materials, press, self.misses_flags(&config)) {
-            (Ok(materials), Some(press), None) => (materials, press),
+        let (renderer, remarks) = pages::renderer(&config_file, &config.page, |path| present(&mut self.files, path));
+        let (materials, renderer) = match (materials, renderer, self.misses_flags(&config)) {
+            (Ok(materials), Some(renderer), None) => (materials, renderer),
             (materials, _, missing) => {
                 let mut found = materials.err().unwrap_or_default();
                 found.extend(missing);
@@ -392,7 +392,7 @@ impl Desk {
         self.log.set_level(config.log.level);
         self.flag_file = beside(&config_file, &config.maintenance);
         self.config = Arc::new(config);
-        self.set_press(press, remarks);
+        self.set_press(renderer, remarks);
         self.set_materials(materials);
         self.files.set(self.watched());
         self.problems.retain(|path, _| self.files.get(path).is_some() || path.is_file());
@@ -435,7 +435,7 @@ impl Desk {
         let files = pages::files_of(&self.config_file, &self.config.page);
         let changed = |change: &Change| match change {
             Change::Accepted(file) | Change::Restored(file) | Change::Missing(file) => files.contains(file),
-            Change::Unreadable(_) | Change::Caveat(_) | Change::Watching => false,
+            Change::Unreadable(_) | Change::WatchWarning(_) | Change::Watching => false,
         };
         !files.is_empty() && (forced || changes.iter().any(changed))
     }
@@ -444,13 +444,13 @@ impl Desk {
     fn take_pages(&mut self) -> bool {
         let config = Arc::clone(&self.config);
         let config_file = self.config_file.clone();
-        let (press, problems) = pages::press(&config_file, &config.page, |path| present(&mut self.files, path));
-        if let Some(press) = press {
-            let changed = press.fingerprint != self.press.fingerprint;
+        let (renderer, problems) = pages::renderer(&config_file, &config.page, |path| present(&mut self.files, path));
+        if let Some(renderer) = renderer {
+            let changed = renderer.fingerprint != self.renderer.fingerprint;
             if changed {
                 warn(&problems);
             }
-            self.set_press(press, problems);
+            self.set_press(renderer, problems);
             return changed;
         }
         let wrong: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();
@@ -459,10 +459,10 @@ impl Desk {
         false
     }
 
-    fn set_press(&mut self, press: Press, remarks: Vec<Problem>) {
+    fn set_press(&mut self, renderer: Renderer, remarks: Vec<Problem>) {
         // A page that tells the same in the same form is not printed again.
-        if press.fingerprint != self.press.fingerprint {
-            self.press = Arc::new(press);
+        if renderer.fingerprint != self.renderer.fingerprint {
+            self.renderer = Arc::new(renderer);
         }
         self.set_page_problems(remarks);
     }
@@ -476,7 +476,7 @@ impl Desk {
     }
 
     fn is_missing(&self, file: &Path) -> bool {
-        self.files.get(file).is_some_and(|state| state.trouble == Some(Trouble::Missing))
+        self.files.get(file).is_some_and(|state| state.trouble == Some(ReadError::Missing))
     }
 
     /// A config that names another flag file is not taken before that file is there: with what is flagged in the old
@@ -576,7 +576,7 @@ impl Desk {
                 let trouble = trouble.map(|trouble| trouble.to_string());
                 tracing::warn!(path = %path.display(), trouble, "the file cannot be read, the last good one stays");
             }
-            Change::Caveat(path) => {
+            Change::WatchWarning(path) => {
                 let caveat = self.files.get(path).and_then(|state| state.caveat).map(|caveat| caveat.to_string());
                 tracing::warn!(path = %path.display(), caveat, "changes of the file may not be seen");
             }
@@ -654,9 +654,9 @@ impl Desk {
     }
 
     /// A flag file that never was there is no trouble.
-    fn expected(&self, path: &Path, trouble: Trouble) -> bool {
+    fn expected(&self, path: &Path, trouble: ReadError) -> bool {
         let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
-        *path == self.flag_file && trouble == Trouble::Missing && never_there
+        *path == self.flag_file && trouble == ReadError::Missing && never_there
     }
 
     fn role(&self, path: &Path) -> &'static str {
@@ -681,22 +681,22 @@ impl Desk {
 }
 
 /// The last content of a file that may be acted on; a file that is not watched yet is read now.
-fn settled(files: &mut Files, path: &Path) -> Result<Content, Trouble> {
+fn settled(files: &mut Files, path: &Path) -> Result<Content, ReadError> {
     if files.get(path).is_none() {
         files.load_now(path);
     }
-    let state = files.get(path).ok_or(Trouble::Missing)?;
+    let state = files.get(path).ok_or(ReadError::Missing)?;
     match (&state.content, state.trouble) {
         (Some(content), _) => Ok(content.clone()),
-        (None, trouble) => Err(trouble.unwrap_or(Trouble::Missing)),
+        (None, trouble) => Err(trouble.unwrap_or(ReadError::Missing)),
     }
 }
 
 /// [`settled`], but for a file that counts only as long as it is there.
-fn present(files: &mut Files, path: &Path) -> Result<Content, Trouble> {
+fn present(files: &mut Files, path: &Path) -> Result<Content, ReadError> {
     let content = settled(files, path)?;
     match files.get(path).and_then(|state| state.trouble) {
-        Some(Trouble::Missing) => Err(Trouble::Missing),
+        Some(ReadError::Missing) => Err(ReadError::Missing),
         Some(_) | None => Ok(content),
     }
 }

@@ -22,15 +22,15 @@ use super::super::color::Color;
 use super::super::config::{Links, PageConfig};
 use super::super::dialect::Dialect;
 use super::super::problem::Problem;
+use super::context::TemplateContext;
 use super::language::Language;
-use super::print::{Print, Rendered, called, short};
 use super::programs::{self, Spoken};
+use super::rendered::{Encodings, Rendered, called, short};
 use super::templates::{MESSAGES, environment, languages, render};
-use super::view::View;
-use super::{Edition, Facts, Want, trial};
+use super::{LocalizedPage, PageModel, Variant, validate};
 
 /// Ready to print.
-pub struct Press {
+pub struct Renderer {
     /// The default one first.
     pub(super) languages: Arc<[Language]>,
     /// By the index of the language.
@@ -103,23 +103,23 @@ struct LinksView {
     help: Option<String>,
 }
 
-impl std::fmt::Debug for Press {
+impl std::fmt::Debug for Renderer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Press")
+        f.debug_struct("Renderer")
             .field("fingerprint", &self.fingerprint)
             .field("tags", &self.tags)
             .finish_non_exhaustive()
     }
 }
 
-impl Press {
+impl Renderer {
     /// The press without anything of an operator's.
     ///
     /// # Panics
     /// Never: the built-in templates are tried by this crate's tests.
     pub fn built_in() -> Self {
-        let (press, problems) = Self::new(&PageConfig::default(), &Sources::default(), "backsoon.toml");
-        press.unwrap_or_else(|| panic!("the built-in templates are whole: {problems:?}"))
+        let (renderer, problems) = Self::new(&PageConfig::default(), &Sources::default(), "backsoon.toml");
+        renderer.unwrap_or_else(|| panic!("the built-in templates are whole: {problems:?}"))
     }
 
     /// Checks and tries everything. `config_file` is the name that problems give to the config.
@@ -136,7 +136,7 @@ impl Press {
         if problems.iter().any(Problem::is_error) || languages.is_empty() {
             return (None, problems);
         }
-        let mut press = Self {
+        let mut renderer = Self {
             tags: languages.iter().map(|language| language.tag.clone()).collect(),
             templates: Templates::new(environment(&languages, &[], &mut problems)),
             fallback: None,
@@ -147,19 +147,19 @@ impl Press {
             link: config.links.status.as_ref().and_then(|url| format!("<{url}>; rel=\"status\"").parse().ok()),
             badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
         };
-        press.templates.policy = trial::built_in(&press);
+        renderer.templates.policy = validate::built_in(&renderer);
         if let Some(environment) = own_templates {
-            press.fallback = Some(std::mem::replace(&mut press.templates, Templates::new(environment)));
-            press.templates.policy = trial::own(&press, &own, &mut problems);
+            renderer.fallback = Some(std::mem::replace(&mut renderer.templates, Templates::new(environment)));
+            renderer.templates.policy = validate::own(&renderer, &own, &mut problems);
         }
-        press.badges = [false, true].map(|maintenance| press.make_badge(maintenance));
+        renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
         let whole = !problems.iter().any(Problem::is_error);
-        (whole.then_some(press), problems)
+        (whole.then_some(renderer), problems)
     }
 
     /// Which of a page's answers a request is to be given. `fixed` is the form that the route's operator wants, where the
     /// client's `Accept` would choose.
-    pub fn want(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Want {
+    pub fn want(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
         let mut dialect = Dialect::choose(method, query, headers);
         if dialect == Dialect::Events && !self.config.event_stream {
             dialect = Dialect::Problem;
@@ -177,7 +177,7 @@ impl Press {
             }
             false => (0, Coding::Identity),
         };
-        Want { dialect, language, coding }
+        Variant { dialect, language, coding }
     }
 
     /// The badge of a route.
@@ -186,23 +186,23 @@ impl Press {
     }
 
     /// A page in one language. What is the same in every language comes from `first`, if there is one.
-    pub(super) fn edition(
+    pub(super) fn localized(
         &self,
-        facts: &Facts,
+        model: &PageModel,
         version: u64,
         now: Timestamp,
         language: &Language,
-        first: Option<&Edition>,
-    ) -> Edition {
-        let view = View::new(facts, version, now, language);
-        let title = view.title.clone();
-        let detail = view.message.join("\n\n");
+        first: Option<&LocalizedPage>,
+    ) -> LocalizedPage {
+        let context = TemplateContext::new(model, version, now, language);
+        let title = context.title.clone();
+        let detail = context.message.join("\n\n");
         let words = Spoken { tag: &language.tag, title: &title, detail: &detail };
-        let context = self.context(view);
+        let context = self.context(context);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
         // A remote call's answer has no language.
-        let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.prints[dialect as usize]));
-        let print = |dialect: Dialect| {
+        let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.encodings[dialect as usize]));
+        let rendered = |dialect: Dialect| {
             let rendered = match dialect {
                 Dialect::Html => match self.render_with_policy("page.html", &context) {
                     Some((html, policy)) => self.html(html, policy, language),
@@ -211,9 +211,9 @@ impl Press {
                 Dialect::Text => self.spoken(TEXT, trimmed(&template("page.txt")), language),
                 Dialect::Markdown => self.spoken(MARKDOWN, template("page.md"), language),
                 Dialect::Xml => self.spoken(PROBLEM_XML, template("page.xml"), language),
-                Dialect::Problem => self.spoken(PROBLEM_JSON, programs::problem(facts, version, words), language),
-                Dialect::Json => self.spoken(JSON, programs::problem(facts, version, words), language),
-                Dialect::Short => self.spoken(TEXT, short(facts, language), language),
+                Dialect::Problem => self.spoken(PROBLEM_JSON, programs::problem(model, version, words), language),
+                Dialect::Json => self.spoken(JSON, programs::problem(model, version, words), language),
+                Dialect::Short => self.spoken(TEXT, short(model, language), language),
                 Dialect::Grpc
                 | Dialect::GrpcWeb
                 | Dialect::GrpcWebText
@@ -222,19 +222,19 @@ impl Press {
                 | Dialect::ConnectStreamProto
                 | Dialect::Events
                 | Dialect::Preflight => match shared(dialect) {
-                    Some(print) => return print,
-                    None => called(dialect, facts, version, words),
+                    Some(rendered) => return rendered,
+                    None => called(dialect, model, version, words),
                 },
             };
-            Arc::new(Print::plain(rendered))
+            Arc::new(Encodings::plain(rendered))
         };
-        Edition { prints: Dialect::ALL.map(print).into() }
+        LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
     }
 
     /// A template with no other to take its place, in the language of this index.
-    pub(super) fn try_template(&self, name: &str, facts: &Facts, language: usize) -> Result<String, Error> {
-        let view = View::new(facts, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
-        render(&self.templates.environment, name, &self.context(view))
+    pub(super) fn try_template(&self, name: &str, model: &PageModel, language: usize) -> Result<String, Error> {
+        let context = TemplateContext::new(model, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
+        render(&self.templates.environment, name, &self.context(context))
     }
 
     /// The badge with no other to take its place.
@@ -246,10 +246,10 @@ impl Press {
         context! { lang => self.tags[0].as_str(), maintenance }
     }
 
-    fn context(&self, view: View<'_>) -> Value {
+    fn context(&self, context: TemplateContext<'_>) -> Value {
         let prefix = self.config.prefix.as_str();
         let [light, dark] = &self.brand.accent;
-        let page = Value::from(Serde(view));
+        let page = Value::from(Serde(context));
         let shared = context! {
             brand => Serde(&self.brand),
             accent => context! { light, dark },

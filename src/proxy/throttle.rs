@@ -14,21 +14,21 @@ use crate::plan::client::network;
 
 /// See the module's description.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
-    by_address: RefCell<HashMap<IpAddr, Spell>>,
+pub(super) struct FailedAuthThrottle {
+    by_address: RefCell<HashMap<IpAddr, Window>>,
     /// When the log told of them last.
     told: Cell<Option<Instant>>,
 }
 
 /// Wrong ones of one address.
 #[derive(Clone, Copy, Debug)]
-struct Spell {
+struct Window {
     /// When the first came.
     since: Instant,
     wrong: u32,
 }
 
-impl Guesses {
+impl FailedAuthThrottle {
     /// Counts a wrong one. True if the address has shown more than [`MOST_WRONG`] in this [`SPELL`]; without an address
     /// (unknown, or on a unix socket whose peer is not trusted) each may be another's, and it never is.
     pub(super) fn count(&self, address: Option<IpAddr>, now: Instant) -> bool {
@@ -40,7 +40,7 @@ impl Guesses {
             let other = by_address.keys().next().copied().filter(|_| by_address.len() >= MOST_ADDRESSES);
             other.map(|other| by_address.remove(&other));
         }
-        let fresh = Spell { since: now, wrong: 0 };
+        let fresh = Window { since: now, wrong: 0 };
         let spell = by_address.entry(address).or_insert(fresh);
         if spell.is_over(now) {
             *spell = fresh;
@@ -70,7 +70,7 @@ impl Guesses {
     }
 }
 
-impl Spell {
+impl Window {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= SPELL
     }
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn an_address_has_a_few_wrong_ones_in_a_minute() {
-        let (guesses, now) = (Guesses::default(), Instant::now());
-        let count = |text: &str, now| guesses.count(text.parse().ok(), now);
+        let (throttle, now) = (FailedAuthThrottle::default(), Instant::now());
+        let count = |text: &str, now| throttle.count(text.parse().ok(), now);
         for _ in 0..MOST_WRONG {
             assert!(!count("2001:db8::1", now));
         }
@@ -97,31 +97,32 @@ mod tests {
         assert!(!count("192.0.2.1", now));
         (0..2 * MOST_WRONG).for_each(|_| assert!(!count("unix", now)));
         assert!(!count("2001:db8::1", now + SPELL));
-        guesses.sweep(now + SPELL * 2);
-        assert!(guesses.by_address.borrow().is_empty());
+        throttle.sweep(now + SPELL * 2);
+        assert!(throttle.by_address.borrow().is_empty());
     }
 
     #[test]
     fn a_few_wrong_ones_are_forgiven() {
-        let (guesses, address, mut now) = (Guesses::default(), Some(IpAddr::from([192, 0, 2, 1])), Instant::now());
+        let (throttle, address, mut now) =
+            (FailedAuthThrottle::default(), Some(IpAddr::from([192, 0, 2, 1])), Instant::now());
         for _ in 0..5 {
-            (0..MOST_WRONG).for_each(|_| assert!(!guesses.count(address, now)));
+            (0..MOST_WRONG).for_each(|_| assert!(!throttle.count(address, now)));
             now += SPELL;
         }
     }
 
     #[test]
     fn the_log_tells_of_one_address_a_minute() {
-        let (guesses, now) = (Guesses::default(), Instant::now());
-        assert_eq!([now, now, now + SPELL / 2, now + SPELL].map(|now| guesses.tells(now)), [true, false, false, true]);
+        let (throttle, now) = (FailedAuthThrottle::default(), Instant::now());
+        assert_eq!([now, now, now + SPELL / 2, now + SPELL].map(|now| throttle.tells(now)), [true, false, false, true]);
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let (guesses, now) = (Guesses::default(), Instant::now());
+        let (throttle, now) = (FailedAuthThrottle::default(), Instant::now());
         for n in 0..u32::try_from(2 * MOST_ADDRESSES).unwrap() {
-            guesses.count(Some(IpAddr::from(n.to_be_bytes())), now);
+            throttle.count(Some(IpAddr::from(n.to_be_bytes())), now);
         }
-        assert_eq!(guesses.by_address.borrow().len(), MOST_ADDRESSES);
+        assert_eq!(throttle.by_address.borrow().len(), MOST_ADDRESSES);
     }
 }

@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
 use super::markup::Markup;
-use super::press::{Press, Source};
+use super::renderer::{Renderer, Source};
 use super::templates::failed;
-use super::{Facts, ServiceRow, Story, samples};
+use super::{PageContent, PageModel, ServiceRow, samples};
 
 /// Names in the policy what a page has inline, where all templates are built in: those are tried by this crate's tests.
-pub(super) fn built_in(press: &Press) -> HeaderValue {
-    let facts = sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
-    let html = press.try_template("page.html", &facts, 0).unwrap_or_default();
+pub(super) fn built_in(renderer: &Renderer) -> HeaderValue {
+    let model = sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
+    let html = renderer.try_template("page.html", &model, 0).unwrap_or_default();
     policy(&Markup::of(&html))
 }
 
 /// Renders everything with the operator's own templates, and looks at what comes out. Returns the policy of the page.
-pub(super) fn own(press: &Press, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
-    let mut trial = Trial { own, parts: None, found: BTreeMap::new() };
+pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
+    let mut validate = Trial { own, parts: None, found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
     for (flags, mode) in [
         (samples::bare(), Mode::Offline),
@@ -33,18 +33,18 @@ pub(super) fn own(press: &Press, own: &[&Source], problems: &mut Vec<Problem>) -
         (samples::full(now), Mode::Offline),
         (samples::worst(now), Mode::Offline),
     ] {
-        let facts = sample(&flags, mode, now);
-        for language in 0..press.tags.len() {
+        let model = sample(&flags, mode, now);
+        for language in 0..renderer.tags.len() {
             for name in ["page.html", "page.txt", "page.md", "page.xml"] {
-                trial.look_at(name, press.try_template(name, &facts, language));
+                validate.look_at(name, renderer.try_template(name, &model, language));
             }
         }
     }
     for maintenance in [false, true] {
-        trial.look_at("badge.svg", press.try_badge(maintenance));
+        validate.look_at("badge.svg", renderer.try_badge(maintenance));
     }
-    problems.extend(trial.found.into_values());
-    policy(&trial.parts.unwrap_or_default())
+    problems.extend(validate.found.into_values());
+    policy(&validate.parts.unwrap_or_default())
 }
 
 /// What was found so far.
@@ -81,13 +81,13 @@ impl Trial<'_> {
 }
 
 /// What a sample tells.
-pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> Facts {
+pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> PageModel {
     let window = flags.windows.first().map(|window| {
         let (starts, ends) = window.span_at(now).unwrap_or((now, now));
-        Story::of_window(window, mode, (starts, ends), Some(ends), |service| ServiceRow::new(service, None))
+        PageContent::of_window(window, mode, (starts, ends), Some(ends), |service| ServiceRow::new(service, None))
     });
-    let flag = || flags.routes.first().map(|flag| Story { mode, ..Story::of_flag(flag, flag.until) });
-    Facts::new(window.or_else(flag).expect("a sample flags something"), now)
+    let flag = || flags.routes.first().map(|flag| PageContent { mode, ..PageContent::of_flag(flag, flag.until) });
+    PageModel::new(window.or_else(flag).expect("a sample flags something"), now)
 }
 
 fn page_of(own: &[&Source]) -> String {
