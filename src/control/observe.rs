@@ -67,13 +67,13 @@ impl Observations {
         Self { began: now, looked: now, routes, guarded, down }
     }
 
-    /// MissedChanges at every route. Those without a new request cost a look at the cells of each worker.
+    /// Looks at every route. Those without a new request cost a look at the cells of each worker.
     pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
         meters.each_route(|meter| self.look(meter, now));
         self.looked = now;
     }
 
-    /// MissedChanges at the routes that a guard has an eye on, which is due more often than a look at all.
+    /// Looks at the routes that a guard has an eye on, which is due more often than a look at all.
     pub(super) fn observe_guarded(&mut self, now: Instant) {
         let meters: Vec<_> = self.guarded.values().map(|guarded| Arc::clone(&guarded.meter)).collect();
         meters.iter().for_each(|meter| self.look(meter, now));

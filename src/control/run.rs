@@ -133,7 +133,7 @@ pub async fn run(start: Start) -> io::Result<End> {
     }
 }
 
-/// MissedChanges at what was counted.
+/// Looks at what was counted.
 fn look(shared: &Shared, reached: &mut Reached, now: std::time::Instant) {
     shared.observations.borrow_mut().observe(&shared.meters, now);
     reached.tell(&shared.meters, now);

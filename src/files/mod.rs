@@ -151,7 +151,7 @@ impl Files {
         &self.watch.watching
     }
 
-    /// MissedChanges at every file now and takes what is there, unless it is empty or gone: that still has to last.
+    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
     pub fn force(&mut self) -> Vec<Change> {
         self.arm();
         let mut changes = self.look_at_all(Hint::Forced);
@@ -209,7 +209,7 @@ impl Files {
         due.iter().flat_map(|path| self.look_at(path, hints)).collect()
     }
 
-    /// MissedChanges at a file for the reason that the hints give.
+    /// Looks at a file for the reason that the hints give.
     fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
         let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
         let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::doubted)) {

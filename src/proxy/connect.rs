@@ -50,7 +50,7 @@ async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Plai
     Ok(Plain::Tcp(stream))
 }
 
-/// MissedChanges a name up. The resolver is a thread that goes on after nobody waits for it any more, so the look-up keeps its
+/// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so the look-up keeps its
 /// place until it is really over.
 async fn lookup(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
     let place = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;

@@ -378,7 +378,7 @@ impl Exchange {
         &self.generation.snapshot.routes[self.route]
     }
 
-    /// MissedChanges at a client that shows nothing that lets it pass: is it guessing, and is its cohort to be kept?
+    /// Looks at a client that shows nothing that lets it pass: is it guessing, and is its cohort to be kept?
     fn looks_at(&mut self, route: &Route, request: &Request<Incoming>) {
         let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return };
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));

@@ -54,7 +54,7 @@ impl Growth {
         busy > self.room
     }
 
-    /// MissedChanges what comes of the trial, since requests wait.
+    /// Looks what comes of the trial, since requests wait.
     ///
     /// To be called by a timer, so that what this process has had no time for is not held against the upstream.
     pub(super) fn look(&mut self, busy: usize, now: Instant) {

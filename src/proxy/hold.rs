@@ -358,7 +358,7 @@ impl Holds {
         }
     }
 
-    /// MissedChanges at every queue, and says when to look again if nothing is published before.
+    /// Looks at every queue, and says when to look again if nothing is published before.
     fn call(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
         let mut wakers = Vec::new();
         let mut queues = self.lock();

@@ -182,7 +182,7 @@ impl Pool {
         self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
     }
 
-    /// MissedChanges whether more HTTP/1 connections would do good to those who wait.
+    /// Looks whether more HTTP/1 connections would do good to those who wait.
     pub(super) fn grow(&self) {
         self.growth.borrow_mut().look(self.busy_connections(), Instant::now().into_std());
     }

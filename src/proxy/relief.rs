@@ -16,7 +16,7 @@ use super::queue::Client;
 use super::standing::Standing;
 use super::worker::Worker;
 
-/// MissedChanges after those who wait for an upstream, until nobody does. They are served when something becomes free; this
+/// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
 /// makes room, and sees what becomes possible as time passes.
 pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);

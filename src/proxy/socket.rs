@@ -273,7 +273,7 @@ impl ClientIo {
         (self.io.into_inner(), self.prefix)
     }
 
-    /// MissedChanges whether the client has gone, while hyper does not read.
+    /// Looks whether the client has gone, while hyper does not read.
     ///
     /// hyper would find out by reading, for which it takes a new buffer, as the request that it read last still lies in
     /// the one it has: 8 KiB for every request. To look without reading costs nothing unless there is something.
@@ -343,7 +343,7 @@ impl ClientIo {
         Some(outcome.map_ok(|written| written + FIRST_BYTE.len()))
     }
 
-    /// MissedChanges whether the client of a held request has gone, where what it sent lies unread in front of that: its body, the
+    /// Looks whether the client of a held request has gone, where what it sent lies unread in front of that: its body, the
     /// next request, the last words of TLS. The kernel tells (`EPOLLRDHUP`), but it also tells of all that comes before, of
     /// which the stream itself must hear when hyper reads on: so this listens on a descriptor of its own. A request that
     /// is held needs none for an upstream.

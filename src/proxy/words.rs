@@ -113,7 +113,7 @@ pub(super) fn may_matter(name: &str) -> bool {
     BEGINS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
 }
 
-/// MissedChanges for the last entry that is not behind the name. An entry that is the name's beginning can only be that one, since
+/// Looks for the last entry that is not behind the name. An entry that is the name's beginning can only be that one, since
 /// none is the beginning of another.
 fn is_listed(name: &str) -> bool {
     let behind = SORTED.partition_point(|&(entry, _)| entry <= name);

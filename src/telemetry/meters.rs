@@ -131,7 +131,7 @@ impl Meters {
         routes
     }
 
-    /// MissedChanges at every route's meter, in no order; `look` must not ask for a meter. For who looks often, at routes without
+    /// Looks at every route's meter, in no order; `look` must not ask for a meter. For who looks often, at routes without
     /// number: nothing is copied.
     pub fn each_route(&self, look: impl FnMut(&RouteMeter)) {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Finds in a parsed flag file where a flag is written, or where a new one belongs. MissedChanges only.
+//! Finds in a parsed flag file where a flag is written, or where a new one belongs. Looks only.
 
 use std::ops::Range;
 

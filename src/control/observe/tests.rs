@@ -51,7 +51,7 @@ impl Watched {
         cell.met(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
     }
 
-    /// MissedChanges as often as is due, with these requests before each look.
+    /// Looks as often as is due, with these requests before each look.
     fn runs(&mut self, millis: std::ops::Range<u64>, requests: usize, errors: u64) {
         for now in millis.step_by(500) {
             self.serves(requests, errors);

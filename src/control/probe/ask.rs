@@ -158,7 +158,7 @@ async fn tcp(host: &str, port: u16, room: &Room) -> io::Result<TcpStream> {
     TcpStream::connect(addresses.as_slice()).await
 }
 
-/// MissedChanges a name up. The resolver is a thread that goes on after nobody waits for it any more, so it keeps its place until
+/// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so it keeps its place until
 /// it is really over: names that are not found in time do not pile up threads.
 async fn look_up(host: &str, port: u16, room: &Room) -> io::Result<Vec<SocketAddr>> {
     let place = Arc::clone(&room.lookups).acquire_owned().await.map_err(io::Error::other)?;

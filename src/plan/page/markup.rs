@@ -14,7 +14,7 @@ pub(super) struct Markup {
 }
 
 impl Markup {
-    /// MissedChanges through a document.
+    /// Looks through a document.
     pub(super) fn of(html: &str) -> Self {
         let mut markup = Self::default();
         let mut rest = html;
