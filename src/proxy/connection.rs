@@ -18,19 +18,19 @@ use tokio_rustls::TlsAcceptor;
 use crate::plan::limits::Limits;
 use crate::telemetry::Limit;
 
-use super::deadline::Deadline;
-use super::gather::Gather;
-use super::headers::Peer;
-use super::http1::{close_http1, serve_http1};
-use super::http2::serve_http2;
-use super::socket::{Activity, Plain, Socket, poll_read_some, read_some};
-use super::standing::Standing;
-use super::tunnel::Tunnel;
-use super::watch::Stream;
+use super::in_flight::Standing;
 use super::worker::{Admitted, Worker};
+use crate::proxy::client::http1::{close_http1, serve_http1};
+use crate::proxy::client::http2::serve_http2;
+use crate::proxy::http::headers::Peer;
+use crate::proxy::io::deadline::Deadline;
+use crate::proxy::io::gather::Gather;
+use crate::proxy::io::socket::{Activity, Plain, Socket, poll_read_some, read_some};
+use crate::proxy::request::events::Stream;
+use crate::proxy::request::tunnel::Tunnel;
 
 /// A connection as it was accepted.
-pub(super) struct Accepted {
+pub(crate) struct Accepted {
     pub stream: Plain,
     /// The peer's address, and the port that it has connected to; `None` on a unix socket.
     pub ends: Option<(IpAddr, u16)>,
@@ -38,36 +38,36 @@ pub(super) struct Accepted {
 }
 
 /// What the tasks of one client connection share.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Its number among those of its worker.
-    pub(super) id: Cell<u64>,
-    pub(super) peer: Peer,
-    pub(super) activity: Rc<Activity>,
+    pub(crate) id: Cell<u64>,
+    pub(crate) peer: Peer,
+    pub(crate) activity: Rc<Activity>,
     /// Requests under way.
-    pub(super) active: Cell<usize>,
+    pub(crate) active: Cell<usize>,
     /// When the last one ended; before the first, when the connection was opened.
-    pub(super) quiet_since: Cell<Instant>,
+    pub(crate) quiet_since: Cell<Instant>,
     /// A request came at all.
     used: Cell<bool>,
     /// It speaks HTTP/2: bytes need not be the beginning of a request.
-    pub(super) http2: Cell<bool>,
+    pub(crate) http2: Cell<bool>,
     /// HTTP/1: what follows on the connection is not a request, so it ends with the answer.
-    pub(super) ends: Cell<bool>,
-    pub(super) tunnel: RefCell<Option<Tunnel>>,
+    pub(crate) ends: Cell<bool>,
+    pub(crate) tunnel: RefCell<Option<Tunnel>>,
     /// HTTP/1: the chunked body of the request that is under way.
-    pub(super) upload: RefCell<Option<Rc<Gather>>>,
+    pub(crate) upload: RefCell<Option<Rc<Gather>>>,
     /// HTTP/1: the request that runs asked for events, which need no HTTP from here on.
-    pub(super) watching: RefCell<Option<Box<Stream>>>,
+    pub(crate) watching: RefCell<Option<Box<Stream>>>,
     /// Whether there is one.
-    pub(super) watches: Cell<bool>,
+    pub(crate) watches: Cell<bool>,
     /// When an idle connection is closed because the process ends.
-    pub(super) closes_at: Cell<Option<Instant>>,
+    pub(crate) closes_at: Cell<Option<Instant>>,
     /// HTTP/2: a request of it was sent ahead of its body.
-    pub(super) ahead: Cell<bool>,
+    pub(crate) ahead: Cell<bool>,
     /// HTTP/2: the stream whose task runs right now.
-    pub(super) stream: RefCell<Option<Rc<Standing>>>,
+    pub(crate) stream: RefCell<Option<Rc<Standing>>>,
     /// HTTP/1: where its request stands.
-    pub(super) standing: Rc<Standing>,
+    pub(crate) standing: Rc<Standing>,
     /// HTTP/2: where its streams stand.
     streams: RefCell<Vec<Weak<Standing>>>,
     /// HTTP/2: where the stream stands that begins right now, until there is a task for it.
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     /// A request begins.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.active.set(self.active.get() + 1);
         self.used.set(true);
         self.activity.serving.set(true);
@@ -112,7 +112,7 @@ impl Connection {
 
     /// When the head of the request arrived that begins now: what of it came while the one before was answered has
     /// only waited for that.
-    pub(super) fn head_arrived(&self, version: Version) -> Instant {
+    pub(crate) fn head_arrived(&self, version: Version) -> Instant {
         match version {
             Version::HTTP_2 => Instant::now(),
             _ => self.activity.read_at.get().max(self.quiet_since.get()).max(self.activity.taken_at.get()),
@@ -120,7 +120,7 @@ impl Connection {
     }
 
     /// A request has ended, just now.
-    pub(super) fn finish(&self, now: Instant) {
+    pub(crate) fn finish(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
         self.quiet_since.set(now.max(self.quiet_since.get()));
         self.activity.upload.replace(None);
@@ -131,39 +131,39 @@ impl Connection {
     }
 
     /// HTTP/1: takes what has come of a chunked body. Returns whether there may be more right now.
-    pub(super) fn pump(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
         self.upload.borrow().as_ref().is_some_and(|upload| upload.pump(cx))
     }
 
     /// HTTP/1: the connection ends with this answer, with a lingering close.
-    pub(super) fn end_with_answer(&self) {
+    pub(crate) fn end_with_answer(&self) {
         self.ends.set(true);
     }
 
-    pub(super) fn ends_with_answer(&self) -> bool {
+    pub(crate) fn ends_with_answer(&self) -> bool {
         self.ends.get()
     }
 
     /// The answer that is given now is a switch of protocols.
-    pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
+    pub(crate) fn open_tunnel(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
     }
 
     /// HTTP/1: the connection is taken apart, and what is left of it carries these events.
-    pub(super) fn give_to(&self, stream: Stream) {
+    pub(crate) fn give_to(&self, stream: Stream) {
         self.watching.replace(Some(Box::new(stream)));
         self.watches.set(true);
     }
 
     /// HTTP/2: the stream that runs right now has something to write from now on.
-    pub(super) fn stream_waits(&self) {
+    pub(crate) fn stream_waits(&self) {
         if let Some(stream) = &*self.stream.borrow() {
             stream.offers();
         }
     }
 
     /// Where the request stands that begins now. hyper asks for the answer first, and makes the stream's task then.
-    pub(super) fn begin_standing(&self, version: Version, now: Instant) -> Rc<Standing> {
+    pub(crate) fn begin_standing(&self, version: Version, now: Instant) -> Rc<Standing> {
         if version != Version::HTTP_2 {
             return Rc::clone(&self.standing);
         }
@@ -174,7 +174,7 @@ impl Connection {
     }
 
     /// HTTP/2: where the stream stands whose task is made now.
-    pub(super) fn begun(&self) -> Option<Rc<Standing>> {
+    pub(crate) fn begun(&self) -> Option<Rc<Standing>> {
         self.begins.take()
     }
 
@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// Where the requests stand that are under way on it.
-    pub(super) fn standings(&self) -> Vec<Rc<Standing>> {
+    pub(crate) fn standings(&self) -> Vec<Rc<Standing>> {
         match self.http2.get() {
             true => self.streams.borrow().iter().filter_map(Weak::upgrade).collect(),
             false if self.active.get() > 0 => vec![Rc::clone(&self.standing)],
@@ -197,14 +197,14 @@ impl Connection {
     }
 
     /// Has what drives it look again.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
     /// The process ends: an idle connection is closed some time in the second half of the time until `end`.
-    pub(super) fn drain(&self, end: Instant) {
+    pub(crate) fn drain(&self, end: Instant) {
         let now = Instant::now();
         let time = end.saturating_duration_since(now);
         self.closes_at.set(Some(now + time.mul_f64(0.5 + fastrand::f64() / 2.0)));
@@ -215,7 +215,7 @@ impl Connection {
     }
 
     /// When the connection is to be ended, and for which limit, if nothing changes.
-    pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
+    pub(crate) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let blocked = self.activity.write_blocked.get().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
         let half_closed = self.activity.half_closed.get().map(|since| (since + CLOSE_PATIENCE, Due::Gone));
         // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
@@ -224,7 +224,7 @@ impl Connection {
     }
 
     /// When a quiet HTTP/1 connection is to be parked, if nothing comes.
-    pub(super) fn parks(&self) -> Option<(Instant, Due)> {
+    pub(crate) fn parks(&self) -> Option<(Instant, Due)> {
         let activity = &self.activity;
         let busy = self.active.get() > 0 || activity.heard.get() || activity.write_blocked.get().is_some();
         let parks = self.used.get() && !busy && !self.ends.get();
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     /// Remembers whom to wake when the process ends.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -264,7 +264,7 @@ impl Connection {
 
 /// Why a connection is ended from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Limit(Limit),
     Drained,
     /// The client sends no more, and there was nothing to send to it either for too long: it may have gone.
@@ -274,7 +274,7 @@ pub(super) enum Due {
 }
 
 /// How HTTP ended on a connection.
-pub(super) enum End {
+pub(crate) enum End {
     Done(hyper::Result<()>),
     Due(Due),
     /// What follows are events.
@@ -282,7 +282,7 @@ pub(super) enum End {
 }
 
 /// What is left of a connection when it no longer speaks HTTP/1.
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Nothing.
     Nothing,
     /// It is quiet. With it what was read of the next request.
@@ -295,7 +295,7 @@ pub(super) enum Left {
 ///
 /// Most connections are idle most of the time, and this future lasts as long as the connection: what serves is boxed, and
 /// gone while the connection is parked.
-pub(super) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
+pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
     let limits = Arc::clone(&worker.generation().snapshot.limits);
     let now = Instant::now();
@@ -485,4 +485,4 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// For the last words on a connection.
-pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use crate::telemetry::Limit;
 
 /// Why a request did not get its answer from an upstream.
 #[derive(Debug)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// The request breaks a rule of HTTP that a proxy must not pass on.
     BadRequest(&'static str),
     /// More fields than `head_fields`.
@@ -50,7 +50,7 @@ pub(super) enum Error {
 
 /// Whose fault an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// The client's: a 4xx.
     Client,
     /// The upstream's: a 5xx.
@@ -61,7 +61,7 @@ pub(super) enum Side {
 
 impl Error {
     /// Whose fault it is.
-    pub(super) fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         match self {
             Self::BadRequest(_)
             | Self::HeadFields
@@ -85,7 +85,7 @@ impl Error {
     }
 
     /// The status that tells the client.
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::HeadFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -100,7 +100,7 @@ impl Error {
     }
 
     /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
-    pub(super) fn proxy_status(&self) -> &'static str {
+    pub(crate) fn proxy_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Evicted => "http_request_error",
             Self::Method | Self::NotToRead => "http_request_error",
@@ -122,7 +122,7 @@ impl Error {
     }
 
     /// The limit that was reached, if one was.
-    pub(super) fn limit(&self) -> Option<Limit> {
+    pub(crate) fn limit(&self) -> Option<Limit> {
         match self {
             Self::HeadFields => Some(Limit::HeadFields),
             Self::BodyTooLarge => Some(Limit::BodySize),
@@ -145,18 +145,18 @@ impl Error {
     }
 
     /// Whether it speaks against the upstream, and not only of how much is asked of it.
-    pub(super) fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull)
     }
 
     /// Whether another upstream may be tried: the request never left.
-    pub(super) fn never_left(&self) -> bool {
+    pub(crate) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
     }
 
     /// Whether an HTTP/2 upstream said that it did nothing with the request: it was leaving, or had too many streams
     /// (RFC 9113 section 8.7).
-    pub(super) fn unprocessed(&self) -> bool {
+    pub(crate) fn unprocessed(&self) -> bool {
         let Self::Broken(error) = self else {
             return false;
         };

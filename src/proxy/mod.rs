@@ -4,43 +4,20 @@
 //! no lock that workers share, but for requests that are held. One thread a core, each with its own runtime, listeners and
 //! upstream connections.
 
-mod balance;
-mod body;
-mod budget;
-mod check;
-mod connect;
+mod client;
 mod connection;
-mod deadline;
 mod error;
-mod exchange;
-mod fields;
-mod flight;
-mod forward;
-mod gather;
-mod growth;
-mod headers;
-mod health;
-mod hold;
-mod http1;
-mod http2;
-mod lease;
-pub mod listen;
-mod pool;
+mod http;
+mod in_flight;
+mod io;
 mod queue;
 mod relief;
-mod respond;
-mod socket;
-mod standing;
+mod request;
 mod tend;
 mod throttle;
-mod tls;
-mod tunnel;
-mod watch;
-mod websocket;
-mod words;
+mod upstream;
 mod worker;
 
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -54,8 +31,10 @@ use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessLog;
 
-use hold::Holds;
+pub use client::listen;
+use client::tls;
 use listen::{Bound, Mine};
+use request::hold::Holds;
 use worker::{Room, Worker};
 
 /// What the workers are started with.
@@ -85,11 +64,11 @@ pub struct Proxy {
 ///
 /// # Errors
 /// When a thread cannot be started, or the TLS configuration cannot be made.
-pub fn start(mut start: Start) -> io::Result<Proxy> {
+pub fn start(mut start: Start) -> std::io::Result<Proxy> {
     let listeners = start.tls.iter().enumerate();
     let tls: Vec<Option<Arc<ServerConfig>>> = listeners
         .map(|(index, &tls)| tls.then(|| tls::server_config(start.reader.clone(), index)).transpose())
-        .collect::<io::Result<_>>()?;
+        .collect::<std::io::Result<_>>()?;
     let workers = start.meters.workers.len();
     let room = room_per_worker(&start.reader, workers);
     let holds = Arc::new(Holds::default());

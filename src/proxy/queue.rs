@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 /// A client as far as fairness goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Client {
+pub(crate) struct Client {
     /// Its address, of IPv6 the /64. `None` where it is not known: those clients share one turn.
     pub network: Option<IpAddr>,
     /// Its connection; `None` behind a trusted proxy, whose connections carry many clients.
@@ -18,14 +18,14 @@ pub(super) struct Client {
 
 /// A place in a [`Queue`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     client: Client,
     number: u64,
 }
 
 /// A queue of items that clients wait for.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     networks: Turns<Option<IpAddr>, Turns<Option<u64>, Line<T>>>,
     issued: u64,
 }
@@ -41,7 +41,7 @@ impl<T> Default for Queue<T> {
 
 impl<T> Queue<T> {
     /// Returns how many wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.networks.length
     }
 
@@ -49,7 +49,7 @@ impl<T> Queue<T> {
     ///
     /// The less room is left, the less of it a client may have that waits already. So a client that has nothing in the
     /// queue finds room although another would fill it.
-    pub(super) fn join(&mut self, client: Client, item: T, most: usize) -> Option<Ticket> {
+    pub(crate) fn join(&mut self, client: Client, item: T, most: usize) -> Option<Ticket> {
         let room = most.saturating_sub(self.len());
         let network = self.networks.lanes.get(&client.network);
         let of_network = network.map_or(0, |lane| lane.length);
@@ -67,17 +67,17 @@ impl<T> Queue<T> {
     }
 
     /// Returns the item whose turn it is, and leaves it where it is.
-    pub(super) fn front(&mut self) -> Option<&T> {
+    pub(crate) fn front(&mut self) -> Option<&T> {
         self.networks.front()?.front()?.front().map(|(_, item)| item)
     }
 
     /// Takes the item whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.networks.take(|lane| lane.take(VecDeque::pop_front)).map(|(_, item)| item)
     }
 
     /// Takes out an item that waits no more.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<T> {
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         let of_line = |line: &mut Line<T>| {
             let index = line.iter().position(|(number, _)| *number == ticket.number)?;
             line.remove(index)
@@ -87,7 +87,7 @@ impl<T> Queue<T> {
     }
 
     /// Returns the clients that wait.
-    pub(super) fn clients(&self) -> impl Iterator<Item = Client> {
+    pub(crate) fn clients(&self) -> impl Iterator<Item = Client> {
         self.networks.lanes.iter().flat_map(|(&network, lane)| {
             let waiting = lane.lanes.iter().filter(|(_, line)| !line.is_empty());
             waiting.map(move |(&connection, _)| Client { network, connection })

@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 use crate::plan::client;
 
 use super::connection::Connection;
-use super::pool::Pool;
+use super::in_flight::Standing;
 use super::queue::Client;
-use super::standing::Standing;
 use super::worker::Worker;
+use crate::proxy::upstream::pool::Pool;
 
 /// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
 /// makes room, and sees what becomes possible as time passes.
-pub(super) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
+pub(crate) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);
     let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {

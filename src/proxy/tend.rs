@@ -14,12 +14,12 @@ use crate::plan::flags::Mode;
 use crate::plan::lifecycle::{Clients, Met};
 use crate::plan::snapshot::{Phase, Route};
 
-use super::standing::{Farewell, Farewells};
+use super::in_flight::{Farewell, Farewells};
 use super::worker::Worker;
 
 impl Worker {
     /// Passes on that something was published, and tends to what is in flight.
-    pub(super) async fn follow(self: Rc<Self>, mut reader: Reader) {
+    pub(crate) async fn follow(self: Rc<Self>, mut reader: Reader) {
         loop {
             let again = self.tend() | self.see_off();
             let published = tokio::select! {
@@ -84,7 +84,7 @@ impl Worker {
 
     /// Counts the requests that hang on routes that are watched; of the others there are none, so that the next time that one
     /// is watched does not begin with what was counted the last time.
-    pub(super) fn count_zombies(&self, generation: &Generation) {
+    pub(crate) fn count_zombies(&self, generation: &Generation) {
         let now = Instant::now();
         for route in generation.snapshot.routes.iter().filter(|route| counts_zombies(route)) {
             let meter = &generation.routes[route.index];

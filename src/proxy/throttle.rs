@@ -14,7 +14,7 @@ use crate::plan::client::network;
 
 /// See the module's description.
 #[derive(Debug, Default)]
-pub(super) struct FailedAuthThrottle {
+pub(crate) struct FailedAuthThrottle {
     by_address: RefCell<HashMap<IpAddr, Window>>,
     /// When the log told of them last.
     told: Cell<Option<Instant>>,
@@ -31,7 +31,7 @@ struct Window {
 impl FailedAuthThrottle {
     /// Counts a wrong one. True if the address has shown more than [`MOST_WRONG`] in this [`SPELL`]; without an address
     /// (unknown, or on a unix socket whose peer is not trusted) each may be another's, and it never is.
-    pub(super) fn count(&self, address: Option<IpAddr>, now: Instant) -> bool {
+    pub(crate) fn count(&self, address: Option<IpAddr>, now: Instant) -> bool {
         let Some(address) = address.map(network) else { return false };
         let mut by_address = self.by_address.borrow_mut();
         if by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&address) {
@@ -53,7 +53,7 @@ impl FailedAuthThrottle {
     }
 
     /// Forgets what is over.
-    pub(super) fn sweep(&self, now: Instant) {
+    pub(crate) fn sweep(&self, now: Instant) {
         let mut by_address = self.by_address.borrow_mut();
         if !by_address.is_empty() {
             by_address.retain(|_, spell| !spell.is_over(now));

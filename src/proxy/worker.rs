@@ -16,20 +16,20 @@ use crate::live::{CachedReader, Generation};
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
-use super::budget::Budget;
 use super::connection::Connection;
-use super::hold::Holds;
-use super::pool::Pool;
 use super::throttle::FailedAuthThrottle;
+use crate::proxy::request::hold::Holds;
+use crate::proxy::upstream::budget::Budget;
+use crate::proxy::upstream::pool::Pool;
 
 /// What all tasks of one worker share.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     /// Which worker it is, from 0.
-    pub(super) id: usize,
+    pub(crate) id: usize,
     live: RefCell<(CachedReader, Live)>,
     meters: Arc<Meters>,
     /// The requests that wait for their route, of all workers.
-    pub(super) holds: Arc<Holds>,
+    pub(crate) holds: Arc<Holds>,
     /// By the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
     /// The connections that its pools may have open.
@@ -42,32 +42,32 @@ pub(super) struct Worker {
     /// Client connections accepted and not ended.
     admitted: Cell<usize>,
     /// How many there may be.
-    pub(super) most: usize,
+    pub(crate) most: usize,
     /// Told when a client connection ends.
     left: Notify,
     /// Told when something is published, or the process ends: for those who watch a page.
-    pub(super) news: Arc<Notify>,
+    pub(crate) news: Arc<Notify>,
     /// Told when the process ends.
-    pub(super) leaving: Notify,
+    pub(crate) leaving: Notify,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
     /// Who has shown wrong credentials lately.
-    pub(super) throttle: FailedAuthThrottle,
+    pub(crate) throttle: FailedAuthThrottle,
 }
 
 /// The connections that a worker may have open.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     pub clients: usize,
     /// To all upstreams.
     pub upstream: usize,
 }
 
 /// What is live, as one worker's requests hold it: a count that no other thread touches.
-pub(super) type Live = Rc<Arc<Generation>>;
+pub(crate) type Live = Rc<Arc<Generation>>;
 
 impl Worker {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: usize,
         mut reader: CachedReader,
         meters: Arc<Meters>,
@@ -99,7 +99,7 @@ impl Worker {
     }
 
     /// What is live. Called once for each request.
-    pub(super) fn generation(&self) -> Live {
+    pub(crate) fn generation(&self) -> Live {
         let (reader, live) = &mut *self.live.borrow_mut();
         let newest = reader.load();
         if !Arc::ptr_eq(newest, live) {
@@ -108,17 +108,17 @@ impl Worker {
         Rc::clone(live)
     }
 
-    pub(super) fn cell(&self) -> &WorkerCell {
+    pub(crate) fn cell(&self) -> &WorkerCell {
         &self.meters.workers[self.id]
     }
 
     /// A request id that nobody else has made: 128 bits, of which half are this worker's.
-    pub(super) fn request_id(&self) -> HeaderValue {
+    pub(crate) fn request_id(&self) -> HeaderValue {
         self.ids.borrow_mut().next()
     }
 
     /// The connections to an upstream of a generation.
-    pub(super) fn pool(&self, generation: &Generation, upstream: usize) -> Rc<Pool> {
+    pub(crate) fn pool(&self, generation: &Generation, upstream: usize) -> Rc<Pool> {
         let live = &generation.upstreams[upstream];
         let id = live.meter.id;
         let mut pools = self.pools.borrow_mut();
@@ -133,14 +133,14 @@ impl Worker {
     }
 
     /// Counts a client connection until the result is dropped.
-    pub(super) fn admit(self: &Rc<Self>) -> Admitted {
+    pub(crate) fn admit(self: &Rc<Self>) -> Admitted {
         self.admitted.set(self.admitted.get() + 1);
         self.cell().connections.rise();
         Admitted(Rc::clone(self))
     }
 
     /// Takes a client connection into the books, to be told when the process ends, until the result is dropped.
-    pub(super) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
+    pub(crate) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
         connection.id.set(id);
@@ -149,25 +149,25 @@ impl Worker {
     }
 
     /// Whether as many client connections are open as may be.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.admitted.get() >= self.most
     }
 
     /// Returns when fewer than `most` client connections are open.
-    pub(super) async fn fewer_than(&self, most: usize) {
+    pub(crate) async fn fewer_than(&self, most: usize) {
         while self.admitted.get() >= most {
             self.left.notified().await;
         }
     }
 
     /// Until when idle connections are kept, if the process is ending: then every answer closes its connection.
-    pub(super) fn draining(&self) -> Option<Instant> {
+    pub(crate) fn draining(&self) -> Option<Instant> {
         self.draining.get()
     }
 
     /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`, and held requests are
     /// answered at once.
-    pub(super) fn drain(&self, grace: Duration) {
+    pub(crate) fn drain(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
         self.news.notify_waiters();
@@ -179,12 +179,12 @@ impl Worker {
     }
 
     /// The client connections in the books.
-    pub(super) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<Connection>>> {
+    pub(crate) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<Connection>>> {
         self.connections.borrow()
     }
 
     /// Writes a line of the access log; a moment later at the latest it is handed to the writer.
-    pub(super) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
+    pub(crate) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
         match self.log.write(line) {
             Written::First if !self.flushing.replace(true) => {
                 let worker = Rc::clone(self);
@@ -200,14 +200,14 @@ impl Worker {
     }
 
     /// Hands what the access log has gathered to the writer.
-    pub(super) fn flush_log(&self) {
+    pub(crate) fn flush_log(&self) {
         if let Written::Dropped(lines) = self.log.flush() {
             self.cell().log_dropped.add(lines);
         }
     }
 
     /// Closes upstream connections that were idle for too long, or whose upstream is no longer configured.
-    pub(super) async fn sweep(self: Rc<Self>) {
+    pub(crate) async fn sweep(self: Rc<Self>) {
         let mut seen = None;
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -227,7 +227,7 @@ impl Worker {
     }
 
     /// Closes a connection of each upstream that has idle ones, since the descriptors for others are all taken.
-    pub(super) fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         self.pools.borrow().iter().flatten().for_each(|pool| pool.close_oldest_idle());
     }
 
@@ -278,7 +278,7 @@ fn hex(number: u64) -> [u8; 16] {
 }
 
 /// A client connection's place among those of its worker.
-pub(super) struct Admitted(Rc<Worker>);
+pub(crate) struct Admitted(Rc<Worker>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
@@ -289,7 +289,7 @@ impl Drop for Admitted {
 }
 
 /// A client connection in the books of its worker.
-pub(super) struct Enlisted {
+pub(crate) struct Enlisted {
     worker: Rc<Worker>,
     id: u64,
 }
@@ -302,7 +302,7 @@ impl Drop for Enlisted {
 
 /// Runs hyper's own tasks on the worker's thread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Local;
+pub(crate) struct Local;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {

@@ -1,0 +1,180 @@
+//! HTTP/1 on a client connection: driven, and ended in the way that lets the client read the last answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::plan::limits::Limits;
+use crate::telemetry::Limit;
+
+use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End, Left};
+use crate::proxy::io::deadline::Deadline;
+use crate::proxy::io::gather::MOST_PUMPED;
+use crate::proxy::io::socket::{ClientIo, Closer, Socket, skip_some};
+use crate::proxy::request::exchange::serve;
+use crate::proxy::upstream::pool::HYPER_HEAD_FIELDS;
+use crate::proxy::worker::Worker;
+
+/// Serves HTTP/1 to the end of the connection, or until it is quiet or asked for events: then the socket comes back.
+pub(crate) async fn serve_http1(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    socket: Socket,
+    prefix: Bytes,
+    limits: &Limits,
+) -> Left {
+    let mut builder = http1::Builder::new();
+    // Time is kept here: hyper's own timer would cost an allocation a request. And so is whether the client is still
+    // there, where that can be seen without reading.
+    builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(socket.tells_its_end());
+    if limits.head_fields != HYPER_HEAD_FIELDS {
+        builder.max_headers(limits.head_fields);
+    }
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Driver);
+    let service = service_fn(|request| serve(worker, connection, request));
+    let mut http = builder.serve_connection(io, service);
+    let mut deadline = Deadline::default();
+    let end = poll_fn(|cx| {
+        connection.watch(cx);
+        connection.activity.moved.set(false);
+        // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
+        // it, with the next request perhaps on its way. The next answer says it.
+        for _ in 0..MOST_PUMPED {
+            if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
+                return Poll::Ready(End::Done(done));
+            }
+            if !connection.pump(cx) {
+                break;
+            }
+        }
+        let activity = &connection.activity;
+        // A client that takes nothing will not take an end either.
+        if connection.standing.is_cut() && activity.write_blocked.get().is_some() {
+            return Poll::Ready(End::Due(Due::Drained));
+        }
+        // What was answered before has left hyper's hands then.
+        if connection.watches.get() && activity.write_blocked.get().is_none() {
+            return Poll::Ready(End::Watching);
+        }
+        loop {
+            if (activity.asleep.get() || deadline.rests()) && !activity.changed.take() {
+                return Poll::Pending;
+            }
+            let due = connection.parks().into_iter().chain(connection.due(limits)).min_by_key(|(due, _)| *due);
+            let Some((due, why)) = due else {
+                activity.asleep.set(true);
+                return Poll::Pending;
+            };
+            let now = Instant::now();
+            if due > now {
+                // What begins after this is looked at before it is due: no limit is shorter than the time between looks.
+                std::task::ready!(deadline.poll(cx, Some(due.min(now + LOOK_EVERY))));
+            } else if why == Due::Parked && activity.moved.get() {
+                // What moved just now may not have been all: hyper goes on when it is polled again.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            } else {
+                return Poll::Ready(End::Due(why));
+            }
+        }
+    });
+    let end = end.await;
+    let parts = http.into_parts();
+    let (socket, unread) = parts.io.into_parts();
+    // A copy, also of nothing: it would keep the buffer that it is a part of.
+    let read = Bytes::from([parts.read_buf, unread].concat());
+    match (end, connection.watching.take()) {
+        (End::Watching, Some(stream)) => Left::Watching(socket, stream),
+        (End::Due(Due::Parked), _) => Left::Parked(socket, read),
+        (end, _) => {
+            close_http1(worker, connection, socket, read, end, limits).await;
+            Left::Nothing
+        }
+    }
+}
+
+/// Ends an HTTP/1 connection: as a tunnel, with a word, or with a lingering close where the client may still be sending.
+pub(crate) async fn close_http1(
+    worker: &Worker,
+    connection: &Connection,
+    mut socket: Socket,
+    read_ahead: Bytes,
+    end: End,
+    limits: &Limits,
+) {
+    if let Some(tunnel) = connection.tunnel.take() {
+        return tunnel.run(socket, read_ahead, limits, worker.cell()).await;
+    }
+    let lingers = match end {
+        End::Done(Ok(())) => connection.ends.get(),
+        End::Done(Err(error)) => {
+            note(worker, &error, &read_ahead, limits);
+            // hyper has answered 400 or 431, and the client may be in the middle of sending.
+            error.is_parse() || connection.ends.get()
+        }
+        End::Due(Due::Drained | Due::Gone | Due::Parked) | End::Watching => false,
+        End::Due(Due::Limit(limit)) => {
+            worker.cell().reached(limit);
+            if limit == Limit::Write {
+                return;
+            }
+            // A head may also have begun in the read that brought the request before it.
+            let begun = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.heard.get();
+            begun && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
+        }
+    };
+    // The end of the stream is told first: a client that reads to the end has the whole answer then.
+    if timeout(CLOSE_PATIENCE, socket.shutdown()).await.is_ok() && lingers {
+        linger(worker, socket, limits).await;
+    }
+}
+
+/// Counts what hyper refused. `unread` begins with the head that it refused.
+fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
+    if error.is_parse_too_large() {
+        // hyper has one error for both: a head of a size that is allowed has too many fields.
+        let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
+        let limit =
+            if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
+        worker.cell().reached(limit);
+    } else if error.is_parse() {
+        worker.cell().refused.increment();
+    }
+    tracing::debug!(%error, "client connection ended");
+}
+
+/// Reads and throws away what the client is still sending, within bounds. Closing with bytes unread would reset the
+/// connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
+    let deadline = Instant::now() + limits.linger;
+    let mut left = limits.linger_size;
+    loop {
+        let patience = deadline.min(Instant::now() + LINGER_QUIET);
+        match timeout_at(patience, skip_some(&mut socket)).await {
+            Ok(Ok(some)) if some > 0 => match left.checked_sub(some as u64) {
+                Some(rest) => left = rest,
+                None => return worker.cell().reached(Limit::Linger),
+            },
+            Ok(_) => return,
+            Err(_) => return worker.cell().reached(Limit::Linger),
+        }
+    }
+}
+
+/// Said to a client that began a head and did not end it.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
+
+/// How often the deadlines of a connection are looked at. Not longer than the shortest limit may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A client that sends nothing for this long is done sending.
+pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(5);

@@ -1,0 +1,145 @@
+//! HTTP/2 on a client connection: driven, with an eye on streams whose client takes nothing.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
+
+use crate::plan::limits::Limits;
+use crate::telemetry::Limit;
+
+use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End};
+use crate::proxy::in_flight::Standing;
+use crate::proxy::io::deadline::Deadline;
+use crate::proxy::io::socket::{ClientIo, Closer, Socket};
+use crate::proxy::request::exchange::serve;
+use crate::proxy::worker::Worker;
+
+/// Serves HTTP/2 to the end of the connection.
+pub(crate) async fn serve_http2(
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
+    socket: Socket,
+    prefix: Bytes,
+    limits: &Limits,
+) {
+    connection.http2.set(true);
+    let io = ClientIo::new(socket, prefix, Rc::clone(&connection.activity), Closer::Hyper);
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX >> 1);
+    let executor = Streams { worker: Rc::clone(worker), connection: Rc::clone(&connection), write: limits.write };
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.h2_ping)
+        .keep_alive_timeout(PING_PATIENCE)
+        .max_concurrent_streams(number(limits.h2_streams))
+        .max_header_list_size(number(limits.h2_field_list))
+        .max_pending_accept_reset_streams(limits.h2_pending_resets)
+        .max_local_error_reset_streams(limits.h2_error_resets)
+        .initial_stream_window_size(number(limits.h2_stream_window))
+        .initial_connection_window_size(number(limits.h2_connection_window))
+        .max_send_buf_size(H2_SEND_BUFFER);
+    let service = service_fn(|request| serve(worker, &connection, request));
+    let mut http = std::pin::pin!(builder.serve_connection(io, service));
+    let mut deadline = Deadline::default();
+    let mut leaving: Option<Instant> = None;
+    let end = poll_fn(|cx| {
+        connection.watch(cx);
+        if let Poll::Ready(done) = http.as_mut().poll(cx) {
+            return Poll::Ready(End::Done(done));
+        }
+        loop {
+            let due = connection.due(limits).or(connection.closes_at.get().map(|at| (at, Due::Drained)));
+            let due = leaving.map_or(due, |until| {
+                // GOAWAY was sent: what is under way ends by its own time-outs, an idle client gets a moment.
+                let blocked = connection.activity.write_blocked.get().map(|since| since + limits.write);
+                // What was handed over last may still be on its way to a slow client.
+                let taken = connection.activity.taken_at.get().max(connection.quiet_since.get());
+                let idle =
+                    (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_PATIENCE));
+                [blocked, idle].into_iter().flatten().min().map(|at| (at, Due::Drained))
+            });
+            std::task::ready!(deadline.poll(cx, due.map(|(due, _)| due)));
+            let why = due.map_or(Due::Drained, |(_, why)| why);
+            if let Due::Limit(limit) = why {
+                worker.cell().reached(limit);
+            }
+            if leaving.is_some() || why == Due::Limit(Limit::Write) {
+                return Poll::Ready(End::Due(why));
+            }
+            leaving = Some(Instant::now() + CLOSE_PATIENCE);
+            http.as_mut().graceful_shutdown();
+            if let Poll::Ready(done) = http.as_mut().poll(cx) {
+                return Poll::Ready(End::Done(done));
+            }
+        }
+    });
+    if let End::Done(Err(error)) = end.await {
+        tracing::debug!(%error, "client connection ended");
+    }
+}
+
+/// Runs the streams of one HTTP/2 connection, each in a task that ends when its client takes nothing for too long.
+#[derive(Clone)]
+struct Streams {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    write: Duration,
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let standing = self.connection.begun().unwrap_or_else(|| Rc::new(Standing::new(Instant::now())));
+        let stream =
+            Stream { future: Box::pin(future), standing, deadline: Deadline::default(), streams: self.clone() };
+        tokio::task::spawn_local(stream);
+    }
+}
+
+/// One stream. Dropping hyper's future resets it.
+struct Stream<F> {
+    future: Pin<Box<F>>,
+    standing: Rc<Standing>,
+    deadline: Deadline,
+    streams: Streams,
+}
+
+impl<F: Future<Output = ()>> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = &mut *self;
+        let connection = &stream.streams.connection;
+        // So that the request that runs inside finds where it stands.
+        connection.stream.replace(Some(Rc::clone(&stream.standing)));
+        let polled = stream.future.as_mut().poll(cx);
+        connection.stream.replace(None);
+        if polled.is_ready() {
+            return polled;
+        }
+        let standing = &stream.standing;
+        standing.watch(cx);
+        let untaken = standing.untaken();
+        if standing.is_cut() && untaken.is_some() {
+            // Its client takes nothing: it will not take an end either.
+            return Poll::Ready(());
+        }
+        let due = untaken.map(|since| since + stream.streams.write);
+        std::task::ready!(stream.deadline.poll(cx, due));
+        stream.streams.worker.cell().reached(Limit::Write);
+        Poll::Ready(())
+    }
+}
+
+/// How long an HTTP/2 client may take to answer a ping.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes that one HTTP/2 stream may have waiting for its window.
+const H2_SEND_BUFFER: usize = 64 * 1024;

@@ -1,0 +1,356 @@
+//! The listening sockets: bound before anything else, one a worker, so that the kernel spreads the connections.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::plan::config::{Address, Listen};
+use crate::telemetry::Limit;
+
+use crate::proxy::connection::{self, Accepted};
+use crate::proxy::io::socket::Plain;
+use crate::proxy::worker::Worker;
+
+/// Sockets that were handed over by whoever started the process (systemd's socket activation).
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Listening on TCP.
+    pub tcp: Vec<StdTcpListener>,
+    /// Listening on a unix socket.
+    pub unix: Vec<StdUnixListener>,
+}
+
+impl Inherited {
+    /// What is left, as it would be written in the config.
+    pub fn names(&self) -> Vec<String> {
+        let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
+        let path =
+            |socket: &StdUnixListener| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display()));
+        tcp.chain(self.unix.iter().filter_map(path)).collect()
+    }
+}
+
+/// A socket that one thread listens on.
+#[derive(Debug)]
+pub enum Exclusive {
+    /// On TCP.
+    Tcp(StdTcpListener),
+    /// On a unix socket.
+    Unix(StdUnixListener),
+}
+
+/// Binds an address for one thread. Its file is returned too, if it has one that is to be removed at the end.
+///
+/// # Errors
+/// When it cannot be bound.
+pub fn bind_one_exclusively(
+    address: &Address,
+    inherited: &mut Inherited,
+) -> Result<(Exclusive, Option<PathBuf>), BindError> {
+    let mut bound = bind_one(address, 1, inherited)?;
+    let file = bound.file();
+    match bound.sockets.pop() {
+        Some(Std::Tcp(listener)) => Ok((Exclusive::Tcp(listener), file)),
+        Some(Std::Unix(listener)) => Ok((Exclusive::Unix(listener), file)),
+        None => Err(BindError { address: address.clone(), source: io::ErrorKind::NotFound.into() }),
+    }
+}
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Bound {
+    /// What it is bound to; with a port, also where the config said 0.
+    pub address: Address,
+    /// Whether another process may hold the same socket, to which the connections go that this one leaves.
+    pub inherited: bool,
+    sockets: Vec<Std>,
+}
+
+#[derive(Debug)]
+enum Std {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// Which.
+    pub address: Address,
+    source: io::Error,
+}
+
+impl BindError {
+    /// Whether somebody else listens there.
+    pub fn in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.in_use() {
+            true => write!(f, "{} is in use by another process", self.address),
+            false => write!(f, "cannot listen on {}", self.address),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        (!self.in_use()).then_some(&self.source)
+    }
+}
+
+/// Binds the listeners of the config, each once for every worker. Inherited sockets are taken where they fit.
+///
+/// # Errors
+/// The first that cannot be bound.
+pub fn bind(listen: &[Listen], workers: usize, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
+    listen.iter().map(|listen| bind_one(&listen.address, workers, inherited)).collect()
+}
+
+fn bind_one(address: &Address, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
+    let bound = match address {
+        Address::Ip(ip) => bind_tcp(*ip, workers, inherited),
+        Address::Unix(path) => bind_unix(path, workers, inherited),
+    };
+    bound.map_err(|source| BindError { address: address.clone(), source })
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+    let given = inherited.tcp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address));
+    if let Some(index) = given {
+        let sockets = copies(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
+        return Ok(Bound { address: Address::Ip(address), inherited: true, sockets });
+    }
+    // First alone: with SO_REUSEPORT a second process would silently take half of the connections.
+    drop(tcp_socket(address, false)?);
+    let first = tcp_socket(address, true)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![Std::Tcp(first)];
+    for _ in 1..workers {
+        sockets.push(Std::Tcp(tcp_socket(address, true)?));
+    }
+    Ok(Bound { address: Address::Ip(address), inherited: false, sockets })
+}
+
+fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+    let is_it = |socket: &StdUnixListener| socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(path));
+    let given = inherited.unix.iter().position(is_it).map(|index| inherited.unix.swap_remove(index));
+    let inherited = given.is_some();
+    let socket = match given {
+        Some(socket) => socket,
+        None => unix_socket(path)?,
+    };
+    let sockets = copies(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
+    Ok(Bound { address: Address::Unix(path.to_owned()), inherited, sockets })
+}
+
+/// A socket file that nobody listens on any more is left over from a process that died: it is replaced.
+fn unix_socket(path: &Path) -> io::Result<StdUnixListener> {
+    match StdUnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match StdUnixStream::connect(path) {
+            // A file that is no socket refuses connections, too; it is somebody's, and stays.
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
+                std::fs::remove_file(path)?;
+                StdUnixListener::bind(path)
+            }
+            _ => Err(error),
+        },
+        bound => bound,
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn copies<T>(
+    count: usize,
+    socket: T,
+    copy: impl Fn(&T) -> io::Result<T>,
+    wrap: impl Fn(T) -> Std,
+) -> io::Result<Vec<Std>> {
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 1..count {
+        sockets.push(wrap(copy(&socket)?));
+    }
+    sockets.push(wrap(socket));
+    Ok(sockets)
+}
+
+impl Bound {
+    /// One worker's socket.
+    pub(crate) fn take(&mut self) -> Option<Mine> {
+        let socket = self.sockets.pop()?;
+        Some(Mine { socket, inherited: self.inherited })
+    }
+
+    /// The socket's file, if it is one of ours and to be removed at the end.
+    pub fn file(&self) -> Option<PathBuf> {
+        match &self.address {
+            Address::Unix(path) if !self.inherited => Some(path.clone()),
+            Address::Unix(_) | Address::Ip(_) => None,
+        }
+    }
+}
+
+/// One worker's listening socket.
+#[derive(Debug)]
+pub(crate) struct Mine {
+    socket: Std,
+    pub(crate) inherited: bool,
+}
+
+enum Listener {
+    /// With its port: it is every connection's.
+    Tcp(TcpListener, u16),
+    Unix(UnixListener),
+}
+
+impl Mine {
+    fn into_listener(self) -> io::Result<Listener> {
+        match self.socket {
+            Std::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                let port = socket.local_addr()?.port();
+                Ok(Listener::Tcp(TcpListener::from_std(socket)?, port))
+            }
+            Std::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                UnixListener::from_std(socket).map(Listener::Unix)
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection; on TCP with the peer's address and its own port.
+    async fn accept(&self) -> io::Result<(Plain, Option<(IpAddr, u16)>)> {
+        match self {
+            Self::Tcp(listener, port) => {
+                let (stream, peer) = listener.accept().await?;
+                // Heads and small answers must not wait for one another's acknowledgement.
+                stream.set_nodelay(true)?;
+                Ok((Plain::Tcp(stream), Some((peer.ip(), *port))))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Plain::Unix(stream), None))
+            }
+        }
+    }
+}
+
+/// Accepts connections until `open` turns false, then once more what the kernel has completed already, so that
+/// nobody who was let in is thrown out.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    mine: Mine,
+    tls: Option<Arc<ServerConfig>>,
+    mut open: watch::Receiver<bool>,
+) {
+    let listener = match mine.into_listener() {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    let mut failing = Backoff::default();
+    while *open.borrow_and_update() {
+        if worker.is_full() {
+            worker.cell().reached(Limit::Connections);
+            worker.fewer_than(worker.most).await;
+        }
+        tokio::select! {
+            accepted = listener.accept() => take(&worker, accepted, tls.as_ref(), &mut failing).await,
+            changed = open.changed() => if changed.is_err() { break },
+        }
+    }
+    // The runtime looks at the socket again, which it may not have done since the last connection came.
+    tokio::task::yield_now().await;
+    while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        if accepted.is_err() {
+            break;
+        }
+        take(&worker, accepted, tls.as_ref(), &mut failing).await;
+    }
+}
+
+async fn take(
+    worker: &Rc<Worker>,
+    accepted: io::Result<(Plain, Option<(IpAddr, u16)>)>,
+    tls: Option<&Arc<ServerConfig>>,
+    failing: &mut Backoff,
+) {
+    match accepted {
+        Ok((stream, ends)) => {
+            failing.succeeded();
+            worker.cell().accepted.increment();
+            let accepted = Accepted { stream, ends, tls: tls.cloned() };
+            // Counted now, not when its task first runs: the next to be accepted may come before that.
+            let place = worker.admit();
+            tokio::task::spawn_local(connection::run(Rc::clone(worker), accepted, place));
+        }
+        // The client was gone before it was looked at.
+        Err(error) if is_of_one_connection(&error) => {}
+        Err(error) => {
+            worker.cell().accept_failures.increment();
+            failing.failed(&error).await;
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | NotConnected | InvalidInput)
+}
+
+/// Waits between attempts to accept while there is nothing to accept with: out of descriptors, out of memory. The
+/// connection stays in the queue, and trying again at once would only burn the processor.
+#[derive(Default)]
+struct Backoff {
+    wait: Option<Duration>,
+}
+
+impl Backoff {
+    async fn failed(&mut self, error: &io::Error) {
+        if self.wait.is_none() {
+            tracing::warn!(%error, "cannot accept connections, trying again");
+        }
+        let wait = self.wait.map_or(FIRST_BACKOFF, |wait| (wait * 2).min(LONGEST_BACKOFF));
+        self.wait = Some(wait);
+        tokio::time::sleep(wait).await;
+    }
+
+    fn succeeded(&mut self) {
+        if self.wait.take().is_some() {
+            tracing::info!("accepting connections again");
+        }
+    }
+}
+
+/// Completed connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(500);

@@ -1,0 +1,122 @@
+//! Which fields a head has: found in one look through it. Most heads have few of those that a proxy must act on, and a
+//! look-up of each of them in each head would cost more than everything else that is done with it.
+
+use http::{HeaderMap, HeaderName};
+
+use super::words;
+
+/// A field that a proxy does something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Field {
+    Host,
+    Accept,
+    ContentType,
+    Cookie,
+    ContentLength,
+    Expect,
+    RequestId,
+    // What ends at this hop (RFC 9110 section 7.6.1).
+    Connection,
+    TransferEncoding,
+    Te,
+    Trailer,
+    Upgrade,
+    KeepAlive,
+    ProxyConnection,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    Http2Settings,
+    /// What no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
+    Proxy,
+    /// Any that apps take for a proxy's word.
+    Word,
+    /// Any that is another in CGI, which reads `_` and the like as `-`.
+    Disguised,
+}
+
+impl Field {
+    /// Which one a name is of.
+    pub(crate) fn of(name: &HeaderName) -> Option<Self> {
+        Some(match name.as_str() {
+            "host" => Self::Host,
+            "accept" => Self::Accept,
+            "content-type" => Self::ContentType,
+            "cookie" => Self::Cookie,
+            "content-length" => Self::ContentLength,
+            "expect" => Self::Expect,
+            "x-request-id" => Self::RequestId,
+            "connection" => Self::Connection,
+            "transfer-encoding" => Self::TransferEncoding,
+            "te" => Self::Te,
+            "trailer" => Self::Trailer,
+            "upgrade" => Self::Upgrade,
+            "keep-alive" => Self::KeepAlive,
+            "proxy-connection" => Self::ProxyConnection,
+            "proxy-authenticate" => Self::ProxyAuthenticate,
+            "proxy-authorization" => Self::ProxyAuthorization,
+            "http2-settings" => Self::Http2Settings,
+            "proxy" => Self::Proxy,
+            other if !words::may_matter(other) => return None,
+            other if words::is_disguised(other) => Self::Disguised,
+            other if words::is_word(other) => Self::Word,
+            _ => return None,
+        })
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+}
+
+/// The fields that a head has, and those that it has more than once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fields {
+    once: u32,
+    again: u32,
+}
+
+impl Fields {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for field in headers.iter().filter_map(|(name, _)| Field::of(name)) {
+            fields.again |= fields.once & field.bit();
+            fields.once |= field.bit();
+        }
+        fields
+    }
+
+    /// Whether it has this field.
+    pub(crate) fn has(self, field: Field) -> bool {
+        self.once & field.bit() != 0
+    }
+
+    /// Whether it has this field on more than one line.
+    pub(crate) fn repeats(self, field: Field) -> bool {
+        self.again & field.bit() != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::HeaderValue;
+
+    use super::super::headers::X_REQUEST_ID;
+
+    #[test]
+    fn a_field_is_seen_once_or_again_whatever_stands_between() {
+        let mut headers = HeaderMap::new();
+        for name in ["host", "accept", "cookie", "x_odd", "x-real-ip", "te", "cookie"] {
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("1"));
+        let fields = Fields::of(&headers);
+        for field in [Field::Host, Field::Cookie, Field::Disguised, Field::Word, Field::Te, Field::RequestId] {
+            assert!(fields.has(field), "{field:?}");
+        }
+        assert!(fields.repeats(Field::Cookie) && !fields.repeats(Field::Host));
+        assert!(!fields.has(Field::Connection) && !fields.has(Field::ContentLength));
+    }
+}

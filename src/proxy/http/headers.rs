@@ -1,0 +1,528 @@
+//! The header fields: what ends at this hop, what is added for the next, whose word is believed.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::plan::client::{self, Client, X_FORWARDED_FOR};
+use crate::plan::config::{Bypass, TrustedProxies};
+use crate::plan::pass;
+
+use super::fields::{Field, Fields};
+use super::words;
+
+/// `X-Forwarded-Proto`.
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Port`.
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// `X-Real-IP`.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// `X-Request-Id`.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
+
+/// Who is at the other end of a client connection, prepared once for all its requests.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// `None` on a unix socket.
+    pub address: Option<IpAddr>,
+    /// For `X-Forwarded-For`.
+    text: HeaderValue,
+    /// For `X-Forwarded-Port`.
+    port: HeaderValue,
+    /// `for=…` of the `Forwarded` field.
+    node: String,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host of its last request, and the `Forwarded` element that goes with it: a client seldom changes hosts.
+    said: RefCell<Option<(HeaderValue, HeaderValue)>>,
+}
+
+impl Peer {
+    /// `port` is the one that it has connected to; on a unix socket the scheme's own stands for it.
+    pub(crate) fn new(address: Option<IpAddr>, port: Option<u16>, scheme: &'static str) -> Self {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let address = address.map(|address| address.to_canonical());
+        let text = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
+        let text = HeaderValue::from_str(&text).unwrap_or(UNKNOWN);
+        let port = HeaderValue::from(port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
+        Self { address, text, port, node, scheme, said: RefCell::default() }
+    }
+
+    /// Its element of the `Forwarded` field in a request for `host`.
+    fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
+        let mut said = self.said.borrow_mut();
+        if let Some((known, element)) = &*said
+            && known == host
+        {
+            return element.clone();
+        }
+        let element = forwarded(self, host);
+        if host.len() <= LONGEST_HOST {
+            // A copy: the value is a part of the buffer that it was read into, which is not to be kept for its sake.
+            *said = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
+        }
+        element
+    }
+
+    /// Whether what it says of others is believed.
+    pub(crate) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
+        client::is_trusted(self.address, trusted)
+    }
+}
+
+/// What the client asks for besides the request itself, found before the fields that say it are removed.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// The protocol to switch to.
+    pub upgrade: Option<HeaderValue>,
+    /// It takes trailers.
+    pub trailers: bool,
+}
+
+/// Removes what ends at this hop (RFC 9110 section 7.6.1) from a request, and tells what it asked for.
+pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Version) -> Wishes {
+    let asks_to_switch = version == Version::HTTP_11
+        && fields.has(Field::Upgrade)
+        && fields.has(Field::Connection)
+        && says(headers, CONNECTION, b"upgrade");
+    let upgrade = asks_to_switch
+        .then(|| headers.get(UPGRADE).cloned())
+        .flatten()
+        // A second protocol on a connection whose requests nobody checks is not offered (h2c smuggling).
+        .filter(|protocol| !protocol.as_bytes().split(|&byte| byte == b',').any(is_h2c));
+    let trailers = fields.has(Field::Te) && says(headers, TE, b"trailers");
+    strip(headers, fields);
+    if fields.has(Field::Expect) {
+        headers.remove(EXPECT);
+    }
+    if fields.has(Field::Http2Settings) {
+        headers.remove(HTTP2_SETTINGS);
+    }
+    Wishes { upgrade, trailers }
+}
+
+fn is_h2c(protocol: &[u8]) -> bool {
+    protocol.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
+}
+
+/// Removes what ends at this hop from a response. `trailers`: whether the client takes any.
+pub(crate) fn strip_response(headers: &mut HeaderMap, fields: Fields, trailers: bool) {
+    strip(headers, fields);
+    if !trailers && fields.has(Field::Trailer) {
+        headers.remove(TRAILER);
+    }
+}
+
+/// What ends at this hop, but for `Connection` and what that names.
+const HOP_BY_HOP: [(Field, HeaderName); 7] = [
+    (Field::KeepAlive, KEEP_ALIVE),
+    (Field::ProxyConnection, PROXY_CONNECTION),
+    (Field::ProxyAuthenticate, PROXY_AUTHENTICATE),
+    (Field::ProxyAuthorization, PROXY_AUTHORIZATION),
+    (Field::Te, TE),
+    (Field::TransferEncoding, TRANSFER_ENCODING),
+    (Field::Upgrade, UPGRADE),
+];
+
+fn strip(headers: &mut HeaderMap, fields: Fields) {
+    if fields.has(Field::Connection) {
+        strip_named(headers, fields);
+    }
+    for (field, name) in &HOP_BY_HOP {
+        if fields.has(*field) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Removes `Connection` and every field it names, on whichever of its lines.
+fn strip_named(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.repeats(Field::Connection)
+        && let Some(only) = headers.remove(CONNECTION)
+    {
+        // What it usually says.
+        if !is_option(only.as_bytes()) {
+            strip_listed(headers, &[only]);
+        }
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    strip_listed(headers, &lines);
+}
+
+fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
+    for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
+        // These frame and route the message, or are what a trusted proxy says: they are not for a client to take away.
+        match HeaderName::from_bytes(name.trim_ascii()) {
+            Ok(CONTENT_LENGTH | HOST) | Err(_) => {}
+            Ok(name) if words::is_word(name.as_str()) => {}
+            Ok(name) => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// The usual words of `Connection`: they name no field, or one that is removed anyway.
+fn is_option(name: &[u8]) -> bool {
+    let name = name.trim_ascii();
+    name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close")
+}
+
+/// Whether a comma-separated field has this token.
+fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Removes what an upstream that reads `_` and the like as `-` (CGI, WSGI) would take for a field that only proxies set, or
+/// for the message's length.
+fn strip_disguised(headers: &mut HeaderMap) {
+    remove_all(headers, |name| words::is_disguised(name.as_str()) && is_proxys(&words::plain(name.as_str())));
+}
+
+/// As [`strip_disguised`], for a trusted proxy: it is not believed to mean what its client has written so, except where the
+/// field has no other form.
+fn strip_unmeant(headers: &mut HeaderMap) {
+    remove_all(headers, |name| {
+        let name = name.as_str();
+        words::is_disguised(name) && !words::is_own_form(name) && is_proxys(&words::plain(name))
+    });
+}
+
+/// Tells whether a name in its plain form is one that only proxies say.
+fn is_proxys(plain: &str) -> bool {
+    words::is_word(plain) || words::OTHERS.contains(&plain)
+}
+
+fn remove_all(headers: &mut HeaderMap, which: impl FnMut(&&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(which).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes from a request's trailers what an upstream must not merge into the head (RFC 9110 section 6.5.1): whatever we do
+/// something about there. Not even a trusted proxy says such a thing behind a body: that is its client's.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_disguised(trailers);
+    remove_all(trailers, |name| !matches!(Field::of(name), None | Some(Field::Disguised)));
+}
+
+/// Makes one field of a length that was said twice, and a plain number of one with zeros before it. `check` has found that
+/// all lines say the same.
+pub(crate) fn say_length_once(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.has(Field::ContentLength) {
+        return;
+    }
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return };
+    let plain = plain_length(length.as_bytes());
+    if (fields.repeats(Field::ContentLength) || plain.len() < length.len())
+        && let Ok(plain) = HeaderValue::from_bytes(plain)
+    {
+        headers.insert(CONTENT_LENGTH, plain);
+    }
+}
+
+/// Returns a number in digits without the zeros before it.
+pub(crate) fn plain_length(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    &digits[zeros.min(digits.len().saturating_sub(1))..]
+}
+
+/// Removes what lets a client pass a closed route: the upstream is not to know the secret, nor what it has signed.
+pub(crate) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypass) {
+    if let Some(name) = &bypass.header {
+        headers.remove(name);
+    }
+    let has_own = |line: &HeaderValue| pass::without_own(line.as_bytes()).is_some();
+    if !fields.has(Field::Cookie) || !headers.get_all(COOKIE).iter().any(has_own) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
+    headers.remove(COOKIE);
+    for line in lines {
+        let left = match pass::without_own(line.as_bytes()) {
+            Some(left) if left.is_empty() => continue,
+            Some(left) => HeaderValue::from_bytes(&left).ok(),
+            None => Some(line),
+        };
+        if let Some(left) = left {
+            headers.append(COOKIE, left);
+        }
+    }
+}
+
+/// Adds what the next hop may want to know of the ones before. `trusted` are the proxies that are believed, if the peer is
+/// one of them.
+///
+/// What any other peer says of others is not passed on: an upstream that believes this proxy would believe it.
+pub(crate) fn add_forwarded(
+    headers: &mut HeaderMap,
+    fields: Fields,
+    peer: &Peer,
+    host: &HeaderValue,
+    trusted: Option<&TrustedProxies>,
+) {
+    if fields.has(Field::Proxy) {
+        headers.remove(PROXY);
+    }
+    if fields.has(Field::Disguised) {
+        if trusted.is_some() { strip_unmeant(headers) } else { strip_disguised(headers) }
+    }
+    match trusted {
+        Some(trusted) => pass_on(headers, fields, peer, host, trusted),
+        None => replace(headers, fields, peer, host),
+    }
+}
+
+/// Sets what is known of a stranger, and removes what it says itself.
+fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
+    if fields.has(Field::Word) {
+        remove_all(headers, |name| words::is_word(name.as_str()));
+    }
+    headers.insert(X_FORWARDED_FOR, peer.text.clone());
+    if peer.address.is_some() {
+        headers.insert(X_REAL_IP, peer.text.clone());
+    }
+    headers.insert(FORWARDED, peer.forwarded(host));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+    headers.insert(X_FORWARDED_PORT, peer.port.clone());
+    if !host.is_empty() {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+}
+
+/// Adds to what a trusted proxy says, or says what it has not said.
+fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: &TrustedProxies) {
+    if fields.has(Field::Word) {
+        say_both(headers);
+    } else {
+        // The peer is the client itself. A proxy alone knows the port that its client has connected to.
+        headers.insert(X_FORWARDED_PORT, peer.port.clone());
+    }
+    if !headers.contains_key(X_REAL_IP)
+        && let Client::Address(client) = client::of(peer.address, headers, trusted)
+        && let Ok(client) = HeaderValue::try_from(client.to_string())
+    {
+        headers.insert(X_REAL_IP, client);
+    }
+    // A peer without an address would hide whom it names.
+    if peer.address.is_some() || !headers.contains_key(X_FORWARDED_FOR) {
+        append(headers, X_FORWARDED_FOR, "unknown", &peer.text);
+    }
+    append(headers, FORWARDED, "for=unknown", &peer.forwarded(host));
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(peer.scheme));
+    if !host.is_empty() {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    }
+}
+
+/// Says in each of the two fields that name clients what a trusted proxy says in the other alone (RFC 7239 section 7.4):
+/// else whoever reads but one of them would take that proxy for the client.
+fn say_both(headers: &mut HeaderMap) {
+    let translated = match (headers.contains_key(X_FORWARDED_FOR), headers.contains_key(FORWARDED)) {
+        (true, false) => (FORWARDED, client::as_forwarded(headers)),
+        (false, true) => (X_FORWARDED_FOR, client::as_x_forwarded_for(headers)),
+        (true, true) | (false, false) => return,
+    };
+    let (name, text) = translated;
+    headers.insert(name, HeaderValue::try_from(text).unwrap_or(UNKNOWN));
+}
+
+/// One element of the `Forwarded` field (RFC 7239).
+fn forwarded(peer: &Peer, host: &HeaderValue) -> HeaderValue {
+    let host = host.to_str().unwrap_or_default();
+    let mut element = String::with_capacity(peer.node.len() + host.len() + 32);
+    element.push_str("for=");
+    element.push_str(&peer.node);
+    if !host.is_empty() {
+        let quote = if host.bytes().all(is_token) { "" } else { "\"" };
+        element.extend([";host=", quote, host, quote]);
+    }
+    element.push_str(";proto=");
+    element.push_str(peer.scheme);
+    HeaderValue::try_from(element).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Adds to a list field, on one line. Where a line names nobody at its end, `nobody` says so: an empty element between
+/// others would be nothing at all.
+fn append(headers: &mut HeaderMap, name: HeaderName, nobody: &str, value: &HeaderValue) {
+    let mut joined = Vec::new();
+    for line in headers.get_all(&name).iter().map(|line| line.as_bytes().trim_ascii_end()) {
+        joined.extend_from_slice(line);
+        if matches!(line.last(), None | Some(b',')) {
+            joined.extend_from_slice(nobody.as_bytes());
+        }
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(value.as_bytes());
+    headers.insert(name, HeaderValue::from_bytes(&joined).unwrap_or_else(|_| value.clone()));
+}
+
+/// Sets the fields of an upgrade, which `strip` removed.
+pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(UPGRADE, protocol);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+}
+
+/// Asks an HTTP/1.1 upstream for what the client asked for. Each of these fields is named in `Connection` (RFC 9110
+/// sections 7.8 and 10.1.4), so that it ends at the next hop.
+pub(crate) fn ask(headers: &mut HeaderMap, wishes: &Wishes) {
+    let connection = match (&wishes.upgrade, wishes.trailers) {
+        (None, false) => return,
+        (Some(_), false) => "upgrade",
+        (None, true) => "te",
+        (Some(_), true) => "upgrade, te",
+    };
+    headers.insert(CONNECTION, HeaderValue::from_static(connection));
+    if let Some(protocol) = &wishes.upgrade {
+        headers.insert(UPGRADE, protocol.clone());
+    }
+    if wishes.trailers {
+        headers.insert(TE, TRAILERS);
+    }
+}
+
+/// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
+pub(crate) fn ask_http2(headers: &mut HeaderMap, wishes: &Wishes) {
+    // They are there when the request was meant for an HTTP/1.1 upstream before.
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    if wishes.trailers {
+        headers.insert(TE, TRAILERS);
+    }
+}
+
+/// Joins the cookies that an HTTP/2 client sent in several fields (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap, fields: Fields) {
+    if !fields.repeats(Field::Cookie) {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Longer hosts than a name and a port can be are not worth to be remembered.
+const LONGEST_HOST: usize = 262;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn every_field_that_connection_names_ends_here() {
+        let mut fields = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "x-other, content-length, host"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("x-kept", "1"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("te", "trailers, deflate"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("proxy-authorization", "secret"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("expect", "100-continue"),
+        ]);
+        let seen = Fields::of(&fields);
+        let wishes = strip_request(&mut fields, seen, Version::HTTP_11);
+        assert!(wishes.trailers && wishes.upgrade.is_none());
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_wished_for_only_in_so_many_words() {
+        let wish = |fields: &[(&'static str, &str)], version| {
+            let mut fields = headers(fields);
+            let seen = Fields::of(&fields);
+            strip_request(&mut fields, seen, version).upgrade
+        };
+        let websocket = [("connection", "Upgrade"), ("upgrade", "websocket")];
+        assert_eq!(wish(&websocket, Version::HTTP_11).unwrap(), "websocket");
+        assert_eq!(wish(&websocket, Version::HTTP_10), None);
+        assert_eq!(wish(&websocket[1..], Version::HTTP_11), None);
+        assert_eq!(wish(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")], Version::HTTP_11), None);
+    }
+
+    #[test]
+    fn what_lets_a_client_pass_ends_here_and_other_cookies_stay_byte_for_byte() {
+        let bypass = Bypass { header: Some(HeaderName::from_static("x-key")), ..Bypass::default() };
+        let cookies = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).chain([("x-key", "secret")]).collect();
+            let mut fields = headers(&lines);
+            let seen = Fields::of(&fields);
+            strip_pass(&mut fields, seen, &bypass);
+            assert!(!fields.contains_key("x-key"));
+            fields.get_all(COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(&["a=1;  b=\"2\";c"]), ["a=1;  b=\"2\";c"]);
+        assert_eq!(cookies(&["a=1; __Host-backsoon-bypass-web=x; b=2"]), ["a=1; b=2"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x; b=2", "c=3"]), ["b=2", "c=3"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x;__Host-backsoon-bypass-web=y"]), [""; 0]);
+        assert_eq!(cookies(&["x=__Host-backsoon-ramp-web=x"]), ["x=__Host-backsoon-ramp-web=x"]);
+    }
+
+    #[test]
+    fn what_a_stranger_says_of_others_is_not_passed_on() {
+        let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), Some(8443), "https");
+        let host = HeaderValue::from_static("a.example:8443");
+        let said = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
+        let mut fields = headers(&said);
+        for disguised in ["x_forwarded_for", "x-forwarded_for", "x_request-id", "other_field"] {
+            fields.insert(disguised, HeaderValue::from_static("1"));
+        }
+        let seen = Fields::of(&fields);
+        add_forwarded(&mut fields, seen, &peer, &host, None);
+        let left: Vec<_> = fields.keys().map(HeaderName::as_str).filter(|name| name.contains('_')).collect();
+        assert_eq!(left, ["other_field"]);
+        assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
+        assert_eq!(fields[X_FORWARDED_PROTO], "https");
+        assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
+        let mut fields = headers(&said);
+        let seen = Fields::of(&fields);
+        let trusted = TrustedProxies { networks: vec!["2001:db8::/32".parse().unwrap()], unix: false };
+        add_forwarded(&mut fields, seen, &peer, &host, Some(&trusted));
+        assert_eq!(fields[X_FORWARDED_FOR], "1.1.1.1, 2001:db8::1");
+        assert_eq!(fields[X_FORWARDED_PROTO], "http");
+        assert_eq!(fields[X_FORWARDED_HOST], "a.example:8443");
+    }
+}

@@ -1,0 +1,300 @@
+//! The words of a proxy: fields that apps believe because only a proxy in front of them should be able to say them.
+//!
+//! From a stranger each of them is a lie to the app: about the client's address, the scheme, the host, the certificate or
+//! the user. So they end here, unless the peer is in `trusted_proxies`. Fields that clients say for themselves
+//! (`X-Requested-With`, `X-HTTP-Method-Override`, `X-User-Id`, tracing) are none of them.
+
+/// What belongs together, and who believes it. An entry that ends with `-` or `*` stands for all names that begin so.
+type Group = &'static [&'static str];
+
+/// Everything. To add a field, add it here.
+const GROUPS: &[Group] = &[
+    // Rack and Rails, Django, Laravel and Symfony, Spring, ASP.NET, Express, Tomcat, Jetty and PHP apps: the client, scheme,
+    // host, port, path prefix (`X-Forwarded-*`, -Ssl, -Scheme, -Server) and whatever else begins like that, which covers
+    // Envoy's and Traefik's certificates and oauth2-proxy's users. `Forwarded-For` and `X-Forwarded` are of PHP apps.
+    &["forwarded*", "x-forward*"],
+    // nginx's way to tell the client: Go, Node and PHP apps, gunicorn's examples.
+    &["x-real-"],
+    // Rails (`Client-IP`, and a spoofing check with it), PHP apps, Azure App Service, Rackspace, IIS, Express apps.
+    &[
+        "client-ip",
+        "x-client-ip",
+        "x-cluster-client-",
+        "x-proxyuser-",
+        "x-originating-ip",
+        "x-originally-forwarded-for",
+    ],
+    &["x-source-ip", "source-ip", "x-user-ip", "x-peer-ip", "x-custom-ip-authorization", "x-ip", "rlnclientipaddr"],
+    // CGI's own variables with `HTTP_` before them; Kubernetes' authenticating proxy; Authelia; Django's RemoteUserMiddleware.
+    &["remote-", "x-remote-"],
+    // The client as content delivery networks and load balancers tell it: Akamai, Cloudflare (with Access' users), Fastly,
+    // Fly.io, Imperva, DigitalOcean, Alibaba, Citrix, Sucuri, Vercel, Netlify, CloudFront.
+    &["true-client-", "x-true-client-", "akamai-", "x-akamai-", "cf-", "cdn-src-ip", "cloudfront-", "do-connecting-ip"],
+    &[
+        "ali-cdn-",
+        "cdn-real-ip",
+        "fastly-",
+        "fly-",
+        "incap-",
+        "ns-client-ip",
+        "x-edge-ip",
+        "x-nf-",
+        "x-sucuri-",
+        "x-vercel-",
+    ],
+    &["geoip-", "x-geoip-"],
+    // Azure Front Door and App Service, Google App Engine, AWS.
+    &["disguised-host", "was-default-hostname", "x-appengine-", "x-azure-", "x-waws-"],
+    // Envoy and Istio: whether the request is internal, its address, its path and its time-outs. Linkerd: the same.
+    &["l5d-", "x-envoy-"],
+    // WebLogic's and WebSphere's plug-ins for Apache and IIS (WebSphere's begin with `$WS`, which is read as `-ws`), Java apps.
+    &["-ws*", "proxy-client-ip", "wl-proxy-"],
+    // The scheme: Rails, IIS and Exchange, WordPress and other PHP apps, Flask's recipes.
+    &["front-end-https", "https", "x-https", "x-proto", "x-protocol", "x-scheme", "x-ssl", "x-url-scheme"],
+    // The target: Symfony, Laminas and Zend, Drupal and IIS' rewriting; ASP.NET's middleware; what authenticating
+    // subrequests of nginx believe.
+    &["x-original-", "x-override-url", "x-rewrite-"],
+    // The host and the place below which an app is: PHP and Java apps, Flask's recipes, gunicorn, Home Assistant.
+    &["path-info", "script-name", "x-host", "x-http-host-override", "x-ingress-path", "x-script-name"],
+    // What Rack::Sendfile takes for nginx's word on its files (CVE-2025-61780); how long a request has queued (Puma, Rails).
+    &["x-accel-", "x-sendfile-type", "x-queue-start", "x-request-start"],
+    // Certificates that a proxy has checked: Tomcat's SSLValve, ASP.NET, ingress-nginx, RFC 9440, IIS ARR, AWS.
+    &[
+        "client-cert*",
+        "ms-aspnetcore-",
+        "ssl-",
+        "x-amzn-mtls-",
+        "x-arr-",
+        "x-client-cert*",
+        "x-client-dn",
+        "x-client-s-dn",
+    ],
+    &["x-client-issuer*", "x-client-subject*", "x-client-verify", "x-peer-cert*", "x-ssl-", "x-tls-"],
+    // Users that a proxy has let in: oauth2-proxy, authentik, Authelia, Grafana, Vouch, Pomerium, Kong, Tailscale, Teleport,
+    // AWS, Azure, Google, mod_auth_openidc, Shibboleth, SiteMinder, WebSEAL, Oracle, WSO2, Replit, iisnode.
+    &["iv-", "mellon-", "oam-", "oidc-", "osso-", "shib-", "sm-", "tailscale-", "teleport-jwt-assertion"],
+    &[
+        "x-amzn-oidc-",
+        "x-auth-request-",
+        "x-authelia-",
+        "x-authenticated-",
+        "x-authentik-",
+        "x-goog-authenticated-user-",
+    ],
+    &[
+        "x-anonymous-consumer",
+        "x-consumer-",
+        "x-credential-",
+        "x-goog-iap-",
+        "x-iisnode-",
+        "x-jwt-assertion",
+        "x-userinfo",
+    ],
+    &["x-apigateway-api-userinfo", "x-endpoint-api-userinfo", "x-ms-client-principal*", "x-ms-token-"],
+    &["x-pomerium-", "x-replit-", "x-vouch-", "x-webauth-"],
+];
+
+/// What must not come in disguise either, though it is no word of a proxy: a message's length, and what we call a request.
+pub(crate) const OTHERS: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
+
+/// How the names of other vendors end.
+const ENDS: &[&str] =
+    &["client-ip", "clientip", "connecting-ip", "real-ip", "remote-ip", "source-ip", "user-ip", "visitor-ip"];
+
+/// Tells whether a name (in lower case) is such a field's.
+pub(crate) fn is_word(name: &str) -> bool {
+    is_listed(name) || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Tells whether a name may be such a field's, or may be read as one, by its first two bytes and its last: most are not. To be
+/// asked before [`is_word`] and [`is_disguised`], which look at all of it.
+pub(crate) fn may_matter(name: &str) -> bool {
+    let &[first, second, ..] = name.as_bytes() else { return false };
+    BEGINS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
+}
+
+/// Looks for the last entry that is not behind the name. An entry that is the name's beginning can only be that one, since
+/// none is the beginning of another.
+fn is_listed(name: &str) -> bool {
+    let behind = SORTED.partition_point(|&(entry, _)| entry <= name);
+    let last = behind.checked_sub(1).and_then(|at| SORTED.get(at));
+    last.is_some_and(|&(entry, open)| if open { name.starts_with(entry) } else { name == entry })
+}
+
+/// Returns the name that CGI makes of a name. Whatever is neither a letter nor a digit is the same in it (lighttpd).
+pub(crate) fn plain(name: &str) -> String {
+    name.bytes().map(|byte| if is_odd(byte) { '-' } else { char::from(byte) }).collect()
+}
+
+/// Tells whether a name has no other form than an odd one: those of WebSphere, SiteMinder, mod_auth_openidc, Mellon and SSLValve.
+pub(crate) fn is_own_form(name: &str) -> bool {
+    ["$ws", "sm_", "oidc_", "mellon_", "ssl_"].iter().any(|begin| name.starts_with(begin))
+}
+
+/// Tells whether a name is another in CGI than it seems to be.
+pub(crate) fn is_disguised(name: &str) -> bool {
+    name.bytes().any(is_odd)
+}
+
+const fn is_odd(byte: u8) -> bool {
+    ODD[byte as usize]
+}
+
+const fn bit(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
+/// What tells letters apart, and little more.
+const LETTER: u8 = 31;
+
+/// Which second bytes follow a first byte, in the names of [`GROUPS`] and [`OTHERS`] and in whatever is read as one.
+const BEGINS: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < SORTED.len() + OTHERS.len() {
+        let entry = if at < SORTED.len() { SORTED[at].0 } else { OTHERS[at - SORTED.len()] }.as_bytes();
+        let (mut first, mut seconds, mut second) = (0, 0, 0);
+        while second < 128 {
+            seconds |= if is_read_as(second, entry[1]) { bit(second) } else { 0 };
+            second += 1;
+        }
+        while first < 128 {
+            table[(first & LETTER) as usize] |= if is_read_as(first, entry[0]) { seconds } else { 0 };
+            first += 1;
+        }
+        at += 1;
+    }
+    table
+};
+
+/// Tells whether CGI takes a byte for another one.
+const fn is_read_as(byte: u8, other: u8) -> bool {
+    byte == other || other == b'-' && is_odd(byte)
+}
+
+const ODD: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = !(byte as u8).is_ascii_alphanumeric() && byte as u8 != b'-';
+        byte += 1;
+    }
+    table
+};
+
+const COUNT: usize = {
+    let (mut count, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        count += GROUPS[group].len();
+        group += 1;
+    }
+    count
+};
+
+/// All entries in order, and whether each stands for all names that begin so.
+static SORTED: [(&str, bool); COUNT] = sorted();
+
+const fn sorted() -> [(&'static str, bool); COUNT] {
+    let mut table = [("", false); COUNT];
+    let (mut filled, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        let mut index = 0;
+        while index < GROUPS[group].len() {
+            let entry = parsed(GROUPS[group][index]);
+            let mut at = filled;
+            while at > 0 && is_before(entry.0.as_bytes(), table[at - 1].0.as_bytes()) {
+                table[at] = table[at - 1];
+                at -= 1;
+            }
+            table[at] = entry;
+            filled += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    table
+}
+
+const fn parsed(entry: &'static str) -> (&'static str, bool) {
+    let (name, last) = entry.split_at(entry.len() - 1);
+    match last.as_bytes()[0] {
+        b'*' => (name, true),
+        b'-' => (entry, true),
+        _ => (entry, false),
+    }
+}
+
+const fn is_before(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if one[at] != other[at] {
+            return one[at] < other[at];
+        }
+        at += 1;
+    }
+    one.len() < other.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_is_found_and_none_is_the_beginning_of_another() {
+        for (at, &(entry, open)) in SORTED.iter().enumerate() {
+            assert!(is_word(entry) && may_matter(entry), "{entry}");
+            assert!(may_matter(&entry.replace('-', "_")) && may_matter(&entry.replace('-', "$")), "{entry}");
+            assert_eq!(is_word(&format!("{entry}x")), open, "{entry}");
+            assert_eq!(plain(entry), entry);
+            let inside = SORTED.iter().skip(at + 1).find(|(other, _)| open && other.starts_with(entry));
+            assert_eq!(inside, None, "{entry} stands for it already");
+            assert!(at == 0 || SORTED[at - 1].0 < entry, "{entry}");
+        }
+    }
+
+    #[test]
+    fn what_clients_say_for_themselves_is_none() {
+        for name in [
+            "host",
+            "accept",
+            "accept-encoding",
+            "via",
+            "te",
+            "x",
+            "",
+            "cache-control",
+            "client",
+            "referer",
+            "sec-fetch-site",
+            "x-requested-with",
+            "x-http-method-override",
+            "x-client-version",
+            "x-user-id",
+            "x-access-token",
+            "x-request-id",
+            "x-amzn-trace-id",
+            "cdn-loop",
+            "device-ip",
+            "zip",
+            "x-zip",
+        ] {
+            assert!(!is_word(name), "{name}");
+        }
+        assert!(is_word("vendor-client-ip") && is_word("x-vendor-clientip") && is_word("x-forwardedfor"));
+    }
+
+    #[test]
+    fn a_disguise_is_whatever_cgi_reads_as_a_hyphen() {
+        for (name, read) in [("x_real-ip", "x-real-ip"), ("x.real~ip", "x-real-ip"), ("$wsra", "-wsra")] {
+            assert!(is_disguised(name) && may_matter(name));
+            assert_eq!(plain(name), read);
+            assert!(is_word(read));
+        }
+        assert!(!is_disguised("x-real-ip1"));
+        assert!(OTHERS.iter().all(|name| may_matter(&name.replace('-', "_")) && !is_word(name)));
+        assert!(may_matter("vendor_client_ip"));
+        for usual in ["accept-encoding", "user-agent", "sec-fetch-site", "cache-control", "authorization", "origin"] {
+            assert!(!may_matter(usual), "{usual} is worth no second look");
+        }
+    }
+}

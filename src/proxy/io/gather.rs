@@ -1,0 +1,275 @@
+//! Puts the small frames of a chunked body together: each hop chooses its own chunks (RFC 9112 section 7.1), and what a
+//! frame costs does not depend on its size.
+//!
+//! hyper hands a chunk on as soon as it has read it, and reads the next when that was taken. So the task that drives the
+//! connection takes them itself, for as long as there are more, and wakes whoever sends them on once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body on its way from the task that drives its connection to the one that sends it on.
+pub(crate) struct Gather {
+    incoming: RefCell<Incoming>,
+    gathered: RefCell<Gathered>,
+    /// Somebody wants the body: before that nothing of it is asked for.
+    wanted: Cell<bool>,
+    /// Wakes the task that drives the connection.
+    driver: RefCell<Option<Waker>>,
+    /// Wakes the task that sends the body on.
+    sender: RefCell<Option<Waker>>,
+}
+
+/// What has come and was not taken.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    frames: VecDeque<Frame<Bytes>>,
+    /// What came behind those, in small frames.
+    small: BytesMut,
+    /// Bytes of all of them.
+    size: usize,
+    /// Something was taken, and may not have left yet.
+    leaves: bool,
+    end: Option<Result<(), hyper::Error>>,
+}
+
+impl Gather {
+    /// Gathers a body. `driver`: wakes the task that drives the connection, unless that runs right now.
+    pub(crate) fn new(incoming: Incoming, driver: Option<Waker>) -> Rc<Self> {
+        Rc::new(Self {
+            incoming: RefCell::new(incoming),
+            gathered: RefCell::default(),
+            wanted: Cell::new(false),
+            driver: RefCell::new(driver),
+            sender: RefCell::default(),
+        })
+    }
+
+    /// Takes a frame from the connection, for the task that drives it. Returns whether there was one: then the
+    /// connection may have another.
+    pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
+        note(&self.driver, cx);
+        let mut gathered = self.gathered.borrow_mut();
+        if !self.wanted.get() || gathered.end.is_some() || gathered.size >= MOST_GATHERED {
+            drop(gathered);
+            self.wake_sender();
+            return false;
+        }
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        let goes_on = gathered.take_in(polled);
+        drop(gathered);
+        if !goes_on {
+            self.wake_sender();
+        }
+        goes_on
+    }
+
+    /// Takes what came last, for the task that has driven the connection, which is gone.
+    pub(crate) fn finish(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut incoming = self.incoming.borrow_mut();
+        while self.gathered.borrow_mut().take_in(Pin::new(&mut *incoming).poll_frame(&mut cx)) {}
+        self.wake_sender();
+    }
+
+    /// Returns what has come, for the task that sends it on.
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let first = !self.wanted.replace(true);
+        let mut gathered = self.gathered.borrow_mut();
+        let full = gathered.size >= MOST_GATHERED;
+        let taken = gathered.take_out(cx);
+        drop(gathered);
+        if taken.is_pending() {
+            note(&self.sender, cx);
+        }
+        if (first || full)
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
+        }
+        taken
+    }
+
+    fn wake_sender(&self) {
+        if !self.gathered.borrow().is_empty()
+            && let Some(sender) = self.sender.take()
+        {
+            sender.wake();
+        }
+    }
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.small.is_empty() && self.end.is_none()
+    }
+
+    /// Whether the body has ended, and all of it was taken.
+    fn is_over(&self) -> bool {
+        self.frames.is_empty() && self.small.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+
+    /// Keeps what came, and returns whether that was a frame.
+    fn take_in(&mut self, polled: Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
+        match polled {
+            Poll::Pending => false,
+            Poll::Ready(None) => {
+                self.end = Some(Ok(()));
+                false
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.end = Some(Err(error));
+                false
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.add(frame);
+                true
+            }
+        }
+    }
+
+    fn add(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) if data.len() < SMALL => {
+                self.size += data.len();
+                self.small.extend_from_slice(&data);
+            }
+            Ok(data) => {
+                self.close_small();
+                self.size += data.len();
+                self.frames.push_back(Frame::data(data));
+            }
+            Err(trailers) => {
+                self.close_small();
+                self.frames.push_back(trailers);
+            }
+        }
+    }
+
+    fn close_small(&mut self) {
+        if !self.small.is_empty() {
+            let small = self.small.split().freeze();
+            self.frames.push_back(Frame::data(small));
+        }
+    }
+
+    fn take_out(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.frames.is_empty() {
+            self.close_small();
+        }
+        if let Some(frame) = self.frames.pop_front() {
+            self.size -= frame.data_ref().map_or(0, Bytes::len);
+            self.leaves = true;
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let left = std::mem::take(&mut self.leaves);
+        match &self.end {
+            None => Poll::Pending,
+            Some(Ok(())) => Poll::Ready(None),
+            // An error ends the connection at once: what came before is to leave first.
+            Some(Err(_)) if left => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Err(_)) => Poll::Ready(self.end.replace(Ok(())).and_then(Result::err).map(Err)),
+        }
+    }
+}
+
+/// Remembers whom to wake.
+pub(crate) fn note(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut waker = waker.borrow_mut();
+    if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *waker = Some(cx.waker().clone());
+    }
+}
+
+/// A body, read by whoever sends it on.
+pub(crate) enum Source {
+    /// From the connection, frame by frame.
+    Frames(Incoming),
+    /// From an HTTP/2 connection, where several frames may lie ready. The room for them is made for the first small one.
+    Ready(Incoming, Option<Box<Gathered>>),
+    /// From the task that drives the connection.
+    Gathered(Rc<Gather>),
+}
+
+impl Source {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Frames(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Ready(incoming, gathered) => poll_ready(incoming, gathered, cx),
+            Self::Gathered(gather) => gather.poll_frame(cx),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Frames(incoming) => incoming.is_end_stream(),
+            Self::Ready(incoming, None) => incoming.is_end_stream(),
+            Self::Ready(incoming, Some(gathered)) => {
+                gathered.is_over() || gathered.is_empty() && incoming.is_end_stream()
+            }
+            Self::Gathered(gather) => gather.gathered.borrow().is_over(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Frames(incoming) => incoming.size_hint(),
+            Self::Ready(incoming, gathered) => {
+                plus(incoming.size_hint(), gathered.as_ref().map_or(0, |gathered| gathered.size as u64))
+            }
+            // It is chunked: else it would not be gathered.
+            Self::Gathered(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Puts together what lies ready.
+fn poll_ready(
+    incoming: &mut Incoming,
+    gathered: &mut Option<Box<Gathered>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    if gathered.as_ref().is_none_or(|gathered| gathered.is_empty()) {
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if !is_small(&polled) || incoming.is_end_stream() {
+            return polled;
+        }
+        gathered.get_or_insert_default().take_in(polled);
+    }
+    let gathered = gathered.get_or_insert_default();
+    while gathered.size < SMALL && gathered.end.is_none() && gathered.take_in(Pin::new(&mut *incoming).poll_frame(cx)) {
+    }
+    gathered.take_out(cx)
+}
+
+fn is_small(polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
+    let Poll::Ready(Some(Ok(frame))) = polled else { return false };
+    frame.data_ref().is_some_and(|data| data.len() < SMALL)
+}
+
+/// Adds what has come already to what is expected.
+pub(crate) fn plus(mut hint: SizeHint, bytes: u64) -> SizeHint {
+    if let Some(upper) = hint.upper() {
+        hint.set_upper(upper.saturating_add(bytes));
+    }
+    hint.set_lower(hint.lower().saturating_add(bytes));
+    hint
+}
+
+/// A frame of fewer bytes is copied, so that it can be put together with others.
+const SMALL: usize = 4 * 1024;
+
+/// Bytes that are gathered at most before they are taken.
+const MOST_GATHERED: usize = 32 * 1024;
+
+/// Frames that are taken from a connection before others have their turn.
+pub(crate) const MOST_PUMPED: usize = 256;

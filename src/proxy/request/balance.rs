@@ -1,0 +1,49 @@
+//! Chooses among a route's upstreams: the less busy of two, taken at random from those that answer.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use crate::live::Generation;
+use crate::plan::snapshot::Route;
+
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::worker::Worker;
+
+/// The upstreams of a route that a request was not tried on yet.
+pub(crate) enum Candidates {
+    /// The common case: nothing to choose, nothing to allocate.
+    One(Option<Rc<Pool>>),
+    Many(Vec<Rc<Pool>>),
+}
+
+impl Candidates {
+    pub(crate) fn new(worker: &Worker, generation: &Generation, route: &Route) -> Self {
+        match &*route.upstreams {
+            [only] => Self::One(Some(worker.pool(generation, *only))),
+            many => Self::Many(many.iter().map(|&index| worker.pool(generation, index)).collect()),
+        }
+    }
+
+    /// Takes the next to try. Where all are ejected they are tried all the same: one of them may be back.
+    pub(crate) fn next(&mut self) -> Option<Rc<Pool>> {
+        match self {
+            Self::One(pool) => pool.take(),
+            Self::Many(pools) if pools.is_empty() => None,
+            Self::Many(pools) => {
+                let index = choose(pools, Instant::now());
+                Some(pools.swap_remove(index))
+            }
+        }
+    }
+}
+
+/// The index of the less busy of two that are chosen at random (of one, if there is but one).
+fn choose(pools: &[Rc<Pool>], now: Instant) -> usize {
+    let answering: Vec<usize> = (0..pools.len()).filter(|&index| !pools[index].health.ejected(now)).collect();
+    let among = if answering.is_empty() { (0..pools.len()).collect() } else { answering };
+    let first = fastrand::usize(..among.len());
+    let second = (first + fastrand::usize(..among.len().max(2) - 1) + 1) % among.len();
+    let pending = |at: usize| pools[among[at]].cell().pending.get();
+    among[if pending(second) < pending(first) { second } else { first }]
+}

@@ -1,0 +1,11 @@
+//! One request: decided, then forwarded, held or answered here, and recorded.
+
+pub(crate) mod balance;
+pub(crate) mod body;
+pub(crate) mod events;
+pub(crate) mod exchange;
+pub(crate) mod forward;
+pub(crate) mod hold;
+pub(crate) mod record;
+pub(crate) mod respond;
+pub(crate) mod tunnel;

@@ -1,0 +1,418 @@
+//! A request's entry in the books: what is in flight, how it ended, and its line in the access log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::live::Generation;
+use crate::plan::client;
+use crate::plan::config::Access;
+use crate::plan::lifecycle::Met;
+use crate::plan::verdict::Spared;
+use crate::telemetry::access::Line;
+use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
+
+use super::body::{Body, Upload, UploadState};
+use crate::proxy::connection::Connection;
+use crate::proxy::error::{Error, Side};
+use crate::proxy::in_flight::{Fate, Standing};
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::worker::Worker;
+
+/// Open from the request's head to the end of its response; dropped before that, the client had given up.
+pub(crate) struct Flight {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) standing: Rc<Standing>,
+    route: Option<Arc<RouteMeter>>,
+    pool: Option<Rc<Pool>>,
+    upload: Option<Rc<UploadState>>,
+    /// When its head had arrived.
+    pub(crate) started: Instant,
+    /// The same, or when it was released if it was held: what is before that is not the upstream's time.
+    pub(crate) set_out: Instant,
+    /// What the access log will say, if it records this request.
+    entry: Option<Box<Entry>>,
+    /// When it ended, unless it was given up.
+    ended: Option<Instant>,
+}
+
+/// What is remembered for the access log.
+struct Entry {
+    time: Timestamp,
+    client: String,
+    method: http::Method,
+    host: String,
+    path: String,
+    version: http::Version,
+    verdict: &'static str,
+    /// The route whose page is the answer.
+    shown: Option<Arc<RouteMeter>>,
+    generation: u64,
+    status: StatusCode,
+    id: HeaderValue,
+    error: Option<&'static str>,
+}
+
+impl Flight {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        generation: &Generation,
+        request: &Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Self {
+        connection.begin();
+        let recorded = match generation.snapshot.log.access {
+            Access::Off => false,
+            Access::Sampled(share) => fastrand::f64() < share,
+            Access::Full => true,
+        };
+        let entry = recorded.then(|| Box::new(Entry::new(connection, generation, request, id)));
+        let started = connection.head_arrived(request.version());
+        Self {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            standing: connection.begin_standing(request.version(), started),
+            route: None,
+            pool: None,
+            upload: None,
+            started,
+            set_out: started,
+            entry,
+            ended: None,
+        }
+    }
+
+    /// It is forwarded on this route, as a generation decided.
+    pub(crate) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
+        route.workers[self.worker.id].in_flight.rise();
+        self.connection.activity.forwarded.set(true);
+        self.standing.depart(route, generation, spared, self.set_out);
+        self.route = Some(Arc::clone(route));
+        self.note(|entry| {
+            entry.verdict = "forward";
+            entry.shown = None;
+        });
+    }
+
+    /// It waits for this route.
+    pub(crate) fn waits(&mut self, route: &Arc<RouteMeter>) {
+        self.note(|entry| {
+            entry.verdict = "hold";
+            entry.shown = Some(Arc::clone(route));
+        });
+    }
+
+    /// It has waited, and is decided anew by this generation.
+    pub(crate) fn goes_on(&mut self, generation: &Generation) {
+        self.set_out = Instant::now();
+        self.note(|entry| {
+            entry.generation = generation.snapshot.generation;
+            entry.shown = None;
+        });
+    }
+
+    /// It passes the closed route.
+    pub(crate) fn bypasses(&mut self) {
+        if let Some(route) = &self.route {
+            route.workers[self.worker.id].bypassed.increment();
+        }
+        self.note(|entry| entry.verdict = "bypass");
+    }
+
+    /// The route that it is forwarded on.
+    pub(crate) fn route_name(&self) -> Option<&str> {
+        self.route.as_ref().map(|route| route.name.as_str())
+    }
+
+    /// It goes to this upstream, and no longer to the one before.
+    pub(crate) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
+        self.leave_upstream();
+        self.standing.holds(None);
+        pool.cell().pending.rise();
+        self.pool = Some(Rc::clone(pool));
+        if let Some(upload) = upload {
+            self.standing.uploads(upload);
+        }
+        self.upload = upload.cloned();
+        self.connection.activity.upload.replace(upload.cloned());
+    }
+
+    /// The upstream answered.
+    pub(crate) fn answered(&mut self, status: StatusCode, now: Instant) {
+        self.standing.answered();
+        if let Some(route) = &self.route {
+            let class = usize::from(status.as_u16() / 100).min(5);
+            let cell = &route.workers[self.worker.id];
+            let took = now.saturating_duration_since(self.set_out);
+            cell.upstream[class].increment();
+            cell.took(took);
+            self.met(cell, |slow| Met {
+                requests: 1,
+                failed: u64::from(class == 5),
+                slow: u64::from(took > slow),
+                hanging: 0,
+            });
+        }
+        self.note(|entry| entry.status = status);
+    }
+
+    /// The page is the answer; `verdict` is the word for why.
+    pub(crate) fn shown(
+        mut self,
+        verdict: &'static str,
+        route: &Arc<RouteMeter>,
+        answer: Response<Body>,
+    ) -> Response<Body> {
+        route.workers[self.worker.id].maintenance.increment();
+        self.note(|entry| {
+            entry.verdict = verdict;
+            entry.shown = Some(Arc::clone(route));
+        });
+        self.own(answer)
+    }
+
+    /// Something else of the proxy's own is the answer; `verdict` is the word for it.
+    pub(crate) fn answered_here(mut self, verdict: &'static str, answer: Response<Body>) -> Response<Body> {
+        self.note(|entry| entry.verdict = verdict);
+        self.own(answer)
+    }
+
+    /// A stream of events is the answer, which ends when its watcher leaves.
+    pub(crate) fn watches(&mut self) {
+        self.note(|entry| {
+            entry.verdict = "own";
+            entry.status = StatusCode::OK;
+        });
+    }
+
+    /// An error is the answer.
+    pub(crate) fn failed(mut self, error: &Error, answer: Response<Body>) -> Response<Body> {
+        if let Some(limit) = error.limit() {
+            self.worker.cell().reached(limit);
+        }
+        match (&self.route, error.side()) {
+            (Some(route), Side::Upstream) => {
+                let route_name = route.name.as_str();
+                let cell = &route.workers[self.worker.id];
+                let took = self.set_out.elapsed();
+                cell.failed.increment();
+                cell.took(took);
+                self.met(cell, |slow| Met { requests: 1, failed: 1, slow: u64::from(took > slow), hanging: 0 });
+                let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                tracing::debug!(route = route_name, upstream, %error, source, "request failed");
+            }
+            (None, _) => self.worker.cell().refused.increment(),
+            (Some(_), Side::Client) => {}
+            (Some(_), Side::Operator) => self.count_drained(|cell| &cell.cut),
+        }
+        self.note(|entry| {
+            entry.error = Some(error.proxy_status());
+            if entry.verdict.is_empty() {
+                entry.verdict = "refuse";
+            }
+        });
+        self.own(answer)
+    }
+
+    fn own(mut self, answer: Response<Body>) -> Response<Body> {
+        self.leave_unread();
+        let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
+        self.note(|entry| entry.status = answer.status());
+        self.end(bytes, Instant::now());
+        answer
+    }
+
+    /// The response was handed on to its end.
+    pub(crate) fn complete(&mut self, bytes: u64, now: Instant) {
+        self.leave_unread();
+        self.end(bytes, now);
+    }
+
+    /// The upstream sent nothing for too long in the middle of its response.
+    pub(crate) fn stalled(&mut self) {
+        self.worker.cell().reached(Limit::UpstreamRead);
+        self.fails("upstream_stalled");
+    }
+
+    /// The upstream broke off in the middle of its response.
+    pub(crate) fn broken(&mut self) {
+        // Where the client's body ended before its time, hyper ended the exchange with the upstream for it.
+        match self.upload.as_ref().map(|upload| upload.state.get()) {
+            Some(Upload::TooLarge) => {
+                self.worker.cell().reached(Limit::BodySize);
+                self.cut("body_too_large", |cell| &cell.aborted);
+            }
+            Some(Upload::TimedOut | Upload::Broken) => self.cut("body_broken_off", |cell| &cell.aborted),
+            Some(Upload::Open | Upload::Complete) | None => self.fails("upstream_broke_off"),
+        }
+    }
+
+    /// Its route is down, and it was asked to leave: a stream, which came to no end of its own.
+    pub(crate) fn leaves(&mut self) {
+        self.count_drained(|cell| &cell.left);
+    }
+
+    /// Its route is down, and the drain time is over.
+    pub(crate) fn drained(&mut self) {
+        self.count_drained(|cell| &cell.cut);
+        self.end(0, Instant::now());
+    }
+
+    /// Its client had stalled, and others waited for its connection to the upstream.
+    pub(crate) fn evicted(&mut self) {
+        self.worker.cell().reached(Limit::UpstreamConnections);
+        self.cut("evicted", |cell| &cell.aborted);
+    }
+
+    fn count_drained(&mut self, counted: fn(&RouteCell) -> &Cell) {
+        if let Some(route) = &self.route {
+            counted(&route.workers[self.worker.id]).increment();
+        }
+        self.note(|entry| entry.error = Some("drained"));
+    }
+
+    /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.
+    fn leave_unread(&self) {
+        if self.upload.as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete) {
+            self.connection.end_with_answer();
+        }
+    }
+
+    /// The response ends before its time, by the upstream's fault.
+    fn fails(&mut self, why: &'static str) {
+        if let Some(route) = &self.route {
+            self.met(&route.workers[self.worker.id], |_| Met { failed: 1, ..Met::default() });
+        }
+        self.cut(why, |cell| &cell.failed);
+    }
+
+    /// Tells the guard of the route, if it asks, what the client met; `met` is given how long a request may take.
+    fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
+        if let Some(asker) = self.standing.asker() {
+            cell.met(asker.client, met(asker.slow));
+        }
+    }
+
+    /// The response ends before its time. `counted` is whose fault that was.
+    fn cut(&mut self, why: &'static str, counted: fn(&RouteCell) -> &Cell) {
+        if let Some(route) = &self.route {
+            counted(&route.workers[self.worker.id]).increment();
+            self.note(|entry| entry.error = Some(why));
+            self.end(0, Instant::now());
+        }
+    }
+
+    fn end(&mut self, bytes: u64, now: Instant) {
+        self.ended = Some(now);
+        if let Some(entry) = self.entry.take() {
+            let route = entry.shown.as_ref().or(self.route.as_ref()).map(|route| route.name.as_str());
+            let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
+            entry.write(&self.worker, bytes, now.saturating_duration_since(self.started), route, upstream);
+        }
+    }
+
+    /// The request came to no end of its own.
+    fn give_up(&mut self) {
+        match self.standing.fate() {
+            // Its client took nothing, not even an end.
+            Fate::Cut => self.count_drained(|cell| &cell.cut),
+            Fate::Evict => self.evicted(),
+            Fate::Stay | Fate::Leave => {
+                if let Some(route) = &self.route {
+                    route.workers[self.worker.id].aborted.increment();
+                }
+                self.note(|entry| entry.error = Some("aborted"));
+            }
+        }
+        self.end(0, Instant::now());
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = &mut self.entry {
+            note(entry);
+        }
+    }
+
+    fn leave_upstream(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.cell().pending.fall();
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.give_up();
+        }
+        self.leave_upstream();
+        if let Some(route) = &self.route {
+            route.workers[self.worker.id].in_flight.fall();
+            self.standing.arrived();
+        }
+        self.connection.finish(self.ended.unwrap_or_else(Instant::now));
+    }
+}
+
+impl Entry {
+    fn new(connection: &Connection, generation: &Generation, request: &Request<Incoming>, id: &HeaderValue) -> Self {
+        let trusted = &generation.snapshot.trusted_proxies;
+        let client = client::of(connection.peer.address, request.headers(), trusted);
+        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+        let host = host.or_else(|| {
+            let host = request.headers().get(http::header::HOST)?;
+            Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
+        });
+        Self {
+            time: Timestamp::now(),
+            client: client.to_string(),
+            method: request.method().clone(),
+            host: host.unwrap_or_default(),
+            path: request.uri().path().to_owned(),
+            version: request.version(),
+            verdict: "",
+            shown: None,
+            generation: generation.snapshot.generation,
+            // Until there is one: nginx's word for a client that left before its answer.
+            status: StatusCode::from_u16(499).unwrap_or_default(),
+            id: id.clone(),
+            error: None,
+        }
+    }
+
+    fn write(&self, worker: &Rc<Worker>, bytes: u64, took: Duration, route: Option<&str>, upstream: Option<&str>) {
+        worker.write_log(&Line {
+            time: self.time,
+            client: &self.client,
+            method: self.method.as_str(),
+            host: &self.host,
+            path: &self.path,
+            version: version(self.version),
+            route,
+            verdict: self.verdict,
+            generation: self.generation,
+            status: self.status.as_u16(),
+            bytes,
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            upstream,
+            id: self.id.to_str().unwrap_or_default(),
+            error: self.error,
+        });
+    }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

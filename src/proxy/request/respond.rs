@@ -1,0 +1,316 @@
+//! The proxy's own answers: the page, and errors. The one place where an [`Error`] becomes a response.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::live::Generation;
+use crate::plan::accept::Coding;
+use crate::plan::answer::{MAINTENANCE_FIELD, PROXY_STATUS, Question, dress};
+use crate::plan::config::{Fixed, RouteConfig};
+use crate::plan::dialect::Dialect;
+use crate::plan::page::{Rendered, Variant};
+use crate::plan::pass::InvalidToken;
+use crate::plan::snapshot::{Closure, Route};
+use crate::plan::verdict::Pass;
+
+use super::body::Body;
+use crate::proxy::error::Error;
+use crate::proxy::http::fields::{Field, Fields};
+use crate::proxy::http::headers::X_REQUEST_ID;
+
+/// What an answer of our own depends on, besides what it says.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    head_only: bool,
+    accept: Option<HeaderValue>,
+    /// The form of a remote call, if it is one: its client reads nothing else.
+    call: Option<Dialect>,
+    pub id: HeaderValue,
+}
+
+impl Asked {
+    pub(crate) fn new(method: &Method, headers: &HeaderMap, fields: Fields, id: HeaderValue) -> Self {
+        let accept = match fields.has(Field::Accept) {
+            false => None,
+            true if fields.repeats(Field::Accept) => {
+                // Seldom, and as good as one line (RFC 9110 section 5.3).
+                let lines: Vec<&[u8]> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
+                HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
+            }
+            true => headers.get(ACCEPT).cloned(),
+        };
+        let call = fields.has(Field::ContentType).then(|| Dialect::of_call(method, None, headers)).flatten();
+        Self { head_only: *method == Method::HEAD, accept, call, id }
+    }
+
+    /// The dialect of an error. Found only where one is given: most requests are forwarded.
+    fn dialect(&self) -> Dialect {
+        self.call.unwrap_or_else(|| Dialect::accepted(|| self.accept.iter().map(HeaderValue::as_bytes)))
+    }
+}
+
+/// The page of a closed route.
+pub(crate) fn page<B>(
+    closure: &Closure,
+    route: &RouteConfig,
+    live: &Generation,
+    request: &Request<B>,
+    asked: &Asked,
+) -> Response<Body> {
+    let renderer = &live.snapshot.renderer;
+    let want = renderer.want(route.dialect, request.method(), request.uri().query(), request.headers());
+    let rendered = closure.page.rendered(want);
+    let mut response = answer(rendered.status, rendered, asked);
+    let elapsed = live.published.elapsed();
+    let question = Question { method: request.method(), headers: request.headers(), elapsed };
+    let random = |most| fastrand::u64(1..=most);
+    dress(response.headers_mut(), rendered.status, closure, want, &renderer.config.cors, question, random);
+    response
+}
+
+/// The page of a route that went down, for a request that was forwarded before: of its head only is left what form it wants.
+pub(crate) fn parted(closure: &Closure, live: &Generation, asked: &Asked) -> Response<Body> {
+    let want = Variant { dialect: asked.dialect(), language: 0, coding: Coding::Identity };
+    let rendered = closure.page.rendered(want);
+    let mut response = answer(rendered.status, rendered, asked);
+    let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
+    // Whether it was a navigation, and of which origin, is not known any more.
+    let question = Question { method, headers, elapsed };
+    let (cors, random) = (&live.snapshot.renderer.config.cors, |most| fastrand::u64(1..=most));
+    dress(response.headers_mut(), rendered.status, closure, want, cors, question, random);
+    response
+}
+
+/// What the operator wants answered on a path of a closed route.
+pub(crate) fn fixed(fixed: &Fixed, asked: &Asked) -> Response<Body> {
+    let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        return without_content(status, asked);
+    }
+    answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), asked)
+}
+
+/// An answer whose status says that nothing follows (RFC 9110 section 6.4.1). hyper keeps to that over HTTP/1 alone.
+fn without_content(status: StatusCode, asked: &Asked) -> Response<Body> {
+    let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), asked);
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
+/// The status of a route, for anybody: its page with status 200, or that it is open. A page that asks for a client that is
+/// `admitted` learns that it may go.
+pub(crate) fn status<B>(
+    route: &Route,
+    admitted: bool,
+    live: &Generation,
+    request: &Request<B>,
+    asked: &Asked,
+) -> Response<Body> {
+    let renderer = &live.snapshot.renderer;
+    let want = renderer.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
+    let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
+    let mut response = match closure {
+        Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), asked),
+        None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), asked),
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// The answer to a preflight for a path of the proxy's own, which anybody may read.
+pub(crate) fn own_preflight(asked: &Asked) -> Response<Body> {
+    let mut response = without_content(StatusCode::NO_CONTENT, asked);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    response
+}
+
+/// The badge of a route.
+pub(crate) fn badge(route: &Route, live: &Generation, asked: &Asked) -> Response<Body> {
+    let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), asked);
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// A stream of events.
+pub(crate) fn events(body: Body, asked: &Asked) -> Response<Body> {
+    let mut response = Response::new(if asked.head_only { Body::Empty } else { body });
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would hold events back otherwise.
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(X_REQUEST_ID, asked.id.clone());
+    response
+}
+
+/// Tells a client with the upstream's answer what is up with the route, and why it is answered all the same.
+pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: Option<HeaderValue>) {
+    let notice = match pass {
+        Pass::Bypassed => Some(BYPASS),
+        Pass::Open | Pass::Excepted | Pass::ReadOnly | Pass::Admitted => route.notice.clone(),
+    };
+    if let Some(notice) = notice {
+        headers.insert(MAINTENANCE_FIELD, notice);
+    }
+    match pass {
+        Pass::Bypassed => {
+            // What a tester sees is for nobody else, whatever a cache in between is told besides (RFC 9213).
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.remove(CDN_CACHE_CONTROL);
+            headers.remove(SURROGATE_CONTROL);
+        }
+        Pass::ReadOnly => drop(headers.append(PROXY_STATUS, READ_ONLY)),
+        Pass::Open | Pass::Excepted | Pass::Admitted => {}
+    }
+    if let Some(cookie) = cookie {
+        headers.append(SET_COOKIE, cookie);
+        // A shared cache would give everybody the same one.
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+/// A link has led here: on to what it asks for, with its cookie if the route is closed.
+pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked) -> Response<Body> {
+    let said = if cookie.is_some() { "you may pass now" } else { "the route is open" };
+    let mut response = in_words(StatusCode::SEE_OTHER, said, asked);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));
+    if let Some(cookie) = cookie {
+        headers.insert(SET_COOKIE, cookie);
+    }
+    unshared(headers);
+    response
+}
+
+/// A link that is not good, and why, if that is told.
+pub(crate) fn forbidden(void: Option<InvalidToken>, asked: &Asked) -> Response<Body> {
+    let detail = match void {
+        Some(void) => {
+            let why = void.as_str();
+            format!("this link does not let you pass: {why}; ask whoever sent it for a new one")
+        }
+        None => "this link does not let you pass; ask whoever sent it for a new one".to_owned(),
+    };
+    let mut response = in_words(StatusCode::FORBIDDEN, &detail, asked);
+    unshared(response.headers_mut());
+    response
+}
+
+/// A link's path and its answer are for one person.
+fn unshared(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// An error, in a form that the client reads.
+pub(crate) fn error(error: &Error, asked: &Asked) -> Response<Body> {
+    let status = error.status();
+    let mut response = in_words(status, &error.to_string(), asked);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    match error {
+        Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),
+        Error::NotToRead => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Error::NoConnection | Error::QueueFull => {
+            headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
+        }
+        _ => {}
+    }
+    response
+}
+
+fn in_words(status: StatusCode, detail: &str, asked: &Asked) -> Response<Body> {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let code = status.as_u16();
+    let (grpc, connect) = call_status(status);
+    match asked.dialect() {
+        Dialect::Grpc | Dialect::GrpcWeb | Dialect::GrpcWebText => {
+            let web = asked.call != Some(Dialect::Grpc);
+            let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
+            let mut response =
+                answer(StatusCode::OK, &Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), asked);
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(GRPC_STATUS, grpc.into());
+            if let Ok(message) = HeaderValue::try_from(format!("{code} {title}: {detail}")) {
+                headers.insert(GRPC_MESSAGE, message);
+            }
+            response
+        }
+        Dialect::Connect | Dialect::ConnectStreamJson | Dialect::ConnectStreamProto => {
+            let json = format!("{{\"code\":\"{connect}\",\"message\":\"{detail}\"}}");
+            answer(status, &Rendered::new(JSON, json.into()), asked)
+        }
+        Dialect::Problem | Dialect::Json => {
+            let json = format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{detail}\"}}\n"
+            );
+            answer(status, &Rendered::new(PROBLEM_JSON, json.into()), asked)
+        }
+        Dialect::Html
+        | Dialect::Text
+        | Dialect::Markdown
+        | Dialect::Xml
+        | Dialect::Short
+        | Dialect::Events
+        | Dialect::Preflight => {
+            answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), asked)
+        }
+    }
+}
+
+/// What a remote call's client makes of a status (gRPC, "HTTP to gRPC Status Code Mapping"): its number, and Connect's word
+/// for it.
+fn call_status(status: StatusCode) -> (u16, &'static str) {
+    match status.as_u16() {
+        400 | 413 | 431 => (13, "internal"),
+        404 | 405 => (12, "unimplemented"),
+        408 | 502..=504 => (14, "unavailable"),
+        _ => (2, "unknown"),
+    }
+}
+
+fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
+    let empty = asked.head_only || rendered.body.is_empty();
+    let mut response = Response::new(if empty { Body::Empty } else { Body::Full(rendered.body.clone()) });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.clone_from(&rendered.head);
+    headers.insert(X_REQUEST_ID, asked.id.clone());
+    response
+}
+
+/// Tells an HTTP/1 client that the connection ends with this answer.
+pub(crate) fn close(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
+/// The upstream answered; what changes something would not have got there.
+const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Seconds over which the shortest waits are spread.
+const LEAST_JITTER: u64 = 5;

@@ -1,0 +1,173 @@
+//! How many connections to an upstream do good.
+//!
+//! More of them make each request dearer, as they fall out of the caches, and overrun the upstream; fewer let requests
+//! wait for nothing. The number is found by trying: while requests wait, it grows for as long as more of them are
+//! answered for that. Where they wait for the time of this process, or of the upstream, it shrinks for as long as no
+//! fewer are answered.
+
+use std::time::{Duration, Instant};
+
+/// How many connections to one upstream may be busy for now.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    room: usize,
+    trial: Trial,
+    /// When the trial began.
+    since: Instant,
+    /// Answers since then.
+    answers: u32,
+    /// How long an answer takes, on average.
+    took: Duration,
+    /// How long the next rest is.
+    rest: Duration,
+}
+
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+enum Trial {
+    /// More connections: it is worth it if so many are answered a second.
+    More(f64),
+    /// Fewer: it does no harm if so many are.
+    Fewer(f64),
+    /// Nothing.
+    Rest,
+}
+
+impl Growth {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { room: FEW, trial: Trial::More(0.0), since: now, answers: 0, took: Duration::ZERO, rest: FIRST_REST }
+    }
+
+    /// Notes that the upstream has answered, and how long that took.
+    pub(crate) fn answered(&mut self, took: Duration) {
+        self.answers = self.answers.saturating_add(1);
+        self.took = self.took - self.took / SMOOTHING + took / SMOOTHING;
+    }
+
+    /// Whether one more connection may be opened for a request that waits, where this many are busy.
+    pub(crate) fn allows(&self, busy: usize) -> bool {
+        busy < self.room
+    }
+
+    /// Whether more connections are busy than do good while requests wait.
+    pub(crate) fn is_over(&self, busy: usize) -> bool {
+        busy > self.room
+    }
+
+    /// Looks what comes of the trial, since requests wait.
+    ///
+    /// To be called by a timer, so that what this process has had no time for is not held against the upstream.
+    pub(crate) fn look(&mut self, busy: usize, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        // What a trial has brought is seen when the upstream has answered to it.
+        let window = if self.answers == 0 { SHORT_LOOK } else { LOOK.max(self.took * 2).min(LONGEST_LOOK) };
+        if passed < window {
+            return;
+        }
+        let rate = f64::from(self.answers) / passed.as_secs_f64();
+        match self.trial {
+            _ if self.answers == 0 || passed > STALE => self.more(busy, 0.0, now),
+            Trial::More(_) if busy < self.room => {}
+            Trial::More(wanted) if rate >= wanted => self.more(busy, rate, now),
+            Trial::Fewer(wanted) if rate < wanted => {
+                self.begin(Trial::Rest, self.room + self.room.div_ceil(3), now);
+            }
+            Trial::More(_) | Trial::Fewer(_) if self.room > FEW => {
+                self.begin(Trial::Fewer(rate * NO_LOSS), self.room.min(busy) / 4 * 3, now);
+            }
+            Trial::Rest if passed >= self.rest => {
+                self.rest = (self.rest * 2).min(LONGEST_REST);
+                self.begin(Trial::More(rate * LITTLE_GAIN), busy + busy.div_ceil(4), now);
+            }
+            Trial::Rest => {}
+            Trial::More(_) | Trial::Fewer(_) => self.begin(Trial::Rest, self.room, now),
+        }
+    }
+
+    /// It is worth it to grow.
+    fn more(&mut self, busy: usize, rate: f64, now: Instant) {
+        self.rest = FIRST_REST;
+        self.begin(Trial::More(rate * GAIN), busy.saturating_mul(2), now);
+    }
+
+    fn begin(&mut self, trial: Trial, room: usize, now: Instant) {
+        (self.trial, self.room) = (trial, room.max(FEW));
+        (self.since, self.answers) = (now, 0);
+    }
+}
+
+/// As many connections are opened without a second thought.
+const FEW: usize = 32;
+
+/// How long a trial is at least, while the upstream answers and while it does not.
+const LOOK: Duration = Duration::from_millis(40);
+const SHORT_LOOK: Duration = Duration::from_millis(25);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// What was found so long ago says nothing any more.
+const STALE: Duration = Duration::from_secs(10);
+
+/// By how much more must be answered for twice the connections, and for a quarter more.
+const GAIN: f64 = 1.5;
+const LITTLE_GAIN: f64 = 1.125;
+
+/// What must still be answered with a quarter of the connections less.
+const NO_LOSS: f64 = 0.95;
+
+const FIRST_REST: Duration = Duration::from_millis(200);
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// How many answers weigh as much as the average of those before.
+const SMOOTHING: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An upstream whose answers take a time, and of which at most so many come a second. Requests always wait.
+    /// Returns how many connections are open after each second.
+    fn grown(took: Duration, most: f64, seconds: usize) -> Vec<usize> {
+        let start = Instant::now();
+        let (mut growth, mut open, mut due) = (Growth::new(start), 0, 0.0);
+        let mut grown = Vec::new();
+        for millis in 1..=seconds * 1000 {
+            let now = start + Duration::from_millis(millis as u64);
+            if Duration::from_millis(millis as u64) > took {
+                let took = took.as_secs_f64().max(open as f64 / most);
+                due += open as f64 / took / 1000.0;
+            }
+            while due >= 1.0 {
+                growth.answered(took.max(Duration::from_secs_f64(open as f64 / most)));
+                due -= 1.0;
+            }
+            if millis % 5 == 0 {
+                growth.look(open, now);
+            }
+            while open < 4096 && growth.allows(open) {
+                open += 1;
+            }
+            while growth.is_over(open) {
+                open -= 1;
+            }
+            if millis % 1000 == 0 {
+                grown.push(open);
+            }
+        }
+        grown
+    }
+
+    #[test]
+    fn an_upstream_that_takes_its_time_gets_as_many_as_wait() {
+        for took in [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(30)] {
+            assert_eq!(grown(took, f64::MAX, 3).last(), Some(&4096), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_can_do_no_more_gets_no_more() {
+        for most in [1000.0, 30_000.0] {
+            let grown = grown(Duration::from_millis(1), most, 10);
+            assert!(grown.iter().all(|&open| open <= 128), "{most}: {grown:?}");
+        }
+    }
+}

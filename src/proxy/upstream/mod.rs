@@ -1,0 +1,8 @@
+//! The upstream's side: connections opened, pooled, leased to one request, and avoided when they fail.
+
+pub(crate) mod budget;
+pub(crate) mod connect;
+pub(crate) mod growth;
+pub(crate) mod health;
+pub(crate) mod lease;
+pub(crate) mod pool;

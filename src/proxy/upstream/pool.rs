@@ -1,0 +1,588 @@
+//! The connections of one worker to one upstream: opened when needed, kept while idle, bounded in number.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::plan::config::Upstream;
+use crate::plan::limits::Limits;
+use crate::telemetry::{UpstreamCell, UpstreamMeter};
+
+use super::budget::Budget;
+use super::connect::connect;
+use super::growth::Growth;
+use super::health::Health;
+use super::lease::{Connection, Lease, LeaseKind, drive};
+use crate::proxy::connection::Connection as ClientConnection;
+use crate::proxy::error::Error;
+use crate::proxy::io::socket::{SentHead, UpstreamIo};
+use crate::proxy::queue::{Client, Queue, Ticket};
+use crate::proxy::relief::relieve;
+use crate::proxy::request::body::RequestBody;
+use crate::proxy::worker::{Local, Worker};
+
+/// One worker's connections to one upstream.
+pub(crate) struct Pool {
+    upstream: Upstream,
+    tls: Option<Arc<ClientConfig>>,
+    pub(crate) meter: Arc<UpstreamMeter>,
+    worker: usize,
+    pub(crate) health: Health,
+    idle: RefCell<Vec<Idle>>,
+    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    /// Connections that are being opened.
+    opening: Cell<usize>,
+    /// Requests that were sent ahead of their body.
+    ahead: Cell<usize>,
+    /// The upstream is no longer configured: nothing is kept any more.
+    closed: Cell<bool>,
+    queue: RefCell<Queue<Rc<Waiter>>>,
+    /// How many connections do good.
+    growth: RefCell<Growth>,
+    /// When somebody who had waited was last given something.
+    served: Cell<Instant>,
+    /// A task looks after those who wait.
+    pub(crate) relieved: Cell<bool>,
+    /// Of all upstreams.
+    pub(crate) budget: Rc<Budget>,
+    /// Names are looked up by threads that cannot be stopped: this many at a time.
+    lookups: Arc<Semaphore>,
+}
+
+/// An HTTP/1.1 connection that waits for a request.
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    connection: Rc<Connection>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection.
+pub(crate) struct Multiplexed {
+    pub(crate) sender: RefCell<http2::SendRequest<RequestBody>>,
+    pub(crate) streams: Cell<usize>,
+    /// When its last stream ended.
+    pub(crate) quiet_since: Cell<Instant>,
+}
+
+/// Whether a connection that has been idle may serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// Any that seems alive: the request can be sent again.
+    Any,
+    /// Only one that was used a moment ago: an upstream may just be closing the others, and this request cannot be
+    /// sent twice.
+    Recent,
+    /// None.
+    Fresh,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        upstream: Upstream,
+        tls: Option<Arc<ClientConfig>>,
+        meter: Arc<UpstreamMeter>,
+        worker: usize,
+        budget: Rc<Budget>,
+    ) -> Self {
+        // It may be one that was avoided when it was last configured.
+        meter.workers[worker].ejected.set(0);
+        Self {
+            upstream,
+            tls,
+            meter,
+            worker,
+            health: Health::default(),
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: Cell::new(0),
+            ahead: Cell::new(0),
+            closed: Cell::new(false),
+            queue: RefCell::default(),
+            growth: RefCell::new(Growth::new(Instant::now().into_std())),
+            served: Cell::new(Instant::now()),
+            relieved: Cell::new(false),
+            budget,
+            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
+        }
+    }
+
+    /// Whether requests must be HTTP/2.
+    pub(crate) fn http2(&self) -> bool {
+        self.upstream.http2
+    }
+
+    /// What the upstream is called in its own words: for `Host`, where the client's is not kept.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub(crate) fn cell(&self) -> &UpstreamCell {
+        &self.meter.workers[self.worker]
+    }
+
+    /// The upstream answered.
+    pub(crate) fn succeeded(&self) {
+        self.health.succeeded(&self.meter.name, self.cell());
+    }
+
+    /// The upstream failed before a response head.
+    pub(crate) fn failed(&self, error: &Error) {
+        self.health.failed(&self.meter.name, self.cell(), error);
+    }
+
+    /// Gets a connection: an idle one, a new one, or the next that becomes free when its turn has come.
+    pub(crate) async fn checkout(self: &Rc<Self>, order: &Order<'_>) -> Result<Lease, Error> {
+        let grant = match self.at_once(order) {
+            Some(grant) => grant,
+            None => self.wait(order).await?,
+        };
+        match grant {
+            Grant::Lease(lease) => Ok(lease),
+            Grant::Permit(permit) => {
+                let opened = timeout(order.limits.connect, self.open(permit, order.limits)).await;
+                opened.unwrap_or(Err(Error::ConnectTimeout)).inspect_err(|_| self.cell().connect_failures.increment())
+            }
+        }
+    }
+
+    /// Gives what is at hand, unless others wait for it.
+    fn at_once(self: &Rc<Self>, order: &Order<'_>) -> Option<Grant> {
+        let others = self.queue.borrow().len() > 0;
+        if others { None } else { self.grant(order.reuse, order.limits.upstream_connections) }
+    }
+
+    /// Gives a connection, or leave to open one.
+    fn grant(self: &Rc<Self>, reuse: Reuse, most: Option<usize>) -> Option<Grant> {
+        if let Some(lease) = self.take_idle(reuse) {
+            return Some(Grant::Lease(lease));
+        }
+        self.may_open(reuse, most).then(|| Grant::Permit(Permit::new(self)))
+    }
+
+    /// Whether one more connection may be opened.
+    fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
+        let paced = match self.http2() {
+            true => self.opening.get() == 0,
+            false => reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections()),
+        };
+        paced && !self.is_full(most)
+    }
+
+    /// Whether fewer connections would serve those who wait as well.
+    fn is_overgrown(&self) -> bool {
+        self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
+    }
+
+    /// Looks whether more HTTP/1 connections would do good to those who wait.
+    pub(crate) fn grow(&self) {
+        self.growth.borrow_mut().look(self.busy_connections(), Instant::now().into_std());
+    }
+
+    /// Notes how long the upstream took for the head of a response. Of interest only while requests wait.
+    pub(crate) fn answered_after(&self, time: impl FnOnce() -> Duration) {
+        if self.waiting() > 0 {
+            self.growth.borrow_mut().answered(time());
+        }
+    }
+
+    fn open_connections(&self) -> usize {
+        usize::try_from(self.cell().connections.get()).unwrap_or(usize::MAX)
+    }
+
+    /// How many of them serve a request, or are being opened for one.
+    fn busy_connections(&self) -> usize {
+        self.open_connections().saturating_sub(self.idle.borrow().len())
+    }
+
+    /// Whether all connections are open that may be; `most`: what the config says of that.
+    pub(crate) fn is_full(&self, most: Option<usize>) -> bool {
+        self.open_connections() >= self.most(most) || self.budget.is_spent()
+    }
+
+    /// How many connections may be open.
+    pub(crate) fn most(&self, configured: Option<usize>) -> usize {
+        configured.unwrap_or(self.budget.usual)
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// The clients that wait.
+    pub(crate) fn waiting_clients(&self) -> Vec<Client> {
+        self.queue.borrow().clients().collect()
+    }
+
+    /// Waits in the queue. The wait ends in vain when nobody in the queue was served for `connect`, as the upstream does
+    /// not answer then; and after `first_byte` in any case.
+    async fn wait(self: &Rc<Self>, order: &Order<'_>) -> Result<Grant, Error> {
+        let limits = order.limits;
+        let waiter = Rc::new(Waiter::new(order));
+        let joined = self.queue.borrow_mut().join((order.client)(), Rc::clone(&waiter), limits.upstream_queue);
+        let ticket = joined.ok_or(Error::QueueFull)?;
+        let waiting = Waiting { pool: self, waiter, ticket };
+        self.serve_waiting();
+        if !self.relieved.replace(true) {
+            tokio::task::spawn_local(relieve(Rc::clone(order.worker), Rc::clone(self)));
+        }
+        let since = Instant::now();
+        loop {
+            let due = (self.served.get().max(since) + limits.connect).min(since + limits.first_byte);
+            if Instant::now() >= due {
+                return Err(Error::NoConnection);
+            }
+            if let Ok(grant) = timeout_at(due, waiting.granted()).await {
+                return Ok(grant);
+            }
+        }
+    }
+
+    /// Gives what is free to those who wait, in their turns.
+    pub(crate) fn serve_waiting(self: &Rc<Self>) {
+        loop {
+            let front = self.queue.borrow_mut().front().map(|waiter| (waiter.reuse, waiter.most));
+            let Some((reuse, most)) = front else { return };
+            let Some(grant) = self.grant(reuse, most) else {
+                // Idle connections that this request must not use hold places all the same.
+                if self.is_full(most) {
+                    self.close_oldest_idle();
+                }
+                return;
+            };
+            let Some(waiter) = self.queue.borrow_mut().pop() else { return };
+            self.served.set(Instant::now());
+            waiter.give(grant);
+        }
+    }
+
+    /// Serves those who wait, if there are any: something may have become free.
+    fn freed(self: &Rc<Self>) {
+        if self.waiting() > 0 {
+            self.serve_waiting();
+        }
+    }
+
+    /// Closes the connection that has been idle for longest, to make room. The task of that connection gives the place
+    /// back when it ends.
+    pub(crate) fn close_oldest_idle(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0).connection.abort();
+        }
+    }
+
+    /// Takes a connection that is at hand.
+    pub(crate) fn take_idle(self: &Rc<Self>, reuse: Reuse) -> Option<Lease> {
+        if self.http2() {
+            return self.take_multiplexed();
+        }
+        let mut idle = self.idle.borrow_mut();
+        // The one used last is on top: it is the warmest, and the others get a chance to grow old and go.
+        while let Some(Idle { sender, connection, since }) = idle.pop() {
+            let usable = match reuse {
+                Reuse::Any => true,
+                Reuse::Recent => since.elapsed() < RECENT,
+                Reuse::Fresh => false,
+            };
+            if sender.is_closed() {
+                continue;
+            }
+            if !usable {
+                // It stays for requests that can be sent again.
+                idle.push(Idle { sender, connection, since });
+                return None;
+            }
+            let kind = LeaseKind::One { sender: Some(sender), connection };
+            return Some(Lease::reusing(self, kind));
+        }
+        None
+    }
+
+    fn take_multiplexed(self: &Rc<Self>) -> Option<Lease> {
+        let mut connections = self.multiplexed.borrow_mut();
+        connections.retain(|connection| !connection.sender.borrow().is_closed());
+        let connection = connections
+            .iter()
+            .filter(|connection| connection.has_room())
+            .min_by_key(|connection| connection.streams.get())?;
+        connection.streams.set(connection.streams.get() + 1);
+        let kind = LeaseKind::Two { connection: Rc::clone(connection) };
+        Some(Lease::reusing(self, kind))
+    }
+
+    /// Opens a connection and gives it to a task that drives it.
+    async fn open(self: &Rc<Self>, permit: Permit, limits: &Limits) -> Result<Lease, Error> {
+        let Permit { place, opening: _opening } = permit;
+        if self.http2() {
+            return self.open_multiplexed(limits, place).await;
+        }
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(limits.head_size);
+        if limits.head_fields != HYPER_HEAD_FIELDS {
+            builder.max_headers(limits.head_fields);
+        }
+        let sent = Rc::new(SentHead::default());
+        let io = UpstreamIo::new(socket, Rc::clone(&sent));
+        let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
+        let connection = Rc::new(Connection::new(sent));
+        let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
+        connection.abort.replace(Some(task.abort_handle()));
+        self.cell().connected.increment();
+        let kind = LeaseKind::One { sender: Some(sender), connection };
+        Ok(Lease::opened(self, kind))
+    }
+
+    async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
+        let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
+        let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
+        let handshake = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits.h2_ping)
+            .keep_alive_while_idle(false)
+            .initial_stream_window_size(window(limits.h2_stream_window))
+            // Room for every stream: what some clients do not take must not stop the others.
+            .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
+            .max_header_list_size(window(limits.h2_field_list))
+            // Until the upstream has said how many it allows, there is one stream: it would refuse the others.
+            .initial_max_send_streams(1)
+            .handshake(TokioIo::new(socket));
+        let (sender, driven) = handshake.await.map_err(Error::Broken)?;
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            // How it ended is told to the requests on it.
+            let _ = driven.await;
+        });
+        self.cell().connected.increment();
+        let connection = Rc::new(Multiplexed {
+            sender: RefCell::new(sender),
+            streams: Cell::new(1),
+            quiet_since: Cell::new(Instant::now()),
+        });
+        if !self.closed.get() {
+            self.multiplexed.borrow_mut().push(Rc::clone(&connection));
+        }
+        Ok(Lease::opened(self, LeaseKind::Two { connection }))
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn put(
+        self: &Rc<Self>,
+        sender: http1::SendRequest<RequestBody>,
+        connection: Rc<Connection>,
+        now: Instant,
+    ) {
+        if self.closed.get() || self.is_overgrown() {
+            connection.abort();
+        } else if !sender.is_closed() {
+            self.idle.borrow_mut().push(Idle { sender, connection, since: now });
+            self.freed();
+        }
+    }
+
+    /// Ends a stream of an HTTP/2 connection.
+    pub(crate) fn end_stream(self: &Rc<Self>, connection: &Multiplexed) {
+        connection.streams.set(connection.streams.get().saturating_sub(1));
+        connection.quiet_since.set(Instant::now());
+        self.freed();
+    }
+
+    /// Lets a request go ahead of its body, which has not begun to come, if not many do. Such a request holds a
+    /// connection for as long as its client likes, so most wait for the first bytes.
+    pub(crate) fn lets_ahead(self: &Rc<Self>, connection: &Rc<ClientConnection>) -> Option<Ahead> {
+        (self.ahead.get() < MOST_AHEAD).then(|| {
+            self.ahead.set(self.ahead.get() + 1);
+            connection.ahead.set(true);
+            Ahead { pool: Rc::clone(self), connection: Rc::clone(connection) }
+        })
+    }
+
+    /// Closes what has been idle for too long. Called now and then by the worker.
+    pub(crate) fn sweep(&self, keep: Duration) {
+        let now = Instant::now();
+        let stays = |since: Instant| now.saturating_duration_since(since) < keep;
+        self.idle.borrow_mut().retain(|idle| {
+            let stays = !idle.sender.is_closed() && stays(idle.since);
+            if !stays {
+                idle.connection.abort();
+            }
+            stays
+        });
+        self.multiplexed.borrow_mut().retain(|connection| {
+            let idle = connection.streams.get() == 0 && !stays(connection.quiet_since.get());
+            !idle && !connection.sender.borrow().is_closed()
+        });
+        self.health.tell(self.cell());
+    }
+
+    /// Closes what is idle, and whatever comes back later: the upstream is no longer configured. The tasks of its
+    /// connections hold the pool, and the pool holds what keeps them alive.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().drain(..).for_each(|idle| idle.connection.abort());
+        self.multiplexed.borrow_mut().clear();
+    }
+}
+
+impl Multiplexed {
+    fn has_room(&self) -> bool {
+        self.streams.get() < MOST_STREAMS
+    }
+}
+
+/// What a request wants of a pool.
+pub(crate) struct Order<'o> {
+    pub worker: &'o Rc<Worker>,
+    pub limits: &'o Limits,
+    pub reuse: Reuse,
+    /// Whose request it is. Only asked if the request has to wait.
+    pub client: &'o dyn Fn() -> Client,
+}
+
+/// What a request is given that asked for a connection.
+enum Grant {
+    Lease(Lease),
+    /// It may open one.
+    Permit(Permit),
+}
+
+/// Leave to open a connection.
+struct Permit {
+    place: Place,
+    opening: Opening,
+}
+
+impl Permit {
+    fn new(pool: &Rc<Pool>) -> Self {
+        Self { place: Place::new(pool), opening: Opening::new(pool) }
+    }
+}
+
+/// A request that waits, as the queue has it.
+struct Waiter {
+    reuse: Reuse,
+    /// What its generation says of how many connections may be open.
+    most: Option<usize>,
+    grant: RefCell<Option<Grant>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Waiter {
+    fn new(order: &Order<'_>) -> Self {
+        let most = order.limits.upstream_connections;
+        Self { reuse: order.reuse, most, grant: RefCell::default(), waker: RefCell::default() }
+    }
+
+    fn give(&self, grant: Grant) {
+        self.grant.replace(Some(grant));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that waits, as it knows itself. Dropped, it leaves the queue, and what it was given goes to the next.
+struct Waiting<'p> {
+    pool: &'p Rc<Pool>,
+    waiter: Rc<Waiter>,
+    ticket: Ticket,
+}
+
+impl Waiting<'_> {
+    fn granted(&self) -> impl Future<Output = Grant> {
+        poll_fn(|cx| match self.waiter.grant.take() {
+            Some(grant) => Poll::Ready(grant),
+            None => {
+                self.waiter.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The entry is dropped behind the borrow.
+        let left = self.pool.queue.borrow_mut().leave(self.ticket);
+        drop(left);
+        match self.waiter.grant.take() {
+            Some(Grant::Lease(lease)) => lease.finish(Instant::now()),
+            Some(Grant::Permit(permit)) => drop(permit),
+            None => {}
+        }
+    }
+}
+
+/// A connection's place among those allowed; given back when it ends.
+pub(crate) struct Place(Rc<Pool>);
+
+impl Place {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.cell().connections.rise();
+        pool.budget.take();
+        Self(Rc::clone(pool))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.cell().connections.fall();
+        self.0.budget.give_back();
+        self.0.freed();
+    }
+}
+
+/// A connection that is being opened.
+struct Opening(Rc<Pool>);
+
+impl Opening {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.opening.set(pool.opening.get() + 1);
+        Self(Rc::clone(pool))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.opening.set(self.0.opening.get().saturating_sub(1));
+        self.0.freed();
+    }
+}
+
+/// A request that was sent ahead of its body; dropped when the first bytes of that have come.
+pub(crate) struct Ahead {
+    pool: Rc<Pool>,
+    connection: Rc<ClientConnection>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.pool.ahead.set(self.pool.ahead.get().saturating_sub(1));
+        self.connection.ahead.set(false);
+    }
+}
+
+/// Requests that one worker sends ahead of the first bytes of their body to one upstream.
+const MOST_AHEAD: usize = 64;
+
+/// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
+pub(crate) const RECENT: Duration = Duration::from_millis(900);
+
+/// hyper keeps room for this many fields on the stack; another number costs an allocation.
+pub(crate) const HYPER_HEAD_FIELDS: usize = 100;
+
+/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, h2 lets the others wait.
+const MOST_STREAMS: usize = 100;
+
+/// Look-ups of an upstream's name that one worker has under way.
+const MOST_LOOKUPS: usize = 4;
