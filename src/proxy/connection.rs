@@ -16,18 +16,19 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::plan::limits::Limits;
+use crate::proxy::client::http1::{close_http1, serve_http1};
+use crate::proxy::client::http2::serve_http2;
+use crate::proxy::http::headers::Peer;
+use crate::proxy::io::client::Activity;
+use crate::proxy::io::deadline::Deadline;
+use crate::proxy::io::gather::Gather;
+use crate::proxy::io::socket::{Plain, Socket, poll_read_some, read_some};
+use crate::proxy::request::events::Stream;
+use crate::proxy::request::tunnel::Tunnel;
 use crate::telemetry::Limit;
 
 use super::in_flight::Standing;
 use super::worker::{Admitted, Worker};
-use crate::proxy::client::http1::{close_http1, serve_http1};
-use crate::proxy::client::http2::serve_http2;
-use crate::proxy::http::headers::Peer;
-use crate::proxy::io::deadline::Deadline;
-use crate::proxy::io::gather::Gather;
-use crate::proxy::io::socket::{Activity, Plain, Socket, poll_read_some, read_some};
-use crate::proxy::request::events::Stream;
-use crate::proxy::request::tunnel::Tunnel;
 
 /// A connection as it was accepted.
 pub(crate) struct Accepted {
@@ -62,8 +63,6 @@ pub(crate) struct Connection {
     pub(crate) watches: Cell<bool>,
     /// When an idle connection is closed because the process ends.
     pub(crate) closes_at: Cell<Option<Instant>>,
-    /// HTTP/2: a request of it was sent ahead of its body.
-    pub(crate) ahead: Cell<bool>,
     /// HTTP/2: the stream whose task runs right now.
     pub(crate) stream: RefCell<Option<Rc<Standing>>>,
     /// HTTP/1: where its request stands.
@@ -91,7 +90,6 @@ impl Connection {
             watching: RefCell::default(),
             watches: Cell::new(false),
             closes_at: Cell::new(None),
-            ahead: Cell::new(false),
             stream: RefCell::default(),
             standing: Rc::new(Standing::new(now)),
             streams: RefCell::default(),
@@ -104,10 +102,7 @@ impl Connection {
     pub(crate) fn begin(&self) {
         self.active.set(self.active.get() + 1);
         self.used.set(true);
-        self.activity.serving.set(true);
-        self.activity.ahead.set(false);
-        self.activity.forwarded.set(false);
-        self.activity.responds.set(false);
+        self.activity.begin_request();
     }
 
     /// When the head of the request arrived that begins now: what of it came while the one before was answered has
@@ -115,7 +110,7 @@ impl Connection {
     pub(crate) fn head_arrived(&self, version: Version) -> Instant {
         match version {
             Version::HTTP_2 => Instant::now(),
-            _ => self.activity.read_at.get().max(self.quiet_since.get()).max(self.activity.taken_at.get()),
+            _ => self.activity.reads.last().max(self.quiet_since.get()).max(self.activity.writes.accepted()),
         }
     }
 
@@ -123,11 +118,8 @@ impl Connection {
     pub(crate) fn finish(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
         self.quiet_since.set(now.max(self.quiet_since.get()));
-        self.activity.upload.replace(None);
         self.upload.replace(None);
-        self.activity.heard.set(false);
-        self.activity.serving.set(self.active.get() > 0);
-        self.activity.stirs();
+        self.activity.end_request(self.active.get());
     }
 
     /// HTTP/1: takes what has come of a chunked body. Returns whether there may be more right now.
@@ -208,7 +200,7 @@ impl Connection {
         let now = Instant::now();
         let time = end.saturating_duration_since(now);
         self.closes_at.set(Some(now + time.mul_f64(0.5 + fastrand::f64() / 2.0)));
-        self.activity.changed.set(true);
+        self.activity.hint.change();
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -216,8 +208,8 @@ impl Connection {
 
     /// When the connection is to be ended, and for which limit, if nothing changes.
     pub(crate) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
-        let blocked = self.activity.write_blocked.get().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
-        let half_closed = self.activity.half_closed.get().map(|since| (since + CLOSE_PATIENCE, Due::Gone));
+        let blocked = self.activity.writes.blocked().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
+        let half_closed = self.activity.request.half_closed().map(|since| (since + CLOSE_PATIENCE, Due::Gone));
         // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
         let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));
         [blocked, half_closed, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
@@ -226,21 +218,21 @@ impl Connection {
     /// When a quiet HTTP/1 connection is to be parked, if nothing comes.
     pub(crate) fn parks(&self) -> Option<(Instant, Due)> {
         let activity = &self.activity;
-        let busy = self.active.get() > 0 || activity.heard.get() || activity.write_blocked.get().is_some();
+        let busy = self.active.get() > 0 || activity.reads.heard() || activity.writes.blocked().is_some();
         let parks = self.used.get() && !busy && !self.ends.get();
-        parks.then(|| (self.quiet_since.get().max(activity.taken_at.get()) + PARK_AFTER, Due::Parked))
+        parks.then(|| (self.quiet_since.get().max(activity.writes.accepted()) + PARK_AFTER, Due::Parked))
     }
 
     fn quiet_due(&self, limits: &Limits) -> (Instant, Due) {
         // Until the client has taken the last answer it is not quiet.
-        let taken_at = self.activity.taken_at.get();
+        let taken_at = self.activity.writes.accepted();
         let quiet_since = self.quiet_since.get().max(taken_at);
         // Between HTTP/2 requests come answers to pings, windows and the like.
-        let heard = self.activity.heard.get() && !self.http2.get();
+        let heard = self.activity.reads.heard() && !self.http2.get();
         let limit = if !self.used.get() {
             (quiet_since + limits.head_read, Due::Limit(Limit::HeadRead))
         } else if heard {
-            (self.activity.heard_at.get().max(taken_at) + limits.head_read, Due::Limit(Limit::HeadRead))
+            (self.activity.reads.heard_at().max(taken_at) + limits.head_read, Due::Limit(Limit::HeadRead))
         } else {
             (quiet_since + limits.keep_alive, Due::Limit(Limit::KeepAlive))
         };
@@ -330,7 +322,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
         };
         match parked {
             Ok(Some(prefix)) => {
-                connection.activity.hears();
+                connection.activity.read();
                 serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
             }
             Ok(None) => return end_parked(&worker, &connection, socket, End::Done(Ok(())), &limits).await,
@@ -405,10 +397,10 @@ async fn open(worker: &Worker, connection: &Connection, accepted: Accepted) -> O
         Some(config) => {
             // A client that has begun a handshake is not taken for an idle one.
             accepted.stream.begins().await.ok()?;
-            connection.activity.heard.set(true);
+            connection.activity.reads.set_heard(true);
             match TlsAcceptor::from(config).accept(accepted.stream).await {
                 Ok(stream) => {
-                    connection.activity.heard.set(false);
+                    connection.activity.reads.set_heard(false);
                     Socket::Server(Box::new(stream))
                 }
                 Err(error) => {
@@ -437,7 +429,7 @@ async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)
         if some.is_empty() {
             return None;
         }
-        activity.heard.set(true);
+        activity.reads.set_heard(true);
         read.extend_from_slice(&some);
         if read.starts_with(PREFACE) {
             return Some((read.freeze(), true));

@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use crate::plan::config::HANGS;
 use crate::plan::lifecycle::Client;
 use crate::plan::verdict::Spared;
+use crate::proxy::io::upload::{Upload, UploadState};
 use crate::telemetry::RouteMeter;
-
-use crate::proxy::request::body::{Upload, UploadState};
 
 /// See the module's description. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::plan::client;
+use crate::proxy::upstream::pool::Pool;
 
 use super::connection::Connection;
 use super::in_flight::Standing;
 use super::queue::Client;
 use super::worker::Worker;
-use crate::proxy::upstream::pool::Pool;
 
 /// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
 /// makes room, and sees what becomes possible as time passes.
@@ -63,7 +63,7 @@ fn evict(worker: &Worker, pool: &Pool, most: usize) -> u64 {
     let mut leaving = 0;
     for connection in worker.connections().values() {
         let client = client_of(worker, connection);
-        let blocked = connection.activity.write_blocked.get();
+        let blocked = connection.activity.writes.blocked();
         for standing in connection.standings() {
             if !standing.is_holding(pool.meter.id) {
                 continue;

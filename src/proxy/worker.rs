@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +12,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::live::{CachedReader, Generation};
+use crate::proxy::request::hold::Holds;
+use crate::proxy::upstream::budget::Budget;
+use crate::proxy::upstream::pool::Pool;
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::Connection;
 use super::throttle::FailedAuthThrottle;
-use crate::proxy::request::hold::Holds;
-use crate::proxy::upstream::budget::Budget;
-use crate::proxy::upstream::pool::Pool;
 
 /// What all tasks of one worker share.
 pub(crate) struct Worker {
@@ -297,16 +296,6 @@ pub(crate) struct Enlisted {
 impl Drop for Enlisted {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(&self.id);
-    }
-}
-
-/// Runs hyper's own tasks on the worker's thread.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Local;
-
-impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }
 

@@ -13,15 +13,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::limits::Limits;
-use crate::telemetry::Limit;
-
 use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End, Left};
+use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::MOST_PUMPED;
-use crate::proxy::io::socket::{ClientIo, Closer, Socket, skip_some};
+use crate::proxy::io::socket::{Socket, skip_some};
 use crate::proxy::request::exchange::serve;
 use crate::proxy::upstream::pool::HYPER_HEAD_FIELDS;
 use crate::proxy::worker::Worker;
+use crate::telemetry::Limit;
 
 /// Serves HTTP/1 to the end of the connection, or until it is quiet or asked for events: then the socket comes back.
 pub(crate) async fn serve_http1(
@@ -44,7 +44,7 @@ pub(crate) async fn serve_http1(
     let mut deadline = Deadline::default();
     let end = poll_fn(|cx| {
         connection.watch(cx);
-        connection.activity.moved.set(false);
+        connection.activity.watch_for_bytes();
         // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
         // it, with the next request perhaps on its way. The next answer says it.
         for _ in 0..MOST_PUMPED {
@@ -57,27 +57,27 @@ pub(crate) async fn serve_http1(
         }
         let activity = &connection.activity;
         // A client that takes nothing will not take an end either.
-        if connection.standing.is_cut() && activity.write_blocked.get().is_some() {
+        if connection.standing.is_cut() && activity.writes.blocked().is_some() {
             return Poll::Ready(End::Due(Due::Drained));
         }
         // What was answered before has left hyper's hands then.
-        if connection.watches.get() && activity.write_blocked.get().is_none() {
+        if connection.watches.get() && activity.writes.blocked().is_none() {
             return Poll::Ready(End::Watching);
         }
         loop {
-            if (activity.asleep.get() || deadline.rests()) && !activity.changed.take() {
+            if activity.hint.rests(&deadline) {
                 return Poll::Pending;
             }
             let due = connection.parks().into_iter().chain(connection.due(limits)).min_by_key(|(due, _)| *due);
             let Some((due, why)) = due else {
-                activity.asleep.set(true);
+                activity.hint.sleep();
                 return Poll::Pending;
             };
             let now = Instant::now();
             if due > now {
                 // What begins after this is looked at before it is due: no limit is shorter than the time between looks.
                 std::task::ready!(deadline.poll(cx, Some(due.min(now + LOOK_EVERY))));
-            } else if why == Due::Parked && activity.moved.get() {
+            } else if why == Due::Parked && activity.has_moved() {
                 // What moved just now may not have been all: hyper goes on when it is polled again.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -127,7 +127,7 @@ pub(crate) async fn close_http1(
                 return;
             }
             // A head may also have begun in the read that brought the request before it.
-            let begun = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.heard.get();
+            let begun = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
             begun && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };

@@ -13,14 +13,14 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::Instant;
 
 use crate::plan::limits::Limits;
-use crate::telemetry::Limit;
-
 use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End};
 use crate::proxy::in_flight::Standing;
+use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
-use crate::proxy::io::socket::{ClientIo, Closer, Socket};
+use crate::proxy::io::socket::Socket;
 use crate::proxy::request::exchange::serve;
 use crate::proxy::worker::Worker;
+use crate::telemetry::Limit;
 
 /// Serves HTTP/2 to the end of the connection.
 pub(crate) async fn serve_http2(
@@ -59,9 +59,9 @@ pub(crate) async fn serve_http2(
             let due = connection.due(limits).or(connection.closes_at.get().map(|at| (at, Due::Drained)));
             let due = leaving.map_or(due, |until| {
                 // GOAWAY was sent: what is under way ends by its own time-outs, an idle client gets a moment.
-                let blocked = connection.activity.write_blocked.get().map(|since| since + limits.write);
+                let blocked = connection.activity.writes.blocked().map(|since| since + limits.write);
                 // What was handed over last may still be on its way to a slow client.
-                let taken = connection.activity.taken_at.get().max(connection.quiet_since.get());
+                let taken = connection.activity.writes.accepted().max(connection.quiet_since.get());
                 let idle =
                     (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_PATIENCE));
                 [blocked, idle].into_iter().flatten().min().map(|at| (at, Due::Drained))

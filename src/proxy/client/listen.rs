@@ -16,11 +16,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::plan::config::{Address, Listen};
-use crate::telemetry::Limit;
-
 use crate::proxy::connection::{self, Accepted};
 use crate::proxy::io::socket::Plain;
 use crate::proxy::worker::Worker;
+use crate::telemetry::Limit;
 
 /// Sockets that were handed over by whoever started the process (systemd's socket activation).
 #[derive(Debug, Default)]

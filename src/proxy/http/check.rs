@@ -6,10 +6,10 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 
 use crate::plan::target;
+use crate::proxy::error::Error;
 
 use super::fields::{Field, Fields};
 use super::headers::plain_length;
-use crate::proxy::error::Error;
 
 /// Checks a request's head and finds its authority: that of the target, else the `Host` field.
 ///

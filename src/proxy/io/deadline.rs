@@ -1,5 +1,6 @@
 //! A deadline that costs nothing while it moves.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -52,5 +53,38 @@ impl Deadline {
                 return Poll::Ready(());
             }
         }
+    }
+}
+
+/// A note for whoever drives a [`Deadline`]: it sleeps while nothing can become due.
+#[derive(Debug, Default)]
+pub(crate) struct DeadlineHint {
+    /// Nothing is due, so nobody looks until this is cleared.
+    asleep: Cell<bool>,
+    /// The deadline may have come nearer.
+    changed: Cell<bool>,
+}
+
+impl DeadlineHint {
+    /// Has the driver look if it sleeps: something may become due.
+    pub(crate) fn stir(&self) {
+        if self.asleep.take() {
+            self.changed.set(true);
+        }
+    }
+
+    /// Has the driver look in any case: the deadline has come nearer.
+    pub(crate) fn change(&self) {
+        self.changed.set(true);
+    }
+
+    /// Notes that nothing is due.
+    pub(crate) fn sleep(&self) {
+        self.asleep.set(true);
+    }
+
+    /// Returns true if there is no need to look at the deadline. A change is told once.
+    pub(crate) fn rests(&self, deadline: &Deadline) -> bool {
+        (self.asleep.get() || deadline.rests()) && !self.changed.take()
     }
 }

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use crate::live::Generation;
 use crate::plan::snapshot::Route;
-
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
 

@@ -1,201 +1,23 @@
-//! The bodies: a client's on its way to an upstream, and a response's on its way to a client.
+//! The body of a response on its way to a client.
 //!
-//! Both stream: a frame is asked for when the other side can take one, and handed on as it is. A timer exists only
-//! while a body is really waited for.
+//! A frame is asked for when the client can take one, and handed on as it is.
 
-use std::cell::Cell;
-use std::fmt;
-use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
+
+use crate::proxy::in_flight::{Fate, Kind};
+use crate::proxy::io::gather::Source;
+use crate::proxy::io::upload::{Broken, Stall};
+use crate::proxy::upstream::lease::Lease;
 
 use super::events::Watch;
 use super::record::Flight;
-use crate::proxy::http::headers;
-use crate::proxy::in_flight::{Fate, Kind};
-use crate::proxy::io::gather::{Source, plus};
-use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::Ahead;
-
-/// How a client's body is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Upload {
-    /// Not at its end.
-    Open,
-    /// Read to its end.
-    Complete,
-    /// Larger than allowed.
-    TooLarge,
-    /// The client sent nothing for too long.
-    TimedOut,
-    /// Broken off, or malformed.
-    Broken,
-}
-
-/// What the rest of the exchange may know of a client's body while an upstream reads it.
-#[derive(Debug)]
-pub(crate) struct UploadState {
-    pub state: Cell<Upload>,
-    /// When it last moved; before that, when the request was sent.
-    pub progress: Cell<Instant>,
-    /// When it last moved by more than a trickle, and how many bytes came since.
-    flow: Cell<(Instant, usize)>,
-    /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
-    pub starved: Cell<bool>,
-    /// The upstream has begun to answer: from then on the two may talk as they like, and a client that is silent (a
-    /// gRPC stream that only listens) is none that is late.
-    pub answered: Cell<bool>,
-}
-
-impl UploadState {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            state: Cell::new(Upload::Open),
-            progress: Cell::new(now),
-            flow: Cell::new((now, 0)),
-            starved: Cell::new(false),
-            answered: Cell::new(false),
-        }
-    }
-
-    /// Notes that this much came.
-    fn moved(&self, bytes: usize) {
-        let now = Instant::now();
-        self.progress.set(now);
-        let (since, before) = self.flow.get();
-        let bytes = before.saturating_add(bytes);
-        self.flow.set(if bytes >= TRICKLE { (now, 0) } else { (since, bytes) });
-    }
-
-    /// Returns since when the upstream has waited for the client to send more than a trickle, if it does.
-    pub(crate) fn stalled(&self) -> Option<Instant> {
-        let waited_for = self.state.get() == Upload::Open && self.starved.get() && !self.answered.get();
-        waited_for.then(|| self.flow.get().0)
-    }
-}
-
-/// A request's body as an upstream's connection reads it.
-pub(crate) enum RequestBody {
-    Empty,
-    /// Boxed: a request is moved about much, and most have no body.
-    Client(Box<ClientBody>),
-}
-
-/// A client's body with its limits.
-pub(crate) struct ClientBody {
-    source: Source,
-    state: Rc<UploadState>,
-    left: u64,
-    stall: Stall,
-    /// What came before the request was sent.
-    first: Option<Box<Frame<Bytes>>>,
-    /// The request was sent before anything of its body had come.
-    ahead: Option<Ahead>,
-}
-
-impl ClientBody {
-    pub(crate) fn new(source: Source, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
-        let stall = Stall::new(patience, state.progress.get());
-        Self { source, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
-    }
-
-    /// Lets the request be sent before anything of the body has come.
-    pub(crate) fn go_ahead(&mut self, ahead: Option<Ahead>) {
-        self.ahead = ahead;
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(|first| first.data_ref()).map_or(0, Bytes::len);
-        plus(self.source.size_hint(), first as u64)
-    }
-
-    fn end(&self, state: Upload) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.state.state.set(state);
-        Poll::Ready((state != Upload::Complete).then(|| Err(Broken::default())))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(*first)));
-        }
-        let polled = self.source.poll_frame(cx);
-        if polled.is_ready() {
-            self.ahead = None;
-        }
-        self.state.starved.set(polled.is_pending());
-        match polled {
-            Poll::Pending if !self.state.answered.get() && self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => self.end(Upload::Complete),
-            Poll::Ready(Some(Err(_))) => self.end(Upload::Broken),
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_trailers(trailers);
-                    if trailers.is_empty() {
-                        return self.end(Upload::Complete);
-                    }
-                }
-                let length = frame.data_ref().map_or(0, Buf::remaining);
-                let Some(left) = self.left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) else {
-                    return self.end(Upload::TooLarge);
-                };
-                self.left = left;
-                self.stall.moved();
-                self.state.moved(length);
-                if self.source.is_end_stream() {
-                    self.state.state.set(Upload::Complete);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
-    }
-}
-
-impl RequestBody {
-    /// Waits for the first bytes of a body, and keeps them.
-    ///
-    /// # Errors
-    /// When the body ends before its time. Why is said by its [`UploadState`].
-    pub(crate) async fn begins(&mut self) -> Result<(), Broken> {
-        let Self::Client(body) = self else { return Ok(()) };
-        let first = poll_fn(|cx| body.poll(cx)).await;
-        body.first = first.transpose()?.map(Box::new);
-        Ok(())
-    }
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Client(body) => body.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client(body) => body.first.is_none() && body.source.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.size_hint(),
-        }
-    }
-}
 
 /// A response's body as a client's connection reads it.
 pub(crate) enum Body {
@@ -373,57 +195,6 @@ impl HttpBody for Body {
     }
 }
 
-/// The time-out of something that is expected to move. It costs nothing until it is waited for, and then a look at the
-/// clock: the timer is set again only when it has run out.
-struct Stall {
-    patience: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Something has moved since it was last waited for.
-    moved: bool,
-    due: Instant,
-}
-
-impl Stall {
-    fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, timer: None, moved: true, due: now }
-    }
-
-    /// Ready when nothing has moved for too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(&mut self.moved) {
-            self.due = Instant::now() + self.patience;
-        }
-        let due = self.due;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        loop {
-            std::task::ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-    }
-
-    /// Something moved.
-    fn moved(&mut self) {
-        self.moved = true;
-    }
-}
-
-/// A body that ended before its time. What happened is told elsewhere; hyper only needs to know that it did.
-#[derive(Debug, Default)]
-pub(crate) struct Broken {
-    /// What an HTTP/2 stream is reset with, if not with an internal error.
-    reason: Option<h2::Error>,
-}
-
-impl Broken {
-    /// Nobody is to blame: it was ended.
-    fn cancelled() -> Self {
-        Self { reason: Some(h2::Reason::CANCEL.into()) }
-    }
-}
-
 /// The trailers of a gRPC response whose route went down: its client may try again.
 fn grpc_unavailable() -> HeaderMap {
     HeaderMap::from_iter([
@@ -431,21 +202,6 @@ fn grpc_unavailable() -> HeaderMap {
         (HeaderName::from_static("grpc-message"), HeaderValue::from_static("under maintenance")),
     ])
 }
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body ended before its time")
-    }
-}
-
-impl std::error::Error for Broken {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.reason.as_ref().map(|reason| reason as &(dyn std::error::Error + 'static))
-    }
-}
-
-/// A client that has sent fewer bytes than this in some time has sent a trickle.
-const TRICKLE: usize = 1024;
 
 /// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
 const SLICE: usize = 16 * 1024;

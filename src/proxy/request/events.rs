@@ -25,13 +25,13 @@ use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::limits::Limits;
 use crate::plan::snapshot::Snapshot;
-use crate::telemetry::Limit;
-
-use super::body::Broken;
-use super::record::Flight;
 use crate::proxy::connection::CLOSE_PATIENCE;
 use crate::proxy::io::socket::{Socket, poll_read_some};
+use crate::proxy::io::upload::Broken;
 use crate::proxy::worker::{Live, Worker};
+use crate::telemetry::Limit;
+
+use super::record::Flight;
 
 /// The body of a stream of events.
 pub(crate) struct Watch {

@@ -21,14 +21,6 @@ use crate::plan::config::RouteConfig;
 use crate::plan::pass::{self, InvalidToken};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, spared};
-use crate::telemetry::Limit;
-
-use super::body::{Body, RequestBody};
-use super::events::{self, Stream, Watch};
-use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
-use super::hold;
-use super::record::Flight;
-use super::respond::{self, Asked};
 use crate::proxy::client::http1::LINGER_QUIET;
 use crate::proxy::connection::Connection;
 use crate::proxy::error::Error;
@@ -36,9 +28,18 @@ use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::in_flight::Asker;
+use crate::proxy::io::upload::RequestBody;
 use crate::proxy::queue::Client;
 use crate::proxy::upstream::lease::Received;
 use crate::proxy::worker::{Live, Worker};
+use crate::telemetry::Limit;
+
+use super::body::Body;
+use super::events::{self, Stream, Watch};
+use super::forward::{Arrival, Departure, Failed, Journey, depart, unless_cut};
+use super::hold;
+use super::record::Flight;
+use super::respond::{self, Asked};
 
 /// What belongs to one request from its head to its answer.
 pub(crate) struct Exchange {

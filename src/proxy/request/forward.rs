@@ -14,20 +14,21 @@ use tokio::time::Instant;
 
 use crate::plan::config::{Upstream, UpstreamAddress};
 use crate::plan::verdict::Pass;
-
-use super::balance::Candidates;
-use super::body::{Body, ClientBody, RequestBody, Upload, UploadState, UpstreamBody};
-use super::exchange::Exchange;
-use super::respond;
-use super::tunnel::Tunnel;
 use crate::proxy::error::Error;
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::{self, Wishes, X_REQUEST_ID};
 use crate::proxy::in_flight::{Fate, Kind, Standing};
 use crate::proxy::io::gather::{Gather, Source};
+use crate::proxy::io::upload::{ClientBody, RequestBody, Upload, UploadState};
 use crate::proxy::upstream::lease::{Dispatch, Lease, Received, Unsent};
 use crate::proxy::upstream::pool::{Order, Pool, Reuse};
+
+use super::balance::Candidates;
+use super::body::{Body, UpstreamBody};
+use super::exchange::Exchange;
+use super::respond;
+use super::tunnel::Tunnel;
 
 /// How a request sets out.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
@@ -141,10 +142,10 @@ fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc
         return true;
     }
     let connection = &exchange.flight.connection;
-    if exchange.version == Version::HTTP_2 && connection.ahead.get() {
+    if exchange.version == Version::HTTP_2 && connection.activity.request.is_ahead() {
         return false;
     }
-    let ahead = pool.lets_ahead(connection);
+    let ahead = pool.lets_ahead(&connection.activity);
     let goes = ahead.is_some();
     body.go_ahead(ahead);
     goes

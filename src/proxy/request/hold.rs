@@ -35,15 +35,16 @@ use crate::plan::snapshot::{Closure, Route, Snapshot};
 use crate::plan::verdict::{Pass, Verdict};
 use crate::telemetry::{RouteCell, RouteMeter};
 
-use super::body::Body;
-use super::exchange::{Begun, Exchange, conclude, verdict};
-use super::record::Flight;
-use super::respond::{self, Asked};
+use shares::Shares;
+
 use crate::proxy::error::Error;
 use crate::proxy::http::fields::Fields;
 use crate::proxy::worker::{Live, Worker};
 
-use shares::Shares;
+use super::body::Body;
+use super::exchange::{Begun, Exchange, conclude, verdict};
+use super::record::Flight;
+use super::respond::{self, Asked};
 
 /// The queues of all routes, shared by all workers.
 #[derive(Debug, Default)]
@@ -228,7 +229,7 @@ impl Held {
     /// HTTP/2 tells of a client that leaves. An HTTP/1 client is looked for, also behind a body that nobody reads.
     fn watch_the_client(&self, watch: bool) {
         if self.version != Version::HTTP_2 {
-            self.flight.connection.activity.held.set(watch);
+            self.flight.connection.activity.request.hold(watch);
         }
     }
 }

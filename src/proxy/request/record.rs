@@ -14,15 +14,16 @@ use crate::plan::client;
 use crate::plan::config::Access;
 use crate::plan::lifecycle::Met;
 use crate::plan::verdict::Spared;
-use crate::telemetry::access::Line;
-use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
-
-use super::body::{Body, Upload, UploadState};
 use crate::proxy::connection::Connection;
 use crate::proxy::error::{Error, Side};
 use crate::proxy::in_flight::{Fate, Standing};
+use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
+use crate::telemetry::access::Line;
+use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
+
+use super::body::Body;
 
 /// Open from the request's head to the end of its response; dropped before that, the client had given up.
 pub(crate) struct Flight {
@@ -92,7 +93,7 @@ impl Flight {
     /// It is forwarded on this route, as a generation decided.
     pub(crate) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
         route.workers[self.worker.id].in_flight.rise();
-        self.connection.activity.forwarded.set(true);
+        self.connection.activity.request.forward();
         self.standing.depart(route, generation, spared, self.set_out);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {
@@ -141,7 +142,7 @@ impl Flight {
             self.standing.uploads(upload);
         }
         self.upload = upload.cloned();
-        self.connection.activity.upload.replace(upload.cloned());
+        self.connection.activity.request.upload(upload.cloned());
     }
 
     /// The upstream answered.

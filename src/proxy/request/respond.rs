@@ -16,11 +16,11 @@ use crate::plan::page::{Rendered, Variant};
 use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Pass;
-
-use super::body::Body;
 use crate::proxy::error::Error;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::X_REQUEST_ID;
+
+use super::body::Body;
 
 /// What an answer of our own depends on, besides what it says.
 #[derive(Debug)]

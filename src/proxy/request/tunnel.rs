@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::plan::limits::Limits;
-use crate::telemetry::{Limit, WorkerCell};
-
-use super::record::Flight;
 use crate::proxy::in_flight::{Fate, Kind};
 use crate::proxy::io::socket::{Socket, read_some};
 use crate::proxy::io::websocket::{Frames, close_client, close_upstream};
 use crate::proxy::upstream::lease::{Lease, Switched};
+use crate::telemetry::{Limit, WorkerCell};
+
+use super::record::Flight;
 
 /// The upstream's side of a tunnel that is being opened, and the books that stay open as long as it is.
 pub(crate) struct Tunnel {

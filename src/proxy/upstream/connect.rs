@@ -12,7 +12,6 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use crate::plan::config::{Upstream, UpstreamAddress};
-
 use crate::proxy::error::Error;
 use crate::proxy::io::socket::{Plain, Socket};
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::telemetry::UpstreamCell;
-
 use crate::proxy::error::Error;
+use crate::telemetry::UpstreamCell;
 
 /// How an upstream has been answering this worker.
 #[derive(Debug, Default)]

@@ -15,12 +15,14 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::pool::{Multiplexed, Place, Pool};
 use crate::proxy::error::Error;
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::{Gather, MOST_PUMPED, Source, note};
-use crate::proxy::io::socket::{SentHead, Socket, UpstreamIo};
-use crate::proxy::request::body::{RequestBody, Upload, UploadState};
+use crate::proxy::io::socket::Socket;
+use crate::proxy::io::upload::{RequestBody, Upload, UploadState};
+use crate::proxy::io::upstream::{SentHead, UpstreamIo};
+
+use super::pool::{Multiplexed, Place, Pool};
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
 /// HTTP/2 stream.

@@ -15,6 +15,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::config::Upstream;
 use crate::plan::limits::Limits;
+use crate::proxy::error::Error;
+use crate::proxy::io::client::Activity;
+use crate::proxy::io::executor::Local;
+use crate::proxy::io::upload::{Ahead, RequestBody};
+use crate::proxy::io::upstream::{SentHead, UpstreamIo};
+use crate::proxy::queue::{Client, Queue, Ticket};
+use crate::proxy::relief::relieve;
+use crate::proxy::worker::Worker;
 use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::budget::Budget;
@@ -22,13 +30,6 @@ use super::connect::connect;
 use super::growth::Growth;
 use super::health::Health;
 use super::lease::{Connection, Lease, LeaseKind, drive};
-use crate::proxy::connection::Connection as ClientConnection;
-use crate::proxy::error::Error;
-use crate::proxy::io::socket::{SentHead, UpstreamIo};
-use crate::proxy::queue::{Client, Queue, Ticket};
-use crate::proxy::relief::relieve;
-use crate::proxy::request::body::RequestBody;
-use crate::proxy::worker::{Local, Worker};
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -42,7 +43,7 @@ pub(crate) struct Pool {
     /// Connections that are being opened.
     opening: Cell<usize>,
     /// Requests that were sent ahead of their body.
-    ahead: Cell<usize>,
+    ahead: Rc<Cell<usize>>,
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
     queue: RefCell<Queue<Rc<Waiter>>>,
@@ -104,7 +105,7 @@ impl Pool {
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             opening: Cell::new(0),
-            ahead: Cell::new(0),
+            ahead: Rc::default(),
             closed: Cell::new(false),
             queue: RefCell::default(),
             growth: RefCell::new(Growth::new(Instant::now().into_std())),
@@ -399,12 +400,8 @@ impl Pool {
 
     /// Lets a request go ahead of its body, which has not begun to come, if not many do. Such a request holds a
     /// connection for as long as its client likes, so most wait for the first bytes.
-    pub(crate) fn lets_ahead(self: &Rc<Self>, connection: &Rc<ClientConnection>) -> Option<Ahead> {
-        (self.ahead.get() < MOST_AHEAD).then(|| {
-            self.ahead.set(self.ahead.get() + 1);
-            connection.ahead.set(true);
-            Ahead { pool: Rc::clone(self), connection: Rc::clone(connection) }
-        })
+    pub(crate) fn lets_ahead(&self, client: &Rc<Activity>) -> Option<Ahead> {
+        (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
 
     /// Closes what has been idle for too long. Called now and then by the worker.
@@ -556,19 +553,6 @@ impl Drop for Opening {
     fn drop(&mut self) {
         self.0.opening.set(self.0.opening.get().saturating_sub(1));
         self.0.freed();
-    }
-}
-
-/// A request that was sent ahead of its body; dropped when the first bytes of that have come.
-pub(crate) struct Ahead {
-    pool: Rc<Pool>,
-    connection: Rc<ClientConnection>,
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.pool.ahead.set(self.pool.ahead.get().saturating_sub(1));
-        self.connection.ahead.set(false);
     }
 }
 

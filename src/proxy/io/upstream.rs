@@ -1,0 +1,146 @@
+//! An HTTP/1.1 upstream's stream, as hyper sees it.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::{HeaderName, HeaderValue, Request};
+use hyper::rt::ReadBufCursor;
+use hyper_util::rt::TokioIo;
+
+use super::socket::{Socket, write_parts};
+use super::upload::RequestBody;
+
+/// An HTTP/1.1 upstream's stream as hyper sees it.
+///
+/// An upstream may answer and close while it is still being sent the body (413, 401). Writing fails then, and hyper
+/// would give up without reading the answer, which has arrived already. So a write that finds the other side gone
+/// waits instead: reading goes on, to the answer or to the end of the stream, and that ends the wait.
+#[derive(Debug)]
+pub(crate) struct UpstreamIo {
+    io: TokioIo<Socket>,
+    /// The upstream takes nothing any more.
+    deaf: bool,
+    sent: Rc<SentHead>,
+}
+
+/// The head of the request that was written last.
+///
+/// An upstream may close a connection at any moment, when it restarts for example, with a request on its way. One that
+/// can be sent twice is then read back from here: what was written is what is sent again, and as long as all goes well
+/// it costs no more than a copy of some hundred bytes.
+#[derive(Debug, Default)]
+pub(crate) struct SentHead {
+    expected: Cell<bool>,
+    head: RefCell<Vec<u8>>,
+}
+
+impl SentHead {
+    /// A request is written next; `again`: keep its head.
+    pub(crate) fn expect(&self, again: bool) {
+        self.expected.set(again);
+        let mut head = self.head.borrow_mut();
+        head.clear();
+        head.shrink_to(USUAL_HEAD);
+    }
+
+    /// Keeps what is written, if it is the beginning of an expected head. hyper hands over a head without a body whole.
+    fn note(&self, parts: &[IoSlice<'_>]) {
+        if self.expected.replace(false) {
+            let mut head = self.head.borrow_mut();
+            parts.iter().for_each(|part| head.extend_from_slice(part));
+        }
+    }
+
+    /// The request, unless it was not kept or not written.
+    pub(crate) fn read(&self) -> Option<Request<RequestBody>> {
+        let head = self.head.borrow();
+        // As many lines as it has are more than it has fields.
+        let lines = head.iter().filter(|&&byte| byte == b'\n').count();
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
+        let mut parsed = httparse::Request::new(&mut fields);
+        let whole = httparse::Status::Complete(head.len());
+        parsed.parse(&head).ok().filter(|status| *status == whole)?;
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = parsed.method?.parse().ok()?;
+        *request.uri_mut() = parsed.path?.parse().ok()?;
+        for field in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            request.headers_mut().try_append(name, HeaderValue::from_bytes(field.value).ok()?).ok()?;
+        }
+        Some(request)
+    }
+}
+
+impl UpstreamIo {
+    pub(crate) fn new(socket: Socket, sent: Rc<SentHead>) -> Self {
+        Self { io: TokioIo::new(socket), deaf: false, sent }
+    }
+
+    pub(crate) fn into_socket(self) -> Socket {
+        self.io.into_inner()
+    }
+
+    fn wrote<T>(&mut self, cx: &Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match outcome {
+            Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted) => {
+                self.deaf = true;
+                // What there is to read may have been looked for before it came.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl hyper::rt::Read for UpstreamIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for UpstreamIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        self.sent.note(&[IoSlice::new(buf)]);
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        self.sent.note(bufs);
+        let outcome = write_parts(Pin::new(&mut self.io), cx, bufs);
+        self.wrote(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        hyper::rt::Write::is_write_vectored(&self.io)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+/// Room for a head that a connection keeps between requests.
+const USUAL_HEAD: usize = 4096;
