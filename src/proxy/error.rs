@@ -193,7 +193,7 @@ impl fmt::Display for Error {
             Self::Evicted => "the request stalled while others waited for the upstream",
             Self::Broken(_) => "the upstream broke off before it answered",
             Self::FirstByte => "the upstream did not answer in time",
-            Self::Drained => "under maintenance: the time for what was in flight is over",
+            Self::Drained => "under maintenance: the time for what was in record is over",
         })
     }
 }

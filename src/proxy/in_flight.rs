@@ -18,7 +18,7 @@ use crate::telemetry::RouteMeter;
 
 /// See the module's description. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct InFlight {
     /// The address of the route's meter, which tells routes apart over generations; 0 while nothing is forwarded.
     route: Cell<usize>,
     /// The number of the generation that it was decided by.
@@ -32,13 +32,13 @@ pub(crate) struct Standing {
     answered: Cell<bool>,
     /// When it is to leave, if it lasts, and for the sake of which epoch that was found.
     leaves_at: Cell<Option<(u64, Instant)>>,
-    fate: Cell<Fate>,
+    fate: Cell<Interruption>,
     /// Whose request it is, where a guard asks for that.
-    asker: RefCell<Option<Box<Asker>>>,
+    subject: RefCell<Option<Box<Subject>>>,
     /// How its body is doing, if it has one.
     upload: RefCell<Option<Rc<UploadState>>>,
     /// The upstream of which it holds a connection, by the id of its meter.
-    holds: Cell<Option<usize>>,
+    upstream: Cell<Option<usize>>,
     /// HTTP/2: since when the client is to take something, and has not.
     untaken: Cell<Option<Instant>>,
     /// HTTP/2: the task of the stream.
@@ -47,7 +47,7 @@ pub(crate) struct Standing {
 
 /// Whose request it is, as the guard of its route has to know that.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Subject {
     /// Its client.
     pub client: Client,
     /// Longer than this may none of its requests take.
@@ -79,9 +79,9 @@ impl Kind {
 
 /// What is decided about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
+pub(crate) enum Interruption {
     /// It goes on.
-    Stay,
+    None,
     /// It is to end, in the way that is proper for it.
     Leave,
     /// It is broken off.
@@ -90,7 +90,7 @@ pub(crate) enum Fate {
     Evict,
 }
 
-impl Standing {
+impl InFlight {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             route: Cell::new(0),
@@ -100,17 +100,17 @@ impl Standing {
             started: Cell::new(now),
             answered: Cell::new(false),
             leaves_at: Cell::new(None),
-            fate: Cell::new(Fate::Stay),
-            asker: RefCell::default(),
+            fate: Cell::new(Interruption::None),
+            subject: RefCell::default(),
             upload: RefCell::default(),
-            holds: Cell::new(None),
+            upstream: Cell::new(None),
             untaken: Cell::new(None),
             waker: RefCell::default(),
         }
     }
 
     /// A request is forwarded.
-    pub(crate) fn depart(&self, route: &Arc<RouteMeter>, generation: u64, spared: Spared, started: Instant) {
+    pub(crate) fn start(&self, route: &Arc<RouteMeter>, generation: u64, spared: Spared, started: Instant) {
         self.route.set(identity(route));
         self.generation.set(generation);
         self.spared.set(spared);
@@ -118,34 +118,34 @@ impl Standing {
         self.started.set(started);
         self.answered.set(false);
         self.leaves_at.set(None);
-        self.fate.set(Fate::Stay);
-        self.holds.set(None);
+        self.fate.set(Interruption::None);
+        self.upstream.set(None);
         if self.upload.borrow().is_some() {
             self.upload.replace(None);
         }
     }
 
     /// A guard watches its route, or none does.
-    pub(crate) fn is_of(&self, asker: Option<Asker>) {
-        self.asker.replace(asker.map(Box::new));
+    pub(crate) fn observe(&self, subject: Option<Subject>) {
+        self.subject.replace(subject.map(Box::new));
     }
 
-    pub(crate) fn asker(&self) -> Option<Asker> {
-        self.asker.borrow().as_deref().copied()
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        self.subject.borrow().as_deref().copied()
     }
 
     /// It has a body.
-    pub(crate) fn uploads(&self, upload: &Rc<UploadState>) {
+    pub(crate) fn set_upload(&self, upload: &Rc<UploadState>) {
         self.upload.replace(Some(Rc::clone(upload)));
     }
 
     /// Its response's head has come.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn set_answered(&self) {
         self.answered.set(true);
     }
 
     /// How its response goes on.
-    pub(crate) fn goes_on(&self, kind: Kind) {
+    pub(crate) fn set_kind(&self, kind: Kind) {
         self.kind.set(kind);
     }
 
@@ -154,29 +154,29 @@ impl Standing {
     }
 
     /// Notes of which upstream it holds a connection.
-    pub(crate) fn holds(&self, upstream: Option<usize>) {
-        self.holds.set(upstream);
+    pub(crate) fn set_upstream(&self, upstream: Option<usize>) {
+        self.upstream.set(upstream);
     }
 
     /// HTTP/2: notes that the client is to take something from now on.
-    pub(crate) fn offers(&self) {
+    pub(crate) fn offer(&self) {
         self.untaken.set(Some(Instant::now()));
     }
 
     /// HTTP/2: notes that the client has taken all there was for it.
-    pub(crate) fn is_taken(&self) {
+    pub(crate) fn note_taken(&self) {
         self.untaken.set(None);
     }
 
     /// HTTP/2: returns since when the client is to take something, if it is.
-    pub(crate) fn untaken(&self) -> Option<Instant> {
+    pub(crate) fn offered_since(&self) -> Option<Instant> {
         self.untaken.get()
     }
 
     /// Returns since when its client keeps a connection to this upstream from others, if it does: by sending no more of
     /// its body, or by taking no more of the response. `blocked`: since when its connection takes nothing.
     pub(crate) fn stalled(&self, upstream: usize, blocked: Option<Instant>) -> Option<Instant> {
-        if self.route.get() == 0 || self.holds.get() != Some(upstream) || self.kind().lasts() {
+        if self.route.get() == 0 || self.upstream.get() != Some(upstream) || self.kind().lasts() {
             return None;
         }
         let upload = self.upload.borrow().as_ref().and_then(|upload| upload.stalled());
@@ -185,39 +185,39 @@ impl Standing {
     }
 
     /// Whether it holds a connection to this upstream.
-    pub(crate) fn is_holding(&self, upstream: usize) -> bool {
-        self.route.get() != 0 && self.holds.get() == Some(upstream)
+    pub(crate) fn holds(&self, upstream: usize) -> bool {
+        self.route.get() != 0 && self.upstream.get() == Some(upstream)
     }
 
     /// Has it broken off, so that others get its connection. True if that is new.
     pub(crate) fn evict(&self) -> bool {
-        self.decide(Fate::Evict)
+        self.interrupt(Interruption::Evict)
     }
 
     /// It is over.
-    pub(crate) fn arrived(&self) {
+    pub(crate) fn end(&self) {
         self.route.set(0);
-        self.holds.set(None);
-        self.fate.set(Fate::Stay);
+        self.upstream.set(None);
+        self.fate.set(Interruption::None);
     }
 
-    pub(crate) fn fate(&self) -> Fate {
+    pub(crate) fn interruption(&self) -> Interruption {
         self.fate.get()
     }
 
     /// Whether it is to be broken off.
     pub(crate) fn is_cut(&self) -> bool {
-        self.fate.get() >= Fate::Cut
+        self.fate.get() >= Interruption::Cut
     }
 
     /// The process ends: a tunnel leaves some time within this. True if it is one and has not left yet.
-    pub(crate) fn leaves_within(&self, time: Duration, now: Instant) -> bool {
+    pub(crate) fn leave_within(&self, time: Duration, now: Instant) -> bool {
         if self.route.get() == 0 || self.kind() != Kind::Tunnel {
             return false;
         }
         let at = self.leaves_at.get().map_or_else(|| now + time.mul_f64(fastrand::f64()), |(_, at)| at);
         self.leaves_at.set(Some((ENDING, at)));
-        at <= now && self.decide(Fate::Leave)
+        at <= now && self.interrupt(Interruption::Leave)
     }
 
     /// When it leaves, once for each time that its route goes down: some time within `stay`.
@@ -234,12 +234,12 @@ impl Standing {
 
     /// Whose request hangs without a response's head, if a guard watches it. Not as long as its client sends: that is no fault
     /// of the upstream.
-    pub(crate) fn hangs(&self, route: &Arc<RouteMeter>, now: Instant) -> Option<Client> {
+    pub(crate) fn hanging_client(&self, route: &Arc<RouteMeter>, now: Instant) -> Option<Client> {
         let hangs = self.route.get() == identity(route)
             && !self.answered.get()
             && !self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() == Upload::Open)
             && now.saturating_duration_since(self.started.get()) > HANGS;
-        self.asker().filter(|_| hangs).map(|asker| asker.client)
+        self.subject().filter(|_| hangs).map(|asker| asker.client)
     }
 
     /// HTTP/2: remembers whom to wake.
@@ -251,7 +251,7 @@ impl Standing {
     }
 
     /// True if that is new. What was told to end stays told.
-    fn decide(&self, fate: Fate) -> bool {
+    fn interrupt(&self, fate: Interruption) -> bool {
         if self.fate.get() >= fate {
             return false;
         }
@@ -276,7 +276,7 @@ fn identity(route: &Arc<RouteMeter>) -> usize {
 
 /// What a route that is not open wants of the requests that were forwarded before.
 #[derive(Debug)]
-pub(crate) struct Farewell {
+pub(crate) struct DrainOrder {
     route: usize,
     /// Only what was decided before this generation is meant.
     epoch: u64,
@@ -290,14 +290,14 @@ pub(crate) struct Farewell {
 
 /// How many are left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Remaining {
     /// All that were forwarded before, but for what is left alone.
     pub requests: u64,
     /// Some last, and are to leave at an instant that is still to come, or were told to and have not yet.
     pub later: bool,
 }
 
-impl Farewell {
+impl DrainOrder {
     pub(crate) fn new(
         route: &Arc<RouteMeter>,
         epoch: u64,
@@ -309,10 +309,10 @@ impl Farewell {
     }
 
     /// Has one request leave, if it is meant and it is time; `wake` wakes what drives it. Counts it.
-    fn to(&self, standing: &Rc<Standing>, now: Instant, left: &mut Left, wake: impl FnOnce()) {
-        let meant = standing.route.get() == self.route
-            && standing.generation.get() < self.epoch
-            && match standing.spared.get() {
+    fn to(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
+        let meant = in_flight.route.get() == self.route
+            && in_flight.generation.get() < self.epoch
+            && match in_flight.spared.get() {
                 Spared::Always => false,
                 Spared::ReadOnly => !self.read_only,
                 Spared::Never => true,
@@ -320,52 +320,52 @@ impl Farewell {
         if !meant {
             return;
         }
-        let fate = match (standing.kind().lasts(), self.stay) {
+        let fate = match (in_flight.kind().lasts(), self.stay) {
             (true, None) => return,
             (true, Some(stay)) => {
                 // Spread, so that not everybody comes back at once.
-                let at = standing.leaves_at(self.epoch, stay, now);
+                let at = in_flight.leaves_at(self.epoch, stay, now);
                 left.later = true;
                 match now.checked_duration_since(at) {
-                    None => Fate::Stay,
-                    Some(since) if since < PARTING => Fate::Leave,
-                    Some(_) => Fate::Cut,
+                    None => Interruption::None,
+                    Some(since) if since < PARTING => Interruption::Leave,
+                    Some(_) => Interruption::Cut,
                 }
             }
-            (false, _) if self.over => Fate::Cut,
-            (false, _) => Fate::Stay,
+            (false, _) if self.over => Interruption::Cut,
+            (false, _) => Interruption::None,
         };
         left.requests += 1;
-        if standing.decide(fate) {
+        if in_flight.interrupt(fate) {
             wake();
         }
     }
 }
 
-/// The farewells of all routes that are not open.
+/// The orders of all routes that are not open.
 #[derive(Debug, Default)]
-pub(crate) struct Farewells(HashMap<usize, (Farewell, Left)>);
+pub(crate) struct DrainOrders(HashMap<usize, (DrainOrder, Remaining)>);
 
-impl FromIterator<Farewell> for Farewells {
-    fn from_iter<I: IntoIterator<Item = Farewell>>(farewells: I) -> Self {
-        Self(farewells.into_iter().map(|farewell| (farewell.route, (farewell, Left::default()))).collect())
+impl FromIterator<DrainOrder> for DrainOrders {
+    fn from_iter<I: IntoIterator<Item = DrainOrder>>(orders: I) -> Self {
+        Self(orders.into_iter().map(|order| (order.route, (order, Remaining::default()))).collect())
     }
 }
 
-impl Farewells {
+impl DrainOrders {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Says the one that is meant for a request, if there is one.
-    pub(crate) fn to(&mut self, standing: &Rc<Standing>, now: Instant, wake: impl FnOnce()) {
-        if let Some((farewell, left)) = self.0.get_mut(&standing.route.get()) {
-            farewell.to(standing, now, left, wake);
+    pub(crate) fn to(&mut self, in_flight: &Rc<InFlight>, now: Instant, wake: impl FnOnce()) {
+        if let Some((order, left)) = self.0.get_mut(&in_flight.route.get()) {
+            order.to(in_flight, now, left, wake);
         }
     }
 
     /// How many are left of a route's.
-    pub(crate) fn left(&self, route: &Arc<RouteMeter>) -> Left {
+    pub(crate) fn left(&self, route: &Arc<RouteMeter>) -> Remaining {
         self.0.get(&identity(route)).map(|(_, left)| *left).unwrap_or_default()
     }
 }
@@ -380,42 +380,42 @@ mod tests {
     fn only_what_was_forwarded_before_by_the_same_route_is_asked_to_leave() {
         let meters = Meters::new(1);
         let (web, api, now) = (meters.route("web"), meters.route("api"), Instant::now());
-        let fate = |route, generation, spared, farewell: &Farewell| {
-            let (standing, mut left) = (Rc::new(Standing::new(now)), Left::default());
-            standing.depart(route, generation, spared, now);
-            farewell.to(&standing, now, &mut left, || {});
-            (standing.fate(), left.requests)
+        let fate = |route, generation, spared, order: &DrainOrder| {
+            let (in_flight, mut left) = (Rc::new(InFlight::new(now)), Remaining::default());
+            in_flight.start(route, generation, spared, now);
+            order.to(&in_flight, now, &mut left, || {});
+            (in_flight.interruption(), left.requests)
         };
-        let farewell = |read_only, over| Farewell::new(&web, 5, read_only, None, over);
+        let order = |read_only, over| DrainOrder::new(&web, 5, read_only, None, over);
         let (read, write) = (Spared::ReadOnly, Spared::Never);
-        assert_eq!(fate(&web, 4, read, &farewell(false, false)), (Fate::Stay, 1));
-        assert_eq!(fate(&web, 4, read, &farewell(false, true)), (Fate::Cut, 1));
-        assert_eq!(fate(&web, 5, read, &farewell(false, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&api, 4, read, &farewell(false, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&web, 4, read, &farewell(true, true)), (Fate::Stay, 0));
-        assert_eq!(fate(&web, 4, write, &farewell(true, true)), (Fate::Cut, 1));
-        assert_eq!(fate(&web, 4, Spared::Always, &farewell(false, true)), (Fate::Stay, 0));
+        assert_eq!(fate(&web, 4, read, &order(false, false)), (Interruption::None, 1));
+        assert_eq!(fate(&web, 4, read, &order(false, true)), (Interruption::Cut, 1));
+        assert_eq!(fate(&web, 5, read, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(fate(&api, 4, read, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(fate(&web, 4, read, &order(true, true)), (Interruption::None, 0));
+        assert_eq!(fate(&web, 4, write, &order(true, true)), (Interruption::Cut, 1));
+        assert_eq!(fate(&web, 4, Spared::Always, &order(false, true)), (Interruption::None, 0));
     }
 
-    /// Many tunnels, and how many of them are told to leave and are cut, as they would be asked by a farewell.
-    struct Tunnels(Arc<RouteMeter>, Vec<Rc<Standing>>);
+    /// Many tunnels, and how many of them are told to leave and are cut, as they would be asked by a order.
+    struct Tunnels(Arc<RouteMeter>, Vec<Rc<InFlight>>);
 
     impl Tunnels {
         fn new(now: Instant) -> Self {
             let web = Meters::new(1).route("web");
-            let standings: Vec<_> = (0..1000).map(|_| Rc::new(Standing::new(now))).collect();
-            for standing in &standings {
-                standing.depart(&web, 1, Spared::ReadOnly, now);
-                standing.goes_on(Kind::Tunnel);
+            let in_flight: Vec<_> = (0..1000).map(|_| Rc::new(InFlight::new(now))).collect();
+            for in_flight in &in_flight {
+                in_flight.start(&web, 1, Spared::ReadOnly, now);
+                in_flight.set_kind(Kind::Tunnel);
             }
-            Self(web, standings)
+            Self(web, in_flight)
         }
 
         fn told(&self, epoch: u64, stay: Option<Duration>, at: Instant) -> (usize, usize, bool) {
-            let (farewell, mut left) = (Farewell::new(&self.0, epoch, false, stay, true), Left::default());
-            self.1.iter().for_each(|standing| farewell.to(standing, at, &mut left, || {}));
-            let count = |fate| self.1.iter().filter(|standing| standing.fate() == fate).count();
-            (count(Fate::Leave), count(Fate::Cut), left.later)
+            let (order, mut left) = (DrainOrder::new(&self.0, epoch, false, stay, true), Remaining::default());
+            self.1.iter().for_each(|in_flight| order.to(in_flight, at, &mut left, || {}));
+            let count = |fate| self.1.iter().filter(|in_flight| in_flight.interruption() == fate).count();
+            (count(Interruption::Leave), count(Interruption::Cut), left.later)
         }
     }
 
@@ -448,17 +448,17 @@ mod tests {
     #[test]
     fn a_request_whose_client_still_sends_does_not_hang() {
         let (web, now) = (Meters::new(1).route("web"), Instant::now());
-        let (standing, upload) = (Standing::new(now), Rc::new(UploadState::new(now)));
-        standing.depart(&web, 1, Spared::Never, now);
+        let (in_flight, upload) = (InFlight::new(now), Rc::new(UploadState::new(now)));
+        in_flight.start(&web, 1, Spared::Never, now);
         let late = now + HANGS * 2;
-        assert_eq!(standing.hangs(&web, late), None, "no guard asks");
-        standing.is_of(Some(Asker { client: None, slow: HANGS }));
-        assert_eq!(standing.hangs(&web, late), Some(None));
-        standing.uploads(&upload);
-        assert_eq!(standing.hangs(&web, late), None);
+        assert_eq!(in_flight.hanging_client(&web, late), None, "no guard asks");
+        in_flight.observe(Some(Subject { client: None, slow: HANGS }));
+        assert_eq!(in_flight.hanging_client(&web, late), Some(None));
+        in_flight.set_upload(&upload);
+        assert_eq!(in_flight.hanging_client(&web, late), None);
         upload.state.set(Upload::Complete);
-        assert_eq!(standing.hangs(&web, late), Some(None));
-        standing.answered();
-        assert_eq!(standing.hangs(&web, late), None);
+        assert_eq!(in_flight.hanging_client(&web, late), Some(None));
+        in_flight.set_answered();
+        assert_eq!(in_flight.hanging_client(&web, late), None);
     }
 }

@@ -7,6 +7,7 @@
 mod client;
 mod connection;
 mod error;
+mod holds;
 mod http;
 mod in_flight;
 mod io;
@@ -33,8 +34,8 @@ use crate::telemetry::access::AccessLog;
 
 pub use client::listen;
 use client::tls;
+use holds::Holds;
 use listen::{Bound, Mine};
-use request::hold::Holds;
 use worker::{Room, Worker};
 
 /// What the workers are started with.

@@ -11,14 +11,19 @@ use tokio::time::{Instant, sleep};
 use crate::plan::client;
 use crate::proxy::upstream::pool::Pool;
 
-use super::connection::Connection;
-use super::in_flight::Standing;
+use super::connection::ClientConnection;
+use super::in_flight::InFlight;
 use super::queue::Client;
 use super::worker::Worker;
 
+/// Starts to look after those who wait for an upstream.
+pub(crate) fn start(worker: &Rc<Worker>, pool: &Rc<Pool>) {
+    tokio::task::spawn_local(relieve(Rc::clone(worker), Rc::clone(pool)));
+}
+
 /// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
 /// makes room, and sees what becomes possible as time passes.
-pub(crate) async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
+async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);
     let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {
@@ -49,8 +54,8 @@ impl Drop for Relief<'_> {
 
 /// A request that its client has stalled.
 struct Stalled {
-    connection: Rc<Connection>,
-    standing: Rc<Standing>,
+    connection: Rc<ClientConnection>,
+    in_flight: Rc<InFlight>,
     client: Client,
     since: Instant,
 }
@@ -64,15 +69,15 @@ fn evict(worker: &Worker, pool: &Pool, most: usize) -> u64 {
     for connection in worker.connections().values() {
         let client = client_of(worker, connection);
         let blocked = connection.activity.writes.blocked();
-        for standing in connection.standings() {
-            if !standing.is_holding(pool.meter.id) {
+        for in_flight in connection.in_flight() {
+            if !in_flight.holds(pool.meter.id) {
                 continue;
             }
             shares.add(client);
-            if standing.is_cut() {
+            if in_flight.is_cut() {
                 leaving += 1;
-            } else if let Some(since) = standing.stalled(pool.meter.id, blocked) {
-                stalled.push(Stalled { connection: Rc::clone(connection), standing, client, since });
+            } else if let Some(since) = in_flight.stalled(pool.meter.id, blocked) {
+                stalled.push(Stalled { connection: Rc::clone(connection), in_flight, client, since });
             }
         }
     }
@@ -88,12 +93,12 @@ fn evict(worker: &Worker, pool: &Pool, most: usize) -> u64 {
     });
     stalled.sort_unstable_by_key(|stalled| stalled.since);
     let wanted = pool.waiting().saturating_sub(leaving);
-    let cut = stalled.iter().take(wanted).filter(|stalled| stalled.standing.evict());
+    let cut = stalled.iter().take(wanted).filter(|stalled| stalled.in_flight.evict());
     cut.map(|stalled| stalled.connection.wake()).count() as u64
 }
 
 /// Returns the client of a connection, as far as the connection alone tells.
-fn client_of(worker: &Worker, connection: &Connection) -> Client {
+fn client_of(worker: &Worker, connection: &ClientConnection) -> Client {
     let generation = worker.generation();
     if connection.peer.is_trusted(&generation.snapshot.trusted_proxies) {
         Client { network: None, connection: None }

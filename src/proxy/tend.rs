@@ -14,7 +14,7 @@ use crate::plan::flags::Mode;
 use crate::plan::lifecycle::{Clients, Met};
 use crate::plan::snapshot::{Phase, Route};
 
-use super::in_flight::{Farewell, Farewells};
+use super::in_flight::{DrainOrder, DrainOrders};
 use super::worker::Worker;
 
 impl Worker {
@@ -40,14 +40,14 @@ impl Worker {
     fn tend(&self) -> bool {
         let generation = self.generation();
         let down: Vec<&Route> = generation.snapshot.routes.iter().filter(|route| route.closure.is_some()).collect();
-        let mut farewells: Farewells = down.iter().map(|route| farewell(&generation, route)).collect();
-        if !farewells.is_empty() {
-            self.say(&mut farewells);
+        let mut orders: DrainOrders = down.iter().map(|route| order(&generation, route)).collect();
+        if !orders.is_empty() {
+            self.say(&mut orders);
         }
         let mut again = false;
         for route in down {
             let meter = &generation.routes[route.index];
-            let left = farewells.left(meter);
+            let left = orders.left(meter);
             let cell = &meter.workers[self.id];
             cell.remaining.set(left.requests);
             // Only now: whoever sees the one sees the other.
@@ -64,8 +64,8 @@ impl Worker {
         }
         let (now, time) = (Instant::now(), self.generation().snapshot.drain.mul_f64(SEE_OFF));
         for connection in self.connections().values() {
-            for standing in connection.standings() {
-                if standing.leaves_within(time, now) {
+            for in_flight in connection.in_flight() {
+                if in_flight.leave_within(time, now) {
                     connection.wake();
                 }
             }
@@ -73,11 +73,11 @@ impl Worker {
         true
     }
 
-    fn say(&self, farewells: &mut Farewells) {
+    fn say(&self, orders: &mut DrainOrders) {
         let now = Instant::now();
         for connection in self.connections().values() {
-            for standing in connection.standings() {
-                farewells.to(&standing, now, || connection.wake());
+            for in_flight in connection.in_flight() {
+                orders.to(&in_flight, now, || connection.wake());
             }
         }
     }
@@ -91,8 +91,8 @@ impl Worker {
             let mut hanging = Clients::default();
             if route.guard().is_some() {
                 let connections = self.connections();
-                let standings = connections.values().flat_map(|connection| connection.standings());
-                let clients = standings.filter_map(|standing| standing.hangs(meter, now));
+                let in_flight = connections.values().flat_map(|connection| connection.in_flight());
+                let clients = in_flight.filter_map(|in_flight| in_flight.hanging_client(meter, now));
                 clients.for_each(|client| hanging.meet(client, Met { hanging: 1, ..Met::default() }));
             }
             meter.workers[self.id].hang(hanging);
@@ -105,7 +105,7 @@ fn counts_zombies(route: &Route) -> bool {
 }
 
 /// What a route that is down wants of the requests that were forwarded before.
-fn farewell(generation: &Generation, route: &Route) -> Farewell {
+fn order(generation: &Generation, route: &Route) -> DrainOrder {
     let policy = &route.config.policy;
     let drain = policy.drain.unwrap_or(generation.snapshot.drain);
     let grace = match policy.streams {
@@ -117,7 +117,7 @@ fn farewell(generation: &Generation, route: &Route) -> Farewell {
     let over = route.phase() != Phase::Draining;
     // What turns out to last when much of that time is gone has only the rest of it.
     let stay = grace.map(|grace| grace.saturating_sub(elapsed(generation, route)));
-    Farewell::new(&generation.routes[route.index], route.epoch, read_only, stay, over)
+    DrainOrder::new(&generation.routes[route.index], route.epoch, read_only, stay, over)
 }
 
 /// How long a route is down, as control's clock has it.

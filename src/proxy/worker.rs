@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::live::{CachedReader, Generation};
-use crate::proxy::request::hold::Holds;
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
 use crate::telemetry::access::{AccessLog, Line, Written};
 use crate::telemetry::{Meters, WorkerCell};
 
-use super::connection::Connection;
+use super::connection::ClientConnection;
+use super::holds::Holds;
 use super::throttle::FailedAuthThrottle;
 
 /// What all tasks of one worker share.
@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     flushing: Cell<bool>,
     /// Once the process is ending: how long idle connections are kept.
     draining: Cell<Option<Instant>>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    connections: RefCell<HashMap<u64, Rc<ClientConnection>>>,
     /// Client connections accepted and not ended.
     admitted: Cell<usize>,
     /// How many there may be.
@@ -139,7 +139,7 @@ impl Worker {
     }
 
     /// Takes a client connection into the books, to be told when the process ends, until the result is dropped.
-    pub(crate) fn enlist(self: &Rc<Self>, connection: Rc<Connection>) -> Enlisted {
+    pub(crate) fn enlist(self: &Rc<Self>, connection: Rc<ClientConnection>) -> Enlisted {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
         connection.id.set(id);
@@ -178,7 +178,7 @@ impl Worker {
     }
 
     /// The client connections in the books.
-    pub(crate) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<Connection>>> {
+    pub(crate) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<ClientConnection>>> {
         self.connections.borrow()
     }
 

@@ -13,20 +13,38 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::limits::Limits;
-use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End, Left};
+use crate::proxy::connection::{CLOSE_PATIENCE, ClientConnection, Due, Takeover};
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::MOST_PUMPED;
 use crate::proxy::io::socket::{Socket, skip_some};
-use crate::proxy::request::exchange::serve;
+use crate::proxy::request::serve::serve;
+use crate::proxy::request::unread::LINGER_QUIET;
 use crate::proxy::upstream::pool::HYPER_HEAD_FIELDS;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 
+/// How HTTP/1 ended on a connection.
+pub(crate) enum HttpEnd {
+    Done(hyper::Result<()>),
+    Due(Due),
+    /// The socket is given away, and the request that asked for that gets no answer through hyper.
+    TakenOver,
+}
+
+/// What is left of a connection when HTTP/1 has ended.
+pub(crate) enum Left {
+    Nothing,
+    /// A quiet socket, and what was read of the next request.
+    Parked(Socket, Bytes),
+    /// The socket, what was read behind the request, and their new user.
+    TakenOver(Socket, Bytes, Box<dyn Takeover>),
+}
+
 /// Serves HTTP/1 to the end of the connection, or until it is quiet or asked for events: then the socket comes back.
 pub(crate) async fn serve_http1(
     worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
+    connection: &Rc<ClientConnection>,
     socket: Socket,
     prefix: Bytes,
     limits: &Limits,
@@ -49,7 +67,7 @@ pub(crate) async fn serve_http1(
         // it, with the next request perhaps on its way. The next answer says it.
         for _ in 0..MOST_PUMPED {
             if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
-                return Poll::Ready(End::Done(done));
+                return Poll::Ready(HttpEnd::Done(done));
             }
             if !connection.pump(cx) {
                 break;
@@ -57,12 +75,12 @@ pub(crate) async fn serve_http1(
         }
         let activity = &connection.activity;
         // A client that takes nothing will not take an end either.
-        if connection.standing.is_cut() && activity.writes.blocked().is_some() {
-            return Poll::Ready(End::Due(Due::Drained));
+        if connection.in_flight.is_cut() && activity.writes.blocked().is_some() {
+            return Poll::Ready(HttpEnd::Due(Due::Drained));
         }
         // What was answered before has left hyper's hands then.
-        if connection.watches.get() && activity.writes.blocked().is_none() {
-            return Poll::Ready(End::Watching);
+        if connection.is_taken_over() && activity.writes.blocked().is_none() {
+            return Poll::Ready(HttpEnd::TakenOver);
         }
         loop {
             if activity.hint.rests(&deadline) {
@@ -82,7 +100,7 @@ pub(crate) async fn serve_http1(
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             } else {
-                return Poll::Ready(End::Due(why));
+                return Poll::Ready(HttpEnd::Due(why));
             }
         }
     });
@@ -91,9 +109,10 @@ pub(crate) async fn serve_http1(
     let (socket, unread) = parts.io.into_parts();
     // A copy, also of nothing: it would keep the buffer that it is a part of.
     let read = Bytes::from([parts.read_buf, unread].concat());
-    match (end, connection.watching.take()) {
-        (End::Watching, Some(stream)) => Left::Watching(socket, stream),
-        (End::Due(Due::Parked), _) => Left::Parked(socket, read),
+    match (end, connection.takeover()) {
+        (HttpEnd::TakenOver, Some(by)) => Left::TakenOver(socket, read, by),
+        (_, Some(by)) if !by.is_immediate() => Left::TakenOver(socket, read, by),
+        (HttpEnd::Due(Due::Parked), _) => Left::Parked(socket, read),
         (end, _) => {
             close_http1(worker, connection, socket, read, end, limits).await;
             Left::Nothing
@@ -101,34 +120,31 @@ pub(crate) async fn serve_http1(
     }
 }
 
-/// Ends an HTTP/1 connection: as a tunnel, with a word, or with a lingering close where the client may still be sending.
+/// Ends an HTTP/1 connection: with a 408 if a head was begun, and with a lingering close where the client may still be sending.
 pub(crate) async fn close_http1(
     worker: &Worker,
-    connection: &Connection,
+    connection: &ClientConnection,
     mut socket: Socket,
     read_ahead: Bytes,
-    end: End,
+    end: HttpEnd,
     limits: &Limits,
 ) {
-    if let Some(tunnel) = connection.tunnel.take() {
-        return tunnel.run(socket, read_ahead, limits, worker.cell()).await;
-    }
     let lingers = match end {
-        End::Done(Ok(())) => connection.ends.get(),
-        End::Done(Err(error)) => {
+        HttpEnd::Done(Ok(())) => connection.closes_after_answer(),
+        HttpEnd::Done(Err(error)) => {
             note(worker, &error, &read_ahead, limits);
             // hyper has answered 400 or 431, and the client may be in the middle of sending.
-            error.is_parse() || connection.ends.get()
+            error.is_parse() || connection.closes_after_answer()
         }
-        End::Due(Due::Drained | Due::Gone | Due::Parked) | End::Watching => false,
-        End::Due(Due::Limit(limit)) => {
+        HttpEnd::Due(Due::Drained | Due::Gone | Due::Parked) | HttpEnd::TakenOver => false,
+        HttpEnd::Due(Due::Limit(limit)) => {
             worker.cell().reached(limit);
             if limit == Limit::Write {
                 return;
             }
             // A head may also have begun in the read that brought the request before it.
-            let begun = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
-            begun && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
+            let progress = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
+            progress && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };
     // The end of the stream is told first: a client that reads to the end has the whole answer then.
@@ -175,6 +191,3 @@ const REQUEST_TIMEOUT: &[u8] =
 
 /// How often the deadlines of a connection are looked at. Not longer than the shortest limit may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A client that sends nothing for this long is done sending.
-pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(5);

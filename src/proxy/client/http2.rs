@@ -13,19 +13,19 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::Instant;
 
 use crate::plan::limits::Limits;
-use crate::proxy::connection::{CLOSE_PATIENCE, Connection, Due, End};
-use crate::proxy::in_flight::Standing;
+use crate::proxy::connection::{CLOSE_PATIENCE, ClientConnection, Due};
+use crate::proxy::in_flight::InFlight;
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::socket::Socket;
-use crate::proxy::request::exchange::serve;
+use crate::proxy::request::serve::serve;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 
 /// Serves HTTP/2 to the end of the connection.
 pub(crate) async fn serve_http2(
     worker: &Rc<Worker>,
-    connection: Rc<Connection>,
+    connection: Rc<ClientConnection>,
     socket: Socket,
     prefix: Bytes,
     limits: &Limits,
@@ -53,7 +53,7 @@ pub(crate) async fn serve_http2(
     let end = poll_fn(|cx| {
         connection.watch(cx);
         if let Poll::Ready(done) = http.as_mut().poll(cx) {
-            return Poll::Ready(End::Done(done));
+            return Poll::Ready(done);
         }
         loop {
             let due = connection.due(limits).or(connection.closes_at.get().map(|at| (at, Due::Drained)));
@@ -72,16 +72,16 @@ pub(crate) async fn serve_http2(
                 worker.cell().reached(limit);
             }
             if leaving.is_some() || why == Due::Limit(Limit::Write) {
-                return Poll::Ready(End::Due(why));
+                return Poll::Ready(Ok(()));
             }
             leaving = Some(Instant::now() + CLOSE_PATIENCE);
             http.as_mut().graceful_shutdown();
             if let Poll::Ready(done) = http.as_mut().poll(cx) {
-                return Poll::Ready(End::Done(done));
+                return Poll::Ready(done);
             }
         }
     });
-    if let End::Done(Err(error)) = end.await {
+    if let Err(error) = end.await {
         tracing::debug!(%error, "client connection ended");
     }
 }
@@ -90,44 +90,41 @@ pub(crate) async fn serve_http2(
 #[derive(Clone)]
 struct Streams {
     worker: Rc<Worker>,
-    connection: Rc<Connection>,
+    connection: Rc<ClientConnection>,
     write: Duration,
 }
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let standing = self.connection.begun().unwrap_or_else(|| Rc::new(Standing::new(Instant::now())));
+        let in_flight = self.connection.started_stream().unwrap_or_else(|| Rc::new(InFlight::new(Instant::now())));
         let stream =
-            Stream { future: Box::pin(future), standing, deadline: Deadline::default(), streams: self.clone() };
+            StreamTask { future: Box::pin(future), in_flight, deadline: Deadline::default(), streams: self.clone() };
         tokio::task::spawn_local(stream);
     }
 }
 
 /// One stream. Dropping hyper's future resets it.
-struct Stream<F> {
+struct StreamTask<F> {
     future: Pin<Box<F>>,
-    standing: Rc<Standing>,
+    in_flight: Rc<InFlight>,
     deadline: Deadline,
     streams: Streams,
 }
 
-impl<F: Future<Output = ()>> Future for Stream<F> {
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let stream = &mut *self;
         let connection = &stream.streams.connection;
-        // So that the request that runs inside finds where it stands.
-        connection.stream.replace(Some(Rc::clone(&stream.standing)));
-        let polled = stream.future.as_mut().poll(cx);
-        connection.stream.replace(None);
+        let polled = connection.run_stream(&stream.in_flight, || stream.future.as_mut().poll(cx));
         if polled.is_ready() {
             return polled;
         }
-        let standing = &stream.standing;
-        standing.watch(cx);
-        let untaken = standing.untaken();
-        if standing.is_cut() && untaken.is_some() {
+        let in_flight = &stream.in_flight;
+        in_flight.watch(cx);
+        let untaken = in_flight.offered_since();
+        if in_flight.is_cut() && untaken.is_some() {
             // Its client takes nothing: it will not take an end either.
             return Poll::Ready(());
         }

@@ -16,10 +16,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::plan::config::{Address, Listen};
-use crate::proxy::connection::{self, Accepted};
 use crate::proxy::io::socket::Plain;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
+
+use super::driver::{self, Accepted};
 
 /// Sockets that were handed over by whoever started the process (systemd's socket activation).
 #[derive(Debug, Default)]
@@ -308,7 +309,7 @@ async fn take(
             let accepted = Accepted { stream, ends, tls: tls.cloned() };
             // Counted now, not when its task first runs: the next to be accepted may come before that.
             let place = worker.admit();
-            tokio::task::spawn_local(connection::run(Rc::clone(worker), accepted, place));
+            tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));
         }
         // The client was gone before it was looked at.
         Err(error) if is_of_one_connection(&error) => {}

@@ -1,5 +1,6 @@
 //! The client's side: listeners, connections from accept to close, HTTP/1 and HTTP/2.
 
+pub(crate) mod driver;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub mod listen;

@@ -87,7 +87,7 @@ impl Peer {
 
 /// What the client asks for besides the request itself, found before the fields that say it are removed.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct HopByHop {
     /// The protocol to switch to.
     pub upgrade: Option<HeaderValue>,
     /// It takes trailers.
@@ -95,7 +95,7 @@ pub(crate) struct Wishes {
 }
 
 /// Removes what ends at this hop (RFC 9110 section 7.6.1) from a request, and tells what it asked for.
-pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Version) -> Wishes {
+pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Version) -> HopByHop {
     let asks_to_switch = version == Version::HTTP_11
         && fields.has(Field::Upgrade)
         && fields.has(Field::Connection)
@@ -113,7 +113,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Ve
     if fields.has(Field::Http2Settings) {
         headers.remove(HTTP2_SETTINGS);
     }
-    Wishes { upgrade, trailers }
+    HopByHop { upgrade, trailers }
 }
 
 fn is_h2c(protocol: &[u8]) -> bool {
@@ -389,28 +389,28 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Asks an HTTP/1.1 upstream for what the client asked for. Each of these fields is named in `Connection` (RFC 9110
 /// sections 7.8 and 10.1.4), so that it ends at the next hop.
-pub(crate) fn ask(headers: &mut HeaderMap, wishes: &Wishes) {
-    let connection = match (&wishes.upgrade, wishes.trailers) {
+pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
+    let connection = match (&hop.upgrade, hop.trailers) {
         (None, false) => return,
         (Some(_), false) => "upgrade",
         (None, true) => "te",
         (Some(_), true) => "upgrade, te",
     };
     headers.insert(CONNECTION, HeaderValue::from_static(connection));
-    if let Some(protocol) = &wishes.upgrade {
+    if let Some(protocol) = &hop.upgrade {
         headers.insert(UPGRADE, protocol.clone());
     }
-    if wishes.trailers {
+    if hop.trailers {
         headers.insert(TE, TRAILERS);
     }
 }
 
 /// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
-pub(crate) fn ask_http2(headers: &mut HeaderMap, wishes: &Wishes) {
+pub(crate) fn ask_http2(headers: &mut HeaderMap, hop: &HopByHop) {
     // They are there when the request was meant for an HTTP/1.1 upstream before.
     headers.remove(CONNECTION);
     headers.remove(UPGRADE);
-    if wishes.trailers {
+    if hop.trailers {
         headers.insert(TE, TRAILERS);
     }
 }
@@ -462,8 +462,8 @@ mod tests {
             ("expect", "100-continue"),
         ]);
         let seen = Fields::of(&fields);
-        let wishes = strip_request(&mut fields, seen, Version::HTTP_11);
-        assert!(wishes.trailers && wishes.upgrade.is_none());
+        let hop = strip_request(&mut fields, seen, Version::HTTP_11);
+        assert!(hop.trailers && hop.upgrade.is_none());
         let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "x-kept"]);

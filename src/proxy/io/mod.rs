@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod deadline;
 pub(crate) mod executor;
 pub(crate) mod gather;
+pub(crate) mod request_body;
 pub(crate) mod socket;
 pub(crate) mod upload;
 pub(crate) mod upstream;

@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, Request};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 
+use super::request_body::RequestBody;
 use super::socket::{Socket, write_parts};
-use super::upload::RequestBody;
 
 /// An HTTP/1.1 upstream's stream as hyper sees it.
 ///

@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::proxy::in_flight::{Fate, Kind};
+use crate::proxy::in_flight::{Interruption, Kind};
 use crate::proxy::io::gather::Source;
-use crate::proxy::io::upload::{Broken, Stall};
+use crate::proxy::io::request_body::{Broken, Stall};
 use crate::proxy::upstream::lease::Lease;
 
 use super::events::Watch;
-use super::record::Flight;
+use super::record::RequestRecord;
 
 /// A response's body as a client's connection reads it.
 pub(crate) enum Body {
@@ -35,7 +35,7 @@ pub(crate) struct UpstreamBody {
     source: Source,
     /// Goes back to the pool at the end; dropped before, it ends the connection.
     lease: Option<Lease>,
-    flight: Flight,
+    record: RequestRecord,
     stall: Stall,
     /// For an HTTP/2 client: it is handed on in slices, and what the client does not take is noted.
     sliced: bool,
@@ -50,11 +50,11 @@ pub(crate) struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub(crate) fn new(source: Source, lease: Lease, flight: Flight, patience: Duration, now: Instant) -> Self {
+    pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, patience: Duration, now: Instant) -> Self {
         let (stall, rest) = (Stall::new(patience, now), Bytes::new());
-        let sliced = flight.connection.http2.get();
+        let sliced = record.connection.http2.get();
         let mut body =
-            Self { source, lease: Some(lease), flight, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
+            Self { source, lease: Some(lease), record, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
         if body.source.is_end_stream() {
             body.complete();
         }
@@ -66,18 +66,18 @@ impl UpstreamBody {
         if let Some(lease) = self.lease.take() {
             let now = self.came.unwrap_or_else(Instant::now);
             lease.finish(now);
-            self.flight.complete(self.sent, now);
+            self.record.complete(self.sent, now);
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.sliced {
-            self.flight.standing.is_taken();
+            self.record.in_flight.note_taken();
         }
         if self.sent > 0 || self.sliced {
             self.came = None;
         }
-        if self.flight.standing.fate() != Fate::Stay {
+        if self.record.in_flight.interruption() != Interruption::None {
             return self.part();
         }
         if let Some(slice) = slice(&mut self.rest) {
@@ -87,7 +87,7 @@ impl UpstreamBody {
             Poll::Pending => {
                 self.came = None;
                 std::task::ready!(self.stall.poll(cx));
-                self.flight.stalled();
+                self.record.stalled();
                 Poll::Ready(Some(Err(Broken::default())))
             }
             Poll::Ready(None) => {
@@ -95,7 +95,7 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(_))) => {
-                self.flight.broken();
+                self.record.broken();
                 Poll::Ready(Some(Err(Broken::default())))
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -110,26 +110,26 @@ impl UpstreamBody {
         self.rest.clear();
         // The upstream is not heard to its end: its connection ends, or its stream is reset.
         drop(self.lease.take());
-        let evicted = self.flight.standing.fate() == Fate::Evict;
-        match self.flight.standing.kind() {
+        let evicted = self.record.in_flight.interruption() == Interruption::Evict;
+        match self.record.in_flight.kind() {
             _ if evicted => {
-                self.flight.evicted();
+                self.record.evicted();
                 Poll::Ready(Some(Err(Broken::cancelled())))
             }
             Kind::Events => {
-                self.flight.leaves();
-                self.flight.complete(self.sent, Instant::now());
+                self.record.leaves();
+                self.record.complete(self.sent, Instant::now());
                 self.parted = true;
                 Poll::Ready(None)
             }
             Kind::Grpc if !self.parted => {
-                self.flight.drained();
+                self.record.drained();
                 self.parted = true;
                 Poll::Ready(Some(Ok(Frame::trailers(grpc_unavailable()))))
             }
             Kind::Grpc => Poll::Ready(None),
             Kind::Plain | Kind::Tunnel => {
-                self.flight.drained();
+                self.record.drained();
                 Poll::Ready(Some(Err(Broken::cancelled())))
             }
         }
@@ -152,7 +152,7 @@ impl UpstreamBody {
             self.complete();
         }
         if self.sliced {
-            self.flight.standing.offers();
+            self.record.in_flight.offer();
         }
         Poll::Ready(Some(Ok(frame)))
     }

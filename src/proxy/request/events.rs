@@ -25,18 +25,18 @@ use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::limits::Limits;
 use crate::plan::snapshot::Snapshot;
-use crate::proxy::connection::CLOSE_PATIENCE;
+use crate::proxy::connection::{CLOSE_PATIENCE, Takeover};
+use crate::proxy::io::request_body::Broken;
 use crate::proxy::io::socket::{Socket, poll_read_some};
-use crate::proxy::io::upload::Broken;
 use crate::proxy::worker::{Live, Worker};
-use crate::telemetry::Limit;
+use crate::telemetry::{Limit, WorkerCell};
 
-use super::record::Flight;
+use super::record::RequestRecord;
 
 /// The body of a stream of events.
 pub(crate) struct Watch {
     worker: Rc<Worker>,
-    flight: Flight,
+    record: RequestRecord,
     route: Arc<RouteConfig>,
     /// The client's cohort, if the route may ramp: the route is back for it once that is admitted.
     cohort: Option<u32>,
@@ -83,15 +83,15 @@ impl Drop for Place {
 impl Watch {
     /// Begins to watch a route. The flight comes back if there are too many watchers already.
     pub(crate) fn begin(
-        flight: Flight,
+        record: RequestRecord,
         route: &Arc<RouteConfig>,
         cohort: Option<u32>,
         most: usize,
-    ) -> Result<Self, Flight> {
-        let worker = Rc::clone(&flight.worker);
+    ) -> Result<Self, RequestRecord> {
+        let worker = Rc::clone(&record.worker);
         // Over HTTP/1 a watcher has a connection for itself, which no limit on idle ones ends: some are left for others.
-        let most = if flight.connection.http2.get() { most } else { most.min(worker.most / 2) };
-        let Some(place) = Place::take(&worker, most) else { return Err(flight) };
+        let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
+        let Some(place) = Place::take(&worker, most) else { return Err(record) };
         Ok(Self {
             news: Box::pin(Arc::clone(&worker.news).notified_owned()),
             route: Arc::clone(route),
@@ -99,7 +99,7 @@ impl Watch {
             told: None,
             beat: Box::pin(tokio::time::sleep(BEAT)),
             worker,
-            flight,
+            record,
             sent: 0,
             over: false,
             _place: place,
@@ -107,7 +107,7 @@ impl Watch {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.flight.standing.is_taken();
+        self.record.in_flight.note_taken();
         if self.over || self.worker.draining().is_some() {
             // Another process takes over: the browser comes back by itself.
             return Poll::Ready(None);
@@ -135,8 +135,8 @@ impl Watch {
 
     fn tell(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.sent += event.len() as u64;
-        if self.flight.connection.http2.get() {
-            self.flight.standing.offers();
+        if self.record.connection.http2.get() {
+            self.record.in_flight.offer();
         }
         Poll::Ready(Some(Ok(Frame::data(event))))
     }
@@ -145,18 +145,18 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // It is for the client to say how long it watches.
-        self.flight.complete(self.sent, Instant::now());
+        self.record.complete(self.sent, Instant::now());
     }
 }
 
 /// A watcher of an HTTP/1 connection that was taken apart: its socket and this are all that is left.
-pub(crate) struct Stream {
+pub(crate) struct EventStream {
     watch: Watch,
     /// What is to be written first.
     head: Bytes,
 }
 
-impl Stream {
+impl EventStream {
     pub(crate) fn new(watch: Watch, id: &HeaderValue, generation: &Generation) -> Self {
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now(generation)).unwrap_or_default();
         let mut head = BytesMut::from(HEAD);
@@ -167,7 +167,7 @@ impl Stream {
     }
 
     /// Writes events until there are no more, the client has gone, or it takes nothing for too long.
-    pub(crate) async fn run(mut self, mut socket: Socket, limits: &Limits) {
+    async fn write_all(mut self, mut socket: Socket, limits: &Limits) {
         let mut event = std::mem::take(&mut self.head);
         loop {
             let written = async {
@@ -198,6 +198,22 @@ impl Stream {
         }
         // Whoever waits for the end of the stream sees it.
         let _ = timeout(CLOSE_PATIENCE, socket.shutdown()).await;
+    }
+}
+
+impl Takeover for EventStream {
+    fn is_immediate(&self) -> bool {
+        true
+    }
+
+    fn run<'a>(
+        self: Box<Self>,
+        client: Socket,
+        _read_ahead: Bytes,
+        limits: &'a Limits,
+        _cell: &'a WorkerCell,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(self.write_all(client, limits))
     }
 }
 

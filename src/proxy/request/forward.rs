@@ -5,47 +5,48 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
-use crate::plan::config::{Upstream, UpstreamAddress};
+use crate::plan::snapshot::Route;
 use crate::plan::verdict::Pass;
 use crate::proxy::error::Error;
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
-use crate::proxy::http::headers::{self, Wishes, X_REQUEST_ID};
-use crate::proxy::in_flight::{Fate, Kind, Standing};
-use crate::proxy::io::gather::{Gather, Source};
-use crate::proxy::io::upload::{ClientBody, RequestBody, Upload, UploadState};
-use crate::proxy::upstream::lease::{Dispatch, Lease, Received, Unsent};
+use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
+use crate::proxy::in_flight::{InFlight, Interruption, Kind};
+use crate::proxy::io::request_body::RequestBody;
+use crate::proxy::io::upload::Upload;
+use crate::proxy::relief;
+use crate::proxy::upstream::lease::{Lease, Received, SendOptions, Unsent};
 use crate::proxy::upstream::pool::{Order, Pool, Reuse};
 
 use super::balance::Candidates;
 use super::body::{Body, UpstreamBody};
 use super::exchange::Exchange;
+use super::prepare;
 use super::respond;
 use super::tunnel::Tunnel;
 
 /// How a request sets out.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
-pub(crate) enum Departure<S> {
+pub(crate) enum Started<S> {
     /// It was sent over a connection that was at hand: nothing is left to wait for but what comes of it.
-    Sent(S, Box<Journey>),
+    Sent(S, Box<UpstreamRequest>),
     /// A connection has to be waited for.
-    Waiting(Request<RequestBody>, Box<Journey>),
+    Waiting(Request<RequestBody>, Box<UpstreamRequest>),
     /// It did not set out.
     Failed(Box<Failed>),
 }
 
 /// What came of a request that was sent.
-pub(crate) enum Arrival {
+pub(crate) enum Outcome {
     Answered(Response<Body>),
     /// Nothing, and it may be sent again.
-    Again(Request<RequestBody>, Box<Journey>),
+    Again(Request<RequestBody>, Box<UpstreamRequest>),
     Failed(Box<Failed>),
 }
 
@@ -57,10 +58,32 @@ pub(crate) struct Failed {
     pub unread: Option<Request<Incoming>>,
 }
 
-/// A request on its way. Boxed: it is handed on more than once.
-pub(crate) struct Journey {
-    exchange: Exchange,
-    wishes: Wishes,
+/// A request whose verdict is to forward it.
+pub(crate) struct Forwarded {
+    pub exchange: Exchange,
+    /// The index of its route in the generation's snapshot.
+    pub route: usize,
+    /// The reason why it is forwarded.
+    pub pass: Pass,
+    /// The cookie that keeps its client's cohort. Boxed: most requests need no room for it.
+    pub cookie: Option<Box<HeaderValue>>,
+}
+
+impl Forwarded {
+    /// Fails before anything was sent.
+    fn unsent<S>(self, error: Error, request: Request<Incoming>) -> Started<S> {
+        Started::Failed(Box::new(Failed { error, exchange: self.exchange, unread: Some(request) }))
+    }
+
+    fn route(&self) -> &Route {
+        &self.exchange.generation.snapshot.routes[self.route]
+    }
+}
+
+/// A request on its way to an upstream. Boxed: it is handed on more than once.
+pub(crate) struct UpstreamRequest {
+    forwarded: Forwarded,
+    hop: HopByHop,
     /// The host that the client asked for.
     host: HeaderValue,
     keep_host: bool,
@@ -68,7 +91,7 @@ pub(crate) struct Journey {
     pool: Rc<Pool>,
     candidates: Candidates,
     lease: Option<Lease>,
-    dispatch: Dispatch,
+    options: SendOptions,
     reuse: Reuse,
     attempts: usize,
     /// What an HTTP/2 upstream may be sent once more.
@@ -80,36 +103,34 @@ pub(crate) struct Journey {
 }
 
 /// Sends a request to an upstream, if that can be done without waiting.
-pub(crate) fn depart(
-    mut exchange: Exchange,
-    route: usize,
+pub(crate) fn start(
+    mut forwarded: Forwarded,
     request: Request<Incoming>,
-) -> Departure<impl Future<Output = Received> + use<>> {
-    let generation = Rc::clone(&exchange.generation);
-    let route = &generation.snapshot.routes[route];
-    if too_large(&exchange, &request) {
-        return Departure::Failed(Box::new(Failed { error: Error::BodyTooLarge, exchange, unread: Some(request) }));
+) -> Started<impl Future<Output = Received> + use<>> {
+    let exchange = &forwarded.exchange;
+    if prepare::is_too_large(exchange, &request) {
+        return forwarded.unsent(Error::BodyTooLarge, request);
     }
-    let mut candidates = Candidates::new(&exchange.flight.worker, &generation, route);
+    let mut candidates = Candidates::new(&exchange.record.worker, &exchange.generation, forwarded.route());
     let Some(pool) = candidates.next() else {
-        return Departure::Failed(Box::new(Failed { error: Error::NoConnection, exchange, unread: Some(request) }));
+        return forwarded.unsent(Error::NoConnection, request);
     };
-    let host = host(&request);
-    let (mut request, wishes, dispatch) = prepare(&exchange, &host, request);
-    let reuse = if dispatch.repeatable { Reuse::Any } else { Reuse::Recent };
-    exchange.flight.goes_to(&pool, dispatch.upload.as_ref());
-    let early = goes_ahead(&exchange, &mut request, &pool);
+    let host = prepare::host(&request);
+    let keep_host = forwarded.route().config.keep_host;
+    let (mut request, hop, options) = prepare::request(exchange, forwarded.route(), &host, request);
+    let reuse = if options.repeatable { Reuse::Any } else { Reuse::Recent };
+    forwarded.exchange.record.goes_to(&pool, options.upload.as_ref());
+    let early = goes_ahead(&forwarded.exchange, &mut request, &pool);
     let lease = if early && !pool.http2() && pool.waiting() == 0 { pool.take_idle(reuse) } else { None };
-    let keep_host = route.config.keep_host;
-    let mut journey = Box::new(Journey {
-        exchange,
-        wishes,
+    let mut outgoing = Box::new(UpstreamRequest {
+        forwarded,
+        hop,
         host,
         keep_host,
         pool,
         candidates,
         lease: None,
-        dispatch,
+        options,
         reuse,
         attempts: 0,
         copy: None,
@@ -117,18 +138,18 @@ pub(crate) fn depart(
         last: Error::NoConnection,
     });
     let Some(mut lease) = lease else {
-        return Departure::Waiting(request, journey);
+        return Started::Waiting(request, outgoing);
     };
-    journey.address(&mut request);
-    journey.holds_connection();
-    let started = lease.start(request, &journey.dispatch);
-    journey.lease = Some(lease);
+    outgoing.address(&mut request);
+    outgoing.holds_connection();
+    let started = lease.start(request, &outgoing.options);
+    outgoing.lease = Some(lease);
     match started {
         Ok(sent) => {
-            journey.attempts = 1;
-            Departure::Sent(sent, journey)
+            outgoing.attempts = 1;
+            Started::Sent(sent, outgoing)
         }
-        Err(request) => Departure::Waiting(request, journey),
+        Err(request) => Started::Waiting(request, outgoing),
     }
 }
 
@@ -141,7 +162,7 @@ fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc
     if pool.http2() {
         return true;
     }
-    let connection = &exchange.flight.connection;
+    let connection = &exchange.record.connection;
     if exchange.version == Version::HTTP_2 && connection.activity.request.is_ahead() {
         return false;
     }
@@ -149,11 +170,6 @@ fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc
     let goes = ahead.is_some();
     body.go_ahead(ahead);
     goes
-}
-
-fn too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
-    let most = exchange.generation.snapshot.limits.body_size;
-    most.is_some_and(|most| request.body().size_hint().lower() > most)
 }
 
 /// How a response goes on whose length is not known.
@@ -168,110 +184,51 @@ fn kind(headers: &HeaderMap) -> Kind {
 }
 
 /// Waits for something, unless the request is cut meanwhile: then there is nothing.
-pub(crate) async fn unless_cut<F: Future>(standing: &Standing, future: F) -> Option<F::Output> {
+pub(crate) async fn unless_cut<F: Future>(in_flight: &InFlight, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if standing.is_cut() => Poll::Ready(None),
+        Poll::Pending if in_flight.is_cut() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
     .await
 }
 
-/// The authority of the target, else the `Host` field: what `check` has found to be well-formed.
-fn host(request: &Request<Incoming>) -> HeaderValue {
-    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    authority.or_else(|| request.headers().get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Brings a request into a form that fits any upstream.
-fn prepare(
-    exchange: &Exchange,
-    host: &HeaderValue,
-    request: Request<Incoming>,
-) -> (Request<RequestBody>, Wishes, Dispatch) {
-    let limits = &exchange.generation.snapshot.limits;
-    let empty = request.body().is_end_stream();
-    let repeatable = empty && request.method().is_safe();
-    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.flight.set_out)));
-    let mut request = request.map(|incoming| match &upload {
-        None => RequestBody::Empty,
-        Some(upload) => {
-            let source = source(exchange, incoming);
-            let body = ClientBody::new(source, Rc::clone(upload), limits.body_size, limits.body_read);
-            RequestBody::Client(Box::new(body))
-        }
-    });
-    // What hyper keeps there belongs to the client's side.
-    request.extensions_mut().clear();
-    let headers = request.headers_mut();
-    let mut wishes = headers::strip_request(headers, exchange.fields, exchange.version);
-    // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
-    wishes.upgrade = wishes.upgrade.filter(|_| empty);
-    if let Some(bypass) = &exchange.route().config.policy.bypass {
-        headers::strip_pass(headers, exchange.fields, bypass);
-    }
-    headers.reserve(MOST_ADDED);
-    let peer = &exchange.flight.connection.peer;
-    let trusted = exchange.trusted.then_some(&exchange.generation.snapshot.trusted_proxies);
-    headers::add_forwarded(headers, exchange.fields, peer, host, trusted);
-    headers::say_length_once(headers, exchange.fields);
-    headers.insert(X_REQUEST_ID, exchange.asked.id.clone());
-    headers::join_cookies(headers, exchange.fields);
-    let upgrades = wishes.upgrade.is_some();
-    let dispatch =
-        Dispatch { at: exchange.flight.set_out, first_byte: limits.first_byte, upload, repeatable, upgrades };
-    (request, wishes, dispatch)
-}
-
-/// Chooses how a client's body is read.
-fn source(exchange: &Exchange, incoming: Incoming) -> Source {
-    if exchange.version == Version::HTTP_2 {
-        return Source::Ready(incoming, None);
-    }
-    if incoming.size_hint().exact().is_some() {
-        return Source::Frames(incoming);
-    }
-    let gather = Gather::new(incoming, None);
-    exchange.flight.connection.upload.replace(Some(Rc::clone(&gather)));
-    Source::Gathered(gather)
-}
-
-impl Journey {
+impl UpstreamRequest {
     /// What came of a request that set out. Nothing did if it was cut: then the connection to the upstream ends.
-    pub(crate) fn received(mut self: Box<Self>, received: Option<Received>) -> Arrival {
+    pub(crate) fn received(mut self: Box<Self>, received: Option<Received>) -> Outcome {
         let Some(received) = received else {
             self.lease = None;
-            return Arrival::Failed(self.failed(Error::Drained));
+            return Outcome::Failed(self.failed(Error::Drained));
         };
         let Some(lease) = self.lease.take() else {
-            return Arrival::Failed(self.failed(Error::NoConnection));
+            return Outcome::Failed(self.failed(Error::NoConnection));
         };
         match lease.received(received) {
-            Ok(response) => self.arrived(response, lease).map_or_else(Arrival::Failed, Arrival::Answered),
+            Ok(response) => self.arrived(response, lease).map_or_else(Outcome::Failed, Outcome::Answered),
             Err(unsent) => match self.again(&lease, unsent) {
-                Ok(request) => Arrival::Again(request, self),
-                Err(error) => Arrival::Failed(self.failed(error)),
+                Ok(request) => Outcome::Again(request, self),
+                Err(error) => Outcome::Failed(self.failed(error)),
             },
         }
     }
 
     /// Where its request stands.
-    pub(crate) fn standing(&self) -> Rc<Standing> {
-        Rc::clone(&self.exchange.flight.standing)
+    pub(crate) fn in_flight(&self) -> Rc<InFlight> {
+        Rc::clone(&self.forwarded.exchange.record.in_flight)
     }
 
     /// Tries upstreams until one answers, one may have begun to work on the request, or none is left.
     ///
     /// # Errors
     /// When no upstream answered.
-    pub(crate) async fn go_on(
+    pub(crate) async fn send(
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Body>, Box<Failed>> {
-        let standing = self.standing();
+        let in_flight = self.in_flight();
         if std::mem::take(&mut self.waits_for_body) {
-            match unless_cut(&standing, request.body_mut().begins()).await {
+            match unless_cut(&in_flight, request.body_mut().begins()).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return Err(self.failed(Error::BodyBroken)),
                 None => return Err(self.failed(Error::Drained)),
@@ -279,8 +236,8 @@ impl Journey {
         }
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
-            self.exchange.flight.goes_to(&self.pool, self.dispatch.upload.as_ref());
-            let Some(checked_out) = unless_cut(&standing, self.checkout(request.headers())).await else {
+            self.forwarded.exchange.record.goes_to(&self.pool, self.options.upload.as_ref());
+            let Some(checked_out) = unless_cut(&in_flight, self.checkout(request.headers())).await else {
                 return Err(self.failed(Error::Drained));
             };
             let mut lease = match checked_out {
@@ -297,9 +254,9 @@ impl Journey {
             self.address(&mut request);
             // Of this attempt and no other.
             let keeps_copy = self.pool.http2() && request.body().is_end_stream();
-            self.copy = keeps_copy.then(|| Box::new(copy(&request)));
-            self.dispatch.now();
-            let Some(sent) = unless_cut(&standing, lease.send(request, &self.dispatch)).await else {
+            self.copy = keeps_copy.then(|| Box::new(prepare::copy(&request)));
+            self.options.now();
+            let Some(sent) = unless_cut(&in_flight, lease.send(request, &self.options)).await else {
                 return Err(self.failed(Error::Drained));
             };
             match sent {
@@ -318,10 +275,11 @@ impl Journey {
         if let Some(lease) = self.lease.take() {
             return Ok(lease);
         }
-        let exchange = &self.exchange;
+        let exchange = &self.forwarded.exchange;
         let client = || exchange.queues_as(headers);
-        let (worker, limits) = (&exchange.flight.worker, &exchange.generation.snapshot.limits);
-        let order = Order { worker, limits, reuse: self.reuse, client: &client };
+        let relieve = || relief::start(&exchange.record.worker, &self.pool);
+        let limits = &exchange.generation.snapshot.limits;
+        let order = Order { limits, reuse: self.reuse, client: &client, relieve: &relieve };
         let checked_out = self.pool.checkout(&order).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
             if error.is_failure() {
@@ -332,7 +290,7 @@ impl Journey {
 
     /// Notes that it holds a connection.
     fn holds_connection(&self) {
-        self.exchange.flight.standing.holds(Some(self.pool.meter.id));
+        self.forwarded.exchange.record.in_flight.set_upstream(Some(self.pool.meter.id));
     }
 
     /// Decides whether a request that got no response is sent again, and where.
@@ -374,7 +332,7 @@ impl Journey {
 
     fn given_up(&self, error: Error) -> Error {
         // A body that the client broke off is not the upstream's failure.
-        let state = self.dispatch.upload.as_ref().map(|upload| upload.state.get());
+        let state = self.options.upload.as_ref().map(|upload| upload.state.get());
         if matches!(state, None | Some(Upload::Complete | Upload::Open)) {
             self.blame_upstream(&error);
         }
@@ -388,18 +346,18 @@ impl Journey {
 
     /// Gives the request the form that this upstream's protocol wants.
     fn address(&self, request: &mut Request<RequestBody>) {
-        let own = (!self.keep_host || self.host.is_empty()).then(|| authority_of(self.pool.upstream()));
+        let own = (!self.keep_host || self.host.is_empty()).then(|| prepare::authority_of(self.pool.upstream()));
         let host = own.as_ref().unwrap_or(&self.host);
         if self.pool.http2() {
             *request.version_mut() = Version::HTTP_2;
-            *request.uri_mut() = absolute(self.pool.upstream(), host, request.uri());
+            *request.uri_mut() = prepare::absolute(self.pool.upstream(), host, request.uri());
             request.headers_mut().remove(HOST);
-            headers::ask_http2(request.headers_mut(), &self.wishes);
+            headers::ask_http2(request.headers_mut(), &self.hop);
             return;
         }
         *request.version_mut() = Version::HTTP_11;
         if request.uri().authority().is_some() {
-            *request.uri_mut() = target(request.uri()).into();
+            *request.uri_mut() = prepare::target(request.uri()).into();
         }
         let unsized_body = request.body().size_hint().exact().is_none();
         let method_has_body = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -411,7 +369,7 @@ impl Journey {
             // Without it hyper sends these methods without their body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        headers::ask(headers, &self.wishes);
+        headers::ask(headers, &self.hop);
     }
 
     /// Brings a response into the form that the client's connection wants.
@@ -421,62 +379,64 @@ impl Journey {
         mut lease: Lease,
     ) -> Result<Response<Body>, Box<Failed>> {
         let fields = Fields::of(response.headers());
-        if let Some(upload) = &self.dispatch.upload {
+        if let Some(upload) = &self.options.upload {
             upload.answered.set(true);
         }
         self.pool.succeeded();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let checked = match switched && self.wishes.upgrade.is_none() {
+        let checked = match switched && self.hop.upgrade.is_none() {
             true => Err(Error::BadResponse("the upstream switched protocols unasked")),
             false => check::response(&response, fields),
         };
         if let Err(error) = checked {
-            return Err(Box::new(Failed { error, exchange: self.exchange, unread: None }));
+            return Err(Box::new(Failed { error, exchange: self.forwarded.exchange, unread: None }));
         }
-        let Exchange { mut flight, generation, asked, pass, route, cookie, .. } = self.exchange;
+        let Forwarded { exchange, route, pass, cookie } = self.forwarded;
+        let Exchange { mut record, generation, context, .. } = exchange;
         let now = Instant::now();
-        flight.answered(response.status(), now);
-        self.pool.answered_after(|| now.saturating_duration_since(self.dispatch.at));
+        record.answered(response.status(), now);
+        self.pool.answered_after(|| now.saturating_duration_since(self.options.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
-        clean(&mut response, fields, self.wishes.trailers);
+        clean(&mut response, fields, self.hop.trailers);
         let route = &generation.snapshot.routes[route];
         if pass != Pass::Open || route.notice.is_some() {
             respond::tell(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));
         }
         if !fields.has(Field::RequestId) {
-            response.headers_mut().insert(X_REQUEST_ID, asked.id);
+            response.headers_mut().insert(X_REQUEST_ID, context.id);
         }
         if switched {
-            let protocol = protocol.or(self.wishes.upgrade).unwrap_or(WEBSOCKET);
+            let protocol = protocol.or(self.hop.upgrade).unwrap_or(WEBSOCKET);
             headers::set_upgrade(response.headers_mut(), protocol.clone());
             if let Some(upstream) = lease.tunnel() {
-                let connection = Rc::clone(&flight.connection);
+                let connection = Rc::clone(&record.connection);
                 let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-                connection.open_tunnel(Tunnel { upstream, flight, lease, websocket });
+                connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket }));
             }
             return Ok(response.map(|_| Body::Empty));
         }
         if !fields.has(Field::ContentLength) {
-            flight.standing.goes_on(kind(response.headers()));
+            record.in_flight.set_kind(kind(response.headers()));
         }
         let patience = generation.snapshot.limits.upstream_read;
         Ok(response.map(|incoming| {
             let source = lease.read(incoming);
-            Body::Upstream(Box::new(UpstreamBody::new(source, lease, flight, patience, now)))
+            Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, patience, now)))
         }))
     }
 
     /// A request that failed because its own body did is the client's fault.
     fn failed(self: Box<Self>, error: Error) -> Box<Failed> {
-        let evicted = matches!(error, Error::Drained) && self.exchange.flight.standing.fate() == Fate::Evict;
+        let evicted = matches!(error, Error::Drained)
+            && self.forwarded.exchange.record.in_flight.interruption() == Interruption::Evict;
         let error = if evicted { Error::Evicted } else { error };
-        let error = match self.dispatch.upload.as_ref().map(|upload| upload.state.get()) {
+        let error = match self.options.upload.as_ref().map(|upload| upload.state.get()) {
             Some(Upload::TooLarge) => Error::BodyTooLarge,
             Some(Upload::TimedOut) => Error::BodyTimeout,
             Some(Upload::Broken) => Error::BodyBroken,
             Some(Upload::Open | Upload::Complete) | None => error,
         };
-        Box::new(Failed { error, exchange: self.exchange, unread: None })
+        Box::new(Failed { error, exchange: self.forwarded.exchange, unread: None })
     }
 }
 
@@ -502,45 +462,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     }
 }
 
-/// A second copy of a request without a body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// What an upstream is called in its own words.
-fn authority_of(upstream: &Upstream) -> HeaderValue {
-    let text = match &upstream.address {
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-        UpstreamAddress::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Host(host, port) => format!("{host}:{port}"),
-    };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
-}
-
-/// The path and query.
-fn target(uri: &Uri) -> PathAndQuery {
-    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
-}
-
-fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Uri {
-    let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-    let authority = Authority::try_from(host.as_bytes()).unwrap_or(Authority::from_static("localhost"));
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme);
-    parts.authority = Some(authority);
-    parts.path_and_query = Some(target(uri));
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
 /// How often one request is tried, counting connections that turned out to be closed.
 const MOST_ATTEMPTS: usize = 5;
-
-/// Fields that are added to a request.
-const MOST_ADDED: usize = 8;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -14,22 +15,20 @@ use crate::plan::client;
 use crate::plan::config::Access;
 use crate::plan::lifecycle::Met;
 use crate::plan::verdict::Spared;
-use crate::proxy::connection::Connection;
+use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::{Error, Side};
-use crate::proxy::in_flight::{Fate, Standing};
+use crate::proxy::in_flight::{InFlight, Interruption};
 use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
-use super::body::Body;
-
 /// Open from the request's head to the end of its response; dropped before that, the client had given up.
-pub(crate) struct Flight {
+pub(crate) struct RequestRecord {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) connection: Rc<Connection>,
-    pub(crate) standing: Rc<Standing>,
+    pub(crate) connection: Rc<ClientConnection>,
+    pub(crate) in_flight: Rc<InFlight>,
     route: Option<Arc<RouteMeter>>,
     pool: Option<Rc<Pool>>,
     upload: Option<Rc<UploadState>>,
@@ -60,15 +59,15 @@ struct Entry {
     error: Option<&'static str>,
 }
 
-impl Flight {
+impl RequestRecord {
     pub(crate) fn new(
         worker: &Rc<Worker>,
-        connection: &Rc<Connection>,
+        connection: &Rc<ClientConnection>,
         generation: &Generation,
         request: &Request<Incoming>,
         id: &HeaderValue,
     ) -> Self {
-        connection.begin();
+        connection.begin_request();
         let recorded = match generation.snapshot.log.access {
             Access::Off => false,
             Access::Sampled(share) => fastrand::f64() < share,
@@ -79,7 +78,7 @@ impl Flight {
         Self {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            standing: connection.begin_standing(request.version(), started),
+            in_flight: connection.begin_in_flight(request.version(), started),
             route: None,
             pool: None,
             upload: None,
@@ -91,10 +90,10 @@ impl Flight {
     }
 
     /// It is forwarded on this route, as a generation decided.
-    pub(crate) fn depart(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
+    pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
         route.workers[self.worker.id].in_flight.rise();
         self.connection.activity.request.forward();
-        self.standing.depart(route, generation, spared, self.set_out);
+        self.in_flight.start(route, generation, spared, self.set_out);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {
             entry.verdict = "forward";
@@ -135,11 +134,11 @@ impl Flight {
     /// It goes to this upstream, and no longer to the one before.
     pub(crate) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
         self.leave_upstream();
-        self.standing.holds(None);
+        self.in_flight.set_upstream(None);
         pool.cell().pending.rise();
         self.pool = Some(Rc::clone(pool));
         if let Some(upload) = upload {
-            self.standing.uploads(upload);
+            self.in_flight.set_upload(upload);
         }
         self.upload = upload.cloned();
         self.connection.activity.request.upload(upload.cloned());
@@ -147,7 +146,7 @@ impl Flight {
 
     /// The upstream answered.
     pub(crate) fn answered(&mut self, status: StatusCode, now: Instant) {
-        self.standing.answered();
+        self.in_flight.set_answered();
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
             let cell = &route.workers[self.worker.id];
@@ -165,12 +164,12 @@ impl Flight {
     }
 
     /// The page is the answer; `verdict` is the word for why.
-    pub(crate) fn shown(
+    pub(crate) fn shown<B: Body>(
         mut self,
         verdict: &'static str,
         route: &Arc<RouteMeter>,
-        answer: Response<Body>,
-    ) -> Response<Body> {
+        answer: Response<B>,
+    ) -> Response<B> {
         route.workers[self.worker.id].maintenance.increment();
         self.note(|entry| {
             entry.verdict = verdict;
@@ -180,7 +179,7 @@ impl Flight {
     }
 
     /// Something else of the proxy's own is the answer; `verdict` is the word for it.
-    pub(crate) fn answered_here(mut self, verdict: &'static str, answer: Response<Body>) -> Response<Body> {
+    pub(crate) fn answered_here<B: Body>(mut self, verdict: &'static str, answer: Response<B>) -> Response<B> {
         self.note(|entry| entry.verdict = verdict);
         self.own(answer)
     }
@@ -194,7 +193,7 @@ impl Flight {
     }
 
     /// An error is the answer.
-    pub(crate) fn failed(mut self, error: &Error, answer: Response<Body>) -> Response<Body> {
+    pub(crate) fn failed<B: Body>(mut self, error: &Error, answer: Response<B>) -> Response<B> {
         if let Some(limit) = error.limit() {
             self.worker.cell().reached(limit);
         }
@@ -223,9 +222,9 @@ impl Flight {
         self.own(answer)
     }
 
-    fn own(mut self, answer: Response<Body>) -> Response<Body> {
+    fn own<B: Body>(mut self, answer: Response<B>) -> Response<B> {
         self.leave_unread();
-        let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
+        let bytes = answer.body().size_hint().exact().unwrap_or(0);
         self.note(|entry| entry.status = answer.status());
         self.end(bytes, Instant::now());
         answer
@@ -283,7 +282,7 @@ impl Flight {
     /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.
     fn leave_unread(&self) {
         if self.upload.as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete) {
-            self.connection.end_with_answer();
+            self.connection.close_after_answer();
         }
     }
 
@@ -297,7 +296,7 @@ impl Flight {
 
     /// Tells the guard of the route, if it asks, what the client met; `met` is given how long a request may take.
     fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
-        if let Some(asker) = self.standing.asker() {
+        if let Some(asker) = self.in_flight.subject() {
             cell.met(asker.client, met(asker.slow));
         }
     }
@@ -322,11 +321,11 @@ impl Flight {
 
     /// The request came to no end of its own.
     fn give_up(&mut self) {
-        match self.standing.fate() {
+        match self.in_flight.interruption() {
             // Its client took nothing, not even an end.
-            Fate::Cut => self.count_drained(|cell| &cell.cut),
-            Fate::Evict => self.evicted(),
-            Fate::Stay | Fate::Leave => {
+            Interruption::Cut => self.count_drained(|cell| &cell.cut),
+            Interruption::Evict => self.evicted(),
+            Interruption::None | Interruption::Leave => {
                 if let Some(route) = &self.route {
                     route.workers[self.worker.id].aborted.increment();
                 }
@@ -349,7 +348,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if self.ended.is_none() {
             self.give_up();
@@ -357,14 +356,19 @@ impl Drop for Flight {
         self.leave_upstream();
         if let Some(route) = &self.route {
             route.workers[self.worker.id].in_flight.fall();
-            self.standing.arrived();
+            self.in_flight.end();
         }
-        self.connection.finish(self.ended.unwrap_or_else(Instant::now));
+        self.connection.end_request(self.ended.unwrap_or_else(Instant::now));
     }
 }
 
 impl Entry {
-    fn new(connection: &Connection, generation: &Generation, request: &Request<Incoming>, id: &HeaderValue) -> Self {
+    fn new(
+        connection: &ClientConnection,
+        generation: &Generation,
+        request: &Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Self {
         let trusted = &generation.snapshot.trusted_proxies;
         let client = client::of(connection.peer.address, request.headers(), trusted);
         let host = request.uri().authority().map(|authority| authority.as_str().to_owned());

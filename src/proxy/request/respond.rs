@@ -24,7 +24,7 @@ use super::body::Body;
 
 /// What an answer of our own depends on, besides what it says.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ResponseContext {
     head_only: bool,
     accept: Option<HeaderValue>,
     /// The form of a remote call, if it is one: its client reads nothing else.
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
     pub id: HeaderValue,
 }
 
-impl Asked {
+impl ResponseContext {
     pub(crate) fn new(method: &Method, headers: &HeaderMap, fields: Fields, id: HeaderValue) -> Self {
         let accept = match fields.has(Field::Accept) {
             false => None,
@@ -59,12 +59,12 @@ pub(crate) fn page<B>(
     route: &RouteConfig,
     live: &Generation,
     request: &Request<B>,
-    asked: &Asked,
+    context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
     let want = renderer.want(route.dialect, request.method(), request.uri().query(), request.headers());
     let rendered = closure.page.rendered(want);
-    let mut response = answer(rendered.status, rendered, asked);
+    let mut response = answer(rendered.status, rendered, context);
     let elapsed = live.published.elapsed();
     let question = Question { method: request.method(), headers: request.headers(), elapsed };
     let random = |most| fastrand::u64(1..=most);
@@ -73,10 +73,10 @@ pub(crate) fn page<B>(
 }
 
 /// The page of a route that went down, for a request that was forwarded before: of its head only is left what form it wants.
-pub(crate) fn parted(closure: &Closure, live: &Generation, asked: &Asked) -> Response<Body> {
-    let want = Variant { dialect: asked.dialect(), language: 0, coding: Coding::Identity };
+pub(crate) fn parted(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
+    let want = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.page.rendered(want);
-    let mut response = answer(rendered.status, rendered, asked);
+    let mut response = answer(rendered.status, rendered, context);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
     // Whether it was a navigation, and of which origin, is not known any more.
     let question = Question { method, headers, elapsed };
@@ -86,17 +86,17 @@ pub(crate) fn parted(closure: &Closure, live: &Generation, asked: &Asked) -> Res
 }
 
 /// What the operator wants answered on a path of a closed route.
-pub(crate) fn fixed(fixed: &Fixed, asked: &Asked) -> Response<Body> {
+pub(crate) fn fixed(fixed: &Fixed, context: &ResponseContext) -> Response<Body> {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-        return without_content(status, asked);
+        return without_content(status, context);
     }
-    answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), asked)
+    answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), context)
 }
 
 /// An answer whose status says that nothing follows (RFC 9110 section 6.4.1). hyper keeps to that over HTTP/1 alone.
-fn without_content(status: StatusCode, asked: &Asked) -> Response<Body> {
-    let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), asked);
+fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Body> {
+    let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), context);
     response.headers_mut().remove(CONTENT_TYPE);
     response.headers_mut().remove(CONTENT_LENGTH);
     response
@@ -109,22 +109,22 @@ pub(crate) fn status<B>(
     admitted: bool,
     live: &Generation,
     request: &Request<B>,
-    asked: &Asked,
+    context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
     let want = renderer.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
     let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
     let mut response = match closure {
-        Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), asked),
-        None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), asked),
+        Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), context),
+        None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
 
 /// The answer to a preflight for a path of the proxy's own, which anybody may read.
-pub(crate) fn own_preflight(asked: &Asked) -> Response<Body> {
-    let mut response = without_content(StatusCode::NO_CONTENT, asked);
+pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
+    let mut response = without_content(StatusCode::NO_CONTENT, context);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
@@ -133,22 +133,22 @@ pub(crate) fn own_preflight(asked: &Asked) -> Response<Body> {
 }
 
 /// The badge of a route.
-pub(crate) fn badge(route: &Route, live: &Generation, asked: &Asked) -> Response<Body> {
-    let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), asked);
+pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext) -> Response<Body> {
+    let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
 
 /// A stream of events.
-pub(crate) fn events(body: Body, asked: &Asked) -> Response<Body> {
-    let mut response = Response::new(if asked.head_only { Body::Empty } else { body });
+pub(crate) fn events(body: Body, context: &ResponseContext) -> Response<Body> {
+    let mut response = Response::new(if context.head_only { Body::Empty } else { body });
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would hold events back otherwise.
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    headers.insert(X_REQUEST_ID, asked.id.clone());
+    headers.insert(X_REQUEST_ID, context.id.clone());
     response
 }
 
@@ -179,9 +179,9 @@ pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: O
 }
 
 /// A link has led here: on to what it asks for, with its cookie if the route is closed.
-pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked) -> Response<Body> {
+pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &ResponseContext) -> Response<Body> {
     let said = if cookie.is_some() { "you may pass now" } else { "the route is open" };
-    let mut response = in_words(StatusCode::SEE_OTHER, said, asked);
+    let mut response = in_words(StatusCode::SEE_OTHER, said, context);
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));
     if let Some(cookie) = cookie {
@@ -192,7 +192,7 @@ pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, asked: &Asked
 }
 
 /// A link that is not good, and why, if that is told.
-pub(crate) fn forbidden(void: Option<InvalidToken>, asked: &Asked) -> Response<Body> {
+pub(crate) fn forbidden(void: Option<InvalidToken>, context: &ResponseContext) -> Response<Body> {
     let detail = match void {
         Some(void) => {
             let why = void.as_str();
@@ -200,7 +200,7 @@ pub(crate) fn forbidden(void: Option<InvalidToken>, asked: &Asked) -> Response<B
         }
         None => "this link does not let you pass; ask whoever sent it for a new one".to_owned(),
     };
-    let mut response = in_words(StatusCode::FORBIDDEN, &detail, asked);
+    let mut response = in_words(StatusCode::FORBIDDEN, &detail, context);
     unshared(response.headers_mut());
     response
 }
@@ -212,9 +212,9 @@ fn unshared(headers: &mut HeaderMap) {
 }
 
 /// An error, in a form that the client reads.
-pub(crate) fn error(error: &Error, asked: &Asked) -> Response<Body> {
+pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> {
     let status = error.status();
-    let mut response = in_words(status, &error.to_string(), asked);
+    let mut response = in_words(status, &error.to_string(), context);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
         headers.insert(PROXY_STATUS, value);
@@ -230,16 +230,16 @@ pub(crate) fn error(error: &Error, asked: &Asked) -> Response<Body> {
     response
 }
 
-fn in_words(status: StatusCode, detail: &str, asked: &Asked) -> Response<Body> {
+fn in_words(status: StatusCode, detail: &str, context: &ResponseContext) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
     let (grpc, connect) = call_status(status);
-    match asked.dialect() {
+    match context.dialect() {
         Dialect::Grpc | Dialect::GrpcWeb | Dialect::GrpcWebText => {
-            let web = asked.call != Some(Dialect::Grpc);
+            let web = context.call != Some(Dialect::Grpc);
             let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
             let mut response =
-                answer(StatusCode::OK, &Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), asked);
+                answer(StatusCode::OK, &Rendered::new(HeaderValue::from_static(content_type), Bytes::new()), context);
             let headers = response.headers_mut();
             headers.remove(CONTENT_LENGTH);
             headers.insert(GRPC_STATUS, grpc.into());
@@ -250,13 +250,13 @@ fn in_words(status: StatusCode, detail: &str, asked: &Asked) -> Response<Body> {
         }
         Dialect::Connect | Dialect::ConnectStreamJson | Dialect::ConnectStreamProto => {
             let json = format!("{{\"code\":\"{connect}\",\"message\":\"{detail}\"}}");
-            answer(status, &Rendered::new(JSON, json.into()), asked)
+            answer(status, &Rendered::new(JSON, json.into()), context)
         }
         Dialect::Problem | Dialect::Json => {
             let json = format!(
                 "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code},\"detail\":\"{detail}\"}}\n"
             );
-            answer(status, &Rendered::new(PROBLEM_JSON, json.into()), asked)
+            answer(status, &Rendered::new(PROBLEM_JSON, json.into()), context)
         }
         Dialect::Html
         | Dialect::Text
@@ -265,7 +265,7 @@ fn in_words(status: StatusCode, detail: &str, asked: &Asked) -> Response<Body> {
         | Dialect::Short
         | Dialect::Events
         | Dialect::Preflight => {
-            answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), asked)
+            answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), context)
         }
     }
 }
@@ -281,13 +281,13 @@ fn call_status(status: StatusCode) -> (u16, &'static str) {
     }
 }
 
-fn answer(status: StatusCode, rendered: &Rendered, asked: &Asked) -> Response<Body> {
-    let empty = asked.head_only || rendered.body.is_empty();
+fn answer(status: StatusCode, rendered: &Rendered, context: &ResponseContext) -> Response<Body> {
+    let empty = context.head_only || rendered.body.is_empty();
     let mut response = Response::new(if empty { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.clone_from(&rendered.head);
-    headers.insert(X_REQUEST_ID, asked.id.clone());
+    headers.insert(X_REQUEST_ID, context.id.clone());
     response
 }
 

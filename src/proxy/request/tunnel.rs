@@ -1,6 +1,6 @@
 //! A tunnel: what a connection becomes after the upstream has switched protocols.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,18 +12,19 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::plan::limits::Limits;
-use crate::proxy::in_flight::{Fate, Kind};
+use crate::proxy::connection::Takeover;
+use crate::proxy::in_flight::{Interruption, Kind};
 use crate::proxy::io::socket::{Socket, read_some};
 use crate::proxy::io::websocket::{Frames, close_client, close_upstream};
 use crate::proxy::upstream::lease::{Lease, Switched};
 use crate::telemetry::{Limit, WorkerCell};
 
-use super::record::Flight;
+use super::record::RequestRecord;
 
 /// The upstream's side of a tunnel that is being opened, and the books that stay open as long as it is.
 pub(crate) struct Tunnel {
     pub upstream: oneshot::Receiver<Switched>,
-    pub flight: Flight,
+    pub record: RequestRecord,
     pub lease: Lease,
     /// What it speaks is WebSocket.
     pub websocket: bool,
@@ -32,13 +33,13 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Carries bytes both ways until both sides are done, one breaks off, nothing moves for too long, or it is to leave.
     /// `read_ahead` is what the client sent behind its request.
-    pub(crate) async fn run(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
+    async fn carry(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
         };
         let Switched { socket: upstream, read_ahead: answered_ahead, place } = switched;
         cell.tunnels.rise();
-        self.flight.standing.goes_on(Kind::Tunnel);
+        self.record.in_flight.set_kind(Kind::Tunnel);
         let mut carried = Carried {
             up: Direction::new(&read_ahead, self.websocket),
             down: Direction::new(&answered_ahead, self.websocket),
@@ -48,21 +49,37 @@ impl Tunnel {
             idle: Box::pin(tokio::time::sleep(limits.tunnel_idle)),
         };
         let end = poll_fn(|cx| {
-            self.flight.connection.watch(cx);
-            carried.poll(cx, limits.tunnel_idle, self.flight.standing.fate())
+            self.record.connection.watch(cx);
+            carried.poll(cx, limits.tunnel_idle, self.record.in_flight.interruption())
         });
         match end.await {
             End::Done => {}
             End::Idle => cell.reached(Limit::TunnelIdle),
             End::Leave => {
-                self.flight.leaves();
+                self.record.leaves();
                 // Whatever comes of it: it was said.
                 let _ = timeout(LAST_WORDS, carried.part(self.websocket)).await;
             }
         }
-        self.flight.complete(carried.down.carried, Instant::now());
+        self.record.complete(carried.down.carried, Instant::now());
         cell.tunnels.fall();
         drop((self.lease, place));
+    }
+}
+
+impl Takeover for Tunnel {
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
+    fn run<'a>(
+        self: Box<Self>,
+        client: Socket,
+        read_ahead: Bytes,
+        limits: &'a Limits,
+        cell: &'a WorkerCell,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(self.carry(client, read_ahead, limits, cell))
     }
 }
 
@@ -85,8 +102,8 @@ struct Carried {
 }
 
 impl Carried {
-    fn poll(&mut self, cx: &mut Context<'_>, patience: Duration, fate: Fate) -> Poll<End> {
-        let leaving = fate != Fate::Stay;
+    fn poll(&mut self, cx: &mut Context<'_>, patience: Duration, fate: Interruption) -> Poll<End> {
+        let leaving = fate != Interruption::None;
         let before = self.up.carried + self.down.carried;
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client, leaving);
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream, leaving);

@@ -18,8 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::proxy::error::Error;
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::{Gather, MOST_PUMPED, Source, note};
+use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::socket::Socket;
-use crate::proxy::io::upload::{RequestBody, Upload, UploadState};
+use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::io::upstream::{SentHead, UpstreamIo};
 
 use super::pool::{Multiplexed, Place, Pool};
@@ -38,12 +39,12 @@ pub(crate) struct Lease {
 
 /// The connection, by protocol.
 pub(crate) enum LeaseKind {
-    One { sender: Option<http1::SendRequest<RequestBody>>, connection: Rc<Connection> },
-    Two { connection: Rc<Multiplexed> },
+    Http1 { sender: Option<http1::SendRequest<RequestBody>>, connection: Rc<UpstreamConnection> },
+    Http2 { connection: Rc<Multiplexed> },
 }
 
 /// How a request is sent.
-pub(crate) struct Dispatch {
+pub(crate) struct SendOptions {
     /// When.
     pub at: Instant,
     /// How long its response head may take.
@@ -56,7 +57,7 @@ pub(crate) struct Dispatch {
     pub upgrades: bool,
 }
 
-impl Dispatch {
+impl SendOptions {
     /// It is sent now, and not when the request came: what it waited for is not the upstream's time.
     pub(crate) fn now(&mut self) {
         self.at = Instant::now();
@@ -77,7 +78,7 @@ pub(crate) struct Unsent {
 }
 
 /// What a request shares with the task that drives its connection.
-pub(crate) struct Connection {
+pub(crate) struct UpstreamConnection {
     pub(crate) abort: RefCell<Option<AbortHandle>>,
     waiting: RefCell<Option<Waiting>>,
     timed_out: Cell<bool>,
@@ -130,35 +131,35 @@ impl Lease {
     pub(crate) fn start(
         &mut self,
         request: Request<RequestBody>,
-        dispatch: &Dispatch,
+        options: &SendOptions,
     ) -> Result<impl Future<Output = Received> + use<>, Request<RequestBody>> {
-        let LeaseKind::One { sender: Some(sender), connection } = &mut self.kind else {
+        let LeaseKind::Http1 { sender: Some(sender), connection } = &mut self.kind else {
             return Err(request);
         };
         if !sender.is_ready() {
             return Err(request);
         }
-        self.upload.clone_from(&dispatch.upload);
-        if dispatch.upgrades {
+        self.upload.clone_from(&options.upload);
+        if options.upgrades {
             // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
             let (send, receive) = oneshot::channel();
             connection.tunnel.replace(Some(send));
             self.tunnel = Some(receive);
         }
-        let (since, patience) = (dispatch.at, dispatch.first_byte);
-        connection.waiting.replace(Some(Waiting { since, patience, upload: dispatch.upload.clone() }));
-        connection.sent.expect(dispatch.repeatable && self.reused);
+        let (since, patience) = (options.at, options.first_byte);
+        connection.waiting.replace(Some(Waiting { since, patience, upload: options.upload.clone() }));
+        connection.sent.expect(options.repeatable && self.reused);
         Ok(sender.try_send_request(request))
     }
 
     /// What came of a request that was started.
     pub(crate) fn received(&self, received: Received) -> Result<Response<Incoming>, Unsent> {
         let timed_out = match &self.kind {
-            LeaseKind::One { connection, .. } => {
+            LeaseKind::Http1 { connection, .. } => {
                 connection.waiting.replace(None);
                 connection.timed_out.get()
             }
-            LeaseKind::Two { .. } => false,
+            LeaseKind::Http2 { .. } => false,
         };
         received.map_err(|error| unsent(error, timed_out))
     }
@@ -167,10 +168,10 @@ impl Lease {
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-        dispatch: &Dispatch,
+        options: &SendOptions,
     ) -> Result<Response<Incoming>, Unsent> {
         match &mut self.kind {
-            LeaseKind::One { sender, .. } => {
+            LeaseKind::Http1 { sender, .. } => {
                 let ready = match sender {
                     Some(sender) if !sender.is_ready() => becomes_ready(sender).await,
                     _ => Ok(()),
@@ -178,7 +179,7 @@ impl Lease {
                 if let Err(error) = ready {
                     return Err(Unsent { error, request: Some(request) });
                 }
-                match self.start(request, dispatch) {
+                match self.start(request, options) {
                     Ok(started) => {
                         let received = started.await;
                         self.received(received)
@@ -186,10 +187,10 @@ impl Lease {
                     Err(request) => Err(Unsent { error: Error::NoConnection, request: Some(request) }),
                 }
             }
-            LeaseKind::Two { connection } => {
-                self.upload.clone_from(&dispatch.upload);
+            LeaseKind::Http2 { connection } => {
+                self.upload.clone_from(&options.upload);
                 let sent = connection.sender.borrow_mut().try_send_request(request);
-                within_first_byte(sent, dispatch).await
+                within_first_byte(sent, options).await
             }
         }
     }
@@ -197,14 +198,14 @@ impl Lease {
     /// The request that was sent last, if it may be sent again and did not find its connection closed at once.
     pub(crate) fn sent_head(&self) -> Option<Request<RequestBody>> {
         match &self.kind {
-            LeaseKind::One { connection, .. } => connection.sent.read(),
-            LeaseKind::Two { .. } => None,
+            LeaseKind::Http1 { connection, .. } => connection.sent.read(),
+            LeaseKind::Http2 { .. } => None,
         }
     }
 
     /// The stream, once the upstream has switched protocols and the response's head was read.
     pub(crate) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
-        let LeaseKind::One { sender, .. } = &mut self.kind else {
+        let LeaseKind::Http1 { sender, .. } = &mut self.kind else {
             return None;
         };
         // The driver ends the HTTP part by itself; nothing may be sent on it any more.
@@ -215,11 +216,11 @@ impl Lease {
     /// Chooses how the response's body is read.
     pub(crate) fn read(&self, incoming: Incoming) -> Source {
         match &self.kind {
-            LeaseKind::Two { .. } => Source::Ready(incoming, None),
-            LeaseKind::One { .. } if incoming.is_end_stream() || incoming.size_hint().exact().is_some() => {
+            LeaseKind::Http2 { .. } => Source::Ready(incoming, None),
+            LeaseKind::Http1 { .. } if incoming.is_end_stream() || incoming.size_hint().exact().is_some() => {
                 Source::Frames(incoming)
             }
-            LeaseKind::One { connection, .. } => {
+            LeaseKind::Http1 { connection, .. } => {
                 let gather = Gather::new(incoming, connection.driver.borrow().clone());
                 connection.response.replace(Some(Rc::clone(&gather)));
                 Source::Gathered(gather)
@@ -231,10 +232,10 @@ impl Lease {
     /// hyper would keep it for ever (hyper#4176), so it is ended.
     pub(crate) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
-        if let LeaseKind::One { connection, .. } = &self.kind {
+        if let LeaseKind::Http1 { connection, .. } = &self.kind {
             connection.response.replace(None);
         }
-        if let LeaseKind::One { sender, connection } = &mut self.kind
+        if let LeaseKind::Http1 { sender, connection } = &mut self.kind
             && sent
             && let Some(sender) = sender.take()
         {
@@ -246,14 +247,14 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match &self.kind {
-            LeaseKind::One { sender: Some(_), connection } => connection.abort(),
-            LeaseKind::One { sender: None, .. } => {}
-            LeaseKind::Two { connection } => self.pool.end_stream(connection),
+            LeaseKind::Http1 { sender: Some(_), connection } => connection.abort(),
+            LeaseKind::Http1 { sender: None, .. } => {}
+            LeaseKind::Http2 { connection } => self.pool.end_stream(connection),
         }
     }
 }
 
-impl Connection {
+impl UpstreamConnection {
     pub(crate) fn new(sent: Rc<SentHead>) -> Self {
         Self {
             abort: RefCell::default(),
@@ -313,11 +314,11 @@ fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Uns
 /// Waits for an HTTP/2 response's head as long as the upload moves and `first_byte` after.
 async fn within_first_byte(
     sent: impl Future<Output = Received>,
-    dispatch: &Dispatch,
+    options: &SendOptions,
 ) -> Result<Response<Incoming>, Unsent> {
-    let patience = dispatch.first_byte;
-    let moved = || dispatch.upload.as_ref().map_or(dispatch.at, |upload| upload.progress.get());
-    let starved = || dispatch.upload.as_ref().is_some_and(|upload| upload.starved.get());
+    let patience = options.first_byte;
+    let moved = || options.upload.as_ref().map_or(options.at, |upload| upload.progress.get());
+    let starved = || options.upload.as_ref().is_some_and(|upload| upload.starved.get());
     let mut sent = std::pin::pin!(sent);
     let mut due = moved() + patience;
     loop {
@@ -333,7 +334,7 @@ async fn within_first_byte(
 /// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
 pub(crate) async fn drive(
     mut driven: http1::Connection<UpstreamIo, RequestBody>,
-    connection: Rc<Connection>,
+    connection: Rc<UpstreamConnection>,
     place: Place,
 ) {
     let mut deadline = Deadline::default();

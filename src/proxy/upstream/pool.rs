@@ -18,18 +18,16 @@ use crate::plan::limits::Limits;
 use crate::proxy::error::Error;
 use crate::proxy::io::client::Activity;
 use crate::proxy::io::executor::Local;
-use crate::proxy::io::upload::{Ahead, RequestBody};
+use crate::proxy::io::request_body::{Ahead, RequestBody};
 use crate::proxy::io::upstream::{SentHead, UpstreamIo};
 use crate::proxy::queue::{Client, Queue, Ticket};
-use crate::proxy::relief::relieve;
-use crate::proxy::worker::Worker;
 use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::budget::Budget;
 use super::connect::connect;
 use super::growth::Growth;
 use super::health::Health;
-use super::lease::{Connection, Lease, LeaseKind, drive};
+use super::lease::{Lease, LeaseKind, UpstreamConnection, drive};
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -62,7 +60,7 @@ pub(crate) struct Pool {
 /// An HTTP/1.1 connection that waits for a request.
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
-    connection: Rc<Connection>,
+    connection: Rc<UpstreamConnection>,
     since: Instant,
 }
 
@@ -234,7 +232,7 @@ impl Pool {
         let waiting = Waiting { pool: self, waiter, ticket };
         self.serve_waiting();
         if !self.relieved.replace(true) {
-            tokio::task::spawn_local(relieve(Rc::clone(order.worker), Rc::clone(self)));
+            (order.relieve)();
         }
         let since = Instant::now();
         loop {
@@ -303,7 +301,7 @@ impl Pool {
                 idle.push(Idle { sender, connection, since });
                 return None;
             }
-            let kind = LeaseKind::One { sender: Some(sender), connection };
+            let kind = LeaseKind::Http1 { sender: Some(sender), connection };
             return Some(Lease::reusing(self, kind));
         }
         None
@@ -317,7 +315,7 @@ impl Pool {
             .filter(|connection| connection.has_room())
             .min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
-        let kind = LeaseKind::Two { connection: Rc::clone(connection) };
+        let kind = LeaseKind::Http2 { connection: Rc::clone(connection) };
         Some(Lease::reusing(self, kind))
     }
 
@@ -336,11 +334,11 @@ impl Pool {
         let sent = Rc::new(SentHead::default());
         let io = UpstreamIo::new(socket, Rc::clone(&sent));
         let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
-        let connection = Rc::new(Connection::new(sent));
+        let connection = Rc::new(UpstreamConnection::new(sent));
         let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
         connection.abort.replace(Some(task.abort_handle()));
         self.cell().connected.increment();
-        let kind = LeaseKind::One { sender: Some(sender), connection };
+        let kind = LeaseKind::Http1 { sender: Some(sender), connection };
         Ok(Lease::opened(self, kind))
     }
 
@@ -373,14 +371,14 @@ impl Pool {
         if !self.closed.get() {
             self.multiplexed.borrow_mut().push(Rc::clone(&connection));
         }
-        Ok(Lease::opened(self, LeaseKind::Two { connection }))
+        Ok(Lease::opened(self, LeaseKind::Http2 { connection }))
     }
 
     /// Keeps a connection for the next request.
     pub(crate) fn put(
         self: &Rc<Self>,
         sender: http1::SendRequest<RequestBody>,
-        connection: Rc<Connection>,
+        connection: Rc<UpstreamConnection>,
         now: Instant,
     ) {
         if self.closed.get() || self.is_overgrown() {
@@ -439,7 +437,8 @@ impl Multiplexed {
 
 /// What a request wants of a pool.
 pub(crate) struct Order<'o> {
-    pub worker: &'o Rc<Worker>,
+    /// Starts a task that gives relief to those who wait.
+    pub relieve: &'o dyn Fn(),
     pub limits: &'o Limits,
     pub reuse: Reuse,
     /// Whose request it is. Only asked if the request has to wait.

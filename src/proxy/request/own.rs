@@ -1,0 +1,102 @@
+//! The paths of the proxy's own: status, events, badge and the links of a bypass.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::plan::config::RouteConfig;
+use crate::plan::pass::{self, InvalidToken};
+use crate::plan::snapshot::Route;
+use crate::plan::verdict::Resource;
+use crate::proxy::error::Error;
+use crate::telemetry::Limit;
+
+use super::body::Body;
+use super::events::{self, EventStream, Watch};
+use super::exchange::{Exchange, Progress};
+use super::respond;
+
+impl Exchange {
+    /// Answers on a path of the proxy's own.
+    pub(crate) fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Progress<S> {
+        if *request.method() == Method::OPTIONS && resource != Resource::Bypass {
+            let answer = respond::own_preflight(&self.context);
+            return self.answer(request, move |exchange| exchange.record.answered_here("own", answer));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
+        }
+        let answer = match resource {
+            Resource::Events if *request.method() == Method::GET => {
+                let cohort = self.cohort(route, &request);
+                return self.events(&route.config, cohort, &request);
+            }
+            Resource::Events => respond::events(Body::Empty, &self.context),
+            Resource::Status => {
+                let closure = route.closure.as_ref();
+                let admits = closure.map_or(0, |closure| closure.admits);
+                let admitted = self.cohort(route, &request).is_some_and(|cohort| cohort < admits);
+                respond::status(route, admitted, &self.generation, &request, &self.context)
+            }
+            Resource::Badge => respond::badge(route, &self.generation, &self.context),
+            Resource::Bypass => self.redeem(route, &request),
+        };
+        self.answer(request, move |exchange| exchange.record.answered_here("own", answer))
+    }
+
+    /// The client's cohort, on a route that may ramp.
+    fn cohort(&self, route: &Route, request: &Request<Incoming>) -> Option<u32> {
+        let admission = route.admission.as_deref().filter(|_| route.config.policy.ramp.is_some())?;
+        Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
+    }
+
+    /// Streams events. Over HTTP/1 they need nothing of hyper: the connection is taken apart to the socket, and this request
+    /// is never answered through it.
+    fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
+        self.record.watches();
+        let connection = Rc::clone(&self.record.connection);
+        let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
+        if !bare {
+            // What follows on an HTTP/1 connection are bytes of a body that nobody reads.
+            connection.close_after_answer();
+        }
+        match Watch::begin(self.record, route, cohort, self.generation.snapshot.limits.watchers) {
+            Ok(watch) if bare => {
+                connection.take_over(Box::new(EventStream::new(watch, &self.context.id, &self.generation)));
+                Progress::Waiting(Box::pin(std::future::pending()))
+            }
+            Ok(watch) => {
+                let answer = respond::events(Body::Watch(Box::new(watch)), &self.context);
+                Progress::Answered(answer)
+            }
+            Err(record) => {
+                record.worker.cell().reached(Limit::Watchers);
+                let event = events::once(&self.generation, &route.name);
+                Progress::Answered(record.answered_here("own", respond::events(Body::Full(event), &self.context)))
+            }
+        }
+    }
+
+    /// Answers a link.
+    fn redeem(&self, route: &Route, request: &Request<Incoming>) -> Response<Body> {
+        let (snapshot, head) = (&self.generation.snapshot, self.head(request));
+        let target = pass::destination(&snapshot.reserved, head.path, head.query);
+        let Some(closure) = &route.closure else {
+            return respond::see_other(&target, None, &self.context);
+        };
+        let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
+        let token = pass::token(head.query).as_bytes();
+        let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
+        let cookie = admission.and_then(|admission| admission.redeem(&route.config.name, closure, token, now));
+        match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
+            Ok(cookie) => respond::see_other(&target, cookie, &self.context),
+            Err(void) => {
+                let often = void.is_guess() && self.has_guessed(route, request.headers());
+                respond::forbidden(Some(void).filter(|_| !often), &self.context)
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The form of a request that goes to an upstream.
+
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::plan::config::{Upstream, UpstreamAddress};
+use crate::plan::snapshot::Route;
+use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
+use crate::proxy::io::gather::{Gather, Source};
+use crate::proxy::io::request_body::{ClientBody, RequestBody};
+use crate::proxy::io::upload::UploadState;
+use crate::proxy::upstream::lease::SendOptions;
+
+use super::exchange::Exchange;
+
+/// Returns true if a request says that its body is larger than allowed.
+pub(super) fn is_too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
+    let most = exchange.generation.snapshot.limits.body_size;
+    most.is_some_and(|most| request.body().size_hint().lower() > most)
+}
+
+/// The authority of the target, else the `Host` field: what `check` has found to be well-formed.
+pub(super) fn host(request: &Request<Incoming>) -> HeaderValue {
+    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    authority.or_else(|| request.headers().get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Brings a request into a form that fits any upstream.
+pub(super) fn request(
+    exchange: &Exchange,
+    route: &Route,
+    host: &HeaderValue,
+    request: Request<Incoming>,
+) -> (Request<RequestBody>, HopByHop, SendOptions) {
+    let limits = &exchange.generation.snapshot.limits;
+    let empty = request.body().is_end_stream();
+    let repeatable = empty && request.method().is_safe();
+    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.record.set_out)));
+    let mut request = request.map(|incoming| match &upload {
+        None => RequestBody::Empty,
+        Some(upload) => {
+            let source = source(exchange, incoming);
+            let body = ClientBody::new(source, Rc::clone(upload), limits.body_size, limits.body_read);
+            RequestBody::Client(Box::new(body))
+        }
+    });
+    // What hyper keeps there belongs to the client's side.
+    request.extensions_mut().clear();
+    let headers = request.headers_mut();
+    let mut hop = headers::strip_request(headers, exchange.fields, exchange.version);
+    // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
+    hop.upgrade = hop.upgrade.filter(|_| empty);
+    if let Some(bypass) = &route.config.policy.bypass {
+        headers::strip_pass(headers, exchange.fields, bypass);
+    }
+    headers.reserve(MOST_ADDED);
+    let peer = &exchange.record.connection.peer;
+    let trusted = exchange.trusted.then_some(&exchange.generation.snapshot.trusted_proxies);
+    headers::add_forwarded(headers, exchange.fields, peer, host, trusted);
+    headers::say_length_once(headers, exchange.fields);
+    headers.insert(X_REQUEST_ID, exchange.context.id.clone());
+    headers::join_cookies(headers, exchange.fields);
+    let upgrades = hop.upgrade.is_some();
+    let options =
+        SendOptions { at: exchange.record.set_out, first_byte: limits.first_byte, upload, repeatable, upgrades };
+    (request, hop, options)
+}
+
+/// Chooses how a client's body is read.
+fn source(exchange: &Exchange, incoming: Incoming) -> Source {
+    if exchange.version == Version::HTTP_2 {
+        return Source::Ready(incoming, None);
+    }
+    if incoming.size_hint().exact().is_some() {
+        return Source::Frames(incoming);
+    }
+    let gather = Gather::new(incoming, None);
+    exchange.record.connection.set_upload(&gather);
+    Source::Gathered(gather)
+}
+
+/// A second copy of a request without a body.
+pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// What an upstream is called in its own words.
+pub(super) fn authority_of(upstream: &Upstream) -> HeaderValue {
+    let text = match &upstream.address {
+        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        UpstreamAddress::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+        UpstreamAddress::Host(host, port) => format!("{host}:{port}"),
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
+}
+
+/// The path and query.
+pub(super) fn target(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+pub(super) fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Uri {
+    let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let authority = Authority::try_from(host.as_bytes()).unwrap_or(Authority::from_static("localhost"));
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(target(uri));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// Fields that are added to a request.
+const MOST_ADDED: usize = 8;

@@ -1,0 +1,224 @@
+//! Serves one request: decides it, then forwards, holds or answers it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::SET_COOKIE;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use crate::live::Generation;
+use crate::plan::pass::{self, InvalidToken};
+use crate::plan::snapshot::{Closure, Route};
+use crate::plan::verdict::{Pass, Refusal, Verdict, spared};
+use crate::proxy::connection::ClientConnection;
+use crate::proxy::error::Error;
+use crate::proxy::io::request_body::RequestBody;
+use crate::proxy::upstream::lease::Received;
+use crate::proxy::worker::Worker;
+
+use super::body::Body;
+use super::exchange::{Exchange, Progress, verdict};
+use super::forward::{Failed, Forwarded, Outcome, Started, UpstreamRequest, start, unless_cut};
+use super::hold::{self, Waited};
+use super::respond;
+
+/// Answers one request. It never fails: whatever goes wrong has a status.
+///
+/// What needs no waiting is done at once, outside the future, which hyper moves about and keeps for as long as the
+/// connection lives.
+pub(crate) fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<ClientConnection>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let (worker, connection, version) = (Rc::clone(worker), Rc::clone(connection), request.version());
+    let progress = begin(&worker, &connection, request);
+    async move {
+        let mut response = match progress {
+            Progress::Answered(response) => response,
+            Progress::Waiting(waiting) => waiting.await,
+            Progress::Sent((sent, outgoing)) => {
+                let in_flight = outgoing.in_flight();
+                let received = unless_cut(&in_flight, sent).await;
+                match outgoing.received(received) {
+                    Outcome::Answered(response) => response,
+                    Outcome::Failed(failed) => Box::pin(give_up(failed)).await,
+                    Outcome::Again(request, outgoing) => Box::pin(retry(request, outgoing)).await,
+                }
+            }
+        };
+        if version == Version::HTTP_2 {
+            connection.offer_to_stream();
+        } else if (connection.closes_after_answer() || worker.draining().is_some())
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            respond::close(&mut response);
+        }
+        Ok(response)
+    }
+}
+
+/// Decides a request, and does what can be done about it without waiting.
+fn begin(
+    worker: &Rc<Worker>,
+    connection: &Rc<ClientConnection>,
+    request: Request<Incoming>,
+) -> Progress<(impl Future<Output = Received> + use<>, Box<UpstreamRequest>)> {
+    let exchange = Exchange::new(worker, connection, &request);
+    let generation = Rc::clone(&exchange.generation);
+    let decided = verdict(&generation, &request, exchange.fields, &exchange.record);
+    exchange.act(decided, &generation, request)
+}
+
+impl Exchange {
+    /// Does what was decided, as far as it can be done without waiting. `generation` is the exchange's own.
+    #[inline]
+    fn act(
+        self,
+        decided: Result<Verdict<'_>, Error>,
+        generation: &Generation,
+        request: Request<Incoming>,
+    ) -> Progress<(impl Future<Output = Received> + use<>, Box<UpstreamRequest>)> {
+        match decided {
+            Ok(Verdict::Forward(route, pass)) => {
+                let cookie = if pass == Pass::Admitted { self.inspect(route, &request) } else { None };
+                self.forward(route, pass, cookie, request)
+            }
+            Ok(Verdict::Show(route, closure)) => {
+                let cookie = self.inspect(route, &request);
+                let mut answer = respond::page(closure, &route.config, generation, &request, &self.context);
+                if let Some(cookie) = cookie {
+                    answer.headers_mut().insert(SET_COOKIE, cookie);
+                }
+                let route = Arc::clone(&generation.routes[route.index]);
+                self.answer(request, move |exchange| exchange.record.shown("show", &route, answer))
+            }
+            Ok(Verdict::Hold(route, closure)) => {
+                self.inspect(route, &request);
+                self.hold(route, closure, request)
+            }
+            Ok(Verdict::Answer(_, fixed)) => {
+                let answer = respond::fixed(fixed, &self.context);
+                self.answer(request, move |exchange| exchange.record.answered_here("answer", answer))
+            }
+            Ok(Verdict::Own(resource, route)) => self.own(resource, route, request),
+            Ok(Verdict::Refuse(refusal)) => {
+                if *request.method() == Method::CONNECT {
+                    // A client that counts on its tunnel may have sent into it already, and what it carries is not
+                    // this client's word: none of it is a request.
+                    self.record.connection.close_after_answer();
+                }
+                self.answer(request, move |exchange| exchange.refuse(&refused(refusal)))
+            }
+            Err(error) => {
+                // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
+                self.record.connection.close_after_answer();
+                Progress::Answered(self.refuse(&error))
+            }
+        }
+    }
+
+    /// Forwards a request, at once if a connection is at hand.
+    fn forward(
+        mut self,
+        route: &Route,
+        pass: Pass,
+        cookie: Option<HeaderValue>,
+        request: Request<Incoming>,
+    ) -> Progress<(impl Future<Output = Received> + use<>, Box<UpstreamRequest>)> {
+        let generation = &self.generation;
+        let spared = spared(&route.config, request.method(), request.uri().path());
+        self.record.start(&generation.routes[route.index], generation.snapshot.generation, spared);
+        self.record.in_flight.observe(self.subject(route, request.headers()));
+        if pass == Pass::Bypassed {
+            self.record.bypasses();
+        }
+        match start(Forwarded { exchange: self, route: route.index, pass, cookie: cookie.map(Box::new) }, request) {
+            Started::Sent(sent, outgoing) => Progress::Sent((sent, outgoing)),
+            Started::Waiting(request, outgoing) => Progress::Waiting(Box::pin(retry(request, outgoing))),
+            Started::Failed(failed) => Progress::Waiting(Box::pin(give_up(failed))),
+        }
+    }
+
+    /// Holds a request, and decides it anew when its wait is over.
+    fn hold<S>(self, route: &Route, closure: &Closure, request: Request<Incoming>) -> Progress<S> {
+        let held = match hold::begin(self, route, closure, request) {
+            Ok(held) => held,
+            Err(progress) => return progress,
+        };
+        Progress::Waiting(Box::pin(async move {
+            match held.wait().await {
+                Waited::Answered(response) => response,
+                Waited::Released(exchange, request) => {
+                    let generation = Rc::clone(&exchange.generation);
+                    let decided = verdict(&generation, &request, exchange.fields, &exchange.record);
+                    let progress = exchange.act(decided, &generation, request);
+                    drop(generation);
+                    conclude(progress).await
+                }
+            }
+        }))
+    }
+
+    /// Inspects a client that shows nothing that lets it pass. Counts it if it guesses, and returns the cookie that
+    /// keeps its cohort, if there is one to keep.
+    fn inspect(&self, route: &Route, request: &Request<Incoming>) -> Option<HeaderValue> {
+        let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return None };
+        let (snapshot, head) = (&self.generation.snapshot, self.head(request));
+        let guesses =
+            pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
+        let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
+        if guesses && !self.waited {
+            self.has_guessed(route, request.headers());
+        }
+        cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok())
+    }
+}
+
+/// Waits for the answer to a request that was held, as [`serve`] does. Here, the size of the future does not matter.
+async fn conclude(progress: Progress<(impl Future<Output = Received>, Box<UpstreamRequest>)>) -> Response<Body> {
+    match progress {
+        Progress::Answered(response) => response,
+        Progress::Waiting(waiting) => waiting.await,
+        Progress::Sent((sent, outgoing)) => {
+            let in_flight = outgoing.in_flight();
+            let received = unless_cut(&in_flight, sent).await;
+            match outgoing.received(received) {
+                Outcome::Answered(response) => response,
+                Outcome::Failed(failed) => give_up(failed).await,
+                Outcome::Again(request, outgoing) => retry(request, outgoing).await,
+            }
+        }
+    }
+}
+
+/// Sends a request that could not be sent at once, or is sent again.
+async fn retry(request: Request<RequestBody>, outgoing: Box<UpstreamRequest>) -> Response<Body> {
+    match outgoing.send(request).await {
+        Ok(response) => response,
+        Err(failed) => give_up(failed).await,
+    }
+}
+
+/// Answers a request that no upstream answered.
+async fn give_up(failed: Box<Failed>) -> Response<Body> {
+    let Failed { error, exchange, unread } = *failed;
+    if let Some(request) = unread {
+        exchange.settle(request).await;
+    }
+    match error {
+        Error::Drained => exchange.part(),
+        error => exchange.refuse(&error),
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::NoRoute => Error::NoRoute,
+        Refusal::BadPath => Error::BadRequest("a path without a normal form"),
+        Refusal::Method => Error::Method,
+    }
+}
