@@ -21,8 +21,9 @@ use crate::proxy::in_flight::{InFlight, Interruption, Kind};
 use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::upload::Upload;
 use crate::proxy::relief;
+use crate::proxy::upstream::idle::Reuse;
 use crate::proxy::upstream::lease::{Lease, Received, SendOptions, Unsent};
-use crate::proxy::upstream::pool::{Order, Pool, Reuse};
+use crate::proxy::upstream::pool::{Checkout, Pool};
 
 use super::balance::Candidates;
 use super::body::{Body, UpstreamBody};
@@ -279,8 +280,8 @@ impl UpstreamRequest {
         let client = || exchange.queues_as(headers);
         let relieve = || relief::start(&exchange.record.worker, &self.pool);
         let limits = &exchange.generation.snapshot.limits;
-        let order = Order { limits, reuse: self.reuse, client: &client, relieve: &relieve };
-        let checked_out = self.pool.checkout(&order).await.inspect(|_| self.holds_connection());
+        let checkout = Checkout { limits, reuse: self.reuse, client: &client, relieve: &relieve };
+        let checked_out = self.pool.checkout(&checkout).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
             if error.is_failure() {
                 self.pool.failed(error);

@@ -16,7 +16,8 @@ use crate::proxy::connection::Takeover;
 use crate::proxy::in_flight::{Interruption, Kind};
 use crate::proxy::io::socket::{Socket, read_some};
 use crate::proxy::io::websocket::{Frames, close_client, close_upstream};
-use crate::proxy::upstream::lease::{Lease, Switched};
+use crate::proxy::upstream::connection::Switched;
+use crate::proxy::upstream::lease::Lease;
 use crate::telemetry::{Limit, WorkerCell};
 
 use super::record::RequestRecord;
@@ -37,7 +38,7 @@ impl Tunnel {
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
         };
-        let Switched { socket: upstream, read_ahead: answered_ahead, place } = switched;
+        let Switched { socket: upstream, read_ahead: answered_ahead, slot } = switched;
         cell.tunnels.rise();
         self.record.in_flight.set_kind(Kind::Tunnel);
         let mut carried = Carried {
@@ -63,7 +64,7 @@ impl Tunnel {
         }
         self.record.complete(carried.down.carried, Instant::now());
         cell.tunnels.fall();
-        drop((self.lease, place));
+        drop((self.lease, slot));
     }
 }
 

@@ -1,29 +1,24 @@
 //! An upstream connection, for one request: sent on it, kept afterwards or ended.
 
-use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::proxy::error::Error;
-use crate::proxy::io::deadline::Deadline;
-use crate::proxy::io::gather::{Gather, MOST_PUMPED, Source, note};
+use crate::proxy::io::gather::{Gather, Source};
 use crate::proxy::io::request_body::RequestBody;
-use crate::proxy::io::socket::Socket;
 use crate::proxy::io::upload::{Upload, UploadState};
-use crate::proxy::io::upstream::{SentHead, UpstreamIo};
 
-use super::pool::{Multiplexed, Place, Pool};
+use super::connection::{PendingResponse, Switched, UpstreamConnection};
+use super::idle::Multiplexed;
+use super::pool::Pool;
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
 /// HTTP/2 stream.
@@ -77,39 +72,6 @@ pub(crate) struct Unsent {
     pub request: Option<Request<RequestBody>>,
 }
 
-/// What a request shares with the task that drives its connection.
-pub(crate) struct UpstreamConnection {
-    pub(crate) abort: RefCell<Option<AbortHandle>>,
-    waiting: RefCell<Option<Waiting>>,
-    timed_out: Cell<bool>,
-    /// The head that was sent, if it may have to be sent again.
-    sent: Rc<SentHead>,
-    /// Where the stream goes when the upstream switches protocols.
-    tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
-    /// The chunked body of the response that comes.
-    response: RefCell<Option<Rc<Gather>>>,
-    /// Wakes the task that drives the connection.
-    driver: RefCell<Option<Waker>>,
-}
-
-/// When a response head is due.
-struct Waiting {
-    /// When the request was sent.
-    since: Instant,
-    patience: Duration,
-    /// Its body, if it has one: the patience is counted from its last move.
-    upload: Option<Rc<UploadState>>,
-}
-
-/// An upstream's stream after HTTP.
-pub(crate) struct Switched {
-    pub socket: Socket,
-    /// What the upstream sent behind its response.
-    pub read_ahead: Bytes,
-    /// A tunnel is a connection like any other.
-    pub place: Place,
-}
-
 impl Lease {
     /// Of a connection that was just opened.
     pub(crate) fn opened(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
@@ -142,23 +104,18 @@ impl Lease {
         self.upload.clone_from(&options.upload);
         if options.upgrades {
             // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
-            let (send, receive) = oneshot::channel();
-            connection.tunnel.replace(Some(send));
-            self.tunnel = Some(receive);
+            self.tunnel = Some(connection.expect_switch());
         }
         let (since, patience) = (options.at, options.first_byte);
-        connection.waiting.replace(Some(Waiting { since, patience, upload: options.upload.clone() }));
-        connection.sent.expect(options.repeatable && self.reused);
+        let pending = PendingResponse { since, patience, upload: options.upload.clone() };
+        connection.expect(pending, options.repeatable && self.reused);
         Ok(sender.try_send_request(request))
     }
 
     /// What came of a request that was started.
     pub(crate) fn received(&self, received: Received) -> Result<Response<Incoming>, Unsent> {
         let timed_out = match &self.kind {
-            LeaseKind::Http1 { connection, .. } => {
-                connection.waiting.replace(None);
-                connection.timed_out.get()
-            }
+            LeaseKind::Http1 { connection, .. } => connection.received(),
             LeaseKind::Http2 { .. } => false,
         };
         received.map_err(|error| unsent(error, timed_out))
@@ -198,7 +155,7 @@ impl Lease {
     /// The request that was sent last, if it may be sent again and did not find its connection closed at once.
     pub(crate) fn sent_head(&self) -> Option<Request<RequestBody>> {
         match &self.kind {
-            LeaseKind::Http1 { connection, .. } => connection.sent.read(),
+            LeaseKind::Http1 { connection, .. } => connection.sent_head(),
             LeaseKind::Http2 { .. } => None,
         }
     }
@@ -221,8 +178,8 @@ impl Lease {
                 Source::Frames(incoming)
             }
             LeaseKind::Http1 { connection, .. } => {
-                let gather = Gather::new(incoming, connection.driver.borrow().clone());
-                connection.response.replace(Some(Rc::clone(&gather)));
+                let gather = Gather::new(incoming, connection.driver());
+                connection.set_response(Some(Rc::clone(&gather)));
                 Source::Gathered(gather)
             }
         }
@@ -233,7 +190,7 @@ impl Lease {
     pub(crate) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
         if let LeaseKind::Http1 { connection, .. } = &self.kind {
-            connection.response.replace(None);
+            connection.set_response(None);
         }
         if let LeaseKind::Http1 { sender, connection } = &mut self.kind
             && sent
@@ -250,50 +207,6 @@ impl Drop for Lease {
             LeaseKind::Http1 { sender: Some(_), connection } => connection.abort(),
             LeaseKind::Http1 { sender: None, .. } => {}
             LeaseKind::Http2 { connection } => self.pool.end_stream(connection),
-        }
-    }
-}
-
-impl UpstreamConnection {
-    pub(crate) fn new(sent: Rc<SentHead>) -> Self {
-        Self {
-            abort: RefCell::default(),
-            waiting: RefCell::default(),
-            timed_out: Cell::new(false),
-            sent,
-            tunnel: RefCell::default(),
-            response: RefCell::default(),
-            driver: RefCell::default(),
-        }
-    }
-
-    /// Takes what has come of a chunked body. Returns whether there may be more right now.
-    fn pump(&self, cx: &mut Context<'_>) -> bool {
-        self.response.borrow().as_ref().is_some_and(|gather| gather.pump(cx))
-    }
-
-    /// Ends the task that drives it.
-    pub(crate) fn abort(&self) {
-        if let Some(abort) = self.abort.borrow().as_ref() {
-            abort.abort();
-        }
-    }
-
-    /// Takes what came last of a chunked body.
-    fn finish(&self) {
-        if let Some(gather) = self.response.take() {
-            gather.finish();
-        }
-    }
-
-    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
-    fn due(&self) -> Option<Instant> {
-        let waiting = self.waiting.borrow();
-        let Waiting { since, patience, upload } = waiting.as_ref()?;
-        match upload {
-            Some(upload) if upload.starved.get() => None,
-            Some(upload) => Some(upload.progress.get() + *patience),
-            None => Some(*since + *patience),
         }
     }
 }
@@ -329,41 +242,6 @@ async fn within_first_byte(
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
         }
     }
-}
-
-/// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
-pub(crate) async fn drive(
-    mut driven: http1::Connection<UpstreamIo, RequestBody>,
-    connection: Rc<UpstreamConnection>,
-    place: Place,
-) {
-    let mut deadline = Deadline::default();
-    let ended = poll_fn(|cx| {
-        note(&connection.driver, cx);
-        for _ in 0..MOST_PUMPED {
-            // Without shutdown: the stream of a tunnel lives on.
-            if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
-                return Poll::Ready(ended.is_ok());
-            }
-            if !connection.pump(cx) {
-                break;
-            }
-        }
-        if deadline.poll(cx, connection.due()).is_ready() {
-            connection.timed_out.set(true);
-            return Poll::Ready(false);
-        }
-        Poll::Pending
-    });
-    let tunnel = if ended.await { connection.tunnel.take() } else { None };
-    let Some(tunnel) = tunnel else {
-        // What its end means for a body is known behind it.
-        drop(driven);
-        return connection.finish();
-    };
-    let parts = driven.into_parts();
-    // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
-    let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, place });
 }
 
 /// How long a connection that was put back may take to be ready.

@@ -2,7 +2,9 @@
 
 pub(crate) mod budget;
 pub(crate) mod connect;
+pub(crate) mod connection;
 pub(crate) mod growth;
 pub(crate) mod health;
+pub(crate) mod idle;
 pub(crate) mod lease;
 pub(crate) mod pool;

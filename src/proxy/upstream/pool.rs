@@ -25,9 +25,11 @@ use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
 use super::budget::Budget;
 use super::connect::connect;
+use super::connection::{UpstreamConnection, drive};
 use super::growth::Growth;
 use super::health::Health;
-use super::lease::{Lease, LeaseKind, UpstreamConnection, drive};
+use super::idle::{IdleConnections, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse};
+use super::lease::{Lease, LeaseKind};
 
 /// One worker's connections to one upstream.
 pub(crate) struct Pool {
@@ -36,15 +38,15 @@ pub(crate) struct Pool {
     pub(crate) meter: Arc<UpstreamMeter>,
     worker: usize,
     pub(crate) health: Health,
-    idle: RefCell<Vec<Idle>>,
-    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    idle: IdleConnections,
+    multiplexed: MultiplexedConnections,
     /// Connections that are being opened.
     opening: Cell<usize>,
     /// Requests that were sent ahead of their body.
     ahead: Rc<Cell<usize>>,
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
-    queue: RefCell<Queue<Rc<Waiter>>>,
+    queue: RefCell<Queue<Rc<QueueEntry>>>,
     /// How many connections do good.
     growth: RefCell<Growth>,
     /// When somebody who had waited was last given something.
@@ -55,33 +57,6 @@ pub(crate) struct Pool {
     pub(crate) budget: Rc<Budget>,
     /// Names are looked up by threads that cannot be stopped: this many at a time.
     lookups: Arc<Semaphore>,
-}
-
-/// An HTTP/1.1 connection that waits for a request.
-struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    connection: Rc<UpstreamConnection>,
-    since: Instant,
-}
-
-/// An HTTP/2 connection.
-pub(crate) struct Multiplexed {
-    pub(crate) sender: RefCell<http2::SendRequest<RequestBody>>,
-    pub(crate) streams: Cell<usize>,
-    /// When its last stream ended.
-    pub(crate) quiet_since: Cell<Instant>,
-}
-
-/// Whether a connection that has been idle may serve a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reuse {
-    /// Any that seems alive: the request can be sent again.
-    Any,
-    /// Only one that was used a moment ago: an upstream may just be closing the others, and this request cannot be
-    /// sent twice.
-    Recent,
-    /// None.
-    Fresh,
 }
 
 impl Pool {
@@ -100,8 +75,8 @@ impl Pool {
             meter,
             worker,
             health: Health::default(),
-            idle: RefCell::default(),
-            multiplexed: RefCell::default(),
+            idle: IdleConnections::default(),
+            multiplexed: MultiplexedConnections::default(),
             opening: Cell::new(0),
             ahead: Rc::default(),
             closed: Cell::new(false),
@@ -139,24 +114,24 @@ impl Pool {
     }
 
     /// Gets a connection: an idle one, a new one, or the next that becomes free when its turn has come.
-    pub(crate) async fn checkout(self: &Rc<Self>, order: &Order<'_>) -> Result<Lease, Error> {
-        let grant = match self.at_once(order) {
+    pub(crate) async fn checkout(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Lease, Error> {
+        let grant = match self.at_once(checkout) {
             Some(grant) => grant,
-            None => self.wait(order).await?,
+            None => self.wait(checkout).await?,
         };
         match grant {
             Grant::Lease(lease) => Ok(lease),
             Grant::Permit(permit) => {
-                let opened = timeout(order.limits.connect, self.open(permit, order.limits)).await;
+                let opened = timeout(checkout.limits.connect, self.open(permit, checkout.limits)).await;
                 opened.unwrap_or(Err(Error::ConnectTimeout)).inspect_err(|_| self.cell().connect_failures.increment())
             }
         }
     }
 
     /// Gives what is at hand, unless others wait for it.
-    fn at_once(self: &Rc<Self>, order: &Order<'_>) -> Option<Grant> {
+    fn at_once(self: &Rc<Self>, checkout: &Checkout<'_>) -> Option<Grant> {
         let others = self.queue.borrow().len() > 0;
-        if others { None } else { self.grant(order.reuse, order.limits.upstream_connections) }
+        if others { None } else { self.grant(checkout.reuse, checkout.limits.upstream_connections) }
     }
 
     /// Gives a connection, or leave to open one.
@@ -199,7 +174,7 @@ impl Pool {
 
     /// How many of them serve a request, or are being opened for one.
     fn busy_connections(&self) -> usize {
-        self.open_connections().saturating_sub(self.idle.borrow().len())
+        self.open_connections().saturating_sub(self.idle.len())
     }
 
     /// Whether all connections are open that may be; `most`: what the config says of that.
@@ -224,15 +199,15 @@ impl Pool {
 
     /// Waits in the queue. The wait ends in vain when nobody in the queue was served for `connect`, as the upstream does
     /// not answer then; and after `first_byte` in any case.
-    async fn wait(self: &Rc<Self>, order: &Order<'_>) -> Result<Grant, Error> {
-        let limits = order.limits;
-        let waiter = Rc::new(Waiter::new(order));
-        let joined = self.queue.borrow_mut().join((order.client)(), Rc::clone(&waiter), limits.upstream_queue);
+    async fn wait(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Grant, Error> {
+        let limits = checkout.limits;
+        let entry = Rc::new(QueueEntry::new(checkout));
+        let joined = self.queue.borrow_mut().join((checkout.client)(), Rc::clone(&entry), limits.upstream_queue);
         let ticket = joined.ok_or(Error::QueueFull)?;
-        let waiting = Waiting { pool: self, waiter, ticket };
+        let waiting = QueuedRequest { pool: self, entry, ticket };
         self.serve_waiting();
         if !self.relieved.replace(true) {
-            (order.relieve)();
+            (checkout.relieve)();
         }
         let since = Instant::now();
         loop {
@@ -249,7 +224,7 @@ impl Pool {
     /// Gives what is free to those who wait, in their turns.
     pub(crate) fn serve_waiting(self: &Rc<Self>) {
         loop {
-            let front = self.queue.borrow_mut().front().map(|waiter| (waiter.reuse, waiter.most));
+            let front = self.queue.borrow_mut().front().map(|entry| (entry.reuse, entry.most));
             let Some((reuse, most)) = front else { return };
             let Some(grant) = self.grant(reuse, most) else {
                 // Idle connections that this request must not use hold places all the same.
@@ -258,9 +233,9 @@ impl Pool {
                 }
                 return;
             };
-            let Some(waiter) = self.queue.borrow_mut().pop() else { return };
+            let Some(entry) = self.queue.borrow_mut().pop() else { return };
             self.served.set(Instant::now());
-            waiter.give(grant);
+            entry.give(grant);
         }
     }
 
@@ -274,56 +249,24 @@ impl Pool {
     /// Closes the connection that has been idle for longest, to make room. The task of that connection gives the place
     /// back when it ends.
     pub(crate) fn close_oldest_idle(&self) {
-        let mut idle = self.idle.borrow_mut();
-        if !idle.is_empty() {
-            idle.remove(0).connection.abort();
-        }
+        self.idle.close_oldest();
     }
 
     /// Takes a connection that is at hand.
     pub(crate) fn take_idle(self: &Rc<Self>, reuse: Reuse) -> Option<Lease> {
         if self.http2() {
-            return self.take_multiplexed();
+            let connection = self.multiplexed.take()?;
+            return Some(Lease::reusing(self, LeaseKind::Http2 { connection }));
         }
-        let mut idle = self.idle.borrow_mut();
-        // The one used last is on top: it is the warmest, and the others get a chance to grow old and go.
-        while let Some(Idle { sender, connection, since }) = idle.pop() {
-            let usable = match reuse {
-                Reuse::Any => true,
-                Reuse::Recent => since.elapsed() < RECENT,
-                Reuse::Fresh => false,
-            };
-            if sender.is_closed() {
-                continue;
-            }
-            if !usable {
-                // It stays for requests that can be sent again.
-                idle.push(Idle { sender, connection, since });
-                return None;
-            }
-            let kind = LeaseKind::Http1 { sender: Some(sender), connection };
-            return Some(Lease::reusing(self, kind));
-        }
-        None
-    }
-
-    fn take_multiplexed(self: &Rc<Self>) -> Option<Lease> {
-        let mut connections = self.multiplexed.borrow_mut();
-        connections.retain(|connection| !connection.sender.borrow().is_closed());
-        let connection = connections
-            .iter()
-            .filter(|connection| connection.has_room())
-            .min_by_key(|connection| connection.streams.get())?;
-        connection.streams.set(connection.streams.get() + 1);
-        let kind = LeaseKind::Http2 { connection: Rc::clone(connection) };
-        Some(Lease::reusing(self, kind))
+        let (sender, connection) = self.idle.take(reuse)?;
+        Some(Lease::reusing(self, LeaseKind::Http1 { sender: Some(sender), connection }))
     }
 
     /// Opens a connection and gives it to a task that drives it.
     async fn open(self: &Rc<Self>, permit: Permit, limits: &Limits) -> Result<Lease, Error> {
-        let Permit { place, opening: _opening } = permit;
+        let Permit { slot, opening: _opening } = permit;
         if self.http2() {
-            return self.open_multiplexed(limits, place).await;
+            return self.open_multiplexed(limits, slot).await;
         }
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
         let mut builder = http1::Builder::new();
@@ -335,14 +278,14 @@ impl Pool {
         let io = UpstreamIo::new(socket, Rc::clone(&sent));
         let (sender, driven) = builder.handshake(io).await.map_err(Error::Broken)?;
         let connection = Rc::new(UpstreamConnection::new(sent));
-        let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), place));
-        connection.abort.replace(Some(task.abort_handle()));
+        let task = tokio::task::spawn_local(drive(driven, Rc::clone(&connection), slot));
+        connection.driven_by(&task);
         self.cell().connected.increment();
         let kind = LeaseKind::Http1 { sender: Some(sender), connection };
         Ok(Lease::opened(self, kind))
     }
 
-    async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, place: Place) -> Result<Lease, Error> {
+    async fn open_multiplexed(self: &Rc<Self>, limits: &Limits, slot: Slot) -> Result<Lease, Error> {
         let socket = connect(&self.upstream, self.tls.clone(), &self.lookups).await?;
         let window = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let handshake = http2::Builder::new(Local)
@@ -358,18 +301,14 @@ impl Pool {
             .handshake(TokioIo::new(socket));
         let (sender, driven) = handshake.await.map_err(Error::Broken)?;
         tokio::task::spawn_local(async move {
-            let _place = place;
+            let _place = slot;
             // How it ended is told to the requests on it.
             let _ = driven.await;
         });
         self.cell().connected.increment();
-        let connection = Rc::new(Multiplexed {
-            sender: RefCell::new(sender),
-            streams: Cell::new(1),
-            quiet_since: Cell::new(Instant::now()),
-        });
+        let connection = Rc::new(Multiplexed::new(sender));
         if !self.closed.get() {
-            self.multiplexed.borrow_mut().push(Rc::clone(&connection));
+            self.multiplexed.add(&connection);
         }
         Ok(Lease::opened(self, LeaseKind::Http2 { connection }))
     }
@@ -384,15 +323,14 @@ impl Pool {
         if self.closed.get() || self.is_overgrown() {
             connection.abort();
         } else if !sender.is_closed() {
-            self.idle.borrow_mut().push(Idle { sender, connection, since: now });
+            self.idle.put(sender, connection, now);
             self.freed();
         }
     }
 
     /// Ends a stream of an HTTP/2 connection.
     pub(crate) fn end_stream(self: &Rc<Self>, connection: &Multiplexed) {
-        connection.streams.set(connection.streams.get().saturating_sub(1));
-        connection.quiet_since.set(Instant::now());
+        connection.end_stream();
         self.freed();
     }
 
@@ -405,18 +343,8 @@ impl Pool {
     /// Closes what has been idle for too long. Called now and then by the worker.
     pub(crate) fn sweep(&self, keep: Duration) {
         let now = Instant::now();
-        let stays = |since: Instant| now.saturating_duration_since(since) < keep;
-        self.idle.borrow_mut().retain(|idle| {
-            let stays = !idle.sender.is_closed() && stays(idle.since);
-            if !stays {
-                idle.connection.abort();
-            }
-            stays
-        });
-        self.multiplexed.borrow_mut().retain(|connection| {
-            let idle = connection.streams.get() == 0 && !stays(connection.quiet_since.get());
-            !idle && !connection.sender.borrow().is_closed()
-        });
+        self.idle.sweep(keep, now);
+        self.multiplexed.sweep(keep, now);
         self.health.tell(self.cell());
     }
 
@@ -424,19 +352,13 @@ impl Pool {
     /// connections hold the pool, and the pool holds what keeps them alive.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        self.idle.borrow_mut().drain(..).for_each(|idle| idle.connection.abort());
-        self.multiplexed.borrow_mut().clear();
-    }
-}
-
-impl Multiplexed {
-    fn has_room(&self) -> bool {
-        self.streams.get() < MOST_STREAMS
+        self.idle.close();
+        self.multiplexed.close();
     }
 }
 
 /// What a request wants of a pool.
-pub(crate) struct Order<'o> {
+pub(crate) struct Checkout<'o> {
     /// Starts a task that gives relief to those who wait.
     pub relieve: &'o dyn Fn(),
     pub limits: &'o Limits,
@@ -454,18 +376,18 @@ enum Grant {
 
 /// Leave to open a connection.
 struct Permit {
-    place: Place,
+    slot: Slot,
     opening: Opening,
 }
 
 impl Permit {
     fn new(pool: &Rc<Pool>) -> Self {
-        Self { place: Place::new(pool), opening: Opening::new(pool) }
+        Self { slot: Slot::new(pool), opening: Opening::new(pool) }
     }
 }
 
 /// A request that waits, as the queue has it.
-struct Waiter {
+struct QueueEntry {
     reuse: Reuse,
     /// What its generation says of how many connections may be open.
     most: Option<usize>,
@@ -473,10 +395,10 @@ struct Waiter {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Waiter {
-    fn new(order: &Order<'_>) -> Self {
-        let most = order.limits.upstream_connections;
-        Self { reuse: order.reuse, most, grant: RefCell::default(), waker: RefCell::default() }
+impl QueueEntry {
+    fn new(checkout: &Checkout<'_>) -> Self {
+        let most = checkout.limits.upstream_connections;
+        Self { reuse: checkout.reuse, most, grant: RefCell::default(), waker: RefCell::default() }
     }
 
     fn give(&self, grant: Grant) {
@@ -488,30 +410,30 @@ impl Waiter {
 }
 
 /// A request that waits, as it knows itself. Dropped, it leaves the queue, and what it was given goes to the next.
-struct Waiting<'p> {
+struct QueuedRequest<'p> {
     pool: &'p Rc<Pool>,
-    waiter: Rc<Waiter>,
+    entry: Rc<QueueEntry>,
     ticket: Ticket,
 }
 
-impl Waiting<'_> {
+impl QueuedRequest<'_> {
     fn granted(&self) -> impl Future<Output = Grant> {
-        poll_fn(|cx| match self.waiter.grant.take() {
+        poll_fn(|cx| match self.entry.grant.take() {
             Some(grant) => Poll::Ready(grant),
             None => {
-                self.waiter.waker.replace(Some(cx.waker().clone()));
+                self.entry.waker.replace(Some(cx.waker().clone()));
                 Poll::Pending
             }
         })
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         // The entry is dropped behind the borrow.
         let left = self.pool.queue.borrow_mut().leave(self.ticket);
         drop(left);
-        match self.waiter.grant.take() {
+        match self.entry.grant.take() {
             Some(Grant::Lease(lease)) => lease.finish(Instant::now()),
             Some(Grant::Permit(permit)) => drop(permit),
             None => {}
@@ -519,10 +441,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection's place among those allowed; given back when it ends.
-pub(crate) struct Place(Rc<Pool>);
+/// A connection's slot among those allowed; given back when it ends.
+pub(crate) struct Slot(Rc<Pool>);
 
-impl Place {
+impl Slot {
     fn new(pool: &Rc<Pool>) -> Self {
         pool.cell().connections.rise();
         pool.budget.take();
@@ -530,7 +452,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.cell().connections.fall();
         self.0.budget.give_back();
@@ -558,14 +480,8 @@ impl Drop for Opening {
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;
 
-/// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
-pub(crate) const RECENT: Duration = Duration::from_millis(900);
-
 /// hyper keeps room for this many fields on the stack; another number costs an allocation.
 pub(crate) const HYPER_HEAD_FIELDS: usize = 100;
-
-/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, h2 lets the others wait.
-const MOST_STREAMS: usize = 100;
 
 /// Look-ups of an upstream's name that one worker has under way.
 const MOST_LOOKUPS: usize = 4;

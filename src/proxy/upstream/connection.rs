@@ -1,0 +1,173 @@
+//! An HTTP/1.1 connection to an upstream, and the task that drives it.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use hyper::client::conn::http1;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+
+use crate::proxy::io::deadline::Deadline;
+use crate::proxy::io::gather::{Gather, MOST_PUMPED, note};
+use crate::proxy::io::request_body::RequestBody;
+use crate::proxy::io::socket::Socket;
+use crate::proxy::io::upload::UploadState;
+use crate::proxy::io::upstream::{SentHead, UpstreamIo};
+
+/// State shared by a request and the task that drives its connection.
+pub(crate) struct UpstreamConnection {
+    abort: RefCell<Option<AbortHandle>>,
+    pending: RefCell<Option<PendingResponse>>,
+    timed_out: Cell<bool>,
+    /// The head that was sent, if it may have to be sent again.
+    sent: Rc<SentHead>,
+    /// Where the stream goes when the upstream switches protocols.
+    tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
+    /// The chunked body of the response that comes.
+    response: RefCell<Option<Rc<Gather>>>,
+    /// Wakes the task that drives the connection.
+    driver: RefCell<Option<Waker>>,
+}
+
+/// A response head that is waited for.
+pub(super) struct PendingResponse {
+    /// When the request was sent.
+    pub since: Instant,
+    pub patience: Duration,
+    /// Its body, if it has one: the patience is counted from its last move.
+    pub upload: Option<Rc<UploadState>>,
+}
+
+/// An upstream's stream behind the end of HTTP.
+pub(crate) struct Switched {
+    pub socket: Socket,
+    /// What the upstream sent behind its response.
+    pub read_ahead: Bytes,
+    /// The connection's slot in its pool, kept until this is dropped: a tunnel is a connection like any other.
+    pub slot: Box<dyn Any>,
+}
+
+impl UpstreamConnection {
+    pub(super) fn new(sent: Rc<SentHead>) -> Self {
+        Self {
+            abort: RefCell::default(),
+            pending: RefCell::default(),
+            timed_out: Cell::new(false),
+            sent,
+            tunnel: RefCell::default(),
+            response: RefCell::default(),
+            driver: RefCell::default(),
+        }
+    }
+
+    /// Notes the request that is sent next. `again`: keep its head, so that it can be sent again.
+    pub(super) fn expect(&self, pending: PendingResponse, again: bool) {
+        self.pending.replace(Some(pending));
+        self.sent.expect(again);
+    }
+
+    /// Notes that the response head has come, or never will. Returns true if it was late.
+    pub(super) fn received(&self) -> bool {
+        self.pending.replace(None);
+        self.timed_out.get()
+    }
+
+    /// Returns where the stream comes out if the upstream switches protocols.
+    pub(super) fn expect_switch(&self) -> oneshot::Receiver<Switched> {
+        let (send, receive) = oneshot::channel();
+        self.tunnel.replace(Some(send));
+        receive
+    }
+
+    /// Returns the request that was sent last, if its head was kept.
+    pub(super) fn sent_head(&self) -> Option<Request<RequestBody>> {
+        self.sent.read()
+    }
+
+    /// Gathers the chunked body of the response, or of none.
+    pub(super) fn set_response(&self, response: Option<Rc<Gather>>) {
+        self.response.replace(response);
+    }
+
+    /// Returns the waker of the task that drives the connection.
+    pub(super) fn driver(&self) -> Option<Waker> {
+        self.driver.borrow().clone()
+    }
+
+    /// Notes the task that drives the connection.
+    pub(super) fn driven_by(&self, task: &JoinHandle<()>) {
+        self.abort.replace(Some(task.abort_handle()));
+    }
+
+    /// Takes what has come of a chunked body. Returns whether there may be more right now.
+    fn pump(&self, cx: &mut Context<'_>) -> bool {
+        self.response.borrow().as_ref().is_some_and(|gather| gather.pump(cx))
+    }
+
+    /// Ends the task that drives it.
+    pub(super) fn abort(&self) {
+        if let Some(abort) = self.abort.borrow().as_ref() {
+            abort.abort();
+        }
+    }
+
+    /// Takes what came last of a chunked body.
+    fn finish(&self) {
+        if let Some(gather) = self.response.take() {
+            gather.finish();
+        }
+    }
+
+    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
+    fn due(&self) -> Option<Instant> {
+        let pending = self.pending.borrow();
+        let PendingResponse { since, patience, upload } = pending.as_ref()?;
+        match upload {
+            Some(upload) if upload.starved.get() => None,
+            Some(upload) => Some(upload.progress.get() + *patience),
+            None => Some(*since + *patience),
+        }
+    }
+}
+
+/// Drives an HTTP/1.1 connection to its end, and hands its stream on if it became a tunnel.
+pub(super) async fn drive(
+    mut driven: http1::Connection<UpstreamIo, RequestBody>,
+    connection: Rc<UpstreamConnection>,
+    slot: impl Any,
+) {
+    let mut deadline = Deadline::default();
+    let ended = poll_fn(|cx| {
+        note(&connection.driver, cx);
+        for _ in 0..MOST_PUMPED {
+            // Without shutdown: the stream of a tunnel lives on.
+            if let Poll::Ready(ended) = driven.poll_without_shutdown(cx) {
+                return Poll::Ready(ended.is_ok());
+            }
+            if !connection.pump(cx) {
+                break;
+            }
+        }
+        if deadline.poll(cx, connection.due()).is_ready() {
+            connection.timed_out.set(true);
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    });
+    let tunnel = if ended.await { connection.tunnel.take() } else { None };
+    let Some(tunnel) = tunnel else {
+        // What its end means for a body is known behind it.
+        drop(driven);
+        return connection.finish();
+    };
+    let parts = driven.into_parts();
+    // Nobody waits any more if the upstream did not switch, or if the client went away meanwhile.
+    let _ = tunnel.send(Switched { socket: parts.io.into_socket(), read_ahead: parts.read_buf, slot: Box::new(slot) });
+}

@@ -1,0 +1,157 @@
+//! The connections of a pool that can take a request: idle ones, and those that carry many.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
+
+use crate::proxy::io::request_body::RequestBody;
+
+use super::connection::UpstreamConnection;
+
+/// Which idle connections may serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// Any that seems alive: the request can be sent again.
+    Any,
+    /// Only one that was used a moment ago. An upstream may just be closing the others, and this request cannot be
+    /// sent twice.
+    Recent,
+    /// None.
+    Fresh,
+}
+
+/// HTTP/1.1 connections without a request, the one used last on top.
+#[derive(Default)]
+pub(super) struct IdleConnections(RefCell<Vec<Idle>>);
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    connection: Rc<UpstreamConnection>,
+    since: Instant,
+}
+
+impl IdleConnections {
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Keeps a connection.
+    pub(super) fn put(
+        &self,
+        sender: http1::SendRequest<RequestBody>,
+        connection: Rc<UpstreamConnection>,
+        since: Instant,
+    ) {
+        self.0.borrow_mut().push(Idle { sender, connection, since });
+    }
+
+    /// Takes the connection used last: it is the warmest, and the others get a chance to grow old and go.
+    pub(super) fn take(&self, reuse: Reuse) -> Option<(http1::SendRequest<RequestBody>, Rc<UpstreamConnection>)> {
+        let mut idle = self.0.borrow_mut();
+        while let Some(Idle { sender, connection, since }) = idle.pop() {
+            let usable = match reuse {
+                Reuse::Any => true,
+                Reuse::Recent => since.elapsed() < RECENT,
+                Reuse::Fresh => false,
+            };
+            if sender.is_closed() {
+                continue;
+            }
+            if !usable {
+                // The connection stays for requests that can be sent again.
+                idle.push(Idle { sender, connection, since });
+                return None;
+            }
+            return Some((sender, connection));
+        }
+        None
+    }
+
+    /// Closes the connection that has been idle for longest.
+    pub(super) fn close_oldest(&self) {
+        let mut idle = self.0.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0).connection.abort();
+        }
+    }
+
+    /// Closes connections that have been idle for longer than `keep`.
+    pub(super) fn sweep(&self, keep: Duration, now: Instant) {
+        self.0.borrow_mut().retain(|idle| {
+            let stays = !idle.sender.is_closed() && now.saturating_duration_since(idle.since) < keep;
+            if !stays {
+                idle.connection.abort();
+            }
+            stays
+        });
+    }
+
+    /// Closes all connections.
+    pub(super) fn close(&self) {
+        self.0.borrow_mut().drain(..).for_each(|idle| idle.connection.abort());
+    }
+}
+
+/// HTTP/2 connections.
+#[derive(Default)]
+pub(super) struct MultiplexedConnections(RefCell<Vec<Rc<Multiplexed>>>);
+
+/// An HTTP/2 connection.
+pub(crate) struct Multiplexed {
+    pub(super) sender: RefCell<http2::SendRequest<RequestBody>>,
+    streams: Cell<usize>,
+    /// When its last stream ended.
+    quiet_since: Cell<Instant>,
+}
+
+impl MultiplexedConnections {
+    pub(super) fn add(&self, connection: &Rc<Multiplexed>) {
+        self.0.borrow_mut().push(Rc::clone(connection));
+    }
+
+    /// Begins a stream on the least busy connection that has room for one.
+    pub(super) fn take(&self) -> Option<Rc<Multiplexed>> {
+        let mut connections = self.0.borrow_mut();
+        connections.retain(|connection| !connection.sender.borrow().is_closed());
+        let with_room = connections.iter().filter(|connection| connection.streams.get() < MOST_STREAMS);
+        let connection = with_room.min_by_key(|connection| connection.streams.get())?;
+        connection.streams.set(connection.streams.get() + 1);
+        Some(Rc::clone(connection))
+    }
+
+    /// Closes connections that have been idle for longer than `keep`.
+    pub(super) fn sweep(&self, keep: Duration, now: Instant) {
+        self.0.borrow_mut().retain(|connection| {
+            let idle =
+                connection.streams.get() == 0 && now.saturating_duration_since(connection.quiet_since.get()) >= keep;
+            !idle && !connection.sender.borrow().is_closed()
+        });
+    }
+
+    /// Takes all connections out of use. They end with their streams.
+    pub(super) fn close(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
+
+impl Multiplexed {
+    /// A connection with its first stream.
+    pub(super) fn new(sender: http2::SendRequest<RequestBody>) -> Self {
+        Self { sender: RefCell::new(sender), streams: Cell::new(1), quiet_since: Cell::new(Instant::now()) }
+    }
+
+    /// Notes the end of a stream.
+    pub(super) fn end_stream(&self) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+        self.quiet_since.set(Instant::now());
+    }
+}
+
+/// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
+pub(super) const RECENT: Duration = Duration::from_millis(900);
+
+/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, h2 lets the others wait.
+pub(super) const MOST_STREAMS: usize = 100;
