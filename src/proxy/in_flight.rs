@@ -54,6 +54,15 @@ pub(crate) struct Subject {
     pub slow: Duration,
 }
 
+/// Whose connections are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of an upstream, by the id of its meter.
+    Upstream(usize),
+    /// Those of all upstreams.
+    All,
+}
+
 /// How a response goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -69,7 +78,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Whether it lasts: then it does not end by itself.
-    fn lasts(self) -> bool {
+    pub(crate) fn lasts(self) -> bool {
         match self {
             Self::Plain | Self::Grpc => false,
             Self::Events | Self::Tunnel => true,
@@ -175,18 +184,25 @@ impl InFlight {
 
     /// Returns since when its client keeps a connection to this upstream from others, if it does: by sending no more of
     /// its body, or by taking no more of the response. `blocked`: since when its connection takes nothing.
-    pub(crate) fn stalled(&self, upstream: usize, blocked: Option<Instant>) -> Option<Instant> {
-        if self.route.get() == 0 || self.upstream.get() != Some(upstream) || self.kind().lasts() {
+    ///
+    /// HTTP/2 has slices, of which only small ones are given out while others wait: so that time counts from `begun`.
+    pub(crate) fn stalled(&self, blocked: Option<Instant>, begun: Instant) -> Option<Instant> {
+        if self.route.get() == 0 || self.kind().lasts() {
             return None;
         }
         let upload = self.upload.borrow().as_ref().and_then(|upload| upload.stalled());
-        let response = || self.answered.get().then(|| self.untaken.get().or(blocked)).flatten();
+        let response =
+            || self.answered.get().then(|| self.untaken.get().map(|since| since.max(begun)).or(blocked)).flatten();
         upload.or_else(response)
     }
 
     /// Whether it holds a connection to this upstream.
-    pub(crate) fn holds(&self, upstream: usize) -> bool {
-        self.route.get() != 0 && self.upstream.get() == Some(upstream)
+    pub(crate) fn holds(&self, scope: Scope) -> bool {
+        self.route.get() != 0
+            && match scope {
+                Scope::Upstream(upstream) => self.upstream.get() == Some(upstream),
+                Scope::All => self.upstream.get().is_some(),
+            }
     }
 
     /// Has it broken off, so that others get its connection. True if that is new.

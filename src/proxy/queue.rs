@@ -55,7 +55,7 @@ impl<T> Queue<T> {
         let of_network = network.map_or(0, |lane| lane.length);
         let of_connection = network.and_then(|lane| lane.lanes.get(&client.connection)).map_or(0, VecDeque::len);
         let fits = room > 0
-            && (client.network.is_none() || of_network < room.saturating_mul(NETWORK_SHARE))
+            && of_network < room.saturating_mul(NETWORK_SHARE)
             && (client.connection.is_none() || of_connection < room.div_ceil(CONNECTION_SHARE));
         if !fits {
             return None;

@@ -12,7 +12,7 @@ use crate::plan::client;
 use crate::proxy::upstream::pool::Pool;
 
 use super::connection::ClientConnection;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Scope};
 use super::queue::Client;
 use super::worker::Worker;
 
@@ -25,6 +25,7 @@ pub(crate) fn start(worker: &Rc<Worker>, pool: &Rc<Pool>) {
 /// makes room, and sees what becomes possible as time passes.
 async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);
+    let begun = Instant::now();
     let mut looked: Option<Instant> = None;
     while pool.waiting() > 0 {
         pool.grow();
@@ -36,7 +37,12 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
             if pool.budget.is_spent() {
                 worker.close_idle();
             }
-            let evicted = evict(&worker, &pool, pool.most(most));
+            let scope = if pool.budget.is_spent() { Scope::All } else { Scope::Upstream(pool.meter.id) };
+            let capacity = match scope {
+                Scope::Upstream(_) => pool.capacity(most),
+                Scope::All => pool.budget.most,
+            };
+            let evicted = evict(&worker, &pool, scope, capacity, begun);
             pool.cell().evicted.add(evicted);
         }
         sleep(SERVE_EVERY).await;
@@ -61,22 +67,24 @@ struct Stalled {
 }
 
 /// Breaks off as many stalled requests as others wait: those that have been stalled for longest. Returns how many.
-fn evict(worker: &Worker, pool: &Pool, most: usize) -> u64 {
+///
+/// `capacity` is how many requests may be under way at once; `begun` is since when somebody has waited.
+fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Instant) -> u64 {
     let now = Instant::now();
-    let mut shares = Shares::new(most);
+    let mut shares = Shares::new(capacity);
     let mut stalled = Vec::new();
     let mut leaving = 0;
     for connection in worker.connections().values() {
         let client = client_of(worker, connection);
         let blocked = connection.activity.writes.blocked();
         for in_flight in connection.in_flight() {
-            if !in_flight.holds(pool.meter.id) {
+            if !in_flight.holds(scope) {
                 continue;
             }
             shares.add(client);
             if in_flight.is_cut() {
                 leaving += 1;
-            } else if let Some(since) = in_flight.stalled(pool.meter.id, blocked) {
+            } else if let Some(since) = in_flight.stalled(blocked, begun) {
                 stalled.push(Stalled { connection: Rc::clone(connection), in_flight, client, since });
             }
         }

@@ -243,11 +243,17 @@ fn few_requests_go_ahead_of_their_body() {
     wait("all to be under way", || backsoon.in_flight() == 170.0);
     wait("some to go ahead", || backsoon.upstream_connections(&upstream.url()) == 64.0);
     // The body of one that waits arrives: so does the request.
+    plain.push(Client::connect(backsoon.address()));
     let last = plain.last_mut().unwrap();
+    last.send("POST /last HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n");
+    wait("all to be under way", || backsoon.in_flight() == 171.0);
     last.send("hello");
     wait("the request", || backsoon.upstream_connections(&upstream.url()) == 65.0);
-    let mut connection = connections.iter().nth(63).unwrap();
-    assert!(connection.request().unwrap().starts_with("POST"));
+    // The upstream may have taken its connections in any order.
+    let mut all: Vec<_> = (1..65).map(|_| next(&connections)).collect();
+    let heads: Vec<_> = all.iter_mut().map(|connection| connection.head().unwrap()).collect();
+    let place = heads.iter().position(|head| head.starts_with("POST /last")).unwrap();
+    let mut connection = all.swap_remove(place);
     connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     assert_eq!(last.response().body, "ok");
 }
@@ -281,14 +287,14 @@ fn a_crowd_waits_in_order_while_the_upstream_answers() {
     let count = Arc::clone(&served);
     let upstream = Upstream::handling(move |connection| {
         while connection.head().is_some() {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(12));
             count.fetch_add(1, Ordering::Relaxed);
             connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
     });
-    let limits = "[limits]\nupstream_connections = 2\nconnect = \"500ms\"\n";
+    let limits = "[limits]\nupstream_connections = 2\nconnect = \"3s\"\n";
     let backsoon = alone(&upstream.url(), limits);
-    let mut clients: Vec<_> = (0..2000).map(|_| Client::connect(backsoon.address())).collect();
+    let mut clients: Vec<_> = (0..600).map(|_| Client::connect(backsoon.address())).collect();
     let begun = Instant::now();
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -298,7 +304,7 @@ fn a_crowd_waits_in_order_while_the_upstream_answers() {
         assert_eq!(client.response().status, 200);
         assert!(served.load(Ordering::Relaxed) + 2 >= number, "{number}");
     }
-    assert!(begun.elapsed() > Duration::from_millis(500), "all of them in less than one may wait in vain");
+    assert!(begun.elapsed() > Duration::from_secs(3), "all of them in less than one may wait in vain");
     assert_eq!((backsoon.reached("upstream_connections"), upstream.connections()), (0.0, 2));
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -125,10 +126,12 @@ impl Activity {
         }
     }
 
-    /// Notes that the client accepted bytes.
-    fn accept(&self) {
+    /// Notes that the client accepted bytes: of its answer, or of an interim one.
+    fn accept(&self, written: Written) {
         self.moved.set(true);
-        self.writes.responds.set(true);
+        if written == Written::Answer {
+            self.writes.responds.set(true);
+        }
         if self.request.half_closed.get().is_some() {
             self.request.half_closed.set(Some(Instant::now()));
         }
@@ -240,15 +243,70 @@ pub(crate) struct ClientIo {
     half_closed: Option<HalfClosed>,
 }
 
+/// Bytes that are written to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Answer,
+    /// `100 Continue`, or nothing.
+    Interim,
+}
+
+impl Written {
+    fn of(bytes: &[u8]) -> Self {
+        if bytes.starts_with(CONTINUE) { Self::Interim } else { Self::Answer }
+    }
+}
+
 /// A client that sends no more: it may wait for its answer, or have gone. Both look alike (RFC 9293 section 3.6) until
 /// something is sent, which a client that has gone refuses by a reset.
 struct HalfClosed {
-    /// Ready when the client refuses something.
-    refused: Pin<Box<dyn Future<Output = ()>>>,
+    /// Ready when the client refuses something. `None` if too many clients are watched like this: this one is taken to
+    /// be there until a write fails.
+    refused: Option<Watched>,
     /// The first byte of the answer was sent ahead of the others, to see whether it is refused: all answers begin with
     /// [`FIRST_BYTE`].
     ahead: bool,
 }
+
+impl HalfClosed {
+    fn is_refused(&mut self, cx: &mut Context<'_>) -> bool {
+        self.refused.as_mut().is_some_and(|watched| watched.refused.as_mut().poll(cx).is_ready())
+    }
+}
+
+/// A second descriptor of a client's stream, which alone tells of a refusal. There are few of them: no limit on
+/// connections counts them.
+struct Watched {
+    refused: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Watched {
+    fn new(stream: &Plain) -> Option<Self> {
+        if WATCHED.fetch_add(1, Ordering::Relaxed) >= MOST_WATCHED {
+            WATCHED.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        match stream.duplicate() {
+            Ok(other) => Some(Self { refused: Box::pin(other.refused()) }),
+            Err(_) => {
+                WATCHED.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        WATCHED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many clients are watched for a refusal, by all workers. Touched only for clients that send no more.
+static WATCHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Clients that may be watched for a refusal: half of the descriptors that are reserved.
+const MOST_WATCHED: usize = 32;
 
 /// Who closes a client's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,10 +339,7 @@ impl ClientIo {
             return Ok(());
         }
         if let Some(half_closed) = &mut self.half_closed {
-            return match half_closed.refused.as_mut().poll(cx) {
-                Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
-                Poll::Pending => Ok(()),
-            };
+            return if half_closed.is_refused(cx) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) };
         }
         let Socket::Plain(Plain::Tcp(stream)) = self.io.inner_mut() else {
             return Ok(());
@@ -308,8 +363,7 @@ impl ClientIo {
         if self.activity.request.held.get() {
             return Err(gone());
         }
-        let other = self.io.inner().plain().duplicate().map_err(|_| gone())?;
-        let mut half_closed = HalfClosed { refused: Box::pin(other.refused()), ahead: false };
+        let mut half_closed = HalfClosed { refused: Watched::new(self.io.inner().plain()), ahead: false };
         if self.activity.request.forwarded.get() && !self.activity.writes.responds.get() {
             // It fits: nothing else is on its way.
             match Pin::new(self.io.inner_mut()).poll_write(cx, FIRST_BYTE) {
@@ -321,7 +375,7 @@ impl ClientIo {
             self.activity.request.half_closed.set(Some(Instant::now()));
             self.activity.hint.stir();
         }
-        let refused = half_closed.refused.as_mut().poll(cx).is_ready();
+        let refused = half_closed.is_refused(cx);
         self.half_closed = Some(half_closed);
         if refused { Err(gone()) } else { Ok(()) }
     }
@@ -368,9 +422,9 @@ impl ClientIo {
     }
 
     /// Notes whether the client accepts what is written.
-    fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn wrote<T>(&self, written: Written, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match outcome {
-            Poll::Ready(_) => self.activity.accept(),
+            Poll::Ready(_) => self.activity.accept(written),
             Poll::Pending => self.activity.block(),
         }
         outcome
@@ -396,7 +450,7 @@ impl hyper::rt::Write for ClientIo {
             Some(outcome) => outcome,
             None => Pin::new(&mut self.io).poll_write(cx, buf),
         };
-        self.wrote(outcome)
+        self.wrote(Written::of(buf), outcome)
     }
 
     fn poll_write_vectored(
@@ -409,7 +463,7 @@ impl hyper::rt::Write for ClientIo {
             Some(outcome) => outcome,
             None => write_parts(Pin::new(&mut self.io), cx, bufs),
         };
-        self.wrote(outcome)
+        self.wrote(first.map_or(Written::Answer, |first| Written::of(first)), outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -422,7 +476,7 @@ impl hyper::rt::Write for ClientIo {
         match Pin::new(&mut self.io).poll_flush(cx) {
             // It is flushed all the time, mostly for nothing.
             Poll::Ready(Ok(())) if self.activity.writes.blocked.get().is_none() => Poll::Ready(Ok(())),
-            outcome => self.wrote(outcome),
+            outcome => self.wrote(Written::Interim, outcome),
         }
     }
 
@@ -433,6 +487,9 @@ impl hyper::rt::Write for ClientIo {
         }
     }
 }
+
+/// The beginning of the only interim answer that hyper gives.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 ";
 
 /// The first byte of every HTTP/1 answer.
 const FIRST_BYTE: &[u8] = b"H";

@@ -66,7 +66,7 @@ impl ClientBody {
         if polled.is_ready() {
             self.ahead = None;
         }
-        self.state.starved.set(polled.is_pending());
+        self.state.starve(polled.is_pending());
         match polled {
             Poll::Pending if !self.state.answered.get() && self.stall.poll(cx).is_ready() => self.end(Upload::TimedOut),
             Poll::Pending => Poll::Pending,

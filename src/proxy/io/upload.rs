@@ -1,6 +1,7 @@
 //! The state of a client's body on its way to an upstream.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -45,7 +46,13 @@ impl UploadState {
         }
     }
 
-    /// Notes that this much came.
+    /// Notes that the request is sent now: its client was not waited for before.
+    pub(crate) fn start(&self, now: Instant) {
+        self.progress.set(now);
+        self.flow.set((now, 0));
+    }
+
+    /// Notes that this many bytes came.
     pub(super) fn moved(&self, bytes: usize) {
         let now = Instant::now();
         self.progress.set(now);
@@ -54,12 +61,25 @@ impl UploadState {
         self.flow.set(if bytes >= TRICKLE { (now, 0) } else { (since, bytes) });
     }
 
+    /// Notes whether the upstream waits for more. Time in which it wanted nothing is not the client's.
+    pub(super) fn starve(&self, starved: bool) {
+        if !self.starved.replace(starved) && starved {
+            let now = Instant::now();
+            if now.saturating_duration_since(self.progress.get()) > PAUSE {
+                self.flow.set((now, 0));
+            }
+        }
+    }
+
     /// Returns since when the upstream has waited for the client to send more than a trickle, if it does.
     pub(crate) fn stalled(&self) -> Option<Instant> {
         let waited_for = self.state.get() == Upload::Open && self.starved.get() && !self.answered.get();
         waited_for.then(|| self.flow.get().0)
     }
 }
+
+/// An upstream that reads on after more than this has paused.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A client that has sent fewer bytes than this in some time has sent a trickle.
 const TRICKLE: usize = 1024;

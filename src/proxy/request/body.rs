@@ -80,7 +80,8 @@ impl UpstreamBody {
         if self.record.in_flight.interruption() != Interruption::None {
             return self.part();
         }
-        if let Some(slice) = slice(&mut self.rest) {
+        let most = self.slice();
+        if let Some(slice) = slice(&mut self.rest, most) {
             return self.hand_on(Frame::data(slice));
         }
         match self.source.poll_frame(cx) {
@@ -135,12 +136,17 @@ impl UpstreamBody {
         }
     }
 
+    /// Returns how many bytes are handed on at a time: few while others wait, so that a slow client is seen to take them.
+    fn slice(&self) -> usize {
+        if self.lease.as_ref().is_some_and(Lease::is_wanted) { SMALL_SLICE } else { SLICE }
+    }
+
     /// Hands a frame on. To an HTTP/2 client in slices: hyper gives h2 a frame whole as soon as one byte of it fits the
     /// client's window, and from then on nobody can tell whether the client still takes anything.
     fn hand_on(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match frame.into_data() {
-            Ok(mut data) if self.sliced && data.len() > SLICE => {
-                let first = data.split_to(SLICE);
+            Ok(mut data) if self.sliced && data.len() > self.slice() => {
+                let first = data.split_to(self.slice());
                 self.rest = data;
                 Frame::data(first)
             }
@@ -159,8 +165,8 @@ impl UpstreamBody {
 }
 
 /// The next part of what is to be handed on.
-fn slice(rest: &mut Bytes) -> Option<Bytes> {
-    (!rest.is_empty()).then(|| rest.split_to(rest.len().min(SLICE)))
+fn slice(rest: &mut Bytes, most: usize) -> Option<Bytes> {
+    (!rest.is_empty()).then(|| rest.split_to(rest.len().min(most)))
 }
 
 impl HttpBody for Body {
@@ -170,7 +176,7 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(slice(bytes).map(|slice| Ok(Frame::data(slice)))),
+            Self::Full(bytes) => Poll::Ready(slice(bytes, SLICE).map(|slice| Ok(Frame::data(slice)))),
             Self::Watch(watch) => watch.poll(cx),
             Self::Upstream(body) => body.poll(cx),
         }
@@ -204,4 +210,7 @@ fn grpc_unavailable() -> HeaderMap {
 }
 
 /// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
-const SLICE: usize = 16 * 1024;
+const SLICE: usize = 8 * 1024;
+
+/// The same while others wait for the upstream.
+const SMALL_SLICE: usize = 2 * 1024;

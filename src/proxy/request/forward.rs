@@ -410,17 +410,21 @@ impl UpstreamRequest {
             let protocol = protocol.or(self.hop.upgrade).unwrap_or(WEBSOCKET);
             headers::set_upgrade(response.headers_mut(), protocol.clone());
             if let Some(upstream) = lease.tunnel() {
+                lease.lasts();
                 let connection = Rc::clone(&record.connection);
                 let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
                 connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket }));
             }
             return Ok(response.map(|_| Body::Empty));
         }
-        if !fields.has(Field::ContentLength) {
-            record.in_flight.set_kind(kind(response.headers()));
-        }
+        let kind = if fields.has(Field::ContentLength) { Kind::Plain } else { kind(response.headers()) };
+        record.in_flight.set_kind(kind);
+        let lasts = kind.lasts();
         let patience = generation.snapshot.limits.upstream_read;
         Ok(response.map(|incoming| {
+            if lasts {
+                lease.lasts();
+            }
             let source = lease.read(incoming);
             Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, patience, now)))
         }))

@@ -7,7 +7,7 @@ use std::cell::Cell;
 pub(crate) struct Budget {
     open: Cell<usize>,
     /// To all upstreams.
-    most: usize,
+    pub most: usize,
     /// To one upstream, if the config does not say.
     pub usual: usize,
 }

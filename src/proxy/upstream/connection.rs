@@ -26,6 +26,8 @@ pub(crate) struct UpstreamConnection {
     abort: RefCell<Option<AbortHandle>>,
     pending: RefCell<Option<PendingResponse>>,
     timed_out: Cell<bool>,
+    /// The task that drives the connection has ended.
+    ended: Cell<bool>,
     /// The head that was sent, if it may have to be sent again.
     sent: Rc<SentHead>,
     /// Where the stream goes when the upstream switches protocols.
@@ -60,6 +62,7 @@ impl UpstreamConnection {
             abort: RefCell::default(),
             pending: RefCell::default(),
             timed_out: Cell::new(false),
+            ended: Cell::new(false),
             sent,
             tunnel: RefCell::default(),
             response: RefCell::default(),
@@ -91,9 +94,17 @@ impl UpstreamConnection {
         self.sent.read()
     }
 
-    /// Gathers the chunked body of the response, or of none.
-    pub(super) fn set_response(&self, response: Option<Rc<Gather>>) {
-        self.response.replace(response);
+    /// Gathers the chunked body of the response. Its end may have come with its head: then nobody drives it any more.
+    pub(super) fn gather(&self, response: &Rc<Gather>) {
+        if self.ended.get() {
+            return response.finish();
+        }
+        self.response.replace(Some(Rc::clone(response)));
+    }
+
+    /// Notes that the response was read to its end.
+    pub(super) fn forget_response(&self) {
+        self.response.replace(None);
     }
 
     /// Returns the waker of the task that drives the connection.
@@ -120,6 +131,7 @@ impl UpstreamConnection {
 
     /// Takes what came last of a chunked body.
     fn finish(&self) {
+        self.ended.set(true);
         if let Some(gather) = self.response.take() {
             gather.finish();
         }

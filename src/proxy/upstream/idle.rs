@@ -1,13 +1,19 @@
 //! The connections of a pool that can take a request: idle ones, and those that carry many.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::RequestBody;
+use crate::proxy::io::socket::Socket;
 
 use super::connection::UpstreamConnection;
 
@@ -103,6 +109,8 @@ pub(super) struct MultiplexedConnections(RefCell<Vec<Rc<Multiplexed>>>);
 pub(crate) struct Multiplexed {
     pub(super) sender: RefCell<http2::SendRequest<RequestBody>>,
     streams: Cell<usize>,
+    /// How many streams the upstream allows, as far as that is known.
+    allowed: Cell<usize>,
     /// When its last stream ended.
     quiet_since: Cell<Instant>,
 }
@@ -116,7 +124,7 @@ impl MultiplexedConnections {
     pub(super) fn take(&self) -> Option<Rc<Multiplexed>> {
         let mut connections = self.0.borrow_mut();
         connections.retain(|connection| !connection.sender.borrow().is_closed());
-        let with_room = connections.iter().filter(|connection| connection.streams.get() < MOST_STREAMS);
+        let with_room = connections.iter().filter(|connection| connection.streams.get() < connection.allowed.get());
         let connection = with_room.min_by_key(|connection| connection.streams.get())?;
         connection.streams.set(connection.streams.get() + 1);
         Some(Rc::clone(connection))
@@ -140,7 +148,17 @@ impl MultiplexedConnections {
 impl Multiplexed {
     /// A connection with its first stream.
     pub(super) fn new(sender: http2::SendRequest<RequestBody>) -> Self {
-        Self { sender: RefCell::new(sender), streams: Cell::new(1), quiet_since: Cell::new(Instant::now()) }
+        Self {
+            sender: RefCell::new(sender),
+            streams: Cell::new(1),
+            allowed: Cell::new(MOST_STREAMS),
+            quiet_since: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Notes how many streams the upstream allows. One is the number before it has said that: others wait for its word.
+    fn allow(&self, streams: usize) {
+        self.allowed.set(if streams > 1 { streams.min(MOST_STREAMS) } else { MOST_STREAMS });
     }
 
     /// Notes the end of a stream.
@@ -148,6 +166,23 @@ impl Multiplexed {
         self.streams.set(self.streams.get().saturating_sub(1));
         self.quiet_since.set(Instant::now());
     }
+}
+
+/// Drives an HTTP/2 connection to its end. The requests on it are told how it ended.
+pub(super) async fn drive_multiplexed(
+    mut driven: http2::Connection<TokioIo<Socket>, RequestBody, Local>,
+    connection: Weak<Multiplexed>,
+    slot: impl Any,
+) {
+    let _slot = slot;
+    poll_fn(|cx| {
+        let polled = Pin::new(&mut driven).poll(cx).map(drop);
+        if let Some(connection) = connection.upgrade() {
+            connection.allow(driven.current_max_send_streams());
+        }
+        polled
+    })
+    .await;
 }
 
 /// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.

@@ -18,7 +18,7 @@ use crate::proxy::io::upload::{Upload, UploadState};
 
 use super::connection::{PendingResponse, Switched, UpstreamConnection};
 use super::idle::Multiplexed;
-use super::pool::Pool;
+use super::pool::{Lasting, Pool};
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
 /// HTTP/2 stream.
@@ -28,6 +28,8 @@ pub(crate) struct Lease {
     upload: Option<Rc<UploadState>>,
     /// Where the stream comes out if the upstream switches protocols.
     tunnel: Option<oneshot::Receiver<Switched>>,
+    /// Set while the connection carries a tunnel or a stream of events.
+    lasting: Option<Lasting>,
     /// The connection was open before: the upstream may be closing it right now.
     pub(crate) reused: bool,
 }
@@ -57,7 +59,7 @@ impl SendOptions {
     pub(crate) fn now(&mut self) {
         self.at = Instant::now();
         if let Some(upload) = &self.upload {
-            upload.progress.set(self.at);
+            upload.start(self.at);
         }
     }
 }
@@ -75,12 +77,12 @@ pub(crate) struct Unsent {
 impl Lease {
     /// Of a connection that was just opened.
     pub(crate) fn opened(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
-        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, reused: false }
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: false }
     }
 
     /// Of a connection that has served before.
     pub(crate) fn reusing(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
-        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, reused: true }
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: true }
     }
 
     /// Sends a request, if that needs no waiting: over HTTP/1.1, on a connection that is ready. (A connection is put
@@ -170,6 +172,18 @@ impl Lease {
         self.tunnel.take()
     }
 
+    /// Notes that the connection carries a tunnel or a stream of events, which does not end by itself.
+    pub(crate) fn lasts(&mut self) {
+        if matches!(self.kind, LeaseKind::Http1 { .. }) {
+            self.lasting = Some(self.pool.lasts());
+        }
+    }
+
+    /// Returns true if others wait for a connection like this one.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.pool.waiting() > 0
+    }
+
     /// Chooses how the response's body is read.
     pub(crate) fn read(&self, incoming: Incoming) -> Source {
         match &self.kind {
@@ -179,7 +193,7 @@ impl Lease {
             }
             LeaseKind::Http1 { connection, .. } => {
                 let gather = Gather::new(incoming, connection.driver());
-                connection.set_response(Some(Rc::clone(&gather)));
+                connection.gather(&gather);
                 Source::Gathered(gather)
             }
         }
@@ -190,7 +204,7 @@ impl Lease {
     pub(crate) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
         if let LeaseKind::Http1 { connection, .. } = &self.kind {
-            connection.set_response(None);
+            connection.forget_response();
         }
         if let LeaseKind::Http1 { sender, connection } = &mut self.kind
             && sent

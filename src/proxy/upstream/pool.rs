@@ -28,7 +28,7 @@ use super::connect::connect;
 use super::connection::{UpstreamConnection, drive};
 use super::growth::Growth;
 use super::health::Health;
-use super::idle::{IdleConnections, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse};
+use super::idle::{IdleConnections, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed};
 use super::lease::{Lease, LeaseKind};
 
 /// One worker's connections to one upstream.
@@ -42,6 +42,8 @@ pub(crate) struct Pool {
     multiplexed: MultiplexedConnections,
     /// Connections that are being opened.
     opening: Cell<usize>,
+    /// Connections that carry a tunnel or a stream of events.
+    lasting: Rc<Cell<usize>>,
     /// Requests that were sent ahead of their body.
     ahead: Rc<Cell<usize>>,
     /// The upstream is no longer configured: nothing is kept any more.
@@ -78,6 +80,7 @@ impl Pool {
             idle: IdleConnections::default(),
             multiplexed: MultiplexedConnections::default(),
             opening: Cell::new(0),
+            lasting: Rc::default(),
             ahead: Rc::default(),
             closed: Cell::new(false),
             queue: RefCell::default(),
@@ -123,7 +126,12 @@ impl Pool {
             Grant::Lease(lease) => Ok(lease),
             Grant::Permit(permit) => {
                 let opened = timeout(checkout.limits.connect, self.open(permit, checkout.limits)).await;
-                opened.unwrap_or(Err(Error::ConnectTimeout)).inspect_err(|_| self.cell().connect_failures.increment())
+                let opened = opened.unwrap_or(Err(Error::ConnectTimeout));
+                match &opened {
+                    Ok(_) => self.served.set(Instant::now()),
+                    Err(_) => self.cell().connect_failures.increment(),
+                }
+                opened
             }
         }
     }
@@ -172,9 +180,9 @@ impl Pool {
         usize::try_from(self.cell().connections.get()).unwrap_or(usize::MAX)
     }
 
-    /// How many of them serve a request, or are being opened for one.
+    /// Returns how many connections serve a request that comes to an end by itself, or are being opened for one.
     fn busy_connections(&self) -> usize {
-        self.open_connections().saturating_sub(self.idle.len())
+        self.open_connections().saturating_sub(self.idle.len() + self.lasting.get())
     }
 
     /// Whether all connections are open that may be; `most`: what the config says of that.
@@ -185,6 +193,18 @@ impl Pool {
     /// How many connections may be open.
     pub(crate) fn most(&self, configured: Option<usize>) -> usize {
         configured.unwrap_or(self.budget.usual)
+    }
+
+    /// Returns how many requests may be under way at once.
+    pub(crate) fn capacity(&self, configured: Option<usize>) -> usize {
+        let streams = if self.http2() { MOST_STREAMS } else { 1 };
+        self.most(configured).saturating_mul(streams)
+    }
+
+    /// Counts a connection that carries a tunnel or a stream of events, until the result is dropped.
+    pub(super) fn lasts(&self) -> Lasting {
+        self.lasting.set(self.lasting.get() + 1);
+        Lasting(Rc::clone(&self.lasting))
     }
 
     /// How many requests wait.
@@ -234,7 +254,11 @@ impl Pool {
                 return;
             };
             let Some(entry) = self.queue.borrow_mut().pop() else { return };
-            self.served.set(Instant::now());
+            match &grant {
+                Grant::Lease(_) => self.served.set(Instant::now()),
+                // Only a connection serves, and there may be none.
+                Grant::Permit(_) => {}
+            }
             entry.give(grant);
         }
     }
@@ -300,13 +324,9 @@ impl Pool {
             .initial_max_send_streams(1)
             .handshake(TokioIo::new(socket));
         let (sender, driven) = handshake.await.map_err(Error::Broken)?;
-        tokio::task::spawn_local(async move {
-            let _place = slot;
-            // How it ended is told to the requests on it.
-            let _ = driven.await;
-        });
-        self.cell().connected.increment();
         let connection = Rc::new(Multiplexed::new(sender));
+        tokio::task::spawn_local(drive_multiplexed(driven, Rc::downgrade(&connection), slot));
+        self.cell().connected.increment();
         if !self.closed.get() {
             self.multiplexed.add(&connection);
         }
@@ -457,6 +477,15 @@ impl Drop for Slot {
         self.0.cell().connections.fall();
         self.0.budget.give_back();
         self.0.freed();
+    }
+}
+
+/// A connection that carries a tunnel or a stream of events.
+pub(super) struct Lasting(Rc<Cell<usize>>);
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
