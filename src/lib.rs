@@ -21,6 +21,8 @@
 //!   that are held.
 //! - [`live`] is the one mutable cell, between a [`live::Publisher`] that only control owns and a [`live::Reader`]
 //!   that cannot write.
+//! - [`net`] opens connections to upstreams, for the proxy and for control's checks.
+//! - [`status`] is the JSON that control writes about itself and the command reads.
 //! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
 //! - [`cli`] is the command, and the one place that puts control and proxy together.
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
@@ -28,7 +30,8 @@
 //!
 //! `plan` and `files` import nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
 //! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
-//! look-up; `control` and `proxy` import those three, never each other, and `control` imports `files`. A test enforces these directions.
+//! look-up; `net` and `status` import `plan`; `control` and `proxy` import those above, never each other. A test enforces
+//! these directions.
 //!
 //! # Invariants
 //!
@@ -95,6 +98,10 @@ pub mod plan;
 
 #[cfg(feature = "proxy")]
 pub mod live;
+#[cfg(feature = "proxy")]
+pub mod net;
+#[cfg(feature = "proxy")]
+pub mod status;
 #[cfg(feature = "proxy")]
 pub mod telemetry;
 

@@ -5,15 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part, and the parts it may import.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("plan", &[]),
     ("files", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
-    ("control", &["plan", "files", "telemetry", "live"]),
-    ("proxy", &["plan", "telemetry", "live"]),
+    ("net", &["plan"]),
+    ("status", &["plan"]),
+    ("control", &["plan", "files", "telemetry", "live", "net", "status"]),
+    ("proxy", &["plan", "telemetry", "live", "net"]),
     ("layer", &["plan", "files", "control"]),
-    ("cli", &["plan", "files", "telemetry", "live", "control", "proxy"]),
+    ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
 ];
 
 /// What `plan` does without, so that it stays a function of its inputs.

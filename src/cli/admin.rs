@@ -18,7 +18,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::plan::config::Address;
+use crate::plan::config::{Address, authority};
+use crate::status::Status;
 
 /// Where an admin listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,103 +45,6 @@ pub(super) enum Error {
     TooLarge,
     /// The answer is not a status.
     Json(serde_json::Error),
-}
-
-/// What `GET /status` says, as far as the command looks at it. What is absent reads as empty, so that an older or a
-/// newer proxy can be asked, too.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Status {
-    pub(super) version: String,
-    pub(super) pid: u64,
-    pub(super) generation: u64,
-    pub(super) published: Option<String>,
-    pub(super) stage: String,
-    pub(super) files: Vec<FileStatus>,
-    pub(super) routes: Vec<RouteStatus>,
-}
-
-/// A watched file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct FileStatus {
-    pub(super) path: String,
-    /// `config`, `flags`, `certificate`, …
-    pub(super) role: String,
-    /// Of the content seen last, in hexadecimal digits.
-    pub(super) hash: Option<String>,
-    pub(super) problems: Vec<ProblemStatus>,
-    pub(super) trouble: Option<String>,
-    /// Why changes may never be seen.
-    pub(super) caveat: Option<String>,
-}
-
-/// A problem of a watched file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ProblemStatus {
-    pub(super) severity: String,
-    pub(super) file: String,
-    pub(super) line: Option<usize>,
-    pub(super) column: Option<usize>,
-    pub(super) excerpt: Option<String>,
-    pub(super) width: Option<usize>,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
-}
-
-/// A route.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct RouteStatus {
-    pub(super) name: String,
-    pub(super) phase: String,
-    pub(super) mode: Option<String>,
-    pub(super) since: Option<String>,
-    pub(super) until: Option<String>,
-    pub(super) source: Option<String>,
-    /// Why it is in its phase.
-    pub(super) why: String,
-    /// What comes next.
-    pub(super) next: Option<NextStatus>,
-    /// The share of clients that is admitted, while it ramps.
-    pub(super) share: Option<f64>,
-    pub(super) watched_until: Option<String>,
-    pub(super) in_flight: u64,
-    /// Of those, what began before the route closed, while it is draining.
-    pub(super) remaining: Option<u64>,
-    pub(super) held: u64,
-    /// Of the last minute, if there was a request.
-    pub(super) latency: Option<LatencyStatus>,
-}
-
-/// The next phase of a route.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct NextStatus {
-    pub(super) phase: String,
-    pub(super) at: Option<String>,
-}
-
-/// What so many of a hundred requests did not exceed, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct LatencyStatus {
-    pub(super) p99: f64,
-}
-
-impl Status {
-    /// The file with a role that one file has.
-    pub(super) fn file(&self, role: &str) -> Option<&FileStatus> {
-        self.files.iter().find(|file| file.role == role)
-    }
-}
-
-impl ProblemStatus {
-    /// Whether the file is refused because of it.
-    pub(super) fn is_error(&self) -> bool {
-        self.severity == "error"
-    }
 }
 
 /// What an admin listener says is live, as a value of ours and as it came.
@@ -211,8 +115,7 @@ impl Endpoint {
     /// The `Host` of a request to it.
     fn authority(&self) -> String {
         match self {
-            Self::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Host(host, port) => format!("{host}:{port}"),
+            Self::Host(host, port) => authority(host, *port),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }

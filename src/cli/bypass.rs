@@ -77,8 +77,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
         return revoke(&args.route, &file, now, streams);
     }
     let route = route_of(&file.config, &args.route)?;
-    let config_file = &args.config.config;
-    let key = key(config_file, route)?;
+    let key = key(route)?;
     let flags = file.flags()?;
     let scope = scope(args, &file, &flags, now)?;
     // What is issued in the very moment of a revocation is issued after it.
@@ -135,11 +134,11 @@ fn route_of<'c>(config: &'c Config, name: &str) -> Result<&'c Arc<RouteConfig>, 
     route.ok_or_else(|| Failure::NoRoute { name: name.to_owned(), known: known(), force: Force::Impossible })
 }
 
-fn key(config_file: &Path, route: &RouteConfig) -> Result<Key, Failure> {
+fn key(route: &RouteConfig) -> Result<Key, Failure> {
     let secret = route.policy.bypass.as_ref().and_then(|bypass| bypass.secret_file.as_ref());
     let secret = secret.ok_or_else(|| Failure::NoSecret { route: route.name.clone() })?;
     let read = |path: &Path| source::read(path).content;
-    certs::secret(config_file, secret, read).map_err(|problem| Failure::Problems(vec![problem]))
+    certs::secret(secret, read).map_err(|problem| Failure::Problems(vec![problem]))
 }
 
 /// What the link is for: what closes the route, as the proxy remembers it, else what will.

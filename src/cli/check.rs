@@ -45,7 +45,7 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     let loaded = loaded.map_err(Failure::Problems)?;
     streams.problems(&loaded.warnings)?;
     if loaded.flags_missing {
-        streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.flag_file.display()))?;
+        streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
     writeln!(streams.out, "{}: {}", streams.out_paint.ink(Ink::Good, "ok"), counted(&loaded, Timestamp::now()))?;
     Ok(exit::OK)
@@ -84,7 +84,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "ok": true,
                 "summary": counted(loaded, Timestamp::now()),
                 "problems": loaded.warnings,
-                "flag_file": loaded.flag_file.display().to_string(),
+                "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),
                 "routes": routes,
                 "flagged": flagged(loaded, Timestamp::now()),

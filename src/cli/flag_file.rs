@@ -11,6 +11,7 @@ use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderer;
+use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
@@ -43,12 +44,12 @@ impl FlagFile {
     /// # Errors
     /// [`Failure::Problems`] of the config.
     pub(super) fn of(config_file: &Path) -> Result<Self, Failure> {
-        let content = source::read(config_file).content.map_err(|trouble| {
-            Failure::Problems(with_option(config_file, vec![load::unreadable(config_file, trouble)]))
-        })?;
+        let content = source::read(config_file)
+            .content
+            .map_err(|error| Failure::Problems(with_option(config_file, vec![Problem::in_file(config_file, error)])))?;
         let (config, problems) = load::parse_config(config_file, &content);
         let config = config.ok_or(Failure::Problems(problems))?;
-        Ok(Self { path: load::beside(config_file, &config.maintenance), config })
+        Ok(Self { path: config.maintenance.clone(), config })
     }
 
     /// Refuses a name that neither the config nor `*` has.
@@ -71,7 +72,7 @@ impl FlagFile {
         let content = match source::read(&self.path).content {
             Ok(content) => content,
             Err(source::ReadError::Missing) => return Ok(Flags::default()),
-            Err(trouble) => return Err(Failure::Problems(vec![load::unreadable(&self.path, trouble)])),
+            Err(error) => return Err(Failure::Problems(vec![Problem::in_file(&self.path, error)])),
         };
         let (flags, problems) = load::parse_flags(&self.path, &content, &self.config);
         flags.ok_or(Failure::Problems(problems))
@@ -134,16 +135,13 @@ impl FlagFile {
         }
     }
 
-    fn parse(&self, text: &str) -> (Option<flags::Parsed>, Vec<crate::plan::problem::Problem>) {
+    fn parse(&self, text: &str) -> (Option<flags::Parsed>, Vec<Problem>) {
         flags::parse(&self.path.display().to_string(), text)
     }
 }
 
 /// Names the option for another config where the trouble is that there is none.
-pub(super) fn with_option(
-    config_file: &Path,
-    mut problems: Vec<crate::plan::problem::Problem>,
-) -> Vec<crate::plan::problem::Problem> {
+pub(super) fn with_option(config_file: &Path, mut problems: Vec<Problem>) -> Vec<Problem> {
     if let [problem] = problems.as_mut_slice()
         && problem.place.is_none()
         && problem.help.is_none()

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::LocalOptions;
 
-use crate::control::controller::Preview;
 use crate::control::load;
+use crate::control::preview::Preview;
 use crate::files::{self, Files};
 use crate::plan::config::{
     Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
@@ -69,7 +69,7 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
     runtime.map_err(Failure::Internal)?.block_on(async {
         let mut files = Files::new(files::Options::default());
         loop {
-            let named = load::once(config_file).map(|loaded| load::files_of(config_file, &loaded.config));
+            let named = load::once(config_file).map(|loaded| load::files_of(&loaded.config));
             // A config that is wrong names nothing: what it named before goes on being watched.
             if let Ok(named) = named {
                 files.set(named.into_iter().chain([config_file.to_owned()]));

@@ -8,8 +8,8 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{oneshot, watch};
 
 use crate::control::admin::AdminListener;
-use crate::control::controller::{Controller, Preview};
-use crate::control::load::beside;
+use crate::control::controller::Controller;
+use crate::control::preview::Preview;
 use crate::control::{self, End};
 use crate::files::Files;
 use crate::live::{self, Stage};
@@ -94,9 +94,9 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
         tracing::info!(address = %listener.address, inherited = listener.inherited, "listening");
     }
     let meters = Arc::new(Meters::new(workers));
-    controller.meter(Arc::clone(&meters));
+    controller.set_meters(Arc::clone(&meters));
     // Also where the access log is off: an edit of the config can turn it on.
-    let access_file = controller.config().log.access_file.as_ref().map(|file| beside(&options.config, file));
+    let access_file = controller.config().log.access_file.clone();
     let access = AccessWriter::start(access_file).map(Arc::new);
     let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
     let (publisher, reader) = live::cell(controller.first());

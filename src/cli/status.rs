@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::admin::{self, Endpoint, Status};
+use crate::status::{FileStatus, Role, Status};
+
+use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::streams::{Paint, Streams};
@@ -151,16 +153,16 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
 fn health(replicas: &[Replica]) -> Health {
     let of_each = replicas.iter().map(|replica| match &replica.answer {
         Err(_) => Health::Unreachable,
-        Ok((status, _)) if status.files.iter().any(table::is_wrong) => Health::Wrong,
+        Ok((status, _)) if !status.files.iter().all(FileStatus::is_good) => Health::Wrong,
         Ok(_) => Health::Well,
     });
     let worst = of_each.max().unwrap_or(Health::Well);
-    let apart = ["flags", "config"].iter().any(|role| !agree(replicas, role));
+    let apart = [Role::Flags, Role::Config].iter().any(|&role| !agree(replicas, role));
     if apart { worst.max(Health::Apart) } else { worst }
 }
 
 /// Whether all that answered have the same content of a file.
-fn agree(replicas: &[Replica], role: &str) -> bool {
+fn agree(replicas: &[Replica], role: Role) -> bool {
     let answers = replicas.iter().filter_map(|replica| replica.answer.as_ref().ok());
     let mut hashes = answers.map(|(status, _)| status.file(role).and_then(|file| file.hash.as_deref()));
     hashes.next().is_none_or(|first| hashes.all(|hash| hash == first))
@@ -185,7 +187,7 @@ fn as_json(replicas: &[Replica]) -> Value {
         Err(error) => json!({ "admin": replica.endpoint.to_string(), "status": null, "error": chain(error) }),
     });
     json!({
-        "agree": agree(replicas, "flags") && agree(replicas, "config"),
+        "agree": agree(replicas, Role::Flags) && agree(replicas, Role::Config),
         "well": health(replicas) == Health::Well,
         "replicas": of_each.collect::<Vec<_>>(),
     })

@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::files::source::Hash;
 
-use super::admin::{self, Endpoint, FileStatus, RouteStatus, Status};
+use crate::plan::snapshot::Phase;
+use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
+
+use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 
@@ -52,7 +55,7 @@ impl Wait {
     pub(super) fn until_drained(self, file: &Path, text: &str, routes: &[String]) -> Result<Live, Failure> {
         let asked = |name: &str| routes.iter().any(|route| route == "*" || route == name);
         self.until(file, text, |status| {
-            !status.routes.iter().any(|route| route.phase == "draining" && asked(&route.name))
+            !status.routes.iter().any(|route| route.is(Phase::Draining) && asked(&route.name))
         })
     }
 
@@ -72,7 +75,7 @@ impl Wait {
                 Err(admin::Error::Timeout(_)) => return Err(self.too_late(file, watched, live)),
                 Err(source) => return Err(Failure::NotConfirmed { endpoint: self.endpoint, source }),
             };
-            if let Some(flags) = status.file("flags") {
+            if let Some(flags) = status.file(Role::Flags) {
                 watched = Some(PathBuf::from(&flags.path));
                 if let Some(taken) = self.taken(&status, flags, &hash) {
                     let taken = taken?;
@@ -94,7 +97,7 @@ impl Wait {
         if flags.hash.as_deref() != Some(hash) {
             return None;
         }
-        let errors = flags.problems.iter().filter(|problem| problem.is_error());
+        let errors = flags.problems.iter().filter(|problem| ProblemStatus::is_error(problem));
         let problems: Vec<String> = errors.map(|problem| problem.message.clone()).collect();
         let endpoint = self.endpoint.clone();
         Some(if problems.is_empty() {
@@ -106,7 +109,7 @@ impl Wait {
 
     fn too_late(&self, file: &Path, watched: Option<PathBuf>, live: Option<Live>) -> Failure {
         let Some(live) = live else { return self.not_live(file, watched) };
-        let draining = live.routes.iter().filter(|route| route.phase == "draining");
+        let draining = live.routes.iter().filter(|route| route.is(Phase::Draining));
         let routes = draining.map(|route| (route.name.clone(), route.remaining)).collect();
         Failure::NotDrained { endpoint: live.endpoint, waited: self.timeout, routes }
     }

@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::live::{Reader, Stage};
+use crate::status::Status;
 use crate::telemetry::Meters;
 
 use super::metrics::{self, Scraped};
 use super::observe::Observations;
-use super::report::{Report, RouteStatus, Status};
+use super::report::{self, Report};
 
 /// The admin listener's socket.
 #[derive(Debug)]
@@ -139,17 +140,17 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
     let ago = now.saturating_duration_since(live.published);
     let routes = live.snapshot.routes.iter().map(|route| {
         let traffic = observations.over(&route.config.name, LATELY, now);
-        RouteStatus::new(route, &live, traffic)
+        report::route(route, &live, traffic)
     });
     let status = Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        started: shared.started,
+        started: Some(shared.started),
         generation: live.snapshot.generation,
-        published: Timestamp::now().checked_sub(ago).unwrap_or(shared.started),
-        stage: stage(shared),
+        published: Some(Timestamp::now().checked_sub(ago).unwrap_or(shared.started)),
+        stage: stage(shared).to_owned(),
         workers: shared.meters.workers.len(),
-        files: &report.files,
+        files: report.files.clone(),
         routes: routes.collect(),
     };
     json(StatusCode::OK, &status)

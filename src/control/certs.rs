@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -15,9 +15,9 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::plan::config::{Config, TlsFiles, Trust, Upstream};
 use crate::plan::pass::{Key, SHORTEST};
 use crate::plan::problem::Problem;
+use crate::status::Role;
 use crate::telemetry::UpstreamKey;
 
-use super::load::{beside, unreadable};
 use crate::files::source::{Content, ReadError};
 
 /// What the files hold that a config names for TLS and for bypasses.
@@ -59,7 +59,8 @@ impl Materials {
     }
 }
 
-/// Loads every certificate and root that a config names.
+/// Loads every certificate, root and secret that a config names. A problem with the system's roots is told of
+/// `config_file`.
 ///
 /// # Errors
 /// Every file that cannot be read or does not hold what it should.
@@ -71,7 +72,7 @@ pub fn materials(
     let mut materials = Materials::default();
     let mut problems = Vec::new();
     for files in config.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
-        match certificate(config_file, files, &mut read) {
+        match certificate(files, &mut read) {
             Ok(certificate) => drop(materials.certificates.insert(files.clone(), Arc::new(certificate))),
             Err(problem) => problems.push(problem),
         }
@@ -90,7 +91,7 @@ pub fn materials(
     for (route, file) in secret_files(config) {
         let key = match keys.get(file) {
             Some(key) => Ok(Arc::clone(key)),
-            None => secret(config_file, file, &mut read).map(Arc::new),
+            None => secret(file, &mut read).map(Arc::new),
         };
         match key {
             Ok(key) => {
@@ -104,7 +105,7 @@ pub fn materials(
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
 }
 
-/// The routes with a secret, and its file as written.
+/// Returns the routes with a secret, each with the secret's file.
 pub fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
     config.routes.iter().filter_map(|route| {
         let file = route.policy.bypass.as_ref()?.secret_file.as_ref()?;
@@ -112,11 +113,26 @@ pub fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
     })
 }
 
+/// Returns the files of certificates, keys, secrets and roots that a config names, each with its role.
+pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
+    let tls = || config.listen.iter().filter_map(|listen| listen.tls.as_ref());
+    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
+    let roots = upstreams.filter_map(|upstream| match &upstream.tls {
+        Some(Trust::File(file)) => Some((file.as_path(), Role::Roots)),
+        Some(Trust::System) | None => None,
+    });
+    tls()
+        .map(|tls| (tls.cert.as_path(), Role::Certificate))
+        .chain(tls().map(|tls| (tls.key.as_path(), Role::Key)))
+        .chain(secret_files(config).map(|(_, file)| (file, Role::Secret)))
+        .chain(roots)
+}
+
 /// Secrets that everybody on this machine can read.
-pub fn exposed(config_file: &Path, config: &Config) -> Vec<Problem> {
-    let files: BTreeSet<_> = secret_files(config).map(|(_, file)| beside(config_file, file)).collect();
-    let is_exposed = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
-    let warning = |file: PathBuf| {
+pub fn exposed(config: &Config) -> Vec<Problem> {
+    let files: BTreeSet<&Path> = secret_files(config).map(|(_, file)| file).collect();
+    let is_exposed = |file: &&Path| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
+    let warning = |file: &Path| {
         let file = file.display().to_string();
         let help = format!("run `chmod 600 {file}`, and write another secret if somebody may have seen this one");
         Problem::warning(&file, "everybody on this machine can read this secret").help(help)
@@ -128,48 +144,35 @@ pub fn exposed(config_file: &Path, config: &Config) -> Vec<Problem> {
 ///
 /// # Errors
 /// When it cannot be read, or is too short to be a secret.
-pub fn secret(
-    config_file: &Path,
-    file: &Path,
-    mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Result<Key, Problem> {
-    let file = beside(config_file, file);
+pub fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, ReadError>) -> Result<Key, Problem> {
     let name = file.display().to_string();
     let help = format!("make one: `openssl rand -hex 32 > {name} && chmod 600 {name}`");
-    let content = read(&file).map_err(|trouble| unreadable(&file, trouble).help(help.clone()))?;
+    let content = read(file).map_err(|error| Problem::in_file(file, error).help(help.clone()))?;
     Key::new(&content.bytes).map_err(|length| {
         let found = match length {
             0 => "there is no secret in this file".to_owned(),
             length => format!("this secret has {length} bytes, and at least {SHORTEST} are needed"),
         };
-        Problem::error(&name, found).help(help)
+        Problem::in_file(file, found).help(help)
     })
 }
 
 fn certificate(
-    config_file: &Path,
     files: &TlsFiles,
     read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<CertifiedKey, Problem> {
-    let (cert_file, key_file) = (beside(config_file, &files.cert), beside(config_file, &files.key));
-    let cert = read(&cert_file).map_err(|trouble| unreadable(&cert_file, trouble))?;
-    let key = read(&key_file).map_err(|trouble| unreadable(&key_file, trouble))?;
-    let problem =
-        |file: &Path, message: String, help: &str| Problem::error(&file.display().to_string(), message).help(help);
-    let chain = certificates(&cert.bytes).map_err(|message| problem(&cert_file, message, CERT_HELP))?;
+    let TlsFiles { cert: cert_file, key: key_file } = files;
+    let cert = read(cert_file).map_err(|error| Problem::in_file(cert_file, error))?;
+    let key = read(key_file).map_err(|error| Problem::in_file(key_file, error))?;
+    let chain = certificates(&cert.bytes).map_err(|message| Problem::in_file(cert_file, message).help(CERT_HELP))?;
     let key = PrivateKeyDer::from_pem_slice(&key.bytes)
-        .map_err(|error| problem(&key_file, format!("no private key: {error}"), KEY_HELP))?;
-    let certified = CertifiedKey::from_der(chain, key, &provider());
-    certified.map_err(|error| match error {
+        .map_err(|error| Problem::in_file(key_file, format!("no private key: {error}")).help(KEY_HELP))?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             let message = format!("the key does not belong to the certificate in {}", cert_file.display());
-            problem(
-                &key_file,
-                message,
-                "renew both files together, the certificate first; the pair is taken when it fits",
-            )
+            Problem::in_file(key_file, message).help(PAIR_HELP)
         }
-        error => problem(&cert_file, format!("the certificate cannot be used: {error}"), CERT_HELP),
+        error => Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP),
     })
 }
 
@@ -190,14 +193,13 @@ fn roots(
     match trust {
         Trust::System => system_roots(config_file),
         Trust::File(file) => {
-            let file = beside(config_file, file);
-            let content = read(&file).map_err(|trouble| unreadable(&file, trouble))?;
-            let name = file.display().to_string();
+            let content = read(file).map_err(|error| Problem::in_file(file, error))?;
             let chain =
-                certificates(&content.bytes).map_err(|message| Problem::error(&name, message).help(CERT_HELP))?;
+                certificates(&content.bytes).map_err(|message| Problem::in_file(file, message).help(CERT_HELP))?;
             let mut store = RootCertStore::empty();
             for root in chain {
-                store.add(root).map_err(|error| Problem::error(&name, format!("not a root certificate: {error}")))?;
+                let added = store.add(root);
+                added.map_err(|error| Problem::in_file(file, format!("not a root certificate: {error}")))?;
             }
             Ok(Roots { store: Arc::new(store), hash: Some(content.hash.to_string()) })
         }
@@ -215,7 +217,7 @@ fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
     if store.is_empty() {
         let message = "an https:// upstream needs the system's root certificates, and there are none";
         let help = "install them (Debian: ca-certificates), or name the upstream's own with `ca = \"file\"`";
-        return Err(Problem::error(&config_file.display().to_string(), message).help(help));
+        return Err(Problem::in_file(config_file, message).help(help));
     }
     Ok(Roots { store: Arc::clone(store), hash: None })
 }
@@ -225,4 +227,5 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 const CERT_HELP: &str = "a PEM file begins with -----BEGIN CERTIFICATE-----, the server's own certificate first";
+const PAIR_HELP: &str = "renew both files together, the certificate first; the pair is taken when it fits";
 const KEY_HELP: &str = "a PEM file with -----BEGIN PRIVATE KEY-----, not encrypted";

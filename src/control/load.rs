@@ -1,7 +1,6 @@
 //! From files to inputs: the one path that `run`, `check`, `explain` and `render` share.
 //!
-//! A file's content is parsed; what it names is resolved against the config's directory; what is wrong becomes
-//! problems. There is no second validator.
+//! A file's content is parsed, and what is wrong becomes problems. There is no second validator.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::plan::compile::{Inputs, Known, compile};
-use crate::plan::config::{self, Config, Trust};
+use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::lifecycle::Memory;
 use crate::plan::page::Renderer;
@@ -28,8 +27,6 @@ pub struct Loaded {
     pub config: Arc<Config>,
     /// The flag file.
     pub flags: Arc<Flags>,
-    /// Where the flag file is.
-    pub flag_file: PathBuf,
     /// The flag file was not there: nothing is flagged.
     pub flags_missing: bool,
     /// Certificates and roots.
@@ -70,21 +67,21 @@ pub fn from(
     config_file: &Path,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Loaded, Vec<Problem>> {
-    let config_text = read(config_file).map_err(|trouble| vec![unreadable(config_file, trouble)])?;
+    let config_text = read(config_file).map_err(|error| vec![Problem::in_file(config_file, error)])?;
     let (config, mut problems) = parse_config(config_file, &config_text);
     let Some(config) = config else {
         return Err(problems);
     };
-    let flag_file = beside(config_file, &config.maintenance);
-    let (flags, flags_missing) = match read(&flag_file) {
+    let flag_file = &config.maintenance;
+    let (flags, flags_missing) = match read(flag_file) {
         Ok(content) => {
-            let (flags, found) = parse_flags(&flag_file, &content, &config);
+            let (flags, found) = parse_flags(flag_file, &content, &config);
             problems.extend(found);
             (flags, false)
         }
         Err(ReadError::Missing) => (Some(Flags::default()), true),
-        Err(trouble) => {
-            problems.push(unreadable(&flag_file, trouble));
+        Err(error) => {
+            problems.push(Problem::in_file(flag_file, error));
             (None, false)
         }
     };
@@ -92,7 +89,7 @@ pub fn from(
     let (materials, found) =
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
-    problems.extend(certs::exposed(config_file, &config));
+    problems.extend(certs::exposed(&config));
     let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
     problems.extend(found);
     match (flags, materials, renderer) {
@@ -100,7 +97,6 @@ pub fn from(
             renderer: Arc::new(renderer),
             config: Arc::new(config),
             flags: Arc::new(flags),
-            flag_file,
             flags_missing,
             materials,
             warnings: problems,
@@ -112,7 +108,7 @@ pub fn from(
 /// Parses a config file's content.
 pub fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
     match text(path, content) {
-        Ok(text) => config::parse(&path.display().to_string(), text),
+        Ok(text) => config::parse(path, text),
         Err(problem) => (None, vec![problem]),
     }
 }
@@ -133,38 +129,16 @@ pub fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<F
 
 fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
     std::str::from_utf8(&content.bytes).map_err(|error| {
-        let file = path.display().to_string();
-        Problem::error(&file, format!("byte {} is not UTF-8", error.valid_up_to() + 1))
-            .help("save the file as UTF-8 text")
+        let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
+        Problem::in_file(path, message).help("save the file as UTF-8 text")
     })
 }
 
-/// A file that cannot be read, as a problem.
-pub fn unreadable(path: &Path, trouble: ReadError) -> Problem {
-    Problem::error(&path.display().to_string(), trouble.to_string())
-}
-
-/// A path of the config is relative to the config file.
-pub fn beside(config_file: &Path, path: &Path) -> PathBuf {
-    config_file.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
-}
-
-/// Every file besides the config that a config names, where it is.
-pub fn files_of(config_file: &Path, config: &Config) -> Vec<PathBuf> {
-    let certificates =
-        config.listen.iter().filter_map(|listen| listen.tls.as_ref()).flat_map(|tls| [&tls.cert, &tls.key]);
-    let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
-    let roots = upstreams.filter_map(|upstream| match &upstream.tls {
-        Some(Trust::File(file)) => Some(file),
-        Some(Trust::System) | None => None,
-    });
-    let mut files: Vec<PathBuf> = std::iter::once(&config.maintenance)
-        .chain(certificates)
-        .chain(roots)
-        .map(PathBuf::as_path)
-        .chain(certs::secret_files(config).map(|(_, file)| file))
-        .map(|path| beside(config_file, path))
-        .chain(pages::files_of(config_file, &config.page))
+/// Returns every file besides the config that a config names.
+pub fn files_of(config: &Config) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::iter::once(config.maintenance.clone())
+        .chain(certs::files_of(config).map(|(file, _)| file.to_owned()))
+        .chain(pages::files_of(&config.page))
         .collect();
     files.sort_unstable();
     files.dedup();

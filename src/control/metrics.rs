@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::live::Generation;
 use crate::plan::snapshot::Phase;
+use crate::status::FileStatus;
 use crate::telemetry::{Counts, Limit, Meters, RouteCell, UpstreamCell, WorkerCell};
 
 use super::report::Report;
@@ -166,8 +167,7 @@ fn process(scraped: &Scraped<'_>) -> Vec<Family> {
 }
 
 fn files(report: &Report) -> Vec<Family> {
-    let labels =
-        |file: &super::report::FileReport, value: f64| sample(&[("file", &file.path), ("role", file.role)], value);
+    let labels = |file: &FileStatus, value: f64| sample(&[("file", &file.path), ("role", &file.role)], value);
     let loaded = report.files.iter().filter_map(|file| Some(labels(file, seconds(file.loaded?)))).collect();
     let good = report.files.iter().map(|file| labels(file, f64::from(u8::from(file.is_good())))).collect();
     let problems = report.files.iter().map(|file| labels(file, number(file.problems.len() as u64))).collect();

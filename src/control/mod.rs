@@ -12,21 +12,27 @@ pub mod certs;
 #[cfg(feature = "proxy")]
 pub mod controller;
 #[cfg(feature = "proxy")]
+mod findings;
+#[cfg(feature = "proxy")]
 mod finisher;
 #[cfg(feature = "proxy")]
 pub mod history;
+#[cfg(feature = "proxy")]
+mod inputs;
 #[cfg(feature = "proxy")]
 pub mod load;
 #[cfg(feature = "proxy")]
 mod metrics;
 #[cfg(feature = "proxy")]
-mod motion;
-#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 pub mod pages;
 #[cfg(feature = "proxy")]
+pub mod preview;
+#[cfg(feature = "proxy")]
 mod probe;
+#[cfg(feature = "proxy")]
+mod publish;
 #[cfg(feature = "proxy")]
 mod reached;
 #[cfg(feature = "proxy")]
@@ -36,7 +42,11 @@ mod report;
 #[cfg(feature = "proxy")]
 mod run;
 #[cfg(feature = "proxy")]
+mod startup;
+#[cfg(feature = "proxy")]
 pub mod state;
+#[cfg(feature = "proxy")]
+mod transitions;
 
 #[cfg(feature = "proxy")]
 pub use run::{End, Start, run};

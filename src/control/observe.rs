@@ -13,9 +13,11 @@ use jiff::Timestamp;
 
 use crate::live::Generation;
 use crate::plan::config::Guard;
-use crate::plan::lifecycle::{Clients, Counted, Measured, Phase};
+use crate::plan::lifecycle::{Clients, Counted, Measured, Observed, Phase};
 use crate::plan::snapshot::Route;
 use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
+
+use super::probe::Probes;
 
 use tally::Tally;
 
@@ -227,6 +229,38 @@ impl Guarded {
     fn goes_on(&self, route: &Route) -> bool {
         let same = self.phase == route.phase() && self.since == route.since();
         same || self.phase == Phase::Ramping && route.phase() == Phase::Open
+    }
+}
+
+/// Returns what is observed of each route that moves or is guarded. Most routes are open and unguarded, and are left out.
+pub(super) fn observed(
+    live: &Generation,
+    observations: &Observations,
+    probes: &Probes,
+    now: Instant,
+) -> HashMap<String, Observed> {
+    let routes = live.snapshot.routes.iter().filter(|route| is_observed(route));
+    routes.map(|route| (route.config.name.clone(), observation(route, live, observations, probes, now))).collect()
+}
+
+fn is_observed(route: &Route) -> bool {
+    route.is_in_motion() || route.config.policy.guard.is_some()
+}
+
+fn observation(
+    route: &Route,
+    live: &Generation,
+    observations: &Observations,
+    probes: &Probes,
+    now: Instant,
+) -> Observed {
+    let (name, meter) = (route.config.name.as_str(), &live.routes[route.index]);
+    let guard = route.config.policy.guard.as_ref();
+    Observed {
+        remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
+        verification: probes.results(name),
+        measured: guard.and_then(|guard| observations.measured(name, guard, &meter.hanging(), now)),
+        lately: guard.and_then(|_| observations.lately(name, now)),
     }
 }
 

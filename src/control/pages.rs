@@ -7,7 +7,6 @@ use crate::plan::config::PageConfig;
 use crate::plan::page::{MESSAGES, Renderer, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
-use super::load::{beside, unreadable};
 use crate::files::source::{Content, ReadError};
 
 /// Makes a press of what the config names. There is one if none of the problems is an error.
@@ -18,27 +17,26 @@ pub fn renderer(
 ) -> (Option<Renderer>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut sources = Sources::default();
-    for (name, path) in page.dir.iter().flat_map(|dir| named_files(&beside(config_file, dir), page)) {
+    for (name, path) in page.dir.iter().flat_map(|dir| named_files(dir, page)) {
         match read(&path) {
             Ok(content) => match String::from_utf8(content.bytes.to_vec()) {
                 Ok(text) => sources.files.push(Source { name, path: path.display().to_string(), text }),
-                Err(_) => problems.push(
-                    Problem::error(&path.display().to_string(), "it is not UTF-8").help("save the file as UTF-8 text"),
-                ),
+                Err(_) => {
+                    problems.push(Problem::in_file(&path, "it is not UTF-8").help("save the file as UTF-8 text"));
+                }
             },
             // What is not there is built in.
             Err(ReadError::Missing) => {}
-            Err(trouble) => problems.push(unreadable(&path, trouble)),
+            Err(error) => problems.push(Problem::in_file(&path, error)),
         }
     }
     if let Some(dir) = &page.dir {
-        problems.extend(strangers(&beside(config_file, dir), page, config_file));
+        problems.extend(strangers(dir, page, config_file));
     }
     if let Some(logo) = &page.logo {
-        let path = beside(config_file, logo);
-        match read(&path) {
-            Ok(content) => sources.logo = Some((path.display().to_string(), content.bytes)),
-            Err(trouble) => problems.push(unreadable(&path, trouble)),
+        match read(logo) {
+            Ok(content) => sources.logo = Some((logo.display().to_string(), content.bytes)),
+            Err(error) => problems.push(Problem::in_file(logo, error)),
         }
     }
     let (renderer, found) = checked(page, &sources, &config_file.display().to_string());
@@ -65,9 +63,9 @@ fn checked(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<R
 }
 
 /// Every file that the page may be made of, there or not.
-pub fn files_of(config_file: &Path, page: &PageConfig) -> Vec<PathBuf> {
-    let templates = page.dir.iter().flat_map(|dir| named_files(&beside(config_file, dir), page)).map(|(_, path)| path);
-    templates.chain(page.logo.iter().map(|logo| beside(config_file, logo))).collect()
+pub fn files_of(page: &PageConfig) -> Vec<PathBuf> {
+    let templates = page.dir.iter().flat_map(|dir| named_files(dir, page)).map(|(_, path)| path);
+    templates.chain(page.logo.clone()).collect()
 }
 
 fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {

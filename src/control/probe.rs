@@ -23,7 +23,7 @@ use crate::plan::config::{Check, HostPattern, RouteConfig};
 use crate::plan::lifecycle::{Checked, Phase, Verification};
 use crate::plan::snapshot::Route;
 
-use ask::{Room, Target, authority_of};
+use ask::{Room, Target};
 
 /// Runs the checks of every route that is being verified. Owns the tasks that do it: with it they end.
 pub(super) struct Probes {
@@ -113,7 +113,7 @@ impl Plan {
     fn of(route: &Route, generation: &Generation) -> Self {
         let live = route.upstreams.iter().filter_map(|&index| {
             let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
-            Some((live.meter.id, host(&route.config).unwrap_or_else(|| authority_of(upstream))))
+            Some((live.meter.id, host(&route.config).unwrap_or_else(|| upstream.address.authority())))
         });
         Self { began: route.life.began, checks: route.config.policy.verify.clone(), upstreams: live.collect() }
     }
@@ -123,7 +123,7 @@ fn targets(route: &Route, generation: &Generation) -> Rc<[Target]> {
     let host = host(&route.config);
     let targets = route.upstreams.iter().filter_map(|&index| {
         let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
-        let host = host.clone().unwrap_or_else(|| authority_of(upstream));
+        let host = host.clone().unwrap_or_else(|| upstream.address.authority());
         Some(Target { upstream: upstream.clone(), tls: live.tls.clone(), host })
     });
     targets.collect()

@@ -19,11 +19,11 @@ use crate::telemetry::access::AccessWriter;
 
 use super::admin::{self, AdminListener, Shared};
 use super::clock;
-use super::controller::{Controller, Why};
-use super::motion;
+use super::controller::Controller;
 use super::observe::{self, Observations};
 use super::probe::Probes;
 use super::reached::Reached;
+use super::transitions::Cause;
 use crate::files::Change;
 
 /// What the loop is started with.
@@ -94,7 +94,7 @@ pub async fn run(start: Start) -> io::Result<End> {
         drop(live);
         publisher.release();
         let woken = tokio::select! {
-            changes = controller.files.next() => Woken::Files(changes),
+            changes = controller.changes() => Woken::Files(changes),
             () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Woken::Clock,
             told = signals.next() => Woken::Told(told),
             _ = &mut ended => return Ok(end_of(&shared)),
@@ -112,21 +112,21 @@ pub async fn run(start: Start) -> io::Result<End> {
             () = probes.changed() => Woken::Motion,
         };
         let live = publisher.current();
-        controller.observe(motion::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
+        controller.observe(observe::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
         match woken {
-            Woken::Files(changes) => controller.refresh(&changes, &mut publisher, Why::File),
-            Woken::Clock => controller.publish(&mut publisher, Why::Time),
+            Woken::Files(changes) => controller.refresh(&changes, &mut publisher),
+            Woken::Clock => controller.publish(&mut publisher, Cause::Time),
             Woken::Told(Told::Reload) => {
                 reload(&mut controller, &mut publisher);
                 access.reopen();
             }
             Woken::Told(Told::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
             Woken::Told(Told::End(grace)) => {
-                controller.ends(live.snapshot.generation);
+                controller.record_end(live.snapshot.generation);
                 drain(&publisher, &stage, &shared, grace);
             }
             Woken::Watchdog => notify(&[NotifyState::Watchdog]),
-            Woken::Motion if controller.is_due(&live.snapshot) => controller.publish(&mut publisher, Why::Observed),
+            Woken::Motion if controller.is_due(&live.snapshot) => controller.publish(&mut publisher, Cause::Observed),
             Woken::Motion => continue,
         }
         shared.report.replace(controller.report());
@@ -173,8 +173,7 @@ fn reload(controller: &mut Controller, publisher: &mut Publisher) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
-    let changes = controller.files.force();
-    controller.refresh(&changes, publisher, Why::Signal);
+    controller.reload(publisher);
     notify(&[NotifyState::Ready]);
 }
 

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::lifecycle::Memory;
 
-use super::load::beside;
 use crate::files::write::{self, WriteError};
 
 /// Where the state and the history are.
@@ -72,8 +71,8 @@ impl StateDir {
             list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
         };
         let directory = match configured {
-            Some(configured) => beside(config_file, configured),
-            None => from_systemd.and_then(first).unwrap_or_else(|| beside(config_file, Path::new(DEFAULT))),
+            Some(configured) => configured.to_owned(),
+            None => from_systemd.and_then(first).unwrap_or_else(|| config_file.with_file_name(DEFAULT)),
         };
         let stem = config_file.file_stem().map_or_else(|| OsString::from("backsoon"), ToOwned::to_owned);
         Self { directory, stem }
@@ -277,7 +276,7 @@ mod tests {
     #[test]
     fn a_state_of_no_use_is_put_aside_and_the_next_one_takes_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::new(&dir.path().join("edge.toml"), Some(Path::new("state")), None);
+        let state = StateDir::new(&dir.path().join("edge.toml"), Some(&dir.path().join("state")), None);
         let aside = dir.path().join("state/edge.state.json.damaged");
         let memory = memory();
         let whole = text_of([("web", &memory)].into_iter()).unwrap();
@@ -322,7 +321,7 @@ mod tests {
     fn nobody_else_looks_into_what_is_made() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::new(&dir.path().join("edge.toml"), Some(Path::new("a/b")), None);
+        let state = StateDir::new(&dir.path().join("edge.toml"), Some(&dir.path().join("a/b")), None);
         state.save(&empty()).unwrap();
         assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }

@@ -146,6 +146,32 @@ impl Files {
         self.entries.get(path).map(|entry| &entry.state)
     }
 
+    /// Returns the last content of a file that may be acted on. A file that is not watched yet is read now.
+    ///
+    /// # Errors
+    /// Why there never was one.
+    pub fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
+        if !self.entries.contains_key(path) {
+            self.load_now(path);
+        }
+        let state = self.get(path).ok_or(ReadError::Missing)?;
+        state.content.clone().ok_or(state.trouble.unwrap_or(ReadError::Missing))
+    }
+
+    /// Returns the same for a file that counts only as long as it is there.
+    ///
+    /// # Errors
+    /// Why there never was a content, or that the file is gone.
+    pub fn present(&mut self, path: &Path) -> Result<Content, ReadError> {
+        let content = self.settled(path)?;
+        if self.is_missing(path) { Err(ReadError::Missing) } else { Ok(content) }
+    }
+
+    /// Returns true if a watched file is gone.
+    pub fn is_missing(&self, path: &Path) -> bool {
+        self.get(path).is_some_and(|state| state.trouble == Some(ReadError::Missing))
+    }
+
     /// Returns how changes are noticed.
     pub fn watching(&self) -> &Watching {
         &self.watch.watching

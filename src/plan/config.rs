@@ -8,7 +8,7 @@ mod route;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ pub(super) use route::route_name;
 use super::path::Prefix;
 use super::problem::Problem;
 
-/// The whole of `backsoon.toml`, checked.
+/// The whole of `backsoon.toml`, checked. Its paths are resolved against the folder of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The flag file, as written (relative to the config file); default `maintenance.toml`.
+    /// The flag file; `maintenance.toml` by default.
     pub maintenance: PathBuf,
     /// What a flag file that disappears means.
     pub on_missing: OnMissing,
-    /// Where the state and the history are kept, as written; `None` is a directory that suits.
+    /// Where the state and the history are kept; `None` is a directory that suits.
     pub state_dir: Option<PathBuf>,
     /// How many workers; `None` is one per core.
     pub workers: Option<usize>,
@@ -81,7 +81,7 @@ pub struct Listen {
     pub tls: Option<TlsFiles>,
 }
 
-/// The files of a listener's certificate, as written.
+/// The files of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsFiles {
     /// PEM, leaf first.
@@ -221,12 +221,27 @@ pub enum UpstreamAddress {
     Unix(PathBuf),
 }
 
+impl UpstreamAddress {
+    /// Returns the authority (RFC 3986 section 3.2) that the upstream is asked for unless the client's host is kept.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Unix(_) => "localhost".to_owned(),
+            Self::Host(host, port) => authority(host, *port),
+        }
+    }
+}
+
+/// Joins a host and a port, with brackets around an IPv6 address.
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// What an `https://` upstream's certificate is checked against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// The system's roots.
     System,
-    /// The roots of this PEM file, as written, and only they.
+    /// The roots of this PEM file, and only they.
     File(PathBuf),
 }
 
@@ -237,8 +252,7 @@ impl fmt::Display for Upstream {
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             UpstreamAddress::Host(host, port) => {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                write!(f, "{scheme}://{open}{host}{close}:{port}")
+                write!(f, "{scheme}://{}", authority(host, *port))
             }
         }
     }
@@ -254,9 +268,9 @@ impl fmt::Display for Address {
     }
 }
 
-/// Parses a config. `file` is the name that problems give it.
+/// Parses a config. Problems name `file`, and paths in the text are resolved against its folder.
 ///
-/// Every problem of the text is collected, in the order of the text. There is a config if none of them is an error.
-pub fn parse(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
-    parse::config(file, text)
+/// Collects every problem of the text, in the order of the text. There is a config if none of them is an error.
+pub fn parse(file: impl AsRef<Path>, text: &str) -> (Option<Config>, Vec<Problem>) {
+    parse::config(file.as_ref(), text)
 }

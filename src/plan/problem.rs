@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -54,6 +55,11 @@ impl Problem {
     /// What refuses the file. The place, the help and the file's name are added by those who know them.
     pub fn error(file: &str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, file: file.to_owned(), place: None, message: message.into(), help: None }
+    }
+
+    /// Creates an error about a file as a whole.
+    pub fn in_file(file: &Path, message: impl fmt::Display) -> Self {
+        Self::error(&file.display().to_string(), message.to_string())
     }
 
     /// What is only remarked upon.
@@ -181,12 +187,19 @@ impl fmt::Display for Problem {
     }
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Severity {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Error => "error",
             Self::Warning => "warning",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

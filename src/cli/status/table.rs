@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use crate::plan::problem::{Place, Problem};
 
-use super::super::admin::{FileStatus, ProblemStatus, RouteStatus, Status};
+use crate::plan::snapshot::Phase;
+use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
+
 use super::super::streams::{Ink, Paint, painted};
 use super::super::words::{self, harmless};
 use super::{Health, Replica, agree, chain, health};
@@ -37,15 +39,10 @@ pub(super) fn verdict(replicas: &[Replica], paint: Paint) -> String {
     format!("{}\n", paint.ink(ink, text))
 }
 
-/// Whether what is live is not what the file says.
-pub(super) fn is_wrong(file: &FileStatus) -> bool {
-    file.problems.iter().any(ProblemStatus::is_error) || file.trouble.is_some()
-}
-
 fn apart(replicas: &[Replica]) -> String {
-    let differ: Vec<&str> = [("flags", "flag files"), ("config", "configs")]
+    let differ: Vec<&str> = [(Role::Flags, "flag files"), (Role::Config, "configs")]
         .iter()
-        .filter(|(role, _)| !agree(replicas, role))
+        .filter(|(role, _)| !agree(replicas, *role))
         .map(|(_, name)| *name)
         .collect();
     format!("the replicas do not agree: they have different {}", words::list(&differ))
@@ -53,8 +50,7 @@ fn apart(replicas: &[Replica]) -> String {
 
 /// `backsoon 0.1.0, pid 4242, running, generation 7 for 2 min`.
 fn about(status: &Status, now: Timestamp) -> String {
-    let published = status.published.as_ref().and_then(|at| at.parse().ok());
-    let age = published.map(|at: Timestamp| format!(" for {}", words::span(at, now))).unwrap_or_default();
+    let age = status.published.map(|at| format!(" for {}", words::span(at, now))).unwrap_or_default();
     let hash = |role| {
         status.file(role).and_then(|file| file.hash.as_deref()).map_or("none", |hash| hash.get(..8).unwrap_or(hash))
     };
@@ -64,8 +60,8 @@ fn about(status: &Status, now: Timestamp) -> String {
         status.pid,
         harmless(&status.stage),
         status.generation,
-        harmless(hash("flags")),
-        harmless(hash("config")),
+        harmless(hash(Role::Flags)),
+        harmless(hash(Role::Config)),
     )
 }
 
@@ -82,7 +78,7 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
         let line = line.trim_end();
         let ink = match index.checked_sub(1).and_then(|index| routes.get(index)) {
             None => Ink::Quiet,
-            Some(route) if route.phase == "open" => {
+            Some(route) if route.is(Phase::Open) => {
                 text.push_str(&format!("  {line}\n"));
                 text.push_str(&content(route, now, paint));
                 continue;
@@ -99,39 +95,36 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
 
 /// Why a route is as it is, and what comes next; nothing for one that is open and stays so.
 fn content(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
-    let instant = |text: &Option<String>| text.as_ref()?.parse().ok().map(|at| words::instant(at, now));
+    let instant = |at: Option<Timestamp>| at.map(|at| words::instant(at, now));
     let mut parts = Vec::new();
-    if route.phase != "open" && !route.why.is_empty() {
+    if !route.is(Phase::Open) && !route.why.is_empty() {
         parts.push(harmless(&route.why));
     }
-    if let Some(remaining) = route.remaining.filter(|_| route.phase == "draining") {
+    if let Some(remaining) = route.remaining.filter(|_| route.is(Phase::Draining)) {
         parts.push(format!("{remaining} still in flight"));
     }
     if let Some(share) = route.share {
         parts.push(format!("{:.0}% of clients are admitted", share * 100.0));
     }
-    if let Some(until) = instant(&route.watched_until) {
+    if let Some(until) = instant(route.watched_until) {
         parts.push(format!("watched by its guard until {until}"));
     }
     if let Some(next) = &route.next {
-        let at = instant(&next.at).map(|at| format!(" at {at}")).unwrap_or_default();
+        let at = instant(next.at).map(|at| format!(" at {at}")).unwrap_or_default();
         parts.push(format!("then {}{at}", harmless(&next.phase)));
     }
     if parts.is_empty() { String::new() } else { format!("    {}\n", paint.ink(Ink::Quiet, parts.join("; "))) }
 }
 
 fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
-    let instant = |text: &Option<String>| match text.as_ref().map(|text| text.parse()) {
-        Some(Ok(at)) => words::instant(at, now),
-        Some(Err(_)) | None => "-".to_owned(),
-    };
+    let instant = |at: Option<Timestamp>| at.map_or("-".to_owned(), |at| words::instant(at, now));
     let word = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), harmless);
     [
         harmless(&route.name),
         harmless(&route.phase),
         word(&route.mode),
-        instant(&route.since),
-        instant(&route.until),
+        instant(route.since),
+        instant(route.until),
         route.in_flight.to_string(),
         route.held.to_string(),
         route.latency.map_or("-".to_owned(), |latency| words::latency(latency.p99)),

@@ -5,26 +5,24 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::net;
 use crate::plan::config::{Check, Upstream, UpstreamAddress};
 
 /// Who is asked.
@@ -125,15 +123,6 @@ pub(super) async fn ask(target: &Target, check: &Check, room: &Room) -> Result<(
     if status == check.expect { Ok(()) } else { Err(Failure::Answered { status, expected: check.expect }) }
 }
 
-/// What an upstream is called in its own words.
-pub(super) fn authority_of(upstream: &Upstream) -> String {
-    match &upstream.address {
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-        UpstreamAddress::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Host(host, port) => format!("{host}:{port}"),
-    }
-}
-
 /// A connection, whatever it is made of.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
@@ -142,47 +131,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 async fn connect(target: &Target, room: &Room) -> io::Result<Box<dyn Stream>> {
     match &target.upstream.address {
         UpstreamAddress::Unix(path) => secure(UnixStream::connect(path).await?, target).await,
-        UpstreamAddress::Host(host, port) => {
-            let stream = tcp(host, *port, room).await?;
-            stream.set_nodelay(true)?;
-            secure(stream, target).await
-        }
+        UpstreamAddress::Host(host, port) => secure(net::tcp(host, *port, &room.lookups).await?, target).await,
     }
-}
-
-async fn tcp(host: &str, port: u16, room: &Room) -> io::Result<TcpStream> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => look_up(host, port, room).await?,
-    };
-    TcpStream::connect(addresses.as_slice()).await
-}
-
-/// Looks a name up. The resolver is a thread that goes on after nobody waits for it any more, so it keeps its place until
-/// it is really over: names that are not found in time do not pile up threads.
-async fn look_up(host: &str, port: u16, room: &Room) -> io::Result<Vec<SocketAddr>> {
-    let place = Arc::clone(&room.lookups).acquire_owned().await.map_err(io::Error::other)?;
-    let host = host.to_owned();
-    let looking = tokio::task::spawn_blocking(move || {
-        let found = (host, port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
-        drop(place);
-        found
-    });
-    looking.await.map_err(io::Error::other)?
 }
 
 async fn secure(plain: impl Stream + 'static, target: &Target) -> io::Result<Box<dyn Stream>> {
-    let Some(config) = &target.tls else { return Ok(Box::new(plain)) };
-    let name = match &target.upstream.address {
-        UpstreamAddress::Host(host, _) => host.clone(),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-    };
-    let name = ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let stream = TlsConnector::from(Arc::clone(config)).connect(name, plain).await?;
-    if target.upstream.http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the upstream does not speak HTTP/2 (no h2 by ALPN)"));
+    match &target.tls {
+        None => Ok(Box::new(plain)),
+        Some(config) => Ok(Box::new(net::tls(&target.upstream, Arc::clone(config), plain).await?)),
     }
-    Ok(Box::new(stream))
 }
 
 async fn over_one(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
@@ -240,12 +197,11 @@ async fn driven<T>(connection: impl Future, answer: impl Future<Output = Result<
     answer.await
 }
 
+/// Returns the target in absolute form, as HTTP/2 needs it.
 fn absolute(target: &Target, check: &Check) -> Result<Uri, Failure> {
-    let scheme = if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let authority = Authority::try_from(target.host.as_str()).map_err(|error| Failure::Request(error.into()))?;
     let path = PathAndQuery::try_from(check.get.as_str()).map_err(|error| Failure::Request(error.into()))?;
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
-    uri.build().map_err(Failure::Request)
+    net::absolute(&target.upstream, authority, path).map_err(Failure::Request)
 }
 
 /// Who asks.
@@ -255,8 +211,6 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("backsoon/", env!("C
 const MOST_CONNECTIONS: usize = 64;
 /// Look-ups of names at once.
 const MOST_LOOKUPS: usize = 8;
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 16;
 /// Bytes of an answer's head.
 const MOST_HEAD: usize = 64 * 1024;
 /// The same over HTTP/2, as that counts it (RFC 9113 section 6.5.2).

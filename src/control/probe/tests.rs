@@ -516,7 +516,7 @@ fn passes_are_counted_in_a_row_and_no_further_than_needed() {
 fn an_upstream_is_called_by_its_address() {
     let named = |text: &str| {
         let routes = Routes::new(&format!("[routes.web]\nupstream = \"{text}\"\n"));
-        authority_of(&routes.live.snapshot.upstreams[0])
+        routes.live.snapshot.upstreams[0].address.authority()
     };
     let v6: SocketAddr = "[::1]:3000".parse().unwrap();
     assert_eq!(named(&format!("http://{v6}")), "[::1]:3000");

@@ -13,11 +13,11 @@ use super::super::text::{MOST_LANGUAGES, is_language};
 /// `pages` and `[page]`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageConfig {
-    /// Where the operator's own templates and messages are, as written; each replaces the built-in one of its name.
+    /// Where the operator's own templates and messages are; each replaces the built-in one of its name.
     pub dir: Option<PathBuf>,
     /// The name above the page.
     pub brand: Option<String>,
-    /// The file of a picture beside it, as written; inlined.
+    /// The file of a picture beside it; inlined.
     pub logo: Option<PathBuf>,
     /// The colour of what stands out; changed where it could not be read.
     pub accent: Color,

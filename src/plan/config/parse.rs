@@ -1,7 +1,7 @@
 //! The config's text into a [`Config`]: the top level and its sections. Routes are in their own file.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use super::{Access, Address, Config, Listen, Log, LogLevel, OnMissing, RouteConf
 use super::{address, page, route};
 
 /// Parses a config.
-pub(super) fn config(file: &str, text: &str) -> (Option<Config>, Vec<Problem>) {
-    let mut report = Report::new(file, text);
+pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
+    let name = file.display().to_string();
+    let mut report = Report::new(&name, text).beside(file);
     let Some(table) = document(text, &mut report) else {
         let (_, problems) = report.finish(());
         return (None, problems);
@@ -36,7 +37,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     Config {
-        maintenance: maintenance.unwrap_or_else(|| PathBuf::from("maintenance.toml")),
+        maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
         state_dir,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),

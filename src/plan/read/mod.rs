@@ -10,6 +10,7 @@ mod value;
 mod tests;
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -22,6 +23,8 @@ pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
 /// Collects the problems of one file.
 pub(super) struct Report<'t> {
     file: &'t str,
+    /// The folder that relative paths in the file begin at.
+    folder: &'t Path,
     lines: TextLines<'t>,
     problems: Vec<Problem>,
     /// Those that were found after [`MOST_PROBLEMS`].
@@ -30,7 +33,17 @@ pub(super) struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, lines: TextLines::of(text), problems: Vec::new(), unshown: 0 }
+        Self { file, folder: Path::new(""), lines: TextLines::of(text), problems: Vec::new(), unshown: 0 }
+    }
+
+    /// Has relative paths begin at the folder of `file`.
+    pub(super) fn beside(self, file: &'t Path) -> Self {
+        Self { folder: file.parent().unwrap_or(Path::new("")), ..self }
+    }
+
+    /// Resolves a path against the folder of the file.
+    pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(path)
     }
 
     /// Adds an error without help.

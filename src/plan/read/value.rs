@@ -95,7 +95,7 @@ impl<'d> Value<'d> {
         Some(text.to_string())
     }
 
-    /// A path of the file system, as written.
+    /// Reads a path of the file system and resolves it against the folder of the file.
     pub(in crate::plan) fn path(&self, example: &str, report: &mut Report<'_>) -> Option<PathBuf> {
         let text = self.string(example, report)?;
         if text.contains('\0') {
@@ -103,7 +103,7 @@ impl<'d> Value<'d> {
             report.wrong(self.span.clone(), format!("{} is not the name of a file", quoted(text)), help);
             return None;
         }
-        Some(PathBuf::from(text))
+        Some(report.resolve(text))
     }
 
     /// `true` or `false`.

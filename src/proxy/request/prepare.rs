@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use http::header::HOST;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::plan::config::{Upstream, UpstreamAddress};
+use crate::net;
+use crate::plan::config::Upstream;
 use crate::plan::snapshot::Route;
 use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
 use crate::proxy::io::gather::{Gather, Source};
@@ -96,12 +97,7 @@ pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
 
 /// What an upstream is called in its own words.
 pub(super) fn authority_of(upstream: &Upstream) -> HeaderValue {
-    let text = match &upstream.address {
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-        UpstreamAddress::Host(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Host(host, port) => format!("{host}:{port}"),
-    };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
+    HeaderValue::try_from(upstream.address.authority()).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 /// The path and query.
@@ -110,13 +106,8 @@ pub(super) fn target(uri: &Uri) -> PathAndQuery {
 }
 
 pub(super) fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Uri {
-    let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let authority = Authority::try_from(host.as_bytes()).unwrap_or(Authority::from_static("localhost"));
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme);
-    parts.authority = Some(authority);
-    parts.path_and_query = Some(target(uri));
-    Uri::from_parts(parts).unwrap_or_default()
+    net::absolute(upstream, authority, target(uri)).unwrap_or_default()
 }
 
 /// Fields that are added to a request.

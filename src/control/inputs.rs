@@ -1,0 +1,485 @@
+//! Inputs: what the files say, and how a changed file replaces a part of it.
+//!
+//! Each `take_*` reads one part again. The part is replaced only if all of it is good; otherwise the last good one stays.
+
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::files::source::ReadError;
+use crate::files::{Change, Files};
+use crate::plan::compile::{self, Known};
+use crate::plan::config::{Config, OnMissing};
+use crate::plan::flags::Flags;
+use crate::plan::page::Renderer;
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Snapshot;
+use crate::status::{FileStatus, ProblemStatus, Role};
+use crate::telemetry::log::LogHandle;
+
+use super::certs::{self, Materials};
+use super::findings::{Findings, warn};
+use super::history::Event;
+use super::load::{self, Loaded};
+use super::pages;
+use super::preview::Preview;
+use super::report::Report;
+use super::startup::StartupSettings;
+
+/// The inputs in force, and the files that they come from.
+pub(super) struct Inputs {
+    config_file: PathBuf,
+    pub(super) files: Files,
+    config: Arc<Config>,
+    flags: Arc<Flags>,
+    materials: Arc<Materials>,
+    renderer: Arc<Renderer>,
+    /// What is remembered and observed of the routes.
+    pub(super) known: Known,
+    /// A config that was refused only because of files that it names. Those are watched, too.
+    waiting: Option<Config>,
+    startup: StartupSettings,
+    findings: Findings,
+    /// Edits that are to be recorded.
+    edits: Vec<Event>,
+    preview: Option<Preview>,
+    log: LogHandle,
+}
+
+/// The effect of a change on what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Effect {
+    /// What is in force has changed.
+    Publish,
+    /// What is in force stays as it was.
+    None,
+}
+
+impl Effect {
+    fn or(self, other: Self) -> Self {
+        if self == Self::Publish { self } else { other }
+    }
+}
+
+/// The files that are to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reread {
+    /// Those that have changed.
+    Changed,
+    /// Config, flag file and page, changed or not.
+    All,
+}
+
+/// The parts of the inputs that some changes concern.
+#[derive(Clone, Copy, Debug, Default)]
+struct Touched {
+    config: bool,
+    materials: bool,
+    pages: bool,
+    flags: bool,
+}
+
+impl Inputs {
+    /// Reads everything for the first time.
+    ///
+    /// # Errors
+    /// Every problem, if one is an error.
+    pub(super) fn read(
+        config_file: PathBuf,
+        mut files: Files,
+        preview: Option<Preview>,
+        log: LogHandle,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut loaded = load::from(&config_file, |path| files.settled(path))?;
+        if let Some(preview) = &preview {
+            loaded = preview.adapt(loaded, &config_file, &mut files)?;
+        }
+        let Loaded { config, flags, flags_missing, materials, renderer, warnings } = loaded;
+        log.set_level(config.log.level);
+        if flags_missing {
+            tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
+        }
+        let inputs = Self {
+            config_file,
+            files,
+            startup: StartupSettings::of(&config),
+            config,
+            flags,
+            known: Known { secrets: materials.secrets.clone(), ..Known::default() },
+            materials: Arc::new(materials),
+            renderer,
+            waiting: None,
+            findings: Findings::of_start(&warnings),
+            edits: Vec::new(),
+            preview,
+            log,
+        };
+        Ok((inputs, warnings))
+    }
+
+    pub(super) fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// Returns the config in force.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns the certificates, roots and secrets in force. They are others after every change of the config.
+    pub(super) fn materials(&self) -> &Arc<Materials> {
+        &self.materials
+    }
+
+    /// Returns everything that a snapshot for now is compiled from.
+    pub(super) fn at_now<'i>(&'i self, previous: Option<&'i Snapshot>, generation: u64) -> compile::Inputs<'i> {
+        compile::Inputs {
+            config: &self.config,
+            flags: &self.flags,
+            renderer: &self.renderer,
+            known: &self.known,
+            previous,
+            now: Timestamp::now(),
+            generation,
+        }
+    }
+
+    /// Returns the hash of the flag file read last.
+    pub(super) fn flags_hash(&self) -> Option<String> {
+        self.hash(&self.config.maintenance)
+    }
+
+    /// Returns the edits that were seen since the last call.
+    pub(super) fn take_edits(&mut self) -> Vec<Event> {
+        mem::take(&mut self.edits)
+    }
+
+    /// Watches every file that the inputs come from, and no other.
+    pub(super) fn watch(&mut self) {
+        self.files.set(self.watched());
+    }
+
+    /// Takes in changes of files.
+    pub(super) fn refresh(&mut self, changes: &[Change], reread: Reread) -> Effect {
+        let touched = self.touched(changes, reread);
+        let mut effect = if touched.config { self.take_config() } else { Effect::None };
+        // With a new config, everything that it names was read again.
+        if effect == Effect::None {
+            effect = self.take_parts(touched);
+        }
+        for change in changes {
+            effect = self.follow(change).or(effect);
+        }
+        effect
+    }
+
+    fn touched(&self, changes: &[Change], reread: Reread) -> Touched {
+        let all = reread == Reread::All;
+        let pages = pages::files_of(&self.config.page);
+        let mut touched = Touched { config: all, flags: all, pages: all && !pages.is_empty(), materials: false };
+        // Any change may mend a config that waits for other files; a template that is wrong may be mended by removing it.
+        let waiting = self.waiting.is_some();
+        for change in changes {
+            match change {
+                Change::Accepted(path) if *path == self.config_file => touched.config = true,
+                Change::Accepted(path) if *path == self.config.maintenance => touched.flags = true,
+                // The same content as before; of the flag file it matters, for which see `follow`.
+                Change::Restored(path) if *path == self.config_file || *path == self.config.maintenance => {}
+                Change::Accepted(path) | Change::Restored(path) => {
+                    touched.config |= waiting;
+                    touched.pages |= pages.contains(path);
+                    touched.materials |= certs::files_of(&self.config).any(|(file, _)| file == path);
+                }
+                Change::Missing(path) => {
+                    touched.config |= waiting;
+                    touched.pages |= pages.contains(path);
+                }
+                Change::Unreadable(_) | Change::WatchWarning(_) | Change::Watching => {}
+            }
+        }
+        touched
+    }
+
+    fn take_parts(&mut self, touched: Touched) -> Effect {
+        let mut effect = Effect::None;
+        if touched.materials {
+            effect = self.take_materials().or(effect);
+        }
+        if touched.pages {
+            effect = self.take_pages().or(effect);
+        }
+        if touched.flags {
+            effect = self.take_flags().or(effect);
+        }
+        effect
+    }
+
+    fn take_config(&mut self) -> Effect {
+        let Ok(content) = self.files.settled(&self.config_file) else { return Effect::None };
+        let (config, mut problems) = load::parse_config(&self.config_file, &content);
+        self.waiting = None;
+        let Some(mut config) = config else {
+            self.watch();
+            return self.refuse(&self.config_file.clone(), problems);
+        };
+        if let Some(preview) = &self.preview {
+            (preview.config)(&mut config);
+        }
+        let materials = certs::materials(&self.config_file, &config, |path| self.files.settled(path));
+        let (renderer, remarks) = pages::renderer(&self.config_file, &config.page, |path| self.files.present(path));
+        match (materials, renderer, self.misses_flags(&config)) {
+            (Ok(materials), Some(renderer), None) => {
+                problems.extend(certs::exposed(&config));
+                problems.extend(self.startup.changed_by(&config, &self.config_file));
+                self.set_config(config, problems);
+                self.set_renderer(renderer, remarks);
+                self.set_materials(materials);
+                self.watch();
+                self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
+                // The flag file may name routes that have come or gone.
+                let _ = self.take_flags();
+                Effect::Publish
+            }
+            (materials, _, missing) => {
+                problems.extend(materials.err().unwrap_or_default());
+                problems.extend(missing);
+                problems.extend(remarks);
+                self.waiting = Some(config);
+                self.watch();
+                self.refuse(&self.config_file.clone(), problems)
+            }
+        }
+    }
+
+    /// Returns the problem with a config that names another flag file which is not there yet. Without what the old one
+    /// flags, routes would open that nobody meant to open.
+    fn misses_flags(&mut self, config: &Config) -> Option<Problem> {
+        let flag_file = &config.maintenance;
+        if *flag_file == self.config.maintenance || config.on_missing == OnMissing::Open {
+            return None;
+        }
+        let error = self.files.settled(flag_file).err()?;
+        let message = format!("`maintenance` names {}, which cannot be read: {error}", flag_file.display());
+        let help = "write that file first (an empty one flags nothing); then this config is taken";
+        Some(Problem::in_file(&self.config_file, message).help(help))
+    }
+
+    fn set_config(&mut self, config: Config, problems: Vec<Problem>) {
+        warn(&problems);
+        self.note_edit(&self.config_file.clone(), true, &problems);
+        self.findings.set(self.config_file.clone(), problems);
+        self.log.set_level(config.log.level);
+        self.config = Arc::new(config);
+    }
+
+    fn take_flags(&mut self) -> Effect {
+        let config = Arc::clone(&self.config);
+        let flag_file = &config.maintenance;
+        if config.on_missing == OnMissing::Open && self.files.is_missing(flag_file) {
+            return self.give_up_flags();
+        }
+        let Ok(content) = self.files.settled(flag_file) else { return Effect::None };
+        let (flags, problems) = load::parse_flags(flag_file, &content, &config);
+        let Some(flags) = flags else { return self.refuse(flag_file, problems) };
+        warn(&problems);
+        self.note_edit(flag_file, true, &problems);
+        self.findings.set(flag_file.clone(), problems);
+        self.set_flags(flags);
+        Effect::Publish
+    }
+
+    /// Flags nothing any more, since the flag file is gone.
+    fn give_up_flags(&mut self) -> Effect {
+        self.findings.clear(&self.config.maintenance);
+        self.set_flags(Flags::default());
+        Effect::Publish
+    }
+
+    fn set_flags(&mut self, mut flags: Flags) {
+        if let Some(preview) = &self.preview {
+            (preview.flags)(&mut flags);
+        }
+        self.flags = Arc::new(flags);
+    }
+
+    fn take_pages(&mut self) -> Effect {
+        let config = Arc::clone(&self.config);
+        let (renderer, problems) = pages::renderer(&self.config_file, &config.page, |path| self.files.present(path));
+        let Some(renderer) = renderer else {
+            let errors: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();
+            self.findings.refuse(&errors);
+            self.findings.set_page(&pages::files_of(&config.page), problems);
+            return Effect::None;
+        };
+        if renderer.fingerprint == self.renderer.fingerprint {
+            self.findings.set_page(&pages::files_of(&config.page), problems);
+            return Effect::None;
+        }
+        self.set_renderer(renderer, problems);
+        Effect::Publish
+    }
+
+    fn set_renderer(&mut self, renderer: Renderer, problems: Vec<Problem>) {
+        // Pages that would be the same are not rendered again.
+        if renderer.fingerprint != self.renderer.fingerprint {
+            self.renderer = Arc::new(renderer);
+        }
+        warn(&problems);
+        self.findings.set_page(&pages::files_of(&self.config.page), problems);
+    }
+
+    /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once: the pair
+    /// is taken when it fits.
+    fn take_materials(&mut self) -> Effect {
+        let config = Arc::clone(&self.config);
+        match certs::materials(&self.config_file, &config, |path| self.files.settled(path)) {
+            Ok(materials) => {
+                certs::files_of(&config).for_each(|(file, _)| self.findings.clear(file));
+                let warnings = certs::exposed(&config);
+                warn(&warnings);
+                for warning in warnings {
+                    self.findings.set(PathBuf::from(&warning.file), vec![warning]);
+                }
+                self.set_materials(materials);
+                Effect::Publish
+            }
+            Err(problems) => {
+                for problem in problems {
+                    let _ = self.refuse(&PathBuf::from(&problem.file), vec![problem]);
+                }
+                Effect::None
+            }
+        }
+    }
+
+    fn set_materials(&mut self, materials: Materials) {
+        self.known.secrets = materials.secrets.clone();
+        self.materials = Arc::new(materials);
+    }
+
+    /// Keeps what is in force, and tells why.
+    fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> Effect {
+        self.findings.refuse(&problems);
+        self.note_edit(file, false, &problems);
+        self.findings.set(file.to_owned(), problems);
+        Effect::None
+    }
+
+    /// Logs what happened to a file besides a new content, and does what follows from it.
+    fn follow(&mut self, change: &Change) -> Effect {
+        match change {
+            Change::Accepted(_) => {}
+            Change::Restored(path) => {
+                tracing::info!(path = %path.display(), "the file can be read again");
+                if *path == self.config.maintenance {
+                    // Its flags may have been given up when it went missing.
+                    return self.take_flags();
+                }
+            }
+            Change::Missing(path) if *path == self.config.maintenance && self.config.on_missing == OnMissing::Open => {
+                tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
+                return self.give_up_flags();
+            }
+            Change::Missing(path) if self.is_optional(path) => {
+                tracing::info!(path = %path.display(), "the file is gone: the built-in one is shown");
+            }
+            Change::Missing(path) => {
+                tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
+            }
+            Change::Unreadable(path) => {
+                let trouble = self.files.get(path).and_then(|state| state.trouble);
+                let trouble = trouble.map(|trouble| trouble.to_string());
+                tracing::warn!(path = %path.display(), trouble, "the file cannot be read, the last good one stays");
+            }
+            Change::WatchWarning(path) => {
+                let caveat = self.files.get(path).and_then(|state| state.caveat).map(|caveat| caveat.to_string());
+                tracing::warn!(path = %path.display(), caveat, "changes of the file may not be seen");
+            }
+            Change::Watching => tracing::warn!(watching = %self.files.watching(), "how files are watched has changed"),
+        }
+        Effect::None
+    }
+
+    fn note_edit(&mut self, file: &Path, taken: bool, problems: &[Problem]) {
+        self.edits.push(Event::Edit {
+            file: file.display().to_string(),
+            role: self.role(file).as_str().to_owned(),
+            hash: self.hash(file),
+            taken,
+            problems: problems.iter().map(|problem| problem.message.clone()).collect(),
+        });
+    }
+
+    /// Returns every file that the inputs come from, sorted.
+    fn watched(&self) -> Vec<PathBuf> {
+        let mut files = load::files_of(&self.config);
+        files.push(self.config_file.clone());
+        if let Some(waiting) = &self.waiting {
+            files.extend(load::files_of(waiting));
+            files.sort_unstable();
+            files.dedup();
+        }
+        files
+    }
+
+    /// Describes the files.
+    pub(super) fn report(&self) -> Report {
+        let there = |path: &PathBuf| !(self.is_optional(path) && self.files.is_missing(path));
+        let files = self.watched().into_iter().filter(there).map(|path| self.file_status(&path));
+        Report { files: files.collect(), refused: self.findings.refused() }
+    }
+
+    fn file_status(&self, path: &Path) -> FileStatus {
+        let state = self.files.get(path);
+        let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
+        let trouble = state.and_then(|state| state.trouble).filter(|trouble| !self.is_expected(path, *trouble));
+        FileStatus {
+            path: path.display().to_string(),
+            role: self.role(path).as_str().to_owned(),
+            hash: self.hash(path),
+            loaded,
+            problems: self.findings.of(path).map(ProblemStatus::from).collect(),
+            trouble: trouble.map(|trouble| trouble.to_string()),
+            caveat: state.and_then(|state| state.caveat).map(|caveat| caveat.to_string()),
+        }
+    }
+
+    /// Returns the hash of a file's content. That of a secret is kept back: guesses could be tried on it.
+    fn hash(&self, path: &Path) -> Option<String> {
+        let content = self.files.get(path)?.content.as_ref()?;
+        (self.role(path) != Role::Secret).then(|| content.hash.to_string())
+    }
+
+    /// Returns true for a template or a message file: the built-in one takes its place.
+    fn is_optional(&self, path: &Path) -> bool {
+        let page = &self.config.page;
+        page.logo.as_deref() != Some(path) && pages::files_of(page).iter().any(|file| file == path)
+    }
+
+    /// Returns true if nothing is wrong with the trouble: a flag file need not be there.
+    fn is_expected(&self, path: &Path, trouble: ReadError) -> bool {
+        let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
+        *path == self.config.maintenance && trouble == ReadError::Missing && never_there
+    }
+
+    fn role(&self, path: &Path) -> Role {
+        if *path == self.config_file {
+            return Role::Config;
+        }
+        if *path == self.config.maintenance {
+            return Role::Flags;
+        }
+        let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
+        let found = configs.flat_map(certs::files_of).filter(|(file, _)| *file == path).map(|(_, role)| role).min();
+        let is_page = || pages::files_of(&self.config.page).iter().any(|file| file == path);
+        match found {
+            Some(role @ (Role::Certificate | Role::Key)) => role,
+            _ if is_page() => Role::Page,
+            Some(role) => role,
+            None => Role::Roots,
+        }
+    }
+}

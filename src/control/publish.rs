@@ -1,0 +1,98 @@
+//! Publications: a snapshot of the inputs in force, with the meters, TLS clients and certificates that go with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::ClientConfig;
+use rustls::sign::CertifiedKey;
+
+use crate::live::{Generation, LiveUpstream};
+use crate::plan::compile::compile;
+use crate::plan::config::{Listen, TlsFiles, Upstream};
+use crate::plan::snapshot::Snapshot;
+use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
+
+use super::certs::Materials;
+use super::inputs::Inputs;
+
+/// State that is carried from one publication to the next.
+pub(super) struct Publication {
+    /// The number of the last one.
+    generation: u64,
+    /// The listeners that were bound at the start.
+    listeners: Vec<Listen>,
+    /// The certificate that each listener served last.
+    served: Vec<Option<Arc<CertifiedKey>>>,
+    meters: Arc<Meters>,
+    /// TLS clients by upstream, so that sessions are resumed over generations.
+    clients: HashMap<UpstreamKey, Option<Arc<ClientConfig>>>,
+    bindings: Option<Bindings>,
+}
+
+/// Meters and TLS clients of the routes and upstreams. They depend on neither the flag file nor the time.
+#[derive(Clone)]
+struct Bindings {
+    /// The materials that they were made with. A new config brings new ones.
+    materials: Arc<Materials>,
+    routes: Arc<[Arc<RouteMeter>]>,
+    upstreams: Arc<[LiveUpstream]>,
+}
+
+impl Publication {
+    /// Creates the state before the first publication.
+    pub(super) fn new(listeners: Vec<Listen>) -> Self {
+        let meters = Arc::new(Meters::new(0));
+        Self { generation: 0, listeners, served: Vec::new(), meters, clients: HashMap::new(), bindings: None }
+    }
+
+    /// Sets where to count.
+    pub(super) fn set_meters(&mut self, meters: Arc<Meters>) {
+        self.meters = meters;
+        self.bindings = None;
+    }
+
+    /// Returns the number of the last publication.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Makes the next generation of these inputs, for now.
+    pub(super) fn make(&mut self, inputs: &Inputs, previous: Option<&Snapshot>) -> Generation {
+        self.generation += 1;
+        let snapshot = compile(inputs.at_now(previous, self.generation));
+        let Bindings { routes, upstreams, .. } = self.bindings(inputs.materials(), &snapshot);
+        self.served = (0..self.listeners.len()).map(|index| self.certificate(index, inputs)).collect();
+        let certificates = self.served.clone();
+        Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
+    }
+
+    /// Returns the bindings of a snapshot: those of the last one, as long as they fit.
+    fn bindings(&mut self, materials: &Arc<Materials>, snapshot: &Snapshot) -> Bindings {
+        let kept = self.bindings.take().filter(|bindings| Arc::ptr_eq(&bindings.materials, materials));
+        let bindings = kept.unwrap_or_else(|| self.bind(materials, snapshot));
+        self.bindings.insert(bindings).clone()
+    }
+
+    fn bind(&mut self, materials: &Arc<Materials>, snapshot: &Snapshot) -> Bindings {
+        let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream, materials)).collect();
+        Bindings { materials: Arc::clone(materials), routes, upstreams }
+    }
+
+    fn live_upstream(&mut self, upstream: &Upstream, materials: &Materials) -> LiveUpstream {
+        let key = materials.key(upstream);
+        let meter = self.meters.upstream(key.clone());
+        let tls = self.clients.entry(key).or_insert_with(|| materials.client_config(upstream)).clone();
+        LiveUpstream { meter, tls }
+    }
+
+    /// Returns the certificate of a listener, from wherever the config says that it is now. A listener that the config no
+    /// longer has, or no longer with TLS, keeps its last one until the restart.
+    fn certificate(&self, listener: usize, inputs: &Inputs) -> Option<Arc<CertifiedKey>> {
+        let listen = &self.listeners[listener];
+        let now = inputs.config().listen.iter().find(|now| now.address == listen.address);
+        let files: Option<&TlsFiles> = now.and_then(|now| now.tls.as_ref()).or(listen.tls.as_ref());
+        inputs.materials().certificate(files?).or_else(|| self.served.get(listener).cloned().flatten())
+    }
+}

@@ -1,0 +1,49 @@
+//! Settings that take effect only at the start.
+
+use std::path::{Path, PathBuf};
+
+use crate::plan::config::{Address, Config, Listen};
+use crate::plan::problem::Problem;
+
+/// Settings as they were at the start.
+pub(super) struct StartupSettings {
+    listen: Vec<(Address, bool)>,
+    admin: Option<Address>,
+    workers: Option<usize>,
+    access_file: Option<PathBuf>,
+    connections: Option<usize>,
+}
+
+impl StartupSettings {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            listen: listeners(&config.listen),
+            admin: config.admin.clone(),
+            workers: config.workers,
+            access_file: config.log.access_file.clone(),
+            connections: config.limits.connections,
+        }
+    }
+
+    /// Returns a warning for each of them that a new config changes.
+    pub(super) fn changed_by(&self, config: &Config, config_file: &Path) -> Vec<Problem> {
+        let changed = [
+            ("listen", listeners(&config.listen) != self.listen),
+            ("admin", config.admin != self.admin),
+            ("workers", config.workers != self.workers),
+            ("access_file", config.log.access_file != self.access_file),
+            ("connections", config.limits.connections != self.connections),
+        ];
+        let file = config_file.display().to_string();
+        let warning = |key: &str| {
+            Problem::warning(&file, format!("`{key}` has changed, which takes effect only with a restart"))
+                .help("the rest of the config is in force; restart backsoon when it suits")
+        };
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| warning(key)).collect()
+    }
+}
+
+/// Returns the addresses, each with whether it speaks TLS. The certificate itself may change.
+fn listeners(listen: &[Listen]) -> Vec<(Address, bool)> {
+    listen.iter().map(|listen| (listen.address.clone(), listen.tls.is_some())).collect()
+}

@@ -1,0 +1,100 @@
+//! The log of publications: one line for each, and one for each transition of a route.
+
+use std::sync::Arc;
+
+use crate::plan::snapshot::{Closure, Route, Snapshot, Transition};
+
+/// The reason for a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A file has changed.
+    File,
+    /// An instant was reached at which something changes.
+    Time,
+    /// A signal asked for it.
+    Signal,
+    /// Something was observed of a route.
+    Observed,
+}
+
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Time => "time",
+            Self::Signal => "signal",
+            Self::Observed => "observed",
+        }
+    }
+
+    /// Returns true if such a publication often changes nothing but the times that a page shows.
+    fn is_routine(self) -> bool {
+        match self {
+            Self::Time | Self::Observed => true,
+            Self::File | Self::Signal => false,
+        }
+    }
+}
+
+/// Logs the first publication.
+pub(super) fn log_first(first: &Snapshot) {
+    warn_of_long(None, first);
+    first.routes.iter().for_each(log_transitions);
+}
+
+/// Logs a publication, and each route whose phase or mode changed.
+pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
+    warn_of_long(Some(before), after);
+    let (generation, why) = (after.generation, cause.as_str());
+    if cause.is_routine() && after.routes.iter().all(|route| is_as_before(before, route)) {
+        tracing::debug!(generation, why, "published");
+        return;
+    }
+    tracing::info!(generation, why, "published");
+    for route in &after.routes {
+        if !route.transitions.is_empty() {
+            log_transitions(route);
+        } else if !is_as_before(before, route) {
+            log_mode(route);
+        }
+    }
+}
+
+fn log_transitions(route: &Route) {
+    let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
+    for Transition { from, to, at, why } in &route.transitions {
+        let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
+        tracing::info!(route = name, phase, from, at, mode, until, why, "route {phase}");
+    }
+}
+
+/// Logs a route that is closed in another way than before, in the same phase.
+fn log_mode(route: &Route) {
+    let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
+    let (phase, why) = (route.phase().as_str(), &*route.life.why);
+    tracing::info!(route = name, phase, mode, until, why, "route {phase}");
+}
+
+fn mode(route: &Route) -> Option<&'static str> {
+    route.closure.as_ref().map(|closure| closure.mode.as_str())
+}
+
+fn until(route: &Route) -> Option<String> {
+    route.closure.as_ref().and_then(|closure| closure.until).map(|until| until.to_string())
+}
+
+/// Returns true if a route was in the same mode before, or just as open.
+fn is_as_before(before: &Snapshot, route: &Route) -> bool {
+    let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
+    let was = before.route(&route.config.name);
+    route.transitions.is_empty() && was.is_some_and(|was| mode(&was.closure) == mode(&route.closure))
+}
+
+/// Warns once of each route that somebody may have forgotten to open.
+fn warn_of_long(before: Option<&Snapshot>, after: &Snapshot) {
+    let was_long = |name: &str| before.and_then(|before| before.route(name)).is_some_and(|was| was.long);
+    for route in after.routes.iter().filter(|route| route.long && !was_long(&route.config.name)) {
+        let (name, since) = (route.config.name.as_str(), route.since().to_string());
+        tracing::warn!(route = name, since, "under maintenance for 24 hours: search engines begin to drop its pages");
+    }
+}

@@ -1,0 +1,85 @@
+//! Connections to upstreams: name look-up, TCP and TLS, for the proxy and for the checks of control.
+//!
+//! No step has a time-out of its own: the caller bounds them together.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::plan::config::{Upstream, UpstreamAddress};
+
+/// Connects to a host by TCP. `lookups` bounds how many names are looked up at once.
+///
+/// # Errors
+/// When the name cannot be looked up, or none of its addresses accepts.
+pub async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
+    // An address needs no resolver, which would be a thread.
+    let stream = match host.parse::<IpAddr>() {
+        Ok(address) => TcpStream::connect((address, port)).await?,
+        Err(_) => TcpStream::connect(look_up(host, port, lookups).await?.as_slice()).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Looks a name up.
+///
+/// The resolver is a thread that goes on after its caller has given up. The permit is released only when that thread is
+/// done, so that names that are slow to resolve do not pile up threads.
+async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    let permit = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let lookup = tokio::task::spawn_blocking(move || {
+        let found = (host, port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
+        drop(permit);
+        found
+    });
+    lookup.await.map_err(io::Error::other)?
+}
+
+/// Speaks TLS over a connection to an upstream.
+///
+/// # Errors
+/// When the handshake fails, or when the upstream should speak HTTP/2 and does not.
+pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
+    upstream: &Upstream,
+    config: Arc<ClientConfig>,
+    plain: S,
+) -> io::Result<TlsStream<S>> {
+    let host = match &upstream.address {
+        UpstreamAddress::Host(host, _) => host.clone(),
+        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+    };
+    let name = ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let stream = TlsConnector::from(config).connect(name, plain).await?;
+    if upstream.http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the upstream does not speak HTTP/2 (no h2 by ALPN)"));
+    }
+    Ok(stream)
+}
+
+/// Builds the URI that an upstream is asked for in absolute form.
+///
+/// # Errors
+/// When the parts do not fit together.
+pub fn absolute(upstream: &Upstream, authority: Authority, path: PathAndQuery) -> Result<Uri, http::Error> {
+    let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let mut parts = Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path);
+    Ok(Uri::from_parts(parts)?)
+}
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;

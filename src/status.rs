@@ -1,0 +1,293 @@
+//! The JSON of `/status`: written by the admin listener, and read by `backsoon status` and `--wait`.
+//!
+//! A reader may meet another version's proxy. Every field has a default, so what an older one leaves out reads as empty,
+//! and words are kept as text, so that a newer one's words can be shown.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::problem::{Problem, Severity};
+use crate::plan::snapshot::Phase;
+
+/// The body of `/status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The version of the proxy.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// When the process started.
+    pub started: Option<Timestamp>,
+    /// The number of the publication that is live.
+    pub generation: u64,
+    /// When that was published.
+    pub published: Option<Timestamp>,
+    /// `running` or `draining`.
+    pub stage: String,
+    /// The number of threads that serve requests.
+    pub workers: usize,
+    /// The watched files, sorted by path.
+    pub files: Vec<FileStatus>,
+    /// The routes, sorted by name.
+    pub routes: Vec<RouteStatus>,
+}
+
+/// A watched file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileStatus {
+    /// The path of the file.
+    pub path: String,
+    /// The word of a [`Role`].
+    pub role: String,
+    /// The SHA-256 of the content read last, accepted or not, as `sha256sum` prints it. Absent for a secret.
+    pub hash: Option<String>,
+    /// When that content was read.
+    pub loaded: Option<Timestamp>,
+    /// Problems of that content.
+    pub problems: Vec<ProblemStatus>,
+    /// Why the file cannot be read now.
+    pub trouble: Option<String>,
+    /// Why changes may never be seen.
+    pub caveat: Option<String>,
+}
+
+/// A problem of a watched file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProblemStatus {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// The file as the operator named it.
+    pub file: String,
+    /// The line, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The column in characters, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// The text of the line, cut if it is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// The number of characters that are meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// The problem in words.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteStatus {
+    /// The route's name.
+    pub name: String,
+    /// The word of its [`Phase`].
+    pub phase: String,
+    /// The word of the mode that closes it.
+    pub mode: Option<String>,
+    /// When the phase began.
+    pub since: Option<Timestamp>,
+    /// Why the route is in its phase, in words.
+    pub why: String,
+    /// The phase that comes next, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextStatus>,
+    /// When the maintenance began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When the maintenance ends, if that is known.
+    pub until: Option<Timestamp>,
+    /// `flag`, or `window` with its id.
+    pub source: Option<String>,
+    /// The share of clients that is admitted, while the route ramps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Until when the guard watches the route, while it is open again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watched_until: Option<Timestamp>,
+    /// What the guard found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breach: Option<BreachStatus>,
+    /// Windows to come that are announced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<AnnouncedStatus>,
+    /// Whether the route has been under maintenance for 24 hours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub long: bool,
+    /// Requests forwarded and not finished.
+    pub in_flight: u64,
+    /// Those of them that began before the route went down, while it drains and once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u64>,
+    /// Requests that wait for the route.
+    pub held: u64,
+    /// Outcomes since the process started.
+    pub requests: RequestsStatus,
+    /// The rate over the last minute, or over the time since the start.
+    pub requests_per_second: f64,
+    /// The latency in the last minute; absent if there was no request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyStatus>,
+    /// The upstreams, in the order of the config.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// The next phase of a route.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NextStatus {
+    /// The word of the [`Phase`].
+    pub phase: String,
+    /// When it begins, if that is known.
+    pub at: Option<Timestamp>,
+}
+
+/// What the guard of a route found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BreachStatus {
+    /// When.
+    pub at: Option<Timestamp>,
+    /// What was measured, and what was allowed, in words.
+    pub what: String,
+}
+
+/// A window to come.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnnouncedStatus {
+    /// The id of the window.
+    pub window: String,
+    /// The word of its mode.
+    pub mode: String,
+    /// When it starts.
+    pub starts: Option<Timestamp>,
+    /// When it ends.
+    pub ends: Option<Timestamp>,
+}
+
+/// The number of a route's requests by outcome.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestsStatus {
+    /// Answered by an upstream.
+    pub forwarded: u64,
+    /// Answered with the page.
+    pub maintenance: u64,
+    /// Answered with an error, or cut, because the upstream failed.
+    pub failed: u64,
+    /// Given up by the client.
+    pub aborted: u64,
+}
+
+/// Percentiles in milliseconds, from a request's head to its response's head.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LatencyStatus {
+    /// The median.
+    pub p50: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// An upstream of a route.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamStatus {
+    /// The upstream as the config writes it.
+    pub name: String,
+    /// Requests sent and not answered to the end.
+    pub pending: u64,
+    /// Connections open.
+    pub connections: u64,
+    /// Connections that failed to open.
+    pub connect_failures: u64,
+    /// Requests that failed before a response.
+    pub failures: u64,
+    /// The number of workers that avoid the upstream now.
+    pub ejected: u64,
+}
+
+/// The part that a watched file plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The config.
+    Config,
+    /// The flag file.
+    Flags,
+    /// A listener's certificate.
+    Certificate,
+    /// The key of a certificate.
+    Key,
+    /// A template, a message file or the logo.
+    Page,
+    /// The secret of a bypass.
+    Secret,
+    /// The roots that an upstream is checked against.
+    Roots,
+}
+
+impl Role {
+    /// Returns the word for it in `/status`, the metrics and the history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Flags => "flags",
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+            Self::Page => "page",
+            Self::Secret => "secret",
+            Self::Roots => "roots",
+        }
+    }
+}
+
+impl Status {
+    /// Returns the file with a role that only one file has.
+    pub fn file(&self, role: Role) -> Option<&FileStatus> {
+        self.files.iter().find(|file| file.role == role.as_str())
+    }
+}
+
+impl FileStatus {
+    /// Returns true if the content is in force as it stands.
+    pub fn is_good(&self) -> bool {
+        self.trouble.is_none() && !self.problems.iter().any(ProblemStatus::is_error)
+    }
+}
+
+impl ProblemStatus {
+    /// Returns true if the file is refused because of the problem.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.as_str()
+    }
+}
+
+impl From<&Problem> for ProblemStatus {
+    fn from(problem: &Problem) -> Self {
+        let place = problem.place.as_ref();
+        Self {
+            severity: problem.severity.as_str().to_owned(),
+            file: problem.file.clone(),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            excerpt: place.map(|place| place.excerpt.clone()),
+            width: place.map(|place| place.width),
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}
+
+impl RouteStatus {
+    /// Returns true if the route is in this phase.
+    pub fn is(&self, phase: Phase) -> bool {
+        self.phase == phase.as_str()
+    }
+}
