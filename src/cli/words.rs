@@ -5,6 +5,8 @@ use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
 
 use crate::plan::flags::Mode;
+use crate::plan::words;
+pub(super) use crate::plan::words::harmless;
 
 /// What a route under a mode is: "web is …".
 pub(super) fn being(mode: Mode) -> &'static str {
@@ -17,17 +19,7 @@ pub(super) fn being(mode: Mode) -> &'static str {
 
 /// `web`, `web and api`, `web, api and hooks`.
 pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
-    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-    match words.split_last() {
-        None => String::new(),
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
-/// What came from outside, without what a terminal would obey.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    words::list(words, "and")
 }
 
 /// `1 error`, `2 errors`.

@@ -10,6 +10,7 @@ pub mod color;
 pub mod path;
 pub mod target;
 pub mod text;
+pub mod words;
 
 pub mod config;
 pub mod flags;

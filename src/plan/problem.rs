@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::words::harmless_char;
+
 /// Something wrong in an input of the operator's.
 ///
 /// Many are collected in one pass; each says where it is, what was found and what would be right.
@@ -146,7 +148,7 @@ fn floor_char(text: &str, index: usize) -> usize {
 fn cut(line: &str, column: usize) -> (usize, String) {
     let length = line.chars().count();
     let first = if length <= LONGEST_EXCERPT { 0 } else { column.saturating_sub(LONGEST_EXCERPT / 3) };
-    let mut excerpt: String = line.chars().skip(first).take(LONGEST_EXCERPT).map(harmless).collect();
+    let mut excerpt: String = line.chars().skip(first).take(LONGEST_EXCERPT).map(harmless_char).collect();
     if first > 0 {
         let rest = excerpt.chars().skip(1).collect::<String>();
         excerpt = format!("…{rest}");
@@ -156,16 +158,6 @@ fn cut(line: &str, column: usize) -> (usize, String) {
         excerpt.push('…');
     }
     (first, excerpt)
-}
-
-/// Replaces what would move a terminal's cursor, or the order of the characters after it.
-fn harmless(character: char) -> char {
-    match character {
-        '\t' => ' ',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    }
 }
 
 impl fmt::Display for Problem {
@@ -229,7 +221,7 @@ fn nearness(word: &str, known: &str) -> f64 {
 
 /// Text of the operator's in backquotes, for a message: harmless to a terminal, and not longer than a line.
 pub fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(LONGEST_QUOTE).map(harmless).collect();
+    let mut shown: String = text.chars().take(LONGEST_QUOTE).map(harmless_char).collect();
     if text.chars().nth(LONGEST_QUOTE).is_some() {
         shown.push('…');
     }

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Lines as TextLines, Place, Problem, did_you_mean, quoted};
+use super::words;
 
 pub(super) use syntax::document;
 pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
@@ -192,14 +193,10 @@ pub(super) fn in_order<'d>(
     entries
 }
 
-/// "`a`, `b` and `c`", or with another word between the last two.
+/// Joins words in backquotes: "`a`, `b` and `c`".
 pub(super) fn list(words: &[&str], between: &str) -> String {
     let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    match quoted.split_last() {
-        None => String::new(),
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} {between} {last}", rest.join(", ")),
-    }
+    words::list(&quoted, between)
 }
 
 /// Problems of one file that are shown; more are counted.
