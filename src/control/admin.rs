@@ -160,14 +160,9 @@ fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
     let live = shared.reader.current();
     let report = shared.report.borrow();
     let scraped = Scraped { live: &live, meters: &shared.meters, report: &report, started: shared.started };
-    match metrics::text(&scraped) {
-        Ok(body) => {
-            let mut response = text(StatusCode::OK, body);
-            response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
-            response
-        }
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
+    let mut response = text(StatusCode::OK, metrics::text(&scraped));
+    response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+    response
 }
 
 fn stage(shared: &Shared) -> &'static str {
