@@ -139,7 +139,7 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
     let now = Instant::now();
     let ago = now.saturating_duration_since(live.published);
     let routes = live.snapshot.routes.iter().map(|route| {
-        let traffic = observations.over(&route.config.name, LATELY, now);
+        let traffic = observations.traffic(&route.config.name, LATELY, now);
         report::route(route, &live, traffic)
     });
     let status = Status {

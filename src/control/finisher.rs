@@ -12,7 +12,7 @@ use crate::plan::snapshot::Snapshot;
 
 /// Dropped, it ends its thread.
 pub(super) struct Finisher {
-    tray: Arc<FinishQueue>,
+    queue: Arc<FinishQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -20,13 +20,13 @@ pub(super) struct Finisher {
 #[derive(Default)]
 struct FinishQueue {
     work: Mutex<Work>,
-    laid_down: Condvar,
+    available: Condvar,
 }
 
 #[derive(Default)]
 struct Work {
     pages: Vec<(Arc<Renderer>, Arc<Page>)>,
-    over: bool,
+    closed: bool,
 }
 
 impl Finisher {
@@ -35,16 +35,16 @@ impl Finisher {
     /// # Errors
     /// When the system starts none.
     pub(super) fn start() -> io::Result<Self> {
-        let tray = Arc::new(FinishQueue::default());
-        let theirs = Arc::clone(&tray);
+        let queue = Arc::new(FinishQueue::default());
+        let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
             // Where that is not allowed, it works all the same.
             let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some((renderer, page)) = theirs.take() {
+            while let Some((renderer, page)) = shared.take() {
                 page.finish(&renderer);
             }
         })?;
-        Ok(Self { tray, thread: Some(thread) })
+        Ok(Self { queue, thread: Some(thread) })
     }
 
     /// Finishes the pages of what was published.
@@ -55,15 +55,15 @@ impl Finisher {
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.renderer), Arc::clone(page))).collect();
         // What it takes the place of is dropped outside of the lock.
-        let _old = mem::replace(&mut self.tray.work().pages, pages);
-        self.tray.laid_down.notify_one();
+        let _old = mem::replace(&mut self.queue.work().pages, pages);
+        self.queue.available.notify_one();
     }
 }
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        self.tray.work().over = true;
-        self.tray.laid_down.notify_one();
+        self.queue.work().closed = true;
+        self.queue.available.notify_one();
         if let Some(thread) = self.thread.take() {
             // It fails only by a panic, which was told.
             let _ = thread.join();
@@ -78,9 +78,9 @@ impl FinishQueue {
 
     /// Waits for a page; `None` when it is over.
     fn take(&self) -> Option<(Arc<Renderer>, Arc<Page>)> {
-        let idle = |work: &mut Work| work.pages.is_empty() && !work.over;
-        let mut work = self.laid_down.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
-        if work.over { None } else { work.pages.pop() }
+        let idle = |work: &mut Work| work.pages.is_empty() && !work.closed;
+        let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
+        if work.closed { None } else { work.pages.pop() }
     }
 }
 

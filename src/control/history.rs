@@ -141,7 +141,7 @@ impl History {
     }
 
     fn rotate(&self) -> io::Result<()> {
-        let names: Vec<PathBuf> = (0..=OLD_FILES).map(|age| self.dir.file(&named(age))).collect();
+        let names: Vec<PathBuf> = (0..=OLD_FILES).map(|age| self.dir.file(&file_name(age))).collect();
         for pair in names.windows(2).rev() {
             match fs::rename(&pair[0], &pair[1]) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -187,7 +187,7 @@ fn shortened(event: &Event) -> Event {
     event
 }
 
-fn named(age: usize) -> String {
+fn file_name(age: usize) -> String {
     if age == 0 { HISTORY.to_owned() } else { format!("{HISTORY}.{age}") }
 }
 

@@ -390,12 +390,12 @@ impl Inputs {
                 tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
             }
             Change::Unreadable(path) => {
-                let trouble = self.files.get(path).and_then(|state| state.trouble);
+                let trouble = self.files.get(path).and_then(|state| state.error);
                 let trouble = trouble.map(|trouble| trouble.to_string());
                 tracing::warn!(path = %path.display(), trouble, "the file cannot be read, the last good one stays");
             }
             Change::WatchWarning(path) => {
-                let caveat = self.files.get(path).and_then(|state| state.caveat).map(|caveat| caveat.to_string());
+                let caveat = self.files.get(path).and_then(|state| state.warning).map(|caveat| caveat.to_string());
                 tracing::warn!(path = %path.display(), caveat, "changes of the file may not be seen");
             }
             Change::Watching => tracing::warn!(watching = %self.files.watching(), "how files are watched has changed"),
@@ -435,7 +435,7 @@ impl Inputs {
     fn file_status(&self, path: &Path) -> FileStatus {
         let state = self.files.get(path);
         let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
-        let trouble = state.and_then(|state| state.trouble).filter(|trouble| !self.is_expected(path, *trouble));
+        let trouble = state.and_then(|state| state.error).filter(|trouble| !self.is_expected(path, *trouble));
         FileStatus {
             path: path.display().to_string(),
             role: self.role(path).as_str().to_owned(),
@@ -443,7 +443,7 @@ impl Inputs {
             loaded,
             problems: self.findings.of(path).map(ProblemStatus::from).collect(),
             trouble: trouble.map(|trouble| trouble.to_string()),
-            caveat: state.and_then(|state| state.caveat).map(|caveat| caveat.to_string()),
+            caveat: state.and_then(|state| state.warning).map(|caveat| caveat.to_string()),
         }
     }
 

@@ -6,26 +6,26 @@ use crate::telemetry::{Limit, Meters};
 
 /// What was told of each limit.
 #[derive(Debug)]
-pub(super) struct Reached {
-    told: Box<[Told]>,
+pub(super) struct LimitLog {
+    reported: Box<[Reported]>,
 }
 
 /// What was told of a limit.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Reported {
     /// How often it had been reached then.
     count: u64,
     at: Option<Instant>,
 }
 
-impl Reached {
+impl LimitLog {
     pub(super) fn new() -> Self {
-        Self { told: Limit::ALL.iter().map(|_| Told::default()).collect() }
+        Self { reported: Limit::ALL.iter().map(|_| Reported::default()).collect() }
     }
 
     /// Writes a line for each limit that was reached since the last line about it, unless that was a moment ago.
-    pub(super) fn tell(&mut self, meters: &Meters, now: Instant) {
-        for (limit, times) in self.news(meters, now) {
+    pub(super) fn log(&mut self, meters: &Meters, now: Instant) {
+        for (limit, times) in self.due(meters, now) {
             let key = limit.as_str();
             match limit.is_shared() {
                 true => tracing::warn!(limit = key, times, "a limit was reached"),
@@ -35,18 +35,18 @@ impl Reached {
     }
 
     /// Returns the limits to tell of, and how often each was reached since it was told last.
-    fn news(&mut self, meters: &Meters, now: Instant) -> Vec<(Limit, u64)> {
-        let mut news = Vec::new();
-        for (&limit, told) in Limit::ALL.iter().zip(&mut self.told) {
+    fn due(&mut self, meters: &Meters, now: Instant) -> Vec<(Limit, u64)> {
+        let mut due = Vec::new();
+        for (&limit, reported) in Limit::ALL.iter().zip(&mut self.reported) {
             let count = meters.workers.iter().map(|worker| worker.limits[limit as usize].get()).sum::<u64>();
-            let rests = told.at.is_some_and(|at| now.saturating_duration_since(at) < AGAIN_AFTER);
+            let rests = reported.at.is_some_and(|at| now.saturating_duration_since(at) < AGAIN_AFTER);
             // A client that is let go since it asks for nothing more is no news.
-            if count > told.count && !rests && limit != Limit::KeepAlive {
-                news.push((limit, count - told.count));
-                *told = Told { count, at: Some(now) };
+            if count > reported.count && !rests && limit != Limit::KeepAlive {
+                due.push((limit, count - reported.count));
+                *reported = Reported { count, at: Some(now) };
             }
         }
-        news
+        due
     }
 }
 
@@ -59,16 +59,16 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_of_at_once_and_then_once_a_minute_with_what_came_meanwhile() {
-        let (meters, mut reached, now) = (Meters::new(2), Reached::new(), Instant::now());
-        assert_eq!(reached.news(&meters, now), []);
+        let (meters, mut log, now) = (Meters::new(2), LimitLog::new(), Instant::now());
+        assert_eq!(log.due(&meters, now), []);
         meters.workers[0].reached(Limit::Connections);
         meters.workers[1].reached(Limit::Connections);
         meters.workers[1].reached(Limit::KeepAlive);
-        assert_eq!(reached.news(&meters, now), [(Limit::Connections, 2)]);
+        assert_eq!(log.due(&meters, now), [(Limit::Connections, 2)]);
         meters.workers[0].reached(Limit::Connections);
         meters.workers[0].reached(Limit::BodySize);
-        assert_eq!(reached.news(&meters, now + AGAIN_AFTER / 2), [(Limit::BodySize, 1)]);
-        assert_eq!(reached.news(&meters, now + AGAIN_AFTER), [(Limit::Connections, 1)]);
-        assert_eq!(reached.news(&meters, now + AGAIN_AFTER * 3), []);
+        assert_eq!(log.due(&meters, now + AGAIN_AFTER / 2), [(Limit::BodySize, 1)]);
+        assert_eq!(log.due(&meters, now + AGAIN_AFTER), [(Limit::Connections, 1)]);
+        assert_eq!(log.due(&meters, now + AGAIN_AFTER * 3), []);
     }
 }

@@ -20,6 +20,8 @@ pub mod history;
 #[cfg(feature = "proxy")]
 mod inputs;
 #[cfg(feature = "proxy")]
+mod limit_log;
+#[cfg(feature = "proxy")]
 pub mod load;
 #[cfg(feature = "proxy")]
 mod metrics;
@@ -33,8 +35,6 @@ pub mod preview;
 mod probe;
 #[cfg(feature = "proxy")]
 mod publish;
-#[cfg(feature = "proxy")]
-mod reached;
 #[cfg(feature = "proxy")]
 mod recorder;
 #[cfg(feature = "proxy")]

@@ -28,7 +28,7 @@ pub(super) struct Observations {
     began: Instant,
     /// When every route was looked at last.
     looked: Instant,
-    routes: HashMap<String, Seen>,
+    routes: HashMap<String, RouteTraffic>,
     /// Routes that a guard has an eye on.
     guarded: HashMap<String, Guarded>,
     /// Other routes that are not simply open.
@@ -37,7 +37,7 @@ pub(super) struct Observations {
 
 /// What was observed of a route.
 #[derive(Debug)]
-struct Seen {
+struct RouteTraffic {
     recent: Recent,
     /// While it was simply open.
     open: Tally,
@@ -81,46 +81,46 @@ impl Observations {
         meters.iter().for_each(|meter| self.look(meter, now));
     }
 
-    /// Whether a guard has an eye on any route: only then is it worth the while to look [`OFTEN`].
-    pub(super) fn guards(&self) -> bool {
+    /// Whether a guard has an eye on any route: only then is it worth the while to look [`GUARD_EVERY`].
+    pub(super) fn has_guarded(&self) -> bool {
         !self.guarded.is_empty()
     }
 
     /// Takes note of where the routes are. To be called at once after each publication, the first included: what was
     /// counted before counts for where they were.
-    pub(super) fn follow(&mut self, generation: &Generation, now: Instant) {
+    pub(super) fn on_publish(&mut self, generation: &Generation, now: Instant) {
         let (mut guarded, mut down) = (HashMap::new(), HashSet::new());
         for (route, meter) in generation.snapshot.routes.iter().zip(generation.routes.iter()) {
-            let (before, standing) = (self.guarded.get(&meter.name), Standing::of(route));
-            let from = before.filter(|before| before.goes_on(route)).map_or(now, |before| before.from);
-            match standing {
-                Standing::Open => {}
-                Standing::Down => drop(down.insert(meter.name.clone())),
-                Standing::Guarded => {
+            let (before, traffic_use) = (self.guarded.get(&meter.name), TrafficUse::of(route));
+            let from = before.filter(|before| before.is_same_return(route)).map_or(now, |before| before.from);
+            match traffic_use {
+                TrafficUse::Baseline => {}
+                TrafficUse::None => drop(down.insert(meter.name.clone())),
+                TrafficUse::Guard => {
                     let (meter, phase, since) = (Arc::clone(meter), route.phase(), route.since());
                     guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since });
                 }
             }
             // Before it is known of it where it is now.
-            if self.standing(&meter.name) != standing || standing == Standing::Guarded && from == now {
+            if self.traffic_use(&meter.name) != traffic_use || traffic_use == TrafficUse::Guard && from == now {
                 self.look(meter, now);
             }
         }
         let before = std::mem::replace(&mut self.guarded, guarded);
         self.down = down;
         for name in before.keys().filter(|name| !self.guarded.contains_key(*name)) {
-            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.forgo());
+            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.drop_long());
         }
         for (name, _) in self.guarded.iter().filter(|(_, guarded)| guarded.from == now) {
-            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.keep(now));
+            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.keep_long(now));
         }
     }
 
     /// What came over a route in the `span` before `now`; `None` if there was no request.
-    pub(super) fn over(&self, route: &str, span: Duration, now: Instant) -> Option<Traffic> {
+    pub(super) fn traffic(&self, route: &str, span: Duration, now: Instant) -> Option<Traffic> {
         let summary = self.routes.get(route)?.recent.over(span, now)?;
         let lived = now.saturating_duration_since(self.began);
-        Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(EVERY), summary })
+        Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(OBSERVE_EVERY), summary })
     }
 
     /// How a route does that ramps or is watched; `None` if it is not, or has no guard. `hanging` are its requests that
@@ -151,8 +151,8 @@ impl Observations {
 
     /// How a route did in the last ten minutes, as far as it was simply open; `None` if it is not now, or if there was no
     /// request. A route that comes back is no measure for itself.
-    pub(super) fn lately(&self, route: &str, now: Instant) -> Option<Counted> {
-        if self.standing(route) != Standing::Open {
+    pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Counted> {
+        if self.traffic_use(route) != TrafficUse::Baseline {
             return None;
         }
         self.routes.get(route)?.open.counted(now)
@@ -163,42 +163,42 @@ impl Observations {
         if meter.micros() == 0 {
             return;
         }
-        let standing = self.standing(&meter.name);
+        let traffic_use = self.traffic_use(&meter.name);
         match self.routes.get_mut(&meter.name) {
-            Some(seen) => seen.look(meter, standing, now),
+            Some(seen) => seen.look(meter, traffic_use, now),
             None => {
-                let mut seen = self.seen(&meter.name);
-                seen.look(meter, standing, now);
+                let mut seen = self.new_route(&meter.name);
+                seen.look(meter, traffic_use, now);
                 self.routes.insert(meter.name.clone(), seen);
             }
         }
     }
 
     /// Of a route that had no request up to the last look at it.
-    fn seen(&self, route: &str) -> Seen {
+    fn new_route(&self, route: &str) -> RouteTraffic {
         let from = self.guarded.get(route).map(|guarded| guarded.from);
         let mut recent = Recent::new(from.map_or(self.looked, |from| from.max(self.looked)));
         if let Some(from) = from {
-            recent.keep(from);
+            recent.keep_long(from);
         }
-        Seen { recent, open: Tally::default() }
+        RouteTraffic { recent, open: Tally::default() }
     }
 
-    fn standing(&self, route: &str) -> Standing {
+    fn traffic_use(&self, route: &str) -> TrafficUse {
         if self.guarded.contains_key(route) {
-            Standing::Guarded
+            TrafficUse::Guard
         } else if self.down.contains(route) {
-            Standing::Down
+            TrafficUse::None
         } else {
-            Standing::Open
+            TrafficUse::Baseline
         }
     }
 }
 
-impl Seen {
-    fn look(&mut self, meter: &RouteMeter, standing: Standing, now: Instant) {
+impl RouteTraffic {
+    fn look(&mut self, meter: &RouteMeter, traffic_use: TrafficUse, now: Instant) {
         let counted = self.recent.observe(meter, now);
-        if standing == Standing::Open {
+        if traffic_use == TrafficUse::Baseline {
             self.open.add(counted, now);
         }
     }
@@ -206,27 +206,27 @@ impl Seen {
 
 /// What a route's requests count for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum TrafficUse {
     /// It is simply open: they tell how it does when all is well.
-    Open,
+    Baseline,
     /// It ramps or is watched, and its guard looks at them.
-    Guarded,
+    Guard,
     /// For nothing.
-    Down,
+    None,
 }
 
-impl Standing {
+impl TrafficUse {
     fn of(route: &Route) -> Self {
         if route.phase() == Phase::Open && !route.life.watched {
-            return Self::Open;
+            return Self::Baseline;
         }
-        if route.guard().is_some() { Self::Guarded } else { Self::Down }
+        if route.guard().is_some() { Self::Guard } else { Self::None }
     }
 }
 
 impl Guarded {
     /// Whether it is the same return: it still ramps, or is watched after it did.
-    fn goes_on(&self, route: &Route) -> bool {
+    fn is_same_return(&self, route: &Route) -> bool {
         let same = self.phase == route.phase() && self.since == route.since();
         same || self.phase == Phase::Ramping && route.phase() == Phase::Open
     }
@@ -260,15 +260,15 @@ fn observation(
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
         verification: probes.results(name),
         measured: guard.and_then(|guard| observations.measured(name, guard, &meter.hanging(), now)),
-        lately: guard.and_then(|_| observations.lately(name, now)),
+        lately: guard.and_then(|_| observations.baseline(name, now)),
     }
 }
 
 /// Between two observations, and so what an answer may lag behind.
-pub(super) const EVERY: Duration = Duration::from_secs(1);
+pub(super) const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// The same for routes that a guard has an eye on: a breach is found so much after what brought it about, at most.
-pub(super) const OFTEN: Duration = Duration::from_millis(500);
+pub(super) const GUARD_EVERY: Duration = Duration::from_millis(500);
 
 /// What a guard looks at, if there was enough in it.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);

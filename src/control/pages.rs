@@ -31,7 +31,7 @@ pub fn renderer(
         }
     }
     if let Some(dir) = &page.dir {
-        problems.extend(strangers(dir, page, config_file));
+        problems.extend(unknown_files(dir, page, config_file));
     }
     if let Some(logo) = &page.logo {
         match read(logo) {
@@ -39,14 +39,14 @@ pub fn renderer(
             Err(error) => problems.push(Problem::in_file(logo, error)),
         }
     }
-    let (renderer, found) = checked(page, &sources, &config_file.display().to_string());
+    let (renderer, found) = check_templates(page, &sources, &config_file.display().to_string());
     let refused = problems.iter().any(Problem::is_error);
     problems.extend(found);
     (renderer.filter(|_| !refused), problems)
 }
 
 /// Checks templates where there is stack enough for any of them: one that overflows it would end the process.
-fn checked(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
+fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
     if sources.files.is_empty() {
         return Renderer::new(page, sources, config_file);
     }
@@ -75,7 +75,7 @@ fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {
 }
 
 /// Warns of files in the directory that nothing asks for: a name that is misspelt would go unnoticed for ever.
-fn strangers(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Problem> {
+fn unknown_files(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Problem> {
     let names: Vec<String> = named_files(dir, page).into_iter().map(|(name, _)| name).collect();
     if !dir.is_dir() {
         let message = format!("`pages` names {}, which is no directory", dir.display());
@@ -88,19 +88,19 @@ fn strangers(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Problem> 
         files.map(|entry| format!("{below}{}", entry.file_name().to_string_lossy())).collect::<Vec<_>>()
     };
     let mut found: Vec<String> = [listed(""), listed(MESSAGES)].concat();
-    found.retain(|name| !names.contains(name) && is_meant(name));
+    found.retain(|name| !names.contains(name) && is_relevant(name));
     found.sort_unstable();
-    found.into_iter().map(|name| stranger(dir, &name, &names)).collect()
+    found.into_iter().map(|name| unknown_file(dir, &name, &names)).collect()
 }
 
 /// Editors leave files of their own, and people write notes.
-fn is_meant(name: &str) -> bool {
+fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or_default();
     let meant = ["html", "htm", "css", "js", "txt", "svg", "xml", "toml", "jinja", "j2"];
     !file.starts_with(['.', '#']) && file.rsplit_once('.').is_some_and(|(_, extension)| meant.contains(&extension))
 }
 
-fn stranger(dir: &Path, name: &str, names: &[String]) -> Problem {
+fn unknown_file(dir: &Path, name: &str, names: &[String]) -> Problem {
     let path = dir.join(name).display().to_string();
     let tag = name.strip_prefix(MESSAGES).and_then(|file| file.strip_suffix(".toml"));
     let help = match (tag, did_you_mean(name, names.iter().map(String::as_str))) {

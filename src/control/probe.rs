@@ -4,7 +4,7 @@
 //! Attempts are due on a grid that begins with the phase, by the wall clock: so replicas ask at the same instants, and one
 //! that was restarted joins in.
 
-mod ask;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +23,14 @@ use crate::plan::config::{Check, HostPattern, RouteConfig};
 use crate::plan::lifecycle::{Checked, Phase, Verification};
 use crate::plan::snapshot::Route;
 
-use ask::{Room, Target};
+use request::{Permits, Target};
 
 /// Runs the checks of every route that is being verified. Owns the tasks that do it: with it they end.
 pub(super) struct Probes {
     clock: Clock,
-    room: Room,
-    news: Rc<Notify>,
-    routes: HashMap<String, Probing>,
+    permits: Permits,
+    changed: Rc<Notify>,
+    routes: HashMap<String, RouteProbe>,
 }
 
 /// What tells the time of the wall clock.
@@ -38,8 +38,8 @@ pub(super) struct Probes {
 struct Clock(Rc<dyn Fn() -> Timestamp>);
 
 /// The checks of one route.
-struct Probing {
-    plan: Plan,
+struct RouteProbe {
+    spec: ProbeSpec,
     results: Rc<RefCell<Vec<Checked>>>,
     /// One for each check; none of them ends by itself.
     tasks: JoinSet<()>,
@@ -47,7 +47,7 @@ struct Probing {
 
 /// What the results hold for: other checks, or another beginning, and they are worth nothing.
 #[derive(Clone, Debug, PartialEq)]
-struct Plan {
+struct ProbeSpec {
     began: Timestamp,
     checks: Vec<Check>,
     /// The ids of the upstreams, which are others if their roots are, and the host that each is asked for.
@@ -57,49 +57,58 @@ struct Plan {
 impl Probes {
     /// Nothing is checked yet. The clock is an argument for the sake of tests, whose time is their own.
     pub(super) fn new(clock: impl Fn() -> Timestamp + 'static) -> Self {
-        Self { clock: Clock(Rc::new(clock)), room: Room::default(), news: Rc::default(), routes: HashMap::new() }
+        Self {
+            clock: Clock(Rc::new(clock)),
+            permits: Permits::default(),
+            changed: Rc::default(),
+            routes: HashMap::new(),
+        }
     }
 
     /// Begins with the routes that are being verified now, and leaves off with those that are no more. To be called after
     /// each publication, on a thread that runs local tasks.
-    pub(super) fn follow(&mut self, generation: &Generation) {
+    pub(super) fn on_publish(&mut self, generation: &Generation) {
         let mut before = std::mem::take(&mut self.routes);
         for route in generation.snapshot.routes.iter().filter(|route| route.phase() == Phase::Verifying) {
             let name = &route.config.name;
-            let plan = Plan::of(route, generation);
+            let spec = ProbeSpec::of(route, generation);
             // One that has ended was ended by a panic: it is begun again.
-            let goes_on = |probing: &mut Probing| probing.plan == plan && probing.tasks.try_join_next().is_none();
-            let kept = before.remove(name).and_then(|mut probing| goes_on(&mut probing).then_some(probing));
-            let probing = kept.unwrap_or_else(|| self.begin(name, plan, &targets(route, generation)));
-            self.routes.insert(name.clone(), probing);
+            let is_current = |probe: &mut RouteProbe| probe.spec == spec && probe.tasks.try_join_next().is_none();
+            let kept = before.remove(name).and_then(|mut probe| is_current(&mut probe).then_some(probe));
+            let probe = kept.unwrap_or_else(|| self.begin(name, spec, &targets(route, generation)));
+            self.routes.insert(name.clone(), probe);
         }
     }
 
     /// Waits until there is a result that was not there before. Cancel safe.
     pub(super) async fn changed(&self) {
-        self.news.notified().await;
+        self.changed.notified().await;
     }
 
     /// What came of a route's checks so far; `None` if it is not being verified.
     pub(super) fn results(&self, route: &str) -> Option<Verification> {
-        let probing = self.routes.get(route)?;
-        Some(Verification { began: probing.plan.began, checks: probing.results.borrow().clone() })
+        let probe = self.routes.get(route)?;
+        Some(Verification { began: probe.spec.began, checks: probe.results.borrow().clone() })
     }
 
-    fn begin(&self, name: &str, plan: Plan, targets: &Rc<[Target]>) -> Probing {
-        let results = Rc::new(RefCell::new(vec![Checked::default(); plan.checks.len()]));
+    fn begin(&self, name: &str, spec: ProbeSpec, targets: &Rc<[Target]>) -> RouteProbe {
+        let results = Rc::new(RefCell::new(vec![Checked::default(); spec.checks.len()]));
         let mut tasks = JoinSet::new();
-        for (index, check) in plan.checks.iter().enumerate() {
-            let (clock, room, targets) = (self.clock.clone(), self.room.clone(), Rc::clone(targets));
-            let (check, grid) = (Rc::new(check.clone()), Grid { began: plan.began, every: check.every });
-            let told =
-                Told { route: name.to_owned(), index, results: Rc::clone(&results), news: Rc::clone(&self.news) };
+        for (index, check) in spec.checks.iter().enumerate() {
+            let (clock, permits, targets) = (self.clock.clone(), self.permits.clone(), Rc::clone(targets));
+            let (check, schedule) = (Rc::new(check.clone()), Schedule { began: spec.began, every: check.every });
+            let sink = ResultSink {
+                route: name.to_owned(),
+                index,
+                results: Rc::clone(&results),
+                changed: Rc::clone(&self.changed),
+            };
             tasks.spawn_local(async move {
-                let ask = async || attempt(&targets, &check, &room).await;
-                grid.repeat(&clock, ask, |due, failure| told.note(&check, due, failure)).await;
+                let ask = async || attempt(&targets, &check, &permits).await;
+                schedule.repeat(&clock, ask, |due, failure| sink.record(&check, due, failure)).await;
             });
         }
-        Probing { plan, results, tasks }
+        RouteProbe { spec, results, tasks }
     }
 }
 
@@ -109,7 +118,7 @@ impl std::fmt::Debug for Probes {
     }
 }
 
-impl Plan {
+impl ProbeSpec {
     fn of(route: &Route, generation: &Generation) -> Self {
         let live = route.upstreams.iter().filter_map(|&index| {
             let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
@@ -139,13 +148,13 @@ fn host(route: &RouteConfig) -> Option<String> {
 }
 
 /// Asks every upstream at once; what is wrong, if anything, with the first in the config's order.
-async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, room: &Room) -> Option<String> {
+async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, permits: &Permits) -> Option<String> {
     let mut asked = JoinSet::new();
     for index in 0..targets.len() {
-        let (targets, check, room) = (Rc::clone(targets), Rc::clone(check), room.clone());
+        let (targets, check, permits) = (Rc::clone(targets), Rc::clone(check), permits.clone());
         asked.spawn_local(async move {
             let target = targets.get(index)?;
-            let failure = ask::ask(target, &check, &room).await.err()?;
+            let failure = request::send(target, &check, &permits).await.err()?;
             Some((index, format!("GET {} on {} {failure}", check.get, target.upstream)))
         });
     }
@@ -158,15 +167,15 @@ async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, room: &Room) -> Opti
 }
 
 /// Where the results of one check go.
-struct Told {
+struct ResultSink {
     route: String,
     index: usize,
     results: Rc<RefCell<Vec<Checked>>>,
-    news: Rc<Notify>,
+    changed: Rc<Notify>,
 }
 
-impl Told {
-    fn note(&self, check: &Check, due: Timestamp, failure: Option<String>) {
+impl ResultSink {
+    fn record(&self, check: &Check, due: Timestamp, failure: Option<String>) {
         let mut results = self.results.borrow_mut();
         let Some(checked) = results.get_mut(self.index) else { return };
         let after = after(checked, check.times, due, failure);
@@ -181,7 +190,7 @@ impl Told {
             None => tracing::debug!(route = self.route, get = check.get, passed = after.passed, "a check passes"),
         }
         *checked = after;
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 }
 
@@ -197,12 +206,12 @@ fn after(before: &Checked, times: u32, due: Timestamp, failure: Option<String>) 
 
 /// When a check is due: at the beginning, and again and again after a time.
 #[derive(Clone, Copy, Debug)]
-struct Grid {
+struct Schedule {
     began: Timestamp,
     every: Duration,
 }
 
-impl Grid {
+impl Schedule {
     /// Makes one attempt after the other, to no end: whoever drops it ends it.
     async fn repeat(
         self,

@@ -19,13 +19,13 @@ pub(super) struct Recorder {
     events: Vec<Event>,
     /// What the file of the state holds, as far as it is known.
     saved: Option<String>,
-    fails: bool,
+    failing: bool,
 }
 
 impl Recorder {
     pub(super) fn new(state: StateDir) -> Self {
         let history = History::new(state.clone());
-        Self { state, history, events: Vec::new(), saved: None, fails: false }
+        Self { state, history, events: Vec::new(), saved: None, failing: false }
     }
 
     /// What an earlier process remembered.
@@ -81,7 +81,7 @@ impl Recorder {
             return;
         }
         let written = self.history.append(&entries).map_err(|error| error.to_string());
-        self.tell(written);
+        self.report(written);
     }
 
     fn save(&mut self, live: &Snapshot) {
@@ -97,20 +97,20 @@ impl Recorder {
         if written.is_ok() {
             self.saved = Some(text);
         }
-        self.tell(written);
+        self.report(written);
     }
 
     /// Says once that it fails, and once that it works again.
-    fn tell(&mut self, written: Result<(), String>) {
+    fn report(&mut self, written: Result<(), String>) {
         let directory = self.state.path().display().to_string();
         match written {
-            Ok(()) if self.fails => {
-                self.fails = false;
+            Ok(()) if self.failing => {
+                self.failing = false;
                 tracing::info!(directory, "state and history are written again");
             }
             Ok(()) => {}
-            Err(error) if !self.fails => {
-                self.fails = true;
+            Err(error) if !self.failing => {
+                self.failing = true;
                 tracing::warn!(
                     directory,
                     error,

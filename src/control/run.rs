@@ -20,9 +20,9 @@ use crate::telemetry::access::AccessWriter;
 use super::admin::{self, AdminListener, Shared};
 use super::clock;
 use super::controller::Controller;
+use super::limit_log::LimitLog;
 use super::observe::{self, Observations};
 use super::probe::Probes;
-use super::reached::Reached;
 use super::transitions::Cause;
 use crate::files::Change;
 
@@ -78,71 +78,73 @@ pub async fn run(start: Start) -> io::Result<End> {
     controller.finish(&publisher.current().snapshot);
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
-    let mut observing = every(observe::EVERY);
-    let mut motion = every(MOTION);
-    let mut guarding = every(observe::OFTEN);
-    let (mut probes, mut reached) = (Probes::new(Timestamp::now), Reached::new());
-    let mut followed = 0;
+    let mut observing = every(observe::OBSERVE_EVERY);
+    let mut transitions = every(TRANSITION_EVERY);
+    let mut guarding = every(observe::GUARD_EVERY);
+    let (mut probes, mut limits) = (Probes::new(Timestamp::now), LimitLog::new());
+    let mut published = 0;
     loop {
         let live = publisher.current();
         let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
-        let moves = live.snapshot.routes.iter().any(Route::is_in_motion);
-        if std::mem::replace(&mut followed, live.snapshot.generation) != live.snapshot.generation {
-            follow(&live, &mut probes, &shared);
+        let in_transition = live.snapshot.routes.iter().any(Route::is_in_motion);
+        if std::mem::replace(&mut published, live.snapshot.generation) != live.snapshot.generation {
+            on_publish(&live, &mut probes, &shared);
         }
-        let guards = shared.observations.borrow().guards();
+        let guards = shared.observations.borrow().has_guarded();
         drop(live);
         publisher.release();
-        let woken = tokio::select! {
-            changes = controller.changes() => Woken::Files(changes),
-            () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Woken::Clock,
-            told = signals.next() => Woken::Told(told),
+        let wake = tokio::select! {
+            changes = controller.changes() => Wake::Files(changes),
+            () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Wake::Clock,
+            command = signals.next() => Wake::Command(command),
             _ = &mut ended => return Ok(end_of(&shared)),
-            () = watchdog.tick() => Woken::Watchdog,
+            () = watchdog.tick() => Wake::Watchdog,
             now = observing.tick() => {
-                look(&shared, &mut reached, now.into_std());
+                observe(&shared, &mut limits, now.into_std());
                 // Nothing happened that the report would tell.
                 continue;
             }
             now = guarding.tick(), if guards => {
                 shared.observations.borrow_mut().observe_guarded(now.into_std());
-                Woken::Motion
+                Wake::Observation
             }
-            _ = motion.tick(), if moves => Woken::Motion,
-            () = probes.changed() => Woken::Motion,
+            _ = transitions.tick(), if in_transition => Wake::Observation,
+            () = probes.changed() => Wake::Observation,
         };
         let live = publisher.current();
         controller.observe(observe::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
-        match woken {
-            Woken::Files(changes) => controller.refresh(&changes, &mut publisher),
-            Woken::Clock => controller.publish(&mut publisher, Cause::Time),
-            Woken::Told(Told::Reload) => {
+        match wake {
+            Wake::Files(changes) => controller.refresh(&changes, &mut publisher),
+            Wake::Clock => controller.publish(&mut publisher, Cause::Time),
+            Wake::Command(Command::Reload) => {
                 reload(&mut controller, &mut publisher);
                 access.reopen();
             }
-            Woken::Told(Told::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
-            Woken::Told(Told::End(grace)) => {
+            Wake::Command(Command::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
+            Wake::Command(Command::End(grace)) => {
                 controller.record_end(live.snapshot.generation);
                 drain(&publisher, &stage, &shared, grace);
             }
-            Woken::Watchdog => notify(&[NotifyState::Watchdog]),
-            Woken::Motion if controller.is_due(&live.snapshot) => controller.publish(&mut publisher, Cause::Observed),
-            Woken::Motion => continue,
+            Wake::Watchdog => notify(&[NotifyState::Watchdog]),
+            Wake::Observation if controller.is_due(&live.snapshot) => {
+                controller.publish(&mut publisher, Cause::Observed)
+            }
+            Wake::Observation => continue,
         }
         shared.report.replace(controller.report());
     }
 }
 
 /// Looks at what was counted.
-fn look(shared: &Shared, reached: &mut Reached, now: std::time::Instant) {
+fn observe(shared: &Shared, limits: &mut LimitLog, now: std::time::Instant) {
     shared.observations.borrow_mut().observe(&shared.meters, now);
-    reached.tell(&shared.meters, now);
+    limits.log(&shared.meters, now);
 }
 
 /// Something was published.
-fn follow(live: &Generation, probes: &mut Probes, shared: &Shared) {
-    probes.follow(live);
-    shared.observations.borrow_mut().follow(live, Instant::now());
+fn on_publish(live: &Generation, probes: &mut Probes, shared: &Shared) {
+    probes.on_publish(live);
+    shared.observations.borrow_mut().on_publish(live, Instant::now());
 }
 
 /// What it means that the workers have ended.
@@ -158,13 +160,13 @@ fn every(time: Duration) -> Interval {
 }
 
 /// What the loop was woken by.
-enum Woken {
+enum Wake {
     Files(Vec<Change>),
     Clock,
-    Told(Told),
+    Command(Command),
     Watchdog,
     /// Something may be observed of a route that is in motion.
-    Motion,
+    Observation,
 }
 
 /// SIGHUP: everything is read again, whatever the events said.
@@ -195,7 +197,7 @@ fn drain(publisher: &Publisher, stage: &channel::Sender<Stage>, shared: &Shared,
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Command {
     Reload,
     End(Grace),
 }
@@ -222,11 +224,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Command {
         tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.terminate.recv() => Told::End(Grace::Configured),
-            _ = self.interrupt.recv() => Told::End(Grace::None),
+            _ = self.hangup.recv() => Command::Reload,
+            _ = self.terminate.recv() => Command::End(Grace::Configured),
+            _ = self.interrupt.recv() => Command::End(Grace::None),
         }
     }
 }
@@ -259,6 +261,6 @@ fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// How often routes in motion are looked at.
-const MOTION: Duration = Duration::from_millis(100);
+const TRANSITION_EVERY: Duration = Duration::from_millis(100);
 
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

@@ -24,7 +24,7 @@ pub enum Hint {
 impl Hint {
     /// Takes back the promise, because it was for what the path led to before, and that says nothing of what it leads to
     /// now.
-    pub fn doubted(self) -> Self {
+    pub fn downgraded(self) -> Self {
         match self {
             Self::Poll => Self::Poll,
             Self::Writing | Self::Settled | Self::Forced => Self::Writing,
@@ -50,7 +50,7 @@ impl From<&Result<Content, ReadError>> for Observation {
     fn from(content: &Result<Content, ReadError>) -> Self {
         match content {
             Ok(content) => Self::Content { hash: content.hash, blank: content.is_blank() },
-            Err(trouble) => Self::ReadError(*trouble),
+            Err(error) => Self::ReadError(*error),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Default for Timing {
 pub struct Debounce {
     timing: Timing,
     accepted: Option<(Hash, bool)>,
-    trouble: Option<ReadError>,
+    error: Option<ReadError>,
     pending: Option<Pending>,
 }
 
@@ -108,9 +108,9 @@ struct Pending {
 impl Debounce {
     /// Starts with what is there now, whatever it is: nothing is known yet that could be kept instead.
     pub fn start(seen: Observation, timing: Timing) -> Self {
-        let mut settle = Self { timing, accepted: None, trouble: None, pending: None };
-        settle.believe(seen);
-        settle
+        let mut debounce = Self { timing, accepted: None, error: None, pending: None };
+        debounce.commit(seen);
+        debounce
     }
 
     /// Returns when the file must be looked at again, if what was seen is not believed yet.
@@ -120,7 +120,7 @@ impl Debounce {
 
     /// Takes in one look.
     pub fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
-        if self.knows(seen) {
+        if self.is_known(seen) {
             self.pending = None;
             return Step::Same;
         }
@@ -131,13 +131,13 @@ impl Debounce {
             return Step::Wait(due);
         }
         self.pending = None;
-        self.believe(seen)
+        self.commit(seen)
     }
 
-    fn knows(&self, seen: Observation) -> bool {
+    fn is_known(&self, seen: Observation) -> bool {
         match seen {
-            Observation::Content { hash, .. } => self.trouble.is_none() && self.has_accepted(hash),
-            Observation::ReadError(trouble) => self.trouble == Some(trouble),
+            Observation::Content { hash, .. } => self.error.is_none() && self.has_accepted(hash),
+            Observation::ReadError(error) => self.error == Some(error),
         }
     }
 
@@ -169,18 +169,18 @@ impl Debounce {
         }
     }
 
-    fn believe(&mut self, seen: Observation) -> Step {
+    fn commit(&mut self, seen: Observation) -> Step {
         match seen {
-            Observation::ReadError(trouble) => {
-                self.trouble = Some(trouble);
-                Step::ReadError(trouble)
+            Observation::ReadError(error) => {
+                self.error = Some(error);
+                Step::ReadError(error)
             }
             Observation::Content { hash, .. } if self.has_accepted(hash) => {
-                self.trouble = None;
+                self.error = None;
                 Step::Restored
             }
             Observation::Content { hash, blank } => {
-                self.trouble = None;
+                self.error = None;
                 self.accepted = Some((hash, blank));
                 Step::Accept
             }

@@ -103,11 +103,11 @@ mod tests {
         fs::write(root.join("..1/flags"), "x").unwrap();
         symlink("..1", root.join("..data")).unwrap();
         symlink("..data/flags", root.join("flags")).unwrap();
-        let trail = PathChain::of(&root.join("./flags"));
-        assert_eq!(trail.links, BTreeSet::from([root.join("..data"), root.join("flags")]));
-        assert_eq!(trail.end, root.join("..1/flags"));
+        let chain = PathChain::of(&root.join("./flags"));
+        assert_eq!(chain.links, BTreeSet::from([root.join("..data"), root.join("flags")]));
+        assert_eq!(chain.end, root.join("..1/flags"));
         let dirs = BTreeSet::from([root.clone(), root.parent().unwrap().to_path_buf(), root.join("..1")]);
-        assert_eq!(trail.dirs(), dirs);
+        assert_eq!(chain.dirs(), dirs);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::time::{self, sleep_until};
 use debounce::{Debounce, Hint, Observation, Step, Timing};
 use links::PathChain;
 use source::{Content, ReadError, WatchWarning};
-use watch::{Hints, Watch, Watching};
+use watch::{HintSet, Watch, Watching};
 
 /// How files are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,9 @@ pub struct State {
     /// The last content that could be acted on; it stays while the file is in trouble. Absent if there never was one.
     pub content: Option<Content>,
     /// Why there is no newer one, if the file cannot be read now.
-    pub trouble: Option<ReadError>,
+    pub error: Option<ReadError>,
     /// Why changes may never be seen.
-    pub caveat: Option<WatchWarning>,
+    pub warning: Option<WatchWarning>,
 }
 
 /// Something that happened to a file; [`Files::get`] says what is known of it now.
@@ -58,9 +58,9 @@ pub enum Change {
     Restored(PathBuf),
     /// The file is gone, and stayed so for a while.
     Missing(PathBuf),
-    /// The file is there and cannot be read; [`State::trouble`] says why.
+    /// The file is there and cannot be read; [`State::error`] says why.
     Unreadable(PathBuf),
-    /// There is a new reason why changes may never be seen; see [`State::caveat`].
+    /// There is a new reason why changes may never be seen; see [`State::warning`].
     WatchWarning(PathBuf),
     /// How changes are noticed is not what it was; see [`Files::watching`].
     Watching,
@@ -74,7 +74,7 @@ pub struct Files {
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
     /// What was told last about how files are watched.
-    told: Watching,
+    reported: Watching,
     /// The watches must be set anew before waiting, because something moved or because other files are watched now.
     rearm: bool,
     next_poll: Instant,
@@ -83,9 +83,9 @@ pub struct Files {
 }
 
 struct Entry {
-    settle: Debounce,
+    debounce: Debounce,
     state: State,
-    trail: PathChain,
+    chain: PathChain,
 }
 
 impl Files {
@@ -93,7 +93,7 @@ impl Files {
     pub fn new(options: Options) -> Self {
         let watch = Watch::new(options.events);
         Self {
-            told: watch.watching.clone(),
+            reported: watch.watching.clone(),
             next_poll: now() + options.timing.poll,
             entries: BTreeMap::new(),
             rearm: false,
@@ -155,7 +155,7 @@ impl Files {
             self.load_now(path);
         }
         let state = self.get(path).ok_or(ReadError::Missing)?;
-        state.content.clone().ok_or(state.trouble.unwrap_or(ReadError::Missing))
+        state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
     }
 
     /// Returns the same for a file that counts only as long as it is there.
@@ -169,7 +169,7 @@ impl Files {
 
     /// Returns true if a watched file is gone.
     pub fn is_missing(&self, path: &Path) -> bool {
-        self.get(path).is_some_and(|state| state.trouble == Some(ReadError::Missing))
+        self.get(path).is_some_and(|state| state.error == Some(ReadError::Missing))
     }
 
     /// Returns how changes are noticed.
@@ -183,7 +183,7 @@ impl Files {
         let mut changes = self.look_at_all(Hint::Forced);
         let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
         changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
-        changes.extend(self.tell_watching());
+        changes.extend(self.report_watching());
         changes
     }
 
@@ -192,20 +192,20 @@ impl Files {
     /// Cancel safe: what was seen but not returned is returned by the next call.
     pub async fn next(&mut self) -> Vec<Change> {
         loop {
-            let changes = self.turn();
+            let changes = self.process();
             if !changes.is_empty() {
                 return changes;
             }
             let due = self.due();
             tokio::select! {
-                () = self.watch.woken() => {}
+                () = self.watch.wait() => {}
                 () = sleep_until(due.into()) => {}
             }
         }
     }
 
     /// Does what there is to do now.
-    fn turn(&mut self) -> Vec<Change> {
+    fn process(&mut self) -> Vec<Change> {
         let hints = self.watch.take();
         self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
@@ -220,15 +220,15 @@ impl Files {
                 changes = self.look_at_all(Hint::Poll);
             }
         }
-        changes.extend(self.tell_watching());
+        changes.extend(self.report_watching());
         changes
     }
 
-    fn look_at_hinted(&mut self, hints: &Hints) -> Vec<Change> {
+    fn look_at_hinted(&mut self, hints: &HintSet) -> Vec<Change> {
         let now = now();
         let is_due = |entry: &Entry| {
-            let late = entry.settle.due().is_some_and(|due| due <= now);
-            late || hints.lost || hints.on(&entry.trail).is_some()
+            let late = entry.debounce.due().is_some_and(|due| due <= now);
+            late || hints.lost || hints.on(&entry.chain).is_some()
         };
         let due: Vec<_> =
             self.entries.iter().filter(|(_, entry)| is_due(entry)).map(|(path, _)| path.clone()).collect();
@@ -236,9 +236,9 @@ impl Files {
     }
 
     /// Looks at a file for the reason that the hints give.
-    fn look_at(&mut self, path: &Path, hints: &Hints) -> Vec<Change> {
-        let before = self.entries.get(path).and_then(|entry| hints.on(&entry.trail));
-        let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::doubted)) {
+    fn look_at(&mut self, path: &Path, hints: &HintSet) -> Vec<Change> {
+        let before = self.entries.get(path).and_then(|entry| hints.on(&entry.chain));
+        let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::downgraded)) {
             // Whatever was lost, it was not a promise that the file is finished.
             _ if hints.lost => Hint::Writing,
             Some(hint) => hint,
@@ -255,46 +255,46 @@ impl Files {
     fn look(&mut self, path: &Path, hint: Hint) -> Vec<Change> {
         let Some(entry) = self.entries.get_mut(path) else { return Vec::new() };
         self.looks += 1;
-        let trail = PathChain::of(path);
-        if trail != entry.trail {
-            entry.trail = trail;
+        let chain = PathChain::of(path);
+        if chain != entry.chain {
+            entry.chain = chain;
             self.rearm = true;
         }
         let found = source::read(path);
         // Between the event and the read, another writer may have begun.
-        let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.trail) { Hint::Writing } else { hint };
-        let unlinked = entry.judge(path, hint, found.unlinked);
+        let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.chain) { Hint::Writing } else { hint };
+        let unlinked = entry.check_unlinked(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
     }
 
     fn start(&mut self, path: &Path) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         let found = source::read(path);
-        entry.settle = Debounce::start(Observation::from(&found.content), self.options.timing);
-        entry.state.trouble = found.content.as_ref().err().copied();
+        entry.debounce = Debounce::start(Observation::from(&found.content), self.options.timing);
+        entry.state.error = found.content.as_ref().err().copied();
         entry.state.content = found.content.ok();
         let mounted = source::is_mount_point(path).then_some(WatchWarning::MountPoint);
-        entry.state.caveat = if found.unlinked { Some(WatchWarning::Unlinked) } else { mounted };
+        entry.state.warning = if found.unlinked { Some(WatchWarning::Unlinked) } else { mounted };
     }
 
     fn arm(&mut self) {
         self.rearm = false;
         for (path, entry) in &mut self.entries {
-            entry.trail = PathChain::of(path);
+            entry.chain = PathChain::of(path);
         }
-        let trails: Vec<_> = self.entries.values().map(|entry| &entry.trail).collect();
-        self.watch.arm(&trails);
+        let chains: Vec<_> = self.entries.values().map(|entry| &entry.chain).collect();
+        self.watch.arm(&chains);
     }
 
-    fn tell_watching(&mut self) -> Option<Change> {
-        (self.told != self.watch.watching).then(|| {
-            self.told = self.watch.watching.clone();
+    fn report_watching(&mut self) -> Option<Change> {
+        (self.reported != self.watch.watching).then(|| {
+            self.reported = self.watch.watching.clone();
             Change::Watching
         })
     }
 
     fn due(&self) -> Instant {
-        let settled = self.entries.values().filter_map(|entry| entry.settle.due());
+        let settled = self.entries.values().filter_map(|entry| entry.debounce.due());
         let due = settled.fold(self.next_poll, Instant::min);
         // The way led elsewhere during the last look; the watches are to follow at once.
         if self.rearm { now() } else { due }
@@ -305,14 +305,14 @@ impl Entry {
     fn new(path: &Path, timing: Timing) -> Self {
         let missing = ReadError::Missing;
         Self {
-            settle: Debounce::start(Observation::ReadError(missing), timing),
-            state: State { content: None, trouble: Some(missing), caveat: None },
-            trail: PathChain::of(path),
+            debounce: Debounce::start(Observation::ReadError(missing), timing),
+            state: State { content: None, error: Some(missing), warning: None },
+            chain: PathChain::of(path),
         }
     }
 
     fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, ReadError>) -> Option<Change> {
-        let step = self.settle.step(hint, Observation::from(&content), now());
+        let step = self.debounce.step(hint, Observation::from(&content), now());
         let path = path.to_path_buf();
         let change = match step {
             Step::Same | Step::Wait(_) => return None,
@@ -321,7 +321,7 @@ impl Entry {
             Step::ReadError(ReadError::Missing) => Change::Missing(path),
             Step::ReadError(_) => Change::Unreadable(path),
         };
-        self.state.trouble = content.as_ref().err().copied();
+        self.state.error = content.as_ref().err().copied();
         if step == Step::Accept {
             self.state.content = content.ok();
         }
@@ -329,18 +329,18 @@ impl Entry {
     }
 
     /// Warns of a file without a name. One that is only being replaced just now looks the same, so polling decides.
-    fn judge(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
-        if !unlinked && self.state.caveat == Some(WatchWarning::Unlinked) {
-            self.state.caveat = None;
+    fn check_unlinked(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
+        if !unlinked && self.state.warning == Some(WatchWarning::Unlinked) {
+            self.state.warning = None;
         }
         (unlinked && hint == Hint::Poll).then(|| self.warn(path, WatchWarning::Unlinked)).flatten()
     }
 
-    fn warn(&mut self, path: &Path, caveat: WatchWarning) -> Option<Change> {
+    fn warn(&mut self, path: &Path, warning: WatchWarning) -> Option<Change> {
         // The loss that has happened outweighs the one that may.
-        let known = self.state.caveat == Some(caveat) || self.state.caveat == Some(WatchWarning::Unlinked);
+        let known = self.state.warning == Some(warning) || self.state.warning == Some(WatchWarning::Unlinked);
         (!known).then(|| {
-            self.state.caveat = Some(caveat);
+            self.state.warning = Some(warning);
             Change::WatchWarning(path.to_path_buf())
         })
     }

@@ -66,7 +66,7 @@ impl Bench {
                 Change::Accepted(_) => self.content(),
                 Change::Restored(_) => "<restored>".into(),
                 Change::Missing(_) => "<missing>".into(),
-                Change::Unreadable(_) => format!("<{}>", self.state().trouble.unwrap()),
+                Change::Unreadable(_) => format!("<{}>", self.state().error.unwrap()),
                 Change::WatchWarning(_) => "<caveat>".into(),
                 Change::Watching => format!("<{}>", self.files.watching()),
             };
@@ -74,12 +74,12 @@ impl Bench {
         }
     }
 
-    /// Runs a script, waits until it is through and `last` (if any) was noted, and returns all that was noted.
+    /// Runs a script, waits until it is through and `last` (if any) was noted, and returns all that was pending.
     async fn run(&mut self, script: &str, last: &str) -> Vec<String> {
         let (dir, text) = (self.dir.path().to_path_buf(), script.to_owned());
         let name = script;
         // What follows is not to race with the watches that the last change called for.
-        let changes = self.files.turn();
+        let changes = self.files.process();
         self.note(changes);
         let mut script = Some(tokio::task::spawn_blocking(move || sh(&dir, &text)));
         let all = async {
@@ -263,7 +263,7 @@ fn a_file_counts_as_missing_only_after_a_while() {
         assert_eq!(bench.run("mv f t", "<missing>").await, ["<missing>"]);
         assert_eq!(bench.content(), "new");
         assert_eq!(bench.run("mv t f", "<restored>").await, ["<restored>"]);
-        assert_eq!(bench.state().trouble, None);
+        assert_eq!(bench.state().error, None);
     });
 }
 
@@ -297,10 +297,10 @@ fn a_file_that_was_never_there_is_seen_when_it_comes() {
         let path = dir.path().join("a/b/f");
         let mut files = Files::new(Options::default());
         files.set([path.clone()]);
-        assert_eq!(files.get(&path).unwrap().trouble, Some(ReadError::Missing));
+        assert_eq!(files.get(&path).unwrap().error, Some(ReadError::Missing));
         let mut bench = Bench { dir, path, files, log: Vec::new() };
         assert_eq!(bench.run("mkdir -p a/b; printf new > a/b/f", "new").await, ["new"]);
-        assert_eq!(bench.state().trouble, None);
+        assert_eq!(bench.state().error, None);
     });
 }
 
@@ -390,11 +390,11 @@ fn inside_a_mount() {
         let here = std::env::current_dir().unwrap();
         let path = here.join("f");
         let mut files = Files::new(POLLING_ONLY);
-        assert_eq!(files.load_now(&path).caveat, Some(WatchWarning::MountPoint));
+        assert_eq!(files.load_now(&path).warning, Some(WatchWarning::MountPoint));
         sh(&here, "printf new > outside/t; mv outside/t outside/f");
         assert_eq!(timeout(PATIENCE, files.next()).await.unwrap(), [Change::WatchWarning(path.clone())]);
         let state = files.get(&path).unwrap();
-        assert_eq!(state.caveat, Some(WatchWarning::Unlinked));
+        assert_eq!(state.warning, Some(WatchWarning::Unlinked));
         assert_eq!(state.content.as_ref().unwrap().bytes, "old");
     });
 }

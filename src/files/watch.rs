@@ -55,7 +55,7 @@ impl fmt::Display for Watching {
 
 /// What happened to the names that matter since it was last asked for.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
+pub(super) struct HintSet {
     names: HashMap<PathBuf, (u64, Hint)>,
     /// Set when something happened to a directory or a symlink: watches may be dead or may watch the wrong place.
     pub moved: bool,
@@ -63,10 +63,10 @@ pub(super) struct Hints {
     pub lost: bool,
 }
 
-impl Hints {
+impl HintSet {
     /// Returns the hint that the names of a trail give together: the last one counts, unless it says nothing.
-    pub(super) fn on(&self, trail: &PathChain) -> Option<Hint> {
-        let hints = trail.all().filter_map(|name| self.names.get(&*name));
+    pub(super) fn on(&self, chain: &PathChain) -> Option<Hint> {
+        let hints = chain.all().filter_map(|name| self.names.get(&*name));
         hints.max_by_key(|(order, hint)| (*hint != Hint::Poll, *order)).map(|(_, hint)| *hint)
     }
 }
@@ -88,15 +88,15 @@ impl Watch {
         Self { shared: Arc::default(), watcher: None, armed: BTreeSet::new(), enabled, watching }
     }
 
-    /// Watches the trails given, and nothing else.
+    /// Watches the chains given, and nothing else.
     ///
     /// Adds every watch again: the system drops them silently, and an inode's number does not tell that it is the same.
     /// A watch that is still wanted is never removed first, because the events under way would be dropped with it.
-    pub(super) fn arm(&mut self, trails: &[&PathChain]) {
+    pub(super) fn arm(&mut self, chains: &[&PathChain]) {
         if !self.enabled {
             return;
         }
-        let dirs = self.shared.lock().set_names(trails);
+        let dirs = self.shared.lock().set_names(chains);
         let stale: Vec<_> = self.armed.difference(&dirs).cloned().collect();
         self.armed = dirs;
         self.watching = match start(&mut self.watcher, &self.shared) {
@@ -105,27 +105,28 @@ impl Watch {
                 stale.iter().for_each(|dir| drop(watcher.unwatch(dir)));
                 let results = self.armed.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
                 let troubles: Vec<_> = results.filter_map(|(dir, result)| trouble(dir, result.err()?)).collect();
-                troubles.into_iter().find(|trouble| matters(trouble, trails)).unwrap_or(Watching::Events)
+                troubles.into_iter().find(|trouble| matters(trouble, chains)).unwrap_or(Watching::Events)
             }
             Err(error) => Watching::Unavailable(error.to_string()),
         };
     }
 
     /// Takes the hints that are there.
-    pub(super) fn take(&self) -> Hints {
-        let noted = std::mem::take(&mut self.shared.lock().noted);
-        let hint = |(path, (order, note)): (PathBuf, (u64, Note))| {
-            let hint = note.hint(&path);
+    pub(super) fn take(&self) -> HintSet {
+        let pending = std::mem::take(&mut self.shared.lock().pending);
+        let hint = |(path, (order, event)): (PathBuf, (u64, NameEvent))| {
+            let hint = event.hint(&path);
             (path, (order, hint))
         };
-        Hints { names: noted.names.into_iter().map(hint).collect(), moved: noted.moved, lost: noted.lost }
+        HintSet { names: pending.names.into_iter().map(hint).collect(), moved: pending.moved, lost: pending.lost }
     }
 
     /// Says whether somebody has been at work on a trail since the hints were taken.
-    pub(super) fn is_busy(&self, trail: &PathChain) -> bool {
+    pub(super) fn is_busy(&self, chain: &PathChain) -> bool {
         let table = self.shared.lock();
-        let busy = |name: &Path| matches!(table.noted.names.get(name), Some((_, Note::Busy | Note::Created)));
-        table.noted.lost || trail.all().any(|name| busy(&name))
+        let busy =
+            |name: &Path| matches!(table.pending.names.get(name), Some((_, NameEvent::Busy | NameEvent::Created)));
+        table.pending.lost || chain.all().any(|name| busy(&name))
     }
 
     /// Does as if the system had lost events.
@@ -135,7 +136,7 @@ impl Watch {
     }
 
     /// Waits until there are hints. Cancel safe.
-    pub(super) async fn woken(&self) {
+    pub(super) async fn wait(&self) {
         self.shared.wake.notified().await;
     }
 }
@@ -164,7 +165,7 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     names: HashMap<PathBuf, Name>,
-    noted: Noted,
+    pending: PendingEvents,
 }
 
 /// A name whose events matter.
@@ -177,9 +178,9 @@ struct Name {
 }
 
 #[derive(Default)]
-struct Noted {
+struct PendingEvents {
     /// The last thing that happened to each name, and the how-manieth thing it was; as many as there are names, at most.
-    names: HashMap<PathBuf, (u64, Note)>,
+    names: HashMap<PathBuf, (u64, NameEvent)>,
     count: u64,
     moved: bool,
     lost: bool,
@@ -187,7 +188,7 @@ struct Noted {
 
 /// What happened to a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Note {
+enum NameEvent {
     /// Something that leaves the content alone.
     Touched,
     /// It is being written, or it is gone.
@@ -198,7 +199,7 @@ enum Note {
     Created,
 }
 
-impl Note {
+impl NameEvent {
     fn of(event: &EventKind) -> Option<Self> {
         match event {
             // Opening and reading would be our own.
@@ -240,9 +241,9 @@ impl Shared {
     fn on_event(&self, event: &notify::Result<Event>) {
         let mut table = self.lock();
         let woken = match event {
-            Ok(event) if event.need_rescan() => table.lose(),
+            Ok(event) if event.need_rescan() => table.mark_lost(),
             Ok(event) => event.paths.iter().filter(|path| table.note(&event.kind, path)).count() > 0,
-            Err(_) => table.lose(),
+            Err(_) => table.mark_lost(),
         };
         drop(table);
         if woken {
@@ -253,15 +254,15 @@ impl Shared {
 
 impl Table {
     /// Sets the names whose events matter, and returns the directories where they happen.
-    fn set_names(&mut self, trails: &[&PathChain]) -> BTreeSet<PathBuf> {
+    fn set_names(&mut self, chains: &[&PathChain]) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
         self.names.clear();
-        for trail in trails {
-            for path in trail.names() {
+        for chain in chains {
+            for path in chain.names() {
                 let name = self.names.entry(path.to_path_buf()).or_default();
-                name.leads_on |= trail.links.contains(path);
+                name.leads_on |= chain.links.contains(path);
             }
-            all.extend(trail.dirs());
+            all.extend(chain.dirs());
         }
         for dir in &all {
             let name = self.names.entry(dir.clone()).or_insert(Name { dir_only: true, ..Name::default() });
@@ -273,28 +274,28 @@ impl Table {
     /// Notes what happened to a name, and says whether it matters to anybody.
     fn note(&mut self, event: &EventKind, path: &Path) -> bool {
         let Some(name) = self.names.get(path) else { return false };
-        let moved = Note::is_move(event);
+        let moved = NameEvent::is_move(event);
         if name.dir_only && !moved {
             return false;
         }
-        let Some(mut note) = Note::of(event) else { return false };
-        if name.dir_only && note == Note::Busy && !matches!(event, EventKind::Create(_)) {
+        let Some(mut note) = NameEvent::of(event) else { return false };
+        if name.dir_only && note == NameEvent::Busy && !matches!(event, EventKind::Create(_)) {
             // A directory that is gone takes the file with it. That an old one is gone for good may be told only after
             // the new one is in place, and must not cast doubt on this.
-            note = Note::Touched;
+            note = NameEvent::Touched;
         }
-        let noted = &mut self.noted;
-        noted.moved |= moved && name.leads_on;
-        noted.count += 1;
+        let pending = &mut self.pending;
+        pending.moved |= moved && name.leads_on;
+        pending.count += 1;
         // The last one counts: a writer who begins anew takes back that the file was finished.
-        if note != Note::Touched || !noted.names.contains_key(path) {
-            noted.names.insert(path.to_path_buf(), (noted.count, note));
+        if note != NameEvent::Touched || !pending.names.contains_key(path) {
+            pending.names.insert(path.to_path_buf(), (pending.count, note));
         }
         true
     }
 
-    fn lose(&mut self) -> bool {
-        self.noted.lost = true;
+    fn mark_lost(&mut self) -> bool {
+        self.pending.lost = true;
         true
     }
 }
@@ -314,7 +315,7 @@ fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
 
 /// Says whether changes of files are missed. A directory that only holds directories of the way is seldom replaced, and
 /// often not ours to watch.
-fn matters(trouble: &Watching, trails: &[&PathChain]) -> bool {
+fn matters(trouble: &Watching, chains: &[&PathChain]) -> bool {
     let Watching::Unwatched(dir, _) = trouble else { return true };
-    trails.iter().any(|trail| trail.holders().contains(dir.as_path()))
+    chains.iter().any(|chain| chain.holders().contains(dir.as_path()))
 }

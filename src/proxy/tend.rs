@@ -95,7 +95,7 @@ impl Worker {
                 let clients = in_flight.filter_map(|in_flight| in_flight.hanging_client(meter, now));
                 clients.for_each(|client| hanging.meet(client, Met { hanging: 1, ..Met::default() }));
             }
-            meter.workers[self.id].hang(hanging);
+            meter.workers[self.id].set_hanging(hanging);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::live::{CachedReader, Generation};
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
-use crate::telemetry::access::{AccessLog, Line, Written};
+use crate::telemetry::access::{AccessLog, Line, WriteOutcome};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::ClientConnection;
@@ -185,7 +185,7 @@ impl Worker {
     /// Writes a line of the access log; a moment later at the latest it is handed to the writer.
     pub(crate) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
         match self.log.write(line) {
-            Written::First if !self.flushing.replace(true) => {
+            WriteOutcome::First if !self.flushing.replace(true) => {
                 let worker = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     tokio::time::sleep(LOG_DELAY).await;
@@ -193,14 +193,14 @@ impl Worker {
                     worker.flush_log();
                 });
             }
-            Written::First | Written::Queued => {}
-            Written::Dropped(lines) => self.cell().log_dropped.add(lines),
+            WriteOutcome::First | WriteOutcome::Queued => {}
+            WriteOutcome::Dropped(lines) => self.cell().log_dropped.add(lines),
         }
     }
 
     /// Hands what the access log has gathered to the writer.
     pub(crate) fn flush_log(&self) {
-        if let Written::Dropped(lines) = self.log.flush() {
+        if let WriteOutcome::Dropped(lines) = self.log.flush() {
             self.cell().log_dropped.add(lines);
         }
     }

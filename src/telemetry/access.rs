@@ -70,7 +70,7 @@ enum Message {
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// It waits in a buffer that was empty before: somebody should flush in a while.
     First,
     /// It waits behind others, or was handed over.
@@ -124,7 +124,7 @@ impl AccessWriter {
 
 impl AccessLog {
     /// Adds a line.
-    pub fn write(&self, line: &Line<'_>) -> Written {
+    pub fn write(&self, line: &Line<'_>) -> WriteOutcome {
         let mut buffer = self.buffer.borrow_mut();
         let first = buffer.is_empty();
         line.write_to(&mut buffer);
@@ -132,25 +132,25 @@ impl AccessLog {
             drop(buffer);
             self.flush()
         } else if first {
-            Written::First
+            WriteOutcome::First
         } else {
-            Written::Queued
+            WriteOutcome::Queued
         }
     }
 
     /// Hands over what has gathered.
-    pub fn flush(&self) -> Written {
+    pub fn flush(&self) -> WriteOutcome {
         let block = self.buffer.replace(Vec::with_capacity(BLOCK));
         if block.is_empty() {
-            return Written::Queued;
+            return WriteOutcome::Queued;
         }
         match self.writer.try_send(Message::Block(block)) {
-            Ok(()) => Written::Queued,
+            Ok(()) => WriteOutcome::Queued,
             Err(TrySendError::Full(Message::Block(block))) => {
                 let lines = block.iter().filter(|&&byte| byte == b'\n').count();
-                Written::Dropped(lines.try_into().unwrap_or(u64::MAX))
+                WriteOutcome::Dropped(lines.try_into().unwrap_or(u64::MAX))
             }
-            Err(_) => Written::Queued,
+            Err(_) => WriteOutcome::Queued,
         }
     }
 }

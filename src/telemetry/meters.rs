@@ -188,16 +188,16 @@ pub struct RouteCell {
     pub remaining: Gauge,
     /// The generation that they were counted for.
     pub counted: Gauge,
-    /// See [`RouteCell::met`]. Made by the first request that a guard asks about.
-    clients: OnceLock<Box<Mutex<Watched>>>,
-    /// See [`RouteCell::took`]. Made by the route's first request on this worker: a route without any costs nothing.
+    /// See [`RouteCell::record_outcome`]. Made by the first request that a guard asks about.
+    clients: OnceLock<Box<Mutex<ClientOutcomes>>>,
+    /// See [`RouteCell::record_latency`]. Made by the route's first request on this worker: a route without any costs nothing.
     latency: OnceLock<Box<Histogram>>,
 }
 
 /// Whose requests did how, on one worker. No other worker takes its lock, and control for no longer than it takes to take
 /// what is in it.
 #[derive(Debug, Default)]
-struct Watched {
+struct ClientOutcomes {
     /// Since control looked last.
     met: Clients,
     /// When they were counted last.
@@ -206,12 +206,12 @@ struct Watched {
 
 impl RouteCell {
     /// Records what a client met on the route, for the guard that watches it. Only the owning worker may call it.
-    pub fn met(&self, client: Client, met: Met) {
+    pub fn record_outcome(&self, client: Client, met: Met) {
         lock(self.clients.get_or_init(Box::default)).met.meet(client, met);
     }
 
     /// Records whose requests hang. Only the owning worker may call it.
-    pub fn hang(&self, hanging: Clients) {
+    pub fn set_hanging(&self, hanging: Clients) {
         if !hanging.is_empty() || self.clients.get().is_some() {
             lock(self.clients.get_or_init(Box::default)).hanging = hanging;
         }
@@ -220,21 +220,21 @@ impl RouteCell {
     /// Records how long a forwarded request took from its head (or, where it was held, from its release) to the response's
     /// head, or to the failure of the upstream.
     /// Only the owning worker may call it. The first call takes 3.5 KiB, the others nothing.
-    pub fn took(&self, latency: Duration) {
+    pub fn record_latency(&self, latency: Duration) {
         self.latency.get_or_init(Box::default).record(latency);
     }
 }
 
-fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
-    watched.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(outcomes: &Mutex<ClientOutcomes>) -> MutexGuard<'_, ClientOutcomes> {
+    outcomes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RouteMeter {
     /// What clients met since this was asked last, over all workers: only of requests that a guard asks about.
     pub fn take_met(&self) -> Clients {
         let mut clients = Clients::default();
-        for watched in self.watched() {
-            let met = std::mem::take(&mut lock(watched).met);
+        for outcomes in self.outcomes() {
+            let met = std::mem::take(&mut lock(outcomes).met);
             clients.add(&met);
         }
         clients.limit();
@@ -244,14 +244,14 @@ impl RouteMeter {
     /// Whose requests hang, over all workers, when they were counted last.
     pub fn hanging(&self) -> Clients {
         let mut clients = Clients::default();
-        for watched in self.watched() {
-            let hanging = lock(watched).hanging.clone();
+        for outcomes in self.outcomes() {
+            let hanging = lock(outcomes).hanging.clone();
             clients.add(&hanging);
         }
         clients
     }
 
-    fn watched(&self) -> impl Iterator<Item = &Mutex<Watched>> {
+    fn outcomes(&self) -> impl Iterator<Item = &Mutex<ClientOutcomes>> {
         self.workers.iter().filter_map(|cell| cell.clients.get()).map(AsRef::as_ref)
     }
 
@@ -266,7 +266,7 @@ impl RouteMeter {
         counted.then(|| self.sum(|cell| cell.remaining.get()))
     }
 
-    /// How long its requests took, over all workers. See [`RouteCell::took`].
+    /// How long its requests took, over all workers. See [`RouteCell::record_latency`].
     pub fn latency(&self) -> Counts {
         let mut counts = Counts::default();
         self.histograms().for_each(|histogram| counts.add(histogram));

@@ -19,19 +19,19 @@ use super::meters::RouteMeter;
 #[derive(Debug)]
 pub struct Recent {
     /// What was counted up to the last observation.
-    seen: Counts,
+    last: Counts,
     failed: u64,
     /// When that was.
     looked: Instant,
     /// Oldest first; only those in which something happened.
     slices: VecDeque<Slice>,
     /// What is older than the span, if that is kept.
-    kept: Option<Kept>,
+    long: Option<LongWindow>,
 }
 
 /// What is older than the span, in slices that are wider.
 #[derive(Debug)]
-struct Kept {
+struct LongWindow {
     /// What is before is not kept.
     from: Instant,
     slices: VecDeque<Slice>,
@@ -75,7 +75,7 @@ impl Recent {
 
     /// Of a route that had no traffic before `began`.
     pub fn new(began: Instant) -> Self {
-        Self { seen: Counts::default(), failed: 0, looked: began, slices: VecDeque::new(), kept: None }
+        Self { last: Counts::default(), failed: 0, looked: began, slices: VecDeque::new(), long: None }
     }
 
     /// Takes in what was counted since the last observation, all of it as if it had happened now, and tells how much that
@@ -86,17 +86,17 @@ impl Recent {
         let began = std::mem::replace(&mut self.looked, now);
         let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get());
         let clients = meter.take_met();
-        if meter.micros() == self.seen.micros && failed == self.failed && clients.is_empty() {
+        if meter.micros() == self.last.micros && failed == self.failed && clients.is_empty() {
             return Counted::default();
         }
         let counts = meter.latency();
-        let hits = self.seen.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
+        let hits = self.last.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
         let (failures, hits) = (failed.saturating_sub(self.failed), hits.collect());
         let slice = Slice { began, ended: now, failed: failures, hits, clients };
         let counted = Counted { requests: slice.count(), errors: slice.failed };
-        (self.seen, self.failed) = (counts, failed);
+        (self.last, self.failed) = (counts, failed);
         self.slices.push_back(slice);
         if self.slices.len() > MOST_SLICES {
             self.retire();
@@ -105,13 +105,13 @@ impl Recent {
     }
 
     /// Keeps what happens from now on for [`Recent::LONG`], for [`Recent::since`].
-    pub fn keep(&mut self, from: Instant) {
-        self.kept = Some(Kept { from, slices: VecDeque::new() });
+    pub fn keep_long(&mut self, from: Instant) {
+        self.long = Some(LongWindow { from, slices: VecDeque::new() });
     }
 
     /// Keeps it no longer.
-    pub fn forgo(&mut self) {
-        self.kept = None;
+    pub fn drop_long(&mut self) {
+        self.long = None;
     }
 
     /// What was observed in the `span` before `now`, at most [`Recent::SPAN`]; `None` if there was no request.
@@ -134,7 +134,7 @@ impl Recent {
 
     fn slices(&self, from: Instant, span: Duration, now: Instant) -> impl Iterator<Item = &Slice> {
         let span = span.min(Self::LONG);
-        let kept = self.kept.iter().flat_map(|kept| kept.slices.iter().rev());
+        let kept = self.long.iter().flat_map(|kept| kept.slices.iter().rev());
         let slices = self.slices.iter().rev().chain(kept).take_while(move |slice| slice.is_within(span, now));
         slices.filter(move |slice| slice.began >= from)
     }
@@ -143,7 +143,7 @@ impl Recent {
         while self.slices.front().is_some_and(|slice| !slice.is_within(Self::SPAN, now)) {
             self.retire();
         }
-        let Some(kept) = &mut self.kept else { return };
+        let Some(kept) = &mut self.long else { return };
         while kept.slices.front().is_some_and(|slice| !slice.is_within(Self::LONG, now)) {
             kept.slices.pop_front();
         }
@@ -151,7 +151,7 @@ impl Recent {
 
     /// Puts the oldest slice to what is kept, if anything is.
     fn retire(&mut self) {
-        let (Some(slice), Some(kept)) = (self.slices.pop_front(), &mut self.kept) else { return };
+        let (Some(slice), Some(kept)) = (self.slices.pop_front(), &mut self.long) else { return };
         if slice.began < kept.from {
             return;
         }
@@ -264,9 +264,9 @@ mod tests {
     fn a_request_counts_for_as_long_as_it_is_asked_for() {
         let (meter, start) = (route(2), Instant::now());
         let mut recent = Recent::new(start);
-        meter.workers[0].took(Duration::from_millis(100));
+        meter.workers[0].record_latency(Duration::from_millis(100));
         recent.observe(&meter, start);
-        meter.workers[1].took(Duration::from_millis(3));
+        meter.workers[1].record_latency(Duration::from_millis(3));
         recent.observe(&meter, at(start, 1));
         assert_eq!(told(&recent, 60, at(start, 1)), Some((2, 102)));
         assert_eq!(told(&recent, 10, at(start, 9)), Some((2, 102)));
@@ -283,7 +283,7 @@ mod tests {
         let mut recent = Recent::new(start);
         for second in 0..500 {
             for _ in 0..=second % 3 {
-                meter.workers[0].took(Duration::from_micros(u64::from(second) * 7));
+                meter.workers[0].record_latency(Duration::from_micros(u64::from(second) * 7));
             }
             recent.observe(&meter, at(start, second));
         }
@@ -300,7 +300,7 @@ mod tests {
         let (meter, start) = (route(1), Instant::now());
         let mut recent = Recent::new(start);
         for _ in 0..1000 {
-            meter.workers[0].took(SECOND);
+            meter.workers[0].record_latency(SECOND);
             recent.observe(&meter, start);
         }
         assert_eq!(recent.slices.len(), MOST_SLICES);
@@ -315,7 +315,7 @@ mod tests {
         let (meter, start) = (route(1), Instant::now());
         let (cell, mut recent) = (&meter.workers[0], Recent::new(start));
         for _ in 0..8 {
-            cell.took(SECOND);
+            cell.record_latency(SECOND);
         }
         cell.upstream[5].increment();
         cell.failed.increment();
@@ -335,17 +335,17 @@ mod tests {
     fn what_is_kept_goes_back_ten_minutes_and_tells_the_same_as_the_counts() {
         let (meter, start) = (route(2), Instant::now());
         let mut recent = Recent::new(start);
-        recent.keep(start);
+        recent.keep_long(start);
         for half in 0..2400_u32 {
-            meter.workers[0].took(Duration::from_micros(u64::from(half % 200) * 50));
-            meter.workers[1].took(Duration::from_millis(30));
+            meter.workers[0].record_latency(Duration::from_micros(u64::from(half % 200) * 50));
+            meter.workers[1].record_latency(Duration::from_millis(30));
             if half % 10 == 0 {
                 meter.workers[1].upstream[5].increment();
             }
             recent.observe(&meter, start + (SECOND / 2) * half);
         }
         let now = start + (SECOND / 2) * 2399;
-        let kept = recent.kept.as_ref().unwrap();
+        let kept = recent.long.as_ref().unwrap();
         assert!(kept.slices.len() <= MOST_KEPT && kept.slices.len() >= 34, "{}", kept.slices.len());
         let minute = recent.since(start, Recent::SPAN, now).unwrap();
         assert_eq!((minute.count, Some(minute)), (240, recent.over(Recent::SPAN, now)));
@@ -354,7 +354,7 @@ mod tests {
         assert!((2400..=2460).contains(&all.count), "{}", all.count);
         assert!((120..=123).contains(&all.failed), "{}", all.failed);
         assert_eq!((all.p50.as_millis(), all.p99.as_millis()), (10, 30));
-        recent.forgo();
+        recent.drop_long();
         assert_eq!(recent.since(start, Recent::LONG, now).map(|all| all.count), Some(240));
     }
 
@@ -362,15 +362,15 @@ mod tests {
     fn clients_are_summed_over_workers_and_slices_for_as_long_as_their_requests_count() {
         let (meter, start) = (route(2), Instant::now());
         let mut recent = Recent::new(start);
-        recent.keep(start);
+        recent.keep_long(start);
         let met = |requests, failed| Met { requests, failed, ..Met::default() };
         let mut expected = Clients::default();
         for half in 0..2400_u32 {
             // A stranger with connections on both workers, and others who ask once each.
             let other = Some(IpAddr::from(half.to_be_bytes()));
             for (worker, client, failed) in [(0, None, 1), (1, None, 1), (1, other, 0)] {
-                meter.workers[worker].took(SECOND);
-                meter.workers[worker].met(client, met(1, failed));
+                meter.workers[worker].record_latency(SECOND);
+                meter.workers[worker].record_outcome(client, met(1, failed));
             }
             expected.meet(None, met(2, 2));
             recent.observe(&meter, start + (SECOND / 2) * half);
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(stranger(&all), (false, false), "nor among what is kept");
         assert_eq!(stranger(&recent.clients(now, Recent::LONG, now)), (false, true), "nothing that was before");
         // What comes without a new count is not lost.
-        meter.workers[0].met(Some(IpAddr::from([192, 0, 2, 1])), met(0, 1));
+        meter.workers[0].record_outcome(Some(IpAddr::from([192, 0, 2, 1])), met(0, 1));
         let later = now + SECOND / 2;
         recent.observe(&meter, later);
         assert!(!recent.clients(later - SECOND / 2, SECOND, later).is_empty());
@@ -398,14 +398,14 @@ mod tests {
         let (meter, start) = (route(1), Instant::now());
         let (cell, mut recent) = (&meter.workers[0], Recent::new(start));
         let since = |recent: &Recent, now| recent.since(at(start, 5), Recent::LONG, now).map(|summary| summary.count);
-        cell.took(SECOND);
+        cell.record_latency(SECOND);
         recent.observe(&meter, at(start, 4));
-        recent.keep(at(start, 5));
+        recent.keep_long(at(start, 5));
         // This may have come before the fifth second.
-        cell.took(SECOND);
+        cell.record_latency(SECOND);
         recent.observe(&meter, at(start, 6));
         assert_eq!(since(&recent, at(start, 6)), None);
-        cell.took(SECOND);
+        cell.record_latency(SECOND);
         assert_eq!(recent.observe(&meter, at(start, 7)), Counted { requests: 1, errors: 0 });
         assert_eq!(since(&recent, at(start, 7)), Some(1));
         // Neither does it later, when it is among what is kept.

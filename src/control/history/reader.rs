@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::state::StateDir;
-use super::{Entry, HISTORY, LONGEST, OLD_FILES, named};
+use super::{Entry, HISTORY, LONGEST, OLD_FILES, file_name};
 
 /// A line of the history that can be read.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl Reader {
                 Some(bytes) => bytes,
                 None if last => return Ok(None),
                 None => {
-                    let torn = mem::take(&mut file.begun);
+                    let torn = mem::take(&mut file.partial);
                     self.files.pop_front();
                     torn
                 }
@@ -71,11 +71,11 @@ impl Reader {
     /// What stands behind the last line's end, for who does not wait for more: a line that lacks nothing but its end is
     /// whole.
     pub fn rest(&mut self) -> Option<Line> {
-        let bytes = mem::take(&mut self.files.back_mut()?.begun);
+        let bytes = mem::take(&mut self.files.back_mut()?.partial);
         self.parse(bytes)
     }
 
-    /// Finds the files that were begun since, so that [`Reader::line`] goes on with them.
+    /// Finds the files that were partial since, so that [`Reader::line`] goes on with them.
     ///
     /// # Errors
     /// When a file is there and cannot be read.
@@ -126,7 +126,7 @@ fn begun_since(dir: &StateDir, known: Option<Id>) -> io::Result<VecDeque<Tail>> 
     let mut files = VecDeque::<Tail>::new();
     // The youngest first: if they are rotated meanwhile, one is met twice, and none is missed.
     for age in 0..=OLD_FILES {
-        let file = match dir.open(&named(age), OpenOptions::new().read(true)) {
+        let file = match dir.open(&file_name(age), OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
@@ -170,31 +170,31 @@ struct Tail {
     /// Bytes that were read.
     read: u64,
     /// A line whose end was not met yet.
-    begun: Vec<u8>,
+    partial: Vec<u8>,
     /// Whether that line is longer than any of ours: then it is passed over.
     too_long: bool,
 }
 
 impl Tail {
     fn new(file: File, id: Id) -> Self {
-        Self { id, file: BufReader::new(file), read: 0, begun: Vec::new(), too_long: false }
+        Self { id, file: BufReader::new(file), read: 0, partial: Vec::new(), too_long: false }
     }
 
     /// The next line, without its end.
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let room = (LONGEST + 1).saturating_sub(self.begun.len());
-            let read = Read::by_ref(&mut self.file).take(room as u64).read_until(b'\n', &mut self.begun)?;
+            let room = (LONGEST + 1).saturating_sub(self.partial.len());
+            let read = Read::by_ref(&mut self.file).take(room as u64).read_until(b'\n', &mut self.partial)?;
             self.read += read as u64;
-            if self.begun.last() == Some(&b'\n') {
-                self.begun.pop();
-                let line = mem::take(&mut self.begun);
+            if self.partial.last() == Some(&b'\n') {
+                self.partial.pop();
+                let line = mem::take(&mut self.partial);
                 return Ok(Some(if mem::take(&mut self.too_long) { TOO_LONG.to_owned() } else { line }));
             }
-            if self.begun.len() <= LONGEST {
+            if self.partial.len() <= LONGEST {
                 return Ok(None);
             }
-            self.begun.clear();
+            self.partial.clear();
             self.too_long = true;
         }
     }
@@ -203,7 +203,7 @@ impl Tail {
     fn rewind_if_cut(&mut self) -> io::Result<()> {
         if self.file.get_ref().metadata()?.len() < self.read {
             self.file.seek(SeekFrom::Start(0))?;
-            (self.read, self.begun, self.too_long) = (0, Vec::new(), false);
+            (self.read, self.partial, self.too_long) = (0, Vec::new(), false);
         }
         Ok(())
     }

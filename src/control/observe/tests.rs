@@ -28,7 +28,7 @@ impl Watched {
         let routes = Routes::new(&format!("[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}\n"));
         let start = Instant::now();
         let mut observations = Observations::new(start);
-        observations.follow(&routes.live, start);
+        observations.on_publish(&routes.live, start);
         Self { routes, observations, start }
     }
 
@@ -39,16 +39,16 @@ impl Watched {
     /// The flag file says this from then on.
     fn flagged(&mut self, millis: u64, flags: &str) -> Phase {
         self.routes.compile(flags, Duration::from_millis(millis));
-        self.observations.follow(&self.routes.live, self.at(millis));
+        self.observations.on_publish(&self.routes.live, self.at(millis));
         self.routes.live.snapshot.route("web").unwrap().phase()
     }
 
     /// So many requests, of which so many failed.
     fn serves(&self, requests: usize, errors: u64) {
         let cell = &self.routes.live.routes[0].workers[0];
-        (0..requests).for_each(|_| cell.took(Duration::from_millis(3)));
+        (0..requests).for_each(|_| cell.record_latency(Duration::from_millis(3)));
         cell.upstream[5].add(errors);
-        cell.met(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
+        cell.record_outcome(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
     }
 
     /// Looks as often as is due, with these requests before each look.
@@ -68,8 +68,8 @@ impl Watched {
         Some((measured.span.as_secs_f32(), measured.counted.requests, measured.counted.errors))
     }
 
-    fn lately(&self, millis: u64) -> Option<(u64, u64)> {
-        self.observations.lately("web", self.at(millis)).map(|counted| (counted.requests, counted.errors))
+    fn baseline(&self, millis: u64) -> Option<(u64, u64)> {
+        self.observations.baseline("web", self.at(millis)).map(|counted| (counted.requests, counted.errors))
     }
 }
 
@@ -82,41 +82,46 @@ fn only_routes_with_traffic_are_remembered_and_the_rate_is_that_of_the_time_so_f
     let mut observations = Observations::new(start);
     observations.observe(&meters, start);
     assert!(observations.routes.is_empty());
-    web.workers[1].took(Duration::from_millis(1));
-    let now = start + EVERY * 4;
+    web.workers[1].record_latency(Duration::from_millis(1));
+    let now = start + OBSERVE_EVERY * 4;
     observations.observe(&meters, now);
     assert_eq!(observations.routes.len(), 1);
     let minute = Duration::from_secs(60);
-    let traffic = observations.over("web", minute, now).unwrap();
-    assert_eq!((traffic.summary.count, traffic.span), (1, EVERY * 4));
-    assert!(observations.over("idle", minute, now).is_none() && observations.over("other", minute, now).is_none());
-    assert_eq!(observations.over("web", minute, start + EVERY * 63).map(|traffic| traffic.span), Some(minute));
-    assert!(observations.over("web", minute, start + EVERY * 64).is_none());
+    let traffic = observations.traffic("web", minute, now).unwrap();
+    assert_eq!((traffic.summary.count, traffic.span), (1, OBSERVE_EVERY * 4));
+    assert!(
+        observations.traffic("idle", minute, now).is_none() && observations.traffic("other", minute, now).is_none()
+    );
+    assert_eq!(
+        observations.traffic("web", minute, start + OBSERVE_EVERY * 63).map(|traffic| traffic.span),
+        Some(minute)
+    );
+    assert!(observations.traffic("web", minute, start + OBSERVE_EVERY * 64).is_none());
 }
 
 #[test]
 fn ten_minutes_of_an_open_route_are_its_baseline_and_nothing_else_is() {
     let mut web = Watched::new();
-    assert_eq!(web.lately(0), None);
+    assert_eq!(web.baseline(0), None);
     for second in 0..900 {
         web.serves(10, u64::from(second >= 300));
         web.observations.observe(&web.routes.meters, web.at(second * 1000));
     }
-    let (requests, errors) = web.lately(899_000).unwrap();
+    let (requests, errors) = web.baseline(899_000).unwrap();
     assert!((5900..=6000).contains(&requests) && errors * 10 == requests, "{errors} of {requests}");
     // What comes up to the publication is the open route's, what comes then is not: its application goes down.
     web.serves(7, 0);
     assert_eq!(web.flagged(900_000, DOWN), Phase::Draining);
-    assert_eq!(web.lately(900_000), None);
+    assert_eq!(web.baseline(900_000), None);
     web.serves(50, 50);
     web.observations.observe(&web.routes.meters, web.at(901_000));
     assert_eq!(web.flagged(930_000, DOWN), Phase::Closed);
     assert_eq!(web.flagged(931_000, ""), Phase::Ramping);
     web.runs(931_500..940_000, 5, 5);
-    assert_eq!(web.lately(940_000), None, "a route that comes back is no measure for itself");
+    assert_eq!(web.baseline(940_000), None, "a route that comes back is no measure for itself");
     // It has come back, and is watched no more: what was counted when it was open counts still.
     assert_eq!(web.flagged(931_000 + 1_201_000, ""), Phase::Open);
-    assert_eq!(web.lately(931_000 + 1_201_000), None, "all of it is too long ago");
+    assert_eq!(web.baseline(931_000 + 1_201_000), None, "all of it is too long ago");
     let memory = &web.routes.live.snapshot.route("web").unwrap().life;
     assert!(memory.is_plain());
 }
@@ -127,23 +132,23 @@ fn a_baseline_outlasts_a_short_maintenance() {
     web.serves(100, 1);
     web.observations.observe(&web.routes.meters, web.at(1000));
     web.flagged(2000, DOWN);
-    assert_eq!(web.lately(2000), None);
+    assert_eq!(web.baseline(2000), None);
     // Lifted before anything was drained: it never was down.
     assert_eq!(web.flagged(3000, ""), Phase::Open);
-    assert_eq!(web.lately(3000), Some((100, 1)));
-    assert_eq!(web.lately(601_001), None);
+    assert_eq!(web.baseline(3000), Some((100, 1)));
+    assert_eq!(web.baseline(601_001), None);
 }
 
 #[test]
 fn nothing_is_measured_of_a_route_that_does_not_come_back() {
     let mut web = Watched::new();
     web.runs(0..5000, 10, 0);
-    assert!(web.measured(5000).is_none() && !web.observations.guards());
+    assert!(web.measured(5000).is_none() && !web.observations.has_guarded());
     assert_eq!(web.flagged(5000, DOWN), Phase::Draining);
-    assert!(web.measured(5000).is_none() && !web.observations.guards());
+    assert!(web.measured(5000).is_none() && !web.observations.has_guarded());
     web.flagged(36_000, DOWN);
     assert_eq!(web.flagged(37_000, ""), Phase::Ramping);
-    assert!(web.measured(37_000).is_some() && web.observations.guards());
+    assert!(web.measured(37_000).is_some() && web.observations.has_guarded());
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn the_watch_goes_on_with_what_the_ramp_began() {
     assert_eq!(web.measured(632_000), Some((30.0, 59, 0)));
     // It is watched for ten minutes more, and then no more.
     assert_eq!(web.flagged(1_233_000, ""), Phase::Open);
-    assert!(web.measured(1_233_000).is_none() && !web.observations.guards());
+    assert!(web.measured(1_233_000).is_none() && !web.observations.has_guarded());
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn a_breach_is_found_at_the_next_look() {
     let mut web = Watched::new();
     web.serves(1000, 10);
     web.observations.observe(&web.routes.meters, web.at(500));
-    web.routes.observe("web", None, web.observations.lately("web", web.at(500)));
+    web.routes.observe("web", None, web.observations.baseline("web", web.at(500)));
     web.flagged(1000, DOWN);
     web.flagged(32_000, DOWN);
     web.flagged(32_000, "");
@@ -224,7 +229,7 @@ fn a_breach_is_found_at_the_next_look() {
     web.runs(40_500..40_501, 0, 0);
     web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_500)), None);
     assert_eq!(web.flagged(40_500, ""), Phase::Draining);
-    assert!(!web.observations.guards());
+    assert!(!web.observations.has_guarded());
     let why = web.routes.live.snapshot.route("web").unwrap().life.why.clone();
     assert!(why.contains("8.3% of requests failed (30 of 360 in 8 s), at most 2.0% may"), "{why}");
 }

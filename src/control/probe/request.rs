@@ -87,12 +87,12 @@ impl std::error::Error for Failure {
 
 /// How much is asked at once, whatever number of routes is being verified.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct Permits {
     connections: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
 }
 
-impl Default for Room {
+impl Default for Permits {
     fn default() -> Self {
         Self {
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
@@ -108,15 +108,15 @@ impl Default for Room {
 ///
 /// # Errors
 /// Why it did not pass.
-pub(super) async fn ask(target: &Target, check: &Check, room: &Room) -> Result<(), Failure> {
+pub(super) async fn send(target: &Target, check: &Check, permits: &Permits) -> Result<(), Failure> {
     // Nobody closes it, and if somebody did there would be nothing to wait for.
-    let _place = room.connections.acquire().await.ok();
+    let _place = permits.connections.acquire().await.ok();
     let asked = Box::pin(async {
-        let stream = connect(target, room).await.map_err(Failure::Connection)?;
+        let stream = connect(target, permits).await.map_err(Failure::Connection)?;
         if target.upstream.http2 {
-            over_two(stream, target, check).await
+            get_http2(stream, target, check).await
         } else {
-            over_one(stream, target, check).await
+            get_http1(stream, target, check).await
         }
     });
     let status = timeout(check.within, asked).await.map_err(|_| Failure::Late(check.within))??;
@@ -128,10 +128,10 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-async fn connect(target: &Target, room: &Room) -> io::Result<Box<dyn Stream>> {
+async fn connect(target: &Target, permits: &Permits) -> io::Result<Box<dyn Stream>> {
     match &target.upstream.address {
         UpstreamAddress::Unix(path) => secure(UnixStream::connect(path).await?, target).await,
-        UpstreamAddress::Host(host, port) => secure(net::tcp(host, *port, &room.lookups).await?, target).await,
+        UpstreamAddress::Host(host, port) => secure(net::tcp(host, *port, &permits.lookups).await?, target).await,
     }
 }
 
@@ -142,7 +142,7 @@ async fn secure(plain: impl Stream + 'static, target: &Target) -> io::Result<Box
     }
 }
 
-async fn over_one(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
+async fn get_http1(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
     let request = Request::get(&check.get).header(HOST, &target.host).header(CONNECTION, "close");
     let request = request.header(USER_AGENT, AGENT).header(ACCEPT, "*/*").body(Empty::<Bytes>::new());
     let request = request.map_err(Failure::Request)?;
@@ -160,10 +160,10 @@ async fn over_one(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Re
         }
         Ok(head.status.as_u16())
     };
-    driven(connection, answer).await
+    drive(connection, answer).await
 }
 
-async fn over_two(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
+async fn get_http2(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Result<u16, Failure> {
     let request = Request::get(absolute(target, check)?).version(Version::HTTP_2);
     let request = request.header(USER_AGENT, AGENT).header(ACCEPT, "*/*").body(()).map_err(Failure::Request)?;
     let mut builder = h2::client::Builder::new();
@@ -183,11 +183,11 @@ async fn over_two(stream: Box<dyn Stream>, target: &Target, check: &Check) -> Re
         }
         Ok(head.status.as_u16())
     };
-    driven(connection, answer).await
+    drive(connection, answer).await
 }
 
 /// Drives a connection until the answer is there. A connection that is over first has left behind what there is.
-async fn driven<T>(connection: impl Future, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn drive<T>(connection: impl Future, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut answer = pin!(answer);
     tokio::select! {
         biased;

@@ -113,7 +113,7 @@ impl Web {
         let mut probes = Probes::new(Timestamp::now);
         // Drained at once: nothing is in flight, but nobody says so.
         routes.compile(DOWN, Duration::ZERO);
-        probes.follow(&routes.live);
+        probes.on_publish(&routes.live);
         assert!(probes.results("web").is_none());
         let mut web = Self { routes, probes, begin };
         web.is(DOWN, Phase::Closed);
@@ -124,7 +124,7 @@ impl Web {
     /// Compiles for now, and follows.
     fn is(&mut self, flags: &str, phase: Phase) {
         self.routes.compile(flags, self.begin.elapsed());
-        self.probes.follow(&self.routes.live);
+        self.probes.on_publish(&self.routes.live);
         assert_eq!(self.phase(), phase);
     }
 
@@ -248,7 +248,7 @@ fn who_does_not_answer_in_time_fails() {
         let web = Web::verifying(&route(&quoted(&server), "", check), None);
         let failure = web.failure().await;
         assert!(failure.contains(" broke off: "), "{failure}");
-        let seconds = ask::Failure::Late(Duration::from_secs(2));
+        let seconds = request::Failure::Late(Duration::from_secs(2));
         assert_eq!(seconds.to_string(), "did not answer within 2 s");
     });
 }
@@ -441,8 +441,8 @@ fn later(millis: i64) -> Timestamp {
 
 const GRID: Duration = Duration::from_secs(5);
 
-fn grid() -> Grid {
-    Grid { began: later(0), every: GRID }
+fn grid() -> Schedule {
+    Schedule { began: later(0), every: GRID }
 }
 
 #[test]
@@ -473,9 +473,9 @@ fn a_clock_that_is_set_does_not_stop_the_attempts() {
 #[test]
 fn the_end_of_time_is_no_trouble() {
     assert_eq!(grid().due(u64::MAX), Timestamp::MAX);
-    let hours = Grid { began: Timestamp::MIN, every: Duration::MAX };
+    let hours = Schedule { began: Timestamp::MIN, every: Duration::MAX };
     assert_eq!((hours.next(None, Timestamp::MAX), hours.due(1)), (0, Timestamp::MAX));
-    let none = Grid { began: later(0), every: Duration::ZERO };
+    let none = Schedule { began: later(0), every: Duration::ZERO };
     assert!(none.next(Some(0), later(1)) >= 1);
 }
 
@@ -483,7 +483,7 @@ fn the_end_of_time_is_no_trouble() {
 fn a_late_start_makes_up_for_the_last_attempt_at_once_and_then_keeps_to_the_grid() {
     run(async {
         let (start, due) = (Instant::now(), RefCell::new(Vec::new()));
-        let grid = Grid { began: later(0), every: Duration::from_millis(50) };
+        let schedule = Schedule { began: later(0), every: Duration::from_millis(50) };
         // It begins fifteen attempts late.
         let clock = Clock(Rc::new(move || later(752) + SignedDuration::try_from(start.elapsed()).unwrap()));
         // Each attempt takes longer than the time between two.
@@ -492,7 +492,7 @@ fn a_late_start_makes_up_for_the_last_attempt_at_once_and_then_keeps_to_the_grid
             None
         };
         let note = |at: Timestamp, _| due.borrow_mut().push(at.duration_since(later(0)).as_millis());
-        drop(timeout(Duration::from_millis(600), grid.repeat(&clock, attempt, note)).await);
+        drop(timeout(Duration::from_millis(600), schedule.repeat(&clock, attempt, note)).await);
         let due = due.into_inner();
         assert_eq!(due[0], 750, "{due:?}");
         assert!(due.len() >= 2 && due.iter().all(|due| due % 50 == 0), "{due:?}");

@@ -152,7 +152,7 @@ impl RequestRecord {
             let cell = &route.workers[self.worker.id];
             let took = now.saturating_duration_since(self.set_out);
             cell.upstream[class].increment();
-            cell.took(took);
+            cell.record_latency(took);
             self.met(cell, |slow| Met {
                 requests: 1,
                 failed: u64::from(class == 5),
@@ -203,7 +203,7 @@ impl RequestRecord {
                 let cell = &route.workers[self.worker.id];
                 let took = self.set_out.elapsed();
                 cell.failed.increment();
-                cell.took(took);
+                cell.record_latency(took);
                 self.met(cell, |slow| Met { requests: 1, failed: 1, slow: u64::from(took > slow), hanging: 0 });
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
@@ -297,7 +297,7 @@ impl RequestRecord {
     /// Tells the guard of the route, if it asks, what the client met; `met` is given how long a request may take.
     fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
         if let Some(asker) = self.in_flight.subject() {
-            cell.met(asker.client, met(asker.slow));
+            cell.record_outcome(asker.client, met(asker.slow));
         }
     }
 
