@@ -167,12 +167,12 @@ fn certificate(
     let chain = certificates(&cert.bytes).map_err(|message| Problem::in_file(cert_file, message).help(CERT_HELP))?;
     let key = PrivateKeyDer::from_pem_slice(&key.bytes)
         .map_err(|error| Problem::in_file(key_file, format!("no private key: {error}")).help(KEY_HELP))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
             let message = format!("the key does not belong to the certificate in {}", cert_file.display());
-            Problem::in_file(key_file, message).help(PAIR_HELP)
+            return Problem::in_file(key_file, message).help(PAIR_HELP);
         }
-        error => Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP),
+        Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP)
     })
 }
 

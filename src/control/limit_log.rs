@@ -27,9 +27,10 @@ impl LimitLog {
     pub(super) fn log(&mut self, meters: &Meters, now: Instant) {
         for (limit, times) in self.due(meters, now) {
             let key = limit.as_str();
-            match limit.is_shared() {
-                true => tracing::warn!(limit = key, times, "a limit was reached"),
-                false => tracing::info!(limit = key, times, "a limit was reached"),
+            if limit.is_shared() {
+                tracing::warn!(limit = key, times, "a limit was reached");
+            } else {
+                tracing::info!(limit = key, times, "a limit was reached");
             }
         }
     }

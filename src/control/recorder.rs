@@ -2,6 +2,8 @@
 //! fails changes nothing of what is served: that is said once, until it works again.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::{fmt, io, mem};
 
 use jiff::Timestamp;
 
@@ -9,7 +11,7 @@ use crate::plan::lifecycle::Memory;
 use crate::plan::snapshot::Snapshot;
 
 use super::history::{Entry, Event, History};
-use super::state::{StateDir, empty, text_of};
+use super::state::{SaveError, StateDir, empty, text_of};
 
 /// See the module's description.
 pub(super) struct Recorder {
@@ -37,7 +39,7 @@ impl Recorder {
             }
             Ok(routes) => routes,
             Err(error) => {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
+                let source = error.source().map(ToString::to_string);
                 tracing::error!(%error, source, "phases are found from the flag file and the clock alone");
                 HashMap::new()
             }
@@ -80,7 +82,7 @@ impl Recorder {
         if entries.is_empty() {
             return;
         }
-        let written = self.history.append(&entries).map_err(|error| error.to_string());
+        let written = self.history.append(&entries).map_err(RecordError::Append);
         self.report(written);
     }
 
@@ -90,34 +92,58 @@ impl Recorder {
         if self.saved.as_ref() == Some(&text) {
             return;
         }
-        let written = self.state.save(&text).map_err(|error| match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        });
+        let written = self.state.save(&text).map_err(RecordError::Save);
         if written.is_ok() {
             self.saved = Some(text);
         }
         self.report(written);
     }
 
-    /// Says once that it fails, and once that it works again.
-    fn report(&mut self, written: Result<(), String>) {
+    /// Logs the first failure after a success, and the first success after a failure.
+    fn report(&mut self, written: Result<(), RecordError>) {
+        let failed = written.is_err();
+        if failed == mem::replace(&mut self.failing, failed) {
+            return;
+        }
         let directory = self.state.path().display().to_string();
         match written {
-            Ok(()) if self.failing => {
-                self.failing = false;
-                tracing::info!(directory, "state and history are written again");
-            }
-            Ok(()) => {}
-            Err(error) if !self.failing => {
-                self.failing = true;
+            Ok(()) => tracing::info!(directory, "state and history are written again"),
+            Err(error) => {
+                let source = error.source().map(ToString::to_string);
                 tracing::warn!(
                     directory,
-                    error,
+                    %error,
+                    source,
                     "state and history cannot be written; name a directory by `state_dir`"
                 );
             }
-            Err(_) => {}
+        }
+    }
+}
+
+/// The reason why something was not recorded.
+#[derive(Debug)]
+enum RecordError {
+    /// The history cannot be appended to.
+    Append(io::Error),
+    /// The state cannot be saved.
+    Save(SaveError),
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Append(error) => error.fmt(f),
+            Self::Save(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for RecordError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Append(error) => error.source(),
+            Self::Save(error) => error.source(),
         }
     }
 }

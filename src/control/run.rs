@@ -1,10 +1,11 @@
 //! The loop: waits until something may have changed, and has it compiled and published.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use jiff::Timestamp;
 use sd_notify::NotifyState;
@@ -12,8 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch as channel};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::live::{Generation, Publisher, Reader, Stage};
-use crate::plan::snapshot::Route;
+use crate::live::{Publisher, Reader, Stage};
+use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
 
@@ -62,137 +63,201 @@ pub enum End {
 /// # Errors
 /// When signals cannot be received.
 pub async fn run(start: Start) -> io::Result<End> {
-    let Start { mut controller, mut publisher, reader, meters, stage, mut ended, admin, access } = start;
-    let mut signals = Signals::new()?;
-    let shared = Rc::new(Shared {
-        reader,
-        meters,
-        report: RefCell::new(controller.report()),
-        observations: RefCell::new(Observations::new(Instant::now())),
-        stage: Cell::new(Stage::Running),
-        started: Timestamp::now(),
-    });
-    if let Some(listener) = admin {
-        tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
-    }
-    controller.finish(&publisher.current().snapshot);
+    let mut control = Loop::new(start)?;
     notify(&[NotifyState::Ready]);
-    let mut watchdog = Watchdog::new();
-    let mut observing = every(observe::OBSERVE_EVERY);
-    let mut transitions = every(TRANSITION_EVERY);
-    let mut guarding = every(observe::GUARD_EVERY);
-    let (mut probes, mut limits) = (Probes::new(Timestamp::now), LimitLog::new());
-    let mut published = 0;
     loop {
-        let live = publisher.current();
-        let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
-        let in_transition = live.snapshot.routes.iter().any(Route::is_in_motion);
-        if std::mem::replace(&mut published, live.snapshot.generation) != live.snapshot.generation {
-            on_publish(&live, &mut probes, &shared);
+        let wake = control.wait().await;
+        if let ControlFlow::Break(end) = control.handle(wake) {
+            return Ok(end);
         }
-        let guards = shared.observations.borrow().has_guarded();
-        drop(live);
-        publisher.release();
-        let wake = tokio::select! {
-            changes = controller.changes() => Wake::Files(changes),
+    }
+}
+
+/// State of the loop.
+struct Loop {
+    controller: Controller,
+    publisher: Publisher,
+    shared: Rc<Shared>,
+    probes: Probes,
+    limits: LimitLog,
+    /// The generation that probes and observations were told of.
+    followed: u64,
+    wakers: Wakers,
+    stage: channel::Sender<Stage>,
+    access: Arc<AccessWriter>,
+}
+
+/// Everything besides files and checks that the loop waits for.
+struct Wakers {
+    signals: Signals,
+    /// Answers when the workers have ended.
+    ended: oneshot::Receiver<()>,
+    watchdog: Watchdog,
+    /// Every route is observed.
+    observe: Interval,
+    /// Guarded routes are observed.
+    guard: Interval,
+    /// Routes in transition are looked at.
+    transition: Interval,
+}
+
+/// The reason for which the loop woke.
+enum Wake {
+    Files(Vec<Change>),
+    /// The clock has reached the instant of the next change.
+    Clock,
+    Command(Command),
+    /// The workers have ended.
+    Ended,
+    Watchdog,
+    /// Every route is to be observed.
+    Observe(Instant),
+    /// Guarded routes are to be observed.
+    Guard(Instant),
+    /// A route in transition may have moved on.
+    Transition,
+}
+
+impl Loop {
+    fn new(start: Start) -> io::Result<Self> {
+        let Start { controller, publisher, reader, meters, stage, ended, admin, access } = start;
+        let wakers = Wakers::new(ended)?;
+        let shared = Rc::new(Shared {
+            reader,
+            meters,
+            report: RefCell::new(controller.report()),
+            observations: RefCell::new(Observations::new(Instant::now())),
+            stage: Cell::new(Stage::Running),
+            started: Timestamp::now(),
+        });
+        if let Some(listener) = admin {
+            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
+        }
+        controller.finish(&publisher.current().snapshot);
+        let (probes, limits) = (Probes::new(Timestamp::now), LimitLog::new());
+        Ok(Self { controller, publisher, shared, probes, limits, followed: 0, wakers, stage, access })
+    }
+
+    /// Waits until something may have changed.
+    async fn wait(&mut self) -> Wake {
+        let (next_change, compiled, in_transition) = self.follow();
+        self.publisher.release();
+        let guarded = self.shared.observations.borrow().has_guarded();
+        let Wakers { signals, ended, watchdog, observe, guard, transition } = &mut self.wakers;
+        tokio::select! {
+            changes = self.controller.changes() => Wake::Files(changes),
             () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Wake::Clock,
             command = signals.next() => Wake::Command(command),
-            _ = &mut ended => return Ok(end_of(&shared)),
+            _ = ended => Wake::Ended,
             () = watchdog.tick() => Wake::Watchdog,
-            now = observing.tick() => {
-                observe(&shared, &mut limits, now.into_std());
-                // Nothing happened that the report would tell.
-                continue;
-            }
-            now = guarding.tick(), if guards => {
-                shared.observations.borrow_mut().observe_guarded(now.into_std());
-                Wake::Observation
-            }
-            _ = transitions.tick(), if in_transition => Wake::Observation,
-            () = probes.changed() => Wake::Observation,
-        };
-        let live = publisher.current();
-        controller.observe(observe::observed(&live, &shared.observations.borrow(), &probes, Instant::now()));
+            now = observe.tick() => Wake::Observe(now.into_std()),
+            now = guard.tick(), if guarded => Wake::Guard(now.into_std()),
+            _ = transition.tick(), if in_transition => Wake::Transition,
+            () = self.probes.changed() => Wake::Transition,
+        }
+    }
+
+    /// Tells probes and observations of a new generation. Returns when it changes next, when it was compiled, and whether
+    /// any of its routes is in transition.
+    fn follow(&mut self) -> (Option<Timestamp>, Timestamp, bool) {
+        let live = self.publisher.current();
+        let snapshot = &live.snapshot;
+        if mem::replace(&mut self.followed, snapshot.generation) != snapshot.generation {
+            self.probes.on_publish(&live);
+            self.shared.observations.borrow_mut().on_publish(&live, Instant::now());
+        }
+        (snapshot.next_change, snapshot.compiled, snapshot.routes.iter().any(Route::is_in_motion))
+    }
+
+    fn handle(&mut self, wake: Wake) -> ControlFlow<End> {
         match wake {
-            Wake::Files(changes) => controller.refresh(&changes, &mut publisher),
-            Wake::Clock => controller.publish(&mut publisher, Cause::Time),
-            Wake::Command(Command::Reload) => {
-                reload(&mut controller, &mut publisher);
-                access.reopen();
+            Wake::Ended => return ControlFlow::Break(self.end_of_workers()),
+            Wake::Observe(now) => {
+                self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
+                self.limits.log(&self.shared.meters, now);
+                // Nothing that the report tells has changed.
+                return ControlFlow::Continue(());
             }
-            Wake::Command(Command::End(_)) if shared.stage.get() != Stage::Running => return Ok(End::Cut),
+            Wake::Guard(now) => self.shared.observations.borrow_mut().observe_guarded(now),
+            Wake::Files(_) | Wake::Clock | Wake::Command(_) | Wake::Watchdog | Wake::Transition => {}
+        }
+        let live = self.publisher.current();
+        let observed = observe::observed(&live, &self.shared.observations.borrow(), &self.probes, Instant::now());
+        self.controller.observe(observed);
+        match wake {
+            Wake::Files(changes) => self.controller.refresh(&changes, &mut self.publisher),
+            Wake::Clock => self.controller.publish(&mut self.publisher, Cause::Time),
+            Wake::Command(Command::Reload) => self.reload(),
+            Wake::Command(Command::End(_)) if self.shared.stage.get() != Stage::Running => {
+                return ControlFlow::Break(End::Cut);
+            }
             Wake::Command(Command::End(grace)) => {
-                controller.record_end(live.snapshot.generation);
-                drain(&publisher, &stage, &shared, grace);
+                self.controller.record_end(live.snapshot.generation);
+                self.drain(&live.snapshot, grace);
             }
             Wake::Watchdog => notify(&[NotifyState::Watchdog]),
-            Wake::Observation if controller.is_due(&live.snapshot) => {
-                controller.publish(&mut publisher, Cause::Observed)
+            Wake::Guard(_) | Wake::Transition if self.controller.is_due(&live.snapshot) => {
+                self.controller.publish(&mut self.publisher, Cause::Observed);
             }
-            Wake::Observation => continue,
+            Wake::Guard(_) | Wake::Transition | Wake::Observe(_) | Wake::Ended => return ControlFlow::Continue(()),
         }
-        shared.report.replace(controller.report());
+        self.shared.report.replace(self.controller.report());
+        ControlFlow::Continue(())
+    }
+
+    /// Returns what it means that the workers have ended.
+    fn end_of_workers(&self) -> End {
+        match self.shared.stage.get() {
+            Stage::Running => End::Died,
+            Stage::Draining { .. } => End::Drained,
+        }
+    }
+
+    /// Reads everything again on SIGHUP, whatever the events said.
+    fn reload(&mut self) {
+        tracing::info!("reading everything again");
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            notify(&[NotifyState::Reloading, now]);
+        }
+        self.controller.reload(&mut self.publisher);
+        notify(&[NotifyState::Ready]);
+        self.access.reopen();
+    }
+
+    /// Tells the workers to end, and the world to send its traffic elsewhere.
+    fn drain(&self, live: &Snapshot, grace: Grace) {
+        let routes = live.routes.iter().filter_map(|route| route.config.policy.drain);
+        let longest = routes.fold(live.drain, Duration::max);
+        let grace = match grace {
+            Grace::Configured => live.limits.grace,
+            Grace::None => Duration::ZERO,
+        };
+        let draining = Stage::Draining { deadline: Instant::now() + longest + grace, grace };
+        self.shared.stage.set(draining);
+        self.stage.send_replace(draining);
+        tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
+        notify(&[NotifyState::Stopping]);
     }
 }
 
-/// Looks at what was counted.
-fn observe(shared: &Shared, limits: &mut LimitLog, now: std::time::Instant) {
-    shared.observations.borrow_mut().observe(&shared.meters, now);
-    limits.log(&shared.meters, now);
+impl Wakers {
+    fn new(ended: oneshot::Receiver<()>) -> io::Result<Self> {
+        Ok(Self {
+            signals: Signals::new()?,
+            ended,
+            watchdog: Watchdog::new(),
+            observe: every(observe::OBSERVE_EVERY),
+            guard: every(observe::GUARD_EVERY),
+            transition: every(TRANSITION_EVERY),
+        })
+    }
 }
 
-/// Something was published.
-fn on_publish(live: &Generation, probes: &mut Probes, shared: &Shared) {
-    probes.on_publish(live);
-    shared.observations.borrow_mut().on_publish(live, Instant::now());
-}
-
-/// What it means that the workers have ended.
-fn end_of(shared: &Shared) -> End {
-    if shared.stage.get() == Stage::Running { End::Died } else { End::Drained }
-}
-
-/// Ticks that are never made up for.
+/// Returns ticks that are not made up for when they are missed.
 fn every(time: Duration) -> Interval {
     let mut interval = tokio::time::interval(time);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// What the loop was woken by.
-enum Wake {
-    Files(Vec<Change>),
-    Clock,
-    Command(Command),
-    Watchdog,
-    /// Something may be observed of a route that is in motion.
-    Observation,
-}
-
-/// SIGHUP: everything is read again, whatever the events said.
-fn reload(controller: &mut Controller, publisher: &mut Publisher) {
-    tracing::info!("reading everything again");
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        notify(&[NotifyState::Reloading, now]);
-    }
-    controller.reload(publisher);
-    notify(&[NotifyState::Ready]);
-}
-
-/// Tells the workers to end, and the world to send its traffic elsewhere.
-fn drain(publisher: &Publisher, stage: &channel::Sender<Stage>, shared: &Shared, grace: Grace) {
-    let live = publisher.current();
-    let routes = live.snapshot.routes.iter().filter_map(|route| route.config.policy.drain);
-    let longest = routes.fold(live.snapshot.drain, Duration::max);
-    let grace = match grace {
-        Grace::Configured => live.snapshot.limits.grace,
-        Grace::None => Duration::ZERO,
-    };
-    let draining = Stage::Draining { deadline: Instant::now() + longest + grace, grace };
-    shared.stage.set(draining);
-    stage.send_replace(draining);
-    tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
-    notify(&[NotifyState::Stopping]);
 }
 
 /// What a signal asks for.

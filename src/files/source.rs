@@ -66,10 +66,9 @@ pub enum ReadError {
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing,
-            kind => Self::Unreadable(kind),
-        }
+        let kind = error.kind();
+        let missing = matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        if missing { Self::Missing } else { Self::Unreadable(kind) }
     }
 }
 
