@@ -15,14 +15,14 @@
 //! ```
 //!
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
-//! - [`files`] watches, reads and writes files, and knows nothing of maintenance.
+//! - `files` watches, reads and writes files, and knows nothing of maintenance.
 //! - [`control`] decides *when it changes*. Slow, may block, may fail, never touches a request.
 //! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
 //!   that are held.
 //! - [`live`] is the one mutable cell, between a [`live::Publisher`] that only control owns and a [`live::Reader`]
 //!   that cannot write.
-//! - [`net`] opens connections to upstreams, for the proxy and for control's checks.
-//! - [`status`] is the JSON that control writes about itself and the command reads.
+//! - `net` opens connections to upstreams, for the proxy and for control's checks.
+//! - `status` is the JSON that control writes about itself and the command reads.
 //! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
 //! - [`cli`] is the command, and the one place that puts control and proxy together.
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
@@ -45,7 +45,7 @@
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Requests that wait for their route
 //!    have one, since they wait in the order in which they came, on whichever worker. No other request comes near it.)
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
-//! 6. `check`, `explain`, `render` and `run` share one code path ([`control::load`]). There is no second validator.
+//! 6. `check`, `explain`, `render` and `run` share one code path (`control::load`). There is no second validator.
 //! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. What is published can be
 //!    shown to every client; the other languages and the compressed forms are filled in behind the publication, once, and
 //!    tell the same ([`plan::page::Page::finish`]).
@@ -99,14 +99,14 @@ pub mod plan;
 #[cfg(feature = "proxy")]
 pub mod live;
 #[cfg(feature = "proxy")]
-pub mod net;
+mod net;
 #[cfg(feature = "proxy")]
-pub mod status;
+mod status;
 #[cfg(feature = "proxy")]
 pub mod telemetry;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
-pub mod files;
+mod files;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
 pub mod control;

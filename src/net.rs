@@ -22,7 +22,7 @@ use crate::plan::config::{Upstream, UpstreamAddress};
 ///
 /// # Errors
 /// When the name cannot be looked up, or none of its addresses accepts.
-pub async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
+pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
     // An address needs no resolver, which would be a thread.
     let stream = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, port)).await?,
@@ -51,7 +51,7 @@ async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<
 ///
 /// # Errors
 /// When the handshake fails, or when the upstream should speak HTTP/2 and does not.
-pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     upstream: &Upstream,
     config: Arc<ClientConfig>,
     plain: S,
@@ -72,7 +72,7 @@ pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
 ///
 /// # Errors
 /// When the parts do not fit together.
-pub fn absolute(upstream: &Upstream, authority: Authority, path: PathAndQuery) -> Result<Uri, http::Error> {
+pub(crate) fn absolute(upstream: &Upstream, authority: Authority, path: PathAndQuery) -> Result<Uri, http::Error> {
     let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let mut parts = Parts::default();
     parts.scheme = Some(scheme);

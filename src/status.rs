@@ -12,7 +12,7 @@ use crate::plan::snapshot::Phase;
 /// The body of `/status`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Status {
+pub(crate) struct Status {
     /// The version of the proxy.
     pub version: String,
     /// The process id.
@@ -36,7 +36,7 @@ pub struct Status {
 /// A watched file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileStatus {
+pub(crate) struct FileStatus {
     /// The path of the file.
     pub path: String,
     /// The word of a [`Role`].
@@ -56,7 +56,7 @@ pub struct FileStatus {
 /// A problem of a watched file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ProblemStatus {
+pub(crate) struct ProblemStatus {
     /// `error` or `warning`.
     pub severity: String,
     /// The file as the operator named it.
@@ -82,7 +82,7 @@ pub struct ProblemStatus {
 /// A route.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RouteStatus {
+pub(crate) struct RouteStatus {
     /// The route's name.
     pub name: String,
     /// The word of its [`Phase`].
@@ -139,7 +139,7 @@ pub struct RouteStatus {
 /// The next phase of a route.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NextStatus {
+pub(crate) struct NextStatus {
     /// The word of the [`Phase`].
     pub phase: String,
     /// When it begins, if that is known.
@@ -149,7 +149,7 @@ pub struct NextStatus {
 /// What the guard of a route found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct BreachStatus {
+pub(crate) struct BreachStatus {
     /// When.
     pub at: Option<Timestamp>,
     /// What was measured, and what was allowed, in words.
@@ -159,7 +159,7 @@ pub struct BreachStatus {
 /// A window to come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AnnouncedStatus {
+pub(crate) struct AnnouncedStatus {
     /// The id of the window.
     pub window: String,
     /// The word of its mode.
@@ -173,7 +173,7 @@ pub struct AnnouncedStatus {
 /// The number of a route's requests by outcome.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RequestsStatus {
+pub(crate) struct RequestsStatus {
     /// Answered by an upstream.
     pub forwarded: u64,
     /// Answered with the page.
@@ -187,7 +187,7 @@ pub struct RequestsStatus {
 /// Percentiles in milliseconds, from a request's head to its response's head.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LatencyStatus {
+pub(crate) struct LatencyStatus {
     /// The median.
     pub p50: f64,
     /// The 90th percentile.
@@ -199,7 +199,7 @@ pub struct LatencyStatus {
 /// An upstream of a route.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UpstreamStatus {
+pub(crate) struct UpstreamStatus {
     /// The upstream as the config writes it.
     pub name: String,
     /// Requests sent and not answered to the end.
@@ -216,7 +216,7 @@ pub struct UpstreamStatus {
 
 /// The part that a watched file plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub(crate) enum Role {
     /// The config.
     Config,
     /// The flag file.
@@ -235,7 +235,7 @@ pub enum Role {
 
 impl Role {
     /// Returns the word for it in `/status`, the metrics and the history.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
             Self::Flags => "flags",
@@ -250,21 +250,21 @@ impl Role {
 
 impl Status {
     /// Returns the file with a role that only one file has.
-    pub fn file(&self, role: Role) -> Option<&FileStatus> {
+    pub(crate) fn file(&self, role: Role) -> Option<&FileStatus> {
         self.files.iter().find(|file| file.role == role.as_str())
     }
 }
 
 impl FileStatus {
     /// Returns true if the content is in force as it stands.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.trouble.is_none() && !self.problems.iter().any(ProblemStatus::is_error)
     }
 }
 
 impl ProblemStatus {
     /// Returns true if the file is refused because of the problem.
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error.as_str()
     }
 }
@@ -287,7 +287,7 @@ impl From<&Problem> for ProblemStatus {
 
 impl RouteStatus {
     /// Returns true if the route is in this phase.
-    pub fn is(&self, phase: Phase) -> bool {
+    pub(crate) fn is(&self, phase: Phase) -> bool {
         self.phase == phase.as_str()
     }
 }

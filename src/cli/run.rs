@@ -30,7 +30,7 @@ pub struct Options {
     /// What to say when a port is taken: which flag or key changes it.
     pub port_hint: Option<String>,
     /// What is changed of what the files say, to show a page.
-    pub preview: Option<Preview>,
+    pub(crate) preview: Option<Preview>,
 }
 
 /// Why `run` did not start.

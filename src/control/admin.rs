@@ -29,7 +29,7 @@ use super::report::{self, Report};
 
 /// The admin listener's socket.
 #[derive(Debug)]
-pub enum AdminListener {
+pub(crate) enum AdminListener {
     /// On TCP.
     Tcp(std::net::TcpListener),
     /// On a unix socket.

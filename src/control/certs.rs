@@ -22,7 +22,7 @@ use crate::files::source::{Content, ReadError};
 
 /// What the files hold that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]
-pub struct Materials {
+pub(crate) struct Materials {
     certificates: HashMap<TlsFiles, Arc<CertifiedKey>>,
     roots: HashMap<Trust, Roots>,
     /// By route.
@@ -38,18 +38,18 @@ struct Roots {
 
 impl Materials {
     /// The certificate of a listener.
-    pub fn certificate(&self, files: &TlsFiles) -> Option<Arc<CertifiedKey>> {
+    pub(crate) fn certificate(&self, files: &TlsFiles) -> Option<Arc<CertifiedKey>> {
         self.certificates.get(files).cloned()
     }
 
     /// What tells this upstream from all others, the content of its roots included.
-    pub fn key(&self, upstream: &Upstream) -> UpstreamKey {
+    pub(crate) fn key(&self, upstream: &Upstream) -> UpstreamKey {
         let roots = upstream.tls.as_ref().and_then(|trust| self.roots.get(trust)?.hash.clone());
         UpstreamKey { upstream: upstream.clone(), roots }
     }
 
     /// How to speak TLS to an upstream; `None` for clear text.
-    pub fn client_config(&self, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
+    pub(crate) fn client_config(&self, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
         let roots = self.roots.get(upstream.tls.as_ref()?)?;
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         // The provider's own versions always fit it.
@@ -64,7 +64,7 @@ impl Materials {
 ///
 /// # Errors
 /// Every file that cannot be read or does not hold what it should.
-pub fn materials(
+pub(crate) fn materials(
     config_file: &Path,
     config: &Config,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
@@ -106,7 +106,7 @@ pub fn materials(
 }
 
 /// Returns the routes with a secret, each with the secret's file.
-pub fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
+pub(crate) fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path)> {
     config.routes.iter().filter_map(|route| {
         let file = route.policy.bypass.as_ref()?.secret_file.as_ref()?;
         Some((route.name.as_str(), file.as_path()))
@@ -129,7 +129,7 @@ pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
 }
 
 /// Secrets that everybody on this machine can read.
-pub fn exposed(config: &Config) -> Vec<Problem> {
+pub(crate) fn exposed(config: &Config) -> Vec<Problem> {
     let files: BTreeSet<&Path> = secret_files(config).map(|(_, file)| file).collect();
     let is_exposed = |file: &&Path| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
     let warning = |file: &Path| {
@@ -144,7 +144,7 @@ pub fn exposed(config: &Config) -> Vec<Problem> {
 ///
 /// # Errors
 /// When it cannot be read, or is too short to be a secret.
-pub fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, ReadError>) -> Result<Key, Problem> {
+pub(crate) fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, ReadError>) -> Result<Key, Problem> {
     let name = file.display().to_string();
     let help = format!("make one: `openssl rand -hex 32 > {name} && chmod 600 {name}`");
     let content = read(file).map_err(|error| Problem::in_file(file, error).help(help.clone()))?;

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 ///
 /// It looks at the clock again now and then: timers count time that passes, and a wall clock can be set, and a machine
 /// can sleep. `clock` tells the time of the wall clock, and it is looked at every [`LOOK_EVERY`]. Cancel safe.
-pub async fn moves(
+pub(crate) async fn moves(
     instant: Option<Timestamp>,
     compiled: Timestamp,
     clock: impl Fn() -> Timestamp,
@@ -27,7 +27,7 @@ pub async fn moves(
 }
 
 /// How often the clock is looked at: how late a change can be after it was set.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a clock may be corrected by without anything being compiled again.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);

@@ -27,7 +27,7 @@ use super::state::StateDir;
 use super::transitions::{self, Cause};
 
 /// State of the control loop: the inputs in force, and what is needed to publish them.
-pub struct Controller {
+pub(crate) struct Controller {
     inputs: Inputs,
     publication: Publication,
     /// Writes down what happens. Absent while a page is only previewed.
@@ -41,7 +41,7 @@ impl Controller {
     ///
     /// # Errors
     /// Every problem, if one is an error.
-    pub fn start(
+    pub(crate) fn start(
         config_file: PathBuf,
         files: Files,
         preview: Option<Preview>,
@@ -60,17 +60,17 @@ impl Controller {
     }
 
     /// Returns the config in force.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         self.inputs.config()
     }
 
     /// Sets where to count, once the number of workers is known.
-    pub fn set_meters(&mut self, meters: Arc<Meters>) {
+    pub(crate) fn set_meters(&mut self, meters: Arc<Meters>) {
         self.publication.set_meters(meters);
     }
 
     /// Makes the first generation.
-    pub fn first(&mut self) -> Generation {
+    pub(crate) fn first(&mut self) -> Generation {
         self.inputs.watch();
         let first = self.publication.make(&self.inputs, None);
         transitions::log_first(&first.snapshot);

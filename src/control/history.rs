@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::StateDir;
 
-pub use reader::{Line, Reader};
+pub(crate) use reader::{Line, Reader};
 
 /// What a line of the history tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use crate::files::source::{self, Content, ReadError};
 
 /// Everything that the files say, checked.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The config.
     pub config: Arc<Config>,
     /// The flag file.
@@ -39,12 +39,12 @@ pub struct Loaded {
 
 impl Loaded {
     /// Compiles what was loaded for an instant.
-    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+    pub(crate) fn snapshot(&self, now: Timestamp) -> Snapshot {
         self.snapshot_of(HashMap::new(), now)
     }
 
     /// [`Loaded::snapshot`], with what a process remembers of the routes.
-    pub fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
+    pub(crate) fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
         let Self { config, flags, renderer, materials, .. } = self;
         let known = Known { memories, secrets: materials.secrets.clone(), ..Known::default() };
         compile(Inputs { config, flags, renderer, known: &known, previous: None, now, generation: 1 })
@@ -55,7 +55,7 @@ impl Loaded {
 ///
 /// # Errors
 /// Every problem that was found, warnings among them, if at least one is an error.
-pub fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
+pub(crate) fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
     from(config_file, |path| source::read(path).content)
 }
 
@@ -63,7 +63,7 @@ pub fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
 ///
 /// # Errors
 /// As [`once`].
-pub fn from(
+pub(crate) fn from(
     config_file: &Path,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
 ) -> Result<Loaded, Vec<Problem>> {
@@ -106,7 +106,7 @@ pub fn from(
 }
 
 /// Parses a config file's content.
-pub fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
+pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
     match text(path, content) {
         Ok(text) => config::parse(path, text),
         Err(problem) => (None, vec![problem]),
@@ -114,7 +114,7 @@ pub fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Prob
 }
 
 /// Parses a flag file's content, and looks for routes that the config does not have.
-pub fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
+pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
     let text = match text(path, content) {
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
@@ -135,7 +135,7 @@ fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
 }
 
 /// Returns every file besides the config that a config names.
-pub fn files_of(config: &Config) -> Vec<PathBuf> {
+pub(crate) fn files_of(config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::iter::once(config.maintenance.clone())
         .chain(certs::files_of(config).map(|(file, _)| file.to_owned()))
         .chain(pages::files_of(&config.page))

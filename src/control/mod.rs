@@ -3,14 +3,14 @@
 //! Cold. It may block, and it may fail: then what is live stays. An event is a hint and nothing more: control wakes,
 //! reads again what is true, compiles that, and publishes it or keeps the last good.
 
-pub mod clock;
+pub(crate) mod clock;
 
 #[cfg(feature = "proxy")]
-pub mod admin;
+pub(crate) mod admin;
 #[cfg(feature = "proxy")]
-pub mod certs;
+pub(crate) mod certs;
 #[cfg(feature = "proxy")]
-pub mod controller;
+pub(crate) mod controller;
 #[cfg(feature = "proxy")]
 mod findings;
 #[cfg(feature = "proxy")]
@@ -22,15 +22,15 @@ mod inputs;
 #[cfg(feature = "proxy")]
 mod limit_log;
 #[cfg(feature = "proxy")]
-pub mod load;
+pub(crate) mod load;
 #[cfg(feature = "proxy")]
 mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
-pub mod pages;
+pub(crate) mod pages;
 #[cfg(feature = "proxy")]
-pub mod preview;
+pub(crate) mod preview;
 #[cfg(feature = "proxy")]
 mod probe;
 #[cfg(feature = "proxy")]
@@ -49,7 +49,7 @@ pub mod state;
 mod transitions;
 
 #[cfg(feature = "proxy")]
-pub use run::{End, Start, run};
+pub(crate) use run::{End, Start, run};
 
 #[cfg(all(test, feature = "proxy"))]
 mod tests;

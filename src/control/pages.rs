@@ -10,7 +10,7 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 use crate::files::source::{Content, ReadError};
 
 /// Makes a press of what the config names. There is one if none of the problems is an error.
-pub fn renderer(
+pub(crate) fn renderer(
     config_file: &Path,
     page: &PageConfig,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
@@ -63,7 +63,7 @@ fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (
 }
 
 /// Every file that the page may be made of, there or not.
-pub fn files_of(page: &PageConfig) -> Vec<PathBuf> {
+pub(crate) fn files_of(page: &PageConfig) -> Vec<PathBuf> {
     let templates = page.dir.iter().flat_map(|dir| named_files(dir, page)).map(|(_, path)| path);
     templates.chain(page.logo.clone()).collect()
 }

@@ -11,7 +11,7 @@ use super::load::Loaded;
 use super::pages;
 
 /// Changes to make to every config and flag file that is read.
-pub struct Preview {
+pub(crate) struct Preview {
     /// Changes the config.
     pub config: Box<dyn Fn(&mut Config)>,
     /// Changes the flags.

@@ -28,7 +28,7 @@ use super::transitions::Cause;
 use crate::files::Change;
 
 /// What the loop is started with.
-pub struct Start {
+pub(crate) struct Start {
     /// What was read so far.
     pub controller: Controller,
     /// The writing end of the live cell.
@@ -49,7 +49,7 @@ pub struct Start {
 
 /// How the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Everything in flight was finished, or the drain time was over.
     Drained,
     /// A second signal asked for the end at once.
@@ -62,7 +62,7 @@ pub enum End {
 ///
 /// # Errors
 /// When signals cannot be received.
-pub async fn run(start: Start) -> io::Result<End> {
+pub(crate) async fn run(start: Start) -> io::Result<End> {
     let mut control = Loop::new(start)?;
     notify(&[NotifyState::Ready]);
     loop {

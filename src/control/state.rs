@@ -28,7 +28,7 @@ pub struct StateDir {
 
 /// Why there is no state to go on from.
 #[derive(Debug)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The file cannot be read.
     Read(io::Error),
     /// It is not what this proxy writes. It was put aside under this name, if that was possible: it may tell somebody what
@@ -38,7 +38,7 @@ pub enum LoadError {
 
 /// What is wrong with a state.
 #[derive(Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is torn, or somebody else's.
     Damaged(serde_json::Error),
     /// A version that this one does not know.
@@ -49,7 +49,7 @@ pub enum Fault {
 
 /// Why nothing was written.
 #[derive(Debug)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     /// The directory cannot be made.
     Directory(io::Error),
     /// The file cannot be written.
@@ -86,7 +86,7 @@ impl StateDir {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.directory
     }
 
@@ -114,7 +114,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When the file cannot be read, or is not what this proxy writes.
-    pub fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
+    pub(crate) fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
         let mut bytes = Vec::new();
         match self.open(STATE, OpenOptions::new().read(true)) {
             Ok(file) => drop(file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?),
@@ -129,7 +129,7 @@ impl StateDir {
     }
 
     /// [`StateDir::load`] for who only looks: what cannot be used is left as it is, and nothing is remembered then.
-    pub fn peek(&self) -> HashMap<String, Memory> {
+    pub(crate) fn peek(&self) -> HashMap<String, Memory> {
         let read = || {
             let mut bytes = Vec::new();
             let file = self.open(STATE, OpenOptions::new().read(true)).ok()?;
@@ -143,7 +143,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When the directory cannot be made or the file cannot be written.
-    pub fn save(&self, text: &str) -> Result<(), SaveError> {
+    pub(crate) fn save(&self, text: &str) -> Result<(), SaveError> {
         self.make().map_err(SaveError::Directory)?;
         write::privately(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
     }
@@ -163,7 +163,7 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
 }
 
 /// The state of routes as a file's text; `None` if none of them is worth remembering.
-pub fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Option<String> {
+pub(crate) fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Option<String> {
     let routes: std::collections::BTreeMap<_, _> = routes.filter(|(_, memory)| !memory.is_plain()).collect();
     if routes.is_empty() {
         return None;
@@ -172,7 +172,7 @@ pub fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Optio
 }
 
 /// The text of a state in which nothing is remembered.
-pub fn empty() -> String {
+pub(crate) fn empty() -> String {
     format!("{{ \"version\": {VERSION}, \"routes\": {{}} }}\n")
 }
 

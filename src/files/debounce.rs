@@ -10,7 +10,7 @@ use super::source::{Content, Hash, ReadError};
 
 /// Why a file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hint {
+pub(crate) enum Hint {
     /// No reason: it is time to look, or something happened that does not say that the file changed.
     Poll,
     /// Somebody is at work on it, or it went away: what is seen may be half of something.
@@ -18,13 +18,14 @@ pub enum Hint {
     /// Somebody finished: it was closed after writing, or it, a symlink or a directory on the way was renamed into place.
     Settled,
     /// The operator says so (SIGHUP): what is seen counts, unless it is empty or gone.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer receives no signals"))]
     Forced,
 }
 
 impl Hint {
     /// Takes back the promise, because it was for what the path led to before, and that says nothing of what it leads to
     /// now.
-    pub fn downgraded(self) -> Self {
+    pub(crate) fn downgraded(self) -> Self {
         match self {
             Self::Poll => Self::Poll,
             Self::Writing | Self::Settled | Self::Forced => Self::Writing,
@@ -34,7 +35,7 @@ impl Hint {
 
 /// What a look saw, as far as settling is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Observation {
+pub(crate) enum Observation {
     /// A content that was read whole.
     Content {
         /// Which one.
@@ -57,7 +58,7 @@ impl From<&Result<Content, ReadError>> for Observation {
 
 /// What to do about what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing: it is what is known already.
     Same,
     /// Act on it: it is new, and whole.
@@ -72,7 +73,7 @@ pub enum Step {
 
 /// How long things must stay as they are before they are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// How often everything is looked at without a reason.
     pub poll: Duration,
     /// For a new content of which nobody said that it is finished.
@@ -91,7 +92,7 @@ impl Default for Timing {
 
 /// The settling of one file: what is known of it, and what was seen but is not believed yet.
 #[derive(Clone, Debug)]
-pub struct Debounce {
+pub(crate) struct Debounce {
     timing: Timing,
     accepted: Option<(Hash, bool)>,
     error: Option<ReadError>,
@@ -107,19 +108,19 @@ struct Pending {
 
 impl Debounce {
     /// Starts with what is there now, whatever it is: nothing is known yet that could be kept instead.
-    pub fn start(seen: Observation, timing: Timing) -> Self {
+    pub(crate) fn start(seen: Observation, timing: Timing) -> Self {
         let mut debounce = Self { timing, accepted: None, error: None, pending: None };
         debounce.commit(seen);
         debounce
     }
 
     /// Returns when the file must be looked at again, if what was seen is not believed yet.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.pending.as_ref().map(|pending| pending.due)
     }
 
     /// Takes in one look.
-    pub fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
         if self.is_known(seen) {
             self.pending = None;
             return Step::Same;

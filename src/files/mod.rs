@@ -4,12 +4,12 @@
 //! proxy's worker. Events only make it look; what counts is what it reads, and when that may count is decided by
 //! [`debounce`].
 
-pub mod debounce;
+pub(crate) mod debounce;
 mod links;
-pub mod source;
-pub mod watch;
+pub(crate) mod source;
+pub(crate) mod watch;
 #[cfg(feature = "proxy")]
-pub mod write;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -25,7 +25,7 @@ use watch::{HintSet, Watch, Watching};
 
 /// How files are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Whether to ask the system for events; without, there is only polling.
     pub events: bool,
     /// How long to wait for what.
@@ -40,7 +40,7 @@ impl Default for Options {
 
 /// What is known of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// The last content that could be acted on; it stays while the file is in trouble. Absent if there never was one.
     pub content: Option<Content>,
     /// Why there is no newer one, if the file cannot be read now.
@@ -51,7 +51,7 @@ pub struct State {
 
 /// Something that happened to a file; [`Files::get`] says what is known of it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// A new content has settled.
     Accepted(PathBuf),
     /// The content known already can be read again, after trouble.
@@ -69,7 +69,7 @@ pub enum Change {
 /// The files watched now.
 ///
 /// Its methods read files, and so may block for as long as the file system does.
-pub struct Files {
+pub(crate) struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
@@ -90,7 +90,7 @@ struct Entry {
 
 impl Files {
     /// Watches nothing yet.
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let watch = Watch::new(options.events);
         Self {
             reported: watch.watching.clone(),
@@ -106,7 +106,7 @@ impl Files {
     /// Declares which files are watched from now on. Those that were watched before keep their state.
     ///
     /// A new one is read at once, and what is there counts, as at a start.
-    pub fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub(crate) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let timing = self.options.timing;
         let mut before = mem::take(&mut self.entries);
         let mut fresh = Vec::new();
@@ -125,72 +125,15 @@ impl Files {
         fresh.iter().for_each(|path| self.start(path));
     }
 
-    /// Reads a file now and returns what is known of it; watches it too, if it was not watched yet.
-    ///
-    /// At first, what is there counts, even nothing. Later it is as with [`Files::force`], but for one file, and what
-    /// changed is told only by what is returned.
-    pub fn load_now(&mut self, path: &Path) -> &State {
-        if self.entries.contains_key(path) {
-            self.look(path, Hint::Forced);
-        } else {
-            let entry = Entry::new(path, self.options.timing);
-            self.entries.insert(path.to_path_buf(), entry);
-            self.arm();
-            self.start(path);
-        }
-        &self.entries.get(path).expect("a file is watched once it was loaded").state
-    }
-
     /// Returns what is known of a file, if it is watched.
-    pub fn get(&self, path: &Path) -> Option<&State> {
+    pub(crate) fn get(&self, path: &Path) -> Option<&State> {
         self.entries.get(path).map(|entry| &entry.state)
-    }
-
-    /// Returns the last content of a file that may be acted on. A file that is not watched yet is read now.
-    ///
-    /// # Errors
-    /// Why there never was one.
-    pub fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
-        if !self.entries.contains_key(path) {
-            self.load_now(path);
-        }
-        let state = self.get(path).ok_or(ReadError::Missing)?;
-        state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
-    }
-
-    /// Returns the same for a file that counts only as long as it is there.
-    ///
-    /// # Errors
-    /// Why there never was a content, or that the file is gone.
-    pub fn present(&mut self, path: &Path) -> Result<Content, ReadError> {
-        let content = self.settled(path)?;
-        if self.is_missing(path) { Err(ReadError::Missing) } else { Ok(content) }
-    }
-
-    /// Returns true if a watched file is gone.
-    pub fn is_missing(&self, path: &Path) -> bool {
-        self.get(path).is_some_and(|state| state.error == Some(ReadError::Missing))
-    }
-
-    /// Returns how changes are noticed.
-    pub fn watching(&self) -> &Watching {
-        &self.watch.watching
-    }
-
-    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
-    pub fn force(&mut self) -> Vec<Change> {
-        self.arm();
-        let mut changes = self.look_at_all(Hint::Forced);
-        let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
-        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
-        changes.extend(self.report_watching());
-        changes
     }
 
     /// Waits until something happened to any of the files, and says what; never returns an empty list.
     ///
     /// Cancel safe: what was seen but not returned is returned by the next call.
-    pub async fn next(&mut self) -> Vec<Change> {
+    pub(crate) async fn next(&mut self) -> Vec<Change> {
         loop {
             let changes = self.process();
             if !changes.is_empty() {
@@ -298,6 +241,66 @@ impl Files {
         let due = settled.fold(self.next_poll, Instant::min);
         // The way led elsewhere during the last look; the watches are to follow at once.
         if self.rearm { now() } else { due }
+    }
+}
+
+#[cfg(feature = "proxy")]
+impl Files {
+    /// Reads a file now and returns what is known of it; watches it too, if it was not watched yet.
+    ///
+    /// At first, what is there counts, even nothing. Later it is as with [`Files::force`], but for one file, and what
+    /// changed is told only by what is returned.
+    pub(crate) fn load_now(&mut self, path: &Path) -> &State {
+        if self.entries.contains_key(path) {
+            self.look(path, Hint::Forced);
+        } else {
+            let entry = Entry::new(path, self.options.timing);
+            self.entries.insert(path.to_path_buf(), entry);
+            self.arm();
+            self.start(path);
+        }
+        &self.entries.get(path).expect("a file is watched once it was loaded").state
+    }
+
+    /// Returns the last content of a file that may be acted on. A file that is not watched yet is read now.
+    ///
+    /// # Errors
+    /// Why there never was one.
+    pub(crate) fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
+        if !self.entries.contains_key(path) {
+            self.load_now(path);
+        }
+        let state = self.get(path).ok_or(ReadError::Missing)?;
+        state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
+    }
+
+    /// Returns the same for a file that counts only as long as it is there.
+    ///
+    /// # Errors
+    /// Why there never was a content, or that the file is gone.
+    pub(crate) fn present(&mut self, path: &Path) -> Result<Content, ReadError> {
+        let content = self.settled(path)?;
+        if self.is_missing(path) { Err(ReadError::Missing) } else { Ok(content) }
+    }
+
+    /// Returns true if a watched file is gone.
+    pub(crate) fn is_missing(&self, path: &Path) -> bool {
+        self.get(path).is_some_and(|state| state.error == Some(ReadError::Missing))
+    }
+
+    /// Returns how changes are noticed.
+    pub(crate) fn watching(&self) -> &Watching {
+        &self.watch.watching
+    }
+
+    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
+    pub(crate) fn force(&mut self) -> Vec<Change> {
+        self.arm();
+        let mut changes = self.look_at_all(Hint::Forced);
+        let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
+        changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
+        changes.extend(self.report_watching());
+        changes
     }
 }
 

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 /// The bytes that a watched file may have; a larger one is not read.
-pub const MAX_SIZE: u64 = 1024 * 1024;
+pub(crate) const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The content of a file, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub(crate) struct Content {
     /// What the file holds.
     pub bytes: Bytes,
     /// Tells two contents apart; inode, size and times can all stay the same.
@@ -34,14 +34,14 @@ impl Content {
     }
 
     /// Says whether there is nothing in it, or only blanks: what a file looks like that was just truncated.
-    pub fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 }
 
 /// The SHA-256 of a content; prints as 64 lowercase hexadecimal digits, as `sha256sum` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hash(pub [u8; 32]);
+pub(crate) struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +51,7 @@ impl fmt::Display for Hash {
 
 /// Why a file's content cannot be had at the moment. The last good one stays in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// Nothing has this name, or a symlink on the way points nowhere.
     Missing,
     /// A directory, a pipe, a socket or a device has this name.
@@ -86,7 +86,7 @@ impl fmt::Display for ReadError {
 
 /// A reason why changes of a file may never be seen here, though nothing is wrong with the file itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchWarning {
+pub(crate) enum WatchWarning {
     /// The file is a mount point of its own, as with `docker run -v ./file:/file` or a Kubernetes `subPath`.
     MountPoint,
     /// The file that is seen here has no name left: it was replaced where it was mounted from.
@@ -110,7 +110,7 @@ impl fmt::Display for WatchWarning {
 
 /// What one look at a file found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// The content, or why there is none.
     pub content: Result<Content, ReadError>,
     /// Set when the file opened has no name any more.
@@ -118,7 +118,7 @@ pub struct Found {
 }
 
 /// Reads a file, again when it changed meanwhile, a few times at most.
-pub fn read(path: &Path) -> Found {
+pub(crate) fn read(path: &Path) -> Found {
     let mut found = read_once(path);
     for _ in 1..READ_TRIES {
         // A file without a name is what a rename in the middle of a look leaves behind: the next open finds the new one.
@@ -131,7 +131,7 @@ pub fn read(path: &Path) -> Found {
 }
 
 /// Says whether the file itself, not one of its directories, is a mount point. Always false where there is no `/proc`.
-pub fn is_mount_point(path: &Path) -> bool {
+pub(crate) fn is_mount_point(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| mount_points(&table).any(|point| point == path))
 }

@@ -18,7 +18,7 @@ use super::links::PathChain;
 
 /// How changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Watching {
+pub(crate) enum Watching {
     /// By the system's events, within a moment.
     Events,
     /// By polling, as was asked for.

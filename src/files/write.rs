@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 /// Why a file was not replaced.
 #[derive(Debug)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The system refused a step.
     Io {
         /// What was tried.
@@ -46,7 +46,7 @@ pub enum WriteError {
 
 /// What was tried when the system refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Following symlinks to the file.
     Resolve,
     /// Reading the file as it is.
@@ -69,7 +69,7 @@ pub enum Step {
 
 /// Why [`rewrite`] did not do it.
 #[derive(Debug)]
-pub enum RewriteError<E> {
+pub(crate) enum RewriteError<E> {
     /// The file could not be read or replaced.
     Write(WriteError),
     /// The edit was refused; nothing was written.
@@ -161,7 +161,10 @@ impl Step {
 ///
 /// # Errors
 /// If `edit` refuses, or the file cannot be read or replaced; see [`WriteError`].
-pub fn rewrite<T, E>(path: &Path, mut edit: impl FnMut(&str) -> Result<(String, T), E>) -> Result<T, RewriteError<E>> {
+pub(crate) fn rewrite<T, E>(
+    path: &Path,
+    mut edit: impl FnMut(&str) -> Result<(String, T), E>,
+) -> Result<T, RewriteError<E>> {
     for _ in 0..MAX_ATTEMPTS {
         let target = resolve(path)?;
         let _lock = lock(directory(&target))?;
@@ -186,7 +189,7 @@ pub fn rewrite<T, E>(path: &Path, mut edit: impl FnMut(&str) -> Result<(String, 
 ///
 /// # Errors
 /// If the system refuses a step; see [`WriteError`].
-pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+pub(crate) fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let target = resolve(path)?;
     let _lock = lock(directory(&target))?;
     replace(&target, bytes, Expect::Anything, NEW_MODE).map(|_| ())
@@ -197,7 +200,7 @@ pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 ///
 /// # Errors
 /// If the system refuses a step, or something else is in the way; see [`WriteError`].
-pub fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+pub(crate) fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     replace(path, bytes, Expect::Anything, PRIVATE_MODE).map(|_| ())
 }
 

@@ -14,7 +14,7 @@ use super::meters::RouteMeter;
 /// A sliding window over the last [`Recent::SPAN`] of a route.
 ///
 /// It takes 3.5 KiB and 8 bytes for each bucket that was hit between two observations: for a busy route some 20 KiB with
-/// an observation each second, and 440 KiB at the very most. What [`Recent::keep`] adds is 140 KiB at the most, and 16 KiB for
+/// an observation each second, and 440 KiB at the very most. What [`Recent::keep_long`] adds is 140 KiB at the most, and 16 KiB for
 /// each slice in which a guard watched more clients than are remembered.
 #[derive(Debug)]
 pub struct Recent {

@@ -17,7 +17,7 @@ use super::{Entry, HISTORY, LONGEST, OLD_FILES, file_name};
 
 /// A line of the history that can be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub(crate) struct Line {
     /// When it was written.
     pub time: Timestamp,
     /// What stands there, JSON.
@@ -28,7 +28,7 @@ pub struct Line {
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     dir: StateDir,
     /// Oldest first; the last one may still grow.
     files: VecDeque<Tail>,
@@ -40,7 +40,7 @@ impl Reader {
     ///
     /// # Errors
     /// When a file is there and cannot be read.
-    pub fn open(dir: StateDir) -> io::Result<Self> {
+    pub(crate) fn open(dir: StateDir) -> io::Result<Self> {
         let files = begun_since(&dir, None)?;
         Ok(Self { dir, files, damaged: 0 })
     }
@@ -49,7 +49,7 @@ impl Reader {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn line(&mut self) -> io::Result<Option<Line>> {
+    pub(crate) fn line(&mut self) -> io::Result<Option<Line>> {
         loop {
             let last = self.files.len() == 1;
             let Some(file) = self.files.front_mut() else { return Ok(None) };
@@ -70,7 +70,7 @@ impl Reader {
 
     /// What stands behind the last line's end, for who does not wait for more: a line that lacks nothing but its end is
     /// whole.
-    pub fn rest(&mut self) -> Option<Line> {
+    pub(crate) fn rest(&mut self) -> Option<Line> {
         let bytes = mem::take(&mut self.files.back_mut()?.partial);
         self.parse(bytes)
     }
@@ -79,7 +79,7 @@ impl Reader {
     ///
     /// # Errors
     /// When a file is there and cannot be read.
-    pub fn look_again(&mut self) -> io::Result<()> {
+    pub(crate) fn look_again(&mut self) -> io::Result<()> {
         if let Some(last) = self.files.back_mut() {
             last.rewind_if_cut()?;
         }
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// How many lines were left out, because they are torn or not the history's.
-    pub fn damaged(&self) -> usize {
+    pub(crate) fn damaged(&self) -> usize {
         self.damaged
     }
 
