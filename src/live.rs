@@ -1,4 +1,4 @@
-//! The one mutable cell: what is live, between control, which writes it, and the proxy, which cannot.
+//! The one mutable cell: holds what is live. Control writes it; the proxy can only read it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,65 +11,66 @@ use tokio::sync::watch;
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::{RouteMeter, UpstreamMeter};
 
-/// A snapshot with what belongs to it and is not a plain value: the meters of its routes and upstreams, and the
-/// certificates. One request sees one of these and no other.
+/// A snapshot, with what belongs to it but is not a plain value: meters, TLS clients and certificates.
+///
+/// Each request sees exactly one generation.
 #[derive(Debug)]
 pub struct Generation {
-    /// What was compiled.
+    /// The compiled snapshot.
     pub snapshot: Snapshot,
-    /// When it was published: the proxy counts from here and needs no wall clock.
+    /// The time of publication. The proxy counts from here, and needs no wall clock.
     pub published: Instant,
-    /// By the index of the route.
+    /// The meters of the routes, by index.
     pub routes: Arc<[Arc<RouteMeter>]>,
-    /// By the index of the upstream. Shared by generations between which no upstream has changed.
+    /// The upstreams, by index. Generations share them as long as no upstream changes.
     pub upstreams: Arc<[LiveUpstream]>,
-    /// By the index of the listener; `None` where it speaks clear text.
+    /// The certificates of the listeners, by index; `None` for clear text.
     pub certificates: Vec<Option<Arc<CertifiedKey>>>,
 }
 
-/// What goes with an upstream.
+/// An upstream's meter and TLS client.
 #[derive(Clone, Debug)]
 pub struct LiveUpstream {
-    /// Its meter, whose id is stable over generations as long as the upstream does not change.
+    /// The meter. Its id stays the same over generations, as long as the upstream does not change.
     pub meter: Arc<UpstreamMeter>,
-    /// How to speak TLS to it; `None` for clear text.
+    /// The TLS client; `None` for clear text.
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-/// Makes the cell. Whoever holds the [`Publisher`] may change it, whoever holds a [`Reader`] may look.
+/// Makes the cell. The [`Publisher`] writes, and a [`Reader`] reads.
 pub fn cell(first: Generation) -> (Publisher, Reader) {
     let (told, news) = watch::channel(());
     let cell = Arc::new(ArcSwap::from_pointee(first));
     (Publisher { cell: Arc::clone(&cell), told, retired: Vec::new() }, Reader { cell, news })
 }
 
-/// The writing end. Purposefully not `Clone`: there is one control loop.
+/// The writing end. Not `Clone` on purpose, because there is one control loop.
 #[derive(Debug)]
 pub struct Publisher {
     cell: Arc<ArcSwap<Generation>>,
-    /// Wakes those who wait for something new.
+    /// Wakes readers that wait for a publication.
     told: watch::Sender<()>,
-    /// Generations that were live and that somebody may still look at. Whoever lets go of one last pays for taking it
-    /// apart, which takes time with thousands of routes: that shall be the publisher, and never a worker.
+    /// Earlier generations that may still be in use. Dropping one takes time if it has thousands of routes. Kept here,
+    /// the publisher drops it, and never a worker.
     retired: Vec<Arc<Generation>>,
 }
 
 impl Publisher {
-    /// Makes a generation live. Requests that were decided before keep theirs.
+    /// Publishes a generation. A request that was decided before keeps the old one.
     pub fn publish(&mut self, generation: Generation) {
         self.retired.push(self.cell.swap(Arc::new(generation)));
         self.told.send_replace(());
     }
 
-    /// Takes apart the retired generations that nobody looks at any more. To be called now and then: the workers move on
-    /// at least once a second.
+    /// Drops the retired generations that nobody uses any more. Call it now and then: workers move on at least once a
+    /// second.
     ///
-    /// A generation that is no longer live finds no new readers: one that only the publisher holds stays so.
+    /// A retired generation gets no new readers, so one that only the publisher holds stays unused.
     pub fn release(&mut self) {
         self.retired.retain(|generation| Arc::strong_count(generation) > 1);
     }
 
-    /// What is live.
+    /// Returns the live generation.
     pub fn current(&self) -> Arc<Generation> {
         self.cell.load_full()
     }
@@ -83,45 +84,45 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What is live. Not for the request path: see [`Reader::cached`].
+    /// Returns the live generation. For the request path, see [`Reader::cached`].
     pub fn current(&self) -> Arc<Generation> {
         self.cell.load_full()
     }
 
-    /// Waits until something is published; false when nothing ever will be again. What is live is to be looked at then.
+    /// Waits until something is published. Returns false if the publisher is gone.
     pub async fn published(&mut self) -> bool {
         self.news.changed().await.is_ok()
     }
 
-    /// A reader for one thread, which looks at no shared memory but the pointer as long as nothing was published.
+    /// Returns a reader for one thread. As long as nothing is published, it reads no shared memory but the pointer.
     pub fn cached(&self) -> CachedReader {
         CachedReader { cache: Cache::new(Arc::clone(&self.cell)) }
     }
 }
 
-/// See [`Reader::cached`].
+/// A reader for one thread, made by [`Reader::cached`].
 #[derive(Debug)]
 pub struct CachedReader {
     cache: Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>,
 }
 
 impl CachedReader {
-    /// What is live now.
+    /// Returns the live generation.
     pub fn load(&mut self) -> &Arc<Generation> {
         self.cache.load()
     }
 }
 
-/// Where the process is in its life. Control sets it, the proxy follows.
+/// The stage of the process's life. Control sets it, and the proxy follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Serving.
+    /// Requests are served.
     Running,
-    /// Ending: no new work is looked for, what was begun is finished, at the latest at this instant.
+    /// The process is ending. Running requests are finished, and no new ones are looked for.
     Draining {
-        /// When whatever is left is cut.
+        /// When everything that is left is cut.
         deadline: Instant,
-        /// For how long requests on idle connections are still answered.
+        /// How long requests on idle connections are still answered.
         grace: Duration,
     },
 }

@@ -1,5 +1,5 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. It is for operators and probes, never for visitors,
-//! and it never depends on what is flagged.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. Operators and probes use it, never visitors, and it
+//! works whatever is flagged.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -27,16 +27,16 @@ use super::metrics::{self, Scraped};
 use super::observe::Observations;
 use super::report::{self, Report};
 
-/// The admin listener's socket.
+/// The socket of the admin listener.
 #[derive(Debug)]
 pub(crate) enum AdminListener {
-    /// On TCP.
+    /// TCP.
     Tcp(std::net::TcpListener),
-    /// On a unix socket.
+    /// A unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// What the answers are made of.
+/// State that the answers are made from.
 pub(super) struct Shared {
     pub reader: Reader,
     pub meters: Arc<Meters>,
@@ -81,7 +81,7 @@ async fn unix(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) ->
     }
 }
 
-/// Serves one connection in a task of its own, unless there are too many.
+/// Serves one connection in a task of its own, unless too many are open.
 fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shared>, open: &Rc<Cell<usize>>) {
     if open.get() >= MOST_CONNECTIONS {
         return;
@@ -95,7 +95,7 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD_SIZE);
-        // A probe that breaks off is no event.
+        // A probe that disconnects early is not worth a log line.
         let _ = tokio::time::timeout(LONGEST_CONNECTION, builder.serve_connection(TokioIo::new(stream), service)).await;
         open.set(open.get().saturating_sub(1));
     });
@@ -120,7 +120,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
 }
 
-/// Ready as long as the process does not end. A bad file does not make it unready: what is live is good.
+/// Returns ready until the process ends. A bad file does not make it unready, because the last good one is live.
 fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     let report = shared.report.borrow();
     let ready = shared.stage.get() == Stage::Running;
@@ -191,10 +191,10 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// What `/status` calls the last minute.
+/// The period that `/status` reports traffic for.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// Probes and scrapers: a handful. More than this is a mistake or an attack.
+/// Connections that may be open at once. A handful of probes and scrapers is normal; more is a mistake or an attack.
 const MOST_CONNECTIONS: usize = 64;
 
 const HEAD_SIZE: usize = 16 * 1024;

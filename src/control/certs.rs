@@ -1,4 +1,4 @@
-//! Certificates for clients, the trust in upstreams, and the secrets of bypasses: files in, what their users need out.
+//! Certificates for clients, roots for upstreams and secrets for bypasses, loaded from their files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -20,16 +20,16 @@ use crate::telemetry::UpstreamKey;
 
 use crate::files::source::{Content, ReadError};
 
-/// What the files hold that a config names for TLS and for bypasses.
+/// Contents of the files that a config names for TLS and for bypasses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Materials {
     certificates: HashMap<TlsFiles, Arc<CertifiedKey>>,
     roots: HashMap<Trust, Roots>,
-    /// By route.
+    /// The keys of bypasses, by route.
     pub secrets: HashMap<String, Arc<Key>>,
 }
 
-/// Roots and what tells them from others.
+/// Roots, and the hash of the file that they come from.
 #[derive(Clone, Debug)]
 struct Roots {
     store: Arc<RootCertStore>,
@@ -37,33 +37,33 @@ struct Roots {
 }
 
 impl Materials {
-    /// The certificate of a listener.
+    /// Returns the certificate of a listener.
     pub(crate) fn certificate(&self, files: &TlsFiles) -> Option<Arc<CertifiedKey>> {
         self.certificates.get(files).cloned()
     }
 
-    /// What tells this upstream from all others, the content of its roots included.
+    /// Returns the identity of an upstream, which includes the content of its roots.
     pub(crate) fn key(&self, upstream: &Upstream) -> UpstreamKey {
         let roots = upstream.tls.as_ref().and_then(|trust| self.roots.get(trust)?.hash.clone());
         UpstreamKey { upstream: upstream.clone(), roots }
     }
 
-    /// How to speak TLS to an upstream; `None` for clear text.
+    /// Returns the TLS client for an upstream; `None` for clear text.
     pub(crate) fn client_config(&self, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
         let roots = self.roots.get(upstream.tls.as_ref()?)?;
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        // The provider's own versions always fit it.
+        // The default versions always fit their provider.
         let mut config = builder.ok()?.with_root_certificates(Arc::clone(&roots.store)).with_no_client_auth();
         config.alpn_protocols = vec![if upstream.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         Some(Arc::new(config))
     }
 }
 
-/// Loads every certificate, root and secret that a config names. A problem with the system's roots is told of
+/// Loads every certificate, root and secret that a config names. A problem with the system's roots is reported on
 /// `config_file`.
 ///
 /// # Errors
-/// Every file that cannot be read or does not hold what it should.
+/// Every file that cannot be read or has the wrong content.
 pub(crate) fn materials(
     config_file: &Path,
     config: &Config,
@@ -128,7 +128,7 @@ pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
         .chain(roots)
 }
 
-/// Secrets that everybody on this machine can read.
+/// Warns of secrets that every user of this machine can read.
 pub(crate) fn exposed(config: &Config) -> Vec<Problem> {
     let files: BTreeSet<&Path> = secret_files(config).map(|(_, file)| file).collect();
     let is_exposed = |file: &&Path| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
@@ -140,10 +140,10 @@ pub(crate) fn exposed(config: &Config) -> Vec<Problem> {
     files.into_iter().filter(is_exposed).map(warning).collect()
 }
 
-/// The key that a secret file holds.
+/// Returns the key in a secret file.
 ///
 /// # Errors
-/// When it cannot be read, or is too short to be a secret.
+/// If the file cannot be read, or its content is too short for a secret.
 pub(crate) fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, ReadError>) -> Result<Key, Problem> {
     let name = file.display().to_string();
     let help = format!("make one: `openssl rand -hex 32 > {name} && chmod 600 {name}`");
@@ -206,7 +206,7 @@ fn roots(
     }
 }
 
-/// The system's roots, read once in the life of the process: a change of theirs needs a restart, as everywhere.
+/// Returns the system's roots, read once per process. As with other programs, a change of them needs a restart.
 fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
     static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let store = STORE.get_or_init(|| {

@@ -1,14 +1,16 @@
-//! The clock: wakes control at an instant of the wall clock, however that is set meanwhile.
+//! The clock: wakes control at an instant of the wall clock, even if the clock is set in the meantime.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Returns when the wall clock has reached `instant`, or when it was set back to before `compiled`, the instant that
-/// what is live was compiled for: then what was over may lie ahead again.
+/// Waits until the wall clock reaches `instant`, or is set back to before `compiled`.
 ///
-/// It looks at the clock again now and then: timers count time that passes, and a wall clock can be set, and a machine
-/// can sleep. `clock` tells the time of the wall clock, and it is looked at every [`LOOK_EVERY`]. Cancel safe.
+/// `compiled` is the instant that the live snapshot was compiled for. Before it, a window that was over may lie ahead
+/// again.
+///
+/// A timer counts elapsed time, but a wall clock can be set and a machine can sleep. So `clock` is read again at least
+/// every `look_every`. Cancel safe.
 pub(crate) async fn moves(
     instant: Option<Timestamp>,
     compiled: Timestamp,
@@ -26,10 +28,10 @@ pub(crate) async fn moves(
     }
 }
 
-/// How often the clock is looked at: how late a change can be after it was set.
+/// How often the clock is read, and so how late a change can be after the clock was set.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a clock may be corrected by without anything being compiled again.
+/// How far a clock may be set back without a new snapshot.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 #[cfg(all(test, feature = "proxy"))]
@@ -69,7 +71,7 @@ ends = 2026-03-12T20:20:00Z
 routes = { \"*\" = \"offline\" }
 ";
 
-    /// A month in tokio's time: every transition is made at its very instant, and nothing is compiled without a reason.
+    /// A month in tokio's time: each transition happens exactly on time, and nothing is compiled without a reason.
     #[tokio::test(start_paused = true)]
     async fn a_month_of_windows_goes_by_to_the_second() {
         let mut proxy = Rehearsal::new(config::parse("backsoon.toml", CONFIG).0.expect("a config"));
@@ -95,7 +97,7 @@ routes = { \"*\" = \"offline\" }
                 }
             }
         }
-        // When the clocks go forward in Berlin, 02:00 does not exist: what is planned for then begins at 03:00.
+        // When the clocks go forward in Berlin, 02:00 does not exist, so a window planned for then begins at 03:00.
         let sunday: Vec<&str> = told
             .iter()
             .map(String::as_str)
@@ -111,10 +113,10 @@ routes = { \"*\" = \"offline\" }
             ]
         );
         let of = |end: &str| told.iter().filter(|line| line.ends_with(end)).count();
-        // Four Sundays and the move; thirty-one nights and the move.
+        // Web: four Sundays and the move. Api: thirty-one nights and the move.
         assert_eq!((of("web open draining"), of("web ramping open")), (5, 5));
         assert_eq!((of("api open draining"), of("api closed open")), (32, 32));
-        // Pages tell the minutes; what else is compiled is what changes.
+        // Pages count down the minutes; every other generation is a transition.
         let generations = proxy.live.unwrap().generation;
         assert!(generations < 1500, "{generations} generations");
     }

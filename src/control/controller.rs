@@ -1,6 +1,6 @@
-//! The controller: changed files come in, generations go out.
+//! The controller takes in changed files and publishes generations.
 //!
-//! A bad input never changes what is live: it becomes problems, and the last good one stays.
+//! A bad input never changes what is live. Its problems are reported, and the last good input stays.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,21 +26,21 @@ use super::report::Report;
 use super::state::StateDir;
 use super::transitions::{self, Cause};
 
-/// State of the control loop: the inputs in force, and what is needed to publish them.
+/// State of control: the inputs in force, and the means to publish them.
 pub(crate) struct Controller {
     inputs: Inputs,
     publication: Publication,
-    /// Writes down what happens. Absent while a page is only previewed.
+    /// Records what happens. Absent in a preview.
     recorder: Option<Recorder>,
-    /// Finishes pages behind their publication. Without it, they stay as they were published.
+    /// Finishes pages after their publication. Without it, they stay uncompressed.
     finisher: Option<Finisher>,
 }
 
 impl Controller {
-    /// Reads everything for the first time.
+    /// Reads every input for the first time.
     ///
     /// # Errors
-    /// Every problem, if one is an error.
+    /// All problems, if at least one is an error.
     pub(crate) fn start(
         config_file: PathBuf,
         files: Files,
@@ -64,7 +64,7 @@ impl Controller {
         self.inputs.config()
     }
 
-    /// Sets where to count, once the number of workers is known.
+    /// Sets the meters, once the number of workers is known.
     pub(crate) fn set_meters(&mut self, meters: Arc<Meters>) {
         self.publication.set_meters(meters);
     }
@@ -76,17 +76,17 @@ impl Controller {
         transitions::log_first(&first.snapshot);
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
         self.record(&first.snapshot);
-        // From here on, the snapshots remember.
+        // From now on, the previous snapshot remembers.
         self.inputs.known.memories.clear();
         first
     }
 
-    /// Waits until something happened to a file. Cancel safe.
+    /// Waits until files have changed. Cancel safe.
     pub(super) async fn changes(&mut self) -> Vec<Change> {
         self.inputs.files.next().await
     }
 
-    /// Takes in what was observed of the routes, for the next publication.
+    /// Takes in observations of the routes, for the next publication.
     pub(super) fn observe(&mut self, observed: HashMap<String, Observed>) {
         self.inputs.known.observed = observed;
     }
@@ -96,16 +96,16 @@ impl Controller {
         is_due(self.inputs.at_now(Some(live), self.publication.generation()), live)
     }
 
-    /// Takes in changes of files, and publishes if they matter.
+    /// Takes in changed files, and publishes if they matter.
     pub(super) fn refresh(&mut self, changes: &[Change], publisher: &mut Publisher) {
         let effect = self.inputs.refresh(changes, Reread::Changed);
         self.settle(effect, publisher, Cause::File);
     }
 
-    /// Reads every file again, whatever is known of it, and publishes if that matters.
+    /// Reads every file again, changed or not, and publishes if that matters.
     pub(super) fn reload(&mut self, publisher: &mut Publisher) {
         let changes = self.inputs.files.force();
-        // An input that was refused may fit now, though it has not changed.
+        // An input that was refused may be good now without having changed.
         let effect = self.inputs.refresh(&changes, Reread::All);
         self.settle(effect, publisher, Cause::Signal);
     }
@@ -116,36 +116,36 @@ impl Controller {
         }
         match effect {
             Effect::Publish => self.publish(publisher, cause),
-            // A refused edit is recorded, too.
+            // A refused edit is recorded as well.
             Effect::None => self.flush(self.publication.generation()),
         }
     }
 
-    /// Compiles for now, and makes the result live.
+    /// Compiles for the present instant, and publishes the result.
     pub(super) fn publish(&mut self, publisher: &mut Publisher, cause: Cause) {
         let before = publisher.current();
         publisher.publish(self.publication.make(&self.inputs, Some(&before.snapshot)));
         let after = publisher.current();
         self.finish(&after.snapshot);
-        // Logged only now: a log that blocks must not hold up a publication.
+        // Log after publishing, so that a blocked log cannot delay a publication.
         transitions::log(&before.snapshot, &after.snapshot, cause);
         self.record(&after.snapshot);
     }
 
-    /// Has the pages of a published snapshot finished.
+    /// Queues the pages of a snapshot to be finished.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
         if let Some(finisher) = &self.finisher {
             finisher.finish(snapshot);
         }
     }
 
-    /// Records that the process was told to end.
+    /// Records that the process was asked to end.
     pub(super) fn record_end(&mut self, generation: u64) {
         self.note(Event::Ended);
         self.flush(generation);
     }
 
-    /// Describes the files and what is wrong with them.
+    /// Reports the files and their problems.
     pub(super) fn report(&self) -> Report {
         self.inputs.report()
     }

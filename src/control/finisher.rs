@@ -1,7 +1,7 @@
-//! The printer: finishes pages behind their publication, on a thread of its own.
+//! The finisher completes pages after their publication, on a thread of its own.
 //!
-//! A page is published with what every client can read. Its compressed forms, and the other languages of all but the
-//! first pages, take longer to make than an operator's switch may take, so they follow. The thread is nicer than the workers.
+//! A page is published in a form that every client can read. Compressed forms, and most other languages, take longer to
+//! make than a switch should take, so they follow. The thread has a lower priority than the workers.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -10,13 +10,13 @@ use std::{io, mem};
 use crate::plan::page::{Page, Renderer};
 use crate::plan::snapshot::Snapshot;
 
-/// Dropped, it ends its thread.
+/// Handle of the finishing thread. Dropping it ends the thread.
 pub(super) struct Finisher {
     queue: Arc<FinishQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where work is laid down. New work takes the place of old: it has all that is still wanted.
+/// Queue of pages to finish. A new batch replaces the old one, since it has every page that is still needed.
 #[derive(Default)]
 struct FinishQueue {
     work: Mutex<Work>,
@@ -33,12 +33,12 @@ impl Finisher {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system starts none.
+    /// If the system cannot start one.
     pub(super) fn start() -> io::Result<Self> {
         let queue = Arc::new(FinishQueue::default());
         let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
-            // Where that is not allowed, it works all the same.
+            // If the priority cannot be lowered, the thread works all the same.
             let _ = rustix::process::setpriority_process(None, NICE);
             while let Some((renderer, page)) = shared.take() {
                 page.finish(&renderer);
@@ -47,14 +47,14 @@ impl Finisher {
         Ok(Self { queue, thread: Some(thread) })
     }
 
-    /// Finishes the pages of what was published.
+    /// Finishes the pages of a snapshot.
     pub(super) fn finish(&self, snapshot: &Snapshot) {
         let finished = snapshot.pages.values().filter(|page| page.is_finished()).count();
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
-        // Those of earlier publications count: they would add up to all of them.
+        // Pages finished for earlier snapshots count as well; otherwise all pages would be finished over time.
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
         let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.renderer), Arc::clone(page))).collect();
-        // What it takes the place of is dropped outside of the lock.
+        // Keep the old batch until the lock is released, and drop it then.
         let _old = mem::replace(&mut self.queue.work().pages, pages);
         self.queue.available.notify_one();
     }
@@ -65,7 +65,7 @@ impl Drop for Finisher {
         self.queue.work().closed = true;
         self.queue.available.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It fails only by a panic, which was told.
+            // Joining fails only after a panic, which was logged.
             let _ = thread.join();
         }
     }
@@ -76,7 +76,7 @@ impl FinishQueue {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a page; `None` when it is over.
+    /// Waits for a page. Returns `None` once the finisher was dropped.
     fn take(&self) -> Option<(Arc<Renderer>, Arc<Page>)> {
         let idle = |work: &mut Work| work.pages.is_empty() && !work.closed;
         let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -84,8 +84,7 @@ impl FinishQueue {
     }
 }
 
-/// How much the thread steps back behind the workers.
+/// Niceness of the thread, so that the workers come first.
 const NICE: i32 = 10;
-/// Pages of one snapshot that are finished; more stay as they were published. A finished page takes up to a
-/// megabyte.
+/// Pages of one snapshot that are finished; others stay as published. A finished page takes up to one megabyte.
 const MOST_FINISHED: usize = 128;

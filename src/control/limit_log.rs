@@ -1,19 +1,19 @@
-//! The limits that were reached, told in the log: each once, and again if it goes on.
+//! The log of limits that were reached: one line for each, repeated while it goes on.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::{Limit, Meters};
 
-/// What was told of each limit.
+/// State of the log, by limit.
 #[derive(Debug)]
 pub(super) struct LimitLog {
     reported: Box<[Reported]>,
 }
 
-/// What was told of a limit.
+/// The last line about a limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reported {
-    /// How often it had been reached then.
+    /// How often the limit had been reached by then.
     count: u64,
     at: Option<Instant>,
 }
@@ -23,7 +23,7 @@ impl LimitLog {
         Self { reported: Limit::ALL.iter().map(|_| Reported::default()).collect() }
     }
 
-    /// Writes a line for each limit that was reached since the last line about it, unless that was a moment ago.
+    /// Logs each limit that was reached since its last line, unless that line is recent.
     pub(super) fn log(&mut self, meters: &Meters, now: Instant) {
         for (limit, times) in self.due(meters, now) {
             let key = limit.as_str();
@@ -35,13 +35,13 @@ impl LimitLog {
         }
     }
 
-    /// Returns the limits to tell of, and how often each was reached since it was told last.
+    /// Returns the limits to log, each with how often it was reached since its last line.
     fn due(&mut self, meters: &Meters, now: Instant) -> Vec<(Limit, u64)> {
         let mut due = Vec::new();
         for (&limit, reported) in Limit::ALL.iter().zip(&mut self.reported) {
             let count = meters.workers.iter().map(|worker| worker.limits[limit as usize].get()).sum::<u64>();
             let rests = reported.at.is_some_and(|at| now.saturating_duration_since(at) < AGAIN_AFTER);
-            // A client that is let go since it asks for nothing more is no news.
+            // Closing an idle connection is normal.
             if count > reported.count && !rests && limit != Limit::KeepAlive {
                 due.push((limit, count - reported.count));
                 *reported = Reported { count, at: Some(now) };
@@ -51,7 +51,7 @@ impl LimitLog {
     }
 }
 
-/// Between two lines about the same limit, at least.
+/// Minimum time between two lines about the same limit.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

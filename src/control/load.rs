@@ -1,6 +1,6 @@
-//! From files to inputs: the one path that `run`, `check`, `explain` and `render` share.
+//! Loads files into inputs, on the one path that `run`, `check`, `explain` and `render` share.
 //!
-//! A file's content is parsed, and what is wrong becomes problems. There is no second validator.
+//! There is no second validator.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ use super::certs::{self, Materials};
 use super::pages;
 use crate::files::source::{self, Content, ReadError};
 
-/// Everything that the files say, checked.
+/// Contents of all files, parsed and checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     /// The config.
     pub config: Arc<Config>,
     /// The flag file.
     pub flags: Arc<Flags>,
-    /// The flag file was not there: nothing is flagged.
+    /// Whether the flag file is missing. Nothing is flagged then.
     pub flags_missing: bool,
-    /// Certificates and roots.
+    /// Certificates, roots and secrets.
     pub materials: Materials,
-    /// What prints the pages.
+    /// The renderer of the pages.
     pub renderer: Arc<Renderer>,
-    /// What is remarked upon; none is an error.
+    /// Warnings; none of them is an error.
     pub warnings: Vec<Problem>,
 }
 
 impl Loaded {
-    /// Compiles what was loaded for an instant.
+    /// Compiles a snapshot for an instant.
     pub(crate) fn snapshot(&self, now: Timestamp) -> Snapshot {
         self.snapshot_of(HashMap::new(), now)
     }
 
-    /// [`Loaded::snapshot`], with what a process remembers of the routes.
+    /// Compiles a snapshot with what a process remembers of the routes.
     pub(crate) fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
         let Self { config, flags, renderer, materials, .. } = self;
         let known = Known { memories, secrets: materials.secrets.clone(), ..Known::default() };
@@ -51,18 +51,18 @@ impl Loaded {
     }
 }
 
-/// Reads and checks everything once.
+/// Reads and checks every file once.
 ///
 /// # Errors
-/// Every problem that was found, warnings among them, if at least one is an error.
+/// All problems including warnings, if at least one is an error.
 pub(crate) fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
     from(config_file, |path| source::read(path).content)
 }
 
-/// [`once`], with the files read by `read`.
+/// Loads with a reader of the caller's.
 ///
 /// # Errors
-/// As [`once`].
+/// The same as those of [`once`].
 pub(crate) fn from(
     config_file: &Path,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
@@ -113,7 +113,7 @@ pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, V
     }
 }
 
-/// Parses a flag file's content, and looks for routes that the config does not have.
+/// Parses a flag file's content, and reports routes that the config does not have.
 pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
     let text = match text(path, content) {
         Ok(text) => text,

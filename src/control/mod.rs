@@ -1,7 +1,8 @@
-//! Decides *when it changes*: watches files, clocks and signals, compiles, publishes. It never touches a request.
+//! Control decides *when it changes*: it watches files, clocks and signals, compiles, and publishes. No request ever
+//! waits for it.
 //!
-//! Cold. It may block, and it may fail: then what is live stays. An event is a hint and nothing more: control wakes,
-//! reads again what is true, compiles that, and publishes it or keeps the last good.
+//! Control may block and may fail; then what is live stays. An event is only a hint. Control wakes, reads what is true
+//! now, and compiles it. The result is published, or the last good one is kept.
 
 pub(crate) mod clock;
 

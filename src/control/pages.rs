@@ -1,4 +1,4 @@
-//! The operator's own page: the files that `pages` and `logo` name, read, for the press to check.
+//! The operator's own page: reads the files that `pages` and `logo` name, and has them checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use crate::files::source::{Content, ReadError};
 
-/// Makes a press of what the config names. There is one if none of the problems is an error.
+/// Makes a renderer from the files that the config names. There is none if any problem is an error.
 pub(crate) fn renderer(
     config_file: &Path,
     page: &PageConfig,
@@ -25,7 +25,7 @@ pub(crate) fn renderer(
                     problems.push(Problem::in_file(&path, "it is not UTF-8").help("save the file as UTF-8 text"));
                 }
             },
-            // What is not there is built in.
+            // The built-in file takes the place of a missing one.
             Err(ReadError::Missing) => {}
             Err(error) => problems.push(Problem::in_file(&path, error)),
         }
@@ -45,7 +45,7 @@ pub(crate) fn renderer(
     (renderer.filter(|_| !refused), problems)
 }
 
-/// Checks templates where there is stack enough for any of them: one that overflows it would end the process.
+/// Checks templates on a thread with enough stack for any of them. A stack overflow would end the process.
 fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Renderer>, Vec<Problem>) {
     if sources.files.is_empty() {
         return Renderer::new(page, sources, config_file);
@@ -62,7 +62,7 @@ fn check_templates(page: &PageConfig, sources: &Sources, config_file: &str) -> (
     })
 }
 
-/// Every file that the page may be made of, there or not.
+/// Returns every file that the page may be made of, whether or not it exists.
 pub(crate) fn files_of(page: &PageConfig) -> Vec<PathBuf> {
     let templates = page.dir.iter().flat_map(|dir| named_files(dir, page)).map(|(_, path)| path);
     templates.chain(page.logo.clone()).collect()
@@ -74,7 +74,7 @@ fn named_files(dir: &Path, page: &PageConfig) -> Vec<(String, PathBuf)> {
     names.map(|name| (name.clone(), dir.join(name))).collect()
 }
 
-/// Warns of files in the directory that nothing asks for: a name that is misspelt would go unnoticed for ever.
+/// Warns of files in the directory that are never read. Otherwise a misspelt name would go unnoticed.
 fn unknown_files(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Problem> {
     let names: Vec<String> = named_files(dir, page).into_iter().map(|(name, _)| name).collect();
     if !dir.is_dir() {
@@ -93,7 +93,7 @@ fn unknown_files(dir: &Path, page: &PageConfig, config_file: &Path) -> Vec<Probl
     found.into_iter().map(|name| unknown_file(dir, &name, &names)).collect()
 }
 
-/// Editors leave files of their own, and people write notes.
+/// Returns false for files of editors, and for notes that people write.
 fn is_relevant(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or_default();
     let meant = ["html", "htm", "css", "js", "txt", "svg", "xml", "toml", "jinja", "j2"];
@@ -111,5 +111,5 @@ fn unknown_file(dir: &Path, name: &str, names: &[String]) -> Problem {
     Problem::warning(&path, "nothing asks for this file").help(help)
 }
 
-/// Entries of a directory that are looked at.
+/// Entries of a directory that are examined.
 const MOST_LISTED: usize = 1024;

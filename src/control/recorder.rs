@@ -1,5 +1,7 @@
-//! The recorder: writes down what must be remembered and what happened. It is behind every publication, and a disk that
-//! fails changes nothing of what is served: that is said once, until it works again.
+//! The recorder writes the state and the history.
+//!
+//! It runs after each publication. A disk that fails does not affect what is served. The failure is logged once, and so
+//! is the recovery.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,13 +15,13 @@ use crate::plan::snapshot::Snapshot;
 use super::history::{Entry, Event, History};
 use super::state::{SaveError, StateDir, empty, text_of};
 
-/// See the module's description.
+/// Writer of the state and the history.
 pub(super) struct Recorder {
     state: StateDir,
     history: History,
-    /// What happened and is not written yet.
+    /// Events that are not written yet.
     events: Vec<Event>,
-    /// What the file of the state holds, as far as it is known.
+    /// Content of the state file, as far as it is known.
     saved: Option<String>,
     failing: bool,
 }
@@ -30,7 +32,7 @@ impl Recorder {
         Self { state, history, events: Vec::new(), saved: None, failing: false }
     }
 
-    /// What an earlier process remembered.
+    /// Returns what an earlier process remembered.
     pub(super) fn remembered(&mut self) -> HashMap<String, Memory> {
         match self.state.load() {
             Ok(routes) if routes.is_empty() => {
@@ -46,14 +48,14 @@ impl Recorder {
         }
     }
 
-    /// Takes a note, to be written with the next publication or [`Recorder::flush`].
+    /// Queues an event, to be written with the next publication or [`Recorder::flush`].
     pub(super) fn note(&mut self, event: Event) {
         if self.events.len() < MOST_NOTES {
             self.events.push(event);
         }
     }
 
-    /// Writes down what a publication changed.
+    /// Records the transitions of a publication, and saves the state.
     pub(super) fn record(&mut self, live: &Snapshot, flags: Option<&str>) {
         for route in &live.routes {
             let mode = route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned());
@@ -75,7 +77,7 @@ impl Recorder {
         self.save(live);
     }
 
-    /// Writes down what was noted.
+    /// Writes the queued events.
     pub(super) fn flush(&mut self, generation: u64) {
         let time = Timestamp::now();
         let entries: Vec<Entry> = self.events.drain(..).map(|event| Entry { time, generation, event }).collect();
@@ -121,7 +123,7 @@ impl Recorder {
     }
 }
 
-/// The reason why something was not recorded.
+/// A failure to record.
 #[derive(Debug)]
 enum RecordError {
     /// The history cannot be appended to.
@@ -148,5 +150,5 @@ impl Error for RecordError {
     }
 }
 
-/// Notes between two publications.
+/// Events that may be queued.
 const MOST_NOTES: usize = 10_000;

@@ -1,4 +1,4 @@
-//! The loop: waits until something may have changed, and has it compiled and published.
+//! The control loop: waits until something may have changed, then has it compiled and published.
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -27,32 +27,32 @@ use super::probe::Probes;
 use super::transitions::Cause;
 use crate::files::Change;
 
-/// What the loop is started with.
+/// Parts that the loop is started with.
 pub(crate) struct Start {
-    /// What was read so far.
+    /// The inputs that were read at the start.
     pub controller: Controller,
     /// The writing end of the live cell.
     pub publisher: Publisher,
     /// The reading end, for the admin listener.
     pub reader: Reader,
-    /// Where the workers count.
+    /// The meters that the workers count into.
     pub meters: Arc<Meters>,
-    /// Tells the workers that the process ends.
+    /// Tells the workers that the process is ending.
     pub stage: channel::Sender<Stage>,
-    /// Answers when all workers have ended.
+    /// Resolves when all workers have ended.
     pub ended: oneshot::Receiver<()>,
     /// The admin listener, if there is one.
     pub admin: Option<AdminListener>,
-    /// Is told when log files were rotated.
+    /// The access log, which is reopened after its file was rotated.
     pub access: Arc<AccessWriter>,
 }
 
-/// How the loop ended.
+/// The way in which the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Everything in flight was finished, or the drain time was over.
+    /// All requests in flight were finished, or the drain time was over.
     Drained,
-    /// A second signal asked for the end at once.
+    /// A second signal asked to end at once.
     Cut,
     /// The workers ended without being asked to.
     Died,
@@ -80,7 +80,7 @@ struct Loop {
     shared: Rc<Shared>,
     probes: Probes,
     limits: LimitLog,
-    /// The generation that probes and observations were told of.
+    /// The last generation that probes and observations were told of.
     followed: u64,
     wakers: Wakers,
     stage: channel::Sender<Stage>,
@@ -90,7 +90,7 @@ struct Loop {
 /// Everything besides files and checks that the loop waits for.
 struct Wakers {
     signals: Signals,
-    /// Answers when the workers have ended.
+    /// Resolves when the workers have ended.
     ended: oneshot::Receiver<()>,
     watchdog: Watchdog,
     /// Every route is observed.
@@ -101,10 +101,10 @@ struct Wakers {
     transition: Interval,
 }
 
-/// The reason for which the loop woke.
+/// The reason why the loop woke.
 enum Wake {
     Files(Vec<Change>),
-    /// The clock has reached the instant of the next change.
+    /// The clock has reached the next change.
     Clock,
     Command(Command),
     /// The workers have ended.
@@ -175,7 +175,7 @@ impl Loop {
             Wake::Observe(now) => {
                 self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
                 self.limits.log(&self.shared.meters, now);
-                // Nothing that the report tells has changed.
+                // An observation changes nothing in the report.
                 return ControlFlow::Continue(());
             }
             Wake::Guard(now) => self.shared.observations.borrow_mut().observe_guarded(now),
@@ -205,7 +205,7 @@ impl Loop {
         ControlFlow::Continue(())
     }
 
-    /// Returns what it means that the workers have ended.
+    /// Returns how the process ended, now that the workers have.
     fn end_of_workers(&self) -> End {
         match self.shared.stage.get() {
             Stage::Running => End::Died,
@@ -213,7 +213,7 @@ impl Loop {
         }
     }
 
-    /// Reads everything again on SIGHUP, whatever the events said.
+    /// Reads everything again on SIGHUP, whatever events were seen.
     fn reload(&mut self) {
         tracing::info!("reading everything again");
         if let Ok(now) = NotifyState::monotonic_usec_now() {
@@ -224,7 +224,7 @@ impl Loop {
         self.access.reopen();
     }
 
-    /// Tells the workers to end, and the world to send its traffic elsewhere.
+    /// Tells the workers to finish, and systemd that the process is stopping.
     fn drain(&self, live: &Snapshot, grace: Grace) {
         let routes = live.routes.iter().filter_map(|route| route.config.policy.drain);
         let longest = routes.fold(live.drain, Duration::max);
@@ -253,21 +253,21 @@ impl Wakers {
     }
 }
 
-/// Returns ticks that are not made up for when they are missed.
+/// Returns an interval that skips missed ticks.
 fn every(time: Duration) -> Interval {
     let mut interval = tokio::time::interval(time);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Reload,
     End(Grace),
 }
 
-/// Whether idle connections are still answered for a while. Whoever presses Ctrl-C does not wait for anybody.
+/// Whether idle connections are answered for a grace period. After Ctrl-C nobody wants to wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grace {
     Configured,
@@ -298,7 +298,7 @@ impl Signals {
     }
 }
 
-/// systemd's watchdog, if it watches: told at half of its time.
+/// The watchdog of systemd, if it is enabled. Notified at half of its time-out.
 struct Watchdog {
     interval: Option<Interval>,
 }
@@ -318,14 +318,14 @@ impl Watchdog {
     }
 }
 
-/// Tells systemd, where it listens.
+/// Notifies systemd, if the process runs under it.
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "systemd was not told");
     }
 }
 
-/// How often routes in motion are looked at.
+/// How often routes in transition are checked.
 const TRANSITION_EVERY: Duration = Duration::from_millis(100);
 
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);
