@@ -1,4 +1,4 @@
-//! Findings: what is wrong with the watched files, or remarked upon, as the log and `/status` tell it.
+//! Findings: problems of the watched files, as the log and `/status` show them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use crate::plan::problem::Problem;
 /// Problems of all files.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// By file: errors of the content read last, or warnings about the content in force.
+    /// By file: errors in the content read last, or warnings about the content in force.
     by_file: BTreeMap<PathBuf, Vec<Problem>>,
-    /// Problems of the page's files, read last. Some of them are told of the config, and go when the page's files change.
+    /// Problems found when the page's files were read last. Some are reported on the config.
     page: Vec<Problem>,
     /// How often a file was refused.
     refused: u64,
@@ -47,7 +47,7 @@ impl Findings {
 
     /// Replaces the problems of the page's files.
     pub(super) fn set_page(&mut self, files: &[PathBuf], problems: Vec<Problem>) {
-        // The first read filed them under their files.
+        // The first read recorded them by file.
         files.iter().for_each(|file| self.clear(file));
         self.page = problems;
     }
@@ -61,7 +61,7 @@ impl Findings {
         }
     }
 
-    /// Returns all that was found about a file.
+    /// Returns all problems of a file.
     pub(super) fn of(&self, file: &Path) -> impl Iterator<Item = &Problem> {
         let own = self.by_file.get(file).map(Vec::as_slice).unwrap_or_default();
         let page = self.page.iter().filter(move |problem| Path::new(&problem.file) == file);
@@ -70,7 +70,7 @@ impl Findings {
     }
 }
 
-/// Logs warnings about files that are taken all the same.
+/// Logs warnings about files that are taken nevertheless.
 pub(super) fn warn(problems: &[Problem]) {
     for Problem { file, place, message, help, .. } in problems {
         let (line, column) = (place.as_ref().map(|place| place.line), place.as_ref().map(|place| place.column));

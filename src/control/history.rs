@@ -1,7 +1,8 @@
-//! The history: every transition of a route and every edit that was seen, a line of JSON each, appended and flushed to the
-//! disk. It is rotated, so that it never grows without bound.
+//! The history: one line of JSON for each transition of a route and each edit that was seen.
 //!
-//! What it tells came from files and from upstreams: it is data, and never fit for a terminal as it is.
+//! Lines are appended and flushed to the disk. Files are rotated, so that the history is bounded.
+//!
+//! Texts in it come from files and from upstreams. Make them harmless before they reach a terminal.
 
 mod reader;
 
@@ -16,88 +17,88 @@ use super::state::StateDir;
 
 pub(crate) use reader::{Line, Reader};
 
-/// What a line of the history tells.
+/// A line of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// When it was written.
     pub time: Timestamp,
     /// The generation that was live then.
     pub generation: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What happened.
+/// An event that is recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The proxy started.
     Started {
-        /// Its version.
+        /// The version of the proxy.
         version: String,
-        /// Its process.
+        /// The process id.
         pid: u32,
     },
-    /// It was told to end.
+    /// The proxy was asked to end.
     Ended,
     /// A file was seen with another content.
     Edit {
-        /// Which.
+        /// The path of the file.
         file: String,
-        /// `config`, `flags` or another.
+        /// The role of the file: `config`, `flags` or another.
         role: String,
-        /// Of the content: SHA-256.
+        /// The SHA-256 of the content.
         #[serde(skip_serializing_if = "Option::is_none")]
         hash: Option<String>,
-        /// Whether it is in force.
+        /// Whether the content was taken.
         taken: bool,
-        /// What is wrong with it, or remarked upon.
+        /// Errors and warnings in the content.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         problems: Vec<String>,
     },
     /// A route went from one phase into another.
     Phase {
-        /// Its name.
+        /// The name of the route.
         route: String,
-        /// Where it was.
+        /// The phase before.
         from: String,
-        /// Where it is then.
+        /// The phase after.
         to: String,
-        /// Since when, which may be earlier than it was noticed.
+        /// When the new phase began, which may be before it was noticed.
         at: Timestamp,
-        /// Why.
+        /// The reason for the transition.
         why: String,
-        /// What clients meet, if it is not open.
+        /// The mode that clients meet, unless the route is open.
         #[serde(skip_serializing_if = "Option::is_none")]
         mode: Option<String>,
-        /// When it lifts by itself, if that is known.
+        /// When the route opens by itself, if that is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
-        /// The flag file that was in force: SHA-256.
+        /// The SHA-256 of the flag file in force.
         #[serde(skip_serializing_if = "Option::is_none")]
         flags: Option<String>,
     },
 }
 
-/// The writing end.
+/// Writer of the history.
 #[derive(Debug)]
 pub struct History {
     dir: StateDir,
-    /// Bytes of a file; tests take less than [`LARGEST`].
+    /// Bytes of a file before it is rotated. Tests use less than [`LARGEST`].
     largest: usize,
 }
 
 impl History {
-    /// Nothing is opened before something is to be written.
+    /// Creates a writer. Opens no file yet.
     pub fn new(dir: StateDir) -> Self {
         Self { dir, largest: LARGEST }
     }
 
-    /// Appends, and flushes to the disk.
+    /// Appends entries, and flushes them to the disk.
     ///
     /// # Errors
-    /// When the system refuses; the next call tries anew.
+    /// When the system refuses. The next call tries again.
     pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         let mut lines = Vec::new();
         for entry in entries {
@@ -111,7 +112,7 @@ impl History {
         if lines.is_empty() { Ok(()) } else { self.write(&lines) }
     }
 
-    /// The file is opened each time: another process may have rotated it, or somebody may have removed it.
+    /// Writes lines to the file, which is opened each time: it may have been rotated or removed by somebody else.
     fn write(&self, lines: &[u8]) -> io::Result<()> {
         let (mut file, mut length) = self.open()?;
         if length > 0 && length + lines.len() as u64 > self.largest as u64 {
@@ -124,7 +125,7 @@ impl History {
         if length == 0 { self.flush_names() } else { Ok(()) }
     }
 
-    /// Opens the file for appending. A line that was torn, by a crash, is ended: what follows is a line of its own.
+    /// Opens the file for appending. Ends a line that a crash has torn, so that the next one starts fresh.
     fn open(&self) -> io::Result<(File, u64)> {
         self.dir.make()?;
         let mut file = self.dir.open(HISTORY, OpenOptions::new().read(true).append(true).create(true))?;
@@ -151,13 +152,13 @@ impl History {
         self.flush_names()
     }
 
-    /// A file whose name is not on the disk is lost with a crash, however well its content is kept.
+    /// Flushes the directory. After a crash, a file is lost if its name is not on the disk.
     fn flush_names(&self) -> io::Result<()> {
         File::open(self.dir.path())?.sync_all()
     }
 }
 
-/// An entry as a line, with its end. One that would be too long to be read back says less.
+/// Encodes an entry as a line with its newline. An entry too long to be read back is shortened.
 fn line(entry: &Entry) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(entry)?;
     if line.len() > LONGEST {
@@ -192,13 +193,13 @@ fn file_name(age: usize) -> String {
 }
 
 const HISTORY: &str = ".history.jsonl";
-/// Bytes of a file of the history before it is rotated: some ten thousand lines.
+/// Bytes of a file before it is rotated: about ten thousand lines.
 const LARGEST: usize = 4 * 1024 * 1024;
-/// Files that are kept behind it.
+/// Rotated files that are kept.
 const OLD_FILES: usize = 4;
-/// Bytes of a line. Most have some hundreds.
+/// Bytes of a line. Most lines have a few hundred.
 const LONGEST: usize = 256 * 1024;
-/// Problems and characters of a text that are kept of an entry that is longer.
+/// Problems, and characters of a text, that a shortened entry keeps.
 const MOST_PROBLEMS: usize = 20;
 const LONGEST_TEXT: usize = 1000;
 

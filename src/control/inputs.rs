@@ -1,6 +1,6 @@
-//! Inputs: what the files say, and how a changed file replaces a part of it.
+//! Inputs: the contents of the files, and how a changed file replaces a part of them.
 //!
-//! Each `take_*` reads one part again. The part is replaced only if all of it is good; otherwise the last good one stays.
+//! Each `take_*` reads one part again. A part is replaced only if all of it is good; otherwise the last good one stays.
 
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,13 @@ pub(super) struct Inputs {
     flags: Arc<Flags>,
     materials: Arc<Materials>,
     renderer: Arc<Renderer>,
-    /// What is remembered and observed of the routes.
+    /// State that is remembered and observed of the routes.
     pub(super) known: Known,
     /// A config that was refused only because of files that it names. Those are watched, too.
     waiting: Option<Config>,
     startup: StartupSettings,
     findings: Findings,
-    /// Edits that are to be recorded.
+    /// Edits that are not recorded yet.
     edits: Vec<Event>,
     preview: Option<Preview>,
     log: LogHandle,
@@ -52,9 +52,9 @@ pub(super) struct Inputs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Effect {
-    /// What is in force has changed.
+    /// The inputs in force have changed.
     Publish,
-    /// What is in force stays as it was.
+    /// The inputs in force are as before.
     None,
 }
 
@@ -67,13 +67,13 @@ impl Effect {
 /// The files that are to be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reread {
-    /// Those that have changed.
+    /// The files that have changed.
     Changed,
-    /// Config, flag file and page, changed or not.
+    /// The config, the flag file and the page, changed or not.
     All,
 }
 
-/// The parts of the inputs that some changes concern.
+/// Parts of the inputs that a batch of changes concerns.
 #[derive(Clone, Copy, Debug, Default)]
 struct Touched {
     config: bool,
@@ -83,10 +83,10 @@ struct Touched {
 }
 
 impl Inputs {
-    /// Reads everything for the first time.
+    /// Reads every input for the first time.
     ///
     /// # Errors
-    /// Every problem, if one is an error.
+    /// All problems, if at least one is an error.
     pub(super) fn read(
         config_file: PathBuf,
         mut files: Files,
@@ -129,12 +129,12 @@ impl Inputs {
         &self.config
     }
 
-    /// Returns the certificates, roots and secrets in force. They are others after every change of the config.
+    /// Returns the certificates, roots and secrets in force. A new config brings a new `Arc`.
     pub(super) fn materials(&self) -> &Arc<Materials> {
         &self.materials
     }
 
-    /// Returns everything that a snapshot for now is compiled from.
+    /// Returns the inputs of a snapshot for the present instant.
     pub(super) fn at_now<'i>(&'i self, previous: Option<&'i Snapshot>, generation: u64) -> compile::Inputs<'i> {
         compile::Inputs {
             config: &self.config,
@@ -152,7 +152,7 @@ impl Inputs {
         self.hash(&self.config.maintenance)
     }
 
-    /// Returns the edits that were seen since the last call.
+    /// Returns the edits seen since the last call.
     pub(super) fn take_edits(&mut self) -> Vec<Event> {
         mem::take(&mut self.edits)
     }
@@ -162,11 +162,11 @@ impl Inputs {
         self.files.set(self.watched());
     }
 
-    /// Takes in changes of files.
+    /// Takes in changed files.
     pub(super) fn refresh(&mut self, changes: &[Change], reread: Reread) -> Effect {
         let touched = self.touched(changes, reread);
         let mut effect = if touched.config { self.take_config() } else { Effect::None };
-        // With a new config, everything that it names was read again.
+        // A new config has brought all its files with it.
         if effect == Effect::None {
             effect = self.take_parts(touched);
         }
@@ -180,13 +180,13 @@ impl Inputs {
         let all = reread == Reread::All;
         let pages = pages::files_of(&self.config.page);
         let mut touched = Touched { config: all, flags: all, pages: all && !pages.is_empty(), materials: false };
-        // Any change may mend a config that waits for other files; a template that is wrong may be mended by removing it.
+        // A config that waits for other files may be mended by any change, even by removing a bad template.
         let waiting = self.waiting.is_some();
         for change in changes {
             match change {
                 Change::Accepted(path) if *path == self.config_file => touched.config = true,
                 Change::Accepted(path) if *path == self.config.maintenance => touched.flags = true,
-                // The same content as before; of the flag file it matters, for which see `follow`.
+                // The content is the same as before. For the flag file that matters, see `follow`.
                 Change::Restored(path) if *path == self.config_file || *path == self.config.maintenance => {}
                 Change::Accepted(path) | Change::Restored(path) => {
                     touched.config |= waiting;
@@ -239,7 +239,7 @@ impl Inputs {
                 self.set_materials(materials);
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
-                // The flag file may name routes that have come or gone.
+                // The flag file may name routes that were added or removed.
                 let _ = self.take_flags();
                 Effect::Publish
             }
@@ -254,8 +254,8 @@ impl Inputs {
         }
     }
 
-    /// Returns the problem with a config that names another flag file which is not there yet. Without what the old one
-    /// flags, routes would open that nobody meant to open.
+    /// Returns a problem if a config names another flag file that does not exist yet. Without the flags of the old
+    /// file, routes would open that nobody meant to open.
     fn misses_flags(&mut self, config: &Config) -> Option<Problem> {
         let flag_file = &config.maintenance;
         if *flag_file == self.config.maintenance || config.on_missing == OnMissing::Open {
@@ -291,7 +291,7 @@ impl Inputs {
         Effect::Publish
     }
 
-    /// Flags nothing any more, since the flag file is gone.
+    /// Flags nothing any more, because the flag file is gone.
     fn give_up_flags(&mut self) -> Effect {
         self.findings.clear(&self.config.maintenance);
         self.set_flags(Flags::default());
@@ -323,7 +323,7 @@ impl Inputs {
     }
 
     fn set_renderer(&mut self, renderer: Renderer, problems: Vec<Problem>) {
-        // Pages that would be the same are not rendered again.
+        // Keep the old renderer if the new one would render the same pages.
         if renderer.fingerprint != self.renderer.fingerprint {
             self.renderer = Arc::new(renderer);
         }
@@ -331,8 +331,8 @@ impl Inputs {
         self.findings.set_page(&pages::files_of(&self.config.page), problems);
     }
 
-    /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once: the pair
-    /// is taken when it fits.
+    /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once, so the
+    /// pair is taken when both fit.
     fn take_materials(&mut self) -> Effect {
         let config = Arc::clone(&self.config);
         match certs::materials(&self.config_file, &config, |path| self.files.settled(path)) {
@@ -360,7 +360,7 @@ impl Inputs {
         self.materials = Arc::new(materials);
     }
 
-    /// Keeps what is in force, and tells why.
+    /// Keeps what is in force, and reports why.
     fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> Effect {
         self.findings.refuse(&problems);
         self.note_edit(file, false, &problems);
@@ -368,14 +368,14 @@ impl Inputs {
         Effect::None
     }
 
-    /// Logs what happened to a file besides a new content, and does what follows from it.
+    /// Logs what happened to a file other than new content, and acts on it.
     fn follow(&mut self, change: &Change) -> Effect {
         match change {
             Change::Accepted(_) => {}
             Change::Restored(path) => {
                 tracing::info!(path = %path.display(), "the file can be read again");
                 if *path == self.config.maintenance {
-                    // Its flags may have been given up when it went missing.
+                    // The flags may have been given up when the file went missing.
                     return self.take_flags();
                 }
             }
@@ -425,7 +425,7 @@ impl Inputs {
         files
     }
 
-    /// Describes the files.
+    /// Reports the files and their problems.
     pub(super) fn report(&self) -> Report {
         let there = |path: &PathBuf| !(self.is_optional(path) && self.files.is_missing(path));
         let files = self.watched().into_iter().filter(there).map(|path| self.file_status(&path));
@@ -447,19 +447,19 @@ impl Inputs {
         }
     }
 
-    /// Returns the hash of a file's content. That of a secret is kept back: guesses could be tried on it.
+    /// Returns the hash of a file's content, except of a secret, since guesses could be checked against it.
     fn hash(&self, path: &Path) -> Option<String> {
         let content = self.files.get(path)?.content.as_ref()?;
         (self.role(path) != Role::Secret).then(|| content.hash.to_string())
     }
 
-    /// Returns true for a template or a message file: the built-in one takes its place.
+    /// Returns true for a template or a message file. Without it, the built-in one is used.
     fn is_optional(&self, path: &Path) -> bool {
         let page = &self.config.page;
         page.logo.as_deref() != Some(path) && pages::files_of(page).iter().any(|file| file == path)
     }
 
-    /// Returns true if nothing is wrong with the trouble: a flag file need not be there.
+    /// Returns true if the error is normal: the flag file need not exist.
     fn is_expected(&self, path: &Path, trouble: ReadError) -> bool {
         let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
         *path == self.config.maintenance && trouble == ReadError::Missing && never_there

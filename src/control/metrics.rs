@@ -1,6 +1,6 @@
-//! `/metrics`: the counters of all workers, summed at the scrape, in the text format of OpenMetrics.
+//! `/metrics`: the counters of all workers, summed at each scrape, in the text format of OpenMetrics.
 //!
-//! Nothing is registered: the numbers live in cells of the workers, which a library's own counters could only copy.
+//! There is no registry. The numbers live in cells of the workers, and a library's counters could only copy them.
 
 mod exposition;
 
@@ -19,7 +19,7 @@ use exposition::{Exposition, Histogram, Metric};
 
 use super::report::Report;
 
-/// Everything that a scrape looks at.
+/// Everything that a scrape reads.
 pub(super) struct Scraped<'s> {
     pub live: &'s Generation,
     pub meters: &'s Meters,
@@ -46,7 +46,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     text.finish()
 }
 
-/// Returns a count as a sample's value, which is exact up to 2^53.
+/// Converts a count to a sample's value, which is exact up to 2^53.
 #[allow(clippy::cast_precision_loss, reason = "a counter beyond 2^53 may lose its last digit")]
 fn number(count: u64) -> f64 {
     count as f64
@@ -225,7 +225,7 @@ fn by_route(mut metric: Metric<'_>, meters: &[Arc<RouteMeter>], of: fn(&RouteCel
     }
 }
 
-/// Writes the latency of the routes that ever had a request. There are as many lines of it as of all their counters.
+/// Writes the latency of routes that ever had a request. It takes as many lines as all counters of a route together.
 fn latency(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
     let help = "From a forwarded request's head to the response's head, or to the upstream's failure. Bounds hold; up to \
                 6 % below one may be counted above it.";
@@ -235,7 +235,8 @@ fn latency(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
     }
 }
 
-/// Sums counts up to each of [`BOUNDS`]. A count that a bound falls into is left to the next bound.
+/// Counts the requests within each of [`BOUNDS`]. If a bound falls inside a bucket, that bucket counts for the next
+/// bound.
 fn histogram(counts: &Counts) -> Histogram {
     let count = counts.count();
     let mut buckets: Vec<_> = BOUNDS.iter().map(|bound| (bound.as_secs_f64(), counts.within(*bound))).collect();
@@ -268,7 +269,7 @@ fn upstreams(text: &mut Exposition, live: &Generation) {
     }
 }
 
-/// Writes a sum for each upstream. One address that is configured in two ways, with other roots say, is one upstream here.
+/// Writes a sum for each upstream. An address that is configured twice, say with other roots, is one upstream here.
 fn by_upstream(mut metric: Metric<'_>, live: &Generation, of: fn(&UpstreamCell) -> u64) {
     let mut sums = BTreeMap::<&str, u64>::new();
     for upstream in live.upstreams.iter() {
@@ -281,7 +282,7 @@ fn by_upstream(mut metric: Metric<'_>, live: &Generation, of: fn(&UpstreamCell) 
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The upper bounds of the histograms, as a dashboard wants them.
+/// Upper bounds of the histogram's buckets.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1_000),
     Duration::from_micros(2_500),

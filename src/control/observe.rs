@@ -1,5 +1,6 @@
-//! What is observed of the routes while they run: how long their requests took lately, and how many failed; and so what
-//! a guard judges by, and what it compares that with.
+//! Observations of running routes: the latency and failures of their requests.
+//!
+//! A guard judges a route by them, and compares them with the time when the route was open.
 
 mod tally;
 #[cfg(test)]
@@ -21,73 +22,73 @@ use super::probe::Probes;
 
 use tally::Tally;
 
-/// What was observed of each route that ever had a request, by its name: also of one that is no longer configured, since
-/// it may return, and its meter never goes back.
+/// Observations of every route that ever had a request, by name. A route that is no longer configured is kept: it may
+/// return, and its meter never goes back.
 #[derive(Debug)]
 pub(super) struct Observations {
     began: Instant,
-    /// When every route was looked at last.
+    /// When all routes were observed last.
     looked: Instant,
     routes: HashMap<String, RouteTraffic>,
-    /// Routes that a guard has an eye on.
+    /// Routes that a guard watches.
     guarded: HashMap<String, Guarded>,
-    /// Other routes that are not simply open.
+    /// Other routes that are not plainly open.
     down: HashSet<String>,
 }
 
-/// What was observed of a route.
+/// Traffic observed on a route.
 #[derive(Debug)]
 struct RouteTraffic {
     recent: Recent,
-    /// While it was simply open.
+    /// Requests while the route was plainly open.
     open: Tally,
 }
 
-/// A route that ramps or is watched, and has a guard.
+/// A route that has a guard and ramps, or is watched after its ramp.
 #[derive(Clone, Debug)]
 struct Guarded {
     meter: Arc<RouteMeter>,
-    /// From when its requests count: when it began to ramp, or to be watched if it did not ramp.
+    /// Requests count from here: the begin of the ramp, or of the watch if there was no ramp.
     from: Instant,
     phase: Phase,
     since: Timestamp,
 }
 
-/// A route's traffic in the span that ends now.
+/// Traffic of a route in a span that ends now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traffic {
-    /// For a rate: shorter than what was asked for as long as the process is young. Not 0.
+    /// The span to compute a rate with. Shorter than asked for while the process is young, and never 0.
     pub span: Duration,
-    /// The requests.
+    /// Summary of the requests.
     pub summary: Summary,
 }
 
 impl Observations {
-    /// Must be made before the first request comes.
+    /// Creates observations. Must be called before the first request arrives.
     pub(super) fn new(now: Instant) -> Self {
         let (routes, guarded, down) = (HashMap::new(), HashMap::new(), HashSet::new());
         Self { began: now, looked: now, routes, guarded, down }
     }
 
-    /// Looks at every route. Those without a new request cost a look at the cells of each worker.
+    /// Observes every route. One without new requests costs a read of each worker's cells.
     pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
         meters.each_route(|meter| self.look(meter, now));
         self.looked = now;
     }
 
-    /// Looks at the routes that a guard has an eye on, which is due more often than a look at all.
+    /// Observes guarded routes only, which is done more often.
     pub(super) fn observe_guarded(&mut self, now: Instant) {
         let meters: Vec<_> = self.guarded.values().map(|guarded| Arc::clone(&guarded.meter)).collect();
         meters.iter().for_each(|meter| self.look(meter, now));
     }
 
-    /// Whether a guard has an eye on any route: only then is it worth the while to look [`GUARD_EVERY`].
+    /// Returns true if any route is guarded. Only then is [`GUARD_EVERY`] worth its cost.
     pub(super) fn has_guarded(&self) -> bool {
         !self.guarded.is_empty()
     }
 
-    /// Takes note of where the routes are. To be called at once after each publication, the first included: what was
-    /// counted before counts for where they were.
+    /// Takes note of the state of the routes. Must be called right after each publication, including the first.
+    /// Requests before it count for the state before.
     pub(super) fn on_publish(&mut self, generation: &Generation, now: Instant) {
         let (mut guarded, mut down) = (HashMap::new(), HashSet::new());
         for (route, meter) in generation.snapshot.routes.iter().zip(generation.routes.iter()) {
@@ -101,7 +102,7 @@ impl Observations {
                     guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since });
                 }
             }
-            // Before it is known of it where it is now.
+            // Observe with the old state, before the new one is known.
             if self.traffic_use(&meter.name) != traffic_use || traffic_use == TrafficUse::Guard && from == now {
                 self.look(meter, now);
             }
@@ -116,18 +117,17 @@ impl Observations {
         }
     }
 
-    /// What came over a route in the `span` before `now`; `None` if there was no request.
+    /// Returns the traffic of a route in the `span` before `now`; `None` if there was no request.
     pub(super) fn traffic(&self, route: &str, span: Duration, now: Instant) -> Option<Traffic> {
         let summary = self.routes.get(route)?.recent.over(span, now)?;
         let lived = now.saturating_duration_since(self.began);
         Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(OBSERVE_EVERY), summary })
     }
 
-    /// How a route does that ramps or is watched; `None` if it is not, or has no guard. `hanging` are its requests that
-    /// hang now.
+    /// Measures a guarded route; `None` if the route is not guarded now. `hanging` are its requests that hang.
     ///
-    /// It is measured over [`WINDOW`], and where that has too few requests for its guard, over all of the time since it
-    /// began to ramp that is remembered. Nothing counts that came before.
+    /// The span is [`WINDOW`]. If that has too few requests for the guard, the span goes back as far as
+    /// [`Recent::LONG`]. Requests before the ramp never count.
     pub(super) fn measured(&self, route: &str, guard: &Guard, hanging: &Clients, now: Instant) -> Option<Measured> {
         let guarded = self.guarded.get(route)?;
         let seen = self.routes.get(route);
@@ -149,8 +149,8 @@ impl Observations {
         Some(measured)
     }
 
-    /// How a route did in the last ten minutes, as far as it was simply open; `None` if it is not now, or if there was no
-    /// request. A route that comes back is no measure for itself.
+    /// Returns what a route did in the last ten minutes while plainly open; `None` if it is not open now, or had no
+    /// request. A route that is coming back must not be its own measure.
     pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Counted> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;
@@ -159,7 +159,7 @@ impl Observations {
     }
 
     fn look(&mut self, meter: &RouteMeter, now: Instant) {
-        // Before the look-up: of ten thousand routes, most are idle.
+        // Check this before the look-up, since most of ten thousand routes are idle.
         if meter.micros() == 0 {
             return;
         }
@@ -174,7 +174,7 @@ impl Observations {
         }
     }
 
-    /// Of a route that had no request up to the last look at it.
+    /// Starts observing a route that had no request until now.
     fn new_route(&self, route: &str) -> RouteTraffic {
         let from = self.guarded.get(route).map(|guarded| guarded.from);
         let mut recent = Recent::new(from.map_or(self.looked, |from| from.max(self.looked)));
@@ -204,14 +204,14 @@ impl RouteTraffic {
     }
 }
 
-/// What a route's requests count for.
+/// The use that is made of a route's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TrafficUse {
-    /// It is simply open: they tell how it does when all is well.
+    /// The route is plainly open: requests show its normal behaviour.
     Baseline,
-    /// It ramps or is watched, and its guard looks at them.
+    /// The route ramps or is watched: its guard judges the requests.
     Guard,
-    /// For nothing.
+    /// Requests are not used.
     None,
 }
 
@@ -225,14 +225,14 @@ impl TrafficUse {
 }
 
 impl Guarded {
-    /// Whether it is the same return: it still ramps, or is watched after it did.
+    /// Returns true if the route is still in the same return: it still ramps, or is watched after that ramp.
     fn is_same_return(&self, route: &Route) -> bool {
         let same = self.phase == route.phase() && self.since == route.since();
         same || self.phase == Phase::Ramping && route.phase() == Phase::Open
     }
 }
 
-/// Returns what is observed of each route that moves or is guarded. Most routes are open and unguarded, and are left out.
+/// Returns observations of each route that is in transition or guarded. Most routes are neither.
 pub(super) fn observed(
     live: &Generation,
     observations: &Observations,
@@ -264,11 +264,11 @@ fn observation(
     }
 }
 
-/// Between two observations, and so what an answer may lag behind.
+/// Time between two observations, and so the lag of what is reported.
 pub(super) const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
-/// The same for routes that a guard has an eye on: a breach is found so much after what brought it about, at most.
+/// Time between two observations of guarded routes. A breach is found at most this much later.
 pub(super) const GUARD_EVERY: Duration = Duration::from_millis(500);
 
-/// What a guard looks at, if there was enough in it.
+/// Span that a guard judges, if it has enough requests.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! A preview: what the files say, changed so that a page is shown that is not in force.
+//! A preview: the files' contents, changed to show a page that is not in force.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Preview {
 }
 
 impl Preview {
-    /// Changes what was loaded, and makes a renderer of the changed config.
+    /// Changes what was loaded, and makes a renderer for the changed config.
     pub(super) fn adapt(
         &self,
         loaded: Loaded,

@@ -1,8 +1,9 @@
-//! The smoke tests: while a route is being verified, its upstreams are asked for what its `verify` says.
+//! Probes: while a route is verifying, its upstreams get the requests of its `verify` checks.
 //!
-//! What comes of it is for the state machine ([`crate::plan::lifecycle`]), which alone decides whether the route opens.
-//! Attempts are due on a grid that begins with the phase, by the wall clock: so replicas ask at the same instants, and one
-//! that was restarted joins in.
+//! The state machine ([`crate::plan::lifecycle`]) decides by the results whether the route opens.
+//!
+//! Attempts follow a schedule on the wall clock that starts with the phase. Replicas therefore probe at the same
+//! instants, and a restarted one joins in.
 
 mod request;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use crate::plan::snapshot::Route;
 
 use request::{Permits, Target};
 
-/// Runs the checks of every route that is being verified. Owns the tasks that do it: with it they end.
+/// Checks of every route that is verifying. Dropping it ends their tasks.
 pub(super) struct Probes {
     clock: Clock,
     permits: Permits,
@@ -33,29 +34,29 @@ pub(super) struct Probes {
     routes: HashMap<String, RouteProbe>,
 }
 
-/// What tells the time of the wall clock.
+/// The wall clock.
 #[derive(Clone)]
 struct Clock(Rc<dyn Fn() -> Timestamp>);
 
-/// The checks of one route.
+/// Checks of one route.
 struct RouteProbe {
     spec: ProbeSpec,
     results: Rc<RefCell<Vec<Checked>>>,
-    /// One for each check; none of them ends by itself.
+    /// One endless task for each check.
     tasks: JoinSet<()>,
 }
 
-/// What the results hold for: other checks, or another beginning, and they are worth nothing.
+/// The subject of the results. If any of it changes, they are void.
 #[derive(Clone, Debug, PartialEq)]
 struct ProbeSpec {
     began: Timestamp,
     checks: Vec<Check>,
-    /// The ids of the upstreams, which are others if their roots are, and the host that each is asked for.
+    /// The upstreams' ids, which change with their roots, and the host that each is asked for.
     upstreams: Vec<(usize, String)>,
 }
 
 impl Probes {
-    /// Nothing is checked yet. The clock is an argument for the sake of tests, whose time is their own.
+    /// Creates probes that check nothing yet. Tests pass a clock of their own.
     pub(super) fn new(clock: impl Fn() -> Timestamp + 'static) -> Self {
         Self {
             clock: Clock(Rc::new(clock)),
@@ -65,14 +66,14 @@ impl Probes {
         }
     }
 
-    /// Begins with the routes that are being verified now, and leaves off with those that are no more. To be called after
-    /// each publication, on a thread that runs local tasks.
+    /// Starts the checks of routes that are verifying, and stops those of other routes. Must be called after each
+    /// publication, on a thread that runs local tasks.
     pub(super) fn on_publish(&mut self, generation: &Generation) {
         let mut before = std::mem::take(&mut self.routes);
         for route in generation.snapshot.routes.iter().filter(|route| route.phase() == Phase::Verifying) {
             let name = &route.config.name;
             let spec = ProbeSpec::of(route, generation);
-            // One that has ended was ended by a panic: it is begun again.
+            // A task ends only by a panic. Start the probe again then.
             let is_current = |probe: &mut RouteProbe| probe.spec == spec && probe.tasks.try_join_next().is_none();
             let kept = before.remove(name).and_then(|mut probe| is_current(&mut probe).then_some(probe));
             let probe = kept.unwrap_or_else(|| self.begin(name, spec, &targets(route, generation)));
@@ -80,12 +81,12 @@ impl Probes {
         }
     }
 
-    /// Waits until there is a result that was not there before. Cancel safe.
+    /// Waits for a new result. Cancel safe.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// What came of a route's checks so far; `None` if it is not being verified.
+    /// Returns the results of a route's checks; `None` if the route is not verifying.
     pub(super) fn results(&self, route: &str) -> Option<Verification> {
         let probe = self.routes.get(route)?;
         Some(Verification { began: probe.spec.began, checks: probe.results.borrow().clone() })
@@ -138,7 +139,7 @@ fn targets(route: &Route, generation: &Generation) -> Rc<[Target]> {
     targets.collect()
 }
 
-/// The host that clients ask for, if that is what the upstreams get to see: the first that is a name and no pattern.
+/// Returns the host that clients ask for, if upstreams see it: the first that is no pattern.
 fn host(route: &RouteConfig) -> Option<String> {
     let exact = route.hosts.iter().find_map(|host| match host {
         HostPattern::Exact(host) => Some(host.clone()),
@@ -147,7 +148,7 @@ fn host(route: &RouteConfig) -> Option<String> {
     exact.filter(|_| route.keep_host)
 }
 
-/// Asks every upstream at once; what is wrong, if anything, with the first in the config's order.
+/// Sends a check to every upstream at once. Returns the failure of the first upstream in the config's order.
 async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, permits: &Permits) -> Option<String> {
     let mut asked = JoinSet::new();
     for index in 0..targets.len() {
@@ -166,7 +167,7 @@ async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, permits: &Permits) -
     first.map(|(_, failure): (usize, String)| failure)
 }
 
-/// Where the results of one check go.
+/// Receiver of one check's results.
 struct ResultSink {
     route: String,
     index: usize,
@@ -194,8 +195,8 @@ impl ResultSink {
     }
 }
 
-/// One more attempt. Once there were enough in a row nothing is counted any more: the instant stays that of the attempt
-/// that was the last to be needed, in every replica, however long another check takes.
+/// Counts one more attempt. Once enough have passed in a row, nothing changes any more. The instant then is that of the
+/// last attempt needed, the same in every replica.
 fn after(before: &Checked, times: u32, due: Timestamp, failure: Option<String>) -> Checked {
     match failure {
         Some(failure) => Checked { passed: 0, at: None, failure: Some(failure) },
@@ -204,7 +205,7 @@ fn after(before: &Checked, times: u32, due: Timestamp, failure: Option<String>) 
     }
 }
 
-/// When a check is due: at the beginning, and again and again after a time.
+/// Schedule of a check: at the beginning of the phase, and then at a fixed interval.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
     began: Timestamp,
@@ -212,7 +213,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Makes one attempt after the other, to no end: whoever drops it ends it.
+    /// Makes one attempt after another until it is dropped.
     async fn repeat(
         self,
         clock: &Clock,
@@ -227,7 +228,7 @@ impl Schedule {
         }
     }
 
-    /// Waits until the next attempt is due. The clock is looked at now and then, since it can be set.
+    /// Waits until the next attempt is due. The clock is read now and then, because it can be set.
     async fn wait(self, last: Option<u64>, clock: &Clock) -> u64 {
         let mut number = self.next(last, (clock.0)());
         loop {
@@ -246,8 +247,8 @@ impl Schedule {
         }
     }
 
-    /// The number of the next attempt. The first is the one that was due last, if it is late: it is made up for at once.
-    /// Those that came due while another went on are left out, and so are those that a clock set back would have wait.
+    /// Returns the number of the next attempt. The first attempt is the one due last, made at once if late. Attempts
+    /// that were due during another are skipped. A clock that is set back does not make anybody wait.
     fn next(self, last: Option<u64>, now: Timestamp) -> u64 {
         let elapsed = Duration::try_from(now.duration_since(self.began)).unwrap_or_default().as_nanos();
         let every = self.every.as_nanos().max(1);
@@ -261,7 +262,7 @@ impl Schedule {
         }
     }
 
-    /// When an attempt is due; the last instant there is stands for all that are beyond.
+    /// Returns when an attempt is due. Beyond the last representable instant, that instant.
     fn due(self, number: u64) -> Timestamp {
         let nanos = self.every.as_nanos().saturating_mul(number.into());
         let seconds = u64::try_from(nanos / NANOS).ok();
@@ -272,7 +273,7 @@ impl Schedule {
     }
 }
 
-/// In a second.
+/// Nanoseconds in a second.
 const NANOS: u128 = 1_000_000_000;
 
 /// How late an attempt can be after the clock was set.

@@ -1,4 +1,4 @@
-//! Publications: a snapshot of the inputs in force, with the meters, TLS clients and certificates that go with it.
+//! Publication: makes a generation from a snapshot, with its meters, TLS clients and certificates.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 use super::certs::Materials;
 use super::inputs::Inputs;
 
-/// State that is carried from one publication to the next.
+/// State carried from one publication to the next.
 pub(super) struct Publication {
-    /// The number of the last one.
+    /// The number of the last publication.
     generation: u64,
     /// The listeners that were bound at the start.
     listeners: Vec<Listen>,
@@ -33,7 +33,7 @@ pub(super) struct Publication {
 /// Meters and TLS clients of the routes and upstreams. They depend on neither the flag file nor the time.
 #[derive(Clone)]
 struct Bindings {
-    /// The materials that they were made with. A new config brings new ones.
+    /// The materials that they were made with. A new config brings new materials.
     materials: Arc<Materials>,
     routes: Arc<[Arc<RouteMeter>]>,
     upstreams: Arc<[LiveUpstream]>,
@@ -46,7 +46,7 @@ impl Publication {
         Self { generation: 0, listeners, served: Vec::new(), meters, clients: HashMap::new(), bindings: None }
     }
 
-    /// Sets where to count.
+    /// Sets the meters to count into.
     pub(super) fn set_meters(&mut self, meters: Arc<Meters>) {
         self.meters = meters;
         self.bindings = None;
@@ -57,7 +57,7 @@ impl Publication {
         self.generation
     }
 
-    /// Makes the next generation of these inputs, for now.
+    /// Makes the next generation, for the present instant.
     pub(super) fn make(&mut self, inputs: &Inputs, previous: Option<&Snapshot>) -> Generation {
         self.generation += 1;
         let snapshot = compile(inputs.at_now(previous, self.generation));
@@ -67,7 +67,7 @@ impl Publication {
         Generation { snapshot, published: Instant::now(), routes, upstreams, certificates }
     }
 
-    /// Returns the bindings of a snapshot: those of the last one, as long as they fit.
+    /// Returns the bindings of a snapshot, which are kept as long as the materials stay the same.
     fn bindings(&mut self, materials: &Arc<Materials>, snapshot: &Snapshot) -> Bindings {
         let kept = self.bindings.take().filter(|bindings| Arc::ptr_eq(&bindings.materials, materials));
         let bindings = kept.unwrap_or_else(|| self.bind(materials, snapshot));
@@ -87,8 +87,8 @@ impl Publication {
         LiveUpstream { meter, tls }
     }
 
-    /// Returns the certificate of a listener, from wherever the config says that it is now. A listener that the config no
-    /// longer has, or no longer with TLS, keeps its last one until the restart.
+    /// Returns the certificate of a listener, read from where the config has it now. A listener that the config has
+    /// dropped, or turned to clear text, keeps its last certificate until the restart.
     fn certificate(&self, listener: usize, inputs: &Inputs) -> Option<Arc<CertifiedKey>> {
         let listen = &self.listeners[listener];
         let now = inputs.config().listen.iter().find(|now| now.address == listen.address);

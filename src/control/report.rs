@@ -1,4 +1,4 @@
-//! The report: what `/status` and `/readyz` say of the files and routes.
+//! The report: what `/status` and `/readyz` say about files and routes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::telemetry::{Cell, RouteCell, Summary};
 
 use super::observe::Traffic;
 
-/// State of the files, which the loop knows and the admin listener tells. Made anew whenever something happened.
+/// State of the files, made by the loop and read by the admin listener. Made anew after each event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub files: Vec<FileStatus>,
@@ -19,7 +19,7 @@ pub(super) struct Report {
     pub refused: u64,
 }
 
-/// Describes a route as it is now. `traffic` is that of the last minute, if there was any.
+/// Describes a route as it is now. `traffic` is that of the last minute, if any.
 pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) -> RouteStatus {
     let meter = &live.routes[route.index];
     let sum = |of: fn(&RouteCell) -> u64| meter.sum(of);
@@ -53,7 +53,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
     }
 }
 
-/// Returns the next phase; of an open route, the one that is announced.
+/// Returns the next phase. For an open route, that is the first announced one.
 fn next(route: &Route) -> Option<NextStatus> {
     let announced = || route.announced.first().map(|next| (Phase::Closed, Some(next.starts)));
     let (phase, at) = route.next.or_else(announced)?;
@@ -81,13 +81,13 @@ fn latency(summary: &Summary) -> LatencyStatus {
     LatencyStatus { p50: millis(summary.p50), p90: millis(summary.p90), p99: millis(summary.p99) }
 }
 
-/// Returns milliseconds, with three digits behind the point.
+/// Converts to milliseconds with three decimals.
 #[allow(clippy::cast_precision_loss, reason = "what is measured in minutes has no 2^53 microseconds")]
 fn millis(latency: Duration) -> f64 {
     latency.as_micros() as f64 / 1000.0
 }
 
-/// Returns the rate, rounded to the hundredth.
+/// Returns the rate, rounded to hundredths.
 #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in a minute")]
 fn per_second(traffic: Traffic) -> f64 {
     let rate = traffic.summary.count as f64 / traffic.span.as_secs_f64();

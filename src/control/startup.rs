@@ -25,7 +25,7 @@ impl StartupSettings {
         }
     }
 
-    /// Returns a warning for each of them that a new config changes.
+    /// Returns a warning for each setting that a new config changes.
     pub(super) fn changed_by(&self, config: &Config, config_file: &Path) -> Vec<Problem> {
         let changed = [
             ("listen", listeners(&config.listen) != self.listen),
@@ -43,7 +43,7 @@ impl StartupSettings {
     }
 }
 
-/// Returns the addresses, each with whether it speaks TLS. The certificate itself may change.
+/// Returns each address, and whether it speaks TLS. The certificate itself may change at run time.
 fn listeners(listen: &[Listen]) -> Vec<(Address, bool)> {
     listen.iter().map(|listen| (listen.address.clone(), listen.tls.is_some())).collect()
 }

@@ -1,7 +1,7 @@
-//! The state: what must be remembered of the routes over a restart, in a small file.
+//! The state file: what must be remembered of the routes over a restart.
 //!
-//! It is written behind a publication, atomically and to the disk. Where it cannot be written the proxy works without: most
-//! of a phase is in the flag file and the clock.
+//! It is written atomically after a publication. Without it the proxy still works, because most of a phase follows from
+//! the flag file and the clock.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,45 +18,45 @@ use crate::plan::lifecycle::Memory;
 
 use crate::files::write::{self, WriteError};
 
-/// Where the state and the history are.
+/// Directory of the state and the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir {
     directory: PathBuf,
-    /// What their names begin with: several proxies may keep theirs in one directory.
+    /// Prefix of the file names, so that several proxies can share a directory.
     stem: OsString,
 }
 
-/// Why there is no state to go on from.
+/// A failure to load the state.
 #[derive(Debug)]
 pub(crate) enum LoadError {
     /// The file cannot be read.
     Read(io::Error),
-    /// It is not what this proxy writes. It was put aside under this name, if that was possible: it may tell somebody what
-    /// happened, and the next state takes its place.
+    /// The content is not usable. The file was moved to this name, if possible, as evidence. The next state takes its
+    /// place.
     Unusable(Fault, Option<PathBuf>),
 }
 
-/// What is wrong with a state.
+/// The fault of a state file.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It is torn, or somebody else's.
+    /// The content is torn, or not a state.
     Damaged(serde_json::Error),
-    /// A version that this one does not know.
+    /// The version is unknown.
     Version(u64),
-    /// It is larger than any state.
+    /// The file is larger than any state.
     TooLarge,
 }
 
-/// Why nothing was written.
+/// A failure to save the state.
 #[derive(Debug)]
 pub(crate) enum SaveError {
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     Directory(io::Error),
     /// The file cannot be written.
     Write(WriteError),
 }
 
-/// The file's content.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct File<R> {
     version: u64,
@@ -64,7 +64,7 @@ struct File<R> {
 }
 
 impl StateDir {
-    /// Where a config says, else where systemd says (`$STATE_DIRECTORY`), else beside the config.
+    /// Chooses the directory: the config's, else systemd's (`$STATE_DIRECTORY`), else one beside the config.
     pub fn new(config_file: &Path, configured: Option<&Path>, from_systemd: Option<OsString>) -> Self {
         let first = |list: OsString| {
             let list = list.into_string().ok()?;
@@ -78,19 +78,19 @@ impl StateDir {
         Self { directory, stem }
     }
 
-    /// A file of this name's ending.
+    /// Returns the path of the file with this ending.
     pub(super) fn file(&self, ending: &str) -> PathBuf {
         let mut name = self.stem.clone();
         name.push(ending);
         self.directory.join(name)
     }
 
-    /// Where it is.
+    /// Returns the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.directory
     }
 
-    /// Makes the directory, for nobody else to look into.
+    /// Creates the directory, for its owner alone.
     ///
     /// # Errors
     /// When the system refuses.
@@ -98,22 +98,22 @@ impl StateDir {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
 
-    /// Opens a file of ours. A symlink in its place is refused, and a pipe is not waited for: who can put one there must not
-    /// choose what is read or written.
+    /// Opens a file in the directory. Refuses a symlink, and does not wait for a pipe. Whoever can place one there must
+    /// not choose what is read or written.
     ///
     /// # Errors
-    /// When the system refuses, or it is not a regular file.
+    /// When the system refuses, or the path is not a regular file.
     pub(super) fn open(&self, ending: &str, how: &OpenOptions) -> io::Result<fs::File> {
-        // The bits have one width here and another there.
+        // The type of the bits differs between platforms.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = how.clone().custom_flags(flags.bits().cast_signed()).mode(0o600).open(self.file(ending))?;
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// What was remembered of the routes; nothing if there is no file.
+    /// Loads what was remembered of the routes; nothing if there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not what this proxy writes.
+    /// When the file cannot be read, or is not a usable state.
     pub(crate) fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
         let mut bytes = Vec::new();
         match self.open(STATE, OpenOptions::new().read(true)) {
@@ -128,7 +128,7 @@ impl StateDir {
         })
     }
 
-    /// [`StateDir::load`] for who only looks: what cannot be used is left as it is, and nothing is remembered then.
+    /// Loads the state without moving an unusable file. Returns nothing in that case.
     pub(crate) fn peek(&self) -> HashMap<String, Memory> {
         let read = || {
             let mut bytes = Vec::new();
@@ -139,10 +139,10 @@ impl StateDir {
         read().unwrap_or_default()
     }
 
-    /// Remembers what is worth it; `text` is what [`text_of`] made.
+    /// Saves a text that [`text_of`] made.
     ///
     /// # Errors
-    /// When the directory cannot be made or the file cannot be written.
+    /// When the directory cannot be created or the file cannot be written.
     pub(crate) fn save(&self, text: &str) -> Result<(), SaveError> {
         self.make().map_err(SaveError::Directory)?;
         write::privately(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
@@ -153,7 +153,7 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::TooLarge);
     }
-    // The version first: what stands beside it is that version's.
+    // Read the version first, since it says what the rest looks like.
     let file: File<serde::de::IgnoredAny> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
     if file.version != VERSION {
         return Err(Fault::Version(file.version));
@@ -162,7 +162,7 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
     Ok(file.routes)
 }
 
-/// The state of routes as a file's text; `None` if none of them is worth remembering.
+/// Returns the state of the routes as text; `None` if no route has anything to remember.
 pub(crate) fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Option<String> {
     let routes: std::collections::BTreeMap<_, _> = routes.filter(|(_, memory)| !memory.is_plain()).collect();
     if routes.is_empty() {
@@ -171,7 +171,7 @@ pub(crate) fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -
     serde_json::to_string_pretty(&File { version: VERSION, routes }).ok()
 }
 
-/// The text of a state in which nothing is remembered.
+/// Returns the text of a state that remembers nothing.
 pub(crate) fn empty() -> String {
     format!("{{ \"version\": {VERSION}, \"routes\": {{}} }}\n")
 }
@@ -198,7 +198,7 @@ impl std::error::Error for LoadError {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // One line of the log: the parser's own words are the point of it.
+            // Keep this in one line of the log, with the parser's own words.
             Self::Damaged(error) => write!(f, "it is damaged: {error}"),
             Self::Version(version) => write!(f, "it is of version {version}, which is not known here"),
             Self::TooLarge => write!(f, "it is larger than {LARGEST} bytes"),
@@ -230,7 +230,7 @@ const STATE: &str = ".state.json";
 const DAMAGED: &str = ".state.json.damaged";
 const DEFAULT: &str = ".backsoon";
 const VERSION: u64 = 1;
-/// Bytes of a state: some hundreds for each route that is down.
+/// Bytes of a state file. A route that is down takes a few hundred.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]

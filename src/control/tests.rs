@@ -1,4 +1,4 @@
-//! Generations that are compiled from texts, at a time of the test's own.
+//! Generations compiled from texts, at a time that the test chooses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::plan::lifecycle::{Counted, Measured, Verification};
 use crate::plan::page::Renderer;
 use crate::telemetry::{Meters, UpstreamKey};
 
-/// The routes of a config, and what is live of them.
+/// Routes of a config, and the generation that is live.
 pub(super) struct Routes {
     config: Config,
     renderer: Arc<Renderer>,
@@ -26,7 +26,7 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// With nothing flagged, at this instant.
+    /// Begins with nothing flagged, at this instant.
     pub(super) fn begin(routes: &str, began: Timestamp, tls: Option<Arc<ClientConfig>>) -> Self {
         let (config, meters) = (config(routes), Meters::new(2));
         let (renderer, known) = (Arc::new(Renderer::built_in()), Known::default());
@@ -47,12 +47,12 @@ impl Routes {
         Self::begin(routes, "2026-05-19T14:00:00Z".parse().expect("an instant"), None)
     }
 
-    /// Another config from now on.
+    /// Replaces the config.
     pub(super) fn configure(&mut self, routes: &str) {
         self.config = config(routes);
     }
 
-    /// What the flag file says so long after the beginning.
+    /// Compiles this flag file, at a time after the beginning.
     pub(super) fn compile(&mut self, flags: &str, after: Duration) {
         let (parsed, problems) = flags::parse("maintenance.toml", flags);
         let flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
@@ -68,13 +68,13 @@ impl Routes {
         self.live = generation(inputs, &self.meters, self.tls.as_ref());
     }
 
-    /// What is observed of a route from now on.
+    /// Sets what is observed of a route from now on.
     pub(super) fn observe(&mut self, route: &str, measured: Option<Measured>, lately: Option<Counted>) {
         let observed = self.known.observed.entry(route.to_owned()).or_default();
         (observed.measured, observed.lately) = (measured, lately);
     }
 
-    /// What came of its checks.
+    /// Sets the results of a route's checks.
     pub(super) fn verify(&mut self, route: &str, verification: Option<Verification>) {
         self.known.observed.entry(route.to_owned()).or_default().verification = verification;
     }

@@ -11,7 +11,7 @@ pub(super) enum Cause {
     File,
     /// An instant was reached at which something changes.
     Time,
-    /// A signal asked for it.
+    /// A signal asked for a reload.
     Signal,
     /// Something was observed of a route.
     Observed,
@@ -27,7 +27,7 @@ impl Cause {
         }
     }
 
-    /// Returns true if such a publication often changes nothing but the times that a page shows.
+    /// Returns true for a cause that often changes only the times on a page.
     fn is_routine(self) -> bool {
         match self {
             Self::Time | Self::Observed => true,
@@ -68,7 +68,7 @@ fn log_transitions(route: &Route) {
     }
 }
 
-/// Logs a route that is closed in another way than before, in the same phase.
+/// Logs a route that stays in its phase, but is closed in another mode.
 fn log_mode(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
     let (phase, why) = (route.phase().as_str(), &*route.life.why);
@@ -83,7 +83,7 @@ fn until(route: &Route) -> Option<String> {
     route.closure.as_ref().and_then(|closure| closure.until).map(|until| until.to_string())
 }
 
-/// Returns true if a route was in the same mode before, or just as open.
+/// Returns true if a route has the mode that it had before.
 fn is_as_before(before: &Snapshot, route: &Route) -> bool {
     let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
     let was = before.route(&route.config.name);

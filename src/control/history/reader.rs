@@ -1,6 +1,6 @@
-//! The reading end: line by line over all files of the history, oldest first, and on from there as it grows.
+//! Reader of the history: goes line by line over all files, oldest first, and follows the last one as it grows.
 //!
-//! It takes no lock and needs no writer. A file that is rotated away while it is read is read to its end.
+//! No lock is taken, and no writer is needed. A file that is rotated while it is read is read to its end.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata, OpenOptions};
@@ -15,37 +15,37 @@ use serde::de::IgnoredAny;
 use super::super::state::StateDir;
 use super::{Entry, HISTORY, LONGEST, OLD_FILES, file_name};
 
-/// A line of the history that can be read.
+/// A line of the history that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Line {
     /// When it was written.
     pub time: Timestamp,
-    /// What stands there, JSON.
+    /// The line as it stands, JSON.
     pub text: String,
-    /// What it tells; `None` if it is of a kind that this version does not know.
+    /// The entry; `None` if its kind is unknown to this version.
     pub entry: Option<Entry>,
 }
 
-/// See the module's description.
+/// Reader of all files of the history.
 #[derive(Debug)]
 pub(crate) struct Reader {
     dir: StateDir,
-    /// Oldest first; the last one may still grow.
+    /// Files, oldest first. The last one may still grow.
     files: VecDeque<Tail>,
     damaged: usize,
 }
 
 impl Reader {
-    /// Begins with the oldest line there is.
+    /// Opens the history at its oldest line.
     ///
     /// # Errors
-    /// When a file is there and cannot be read.
+    /// When a file exists and cannot be read.
     pub(crate) fn open(dir: StateDir) -> io::Result<Self> {
         let files = begun_since(&dir, None)?;
         Ok(Self { dir, files, damaged: 0 })
     }
 
-    /// The next line; `None` if there is none, for now. Damaged ones are left out, and counted.
+    /// Returns the next line; `None` if there is none yet. Damaged lines are skipped and counted.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -68,17 +68,16 @@ impl Reader {
         }
     }
 
-    /// What stands behind the last line's end, for who does not wait for more: a line that lacks nothing but its end is
-    /// whole.
+    /// Returns the line at the end that has no newline yet. For callers that do not wait for more.
     pub(crate) fn rest(&mut self) -> Option<Line> {
         let bytes = mem::take(&mut self.files.back_mut()?.partial);
         self.parse(bytes)
     }
 
-    /// Finds the files that were partial since, so that [`Reader::line`] goes on with them.
+    /// Finds files that were started since, so that [`Reader::line`] continues with them.
     ///
     /// # Errors
-    /// When a file is there and cannot be read.
+    /// When a file exists and cannot be read.
     pub(crate) fn look_again(&mut self) -> io::Result<()> {
         if let Some(last) = self.files.back_mut() {
             last.rewind_if_cut()?;
@@ -88,13 +87,13 @@ impl Reader {
         Ok(())
     }
 
-    /// How many lines were left out, because they are torn or not the history's.
+    /// Returns how many lines were skipped because they are torn or not the history's.
     pub(crate) fn damaged(&self) -> usize {
         self.damaged
     }
 
     fn parse(&mut self, bytes: Vec<u8>) -> Option<Line> {
-        // A torn line is ended by the next process, and it may have had its end.
+        // The next process ends a torn line, although it may have had its newline.
         if bytes.is_empty() {
             return None;
         }
@@ -105,7 +104,7 @@ impl Reader {
 }
 
 fn parsed(bytes: Vec<u8>) -> Option<Line> {
-    /// What the line of every version has.
+    /// Fields of a line that every version has.
     #[derive(Deserialize)]
     struct Stamp {
         time: Timestamp,
@@ -121,10 +120,10 @@ fn parsed(bytes: Vec<u8>) -> Option<Line> {
     Some(Line { time, text, entry })
 }
 
-/// The files that are younger than one that was known, oldest first; all of them, if none was.
+/// Returns the files that are newer than a known one, oldest first; all files if none is known.
 fn begun_since(dir: &StateDir, known: Option<Id>) -> io::Result<VecDeque<Tail>> {
     let mut files = VecDeque::<Tail>::new();
-    // The youngest first: if they are rotated meanwhile, one is met twice, and none is missed.
+    // Go from the newest to the oldest: if files are rotated meanwhile, one is met twice, but none is missed.
     for age in 0..=OLD_FILES {
         let file = match dir.open(&file_name(age), OpenOptions::new().read(true)) {
             Ok(file) => file,
@@ -139,8 +138,8 @@ fn begun_since(dir: &StateDir, known: Option<Id>) -> io::Result<VecDeque<Tail>> 
             files.push_front(Tail::new(file, id));
         }
     }
-    // The known one was removed: which of the others were read before it cannot be told, and only the youngest is new for
-    // certain. (Rotated away within one look, it would be the same; that takes as many bytes as are kept.)
+    // The known file was removed, so nothing tells which of the others were read. Only the newest is new for certain.
+    // The same happens if the known one is rotated away between two looks. That takes as many bytes as are kept.
     if known.is_some() && dir.file(HISTORY).exists() {
         files.drain(..files.len().saturating_sub(1));
     } else if known.is_some() {
@@ -149,7 +148,7 @@ fn begun_since(dir: &StateDir, known: Option<Id>) -> io::Result<VecDeque<Tail>> 
     Ok(files)
 }
 
-/// Which file it is, whatever its name is by now. It tells files apart that are open, or one of which is.
+/// Identity of a file, whatever its name is now. Valid while one of the files compared is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Id {
     device: u64,
@@ -162,16 +161,16 @@ impl Id {
     }
 }
 
-/// A file, as far as it was read.
+/// A file that is being read.
 #[derive(Debug)]
 struct Tail {
     id: Id,
     file: BufReader<File>,
-    /// Bytes that were read.
+    /// Bytes read so far.
     read: u64,
-    /// A line whose end was not met yet.
+    /// A line without its newline so far.
     partial: Vec<u8>,
-    /// Whether that line is longer than any of ours: then it is passed over.
+    /// Whether that line is too long, and is to be skipped.
     too_long: bool,
 }
 
@@ -180,7 +179,7 @@ impl Tail {
         Self { id, file: BufReader::new(file), read: 0, partial: Vec::new(), too_long: false }
     }
 
-    /// The next line, without its end.
+    /// Returns the next line without its newline.
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let room = (LONGEST + 1).saturating_sub(self.partial.len());
@@ -199,7 +198,7 @@ impl Tail {
         }
     }
 
-    /// Somebody may have emptied it in place.
+    /// Starts over if somebody has truncated the file in place.
     fn rewind_if_cut(&mut self) -> io::Result<()> {
         if self.file.get_ref().metadata()?.len() < self.read {
             self.file.seek(SeekFrom::Start(0))?;
@@ -209,5 +208,5 @@ impl Tail {
     }
 }
 
-/// What is read in place of a line that is too long: no entry.
+/// Stands for a line that is too long. It parses as no entry.
 const TOO_LONG: &[u8] = b"too long";

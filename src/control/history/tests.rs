@@ -25,12 +25,12 @@ fn place() -> (tempfile::TempDir, StateDir) {
     (dir, state)
 }
 
-/// Files of four lines or three.
+/// Files hold three or four lines.
 fn small(state: &StateDir) -> History {
     History { dir: state.clone(), largest: 4096 }
 }
 
-/// So long that only a few lines fit.
+/// A text so long that only a few lines fit.
 fn long() -> String {
     "x".repeat(900)
 }
@@ -39,12 +39,12 @@ fn generations(entries: &[Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.generation).collect()
 }
 
-/// What was read of a history.
+/// The history as it was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Recorded {
     /// Oldest first.
     entries: Vec<Entry>,
-    /// Lines that could not be read: torn, or of another version.
+    /// Lines that could not be read because they are torn or of another version.
     unread: usize,
 }
 
@@ -63,7 +63,7 @@ fn read(dir: &StateDir) -> io::Result<Recorded> {
     Ok(recorded)
 }
 
-/// What a reader finds now, without the end of what is being written.
+/// Returns what a reader finds now, without an unfinished line.
 fn news(reader: &mut Reader) -> Vec<u64> {
     let lines = std::iter::from_fn(|| reader.line().unwrap());
     generations(&lines.filter_map(|line| line.entry).collect::<Vec<_>>())
@@ -156,7 +156,7 @@ fn where_it_cannot_be_written_that_is_an_error_and_later_it_is_tried_anew() {
     assert!(history.append(&[entry(1, "")]).is_err());
     fs::remove_file(dir.path().join(".backsoon")).unwrap();
     history.append(&[entry(2, "")]).unwrap();
-    // Whoever removes the file loses what was in it, and nothing that comes.
+    // Removing the file loses its lines, but none that follow.
     fs::remove_file(state.file(HISTORY)).unwrap();
     history.append(&[entry(3, "")]).unwrap();
     assert_eq!(generations(&read(&state).unwrap().entries), [3]);
@@ -205,7 +205,7 @@ fn a_reader_follows_over_rotations_and_misses_nothing() {
     let mut seen = Vec::new();
     for generation in 0..20 {
         history.append(&[entry(generation, &long())]).unwrap();
-        // Now and then, so that the file is rotated none, one or two times between.
+        // Only now and then, so that the file is rotated none, one or two times in between.
         if [1, 2, 5, 13, 19].contains(&generation) {
             reader.look_again().unwrap();
             seen.append(&mut news(&mut reader));
@@ -252,7 +252,7 @@ fn a_line_that_is_being_written_is_waited_for() {
 }
 
 proptest! {
-    // Each is some flushes of the disk.
+    // Each case flushes the disk several times.
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_crash_at_any_byte_loses_no_complete_line(
@@ -261,15 +261,15 @@ proptest! {
         let (_dir, state) = place();
         let (mut next, mut expected, mut torn) = (0, Vec::new(), 0);
         for (lines, cut) in rounds {
-            // A process writes, and the machine dies: any part of what was not flushed is on the disk.
+            // A process writes and the machine dies: any part of what was not flushed may be on the disk.
             let before = fs::read(state.file(HISTORY)).map_or(0, |text| text.len());
             let batch: Vec<Entry> = (next..next + lines).map(|generation| entry(generation, "before")).collect();
             History::new(state.clone()).append(&batch).unwrap();
             let whole = fs::read(state.file(HISTORY)).unwrap();
-            // What was flushed before, and the newline that a torn line got, stay.
+            // Flushed lines stay, and so does the newline that a torn line got.
             let kept = whole.len().saturating_sub(cut).max(before);
             fs::write(state.file(HISTORY), &whole[..kept]).unwrap();
-            // A line that lacks nothing but its end is whole.
+            // A line that lacks only its newline is whole.
             let mut end = before + usize::from(before > 0 && whole.get(before) == Some(&b'\n'));
             for line in &batch {
                 let length = serde_json::to_vec(line).unwrap().len();

@@ -45,7 +45,7 @@ impl Exposition {
 
     fn metric(&mut self, name: &'static str, help: &str, kind: &str, suffix: &'static str) -> Metric<'_> {
         let text = &mut self.0;
-        // Writing to a string cannot fail; so it is everywhere below.
+        // Writing to a string cannot fail, here and below.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         Metric { text, name, suffix }
     }

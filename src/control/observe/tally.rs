@@ -1,14 +1,14 @@
-//! How many requests there were in the last ten minutes, and how many of them failed.
+//! The tally of requests and failures over the last ten minutes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::plan::lifecycle::Counted;
 
-/// Counts over the last [`Tally::SPAN`], by slots of ten seconds. Time is an argument. It takes 2 KiB for a busy route.
+/// Counts over the last [`Tally::SPAN`], in slots of ten seconds. Takes 2 KiB for a busy route.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Oldest first; only those in which something happened.
+    /// Slots in which something happened, oldest first.
     slots: VecDeque<Slot>,
 }
 
@@ -19,10 +19,10 @@ struct Slot {
 }
 
 impl Tally {
-    /// How far back it goes.
+    /// The span that is counted.
     pub(super) const SPAN: Duration = Duration::from_secs(600);
 
-    /// Adds what happened just now.
+    /// Adds requests that were counted just now.
     pub(super) fn add(&mut self, more: Counted, now: Instant) {
         if more == Counted::default() {
             return;
@@ -37,14 +37,14 @@ impl Tally {
         }
     }
 
-    /// What there was; `None` if there was no request.
+    /// Returns the sums; `None` if there was no request.
     pub(super) fn counted(&self, now: Instant) -> Option<Counted> {
         let slots = self.slots.iter().filter(|slot| slot.is_within(now)).map(|slot| slot.counted);
         let sum = slots.fold(Counted::default(), |sum, slot| Counted {
             requests: sum.requests + slot.requests,
             errors: sum.errors + slot.errors,
         });
-        // A response that was cut failed later than it was counted.
+        // A cut response failed after its request was counted.
         (sum.requests > 0).then(|| Counted { errors: sum.errors.min(sum.requests), ..sum })
     }
 }
@@ -55,5 +55,5 @@ impl Slot {
     }
 }
 
-/// No slot is longer, so there are never more than sixty.
+/// Length of a slot, so that there are at most sixty.
 const SLOT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What is measured over which time. The clock is an argument.
+//! Tests of which span is measured. The clock is an argument.
 
 use crate::control::tests::Routes;
 use crate::plan::config::{ErrorRate, OnBreach};
@@ -15,7 +15,7 @@ const GUARD: Guard = Guard {
     on_breach: OnBreach::Close,
 };
 
-/// One route, `web`, that ramps for ten minutes and has the guard, and what is observed of it.
+/// One guarded route, `web`, that ramps for ten minutes, and its observations.
 struct Watched {
     routes: Routes,
     observations: Observations,
@@ -36,14 +36,14 @@ impl Watched {
         self.start + Duration::from_millis(millis)
     }
 
-    /// The flag file says this from then on.
+    /// Applies a flag file from now on.
     fn flagged(&mut self, millis: u64, flags: &str) -> Phase {
         self.routes.compile(flags, Duration::from_millis(millis));
         self.observations.on_publish(&self.routes.live, self.at(millis));
         self.routes.live.snapshot.route("web").unwrap().phase()
     }
 
-    /// So many requests, of which so many failed.
+    /// Serves requests, some of which fail.
     fn serves(&self, requests: usize, errors: u64) {
         let cell = &self.routes.live.routes[0].workers[0];
         (0..requests).for_each(|_| cell.record_latency(Duration::from_millis(3)));
@@ -51,7 +51,7 @@ impl Watched {
         cell.record_outcome(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
     }
 
-    /// Looks as often as is due, with these requests before each look.
+    /// Observes as often as is due, with these requests before each observation.
     fn runs(&mut self, millis: std::ops::Range<u64>, requests: usize, errors: u64) {
         for now in millis.step_by(500) {
             self.serves(requests, errors);
@@ -62,7 +62,7 @@ impl Watched {
         }
     }
 
-    /// Seconds, requests, errors.
+    /// Returns seconds, requests and errors.
     fn measured(&self, millis: u64) -> Option<(f32, u64, u64)> {
         let measured = self.observations.measured("web", &GUARD, &Clients::default(), self.at(millis))?;
         Some((measured.span.as_secs_f32(), measured.counted.requests, measured.counted.errors))
@@ -109,7 +109,7 @@ fn ten_minutes_of_an_open_route_are_its_baseline_and_nothing_else_is() {
     }
     let (requests, errors) = web.baseline(899_000).unwrap();
     assert!((5900..=6000).contains(&requests) && errors * 10 == requests, "{errors} of {requests}");
-    // What comes up to the publication is the open route's, what comes then is not: its application goes down.
+    // Requests up to the publication belong to the open route. Later ones do not: the application is going down.
     web.serves(7, 0);
     assert_eq!(web.flagged(900_000, DOWN), Phase::Draining);
     assert_eq!(web.baseline(900_000), None);
@@ -119,7 +119,7 @@ fn ten_minutes_of_an_open_route_are_its_baseline_and_nothing_else_is() {
     assert_eq!(web.flagged(931_000, ""), Phase::Ramping);
     web.runs(931_500..940_000, 5, 5);
     assert_eq!(web.baseline(940_000), None, "a route that comes back is no measure for itself");
-    // It has come back, and is watched no more: what was counted when it was open counts still.
+    // Back, and no longer watched. Counts from when the route was open are still valid.
     assert_eq!(web.flagged(931_000 + 1_201_000, ""), Phase::Open);
     assert_eq!(web.baseline(931_000 + 1_201_000), None, "all of it is too long ago");
     let memory = &web.routes.live.snapshot.route("web").unwrap().life;
@@ -133,7 +133,7 @@ fn a_baseline_outlasts_a_short_maintenance() {
     web.observations.observe(&web.routes.meters, web.at(1000));
     web.flagged(2000, DOWN);
     assert_eq!(web.baseline(2000), None);
-    // Lifted before anything was drained: it never was down.
+    // Lifted before anything drained, so the route was never down.
     assert_eq!(web.flagged(3000, ""), Phase::Open);
     assert_eq!(web.baseline(3000), Some((100, 1)));
     assert_eq!(web.baseline(601_001), None);
@@ -158,16 +158,16 @@ fn the_last_half_minute_is_measured_but_nothing_before_the_ramp() {
     web.flagged(5000, DOWN);
     web.runs(5000..40_000, 9, 9);
     web.flagged(36_000, DOWN);
-    // Between the last look and the publication.
+    // Between the last observation and the publication.
     web.serves(30, 30);
     assert_eq!(web.flagged(40_000, ""), Phase::Ramping);
     assert_eq!(web.measured(40_000), Some((0.0, 0, 0)));
     web.runs(40_500..41_001, 15, 1);
     assert_eq!(web.measured(41_000), Some((1.0, 30, 2)));
     web.runs(41_500..90_001, 15, 0);
-    // Sixty looks, and what failed at first has slid out.
+    // Sixty observations, and the first failures are out of the window.
     assert_eq!(web.measured(90_000), Some((30.0, 900, 0)));
-    // A closure, and another ramp: what was in the first does not count for the second.
+    // After another closure, the first ramp does not count for the second.
     web.flagged(90_000, DOWN);
     web.flagged(121_000, DOWN);
     assert_eq!(web.flagged(121_000, ""), Phase::Ramping);
@@ -189,7 +189,7 @@ fn where_there_is_too_little_in_half_a_minute_all_counts_since_the_ramp_began() 
     }
     let (span, requests, errors) = web.measured(32_000 + 1_200_000).unwrap();
     assert!(span == 600.0 && (20..=22).contains(&requests) && errors * 2 == requests, "{span} {requests} {errors}");
-    // Enough of them in half a minute, and the rest is forgotten.
+    // Half a minute has enough requests, and the rest is forgotten.
     web.serves(20, 0);
     web.runs(1_232_500..1_233_001, 0, 0);
     assert_eq!(web.measured(1_233_000), Some((30.0, 20, 0)));
@@ -204,7 +204,7 @@ fn the_watch_goes_on_with_what_the_ramp_began() {
     web.runs(32_500..632_000, 1, 0);
     assert_eq!(web.flagged(632_000, ""), Phase::Open);
     assert_eq!(web.measured(632_000), Some((30.0, 59, 0)));
-    // It is watched for ten minutes more, and then no more.
+    // Watched for ten more minutes, and no longer.
     assert_eq!(web.flagged(1_233_000, ""), Phase::Open);
     assert!(web.measured(1_233_000).is_none() && !web.observations.has_guarded());
 }

@@ -1,6 +1,6 @@
-//! One request of a check, on a connection of its own, to one upstream.
+//! One request of a check to one upstream, on a connection of its own.
 //!
-//! Not on the proxy's connections: those belong to workers, and a check is to see whether a new one can be made.
+//! The proxy's connections belong to its workers. Besides, a check is to find out whether a new connection can be made.
 
 use std::fmt;
 use std::future::Future;
@@ -25,30 +25,30 @@ use tokio::time::timeout;
 use crate::net;
 use crate::plan::config::{Check, Upstream, UpstreamAddress};
 
-/// Who is asked.
+/// The upstream that is checked.
 #[derive(Debug)]
 pub(super) struct Target {
     pub upstream: Upstream,
-    /// How to speak TLS to it; `None` for clear text.
+    /// The TLS client; `None` for clear text.
     pub tls: Option<Arc<ClientConfig>>,
-    /// The authority that it is asked for.
+    /// The authority to ask for.
     pub host: String,
 }
 
-/// Why an upstream did not pass, as the rest of a sentence about it.
+/// The reason why an upstream did not pass, worded as the end of a sentence about it.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection came about, or no TLS over it.
+    /// No connection, or no TLS over it.
     Connection(io::Error),
     /// The answer did not come in time.
     Late(Duration),
-    /// Another answer than the one that should have come.
+    /// The answer has another status than expected.
     Answered { status: u16, expected: u16 },
-    /// The connection ended before the answer did, over HTTP/1.
+    /// The HTTP/1 connection ended before the answer did.
     Broken(hyper::Error),
-    /// The same over HTTP/2.
+    /// The HTTP/2 stream ended before the answer did.
     Reset(h2::Error),
-    /// The target cannot be asked for.
+    /// The request cannot be built.
     Request(http::Error),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(error) => {
-                // The number of the system's error says nothing that its words do not.
+                // Leave out the error number of the system, which adds nothing.
                 let words = error.to_string();
                 let words = words.split_once(" (os error ").map_or(words.as_str(), |(words, _)| words);
                 write!(f, "got no connection: {words}")
@@ -85,7 +85,7 @@ impl std::error::Error for Failure {
     }
 }
 
-/// How much is asked at once, whatever number of routes is being verified.
+/// Permits that bound the checks of all routes together.
 #[derive(Clone, Debug)]
 pub(super) struct Permits {
     connections: Arc<Semaphore>,
@@ -101,15 +101,15 @@ impl Default for Permits {
     }
 }
 
-/// Asks. Waiting for a place among those who ask is not the upstream's time.
+/// Sends one request. The time spent waiting for a permit does not count as the upstream's.
 ///
-/// The answer is its head and the beginning of its body, which must come in time and unbroken: what a page that ends in
-/// the middle is worth, a check should say.
+/// The head and the beginning of the body must arrive in time and unbroken. A page that stops in the middle does not
+/// pass.
 ///
 /// # Errors
-/// Why it did not pass.
+/// The reason why the upstream did not pass.
 pub(super) async fn send(target: &Target, check: &Check, permits: &Permits) -> Result<(), Failure> {
-    // Nobody closes it, and if somebody did there would be nothing to wait for.
+    // Nobody closes the semaphore. If it were closed, there would be nothing to wait for.
     let _place = permits.connections.acquire().await.ok();
     let asked = Box::pin(async {
         let stream = connect(target, permits).await.map_err(Failure::Connection)?;
@@ -123,7 +123,7 @@ pub(super) async fn send(target: &Target, check: &Check, permits: &Permits) -> R
     if status == check.expect { Ok(()) } else { Err(Failure::Answered { status, expected: check.expect }) }
 }
 
-/// A connection, whatever it is made of.
+/// A connection of any kind.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
@@ -186,7 +186,7 @@ async fn get_http2(stream: Box<dyn Stream>, target: &Target, check: &Check) -> R
     drive(connection, answer).await
 }
 
-/// Drives a connection until the answer is there. A connection that is over first has left behind what there is.
+/// Drives a connection until the answer has arrived. If the connection ends first, the answer may already be there.
 async fn drive<T>(connection: impl Future, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut answer = pin!(answer);
     tokio::select! {
@@ -197,23 +197,23 @@ async fn drive<T>(connection: impl Future, answer: impl Future<Output = Result<T
     answer.await
 }
 
-/// Returns the target in absolute form, as HTTP/2 needs it.
+/// Returns the absolute form of the target, which HTTP/2 needs.
 fn absolute(target: &Target, check: &Check) -> Result<Uri, Failure> {
     let authority = Authority::try_from(target.host.as_str()).map_err(|error| Failure::Request(error.into()))?;
     let path = PathAndQuery::try_from(check.get.as_str()).map_err(|error| Failure::Request(error.into()))?;
     net::absolute(&target.upstream, authority, path).map_err(Failure::Request)
 }
 
-/// Who asks.
+/// The `User-Agent` of checks.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("backsoon/", env!("CARGO_PKG_VERSION"), " (verify)"));
 
-/// Connections of all checks at once.
+/// Connections of all checks at a time.
 const MOST_CONNECTIONS: usize = 64;
-/// Look-ups of names at once.
+/// Look-ups at a time.
 const MOST_LOOKUPS: usize = 8;
-/// Bytes of an answer's head.
+/// Bytes of a response head.
 const MOST_HEAD: usize = 64 * 1024;
-/// The same over HTTP/2, as that counts it (RFC 9113 section 6.5.2).
+/// The same over HTTP/2, in its own way of counting (RFC 9113 section 6.5.2).
 const MOST_HEAD_FIELDS: u32 = 64 * 1024;
-/// Bytes of an answer's body that are read.
+/// Bytes of a response body that are read.
 const MOST_BODY: usize = 64 * 1024;

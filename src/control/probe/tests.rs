@@ -1,4 +1,4 @@
-//! Checks against small servers in this process, and the grid by itself.
+//! Tests of checks against small servers in this process, and of the schedule by itself.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -23,13 +23,13 @@ use crate::control::tests::Routes;
 
 use super::*;
 
-/// Runs a test as control runs: one thread, tasks of its own.
+/// Runs a test the way control runs: one thread with local tasks.
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test);
 }
 
-/// A server that answers every request over HTTP/1.1 with what it is told to, and writes down what it was asked.
+/// A server that gives a fixed answer over HTTP/1.1, and records the requests.
 struct Server {
     address: String,
     answer: Rc<RefCell<String>>,
@@ -77,7 +77,7 @@ impl Drop for Server {
     }
 }
 
-/// Answers, and waits for the other end to close: it is asked to, and says that it will. `""` stays silent.
+/// Answers, and waits for the client to close, as both have announced. `""` stays silent.
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: String, asked: Rc<RefCell<Vec<String>>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -96,7 +96,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: String, 
     drop(stream.read_u8().await);
 }
 
-/// A route `web` that is closed for good, or verified.
+/// A route `web` that is closed for good, or verifying.
 struct Web {
     routes: Routes,
     probes: Probes,
@@ -106,12 +106,12 @@ struct Web {
 const DOWN: &str = "[routes]\nweb = \"offline\"\n";
 
 impl Web {
-    /// Lifts what had closed it.
+    /// Lifts the flag.
     fn verifying(routes: &str, tls: Option<Arc<ClientConfig>>) -> Self {
         let (begin, began) = (Instant::now(), Timestamp::now());
         let mut routes = Routes::begin(routes, began, tls);
         let mut probes = Probes::new(Timestamp::now);
-        // Drained at once: nothing is in flight, but nobody says so.
+        // Drains at once: nothing is in flight, but no worker says so.
         routes.compile(DOWN, Duration::ZERO);
         probes.on_publish(&routes.live);
         assert!(probes.results("web").is_none());
@@ -121,7 +121,7 @@ impl Web {
         web
     }
 
-    /// Compiles for now, and follows.
+    /// Compiles for now, and tells the probes.
     fn is(&mut self, flags: &str, phase: Phase) {
         self.routes.compile(flags, self.begin.elapsed());
         self.probes.on_publish(&self.routes.live);
@@ -136,7 +136,7 @@ impl Web {
         self.probes.results("web").unwrap().checks
     }
 
-    /// Waits for a result that is as it should be; each is told.
+    /// Waits until the results satisfy a condition.
     async fn until(&self, what: impl Fn(&[Checked]) -> bool) -> Vec<Checked> {
         let waiting = async {
             while !what(&self.checks()) {
@@ -147,7 +147,7 @@ impl Web {
         self.checks()
     }
 
-    /// What is said of the only check when it has failed.
+    /// Returns the failure of the only check.
     async fn failure(&self) -> String {
         let checks = self.until(|checks| checks[0].failure.is_some()).await;
         assert_eq!((checks[0].passed, checks[0].at), (0, None));
@@ -155,7 +155,7 @@ impl Web {
     }
 }
 
-/// `drain` so short that the next look finds the route closed.
+/// Configures a `drain` so short that the next publication finds the route closed.
 fn route(upstream: &str, more: &str, check: &str) -> String {
     format!(
         "[routes.web]\nhost = [\"*.b.example\", \"www.example.com\"]\nupstream = {upstream}\ndrain = \"1ms\"\n{more}\nverify = [{check}]\n"
@@ -190,7 +190,7 @@ fn a_route_opens_when_its_upstreams_have_passed_often_enough() {
         );
         let agent = format!("\r\nuser-agent: backsoon/{} (verify)\r\n", env!("CARGO_PKG_VERSION"));
         assert!(asked.contains(&agent), "{asked}");
-        // It goes on as long as the phase does, and there is nothing new to tell.
+        // Checks go on as long as the phase does, without news.
         let so_far = server.asked();
         assert!(timeout(Duration::from_millis(300), web.probes.changed()).await.is_err());
         assert!(server.asked() > so_far && web.checks() == checks);
@@ -243,7 +243,7 @@ fn who_does_not_answer_in_time_fails() {
         let server = Server::tcp("").await;
         let web = Web::verifying(&route(&quoted(&server), "", check), None);
         assert_eq!(web.failure().await, format!("GET / on {} did not answer within 80 ms", server.address));
-        // An answer that stops in the middle is none.
+        // An answer that stops in the middle does not count.
         let server = Server::tcp("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe").await;
         let web = Web::verifying(&route(&quoted(&server), "", check), None);
         let failure = web.failure().await;
@@ -301,7 +301,7 @@ fn a_unix_socket_is_asked_and_a_name_is_looked_up() {
     });
 }
 
-/// A certificate for a name, as a server has it and as clients trust it.
+/// Makes a certificate for a server, and the client that trusts it.
 fn trust(name: &str, alpn: &str) -> (TlsAcceptor, Arc<ClientConfig>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -331,13 +331,13 @@ fn tls_is_spoken_where_the_upstream_does_and_its_certificate_is_checked() {
         let web = Web::verifying(&route(&quoted(&server), "", OFTEN), Some(Arc::clone(&stranger)));
         let failure = web.failure().await;
         assert!(failure.contains(" got no connection: invalid peer certificate"), "{failure}");
-        // Without HTTP/2 where that is wanted.
+        // HTTP/2 is asked for, and the server does not have it.
         let web = Web::verifying(&route(&quoted(&server), "http2 = true", OFTEN), Some(stranger));
         assert!(web.failure().await.contains(" got no connection: "));
     });
 }
 
-/// Answers every stream of HTTP/2 with a status, and sends what it was asked.
+/// Answers every HTTP/2 stream with a status, and sends on what was asked.
 async fn serve_two(stream: impl AsyncRead + AsyncWrite + Unpin, status: u16, asked: Rc<RefCell<Vec<String>>>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -448,12 +448,12 @@ fn grid() -> Schedule {
 #[test]
 fn attempts_are_due_on_the_grid() {
     let next = |last, millis| grid().next(last, later(millis));
-    // The first: at the beginning, or the one that was due last.
+    // The first attempt: at the beginning, or the one due last.
     assert_eq!([0, 4999, 5000, 12_345].map(|millis| next(None, millis)), [0, 0, 1, 2]);
     assert_eq!(next(None, -1000), 0, "a clock behind the beginning waits for it");
-    // The one after, however late or early it is asked for.
+    // The one after it, however late or early.
     assert_eq!([0, 20, 4999, 5000].map(|millis| next(Some(0), millis)), [1, 1, 1, 1]);
-    // Those that came due while another went on are left out.
+    // Attempts that came due during another are skipped.
     assert_eq!([5001, 10_000, 10_001].map(|millis| next(Some(0), millis)), [2, 2, 3]);
     assert_eq!(grid().due(3), later(15_000));
 }
@@ -461,9 +461,9 @@ fn attempts_are_due_on_the_grid() {
 #[test]
 fn a_clock_that_is_set_does_not_stop_the_attempts() {
     let next = |last, millis| grid().next(last, later(millis));
-    // A little back, as clocks are corrected: not the same one again.
+    // A small correction back does not repeat an attempt.
     assert_eq!(next(Some(100), 499_000), 101);
-    // An hour back: on the grid from there.
+    // An hour back: the schedule continues from there.
     assert_eq!(next(Some(1000), 1_400_000), 280);
     assert_eq!(next(Some(1000), -5_000_000), 0);
     // An hour ahead.
@@ -484,9 +484,9 @@ fn a_late_start_makes_up_for_the_last_attempt_at_once_and_then_keeps_to_the_grid
     run(async {
         let (start, due) = (Instant::now(), RefCell::new(Vec::new()));
         let schedule = Schedule { began: later(0), every: Duration::from_millis(50) };
-        // It begins fifteen attempts late.
+        // Starts fifteen attempts late.
         let clock = Clock(Rc::new(move || later(752) + SignedDuration::try_from(start.elapsed()).unwrap()));
-        // Each attempt takes longer than the time between two.
+        // Each attempt takes longer than the interval.
         let attempt = async || {
             sleep(Duration::from_millis(60)).await;
             None
