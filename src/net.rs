@@ -1,6 +1,6 @@
-//! Connections to upstreams: name look-up, TCP and TLS, for the proxy and for the checks of control.
+//! Connections to upstreams: name look-up, TCP and TLS. Used by the proxy and by the checks of control.
 //!
-//! No step has a time-out of its own: the caller bounds them together.
+//! No step has a time-out of its own. Callers put one around all steps.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -18,12 +18,12 @@ use tokio_rustls::client::TlsStream;
 
 use crate::plan::config::{Upstream, UpstreamAddress};
 
-/// Connects to a host by TCP. `lookups` bounds how many names are looked up at once.
+/// Connects to a host by TCP. `lookups` bounds the look-ups that run at once.
 ///
 /// # Errors
-/// When the name cannot be looked up, or none of its addresses accepts.
+/// When the look-up fails, or none of the addresses accepts.
 pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
-    // An address needs no resolver, which would be a thread.
+    // Skip the resolver for an address: each look-up takes a thread.
     let stream = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, port)).await?,
         Err(_) => TcpStream::connect(look_up(host, port, lookups).await?.as_slice()).await?,
@@ -32,10 +32,10 @@ pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::
     Ok(stream)
 }
 
-/// Looks a name up.
+/// Looks up a name.
 ///
-/// The resolver is a thread that goes on after its caller has given up. The permit is released only when that thread is
-/// done, so that names that are slow to resolve do not pile up threads.
+/// The resolver's thread goes on after the caller has given up. The permit stays with the thread, so that slow look-ups
+/// do not pile up threads.
 async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
     let permit = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
     let host = host.to_owned();
@@ -47,10 +47,10 @@ async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<
     lookup.await.map_err(io::Error::other)?
 }
 
-/// Speaks TLS over a connection to an upstream.
+/// Starts TLS on a connection to an upstream.
 ///
 /// # Errors
-/// When the handshake fails, or when the upstream should speak HTTP/2 and does not.
+/// When the handshake fails, or an upstream that should speak HTTP/2 does not.
 pub(crate) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     upstream: &Upstream,
     config: Arc<ClientConfig>,
@@ -68,10 +68,10 @@ pub(crate) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(stream)
 }
 
-/// Builds the URI that an upstream is asked for in absolute form.
+/// Builds the absolute form of a request's URI.
 ///
 /// # Errors
-/// When the parts do not fit together.
+/// When the parts do not form a URI.
 pub(crate) fn absolute(upstream: &Upstream, authority: Authority, path: PathAndQuery) -> Result<Uri, http::Error> {
     let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let mut parts = Parts::default();

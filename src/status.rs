@@ -1,7 +1,7 @@
-//! The JSON of `/status`: written by the admin listener, and read by `backsoon status` and `--wait`.
+//! The JSON of `/status`, written by the admin listener and read by `backsoon status` and `--wait`.
 //!
-//! A reader may meet another version's proxy. Every field has a default, so what an older one leaves out reads as empty,
-//! and words are kept as text, so that a newer one's words can be shown.
+//! A reader may meet a proxy of another version. A field that an older proxy leaves out reads as empty, since every
+//! field has a default. Words are kept as text, so that those of a newer proxy can be shown.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ pub(crate) struct Status {
     pub pid: u32,
     /// When the process started.
     pub started: Option<Timestamp>,
-    /// The number of the publication that is live.
+    /// The number of the live generation.
     pub generation: u64,
-    /// When that was published.
+    /// When the generation was published.
     pub published: Option<Timestamp>,
     /// `running` or `draining`.
     pub stage: String,
@@ -47,7 +47,7 @@ pub(crate) struct FileStatus {
     pub loaded: Option<Timestamp>,
     /// Problems of that content.
     pub problems: Vec<ProblemStatus>,
-    /// Why the file cannot be read now.
+    /// Why the file cannot be read, if it cannot.
     pub trouble: Option<String>,
     /// Why changes may never be seen.
     pub caveat: Option<String>,
@@ -70,12 +70,12 @@ pub(crate) struct ProblemStatus {
     /// The text of the line, cut if it is long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excerpt: Option<String>,
-    /// The number of characters that are meant.
+    /// The number of characters that the problem is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
     /// The problem in words.
     pub message: String,
-    /// What would be right.
+    /// The correction, if one is known.
     pub help: Option<String>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct RouteStatus {
     /// The share of clients that is admitted, while the route ramps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// Until when the guard watches the route, while it is open again.
+    /// Until when the guard watches the route after its return.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watched_until: Option<Timestamp>,
     /// What the guard found.
@@ -118,9 +118,9 @@ pub(crate) struct RouteStatus {
     /// Whether the route has been under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
-    /// Requests forwarded and not finished.
+    /// Requests that were forwarded and are not finished.
     pub in_flight: u64,
-    /// Those of them that began before the route went down, while it drains and once that is known.
+    /// Requests in flight that began before the route went down. Present while it drains, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
     /// Requests that wait for the route.
@@ -146,17 +146,17 @@ pub(crate) struct NextStatus {
     pub at: Option<Timestamp>,
 }
 
-/// What the guard of a route found.
+/// The finding of a route's guard.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct BreachStatus {
-    /// When.
+    /// When the guard found it.
     pub at: Option<Timestamp>,
     /// What was measured, and what was allowed, in words.
     pub what: String,
 }
 
-/// A window to come.
+/// An announced window.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct AnnouncedStatus {
@@ -174,13 +174,13 @@ pub(crate) struct AnnouncedStatus {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RequestsStatus {
-    /// Answered by an upstream.
+    /// Requests answered by an upstream.
     pub forwarded: u64,
-    /// Answered with the page.
+    /// Requests answered with the page.
     pub maintenance: u64,
-    /// Answered with an error, or cut, because the upstream failed.
+    /// Requests answered with an error, or cut, because the upstream failed.
     pub failed: u64,
-    /// Given up by the client.
+    /// Requests that the client gave up.
     pub aborted: u64,
 }
 
@@ -210,11 +210,11 @@ pub(crate) struct UpstreamStatus {
     pub connect_failures: u64,
     /// Requests that failed before a response.
     pub failures: u64,
-    /// The number of workers that avoid the upstream now.
+    /// Workers that avoid the upstream now.
     pub ejected: u64,
 }
 
-/// The part that a watched file plays.
+/// The role of a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     /// The config.
@@ -234,7 +234,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Returns the word for it in `/status`, the metrics and the history.
+    /// Returns the word for the role in `/status`, the metrics and the history.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -249,7 +249,7 @@ impl Role {
 }
 
 impl Status {
-    /// Returns the file with a role that only one file has.
+    /// Returns the file with a role. For roles that only one file has.
     pub(crate) fn file(&self, role: Role) -> Option<&FileStatus> {
         self.files.iter().find(|file| file.role == role.as_str())
     }

@@ -1,30 +1,32 @@
-//! Settling: whether what was just read of a file may be acted on yet.
+//! Debouncing: decides when a new content of a file may be acted on.
 //!
-//! A pure machine: it reads no file and no clock. It is told why the file was looked at, what was seen and when, and
-//! answers with one [`Step`]. It never lets a half-written file through while its writer is at work within
-//! [`Timing::quiet`], and never takes a file that is empty or gone for a moment at its word.
+//! This is a pure machine that reads no file and no clock. Its inputs are the reason for a look, what the look found,
+//! and the time. The answer is a [`Step`].
+//!
+//! A half-written file never gets through, as long as its writer goes on within [`Timing::quiet`]. A file that is empty
+//! or gone for just a moment is ignored.
 
 use std::time::{Duration, Instant};
 
 use super::source::{Content, Hash, ReadError};
 
-/// Why a file is looked at.
+/// The reason for looking at a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// No reason: it is time to look, or something happened that does not say that the file changed.
+    /// No reason, or an event that does not mean that the file changed.
     Poll,
-    /// Somebody is at work on it, or it went away: what is seen may be half of something.
+    /// The file is being written or went away, so a look may find half of something.
     Writing,
-    /// Somebody finished: it was closed after writing, or it, a symlink or a directory on the way was renamed into place.
+    /// A writer has closed the file, or the file, or a symlink or directory on its path, was renamed into place.
     Settled,
-    /// The operator says so (SIGHUP): what is seen counts, unless it is empty or gone.
+    /// The operator asked for it (SIGHUP). Anything counts, unless the file is empty or gone.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer receives no signals"))]
     Forced,
 }
 
 impl Hint {
-    /// Takes back the promise, because it was for what the path led to before, and that says nothing of what it leads to
-    /// now.
+    /// Turns a finished write into an unfinished one, when it belongs to where the path led before. That says nothing
+    /// about where the path leads now.
     pub(crate) fn downgraded(self) -> Self {
         match self {
             Self::Poll => Self::Poll,
@@ -33,17 +35,17 @@ impl Hint {
     }
 }
 
-/// What a look saw, as far as settling is concerned.
+/// The result of a look, as far as debouncing needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observation {
     /// A content that was read whole.
     Content {
-        /// Which one.
+        /// The hash of the content.
         hash: Hash,
-        /// Whether there is nothing in it.
+        /// Whether the content is empty or only blanks.
         blank: bool,
     },
-    /// None.
+    /// No content.
     ReadError(ReadError),
 }
 
@@ -56,31 +58,31 @@ impl From<&Result<Content, ReadError>> for Observation {
     }
 }
 
-/// What to do about what was seen.
+/// What to do after an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing: it is what is known already.
+    /// Nothing: the observation is known already.
     Same,
-    /// Act on it: it is new, and whole.
+    /// Act on the content, which is new and whole.
     Accept,
-    /// Take note: the content known already can be read again.
+    /// Note that the known content can be read again.
     Restored,
-    /// Take note: there is no content, and the last one stays.
+    /// Note that there is no content. The last one stays.
     ReadError(ReadError),
-    /// Look again at this instant, if nothing calls for it earlier.
+    /// Look again at this instant, unless an event comes first.
     Wait(Instant),
 }
 
-/// How long things must stay as they are before they are believed.
+/// How long an observation must last before it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
-    /// How often everything is looked at without a reason.
+    /// Interval of looking at every file without a reason.
     pub poll: Duration,
-    /// For a new content of which nobody said that it is finished.
+    /// Delay for a new content that no event says is finished.
     pub quiet: Duration,
-    /// For an empty file that was not empty before.
+    /// Delay for a file that has become empty.
     pub empty: Duration,
-    /// For a file that is missing or cannot be read.
+    /// Delay for a file that is missing or cannot be read.
     pub gone: Duration,
 }
 
@@ -90,7 +92,7 @@ impl Default for Timing {
     }
 }
 
-/// The settling of one file: what is known of it, and what was seen but is not believed yet.
+/// Debouncing of one file: the accepted observation, and a newer one that must still last.
 #[derive(Clone, Debug)]
 pub(crate) struct Debounce {
     timing: Timing,
@@ -107,19 +109,19 @@ struct Pending {
 }
 
 impl Debounce {
-    /// Starts with what is there now, whatever it is: nothing is known yet that could be kept instead.
+    /// Starts with whatever is there now, since there is nothing older to keep.
     pub(crate) fn start(seen: Observation, timing: Timing) -> Self {
         let mut debounce = Self { timing, accepted: None, error: None, pending: None };
         debounce.commit(seen);
         debounce
     }
 
-    /// Returns when the file must be looked at again, if what was seen is not believed yet.
+    /// Returns when to look at the file again, if an observation is pending.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.pending.as_ref().map(|pending| pending.due)
     }
 
-    /// Takes in one look.
+    /// Takes in one observation.
     pub(crate) fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
         if self.is_known(seen) {
             self.pending = None;
@@ -146,7 +148,7 @@ impl Debounce {
         self.accepted.is_some_and(|(accepted, _)| accepted == hash)
     }
 
-    /// Since when it has been like this: activity on the file starts the time anew, even if it looks the same.
+    /// Returns since when the observation has been the same. Activity on the file starts the time again.
     fn since(&self, hint: Hint, seen: Observation, now: Instant) -> Instant {
         match (&self.pending, hint) {
             (Some(pending), Hint::Poll | Hint::Forced) if pending.seen == seen => pending.since,
@@ -158,7 +160,7 @@ impl Debounce {
         match seen {
             Observation::ReadError(ReadError::Changing) => self.timing.quiet,
             Observation::ReadError(_) => self.timing.gone,
-            // The whole of what was accepted before cannot be half of something else.
+            // The accepted content was whole, so reading it again cannot be half of something else.
             Observation::Content { hash, .. } if self.has_accepted(hash) => Duration::ZERO,
             Observation::Content { blank: true, .. } if self.accepted.is_some_and(|(_, blank)| !blank) => {
                 self.timing.empty
@@ -190,7 +192,7 @@ impl Debounce {
 }
 
 const POLL: Duration = Duration::from_secs(2);
-/// Also for what only polling sees: a shorter time would let half a file through when a slow writer pauses.
+/// Delay also for what only polling finds. With a shorter one, half a file would get through when a slow writer pauses.
 const QUIET: Duration = Duration::from_secs(2);
 const EMPTY_CONFIRM: Duration = Duration::from_secs(3);
 const GONE_CONFIRM: Duration = Duration::from_secs(1);

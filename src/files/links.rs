@@ -1,6 +1,6 @@
-//! A trail: the names that a path leads through, symlinks included, as the kernel would walk it.
+//! Chains of symlinks: the names that a path leads through, walked as the kernel does.
 //!
-//! It is where events can come from that change what the path means. It opens nothing and reads no file.
+//! An event on any of these names can change what the path means. No file is opened or read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -8,18 +8,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
-/// The names on the way to a file. Every directory in it is free of symlinks, so that none is watched twice under two
-/// names: the kernel would report its events under only one of them.
+/// Names on the way to a file. Every directory here is free of symlinks, so none is watched under two names. The kernel
+/// would report its events under only one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PathChain {
     /// Symlinks on the way.
     pub links: BTreeSet<PathBuf>,
-    /// Where the way ends: the file, or the first name that is missing.
+    /// The end of the way: the file, or the first name that is missing.
     pub end: PathBuf,
 }
 
 impl PathChain {
-    /// Walks a path, as far as it goes.
+    /// Walks a path as far as it leads.
     pub(super) fn of(path: &Path) -> Self {
         let mut links = BTreeSet::new();
         let mut at = PathBuf::from("/");
@@ -48,22 +48,22 @@ impl PathChain {
         Self { links, end: at }
     }
 
-    /// The names whose own events matter.
+    /// Returns the symlinks and the end of the way.
     pub(super) fn names(&self) -> impl Iterator<Item = &Path> {
         self.links.iter().map(PathBuf::as_path).chain([self.end.as_path()])
     }
 
-    /// Every name that matters: an event on any of them may change what the path means.
+    /// Returns every name on which an event may change what the path means.
     pub(super) fn all(&self) -> impl Iterator<Item = Cow<'_, Path>> {
         self.names().map(Cow::Borrowed).chain(self.dirs().into_iter().map(Cow::Owned))
     }
 
-    /// The directories that hold those names.
+    /// Returns the directories of the symlinks and of the end.
     pub(super) fn holders(&self) -> BTreeSet<&Path> {
         self.names().filter_map(Path::parent).collect()
     }
 
-    /// The holders, and the directories that hold these in turn: where a holder could be replaced.
+    /// Returns those directories and their parents, in which one of them could be replaced.
     pub(super) fn dirs(&self) -> BTreeSet<PathBuf> {
         let both = |holder: &'_ Path| [Some(holder.to_path_buf()), holder.parent().map(Path::to_path_buf)];
         self.holders().into_iter().flat_map(both).flatten().collect()
@@ -71,7 +71,7 @@ impl PathChain {
 }
 
 fn absolute(path: &Path) -> PathBuf {
-    // Without a working directory there is nothing better than the path itself, and reading it fails with a reason.
+    // If there is no working directory, the path stays relative, and reading it fails with a reason.
     env::current_dir().map_or_else(|_| path.to_path_buf(), |here| here.join(path))
 }
 
@@ -86,7 +86,7 @@ fn push(ahead: &mut VecDeque<OsString>, path: &Path) {
     }
 }
 
-/// The names a path may lead through; the kernel follows 40 symlinks (path_resolution(7)), each of a few names.
+/// Names that a path may lead through. The kernel follows 40 symlinks (path_resolution(7)), each with a few names.
 const MAX_STEPS: usize = 400;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The watched files: their settled contents, and what happens to them.
+//! Watched files: their settled contents, and changes of them.
 //!
-//! It knows nothing of what is in the files. It reads them on the thread that awaits it, so that must never be a
-//! proxy's worker. Events only make it look; what counts is what it reads, and when that may count is decided by
-//! [`debounce`].
+//! Nothing here knows what the files mean. Files are read on the thread that awaits [`Files::next`], which must never
+//! be a worker of the proxy. An event only causes a look. What counts is what the look reads, and [`debounce`] decides
+//! when.
 
 pub(crate) mod debounce;
 mod links;
@@ -23,12 +23,12 @@ use links::PathChain;
 use source::{Content, ReadError, WatchWarning};
 use watch::{HintSet, Watch, Watching};
 
-/// How files are watched.
+/// Options of watching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Whether to ask the system for events; without, there is only polling.
+    /// Whether to ask the system for events. Without events, files are polled.
     pub events: bool,
-    /// How long to wait for what.
+    /// Delays of debouncing.
     pub timing: Timing,
 }
 
@@ -38,47 +38,47 @@ impl Default for Options {
     }
 }
 
-/// What is known of one file.
+/// State of a watched file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
-    /// The last content that could be acted on; it stays while the file is in trouble. Absent if there never was one.
+    /// The last content that could be acted on. Kept while the file cannot be read. Absent if there never was one.
     pub content: Option<Content>,
-    /// Why there is no newer one, if the file cannot be read now.
+    /// The error, if the file cannot be read now.
     pub error: Option<ReadError>,
-    /// Why changes may never be seen.
+    /// The reason why changes may never be seen.
     pub warning: Option<WatchWarning>,
 }
 
-/// Something that happened to a file; [`Files::get`] says what is known of it now.
+/// A change of a file. [`Files::get`] returns the new state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A new content has settled.
+    /// The file has a new content, which has settled.
     Accepted(PathBuf),
-    /// The content known already can be read again, after trouble.
+    /// The known content can be read again after an error.
     Restored(PathBuf),
-    /// The file is gone, and stayed so for a while.
+    /// The file has been gone for a while.
     Missing(PathBuf),
-    /// The file is there and cannot be read; [`State::error`] says why.
+    /// The file exists and cannot be read; see [`State::error`].
     Unreadable(PathBuf),
-    /// There is a new reason why changes may never be seen; see [`State::warning`].
+    /// Changes may never be seen, for a new reason; see [`State::warning`].
     WatchWarning(PathBuf),
-    /// How changes are noticed is not what it was; see [`Files::watching`].
+    /// Changes are noticed in another way than before; see [`Files::watching`].
     Watching,
 }
 
-/// The files watched now.
+/// The set of watched files.
 ///
-/// Its methods read files, and so may block for as long as the file system does.
+/// Its methods read files, and may block as long as the file system does.
 pub(crate) struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
-    /// What was told last about how files are watched.
+    /// The way of watching that was reported last.
     reported: Watching,
-    /// The watches must be set anew before waiting, because something moved or because other files are watched now.
+    /// Whether to set the watches again before waiting, because something moved or other files are watched now.
     rearm: bool,
     next_poll: Instant,
-    /// How many looks there were; a measure of what the noise costs.
+    /// Number of looks, a measure of what noise costs.
     looks: u64,
 }
 
@@ -89,7 +89,7 @@ struct Entry {
 }
 
 impl Files {
-    /// Watches nothing yet.
+    /// Creates a set that watches nothing yet.
     pub(crate) fn new(options: Options) -> Self {
         let watch = Watch::new(options.events);
         Self {
@@ -103,9 +103,9 @@ impl Files {
         }
     }
 
-    /// Declares which files are watched from now on. Those that were watched before keep their state.
+    /// Sets the files to watch. Files that were watched before keep their state.
     ///
-    /// A new one is read at once, and what is there counts, as at a start.
+    /// A new file is read at once, and counts as it is.
     pub(crate) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let timing = self.options.timing;
         let mut before = mem::take(&mut self.entries);
@@ -121,18 +121,18 @@ impl Files {
             self.entries.insert(path, entry);
         }
         self.arm();
-        // Only now, with the watches in place, is no later change missed.
+        // Read only now: with the watches in place, no later change is missed.
         fresh.iter().for_each(|path| self.start(path));
     }
 
-    /// Returns what is known of a file, if it is watched.
+    /// Returns the state of a watched file.
     pub(crate) fn get(&self, path: &Path) -> Option<&State> {
         self.entries.get(path).map(|entry| &entry.state)
     }
 
-    /// Waits until something happened to any of the files, and says what; never returns an empty list.
+    /// Waits for changes and returns them; the list is never empty.
     ///
-    /// Cancel safe: what was seen but not returned is returned by the next call.
+    /// Cancel safe: changes that were not returned are returned by the next call.
     pub(crate) async fn next(&mut self) -> Vec<Change> {
         loop {
             let changes = self.process();
@@ -147,12 +147,12 @@ impl Files {
         }
     }
 
-    /// Does what there is to do now.
+    /// Handles all events and delays that are due now.
     fn process(&mut self) -> Vec<Change> {
         let hints = self.watch.take();
         self.rearm |= hints.moved || hints.lost;
         let mut changes = self.look_at_hinted(&hints);
-        // What was found is told before the watches are seen to, because that takes longer than the look.
+        // Report changes before setting watches, which takes longer.
         if changes.is_empty() {
             if now() >= self.next_poll {
                 self.next_poll = now() + self.options.timing.poll;
@@ -178,11 +178,11 @@ impl Files {
         due.iter().flat_map(|path| self.look_at(path, hints)).collect()
     }
 
-    /// Looks at a file for the reason that the hints give.
+    /// Looks at a file, with the hint that the events give.
     fn look_at(&mut self, path: &Path, hints: &HintSet) -> Vec<Change> {
         let before = self.entries.get(path).and_then(|entry| hints.on(&entry.chain));
         let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::downgraded)) {
-            // Whatever was lost, it was not a promise that the file is finished.
+            // Lost events do not promise that the file is finished.
             _ if hints.lost => Hint::Writing,
             Some(hint) => hint,
             None => Hint::Poll,
@@ -204,7 +204,7 @@ impl Files {
             self.rearm = true;
         }
         let found = source::read(path);
-        // Between the event and the read, another writer may have begun.
+        // Another writer may have begun between the event and the read.
         let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.chain) { Hint::Writing } else { hint };
         let unlinked = entry.check_unlinked(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
@@ -239,17 +239,17 @@ impl Files {
     fn due(&self) -> Instant {
         let settled = self.entries.values().filter_map(|entry| entry.debounce.due());
         let due = settled.fold(self.next_poll, Instant::min);
-        // The way led elsewhere during the last look; the watches are to follow at once.
+        // The path led elsewhere at the last look, so set the watches at once.
         if self.rearm { now() } else { due }
     }
 }
 
 #[cfg(feature = "proxy")]
 impl Files {
-    /// Reads a file now and returns what is known of it; watches it too, if it was not watched yet.
+    /// Reads a file now, and returns its state. Watches the file if it was not watched.
     ///
-    /// At first, what is there counts, even nothing. Later it is as with [`Files::force`], but for one file, and what
-    /// changed is told only by what is returned.
+    /// For a new file, whatever is there counts. For others this is [`Files::force`] for one file, and the change is
+    /// not reported again.
     pub(crate) fn load_now(&mut self, path: &Path) -> &State {
         if self.entries.contains_key(path) {
             self.look(path, Hint::Forced);
@@ -262,10 +262,10 @@ impl Files {
         &self.entries.get(path).expect("a file is watched once it was loaded").state
     }
 
-    /// Returns the last content of a file that may be acted on. A file that is not watched yet is read now.
+    /// Returns the last settled content of a file. Reads a file that is not watched yet.
     ///
     /// # Errors
-    /// Why there never was one.
+    /// The error of the file, if there never was a content.
     pub(crate) fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
         if !self.entries.contains_key(path) {
             self.load_now(path);
@@ -274,10 +274,10 @@ impl Files {
         state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
     }
 
-    /// Returns the same for a file that counts only as long as it is there.
+    /// Returns the content of a file that counts only as long as it exists.
     ///
     /// # Errors
-    /// Why there never was a content, or that the file is gone.
+    /// The error of the file, if there never was a content or the file is gone.
     pub(crate) fn present(&mut self, path: &Path) -> Result<Content, ReadError> {
         let content = self.settled(path)?;
         if self.is_missing(path) { Err(ReadError::Missing) } else { Ok(content) }
@@ -293,7 +293,7 @@ impl Files {
         &self.watch.watching
     }
 
-    /// Looks at every file now and takes what is there, unless it is empty or gone: that still has to last.
+    /// Looks at every file now and takes what is there, except that an empty or missing file must last as usual.
     pub(crate) fn force(&mut self) -> Vec<Change> {
         self.arm();
         let mut changes = self.look_at_all(Hint::Forced);
@@ -331,7 +331,8 @@ impl Entry {
         Some(change)
     }
 
-    /// Warns of a file without a name. One that is only being replaced just now looks the same, so polling decides.
+    /// Warns of a file without a name. A file that is being replaced looks the same for a moment, so only polling
+    /// decides.
     fn check_unlinked(&mut self, path: &Path, hint: Hint, unlinked: bool) -> Option<Change> {
         if !unlinked && self.state.warning == Some(WatchWarning::Unlinked) {
             self.state.warning = None;
@@ -340,7 +341,7 @@ impl Entry {
     }
 
     fn warn(&mut self, path: &Path, warning: WatchWarning) -> Option<Change> {
-        // The loss that has happened outweighs the one that may.
+        // A warning of a loss that has happened outweighs one of a loss that may.
         let known = self.state.warning == Some(warning) || self.state.warning == Some(WatchWarning::Unlinked);
         (!known).then(|| {
             self.state.warning = Some(warning);
@@ -349,7 +350,7 @@ impl Entry {
     }
 }
 
-/// Tokio's clock, so that it can be paused.
+/// Returns the time of tokio's clock, which tests can pause.
 fn now() -> Instant {
     time::Instant::now().into_std()
 }

@@ -1,7 +1,7 @@
-//! A watched file's content as one look finds it, and what can stand in the way.
+//! The content of a watched file, as one look finds it.
 //!
-//! It never waits, never blocks on a pipe, and reads no more than [`MAX_SIZE`]. Whether what was found may be acted on
-//! is not its business: [`debounce`](super::debounce) decides that.
+//! A look never waits, never blocks on a pipe, and reads at most [`MAX_SIZE`] bytes. [`debounce`](super::debounce)
+//! decides whether the content may be acted on.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -13,17 +13,17 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-/// The bytes that a watched file may have; a larger one is not read.
+/// Bytes that a watched file may have. A larger file is not read.
 pub(crate) const MAX_SIZE: u64 = 1024 * 1024;
 
-/// The content of a file, whole.
+/// The whole content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// What the file holds.
+    /// The bytes of the file.
     pub bytes: Bytes,
-    /// Tells two contents apart; inode, size and times can all stay the same.
+    /// The hash, which tells contents apart. Inode, size and times can all stay the same.
     pub hash: Hash,
-    /// When it was read.
+    /// When the content was read.
     pub loaded: SystemTime,
 }
 
@@ -33,13 +33,13 @@ impl Content {
         Self { bytes: bytes.into(), hash, loaded: SystemTime::now() }
     }
 
-    /// Says whether there is nothing in it, or only blanks: what a file looks like that was just truncated.
+    /// Returns true if the content is empty or blank, like a file that was just truncated.
     pub(crate) fn is_blank(&self) -> bool {
         self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 }
 
-/// The SHA-256 of a content; prints as 64 lowercase hexadecimal digits, as `sha256sum` does.
+/// The SHA-256 of a content. Prints as 64 lowercase hexadecimal digits, like `sha256sum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Hash(pub [u8; 32]);
 
@@ -49,18 +49,18 @@ impl fmt::Display for Hash {
     }
 }
 
-/// Why a file's content cannot be had at the moment. The last good one stays in force.
+/// The reason why a file cannot be read now. The last good content stays in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadError {
-    /// Nothing has this name, or a symlink on the way points nowhere.
+    /// No file has this name, or a symlink on the way leads nowhere.
     Missing,
-    /// A directory, a pipe, a socket or a device has this name.
+    /// The name belongs to a directory, a pipe, a socket or a device.
     NotAFile(&'static str),
-    /// It has more than [`MAX_SIZE`] bytes; the size is the one seen.
+    /// The file has more than [`MAX_SIZE`] bytes; this is the size found.
     TooLarge(u64),
-    /// It was different before and after every attempt to read it.
+    /// The file changed during every attempt to read it.
     Changing,
-    /// The system refused, and said why.
+    /// The system refused.
     Unreadable(io::ErrorKind),
 }
 
@@ -84,12 +84,12 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// A reason why changes of a file may never be seen here, though nothing is wrong with the file itself.
+/// A reason why changes of a good file may never be seen here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchWarning {
-    /// The file is a mount point of its own, as with `docker run -v ./file:/file` or a Kubernetes `subPath`.
+    /// The file is a mount point by itself, as with `docker run -v ./file:/file` or a Kubernetes `subPath`.
     MountPoint,
-    /// The file that is seen here has no name left: it was replaced where it was mounted from.
+    /// The open file has no name any more, because it was replaced where it was mounted from.
     Unlinked,
 }
 
@@ -108,20 +108,20 @@ impl fmt::Display for WatchWarning {
     }
 }
 
-/// What one look at a file found.
+/// The result of one look at a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// The content, or why there is none.
+    /// The content, or the error.
     pub content: Result<Content, ReadError>,
-    /// Set when the file opened has no name any more.
+    /// Whether the open file has no name any more.
     pub unlinked: bool,
 }
 
-/// Reads a file, again when it changed meanwhile, a few times at most.
+/// Reads a file, and tries a few more times if it changes meanwhile.
 pub(crate) fn read(path: &Path) -> Found {
     let mut found = read_once(path);
     for _ in 1..READ_TRIES {
-        // A file without a name is what a rename in the middle of a look leaves behind: the next open finds the new one.
+        // A rename during a look leaves a file without a name. The next attempt opens the new one.
         if !found.unlinked && !matches!(found.content, Err(ReadError::Changing)) {
             break;
         }
@@ -130,7 +130,7 @@ pub(crate) fn read(path: &Path) -> Found {
     found
 }
 
-/// Says whether the file itself, not one of its directories, is a mount point. Always false where there is no `/proc`.
+/// Returns true if the file itself, not a directory above it, is a mount point. Always false without `/proc`.
 pub(crate) fn is_mount_point(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| mount_points(&table).any(|point| point == path))
@@ -143,7 +143,7 @@ fn read_once(path: &Path) -> Found {
 }
 
 fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, ReadError> {
-    // Without O_NONBLOCK, opening a named pipe would wait for its writer.
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let before = file.metadata()?;
@@ -164,7 +164,7 @@ fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, ReadErr
         return Err(ReadError::TooLarge(metadata.size()));
     }
     let mut bytes = Vec::new();
-    // The size was only a moment's: the file may have grown since.
+    // The file may have grown since its size was read.
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
         size if size > MAX_SIZE => Err(ReadError::TooLarge(size)),
@@ -183,7 +183,7 @@ fn kind_of(metadata: &Metadata) -> &'static str {
     }
 }
 
-/// The fifth field of each line, with `\040` and its like undone (proc(5)).
+/// Returns the fifth field of each line, with escapes like `\040` undone (proc(5)).
 fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
     table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| {
         let spaces = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
@@ -191,7 +191,7 @@ fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// How often a file is read that changes under the reader's eyes, before the look is given up.
+/// Attempts to read a file that keeps changing.
 const READ_TRIES: usize = 3;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files change in the ways that people and tools change them; real ones, in directories of the tests' own.
+//! Tests of real files, which change in the ways that people and tools change them.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Only an event can bring about a change in less than an hour.
+/// Nothing but an event can cause a change within an hour.
 const EVENTS_ONLY: Options = Options { events: true, timing: timing([3_600_000; 4]) };
-/// Only polling can.
+/// Nothing but polling can cause a change.
 const POLLING_ONLY: Options = Options { events: false, timing: timing([50, 1_000, 2_000, 1_000]) };
-/// No machine is so slow.
+/// Longer than the slowest machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const fn timing([poll, quiet, empty, gone]: [u64; 4]) -> Timing {
@@ -25,7 +25,7 @@ const fn timing([poll, quiet, empty, gone]: [u64; 4]) -> Timing {
     }
 }
 
-/// A directory with a watched file in it that holds `old`.
+/// A directory with a watched file that holds `old`.
 struct Bench {
     dir: TempDir,
     path: PathBuf,
@@ -54,7 +54,7 @@ impl Bench {
         String::from_utf8(content.bytes.to_vec()).unwrap()
     }
 
-    /// Notes what the next changes are: contents as they are, all else in angle brackets.
+    /// Notes the next changes: contents as they are, and everything else in angle brackets.
     async fn step(&mut self) {
         let changes = self.files.next().await;
         self.note(changes);
@@ -74,11 +74,11 @@ impl Bench {
         }
     }
 
-    /// Runs a script, waits until it is through and `last` (if any) was noted, and returns all that was pending.
+    /// Runs a script, waits for its end and for `last` to be noted, and returns all notes.
     async fn run(&mut self, script: &str, last: &str) -> Vec<String> {
         let (dir, text) = (self.dir.path().to_path_buf(), script.to_owned());
         let name = script;
-        // What follows is not to race with the watches that the last change called for.
+        // Let the watches settle that the last change called for.
         let changes = self.files.process();
         self.note(changes);
         let mut script = Some(tokio::task::spawn_blocking(move || sh(&dir, &text)));
@@ -98,7 +98,7 @@ impl Bench {
         mem::take(&mut self.log)
     }
 
-    /// Lets everything come to rest that is under way, and expects nothing to come of it.
+    /// Lets everything under way come to rest, and expects no change.
     async fn rest(&mut self, time: Duration) {
         let _ = timeout(time, self.step()).await;
         assert_eq!(self.log, Vec::<String>::new());
@@ -115,7 +115,7 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(test)
 }
 
-/// How a content gets replaced in one finished act: the file watched, what was there before, and the act.
+/// Ways of replacing a content in one act: the watched file, the preparation, and the act.
 const WAYS: &[(&str, &str, &str)] = &[
     ("f", "", "printf new > f"),
     ("f", "printf new > t", "cp t f"),
@@ -144,8 +144,8 @@ const WAYS: &[(&str, &str, &str)] = &[
     ("f", "mv f a; ln -s a f", "vim -u NONE -es -c 'set nofixeol bkc=auto bsk=' -c '%s/old/new' -c wq f"),
 ];
 
-/// How a directory gets replaced with the file in it. Something may happen in the new one before it is watched, and is
-/// then found by polling only.
+/// Ways of replacing a directory together with the file. Something may happen in the new one before it is watched, and
+/// only polling finds that.
 const MOVES: &[(&str, &str, &str)] = &[
     ("d/f", "mkdir d n; printf new > n/f; mv f d", "mv d away; mv n d"),
     ("d/f", "mkdir d n; printf new > n/f; mv f d", "rm -r d; mv n d"),
@@ -304,7 +304,7 @@ fn a_file_that_was_never_there_is_seen_when_it_comes() {
     });
 }
 
-/// Stores through a mapping, of which the system tells nobody until the mapping is gone: here, with the file.
+/// Writes through a mapping. The system reports that only when the mapping is gone, here together with the file.
 const SILENTLY: &str = r#"python3 -c '
 import mmap, os, time
 map = mmap.mmap(os.open("f", os.O_RDWR), 3); map[:] = b"new"; map.flush()
@@ -422,7 +422,8 @@ fn inside_limits() {
     });
 }
 
-/// Runs an ignored test of this file in namespaces of its own, after a preparation; where there are none, it is left out.
+/// Runs an ignored test of this file in namespaces of its own, after a preparation. Skipped where there are no
+/// namespaces.
 fn elsewhere(dir: &Path, namespaces: &[&str], prepare: &str, test: &str) {
     let script = format!("{prepare} && exec \"$0\" --exact --ignored files::tests::{test}");
     let mut command = Command::new("unshare");
@@ -444,7 +445,7 @@ fn a_rename_is_seen_within_milliseconds() {
             let (from, to) = (bench.dir.path().join("t"), bench.path.clone());
             let writer = std::thread::spawn(move || {
                 std::fs::write(&from, n.to_string()).unwrap();
-                // The reader is to be asleep by then, as it would be.
+                // By then the reader is asleep, as in operation.
                 std::thread::sleep(Duration::from_millis(2));
                 let began = Instant::now();
                 std::fs::rename(&from, &to).unwrap();

@@ -1,8 +1,8 @@
-//! Watching directories: turns the system's events into hints that a file may have changed.
+//! Watches on directories: turn the system's events into hints that a file may have changed.
 //!
-//! It reads nothing and decides nothing. A hint may come too often, too late or never; polling makes up for that. The
-//! callback only sorts events by name, so that a noisy directory (logs beside the file) wakes nobody; hints for one
-//! file replace each other, so that there is no queue that could overflow.
+//! Hints may come too often, too late or never; polling makes up for that. The callback sorts events by name, so a
+//! noisy directory, with logs beside the file, wakes nobody. Hints for one file replace each other, so no queue can
+//! overflow.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,18 +16,18 @@ use tokio::sync::Notify;
 use super::debounce::Hint;
 use super::links::PathChain;
 
-/// How changes are noticed.
+/// The way in which changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watching {
-    /// By the system's events, within a moment.
+    /// Events of the system, within a moment.
     Events,
-    /// By polling, as was asked for.
+    /// Polling, as configured.
     Polling,
-    /// By polling, because there can be no events at all: the reason is the system's.
+    /// Polling, because the system gives no events, for this reason.
     Unavailable(String),
-    /// By polling, at least in part: the system allows no more watches.
+    /// Polling, at least in part, because the system allows no more watches.
     Limit,
-    /// By polling, at least in part: this directory cannot be watched.
+    /// Polling, at least in part, because this directory cannot be watched.
     Unwatched(PathBuf, String),
 }
 
@@ -53,45 +53,45 @@ impl fmt::Display for Watching {
     }
 }
 
-/// What happened to the names that matter since it was last asked for.
+/// Hints that were collected since the last [`Watch::take`].
 #[derive(Debug, Default)]
 pub(super) struct HintSet {
     names: HashMap<PathBuf, (u64, Hint)>,
-    /// Set when something happened to a directory or a symlink: watches may be dead or may watch the wrong place.
+    /// Whether a directory or a symlink changed. Watches may be dead or in the wrong place then.
     pub moved: bool,
-    /// Set when events were lost: anything may have happened to any name.
+    /// Whether events were lost. Anything may have happened to any name then.
     pub lost: bool,
 }
 
 impl HintSet {
-    /// Returns the hint that the names of a trail give together: the last one counts, unless it says nothing.
+    /// Returns the hint for a chain. The latest counts, unless it says nothing.
     pub(super) fn on(&self, chain: &PathChain) -> Option<Hint> {
         let hints = chain.all().filter_map(|name| self.names.get(&*name));
         hints.max_by_key(|(order, hint)| (*hint != Hint::Poll, *order)).map(|(_, hint)| *hint)
     }
 }
 
-/// The watch on all directories that matter.
+/// Watches on all directories that matter.
 pub(super) struct Watch {
     shared: Arc<Shared>,
     watcher: Option<RecommendedWatcher>,
     armed: BTreeSet<PathBuf>,
     enabled: bool,
-    /// How it goes, as of the last [`Watch::arm`].
+    /// The way of watching since the last [`Watch::arm`].
     pub watching: Watching,
 }
 
 impl Watch {
-    /// Makes a watch on nothing. When not `enabled` it stays one.
+    /// Creates a watch on nothing. Unless `enabled`, it never watches anything.
     pub(super) fn new(enabled: bool) -> Self {
         let watching = if enabled { Watching::Events } else { Watching::Polling };
         Self { shared: Arc::default(), watcher: None, armed: BTreeSet::new(), enabled, watching }
     }
 
-    /// Watches the chains given, and nothing else.
+    /// Watches these chains and nothing else.
     ///
-    /// Adds every watch again: the system drops them silently, and an inode's number does not tell that it is the same.
-    /// A watch that is still wanted is never removed first, because the events under way would be dropped with it.
+    /// Every watch is added again, because the system drops watches silently, and an inode's number can be reused. A
+    /// wanted watch is never removed first, because its pending events would be lost.
     pub(super) fn arm(&mut self, chains: &[&PathChain]) {
         if !self.enabled {
             return;
@@ -101,7 +101,7 @@ impl Watch {
         self.armed = dirs;
         self.watching = match start(&mut self.watcher, &self.shared) {
             Ok(watcher) => {
-                // A watch that is gone already cannot be removed, which is as well.
+                // Removing a watch fails if it is gone already, which is fine.
                 stale.iter().for_each(|dir| drop(watcher.unwatch(dir)));
                 let results = self.armed.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
                 let troubles: Vec<_> = results.filter_map(|(dir, result)| trouble(dir, result.err()?)).collect();
@@ -111,7 +111,7 @@ impl Watch {
         };
     }
 
-    /// Takes the hints that are there.
+    /// Takes the collected hints.
     pub(super) fn take(&self) -> HintSet {
         let pending = std::mem::take(&mut self.shared.lock().pending);
         let hint = |(path, (order, event)): (PathBuf, (u64, NameEvent))| {
@@ -121,7 +121,7 @@ impl Watch {
         HintSet { names: pending.names.into_iter().map(hint).collect(), moved: pending.moved, lost: pending.lost }
     }
 
-    /// Says whether somebody has been at work on a trail since the hints were taken.
+    /// Returns true if somebody has worked on a chain since the hints were taken.
     pub(super) fn is_busy(&self, chain: &PathChain) -> bool {
         let table = self.shared.lock();
         let busy =
@@ -129,13 +129,13 @@ impl Watch {
         table.pending.lost || chain.all().any(|name| busy(&name))
     }
 
-    /// Does as if the system had lost events.
+    /// Pretends that the system has lost events.
     #[cfg(test)]
     pub(super) fn lose(&self) {
         self.shared.on_event(&Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
     }
 
-    /// Waits until there are hints. Cancel safe.
+    /// Waits for hints. Cancel safe.
     pub(super) async fn wait(&self) {
         self.shared.wake.notified().await;
     }
@@ -155,7 +155,7 @@ fn start<'a>(
     Ok(watcher.insert(started))
 }
 
-/// What the callback and the control loop share.
+/// State shared by the callback and the control loop.
 #[derive(Default)]
 struct Shared {
     table: Mutex<Table>,
@@ -171,43 +171,43 @@ struct Table {
 /// A name whose events matter.
 #[derive(Clone, Copy, Default)]
 struct Name {
-    /// It is a directory that is watched, or a symlink: what happens to it may leave watches dead or misplaced.
+    /// Whether the name is a watched directory or a symlink. Changes to it may leave watches dead or misplaced.
     leads_on: bool,
-    /// It is a watched directory only, so what is written in it or changed about it is of no interest.
+    /// Whether the name is only a watched directory. Writes to it do not matter.
     dir_only: bool,
 }
 
 #[derive(Default)]
 struct PendingEvents {
-    /// The last thing that happened to each name, and the how-manieth thing it was; as many as there are names, at most.
+    /// The latest event for each name, with its sequence number.
     names: HashMap<PathBuf, (u64, NameEvent)>,
     count: u64,
     moved: bool,
     lost: bool,
 }
 
-/// What happened to a name.
+/// An event on a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NameEvent {
-    /// Something that leaves the content alone.
+    /// The content is unchanged.
     Touched,
-    /// It is being written, or it is gone.
+    /// The file is being written, or is gone.
     Busy,
-    /// It was renamed into place, or closed after writing.
+    /// The file was renamed into place, or closed after writing.
     Done,
-    /// It was created; only a look at it tells whether it is a symlink, and thus complete.
+    /// The file was created. Only a look tells whether it is a symlink, and so complete.
     Created,
 }
 
 impl NameEvent {
     fn of(event: &EventKind) -> Option<Self> {
         match event {
-            // Opening and reading would be our own.
+            // Opening and reading are our own doing.
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Self::Done),
             EventKind::Access(_) => None,
             EventKind::Create(CreateKind::Folder) => Some(Self::Busy),
             EventKind::Create(_) => Some(Self::Created),
-            // One of each came before.
+            // One event for each of the two names came before.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Self::Busy),
             EventKind::Modify(ModifyKind::Name(_)) => Some(Self::Done),
@@ -217,7 +217,7 @@ impl NameEvent {
         }
     }
 
-    /// Says whether the name may mean something else now, or nothing.
+    /// Returns true if the name may lead elsewhere now, or nowhere.
     fn is_move(event: &EventKind) -> bool {
         matches!(event, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
     }
@@ -234,7 +234,7 @@ impl NameEvent {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // A panic elsewhere leaves at worst a hint out.
+        // A panic elsewhere loses one hint at worst.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -253,7 +253,7 @@ impl Shared {
 }
 
 impl Table {
-    /// Sets the names whose events matter, and returns the directories where they happen.
+    /// Sets the names whose events matter, and returns the directories to watch.
     fn set_names(&mut self, chains: &[&PathChain]) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
         self.names.clear();
@@ -271,7 +271,7 @@ impl Table {
         all
     }
 
-    /// Notes what happened to a name, and says whether it matters to anybody.
+    /// Notes an event on a name. Returns true if anybody needs to know.
     fn note(&mut self, event: &EventKind, path: &Path) -> bool {
         let Some(name) = self.names.get(path) else { return false };
         let moved = NameEvent::is_move(event);
@@ -280,14 +280,14 @@ impl Table {
         }
         let Some(mut note) = NameEvent::of(event) else { return false };
         if name.dir_only && note == NameEvent::Busy && !matches!(event, EventKind::Create(_)) {
-            // A directory that is gone takes the file with it. That an old one is gone for good may be told only after
-            // the new one is in place, and must not cast doubt on this.
+            // A directory that is gone takes the file along. The end of an old directory may be reported only after the
+            // new one is in place, and must not cast doubt on the new one.
             note = NameEvent::Touched;
         }
         let pending = &mut self.pending;
         pending.moved |= moved && name.leads_on;
         pending.count += 1;
-        // The last one counts: a writer who begins anew takes back that the file was finished.
+        // The latest event counts: a writer who starts again takes back that the file was finished.
         if note != NameEvent::Touched || !pending.names.contains_key(path) {
             pending.names.insert(path.to_path_buf(), (pending.count, note));
         }
@@ -302,7 +302,7 @@ impl Table {
 
 fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
     match error.kind {
-        // It went away since the way was walked; the next walk ends earlier.
+        // The directory went away since the walk. The next walk ends earlier.
         ErrorKind::PathNotFound => None,
         ErrorKind::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
         ErrorKind::MaxFilesWatch => Some(Watching::Limit),
@@ -313,8 +313,8 @@ fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
     }
 }
 
-/// Says whether changes of files are missed. A directory that only holds directories of the way is seldom replaced, and
-/// often not ours to watch.
+/// Returns true if changes of files are missed. A directory that only holds other directories of the path is seldom
+/// replaced, and often not ours to watch.
 fn matters(trouble: &Watching, chains: &[&PathChain]) -> bool {
     let Watching::Unwatched(dir, _) = trouble else { return true };
     chains.iter().any(|chain| chain.holders().contains(dir.as_path()))

@@ -1,12 +1,12 @@
-//! Replaces a file so that a reader sees the old text or the new one, and a crash leaves one of the two.
+//! Atomic replacement: a reader sees the old text or the new one, and a crash leaves one of the two.
 //!
-//! The new text goes to a temporary file in the same directory, is flushed to the disk, and takes the name by a rename.
-//! A symlink is followed to the file that it means in the end; the link stays. Mode and owner are kept; extended
-//! attributes and hard links are not. On a failure before the rename the file is untouched and the temporary file gone.
+//! The new text goes to a temporary file in the same directory, which is flushed to the disk and then renamed. A
+//! symlink is followed to its file, and stays. Mode and owner are kept; extended attributes and hard links are not.
+//! After a failure before the rename, the file is as it was, and the temporary file is gone.
 //!
-//! [`rewrite`] reads, edits and replaces. Its lock on the directory keeps two of its calls apart, in one process or in
-//! several; against an editor, which takes no such lock, it compares the file just before the rename and starts over if
-//! it changed. This never waits for anything but that lock and the disk.
+//! [`rewrite`] reads, edits and replaces. A lock on the directory keeps its calls apart, in any number of processes. An
+//! editor takes no such lock. So the file is compared just before the rename, and the edit starts over if the file
+//! changed. Nothing but the lock and the disk is waited for.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -18,21 +18,21 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-/// Why a file was not replaced.
+/// The reason why a file was not replaced.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The system refused a step.
     Io {
-        /// What was tried.
+        /// The step.
         step: Step,
-        /// With what.
+        /// The path that it was done to.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The path means a directory or a device.
+    /// The path is a directory or a device.
     NotAFile(PathBuf),
-    /// The path has no file name, or its symlinks go round.
+    /// The path has no file name, or its symlinks form a loop.
     NoTarget(PathBuf),
     /// The file is not UTF-8.
     NotText(PathBuf),
@@ -40,20 +40,20 @@ pub(crate) enum WriteError {
     TooLarge(PathBuf),
     /// Another edit held the directory's lock for too long.
     Locked(PathBuf),
-    /// The file changed again and again between reading and writing it.
+    /// The file changed again and again between reading and writing.
     Contended(PathBuf),
 }
 
-/// What was tried when the system refused.
+/// A step of a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Following symlinks to the file.
     Resolve,
-    /// Reading the file as it is.
+    /// Reading the old file.
     Read,
     /// Taking the lock on its directory.
     Lock,
-    /// Making the temporary file.
+    /// Creating the temporary file.
     Create,
     /// Filling and flushing it.
     Write,
@@ -67,12 +67,12 @@ pub(crate) enum Step {
     SyncDirectory,
 }
 
-/// Why [`rewrite`] did not do it.
+/// The reason why [`rewrite`] changed nothing.
 #[derive(Debug)]
 pub(crate) enum RewriteError<E> {
     /// The file could not be read or replaced.
     Write(WriteError),
-    /// The edit was refused; nothing was written.
+    /// The edit was refused, and nothing was written.
     Edit(E),
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { step: Step::Rename, path, source } if source.kind() == io::ErrorKind::ResourceBusy => {
-                // What a bind-mounted single file answers: its name is not free to be taken.
+                // A single file that is bind-mounted answers so, because its name cannot be replaced.
                 write!(f, "cannot replace `{}`: it is a mount point; mount its directory instead", path.display())
             }
             Self::Io { step, path, .. } => write!(f, "cannot {} `{}`", step.verb(), path.display()),
@@ -154,10 +154,10 @@ impl Step {
     }
 }
 
-/// Reads the file at `path`, lets `edit` make the new text, and replaces it. A file that is not there reads as empty.
+/// Reads the file at `path`, has `edit` make the new text, and replaces the file. A missing file reads as empty.
 ///
-/// `edit` gives the new text and whatever else the caller wants to know; it runs again if the file changed meanwhile.
-/// A text that comes back as it was is not written.
+/// `edit` returns the new text and a report for the caller. It runs again if the file changed meanwhile. An unchanged
+/// text is not written.
 ///
 /// # Errors
 /// If `edit` refuses, or the file cannot be read or replaced; see [`WriteError`].
@@ -168,7 +168,7 @@ pub(crate) fn rewrite<T, E>(
     for _ in 0..MAX_ATTEMPTS {
         let target = resolve(path)?;
         let _lock = lock(directory(&target))?;
-        // The target may have moved while the lock was waited for: a lock on the wrong directory guards nothing.
+        // The target may have moved during the wait. A lock on the wrong directory guards nothing.
         if resolve(path)? != target {
             continue;
         }
@@ -185,7 +185,7 @@ pub(crate) fn rewrite<T, E>(
     Err(RewriteError::Write(WriteError::Contended(path.to_owned())))
 }
 
-/// Replaces the file at `path`, or makes it, with `bytes`.
+/// Replaces or creates the file at `path`.
 ///
 /// # Errors
 /// If the system refuses a step; see [`WriteError`].
@@ -195,8 +195,8 @@ pub(crate) fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     replace(&target, bytes, Expect::Anything, NEW_MODE).map(|_| ())
 }
 
-/// Replaces exactly this file, or makes it for its owner alone. A symlink in its place is refused, and no lock is waited
-/// for: it is for a file that one process writes and nobody edits.
+/// Replaces a file, or creates it for its owner alone. A symlink is refused, and no lock is taken. For files that only
+/// one process writes, and nobody edits.
 ///
 /// # Errors
 /// If the system refuses a step, or something else is in the way; see [`WriteError`].
@@ -204,20 +204,20 @@ pub(crate) fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     replace(path, bytes, Expect::Anything, PRIVATE_MODE).map(|_| ())
 }
 
-/// What must be in the file at the moment of the rename.
+/// The content that the file must have just before the rename.
 #[derive(Clone, Copy)]
 enum Expect<'a> {
-    /// Whatever it is.
+    /// Any content.
     Anything,
     /// These bytes, or no file.
     Unchanged(Option<&'a [u8]>),
 }
 
-/// What became of a replacement that did not fail.
+/// The outcome of a replacement that did not fail.
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Replaced,
-    /// The file was not what was expected; nothing was done.
+    /// The file had another content than expected, and nothing was done.
     Changed,
 }
 
@@ -227,12 +227,12 @@ fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>, new_mode: u32) -> Re
     let (temporary, mut file) = Temporary::create(directory, kept.as_ref().map_or(new_mode, |_| PRIVATE_MODE))?;
     file.write_all(bytes).map_err(Step::Write.failed(target))?;
     if let Some(kept) = kept {
-        // The owner first: a change of owner clears bits of the mode.
+        // Change the owner first, since that clears bits of the mode.
         keep_owner(&file, &kept).map_err(Step::Own.failed(target))?;
         let mode = Permissions::from_mode(kept.mode() & MODE_BITS);
         file.set_permissions(mode).map_err(Step::Mode.failed(target))?;
     }
-    // Before the rename, because a name that outlives a crash must not lead to text that does not.
+    // Flush before the rename. A name that survives a crash must not lead to text that does not.
     file.sync_all().map_err(Step::Write.failed(target))?;
     if let Expect::Unchanged(old) = expect
         && read(target)?.as_deref() != old
@@ -253,7 +253,7 @@ fn keep_owner(file: &File, kept: &fs::Metadata) -> io::Result<()> {
     fchown(file, Some(kept.uid()), Some(kept.gid()))
 }
 
-/// A file that is removed again, unless it was renamed.
+/// A temporary file, removed on drop unless it was renamed.
 struct Temporary {
     path: PathBuf,
     renamed: bool,
@@ -282,13 +282,13 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
-            // Nothing can be done about a failure here, and the first one is what the caller must hear of.
+            // Nothing can be done about a failure here, and the first error is the one to report.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Follows symlinks to the file that `path` means, which need not be there yet.
+/// Follows symlinks to the file that `path` means, which need not exist yet.
 fn resolve(path: &Path) -> Result<PathBuf, WriteError> {
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -304,7 +304,7 @@ fn resolve(path: &Path) -> Result<PathBuf, WriteError> {
     Err(WriteError::NoTarget(path.to_owned()))
 }
 
-/// The directory that a path's last part is in.
+/// Returns the directory of a path.
 fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -312,7 +312,8 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Locks a directory until the file is dropped. The directory, because the file itself is about to be another one.
+/// Locks a directory until the file is dropped. The file itself cannot be locked, since another one is about to replace
+/// it.
 fn lock(directory: &Path) -> Result<Option<File>, WriteError> {
     let file = File::open(directory).map_err(Step::Lock.failed(directory))?;
     let patience = Instant::now() + LOCK_PATIENCE;
@@ -321,19 +322,19 @@ fn lock(directory: &Path) -> Result<Option<File>, WriteError> {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(LOCK_PAUSE),
             Err(TryLockError::WouldBlock) => return Err(WriteError::Locked(directory.to_owned())),
-            // NFS locks no directory. The comparison before the rename is what remains there.
+            // NFS cannot lock a directory. The comparison before the rename remains.
             Err(TryLockError::Error(e)) if cannot_lock(&e) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(Step::Lock.failed(directory)(e)),
         }
     }
 }
 
-/// Tells whether the file system, rather than this file, is what refuses a lock.
+/// Returns true if the file system refuses all locks, and not only this one.
 fn cannot_lock(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
-/// The file's metadata, if it is there; refuses what is not a regular file, before anything opens it.
+/// Returns the file's metadata, if it exists. Refuses what is not a regular file before anything opens it.
 fn metadata(target: &Path) -> Result<Option<fs::Metadata>, WriteError> {
     match fs::symlink_metadata(target) {
         Ok(found) if found.is_file() => Ok(Some(found)),
@@ -343,7 +344,7 @@ fn metadata(target: &Path) -> Result<Option<fs::Metadata>, WriteError> {
     }
 }
 
-/// The file's bytes, if it is there.
+/// Returns the file's bytes, if it exists.
 fn read(target: &Path) -> Result<Option<Vec<u8>>, WriteError> {
     if metadata(target)?.is_none() {
         return Ok(None);
@@ -361,21 +362,21 @@ fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, WriteError> {
     str::from_utf8(bytes).map_err(|_| WriteError::NotText(path.to_owned()))
 }
 
-/// A new file's mode, less the umask.
+/// Mode of a new file, less the umask.
 const NEW_MODE: u32 = 0o644;
-/// The mode of a temporary file until it gets that of the file it replaces: it may hold what others must not read.
+/// Mode of a temporary file until it takes over the old file's mode. It may hold what others must not read.
 const PRIVATE_MODE: u32 = 0o600;
-/// The part of `st_mode` that is permissions.
+/// Permission bits of `st_mode`.
 const MODE_BITS: u32 = 0o7777;
-/// As many symlinks as Linux follows.
+/// Symlinks that are followed, as many as Linux does.
 const MAX_LINKS: usize = 40;
-/// Edits that lose against somebody else's before it is given up; also tries for a free temporary name.
+/// Attempts to edit a file that others change, and to find a free temporary name.
 const MAX_ATTEMPTS: usize = 8;
-/// A guard against reading a device or a log by mistake; a flag file has some kilobytes.
+/// Protects against reading a device or a log by mistake. A flag file has a few kilobytes.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
-/// How long another edit may hold the lock. One takes some milliseconds, and a queue of them is served unfairly.
+/// How long another edit may hold the lock. One edit takes milliseconds, but the queue is not fair.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries for the lock.
+/// Pause between two attempts to lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The access log: one JSON line a request, gathered by each worker and written by one thread of its own.
+//! The access log: one JSON line per request, collected by each worker and written by one thread.
 //!
-//! A worker never waits for the disk: it hands over whole blocks, and where the writer cannot keep up, blocks are
-//! dropped and counted.
+//! A worker never waits for the disk. It hands over whole blocks, and if the writer cannot keep up, blocks are dropped
+//! and counted.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -11,53 +11,53 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// What a line says.
+/// Fields of a line.
 #[derive(Debug)]
 pub struct Line<'l> {
-    /// RFC 3339, UTC.
+    /// Time in RFC 3339, UTC.
     pub time: jiff::Timestamp,
-    /// The client's address, believed from trusted proxies only.
+    /// Address of the client, taken from a header only if a trusted proxy sent it.
     pub client: &'l str,
-    /// The method.
+    /// Method of the request.
     pub method: &'l str,
-    /// The host, as it came.
+    /// Host as received.
     pub host: &'l str,
-    /// The path, without the query: queries carry secrets.
+    /// Path without the query, since queries carry secrets.
     pub path: &'l str,
     /// `HTTP/1.1`, `HTTP/2.0`.
     pub version: &'l str,
-    /// The route's name, if one matched.
+    /// Name of the route, if one matched.
     pub route: Option<&'l str>,
-    /// The verdict's word.
+    /// The word of the verdict.
     pub verdict: &'l str,
-    /// The generation it was decided by.
+    /// The generation that decided.
     pub generation: u64,
-    /// The status sent.
+    /// Status that was sent.
     pub status: u16,
-    /// Body bytes sent.
+    /// Bytes of the body that were sent.
     pub bytes: u64,
-    /// From the head's arrival to the body's end.
+    /// Microseconds from the arrival of the head to the end of the body.
     pub micros: u64,
-    /// Which upstream answered, if one did.
+    /// The upstream that answered, if one did.
     pub upstream: Option<&'l str>,
     /// The request id.
     pub id: &'l str,
-    /// How it ended, unless well: `aborted`, or what failed.
+    /// How the request ended, unless it ended well: `aborted`, or what failed.
     pub error: Option<&'l str>,
 }
 
-/// A worker's end: a buffer that is handed over when it is full or has waited long enough.
+/// A worker's buffer, handed over when it is full or has waited long enough.
 #[derive(Debug)]
 pub struct AccessLog {
     writer: SyncSender<Message>,
     buffer: RefCell<Vec<u8>>,
 }
 
-/// The handle of the writing thread.
+/// Handle of the writing thread.
 #[derive(Debug)]
 pub struct AccessWriter {
     sender: SyncSender<Message>,
-    /// Hangs up when the thread ends.
+    /// Disconnects when the thread ends.
     ended: Receiver<()>,
 }
 
@@ -68,12 +68,12 @@ enum Message {
     End,
 }
 
-/// What became of a line.
+/// The outcome of writing a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It waits in a buffer that was empty before: somebody should flush in a while.
+    /// The line is the first in the buffer, so a flush should follow after a while.
     First,
-    /// It waits behind others, or was handed over.
+    /// The line waits behind others, or was handed over.
     Queued,
     /// This many lines were dropped.
     Dropped(u64),
@@ -96,19 +96,19 @@ impl AccessWriter {
         Ok(Self { sender, ended })
     }
 
-    /// A worker's end.
+    /// Returns a buffer for a worker.
     pub fn log(&self) -> AccessLog {
         AccessLog { writer: self.sender.clone(), buffer: RefCell::default() }
     }
 
-    /// Opens the file anew: after it was rotated.
+    /// Reopens the file after it was rotated.
     pub fn reopen(&self) {
-        // A full queue means the writer is behind; it will be told at the next rotation.
+        // If the queue is full, the writer is behind. The next rotation tries again.
         let _ = self.sender.try_send(Message::Reopen);
     }
 
-    /// Writes what is queued and ends. The workers' ends must be gone or idle. An output that takes nothing any more (a
-    /// pipe that nobody reads) is given up after a moment: it must not keep the process from ending.
+    /// Writes what is queued, and ends. Workers must not log any more. An output that accepts nothing, like a pipe that
+    /// nobody reads, is given up after a moment, so that the process can end.
     pub fn finish(self) {
         let deadline = Instant::now() + FINISH_PATIENCE;
         while let Err(TrySendError::Full(_)) = self.sender.try_send(Message::End) {
@@ -117,7 +117,7 @@ impl AccessWriter {
             }
             std::thread::sleep(FINISH_STEP);
         }
-        // It hangs up when it ends.
+        // The channel disconnects when the thread ends.
         let _ = self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
@@ -138,7 +138,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what has gathered.
+    /// Hands over the buffer.
     pub fn flush(&self) -> WriteOutcome {
         let block = self.buffer.replace(Vec::with_capacity(BLOCK));
         if block.is_empty() {
@@ -168,8 +168,8 @@ impl Line<'_> {
     }
 }
 
-/// Opens what the log goes to. Standard output is taken as a plain file: the process's own handle has a lock, which a
-/// pipe that nobody reads would hold when the process ends.
+/// Opens the output. Standard output is used as a plain file. The process's own handle has a lock, which a blocked pipe
+/// would still hold when the process ends.
 fn open(file: Option<&PathBuf>) -> io::Result<File> {
     match file {
         None => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
@@ -177,7 +177,7 @@ fn open(file: Option<&PathBuf>) -> io::Result<File> {
     }
 }
 
-/// The writing thread. A disk that is full or gone costs lines, never requests; it is said once for each spell.
+/// Runs the writing thread. A full disk costs lines, never requests. The first failure in a row is logged.
 fn write(file: Option<&PathBuf>, mut output: File, messages: &Receiver<Message>) {
     let mut failing = false;
     while let Ok(message) = messages.recv() {
@@ -197,12 +197,12 @@ fn write(file: Option<&PathBuf>, mut output: File, messages: &Receiver<Message>)
     }
 }
 
-/// Bytes that a worker gathers before it hands them over.
+/// Bytes that a worker collects before it hands them over.
 const BLOCK: usize = 32 * 1024;
 
 /// Blocks that may wait for the writer.
 const QUEUED_BLOCKS: usize = 64;
 
-/// How long the end of the process waits for the output.
+/// How long the process waits for the output when it ends.
 const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 const FINISH_STEP: Duration = Duration::from_millis(10);

@@ -1,6 +1,6 @@
-//! Latency histograms: one of each worker for each route, in buckets of like width relative to what is in them.
+//! Latency histograms: one per worker and route, with buckets of equal relative width.
 //!
-//! Recording takes no lock, allocates nothing and shares no cache line between workers; it reads no clock.
+//! Recording takes no lock, allocates nothing, shares no cache line between workers, and reads no clock.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use super::meters::Cell;
 
-/// How often something took how long, as one worker counted it. Alone on its cache lines.
+/// A histogram of durations that one worker recorded, aligned to its own cache lines.
 ///
-/// It takes 3.5 KiB. Up to 32 µs each microsecond has its bucket; beyond, each power of two has 16 of them, so that a
-/// bucket is at most 1/16 wider than its least value. What took [`LONGEST`] or more is in the last one.
+/// The size is 3.5 KiB. Below 32 µs each microsecond has a bucket. From there on, each power of two has 16, so a bucket
+/// is at most 1/16 wider than its least value. The last bucket holds everything from [`LONGEST`] on.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Histogram {
     buckets: [Cell; BUCKETS],
-    /// The sum of all that was recorded. Stored last, with `Release`: who has seen it sees the bucket as well.
+    /// The sum of all values. Stored last, with `Release`, so that whoever reads the sum finds the value in its bucket.
     micros: AtomicU64,
 }
 
@@ -27,29 +27,29 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Records one that took this long. Only the owning worker may call it.
+    /// Records a duration. Only the owning worker may call this.
     pub fn record(&self, took: Duration) {
         let micros = micros(took);
-        // A bucket that is not there has no cell: `index` gives none such.
+        // `index` returns no index without a bucket.
         if let Some(bucket) = self.buckets.get(index(micros)) {
             bucket.increment();
         }
         self.micros.store(self.micros.load(Relaxed).wrapping_add(micros), Release);
     }
 
-    /// The sum of all that was recorded, in microseconds. Each adds one at least, so a sum that did not change means
-    /// that there was none.
+    /// Returns the sum in microseconds. Each value adds at least one, so an unchanged sum means that there was no
+    /// value.
     pub fn micros(&self) -> u64 {
         self.micros.load(Acquire)
     }
 }
 
-/// Counts of the same buckets that nobody writes any more: those of many histograms, or of a span of time.
+/// A copy of the buckets: the sum of several histograms, or the values of a span of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// How many are in each bucket, shortest first.
+    /// Values in each bucket, shortest first.
     pub buckets: Box<[u64; BUCKETS]>,
-    /// How long all of them took together, in microseconds.
+    /// Sum of all values in microseconds.
     pub micros: u64,
 }
 
@@ -60,29 +60,29 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Adds what a worker has counted.
+    /// Adds the values of a worker's histogram.
     pub fn add(&mut self, histogram: &Histogram) {
-        // Before the buckets, so that what is in the sum is in them; they may be ahead of it by what is just recorded.
+        // Read the sum before the buckets: every value in the sum is then in its bucket. The buckets may be ahead.
         self.micros = self.micros.wrapping_add(histogram.micros());
         for (sum, cell) in self.buckets.iter_mut().zip(&histogram.buckets) {
             *sum += cell.get();
         }
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// How many certainly took no longer than `bound`: what lies in a bucket with it is not counted, so that one is
-    /// counted from up to 1/16 below the bound.
+    /// Returns how many values are certainly not above `bound`. The bucket that contains it is left out. So a value is
+    /// missed if it is less than 1/16 below the bound.
     pub fn within(&self, bound: Duration) -> u64 {
         let bound = micros(bound);
         self.buckets.iter().enumerate().take_while(|(index, _)| greatest(*index) <= bound).map(|(_, count)| count).sum()
     }
 
-    /// What `percent` in a hundred of them did not exceed: the upper end of the bucket that the sample of that rank is
-    /// in, at most 1/16 more than it. [`LONGEST`] stands for everything from there on. `None` if there are none.
+    /// Returns a percentile: the upper end of the bucket with the value of that rank, at most 1/16 too high.
+    /// [`LONGEST`] stands for all values from there on. `None` if there are no values.
     pub fn percentile(&self, percent: u64) -> Option<Duration> {
         let rank = (self.count() * percent.min(100)).div_ceil(100).max(1);
         let mut below = 0;
@@ -94,22 +94,22 @@ impl Counts {
     }
 }
 
-/// Rounded up, so that no bound says less than it was; 1 at least.
+/// Rounds up to microseconds, so that no bound is too low; at least 1.
 fn micros(took: Duration) -> u64 {
     let micros = took.as_secs().saturating_mul(1_000_000).saturating_add(took.subsec_nanos().div_ceil(1000).into());
     micros.max(1)
 }
 
-/// The bucket of a value: its power of two, and the four bits behind the first.
+/// Returns the bucket of a value, from its power of two and the four bits below the leading one.
 fn index(micros: u64) -> usize {
     let micros = micros.min(MOST_MICROS);
-    // 0 up to 31, where each value has a bucket.
+    // Zero up to 31, where each value has a bucket.
     let shift = (micros | WIDTH).ilog2() - WIDTH.ilog2();
-    // It fits: `MOST_MICROS` is in the last bucket.
+    // The conversion cannot fail, since `MOST_MICROS` is in the last bucket.
     usize::try_from(u64::from(shift) * WIDTH + (micros >> shift)).unwrap_or(BUCKETS - 1)
 }
 
-/// The greatest value of a bucket: the other way round. The last has none.
+/// Returns the greatest value of a bucket, the inverse of `index`. The last bucket has none.
 fn greatest(index: usize) -> u64 {
     if index >= BUCKETS - 1 {
         return u64::MAX;
@@ -120,15 +120,15 @@ fn greatest(index: usize) -> u64 {
     ((leading + 1) << shift) - 1
 }
 
-/// From here on all is one: 2^30 µs, nearly 18 minutes.
+/// Values from here on share one bucket: 2^30 µs, nearly 18 minutes.
 pub const LONGEST: Duration = Duration::from_micros(MOST_MICROS);
 
-/// How many buckets there are: 16 below 16 µs, 16 for each of the 26 powers of two from there, and the last.
+/// Number of buckets: 16 below 16 µs, 16 for each of the 26 powers of two above, and the last.
 pub const BUCKETS: usize = 433;
 
 const MOST_MICROS: u64 = 1 << 30;
 
-/// Buckets of a power of two.
+/// Buckets per power of two.
 const WIDTH: u64 = 16;
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     proptest! {
         #[test]
         fn percentiles_are_those_of_the_sorted_samples_within_a_sixteenth(
-            // As many of each order of magnitude.
+            // Equally many of each order of magnitude.
             samples in prop::collection::vec((0..30_u32, 0..1_u64 << 30), 1..500), percent in 0..=100_u64,
         ) {
             let mut sorted: Vec<u64> = samples.iter().map(|(power, bits)| (1 << power) + bits % (1 << power)).collect();

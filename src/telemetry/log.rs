@@ -1,7 +1,7 @@
-//! The log on standard error: for a person on a terminal, JSON lines otherwise.
+//! The log on standard error: text on a terminal, JSON lines elsewhere.
 //!
-//! Lines are written by a thread of their own. A terminal that was stopped, or a collector that does not read, must not
-//! hold up a publication, a signal or a request: where the writer cannot keep up, lines are lost, and how many is said.
+//! A thread of its own writes the lines. A stopped terminal, or a collector that does not read, must not hold up a
+//! publication, a signal or a request. If the writer cannot keep up, lines are dropped, and their number is logged.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::plan::config::LogLevel;
 
-/// Changes the level while running, and waits for what was logged at the end.
+/// Handle to change the level, and to wait for the last lines.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     filter: reload::Handle<Targets, Registry>,
@@ -27,13 +27,13 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    /// Logs from this level on.
+    /// Sets the level.
     pub fn set_level(&self, level: LogLevel) {
-        // It fails only when the subscriber is gone, and then there is nothing to filter.
+        // This fails only if the subscriber is gone. Then there is nothing to filter.
         let _ = self.filter.reload(filter(level));
     }
 
-    /// Waits until what was logged so far is written, but not for long: perhaps nobody reads.
+    /// Waits until the lines so far are written. Gives up soon, since perhaps nobody reads.
     pub fn flush(&self) {
         let (written, wait) = sync_channel(1);
         if self.lines.queue.try_send(Entry::Flush(written)).is_ok() {
@@ -42,7 +42,7 @@ impl LogHandle {
     }
 }
 
-/// Starts logging, once in the life of the process.
+/// Starts logging. To be called once per process.
 ///
 /// # Errors
 /// When the writing thread cannot be started.
@@ -54,7 +54,7 @@ pub fn start(level: LogLevel) -> io::Result<LogHandle> {
     let (filter, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
     let writer = lines.clone();
-    // A second start (in a test of this crate) keeps the first.
+    // A second start, in a test of this crate, keeps the first.
     let _ = if io::stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(move || writer.clone()).with_target(false)).try_init()
     } else {
@@ -64,7 +64,7 @@ pub fn start(level: LogLevel) -> io::Result<LogHandle> {
     Ok(LogHandle { filter: handle, lines })
 }
 
-/// Hands lines to the writing thread.
+/// Sender of lines to the writing thread.
 #[derive(Clone, Debug)]
 struct Lines {
     queue: SyncSender<Entry>,
@@ -73,7 +73,7 @@ struct Lines {
 
 #[derive(Debug)]
 enum Entry {
-    /// An event, whole: it is formatted before it is written.
+    /// A whole event, already formatted.
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -91,11 +91,11 @@ impl Write for Lines {
     }
 }
 
-/// The writing thread.
+/// Runs the writing thread.
 fn write(entries: &Receiver<Entry>, lost: &AtomicU64) {
     let mut stderr = io::stderr();
     while let Ok(entry) = entries.recv() {
-        // Where standard error is closed there is nobody to tell.
+        // If standard error is closed, nobody can be told.
         let _ = match entry {
             Entry::Line(line) => stderr.write_all(&line),
             Entry::Flush(written) => {
@@ -110,7 +110,7 @@ fn write(entries: &Receiver<Entry>, lost: &AtomicU64) {
     }
 }
 
-/// The level is ours: a library's word for every frame helps nobody, but its warnings may.
+/// Makes the filter. The level applies to this crate. Libraries may only log warnings, since their details help nobody.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => Level::ERROR,
@@ -124,5 +124,5 @@ fn filter(level: LogLevel) -> Targets {
 /// Lines that may wait to be written.
 const QUEUED_LINES: usize = 4096;
 
-/// How long the end of the process waits for the last of them.
+/// How long the process waits for the last lines when it ends.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

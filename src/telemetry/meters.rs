@@ -1,4 +1,4 @@
-//! The meters: cells of one worker each, summed when somebody looks.
+//! Meters: cells that belong to one worker each, and are summed when they are read.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -11,59 +11,59 @@ use crate::plan::lifecycle::{Client, Clients, Met};
 
 use super::histogram::{Counts, Histogram};
 
-/// A number that one thread writes and any thread reads.
+/// A counter that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Cell(AtomicU64);
 
 impl Cell {
-    /// Adds one. Only the owning worker may call it: it is a plain load and store, which is what makes it cheap.
+    /// Adds one. Only the owning worker may call this, since it is a plain load and store. That makes it cheap.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Adds. Only the owning worker may call it.
+    /// Adds a number. Only the owning worker may call this.
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
-    /// The number.
+    /// Returns the count.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A number that goes up and down; one thread writes, any thread reads.
+/// A number that goes up and down. One thread writes it, and any thread reads it.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Adds one. Only the owning worker may call it.
+    /// Adds one. Only the owning worker may call this.
     pub fn rise(&self) {
         self.0.store(self.0.load(Relaxed) + 1, Relaxed);
     }
 
-    /// Takes one away, and stops at 0. Only the owning worker may call it.
+    /// Subtracts one, and stops at 0. Only the owning worker may call this.
     pub fn fall(&self) {
         self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
-    /// Sets it. Only the owning worker may call it.
+    /// Sets the number. Only the owning worker may call this.
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
-    /// Sets it, behind all that was set before: whoever sees it ([`Gauge::seen`]) sees that as well. Only the owning worker
-    /// may call it.
+    /// Sets the number with `Release`: whoever reads it by [`Gauge::seen`] sees everything that was set before. Only
+    /// the owning worker may call this.
     pub fn publish(&self, value: u64) {
         self.0.store(value, Release);
     }
 
-    /// The number, with what was set before it was published.
+    /// Returns the number with `Acquire`, to go with [`Gauge::publish`].
     pub fn seen(&self) -> u64 {
         self.0.load(Acquire)
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -72,7 +72,7 @@ impl Gauge {
 /// All meters of the process.
 #[derive(Debug)]
 pub struct Meters {
-    /// One for each worker.
+    /// Cells by worker.
     pub workers: Box<[WorkerCell]>,
     routes: Mutex<HashMap<String, Arc<RouteMeter>>>,
     upstreams: Mutex<UpstreamMeters>,
@@ -84,22 +84,22 @@ struct UpstreamMeters {
     next_id: usize,
 }
 
-/// What makes two upstreams the same one: what was configured, and the content of the files it names.
+/// The identity of an upstream: its configuration, and the content of the files that it names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamKey {
-    /// What was configured.
+    /// The configuration.
     pub upstream: Upstream,
-    /// The SHA-256 of its `ca` file, if it has one.
+    /// The SHA-256 of the `ca` file, if there is one.
     pub roots: Option<String>,
 }
 
 impl Meters {
-    /// Meters for this many workers.
+    /// Creates meters for this many workers.
     pub fn new(workers: usize) -> Self {
         Self { workers: per_worker(workers), routes: Mutex::default(), upstreams: Mutex::default() }
     }
 
-    /// The meter of a route, made when first asked for. Called when a generation is made, never for a request.
+    /// Returns the meter of a route, and creates it if needed. Called when a generation is made, never for a request.
     pub fn route(&self, name: &str) -> Arc<RouteMeter> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = routes.get(name) {
@@ -110,7 +110,7 @@ impl Meters {
         meter
     }
 
-    /// The meter of an upstream, made when first asked for.
+    /// Returns the meter of an upstream, and creates it if needed.
     pub fn upstream(&self, key: UpstreamKey) -> Arc<UpstreamMeter> {
         let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = upstreams.by_key.get(&key) {
@@ -124,15 +124,15 @@ impl Meters {
         meter
     }
 
-    /// Every route's meter, by name, sorted: also of routes that are no longer configured, since counters never go back.
+    /// Returns the meters of all routes, sorted by name. Routes that are no longer configured are included, since
+    /// counters never go back.
     pub fn routes(&self) -> Vec<Arc<RouteMeter>> {
         let mut routes: Vec<_> = self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         routes.sort_by(|a, b| a.name.cmp(&b.name));
         routes
     }
 
-    /// Looks at every route's meter, in no order; `look` must not ask for a meter. For who looks often, at routes without
-    /// number: nothing is copied.
+    /// Calls `look` for the meter of every route, in no order and without copies. `look` must not ask for a meter.
     pub fn each_route(&self, look: impl FnMut(&RouteMeter)) {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.values().map(AsRef::as_ref).for_each(look);
@@ -143,83 +143,85 @@ fn per_worker<T: Default>(workers: usize) -> Box<[T]> {
     std::iter::repeat_with(T::default).take(workers).collect()
 }
 
-/// What is counted of a route.
+/// Meter of a route.
 #[derive(Debug)]
 pub struct RouteMeter {
-    /// Its name.
+    /// Name of the route.
     pub name: String,
-    /// By worker.
+    /// Cells by worker.
     pub workers: Box<[RouteCell]>,
 }
 
-/// One worker's share of a [`RouteMeter`]. Alone on its cache lines.
+/// One worker's cell of a [`RouteMeter`], aligned to its own cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct RouteCell {
-    /// Requests forwarded whose response is not finished, tunnels among them.
+    /// Requests forwarded whose response is not finished, including tunnels.
     pub in_flight: Gauge,
-    /// Responses of the upstream, by the first digit of their status; index 0 is unused.
+    /// Responses of upstreams by the first digit of the status; index 0 is unused.
     pub upstream: [Cell; 6],
     /// Requests answered with the page because the route is under maintenance.
     pub maintenance: Cell,
-    /// Requests that wait for the route.
+    /// Requests that wait for the route now.
     pub held: Gauge,
-    /// Requests that ever began to wait for it.
+    /// Requests that began to wait.
     pub held_total: Cell,
-    /// Requests answered with the page because too many waited already, or because they gave way to another client.
+    /// Requests answered with the page because too many waited, or because they gave way to another client.
     pub hold_overflow: Cell,
     /// Requests answered with the page because they had waited for too long.
     pub hold_timeout: Cell,
     /// Requests forwarded after they had waited.
     pub hold_released: Cell,
-    /// Requests that the proxy answered itself because the upstream failed (502, 503, 504).
+    /// Requests that the proxy answered with 502, 503 or 504, because the upstream failed.
     pub failed: Cell,
     /// Requests that the client gave up before the response was finished.
     pub aborted: Cell,
     /// Requests that passed the closed route by its bypass.
     pub bypassed: Cell,
-    /// Secrets, links and cookies that were not good, and may have been guessed.
+    /// Wrong secrets, links and cookies, which may be guesses.
     pub bypass_refused: Cell,
     /// Requests broken off because the route was down and its drain time over.
     pub cut: Cell,
-    /// Tunnels and event streams that were asked to leave because the route was down.
+    /// Tunnels and event streams that were asked to end because the route was down.
     pub left: Cell,
-    /// Requests in flight that were forwarded before the route went down, when they were counted last.
+    /// Requests in flight that were forwarded before the route went down, as counted last.
     pub remaining: Gauge,
-    /// The generation that they were counted for.
+    /// The generation that `remaining` was counted for.
     pub counted: Gauge,
-    /// See [`RouteCell::record_outcome`]. Made by the first request that a guard asks about.
+    /// Set by [`RouteCell::record_outcome`]. Created by the first request on a guarded route.
     clients: OnceLock<Box<Mutex<ClientOutcomes>>>,
-    /// See [`RouteCell::record_latency`]. Made by the route's first request on this worker: a route without any costs nothing.
+    /// Set by [`RouteCell::record_latency`]. Created by the route's first request on this worker, so an idle route
+    /// costs nothing.
     latency: OnceLock<Box<Histogram>>,
 }
 
-/// Whose requests did how, on one worker. No other worker takes its lock, and control for no longer than it takes to take
-/// what is in it.
+/// Outcomes by client, on one worker. Only that worker and control take the lock, and control only to copy.
 #[derive(Debug, Default)]
 struct ClientOutcomes {
-    /// Since control looked last.
+    /// Outcomes since control read them last.
     met: Clients,
-    /// When they were counted last.
+    /// Clients with hanging requests, as counted last.
     hanging: Clients,
 }
 
 impl RouteCell {
-    /// Records what a client met on the route, for the guard that watches it. Only the owning worker may call it.
+    /// Records the outcome of a client's request for the guard of the route. Only the owning worker may call this.
     pub fn record_outcome(&self, client: Client, met: Met) {
         lock(self.clients.get_or_init(Box::default)).met.meet(client, met);
     }
 
-    /// Records whose requests hang. Only the owning worker may call it.
+    /// Sets which clients have hanging requests. Only the owning worker may call this.
     pub fn set_hanging(&self, hanging: Clients) {
         if !hanging.is_empty() || self.clients.get().is_some() {
             lock(self.clients.get_or_init(Box::default)).hanging = hanging;
         }
     }
 
-    /// Records how long a forwarded request took from its head (or, where it was held, from its release) to the response's
-    /// head, or to the failure of the upstream.
-    /// Only the owning worker may call it. The first call takes 3.5 KiB, the others nothing.
+    /// Records the latency of a forwarded request.
+    ///
+    /// The latency counts from its head, or from its release if it was held. It ends with the head of the response, or
+    /// with the upstream's failure. Only the owning worker may call this. The first call allocates 3.5 KiB, later ones
+    /// nothing.
     pub fn record_latency(&self, latency: Duration) {
         self.latency.get_or_init(Box::default).record(latency);
     }
@@ -230,7 +232,8 @@ fn lock(outcomes: &Mutex<ClientOutcomes>) -> MutexGuard<'_, ClientOutcomes> {
 }
 
 impl RouteMeter {
-    /// What clients met since this was asked last, over all workers: only of requests that a guard asks about.
+    /// Takes the outcomes by client since the last call, summed over workers. Only requests on a guarded route are
+    /// recorded.
     pub fn take_met(&self) -> Clients {
         let mut clients = Clients::default();
         for outcomes in self.outcomes() {
@@ -241,7 +244,7 @@ impl RouteMeter {
         clients
     }
 
-    /// Whose requests hang, over all workers, when they were counted last.
+    /// Returns the clients with hanging requests, summed over workers.
     pub fn hanging(&self) -> Clients {
         let mut clients = Clients::default();
         for outcomes in self.outcomes() {
@@ -255,25 +258,26 @@ impl RouteMeter {
         self.workers.iter().filter_map(|cell| cell.clients.get()).map(AsRef::as_ref)
     }
 
-    /// Sums one number over the workers.
+    /// Sums a number over the workers.
     pub fn sum(&self, of: impl Fn(&RouteCell) -> u64) -> u64 {
         self.workers.iter().map(of).sum()
     }
 
-    /// Requests in flight that were forwarded before a generation; `None` until every worker has counted them since.
+    /// Returns the requests in flight that were forwarded before a generation. `None` until every worker has counted
+    /// them.
     pub fn remaining(&self, epoch: u64) -> Option<u64> {
         let counted = self.workers.iter().all(|cell| cell.counted.seen() >= epoch);
         counted.then(|| self.sum(|cell| cell.remaining.get()))
     }
 
-    /// How long its requests took, over all workers. See [`RouteCell::record_latency`].
+    /// Returns the latencies of all workers; see [`RouteCell::record_latency`].
     pub fn latency(&self) -> Counts {
         let mut counts = Counts::default();
         self.histograms().for_each(|histogram| counts.add(histogram));
         counts
     }
 
-    /// The sum of what its requests took, in microseconds: 0 if there was none, and the same only if there were no more.
+    /// Returns the sum of all latencies in microseconds. As long as it stays the same, there was no request.
     pub fn micros(&self) -> u64 {
         self.histograms().map(Histogram::micros).fold(0, u64::wrapping_add)
     }
@@ -283,22 +287,22 @@ impl RouteMeter {
     }
 }
 
-/// What is counted of an upstream.
+/// Meter of an upstream.
 #[derive(Debug)]
 pub struct UpstreamMeter {
-    /// Stable for the life of the process.
+    /// Id, stable for the life of the process.
     pub id: usize,
-    /// As it would be written in the config.
+    /// Name, as written in the config.
     pub name: String,
-    /// By worker.
+    /// Cells by worker.
     pub workers: Box<[UpstreamCell]>,
 }
 
-/// One worker's view of an upstream. Alone on its cache lines.
+/// One worker's cell of an upstream, aligned to its own cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct UpstreamCell {
-    /// Requests sent to it whose response is not finished.
+    /// Requests sent whose response is not finished.
     pub pending: Gauge,
     /// Connections open.
     pub connections: Gauge,
@@ -306,48 +310,48 @@ pub struct UpstreamCell {
     pub connected: Cell,
     /// Connection attempts that failed.
     pub connect_failures: Cell,
-    /// Requests that failed before a response head.
+    /// Requests that failed before the head of a response.
     pub failures: Cell,
-    /// Requests that were broken off because their client had stalled and others waited for a connection.
+    /// Requests broken off because their client had stalled while others waited for a connection.
     pub evicted: Cell,
-    /// 1 while this worker avoids it.
+    /// 1 while this worker avoids the upstream.
     pub ejected: Gauge,
-    /// How often this worker ejected it.
+    /// Times that this worker ejected the upstream.
     pub ejections: Cell,
 }
 
 impl UpstreamMeter {
-    /// Sums one number over the workers.
+    /// Sums a number over the workers.
     pub fn sum(&self, of: impl Fn(&UpstreamCell) -> u64) -> u64 {
         self.workers.iter().map(of).sum()
     }
 }
 
-/// What is counted of a worker. Alone on its cache lines.
+/// Cell of a worker, aligned to its own cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCell {
     /// Client connections open.
     pub connections: Gauge,
-    /// Of those, parked: idle, and held without what serves a request.
+    /// Client connections that are parked: idle, without the state that serves a request.
     pub parked: Gauge,
     /// Streams of page events.
     pub watchers: Gauge,
     /// Client connections accepted.
     pub accepted: Cell,
-    /// Times that accepting failed and backed off (out of descriptors, say).
+    /// Times that accepting failed and backed off, for example out of descriptors.
     pub accept_failures: Cell,
     /// TLS handshakes with clients that failed.
     pub tls_failures: Cell,
-    /// Requests refused whatever is flagged: no route, malformed, a method that is not for a proxy.
+    /// Requests refused whatever is flagged: no route, malformed, or a method that no proxy serves.
     pub refused: Cell,
     /// Tunnels open.
     pub tunnels: Gauge,
-    /// Connections that ended by a panic. Any is a bug.
+    /// Connections that ended by a panic, which is always a bug.
     pub panics: Cell,
     /// Access log lines dropped because the writer could not keep up.
     pub log_dropped: Cell,
-    /// Limits reached, by [`Limit`].
+    /// Times that each [`Limit`] was reached.
     pub limits: [Cell; Limit::ALL.len()],
 }
 
@@ -358,7 +362,7 @@ impl WorkerCell {
     }
 }
 
-/// A limit that can be reached. The name is that of its key in `[limits]`.
+/// A limit that can be reached, named after its key in `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// `head_size`.
@@ -367,7 +371,7 @@ pub enum Limit {
     HeadFields,
     /// `head_read`.
     HeadRead,
-    /// `keep_alive`: not an error, but worth a count.
+    /// `keep_alive`. Counted, though reaching it is normal.
     KeepAlive,
     /// `body_size`.
     BodySize,
@@ -385,7 +389,7 @@ pub enum Limit {
     TunnelIdle,
     /// `connections`.
     Connections,
-    /// `upstream_connections`: waited for in vain, or the reason for breaking off what had stalled.
+    /// `upstream_connections`: a request waited in vain, or a stalled one was broken off.
     UpstreamConnections,
     /// `upstream_queue`.
     UpstreamQueue,
@@ -396,7 +400,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All of them, in the order of their cells.
+    /// All limits, in the order of their cells.
     pub const ALL: [Self; 16] = [
         Self::HeadSize,
         Self::HeadFields,
@@ -416,7 +420,7 @@ impl Limit {
         Self::Watchers,
     ];
 
-    /// Whether others have to do with it, and not only the client or the upstream that reached it.
+    /// Returns true if the limit is shared, so that others suffer besides the peer that reached it.
     pub fn is_shared(self) -> bool {
         match self {
             Self::Connections | Self::UpstreamConnections | Self::UpstreamQueue | Self::Watchers => true,
@@ -435,7 +439,7 @@ impl Limit {
         }
     }
 
-    /// The key in `[limits]`.
+    /// Returns the key in `[limits]`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HeadSize => "head_size",

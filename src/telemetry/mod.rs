@@ -1,7 +1,7 @@
-//! What the process counts and writes down about itself.
+//! Telemetry: what the process counts and logs about itself.
 //!
-//! Counters are cells that one worker writes and a scrape sums, so that counting takes no lock and shares no cache
-//! line between workers. The meters of routes and upstreams outlive the generations that name them.
+//! A counter is a cell that one worker writes and a scrape sums. Counting takes no lock, and shares no cache line
+//! between workers. The meters of routes and upstreams outlive the generations that name them.
 
 pub mod access;
 pub mod histogram;

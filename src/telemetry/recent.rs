@@ -1,6 +1,7 @@
-//! What came over a route in the last minute, or in the last ten where somebody asked for that, from the counts of its
-//! whole life, looked at now and then. Time is an argument, and of the kind that is never set: a step of the wall clock
-//! changes nothing here.
+//! Recent traffic of a route: of the last minute, or of the last ten if asked for.
+//!
+//! The counts since the start are read now and then, and their differences kept. Times are arguments on the monotonic
+//! clock, so setting the wall clock changes nothing here.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -11,76 +12,76 @@ use crate::plan::lifecycle::{Clients, Counted};
 use super::histogram::Counts;
 use super::meters::RouteMeter;
 
-/// A sliding window over the last [`Recent::SPAN`] of a route.
+/// A sliding window over the last [`Recent::SPAN`] of a route's traffic.
 ///
-/// It takes 3.5 KiB and 8 bytes for each bucket that was hit between two observations: for a busy route some 20 KiB with
-/// an observation each second, and 440 KiB at the very most. What [`Recent::keep_long`] adds is 140 KiB at the most, and 16 KiB for
-/// each slice in which a guard watched more clients than are remembered.
+/// The size is 3.5 KiB, and 8 bytes for each bucket hit between two observations. For a busy route, with an observation
+/// each second, that is about 20 KiB, and never more than 440 KiB. [`Recent::keep_long`] adds at most 140 KiB. Each
+/// slice in which a guard watched more clients than are remembered adds 16 KiB.
 #[derive(Debug)]
 pub struct Recent {
-    /// What was counted up to the last observation.
+    /// Counts at the last observation.
     last: Counts,
     failed: u64,
-    /// When that was.
+    /// Time of the last observation.
     looked: Instant,
-    /// Oldest first; only those in which something happened.
+    /// Slices in which something happened, oldest first.
     slices: VecDeque<Slice>,
-    /// What is older than the span, if that is kept.
+    /// Older slices, if they are kept.
     long: Option<LongWindow>,
 }
 
-/// What is older than the span, in slices that are wider.
+/// Slices older than the span, merged into wider ones.
 #[derive(Debug)]
 struct LongWindow {
-    /// What is before is not kept.
+    /// Slices that began earlier are not kept.
     from: Instant,
     slices: VecDeque<Slice>,
 }
 
-/// What happened between two observations.
+/// Traffic between two observations.
 #[derive(Debug)]
 struct Slice {
     began: Instant,
     ended: Instant,
     failed: u64,
-    /// The buckets that were hit, in order, and how often.
+    /// Buckets that were hit, in order, each with its number of hits.
     hits: Box<[(u16, u32)]>,
-    /// Whose they were, as far as a guard asked.
+    /// Outcomes by client, if the route was guarded.
     clients: Clients,
 }
 
-/// The requests of a span of time.
+/// Summary of the requests in a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// How many were forwarded and got a response head, or failed for the upstream's sake.
+    /// Requests that got the head of a response, or failed because of the upstream.
     pub count: u64,
-    /// How many of them failed: a response of 5xx, an answer of the proxy's own instead of one, or a response that was
-    /// cut. At most `count`.
+    /// Requests that failed: a response of 5xx, an answer by the proxy instead, or a response that was cut. At most
+    /// `count`.
     pub failed: u64,
-    /// From the request's head to the response's head: what half of them did not exceed. At most 1/16 too much, as the
-    /// next two.
+    /// The median latency, from the request's head to the response's. Like the other two, at most 1/16 too high.
     pub p50: Duration,
-    /// What nine of ten did not exceed.
+    /// The 90th percentile.
     pub p90: Duration,
-    /// What 99 of a hundred did not exceed.
+    /// The 99th percentile.
     pub p99: Duration,
 }
 
 impl Recent {
-    /// How far back it goes.
+    /// Span of the window.
     pub const SPAN: Duration = Duration::from_secs(60);
 
-    /// How far back it goes where more is kept.
+    /// Span of the long window.
     pub const LONG: Duration = Duration::from_secs(600);
 
-    /// Of a route that had no traffic before `began`.
+    /// Creates a window for a route without traffic before `began`.
     pub fn new(began: Instant) -> Self {
         Self { last: Counts::default(), failed: 0, looked: began, slices: VecDeque::new(), long: None }
     }
 
-    /// Takes in what was counted since the last observation, all of it as if it had happened now, and tells how much that
-    /// is. Meant to be called each second, or twice in it; costs next to nothing if nothing was counted. The first
-    /// observation takes all there is, so it must not come later than the route's first traffic.
+    /// Adds what was counted since the last observation, as if it had happened now, and returns its size.
+    ///
+    /// Meant to be called once or twice a second. Costs almost nothing without new requests. The first observation
+    /// takes all counts, so it must not come after the route's first traffic.
     pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
         self.forget(now);
         let began = std::mem::replace(&mut self.looked, now);
@@ -104,28 +105,28 @@ impl Recent {
         counted
     }
 
-    /// Keeps what happens from now on for [`Recent::LONG`], for [`Recent::since`].
+    /// Keeps slices from now on for [`Recent::LONG`], to be read by [`Recent::since`].
     pub fn keep_long(&mut self, from: Instant) {
         self.long = Some(LongWindow { from, slices: VecDeque::new() });
     }
 
-    /// Keeps it no longer.
+    /// Drops the long window.
     pub fn drop_long(&mut self) {
         self.long = None;
     }
 
-    /// What was observed in the `span` before `now`, at most [`Recent::SPAN`]; `None` if there was no request.
+    /// Summarises the `span` before `now`, at most [`Recent::SPAN`]; `None` if there was no request.
     pub fn over(&self, span: Duration, now: Instant) -> Option<Summary> {
         let span = span.min(Self::SPAN);
         summary(self.slices.iter().rev().take_while(|slice| slice.is_within(span, now)))
     }
 
-    /// The same of up to [`Recent::LONG`], as far as that is kept, and of nothing that may have happened before `from`.
+    /// Summarises up to [`Recent::LONG`], as far as kept, without slices that began before `from`.
     pub fn since(&self, from: Instant, span: Duration, now: Instant) -> Option<Summary> {
         summary(self.slices(from, span, now))
     }
 
-    /// Whose requests those were, as far as a guard asked.
+    /// Returns the outcomes by client in the same slices, if the route was guarded.
     pub fn clients(&self, from: Instant, span: Duration, now: Instant) -> Clients {
         let mut clients = Clients::default();
         self.slices(from, span, now).for_each(|slice| clients.add(&slice.clients));
@@ -149,7 +150,7 @@ impl Recent {
         }
     }
 
-    /// Puts the oldest slice to what is kept, if anything is.
+    /// Moves the oldest slice to the long window, if there is one.
     fn retire(&mut self) {
         let (Some(slice), Some(kept)) = (self.slices.pop_front(), &mut self.long) else { return };
         if slice.began < kept.from {
@@ -174,7 +175,7 @@ impl Slice {
         self.hits.iter().map(|&(_, hits)| u64::from(hits)).sum()
     }
 
-    /// Takes in the slice that follows.
+    /// Merges the slice that follows.
     fn merge(&mut self, next: &Self) {
         self.ended = next.ended;
         self.failed += next.failed;
@@ -184,7 +185,7 @@ impl Slice {
     }
 }
 
-/// The hits of two slices, in order.
+/// Hits of two slices, merged in order.
 struct Merged<'h, I: Iterator<Item = &'h (u16, u32)>> {
     one: Peekable<I>,
     other: Peekable<I>,
@@ -215,7 +216,7 @@ fn summary<'s>(slices: impl Iterator<Item = &'s Slice>) -> Option<Summary> {
     let count = counts.count();
     Some(Summary {
         count,
-        // A response is cut later than its head is counted, and one of 5xx can be cut as well.
+        // A response is cut after its head was counted, and a 5xx can be cut as well.
         failed: failed.min(count),
         p50: counts.percentile(50)?,
         p90: counts.percentile(90)?,
@@ -223,16 +224,16 @@ fn summary<'s>(slices: impl Iterator<Item = &'s Slice>) -> Option<Summary> {
     })
 }
 
-/// The class of 5xx, in [`super::RouteCell::upstream`].
+/// Index of the class 5xx in [`super::RouteCell::upstream`].
 const SERVER_ERROR: usize = 5;
 
-/// One for each half second of the span, and a few for an observer that hurries.
+/// Slices of the window: one per half second, and a few more for frequent observers.
 const MOST_SLICES: usize = 128;
 
-/// What is older than the span is kept in slices of up to this.
+/// Greatest width of a slice in the long window.
 const WIDE: Duration = Duration::from_secs(15);
 
-/// One for each of those in the long span.
+/// Slices of the long window.
 const MOST_KEPT: usize = 41;
 
 #[cfg(test)]
@@ -255,7 +256,7 @@ mod tests {
         start + SECOND * seconds
     }
 
-    /// The count and p99 in milliseconds.
+    /// Returns the count, and the p99 in milliseconds.
     fn told(recent: &Recent, seconds: u32, now: Instant) -> Option<(u64, u128)> {
         recent.over(SECOND * seconds, now).map(|summary| (summary.count, summary.p99.as_millis()))
     }
@@ -289,7 +290,7 @@ mod tests {
         }
         let summary = recent.over(Recent::SPAN, at(start, 499)).unwrap();
         assert_eq!(summary.count, 120);
-        // The slowest are of the last second, the 440th is the first of the minute.
+        // The slowest are of the last second; the 440th is the first within the minute.
         assert!(summary.p99 >= SECOND * 498 * 7 / 1_000_000 && summary.p99 <= SECOND * 499 * 8 / 1_000_000);
         assert!(summary.p50 >= SECOND * 440 * 7 / 1_000_000);
         assert_eq!(recent.slices.len(), 60);
@@ -321,7 +322,7 @@ mod tests {
         cell.failed.increment();
         recent.observe(&meter, start);
         assert_eq!(recent.over(SECOND, start).map(|summary| (summary.count, summary.failed)), Some((8, 2)));
-        // Responses that were cut in a second without a new one.
+        // Responses cut in a second without a new request.
         cell.failed.add(2);
         recent.observe(&meter, at(start, 1));
         assert_eq!(recent.over(SECOND, at(start, 1)), None);
@@ -349,7 +350,7 @@ mod tests {
         assert!(kept.slices.len() <= MOST_KEPT && kept.slices.len() >= 34, "{}", kept.slices.len());
         let minute = recent.since(start, Recent::SPAN, now).unwrap();
         assert_eq!((minute.count, Some(minute)), (240, recent.over(Recent::SPAN, now)));
-        // The oldest slice is there as long as a part of it is.
+        // The oldest slice stays as long as any part of it is within the span.
         let all = recent.since(start, Recent::LONG, now).unwrap();
         assert!((2400..=2460).contains(&all.count), "{}", all.count);
         assert!((120..=123).contains(&all.failed), "{}", all.failed);
@@ -366,7 +367,7 @@ mod tests {
         let met = |requests, failed| Met { requests, failed, ..Met::default() };
         let mut expected = Clients::default();
         for half in 0..2400_u32 {
-            // A stranger with connections on both workers, and others who ask once each.
+            // A client without an address has connections on both workers; others ask once each.
             let other = Some(IpAddr::from(half.to_be_bytes()));
             for (worker, client, failed) in [(0, None, 1), (1, None, 1), (1, other, 0)] {
                 meter.workers[worker].record_latency(SECOND);
@@ -386,7 +387,7 @@ mod tests {
         let all = recent.clients(start, Recent::LONG, now);
         assert_eq!(stranger(&all), (false, false), "nor among what is kept");
         assert_eq!(stranger(&recent.clients(now, Recent::LONG, now)), (false, true), "nothing that was before");
-        // What comes without a new count is not lost.
+        // An outcome without a new count is not lost.
         meter.workers[0].record_outcome(Some(IpAddr::from([192, 0, 2, 1])), met(0, 1));
         let later = now + SECOND / 2;
         recent.observe(&meter, later);
@@ -401,14 +402,14 @@ mod tests {
         cell.record_latency(SECOND);
         recent.observe(&meter, at(start, 4));
         recent.keep_long(at(start, 5));
-        // This may have come before the fifth second.
+        // This request may have come before the fifth second.
         cell.record_latency(SECOND);
         recent.observe(&meter, at(start, 6));
         assert_eq!(since(&recent, at(start, 6)), None);
         cell.record_latency(SECOND);
         assert_eq!(recent.observe(&meter, at(start, 7)), Counted { requests: 1, errors: 0 });
         assert_eq!(since(&recent, at(start, 7)), Some(1));
-        // Neither does it later, when it is among what is kept.
+        // Nor does it count later, in the long window.
         recent.observe(&meter, at(start, 300));
         assert_eq!((since(&recent, at(start, 300)), recent.slices.len()), (Some(1), 0));
         recent.observe(&meter, at(start, 607));

@@ -1,4 +1,4 @@
-//! What was seen when, and what is to be made of it.
+//! Tests of debouncing: observations with their times, and the steps that follow.
 
 use std::io;
 
@@ -17,7 +17,7 @@ const fn content(n: u8) -> Observation {
     Observation::Content { hash: Hash([n; 32]), blank: false }
 }
 
-/// What is expected; waiting is until that many milliseconds after the start.
+/// The expected step. A wait lasts until that many milliseconds after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Want {
     Same,
@@ -28,7 +28,7 @@ enum Want {
 }
 use Want::{Accept, Restored, Same, Told, Wait};
 
-/// Starts with `first`, then takes the looks in turn: when, why, what, and what is to come of it.
+/// Starts with `first`, then takes in observations: time, hint, observation, expected step.
 #[track_caller]
 fn check(first: Observation, looks: &[(u64, Hint, Observation, Want)]) {
     let start = Instant::now();
@@ -64,9 +64,9 @@ fn a_finished_content_counts_at_once() {
 fn an_unfinished_content_waits_for_the_end_or_for_quiet() {
     check(OLD, &[(0, Writing, NEW, Wait(2000)), (700, Writing, OTHER, Wait(2700)), (800, Settled, OTHER, Accept)]);
     check(OLD, &[(0, Writing, NEW, Wait(2000)), (1999, Poll, NEW, Wait(2000)), (2000, Poll, NEW, Accept)]);
-    // The same once more, but somebody was there: the time starts anew.
+    // The same observation again, but the file was touched, so the time starts again.
     check(OLD, &[(0, Writing, NEW, Wait(2000)), (1000, Writing, NEW, Wait(3000)), (3000, Poll, NEW, Accept)]);
-    // Different at the end of the wait: the time starts anew.
+    // Another content at the end of the wait, so the time starts again.
     check(OLD, &[(0, Writing, NEW, Wait(2000)), (2000, Poll, OTHER, Wait(4000)), (4000, Poll, OTHER, Accept)]);
     check(GONE, &[(0, Writing, NEW, Wait(2000)), (2000, Poll, NEW, Accept)]);
 }
@@ -86,7 +86,7 @@ fn an_empty_file_is_doubted_whatever_is_said() {
         check(OLD, &[(0, hint, BLANK, Wait(3000)), (100, Poll, OLD, Same)]);
     }
     check(OLD, &[(0, Settled, BLANK, Wait(3000)), (2000, Settled, BLANK, Wait(5000))]);
-    // Where there was nothing, nothing is lost.
+    // Nothing was there, so nothing can be lost.
     check(GONE, &[(0, Settled, BLANK, Accept), (1, Settled, NEW, Accept)]);
 }
 

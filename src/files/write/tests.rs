@@ -43,7 +43,7 @@ fn mode_and_owner_are_kept() {
 fn symlinks_are_followed_and_stay() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    // As a Kubernetes ConfigMap is laid out.
+    // Laid out like a Kubernetes ConfigMap.
     fs::create_dir(at("..2026_05_19")).unwrap();
     fs::write(at("..2026_05_19/flags.toml"), "old").unwrap();
     symlink("..2026_05_19", at("..data")).unwrap();
@@ -175,12 +175,12 @@ fn a_mounted_file_is_refused_with_the_way_out() {
     assert_eq!(names(directory.path()), ["flags.toml", "host.toml"]);
 }
 
-/// Says on the real standard error, which is shown for a test that passes, too, what was not tested.
+/// Reports a skipped claim on the real standard error, which is shown even if the test passes.
 fn skipped(claim: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {claim}: {reason}");
 }
 
-/// Something mounted, until it is dropped.
+/// A small file system, mounted until it is dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
