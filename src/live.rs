@@ -120,9 +120,9 @@ pub enum Stage {
     Running,
     /// The process is ending. Running requests are finished, and no new ones are looked for.
     Draining {
-        /// When everything that is left is cut.
+        /// Time at which everything left is cut.
         deadline: Instant,
-        /// How long requests on idle connections are still answered.
+        /// Time in which requests on idle connections are still answered.
         grace: Duration,
     },
 }

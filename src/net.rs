@@ -21,7 +21,7 @@ use crate::plan::config::{Upstream, UpstreamAddress};
 /// Connects to a host by TCP. `lookups` bounds the look-ups that run at once.
 ///
 /// # Errors
-/// When the look-up fails, or none of the addresses accepts.
+/// If the look-up fails, or none of the addresses accepts.
 pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<TcpStream> {
     // Skip the resolver for an address: each look-up takes a thread.
     let stream = match host.parse::<IpAddr>() {
@@ -50,7 +50,7 @@ async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<
 /// Starts TLS on a connection to an upstream.
 ///
 /// # Errors
-/// When the handshake fails, or an upstream that should speak HTTP/2 does not.
+/// If the handshake fails, or an upstream that should speak HTTP/2 does not.
 pub(crate) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     upstream: &Upstream,
     config: Arc<ClientConfig>,
@@ -71,7 +71,7 @@ pub(crate) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
 /// Builds the absolute form of a request's URI.
 ///
 /// # Errors
-/// When the parts do not form a URI.
+/// If the parts do not form a URI.
 pub(crate) fn absolute(upstream: &Upstream, authority: Authority, path: PathAndQuery) -> Result<Uri, http::Error> {
     let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let mut parts = Parts::default();

@@ -17,11 +17,11 @@ pub(crate) struct Status {
     pub version: String,
     /// The process id.
     pub pid: u32,
-    /// When the process started.
+    /// Start of the process.
     pub started: Option<Timestamp>,
     /// The number of the live generation.
     pub generation: u64,
-    /// When the generation was published.
+    /// Time of its publication.
     pub published: Option<Timestamp>,
     /// `running` or `draining`.
     pub stage: String,
@@ -43,13 +43,13 @@ pub(crate) struct FileStatus {
     pub role: String,
     /// The SHA-256 of the content read last, accepted or not, as `sha256sum` prints it. Absent for a secret.
     pub hash: Option<String>,
-    /// When that content was read.
+    /// Time at which that content was read.
     pub loaded: Option<Timestamp>,
     /// Problems of that content.
     pub problems: Vec<ProblemStatus>,
-    /// Why the file cannot be read, if it cannot.
+    /// Error of reading the file, in words.
     pub trouble: Option<String>,
-    /// Why changes may never be seen.
+    /// Reason why changes may never be seen, in words.
     pub caveat: Option<String>,
 }
 
@@ -89,33 +89,33 @@ pub(crate) struct RouteStatus {
     pub phase: String,
     /// The word of the mode that closes it.
     pub mode: Option<String>,
-    /// When the phase began.
+    /// Begin of the phase.
     pub since: Option<Timestamp>,
-    /// Why the route is in its phase, in words.
+    /// Reason for the phase, in words.
     pub why: String,
     /// The phase that comes next, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<NextStatus>,
-    /// When the maintenance began.
+    /// Begin of the maintenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// When the maintenance ends, if that is known.
+    /// End of the maintenance, if known.
     pub until: Option<Timestamp>,
     /// `flag`, or `window` with its id.
     pub source: Option<String>,
     /// The share of clients that is admitted, while the route ramps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// Until when the guard watches the route after its return.
+    /// End of the guard's watch after the return of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watched_until: Option<Timestamp>,
-    /// What the guard found.
+    /// Finding of the guard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breach: Option<BreachStatus>,
     /// Windows to come that are announced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub announced: Vec<AnnouncedStatus>,
-    /// Whether the route has been under maintenance for 24 hours.
+    /// True once the route has been under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
     /// Requests that were forwarded and are not finished.
@@ -142,7 +142,7 @@ pub(crate) struct RouteStatus {
 pub(crate) struct NextStatus {
     /// The word of the [`Phase`].
     pub phase: String,
-    /// When it begins, if that is known.
+    /// Begin of that phase, if known.
     pub at: Option<Timestamp>,
 }
 
@@ -150,9 +150,9 @@ pub(crate) struct NextStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct BreachStatus {
-    /// When the guard found it.
+    /// Time of the finding.
     pub at: Option<Timestamp>,
-    /// What was measured, and what was allowed, in words.
+    /// The measured and the allowed value, in words.
     pub what: String,
 }
 
@@ -164,9 +164,9 @@ pub(crate) struct AnnouncedStatus {
     pub window: String,
     /// The word of its mode.
     pub mode: String,
-    /// When it starts.
+    /// Start of the window.
     pub starts: Option<Timestamp>,
-    /// When it ends.
+    /// End of the window.
     pub ends: Option<Timestamp>,
 }
 

@@ -28,10 +28,10 @@ pub(crate) async fn moves(
     }
 }
 
-/// How often the clock is read, and so how late a change can be after the clock was set.
+/// Interval at which the clock is read, and so the delay of a change after the clock was set.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How far a clock may be set back without a new snapshot.
+/// Correction of the clock that needs no new snapshot.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 #[cfg(all(test, feature = "proxy"))]
@@ -97,7 +97,7 @@ routes = { \"*\" = \"offline\" }
                 }
             }
         }
-        // When the clocks go forward in Berlin, 02:00 does not exist, so a window planned for then begins at 03:00.
+        // Berlin has no 02:00 on the day when its clocks go forward, so a window planned for then begins at 03:00.
         let sunday: Vec<&str> = told
             .iter()
             .map(String::as_str)

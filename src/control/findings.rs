@@ -12,7 +12,7 @@ pub(super) struct Findings {
     by_file: BTreeMap<PathBuf, Vec<Problem>>,
     /// Problems found when the page's files were read last. Some are reported on the config.
     page: Vec<Problem>,
-    /// How often a file was refused.
+    /// Number of times that a file was refused.
     refused: u64,
 }
 

@@ -20,7 +20,7 @@ pub(crate) use reader::{Line, Reader};
 /// A line of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was written.
+    /// Time of writing.
     pub time: Timestamp,
     /// The generation that was live then.
     pub generation: u64,
@@ -51,7 +51,7 @@ pub enum Event {
         /// The SHA-256 of the content.
         #[serde(skip_serializing_if = "Option::is_none")]
         hash: Option<String>,
-        /// Whether the content was taken.
+        /// True if the content was taken.
         taken: bool,
         /// Errors and warnings in the content.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,14 +65,14 @@ pub enum Event {
         from: String,
         /// The phase after.
         to: String,
-        /// When the new phase began, which may be before it was noticed.
+        /// Begin of the new phase, which may be before it was noticed.
         at: Timestamp,
         /// The reason for the transition.
         why: String,
         /// The mode that clients meet, unless the route is open.
         #[serde(skip_serializing_if = "Option::is_none")]
         mode: Option<String>,
-        /// When the route opens by itself, if that is known.
+        /// Time at which the route opens by itself, if known.
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
         /// The SHA-256 of the flag file in force.
@@ -98,7 +98,7 @@ impl History {
     /// Appends entries, and flushes them to the disk.
     ///
     /// # Errors
-    /// When the system refuses. The next call tries again.
+    /// If the system refuses. The next call tries again.
     pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         let mut lines = Vec::new();
         for entry in entries {

@@ -13,7 +13,7 @@ pub(super) struct LimitLog {
 /// The last line about a limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reported {
-    /// How often the limit had been reached by then.
+    /// Number of times that the limit had been reached by then.
     count: u64,
     at: Option<Instant>,
 }

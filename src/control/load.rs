@@ -27,7 +27,7 @@ pub(crate) struct Loaded {
     pub config: Arc<Config>,
     /// The flag file.
     pub flags: Arc<Flags>,
-    /// Whether the flag file is missing. Nothing is flagged then.
+    /// True if the flag file is missing. Nothing is flagged then.
     pub flags_missing: bool,
     /// Certificates, roots and secrets.
     pub materials: Materials,

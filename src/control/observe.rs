@@ -27,7 +27,7 @@ use tally::Tally;
 #[derive(Debug)]
 pub(super) struct Observations {
     began: Instant,
-    /// When all routes were observed last.
+    /// Time of the last observation of all routes.
     looked: Instant,
     routes: HashMap<String, RouteTraffic>,
     /// Routes that a guard watches.

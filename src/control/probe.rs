@@ -276,5 +276,5 @@ impl Schedule {
 /// Nanoseconds in a second.
 const NANOS: u128 = 1_000_000_000;
 
-/// How late an attempt can be after the clock was set.
+/// Greatest delay of an attempt after the clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The recorder writes the state and the history.
 //!
-//! It runs after each publication. A disk that fails does not affect what is served. The failure is logged once, and so
-//! is the recovery.
+//! The recorder runs after each publication. A disk that fails does not affect what is served. The failure is logged
+//! once, and so is the recovery.
 
 use std::collections::HashMap;
 use std::error::Error;

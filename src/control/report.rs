@@ -15,7 +15,7 @@ use super::observe::Traffic;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub files: Vec<FileStatus>,
-    /// How often a file was refused.
+    /// Number of times that a file was refused.
     pub refused: u64,
 }
 

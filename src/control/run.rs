@@ -61,7 +61,7 @@ pub(crate) enum End {
 /// Runs the loop to the end of the process.
 ///
 /// # Errors
-/// When signals cannot be received.
+/// If signals cannot be received.
 pub(crate) async fn run(start: Start) -> io::Result<End> {
     let mut control = Loop::new(start)?;
     notify(&[NotifyState::Ready]);
@@ -157,8 +157,8 @@ impl Loop {
         }
     }
 
-    /// Tells probes and observations of a new generation. Returns when it changes next, when it was compiled, and whether
-    /// any of its routes is in transition.
+    /// Tells probes and observations of a new generation. Returns when it changes next, when it was compiled, and
+    /// whether any of its routes is in transition.
     fn follow(&mut self) -> (Option<Timestamp>, Timestamp, bool) {
         let live = self.publisher.current();
         let snapshot = &live.snapshot;
@@ -267,7 +267,7 @@ enum Command {
     End(Grace),
 }
 
-/// Whether idle connections are answered for a grace period. After Ctrl-C nobody wants to wait for them.
+/// Grace period in which idle connections are still answered. After Ctrl-C nobody wants to wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grace {
     Configured,
@@ -325,7 +325,7 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// How often routes in transition are checked.
+/// Interval at which routes in transition are checked.
 const TRANSITION_EVERY: Duration = Duration::from_millis(100);
 
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! The state file: what must be remembered of the routes over a restart.
 //!
-//! It is written atomically after a publication. Without it the proxy still works, because most of a phase follows from
-//! the flag file and the clock.
+//! The file is written atomically after a publication. Without it the proxy still works, because most of a phase
+//! follows from the flag file and the clock.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -93,7 +93,7 @@ impl StateDir {
     /// Creates the directory, for its owner alone.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub(super) fn make(&self) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
@@ -102,7 +102,7 @@ impl StateDir {
     /// not choose what is read or written.
     ///
     /// # Errors
-    /// When the system refuses, or the path is not a regular file.
+    /// If the system refuses, or the path is not a regular file.
     pub(super) fn open(&self, ending: &str, how: &OpenOptions) -> io::Result<fs::File> {
         // The type of the bits differs between platforms.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -113,7 +113,7 @@ impl StateDir {
     /// Loads what was remembered of the routes; nothing if there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not a usable state.
+    /// If the file cannot be read, or is not a usable state.
     pub(crate) fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
         let mut bytes = Vec::new();
         match self.open(STATE, OpenOptions::new().read(true)) {
@@ -142,7 +142,7 @@ impl StateDir {
     /// Saves a text that [`text_of`] made.
     ///
     /// # Errors
-    /// When the directory cannot be created or the file cannot be written.
+    /// If the directory cannot be created or the file cannot be written.
     pub(crate) fn save(&self, text: &str) -> Result<(), SaveError> {
         self.make().map_err(SaveError::Directory)?;
         write::privately(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)

@@ -1,6 +1,6 @@
 //! Debouncing: decides when a new content of a file may be acted on.
 //!
-//! This is a pure machine that reads no file and no clock. Its inputs are the reason for a look, what the look found,
+//! The machine is pure: it reads no file and no clock. Its inputs are the reason for a look, what the look found,
 //! and the time. The answer is a [`Step`].
 //!
 //! A half-written file never gets through, as long as its writer goes on within [`Timing::quiet`]. A file that is empty
@@ -42,7 +42,7 @@ pub(crate) enum Observation {
     Content {
         /// The hash of the content.
         hash: Hash,
-        /// Whether the content is empty or only blanks.
+        /// True if the content is empty or only blanks.
         blank: bool,
     },
     /// No content.
@@ -58,7 +58,7 @@ impl From<&Result<Content, ReadError>> for Observation {
     }
 }
 
-/// What to do after an observation.
+/// The step that follows from an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing: the observation is known already.
@@ -73,7 +73,7 @@ pub(crate) enum Step {
     Wait(Instant),
 }
 
-/// How long an observation must last before it is believed.
+/// Times that an observation must last before it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
     /// Interval of looking at every file without a reason.

@@ -26,7 +26,7 @@ use watch::{HintSet, Watch, Watching};
 /// Options of watching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Whether to ask the system for events. Without events, files are polled.
+    /// True to ask the system for events. Without events, files are polled.
     pub events: bool,
     /// Delays of debouncing.
     pub timing: Timing,
@@ -68,14 +68,14 @@ pub(crate) enum Change {
 
 /// The set of watched files.
 ///
-/// Its methods read files, and may block as long as the file system does.
+/// Methods read files, and may block as long as the file system does.
 pub(crate) struct Files {
     options: Options,
     entries: BTreeMap<PathBuf, Entry>,
     watch: Watch,
     /// The way of watching that was reported last.
     reported: Watching,
-    /// Whether to set the watches again before waiting, because something moved or other files are watched now.
+    /// True if the watches must be set again before waiting, because something moved or other files are watched now.
     rearm: bool,
     next_poll: Instant,
     /// Number of looks, a measure of what noise costs.

@@ -23,7 +23,7 @@ pub(crate) struct Content {
     pub bytes: Bytes,
     /// The hash, which tells contents apart. Inode, size and times can all stay the same.
     pub hash: Hash,
-    /// When the content was read.
+    /// Time of reading.
     pub loaded: SystemTime,
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for WatchWarning {
 pub(crate) struct Found {
     /// The content, or the error.
     pub content: Result<Content, ReadError>,
-    /// Whether the open file has no name any more.
+    /// True if the open file has no name any more.
     pub unlinked: bool,
 }
 

@@ -57,9 +57,9 @@ impl fmt::Display for Watching {
 #[derive(Debug, Default)]
 pub(super) struct HintSet {
     names: HashMap<PathBuf, (u64, Hint)>,
-    /// Whether a directory or a symlink changed. Watches may be dead or in the wrong place then.
+    /// True if a directory or a symlink changed. Watches may be dead or in the wrong place then.
     pub moved: bool,
-    /// Whether events were lost. Anything may have happened to any name then.
+    /// True if events were lost. Anything may have happened to any name then.
     pub lost: bool,
 }
 
@@ -171,9 +171,9 @@ struct Table {
 /// A name whose events matter.
 #[derive(Clone, Copy, Default)]
 struct Name {
-    /// Whether the name is a watched directory or a symlink. Changes to it may leave watches dead or misplaced.
+    /// True for a watched directory or a symlink. Changes to it may leave watches dead or misplaced.
     leads_on: bool,
-    /// Whether the name is only a watched directory. Writes to it do not matter.
+    /// True for a name that is only a watched directory. Writes to it do not matter.
     dir_only: bool,
 }
 

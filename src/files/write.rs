@@ -209,7 +209,7 @@ pub(crate) fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 enum Expect<'a> {
     /// Any content.
     Anything,
-    /// These bytes, or no file.
+    /// Exactly these bytes, or no file.
     Unchanged(Option<&'a [u8]>),
 }
 
@@ -374,7 +374,7 @@ const MAX_LINKS: usize = 40;
 const MAX_ATTEMPTS: usize = 8;
 /// Protects against reading a device or a log by mistake. A flag file has a few kilobytes.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
-/// How long another edit may hold the lock. One edit takes milliseconds, but the queue is not fair.
+/// Time that another edit may hold the lock. One edit takes milliseconds, but the queue is not fair.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two attempts to lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);

@@ -42,7 +42,7 @@ pub struct Line<'l> {
     pub upstream: Option<&'l str>,
     /// The request id.
     pub id: &'l str,
-    /// How the request ended, unless it ended well: `aborted`, or what failed.
+    /// Failure of the request: `aborted`, or the part that failed.
     pub error: Option<&'l str>,
 }
 
@@ -75,7 +75,7 @@ pub enum WriteOutcome {
     First,
     /// The line waits behind others, or was handed over.
     Queued,
-    /// This many lines were dropped.
+    /// Lines were dropped, this many.
     Dropped(u64),
 }
 
@@ -83,7 +83,7 @@ impl AccessWriter {
     /// Starts the writing thread.
     ///
     /// # Errors
-    /// When the file cannot be opened or the thread cannot be started.
+    /// If the file cannot be opened or the thread cannot be started.
     pub fn start(file: Option<PathBuf>) -> io::Result<Self> {
         let output = open(file.as_ref())?;
         let (sender, receiver) = sync_channel(QUEUED_BLOCKS);
@@ -203,6 +203,6 @@ const BLOCK: usize = 32 * 1024;
 /// Blocks that may wait for the writer.
 const QUEUED_BLOCKS: usize = 64;
 
-/// How long the process waits for the output when it ends.
+/// Time that the process waits for the output when it ends.
 const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 const FINISH_STEP: Duration = Duration::from_millis(10);

@@ -29,7 +29,7 @@ pub struct LogHandle {
 impl LogHandle {
     /// Sets the level.
     pub fn set_level(&self, level: LogLevel) {
-        // This fails only if the subscriber is gone. Then there is nothing to filter.
+        // Reloading fails only if the subscriber is gone. Then there is nothing to filter.
         let _ = self.filter.reload(filter(level));
     }
 
@@ -45,7 +45,7 @@ impl LogHandle {
 /// Starts logging. To be called once per process.
 ///
 /// # Errors
-/// When the writing thread cannot be started.
+/// If the writing thread cannot be started.
 pub fn start(level: LogLevel) -> io::Result<LogHandle> {
     let (queue, entries) = sync_channel(QUEUED_LINES);
     let lines = Lines { queue, lost: Arc::default() };
@@ -124,5 +124,5 @@ fn filter(level: LogLevel) -> Targets {
 /// Lines that may wait to be written.
 const QUEUED_LINES: usize = 4096;
 
-/// How long the process waits for the last lines when it ends.
+/// Time that the process waits for the last lines when it ends.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

@@ -18,7 +18,7 @@ use super::{Entry, HISTORY, LONGEST, OLD_FILES, file_name};
 /// A line of the history that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Line {
-    /// When it was written.
+    /// Time of writing.
     pub time: Timestamp,
     /// The line as it stands, JSON.
     pub text: String,
@@ -39,7 +39,7 @@ impl Reader {
     /// Opens the history at its oldest line.
     ///
     /// # Errors
-    /// When a file exists and cannot be read.
+    /// If a file exists and cannot be read.
     pub(crate) fn open(dir: StateDir) -> io::Result<Self> {
         let files = begun_since(&dir, None)?;
         Ok(Self { dir, files, damaged: 0 })
@@ -48,7 +48,7 @@ impl Reader {
     /// Returns the next line; `None` if there is none yet. Damaged lines are skipped and counted.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// If a file cannot be read.
     pub(crate) fn line(&mut self) -> io::Result<Option<Line>> {
         loop {
             let last = self.files.len() == 1;
@@ -77,7 +77,7 @@ impl Reader {
     /// Finds files that were started since, so that [`Reader::line`] continues with them.
     ///
     /// # Errors
-    /// When a file exists and cannot be read.
+    /// If a file exists and cannot be read.
     pub(crate) fn look_again(&mut self) -> io::Result<()> {
         if let Some(last) = self.files.back_mut() {
             last.rewind_if_cut()?;
@@ -170,7 +170,7 @@ struct Tail {
     read: u64,
     /// A line without its newline so far.
     partial: Vec<u8>,
-    /// Whether that line is too long, and is to be skipped.
+    /// True if that line is too long, and is to be skipped.
     too_long: bool,
 }
 
