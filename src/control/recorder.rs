@@ -42,7 +42,7 @@ impl Recorder {
             Ok(routes) => routes,
             Err(error) => {
                 let source = error.source().map(ToString::to_string);
-                tracing::error!(%error, source, "phases are found from the flag file and the clock alone");
+                tracing::error!(%error, source, "no saved state: phases follow from the flag file and the clock alone");
                 HashMap::new()
             }
         }

@@ -180,8 +180,10 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(_) => f.write_str("the state cannot be read"),
-            Self::Unusable(_, Some(aside)) => write!(f, "the state is of no use, and kept as {}", aside.display()),
-            Self::Unusable(_, None) => f.write_str("the state is of no use"),
+            Self::Unusable(_, Some(aside)) => {
+                write!(f, "the saved state is unusable, and was kept as {}", aside.display())
+            }
+            Self::Unusable(_, None) => f.write_str("the saved state is unusable"),
         }
     }
 }

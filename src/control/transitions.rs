@@ -64,7 +64,7 @@ fn log_transitions(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
     for Transition { from, to, at, why } in &route.transitions {
         let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
-        tracing::info!(route = name, phase, from, at, mode, until, why, "route {phase}");
+        tracing::info!(route = name, phase, from, at, mode, until, why, "a route changed its phase");
     }
 }
 
@@ -72,7 +72,7 @@ fn log_transitions(route: &Route) {
 fn log_mode(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
     let (phase, why) = (route.phase().as_str(), &*route.life.why);
-    tracing::info!(route = name, phase, mode, until, why, "route {phase}");
+    tracing::info!(route = name, phase, mode, until, why, "a route changed its mode");
 }
 
 fn mode(route: &Route) -> Option<&'static str> {

@@ -89,7 +89,7 @@ impl fmt::Display for WriteError {
             Self::NotText(path) => write!(f, "`{}` is not UTF-8 text", path.display()),
             Self::TooLarge(path) => write!(f, "`{}` is larger than {MAX_SIZE} bytes", path.display()),
             Self::Locked(path) => {
-                write!(f, "another edit holds `{}` since {} s", path.display(), LOCK_PATIENCE.as_secs())
+                write!(f, "another edit has held `{}` for {} s", path.display(), LOCK_PATIENCE.as_secs())
             }
             Self::Contended(path) => write!(f, "`{}` keeps changing while it is edited", path.display()),
         }
