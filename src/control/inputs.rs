@@ -2,13 +2,14 @@
 //!
 //! Each `take_*` reads one part again. A part is replaced only if all of it is good; otherwise the last good one stays.
 
+mod roles;
+
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::files::source::ReadError;
 use crate::files::{Change, Files};
 use crate::plan::compile::{self, Known};
 use crate::plan::config::{Config, OnMissing};
@@ -16,7 +17,6 @@ use crate::plan::flags::Flags;
 use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
-use crate::status::{FileStatus, ProblemStatus, Role};
 use crate::telemetry::log::LogHandle;
 
 use super::certs::{self, Materials};
@@ -25,7 +25,6 @@ use super::history::Event;
 use super::load::{self, Loaded};
 use super::pages;
 use super::preview::Preview;
-use super::report::Report;
 use super::startup::StartupSettings;
 
 /// The inputs in force, and the files that they come from.
@@ -71,6 +70,13 @@ pub(super) enum Reread {
     Changed,
     /// The config, the flag file and the page, changed or not.
     All,
+}
+
+/// The outcome of an edit of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit {
+    Taken,
+    Refused,
 }
 
 /// Parts of the inputs that a batch of changes concerns.
@@ -269,7 +275,7 @@ impl Inputs {
 
     fn set_config(&mut self, config: Config, problems: Vec<Problem>) {
         warn(&problems);
-        self.note_edit(&self.config_file.clone(), true, &problems);
+        self.note_edit(&self.config_file.clone(), Edit::Taken, &problems);
         self.findings.set(self.config_file.clone(), problems);
         self.log.set_level(config.log.level);
         self.config = Arc::new(config);
@@ -285,7 +291,7 @@ impl Inputs {
         let (flags, problems) = load::parse_flags(flag_file, &content, &config);
         let Some(flags) = flags else { return self.refuse(flag_file, problems) };
         warn(&problems);
-        self.note_edit(flag_file, true, &problems);
+        self.note_edit(flag_file, Edit::Taken, &problems);
         self.findings.set(flag_file.clone(), problems);
         self.set_flags(flags);
         Effect::Publish
@@ -363,7 +369,7 @@ impl Inputs {
     /// Keeps what is in force, and reports why.
     fn refuse(&mut self, file: &Path, problems: Vec<Problem>) -> Effect {
         self.findings.refuse(&problems);
-        self.note_edit(file, false, &problems);
+        self.note_edit(file, Edit::Refused, &problems);
         self.findings.set(file.to_owned(), problems);
         Effect::None
     }
@@ -403,83 +409,13 @@ impl Inputs {
         Effect::None
     }
 
-    fn note_edit(&mut self, file: &Path, taken: bool, problems: &[Problem]) {
+    fn note_edit(&mut self, file: &Path, edit: Edit, problems: &[Problem]) {
         self.edits.push(Event::Edit {
             file: file.display().to_string(),
             role: self.role(file).as_str().to_owned(),
             hash: self.hash(file),
-            taken,
+            taken: edit == Edit::Taken,
             problems: problems.iter().map(|problem| problem.message.clone()).collect(),
         });
-    }
-
-    /// Returns every file that the inputs come from, sorted.
-    fn watched(&self) -> Vec<PathBuf> {
-        let mut files = load::files_of(&self.config);
-        files.push(self.config_file.clone());
-        if let Some(waiting) = &self.waiting {
-            files.extend(load::files_of(waiting));
-            files.sort_unstable();
-            files.dedup();
-        }
-        files
-    }
-
-    /// Reports the files and their problems.
-    pub(super) fn report(&self) -> Report {
-        let there = |path: &PathBuf| !(self.is_optional(path) && self.files.is_missing(path));
-        let files = self.watched().into_iter().filter(there).map(|path| self.file_status(&path));
-        Report { files: files.collect(), refused: self.findings.refused() }
-    }
-
-    fn file_status(&self, path: &Path) -> FileStatus {
-        let state = self.files.get(path);
-        let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
-        let trouble = state.and_then(|state| state.error).filter(|trouble| !self.is_expected(path, *trouble));
-        FileStatus {
-            path: path.display().to_string(),
-            role: self.role(path).as_str().to_owned(),
-            hash: self.hash(path),
-            loaded,
-            problems: self.findings.of(path).map(ProblemStatus::from).collect(),
-            trouble: trouble.map(|trouble| trouble.to_string()),
-            caveat: state.and_then(|state| state.warning).map(|caveat| caveat.to_string()),
-        }
-    }
-
-    /// Returns the hash of a file's content, except of a secret, since guesses could be checked against it.
-    fn hash(&self, path: &Path) -> Option<String> {
-        let content = self.files.get(path)?.content.as_ref()?;
-        (self.role(path) != Role::Secret).then(|| content.hash.to_string())
-    }
-
-    /// Returns true for a template or a message file. Without it, the built-in one is used.
-    fn is_optional(&self, path: &Path) -> bool {
-        let page = &self.config.page;
-        page.logo.as_deref() != Some(path) && pages::files_of(page).iter().any(|file| file == path)
-    }
-
-    /// Returns true if the error is normal: the flag file need not exist.
-    fn is_expected(&self, path: &Path, trouble: ReadError) -> bool {
-        let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
-        *path == self.config.maintenance && trouble == ReadError::Missing && never_there
-    }
-
-    fn role(&self, path: &Path) -> Role {
-        if *path == self.config_file {
-            return Role::Config;
-        }
-        if *path == self.config.maintenance {
-            return Role::Flags;
-        }
-        let configs = [Some(&*self.config), self.waiting.as_ref()].into_iter().flatten();
-        let found = configs.flat_map(certs::files_of).filter(|(file, _)| *file == path).map(|(_, role)| role).min();
-        let is_page = || pages::files_of(&self.config.page).iter().any(|file| file == path);
-        match found {
-            Some(role @ (Role::Certificate | Role::Key)) => role,
-            _ if is_page() => Role::Page,
-            Some(role) => role,
-            None => Role::Roots,
-        }
     }
 }

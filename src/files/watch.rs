@@ -280,8 +280,8 @@ impl Table {
         }
         let Some(mut note) = NameEvent::of(event) else { return false };
         if name.dir_only && note == NameEvent::Busy && !matches!(event, EventKind::Create(_)) {
-            // A directory that is gone takes the file along. The end of an old directory may be reported only after the
-            // new one is in place, and must not cast doubt on the new one.
+            // A directory that is gone takes the file along. The end of an old directory may be reported after the new
+            // one is in place. That must not cast doubt on the new one.
             note = NameEvent::Touched;
         }
         let pending = &mut self.pending;
