@@ -39,9 +39,9 @@ pub struct LiveUpstream {
 
 /// Makes the cell. The [`Publisher`] writes, and a [`Reader`] reads.
 pub fn cell(first: Generation) -> (Publisher, Reader) {
-    let (told, news) = watch::channel(());
+    let (publications, published) = watch::channel(());
     let cell = Arc::new(ArcSwap::from_pointee(first));
-    (Publisher { cell: Arc::clone(&cell), told, retired: Vec::new() }, Reader { cell, news })
+    (Publisher { cell: Arc::clone(&cell), publications, retired: Vec::new() }, Reader { cell, publications: published })
 }
 
 /// The writing end. Not `Clone` on purpose, because there is one control loop.
@@ -49,7 +49,7 @@ pub fn cell(first: Generation) -> (Publisher, Reader) {
 pub struct Publisher {
     cell: Arc<ArcSwap<Generation>>,
     /// Wakes readers that wait for a publication.
-    told: watch::Sender<()>,
+    publications: watch::Sender<()>,
     /// Earlier generations that may still be in use. Dropping one takes time if it has thousands of routes. Kept here,
     /// the publisher drops it, and never a worker.
     retired: Vec<Arc<Generation>>,
@@ -59,7 +59,7 @@ impl Publisher {
     /// Publishes a generation. A request that was decided before keeps the old one.
     pub fn publish(&mut self, generation: Generation) {
         self.retired.push(self.cell.swap(Arc::new(generation)));
-        self.told.send_replace(());
+        self.publications.send_replace(());
     }
 
     /// Drops the retired generations that nobody uses any more. Call it now and then: workers move on at least once a
@@ -80,7 +80,7 @@ impl Publisher {
 #[derive(Clone, Debug)]
 pub struct Reader {
     cell: Arc<ArcSwap<Generation>>,
-    news: watch::Receiver<()>,
+    publications: watch::Receiver<()>,
 }
 
 impl Reader {
@@ -91,7 +91,7 @@ impl Reader {
 
     /// Waits until something is published. Returns false if the publisher is gone.
     pub async fn published(&mut self) -> bool {
-        self.news.changed().await.is_ok()
+        self.publications.changed().await.is_ok()
     }
 
     /// Returns a reader for one thread. As long as nothing is published, it reads no shared memory but the pointer.

@@ -396,13 +396,13 @@ impl Inputs {
                 tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
             }
             Change::Unreadable(path) => {
-                let trouble = self.files.get(path).and_then(|state| state.error);
-                let trouble = trouble.map(|trouble| trouble.to_string());
-                tracing::warn!(path = %path.display(), trouble, "the file cannot be read, the last good one stays");
+                let error = self.files.get(path).and_then(|state| state.error).map(|error| error.to_string());
+                tracing::warn!(path = %path.display(), trouble = error, "the file cannot be read, the last good one stays");
             }
             Change::WatchWarning(path) => {
-                let caveat = self.files.get(path).and_then(|state| state.warning).map(|caveat| caveat.to_string());
-                tracing::warn!(path = %path.display(), caveat, "changes of the file may not be seen");
+                let warning = self.files.get(path).and_then(|state| state.warning);
+                let warning = warning.map(|warning| warning.to_string());
+                tracing::warn!(path = %path.display(), caveat = warning, "changes of the file may not be seen");
             }
             Change::Watching => tracing::warn!(watching = %self.files.watching(), "how files are watched has changed"),
         }

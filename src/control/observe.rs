@@ -28,7 +28,7 @@ use tally::Tally;
 pub(super) struct Observations {
     began: Instant,
     /// Time of the last observation of all routes.
-    looked: Instant,
+    observed_at: Instant,
     routes: HashMap<String, RouteTraffic>,
     /// Routes that a guard watches.
     guarded: HashMap<String, Guarded>,
@@ -67,13 +67,13 @@ impl Observations {
     /// Creates observations. Must be called before the first request arrives.
     pub(super) fn new(now: Instant) -> Self {
         let (routes, guarded, down) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { began: now, looked: now, routes, guarded, down }
+        Self { began: now, observed_at: now, routes, guarded, down }
     }
 
     /// Observes every route. One without new requests costs a read of each worker's cells.
     pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
         meters.each_route(|meter| self.look(meter, now));
-        self.looked = now;
+        self.observed_at = now;
     }
 
     /// Observes guarded routes only, which is done more often.
@@ -139,8 +139,8 @@ impl Observations {
             let p99 = summary.map(|summary| summary.p99);
             Measured { span, counted: counted.unwrap_or_default(), p99, clients: Clients::default() }
         };
-        let lately = over(WINDOW);
-        let mut measured = if lately.counted.requests < guard.min_requests { over(Recent::LONG) } else { lately };
+        let window = over(WINDOW);
+        let mut measured = if window.counted.requests < guard.min_requests { over(Recent::LONG) } else { window };
         if measured.may_breach(guard) || !hanging.is_empty() {
             let clients = seen.map(|seen| seen.recent.clients(guarded.from, measured.span, now));
             measured.clients = clients.unwrap_or_default();
@@ -177,7 +177,7 @@ impl Observations {
     /// Starts observing a route that had no request until now.
     fn new_route(&self, route: &str) -> RouteTraffic {
         let from = self.guarded.get(route).map(|guarded| guarded.from);
-        let mut recent = Recent::new(from.map_or(self.looked, |from| from.max(self.looked)));
+        let mut recent = Recent::new(from.map_or(self.observed_at, |from| from.max(self.observed_at)));
         if let Some(from) = from {
             recent.keep_long(from);
         }

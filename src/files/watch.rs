@@ -104,8 +104,8 @@ impl Watch {
                 // Removing a watch fails if it is gone already, which is fine.
                 stale.iter().for_each(|dir| drop(watcher.unwatch(dir)));
                 let results = self.armed.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
-                let troubles: Vec<_> = results.filter_map(|(dir, result)| trouble(dir, result.err()?)).collect();
-                troubles.into_iter().find(|trouble| matters(trouble, chains)).unwrap_or(Watching::Events)
+                let failures: Vec<_> = results.filter_map(|(dir, result)| watch_failure(dir, result.err()?)).collect();
+                failures.into_iter().find(|failure| matters(failure, chains)).unwrap_or(Watching::Events)
             }
             Err(error) => Watching::Unavailable(error.to_string()),
         };
@@ -240,13 +240,13 @@ impl Shared {
 
     fn on_event(&self, event: &notify::Result<Event>) {
         let mut table = self.lock();
-        let woken = match event {
+        let wake = match event {
             Ok(event) if event.need_rescan() => table.mark_lost(),
             Ok(event) => event.paths.iter().filter(|path| table.note(&event.kind, path)).count() > 0,
             Err(_) => table.mark_lost(),
         };
         drop(table);
-        if woken {
+        if wake {
             self.wake.notify_one();
         }
     }
@@ -300,7 +300,7 @@ impl Table {
     }
 }
 
-fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
+fn watch_failure(dir: &Path, error: notify::Error) -> Option<Watching> {
     match error.kind {
         // The directory went away since the walk. The next walk ends earlier.
         ErrorKind::PathNotFound => None,
@@ -315,7 +315,7 @@ fn trouble(dir: &Path, error: notify::Error) -> Option<Watching> {
 
 /// Returns true if changes of files are missed. A directory that only holds other directories of the path is seldom
 /// replaced, and often not ours to watch.
-fn matters(trouble: &Watching, chains: &[&PathChain]) -> bool {
-    let Watching::Unwatched(dir, _) = trouble else { return true };
+fn matters(failure: &Watching, chains: &[&PathChain]) -> bool {
+    let Watching::Unwatched(dir, _) = failure else { return true };
     chains.iter().any(|chain| chain.holders().contains(dir.as_path()))
 }

@@ -74,8 +74,8 @@ impl Counts {
         self.buckets.iter().sum()
     }
 
-    /// Returns how many values are certainly not above `bound`. The bucket that contains it is left out. So a value is
-    /// missed if it is less than 1/16 below the bound.
+    /// Returns how many values are certainly not above `bound`. The bucket that contains it is left out. A value less
+    /// than 1/16 below the bound may be missed.
     pub fn within(&self, bound: Duration) -> u64 {
         let bound = micros(bound);
         self.buckets.iter().enumerate().take_while(|(index, _)| greatest(*index) <= bound).map(|(_, count)| count).sum()

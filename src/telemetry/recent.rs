@@ -23,7 +23,7 @@ pub struct Recent {
     last: Counts,
     failed: u64,
     /// Time of the last observation.
-    looked: Instant,
+    observed_at: Instant,
     /// Slices in which something happened, oldest first.
     slices: VecDeque<Slice>,
     /// Older slices, if they are kept.
@@ -75,7 +75,7 @@ impl Recent {
 
     /// Creates a window for a route without traffic before `began`.
     pub fn new(began: Instant) -> Self {
-        Self { last: Counts::default(), failed: 0, looked: began, slices: VecDeque::new(), long: None }
+        Self { last: Counts::default(), failed: 0, observed_at: began, slices: VecDeque::new(), long: None }
     }
 
     /// Adds what was counted since the last observation, as if it had happened now, and returns its size.
@@ -84,7 +84,7 @@ impl Recent {
     /// takes all counts, so it must not come after the route's first traffic.
     pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
         self.forget(now);
-        let began = std::mem::replace(&mut self.looked, now);
+        let began = std::mem::replace(&mut self.observed_at, now);
         let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get());
         let clients = meter.take_met();
         if meter.micros() == self.last.micros && failed == self.failed && clients.is_empty() {

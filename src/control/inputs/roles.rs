@@ -34,15 +34,15 @@ impl Inputs {
     fn file_status(&self, path: &Path) -> FileStatus {
         let state = self.files.get(path);
         let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
-        let trouble = state.and_then(|state| state.error).filter(|trouble| !self.is_expected(path, *trouble));
+        let error = state.and_then(|state| state.error).filter(|error| !self.is_expected(path, *error));
         FileStatus {
             path: path.display().to_string(),
             role: self.role(path).as_str().to_owned(),
             hash: self.hash(path),
             loaded,
             problems: self.findings.of(path).map(ProblemStatus::from).collect(),
-            trouble: trouble.map(|trouble| trouble.to_string()),
-            caveat: state.and_then(|state| state.warning).map(|caveat| caveat.to_string()),
+            trouble: error.map(|error| error.to_string()),
+            caveat: state.and_then(|state| state.warning).map(|warning| warning.to_string()),
         }
     }
 
@@ -59,9 +59,9 @@ impl Inputs {
     }
 
     /// Returns true if the error is normal: the flag file need not exist.
-    fn is_expected(&self, path: &Path, trouble: ReadError) -> bool {
+    fn is_expected(&self, path: &Path, error: ReadError) -> bool {
         let never_there = self.files.get(path).is_some_and(|state| state.content.is_none());
-        *path == self.config.maintenance && trouble == ReadError::Missing && never_there
+        *path == self.config.maintenance && error == ReadError::Missing && never_there
     }
 
     pub(super) fn role(&self, path: &Path) -> Role {
