@@ -1,6 +1,8 @@
 //! What is checked about the source itself: the directions of imports, as the crate doc states them, and that the
 //! README's table is the code's.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
