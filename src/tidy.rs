@@ -1,5 +1,6 @@
-//! What is checked about the source itself: the directions of imports, as the crate doc states them, and that the
-//! document's table of limits is the code's.
+//! What is checked about the source itself: the directions of imports, as the crate doc states them, and the documents.
+
+mod documents;
 
 mod imports;
 
@@ -88,22 +89,3 @@ fn plan_has_no_io_no_clock_no_locks_no_async_no_logging() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
-
-#[test]
-fn the_document_has_the_limits_as_they_are() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md");
-    let document = fs::read_to_string(&path).expect("the document");
-    let (before, rest) = document.split_once(BEGIN).expect("where the limits begin");
-    let (found, after) = rest.split_once(END).expect("where they end");
-    let row = |(key, default, meaning): (&str, String, &str)| format!("| `{key}` | {default} | {meaning} |\n");
-    let rows: String = crate::plan::limits::table().into_iter().map(row).collect();
-    let table = format!("| key | default | what it limits |\n|---|---|---|\n{rows}");
-    if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
-        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).expect("the document can be written");
-    } else {
-        assert_eq!(found, table, "UPDATE=1 cargo test --lib tidy rewrites it");
-    }
-}
-
-const BEGIN: &str = "<!-- limits -->\n";
-const END: &str = "<!-- /limits -->";

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::read::{LARGEST, Report, Section, Value, as_bytes, as_duration};
+use super::keys::{self, Absent, Key, Table};
+use super::read::{LARGEST, Report, Section, Value};
 
-/// Makes [`Limits`], its defaults, its reader and its [`table`] from one definition.
+/// Makes [`Limits`], its defaults, its reader and its [`TABLE`] from one definition.
 ///
 /// An entry is: the key, its type, how it is written and from where to where, and what it is by default.
 macro_rules! limits {
@@ -21,16 +22,18 @@ macro_rules! limits {
             }
         }
 
-        /// Every key of `[limits]`, in the order of the struct: its name, its default as an operator would write it
-        /// (`unset` where there is none), and what it limits.
-        pub fn table() -> Vec<(&'static str, String, &'static str)> {
-            let limits = Limits::default();
-            vec![$((
-                stringify!($key),
-                limits.$key.number().map_or_else(|| "unset".to_owned(), |number| Form::$form.write(number)),
-                concat!($($doc),+).trim(),
-            ),)+]
-        }
+        /// `[limits]`.
+        pub static TABLE: Table = Table {
+            header: "[limits]",
+            about: "Limits and time-outs. All are on by default.",
+            keys: &[$(Key {
+                name: stringify!($key),
+                form: Form::$form.within($min, $max),
+                absent: absent!($default),
+                meaning: concat!($($doc),+).trim_ascii(),
+            },)+],
+            rules: &[],
+        };
 
         /// Reads `[limits]`.
         pub(super) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Limits {
@@ -50,6 +53,15 @@ macro_rules! default {
     };
     ($number:tt) => {
         Field::of($number)
+    };
+}
+
+macro_rules! absent {
+    (unset) => {
+        Absent::Means("unset")
+    };
+    ($number:tt) => {
+        Absent::Number($number)
     };
 }
 
@@ -131,28 +143,24 @@ impl Form {
         }
     }
 
-    fn write(self, number: u64) -> String {
+    /// Returns the form of a key whose value is within a range.
+    const fn within(self, min: u64, max: u64) -> keys::Form {
         match self {
-            Self::Size => as_bytes(number),
-            Self::Count => number.to_string(),
-            Self::Time => as_duration(Duration::from_millis(number)),
+            Self::Size => keys::Form::Size(min, max),
+            Self::Count => keys::Form::Count(min, max),
+            Self::Time => keys::Form::Time(Duration::from_millis(min), Duration::from_millis(max)),
         }
     }
 }
 
-/// A limit as a plain number and back. Durations are milliseconds.
+/// A limit made of a plain number. Durations are milliseconds.
 trait Field {
     fn of(number: u64) -> Self;
-    fn number(&self) -> Option<u64>;
 }
 
 impl Field for u64 {
     fn of(number: u64) -> Self {
         number
-    }
-
-    fn number(&self) -> Option<u64> {
-        Some(*self)
     }
 }
 
@@ -160,29 +168,17 @@ impl Field for usize {
     fn of(number: u64) -> Self {
         Self::try_from(number).unwrap_or(Self::MAX)
     }
-
-    fn number(&self) -> Option<u64> {
-        u64::try_from(*self).ok()
-    }
 }
 
 impl Field for Duration {
     fn of(number: u64) -> Self {
         Self::from_millis(number)
     }
-
-    fn number(&self) -> Option<u64> {
-        Some(millis(*self))
-    }
 }
 
 impl<T: Field> Field for Option<T> {
     fn of(number: u64) -> Self {
         Some(T::of(number))
-    }
-
-    fn number(&self) -> Option<u64> {
-        self.as_ref().and_then(T::number)
     }
 }
 

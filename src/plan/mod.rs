@@ -16,6 +16,8 @@ pub mod config;
 pub mod flags;
 pub mod limits;
 
+pub mod keys;
+
 pub mod accept;
 pub mod dialect;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::super::color::Color;
+use super::super::keys;
 use super::super::path::Prefix;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
@@ -107,7 +108,7 @@ pub(super) fn page(top: &mut Section<'_>, report: &mut Report<'_>) -> PageConfig
 fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     let defaults = PageConfig::default();
     let Some(table) = value.table("[page]", report) else { return defaults };
-    let mut section = Section::new("`[page]`", value.span.clone(), table);
+    let mut section = Section::new(&keys::PAGE, "`[page]`", value.span.clone(), table);
     let brand = section.take("brand").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let logo = section.take("logo").and_then(|value| value.path("logo.svg", report));
     let accent = section.take("accent").and_then(|value| accent(&value, report));
@@ -191,7 +192,7 @@ fn links(value: &Value<'_>, report: &mut Report<'_>) -> Links {
     let Some(table) = value.table("links = { status = \"https://status.example.com\" }", report) else {
         return Links::default();
     };
-    let mut section = Section::new("`links`", value.span.clone(), table);
+    let mut section = Section::new(&keys::LINKS, "`links`", value.span.clone(), table);
     let mut link = |key, report: &mut Report<'_>| section.take(key).and_then(|value| url(&value, report));
     let (home, status, feed) = (link("home", report), link("status", report), link("feed", report));
     let (subscribe, help) = (link("subscribe", report), link("help", report));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::super::keys;
 use super::super::limits::{self, Limits};
 use super::super::problem::Problem;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
@@ -21,7 +22,7 @@ pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) 
         let (_, problems) = report.finish(());
         return (None, problems);
     };
-    let mut top = Section::new("the config", 0..0, &table);
+    let mut top = Section::new(&keys::CONFIG, "the config", 0..0, &table);
     let config = top_level(&mut top, &mut report);
     top.finish(&mut report, misplaced);
     report.finish(config)
@@ -70,7 +71,7 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
         "brand" | "logo" | "accent" | "language" | "languages" | "links" | "prefix" | "cors" | "event_stream" => {
             Some(format!("`{key}` belongs under a `[page]` line"))
         }
-        _ if limits::table().iter().any(|(limit, ..)| *limit == key) && !value.is_table() => {
+        _ if limits::TABLE.names().any(|limit| limit == key) && !value.is_table() => {
             Some(format!("`{key}` belongs under a `[limits]` line"))
         }
         _ => None,
@@ -107,7 +108,7 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
 
 /// One `[[listen]]`, and where its address stands.
 fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
-    let mut section = Section::new("`[[listen]]`", span, table);
+    let mut section = Section::new(&keys::LISTEN, "`[[listen]]`", span, table);
     let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
     let place = written.as_ref().map(|value| value.span.clone());
     let address = written.and_then(|value| address::listen(&value, report));
@@ -127,7 +128,7 @@ fn same_socket(one: &Address, other: &Address) -> bool {
 
 fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
     let table = value.table(TLS_EXAMPLE, report)?;
-    let mut section = Section::new("`tls`", value.span.clone(), table);
+    let mut section = Section::new(&keys::TLS, "`tls`", value.span.clone(), table);
     let cert = section.need("cert", TLS_HELP).and_then(|value| value.path("tls/fullchain.pem", report));
     let key = section.need("key", TLS_HELP).and_then(|value| value.path("tls/key.pem", report));
     section.finish(report, no_hint);
@@ -136,7 +137,7 @@ fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
 
 fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Report<'_>) -> Option<Address> {
     let table = value.table("[admin]", report)?;
-    let mut section = Section::new("`[admin]`", value.span.clone(), table);
+    let mut section = Section::new(&keys::ADMIN, "`[admin]`", value.span.clone(), table);
     let written = section.need("address", "say where: `address = \"127.0.0.1:9901\"`");
     section.finish(report, no_hint);
     let written = written?;
@@ -167,7 +168,7 @@ fn trusted(value: &Value<'_>, report: &mut Report<'_>) -> TrustedProxies {
 
 fn limits_of(value: &Value<'_>, report: &mut Report<'_>) -> Limits {
     let Some(table) = value.table("[limits]", report) else { return Limits::default() };
-    let mut section = Section::new("`[limits]`", value.span.clone(), table);
+    let mut section = Section::new(&limits::TABLE, "`[limits]`", value.span.clone(), table);
     let limits = limits::read(&mut section, report);
     section.finish(report, no_hint);
     limits
@@ -175,7 +176,7 @@ fn limits_of(value: &Value<'_>, report: &mut Report<'_>) -> Limits {
 
 fn log(value: &Value<'_>, report: &mut Report<'_>) -> Log {
     let Some(table) = value.table("[log]", report) else { return Log::default() };
-    let mut section = Section::new("`[log]`", value.span.clone(), table);
+    let mut section = Section::new(&keys::LOG, "`[log]`", value.span.clone(), table);
     let level = section.take("level").and_then(|value| value.choice(&LEVELS, report));
     let access = section.take("access").and_then(|value| access(&value, report)).unwrap_or_default();
     let access_file = section.take("access_file");

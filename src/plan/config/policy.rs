@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::super::keys;
 use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
@@ -246,7 +247,7 @@ fn hold(value: &Value<'_>, report: &mut Report<'_>) -> Hold {
     let Some(table) = value.table("hold = { max_wait = \"30s\", max_held = 1000, release = \"50/s\" }", report) else {
         return hold;
     };
-    let mut section = Section::new("`hold`", value.span.clone(), table);
+    let mut section = Section::new(&keys::HOLD, "`hold`", value.span.clone(), table);
     if let Some(time) = section.take("max_wait").and_then(|value| parse::duration(&value, report)) {
         hold.max_wait = time;
     }
@@ -282,7 +283,7 @@ fn verify(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Check> {
 
 fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
     let table = value.table("verify = [{ get = \"/healthz\", expect = 200 }]", report)?;
-    let mut section = Section::new("`verify`", value.span.clone(), table);
+    let mut section = Section::new(&keys::CHECK, "`verify`", value.span.clone(), table);
     let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
     let get = get.and_then(|value| probe_path(&value, report));
     let expect = section.take("expect").and_then(|value| value.count(100, 599, report));
@@ -314,7 +315,7 @@ fn probe_path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
 
 fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
     let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
-    let mut section = Section::new("`guard`", value.span.clone(), table);
+    let mut section = Section::new(&keys::GUARD, "`guard`", value.span.clone(), table);
     let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
     let p99 = section.take("p99");
     let p99 = p99.and_then(|value| value.duration(Duration::from_millis(1), LONGEST_P99, report));
@@ -353,7 +354,7 @@ fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<ErrorRate> {
 
 fn bypass(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bypass> {
     let table = value.table("bypass = { networks = [\"192.0.2.0/24\"] }", report)?;
-    let mut section = Section::new("`bypass`", value.span.clone(), table);
+    let mut section = Section::new(&keys::BYPASS, "`bypass`", value.span.clone(), table);
     let mut networks = Vec::new();
     if let Some(value) = section.take("networks") {
         let items = value.any_number();
@@ -396,7 +397,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
 /// `read_only = { allow = ["POST /login", "/search"] }`.
 fn read_only(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Allowed> {
     let Some(table) = value.table("read_only = { allow = [\"POST /login\"] }", report) else { return Vec::new() };
-    let mut section = Section::new("`read_only`", value.span.clone(), table);
+    let mut section = Section::new(&keys::READ_ONLY, "`read_only`", value.span.clone(), table);
     let mut allowed = Vec::new();
     if let Some(value) = section.take("allow") {
         let items = value.any_number();

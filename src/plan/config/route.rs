@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::super::dialect::Dialect;
+use super::super::keys;
 use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
@@ -28,7 +29,7 @@ pub(super) fn route<'d>(
     let value = Value::new(name.get_ref(), name, value);
     let valid = route_name(value.key, &value.key_span, report);
     let table = value.table(&format!("[routes.{}]", value.key), report)?;
-    let mut section = Section::new(format!("route {}", quoted(value.key)), value.span.clone(), table);
+    let mut section = Section::new(&keys::ROUTE, format!("route {}", quoted(value.key)), value.span.clone(), table);
     let places = hosts_and_paths(&mut section, report);
     let upstreams = upstreams(&mut section, report);
     let keep_host = section.take("keep_host").and_then(|value| value.boolean(report)).unwrap_or(true);
@@ -130,7 +131,7 @@ fn exception(value: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
     let DeValue::Table(table) = value.inner else {
         return prefix(value, report).map(|path| Exception { path, answer: None });
     };
-    let mut section = Section::new("an item of `always_open`", value.span.clone(), table);
+    let mut section = Section::new(&keys::EXCEPTION, "an item of `always_open`", value.span.clone(), table);
     let path = section.need("path", "say which: `path = \"/healthz\"`").and_then(|value| prefix(&value, report));
     let answer = section.take("answer");
     let status = answer.as_ref().and_then(|value| value.count(200, 599, report));

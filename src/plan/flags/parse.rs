@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
+use super::super::keys;
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Lines, Report, Section, Value, document, in_order};
 use super::super::text::text;
@@ -21,7 +22,7 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
         return (None, problems);
     };
     let mut mentions = Mentions { file, seen: HashSet::new(), all: Vec::new() };
-    let mut top = Section::new("the flag file", 0..0, &table);
+    let mut top = Section::new(&keys::FLAGS, "the flag file", 0..0, &table);
     let flags = Flags {
         routes: top.take("routes").map(|value| switches(&value, &mut mentions, &mut report)).unwrap_or_default(),
         windows: top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default(),
@@ -114,7 +115,8 @@ fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
         flag.mode = mode(value, report)?;
         return Some(flag);
     };
-    let mut section = Section::new(format!("the flag for {}", quoted(value.key)), value.span.clone(), table);
+    let mut section =
+        Section::new(&keys::FLAG, format!("the flag for {}", quoted(value.key)), value.span.clone(), table);
     if let Some(value) = section.take("mode") {
         flag.mode = mode(&value, report)?;
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
+use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
 use super::super::text::{Text, text};
@@ -22,7 +23,7 @@ pub(super) fn window(
     mentions: &mut Mentions<'_>,
     report: &mut Report<'_>,
 ) -> Option<Window> {
-    let mut section = Section::new(window_name(table), span, table);
+    let mut section = Section::new(&keys::WINDOW, window_name(table), span, table);
     let id = section.need("id", "give it one: `id = \"MNT-2026-0519-a\"`").and_then(|value| id(&value, report));
     let span = Span::read(&mut section, report);
     let mut window = Window {
@@ -152,7 +153,7 @@ fn regions(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<String> {
 
 fn impact(value: &Value<'_>, report: &mut Report<'_>) -> Option<Impact> {
     let table = value.table("impact = { level = \"low\", note = \"most data reachable\" }", report)?;
-    let mut section = Section::new("`impact`", value.span.clone(), table);
+    let mut section = Section::new(&keys::IMPACT, "`impact`", value.span.clone(), table);
     let level = section.need("level", "say how much: `level = \"low\"`");
     let level = level.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
     let note = line(&mut section, "note", report);
@@ -195,7 +196,9 @@ fn services(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut
     tables
         .into_iter()
         .take(MOST_SERVICES)
-        .filter_map(|(span, table)| service(Section::new("`[[windows.services]]`", span, table), mentions, report))
+        .filter_map(|(span, table)| {
+            service(Section::new(&keys::SERVICE, "`[[windows.services]]`", span, table), mentions, report)
+        })
         .collect()
 }
 
@@ -231,7 +234,7 @@ fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
     tables
         .into_iter()
         .take(MOST_STEPS)
-        .filter_map(|(span, table)| step(Section::new("`[[windows.steps]]`", span, table), report))
+        .filter_map(|(span, table)| step(Section::new(&keys::STEP, "`[[windows.steps]]`", span, table), report))
         .collect()
 }
 
@@ -261,7 +264,7 @@ fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
 
 fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
     let table = value.table(PROGRESS_EXAMPLE, report)?;
-    let mut section = Section::new("`progress`", value.span.clone(), table);
+    let mut section = Section::new(&keys::PROGRESS, "`progress`", value.span.clone(), table);
     let help = format!("write it as `{PROGRESS_EXAMPLE}`");
     let written = section.need("done", &help);
     let done = written.as_ref().and_then(|value| value.count(0, LARGEST, report));

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::Table;
 use super::problem::{Lines as TextLines, Place, Problem, did_you_mean, quoted};
 use super::words;
 
@@ -107,24 +108,33 @@ impl<'t> Report<'t> {
 
 /// A table whose keys are taken one by one; what is left at the end is unknown.
 pub(super) struct Section<'d> {
+    keys: &'static Table,
     /// How messages name it: "route `web`".
     pub(super) name: String,
     /// Its header, or the table as it stands in a line.
     pub(super) span: Range<usize>,
     table: &'d DeTable<'d>,
-    known: Vec<&'static str>,
+    /// Keys that were asked for.
+    taken: Vec<&'static str>,
     /// What was needed and is not there, with what would be right.
     missing: Vec<(&'static str, String)>,
 }
 
 impl<'d> Section<'d> {
-    pub(super) fn new(name: impl Into<String>, span: Range<usize>, table: &'d DeTable<'d>) -> Self {
-        Self { name: name.into(), span, table, known: Vec::new(), missing: Vec::new() }
+    pub(super) fn new(
+        keys: &'static Table,
+        name: impl Into<String>,
+        span: Range<usize>,
+        table: &'d DeTable<'d>,
+    ) -> Self {
+        Self { keys, name: name.into(), span, table, taken: Vec::new(), missing: Vec::new() }
     }
 
-    /// Takes a key's value. A key that was asked for is known.
+    /// Takes a key's value. The key must be one of the table's.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Value<'d>> {
-        self.known.push(key);
+        if !self.taken.contains(&key) {
+            self.taken.push(key);
+        }
         let (name, value) = self.table.get_key_value(key)?;
         Some(Value::new(key, name, value))
     }
@@ -138,13 +148,14 @@ impl<'d> Section<'d> {
         value
     }
 
-    /// Reports every key that was not asked for, and every key that is missing. `hint` may know better what an unknown
+    /// Reports every key that is unknown, and every key that is missing. `hint` may know better what an unknown
     /// key is about.
     pub(super) fn finish(self, report: &mut Report<'_>, hint: impl Fn(&str, &DeValue<'_>) -> Option<String>) {
+        debug_assert!(self.taken.iter().copied().eq(self.keys.names()), "{}: {:?}", self.keys.header, self.taken);
         let mut helps = Vec::new();
         let mut understood = 0;
         for (key, value) in in_order(self.table) {
-            if self.known.contains(&key.get_ref().as_ref()) {
+            if self.keys.names().any(|known| known == key.get_ref()) {
                 continue;
             }
             let message = format!("unknown key {} in {}", quoted(key.get_ref()), self.name);
@@ -167,9 +178,9 @@ impl<'d> Section<'d> {
     }
 
     fn suggest(&self, key: &str) -> String {
-        match did_you_mean(key, self.known.iter().copied()) {
+        match did_you_mean(key, self.keys.names()) {
             Some(near) => did_you_mean_text(near),
-            None => format!("the keys here are {}", list(&self.known, "and")),
+            None => format!("the keys here are {}", list(&self.keys.names().collect::<Vec<_>>(), "and")),
         }
     }
 }

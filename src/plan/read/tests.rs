@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::keys::Key;
 use super::super::problem::{Place, Problem};
 use super::super::{config, flags, limits};
 
@@ -152,21 +153,16 @@ fn what_is_too_many_is_refused_and_not_listed_without_end() {
 
 #[test]
 fn every_limit_is_in_the_table_as_an_operator_would_write_it() {
-    let table = limits::table();
-    let written = |key: &str| table.iter().find(|(name, ..)| *name == key).map(|(_, default, _)| default.as_str());
-    assert_eq!(written("head_size"), Some("64KiB"));
-    assert_eq!(written("keep_alive"), Some("75s"));
-    assert_eq!(written("tunnel_idle"), Some("1h"));
-    assert_eq!(written("body_size"), Some("unset"));
-    assert_eq!(table.len(), 26);
-    let defaults: String = table
-        .iter()
-        .filter(|(_, default, _)| default != "unset")
-        .map(|(key, default, _)| match default.parse::<u64>() {
-            Ok(number) => format!("{key} = {number}\n"),
-            Err(_) => format!("{key} = \"{default}\"\n"),
-        })
-        .collect();
+    let keys = limits::TABLE.keys;
+    let unquoted = |key: &Key| key.default().map_or("unset".to_owned(), |value| value.trim_matches('"').to_owned());
+    let written = |name: &str| keys.iter().find(|key| key.name == name).map(unquoted);
+    assert_eq!(written("head_size").as_deref(), Some("64KiB"));
+    assert_eq!(written("keep_alive").as_deref(), Some("75s"));
+    assert_eq!(written("tunnel_idle").as_deref(), Some("1h"));
+    assert_eq!(written("body_size").as_deref(), Some("unset"));
+    assert_eq!(keys.len(), 26);
+    let defaults = keys.iter().filter_map(|key| key.default().map(|value| format!("{} = {value}\n", key.name)));
+    let defaults: String = defaults.collect();
     let rest = "[[listen]]\naddress = \"[::1]:0\"\n[routes.web]\nupstream = \"http://127.0.0.1\"\n";
     let (config, problems) = config::parse("backsoon.toml", &format!("{rest}[limits]\n{defaults}"));
     assert_eq!(problems, Vec::new());

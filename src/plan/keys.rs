@@ -1,0 +1,144 @@
+//! Every key of the config and of the flag file: its form, its default and its meaning.
+//!
+//! The parsers refuse a key that its table lacks, the documents and the JSON Schemas are made from the tables. Tests
+//! hold each entry against the parser: [`Section::finish`](super::read::Section::finish) compares the names, and
+//! `keys/tests.rs` the defaults, the ranges and the words.
+
+mod config;
+mod flags;
+mod pattern;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::read::{as_bytes, as_duration};
+pub use config::{
+    ADMIN, BYPASS, CHECK, CONFIG, EXCEPTION, GUARD, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS,
+};
+pub use flags::{FLAG, FLAGS, IMPACT, PROGRESS, SERVICE, STEP, WINDOW};
+pub use pattern::{DURATION, INSTANT, Pattern, ROUTE_NAME, SIZE, TARGET};
+
+/// Table of a file: the keys that may stand in it, in the order in which the parser takes them.
+#[derive(Debug)]
+pub struct Table {
+    /// The key or the header under which it is written, for documents and titles.
+    pub header: &'static str,
+    /// One sentence about the table.
+    pub about: &'static str,
+    /// The keys.
+    pub keys: &'static [Key],
+    /// Conditions between keys.
+    pub rules: &'static [Rule],
+}
+
+/// Key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// The name as it is written.
+    pub name: &'static str,
+    /// The values that it may have.
+    pub form: Form,
+    /// The value that applies where the key is not written.
+    pub absent: Absent,
+    /// The effect, in Markdown.
+    pub meaning: &'static str,
+}
+
+/// Form of a value.
+#[derive(Debug)]
+pub enum Form {
+    /// String of a known form: an address, a path, a rate.
+    Text(&'static Pattern),
+    /// String on one line, of at most this many bytes.
+    Words(usize),
+    /// String of one or several lines, of at most this many bytes.
+    Paragraphs(usize),
+    /// String of at most this many bytes, or a table with one string for each language.
+    Translated(usize),
+    /// `true` or `false`.
+    Bool,
+    /// Whole number within a range.
+    Count(u64, u64),
+    /// Number from 0 to 1.
+    Share,
+    /// Bytes within a range: a whole number, or a string such as `"64KiB"`.
+    Size(u64, u64),
+    /// Duration within a range: a string such as `"30s"`.
+    Time(Duration, Duration),
+    /// Date and time with an offset.
+    Instant,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// List of a length within the range.
+    Array(&'static Self, RangeInclusive<usize>),
+    /// One value, or a list of a length within the range.
+    OneOrArray(&'static Self, RangeInclusive<usize>),
+    /// Table in the line, or under a header of its own.
+    Table(&'static Table),
+    /// Tables under `[[…]]` headers, at most this many.
+    Tables(&'static Table, usize),
+    /// Table with a value for each route, by its name.
+    Routes(&'static Self),
+    /// Table with a value for each route, by its name; `"*"` stands for every route.
+    Targets(&'static Self),
+    /// Any of several forms.
+    Either(&'static [Self]),
+}
+
+/// What applies where a key is not written.
+#[derive(Clone, Copy, Debug)]
+pub enum Absent {
+    /// Nothing: the key is required.
+    Required,
+    /// The same as this value, in TOML.
+    Is(&'static str),
+    /// The same as this many items, bytes or milliseconds.
+    Number(u64),
+    /// Something that no value can say, described in words.
+    Means(&'static str),
+}
+
+/// Condition between keys of a table.
+#[derive(Debug)]
+pub enum Rule {
+    /// The first key needs the second.
+    Needs(&'static str, &'static str),
+    /// Either the key, or all of those instead, which are required without it. The last ones are refused beside it too.
+    Instead(&'static str, &'static [&'static str], &'static [&'static str]),
+}
+
+impl Table {
+    /// Returns the names of the keys.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+}
+
+impl Key {
+    const fn new(name: &'static str, form: Form, absent: Absent, meaning: &'static str) -> Self {
+        Self { name, form, absent, meaning }
+    }
+
+    /// Returns the default in TOML, if a value can say it.
+    pub fn default(&self) -> Option<String> {
+        match self.absent {
+            Absent::Is(value) => Some(value.to_owned()),
+            Absent::Number(number) => Some(self.form.number(number)),
+            Absent::Required | Absent::Means(_) => None,
+        }
+    }
+}
+
+impl Form {
+    /// Returns a number of this form in TOML. Durations are counted in milliseconds.
+    fn number(&self, number: u64) -> String {
+        match self {
+            Self::Size(..) => format!("{:?}", as_bytes(number)),
+            Self::Time(..) => format!("{:?}", as_duration(Duration::from_millis(number))),
+            _ => number.to_string(),
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Keys of the config.
+
+use std::time::Duration;
+
+use super::super::limits;
+use super::pattern::{
+    ADDRESS, COLOR, DIRECTORY, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK,
+    NETWORK, ORIGIN, OWN_PREFIX, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
+};
+use super::{Absent, Form, Key, Rule, Table};
+
+/// `backsoon.toml`.
+pub static CONFIG: Table = Table {
+    header: "backsoon.toml",
+    about: "Keys above the first table.",
+    keys: &[
+        Key::new("maintenance", Form::Text(&FILE), Absent::Is("\"maintenance.toml\""), "Path of the flag file."),
+        Key::new(
+            "on_missing",
+            Form::Choice(&["keep", "open"]),
+            Absent::Is("\"keep\""),
+            "Effect of a flag file that disappears: keep the last good state, or open every route.",
+        ),
+        Key::new(
+            "state_dir",
+            Form::Text(&DIRECTORY),
+            Absent::Means("systemd's `StateDirectory`, else `.backsoon` beside the config"),
+            "Directory for the state that survives a restart, and for the history.",
+        ),
+        Key::new(
+            "workers",
+            Form::Count(1, 1024),
+            Absent::Means("one per core"),
+            "Number of workers. A change needs a restart.",
+        ),
+        Key::new(
+            "trusted_proxies",
+            Form::OneOrArray(&Form::Text(&PROXY), 0..=usize::MAX),
+            Absent::Is("[]"),
+            "Peers whose forwarding fields (`X-Forwarded-*`, `Forwarded`, `X-Request-Id`) are believed. `\"unix:\"` \
+             stands for every peer on a unix socket.",
+        ),
+        Key::new(
+            "drain",
+            ROUTE_TIME,
+            Absent::Is("\"30s\""),
+            "Time that requests in flight may take to finish when a route closes or the process ends.",
+        ),
+        Key::new(
+            "listen",
+            Form::Tables(&LISTEN, 64),
+            Absent::Required,
+            "Listeners for clients, at least one. A change needs a restart.",
+        ),
+        Key::new(
+            "admin",
+            Form::Table(&ADMIN),
+            Absent::Means("no admin listener"),
+            "Listener for operators. A change needs a restart.",
+        ),
+        Key::new("limits", Form::Table(&limits::TABLE), Absent::Is("{}"), "Limits and time-outs."),
+        Key::new("log", Form::Table(&LOG), Absent::Is("{}"), "Log and access log."),
+        Key::new(
+            "pages",
+            Form::Text(&DIRECTORY),
+            Absent::Means("the built-in page alone"),
+            "Directory with your own templates and messages. Each file replaces the built-in one of its name.",
+        ),
+        Key::new("page", Form::Table(&PAGE), Absent::Is("{}"), "Look and content of the page."),
+        Key::new(
+            "routes",
+            Form::Routes(&Form::Table(&ROUTE)),
+            Absent::Required,
+            "Routes by name, at least one and at most 16384. A name has 1 to 64 letters, digits, `_`, `.` and `-`, and \
+             does not begin with `-`.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// `[[listen]]`.
+pub static LISTEN: Table = Table {
+    header: "[[listen]]",
+    about: "Listener for clients, with HTTP/1.1 and HTTP/2.",
+    keys: &[
+        Key::new(
+            "address",
+            Form::Text(&ADDRESS),
+            Absent::Required,
+            "IP address and port (`0.0.0.0:8080`, `[::]:8080`), or `unix:` and the absolute path of a socket.",
+        ),
+        Key::new("tls", Form::Table(&TLS), Absent::Means("clear text"), "Certificate and key for TLS."),
+    ],
+    rules: &[],
+};
+
+/// `tls` of a listener.
+pub static TLS: Table = Table {
+    header: "tls",
+    about: "Certificate of a listener. Both files are watched.",
+    keys: &[
+        Key::new("cert", Form::Text(&FILE), Absent::Required, "PEM file with the certificate chain, leaf first."),
+        Key::new("key", Form::Text(&FILE), Absent::Required, "PEM file with the private key."),
+    ],
+    rules: &[],
+};
+
+/// `[admin]`.
+pub static ADMIN: Table = Table {
+    header: "[admin]",
+    about: "Listener for `/livez`, `/readyz`, `/metrics` and `/status`.",
+    keys: &[Key::new(
+        "address",
+        Form::Text(&ADDRESS),
+        Absent::Required,
+        "Address to listen on, written as for `[[listen]]`. The address of a `[[listen]]` is refused.",
+    )],
+    rules: &[],
+};
+
+/// `[log]`.
+pub static LOG: Table = Table {
+    header: "[log]",
+    about: "Log on standard error, and access log.",
+    keys: &[
+        Key::new(
+            "level",
+            Form::Choice(&["error", "warn", "info", "debug"]),
+            Absent::Is("\"info\""),
+            "Least severe level that is logged.",
+        ),
+        Key::new(
+            "access",
+            Form::Either(&[Form::Choice(&["off", "full"]), Form::Share]),
+            Absent::Is("\"off\""),
+            "Requests in the access log: none, all, or a share chosen at random, such as `0.01`.",
+        ),
+        Key::new(
+            "access_file",
+            Form::Text(&FILE),
+            Absent::Means("standard output"),
+            "File of the access log, while `access` is on. SIGHUP opens it anew.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// `[page]`.
+pub static PAGE: Table = Table {
+    header: "[page]",
+    about: "Look and content of the page.",
+    keys: &[
+        Key::new("brand", Form::Words(256), Absent::Means("none"), "Name above the page."),
+        Key::new(
+            "logo",
+            Form::Text(&FILE),
+            Absent::Means("none"),
+            "Picture beside the name (svg, png, jpg, webp, avif or gif). The page contains it as a `data:` URL.",
+        ),
+        Key::new(
+            "accent",
+            Form::Text(&COLOR),
+            Absent::Is("\"#0b6b53\""),
+            "Accent colour, `#rgb` or `#rrggbb`. The page changes it as far as needed to be readable.",
+        ),
+        Key::new(
+            "language",
+            Form::Text(&LANGUAGE),
+            Absent::Means("the first of `languages`"),
+            "Language for clients that ask for none of those offered.",
+        ),
+        Key::new(
+            "languages",
+            Form::OneOrArray(&Form::Text(&LANGUAGE), 1..=64),
+            Absent::Is("[\"en\", \"de\", \"fr\", \"es\", \"ja\", \"ar\"]"),
+            "Languages that are offered. One that is not built in needs a message file in `pages`.",
+        ),
+        Key::new("links", Form::Table(&LINKS), Absent::Is("{}"), "Links of the page."),
+        Key::new(
+            "prefix",
+            Form::Text(&OWN_PREFIX),
+            Absent::Is("\"/.backsoon\""),
+            "Prefix of the proxy's own paths, which are never forwarded.",
+        ),
+        Key::new(
+            "cors",
+            Form::OneOrArray(&Form::Text(&ORIGIN), 0..=256),
+            Absent::Is("[]"),
+            "Origins whose scripts may read the answers of closed routes: `https://app.example.com`, \
+             `https://*.example.com`, or `*` for any.",
+        ),
+        Key::new(
+            "event_stream",
+            Form::Bool,
+            Absent::Is("true"),
+            "Answers an `EventSource` with status 200 and one event, so that it reconnects. `false` sends 503.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// `links` of `[page]`.
+pub static LINKS: Table = Table {
+    header: "links",
+    about: "Links of the page: `https:`, `http:`, `mailto:`, `tel:`, or a path.",
+    keys: &[
+        Key::new("home", Form::Text(&LINK), Absent::Means("none"), "First item of the breadcrumb."),
+        Key::new(
+            "status",
+            Form::Text(&LINK),
+            Absent::Means("none"),
+            "Status page. Also sent as a `Link` field with `rel=\"status\"` (RFC 8631).",
+        ),
+        Key::new("feed", Form::Text(&LINK), Absent::Means("the proxy's own feed"), "Live feed."),
+        Key::new("subscribe", Form::Text(&LINK), Absent::Means("none"), "Page where one subscribes to updates."),
+        Key::new("help", Form::Text(&LINK), Absent::Means("none"), "Help and contact."),
+        Key::new(
+            "channels",
+            Form::OneOrArray(&Form::Words(256), 0..=16),
+            Absent::Is("[]"),
+            "Names of the channels for updates, such as `email`.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// `[routes.NAME]`.
+pub static ROUTE: Table = Table {
+    header: "[routes.NAME]",
+    about: "Route: the requests for a host and a path, their upstreams, and the way down and back.",
+    keys: &[
+        Key::new(
+            "host",
+            Form::OneOrArray(&Form::Text(&HOST), 1..=256),
+            Absent::Means("any host"),
+            "Host without a port. `*.example.com` means every host below `example.com`. The most specific host wins.",
+        ),
+        Key::new(
+            "path",
+            Form::OneOrArray(&Form::Text(&PREFIX), 1..=256),
+            Absent::Is("\"/\""),
+            "Prefix of the path, at segment boundaries. The longest prefix wins.",
+        ),
+        Key::new(
+            "upstream",
+            Form::OneOrArray(&Form::Text(&UPSTREAM), 1..=64),
+            Absent::Required,
+            "Service to forward to: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. Several share the load.",
+        ),
+        Key::new("http2", Form::Bool, Absent::Is("false"), "Speaks HTTP/2 to the upstreams. gRPC needs it."),
+        Key::new(
+            "ca",
+            Form::Text(&FILE),
+            Absent::Means("the system's roots"),
+            "PEM file with the roots that `https://` upstreams are checked against, instead of the system's.",
+        ),
+        Key::new(
+            "keep_host",
+            Form::Bool,
+            Absent::Is("true"),
+            "Forwards the client's `Host`. `false` sends the upstream's own.",
+        ),
+        Key::new(
+            "always_open",
+            Form::OneOrArray(&Form::Either(&[Form::Text(&PREFIX), Form::Table(&EXCEPTION)]), 0..=256),
+            Absent::Is("[]"),
+            "Paths that stay open whatever is flagged. A table makes the proxy answer them itself.",
+        ),
+        Key::new(
+            "well_known",
+            Form::Choice(&["pass", "closed"]),
+            Absent::Is("\"pass\""),
+            "Treatment of `/robots.txt` and `/.well-known/acme-challenge/` while the route is closed: forwarded, or \
+             closed as well.",
+        ),
+        Key::new(
+            "dialect",
+            Form::Choice(&["html", "text", "markdown", "problem", "json", "xml"]),
+            Absent::Means("chosen by `Accept`"),
+            "Fixed form of the page, for caches in between that confuse forms.",
+        ),
+        Key::new(
+            "drain",
+            ROUTE_TIME,
+            Absent::Means("`drain` above the tables"),
+            "Time that requests in flight may take to finish when the route closes.",
+        ),
+        Key::new(
+            "streams",
+            Form::Either(&[Form::Choice(&["drain", "grace", "keep"]), ROUTE_TIME]),
+            Absent::Is("\"drain\""),
+            "Time over which WebSockets, other tunnels and event streams are closed. `drain` (or `grace`) takes the \
+             drain time, `keep` leaves them alone.",
+        ),
+        Key::new(
+            "ramp",
+            Form::Either(&[ROUTE_TIME, Form::Array(&Form::Text(&RAMP_POINT), 1..=64)]),
+            Absent::Means("everybody at once"),
+            "Growth of the share of clients that are admitted when the route comes back: evenly over a time, or by \
+             points such as `[\"5% at 0s\", \"25% at 2m\", \"100% at 5m\"]`. Points grow, end at 100 %, and lie within a \
+             week.",
+        ),
+        Key::new("hold", Form::Table(&HOLD), Absent::Is("{}"), "Bounds of the mode `hold`."),
+        Key::new(
+            "verify",
+            Form::OneOrArray(&Form::Table(&CHECK), 1..=32),
+            Absent::Means("no check"),
+            "Checks that every upstream must pass before the route opens.",
+        ),
+        Key::new(
+            "guard",
+            Form::Table(&GUARD),
+            Absent::Means("not watched"),
+            "Conditions that close the route again after it came back.",
+        ),
+        Key::new("bypass", Form::Table(&BYPASS), Absent::Means("nobody passes"), "Clients that pass a closed route."),
+        Key::new(
+            "read_only",
+            Form::Table(&READ_ONLY),
+            Absent::Is("{}"),
+            "Requests that pass in the mode `read-only`, besides GET, HEAD and OPTIONS.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// Item of `always_open`.
+pub static EXCEPTION: Table = Table {
+    header: "always_open",
+    about: "Path that stays open.",
+    keys: &[
+        Key::new("path", Form::Text(&PREFIX), Absent::Required, "Prefix of the path."),
+        Key::new(
+            "answer",
+            Form::Count(200, 599),
+            Absent::Means("forwarded"),
+            "Status of the proxy's own answer. The upstream is not asked.",
+        ),
+        Key::new("body", Form::Paragraphs(4096), Absent::Means("empty"), "Plain text of that answer. Needs `answer`."),
+    ],
+    rules: &[Rule::Needs("body", "answer")],
+};
+
+/// `hold` of a route.
+pub static HOLD: Table = Table {
+    header: "hold",
+    about: "Bounds of held requests.",
+    keys: &[
+        Key::new(
+            "max_wait",
+            ROUTE_TIME,
+            Absent::Is("\"30s\""),
+            "Longest time that a request waits. Then it gets the page.",
+        ),
+        Key::new(
+            "max_held",
+            Form::Count(1, 1_000_000),
+            Absent::Is("1000"),
+            "Requests that may wait at once, over all workers.",
+        ),
+        Key::new(
+            "release",
+            Form::Text(&RATE),
+            Absent::Is("\"50/s\""),
+            "Rate at which held requests are forwarded when the route is back: `50/s` or `30/m`.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// Item of `verify`.
+pub static CHECK: Table = Table {
+    header: "verify",
+    about: "Check of the upstreams.",
+    keys: &[
+        Key::new("get", Form::Text(&REQUEST_TARGET), Absent::Required, "Path, with its query, that is requested."),
+        Key::new("expect", Form::Count(100, 599), Absent::Is("200"), "Status that must come."),
+        Key::new("within", ROUTE_TIME, Absent::Is("\"2s\""), "Longest time that the answer may take."),
+        Key::new("times", Form::Count(1, 1000), Absent::Is("1"), "Successes in a row that are needed."),
+        Key::new("every", ROUTE_TIME, Absent::Is("\"5s\""), "Time between two attempts."),
+        Key::new("region", Form::Words(64), Absent::Means("none"), "Name of the place of the check, for the timeline."),
+    ],
+    rules: &[],
+};
+
+/// `guard` of a route.
+pub static GUARD: Table = Table {
+    header: "guard",
+    about: "Conditions for a route that has come back. At least one of the first three should be set.",
+    keys: &[
+        Key::new(
+            "error_rate",
+            Form::Text(&ERROR_RATE),
+            Absent::Means("not measured"),
+            "Share of requests that may fail: `1%`, or `baseline + 1%` for one percent more than before the route went \
+             down.",
+        ),
+        Key::new(
+            "p99",
+            Form::Time(MILLISECOND, Duration::from_secs(600)),
+            Absent::Means("not measured"),
+            "Latency that 99 of a hundred requests must not exceed.",
+        ),
+        Key::new(
+            "zombies",
+            Form::Count(1, 1_000_000),
+            Absent::Means("not measured"),
+            "Requests that may hang: without a response for 10 s.",
+        ),
+        Key::new(
+            "watch",
+            ROUTE_TIME,
+            Absent::Is("\"10m\""),
+            "Time for which the guard watches after the route is fully open.",
+        ),
+        Key::new(
+            "min_requests",
+            Form::Count(1, 1_000_000),
+            Absent::Is("100"),
+            "Requests within the last 30 s that are needed before shares and percentiles count.",
+        ),
+        Key::new(
+            "on_breach",
+            Form::Choice(&["close", "hold-ramp", "warn"]),
+            Absent::Is("\"close\""),
+            "Effect of a breach: the route closes until an operator acts, the ramp stays while the breach lasts, or a \
+             warning alone.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// `bypass` of a route.
+pub static BYPASS: Table = Table {
+    header: "bypass",
+    about: "Clients that pass a closed route.",
+    keys: &[
+        Key::new(
+            "networks",
+            Form::OneOrArray(&Form::Text(&NETWORK), 0..=256),
+            Absent::Is("[]"),
+            "Networks and addresses whose clients pass.",
+        ),
+        Key::new(
+            "header",
+            Form::Text(&FIELD_NAME),
+            Absent::Means("no field"),
+            "Header field in which a client may send the secret. Needs `secret_file`.",
+        ),
+        Key::new(
+            "secret_file",
+            Form::Text(&FILE),
+            Absent::Means("no secret, no links"),
+            "File with the secret, which also signs links and cookies.",
+        ),
+    ],
+    rules: &[Rule::Needs("header", "secret_file")],
+};
+
+/// `read_only` of a route.
+pub static READ_ONLY: Table = Table {
+    header: "read_only",
+    about: "Exceptions from the mode `read-only`.",
+    keys: &[Key::new(
+        "allow",
+        Form::OneOrArray(&Form::Text(&EXCEPTION_TEXT), 0..=256),
+        Absent::Is("[]"),
+        "Requests that pass: a method and a path prefix (`POST /login`), or a path prefix for every method.",
+    )],
+    rules: &[],
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const ROUTE_TIME: Form = Form::Time(MILLISECOND, Duration::from_secs(24 * 3600));

@@ -1,0 +1,90 @@
+//! Forms of strings, as regular expressions for editors.
+//!
+//! Each pattern takes everything that its parser takes. The parser refuses more.
+
+/// Form of a string.
+#[derive(Debug)]
+pub struct Pattern {
+    /// The name for it in the documents.
+    pub name: &'static str,
+    /// A valid string.
+    pub example: &'static str,
+    /// Regular expression (ECMA-262, and Rust's `regex`, but for look-ahead).
+    pub regex: &'static str,
+}
+
+impl Pattern {
+    const fn new(name: &'static str, example: &'static str, regex: &'static str) -> Self {
+        Self { name, example, regex }
+    }
+}
+
+pub(super) const FILE: Pattern = Pattern::new("path of a file", "some/file", r"\S");
+pub(super) const DIRECTORY: Pattern = Pattern::new("path of a directory", "some/directory", r"\S");
+pub(super) const ADDRESS: Pattern = Pattern::new(
+    "address",
+    "0.0.0.0:8080",
+    r"^(unix:/.+|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5})$",
+);
+pub(super) const UPSTREAM: Pattern =
+    Pattern::new("upstream", "http://127.0.0.1:3000", r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+)$");
+pub(super) const HOST: Pattern =
+    Pattern::new("host", "www.example.com", r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]\.?)$");
+pub(super) const PREFIX: Pattern = Pattern::new("path prefix", "/app", r"^/[^*?#]*$");
+pub(super) const OWN_PREFIX: Pattern = Pattern::new("path prefix", "/own", r"^/[A-Za-z0-9/._~-]+$");
+pub(super) const REQUEST_TARGET: Pattern = Pattern::new("path and query", "/healthz", r"^/[^#\s]*$");
+pub(super) const EXCEPTION: Pattern =
+    Pattern::new("method and path, or path", "POST /login", r"^\s*([A-Za-z]+\s+)?/[^*?#]*\*?\s*$");
+pub(super) const NETWORK: Pattern = Pattern::new(
+    "network or IP address",
+    "192.0.2.0/24",
+    r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
+);
+pub(super) const PROXY: Pattern = Pattern::new(
+    "network, IP address or `unix:`",
+    "10.0.0.0/8",
+    r"^(unix:|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
+);
+pub(super) const ORIGIN: Pattern = Pattern::new(
+    "origin",
+    "https://app.example.com",
+    r"^(\*|[Hh][Tt][Tt][Pp][Ss]?://(\*\.)?[A-Za-z0-9._\[\]-]+(:[0-9]{1,5})?)$",
+);
+pub(super) const LINK: Pattern = Pattern::new(
+    "link",
+    "https://status.example.com",
+    r#"^([Hh][Tt][Tt][Pp][Ss]?://|[Mm][Aa][Ii][Ll][Tt][Oo]:|[Tt][Ee][Ll]:|/(?!/))[^\s"<>]*$"#,
+);
+pub(super) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
+pub(super) const LANGUAGE: Pattern = Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");
+pub(super) const FIELD_NAME: Pattern =
+    Pattern::new("name of a header field", "X-Maintenance-Key", r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
+pub(super) const RATE: Pattern = Pattern::new("rate", "50/s", r"^\s*\+?0*[1-9][0-9]*\s*/[sm]$");
+pub(super) const ERROR_RATE: Pattern =
+    Pattern::new("error rate", "baseline + 1%", r"^\s*(baseline\s*\+\s*)?[0-9.eE+-]+\s*%\s*$");
+pub(super) const RAMP_POINT: Pattern = Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
+pub(super) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");
+
+/// Name of a route.
+pub const ROUTE_NAME: Pattern = Pattern::new("name of a route", "web", r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$");
+/// Name of a route, or every route.
+pub const TARGET: Pattern = Pattern::new("name of a route, or `*`", "web", r"^(\*|[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63})$");
+/// Number of bytes with a unit.
+pub const SIZE: Pattern = Pattern::new("size", "64KiB", r"^\s*[0-9]+\s*([KkMmGg][Ii]?)?[Bb]\s*$");
+/// Date and time with an offset.
+pub const INSTANT: Pattern = Pattern::new(
+    "date and time with an offset",
+    "2026-05-19T14:00:00Z",
+    r"^[+-]?[0-9]{4,6}-?[0-9]{2}-?[0-9]{2}[Tt ][0-9:.,]+([Zz]|[+-][0-9:]+)(\[[^\]]*\])*$",
+);
+/// Duration with units.
+pub const DURATION: Pattern = Pattern::new(
+    "duration",
+    "30s",
+    concat!(
+        r"^\s*\+?((([0-9]+([.,][0-9]*)?|[.,][0-9]+)\s*",
+        "(h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms|msecs?|millis?|milliseconds?",
+        "|[uµμ]s|[uµμ]secs?|micros?|microseconds?|ns|nsecs?|nanos?|nanoseconds?)",
+        r"\s*,?\s*)+|[0-9]+:[0-9]{2}:[0-9]{2}([.,][0-9]+)?)\s*$",
+    ),
+);

@@ -1,0 +1,233 @@
+//! Checks of the documents: the tables of keys are the code's, and no link leads nowhere.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::plan::keys::{Absent, CONFIG, FLAGS, Form, Key, Table};
+
+/// Each document with tables of keys, and the table of the file that it describes.
+const REFERENCES: [(&str, &Table); 2] = [("docs/config.md", &CONFIG), ("docs/flag-file.md", &FLAGS)];
+
+/// Files and folders whose text may name documents.
+const NAMING: [&str; 9] =
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Cargo.toml", "docs", "src", "pages", "deploy"];
+
+#[test]
+fn the_documents_have_every_key_as_it_is() {
+    let update = std::env::var_os("UPDATE").is_some_and(|update| update == "1");
+    for (name, top) in REFERENCES {
+        let path = root().join(name);
+        let document = fs::read_to_string(&path).expect("the document");
+        let updated = with_tables(&document, top);
+        if update {
+            fs::write(&path, updated).expect("the document can be written");
+        } else {
+            assert_eq!(document, updated, "UPDATE=1 cargo test --lib documents rewrites {name}");
+        }
+    }
+}
+
+#[test]
+fn no_link_of_a_document_leads_nowhere() {
+    let is_document = |path: &Path| path.extension().is_some_and(|extension| extension == "md") && !is_template(path);
+    let documents = texts().into_iter().filter(|(path, _)| is_document(path));
+    let wrong: Vec<String> = documents.flat_map(|(path, text)| dead_links(&path, &text)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_document_that_is_named_exists() {
+    let mut wrong = Vec::new();
+    for (path, text) in texts() {
+        let beside = path.parent().unwrap_or(&path).to_owned();
+        let missing = named_documents(&text).filter(|name| !root().join(name).exists() && !beside.join(name).exists());
+        wrong.extend(missing.map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_heading_becomes_the_anchor_that_it_has_on_the_web() {
+    assert_eq!(anchor("## `[[listen]]`"), "listen");
+    assert_eq!(anchor("### Draining, and what it cuts"), "draining-and-what-it-cuts");
+}
+
+fn is_template(path: &Path) -> bool {
+    path.ends_with("pages/page.md")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns every text file that may name documents.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut left: Vec<PathBuf> = NAMING.iter().map(|name| root().join(name)).collect();
+    let mut texts = Vec::new();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("the folder");
+            left.extend(entries.map(|entry| entry.expect("an entry of the folder").path()));
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            texts.push((path, text));
+        }
+    }
+    texts
+}
+
+/// Returns the document with its tables of keys replaced by those of the code.
+fn with_tables(document: &str, top: &'static Table) -> String {
+    let mut tables = vec![top];
+    let mut index = 0;
+    while let Some(table) = tables.get(index) {
+        let inner = table.keys.iter().flat_map(|key| tables_in(&key.form));
+        let new: Vec<_> = inner.filter(|inner| !tables.iter().any(|table| table.header == inner.header)).collect();
+        tables.extend(new);
+        index += 1;
+    }
+    tables.iter().fold(document.to_owned(), |document, table| {
+        let begin = format!("<!-- keys: {} -->\n", table.header);
+        let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+        let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{begin} without an end"));
+        format!("{before}{begin}{}{END}{after}", rows(table))
+    })
+}
+
+fn tables_in(form: &Form) -> Vec<&'static Table> {
+    match form {
+        Form::Table(table) | Form::Tables(table, _) => vec![table],
+        Form::Array(item, _) | Form::OneOrArray(item, _) | Form::Routes(item) | Form::Targets(item) => tables_in(item),
+        Form::Either(forms) => forms.iter().flat_map(tables_in).collect(),
+        Form::Text(_)
+        | Form::Words(_)
+        | Form::Paragraphs(_)
+        | Form::Translated(_)
+        | Form::Bool
+        | Form::Count(..)
+        | Form::Share
+        | Form::Size(..)
+        | Form::Time(..)
+        | Form::Instant
+        | Form::Choice(_) => Vec::new(),
+    }
+}
+
+fn rows(table: &Table) -> String {
+    let row = |key: &Key| {
+        let default = match key.default().as_deref() {
+            Some("{}") => "its defaults".to_owned(),
+            Some("[]") => "none".to_owned(),
+            Some(value) => format!("`{value}`"),
+            None => words(key),
+        };
+        format!("| `{}` | {} | {default} | {} |\n", key.name, type_of(&key.form), key.meaning)
+    };
+    let rows: String = table.keys.iter().map(row).collect();
+    format!("| key | type | default | meaning |\n|---|---|---|---|\n{rows}")
+}
+
+fn words(key: &Key) -> String {
+    match key.absent {
+        Absent::Required => "*required*".to_owned(),
+        Absent::Means(words) => words.to_owned(),
+        Absent::Is(_) | Absent::Number(_) => String::new(),
+    }
+}
+
+/// Returns the type of a value, in Markdown.
+fn type_of(form: &Form) -> String {
+    match form {
+        Form::Text(pattern) => pattern.name.to_owned(),
+        Form::Words(longest) => format!("line of text, {longest} bytes at most"),
+        Form::Paragraphs(longest) => format!("text, {longest} bytes at most"),
+        Form::Translated(longest) => format!("[translatable text](#types), {longest} bytes at most"),
+        Form::Bool => "`true` or `false`".to_owned(),
+        Form::Count(least, most) if *most > MOST => format!("number, {least} or more"),
+        Form::Count(least, most) => format!("number, {least} to {most}"),
+        Form::Share => "share, 0 to 1".to_owned(),
+        Form::Size(least, most) if *most > MOST => format!("[size](#types), {} or more", bytes(*least)),
+        Form::Size(least, most) => format!("[size](#types), {} to {}", bytes(*least), bytes(*most)),
+        Form::Time(least, most) => format!("[duration](#types), {} to {}", time(*least), time(*most)),
+        Form::Instant => "[instant](#types)".to_owned(),
+        Form::Choice(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", "),
+        Form::Array(item, counts) => format!("list of {}: {}", count(counts), type_of(item)),
+        Form::OneOrArray(item, counts) => format!("{}; or a list of {}", type_of(item), count(counts)),
+        Form::Table(table) => format!("table {}", link(table)),
+        Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
+        Form::Routes(item) | Form::Targets(item) => format!("for each route: {}", type_of(item)),
+        Form::Either(forms) => forms.iter().map(type_of).collect::<Vec<_>>().join("; or "),
+    }
+}
+
+fn link(table: &Table) -> String {
+    format!("[`{}`](#{})", table.header, anchor(table.header))
+}
+
+fn count(counts: &RangeInclusive<usize>) -> String {
+    match counts.end() {
+        &usize::MAX => "any length".to_owned(),
+        end => format!("{} to {end}", counts.start()),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
+}
+
+fn time(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let unit = units.iter().find(|(size, _)| millis >= *size && millis.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
+}
+
+/// Returns the links of a document that lead to no file, or to no heading of one.
+fn dead_links(path: &Path, text: &str) -> Vec<String> {
+    let folder = path.parent().unwrap_or(path);
+    let is_dead = |link: &&str| {
+        let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+        let target = if file.is_empty() { path.to_owned() } else { folder.join(file) };
+        if heading.is_empty() {
+            return !target.exists();
+        }
+        fs::read_to_string(target).map_or(true, |text| !anchors(&text).contains(heading))
+    };
+    let links = links(text).filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
+    links.filter(is_dead).map(|link| format!("{}: {link}", path.display())).collect()
+}
+
+/// Returns the targets of `[…](…)` outside of code blocks.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("\n```").step_by(2);
+    let parts = prose.flat_map(|prose| prose.split("](").skip(1));
+    parts.filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+}
+
+fn anchors(text: &str) -> HashSet<String> {
+    text.split("\n```").step_by(2).flat_map(str::lines).filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+/// Returns the anchor of a heading as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Returns every word of a text that is the path of a Markdown file, or the name of one in capitals, but not of one on
+/// the web. (`page.md` alone is a template.)
+fn named_documents(text: &str) -> impl Iterator<Item = &str> {
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
+    let words = text.split(move |c: char| !belongs(c)).map(|word| word.trim_end_matches(['.', ':']));
+    let is_document = |word: &&str| word.contains('/') || word.starts_with(|c: char| c.is_ascii_uppercase());
+    words.filter(|word| word.ends_with(".md") && !word.contains(':')).filter(is_document)
+}
+
+const END: &str = "<!-- /keys -->";
+/// Ranges that go beyond are shown without an upper end.
+const MOST: u64 = 1 << 60;
