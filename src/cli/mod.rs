@@ -20,6 +20,7 @@ mod step;
 
 mod completions;
 mod man;
+mod schema;
 
 pub mod edit;
 mod flag_file;
@@ -103,6 +104,9 @@ enum Command {
     /// Write the manual pages
     #[command(after_help = man::AFTER_HELP)]
     Man(man::Man),
+    /// Write a JSON Schema of the config or the flag file, for editors
+    #[command(after_help = schema::AFTER_HELP)]
+    Schema(schema::Schema),
 }
 
 /// Where the config is.
@@ -155,6 +159,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Render(args) => render::run(&args, &mut streams),
         Command::Completions(args) => completions::run(&args, &mut streams),
         Command::Man(args) => man::run(&args, &mut streams),
+        Command::Schema(args) => schema::run(&args, &mut streams),
     };
     let flushed = |code| streams.out.flush().map(|()| code).map_err(Failure::Output);
     ended(done.and_then(flushed), &mut streams)

@@ -14,7 +14,7 @@ mod tests;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::read::{as_bytes, as_duration};
+use super::read::{LARGEST, as_bytes, as_duration};
 pub use config::{
     ADMIN, BYPASS, CHECK, CONFIG, EXCEPTION, GUARD, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS,
 };
@@ -133,6 +133,17 @@ impl Key {
 }
 
 impl Form {
+    /// Returns the range of a number of bytes or of a duration, as it is written.
+    pub fn range(&self) -> Option<String> {
+        match self {
+            Self::Size(least, LARGEST) => Some(format!("{} or more", as_bytes(*least))),
+            Self::Size(least, most) => Some(format!("{} to {}", as_bytes(*least), as_bytes(*most))),
+            Self::Time(least, most) => Some(format!("{} to {}", as_duration(*least), as_duration(*most))),
+            Self::Either(forms) => forms.iter().find_map(Self::range),
+            _ => None,
+        }
+    }
+
     /// Returns a number of this form in TOML. Durations are counted in milliseconds.
     fn number(&self, number: u64) -> String {
         match self {

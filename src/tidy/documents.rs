@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::plan::keys::{Absent, CONFIG, FLAGS, Form, Key, Table};
 
@@ -148,9 +147,8 @@ fn type_of(form: &Form) -> String {
         Form::Count(least, most) if *most > MOST => format!("number, {least} or more"),
         Form::Count(least, most) => format!("number, {least} to {most}"),
         Form::Share => "share, 0 to 1".to_owned(),
-        Form::Size(least, most) if *most > MOST => format!("[size](#types), {} or more", bytes(*least)),
-        Form::Size(least, most) => format!("[size](#types), {} to {}", bytes(*least), bytes(*most)),
-        Form::Time(least, most) => format!("[duration](#types), {} to {}", time(*least), time(*most)),
+        Form::Size(..) => format!("[size](#types), {}", form.range().unwrap_or_default()),
+        Form::Time(..) => format!("[duration](#types), {}", form.range().unwrap_or_default()),
         Form::Instant => "[instant](#types)".to_owned(),
         Form::Choice(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", "),
         Form::Array(item, counts) => format!("list of {}: {}", count(counts), type_of(item)),
@@ -171,19 +169,6 @@ fn count(counts: &RangeInclusive<usize>) -> String {
         &usize::MAX => "any length".to_owned(),
         end => format!("{} to {end}", counts.start()),
     }
-}
-
-fn bytes(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
-}
-
-fn time(time: Duration) -> String {
-    let millis = time.as_millis();
-    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let unit = units.iter().find(|(size, _)| millis >= *size && millis.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
 /// Returns the links of a document that lead to no file, or to no heading of one.

@@ -37,6 +37,7 @@ mod pass;
 mod pause;
 mod publish;
 mod running;
+mod schema;
 mod service;
 mod shares;
 mod shutdown;
