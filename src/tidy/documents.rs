@@ -14,6 +14,9 @@ const REFERENCES: [(&str, &Table); 2] = [("docs/config.md", &CONFIG), ("docs/fla
 const NAMING: [&str; 9] =
     ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Cargo.toml", "docs", "src", "pages", "deploy"];
 
+/// Folders below which a path that a document names must exist.
+const PARTS: [&str; 5] = ["benches/", "deploy/", "examples/", "src/", "tests/"];
+
 #[test]
 fn the_documents_have_every_key_as_it_is() {
     let update = std::env::var_os("UPDATE").is_some_and(|update| update == "1");
@@ -31,7 +34,6 @@ fn the_documents_have_every_key_as_it_is() {
 
 #[test]
 fn no_link_of_a_document_leads_nowhere() {
-    let is_document = |path: &Path| path.extension().is_some_and(|extension| extension == "md") && !is_template(path);
     let documents = texts().into_iter().filter(|(path, _)| is_document(path));
     let wrong: Vec<String> = documents.flat_map(|(path, text)| dead_links(&path, &text)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -54,8 +56,20 @@ fn a_heading_becomes_the_anchor_that_it_has_on_the_web() {
     assert_eq!(anchor("### Draining, and what it cuts"), "draining-and-what-it-cuts");
 }
 
-fn is_template(path: &Path) -> bool {
-    path.ends_with("pages/page.md")
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut wrong = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_document(path)) {
+        let missing = words(&text).filter(|word| PARTS.iter().any(|part| word.starts_with(part)));
+        let missing = missing.filter(|word| !root().join(word).exists());
+        wrong.extend(missing.map(|word| format!("{}: {word}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Returns true for Markdown, but not for the page's template in it.
+fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("pages/page.md")
 }
 
 fn root() -> &'static Path {
@@ -120,7 +134,7 @@ fn rows(table: &Table) -> String {
             Some("{}") => "its defaults".to_owned(),
             Some("[]") => "none".to_owned(),
             Some(value) => format!("`{value}`"),
-            None => words(key),
+            None => absent(key),
         };
         format!("| `{}` | {} | {default} | {} |\n", key.name, type_of(&key.form), key.meaning)
     };
@@ -128,7 +142,7 @@ fn rows(table: &Table) -> String {
     format!("| key | type | default | meaning |\n|---|---|---|---|\n{rows}")
 }
 
-fn words(key: &Key) -> String {
+fn absent(key: &Key) -> String {
     match key.absent {
         Absent::Required => "*required*".to_owned(),
         Absent::Means(words) => words.to_owned(),
@@ -207,10 +221,14 @@ fn anchor(heading: &str) -> String {
 /// Returns every word of a text that is the path of a Markdown file, or the name of one in capitals, but not of one on
 /// the web. (`page.md` alone is a template.)
 fn named_documents(text: &str) -> impl Iterator<Item = &str> {
-    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
-    let words = text.split(move |c: char| !belongs(c)).map(|word| word.trim_end_matches(['.', ':']));
     let is_document = |word: &&str| word.contains('/') || word.starts_with(|c: char| c.is_ascii_uppercase());
-    words.filter(|word| word.ends_with(".md") && !word.contains(':')).filter(is_document)
+    words(text).filter(|word| word.ends_with(".md") && !word.contains(':')).filter(is_document)
+}
+
+/// Returns the words of a text as far as they may be paths.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
+    text.split(move |c: char| !belongs(c)).map(|word| word.trim_end_matches(['.', ':']))
 }
 
 const END: &str = "<!-- /keys -->";
