@@ -1,8 +1,8 @@
 //! Every key of the config and of the flag file: its form, its default and its meaning.
 //!
 //! The parsers refuse a key that its table lacks, the documents and the JSON Schemas are made from the tables. Tests
-//! hold each entry against the parser: [`Section::finish`](super::read::Section::finish) compares the names, and
-//! `keys/tests.rs` the defaults, the ranges and the words.
+//! hold each entry against the parser: `Section::finish` compares the names, and `keys/tests.rs` the defaults, the
+//! ranges and the words.
 
 mod config;
 mod flags;
@@ -114,6 +114,11 @@ impl Table {
     /// Returns the names of the keys.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().map(|key| key.name)
+    }
+
+    /// Returns true if a key of this name may stand in the table.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
     }
 }
 

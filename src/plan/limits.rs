@@ -66,57 +66,57 @@ macro_rules! absent {
 }
 
 limits! {
-    /// Bytes of a request head, and of an upstream's response head; more is 431 (502 from an upstream).
+    /// Bytes of a request head, or of an upstream's response head. More is 431 (502 from an upstream).
     head_size: usize, Size 8 * KIB => MIB, default (64 * KIB);
-    /// Fields of a request head; more is 431. HTTP/2 `cookie` fields count as one.
+    /// Fields of a request head. More is 431. HTTP/2 `cookie` fields count as one.
     head_fields: usize, Count 10 => 1000, default 100;
-    /// From the connection, or from the first byte of a later request, to the end of the head; also bounds the TLS handshake. 408.
+    /// Time from the connection, or from the first byte of a later request, to the end of the head. Also bounds the TLS handshake. More is 408.
     head_read: Duration, Time SECOND => 10 * MINUTE, default (10 * SECOND);
-    /// How long a connection may wait for its next request.
+    /// Time that a connection may wait for its next request.
     keep_alive: Duration, Time SECOND => HOUR, default (75 * SECOND);
-    /// Bytes of a request body; more is 413. No limit if unset.
+    /// Bytes of a request body. More is 413. No limit if unset.
     body_size: Option<u64>, Size 1 => LARGEST, default unset;
-    /// How long a client may send nothing while its body is awaited. 408.
+    /// Time for which a client may send nothing while its body is awaited. More is 408.
     body_read: Duration, Time SECOND => HOUR, default MINUTE;
-    /// How long a client may accept nothing while there is something to write; then its stream or connection is closed.
+    /// Time for which a client may accept nothing while there is something to write. Then its stream or connection is closed.
     write: Duration, Time SECOND => HOUR, default MINUTE;
-    /// For connecting to an upstream and its TLS handshake: 504. Also ends a wait for one of `upstream_connections` during which none became free: 503.
+    /// Time for connecting to an upstream, with the TLS handshake. More is 504. Also the longest wait for one of `upstream_connections` during which none becomes free: 503.
     connect: Duration, Time 10 => 5 * MINUTE, default (5 * SECOND);
-    /// From the request to the upstream's response head: 504. Also the longest wait for one of `upstream_connections`: 503.
+    /// Time from the request to the upstream's response head. More is 504. Also the longest wait for one of `upstream_connections`: 503.
     first_byte: Duration, Time 10 => 24 * HOUR, default MINUTE;
-    /// How long an upstream may send nothing inside a body; then the response is cut.
+    /// Time for which an upstream may send nothing inside a body. Then the response is cut.
     upstream_read: Duration, Time SECOND => 24 * HOUR, default (5 * MINUTE);
-    /// How long an idle upstream connection is kept for reuse.
+    /// Time that an idle upstream connection is kept for reuse.
     upstream_keep_alive: Duration, Time SECOND => HOUR, default MINUTE;
-    /// How long a tunnel may carry nothing in either direction.
+    /// Time for which a tunnel may carry nothing in either direction.
     tunnel_idle: Duration, Time SECOND => 168 * HOUR, default HOUR;
-    /// Client connections of one worker; more wait in the kernel's backlog; computed from the limit on descriptors if unset.
+    /// Client connections of one worker. More wait in the kernel's backlog. If unset, computed from the limit on descriptors.
     connections: Option<usize>, Count 1 => 1_000_000, default unset;
-    /// Connections of one worker to one upstream; more requests wait in turns. Unset, 4096 or what the limit on descriptors allows.
+    /// Connections of one worker to one upstream. More requests wait in turns. If unset, 4096 or what the limit on descriptors allows.
     upstream_connections: Option<usize>, Count 1 => 65_535, default unset;
-    /// Requests that may wait for one upstream in one worker; more is 503 at once. A client that has much of the queue is refused first.
+    /// Requests that may wait for one upstream in one worker. More is 503 at once. A client that has much of the queue is refused first.
     upstream_queue: usize, Count 0 => 1_000_000, default 16_384;
-    /// Streams of page events of one worker, over HTTP/1 in half of `connections` at most; a client that finds none asks again every half a minute.
+    /// Streams of page events of one worker. Over HTTP/1 they take half of `connections` at most. A client that finds none free asks again every half a minute.
     watchers: usize, Count 0 => 1_000_000, default 10_000;
     /// Streams that a client may have open on one HTTP/2 connection.
     h2_streams: usize, Count 1 => 10_000, default 100;
-    /// Bytes of an HTTP/2 field list, counted with 32 for each field (RFC 9113 section 6.5.2). 431.
+    /// Bytes of an HTTP/2 field list, counted with 32 for each field (RFC 9113 section 6.5.2). More is 431.
     h2_field_list: usize, Size 8 * KIB => MIB, default (64 * KIB);
-    /// Streams a client may reset before they were looked at; more ends the connection.
+    /// Streams that a client may reset before the proxy looked at them. More ends the connection.
     h2_pending_resets: usize, Count 1 => 10_000, default 20;
-    /// Resets of our own that a client may provoke; more ends the connection.
+    /// Resets by the proxy that a client may provoke. More ends the connection.
     h2_error_resets: usize, Count 1 => 100_000, default 1024;
-    /// Bytes of flow-control window of an HTTP/2 stream.
+    /// Bytes of the flow-control window of an HTTP/2 stream.
     h2_stream_window: usize, Size 64 * KIB => GIB, default (256 * KIB);
-    /// Bytes of flow-control window of an HTTP/2 connection.
+    /// Bytes of the flow-control window of an HTTP/2 connection.
     h2_connection_window: usize, Size 64 * KIB => GIB, default MIB;
-    /// How often an HTTP/2 client is pinged; 20 s without an answer ends the connection.
+    /// Time between pings to an HTTP/2 client. 20 s without an answer end the connection.
     h2_ping: Duration, Time SECOND => HOUR, default (30 * SECOND);
     /// Bytes of a refused request's body that are read and thrown away, so that the client can read the answer.
     linger_size: u64, Size 0 => GIB, default (128 * MIB);
-    /// For how long they are.
+    /// Time for which a refused request's body is read and thrown away.
     linger: Duration, Time SECOND => 5 * MINUTE, default (30 * SECOND);
-    /// After SIGTERM: for how long requests on idle connections are still answered before those are closed.
+    /// Time after SIGTERM for which requests on idle connections are still answered, before those are closed.
     grace: Duration, Time 0 => 5 * MINUTE, default (3 * SECOND);
 }
 

@@ -44,7 +44,8 @@ fn every_document_that_is_named_exists() {
     let mut wrong = Vec::new();
     for (path, text) in texts() {
         let beside = path.parent().unwrap_or(&path).to_owned();
-        let missing = named_documents(&text).filter(|name| !root().join(name).exists() && !beside.join(name).exists());
+        let exists = |name: &&str| leads_somewhere(root(), name) || leads_somewhere(&beside, name);
+        let missing = named_documents(&text).filter(|name| !exists(name));
         wrong.extend(missing.map(|name| format!("{}: {name}", path.display())));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -188,16 +189,18 @@ fn count(counts: &RangeInclusive<usize>) -> String {
 /// Returns the links of a document that lead to no file, or to no heading of one.
 fn dead_links(path: &Path, text: &str) -> Vec<String> {
     let folder = path.parent().unwrap_or(path);
-    let is_dead = |link: &&str| {
-        let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-        let target = if file.is_empty() { path.to_owned() } else { folder.join(file) };
-        if heading.is_empty() {
-            return !target.exists();
-        }
-        fs::read_to_string(target).map_or(true, |text| !anchors(&text).contains(heading))
-    };
+    let in_file = |link: &str| link.starts_with('#').then(|| anchors(text).contains(&link[1..]));
     let links = links(text).filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
-    links.filter(is_dead).map(|link| format!("{}: {link}", path.display())).collect()
+    links
+        .filter(|link| !in_file(link).unwrap_or_else(|| leads_somewhere(folder, link)))
+        .map(|link| format!("{}: {link}", path.display()))
+        .collect()
+}
+
+/// Returns true if a file exists, and has the heading that may stand behind its name.
+fn leads_somewhere(folder: &Path, link: &str) -> bool {
+    let Some((file, heading)) = link.split_once('#') else { return folder.join(link).exists() };
+    fs::read_to_string(folder.join(file)).is_ok_and(|text| anchors(&text).contains(heading))
 }
 
 /// Returns the targets of `[…](…)` outside of code blocks.
@@ -222,12 +225,13 @@ fn anchor(heading: &str) -> String {
 /// the web. (`page.md` alone is a template.)
 fn named_documents(text: &str) -> impl Iterator<Item = &str> {
     let is_document = |word: &&str| word.contains('/') || word.starts_with(|c: char| c.is_ascii_uppercase());
-    words(text).filter(|word| word.ends_with(".md") && !word.contains(':')).filter(is_document)
+    let name = |word: &str| word.split('#').next().is_some_and(|name| name.ends_with(".md"));
+    words(text).filter(move |word| name(word) && !word.contains(':')).filter(is_document)
 }
 
 /// Returns the words of a text as far as they may be paths.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '#');
     text.split(move |c: char| !belongs(c)).map(|word| word.trim_end_matches(['.', ':']))
 }
 

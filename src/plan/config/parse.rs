@@ -66,14 +66,10 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
             Some(format!("`{key}` belongs to a route: write it under a `[routes.NAME]` line"))
         }
         "windows" => Some("windows are written in the flag file".to_owned()),
-        "address" | "tls" => Some(format!("`{key}` belongs under a `[[listen]]` line")),
-        "level" | "access" | "access_file" => Some(format!("`{key}` belongs under a `[log]` line")),
-        "brand" | "logo" | "accent" | "language" | "languages" | "links" | "prefix" | "cors" | "event_stream" => {
-            Some(format!("`{key}` belongs under a `[page]` line"))
-        }
-        _ if limits::TABLE.names().any(|limit| limit == key) && !value.is_table() => {
-            Some(format!("`{key}` belongs under a `[limits]` line"))
-        }
+        _ if keys::LISTEN.has(key) => Some(format!("`{key}` belongs under a `[[listen]]` line")),
+        _ if keys::LOG.has(key) => Some(format!("`{key}` belongs under a `[log]` line")),
+        _ if keys::PAGE.has(key) => Some(format!("`{key}` belongs under a `[page]` line")),
+        _ if limits::TABLE.has(key) && !value.is_table() => Some(format!("`{key}` belongs under a `[limits]` line")),
         _ => None,
     }
 }

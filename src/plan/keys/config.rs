@@ -296,8 +296,8 @@ pub static ROUTE: Table = Table {
             "ramp",
             Form::Either(&[ROUTE_TIME, Form::Array(&Form::Text(&RAMP_POINT), 1..=64)]),
             Absent::Means("everybody at once"),
-            "Growth of the share of clients that are admitted when the route comes back: evenly over a time, or by \
-             points such as `[\"5% at 0s\", \"25% at 2m\", \"100% at 5m\"]`. Points grow, end at 100 %, and lie within a \
+            "Share of clients that is admitted when the route comes back. It grows evenly over a time, or by points such as \
+             `[\"5% at 0s\", \"25% at 2m\", \"100% at 5m\"]`. Points grow, end at 100 %, and lie within a \
              week.",
         ),
         Key::new("hold", Form::Table(&HOLD), Absent::Is("{}"), "Bounds of the mode `hold`."),

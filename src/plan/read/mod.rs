@@ -155,7 +155,7 @@ impl<'d> Section<'d> {
         let mut helps = Vec::new();
         let mut understood = 0;
         for (key, value) in in_order(self.table) {
-            if self.keys.names().any(|known| known == key.get_ref()) {
+            if self.keys.has(key.get_ref()) {
                 continue;
             }
             let message = format!("unknown key {} in {}", quoted(key.get_ref()), self.name);
