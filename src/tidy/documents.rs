@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::plan::keys::{Absent, CONFIG, FLAGS, Form, Key, Table};
+use crate::plan::problem::Problem;
+use crate::plan::{config, flags};
 
 /// Each document with tables of keys, and the table of the file that it describes.
 const REFERENCES: [(&str, &Table); 2] = [("docs/config.md", &CONFIG), ("docs/flag-file.md", &FLAGS)];
@@ -67,6 +69,36 @@ fn every_path_that_a_document_names_exists() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn every_example_of_a_file_has_known_keys_and_values_alone() {
+    let mut wrong = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_document(path)) {
+        let examples = text.split("\n```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+        let examples = examples.filter(|example| !example.starts_with("[dependencies]"));
+        wrong.extend(
+            examples.filter_map(|example| misunderstood(example).map(|why| format!("{}: {why}", path.display()))),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Returns a mistake in an example of the config or of the flag file, perhaps of a window alone. An example need not be
+/// whole: what it lacks is no mistake.
+fn misunderstood(example: &str) -> Option<String> {
+    let window = format!("[[windows]]\n{example}");
+    let mistakes = |problems: Vec<Problem>| {
+        let of_example =
+            |problem: &Problem| problem.is_error() && !LACKS.iter().any(|lack| problem.message.contains(lack));
+        problems.into_iter().find(of_example).map(|problem| problem.to_string())
+    };
+    let config = mistakes(config::parse("config", example).1)?;
+    let flags = mistakes(flags::parse("flags", example).1)?;
+    mistakes(flags::parse("window", &window).1).map(|window| format!("{config}\n{flags}\n{window}"))
+}
+
+/// Parts of messages about what an example lacks.
+const LACKS: [&str; 2] = [" has no `", "the config has no "];
 
 /// Returns true for Markdown, but not for the page's template in it.
 fn is_document(path: &Path) -> bool {
