@@ -87,10 +87,10 @@ fn condition(rule: &Rule) -> Map<String, Value> {
     let has = |key: &&str| json!({ "required": [key] });
     object(match rule {
         Rule::Needs(key, other) => json!({ "dependentRequired": { *key: [other] } }),
-        Rule::Instead(key, others, more) => json!({
+        Rule::Instead { key, of, refused } => json!({
             "if": has(key),
-            "then": { "not": { "anyOf": others.iter().chain(*more).map(has).collect::<Vec<_>>() } },
-            "else": { "required": others },
+            "then": { "not": { "anyOf": of.iter().chain(*refused).map(has).collect::<Vec<_>>() } },
+            "else": { "required": of },
         }),
     })
 }
@@ -101,7 +101,7 @@ fn property(key: &Key) -> Value {
     let range = key.form.range().map(|range| format!("\n\nRange: {range}."));
     let absent = match key.absent {
         Absent::Means(words) => Some(format!("\n\nDefault: {words}.")),
-        Absent::Required | Absent::Is(_) | Absent::Number(_) => None,
+        Absent::Required | Absent::Is(_) | Absent::Count(_) | Absent::Bytes(_) | Absent::Millis(_) => None,
     };
     let description = format!("{}{}{}", key.meaning, range.unwrap_or_default(), absent.unwrap_or_default());
     schema.insert("description".to_owned(), json!(description));

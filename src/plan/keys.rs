@@ -95,8 +95,12 @@ pub enum Absent {
     Required,
     /// The same as this value, in TOML.
     Is(&'static str),
-    /// The same as this many items, bytes or milliseconds.
-    Number(u64),
+    /// The same as this number.
+    Count(u64),
+    /// The same as this many bytes.
+    Bytes(u64),
+    /// The same as this many milliseconds.
+    Millis(u64),
     /// Something that no value can say, described in words.
     Means(&'static str),
 }
@@ -106,8 +110,15 @@ pub enum Absent {
 pub enum Rule {
     /// The first key needs the second.
     Needs(&'static str, &'static str),
-    /// Either the key, or all of those instead, which are required without it. The last ones are refused beside it too.
-    Instead(&'static str, &'static [&'static str], &'static [&'static str]),
+    /// A key that takes the place of others.
+    Instead {
+        /// The key.
+        key: &'static str,
+        /// The others: required without the key, refused beside it.
+        of: &'static [&'static str],
+        /// More keys that are refused beside it.
+        refused: &'static [&'static str],
+    },
 }
 
 impl Table {
@@ -131,7 +142,9 @@ impl Key {
     pub fn default(&self) -> Option<String> {
         match self.absent {
             Absent::Is(value) => Some(value.to_owned()),
-            Absent::Number(number) => Some(self.form.number(number)),
+            Absent::Count(number) => Some(number.to_string()),
+            Absent::Bytes(bytes) => Some(format!("{:?}", as_bytes(bytes))),
+            Absent::Millis(millis) => Some(format!("{:?}", as_duration(Duration::from_millis(millis)))),
             Absent::Required | Absent::Means(_) => None,
         }
     }
@@ -145,16 +158,21 @@ impl Form {
             Self::Size(least, most) => Some(format!("{} to {}", as_bytes(*least), as_bytes(*most))),
             Self::Time(least, most) => Some(format!("{} to {}", as_duration(*least), as_duration(*most))),
             Self::Either(forms) => forms.iter().find_map(Self::range),
-            _ => None,
-        }
-    }
-
-    /// Returns a number of this form in TOML. Durations are counted in milliseconds.
-    fn number(&self, number: u64) -> String {
-        match self {
-            Self::Size(..) => format!("{:?}", as_bytes(number)),
-            Self::Time(..) => format!("{:?}", as_duration(Duration::from_millis(number))),
-            _ => number.to_string(),
+            Self::Text(_)
+            | Self::Words(_)
+            | Self::Paragraphs(_)
+            | Self::Translated(_)
+            | Self::Bool
+            | Self::Count(..)
+            | Self::Share
+            | Self::Instant
+            | Self::Choice(_)
+            | Self::Array(..)
+            | Self::OneOrArray(..)
+            | Self::Table(_)
+            | Self::Tables(..)
+            | Self::Routes(_)
+            | Self::Targets(_) => None,
         }
     }
 }

@@ -29,7 +29,7 @@ macro_rules! limits {
             keys: &[$(Key {
                 name: stringify!($key),
                 form: Form::$form.within($min, $max),
-                absent: absent!($default),
+                absent: absent!($form $default),
                 meaning: concat!($($doc),+).trim_ascii(),
             },)+],
             rules: &[],
@@ -57,11 +57,17 @@ macro_rules! default {
 }
 
 macro_rules! absent {
-    (unset) => {
+    ($form:ident unset) => {
         Absent::Means("unset")
     };
-    ($number:tt) => {
-        Absent::Number($number)
+    (Size $number:tt) => {
+        Absent::Bytes($number)
+    };
+    (Count $number:tt) => {
+        Absent::Count($number)
+    };
+    (Time $number:tt) => {
+        Absent::Millis($number)
     };
 }
 

@@ -179,7 +179,7 @@ fn absent(key: &Key) -> String {
     match key.absent {
         Absent::Required => "*required*".to_owned(),
         Absent::Means(words) => words.to_owned(),
-        Absent::Is(_) | Absent::Number(_) => String::new(),
+        Absent::Is(_) | Absent::Count(_) | Absent::Bytes(_) | Absent::Millis(_) => String::new(),
     }
 }
 

@@ -106,7 +106,7 @@ pub static WINDOW: Table = Table {
         Key::new("services", Form::Tables(&SERVICE, 256), Absent::Is("[]"), "Rows of the table of services."),
         Key::new("steps", Form::Tables(&STEP, 256), Absent::Is("[]"), "Steps of the timeline."),
     ],
-    rules: &[Rule::Instead("every", &["starts", "ends"], &["started"])],
+    rules: &[Rule::Instead { key: "every", of: &["starts", "ends"], refused: &["started"] }],
 };
 
 /// `impact` of a window.

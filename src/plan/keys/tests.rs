@@ -130,8 +130,8 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
     for rule in table.rules {
         match rule {
             Rule::Needs(key, other) if is_set(key) => names.push(other),
-            Rule::Instead(key, others, _) if !is_set(key) => names.extend(*others),
-            Rule::Needs(..) | Rule::Instead(..) => {}
+            Rule::Instead { key, of, .. } if !is_set(key) => names.extend(*of),
+            Rule::Needs(..) | Rule::Instead { .. } => {}
         }
     }
     names.retain(|name| !is_set(name));
@@ -179,11 +179,8 @@ fn each_table_can_be_written_with_its_required_keys_alone() {
 fn a_key_is_required_if_the_table_says_so() {
     every_table(&mut |site| {
         for key in site.table.keys {
-            let either = site
-                .table
-                .rules
-                .iter()
-                .any(|rule| matches!(rule, Rule::Instead(_, others, _) if others.contains(&key.name)));
+            let either =
+                site.table.rules.iter().any(|rule| matches!(rule, Rule::Instead { of, .. } if of.contains(&key.name)));
             let required = either || matches!(key.absent, Absent::Required);
             let (parsed, problems) = site.without(key);
             assert_eq!(parsed.is_none(), required, "{} {}: {problems:#?}", site.table.header, key.name);
@@ -288,10 +285,11 @@ fn assert_too_many(site: &Site<'_>, key: &Key, value: &str) {
 fn a_star_is_every_route_in_the_flag_file_alone() {
     every_table(&mut |site| {
         for key in site.table.keys {
-            match &key.form {
-                Form::Routes(item) => site.refuses(key, &format!("{{ \"*\" = {} }}", sample(item))),
-                Form::Targets(item) => site.takes(key, &format!("{{ \"*\" = {} }}", sample(item))),
-                _ => {}
+            if let Form::Routes(item) = &key.form {
+                site.refuses(key, &format!("{{ \"*\" = {} }}", sample(item)));
+            }
+            if let Form::Targets(item) = &key.form {
+                site.takes(key, &format!("{{ \"*\" = {} }}", sample(item)));
             }
         }
     });
