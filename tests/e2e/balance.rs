@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, get, request, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, ask_until, get, request, wait};
 use crate::wire::{Blackhole, Counts, alone, balanced, ended, next, observed, settled};
 
 /// An address that refuses connections.
@@ -44,7 +44,7 @@ fn an_upstream_that_stays_down_is_avoided_for_longer_each_time_and_then_taken_ba
     };
     let mut ejected = Vec::new();
     for ejections in [1.0, 2.0] {
-        wait("an ejection", || {
+        ask_until("an ejection", || {
             ask();
             of("backsoon_upstream_ejections_total") >= ejections
         });
@@ -54,12 +54,15 @@ fn an_upstream_that_stays_down_is_avoided_for_longer_each_time_and_then_taken_ba
     assert!(first.as_millis() >= 1000, "one second at first: {first:?}");
     // It comes back while it is avoided, and is found to be back.
     let back = Upstream::listening(TcpListener::bind(address).unwrap());
-    wait("the upstream to be taken back", || {
+    ask_until("the upstream to be taken back", || {
         ask();
         of("backsoon_upstream_ejected") == 0.0
     });
     assert!(ejected[1].elapsed().as_millis() >= 2000, "two seconds the second time: {:?}", ejected[1].elapsed());
-    assert!(back.seen().contains("GET / HTTP/1.1"));
+    ask_until("a request to it", || {
+        ask();
+        back.seen().contains("GET / HTTP/1.1")
+    });
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn a_route_that_is_held_again_keeps_the_places() {
     assert_eq!(held(&backsoon), 4);
     backsoon.flag(LIFTED);
     // The rate of now, not that of then.
-    backsoon.config(&config("100/s"));
+    backsoon.config(&config("10/s"));
     for (number, client) in clients.iter_mut().enumerate().skip(1) {
         assert_eq!(client.response().body, number.to_string());
     }

@@ -346,7 +346,7 @@ fn a_closed_route_answers_at_once_and_resets_only_a_stream_whose_body_does_not_e
         // What was on its way already does no harm.
         client.send(frame(DATA, 1, stream, &[b'x'; 1000]));
     }
-    backsoon.flag("");
+    backsoon.unflag();
     client.send(frame(HEADERS, 5, 9, &get_block(&[])));
     let (head, last) = client.answer(9).unwrap();
     assert!(has_status(&head, 200) && last.kind != RST_STREAM, "{head:?} {last:?}");

@@ -57,7 +57,7 @@ fn a_head_with_too_many_fields_is_431() {
 
 #[test]
 fn a_head_that_does_not_end_in_time_is_408_and_a_silent_client_is_let_go() {
-    let (backsoon, _upstream) = limited("head_read = \"1s\"");
+    let (backsoon, _upstream) = limited("head_read = \"1s\"\nlinger = \"1s\"");
     let began = Instant::now();
     let mut silent = Client::connect(backsoon.address());
     let mut slow = Client::connect(backsoon.address());

@@ -49,7 +49,7 @@ fn a_parked_connection_serves_again_and_sees_what_was_flagged_meanwhile() {
     assert_eq!(client.response().status, 503);
     wait("it to be parked", || parked(&backsoon) == 1.0);
     // Two at once, and a body.
-    backsoon.flag("");
+    backsoon.unflag();
     wait("the flag to be lifted", || backsoon.route("web")["phase"] == "open");
     client.send(format!("{GET}POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"));
     assert_eq!((client.response().status, client.response().status), (200, 200));

@@ -152,7 +152,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_is_revoked() {
     assert_eq!(ask(backsoon.address(), &again, &[]).status, 303);
     assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 0.0, "none of these was a guess");
 
-    backsoon.flag("");
+    backsoon.unflag();
     let answer = ask(backsoon.address(), &again, &[]);
     assert_eq!(
         (answer.status, answer.field("location"), answer.field("set-cookie")),
@@ -266,7 +266,7 @@ fn a_ramp_admits_the_same_clients_in_every_replica_and_a_cookie_keeps_them() {
     for replica in &replicas {
         replica.flag(OFFLINE);
         wait("the route to be closed", || replica.route("web")["phase"] == "closed");
-        replica.flag("");
+        replica.unflag();
         wait("the route to come back", || replica.route("web")["phase"] == "ramping");
     }
     let [one, other] = replicas.each_ref().map(Backsoon::address);

@@ -25,7 +25,7 @@ fn a_flagged_route_is_answered_503_and_its_upstream_sees_zero_bytes() {
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert_eq!(client.response().status, 503, "HEAD had no body: the next answer follows at once");
     assert_eq!((upstream.seen().as_str(), upstream.connections()), ("", connections));
-    backsoon.flag("");
+    backsoon.unflag();
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_request_under_way_when_its_route_closes_runs_to_its_end() {
     assert_eq!(&body, b"done!");
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.response().status, 503, "and the next request on it sees the closed route");
-    backsoon.flag("");
+    backsoon.unflag();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(connection.head().is_some() || other.head().is_some());
 }
@@ -302,7 +302,7 @@ fn after_a_day_of_maintenance_somebody_is_asked_whether_it_is_meant() {
     assert_eq!((warning["level"].as_str(), warning["route"].as_str()), (Some("WARN"), Some("web")));
     assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 1.0);
     assert_eq!(backsoon.route("web")["long"], true);
-    backsoon.flag("");
+    backsoon.unflag();
     assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 0.0);
 }
 

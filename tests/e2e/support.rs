@@ -89,6 +89,11 @@ impl Backsoon {
         self.wait_for_file("maintenance.toml", text);
     }
 
+    /// Lifts every flag. An empty file says so as well, but is believed only after three seconds.
+    pub fn unflag(&self) {
+        self.flag("[routes]\n");
+    }
+
     /// Replaces the config by rename and waits until that content was read.
     pub fn config(&self, text: &str) {
         replace(&self.path("backsoon.toml"), text);
@@ -150,7 +155,7 @@ impl Backsoon {
                 panic!("backsoon ended ({status}) before it said {message:?}:\n{}", self.log_text());
             }
             assert!(began.elapsed() < PATIENCE, "no {message:?} in the log:\n{}", self.log_text());
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(until_next_look(began));
         }
     }
 
@@ -220,7 +225,7 @@ pub fn run_to_end(mut command: Command) -> (Option<i32>, String) {
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status,
-            None if began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(2)),
+            None if began.elapsed() < PATIENCE => thread::sleep(until_next_look(began)),
             None => {
                 let _ = child.kill();
                 panic!("it did not end:\n{}", printed.join().unwrap());
@@ -230,13 +235,28 @@ pub fn run_to_end(mut command: Command) -> (Option<i32>, String) {
     (status.code(), printed.join().unwrap())
 }
 
-/// Waits for a condition, looking often.
+/// Waits for a condition.
 pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(until_next_look(began));
+    }
+}
+
+/// Asks until a condition holds, without a pause that would show in how much is asked.
+pub fn ask_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "asked in vain for {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Returns how long to sleep between two looks: the longer something takes, the less it matters to see it at once.
+/// Looking all the time would take the processor from what is waited for, and from the tests beside.
+fn until_next_look(began: Instant) -> Duration {
+    (began.elapsed() / 16).clamp(Duration::from_millis(1), Duration::from_millis(20))
 }
 
 /// Writes a file beside and renames it into place, as a careful writer does.

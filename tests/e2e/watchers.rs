@@ -57,7 +57,7 @@ fn thousands_of_watchers_cost_little_and_all_are_told() {
     let quick = Instant::now();
     assert_eq!(get(backsoon.address(), "/").status, 503);
     let answered = quick.elapsed();
-    backsoon.flag("");
+    backsoon.unflag();
     watchers.iter_mut().for_each(|watcher| drop(read_until(watcher, "event: open")));
     wait("all streams to end", || backsoon.metric("backsoon_watchers", "") == 0.0);
     #[allow(clippy::cast_precision_loss, reason = "it is shown to a tenth")]

@@ -308,7 +308,7 @@ fn a_flag_that_is_lifted_leaves_nothing_behind() {
     let mut client = Client::connect(backsoon.address());
     client.send("GET / HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n");
     assert_eq!(client.response().status, 200);
-    backsoon.flag("");
+    backsoon.unflag();
     client.send("GET / HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n");
     assert_eq!(client.response().body, "hello", "the stream that the client asks for again is the app's");
 }

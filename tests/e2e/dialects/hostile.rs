@@ -200,7 +200,7 @@ fn a_watcher_that_was_asleep_is_told_how_it_is_now() {
     for number in 0..20 {
         backsoon.flag(&saying(number));
     }
-    backsoon.flag("");
+    backsoon.unflag();
     let events: Vec<String> = std::iter::from_fn(|| watcher.event()).collect();
     assert!(events.len() <= 22, "{events:?}");
     assert_eq!(events.last().unwrap(), "event: open\ndata: {\"phase\":\"open\"}");
@@ -246,7 +246,7 @@ fn an_old_client_watches_until_the_connection_ends() {
     let head = client.head();
     assert!(head.contains(" 200") && !head.contains("transfer-encoding"), "{head}");
     wait("the watcher", || backsoon.metric("backsoon_watchers", "") == 1.0);
-    backsoon.flag("");
+    backsoon.unflag();
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut client.stream, &mut rest).unwrap();
     assert!(rest.contains("event: page\n") && rest.ends_with("event: open\ndata: {\"phase\":\"open\"}\n\n"), "{rest}");

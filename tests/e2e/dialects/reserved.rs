@@ -88,7 +88,7 @@ fn watchers_are_told_at_once_at_each_change_and_when_the_route_is_back() {
     backsoon.flag(&saying("two"));
     let versions: Vec<_> = watchers.iter_mut().map(Watcher::version).collect();
     assert!(versions[0] != shown && versions.iter().all(|version| *version == versions[0]), "{versions:?}");
-    backsoon.flag("");
+    backsoon.unflag();
     for watcher in &mut watchers {
         assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
         assert_eq!(watcher.event(), None, "there is no more to tell");
@@ -184,7 +184,7 @@ async fn over_http_2_many_watch_over_one_connection() {
     versions.dedup();
     assert_eq!(versions.len(), 2, "every stream is told each version: {versions:?}");
     assert_eq!(two.get("/").await.unwrap().status, 503, "other requests pass between them");
-    backsoon.flag("");
+    backsoon.unflag();
     for stream in &mut streams {
         let mut rest = String::new();
         while let Some(event) = patiently(stream.data()).await {
@@ -290,7 +290,7 @@ fn what_is_below_the_prefix_is_never_forwarded_however_it_is_written() {
         assert_eq!(absolute.status, 200);
     }
     assert_eq!((upstream.seen().as_str(), upstream.connections()), ("", 0));
-    backsoon.flag("");
+    backsoon.unflag();
     for path in ["/.backsoonx", "/x/.backsoon/status", "/.backsoon/../app", "/%252ebacksoon/status"] {
         assert_eq!(get(backsoon.address(), path).body, "hello", "{path} is the app's");
     }
