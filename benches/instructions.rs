@@ -1,11 +1,14 @@
-//! How many instructions a request costs: `cargo bench --bench instructions`.
+//! How many instructions a request costs: `cargo test --all-features --bench instructions`.
+//!
+//! What is counted is the command in the profile `count`, which this builds. This program itself is built as the tests
+//! are, so that none of their dependencies is compiled twice.
 //!
 //! Time is noisy; the number of instructions is not. The command runs under callgrind with one worker, before an upstream
 //! in this process; clients ask one request after the other. A run that asks a path's requests beyond the others' is
 //! compared with one that does not, thread by thread, so that neither the start nor control's clocks are in the figure.
 //!
 //! The figures of `instructions.toml` are what it cost when it was last recorded. More than [`TOLERANCE`] above is a
-//! regression; as much below is an improvement that must be recorded: `UPDATE=1 cargo bench --bench instructions`.
+//! regression; as much below is an improvement that must be recorded: the same command with `UPDATE=1`.
 //! Figures of another compiler or another target are compared and not judged.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command for people")]
 
@@ -15,7 +18,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -75,17 +78,17 @@ struct Figures {
     instructions: BTreeMap<String, u64>,
 }
 
-/// Runs the command for every path, and without to compare with, some rounds of it: the median is what counts.
+/// Runs some rounds side by side; the median counts.
 fn measure() -> Result<Figures> {
     let (rustc, target) = compiler()?;
-    let upstream = upstream()?;
+    let (command, upstream) = (build()?, upstream()?);
     let mut found: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for _ in 0..ROUNDS {
-        let base = run(upstream, None)?;
-        for key in Key::ALL {
-            let more = run(upstream, Some(key))?;
-            found.entry(key.name()).or_default().push(spent(&base, &more)? / MORE as u64);
-        }
+    let rounds: Vec<Result<_>> = thread::scope(|scope| {
+        let rounds: Vec<_> = (0..ROUNDS).map(|_| scope.spawn(|| round(&command, upstream))).collect();
+        rounds.into_iter().map(|round| round.join().unwrap_or_else(|_| Err("a round panicked".into()))).collect()
+    });
+    for round in rounds {
+        round?.into_iter().for_each(|(name, count)| found.entry(name).or_default().push(count));
     }
     let median = |mut counts: Vec<u64>| {
         counts.sort_unstable();
@@ -93,6 +96,27 @@ fn measure() -> Result<Figures> {
     };
     let instructions = found.into_iter().map(|(name, counts)| (name.to_owned(), median(counts))).collect();
     Ok(Figures { rustc, target, instructions })
+}
+
+/// Builds the command that is counted, and returns its path.
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments =
+        ["build", "--locked", "--quiet", "--profile", PROFILE, "--package", "backsoon", "--bin", "backsoon"];
+    if !Command::new(cargo).args(arguments).status()?.success() {
+        return Err("the command cannot be built".into());
+    }
+    // Cargo puts it into the folder beside the one of this profile.
+    let built = Path::new(env!("CARGO_BIN_EXE_backsoon"));
+    let (folder, name) = built.parent().zip(built.file_name()).ok_or("the command has no path")?;
+    Ok(folder.with_file_name(PROFILE).join(name))
+}
+
+/// Runs the command for every path, and once without to compare with. Returns the instructions of one request of each.
+fn round(command: &Path, upstream: SocketAddr) -> Result<Vec<(&'static str, u64)>> {
+    let base = run(command, upstream, None)?;
+    let of = |key: Key| Ok((key.name(), spent(&base, &run(command, upstream, Some(key))?)? / MORE as u64));
+    Key::ALL.into_iter().map(of).collect()
 }
 
 /// What the worker executed more in one run than in another. It is the thread that works most for the requests.
@@ -168,7 +192,7 @@ fn compare(key: Key, recorded: &Figures, measured: &Figures) -> Result<Judgement
 
 fn recorded(figures: &Figures) -> String {
     let mut text = format!(
-        "# Instructions of one request, by path (see instructions.rs). UPDATE=1 cargo bench --bench instructions rewrites it.\n\
+        "# Instructions of one request, by path (see instructions.rs). UPDATE=1 rewrites it.\n\
          rustc = {:?}\ntarget = {:?}\n\n[instructions]\n",
         figures.rustc, figures.target
     );
@@ -181,11 +205,11 @@ fn recorded(figures: &Figures) -> String {
 
 /// Runs the command under callgrind, asks some requests of every path and, of one, [`MORE`]. Returns what each thread
 /// has executed.
-fn run(upstream: SocketAddr, more: Option<Key>) -> Result<BTreeMap<u64, u64>> {
+fn run(command: &Path, upstream: SocketAddr, more: Option<Key>) -> Result<BTreeMap<u64, u64>> {
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join("backsoon.toml"), config(upstream))?;
     fs::write(dir.path().join("maintenance.toml"), "[routes]\npaused = \"offline\"\n")?;
-    let mut proxy = Proxy::start(dir.path())?;
+    let mut proxy = Proxy::start(command, dir.path())?;
     for key in Key::ALL {
         if key == Key::Page {
             until_finished(proxy.address)?;
@@ -227,11 +251,11 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(dir: &Path) -> Result<Self> {
+    fn start(backsoon: &Path, dir: &Path) -> Result<Self> {
         let mut command = Command::new("valgrind");
         command.args(["--tool=callgrind", "--separate-threads=yes", "--quiet", "--read-inline-info=no"]);
         command.arg(format!("--callgrind-out-file={}", dir.join(COUNTS).display()));
-        command.arg(env!("CARGO_BIN_EXE_backsoon")).args(["run", "--config"]).arg(dir.join("backsoon.toml"));
+        command.arg(backsoon).args(["run", "--config"]).arg(dir.join("backsoon.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
@@ -455,3 +479,5 @@ const TOLERANCE: f64 = 0.03;
 /// Longer than anything takes under callgrind on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const COUNTS: &str = "counts";
+/// The profile of the command that is counted.
+const PROFILE: &str = "count";

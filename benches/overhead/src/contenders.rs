@@ -113,7 +113,7 @@ impl Ground<'_> {
         let config = self.configs.join(format!("{name}.toml"));
         fs::write(self.configs.join("maintenance.toml"), configs::flags())?;
         fs::write(&config, configs::backsoon(self, ports, workers))?;
-        let mut command = cores.proxy_command(Path::new(env!("CARGO_BIN_EXE_backsoon")));
+        let mut command = cores.proxy_command(&machine::backsoon()?);
         let pid = self.nursery.start(name, command.arg("run").arg("--config").arg(config))?;
         self.listening(name, pid, ports.clear)?;
         Ok(Contender { kind: Kind::Backsoon, pid: Some(pid), process: pid, ports })

@@ -1,4 +1,4 @@
-//! `cargo bench --bench overhead`: what backsoon costs, beside other proxies, on this machine.
+//! `cargo run --release -p overhead`: what backsoon costs, beside other proxies, on this machine.
 //!
 //! It starts an upstream, the contenders and two references (no proxy, and a bare TCP forwarder), drives each in turn
 //! in interleaved rounds, and writes tables, raw figures and plots to `target/overhead`. `-- --help` tells the rest.
@@ -70,6 +70,7 @@ fn bench(options: &Options) -> io::Result<()> {
     if !options.no_install {
         machine::install_missing()?;
     }
+    machine::build_backsoon()?;
     let limit = machine::raise_descriptor_limit();
     let cores = Cores::share(!options.no_pin);
     let nursery = Nursery::new()?;

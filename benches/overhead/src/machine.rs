@@ -35,9 +35,10 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
         let programs = [("nginx", "-v"), ("haproxy", "-v"), ("wrk", "-v"), ("h2load", "--version"), ("strace", "-V")];
-        let mut versions = vec![("backsoon".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
+        let backsoon = backsoon().map_or("missing".to_owned(), |program| version(&program, "--version"));
+        let mut versions = vec![("backsoon".to_owned(), backsoon)];
         versions.extend(programs.iter().map(|(name, argument)| {
             let version = find(name).map_or("missing".to_owned(), |program| version(&program, argument));
             ((*name).to_owned(), version)
@@ -47,7 +48,7 @@ impl Machine {
             processor: processor.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             kernel: kernel.trim().to_owned(),
             date: jiff::Timestamp::now().to_string(),
-            command: format!("cargo bench --bench overhead -- {}", arguments.join(" ")).trim().to_owned(),
+            command: format!("cargo run --release -p overhead -- {}", arguments.join(" ")).trim().to_owned(),
             pinning: cores.describe(),
             versions,
         }
@@ -111,6 +112,26 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/sbin".into()]);
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Builds backsoon as it is shipped, with no feature that only this tool needs.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn build_backsoon() -> io::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let arguments = ["build", "--release", "--locked", "--package", "backsoon", "--bin", "backsoon"];
+    let built = Command::new(cargo).args(arguments).current_dir(root).stdin(Stdio::null()).status()?;
+    if built.success() { Ok(()) } else { Err(io::Error::other("backsoon cannot be built")) }
+}
+
+/// The path of the built command: cargo puts it beside this one.
+///
+/// # Errors
+/// When the path of this program is unknown.
+pub(crate) fn backsoon() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("backsoon"))
 }
 
 /// Installs what is missing, where that can be done, and stops the services that the packages start.

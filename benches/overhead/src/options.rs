@@ -14,7 +14,7 @@ use crate::workloads::Workload;
 /// The upstream is a built-in responder, or your own service with --url. Every proxy gets one worker and the same
 /// features. Results go to target/overhead: overhead.md, overhead.json and plots.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "cargo bench --bench overhead --", bin_name = "cargo bench --bench overhead --")]
+#[command(name = "cargo run --release -p overhead --", bin_name = "cargo run --release -p overhead --")]
 pub(crate) struct Options {
     /// Your own upstream, http://HOST:PORT/PATH: the proxies forward to it. The workload large needs the built-in one
     /// and is left out; latency and idle need responses with Content-Length
@@ -51,11 +51,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) no_install: bool,
     /// Where the results go
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/overhead"))]
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/overhead"))]
     pub(crate) out: PathBuf,
-    /// What `cargo bench` adds
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 impl Options {
