@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::authority::{Authority, connect};
-use crate::support::{Backsoon, Client, LISTEN, Upstream, UpstreamConnection, get, request, wait};
+use crate::support::{Backsoon, Client, LISTEN, Upstream, UpstreamConnection, get, request, wait, wait_for_page};
 use crate::two::{Two, patiently, request as two_request, whole};
 use crate::wire::{half_close, reset};
 
@@ -496,7 +496,7 @@ fn thousands_wait_in_little_memory_and_none_is_lost() {
     drop(hold(&backsoon, GET));
     wait("the place to be free", || held(&backsoon) == 0);
     let status = "GET /.backsoon/status HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
-    wait("the page to be finished", || {
+    wait_for_page(|| {
         let mut client = Client::connect(backsoon.address());
         client.send(status);
         client.head().contains("content-encoding: br")

@@ -181,7 +181,7 @@ impl Backsoon {
         let head = format!(
             "GET / HTTP/1.1\r\nhost: {host}\r\naccept: text/html\r\naccept-encoding: br\r\nconnection: close\r\n\r\n"
         );
-        wait("the page to be finished", || {
+        wait_for_page(|| {
             let mut client = Client::connect(self.address());
             client.send(&head);
             client.head().contains("content-encoding: br")
@@ -236,10 +236,20 @@ pub fn run_to_end(mut command: Command) -> (Option<i32>, String) {
 }
 
 /// Waits for a condition.
-pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, condition);
+}
+
+/// Waits until a page is finished. The thread that does it leaves the processor to all others, so that it takes long
+/// where others keep it busy.
+pub fn wait_for_page(condition: impl FnMut() -> bool) {
+    wait_within(5 * PATIENCE, "the page to be finished", condition);
+}
+
+fn wait_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(began.elapsed() < patience, "waited in vain for {what}");
         thread::sleep(until_next_look(began));
     }
 }

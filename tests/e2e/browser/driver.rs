@@ -35,9 +35,10 @@ impl Driver {
     }
 
     fn start() -> Self {
-        // It ends with our end of the shell's standard input, so also with a test run that is killed.
+        // It ends with our end of the shell's standard input, so also with a test run that is killed. The shell gives its
+        // output away, so that a driver that does not start is the end of it.
         let mut command = Command::new("sh");
-        command.args(["-c", "chromedriver --port=0 & read -r _; kill $!; wait"]);
+        command.args(["-c", "chromedriver --port=0 & exec >&-; read -r _; kill $!; wait"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Backsoon, Client, Upstream, wait};
+use crate::support::{Backsoon, Client, Upstream, wait_for_page};
 
 /// Nothing is flagged. An empty file says so as well, and is believed only after seconds.
 pub const OPEN: &str = "[routes]\n";
@@ -81,7 +81,7 @@ pub fn close(proxy: &Backsoon, flags: &str) {
     let mut files = status["files"].as_array().unwrap().iter();
     assert!(files.all(|file| file["problems"] == json!([])), "{:#}", status["files"]);
     let head = "GET /.backsoon/status/ HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
-    wait("the page to be finished", || {
+    wait_for_page(|| {
         let mut client = Client::connect(proxy.address());
         client.send(head);
         client.head().contains("content-encoding: br")
