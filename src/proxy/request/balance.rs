@@ -1,4 +1,4 @@
-//! Chooses among a route's upstreams: the less busy of two, taken at random from those that answer.
+//! Choice among a route's upstreams: the less busy of two, drawn at random from those that answer.
 
 use std::rc::Rc;
 
@@ -9,9 +9,9 @@ use crate::plan::snapshot::Route;
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
 
-/// The upstreams of a route that a request was not tried on yet.
+/// Upstreams of a route on which a request has not been tried yet.
 pub(crate) enum Candidates {
-    /// The common case: nothing to choose, nothing to allocate.
+    /// The common case: there is nothing to choose and nothing to allocate.
     One(Option<Rc<Pool>>),
     Many(Vec<Rc<Pool>>),
 }
@@ -24,7 +24,7 @@ impl Candidates {
         }
     }
 
-    /// Takes the next to try. Where all are ejected they are tried all the same: one of them may be back.
+    /// Takes the next upstream to try. If all are ejected, one is tried nevertheless: it may be back.
     pub(crate) fn next(&mut self) -> Option<Rc<Pool>> {
         match self {
             Self::One(pool) => pool.take(),
@@ -37,7 +37,7 @@ impl Candidates {
     }
 }
 
-/// The index of the less busy of two that are chosen at random (of one, if there is but one).
+/// Returns the index of the less busy of two upstreams that are drawn at random, or of the only one.
 fn choose(pools: &[Rc<Pool>], now: Instant) -> usize {
     let answering: Vec<usize> = (0..pools.len()).filter(|&index| !pools[index].health.ejected(now)).collect();
     let among = if answering.is_empty() { (0..pools.len()).collect() } else { answering };

@@ -1,6 +1,6 @@
 //! The body of a response on its way to a client.
 //!
-//! A frame is asked for when the client can take one, and handed on as it is.
+//! hyper asks for a frame when the client can take one. The frame is handed on unchanged.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,33 +19,34 @@ use crate::proxy::upstream::lease::Lease;
 use super::events::Watch;
 use super::record::RequestRecord;
 
-/// A response's body as a client's connection reads it.
+/// Body of a response, as a client's connection reads it.
 pub(crate) enum Body {
     Empty,
-    /// From memory.
+    /// Bytes from memory.
     Full(Bytes),
-    /// What a watcher is told.
+    /// Events for a watcher.
     Watch(Box<Watch>),
-    /// From an upstream. Boxed: it is large, and hyper keeps room for a body in every connection.
+    /// A body from an upstream. Boxed: it is large, and hyper keeps room for a body in every connection.
     Upstream(Box<UpstreamBody>),
 }
 
-/// An upstream's body, with all that must be settled when it ends.
+/// Body from an upstream, with everything that must be settled when the body ends.
 pub(crate) struct UpstreamBody {
     source: Source,
-    /// Goes back to the pool at the end; dropped before, it ends the connection.
+    /// The upstream connection. It goes back to the pool when the body ends; if dropped earlier, it is closed.
     lease: Option<Lease>,
     record: RequestRecord,
     stall: Stall,
-    /// For an HTTP/2 client: it is handed on in slices, and what the client does not take is noted.
+    /// True for an HTTP/2 client: the body is handed on in slices, and the time since the client last took one is
+    /// noted.
     sliced: bool,
-    /// For an HTTP/2 client: what was read and not handed on yet.
+    /// Bytes for an HTTP/2 client that were read and not handed on yet.
     rest: Bytes,
     /// Bytes handed on.
     sent: u64,
-    /// When the response came; `None` once it may be over for longer than that.
+    /// The time of the response's head. `None` as soon as the body may end noticeably later than that.
     came: Option<Instant>,
-    /// It was ended before its time.
+    /// True if the body was ended early.
     parted: bool,
 }
 
@@ -61,7 +62,7 @@ impl UpstreamBody {
         body
     }
 
-    /// The response is whole: the connection may serve another request.
+    /// Settles a complete response: its connection may serve another request.
     fn complete(&mut self) {
         if let Some(lease) = self.lease.take() {
             let now = self.came.unwrap_or_else(Instant::now);
@@ -106,10 +107,10 @@ impl UpstreamBody {
         }
     }
 
-    /// Ends it before its time, since its route is down: in the way that is proper for it.
+    /// Ends the body early because its route is down, in the way that suits its kind.
     fn part(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.rest.clear();
-        // The upstream is not heard to its end: its connection ends, or its stream is reset.
+        // The rest of the body is not read: the upstream's connection is closed, or its stream reset.
         drop(self.lease.take());
         let evicted = self.record.in_flight.interruption() == Interruption::Evict;
         match self.record.in_flight.kind() {
@@ -136,13 +137,14 @@ impl UpstreamBody {
         }
     }
 
-    /// Returns how many bytes are handed on at a time: few while others wait, so that a slow client is seen to take them.
+    /// Returns how many bytes are handed on at a time. While others wait for the upstream these are few, so that a slow
+    /// client shows progress.
     fn slice(&self) -> usize {
         if self.lease.as_ref().is_some_and(Lease::is_wanted) { SMALL_SLICE } else { SLICE }
     }
 
-    /// Hands a frame on. To an HTTP/2 client in slices: hyper gives h2 a frame whole as soon as one byte of it fits the
-    /// client's window, and from then on nobody can tell whether the client still takes anything.
+    /// Hands a frame on, in slices to an HTTP/2 client. hyper gives h2 a whole frame as soon as one byte of it fits the
+    /// client's window. After that, nobody can tell whether the client still takes anything.
     fn hand_on(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match frame.into_data() {
             Ok(mut data) if self.sliced && data.len() > self.slice() => {
@@ -164,7 +166,7 @@ impl UpstreamBody {
     }
 }
 
-/// The next part of what is to be handed on.
+/// Takes the next slice of the bytes that are left.
 fn slice(rest: &mut Bytes, most: usize) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(rest.len().min(most)))
 }
@@ -201,7 +203,7 @@ impl HttpBody for Body {
     }
 }
 
-/// The trailers of a gRPC response whose route went down: its client may try again.
+/// Returns the trailers of a gRPC response whose route went down: its client may try again.
 fn grpc_unavailable() -> HeaderMap {
     HeaderMap::from_iter([
         (HeaderName::from_static("grpc-status"), HeaderValue::from_static("14")),
@@ -209,8 +211,9 @@ fn grpc_unavailable() -> HeaderMap {
     ])
 }
 
-/// Bytes that are handed to a connection at a time: what an HTTP/2 client must take within `write` to be moving.
+/// Bytes handed to a connection at a time. An HTTP/2 client must take as many within `write` to count as making
+/// progress.
 const SLICE: usize = 8 * 1024;
 
-/// The same while others wait for the upstream.
+/// Bytes handed on at a time while others wait for the upstream.
 const SMALL_SLICE: usize = 2 * 1024;

@@ -1,9 +1,9 @@
-//! A watcher: a client that is told, over server-sent events, when the page of its route changes and when the route is
+//! Watchers: clients that learn over server-sent events when the page of their route changes, and when the route is
 //! back.
 //!
-//! It costs a connection, and otherwise next to nothing: what it is told was finished with the snapshot, it wakes when
-//! something was published and for a sign of life now and then, and it looks at what is live anew each time, so that it pins
-//! no snapshot. What it is told is the state, not a log of changes: a watcher that missed some has lost nothing.
+//! A watcher costs a connection and almost nothing else. Its events come ready-made with the snapshot. It wakes when
+//! something is published, and now and then for a heartbeat. Each time it looks at the live generation again, so that
+//! it pins no snapshot. Events carry the state, not a log of changes: a watcher that missed some has lost nothing.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -33,16 +33,16 @@ use crate::telemetry::{Limit, WorkerCell};
 
 use super::record::RequestRecord;
 
-/// The body of a stream of events.
+/// Body of an event stream.
 pub(crate) struct Watch {
     worker: Rc<Worker>,
     record: RequestRecord,
     route: Arc<RouteConfig>,
-    /// The client's cohort, if the route may ramp: the route is back for it once that is admitted.
+    /// The client's cohort, if the route may ramp. The route is back for this client once its cohort is admitted.
     cohort: Option<u32>,
-    /// What it was told last; nothing at first.
+    /// The state that was last sent; `None` at first.
     told: Option<State>,
-    /// When something is published. Waiting for it is what keeps its place.
+    /// The wait for the next publication. It stays registered, so that the watcher misses none.
     news: Pin<Box<OwnedNotified>>,
     beat: Pin<Box<Sleep>>,
     sent: u64,
@@ -50,12 +50,12 @@ pub(crate) struct Watch {
     _place: Place,
 }
 
-/// What a watcher is told.
+/// State that a watcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// There is a page, of this version.
+    /// The route has a page of this version.
     Page(u64),
-    /// The route is open, or there is no such route any more.
+    /// The route is open, or no longer exists.
     Open,
 }
 
@@ -81,7 +81,7 @@ impl Drop for Place {
 }
 
 impl Watch {
-    /// Begins to watch a route. The flight comes back if there are too many watchers already.
+    /// Begins to watch a route. Gives the record back if there are too many watchers already.
     pub(crate) fn begin(
         record: RequestRecord,
         route: &Arc<RouteConfig>,
@@ -89,7 +89,7 @@ impl Watch {
         most: usize,
     ) -> Result<Self, RequestRecord> {
         let worker = Rc::clone(&record.worker);
-        // Over HTTP/1 a watcher has a connection for itself, which no limit on idle ones ends: some are left for others.
+        // Over HTTP/1 a watcher has a connection to itself, which no idle limit ends. Half of them are left for others.
         let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
         let Some(place) = Place::take(&worker, most) else { return Err(record) };
         Ok(Self {
@@ -109,10 +109,10 @@ impl Watch {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.record.in_flight.note_taken();
         if self.over || self.worker.draining().is_some() {
-            // Another process takes over: the browser comes back by itself.
+            // Another process takes over: the browser reconnects by itself.
             return Poll::Ready(None);
         }
-        // Before the look: what is published after it wakes.
+        // Registered before the state is read: a later publication wakes this task.
         while self.news.as_mut().poll(cx).is_ready() {
             self.news.set(Arc::clone(&self.worker.news).notified_owned());
         }
@@ -144,15 +144,15 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // It is for the client to say how long it watches.
+        // A watcher that leaves has not aborted: the client decides how long it watches.
         self.record.complete(self.sent, Instant::now());
     }
 }
 
-/// A watcher of an HTTP/1 connection that was taken apart: its socket and this are all that is left.
+/// Watcher on an HTTP/1 connection that was taken apart: only its socket and this value are left.
 pub(crate) struct EventStream {
     watch: Watch,
-    /// What is to be written first.
+    /// The bytes to write first.
     head: Bytes,
 }
 
@@ -166,7 +166,7 @@ impl EventStream {
         Self { watch, head: head.freeze() }
     }
 
-    /// Writes events until there are no more, the client has gone, or it takes nothing for too long.
+    /// Writes events until none are left, the client has gone, or it takes nothing for too long.
     async fn write_all(mut self, mut socket: Socket, limits: &Limits) {
         let mut event = std::mem::take(&mut self.head);
         loop {
@@ -183,7 +183,7 @@ impl EventStream {
                 if let Poll::Ready(next) = self.watch.poll(cx) {
                     return Poll::Ready(next.and_then(Result::ok));
                 }
-                // It has nothing more to say: what it sends is thrown away, and that it leaves is seen.
+                // Nothing is left to write now: read and discard what the client sends, so that its end is noticed.
                 loop {
                     match std::task::ready!(poll_read_some(&mut socket, cx, <[u8]>::len)) {
                         Ok(some) if some > 0 => {}
@@ -196,7 +196,7 @@ impl EventStream {
                 None => break,
             }
         }
-        // Whoever waits for the end of the stream sees it.
+        // A client that waits for the end of the stream sees it.
         let _ = timeout(CLOSE_PATIENCE, socket.shutdown()).await;
     }
 }
@@ -217,7 +217,7 @@ impl Takeover for EventStream {
     }
 }
 
-/// What a watcher of a route would be told now, as one answer: for a client that finds no place and comes back later.
+/// Returns the current event as a single answer, for a client that finds no place and comes back later.
 pub(crate) fn once(generation: &Live, route: &str) -> Bytes {
     let (_, event) = look(&generation.snapshot, route, None);
     let wait = fastrand::u64(CROWDED..=2 * CROWDED);
@@ -226,7 +226,7 @@ pub(crate) fn once(generation: &Live, route: &str) -> Bytes {
 
 fn look(snapshot: &Snapshot, route: &str, cohort: Option<u32>) -> (State, Bytes) {
     let closure = snapshot.route(route).and_then(|route| route.closure.as_ref());
-    // Who is admitted may go: so watchers come back by and by, and not all when the ramp is over.
+    // Admitted clients may go on. So watchers come back gradually, and not all at once when the ramp is over.
     let closure = closure.filter(|closure| cohort.is_none_or(|cohort| cohort >= closure.admits));
     match closure.map(|closure| &closure.page) {
         Some(page) => (State::Page(page.version), page.event()),
@@ -234,8 +234,9 @@ fn look(snapshot: &Snapshot, route: &str, cohort: Option<u32>) -> (State, Bytes)
     }
 }
 
-/// What comes before the first event: when to come back should the connection break (not everybody at once), and what time
-/// it is, because a page may have been made a minute ago and the client's own clock may be wrong.
+/// Returns the first event, preceded by a reconnection delay and the current time. The delay is random, so that not
+/// everybody reconnects at once. The time is sent because a page may be a minute old, and the client's own clock may be
+/// wrong.
 fn first(generation: &Generation, event: &Bytes) -> Bytes {
     let retry = fastrand::u64(RETRY..=3 * RETRY);
     let now = now(generation).as_millisecond();
@@ -243,20 +244,20 @@ fn first(generation: &Generation, event: &Bytes) -> Bytes {
     Bytes::from([clock.as_bytes(), event].concat())
 }
 
-/// The time, as control saw it.
+/// Returns the current time by the clock of control.
 fn now(generation: &Generation) -> Timestamp {
     let compiled = generation.snapshot.compiled;
     compiled.checked_add(generation.published.elapsed()).unwrap_or(compiled)
 }
 
-/// How often a watcher gets a sign of life: often enough for the boxes in between that close what is quiet.
+/// Time between heartbeats: short enough for middleboxes that close quiet connections.
 const BEAT: Duration = Duration::from_secs(15);
 const BEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
 const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
-/// The head of a stream whose end is the end of the connection. It says what `respond::events` says.
+/// Head of a stream that ends with its connection. The fields must match those of `respond::events`.
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
     x-accel-buffering: no\r\naccess-control-allow-origin: *\r\nconnection: close\r\n";
-/// Milliseconds after which a watcher that lost its connection comes back, at least.
+/// Milliseconds, at least, until a watcher that lost its connection comes back.
 const RETRY: u64 = 1000;
-/// Milliseconds after which a client that found no place asks again, at least.
+/// Milliseconds, at least, until a client that found no place asks again.
 const CROWDED: u64 = 20_000;

@@ -27,35 +27,35 @@ use super::body::Body;
 use super::record::RequestRecord;
 use super::respond::{self, ResponseContext};
 
-/// What belongs to one request from its head to its answer.
+/// State of one request from its head to its answer.
 pub(crate) struct Exchange {
     pub record: RequestRecord,
-    /// The source of the verdict, and of the route, page, limits and log line.
+    /// The source of the verdict, route, page, limits and log line.
     pub generation: Live,
     pub context: ResponseContext,
     /// The client's version of HTTP.
     pub version: Version,
-    /// True if the peer is believed in what it says of others.
+    /// True if the peer is trusted to report the addresses of others.
     pub trusted: bool,
-    /// True if the request has waited for its route: its credentials were looked at before that.
+    /// True if the request was held: its credentials were checked before that.
     pub waited: bool,
-    /// The fields that its head has.
+    /// The fields that the request's head has.
     pub fields: Fields,
 }
 
-/// A request that was decided.
+/// Progress of a request that was decided.
 pub(crate) enum Progress<S> {
     Answered(Response<Body>),
-    /// The request was forwarded over a connection that was at hand. Only its outcome is to be waited for.
+    /// The request was sent over an idle connection. Only its outcome is still awaited.
     Sent(S),
-    /// There is more to wait for. Boxed: most requests need no room for it.
+    /// The answer takes longer. Boxed: most requests need no room for it.
     Waiting(Pin<Box<dyn Future<Output = Response<Body>>>>),
 }
 
 impl Exchange {
-    /// Begins an exchange with what is live now.
+    /// Creates an exchange with the live generation.
     pub(crate) fn new(worker: &Rc<Worker>, connection: &Rc<ClientConnection>, request: &Request<Incoming>) -> Self {
-        // The one look at what is live: route, verdict, page and log line come from this.
+        // The live generation is read only here: route, verdict, page and log line all come from it.
         let generation = worker.generation();
         let fields = Fields::of(request.headers());
         let trusted = connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
@@ -70,24 +70,24 @@ impl Exchange {
         client::of(self.record.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies).address()
     }
 
-    /// Returns whose request it is, for the turns in a queue.
+    /// Returns the client in whose name the request queues.
     pub(crate) fn queues_as(&self, headers: &HeaderMap) -> Client {
         let connection = (!self.trusted).then(|| self.record.connection.id.get());
         Client { network: self.client(headers).map(client::network), connection }
     }
 
-    /// Returns whose request it is, for the guard of its route, if there is one.
+    /// Returns the client to count for the guard of the route, if the route has a guard.
     pub(crate) fn subject(&self, route: &Route, headers: &HeaderMap) -> Option<Subject> {
         let guard = route.guard()?;
         Some(Subject { client: self.client(headers).map(client::network), slow: guard.p99.unwrap_or(Duration::MAX) })
     }
 
-    /// Returns what the decision looked at, but for the host.
+    /// Returns the request's head as the decision saw it, but without the host.
     pub(crate) fn head<'r>(&self, request: &'r Request<Incoming>) -> Head<'r> {
         head(&self.generation, request, &self.record)
     }
 
-    /// Returns true if the client asks over TLS, as far as that is known. It keeps our cookies only then.
+    /// Returns true if the client is known to use TLS. Only then does it keep our cookies.
     pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
         let said = headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted).map(HeaderValue::as_bytes);
         match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
@@ -96,13 +96,13 @@ impl Exchange {
         }
     }
 
-    /// Counts a wrong credential. Returns true if the client has shown many lately.
+    /// Counts a wrong credential. Returns true if the client has recently shown many.
     pub(crate) fn has_guessed(&self, route: &Route, headers: &HeaderMap) -> bool {
         self.generation.routes[route.index].workers[self.record.worker.id].bypass_refused.increment();
         self.record.worker.throttle.count(self.client(headers), self.record.started)
     }
 
-    /// Answers without an upstream, once the unread rest of the request is out of the way.
+    /// Answers without an upstream, once the unread rest of the request has been dealt with.
     pub(crate) fn answer<S>(
         self,
         request: Request<Incoming>,
@@ -117,7 +117,7 @@ impl Exchange {
         }))
     }
 
-    /// Answers a request that was cut with the page of its route, as the page is now.
+    /// Answers a request that was cut, with the current page of its route.
     pub(crate) fn part(self) -> Response<Body> {
         let live = self.record.worker.generation();
         let name = self.record.route_name().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Exchange {
 /// Checks a request and decides it.
 ///
 /// # Errors
-/// A client's [`Error`]; the connection must not be used further.
+/// Returns a client's [`Error`]; the connection must not be used further.
 pub(crate) fn verdict<'g>(
     generation: &'g Generation,
     request: &Request<Incoming>,
@@ -159,7 +159,7 @@ fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &Re
     Head { method, host: "", path, query, headers, peer, elapsed }
 }
 
-/// Returns the request's id: the one that a trusted proxy gave it, else a new one.
+/// Returns the id that a trusted proxy gave the request, or else a new one.
 fn request_id(worker: &Worker, request: &Request<Incoming>, fields: Fields, trusted: bool) -> HeaderValue {
     let believed = trusted && fields.has(Field::RequestId);
     let given = believed.then(|| request.headers().get(&X_REQUEST_ID)).flatten();
@@ -167,5 +167,5 @@ fn request_id(worker: &Worker, request: &Request<Incoming>, fields: Fields, trus
     given.cloned().unwrap_or_else(|| worker.request_id())
 }
 
-/// Bytes of the longest id that is taken from another proxy.
+/// Bytes of the longest id that is accepted from another proxy.
 const LONGEST_ID: usize = 128;

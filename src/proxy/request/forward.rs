@@ -1,4 +1,4 @@
-//! Sends a request to an upstream of its route, and brings the response back.
+//! Sends a request to an upstream of its route, and returns the response.
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -32,26 +32,26 @@ use super::prepare;
 use super::respond;
 use super::tunnel::Tunnel;
 
-/// How a request sets out.
+/// Result of starting a request.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Started<S> {
-    /// It was sent over a connection that was at hand: nothing is left to wait for but what comes of it.
+    /// The request was sent over an idle connection: only its outcome is still awaited.
     Sent(S, Box<UpstreamRequest>),
-    /// A connection has to be waited for.
+    /// The request waits for a connection.
     Waiting(Request<RequestBody>, Box<UpstreamRequest>),
-    /// It did not set out.
+    /// The request was not started.
     Failed(Box<Failed>),
 }
 
-/// What came of a request that was sent.
+/// Outcome of a request that was sent.
 pub(crate) enum Outcome {
     Answered(Response<Body>),
-    /// Nothing, and it may be sent again.
+    /// No response came, and the request may be sent again.
     Again(Request<RequestBody>, Box<UpstreamRequest>),
     Failed(Box<Failed>),
 }
 
-/// A request that got no response.
+/// Request that got no response.
 pub(crate) struct Failed {
     pub error: Error,
     pub exchange: Exchange,
@@ -59,19 +59,19 @@ pub(crate) struct Failed {
     pub unread: Option<Request<Incoming>>,
 }
 
-/// A request whose verdict is to forward it.
+/// Request whose verdict is to forward it.
 pub(crate) struct Forwarded {
     pub exchange: Exchange,
-    /// The index of its route in the generation's snapshot.
+    /// The index of the route in the generation's snapshot.
     pub route: usize,
-    /// The reason why it is forwarded.
+    /// The reason for forwarding.
     pub pass: Pass,
     /// The cookie that keeps its client's cohort. Boxed: most requests need no room for it.
     pub cookie: Option<Box<HeaderValue>>,
 }
 
 impl Forwarded {
-    /// Fails before anything was sent.
+    /// Fails a request before anything was sent.
     fn unsent<S>(self, error: Error, request: Request<Incoming>) -> Started<S> {
         Started::Failed(Box::new(Failed { error, exchange: self.exchange, unread: Some(request) }))
     }
@@ -81,25 +81,25 @@ impl Forwarded {
     }
 }
 
-/// A request on its way to an upstream. Boxed: it is handed on more than once.
+/// Request on its way to an upstream. Boxed: it is passed on more than once.
 pub(crate) struct UpstreamRequest {
     forwarded: Forwarded,
     hop: HopByHop,
     /// The host that the client asked for.
     host: HeaderValue,
     keep_host: bool,
-    /// The upstream that it goes to, and those that it was not tried on yet.
+    /// The upstream of the current attempt.
     pool: Rc<Pool>,
     candidates: Candidates,
     lease: Option<Lease>,
     options: SendOptions,
     reuse: Reuse,
     attempts: usize,
-    /// What an HTTP/2 upstream may be sent once more.
+    /// A copy for one more attempt at an HTTP/2 upstream.
     copy: Option<Box<Request<RequestBody>>>,
-    /// It is not sent before the first bytes of its body have come.
+    /// True if the request is sent only after the first bytes of its body have come.
     waits_for_body: bool,
-    /// Why the attempt before this one came to nothing.
+    /// The error of the previous attempt.
     last: Error,
 }
 
@@ -154,10 +154,11 @@ pub(crate) fn start(
     }
 }
 
-/// Whether a request may be sent now: it has no body, or may go ahead of its body.
+/// Returns true if a request may be sent now: it has no body, or may go ahead of its body.
 ///
-/// A request ahead of its body holds a connection to the upstream for as long as its client likes, and so do few: one of
-/// an HTTP/2 connection, and some of an upstream. An HTTP/2 upstream has one connection for many requests.
+/// A request ahead of its body holds an upstream connection for as long as its client likes. So an HTTP/2 client
+/// connection may have one such request, and an upstream a few. An HTTP/2 upstream needs no limit: one connection
+/// serves many requests.
 fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
     let RequestBody::Client(body) = request.body_mut() else { return true };
     if pool.http2() {
@@ -173,7 +174,7 @@ fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc
     goes
 }
 
-/// How a response goes on whose length is not known.
+/// Returns how a response of unknown length goes on.
 fn kind(headers: &HeaderMap) -> Kind {
     let is =
         |value: &[u8], start: &[u8]| value.get(..start.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(start));
@@ -184,7 +185,7 @@ fn kind(headers: &HeaderMap) -> Kind {
     }
 }
 
-/// Waits for something, unless the request is cut meanwhile: then there is nothing.
+/// Waits for a future, or returns `None` if the request is cut meanwhile.
 pub(crate) async fn unless_cut<F: Future>(in_flight: &InFlight, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -196,7 +197,7 @@ pub(crate) async fn unless_cut<F: Future>(in_flight: &InFlight, future: F) -> Op
 }
 
 impl UpstreamRequest {
-    /// What came of a request that set out. Nothing did if it was cut: then the connection to the upstream ends.
+    /// Evaluates what an upstream returned. `None` means that the request was cut: its upstream connection ends.
     pub(crate) fn received(mut self: Box<Self>, received: Option<Received>) -> Outcome {
         let Some(received) = received else {
             self.lease = None;
@@ -214,7 +215,7 @@ impl UpstreamRequest {
         }
     }
 
-    /// Where its request stands.
+    /// Returns the state of the request in flight.
     pub(crate) fn in_flight(&self) -> Rc<InFlight> {
         Rc::clone(&self.forwarded.exchange.record.in_flight)
     }
@@ -222,7 +223,7 @@ impl UpstreamRequest {
     /// Tries upstreams until one answers, one may have begun to work on the request, or none is left.
     ///
     /// # Errors
-    /// When no upstream answered.
+    /// Returns an error if no upstream answered.
     pub(crate) async fn send(
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
@@ -253,7 +254,7 @@ impl UpstreamRequest {
                 },
             };
             self.address(&mut request);
-            // Of this attempt and no other.
+            // A copy belongs to this attempt only.
             let keeps_copy = self.pool.http2() && request.body().is_end_stream();
             self.copy = keeps_copy.then(|| Box::new(prepare::copy(&request)));
             self.options.now();
@@ -289,7 +290,7 @@ impl UpstreamRequest {
         })
     }
 
-    /// Notes that it holds a connection.
+    /// Notes that the request holds an upstream connection.
     fn holds_connection(&self) {
         self.forwarded.exchange.record.in_flight.set_upstream(Some(self.pool.meter.id));
     }
@@ -299,12 +300,12 @@ impl UpstreamRequest {
         let Unsent { error, request } = unsent;
         self.reuse = Reuse::Fresh;
         match request {
-            // It closed the connection while it was idle, before anything left: that is no failure of the upstream.
+            // The upstream closed an idle connection before anything was sent: that is no failure.
             Some(back) if lease.reused || self.pool.http2() => {
                 self.last = error;
                 Ok(back)
             }
-            // It accepted a connection and took nothing on it.
+            // The upstream accepted a connection and took nothing on it.
             Some(back) => {
                 self.blame_upstream(&error);
                 match self.candidates.next() {
@@ -325,14 +326,14 @@ impl UpstreamRequest {
         }
     }
 
-    /// Whether a request that has left may be sent again. An HTTP/2 upstream says so; another has closed a connection
-    /// that it had kept open before, and did not let the request's time run out.
+    /// Returns true if a request that was sent may be sent again. An HTTP/2 upstream says so itself. Any other must
+    /// have closed a connection that it had kept open before, without letting the request time out.
     fn goes_again(&self, error: &Error) -> bool {
         if self.pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
     }
 
     fn given_up(&self, error: Error) -> Error {
-        // A body that the client broke off is not the upstream's failure.
+        // If the client broke off its body, the upstream is not to blame.
         let state = self.options.upload.as_ref().map(|upload| upload.state.get());
         if matches!(state, None | Some(Upload::Complete | Upload::Open)) {
             self.blame_upstream(&error);
@@ -345,7 +346,7 @@ impl UpstreamRequest {
         self.pool.failed(error);
     }
 
-    /// Gives the request the form that this upstream's protocol wants.
+    /// Gives the request the form that this upstream's protocol needs.
     fn address(&self, request: &mut Request<RequestBody>) {
         let own = (!self.keep_host || self.host.is_empty()).then(|| prepare::authority_of(self.pool.upstream()));
         let host = own.as_ref().unwrap_or(&self.host);
@@ -367,13 +368,13 @@ impl UpstreamRequest {
             headers.insert(HOST, host.clone());
         }
         if unsized_body && !method_has_body {
-            // Without it hyper sends these methods without their body.
+            // Without this field, hyper sends these methods without their body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers::ask(headers, &self.hop);
     }
 
-    /// Brings a response into the form that the client's connection wants.
+    /// Gives a response the form that the client's connection needs.
     fn arrived(
         self: Box<Self>,
         mut response: Response<Incoming>,
@@ -430,7 +431,7 @@ impl UpstreamRequest {
         }))
     }
 
-    /// A request that failed because its own body did is the client's fault.
+    /// Returns the request as failed, and blames the client if the request's own body failed.
     fn failed(self: Box<Self>, error: Error) -> Box<Failed> {
         let evicted = matches!(error, Error::Drained)
             && self.forwarded.exchange.record.in_flight.interruption() == Interruption::Evict;
@@ -445,9 +446,9 @@ impl UpstreamRequest {
     }
 }
 
-/// Removes from a response what belongs to the upstream's connection.
+/// Removes what belongs to the upstream's connection from a response.
 fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
-    // An HTTP/1.0 upstream must not make the client's connection one.
+    // An HTTP/1.0 upstream must not downgrade the client's connection.
     *response.version_mut() = Version::HTTP_11;
     headers::strip_response(response.headers_mut(), fields, trailers);
     if fields.has(Field::ContentLength)
@@ -458,7 +459,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     headers::say_length_once(response.headers_mut(), fields);
     let extensions = response.extensions_mut();
     if !extensions.is_empty() {
-        // Its own words for the status, if they are not the usual ones; hyper has none for statuses it does not know.
+        // The upstream's own reason phrase, if it is unusual; hyper has none for statuses that it does not know.
         let reason = extensions.remove::<ReasonPhrase>();
         extensions.clear();
         if let Some(reason) = reason {
@@ -467,7 +468,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     }
 }
 
-/// How often one request is tried, counting connections that turned out to be closed.
+/// Attempts at one request, including those on connections that turned out to be closed.
 const MOST_ATTEMPTS: usize = 5;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

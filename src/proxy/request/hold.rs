@@ -1,6 +1,6 @@
-//! A request that waits for its route.
+//! Held requests: they wait for their route.
 //!
-//! A held request keeps its head, its unread body and a page to fall back on, but no snapshot.
+//! A held request keeps its head, its unread body and a fallback page, but no snapshot.
 
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -28,25 +28,25 @@ use super::exchange::{Exchange, Progress, verdict};
 use super::record::RequestRecord;
 use super::respond::{self, ResponseContext};
 
-/// Why the wait of a request is interrupted.
+/// Reason why the wait of a request is interrupted.
 enum Called {
     By(Word),
-    /// It has waited for too long.
+    /// The request has waited for too long.
     TimedOut,
-    /// The process ends.
+    /// The process is ending.
     Ending,
 }
 
-/// A held request's place in its queue. Dropped, it is free.
+/// Place of a held request in its queue. Dropping it frees the place.
 struct Place {
     worker: Rc<Worker>,
     route: Arc<RouteMeter>,
     ticket: u64,
-    /// It left because the client did, unless this says otherwise.
+    /// True unless the proxy ended the wait: on drop, the client must have left.
     left: bool,
 }
 
-/// A request that waits, without the generation that it came in.
+/// Request that waits, without the generation in which it came.
 pub(crate) struct Held {
     record: RequestRecord,
     context: ResponseContext,
@@ -55,23 +55,23 @@ pub(crate) struct Held {
     request: Request<Incoming>,
     place: Place,
     until: Instant,
-    /// What is shown if the wait is in vain and the route has no page any more: the one from its arrival.
+    /// The page from the request's arrival, for the case that the wait is in vain and the route has no page any more.
     closure: Arc<Closure>,
     config: Arc<RouteConfig>,
 }
 
-/// How the wait of a request has ended.
+/// Result of a request's wait.
 pub(crate) enum Waited {
-    /// The wait was in vain: the answer is the page.
+    /// The route did not come back in time: the answer is the page.
     Answered(Response<Body>),
-    /// The request is to be decided anew.
+    /// The request is to be decided again.
     Released(Box<Exchange>, Request<Incoming>),
 }
 
 /// Lets a request wait for its route, if there is a place.
 ///
 /// # Errors
-/// The answer, which is the page.
+/// Returns the page as the answer if there is no place.
 pub(crate) fn begin<S>(
     exchange: Exchange,
     route: &Route,
@@ -99,7 +99,7 @@ pub(crate) fn begin<S>(
 }
 
 impl Held {
-    /// Waits for the route, and goes on with what is live then.
+    /// Waits for the route, and decides the request again by what is live then.
     pub(crate) async fn wait(self) -> Waited {
         self.watch_the_client(true);
         let mut limit = std::pin::pin!(sleep_until(self.until));
@@ -112,9 +112,9 @@ impl Held {
             };
             let generation = self.record.worker.generation();
             match (word, self.decide(&generation)) {
-                // Flagged again meanwhile.
+                // The route was flagged again meanwhile.
                 (_, Ok(Verdict::Hold(route, _))) if route.config.name == self.place.route.name => self.place.back(),
-                // Not before its turn.
+                // The request is not forwarded before its turn.
                 (Word::Look, Ok(Verdict::Forward(..))) => {}
                 (_, decided) => {
                     if matches!(decided, Ok(Verdict::Forward(..))) {
@@ -130,7 +130,7 @@ impl Held {
         verdict(generation, &self.request, self.fields, &self.record)
     }
 
-    /// Leaves the queue, to be decided anew by this generation.
+    /// Leaves the queue, to be decided again by this generation.
     fn release(mut self, generation: &Live) -> Waited {
         self.watch_the_client(false);
         self.record.goes_on(generation);
@@ -168,7 +168,8 @@ impl Held {
         (exchange, request, route)
     }
 
-    /// HTTP/2 tells of a client that leaves. An HTTP/1 client is looked for, also behind a body that nobody reads.
+    /// Starts or stops watching for a client that leaves. HTTP/2 reports this by itself. An HTTP/1 client is looked
+    /// for, even behind a body that nobody reads.
     fn watch_the_client(&self, watch: bool) {
         if self.version != Version::HTTP_2 {
             self.record.connection.activity.request.hold(watch);
@@ -177,7 +178,8 @@ impl Held {
 }
 
 impl Place {
-    /// Takes a place behind all others for a client, if there is one left, over all workers, or one beyond another's share.
+    /// Takes a place at the end of the queue. Fails if the places of all workers are taken and no other client exceeds
+    /// its share.
     fn take(worker: &Rc<Worker>, route: &Arc<RouteMeter>, policy: Hold, client: Option<IpAddr>) -> Option<Self> {
         let ticket = worker.holds.enter(&route.name, policy, client)?;
         let place = Self { worker: Rc::clone(worker), route: Arc::clone(route), ticket, left: true };
@@ -190,7 +192,7 @@ impl Place {
         &self.route.workers[self.worker.id]
     }
 
-    /// Waits until it is told something, `limit` is over, or the process ends. Cancel safe.
+    /// Waits for a word from the queue, the end of `limit`, or the end of the process. Cancel safe.
     async fn called(&self, mut limit: Pin<&mut Sleep>) -> Called {
         poll_fn(|cx| {
             if self.worker.draining().is_some() {
@@ -204,7 +206,7 @@ impl Place {
         .await
     }
 
-    /// Waits again, where it waited before.
+    /// Goes back to the same place in the queue.
     fn back(&self) {
         self.worker.holds.back(&self.route.name, self.ticket);
     }

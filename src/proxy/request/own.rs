@@ -1,4 +1,4 @@
-//! The paths of the proxy's own: status, events, badge and the links of a bypass.
+//! The proxy's own paths: status, events, badge and bypass links.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::exchange::{Exchange, Progress};
 use super::respond;
 
 impl Exchange {
-    /// Answers on a path of the proxy's own.
+    /// Answers on one of the proxy's own paths.
     pub(crate) fn own<S>(self, resource: Resource, route: &Route, request: Request<Incoming>) -> Progress<S> {
         if *request.method() == Method::OPTIONS && resource != Resource::Bypass {
             let answer = respond::own_preflight(&self.context);
@@ -47,20 +47,20 @@ impl Exchange {
         self.answer(request, move |exchange| exchange.record.answered_here("own", answer))
     }
 
-    /// The client's cohort, on a route that may ramp.
+    /// Returns the client's cohort, if the route may ramp.
     fn cohort(&self, route: &Route, request: &Request<Incoming>) -> Option<u32> {
         let admission = route.admission.as_deref().filter(|_| route.config.policy.ramp.is_some())?;
         Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
     }
 
-    /// Streams events. Over HTTP/1 they need nothing of hyper: the connection is taken apart to the socket, and this request
-    /// is never answered through it.
+    /// Streams events. Over HTTP/1 this does not need hyper: the connection is taken apart down to the socket, and
+    /// hyper never answers this request.
     fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
         self.record.watches();
         let connection = Rc::clone(&self.record.connection);
         let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
         if !bare {
-            // What follows on an HTTP/1 connection are bytes of a body that nobody reads.
+            // On HTTP/1, the bytes that follow belong to a body that nobody reads.
             connection.close_after_answer();
         }
         match Watch::begin(self.record, route, cohort, self.generation.snapshot.limits.watchers) {
@@ -80,7 +80,7 @@ impl Exchange {
         }
     }
 
-    /// Answers a link.
+    /// Answers a bypass link.
     fn redeem(&self, route: &Route, request: &Request<Incoming>) -> Response<Body> {
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
         let target = pass::destination(&snapshot.reserved, head.path, head.query);

@@ -19,19 +19,19 @@ use crate::proxy::upstream::lease::SendOptions;
 
 use super::exchange::Exchange;
 
-/// Returns true if a request says that its body is larger than allowed.
+/// Returns true if a request announces a body that is larger than allowed.
 pub(super) fn is_too_large(exchange: &Exchange, request: &Request<Incoming>) -> bool {
     let most = exchange.generation.snapshot.limits.body_size;
     most.is_some_and(|most| request.body().size_hint().lower() > most)
 }
 
-/// The authority of the target, else the `Host` field: what `check` has found to be well-formed.
+/// Returns the authority of the target, or else the `Host` field; `check` has verified that it is well-formed.
 pub(super) fn host(request: &Request<Incoming>) -> HeaderValue {
     let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     authority.or_else(|| request.headers().get(HOST).cloned()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Brings a request into a form that fits any upstream.
+/// Gives a request a form that fits any upstream.
 pub(super) fn request(
     exchange: &Exchange,
     route: &Route,
@@ -50,11 +50,11 @@ pub(super) fn request(
             RequestBody::Client(Box::new(body))
         }
     });
-    // What hyper keeps there belongs to the client's side.
+    // hyper keeps state of the client's connection there.
     request.extensions_mut().clear();
     let headers = request.headers_mut();
     let mut hop = headers::strip_request(headers, exchange.fields, exchange.version);
-    // A body before the switch would be read by one side as part of the request and by the other as the tunnel's.
+    // A body before the switch is ambiguous: one side would read it as part of the request, the other as the tunnel's.
     hop.upgrade = hop.upgrade.filter(|_| empty);
     if let Some(bypass) = &route.config.policy.bypass {
         headers::strip_pass(headers, exchange.fields, bypass);
@@ -85,7 +85,7 @@ fn source(exchange: &Exchange, incoming: Incoming) -> Source {
     Source::Gathered(gather)
 }
 
-/// A second copy of a request without a body.
+/// Copies a request without a body.
 pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::Empty);
     *copy.method_mut() = request.method().clone();
@@ -95,12 +95,12 @@ pub(super) fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy
 }
 
-/// What an upstream is called in its own words.
+/// Returns the authority of an upstream's own address.
 pub(super) fn authority_of(upstream: &Upstream) -> HeaderValue {
     HeaderValue::try_from(upstream.address.authority()).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
-/// The path and query.
+/// Returns the path and query, or `/` if there are none.
 pub(super) fn target(uri: &Uri) -> PathAndQuery {
     uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
@@ -110,5 +110,5 @@ pub(super) fn absolute(upstream: &Upstream, host: &HeaderValue, uri: &Uri) -> Ur
     net::absolute(upstream, authority, target(uri)).unwrap_or_default()
 }
 
-/// Fields that are added to a request.
+/// Fields that are added to a request, at most.
 const MOST_ADDED: usize = 8;

@@ -1,4 +1,4 @@
-//! A request's entry in the books: what is in flight, how it ended, and its line in the access log.
+//! Records of requests: counters of requests in flight and of their results, and a line each in the access log.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
-/// Open from the request's head to the end of its response; dropped before that, the client had given up.
+/// Record of one request, open from its head to the end of its response. If it is dropped earlier, the client had given
+/// up.
 pub(crate) struct RequestRecord {
     pub(crate) worker: Rc<Worker>,
     pub(crate) connection: Rc<ClientConnection>,
@@ -32,17 +33,17 @@ pub(crate) struct RequestRecord {
     route: Option<Arc<RouteMeter>>,
     pool: Option<Rc<Pool>>,
     upload: Option<Rc<UploadState>>,
-    /// When its head had arrived.
+    /// The time at which the head was complete.
     pub(crate) started: Instant,
-    /// The same, or when it was released if it was held: what is before that is not the upstream's time.
+    /// The same, or the time of release if the request was held: the upstream is not charged for the wait before it.
     pub(crate) set_out: Instant,
-    /// What the access log will say, if it records this request.
+    /// The line for the access log, if this request is recorded.
     entry: Option<Box<Entry>>,
-    /// When it ended, unless it was given up.
+    /// The time of the end; `None` while the request is open.
     ended: Option<Instant>,
 }
 
-/// What is remembered for the access log.
+/// Entry for the access log.
 struct Entry {
     time: Timestamp,
     client: String,
@@ -89,7 +90,7 @@ impl RequestRecord {
         }
     }
 
-    /// It is forwarded on this route, as a generation decided.
+    /// Notes that the request is forwarded on this route, as a generation decided.
     pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
         route.workers[self.worker.id].in_flight.rise();
         self.connection.activity.request.forward();
@@ -101,7 +102,7 @@ impl RequestRecord {
         });
     }
 
-    /// It waits for this route.
+    /// Notes that the request waits for this route.
     pub(crate) fn waits(&mut self, route: &Arc<RouteMeter>) {
         self.note(|entry| {
             entry.verdict = "hold";
@@ -109,7 +110,7 @@ impl RequestRecord {
         });
     }
 
-    /// It has waited, and is decided anew by this generation.
+    /// Notes that the request has waited, and that this generation decides it again.
     pub(crate) fn goes_on(&mut self, generation: &Generation) {
         self.set_out = Instant::now();
         self.note(|entry| {
@@ -118,7 +119,7 @@ impl RequestRecord {
         });
     }
 
-    /// It passes the closed route.
+    /// Notes that the request bypasses the closed route.
     pub(crate) fn bypasses(&mut self) {
         if let Some(route) = &self.route {
             route.workers[self.worker.id].bypassed.increment();
@@ -126,12 +127,12 @@ impl RequestRecord {
         self.note(|entry| entry.verdict = "bypass");
     }
 
-    /// The route that it is forwarded on.
+    /// Returns the name of the route on which the request is forwarded.
     pub(crate) fn route_name(&self) -> Option<&str> {
         self.route.as_ref().map(|route| route.name.as_str())
     }
 
-    /// It goes to this upstream, and no longer to the one before.
+    /// Notes that the request goes to this upstream, and no longer to the one before.
     pub(crate) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
         self.leave_upstream();
         self.in_flight.set_upstream(None);
@@ -144,7 +145,7 @@ impl RequestRecord {
         self.connection.activity.request.upload(upload.cloned());
     }
 
-    /// The upstream answered.
+    /// Notes that the upstream answered.
     pub(crate) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.in_flight.set_answered();
         if let Some(route) = &self.route {
@@ -163,7 +164,7 @@ impl RequestRecord {
         self.note(|entry| entry.status = status);
     }
 
-    /// The page is the answer; `verdict` is the word for why.
+    /// Ends the record with the page as the answer. `verdict` is the log's word for the reason.
     pub(crate) fn shown<B: Body>(
         mut self,
         verdict: &'static str,
@@ -178,13 +179,13 @@ impl RequestRecord {
         self.own(answer)
     }
 
-    /// Something else of the proxy's own is the answer; `verdict` is the word for it.
+    /// Ends the record with another answer by the proxy itself. `verdict` is the log's word for it.
     pub(crate) fn answered_here<B: Body>(mut self, verdict: &'static str, answer: Response<B>) -> Response<B> {
         self.note(|entry| entry.verdict = verdict);
         self.own(answer)
     }
 
-    /// A stream of events is the answer, which ends when its watcher leaves.
+    /// Notes that the answer is an event stream, which ends when its watcher leaves.
     pub(crate) fn watches(&mut self) {
         self.note(|entry| {
             entry.verdict = "own";
@@ -192,7 +193,7 @@ impl RequestRecord {
         });
     }
 
-    /// An error is the answer.
+    /// Ends the record with an error as the answer.
     pub(crate) fn failed<B: Body>(mut self, error: &Error, answer: Response<B>) -> Response<B> {
         if let Some(limit) = error.limit() {
             self.worker.cell().reached(limit);
@@ -230,21 +231,21 @@ impl RequestRecord {
         answer
     }
 
-    /// The response was handed on to its end.
+    /// Ends the record of a response that was handed on completely.
     pub(crate) fn complete(&mut self, bytes: u64, now: Instant) {
         self.leave_unread();
         self.end(bytes, now);
     }
 
-    /// The upstream sent nothing for too long in the middle of its response.
+    /// Ends the record because the upstream sent nothing for too long in the middle of its response.
     pub(crate) fn stalled(&mut self) {
         self.worker.cell().reached(Limit::UpstreamRead);
         self.fails("upstream_stalled");
     }
 
-    /// The upstream broke off in the middle of its response.
+    /// Ends the record because the response broke off.
     pub(crate) fn broken(&mut self) {
-        // Where the client's body ended before its time, hyper ended the exchange with the upstream for it.
+        // If the client's body failed, hyper ended the exchange with the upstream for that reason.
         match self.upload.as_ref().map(|upload| upload.state.get()) {
             Some(Upload::TooLarge) => {
                 self.worker.cell().reached(Limit::BodySize);
@@ -255,18 +256,18 @@ impl RequestRecord {
         }
     }
 
-    /// Its route is down, and it was asked to leave: a stream, which came to no end of its own.
+    /// Notes that a stream, which would not end by itself, was told to end because its route is down.
     pub(crate) fn leaves(&mut self) {
         self.count_drained(|cell| &cell.left);
     }
 
-    /// Its route is down, and the drain time is over.
+    /// Ends the record because the route is down and the drain time is over.
     pub(crate) fn drained(&mut self) {
         self.count_drained(|cell| &cell.cut);
         self.end(0, Instant::now());
     }
 
-    /// Its client had stalled, and others waited for its connection to the upstream.
+    /// Ends the record because the client had stalled while others waited for its upstream connection.
     pub(crate) fn evicted(&mut self) {
         self.worker.cell().reached(Limit::UpstreamConnections);
         self.cut("evicted", |cell| &cell.aborted);
@@ -279,14 +280,14 @@ impl RequestRecord {
         self.note(|entry| entry.error = Some("drained"));
     }
 
-    /// Where the upstream did not read all of the request, the rest of it may still come: the connection ends.
+    /// Ends the client's connection if the upstream did not read the whole request, since the rest may still come.
     fn leave_unread(&self) {
         if self.upload.as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete) {
             self.connection.close_after_answer();
         }
     }
 
-    /// The response ends before its time, by the upstream's fault.
+    /// Ends the record of a response that broke off through the upstream's fault.
     fn fails(&mut self, why: &'static str) {
         if let Some(route) = &self.route {
             self.met(&route.workers[self.worker.id], |_| Met { failed: 1, ..Met::default() });
@@ -294,14 +295,15 @@ impl RequestRecord {
         self.cut(why, |cell| &cell.failed);
     }
 
-    /// Tells the guard of the route, if it asks, what the client met; `met` is given how long a request may take.
+    /// Reports the client's experience to the guard of the route, if it has one. `met` receives the guard's limit for
+    /// slow requests.
     fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
         if let Some(asker) = self.in_flight.subject() {
             cell.record_outcome(asker.client, met(asker.slow));
         }
     }
 
-    /// The response ends before its time. `counted` is whose fault that was.
+    /// Ends the record of a response that broke off. `counted` selects the counter of whoever is to blame.
     fn cut(&mut self, why: &'static str, counted: fn(&RouteCell) -> &Cell) {
         if let Some(route) = &self.route {
             counted(&route.workers[self.worker.id]).increment();
@@ -319,10 +321,10 @@ impl RequestRecord {
         }
     }
 
-    /// The request came to no end of its own.
+    /// Ends the record of a request that was dropped while it was open.
     fn give_up(&mut self) {
         match self.in_flight.interruption() {
-            // Its client took nothing, not even an end.
+            // The client took nothing, not even an end.
             Interruption::Cut => self.count_drained(|cell| &cell.cut),
             Interruption::Evict => self.evicted(),
             Interruption::None | Interruption::Leave => {
@@ -386,7 +388,7 @@ impl Entry {
             verdict: "",
             shown: None,
             generation: generation.snapshot.generation,
-            // Until there is one: nginx's word for a client that left before its answer.
+            // The status until there is an answer: nginx's code for a client that left before it.
             status: StatusCode::from_u16(499).unwrap_or_default(),
             id: id.clone(),
             error: None,

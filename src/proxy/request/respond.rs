@@ -1,4 +1,4 @@
-//! The proxy's own answers: the page, and errors. The one place where an [`Error`] becomes a response.
+//! The proxy's own answers: the page, and errors. Only here does an [`Error`] become a response.
 
 use bytes::Bytes;
 use http::header::{
@@ -22,12 +22,12 @@ use crate::proxy::http::headers::X_REQUEST_ID;
 
 use super::body::Body;
 
-/// What an answer of our own depends on, besides what it says.
+/// Context of a request that decides the form of our own answers.
 #[derive(Debug)]
 pub(crate) struct ResponseContext {
     head_only: bool,
     accept: Option<HeaderValue>,
-    /// The form of a remote call, if it is one: its client reads nothing else.
+    /// The dialect of a remote call, if the request is one: its client reads nothing else.
     call: Option<Dialect>,
     pub id: HeaderValue,
 }
@@ -37,7 +37,7 @@ impl ResponseContext {
         let accept = match fields.has(Field::Accept) {
             false => None,
             true if fields.repeats(Field::Accept) => {
-                // Seldom, and as good as one line (RFC 9110 section 5.3).
+                // Rare, and equivalent to one line (RFC 9110 section 5.3).
                 let lines: Vec<&[u8]> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
                 HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
             }
@@ -47,13 +47,13 @@ impl ResponseContext {
         Self { head_only: *method == Method::HEAD, accept, call, id }
     }
 
-    /// The dialect of an error. Found only where one is given: most requests are forwarded.
+    /// Returns the dialect of an error. Found only when there is an error: most requests are forwarded.
     fn dialect(&self) -> Dialect {
         self.call.unwrap_or_else(|| Dialect::accepted(|| self.accept.iter().map(HeaderValue::as_bytes)))
     }
 }
 
-/// The page of a closed route.
+/// Returns the page of a closed route.
 pub(crate) fn page<B>(
     closure: &Closure,
     route: &RouteConfig,
@@ -72,20 +72,21 @@ pub(crate) fn page<B>(
     response
 }
 
-/// The page of a route that went down, for a request that was forwarded before: of its head only is left what form it wants.
+/// Returns the page of a route that went down, for a request that was forwarded before. Of its head, only the dialect
+/// that it accepts is still known.
 pub(crate) fn parted(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let want = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.page.rendered(want);
     let mut response = answer(rendered.status, rendered, context);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
-    // Whether it was a navigation, and of which origin, is not known any more.
+    // The head is gone, and with it the request's origin and whether it was a navigation.
     let question = Question { method, headers, elapsed };
     let (cors, random) = (&live.snapshot.renderer.config.cors, |most| fastrand::u64(1..=most));
     dress(response.headers_mut(), rendered.status, closure, want, cors, question, random);
     response
 }
 
-/// What the operator wants answered on a path of a closed route.
+/// Returns the operator's fixed answer for a path of a closed route.
 pub(crate) fn fixed(fixed: &Fixed, context: &ResponseContext) -> Response<Body> {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -94,7 +95,7 @@ pub(crate) fn fixed(fixed: &Fixed, context: &ResponseContext) -> Response<Body> 
     answer(status, &Rendered::new(PLAIN_TEXT, fixed.body.clone().into()), context)
 }
 
-/// An answer whose status says that nothing follows (RFC 9110 section 6.4.1). hyper keeps to that over HTTP/1 alone.
+/// Returns an answer whose status forbids content (RFC 9110 section 6.4.1). hyper enforces that over HTTP/1 only.
 fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Body> {
     let mut response = answer(status, &Rendered::new(PLAIN_TEXT, Bytes::new()), context);
     response.headers_mut().remove(CONTENT_TYPE);
@@ -102,8 +103,8 @@ fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Bo
     response
 }
 
-/// The status of a route, for anybody: its page with status 200, or that it is open. A page that asks for a client that is
-/// `admitted` learns that it may go.
+/// Returns the status of a route, for anybody: the page with status 200, or the fact that the route is open. A page
+/// that asks for an `admitted` client is told that the route is open.
 pub(crate) fn status<B>(
     route: &Route,
     admitted: bool,
@@ -122,7 +123,7 @@ pub(crate) fn status<B>(
     response
 }
 
-/// The answer to a preflight for a path of the proxy's own, which anybody may read.
+/// Returns the answer to a preflight for one of the proxy's own paths, which anybody may read.
 pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
     let mut response = without_content(StatusCode::NO_CONTENT, context);
     let headers = response.headers_mut();
@@ -132,27 +133,27 @@ pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
     response
 }
 
-/// The badge of a route.
+/// Returns the badge of a route.
 pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     response
 }
 
-/// A stream of events.
+/// Returns the head of an event stream with this body.
 pub(crate) fn events(body: Body, context: &ResponseContext) -> Response<Body> {
     let mut response = Response::new(if context.head_only { Body::Empty } else { body });
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would hold events back otherwise.
+    // Otherwise nginx would hold events back.
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
     headers.insert(X_REQUEST_ID, context.id.clone());
     response
 }
 
-/// Tells a client with the upstream's answer what is up with the route, and why it is answered all the same.
+/// Adds the route's notice to the upstream's answer, and the reason why the request was forwarded.
 pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: Option<HeaderValue>) {
     let notice = match pass {
         Pass::Bypassed => Some(BYPASS),
@@ -163,7 +164,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: O
     }
     match pass {
         Pass::Bypassed => {
-            // What a tester sees is for nobody else, whatever a cache in between is told besides (RFC 9213).
+            // A tester's view is for nobody else, whatever other fields tell a cache in between (RFC 9213).
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.remove(CDN_CACHE_CONTROL);
             headers.remove(SURROGATE_CONTROL);
@@ -173,12 +174,12 @@ pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: O
     }
     if let Some(cookie) = cookie {
         headers.append(SET_COOKIE, cookie);
-        // A shared cache would give everybody the same one.
+        // A shared cache would give everybody the same cookie.
         headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
-/// A link has led here: on to what it asks for, with its cookie if the route is closed.
+/// Redirects a bypass link to its target, with the cookie if the route is closed.
 pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &ResponseContext) -> Response<Body> {
     let said = if cookie.is_some() { "you may pass now" } else { "the route is open" };
     let mut response = in_words(StatusCode::SEE_OTHER, said, context);
@@ -191,7 +192,7 @@ pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &Res
     response
 }
 
-/// A link that is not good, and why, if that is told.
+/// Returns the answer to an invalid bypass link, with the reason if one is given.
 pub(crate) fn forbidden(void: Option<InvalidToken>, context: &ResponseContext) -> Response<Body> {
     let detail = match void {
         Some(void) => {
@@ -205,13 +206,13 @@ pub(crate) fn forbidden(void: Option<InvalidToken>, context: &ResponseContext) -
     response
 }
 
-/// A link's path and its answer are for one person.
+/// Keeps an answer from caches and referrers: a link's path and its answer are for one person.
 fn unshared(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// An error, in a form that the client reads.
+/// Returns an error in a form that the client reads.
 pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> {
     let status = error.status();
     let mut response = in_words(status, &error.to_string(), context);
@@ -270,8 +271,7 @@ fn in_words(status: StatusCode, detail: &str, context: &ResponseContext) -> Resp
     }
 }
 
-/// What a remote call's client makes of a status (gRPC, "HTTP to gRPC Status Code Mapping"): its number, and Connect's word
-/// for it.
+/// Maps a status to its gRPC code (gRPC, "HTTP to gRPC Status Code Mapping") and to Connect's name for that.
 fn call_status(status: StatusCode) -> (u16, &'static str) {
     match status.as_u16() {
         400 | 413 | 431 => (13, "internal"),
@@ -304,7 +304,7 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
-/// The upstream answered; what changes something would not have got there.
+/// The upstream answered; a request that changes something would not have reached it.
 const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");

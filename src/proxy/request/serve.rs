@@ -25,10 +25,10 @@ use super::forward::{Failed, Forwarded, Outcome, Started, UpstreamRequest, start
 use super::hold::{self, Waited};
 use super::respond;
 
-/// Answers one request. It never fails: whatever goes wrong has a status.
+/// Answers one request. Never fails: every error has a status.
 ///
-/// What needs no waiting is done at once, outside the future, which hyper moves about and keeps for as long as the
-/// connection lives.
+/// Work that needs no waiting is done at once, outside the future. hyper moves the future about, and keeps it for as
+/// long as the connection lives.
 pub(crate) fn serve(
     worker: &Rc<Worker>,
     connection: &Rc<ClientConnection>,
@@ -61,7 +61,7 @@ pub(crate) fn serve(
     }
 }
 
-/// Decides a request, and does what can be done about it without waiting.
+/// Decides a request, and does as much as possible without waiting.
 fn begin(
     worker: &Rc<Worker>,
     connection: &Rc<ClientConnection>,
@@ -74,7 +74,7 @@ fn begin(
 }
 
 impl Exchange {
-    /// Does what was decided, as far as it can be done without waiting. `generation` is the exchange's own.
+    /// Carries out a verdict, as far as possible without waiting. `generation` is the exchange's own.
     #[inline]
     fn act(
         self,
@@ -107,21 +107,21 @@ impl Exchange {
             Ok(Verdict::Own(resource, route)) => self.own(resource, route, request),
             Ok(Verdict::Refuse(refusal)) => {
                 if *request.method() == Method::CONNECT {
-                    // A client that counts on its tunnel may have sent into it already, and what it carries is not
-                    // this client's word: none of it is a request.
+                    // A client may send into its tunnel before the answer, and others may have written the bytes that
+                    // it carries. None of those bytes may be taken for a request.
                     self.record.connection.close_after_answer();
                 }
                 self.answer(request, move |exchange| exchange.refuse(&refused(refusal)))
             }
             Err(error) => {
-                // What could be read in two ways ends the connection: nothing after it can be trusted to be a request.
+                // An ambiguous request ends the connection: the bytes after it cannot be trusted to be a request.
                 self.record.connection.close_after_answer();
                 Progress::Answered(self.refuse(&error))
             }
         }
     }
 
-    /// Forwards a request, at once if a connection is at hand.
+    /// Forwards a request, at once if a connection is idle.
     fn forward(
         mut self,
         route: &Route,
@@ -143,7 +143,7 @@ impl Exchange {
         }
     }
 
-    /// Holds a request, and decides it anew when its wait is over.
+    /// Holds a request, and decides it again when its wait is over.
     fn hold<S>(self, route: &Route, closure: &Closure, request: Request<Incoming>) -> Progress<S> {
         let held = match hold::begin(self, route, closure, request) {
             Ok(held) => held,
@@ -163,8 +163,8 @@ impl Exchange {
         }))
     }
 
-    /// Inspects a client that shows nothing that lets it pass. Counts it if it guesses, and returns the cookie that
-    /// keeps its cohort, if there is one to keep.
+    /// Inspects a client without valid credentials. Counts a wrong guess. Returns the cookie that keeps the client's
+    /// cohort, if one is needed.
     fn inspect(&self, route: &Route, request: &Request<Incoming>) -> Option<HeaderValue> {
         let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return None };
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));

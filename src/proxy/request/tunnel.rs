@@ -1,4 +1,4 @@
-//! A tunnel: what a connection becomes after the upstream has switched protocols.
+//! Tunnels: connections whose upstream has switched protocols.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -22,18 +22,18 @@ use crate::telemetry::{Limit, WorkerCell};
 
 use super::record::RequestRecord;
 
-/// The upstream's side of a tunnel that is being opened, and the books that stay open as long as it is.
+/// Upstream's side of a tunnel that is being opened, with the request's record, which stays open as long as the tunnel.
 pub(crate) struct Tunnel {
     pub upstream: oneshot::Receiver<Switched>,
     pub record: RequestRecord,
     pub lease: Lease,
-    /// What it speaks is WebSocket.
+    /// True if the tunnel carries WebSocket.
     pub websocket: bool,
 }
 
 impl Tunnel {
-    /// Carries bytes both ways until both sides are done, one breaks off, nothing moves for too long, or it is to leave.
-    /// `read_ahead` is what the client sent behind its request.
+    /// Carries bytes both ways. Ends when both sides are done, one breaks off, nothing moves for too long, or the
+    /// tunnel is told to leave. `read_ahead` holds the client's bytes behind the request.
     async fn carry(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
@@ -58,7 +58,7 @@ impl Tunnel {
             End::Idle => cell.reached(Limit::TunnelIdle),
             End::Leave => {
                 self.record.leaves();
-                // Whatever comes of it: it was said.
+                // The result does not matter: the attempt was made.
                 let _ = timeout(LAST_WORDS, carried.part(self.websocket)).await;
             }
         }
@@ -84,7 +84,7 @@ impl Takeover for Tunnel {
     }
 }
 
-/// How a tunnel ended.
+/// Reason for the end of a tunnel.
 enum End {
     Done,
     Idle,
@@ -97,7 +97,7 @@ struct Carried {
     upstream: Socket,
     up: Direction,
     down: Direction,
-    /// When something last moved.
+    /// The time when bytes last moved.
     moved: Instant,
     idle: Pin<Box<Sleep>>,
 }
@@ -127,13 +127,13 @@ impl Carried {
         }
     }
 
-    /// Ends it in the way that is proper for it: a WebSocket by a Close to both sides, each between two frames.
+    /// Ends the tunnel properly. On WebSocket each side gets a Close, between two frames.
     async fn part(&mut self, websocket: bool) -> io::Result<()> {
         if !websocket {
             self.client.shutdown().await?;
             return self.upstream.shutdown().await;
         }
-        // Each side is told as soon as what is on its way to it has come to the end of its frame.
+        // Each side gets its Close as soon as the frame on its way there is complete.
         let (mut client, mut upstream) = (Word::new(close_client()), Word::new(close_upstream()));
         poll_fn(|cx| {
             let down = self.down.poll(cx, &mut self.upstream, &mut self.client, true);
@@ -152,7 +152,7 @@ impl Carried {
             }
         })
         .await?;
-        // The client answers a Close with its own (RFC 6455 section 5.5.1); then the connection is closed by this side.
+        // The client answers a Close with its own (RFC 6455 section 5.5.1); then this side closes the connection.
         let mut answer = std::mem::take(&mut self.up.frames);
         answer.follow(self.up.rest(), false);
         while !answer.closed {
@@ -166,7 +166,7 @@ impl Carried {
     }
 }
 
-/// A last word that is being written.
+/// Closing message that is being written.
 struct Word {
     left: Vec<u8>,
     written: usize,
@@ -177,7 +177,7 @@ impl Word {
         Self { left, written: 0 }
     }
 
-    /// Ready when it is written; at once if the side was told by the other one `already`.
+    /// Writes the message. Returns at once if this side has `already` got a Close from the other one.
     fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Socket, already: bool) -> Poll<io::Result<()>> {
         if already {
             return Poll::Ready(Ok(()));
@@ -195,12 +195,12 @@ impl Word {
 /// One direction of a tunnel.
 struct Direction {
     buffer: Box<[u8]>,
-    /// What was read and not written yet: from here, to there.
+    /// The start of the bytes that were read and not written yet. Their end is `to`.
     from: usize,
     to: usize,
-    /// Of that, what may be written: up to the end of a frame, where the tunnel is to leave.
+    /// The end of the bytes that may be written. While the tunnel is leaving, this is the end of a frame.
     allowed: usize,
-    /// The frames that have passed, if there are any.
+    /// The WebSocket frames that have passed, if any.
     frames: Frames,
     websocket: bool,
     /// Bytes written.
@@ -212,13 +212,13 @@ struct Direction {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Carries,
-    /// The reading end is over: what is left is written, and then the writing end told.
+    /// The reading end is over: the rest is written, and then the writing end is shut down.
     Ends,
     Ended,
 }
 
 impl Direction {
-    /// What was read `ahead` comes first.
+    /// Creates a direction that begins with the bytes that were read `ahead`.
     fn new(ahead: &[u8], websocket: bool) -> Self {
         let mut buffer = vec![0; BUFFER.max(ahead.len())].into_boxed_slice();
         buffer[..ahead.len()].copy_from_slice(ahead);
@@ -235,18 +235,18 @@ impl Direction {
         }
     }
 
-    /// Whether what was written ends with a frame.
+    /// Returns true if the bytes written so far end with a frame.
     fn is_between(&self) -> bool {
         self.frames.is_between() && self.from >= self.allowed
     }
 
-    /// What was read and is not to be written any more.
+    /// Returns the bytes that were read and may not be written any more.
     fn rest(&self) -> &[u8] {
         &self.buffer[self.allowed.max(self.from)..self.to]
     }
 
-    /// Carries what can be carried; ready when the reading end is over and everything was written. Where it is to `stop`,
-    /// nothing is carried behind the frame that is on its way.
+    /// Carries as much as possible; ready when the reading end is over and everything was written. With `stop`, nothing
+    /// behind the current frame is carried.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -305,8 +305,8 @@ impl Direction {
     }
 }
 
-/// Bytes that a direction has on its way.
+/// Bytes of a direction's buffer.
 const BUFFER: usize = 8 * 1024;
 
-/// How long a tunnel that is to leave may take for it.
+/// Time that a leaving tunnel has for its closing messages.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The part of a request's body that nobody has read.
+//! Unread request bodies, and how they are kept from being taken for a request.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use crate::telemetry::Limit;
 use super::exchange::Exchange;
 
 impl Exchange {
-    /// Before an answer of our own to a request whose body was not read: what follows on an HTTP/1 connection are bytes
-    /// of that body, and must never be taken for a request. A body that has arrived already is thrown away; else the
-    /// connection ends with the answer. HTTP/2 has frames for this: the stream alone is reset, behind the answer.
+    /// Deals with an unread body before an answer of our own. On an HTTP/1 connection the bytes that follow belong to
+    /// that body, and must never be taken for a request. A body that has already arrived is discarded; otherwise the
+    /// connection ends with the answer. HTTP/2 has frames for this: only the stream is reset, behind the answer.
     pub(crate) async fn settle(&self, request: Request<Incoming>) {
         if request.body().is_end_stream() {
             return;
@@ -35,7 +35,7 @@ impl Exchange {
             });
             return;
         }
-        // To ask for the body would be to send `100 Continue`.
+        // Reading the body would send `100 Continue`.
         let arrived = !check::expects_continue(self.fields) && has_arrived(request.into_body()).await;
         if !arrived {
             self.record.connection.close_after_answer();
@@ -43,9 +43,9 @@ impl Exchange {
     }
 }
 
-/// Reads a body and throws it away, within bounds; false if they were reached. Dropping it resets the stream, which
-/// the client is to take for no error, as the whole answer has come before (RFC 9113 section 8.1). Yet curl before
-/// version 8 and httpx lose the answer then.
+/// Reads and discards a body, within bounds; returns false if a bound was reached. Dropping the body resets the stream.
+/// The client must not treat that as an error, since the whole answer has come before (RFC 9113 section 8.1). Yet curl
+/// before version 8 and httpx lose the answer then.
 async fn throw_away(mut body: Incoming, linger: Duration, mut left: u64) -> bool {
     let deadline = Instant::now() + linger;
     loop {
@@ -58,14 +58,14 @@ async fn throw_away(mut body: Incoming, linger: Duration, mut left: u64) -> bool
                     None => return false,
                 }
             }
-            // The client has sent all, or has given up.
+            // The client has sent everything, or has given up.
             Ok(Some(Err(_)) | None) => return true,
             Err(_) => return false,
         }
     }
 }
 
-/// Throws away what is there of a body, without waiting; true if that was all of it.
+/// Discards the bytes of a body that are already there, without waiting; returns true if they were all of it.
 async fn has_arrived(mut body: Incoming) -> bool {
     let mut left = SMALL_BODY;
     poll_fn(|cx| {
@@ -85,8 +85,8 @@ async fn has_arrived(mut body: Incoming) -> bool {
     .await
 }
 
-/// Bytes of a body that are thrown away for the sake of keeping the connection.
+/// Bytes of a body that are discarded, at most, in order to keep the connection.
 const SMALL_BODY: usize = 64 * 1024;
 
-/// A client that sends nothing for this long is done sending.
+/// Silence after which a client is taken to have finished sending.
 pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(5);
