@@ -23,18 +23,18 @@ use crate::proxy::worker::{Admitted, Worker};
 use super::http1::{HttpEnd, Left, close_http1, serve_http1};
 use super::http2::serve_http2;
 
-/// A connection as it was accepted.
+/// Connection as it was accepted.
 pub(crate) struct Accepted {
     pub stream: Plain,
-    /// The peer's address, and the port that it has connected to; `None` on a unix socket.
+    /// The peer's address and the port that it connected to; `None` on a unix socket.
     pub ends: Option<(IpAddr, u16)>,
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// Serves a connection to its end, when its place is given back.
+/// Serves a connection to its end, and then gives its place back.
 ///
-/// Most connections are idle most of the time, and this future lasts as long as the connection: what serves is boxed, and
-/// gone while the connection is parked.
+/// Most connections are idle most of the time, and this future lasts as long as the connection. So the serving future
+/// is boxed, and dropped while the connection is parked.
 pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted) {
     let _guard = PanicGuard(&worker);
     let limits = Arc::clone(&worker.generation().snapshot.limits);
@@ -66,7 +66,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
         let parked = if read.is_empty() {
             parked(&worker, &connection, &mut socket, &limits).await
         } else {
-            // The beginning of a request, which came with the one before.
+            // The beginning of a request, which came with the previous one.
             Ok(Some(read))
         };
         match parked {
@@ -80,7 +80,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     }
 }
 
-/// Boxed, like all that is not needed while a connection is parked.
+/// Closes a connection that was parked. Boxed, like everything that a parked connection does not need.
 fn end_parked<'c>(
     worker: &'c Worker,
     connection: &'c ClientConnection,
@@ -91,7 +91,7 @@ fn end_parked<'c>(
     Box::pin(close_http1(worker, connection, socket, Bytes::new(), end, limits))
 }
 
-/// Waits for the next request on a connection that was taken apart. `None` when the client has gone.
+/// Waits for the next request on a connection that was taken apart. Returns `None` when the client has gone.
 async fn parked(
     worker: &Worker,
     connection: &ClientConnection,
@@ -111,7 +111,7 @@ async fn parked(
     .await
 }
 
-/// Opens a connection, as long as its client does not take too long and the process does not end.
+/// Opens a connection, unless its client takes too long or the process ends first.
 async fn open_in_time(
     worker: &Worker,
     connection: &ClientConnection,
@@ -131,20 +131,20 @@ async fn open_in_time(
     opened.await
 }
 
-/// A connection whose protocol is known.
+/// Connection whose protocol is known.
 struct Opened {
     socket: Socket,
-    /// What was read to learn it.
+    /// The bytes that were read to detect the protocol.
     prefix: Bytes,
     http2: bool,
 }
 
-/// Does the TLS handshake and learns the protocol. `None` when the client gave up.
+/// Does the TLS handshake and detects the protocol. Returns `None` when the client gave up.
 async fn open(worker: &Worker, connection: &ClientConnection, accepted: Accepted) -> Option<Opened> {
     let mut socket = match accepted.tls {
         None => Socket::Plain(accepted.stream),
         Some(config) => {
-            // A client that has begun a handshake is not taken for an idle one.
+            // A client that has begun a handshake does not count as idle.
             accepted.stream.begins().await.ok()?;
             connection.activity.reads.set_heard(true);
             match TlsAcceptor::from(config).accept(accepted.stream).await {
@@ -189,7 +189,7 @@ async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)
     }
 }
 
-/// Counts a connection as parked until it is dropped.
+/// Guard that counts a connection as parked until it is dropped.
 struct Parked<'w>(&'w Worker);
 
 impl<'w> Parked<'w> {
@@ -205,7 +205,7 @@ impl Drop for Parked<'_> {
     }
 }
 
-/// Counts a panic. It ends the connection and nothing else.
+/// Guard that counts a panic, which ends only its own connection.
 struct PanicGuard<'w>(&'w Worker);
 
 impl Drop for PanicGuard<'_> {

@@ -1,4 +1,4 @@
-//! HTTP/1 on a client connection: driven, and ended in the way that lets the client read the last answer.
+//! HTTP/1 on a client connection. The connection is closed in a way that lets the client read the last answer.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -24,24 +24,24 @@ use crate::proxy::upstream::pool::HYPER_HEAD_FIELDS;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 
-/// How HTTP/1 ended on a connection.
+/// Reason why HTTP/1 ended on a connection.
 pub(crate) enum HttpEnd {
     Done(hyper::Result<()>),
     Due(Due),
-    /// The socket is given away, and the request that asked for that gets no answer through hyper.
+    /// The socket is handed over, and hyper does not answer the request that asked for that.
     TakenOver,
 }
 
-/// What is left of a connection when HTTP/1 has ended.
+/// Remains of a connection after the end of HTTP/1.
 pub(crate) enum Left {
     Nothing,
-    /// A quiet socket, and what was read of the next request.
+    /// A quiet socket, and the bytes already read of the next request.
     Parked(Socket, Bytes),
-    /// The socket, what was read behind the request, and their new user.
+    /// The socket, the bytes read behind the request, and the new user of both.
     TakenOver(Socket, Bytes, Box<dyn Takeover>),
 }
 
-/// Serves HTTP/1 to the end of the connection, or until it is quiet or asked for events: then the socket comes back.
+/// Serves HTTP/1 until the connection ends, parks or is taken over. In the last two cases the socket comes back.
 pub(crate) async fn serve_http1(
     worker: &Rc<Worker>,
     connection: &Rc<ClientConnection>,
@@ -50,8 +50,8 @@ pub(crate) async fn serve_http1(
     limits: &Limits,
 ) -> Left {
     let mut builder = http1::Builder::new();
-    // Time is kept here: hyper's own timer would cost an allocation a request. And so is whether the client is still
-    // there, where that can be seen without reading.
+    // Timeouts are kept here: hyper's own timer would cost an allocation per request. This code also notices if the
+    // client has gone, where that can be seen without reading.
     builder.header_read_timeout(None).max_header_size(limits.head_size).half_close(socket.tells_its_end());
     if limits.head_fields != HYPER_HEAD_FIELDS {
         builder.max_headers(limits.head_fields);
@@ -63,8 +63,8 @@ pub(crate) async fn serve_http1(
     let end = poll_fn(|cx| {
         connection.watch(cx);
         connection.activity.watch_for_bytes();
-        // hyper is not asked to shut down: it would close behind an answer whose head is out already and says nothing of
-        // it, with the next request perhaps on its way. The next answer says it.
+        // hyper is not asked to shut down: it would close behind an answer whose head is already out and does not
+        // announce the end. The next request may be on its way by then. Instead, the next answer announces the end.
         for _ in 0..MOST_PUMPED {
             if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
                 return Poll::Ready(HttpEnd::Done(done));
@@ -78,7 +78,7 @@ pub(crate) async fn serve_http1(
         if connection.in_flight.is_cut() && activity.writes.blocked().is_some() {
             return Poll::Ready(HttpEnd::Due(Due::Drained));
         }
-        // What was answered before has left hyper's hands then.
+        // By then, earlier answers have left hyper's hands.
         if connection.is_taken_over() && activity.writes.blocked().is_none() {
             return Poll::Ready(HttpEnd::TakenOver);
         }
@@ -93,10 +93,10 @@ pub(crate) async fn serve_http1(
             };
             let now = Instant::now();
             if due > now {
-                // What begins after this is looked at before it is due: no limit is shorter than the time between looks.
+                // A deadline that begins later is noticed in time: no limit is shorter than the interval between looks.
                 std::task::ready!(deadline.poll(cx, Some(due.min(now + LOOK_EVERY))));
             } else if why == Due::Parked && activity.has_moved() {
-                // What moved just now may not have been all: hyper goes on when it is polled again.
+                // More may follow what just moved: hyper goes on when it is polled again.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             } else {
@@ -107,7 +107,7 @@ pub(crate) async fn serve_http1(
     let end = end.await;
     let parts = http.into_parts();
     let (socket, unread) = parts.io.into_parts();
-    // A copy, also of nothing: it would keep the buffer that it is a part of.
+    // A copy, even of nothing: a slice would keep its whole buffer alive.
     let read = Bytes::from([parts.read_buf, unread].concat());
     match (end, connection.takeover()) {
         (HttpEnd::TakenOver, Some(by)) => Left::TakenOver(socket, read, by),
@@ -120,7 +120,8 @@ pub(crate) async fn serve_http1(
     }
 }
 
-/// Ends an HTTP/1 connection: with a 408 if a head was begun, and with a lingering close where the client may still be sending.
+/// Ends an HTTP/1 connection. Sends a 408 if a head was begun, and lingers before closing if the client may still be
+/// sending.
 pub(crate) async fn close_http1(
     worker: &Worker,
     connection: &ClientConnection,
@@ -133,7 +134,7 @@ pub(crate) async fn close_http1(
         HttpEnd::Done(Ok(())) => connection.closes_after_answer(),
         HttpEnd::Done(Err(error)) => {
             note(worker, &error, &read_ahead, limits);
-            // hyper has answered 400 or 431, and the client may be in the middle of sending.
+            // hyper has answered 400 or 431, and the client may still be sending.
             error.is_parse() || connection.closes_after_answer()
         }
         HttpEnd::Due(Due::Drained | Due::Gone | Due::Parked) | HttpEnd::TakenOver => false,
@@ -142,21 +143,21 @@ pub(crate) async fn close_http1(
             if limit == Limit::Write {
                 return;
             }
-            // A head may also have begun in the read that brought the request before it.
+            // The read that brought the previous request may also have brought the beginning of a head.
             let progress = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
             progress && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };
-    // The end of the stream is told first: a client that reads to the end has the whole answer then.
+    // The end of the stream is sent first: a client that reads to the end then has the whole answer.
     if timeout(CLOSE_PATIENCE, socket.shutdown()).await.is_ok() && lingers {
         linger(worker, socket, limits).await;
     }
 }
 
-/// Counts what hyper refused. `unread` begins with the head that it refused.
+/// Counts a request that hyper refused. `unread` begins with its head.
 fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
     if error.is_parse_too_large() {
-        // hyper has one error for both: a head of a size that is allowed has too many fields.
+        // hyper has one error for both limits: a head of allowed size must have too many fields.
         let end = unread.windows(2).position(|pair| pair == b"\n\n" || pair == b"\n\r");
         let limit =
             if end.unwrap_or(unread.len()) + 2 < limits.head_size { Limit::HeadFields } else { Limit::HeadSize };
@@ -167,7 +168,7 @@ fn note(worker: &Worker, error: &hyper::Error, unread: &[u8], limits: &Limits) {
     tracing::debug!(%error, "client connection ended");
 }
 
-/// Reads and throws away what the client is still sending, within bounds. Closing with bytes unread would reset the
+/// Reads and discards what the client is still sending, within bounds. Closing with unread bytes would reset the
 /// connection, and the reset may overtake the answer (RFC 9112 section 9.6).
 async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
     let deadline = Instant::now() + limits.linger;
@@ -185,9 +186,9 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
     }
 }
 
-/// Said to a client that began a head and did not end it.
+/// Answer to a client that began a head and did not complete it.
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
 
-/// How often the deadlines of a connection are looked at. Not longer than the shortest limit may be.
+/// Time between two looks at a connection's deadlines. Not longer than the shortest limit that can be set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! HTTP/2 on a client connection: driven, with an eye on streams whose client takes nothing.
+//! HTTP/2 on a client connection, with a limit for streams whose client takes nothing.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -58,9 +58,9 @@ pub(crate) async fn serve_http2(
         loop {
             let due = connection.due(limits).or(connection.closes_at.get().map(|at| (at, Due::Drained)));
             let due = leaving.map_or(due, |until| {
-                // GOAWAY was sent: what is under way ends by its own time-outs, an idle client gets a moment.
+                // GOAWAY was sent: requests under way end by their own timeouts, and an idle client gets a moment.
                 let blocked = connection.activity.writes.blocked().map(|since| since + limits.write);
-                // What was handed over last may still be on its way to a slow client.
+                // The last bytes that were handed over may still be on their way to a slow client.
                 let taken = connection.activity.writes.accepted().max(connection.quiet_since.get());
                 let idle =
                     (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_PATIENCE));
@@ -86,7 +86,8 @@ pub(crate) async fn serve_http2(
     }
 }
 
-/// Runs the streams of one HTTP/2 connection, each in a task that ends when its client takes nothing for too long.
+/// Executor for the streams of one HTTP/2 connection. Each runs in a task, which ends when its client takes nothing for
+/// too long.
 #[derive(Clone)]
 struct Streams {
     worker: Rc<Worker>,
@@ -103,7 +104,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     }
 }
 
-/// One stream. Dropping hyper's future resets it.
+/// Task of one stream. Dropping hyper's future resets the stream.
 struct StreamTask<F> {
     future: Pin<Box<F>>,
     in_flight: Rc<InFlight>,
@@ -125,7 +126,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         in_flight.watch(cx);
         let untaken = in_flight.offered_since();
         if in_flight.is_cut() && untaken.is_some() {
-            // Its client takes nothing: it will not take an end either.
+            // A client that takes nothing will not take an end either.
             return Poll::Ready(());
         }
         let due = untaken.map(|since| since + stream.streams.write);
@@ -135,7 +136,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     }
 }
 
-/// How long an HTTP/2 client may take to answer a ping.
+/// Time that an HTTP/2 client has to answer a ping.
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes that one HTTP/2 stream may have waiting for its window.

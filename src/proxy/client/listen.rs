@@ -1,4 +1,4 @@
-//! The listening sockets: bound before anything else, one a worker, so that the kernel spreads the connections.
+//! Listening sockets. They are bound before anything else, one per worker, so that the kernel spreads the connections.
 
 use std::fmt;
 use std::io;
@@ -22,17 +22,17 @@ use crate::telemetry::Limit;
 
 use super::driver::{self, Accepted};
 
-/// Sockets that were handed over by whoever started the process (systemd's socket activation).
+/// Sockets that the starter of the process handed over (systemd's socket activation).
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// Listening on TCP.
+    /// Sockets that listen on TCP.
     pub tcp: Vec<StdTcpListener>,
-    /// Listening on a unix socket.
+    /// Sockets that listen on a unix socket.
     pub unix: Vec<StdUnixListener>,
 }
 
 impl Inherited {
-    /// What is left, as it would be written in the config.
+    /// Returns the addresses of the sockets that are left, as the config would write them.
     pub fn names(&self) -> Vec<String> {
         let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
         let path =
@@ -41,19 +41,19 @@ impl Inherited {
     }
 }
 
-/// A socket that one thread listens on.
+/// Socket on which one thread listens.
 #[derive(Debug)]
 pub enum Exclusive {
-    /// On TCP.
+    /// A TCP socket.
     Tcp(StdTcpListener),
-    /// On a unix socket.
+    /// A unix socket.
     Unix(StdUnixListener),
 }
 
-/// Binds an address for one thread. Its file is returned too, if it has one that is to be removed at the end.
+/// Binds an address for one thread. Also returns the socket's file, if it has one that must be removed at the end.
 ///
 /// # Errors
-/// When it cannot be bound.
+/// Returns an error if the address cannot be bound.
 pub fn bind_one_exclusively(
     address: &Address,
     inherited: &mut Inherited,
@@ -67,12 +67,12 @@ pub fn bind_one_exclusively(
     }
 }
 
-/// A bound address.
+/// Address that is bound, with a socket for each worker.
 #[derive(Debug)]
 pub struct Bound {
-    /// What it is bound to; with a port, also where the config said 0.
+    /// The bound address, with the port that was chosen if the config said 0.
     pub address: Address,
-    /// Whether another process may hold the same socket, to which the connections go that this one leaves.
+    /// True if another process may hold the same socket, and accepts the connections that this one leaves.
     pub inherited: bool,
     sockets: Vec<Std>,
 }
@@ -83,16 +83,16 @@ enum Std {
     Unix(StdUnixListener),
 }
 
-/// Why an address cannot be listened on.
+/// Failure to listen on an address.
 #[derive(Debug)]
 pub struct BindError {
-    /// Which.
+    /// The address.
     pub address: Address,
     source: io::Error,
 }
 
 impl BindError {
-    /// Whether somebody else listens there.
+    /// Returns true if another process listens there.
     pub fn in_use(&self) -> bool {
         self.source.kind() == io::ErrorKind::AddrInUse
     }
@@ -113,10 +113,10 @@ impl std::error::Error for BindError {
     }
 }
 
-/// Binds the listeners of the config, each once for every worker. Inherited sockets are taken where they fit.
+/// Binds the config's listeners, each once for every worker. Uses inherited sockets where they fit.
 ///
 /// # Errors
-/// The first that cannot be bound.
+/// Returns the error of the first address that cannot be bound.
 pub fn bind(listen: &[Listen], workers: usize, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
     listen.iter().map(|listen| bind_one(&listen.address, workers, inherited)).collect()
 }
@@ -135,7 +135,8 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
         let sockets = copies(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
         return Ok(Bound { address: Address::Ip(address), inherited: true, sockets });
     }
-    // First alone: with SO_REUSEPORT a second process would silently take half of the connections.
+    // An address must be free without SO_REUSEPORT first: with it, a second process would silently take half of the
+    // connections.
     drop(tcp_socket(address, false)?);
     let first = tcp_socket(address, true)?;
     let address = first.local_addr()?;
@@ -150,8 +151,8 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    // Connections inherit it. Without it the kernel takes megabytes at once, and a client that reads slowly looks for
-    // seconds like one that reads nothing.
+    // Connections inherit this setting. Without it the kernel takes megabytes at once. A client that reads slowly then
+    // looks for seconds like one that reads nothing.
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -170,11 +171,11 @@ fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Resu
     Ok(Bound { address: Address::Unix(path.to_owned()), inherited, sockets })
 }
 
-/// A socket file that nobody listens on any more is left over from a process that died: it is replaced.
+/// Binds a unix socket. Replaces a socket file on which nobody listens, since it is left over from a process that died.
 fn unix_socket(path: &Path) -> io::Result<StdUnixListener> {
     match StdUnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match StdUnixStream::connect(path) {
-            // A file that is no socket refuses connections, too; it is somebody's, and stays.
+            // A file that is no socket refuses connections too; it belongs to somebody, and stays.
             Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
                 std::fs::remove_file(path)?;
                 StdUnixListener::bind(path)
@@ -204,13 +205,13 @@ fn copies<T>(
 }
 
 impl Bound {
-    /// One worker's socket.
+    /// Takes the socket of one worker.
     pub(crate) fn take(&mut self) -> Option<Mine> {
         let socket = self.sockets.pop()?;
         Some(Mine { socket, inherited: self.inherited })
     }
 
-    /// The socket's file, if it is one of ours and to be removed at the end.
+    /// Returns the socket's file, if it is our own and must be removed at the end.
     pub fn file(&self) -> Option<PathBuf> {
         match &self.address {
             Address::Unix(path) if !self.inherited => Some(path.clone()),
@@ -219,7 +220,7 @@ impl Bound {
     }
 }
 
-/// One worker's listening socket.
+/// Listening socket of one worker.
 #[derive(Debug)]
 pub(crate) struct Mine {
     socket: Std,
@@ -227,7 +228,7 @@ pub(crate) struct Mine {
 }
 
 enum Listener {
-    /// With its port: it is every connection's.
+    /// A socket and its port, which all of its connections share.
     Tcp(TcpListener, u16),
     Unix(UnixListener),
 }
@@ -249,12 +250,12 @@ impl Mine {
 }
 
 impl Listener {
-    /// The next connection; on TCP with the peer's address and its own port.
+    /// Accepts the next connection; on TCP with the peer's address and the listener's port.
     async fn accept(&self) -> io::Result<(Plain, Option<(IpAddr, u16)>)> {
         match self {
             Self::Tcp(listener, port) => {
                 let (stream, peer) = listener.accept().await?;
-                // Heads and small answers must not wait for one another's acknowledgement.
+                // Heads and small answers must not wait for each other's acknowledgement.
                 stream.set_nodelay(true)?;
                 Ok((Plain::Tcp(stream), Some((peer.ip(), *port))))
             }
@@ -266,8 +267,8 @@ impl Listener {
     }
 }
 
-/// Accepts connections until `open` turns false, then once more what the kernel has completed already, so that
-/// nobody who was let in is thrown out.
+/// Accepts connections until `open` turns false. Then accepts once more what the kernel has already completed, so that
+/// no client is thrown out after it was let in.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     mine: Mine,
@@ -289,7 +290,7 @@ pub(crate) async fn accept(
             changed = open.changed() => if changed.is_err() { break },
         }
     }
-    // The runtime looks at the socket again, which it may not have done since the last connection came.
+    // Yielding lets the runtime look at the socket again, which it may not have done since the last connection came.
     tokio::task::yield_now().await;
     while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
         if accepted.is_err() {
@@ -310,11 +311,11 @@ async fn take(
             failing.succeeded();
             worker.cell().accepted.increment();
             let accepted = Accepted { stream, ends, tls: tls.cloned() };
-            // Counted now, not when its task first runs: the next to be accepted may come before that.
+            // Counted now, not when its task first runs: the next connection may be accepted before that.
             let place = worker.admit();
             tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));
         }
-        // The client was gone before it was looked at.
+        // The client had gone before it was accepted.
         Err(error) if is_of_one_connection(&error) => {}
         Err(error) => {
             worker.cell().accept_failures.increment();
@@ -328,8 +329,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | NotConnected | InvalidInput)
 }
 
-/// Waits between attempts to accept while there is nothing to accept with: out of descriptors, out of memory. The
-/// connection stays in the queue, and trying again at once would only burn the processor.
+/// Delays between attempts to accept when resources are short, such as descriptors or memory. The connection stays in
+/// the kernel's queue, and an immediate retry would only burn the processor.
 #[derive(Default)]
 struct Backoff {
     wait: Option<Duration>,
@@ -352,11 +353,12 @@ impl Backoff {
     }
 }
 
-/// Completed connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+/// Completed connections that may wait to be accepted; the kernel caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Bytes that the kernel takes for a client before they can be sent. It tells of room when half of them have left.
+/// Bytes that the kernel accepts for a client before they can be sent. The kernel reports room again when half of them
+/// have left.
 const UNSENT: u32 = 64 * 1024;

@@ -1,5 +1,5 @@
-//! TLS towards clients. The certificate is read from what is live, so a new one needs no new configuration and
-//! resumption survives it.
+//! TLS towards clients. The certificate is read from the live generation, so a new one needs no new configuration, and
+//! session resumption survives the change.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use rustls::sign::CertifiedKey;
 
 use crate::live::Reader;
 
-/// The configuration of one listener, shared by all workers.
+/// Returns the configuration of one listener, shared by all workers.
 ///
 /// # Errors
-/// When no ticket key can be made.
+/// Returns an error if no ticket key can be made.
 pub(crate) fn server_config(reader: Reader, listener: usize) -> io::Result<Arc<ServerConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
