@@ -1,12 +1,13 @@
-//! The queues of requests that wait for their route: one a route, for all workers.
+//! Queues of held requests: one per route, shared by all workers.
 //!
-//! What workers share here stands behind one mutex, which nobody else takes: a request that is not held never comes near
-//! it, and a held one takes it when it comes, when it is called and when it leaves. It is never held across an await.
+//! One mutex guards the state that workers share here, and no other code takes it. A request that is not held never
+//! touches it. A held request takes it on arrival, when called and on leaving. The lock is never held across an await.
 //!
-//! Who comes while others still wait for their turn, and finds the route open, is forwarded at once: it does not queue up.
+//! A request that arrives while others still wait for their turn, and finds the route open, is forwarded at once: it
+//! does not queue.
 //!
-//! One client may take all places, but not keep them from others: where no place is left for a client that has fewer than its
-//! share, the newest request of the client that has the most beyond it gives way, and is answered with the page.
+//! One client may take all places, but not keep them from others. If a client below its share finds no place, another
+//! gives way: the newest request of the client furthest above its share. That request is answered with the page.
 
 mod shares;
 #[cfg(test)]
@@ -29,55 +30,56 @@ use crate::plan::snapshot::Snapshot;
 
 use shares::Shares;
 
-/// The queues of all routes, shared by all workers.
+/// Queues of all routes, shared by all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    /// By the name of the route. As many as there ever were routes with held requests.
+    /// The queues by route name: one for every route that ever had held requests.
     queues: Mutex<HashMap<String, Queue>>,
-    /// Told when a request began to wait for a route that may not be on hold any more.
+    /// Notified when a request begins to wait for a route that may no longer be on hold.
     stirred: Notify,
 }
 
-/// Who waits for one route, by ticket: in the order of arrival.
+/// Requests that wait for one route, by ticket and so in the order of arrival.
 #[derive(Debug, Default)]
 struct Queue {
     next_ticket: u64,
     waiting: BTreeMap<u64, Waiter>,
-    /// Those whose turn it was and who have not left yet: they still have their place, and may come back to it.
+    /// Requests whose turn it was and that have not left yet. Each still has its place, and may come back to it.
     called: BTreeMap<u64, Waiter>,
-    /// Whose they are, of both.
+    /// The clients of both.
     shares: Shares,
-    /// When it was looked at last, the route was on hold.
+    /// True if the route was on hold at the last look.
     holds: bool,
-    /// The generation for which everybody who waits was told to look.
+    /// The generation for which all waiting requests were told to look.
     looked: u64,
-    /// How many a second are called.
+    /// The number of requests called per second.
     rate: f64,
-    /// When the next one is called.
+    /// The time at which the next request is called.
     due: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Waiter {
-    /// Its network; `None` if it is not known. Nobody is in such a one's share: each may be another.
+    /// The client's network; `None` if it is unknown. Unknown clients count towards no share, since each may be another
+    /// client.
     client: Option<IpAddr>,
     word: Option<Word>,
     waker: Option<Waker>,
 }
 
-/// What a waiting request is told.
+/// Word to a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// The route is not on hold any more, and not open either: there may be another answer, which needs no turn.
+    /// The route is neither on hold nor open: there may be another answer, which needs no turn.
     Look,
-    /// It is its turn.
+    /// The request's turn has come.
     Go,
-    /// Its place is another client's now.
+    /// The request has lost its place to another client.
     GiveWay,
 }
 
 impl Holds {
-    /// Calls those who wait for routes that are not on hold any more, as long as the process lives. Run by one worker.
+    /// Calls requests whose routes are no longer on hold, as long as the process lives. Run by one worker.
     pub(crate) async fn release(self: Arc<Self>, mut reader: Reader) {
         loop {
             let next = self.call(&reader.current().snapshot, Instant::now());
@@ -88,7 +90,8 @@ impl Holds {
                 }
             };
             tokio::select! {
-                // All three only say that it is time to look. Cancel safe: what was missed is looked at anew.
+                // All three only say that it is time to look. Cancel safe: the state is read again, so a missed event
+                // does no harm.
                 published = reader.published() => if !published { return },
                 () = self.stirred.notified() => {}
                 () = due => {}
@@ -96,7 +99,7 @@ impl Holds {
         }
     }
 
-    /// Wakes everybody: the process ends.
+    /// Wakes all held requests, since the process ends.
     pub(crate) fn wake(&self) {
         let mut queues = self.lock();
         let waiters = queues.values_mut().flat_map(|queue| queue.waiting.values_mut().chain(queue.called.values_mut()));
@@ -115,7 +118,7 @@ impl Holds {
         let ticket = queue.enter(policy, client, &mut wakers)?;
         let stirs = !queue.holds;
         if stirs {
-            // It may have been decided by what was live until just now.
+            // The request may have been decided by a generation that was live until just now.
             queue.looked = 0;
         }
         drop(queues);
@@ -157,13 +160,13 @@ impl Holds {
         }
     }
 
-    /// Looks at every queue, and says when to look again if nothing is published before.
+    /// Looks at every queue. Returns when to look again if nothing is published before.
     fn call(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
         let mut wakers = Vec::new();
         let mut queues = self.lock();
         let next = queues.iter_mut().filter_map(|(name, queue)| {
             if queue.waiting.is_empty() {
-                // Whoever comes says so.
+                // The next request to arrive notifies this task.
                 queue.holds = false;
                 return None;
             }
@@ -193,7 +196,8 @@ impl Holds {
 }
 
 impl Queue {
-    /// Gives a client the last place; whom that takes a place from is to be woken.
+    /// Gives a client a place at the end of the queue. If another request loses its place for that, its waker is added
+    /// to `wakers`.
     fn enter(&mut self, policy: Hold, client: Option<IpAddr>, wakers: &mut Vec<Waker>) -> Option<u64> {
         let (client, taken) = (client.map(network), self.waiting.len() + self.called.len());
         if u64::try_from(taken).is_ok_and(|taken| taken >= policy.max_held) {
@@ -210,7 +214,8 @@ impl Queue {
         Some(ticket)
     }
 
-    /// The ticket that gives way to a client who finds no place and has less than its share. Whose turn it was keeps its place.
+    /// Returns the ticket that gives way to a client that finds no place and has less than its share. A request whose
+    /// turn has come keeps its place.
     fn beyond_its_share(&self, policy: Hold, client: Option<IpAddr>) -> Option<u64> {
         let share = usize::try_from(policy.max_held / SHARES).unwrap_or(usize::MAX).max(1);
         if client.is_some_and(|client| self.shares.of(client) >= share) {
@@ -238,13 +243,13 @@ impl Queue {
         }
     }
 
-    /// Calls those whose turn it is, and says when the next one's is. The turns are [`Queue::rate`] a second, and those that
-    /// were missed are made up for within [`BURST`].
+    /// Calls the requests whose turn has come, and returns the time of the next turn. [`Queue::rate`] sets the turns
+    /// per second. Missed turns are made up for within [`BURST`].
     fn call(&mut self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
         let step = Duration::try_from_secs_f64(1.0 / self.rate).unwrap_or(LONGEST_STEP).min(LONGEST_STEP);
         let ahead = BURST.saturating_sub(step);
         let earliest = now.checked_sub(ahead).unwrap_or(now);
-        // Nobody waits longer than a turn because turns were longer before.
+        // No request waits longer than a turn just because turns were longer before.
         let mut due = self.due.map_or(now, |due| due.clamp(earliest, now + step));
         while due <= now
             && let Some((ticket, mut waiter)) = self.waiting.pop_first()
@@ -259,11 +264,11 @@ impl Queue {
     }
 }
 
-/// A client's share of the places is one in so many, and one at least.
+/// Divisor for a client's share of the places, which is at least one place.
 const SHARES: u64 = 10;
 
-/// Turns that were missed are made up for as far as they lie back less than this.
+/// Time for which missed turns are made up.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Between two turns, at most: the slowest rate that can be written is one a minute.
+/// Longest time between two turns: the slowest rate that can be written is one a minute.
 const LONGEST_STEP: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
-//! Makes it happen: accepts connections, decides each request by what is live, forwards or answers.
+//! Data plane: accepts connections, decides each request by the live snapshot, and forwards or answers it.
 //!
-//! Hot. It reads no files, renders no templates, looks at no wall clock (but for a line of the access log) and takes
-//! no lock that workers share, but for requests that are held. One thread a core, each with its own runtime, listeners and
-//! upstream connections.
+//! This code is a hot path: no file is read, no template is rendered, and no wall clock is read except for the access
+//! log. Workers share no lock, except for requests that are held. Each core has one thread, with its own runtime,
+//! listeners and upstream connections.
 
 mod client;
 mod connection;
@@ -38,24 +38,24 @@ use holds::Holds;
 use listen::{Bound, Mine};
 use worker::{Room, Worker};
 
-/// What the workers are started with.
+/// Everything that the workers are started with.
 #[derive(Debug)]
 pub struct Start {
-    /// In the order of the config.
+    /// The listeners, in the order of the config.
     pub listeners: Vec<Bound>,
-    /// Whether each of them speaks TLS.
+    /// True for each listener that speaks TLS, in the same order.
     pub tls: Vec<bool>,
-    /// What is live.
+    /// The reader of the live generation.
     pub reader: Reader,
-    /// Where to count. Its number of workers is the number of workers.
+    /// The meters to count in. Their number of workers is the number of workers.
     pub meters: Arc<Meters>,
-    /// How the process's life goes.
+    /// The stage of the process's life.
     pub stage: channel::Receiver<Stage>,
-    /// One for each worker.
+    /// The access logs, one for each worker.
     pub logs: Vec<AccessLog>,
 }
 
-/// The running workers.
+/// Handle of the running workers.
 #[derive(Debug)]
 pub struct Proxy {
     threads: Vec<JoinHandle<()>>,
@@ -64,7 +64,7 @@ pub struct Proxy {
 /// Starts the workers.
 ///
 /// # Errors
-/// When a thread cannot be started, or the TLS configuration cannot be made.
+/// Returns an error if a thread cannot be started, or the TLS configuration cannot be made.
 pub fn start(mut start: Start) -> std::io::Result<Proxy> {
     let listeners = start.tls.iter().enumerate();
     let tls: Vec<Option<Arc<ServerConfig>>> = listeners
@@ -93,14 +93,14 @@ impl Proxy {
     /// Waits until every worker has ended.
     ///
     /// # Errors
-    /// When one of them ended by a panic.
+    /// Returns an error if a worker ended by a panic.
     pub fn join(self) -> std::thread::Result<()> {
         self.threads.into_iter().try_for_each(JoinHandle::join)
     }
 }
 
-/// Ends the process if a worker's thread dies: what the worker had accepted is lost, and its share of new connections
-/// would be. Better a restart.
+/// Guard that ends the process if a worker's thread dies. That worker's connections are lost, and its share of new ones
+/// would be too. A restart is better.
 struct Alive;
 
 impl Drop for Alive {
@@ -112,7 +112,7 @@ impl Drop for Alive {
     }
 }
 
-/// A worker's thread.
+/// Runs one worker on the current thread.
 fn run(
     worker: impl FnOnce() -> Worker,
     news: Reader,
@@ -122,11 +122,11 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
-        // Its listeners would answer nobody.
+        // Without a runtime, the worker's listeners would answer nobody.
         Err(error) => panic!("a worker cannot start: {error}"),
     };
     runtime.block_on(work(Rc::new(worker()), news, listeners, stage));
-    // A look-up of a name that hangs must not hold the end.
+    // A hanging name look-up must not delay the end.
     runtime.shutdown_background();
 }
 
@@ -143,25 +143,25 @@ async fn work(
         accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, door.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
-    // One for all workers.
+    // One task for all workers.
     let release = (worker.id == 0).then(|| tokio::task::spawn_local(Arc::clone(&worker.holds).release(news.clone())));
     let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(news));
     let (deadline, grace) = draining(&mut stage).await;
-    // Another process has an inherited socket: the connections go there from now on. Our own socket stays open for
-    // the grace time, since closing it refuses whoever was not told yet.
+    // Another process has an inherited socket: connections go there from now on. Our own socket stays open for the
+    // grace time, since closing it refuses clients that have not been told yet.
     doors.inherited.send_replace(false);
     worker.drain(grace);
     let end = async {
         tokio::time::sleep(grace).await;
         doors.own.send_replace(false);
         for accepting in accepting {
-            // It fails only by a panic.
+            // Joining fails only after a panic.
             let _ = accepting.await;
         }
         worker.fewer_than(1).await;
     };
     if tokio::time::timeout_at(deadline.into(), end).await.is_err() {
-        tracing::warn!(worker = worker.id, "drain time is over, cutting what is left");
+        tracing::warn!(worker = worker.id, "drain time is over, cutting the remaining connections");
     }
     if let Some(release) = release {
         release.abort();
@@ -183,7 +183,7 @@ async fn draining(stage: &mut channel::Receiver<Stage>) -> (Instant, Duration) {
     }
 }
 
-/// Whether listeners still accept.
+/// Switches that tell listeners whether to accept.
 struct Doors<T> {
     own: T,
     inherited: T,
@@ -197,7 +197,7 @@ impl Doors<channel::Sender<bool>> {
     }
 }
 
-/// Divides the descriptors: half of them are for clients, unless the config says how many those have.
+/// Divides the file descriptors. Half of them are for clients, unless the config sets a number.
 fn room_per_worker(reader: &Reader, workers: usize) -> Room {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -209,5 +209,5 @@ fn room_per_worker(reader: &Reader, workers: usize) -> Room {
 /// Descriptors kept for files, listeners, the admin listener and the log.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// A worker has at least this many to clients, and as many to upstreams.
+/// Connections that a worker may have to clients at least, and also to upstreams.
 const LEAST_CONNECTIONS: usize = 16;

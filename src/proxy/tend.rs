@@ -1,7 +1,7 @@
-//! Tends to requests whose route went down while they were in flight: counts them, has those leave that last, and cuts what
-//! is left when the drain time is over.
+//! Drains requests in flight whose route went down: counts them, ends long-lived ones, and cuts the rest when the drain
+//! time is over.
 //!
-//! It looks at every connection of its worker, and only while there is something to tend to.
+//! All connections of the worker are looked at, but only while there is something to drain.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::in_flight::{DrainOrder, DrainOrders};
 use super::worker::Worker;
 
 impl Worker {
-    /// Passes on that something was published, and tends to what is in flight.
+    /// Follows publications: wakes the watchers of pages, and drains requests in flight.
     pub(crate) async fn follow(self: Rc<Self>, mut reader: Reader) {
         loop {
             let again = self.tend() | self.see_off();
             let published = tokio::select! {
                 published = reader.published() => Some(published),
                 () = sleep(LOOK_EVERY), if again => None,
-                // The process ends.
+                // The process is ending.
                 () = self.leaving.notified() => None,
             };
             match published {
@@ -36,7 +36,7 @@ impl Worker {
         }
     }
 
-    /// True if it is to be done again soon.
+    /// Drains the requests of routes that are down. Returns true if that must be repeated soon.
     fn tend(&self) -> bool {
         let generation = self.generation();
         let down: Vec<&Route> = generation.snapshot.routes.iter().filter(|route| route.closure.is_some()).collect();
@@ -50,14 +50,15 @@ impl Worker {
             let left = orders.left(meter);
             let cell = &meter.workers[self.id];
             cell.remaining.set(left.requests);
-            // Only now: whoever sees the one sees the other.
+            // Published last: a reader that sees this generation also sees its count.
             cell.counted.publish(generation.snapshot.generation);
             again |= left.later || left.requests > 0 && route.phase() == Phase::Draining;
         }
         again
     }
 
-    /// The process ends: tunnels are told so, spread over most of the drain time. True if it is to be done again soon.
+    /// Ends tunnels when the process ends, spread over the first half of the drain time. Returns true if that must be
+    /// repeated soon.
     fn see_off(&self) -> bool {
         if self.draining().is_none() {
             return false;
@@ -82,8 +83,8 @@ impl Worker {
         }
     }
 
-    /// Counts the requests that hang on routes that are watched; of the others there are none, so that the next time that one
-    /// is watched does not begin with what was counted the last time.
+    /// Counts the hanging requests of watched routes. Resets the count of unwatched ones, so that a later watch does
+    /// not start from a stale value.
     pub(crate) fn count_zombies(&self, generation: &Generation) {
         let now = Instant::now();
         for route in generation.snapshot.routes.iter().filter(|route| counts_zombies(route)) {
@@ -104,7 +105,7 @@ fn counts_zombies(route: &Route) -> bool {
     route.config.policy.guard.is_some_and(|guard| guard.zombies.is_some())
 }
 
-/// What a route that is down wants of the requests that were forwarded before.
+/// Returns the drain order of a route that is down, for requests that were forwarded before.
 fn order(generation: &Generation, route: &Route) -> DrainOrder {
     let policy = &route.config.policy;
     let drain = policy.drain.unwrap_or(generation.snapshot.drain);
@@ -115,19 +116,19 @@ fn order(generation: &Generation, route: &Route) -> DrainOrder {
     };
     let read_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
     let over = route.phase() != Phase::Draining;
-    // What turns out to last when much of that time is gone has only the rest of it.
+    // A request that turns out to be long-lived only later has only the rest of the time.
     let stay = grace.map(|grace| grace.saturating_sub(elapsed(generation, route)));
     DrainOrder::new(&generation.routes[route.index], route.epoch, read_only, stay, over)
 }
 
-/// How long a route is down, as control's clock has it.
+/// Returns how long a route has been down, by the clock of control.
 fn elapsed(generation: &Generation, route: &Route) -> Duration {
     let before = generation.snapshot.compiled.duration_since(route.life.began);
     Duration::try_from(before).unwrap_or_default() + generation.published.elapsed()
 }
 
-/// The part of the drain time in which tunnels are told to leave: what is left is for their last words.
+/// Part of the drain time in which tunnels are told to leave. The rest is for their closing messages.
 const SEE_OFF: f64 = 0.5;
 
-/// Between two looks at what is in flight.
+/// Time between two looks at the requests in flight.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

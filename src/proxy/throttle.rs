@@ -1,5 +1,7 @@
-//! Who has shown wrong credentials lately, and how many. A right one passes all the same: an address may be that of many,
-//! and a secret of 256 bits is not guessed. One who goes on guessing is only told no more why; the operator is told once.
+//! Throttle for wrong credentials: counts how many each client address has recently shown.
+//!
+//! A right credential passes nevertheless: many clients may share an address, and a secret of 256 bits is not guessed.
+//! A client that goes on guessing is just no longer told why. The operator is told once.
 //!
 //! Each worker counts by itself, and remembers a bounded number of addresses.
 
@@ -12,31 +14,33 @@ use tokio::time::Instant;
 
 use crate::plan::client::network;
 
-/// See the module's description.
+/// Counters of wrong credentials by address. See the module's description.
 #[derive(Debug, Default)]
 pub(crate) struct FailedAuthThrottle {
     by_address: RefCell<HashMap<IpAddr, Window>>,
-    /// When the log told of them last.
+    /// The time of the last warning in the log.
     told: Cell<Option<Instant>>,
 }
 
-/// Wrong ones of one address.
+/// Count of wrong credentials from one address.
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// When the first came.
+    /// The time of the first wrong credential.
     since: Instant,
     wrong: u32,
 }
 
 impl FailedAuthThrottle {
-    /// Counts a wrong one. True if the address has shown more than [`MOST_WRONG`] in this [`SPELL`]; without an address
-    /// (unknown, or on a unix socket whose peer is not trusted) each may be another's, and it never is.
+    /// Counts a wrong credential. Returns true if the address has shown more than [`MOST_WRONG`] in this [`SPELL`].
+    ///
+    /// Returns false without an address, since each credential may then be another client's. That is so if the address
+    /// is unknown, or on a unix socket whose peer is not trusted.
     pub(crate) fn count(&self, address: Option<IpAddr>, now: Instant) -> bool {
         let Some(address) = address.map(network) else { return false };
         let mut by_address = self.by_address.borrow_mut();
         if by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&address) {
             by_address.retain(|_, spell| !spell.is_over(now));
-            // Still as many: one of them gets away.
+            // The table is still full: one address is forgotten.
             let other = by_address.keys().next().copied().filter(|_| by_address.len() >= MOST_ADDRESSES);
             other.map(|other| by_address.remove(&other));
         }
@@ -52,7 +56,7 @@ impl FailedAuthThrottle {
         spell.wrong > MOST_WRONG
     }
 
-    /// Forgets what is over.
+    /// Forgets addresses whose window is over.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut by_address = self.by_address.borrow_mut();
         if !by_address.is_empty() {
@@ -60,7 +64,7 @@ impl FailedAuthThrottle {
         }
     }
 
-    /// Whether the log tells of it: not of each address where many guess.
+    /// Returns true if the log may warn now. A limit in time keeps it from naming each of many guessing addresses.
     fn tells(&self, now: Instant) -> bool {
         let tells = self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= SPELL);
         if tells {
@@ -76,10 +80,10 @@ impl Window {
     }
 }
 
-/// Wrong ones of an address within a [`SPELL`] after which it is not told any more what is wrong.
+/// Wrong credentials from one address within a [`SPELL`] that are still answered with a reason.
 const MOST_WRONG: u32 = 10;
 const SPELL: Duration = Duration::from_secs(60);
-/// Addresses that are remembered.
+/// Addresses that are remembered, at most.
 const MOST_ADDRESSES: usize = 4096;
 
 #[cfg(test)]

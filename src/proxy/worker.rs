@@ -1,4 +1,5 @@
-//! A worker: one thread, one runtime, its own listeners, upstream connections, cache of what is live, and counters.
+//! Workers: one thread each, with its own runtime, listeners, upstream connections, cache of the live generation, and
+//! counters.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -21,48 +22,48 @@ use super::connection::ClientConnection;
 use super::holds::Holds;
 use super::throttle::FailedAuthThrottle;
 
-/// What all tasks of one worker share.
+/// State shared by all tasks of one worker.
 pub(crate) struct Worker {
-    /// Which worker it is, from 0.
+    /// The number of the worker, from 0.
     pub(crate) id: usize,
     live: RefCell<(CachedReader, Live)>,
     meters: Arc<Meters>,
-    /// The requests that wait for their route, of all workers.
+    /// The queues of held requests, shared by all workers.
     pub(crate) holds: Arc<Holds>,
-    /// By the id of the upstream's meter.
+    /// The pools, by the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
-    /// The connections that its pools may have open.
+    /// The budget of connections for all pools.
     budget: Rc<Budget>,
     log: AccessLog,
     flushing: Cell<bool>,
-    /// Once the process is ending: how long idle connections are kept.
+    /// The end of keep-alive for idle connections, once the process is ending.
     draining: Cell<Option<Instant>>,
     connections: RefCell<HashMap<u64, Rc<ClientConnection>>>,
-    /// Client connections accepted and not ended.
+    /// The number of client connections that are open.
     admitted: Cell<usize>,
-    /// How many there may be.
+    /// The largest number of open client connections.
     pub(crate) most: usize,
-    /// Told when a client connection ends.
+    /// Notified when a client connection ends.
     left: Notify,
-    /// Told when something is published, or the process ends: for those who watch a page.
+    /// Notified when something is published or the process ends, for watchers of a page.
     pub(crate) news: Arc<Notify>,
-    /// Told when the process ends.
+    /// Notified when the process ends.
     pub(crate) leaving: Notify,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
-    /// Who has shown wrong credentials lately.
+    /// The clients that have recently shown wrong credentials.
     pub(crate) throttle: FailedAuthThrottle,
 }
 
-/// The connections that a worker may have open.
+/// Numbers of connections that a worker may have open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub clients: usize,
-    /// To all upstreams.
+    /// Connections to all upstreams.
     pub upstream: usize,
 }
 
-/// What is live, as one worker's requests hold it: a count that no other thread touches.
+/// Live generation, as one worker's requests hold it: no other thread touches this reference count.
 pub(crate) type Live = Rc<Arc<Generation>>;
 
 impl Worker {
@@ -97,7 +98,7 @@ impl Worker {
         }
     }
 
-    /// What is live. Called once for each request.
+    /// Returns the live generation. Called once for each request.
     pub(crate) fn generation(&self) -> Live {
         let (reader, live) = &mut *self.live.borrow_mut();
         let newest = reader.load();
@@ -111,12 +112,12 @@ impl Worker {
         &self.meters.workers[self.id]
     }
 
-    /// A request id that nobody else has made: 128 bits, of which half are this worker's.
+    /// Returns a request id that nobody else has made: 128 bits, of which half are this worker's.
     pub(crate) fn request_id(&self) -> HeaderValue {
         self.ids.borrow_mut().next()
     }
 
-    /// The connections to an upstream of a generation.
+    /// Returns the pool of connections to an upstream of a generation.
     pub(crate) fn pool(&self, generation: &Generation, upstream: usize) -> Rc<Pool> {
         let live = &generation.upstreams[upstream];
         let id = live.meter.id;
@@ -138,7 +139,7 @@ impl Worker {
         Admitted(Rc::clone(self))
     }
 
-    /// Takes a client connection into the books, to be told when the process ends, until the result is dropped.
+    /// Lists a client connection until the result is dropped, so that it learns when the process ends.
     pub(crate) fn enlist(self: &Rc<Self>, connection: Rc<ClientConnection>) -> Enlisted {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
@@ -147,7 +148,7 @@ impl Worker {
         Enlisted { worker: Rc::clone(self), id }
     }
 
-    /// Whether as many client connections are open as may be.
+    /// Returns true if no more client connections may be opened.
     pub(crate) fn is_full(&self) -> bool {
         self.admitted.get() >= self.most
     }
@@ -159,13 +160,14 @@ impl Worker {
         }
     }
 
-    /// Until when idle connections are kept, if the process is ending: then every answer closes its connection.
+    /// Returns the end of keep-alive for idle connections if the process is ending. Then every answer closes its
+    /// connection.
     pub(crate) fn draining(&self) -> Option<Instant> {
         self.draining.get()
     }
 
-    /// Tells every connection that the process is ending. Idle ones are closed one by one within `grace`, and held requests are
-    /// answered at once.
+    /// Tells every connection that the process is ending. Idle ones close one by one within `grace`, and held requests
+    /// are answered at once.
     pub(crate) fn drain(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
@@ -177,12 +179,12 @@ impl Worker {
         }
     }
 
-    /// The client connections in the books.
+    /// Returns the listed client connections.
     pub(crate) fn connections(&self) -> Ref<'_, HashMap<u64, Rc<ClientConnection>>> {
         self.connections.borrow()
     }
 
-    /// Writes a line of the access log; a moment later at the latest it is handed to the writer.
+    /// Writes a line of the access log. A moment later at most, the writer gets it.
     pub(crate) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
         match self.log.write(line) {
             WriteOutcome::First if !self.flushing.replace(true) => {
@@ -198,7 +200,7 @@ impl Worker {
         }
     }
 
-    /// Hands what the access log has gathered to the writer.
+    /// Hands the gathered lines of the access log to the writer.
     pub(crate) fn flush_log(&self) {
         if let WriteOutcome::Dropped(lines) = self.log.flush() {
             self.cell().log_dropped.add(lines);
@@ -213,7 +215,7 @@ impl Worker {
             let generation = self.generation();
             self.count_zombies(&generation);
             self.throttle.sweep(Instant::now());
-            // A new config brings another list; a flag does not.
+            // A new config brings a new list; a flag does not.
             if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {
                 seen = Some(Arc::clone(&generation.upstreams));
                 self.forget_pools(&generation);
@@ -225,7 +227,7 @@ impl Worker {
         }
     }
 
-    /// Closes a connection of each upstream that has idle ones, since the descriptors for others are all taken.
+    /// Closes the oldest idle connection of each upstream, since all descriptors are taken.
     pub(crate) fn close_idle(&self) {
         self.pools.borrow().iter().flatten().for_each(|pool| pool.close_oldest_idle());
     }
@@ -242,11 +244,11 @@ impl Worker {
     }
 }
 
-/// Makes request ids: a half that is the worker's own, and a half that counts.
+/// Generator of request ids: one half is the worker's own, the other a counter.
 struct RequestIds {
     prefix: [u8; 16],
     next: u64,
-    /// Ids are cut from one block, so that most of them cost no allocation.
+    /// The block that ids are cut from, so that most of them cost no allocation.
     block: BytesMut,
 }
 
@@ -266,7 +268,7 @@ impl RequestIds {
     }
 }
 
-/// A number in 16 hexadecimal digits.
+/// Formats a number in 16 hexadecimal digits.
 fn hex(number: u64) -> [u8; 16] {
     let mut digits = [0; 16];
     for (digit, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
@@ -287,7 +289,7 @@ impl Drop for Admitted {
     }
 }
 
-/// A client connection in the books of its worker.
+/// Entry of a client connection in its worker's list.
 pub(crate) struct Enlisted {
     worker: Rc<Worker>,
     id: u64,
@@ -302,11 +304,11 @@ impl Drop for Enlisted {
 /// Bytes of a request id.
 const ID_SIZE: usize = 32;
 
-/// Request ids that share a block of memory: it is freed when the last of them is gone.
+/// Request ids that share a block of memory, which is freed with the last of them.
 const IDS_PER_BLOCK: usize = 32;
 
-/// How often idle upstream connections are looked through.
+/// Time between two searches for idle upstream connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long a line of the access log may wait in a worker.
+/// Time that a line of the access log may wait in a worker.
 const LOG_DELAY: Duration = Duration::from_millis(100);

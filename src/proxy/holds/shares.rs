@@ -1,13 +1,13 @@
-//! Which client has how many places in a queue. Its memory is that of the places: a client without one is forgotten.
+//! Shares of clients in a queue. Memory use follows the places: a client without one is forgotten.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// The places of the clients that are known, by ticket.
+/// Places of the known clients, by ticket.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     tickets: HashMap<IpAddr, BTreeSet<u64>>,
-    /// How many each has, the fewest first.
+    /// The number of places of each client, the fewest first.
     ranking: BTreeSet<(usize, IpAddr)>,
 }
 
@@ -22,12 +22,12 @@ impl Shares {
         self.change(client, |tickets| tickets.remove(&ticket));
     }
 
-    /// How many places a client has.
+    /// Returns how many places a client has.
     pub(super) fn of(&self, client: IpAddr) -> usize {
         self.tickets.get(&client).map_or(0, BTreeSet::len)
     }
 
-    /// The tickets of the client with the most places, if those are more than `share`.
+    /// Returns the tickets of the client with the most places, if it has more than `share`.
     pub(super) fn beyond(&self, share: usize) -> Option<&BTreeSet<u64>> {
         let (held, client) = self.ranking.last()?;
         self.tickets.get(client).filter(|_| *held > share)

@@ -12,7 +12,7 @@ fn queue(release: f64, held: u64) -> Queue {
     queue
 }
 
-/// How many are called at an instant.
+/// Returns how many requests are called at an instant.
 fn called(queue: &mut Queue, now: Instant) -> usize {
     let before = queue.waiting.len();
     queue.call(now, &mut Vec::new());
@@ -69,7 +69,7 @@ fn who_is_called_keeps_the_place_until_it_leaves() {
     assert_eq!(holds.enter("web", policy, None), Some(2));
 }
 
-/// Has clients take places of twenty, in this order; returns the tickets they got.
+/// Has clients take places of twenty, in this order; returns the tickets that they got.
 fn entered(queue: &mut Queue, clients: &[&str]) -> Vec<Option<u64>> {
     let policy = Hold { max_held: 20, release: 1.0, ..POLICY };
     let enter = |client: &&str| queue.enter(policy, client.parse().ok(), &mut Vec::new());
@@ -85,17 +85,17 @@ fn a_client_alone_may_take_all_places_and_gives_way_to_others_up_to_their_share(
     let mut queue = Queue::default();
     assert!(entered(&mut queue, &["192.0.2.1"; 20]).iter().all(Option::is_some));
     assert_eq!(entered(&mut queue, &["192.0.2.1"; 3]), [None; 3], "it has more than its share");
-    // Its newest gives way, and no more of them than it takes.
+    // The first client's newest requests give way, and no more of them than its excess.
     assert_eq!(entered(&mut queue, &["192.0.2.2"; 3]), [Some(20), Some(21), None]);
     assert_eq!(waiting(&queue), (0..18).chain(20..22).collect::<Vec<_>>(), "in the order of arrival");
-    // Nine others have their share, and then nobody has more than that.
+    // Nine others take their share, and then no client exceeds its share.
     let others: Vec<String> =
         (3..=11).flat_map(|last| [format!("192.0.2.{last}"), format!("192.0.2.{last}")]).collect();
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     let got = entered(&mut queue, &others);
     assert!(got[..16].iter().all(Option::is_some) && got[16..] == [None; 2], "{got:?}");
     assert_eq!((waiting(&queue)[..2].to_vec(), waiting(&queue).len()), (vec![0, 1], 20));
-    // Who leaves makes room for whoever comes.
+    // A request that leaves makes room for a new one.
     queue.leave(0);
     assert!(entered(&mut queue, &["192.0.2.1"])[0].is_some());
     assert_eq!(entered(&mut queue, &["192.0.2.99"]), [None]);
@@ -108,7 +108,7 @@ fn a_client_has_all_of_its_64_and_one_that_is_not_known_is_not_limited() {
     let strangers: Vec<&str> = strangers.iter().map(String::as_str).collect();
     entered(&mut queue, &strangers);
     assert_eq!(entered(&mut queue, &["2001:db8::ffff", "2001:db8:0:1::1"]), [None, Some(20)]);
-    // On a unix socket each may be another.
+    // On a unix socket, each may be another client.
     assert!(entered(&mut queue, &["unix"; 17]).iter().all(Option::is_some));
     assert_eq!(entered(&mut queue, &["unix"]), [None]);
     assert_eq!(waiting(&queue)[..3], [0, 1, 20]);
