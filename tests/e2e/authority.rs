@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and clients and servers that use it.
+//! A certificate authority for the tests, with clients and servers that use it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::two::patiently;
 
-/// Signs certificates.
+/// Authority that signs certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate with its key, in PEM.
+/// Certificate with its key, in PEM.
 #[derive(Clone)]
 pub struct Identity {
     pub cert: String,
@@ -29,18 +29,18 @@ pub struct Identity {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Two names that are the same would make every certificate look self-signed to OpenSSL.
+        // With two equal names, OpenSSL would take every certificate for self-signed.
         params.distinguished_name.push(DnType::CommonName, "the tests' authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
-    /// Its own certificate, in PEM.
+    /// Returns the authority's own certificate, in PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// A certificate for these names or addresses.
+    /// Issues a certificate for these names or addresses.
     pub fn identity(&self, names: &[&str]) -> Identity {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -54,7 +54,7 @@ impl Authority {
         roots
     }
 
-    /// A client that trusts this authority, and speaks these protocols and versions of TLS.
+    /// Returns a client that trusts this authority and speaks these protocols and TLS versions.
     pub fn client(&self, alpn: &[&str], versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
@@ -71,7 +71,7 @@ impl Identity {
         crate::support::replace(&directory.join("key.pem"), &self.key);
     }
 
-    /// A server with this certificate.
+    /// Returns a server with this certificate.
     pub fn server(&self, alpn: &[&str]) -> TlsAcceptor {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -82,13 +82,13 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// The certificate as it goes over the wire.
+    /// Returns the certificate as sent over the wire.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
     }
 }
 
-/// Connects and does the handshake, asking for `localhost`.
+/// Connects and completes the handshake, asking for `localhost`.
 pub async fn connect(address: std::net::SocketAddr, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

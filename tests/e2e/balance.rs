@@ -1,11 +1,11 @@
-//! Several upstreams, and connections that turn out to be dead: no request is lost that need not be, none is sent twice.
+//! Several upstreams, and dead connections: no request is lost needlessly, and none is sent twice.
 
 use std::net::TcpListener;
 
 use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, ask_until, get, request, wait};
 use crate::wire::{Blackhole, Counts, alone, balanced, ended, next, observed, settled};
 
-/// An address that refuses connections.
+/// Returns an address that refuses connections.
 fn refusing() -> String {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     format!("http://{address}")
@@ -52,7 +52,7 @@ fn an_upstream_that_stays_down_is_avoided_for_longer_each_time_and_then_taken_ba
     }
     let first = ejected[1] - ejected[0];
     assert!(first.as_millis() >= 1000, "one second at first: {first:?}");
-    // It comes back while it is avoided, and is found to be back.
+    // The upstream comes back while it is avoided, and the proxy notices.
     let back = Upstream::listening(TcpListener::bind(address).unwrap());
     ask_until("the upstream to be taken back", || {
         ask();
@@ -105,8 +105,8 @@ fn an_upstream_that_answers_nonsense_is_502() {
     }
 }
 
-/// Answers the first request of every connection and closes it when the second has come: an upstream that closes idle
-/// connections, in the very moment in which one is used.
+/// Answers the first request of every connection and closes it when the second arrives, like an upstream that closes an
+/// idle connection in the moment of its reuse.
 fn closing_under_the_second_request() -> Upstream {
     Upstream::handling(|connection| {
         connection.request();
@@ -139,7 +139,7 @@ fn a_post_is_never_sent_twice_and_not_on_a_connection_that_was_idle() {
     let mut client = Client::connect(backsoon.address());
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.response().status, 200);
-    // Longer than the time in which a connection counts as used just now.
+    // Long enough for the connection to count as idle.
     std::thread::sleep(std::time::Duration::from_millis(1000));
     client.send("POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
     assert_eq!(client.response().status, 200, "on a connection of its own");
@@ -170,7 +170,7 @@ fn a_connection_that_the_upstream_says_it_closes_is_not_used_again() {
     let upstream = Upstream::handling(|connection| {
         connection.request();
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
-        // It says so and leaves the closing to the other side.
+        // Announces the close, and leaves the closing to the proxy.
         while connection.byte().is_some() {}
     });
     let backsoon = alone(&upstream.url(), "");
@@ -210,16 +210,16 @@ fn requests_beyond_the_upstreams_connections_wait_and_then_are_503() {
     assert!(connection.head().is_some());
     let mut second = ask();
     wait("the second to wait", || backsoon.in_flight() == 2.0);
-    // The queue is full: at once.
+    // The queue is full, so the answer comes at once.
     let third = ask().response();
     assert_eq!((third.status, backsoon.reached("upstream_queue")), (503, 1.0));
     assert_eq!(third.field("proxy-status"), Some("backsoon; error=connection_limit_reached"));
     assert!(third.field("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
-    // The second has waited for as long as it may.
+    // The second has waited as long as allowed.
     let waited = second.response();
     assert_eq!((waited.status, backsoon.reached("upstream_connections")), (503, 1.0));
     assert!(waited.field("retry-after").is_some());
-    // A place that becomes free is taken by who waits.
+    // The next waiting request takes the freed connection.
     let mut fourth = ask();
     wait("the fourth to wait", || backsoon.in_flight() == 2.0);
     connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -230,7 +230,7 @@ fn requests_beyond_the_upstreams_connections_wait_and_then_are_503() {
     assert_eq!(backsoon.metric("backsoon_upstream_ejections_total", &format!("upstream=\"{}\"", upstream.url())), 0.0);
 }
 
-/// A connection that has been idle must not keep its place from a request that may not use it.
+/// An idle connection must not hold its place against a request that may not reuse it.
 #[test]
 fn a_post_finds_a_place_though_idle_connections_hold_them_all() {
     let upstream = Upstream::ok();

@@ -1,4 +1,4 @@
-//! What apps take for a proxy's word, on every way by which a client's fields reach an upstream; and whom trusted proxies name.
+//! Fields that apps believe from a proxy, on every path to an upstream, and the client that trusted proxies name.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -10,7 +10,7 @@ use crate::support::{Backsoon, Client, LISTEN, Upstream, request, wait};
 use crate::two::{Two, TwoUpstream, patiently, read, whole};
 use crate::wire::{alone, next, observed};
 
-/// What is never a stranger's to say. Other words than the proxy's own table, and more.
+/// Fields that a stranger must never set: more of them, and others, than in the proxy's own table.
 const WORDS: &[&str] = &[
     // Addresses.
     "X-Forwarded",
@@ -105,7 +105,7 @@ const WORDS: &[&str] = &[
     "iv-user",
 ];
 
-/// The same in the clothes of CGI, which are removed from trusted proxies' requests as well.
+/// CGI spellings of such fields, which are removed from trusted proxies' requests as well.
 const DISGUISED: &[&str] = &[
     "X_Real_IP",
     "X-Real_IP",
@@ -124,10 +124,10 @@ const DISGUISED: &[&str] = &[
     "X_Request_Id",
 ];
 
-/// Names that have no other form.
+/// Names that exist in this form only.
 const OWN_FORM: &[&str] = &["SSL_CLIENT_CERT", "SM_USER", "OIDC_CLAIM_sub"];
 
-/// Like one of them, and none.
+/// Names that resemble them and are harmless.
 const INNOCENT: &[&str] = &[
     "X-Requested-With",
     "X-Http-Method-Override",
@@ -148,18 +148,18 @@ const INNOCENT: &[&str] = &[
 
 const EVIL: &str = "198.51.100.66";
 
-/// `name: value` lines of these fields.
+/// Returns these fields as `name: value` lines.
 fn lines(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name}: {EVIL}\r\n")).collect()
 }
 
-/// The values of a field in a head as it came to an upstream.
+/// Returns a field's values in a head that the upstream received.
 fn values<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
 }
 
-/// Looks whether a head is free of all words, and has all that is innocent.
+/// Checks that a head has none of the forbidden fields and all innocent ones.
 fn is_clean(head: &str, names: &[&str]) {
     for name in names {
         let expected: &[&str] = if INNOCENT.contains(name) { &[EVIL] } else { &[] };
@@ -168,12 +168,12 @@ fn is_clean(head: &str, names: &[&str]) {
     assert_eq!(values(head, "proxy"), <[&str; 0]>::default());
 }
 
-/// All in turns: more than a hundred fields are refused.
+/// Returns all fields in groups, because more than a hundred in one request are refused.
 fn turns() -> impl Iterator<Item = Vec<&'static str>> {
     [WORDS, DISGUISED, INNOCENT].concat().chunks(40).map(<[&str]>::to_vec).collect::<Vec<_>>().into_iter()
 }
 
-/// The config of a proxy that believes whoever is on this machine.
+/// Returns the config of a proxy that trusts every peer on this machine.
 fn trusting(upstream: &str) -> String {
     format!("workers = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n")
 }
@@ -213,7 +213,7 @@ fn connection_takes_none_of_them_away() {
     for name in ["x-real-ip", "x-forwarded-port", "x-forwarded-for", "forwarded", "x-request-id", "x-forwarded-proto"] {
         assert_eq!(values(&head, name).len(), 1, "{name} in\n{head}");
     }
-    // A trusted proxy that passes on its client's `Connection` does not lose what it says itself.
+    // A trusted proxy that forwards its client's `Connection` field keeps its own fields.
     let head = ask(&Backsoon::start(&trusting(&upstream.url())), "x-forwarded-for: 203.0.113.9\r\n");
     assert_eq!(values(&head, "x-forwarded-for"), ["203.0.113.9, 127.0.0.1"]);
     assert_eq!(values(&head, "x-real-ip"), ["203.0.113.9"]);
@@ -284,7 +284,7 @@ fn a_unix_socket_has_a_port_and_no_address() {
     assert_eq!(values(&head, "x-forwarded-port"), ["80"]);
 }
 
-/// Sends trailers over HTTP/1 and returns what the upstream got behind the last chunk.
+/// Sends trailers over HTTP/1 and returns everything the upstream got after the last chunk.
 fn trailers_of(
     connections: &mpsc::Receiver<crate::support::UpstreamConnection>,
     to: SocketAddr,
@@ -383,7 +383,7 @@ fn a_trusted_proxys_word_is_passed_on_as_it_came() {
     assert_eq!(values(&head, "x-real-ip"), ["203.0.113.1"]);
     assert_eq!(values(&head, "x-forwarded-port"), ["8443"]);
     let port = backsoon.address().port().to_string();
-    // What it says, the address and the port that the upstream is told.
+    // The proxy's own field, and the address and port that the upstream is told.
     for (said, address, told) in [
         ("", Some("127.0.0.1"), Some(port.as_str())),
         ("x-forwarded-for: 203.0.113.2\r\n", Some("203.0.113.2"), None),
@@ -431,7 +431,7 @@ fn the_next_hop_is_told_the_same_in_both_fields() {
     }
 }
 
-/// A proxy whose trusted peers and whose staff are in one network, as is usual.
+/// Returns a proxy whose trusted peers and staff share one network, as is usual.
 fn with_staff(upstream: &Upstream) -> Backsoon {
     let config = trusting(&upstream.url())
         + "bypass = { networks = [\"127.0.0.0/8\", \"2001:db8:aa::/48\"] }\n[log]\naccess = \"full\"\naccess_file = \"access.log\"\n";
@@ -487,7 +487,7 @@ fn who_cannot_be_read_is_unknown_and_in_no_network() {
         ("forwarded: ", 503, "unknown"),
         ("forwarded: for=127.0.0.7, ", 503, "unknown"),
         ("forwarded: for=\"127.0.0.7", 503, "unknown"),
-        // What the client wrote opens a quotation, which swallows what the proxy wrote.
+        // The client's value opens a quoted string, which swallows the proxy's own value.
         ("forwarded: for=127.0.0.7;x=\", for=203.0.113.1", 503, "unknown"),
         ("forwarded: for=127.0.0.7;x=\", for=\"203.0.113.1:80\"", 503, "unknown"),
         ("forwarded: for=127.0.0.7\r\nx-forwarded-for: 203.0.113.1", 503, "203.0.113.1"),

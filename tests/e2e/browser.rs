@@ -1,4 +1,4 @@
-//! The page in a real browser: what it shows, what it asks for, how it follows, and what the scripts of others see.
+//! The page in a real browser: its content, its requests, how it follows changes, and what foreign scripts see.
 
 mod driver;
 mod story;

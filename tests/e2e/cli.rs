@@ -1,4 +1,4 @@
-//! The command: what each subcommand says, writes and exits with.
+//! The command: each subcommand's output, files and exit code.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::support::{Backsoon, LISTEN, PATIENCE, Upstream, wait};
 
-/// What a command did.
+/// Result of a command.
 struct Done {
     code: i32,
     out: String,
     err: String,
 }
 
-/// A directory with a config of two routes, and no flag file.
+/// Directory with a config of two routes, and no flag file.
 struct Place(tempfile::TempDir);
 
 const CONFIG: &str = r#"
@@ -114,7 +114,7 @@ const COMMANDS: [&str; 14] = [
     "schema",
 ];
 
-/// A config with all that a link needs.
+/// Config with everything that a link needs.
 const WITH_SECRET: &str = r#"
 [[listen]]
 address = "127.0.0.1:8443"
@@ -421,7 +421,7 @@ fn a_route_that_the_config_does_not_have_is_not_flagged() {
         assert_eq!(place.flag_file(), COMMENTED);
     }
     place.run(&["on", "shop", "--force"]).exits(0).says("shop is offline");
-    // What the file has can be lifted, whoever it is for.
+    // A flag in the file can be lifted, even for an unknown route.
     place.run(&["off", "shop"]).exits(0).says("lifted the flag of shop");
     assert_eq!(place.flag_file(), COMMENTED);
 }
@@ -488,7 +488,7 @@ fn a_flag_file_that_cannot_be_replaced_says_why() {
 
 // --- wait and status, against a running proxy
 
-/// A proxy whose admin listener is a socket beside its files.
+/// Starts a proxy whose admin listener is a socket beside its files.
 fn running(more: &str) -> (Backsoon, String) {
     let dir = tempfile::tempdir().unwrap();
     let admin = format!("unix:{}", dir.path().join("admin.sock").display());
@@ -711,7 +711,7 @@ fn render_shows_a_window_before_it_comes_and_a_preview_of_nothing() {
 
 // --- history
 
-/// A history as the library writes it, beside the config.
+/// Writes a history beside the config, with the library's own writer.
 fn recorded(place: &Place) -> History {
     let mut history = History::new(StateDir::new(&place.0.path().join("backsoon.toml"), None, None));
     let started = Event::Started { version: "0.1.0".to_owned(), pid: 42 };
@@ -871,7 +871,7 @@ fn demo_does_not_replace_a_config_of_somebody_else() {
     assert_eq!(fs::read_to_string(place.0.path().join("backsoon.toml")).unwrap(), CONFIG);
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port().to_string()

@@ -1,4 +1,4 @@
-//! Clients and servers that are not ours: curl, httpx, websockets, gRPC, nginx.
+//! Foreign clients and servers: curl, httpx, websockets, gRPC, nginx.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use crate::authority::Authority;
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, request, wait};
 
-/// Says on the real standard error, which is shown for a test that passes, too, what was not tested.
+/// Reports on the real standard error what was not tested; captured output would be hidden for a passing test.
 pub fn skipped(claim: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {claim}: {reason}");
 }
 
-/// The Python that has the packages of `tests/requirements.txt`.
+/// Returns the Python that has the packages of `tests/requirements.txt`.
 pub fn python(claim: &str) -> Option<PathBuf> {
     let python = std::env::var_os("BACKSOON_TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
     if python.is_none() {
@@ -22,11 +22,11 @@ pub fn python(claim: &str) -> Option<PathBuf> {
     python
 }
 
-/// A command that runs until the test ends.
+/// Command that runs until the test ends.
 pub struct Helper(Child);
 
 impl Helper {
-    /// Starts it and waits for its first line, which says where it is.
+    /// Starts the command and waits for its first line, which names its address.
     pub fn start(mut command: Command) -> (Self, String) {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -43,14 +43,14 @@ impl Drop for Helper {
     }
 }
 
-/// A script of `tests/e2e/python`, to be run with arguments.
+/// Returns a command for a script of `tests/e2e/python` with these arguments.
 pub fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python").join(name));
     command
 }
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command to its end and returns its output.
 pub fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -58,7 +58,7 @@ pub fn printed(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// curl, with nothing of the user's configuration, and a word about the answer behind its body.
+/// Returns a curl that ignores the user's configuration and appends details of the response to the body.
 pub fn curl(arguments: &[&str]) -> String {
     let mut command = Command::new("curl");
     command.args(["--disable", "--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]);
@@ -89,7 +89,7 @@ fn curl_is_served_over_both_versions_in_clear_text_and_over_tls() {
     let clear = format!("http://{}/", backsoon.listen[1]);
     assert_eq!(curl(&["--http1.1", &clear]), "hello HTTP/1.1 200");
     assert_eq!(curl(&["--http2-prior-knowledge", &clear]), "hello HTTP/2 200");
-    // An upgrade of clear text to HTTP/2 is not offered: the answer comes as if it had not been asked for.
+    // An upgrade of clear text to HTTP/2 is not offered, so the answer ignores the request for it.
     assert_eq!(curl(&["--http2", &clear]), "hello HTTP/1.1 200");
     let secure = format!("https://localhost:{}/", backsoon.listen[0].port());
     let ca = backsoon.path("ca.pem");
@@ -158,7 +158,7 @@ fn grpc_calls_of_every_kind_pass() {
     assert_eq!(requests["failed"], 0, "{requests}");
 }
 
-/// nginx in the foreground, with a configuration and a directory of its own.
+/// nginx in the foreground, with its own configuration and directory.
 struct Nginx {
     child: Child,
     address: SocketAddr,
@@ -244,13 +244,13 @@ fn nginx_serves_files_ranges_heads_and_chunks_over_few_connections() {
     for _ in 0..50 {
         assert_eq!(ask("GET", "/file.txt", "").unwrap().body.len(), 10_000);
     }
-    // nginx writes its log behind the answer.
+    // nginx writes its log after the answer.
     let log = || std::fs::read_to_string(nginx.dir.path().join("connections.log")).unwrap();
     wait("nginx to have logged", || log().lines().count() == 57);
     let mut connections: Vec<_> = log().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     connections.dedup();
     assert_eq!(connections.len(), 1, "one client needs one connection");
-    // Over HTTP/1.0, which knows no chunks, the end of the connection ends the body.
+    // HTTP/1.0 knows no chunks, so the end of the connection ends the body.
     let old = request(backsoon.address(), "GET /gzip/file.txt HTTP/1.0\r\nhost: test\r\naccept-encoding: gzip\r\n\r\n");
     assert_eq!((old.status, old.field("transfer-encoding")), (200, None));
 }

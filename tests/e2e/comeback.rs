@@ -1,4 +1,4 @@
-//! A route comes back: when its smoke tests have passed, and for as long as its guard is content.
+//! A route comes back once its smoke tests have passed, and stays back as long as its guard is content.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -9,7 +9,7 @@ use crate::support::{Backsoon, Client, LISTEN, Upstream, ask_until, get, wait};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const BROKEN: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
 
-/// An upstream that fails on command.
+/// Returns an upstream that fails on command.
 fn upstream(fails: &Arc<AtomicBool>) -> (Upstream, Arc<AtomicU64>) {
     let (fails, probed) = (Arc::clone(fails), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&probed);
@@ -61,7 +61,7 @@ fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
     wait("the route to be closed", || phase(&backsoon) == "closed");
     backsoon.unflag();
     wait("the route to be open", || phase(&backsoon) == "open");
-    // Enough to judge by, and then as many that fail as it takes.
+    // Enough requests to judge by, and then as many failures as it takes.
     (0..60).for_each(|_| assert_eq!(ask(), 200));
     fails.store(true, SeqCst);
     (0..5).for_each(|_| assert_eq!(ask(), 500));
@@ -75,7 +75,7 @@ fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
     assert!(why.starts_with("the guard tripped: ") && why.contains(" of requests failed ("), "{why}");
 }
 
-/// An upstream of which some paths are bad, and all of them on command.
+/// Returns an upstream with some bad paths, and with all paths bad on command.
 fn uneven(fails: &Arc<AtomicBool>) -> Upstream {
     let fails = Arc::clone(fails);
     Upstream::handling(move |connection| {
@@ -93,12 +93,12 @@ fn uneven(fails: &Arc<AtomicBool>) -> Upstream {
     })
 }
 
-/// A route that was down, is open, and is watched by this guard. Two workers, so that clients have connections on both.
+/// Returns an open route that was down and is watched by this guard. With two workers, clients connect to both.
 fn watched(upstream: &Upstream, guard: &str) -> Backsoon {
     watched_by(upstream, guard, "")
 }
 
-/// The same behind a trusted proxy.
+/// Like [`watched`], behind a trusted proxy.
 fn trusting(upstream: &Upstream, guard: &str) -> Backsoon {
     watched_by(upstream, guard, "trusted_proxies = [\"127.0.0.1\"]\n")
 }
@@ -115,14 +115,14 @@ fn watched_by(upstream: &Upstream, guard: &str, more: &str) -> Backsoon {
     backsoon
 }
 
-/// The status of an answer to the client at 127.0.0.`last`.
+/// Returns the status of an answer to the client at 127.0.0.`last`.
 fn from(last: u8, backsoon: &Backsoon, path: &str) -> u16 {
     let mut client = Client::from(last, backsoon.address());
     client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
     client.response().status
 }
 
-/// Honest clients ask for as long as a guard takes to find what happened before, and always get an answer.
+/// Sends honest clients' requests for as long as a guard needs to notice earlier failures, and expects every answer.
 fn stays_open(backsoon: &Backsoon, honest: &[u8]) {
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(2500) {
@@ -144,7 +144,7 @@ fn one_client_whose_requests_fail_does_not_close_the_route_and_all_do() {
         (0..20).for_each(|_| assert_eq!(from(9, &backsoon, "/bad"), 500));
     }
     stays_open(&backsoon, &honest);
-    // Nor is it closed where there is but one other.
+    // One honest client is enough to keep the route open.
     let backsoon = watched(&uneven(&fails), "error_rate = \"5%\", min_requests = 20");
     for _ in 0..50 {
         assert_eq!((from(2, &backsoon, "/"), from(9, &backsoon, "/bad")), (200, 500));
@@ -181,7 +181,7 @@ fn a_client_has_all_of_its_64_and_is_whom_trusted_proxies_name() {
         (1..4).for_each(|host| assert_eq!(ask(format!("192.0.2.{host}"), "/"), 200));
     }
     assert_eq!(phase(&backsoon), "open");
-    // As many networks as it takes.
+    // As many networks as it takes to trip the guard.
     let mut networks = 1..;
     ask_until("the route to be closed", || ask(format!("2001:db8:0:{:x}::1", networks.next().unwrap()), "/bad") == 503);
 }

@@ -1,4 +1,4 @@
-//! Many clients at once: none of them takes what others need, and honest crowds are served in turns.
+//! Many clients at once: none takes what the others need, and honest crowds are served in turn.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -17,18 +17,18 @@ use crate::two::{
 };
 use crate::wire::{Counts, alone, next, observed, settled};
 
-/// How a client stalls what it has asked for.
+/// Way in which a client stalls its request.
 #[derive(Clone, Copy, Debug)]
 enum Stall {
-    /// It sends nothing of the body that it has announced.
+    /// The client announces a body and sends none of it.
     WithoutBody,
-    /// It sends one byte of it.
+    /// The client sends one byte of the body.
     OneByte,
-    /// It sends a byte of it now and then.
+    /// The client sends a byte of the body now and then.
     Trickle,
-    /// It takes nothing of the answer.
+    /// The client takes nothing of the answer.
     WithoutWindow,
-    /// It takes a byte of it now and then.
+    /// The client takes a byte of the answer now and then.
     TrickledWindow,
 }
 
@@ -43,7 +43,7 @@ impl Stall {
         Frames::connect(address, settings)
     }
 
-    /// A request on a stream.
+    /// Returns the frames that begin a request on a stream.
     fn begin(self, stream: u32) -> Vec<u8> {
         match self {
             Self::WithoutBody | Self::Trickle => frame(HEADERS, END_HEADERS, stream, &post_block(&[])),
@@ -56,7 +56,7 @@ impl Stall {
         }
     }
 
-    /// What is sent now and then.
+    /// Returns the frames to send now and then.
     fn go_on(self, stream: u32) -> Vec<u8> {
         match self {
             Self::WithoutBody | Self::OneByte | Self::WithoutWindow => Vec::new(),
@@ -66,7 +66,7 @@ impl Stall {
     }
 }
 
-/// Clients that stall 100 streams of each of their connections, and ask anew where they are cut, until it is dropped.
+/// Clients that stall 100 streams on each of their connections and reconnect when cut, until dropped.
 struct Crowd {
     over: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -84,7 +84,7 @@ impl Crowd {
         Self { threads: threads.collect(), over }
     }
 
-    /// Stalls as many streams as one connection may have; a connection is used for some seconds.
+    /// Stalls as many streams as one connection may have, for some seconds.
     fn stall(address: SocketAddr, stall: Stall, over: &AtomicBool) -> Option<()> {
         use std::io::Write as _;
         let mut client = stall.connect(address);
@@ -93,7 +93,7 @@ impl Crowd {
         client.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let (begun, mut went_on) = (Instant::now(), Instant::now());
         while begun.elapsed() < Duration::from_secs(4) && !over.load(Ordering::Relaxed) {
-            // What comes is not looked at: a reset stream is asked for anew with the next connection.
+            // The answer is ignored; a stream that is reset is asked for again on the next connection.
             if client.stream.read(&mut [0; 16 * 1024]).is_ok_and(|read| read == 0) {
                 break;
             }
@@ -116,7 +116,7 @@ impl Drop for Crowd {
     }
 }
 
-/// Asks every 20 ms, each time on a new connection, and returns how long the answers took, sorted.
+/// Asks every 20 ms, each time on a new connection, and returns the sorted response times.
 fn canaries(address: SocketAddr, time: Duration) -> Vec<Duration> {
     let begun = Instant::now();
     let mut took = Vec::new();
@@ -130,12 +130,12 @@ fn canaries(address: SocketAddr, time: Duration) -> Vec<Duration> {
     took
 }
 
-/// An upstream with an answer that does not fit a small window.
+/// Returns an upstream whose answer does not fit into a small window.
 fn upstream() -> Upstream {
     Upstream::answering(&format!("HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n{}", "x".repeat(20_000)))
 }
 
-/// One worker, as 24 connections would find two.
+/// Returns a proxy with one worker: 24 connections would be spread over two.
 #[test]
 fn streams_that_stall_take_nothing_from_others() {
     for stall in Stall::ALL {
@@ -143,7 +143,7 @@ fn streams_that_stall_take_nothing_from_others() {
         let backsoon = alone(&upstream.url(), "");
         let crowd = Crowd::new(backsoon.address(), stall, 12);
         let took = canaries(backsoon.address(), Duration::from_secs(3));
-        // Less than the shortest patience there is, after which others would be cut.
+        // Below the shortest patience, after which other streams would be cut.
         assert!(took[took.len() / 2] < Duration::from_millis(200), "{stall:?}: {:?}", took[took.len() / 2]);
         assert!(*took.last().unwrap() < Duration::from_secs(4), "{stall:?}: {:?}", took.last());
         assert_eq!((backsoon.reached("upstream_connections"), backsoon.reached("upstream_queue")), (0.0, 0.0));
@@ -152,7 +152,7 @@ fn streams_that_stall_take_nothing_from_others() {
     }
 }
 
-/// Where the upstream takes few connections, who stalls them gives way.
+/// When an upstream takes few connections, stalled requests give way.
 #[test]
 fn who_stalls_gives_way_to_who_waits() {
     for stall in [Stall::OneByte, Stall::Trickle, Stall::WithoutWindow, Stall::TrickledWindow] {
@@ -162,7 +162,7 @@ fn who_stalls_gives_way_to_who_waits() {
         wait("all connections to be taken", || backsoon.upstream_connections(&upstream.url()) >= 32.0);
         let took = canaries(backsoon.address(), Duration::from_secs(5));
         assert!(*took.last().unwrap() < Duration::from_secs(4), "{stall:?}: {:?}", took.last());
-        // Each holds more than its share, so nobody waits for its patience to end.
+        // Each client holds more than its share, so nobody has to wait until its patience ends.
         assert!(took[took.len() / 2] < Duration::from_millis(500), "{stall:?}: {:?}", took[took.len() / 2]);
         let evictions =
             backsoon.metric("backsoon_upstream_evictions_total", &format!("upstream=\"{}\"", upstream.url()));
@@ -172,7 +172,7 @@ fn who_stalls_gives_way_to_who_waits() {
     }
 }
 
-/// HTTP/1 clients that stall are many connections.
+/// Stalled HTTP/1 requests take a connection each.
 #[test]
 fn a_crowd_of_stalled_http_1_clients_gives_way() {
     let upstream = Upstream::handling(|connection| {
@@ -202,7 +202,7 @@ fn a_crowd_of_stalled_http_1_clients_gives_way() {
     drop(clients);
 }
 
-/// Nobody waits: then a client may be as slow as it likes, within the time-outs.
+/// While nobody waits, a client may be as slow as it likes, within the time-outs.
 #[test]
 fn what_is_stalled_is_not_cut_while_nobody_waits() {
     let upstream = upstream();
@@ -222,7 +222,7 @@ fn what_is_stalled_is_not_cut_while_nobody_waits() {
     assert_eq!(backsoon.metric("backsoon_upstream_evictions_total", &format!("upstream=\"{}\"", upstream.url())), 0.0);
 }
 
-/// The body decides what a request is worth: most that have sent none do not get a connection to the upstream.
+/// Only a body proves a request: most of those that sent none get no connection to the upstream.
 #[test]
 fn few_requests_go_ahead_of_their_body() {
     let (upstream, connections) = observed();
@@ -280,7 +280,7 @@ fn many_long_polls_of_one_worker_are_not_touched() {
     drop(crowd);
 }
 
-/// More clients than connections: each gets its answer, in its turn.
+/// With more clients than connections, each gets its answer in turn.
 #[test]
 fn a_crowd_waits_in_order_while_the_upstream_answers() {
     let served = Arc::new(AtomicUsize::new(0));
@@ -299,7 +299,7 @@ fn a_crowd_waits_in_order_while_the_upstream_answers() {
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
-    // In order, but for what two connections do at the same time.
+    // In order, apart from what two connections do at the same time.
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.response().status, 200);
         assert!(served.load(Ordering::Relaxed) + 2 >= number, "{number}");
@@ -308,7 +308,7 @@ fn a_crowd_waits_in_order_while_the_upstream_answers() {
     assert_eq!((backsoon.reached("upstream_connections"), upstream.connections()), (0.0, 2));
 }
 
-/// Streams of one HTTP/2 connection to an upstream share its window: those that nobody takes must not use it up.
+/// Streams of one HTTP/2 connection to an upstream share its window, which unread streams must not use up.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_2_upstream_goes_on_for_others() {
     let upstream = TwoUpstream::handling(|_, mut respond| async move {

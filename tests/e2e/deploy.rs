@@ -1,4 +1,4 @@
-//! The examples in `deploy/`: that they are valid, and that they are as safe as their comments say.
+//! Examples in `deploy/`: they are valid, and as safe as their comments say.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ fn the_units_are_valid() {
 #[test]
 fn the_service_is_hardened() {
     let units = tempfile::tempdir().unwrap();
-    // Tenths of systemd's exposure level, where 0 is best. What is left is the network, which is the service's purpose.
+    // In tenths of systemd's exposure level, where 0 is best. The rest is network access, which the service needs.
     let arguments = ["security", "--offline=true", "--no-pager", "--threshold=15"];
     let Some(output) = systemd_analyze(units.path(), &arguments) else {
         return skipped("the service is hardened", "systemd-analyze is not installed");
@@ -105,7 +105,7 @@ fn check_accepts_the_examples_without_a_remark() {
 fn check_accepts_the_examples_with_their_comments_taken_away() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["backsoon.toml", "maintenance.toml"] {
-        // There is no certificate here.
+        // No certificate exists here.
         let text = uncommented(&read(name));
         let kept = text.lines().filter(|line| !line.starts_with("tls =")).collect::<Vec<_>>().join("\n");
         fs::write(dir.path().join(name), kept).unwrap();
@@ -130,7 +130,7 @@ fn no_config_map_is_mounted_by_sub_path() {
             assert!(mount.get("subPath").is_none() && mount.get("subPathExpr").is_none(), "{mount}");
             assert_eq!(mount["readOnly"], true, "{mount}");
             let volume = named(&pod["spec"]["volumes"], &mount["name"]);
-            // `items` could rename a key, and then the file is not where the config says.
+            // `items` could rename a key, and the file would not be where the config says.
             assert!(volume["configMap"]["name"].is_string() && volume["configMap"].get("items").is_none(), "{volume}");
         }
     }
@@ -155,7 +155,7 @@ fn the_config_finds_the_flag_file_where_it_is_mounted() {
     assert!(flags["routes"].as_table().unwrap().is_empty());
     assert!(config["listen"][0]["address"].as_str().unwrap().ends_with(&format!(":{}", port(backsoon, "gate"))));
     assert!(config["admin"]["address"].as_str().unwrap().ends_with(&format!(":{}", port(backsoon, "admin"))));
-    // The app is behind the gate.
+    // The app sits behind the gate.
     let app = named(&pod["spec"]["containers"], &Value::from("app"));
     assert!(config["routes"]["web"]["upstream"].as_str().unwrap().ends_with(&format!(":{}", port(app, "app"))));
 }
@@ -173,7 +173,7 @@ fn no_probe_goes_through_the_gate() {
             assert!(probe.get("tcpSocket").is_none() && probe.get("grpc").is_none(), "{probe}");
         }
     }
-    // The app is started when the sidecar's start-up probe has passed: one that asks for the app would wait forever.
+    // The app starts after the sidecar's start-up probe has passed, so a probe of the app would wait forever.
     assert_eq!(backsoon(&pod)["startupProbe"]["httpGet"]["path"], "/livez");
     assert_eq!(backsoon(&pod)["readinessProbe"]["httpGet"]["path"], "/readyz");
 }
@@ -228,7 +228,7 @@ fn the_image_is_built_from_nothing_and_runs_without_root() {
     };
     let user = only("USER");
     assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "{user}");
-    // There is no shell that could run the other form, or pass on a signal.
+    // No shell exists to run the other form, or to forward a signal.
     let entry: Vec<String> = serde_json::from_str(&only("ENTRYPOINT")).unwrap();
     let command: Vec<String> = serde_json::from_str(&only("CMD")).unwrap();
     assert_eq!((entry.as_slice(), command[0].as_str()), (["/backsoon".to_owned()].as_slice(), "run"));
@@ -248,15 +248,15 @@ fn the_image_is_built_with_the_toolchain_that_the_crate_asks_for() {
     assert!(image.starts_with(&format!("rust:{version}-")), "{image}");
 }
 
-/// Has a config checked, which must be all right, and returns what is said about it.
+/// Runs `check` on a config, which must pass, and returns its output.
 fn check(config: &Path) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_backsoon")).args(["check", "--config"]).arg(config).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Puts the units into a directory, with the built command in place of the installed one, and has them looked at.
-/// `None` if systemd is not there.
+/// Verifies the units in a directory, with the built command in place of the installed one. Returns `None` without
+/// systemd.
 fn systemd_analyze(directory: &Path, arguments: &[&str]) -> Option<Output> {
     let service = read("backsoon.service").replace("/usr/local/bin/backsoon", env!("CARGO_BIN_EXE_backsoon"));
     fs::write(directory.join("backsoon.service"), service).unwrap();
@@ -273,7 +273,7 @@ fn systemd_analyze(directory: &Path, arguments: &[&str]) -> Option<Output> {
     }
 }
 
-/// The Containerfile's instructions with their arguments, continuation lines joined.
+/// Returns the Containerfile's instructions with their arguments, continuation lines joined.
 fn containerfile() -> Vec<(String, String)> {
     let text = read("Containerfile").replace("\\\n", " ");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -284,7 +284,7 @@ fn documents() -> Vec<Value> {
     serde_saphyr::from_multiple(&read("kubernetes.yaml")).unwrap()
 }
 
-/// The Deployment's pod template.
+/// Returns the Deployment's pod template.
 fn pod() -> Value {
     let mut deployments = documents().into_iter().filter(|document| document["kind"] == "Deployment");
     let mut deployment = deployments.next().unwrap();
@@ -308,7 +308,7 @@ fn port<'a>(container: &'a Value, name: &str) -> &'a Value {
     &named(&container["ports"], &Value::from(name))["containerPort"]
 }
 
-/// The text with every example in it switched on: a comment whose `#` has no space behind it.
+/// Returns the text with every example enabled: each comment whose `#` has no space behind it.
 fn uncommented(text: &str) -> String {
     let lines = text.lines().map(|line| match line.strip_prefix('#') {
         Some(example) if !example.starts_with(' ') => example,
@@ -329,7 +329,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Says on the real standard error, which is shown for a test that passes, too, what was not tested.
+/// Reports on the real standard error what was not tested; captured output would be hidden for a passing test.
 fn skipped(claim: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {claim}: {reason}");
 }

@@ -1,4 +1,4 @@
-//! The dialects: what each kind of client gets from a closed route, read the way that client reads it.
+//! Dialects: the answer of a closed route to each kind of client, read as that client reads it.
 
 pub mod calls;
 mod cors;
@@ -17,25 +17,25 @@ use serde_json::Value;
 
 use crate::support::{Backsoon, Client, Response, request};
 
-/// The flag file that closes everything.
+/// Flag file that closes everything.
 const CLOSED: &str = "[routes]\nweb = \"offline\"\n";
 
-/// What a browser sends when it goes to a page.
+/// Fields that a browser sends when it navigates to a page.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
 
-/// A closed route whose upstream cannot be reached.
+/// Returns a closed route whose upstream cannot be reached.
 fn closed(more: &str) -> Backsoon {
     let backsoon = Backsoon::before("http://127.0.0.1:1", more);
     backsoon.flag(CLOSED);
     backsoon
 }
 
-/// Asks on a connection of its own: `line` is `GET /path`, each of `fields` is `name: value`.
+/// Asks on a new connection: `line` is `GET /path`, each of `fields` is `name: value`.
 fn ask(address: SocketAddr, line: &str, fields: &[&str]) -> Response {
     request(address, &head(line, fields))
 }
 
-/// As [`ask`], for a body that is no text.
+/// Like [`ask`], for a body that is not text.
 fn ask_bytes(address: SocketAddr, line: &str, fields: &[&str]) -> (Response, Vec<u8>) {
     let mut client = Client::connect(address);
     client.send(head(line, fields));
@@ -55,7 +55,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// An instant from now, in whole seconds.
+/// Returns an instant relative to now, in whole seconds.
 fn in_seconds(seconds: i64) -> Timestamp {
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
     now + SignedDuration::from_secs(seconds)

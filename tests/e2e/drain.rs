@@ -1,4 +1,4 @@
-//! Draining: what was in flight when its route went down finishes, leaves properly, or is cut at the end of the drain time.
+//! Draining: requests in flight when their route closes finish, leave properly, or are cut when the drain time ends.
 
 use std::io::{BufRead, Read};
 use std::net::Shutdown;
@@ -21,16 +21,16 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
 
-/// A Close from a client, as it is masked: 1012.
+/// Masked Close frame from a client: 1012.
 const ANSWER: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4];
 
-/// Starts with one route `web` for everything, with this policy.
+/// Starts a proxy with one route `web` for everything, and this policy.
 fn before(upstream: &str, policy: &str) -> Backsoon {
     let log = "[log]\naccess = \"full\"\naccess_file = \"access.log\"\n";
     Backsoon::start(&format!("workers = 2\n{LISTEN}{log}[routes.web]\nupstream = \"{upstream}\"\n{policy}\n"))
 }
 
-/// Waits until the route is closed and not only draining.
+/// Waits until the route is closed, not only draining.
 fn closed(backsoon: &Backsoon) {
     wait("the drain time to be over", || backsoon.route("web")["phase"] == "closed");
 }
@@ -59,7 +59,7 @@ fn read(client: &mut Client, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// A Close frame with its code, from the side of the server.
+/// Reads a Close frame from the server's side and returns its code.
 fn close_frame(client: &mut Client) -> u16 {
     let head = read(client, 2);
     assert_eq!((head[0], head[1] & 0x80), (0x88, 0), "{head:?}");
@@ -67,7 +67,7 @@ fn close_frame(client: &mut Client) -> u16 {
     u16::from_be_bytes([payload[0], payload[1]])
 }
 
-/// The masked Close frame that an upstream is sent, with its code.
+/// Reads the masked Close frame sent to an upstream and returns its code.
 fn masked_close_frame(connection: &mut UpstreamConnection) -> u16 {
     let mut byte = || connection.byte().expect("a byte of a frame");
     let (first, second) = (byte(), byte());
@@ -86,7 +86,7 @@ fn a_websocket_is_closed_between_two_frames_and_its_client_is_waited_for() {
     assert_eq!(read(&mut client, 5), b"\x81\x05hel");
     backsoon.flag(OFFLINE);
     assert_eq!(masked_close_frame(&mut connection), 1001, "that way stood between two frames");
-    // The other way does not: its frame is finished first, and what comes behind is not carried.
+    // The other direction is inside a frame: that frame is finished first, and nothing after it is forwarded.
     connection.send(b"lo\x81\x02no");
     assert_eq!(read(&mut client, 2), b"lo");
     assert_eq!(close_frame(&mut client), 1012);
@@ -253,7 +253,7 @@ fn what_is_to_be_kept_outlives_the_drain_time() {
     events.head();
     backsoon.flag(OFFLINE);
     closed(&backsoon);
-    // Longer than it takes to look for what is to be cut.
+    // Longer than the interval at which overdue requests are cut.
     thread::sleep(Duration::from_millis(300));
     through.send(b"\x81\x02hi");
     assert_eq!(read(&mut tunnel, 4), b"\x81\x02hi");
@@ -289,7 +289,7 @@ fn who_got_no_answer_in_the_drain_time_gets_the_page() {
         let mut connection = next(&connections);
         assert!(connection.head().is_some());
         backsoon.flag(OFFLINE);
-        // On the same connection, which goes on.
+        // On the same connection, which stays open.
         let answer = client.response();
         assert_eq!(answer.status, 503);
         assert!(answer.field("proxy-status").is_some_and(|field| field.contains("details=\"maintenance\"")));
@@ -344,7 +344,7 @@ fn an_answer_that_is_not_whole_when_the_drain_time_is_over_is_broken_off() {
         connection.byte();
     });
     let backsoon = before(&upstream.url(), "drain = \"500ms\"");
-    // One whose upstream is slow, and one that takes nothing.
+    // One client has a slow upstream, and one reads nothing.
     let (mut slow, mut deaf) = (Client::connect(backsoon.address()), Client::connect(backsoon.address()));
     slow.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     deaf.send("GET /much HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -413,7 +413,7 @@ async fn a_grpc_stream_ends_with_unavailable() {
     backsoon.flag(OFFLINE);
     let status = patiently(messages.message()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-    // And as it stands on the wire.
+    // The same bytes as they stand on the wire.
     backsoon.flag("# nothing\n");
     let mut two = Two::connect(backsoon.address()).await;
     let (response, _upload) = two.begin(request("POST", "/test.Test/Stream"), false).await;
@@ -515,7 +515,7 @@ fn hundreds_of_tunnels_leave_one_by_one() {
         slots[usize::try_from(told.as_millis() * 4 / SPREAD.as_millis()).unwrap().min(3)] += 1;
         slots
     });
-    // 75 in each quarter, and never half of them at once.
+    // About 75 in each quarter, and never half of them at once.
     assert!(slots.iter().all(|&count| (30..=150).contains(&count)), "{slots:?}, the last after {:?}", told.last());
     settled(&backsoon);
 }

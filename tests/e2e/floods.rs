@@ -1,6 +1,6 @@
-//! Floods over HTTP/2: each ends in a bounded and correct way, and other clients are served all the while.
+//! Floods over HTTP/2: each ends in a bounded and correct way, while other clients are served.
 //!
-//! The numbers are of the advisories; most frames are written by hand, because no library sends them.
+//! The numbers are those of the advisories. Most frames are written by hand, because no library sends them.
 
 use bytes::Bytes;
 use http::Response;
@@ -15,7 +15,7 @@ use crate::two::{
 const REQUEST: u8 = END_HEADERS | END_STREAM;
 const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
 
-/// That others are served, nothing of a flood is left, and nothing panicked.
+/// Asserts that other clients are served, nothing of a flood is left, and nothing panicked.
 fn assert_well(backsoon: &Backsoon) {
     assert_eq!(get(backsoon.address(), "/").status, 200);
     wait("nothing to be in flight", || backsoon.route("web")["in_flight"] == 0);
@@ -40,12 +40,12 @@ fn rapid_resets_end_the_connection_and_leave_nothing_behind() {
     assert!(upstream.connections() < 200, "{} upstream connections", upstream.connections());
 }
 
-/// RUSTSEC-2023-0034: resets that come slowly enough for each request to begin.
+/// RUSTSEC-2023-0034: resets slow enough for each request to begin.
 #[test]
 fn requests_that_are_reset_one_by_one_are_cancelled_upstream() {
     let upstream = Upstream::handling(|connection| {
         connection.head();
-        // Never answers: only the end of its connection frees it.
+        // Never answers; only the end of its connection frees it.
         connection.byte();
     });
     let backsoon = Backsoon::before(&upstream.url(), "");
@@ -63,7 +63,7 @@ fn requests_that_are_reset_one_by_one_are_cancelled_upstream() {
     });
 }
 
-/// CVE-2025-8671, "MadeYouReset": the client breaks a rule on each stream, and the server resets it.
+/// CVE-2025-8671, "MadeYouReset": the client breaks a rule on each stream, and the server resets the stream.
 #[test]
 fn resets_that_the_client_provokes_are_counted_and_end_the_connection() {
     let upstream = Upstream::ok();
@@ -71,7 +71,7 @@ fn resets_that_the_client_provokes_are_counted_and_end_the_connection() {
     let mut client = Frames::connect(backsoon.address(), &[]);
     for number in 0..1000 {
         let stream = number * 2 + 1;
-        // A window beyond 2^31-1 bytes is an error of the stream.
+        // A window beyond 2^31-1 bytes is a stream error.
         client.send(frame(HEADERS, END_HEADERS, stream, &post_block(&[])));
         if !client.send(frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())) {
             break;
@@ -81,19 +81,19 @@ fn resets_that_the_client_provokes_are_counted_and_end_the_connection() {
     assert_well(&backsoon);
 }
 
-/// RUSTSEC-2024-0332 and its many kin, the CONTINUATION flood: a head that never ends.
+/// RUSTSEC-2024-0332 and similar advisories, the CONTINUATION flood: a head that never ends.
 #[test]
 fn a_head_of_endless_continuations_ends_the_connection() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "");
-    // The first requests bring memory that stays.
+    // The first requests allocate memory that stays.
     assert_well(&backsoon);
     let (before, seen) = (backsoon.resident(), upstream.seen());
     for piece in [&[][..], &field("x", "y"), &field("x", "y").repeat(2000)] {
         let mut client = Frames::connect(backsoon.address(), &[]);
         client.send(frame(HEADERS, END_STREAM, 1, &get_block(&[])));
         let flood = frame(CONTINUATION, 0, 1, piece);
-        // Much more than is taken: the server hangs up meanwhile.
+        // Much more than is accepted; the server hangs up meanwhile.
         let sent = (0..200_000_usize / (1 + piece.len() / 64)).take_while(|_| client.send(&flood)).count();
         let reason = client.goaway();
         assert!(reason.is_none_or(|reason| reason != NO_ERROR), "after {sent} frames: {reason:?}");
@@ -104,7 +104,7 @@ fn a_head_of_endless_continuations_ends_the_connection() {
     assert_well(&backsoon);
 }
 
-/// RUSTSEC-2026-0258, and CVE-2019-9518: DATA frames with nothing in them.
+/// RUSTSEC-2026-0258 and CVE-2019-9518: empty DATA frames.
 #[test]
 fn endless_empty_data_ends_the_connection() {
     let upstream = Upstream::handling(|connection| {
@@ -124,20 +124,19 @@ fn endless_empty_data_ends_the_connection() {
     assert_well(&backsoon);
 }
 
-/// CVE-2019-9512, the ping flood, and CVE-2019-9515, the settings flood: each asks for an answer that nobody reads.
+/// CVE-2019-9512, the ping flood, and CVE-2019-9515, the settings flood: each asks for answers that nobody reads.
 #[test]
 fn answers_that_nobody_reads_are_bounded_and_end_the_connection() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "[limits]\nwrite = \"1s\"\n");
-    // The first requests bring memory that stays.
+    // The first requests allocate memory that stays.
     assert_well(&backsoon);
     let before = backsoon.resident();
     for flood in [frame(PING, 0, 0, &[1; 8]), frame(SETTINGS, 0, 0, &[])] {
         let mut client = Frames::connect(backsoon.address(), &[]);
         client.stream.set_write_timeout(Some(crate::support::PATIENCE)).unwrap();
         let flood = flood.repeat(4096);
-        // Nothing is read: the answers fill what is between, then the questions are not taken any more, and then
-        // the server has waited long enough.
+        // Nothing is read. The answers fill all buffers, then the server stops reading, and then its patience ends.
         let sent = (0..4096).take_while(|_| client.send(&flood)).count();
         assert!(sent < 4096, "all was taken");
     }
@@ -147,13 +146,13 @@ fn answers_that_nobody_reads_are_bounded_and_end_the_connection() {
     assert_well(&backsoon);
 }
 
-/// CVE-2016-6581, the HPACK bomb: a few bytes that unfold to a large head.
+/// CVE-2016-6581, the HPACK bomb: a few bytes that decode to a large head.
 #[test]
 fn a_head_that_unfolds_beyond_the_limit_is_431_and_never_held() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "");
     let mut client = Frames::connect(backsoon.address(), &[]);
-    // One field of 3 KB in the table, and then references to it of one byte each.
+    // One field of 3 KB in the table, and then one-byte references to it.
     let value = vec![b'a'; 3000];
     let mut bomb = [&[0x40, 1, b'x', 0x7f, 0xb9, 0x16][..], &value].concat();
     assert_eq!(127 + 0x39 + (0x16 << 7), value.len());
@@ -161,11 +160,11 @@ fn a_head_that_unfolds_beyond_the_limit_is_431_and_never_held() {
     let (head, _) = client.answer(1).unwrap();
     assert!(has_status(&head, 200));
     upstream.forget();
-    // 90 KB: over the limit, and answered.
+    // 90 KB is over the limit, and is answered.
     client.send(frame(HEADERS, REQUEST, 3, &get_block(&[0xbe; 30])));
     let (head, _) = client.answer(3).unwrap();
     assert!(has_status(&head, 431), "{head:?}");
-    // 15 MB: an attack.
+    // 15 MB is an attack.
     bomb = vec![0xbe; 5000];
     client.send(frame(HEADERS, REQUEST, 5, &get_block(&bomb)));
     let reset = std::iter::from_fn(|| client.frame()).find(|frame| frame.kind == RST_STREAM || frame.kind == GOAWAY);
@@ -174,7 +173,7 @@ fn a_head_that_unfolds_beyond_the_limit_is_431_and_never_held() {
     assert_well(&backsoon);
 }
 
-/// CVE-2026-49975: more fields than anybody needs, each a byte.
+/// CVE-2026-49975: more fields than any client needs, one byte each.
 #[test]
 fn too_many_fields_are_431_and_cookie_crumbs_count_as_one() {
     let upstream = Upstream::ok();
@@ -190,8 +189,8 @@ fn too_many_fields_are_431_and_cookie_crumbs_count_as_one() {
     assert_well(&backsoon);
 }
 
-/// The HTTP/2 bomb (CVE-2026-49975, CVE-2026-47774): as many fields as allowed on as many streams as allowed, and a
-/// window that lets no byte of any answer out.
+/// The HTTP/2 bomb (CVE-2026-49975, CVE-2026-47774): as many fields as allowed on as many streams as allowed. The
+/// window lets no byte of any answer out.
 #[test]
 fn streams_that_take_nothing_are_freed_and_pin_little_memory() {
     let upstream =
@@ -210,9 +209,9 @@ fn streams_that_take_nothing_are_freed_and_pin_little_memory() {
         grown = grown.max(backsoon.resident().saturating_sub(before));
         backsoon.metric("backsoon_limit_reached_total", "limit=\"write\"") >= 500.0
     });
-    // 50 MB wait at the upstream. Measured: 35 MB at most, which is 70 KB a stream and 7 MB a connection.
+    // The upstream has 50 MB waiting. Measured: 35 MB at most, which is 70 KB a stream and 7 MB a connection.
     assert!(grown < 48 * 1024, "{grown} KiB for 500 streams");
-    // The connections are good for others.
+    // The connections still serve other requests.
     for client in &mut clients {
         client.send(frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()));
         client.send(frame(HEADERS, REQUEST, 201, &get_block(&[])));
@@ -223,7 +222,7 @@ fn streams_that_take_nothing_are_freed_and_pin_little_memory() {
     assert_well(&backsoon);
 }
 
-/// The same with the page, which costs the attacker even less.
+/// The same attack on the page, which costs the attacker even less.
 #[test]
 fn pages_that_nobody_takes_are_freed() {
     let backsoon = Backsoon::before("http://127.0.0.1:1", "[limits]\nwrite = \"1s\"\n");
@@ -265,7 +264,7 @@ fn more_streams_than_allowed_are_refused_one_by_one() {
     }
 }
 
-/// An upstream that answers nothing until it is released.
+/// Returns an upstream that answers nothing until it is released.
 struct TwoEnds {
     url: String,
     gate: std::sync::Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
@@ -290,7 +289,7 @@ impl TwoEnds {
     }
 }
 
-/// RFC 9113 section 8.1.1: a length that the frames contradict is how requests are smuggled into HTTP/1.1.
+/// RFC 9113 section 8.1.1: a length that contradicts the frames is used to smuggle requests into HTTP/1.1.
 #[test]
 fn a_content_length_that_the_data_contradicts_resets_the_stream() {
     let upstream = Upstream::ok();
@@ -326,7 +325,7 @@ fn a_host_that_contradicts_the_authority_is_refused() {
     assert_eq!(upstream.seen().matches("GET").count(), 1);
 }
 
-/// RFC 9113 section 8.2.2: fields that only make sense to one connection, and how HTTP/1.1 would read them.
+/// RFC 9113 section 8.2.2: fields that concern one connection only, and values that HTTP/1.1 would misread.
 #[test]
 fn malformed_fields_reset_the_stream_or_the_connection_and_reach_no_upstream() {
     let upstream = Upstream::ok();
@@ -343,7 +342,7 @@ fn malformed_fields_reset_the_stream_or_the_connection_and_reach_no_upstream() {
         field("x-nul", "a\0b"),
         field("bad name", "1"),
         field("", "1"),
-        // A pseudo-field behind the others, an unknown one, and one that is for responses.
+        // A pseudo-field after the others, an unknown one, and one for responses.
         [field("x", "1"), vec![0x84]].concat(),
         field(":unknown", "1"),
         field(":status", "200"),
@@ -351,7 +350,7 @@ fn malformed_fields_reset_the_stream_or_the_connection_and_reach_no_upstream() {
     for fields in malformed {
         let mut client = Frames::connect(backsoon.address(), &[]);
         client.send(frame(HEADERS, REQUEST, 1, &get_block(&fields)));
-        // What cannot even be a name or a value is taken for a broken compression, which ends the connection.
+        // Bytes that cannot be a name or a value count as broken compression, which ends the connection.
         let last = std::iter::from_fn(|| client.frame()).find(|frame| frame.stream == 1 || frame.kind == GOAWAY);
         let refused = last.as_ref().is_none_or(|last| last.kind != HEADERS || has_status(last, 400));
         assert!(refused, "{:?}: {last:?}", String::from_utf8_lossy(&fields));
@@ -365,7 +364,7 @@ fn what_is_not_http_2_at_all_ends_the_connection() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "");
     let broken = [
-        // Not the settings first; a stream of the server's; a frame that is too large; data on a stream that is idle.
+        // A missing settings frame, a stream of the server's, an oversized frame, and data on an idle stream.
         frame(HEADERS, REQUEST, 2, &get_block(&[])),
         [&[0xff, 0xff, 0xff, DATA, 0][..], &1_u32.to_be_bytes()].concat(),
         frame(DATA, 0, 1, b"x"),

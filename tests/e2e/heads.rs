@@ -1,4 +1,4 @@
-//! Lengths and hosts of heads: one reading of each goes on, over both versions of HTTP and in both directions.
+//! Lengths and hosts in heads: only one reading of each is forwarded, over both HTTP versions and in both directions.
 
 use crate::support::{Backsoon, Client, Upstream, request};
 use crate::two::{
@@ -6,20 +6,20 @@ use crate::two::{
 };
 use crate::wire::alone;
 
-/// The values of a field in a head as it came to an upstream.
+/// Returns a field's values in a head that the upstream received.
 fn values<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
 }
 
-/// Whether stream 1 is answered with 200, and not refused or reset.
+/// Returns true if stream 1 is answered with 200, and false if it is refused or reset.
 fn is_ok(client: &mut Frames) -> bool {
     let ends = |frame: &Frame| frame.kind == GOAWAY || frame.stream == 1 && [HEADERS, RST_STREAM].contains(&frame.kind);
     let first = std::iter::from_fn(|| client.frame()).find(ends);
     first.is_some_and(|head| head.kind == HEADERS && has_status(&head, 200))
 }
 
-/// A request over HTTP/2 with these lengths and a body of five bytes: whether it is answered with 200.
+/// Sends an HTTP/2 request with these lengths and a body of five bytes. Returns true if the answer is 200.
 fn post(backsoon: &Backsoon, lengths: &[&str]) -> bool {
     let mut client = Frames::connect(backsoon.address(), &[]);
     let fields: Vec<u8> = lengths.iter().flat_map(|length| field("content-length", length)).collect();
@@ -71,7 +71,7 @@ async fn an_upstreams_length_comes_once_and_plainly() {
         assert_eq!(answer.headers.get_all("content-length").iter().collect::<Vec<_>>(), ["5"], "{lengths}");
         assert_eq!(answer.body, "hello", "{lengths}");
     }
-    // A head alone has no body that would tell the length.
+    // A head alone has no body to reveal the length.
     for (lengths, plain) in [("content-length: 00", "0"), ("content-length: 05\r\ncontent-length: 5", "5")] {
         let upstream = Upstream::answering(&format!("HTTP/1.1 200 OK\r\n{lengths}\r\n\r\n"));
         let backsoon = alone(&upstream.url(), "");
@@ -115,7 +115,7 @@ async fn a_host_that_is_empty_is_400() {
     assert_eq!(status("GET / HTTP/1.1", "host: [::1]:80\r\n"), 200);
     assert_eq!(status("GET http://a:80/ HTTP/1.1", "host: b:\r\n"), 200);
     upstream.forget();
-    // In HTTP/2: empty, only a port, a user, none at all, and an empty `host` in its place.
+    // In HTTP/2: an empty authority, only a port, a user, none at all, and an empty `host` instead.
     let block = |authority: Option<&str>, more: &[u8]| {
         let head =
             authority.map_or(Vec::new(), |text| [&[0x01, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat());

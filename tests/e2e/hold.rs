@@ -1,4 +1,4 @@
-//! Hold: requests wait for their route, and go on when it is back.
+//! Hold: requests wait for their route, and continue when it is back.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use crate::two::{Two, patiently, request as two_request, whole};
 use crate::wire::{half_close, reset};
 
 const HOLD: &str = "[routes]\nweb = \"hold\"\n";
-/// Not empty, which might be a file that is being written.
+/// Not empty: an empty file might still be in the middle of being written.
 const LIFTED: &str = "[routes]\n";
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// A route `web` on hold, with this policy.
+/// Starts a proxy with a route `web` on hold, and this policy.
 fn holding(upstream: &Upstream, policy: &str, more: &str) -> Backsoon {
     let backsoon = Backsoon::before(&upstream.url(), &format!("hold = {{ {policy} }}\n{more}"));
     backsoon.flag(HOLD);
@@ -31,7 +31,7 @@ fn held(backsoon: &Backsoon) -> u64 {
     backsoon.route("web")["held"].as_u64().unwrap()
 }
 
-/// Sends a request that is held, and returns when it is.
+/// Sends a request and returns once it is held.
 fn hold(backsoon: &Backsoon, bytes: impl AsRef<[u8]>) -> Client {
     let before = held(backsoon);
     let mut client = Client::connect(backsoon.address());
@@ -44,7 +44,7 @@ fn counted(backsoon: &Backsoon, name: &str) -> f64 {
     backsoon.metric(&format!("backsoon_hold{name}_total"), "route=\"web\"")
 }
 
-/// Whether nothing has come.
+/// Returns true if nothing has arrived.
 fn is_silent(client: &Client) -> bool {
     let stream = client.stream.get_ref();
     stream.set_nonblocking(true).unwrap();
@@ -53,7 +53,7 @@ fn is_silent(client: &Client) -> bool {
     silent && client.stream.buffer().is_empty()
 }
 
-/// An upstream that answers with the number in the path, and tells in which order and when they came.
+/// Returns an upstream that answers with the number in the path, and reports the order and times of arrival.
 fn numbered() -> (Upstream, mpsc::Receiver<(usize, Instant)>) {
     let (send, order) = mpsc::channel();
     let upstream = Upstream::handling(move |connection| {
@@ -102,7 +102,7 @@ fn held_requests_go_on_with_their_bodies_when_the_route_is_back() {
     assert_eq!((held(&backsoon), counted(&backsoon, "s"), counted(&backsoon, "_released")), (0, 5.0, 5.0));
 }
 
-/// The body of a request.
+/// Body of a request.
 fn body(connection: &mut UpstreamConnection, head: &str) -> String {
     let mut body = Vec::new();
     if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length:")) {
@@ -126,7 +126,7 @@ fn the_oldest_go_first_and_no_faster_than_the_rate() {
     const CLIENTS: usize = 100;
     let (upstream, order) = numbered();
     let backsoon = holding(&upstream, "release = \"50/s\"", "");
-    // One after another is held, on whichever worker.
+    // Requests are held one after another, on either worker.
     let mut clients: Vec<Client> = (0..CLIENTS).map(|number| hold(&backsoon, numbered_get(number))).collect();
     let began = Instant::now();
     backsoon.flag(LIFTED);
@@ -135,12 +135,12 @@ fn the_oldest_go_first_and_no_faster_than_the_rate() {
     }
     let took = began.elapsed();
     let order: Vec<_> = order.try_iter().collect();
-    // Two workers on a busy machine may pass each other on the way.
+    // On a busy machine, two workers may overtake each other.
     let strays = order.iter().enumerate().map(|(place, (number, _))| place.abs_diff(*number)).max();
     assert!(strays < Some(10), "{order:?}");
     println!("{CLIENTS} at 50/s took {took:?}");
     assert!((1.9..4.0).contains(&took.as_secs_f64()), "{took:?}");
-    // In any half of a second: its share, and what 50 ms may make up for.
+    // Any half second sees its share of releases, plus what 50 ms may catch up.
     for window in order.windows(32) {
         assert!(window[31].1 - window[0].1 > Duration::from_millis(500), "{order:?}");
     }
@@ -270,7 +270,7 @@ async fn one_clients_streams_give_way_to_whom_a_trusted_proxy_names() {
     }
 }
 
-/// Also while its turn has not come yet.
+/// The page also comes to requests whose turn is still ahead.
 #[test]
 fn who_waited_too_long_is_answered_with_the_page() {
     let upstream = Upstream::ok();
@@ -324,7 +324,7 @@ fn a_client_that_leaves_frees_its_place_at_once() {
         drop(stream);
         wait("the place to be free", || held(&backsoon) == 0);
     }
-    // What comes while it is held is no end.
+    // Bytes that arrive while the request is held do not end it.
     let mut slow = hold(&backsoon, half.as_bytes());
     for _ in 0..4 {
         slow.send(&body);
@@ -477,7 +477,8 @@ fn who_waits_for_a_route_that_is_no_more_is_decided_anew() {
     assert_eq!(statuses, [200, 503]);
 }
 
-/// Replaces both files so that no state between the two is ever compiled: flags first, of a route that is not there yet.
+/// Replaces both files so that no intermediate state is ever compiled. The flags come first, for a route that does not
+/// exist yet.
 fn replace_both(backsoon: &Backsoon, config: &str, flags: &str) {
     backsoon.flag(&format!("{flags}web = \"hold\"\n"));
     backsoon.config(config);
@@ -491,7 +492,7 @@ fn thousands_wait_in_little_memory_and_none_is_lost() {
     let (upstream, order) = numbered();
     let policy = "max_wait = \"5m\", max_held = 5000, release = \"2000/s\"";
     let backsoon = holding(&upstream, policy, "");
-    // The page, and what the first requests cost once.
+    // Pays the one-time costs of the page and of the first requests.
     assert_eq!(held(&backsoon), 0);
     drop(hold(&backsoon, GET));
     wait("the place to be free", || held(&backsoon) == 0);
@@ -531,7 +532,7 @@ fn begun(address: SocketAddr, number: usize) -> Client {
     client
 }
 
-/// Two for each client of the test above, here and there.
+/// Raises the limit to two descriptors for each client of the test above, on both sides.
 fn raise_the_limit_of_descriptors() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(20_000, |maximum| maximum.min(20_000));

@@ -1,9 +1,9 @@
-//! HTTP/1 heads and connections: what reaches the upstream, what reaches the client, and that the connection goes on.
+//! HTTP/1 heads and connections: heads as the upstream and the client receive them, and connections that stay open.
 
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, request};
 use crate::wire::{alone, next, observed};
 
-/// An upstream that answers with the head it was sent as the body.
+/// Returns an upstream whose response body is the head that it received.
 fn mirror() -> Upstream {
     Upstream::handling(|connection| {
         while let Some(head) = connection.request() {
@@ -12,7 +12,7 @@ fn mirror() -> Upstream {
     })
 }
 
-/// The values of a field in a head that a [`mirror`] sent back.
+/// Returns a field's values in a head that a [`mirror`] sent back.
 fn values<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
@@ -154,7 +154,7 @@ fn fields_that_end_at_a_hop_are_removed_in_both_directions() {
     {
         assert_eq!(values(&head, gone), <[&str; 0]>::default(), "{gone}");
     }
-    // RFC 9110 section 10.1.4: whoever sends `TE` names it in `Connection`.
+    // RFC 9110 section 10.1.4: a sender of `TE` lists it in `Connection`.
     assert_eq!((values(&head, "te"), values(&head, "connection")), (vec!["trailers"], vec!["te"]));
     assert_eq!((values(&head, "x-end"), values(&head, "host")), (vec!["1"], vec!["a"]));
 }

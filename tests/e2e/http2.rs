@@ -12,12 +12,12 @@ use crate::two::{
     code, frame, get_block, has_status, patiently, post_block, read, request, whole, write,
 };
 
-/// Starts with a route to an upstream that speaks HTTP/2.
+/// Starts a proxy with a route to an upstream that speaks HTTP/2.
 fn before(upstream: &TwoUpstream, more: &str) -> Backsoon {
     Backsoon::before(&upstream.url(), &format!("http2 = true\n{more}"))
 }
 
-/// Waits until nothing is under way on the route, and the upstream has no connection but idle ones.
+/// Waits until the route has nothing in flight, and the upstream has only idle connections.
 fn wait_for_quiet(backsoon: &Backsoon) {
     wait("the route to be quiet", || {
         let route = backsoon.route("web");
@@ -58,7 +58,7 @@ fn what_only_begins_like_the_preface_is_http_1() {
     client.send("PR");
     client.send("OPFIND / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.response().status, 200);
-    // A preface that is broken off midway is neither.
+    // A preface that breaks off midway is neither.
     let mut client = Client::connect(backsoon.address());
     client.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
     assert_eq!(client.try_response().map(|response| response.status), Some(400));
@@ -91,7 +91,7 @@ async fn a_hundred_streams_run_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn large_bodies_go_both_ways_within_their_windows() {
     const SIZE: usize = 3 << 20;
-    // Answers with the body it was sent, as it comes: through every window twice.
+    // Answers with the request's body as it arrives, which fills every window twice.
     let upstream = TwoUpstream::handling(|request, mut respond| async move {
         let mut answer = respond.send_response(Response::new(()), false).unwrap();
         let mut body = request.into_body();
@@ -118,7 +118,7 @@ async fn large_bodies_go_both_ways_within_their_windows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_upload_waits_for_its_upstream_in_constant_memory() {
     const SIZE: usize = 64 << 20;
-    // Reads the head, and of an upload's body nothing until it is told to.
+    // Reads the head, and nothing of an upload's body until told to.
     let (go, told) = std::sync::mpsc::channel();
     let told = std::sync::Mutex::new(told);
     let upstream = Upstream::handling(move |connection| {
@@ -131,7 +131,7 @@ async fn an_upload_waits_for_its_upstream_in_constant_memory() {
         let mut tail: Vec<u8> = Vec::new();
         while !tail.ends_with(b"\r\n0\r\n\r\n") {
             let read = std::io::Read::read(&mut connection.stream, &mut sink).unwrap();
-            // The end may come in two pieces.
+            // The end may arrive in two pieces.
             tail.extend_from_slice(&sink[..read]);
             tail.drain(..tail.len().saturating_sub(7));
         }
@@ -139,7 +139,7 @@ async fn an_upload_waits_for_its_upstream_in_constant_memory() {
     });
     let backsoon = Backsoon::before(&upstream.url(), "");
     let mut client = Two::connect(backsoon.address()).await;
-    // A worker's first request brings memory that stays: up to 8 MiB, in huge pages.
+    // A worker's first request allocates memory that stays: up to 8 MiB, in huge pages.
     let (response, _) = client.begin(request("GET", "/"), true).await;
     assert_eq!(patiently(response).await.unwrap().status(), 200);
     let before = backsoon.resident();
@@ -154,7 +154,7 @@ async fn an_upload_waits_for_its_upstream_in_constant_memory() {
         }
         upload.send_data(Bytes::new(), true).unwrap();
     });
-    // Everything between is full when nothing more goes in for a while.
+    // All buffers are full once nothing more is accepted for a while.
     let sent = || sent.load(std::sync::atomic::Ordering::SeqCst);
     loop {
         let now = sent();
@@ -205,7 +205,7 @@ async fn trailers_pass_from_end_to_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_response_of_nothing_but_trailers_passes() {
     let upstream = TwoUpstream::handling(|_, mut respond| async move {
-        // How gRPC says that a call failed at once.
+        // gRPC reports a call that failed at once in this form.
         respond.send_response(Response::builder().header("grpc-status", "12").body(()).unwrap(), true).unwrap();
     })
     .await;
@@ -322,7 +322,7 @@ async fn the_page_comes_over_http_2_in_every_dialect() {
     }
 }
 
-/// Pingora's CVE-2025-4366, in HTTP/2: an answer of our own to a request whose body is still on its way.
+/// Pingora's CVE-2025-4366, in HTTP/2: the proxy answers a request whose body is still arriving.
 #[test]
 fn a_closed_route_answers_at_once_and_resets_only_a_stream_whose_body_does_not_end() {
     let upstream = Upstream::ok();
@@ -330,7 +330,7 @@ fn a_closed_route_answers_at_once_and_resets_only_a_stream_whose_body_does_not_e
     backsoon.flag("[routes]\nweb = \"offline\"\n");
     upstream.forget();
     let mut client = Frames::connect(backsoon.address(), &[]);
-    // The first two stop sending, the others send more than is thrown away for their sake.
+    // The first two stop sending. The others send more than is discarded for them.
     for stream in [1, 3, 5, 7] {
         client.send(frame(HEADERS, 4, stream, &post_block(&[])));
         client.send(frame(DATA, 0, stream, &[b'x'; 1000]));
@@ -340,10 +340,10 @@ fn a_closed_route_answers_at_once_and_resets_only_a_stream_whose_body_does_not_e
         if stream > 3 {
             client.send(frame(DATA, 0, stream, &[b'x'; 2000]));
         }
-        // The whole page came, and the client is told that the rest of its body is not wanted: no error.
+        // The whole page arrives, and then the client is told without an error that the rest of its body is not wanted.
         let reset = client.until(RST_STREAM, stream).unwrap();
         assert_eq!(code(&reset.payload), NO_ERROR);
-        // What was on its way already does no harm.
+        // Frames that were already on their way do no harm.
         client.send(frame(DATA, 1, stream, &[b'x'; 1000]));
     }
     backsoon.unflag();
@@ -379,7 +379,7 @@ fn idle_clients_are_pinged_and_stay_as_long_as_they_answer() {
     let mut client = Frames::connect(backsoon.address(), &[]);
     client.send(frame(HEADERS, 5, 1, &get_block(&[])));
     client.answer(1).unwrap();
-    // The answers to pings are no beginning of a request: `head_read` does not count from them.
+    // Answers to pings do not begin a request, so `head_read` does not count from them.
     for _ in 0..3 {
         let ping = client.until(PING, 0).expect("a ping, not the end of the connection");
         assert_eq!(ping.flags & ACK, 0);
@@ -397,7 +397,7 @@ fn an_idle_client_is_told_to_go_after_keep_alive() {
     let mut client = Frames::connect(backsoon.address(), &[]);
     client.send(frame(HEADERS, 5, 1, &get_block(&[])));
     client.answer(1).unwrap();
-    // A client that acknowledges settings and gives its window back is idle all the same.
+    // A client that acknowledges settings and returns its window is still idle.
     client.send(frame(SETTINGS, ACK, 0, &[]));
     client.send(frame(WINDOW_UPDATE, 0, 0, &5_u32.to_be_bytes()));
     assert_eq!(client.goaway(), Some(NO_ERROR));
@@ -584,7 +584,7 @@ async fn an_upstream_that_says_goaway_is_asked_over_a_new_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stream_that_the_upstream_refused_is_sent_again_if_it_can_be() {
     let upstream = TwoUpstream::handling(|request, mut respond| async move {
-        // Every other stream is refused: the client's streams are numbered 1, 3, 5…
+        // Every other stream is refused; the client's streams are numbered 1, 3, 5…
         if respond.stream_id().as_u32() % 4 == 1 {
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
@@ -597,7 +597,7 @@ async fn a_stream_that_the_upstream_refused_is_sent_again_if_it_can_be() {
     for method in ["GET", "DELETE", "POST", "GET"] {
         assert_eq!(client.ask(request(method, "/"), "").await.unwrap().status, 200, "{method}");
     }
-    // A body is gone once it was sent.
+    // A body that was sent is gone, so the request cannot be repeated.
     assert_eq!(client.ask(request("POST", "/"), "body").await.unwrap().status, 502);
     assert_eq!(upstream.connections(), 1);
     wait_for_quiet(&backsoon);
@@ -713,5 +713,5 @@ async fn an_event_stream_is_not_held_back() {
     wait_for_quiet(&backsoon);
 }
 
-/// How long the tests wait for something that must not happen.
+/// Time that the tests wait for something that must not happen.
 const A_WHILE: Duration = Duration::from_millis(200);

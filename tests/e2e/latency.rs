@@ -1,7 +1,8 @@
-//! How long it takes from a change of the flag file to the first answer that follows it.
+//! Time from a change of the flag file to the first answer that follows it.
 //!
-//! The targets are for a machine with nothing else to do: under 5 ms at the median, under 20 ms at p99. The tests run on
-//! any machine beside other tests, so they allow much more; what was measured is printed (CONTRIBUTING.md has the command).
+//! The targets are for a machine with nothing else to do: under 5 ms at the median, under 20 ms at p99. The tests run
+//! on any machine beside other tests, so they allow much more. They print the measured times (CONTRIBUTING.md has the
+//! command).
 
 use std::fs;
 use std::path::Path;
@@ -30,8 +31,8 @@ fn a_file_written_in_place_is_followed_within_milliseconds_of_its_closing() {
     judge("from close() after writing in place to the first answer", spent);
 }
 
-/// Closes and opens a route so many times, each time by `put`, which says when it was done, and measures how long the
-/// answers took to follow.
+/// Closes and opens a route this many times and measures how long the answers take to follow. `put` changes the file
+/// and returns when it did.
 fn flip(times: usize, put: impl Fn(&Path, &str) -> Instant) -> Vec<Duration> {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "");

@@ -1,4 +1,4 @@
-//! The gate in an app beside the proxy: over real sockets, with one flag file, both let the same through.
+//! The gate in an app beside the proxy: over real sockets and with one flag file, both admit the same requests.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::support::{Backsoon, Client, Upstream};
 use crate::wire::alone;
 
-/// An app behind the gate, which takes whatever reaches it.
+/// App behind the gate that accepts every request reaching it.
 struct App {
     address: SocketAddr,
     calls: Arc<AtomicUsize>,
@@ -21,7 +21,7 @@ struct App {
 
 impl App {
     fn start(flag_file: &Path) -> Self {
-        // Nobody has a place in its queue: who would wait gets the page at once.
+        // The queue has no places, so a request that would wait gets the page at once.
         let hold = Hold { max_held: 0, ..Hold::default() };
         let layer = MaintenanceLayer::builder("web", flag_file).always_open("/healthz").hold(hold).start().unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
@@ -41,7 +41,7 @@ impl App {
     }
 }
 
-/// The status of what is answered to a request line, if there is one.
+/// Sends a request line and returns the status of the answer, if there is one.
 fn ask(address: SocketAddr, method: &str, target: &str) -> Option<u16> {
     let mut client = Client::connect(address);
     client.send(format!("{method} {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));

@@ -1,5 +1,5 @@
-//! A maintenance from end to end: announced, drained, closed, checked, ramped, watched; over the death of the proxy in each
-//! phase; and what is told of it.
+//! A maintenance from end to end: announced, drained, closed, checked, ramped, watched. The proxy dies in each phase,
+//! and the history tells all of it.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, replace, request, wait};
 use crate::wire::{next, observed};
 
-/// A directory that outlives its proxies.
+/// Directory that outlives its proxies.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -48,12 +48,12 @@ fn until(backsoon: &Backsoon, phase: &str) {
     wait(phase, || backsoon.route("web")["phase"] == phase);
 }
 
-/// An instant so many milliseconds from now.
+/// Returns the instant this many milliseconds from now.
 fn soon(millis: i64) -> Timestamp {
     Timestamp::now() + SignedDuration::from_millis(millis)
 }
 
-/// An upstream whose checks fail as long as they are told to.
+/// Returns an upstream whose checks fail as long as told to.
 fn upstream(fails: &Arc<AtomicBool>) -> Upstream {
     let fails = Arc::clone(fails);
     Upstream::handling(move |connection| {
@@ -98,7 +98,7 @@ fn a_proxy_that_is_killed_finds_every_phase_again() {
     let since = backsoon.route("web")["since"].clone();
     drop(backsoon);
 
-    // Killed while it was checked: the flag file says nothing of it any more.
+    // Killed while the route was checked, when the flag file no longer mentions it.
     let backsoon = place.run();
     let web = backsoon.route("web");
     assert_eq!((&web["phase"], &web["since"], get(backsoon.address(), "/").status), (&"verifying".into(), &since, 503));
@@ -107,12 +107,12 @@ fn a_proxy_that_is_killed_finds_every_phase_again() {
     let before = backsoon.route("web");
     drop(backsoon);
 
-    // Killed while it came back.
+    // Killed while the route came back.
     let backsoon = place.run();
     let after = backsoon.route("web");
     assert_eq!((&after["phase"], &after["since"]), (&"ramping".into(), &before["since"]));
     assert!(after["share"].as_f64() >= before["share"].as_f64(), "{before} {after}");
-    // What happened is written down, over all of that.
+    // The history covers all of that.
     let (code, history, _) = place.command(&["history", "--route", "web", "--json"]);
     assert_eq!(code, Some(0));
     let told: Vec<String> = history
@@ -167,7 +167,7 @@ fn a_flag_that_expires_by_itself_comes_back_in_all_its_phases() {
     wait("all of its life", || phases().last().is_some_and(|phase| phase == "open"));
     assert_eq!(phases(), ["draining", "closed", "verifying", "ramping", "open"]);
     wait("the watch to be over", || backsoon.route("web")["watched_until"].is_null());
-    // Of one address all or nobody is admitted; in the end it is everybody.
+    // Clients of one address are admitted together, and in the end everybody is.
     assert_eq!(get(backsoon.address(), "/").status, 200);
 }
 
@@ -264,7 +264,7 @@ fn who_watches_the_page_goes_when_its_turn_comes() {
     let admitted: Vec<bool> = (0..60).map(|client| ask(client) == 200).collect();
     let count = admitted.iter().filter(|admitted| **admitted).count();
     assert!((12..=48).contains(&count), "{count} of 60");
-    // The stream of who is admitted ends with the word; the others still hear of the page.
+    // An admitted client's stream ends with `open`; the others still hear of the page.
     let heard = |watcher: &mut Client| {
         let mut line = String::new();
         while !line.starts_with("event: open") {
@@ -280,6 +280,6 @@ fn who_watches_the_page_goes_when_its_turn_comes() {
     assert_eq!(phase(), "ramping", "they heard it before everybody did");
     watchers.iter_mut().enumerate().filter(|(client, _)| !admitted[*client]).for_each(|(_, watcher)| heard(watcher));
     until(&backsoon, "open");
-    // The same client never flips back.
+    // A client that was admitted stays admitted.
     assert!((0..60).all(|client| ask(client) == 200));
 }

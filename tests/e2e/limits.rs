@@ -19,7 +19,7 @@ fn a_head_that_is_too_large_is_431() {
     for (number, head) in [
         format!("GET / HTTP/1.1\r\nhost: a\r\nx: {filler}\r\n\r\n"),
         format!("GET /{filler} HTTP/1.1\r\nhost: a\r\n\r\n"),
-        // Never finished: it is not waited for.
+        // The head is never finished, and the answer does not wait for its end.
         format!("GET / HTTP/1.1\r\nhost: a\r\nx: {filler}"),
         format!("GET /{filler}"),
     ]
@@ -34,7 +34,7 @@ fn a_head_that_is_too_large_is_431() {
     }
     wait("the count", || backsoon.reached("head_size") == 4.0);
     assert_eq!((backsoon.reached("head_fields"), upstream.seen().len()), (0.0, 0));
-    // What fits passes.
+    // A head that fits passes.
     let fits = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\nconnection: close\r\n\r\n", "x".repeat(7000));
     assert_eq!(request(backsoon.address(), &fits).status, 200);
 }
@@ -49,7 +49,7 @@ fn a_head_with_too_many_fields_is_431() {
         };
         assert_eq!(head(most).status, 200, "{most}");
         assert_eq!(head(most + 1).status, 431, "{most}");
-        // Counted when the connection ends, behind the answer.
+        // Counted when the connection ends, after the answer.
         wait("the count", || backsoon.reached("head_fields") == 1.0);
         assert_eq!(backsoon.reached("head_size"), 0.0, "{most}");
     }
@@ -106,13 +106,13 @@ fn an_idle_connection_is_closed() {
     settled(&backsoon);
 }
 
-/// The time for an idle connection begins when the response has been taken, not when it has been buffered.
+/// The idle time of a connection begins when the response has been received, not when it has been buffered.
 #[test]
 fn a_client_that_reads_slowly_is_not_idle() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "[limits]\nkeep_alive = \"1s\"\nwrite = \"20s\"\n");
     let mut client = Client::connect(backsoon.address());
-    // Little room in the kernel, so that the proxy has to keep the rest.
+    // A small buffer in the kernel, so that the proxy has to keep the rest.
     socket2::SockRef::from(client.stream.get_ref()).set_recv_buffer_size(64 * 1024).unwrap();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut connection = next(&connections);
@@ -121,7 +121,7 @@ fn a_client_that_reads_slowly_is_not_idle() {
     connection.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n"));
     let written = pour(connection.stream.try_clone().unwrap(), size);
     client.head();
-    // Until the upstream is done and the proxy holds the end of it: the client reads just so much.
+    // The client reads just enough until the upstream is done and the proxy holds the end.
     let mut taken = client.stream.buffer().len() as u64;
     std::io::BufRead::consume(&mut client.stream, usize::try_from(taken).unwrap());
     wait("the upstream to be done", || {
@@ -149,12 +149,12 @@ fn a_body_that_is_too_large_is_413() {
     client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{fits}\r\n0\r\n\r\n"));
     assert_eq!(client.response().status, 200);
     upstream.forget();
-    // By its length at once, and the upstream sees nothing of it.
+    // Refused at once by its length; the upstream sees nothing of it.
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1025\r\n\r\n");
     let response = client.response();
     assert_eq!((response.status, response.field("connection")), (413, Some("close")));
     assert!(client.is_closed() && upstream.seen().is_empty());
-    // By what comes: the upstream has seen a part, never the whole.
+    // Refused by the bytes that arrive; the upstream has seen a part, never the whole.
     let mut client = Client::connect(backsoon.address());
     client.send(format!(
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{fits}\r\n1\r\nx\r\n0\r\n\r\n"
@@ -272,7 +272,7 @@ fn connections_beyond_the_limit_of_a_worker_wait_their_turn() {
         assert_eq!(client.response().status, 200);
     }
     assert_eq!(backsoon.client_connections(), 2.0);
-    // Each that leaves makes room for one, in order.
+    // Each one that leaves makes room for one, in order.
     for _ in 2..10 {
         open.remove(0);
         assert_eq!(open[1].response().status, 200);
@@ -339,7 +339,7 @@ fn running_out_of_descriptors_keeps_open_connections_served_and_recovers() {
 fn a_lingering_close_is_bounded() {
     let (backsoon, _upstream) = limited("linger_size = \"1MiB\"\nlinger = \"1s\"");
     backsoon.flag("[routes]\nweb = \"offline\"\n");
-    // More bytes than are thrown away for anybody.
+    // More bytes than are ever discarded for a client.
     let mut client = Client::connect(backsoon.address());
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n");
     assert_eq!(client.response().status, 503);
@@ -347,7 +347,7 @@ fn a_lingering_close_is_bounded() {
     wait("an end to it", || backsoon.reached("linger") == 1.0);
     settled(&backsoon);
     assert!(written.load(std::sync::atomic::Ordering::Relaxed) < 50_000_000);
-    // More time than is given to anybody.
+    // More time than is ever given to a client.
     let mut client = Client::connect(backsoon.address());
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n");
     assert_eq!(client.response().status, 503);
@@ -355,7 +355,7 @@ fn a_lingering_close_is_bounded() {
     assert_eq!(backsoon.reached("linger"), 2.0);
 }
 
-/// Whoever looks into the log at night finds out why clients are turned away.
+/// A reader of the log at night finds out why clients are turned away.
 #[test]
 fn a_limit_that_is_reached_is_told_in_the_log() {
     let (backsoon, _upstream) = limited("connections = 2\nbody_size = \"1KiB\"");
