@@ -105,8 +105,8 @@ fn an_upstream_that_answers_nonsense_is_502() {
     }
 }
 
-/// Answers the first request of every connection and closes it when the second arrives, like an upstream that closes an
-/// idle connection in the moment of its reuse.
+/// Answers the first request of every connection and closes it when the second arrives. An upstream that closes idle
+/// connections may do so in the moment of their reuse.
 fn closing_under_the_second_request() -> Upstream {
     Upstream::handling(|connection| {
         connection.request();

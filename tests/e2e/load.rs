@@ -1,4 +1,4 @@
-//! Load: HTTP/2 clients on a runtime of their own, and what a client can say about how a request went.
+//! Load: HTTP/2 clients on a runtime of their own, and the outcome of each request as the client sees it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -31,11 +31,11 @@ pub async fn for_all<F: Future<Output = ()>>(futures: Vec<F>) {
     .await;
 }
 
-/// An HTTP/2 connection with prior knowledge.
+/// HTTP/2 connection with prior knowledge.
 pub struct Http2 {
-    /// For requests; clones share the connection.
+    /// Sender of requests; clones share the connection.
     pub sender: h2::client::SendRequest<Bytes>,
-    /// How the connection ended.
+    /// End of the connection.
     pub ended: JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -48,15 +48,16 @@ impl Http2 {
     }
 }
 
-/// Why a request on an HTTP/2 connection got no answer.
+/// Reason why a request on an HTTP/2 connection got no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server had said in time that it takes no more requests here, so this one was not sent: it goes elsewhere.
+    /// The server had announced in time that this connection takes no more requests. The request was not sent, and goes
+    /// elsewhere.
     GoneAway,
-    /// The server has said that it did not look at it (RFC 9113 section 6.8): it is sent again elsewhere. h2's client comes
-    /// to this when it answers the server's last ping before it writes the requests that it has taken already.
+    /// The server did not process the request (RFC 9113 section 6.8), which is sent again elsewhere. h2's client causes
+    /// this when it answers the last ping before it writes the requests that it has already accepted.
     Refused,
-    /// It is lost.
+    /// The request is lost.
     Lost(String),
 }
 
@@ -83,11 +84,11 @@ pub async fn exchange(
     body: Option<Bytes>,
 ) -> Result<Response<Vec<u8>>, Failure> {
     let answer = async {
-        // From the first GOAWAY on, h2 takes no request any more. One that it took is never to be refused.
+        // From the first GOAWAY on, h2 accepts no more requests. One that it accepted must never be refused.
         let mut sender = sender.clone().ready().await.map_err(Failure::unsent)?;
         let (response, mut upload) = sender.send_request(request, body.is_none()).map_err(Failure::unsent)?;
         if let Some(body) = body {
-            // An answer may come before the body was read, and the server may then say that it does not want it.
+            // An answer may arrive before the body was read, and the server may then decline the body.
             let _ = upload.send_data(body, true);
         }
         let (head, mut incoming) = response.await?.into_parts();

@@ -1,6 +1,6 @@
-//! The end-to-end tests: the built command over real sockets with real files, and what is shipped beside it.
+//! End-to-end tests: the built command over real sockets with real files, and the files shipped with it.
 //!
-//! One binary, so that it links once. A module per thing that is claimed.
+//! All tests are one binary, so that it links once. Each module makes one claim.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking, in its helpers, too")]
 #![allow(clippy::print_stdout, reason = "what was measured is told, and shown with --nocapture")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]

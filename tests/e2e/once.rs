@@ -1,4 +1,4 @@
-//! What is not safe to repeat leaves once: wherever an upstream breaks off, no upstream sees such a request twice.
+//! Requests that are not safe to repeat leave once: wherever an upstream breaks off, no upstream sees one twice.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::two::{
 };
 use crate::wire::{Counts, balanced, reset, settled};
 
-/// How much of a request an upstream reads before it breaks off.
+/// Part of a request that an upstream reads before it breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     Nothing,
@@ -22,7 +22,7 @@ enum Reads {
     All,
 }
 
-/// How it breaks off.
+/// Way in which an upstream breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     Closes,
@@ -30,7 +30,7 @@ enum Ends {
     AnswersInPart,
 }
 
-/// What is not safe to repeat, with and without bodies: a method, fields, a body.
+/// Returns requests that are not safe to repeat, with and without bodies, as method, fields and body.
 fn unsafe_requests() -> Vec<(&'static str, &'static str, String)> {
     vec![
         ("POST", "content-length: 0\r\n", String::new()),
@@ -42,15 +42,15 @@ fn unsafe_requests() -> Vec<(&'static str, &'static str, String)> {
         ("PUT", "content-length: 3\r\n", "abc".to_owned()),
         ("POST", "transfer-encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n".to_owned()),
         ("POST", "content-length: 300000\r\n", "x".repeat(300_000)),
-        // A safe method whose body is gone once it was sent.
+        // A safe method, but its body is gone once sent.
         ("GET", "content-length: 3\r\n", "abc".to_owned()),
     ]
 }
 
-/// Upstreams that break off under a request for `/once`, the first or the second one of a connection.
+/// Upstreams that break off during a request for `/once`, the first or the second one on a connection.
 struct Breaking {
     upstreams: Vec<Upstream>,
-    /// How many such requests had arrived where nothing was read.
+    /// Number of such requests that had arrived unread.
     left_unread: Arc<AtomicUsize>,
 }
 
@@ -64,7 +64,7 @@ impl Breaking {
         Self { upstreams: upstreams.collect(), left_unread }
     }
 
-    /// How often requests for `/once` arrived since this was asked last.
+    /// Returns how often requests for `/once` arrived since the last call.
     fn arrived(&self) -> usize {
         let read: usize =
             self.upstreams.iter().map(|upstream| upstream.seen().matches(" /once HTTP/1.1\r\n").count()).sum();
@@ -100,7 +100,7 @@ fn break_off(mut connection: UpstreamConnection, kept: bool, reads: Reads, ends:
     }
 }
 
-/// Sends a request on a connection of its own; returns the status of its answer, if there is one.
+/// Sends a request on a new connection and returns the status of the answer, if any.
 fn ask(address: SocketAddr, (method, fields, body): &(&str, &str, String)) -> Option<u16> {
     let mut client = Client::connect(address);
     client.send(format!("{method} /once HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n{body}"));
@@ -144,14 +144,14 @@ fn an_unsafe_request_on_a_kept_connection_is_seen_once_wherever_it_breaks_off() 
     breaks_off(true);
 }
 
-/// An upstream whose HTTP/2 frames are written by hand. Requests that are no GET are counted; the first of them gets
-/// `answer`, all else 200.
+/// Upstream whose HTTP/2 frames are written by hand. Requests other than GET are counted; the first of them gets
+/// `answer`, and all others get 200.
 struct Raw {
     address: SocketAddr,
     unsafe_seen: Arc<AtomicUsize>,
 }
 
-/// What an upstream does instead of answering: frames, by the number of the stream, and whether the connection goes on.
+/// Frames that an upstream sends instead of an answer, by stream number. `goes_on` keeps the connection open.
 #[derive(Clone, Copy)]
 struct Break {
     name: &'static str,
@@ -160,7 +160,7 @@ struct Break {
 }
 
 impl Raw {
-    /// `limit` streams of a connection at a time.
+    /// Starts an upstream that allows `limit` streams at a time on a connection.
     fn new(limit: u32, answer: Break) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -183,7 +183,7 @@ impl Raw {
     }
 }
 
-/// Reads a client's preface, and sends the settings. No fields are to be remembered, so that heads can be told apart.
+/// Reads a client's preface and sends the settings. They forbid the header table, so that each head can be read alone.
 fn greet(mut stream: TcpStream, limit: u32) -> Option<Frames> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -196,7 +196,7 @@ fn greet(mut stream: TcpStream, limit: u32) -> Option<Frames> {
     Some(Frames { stream })
 }
 
-/// Whether a head is that of a GET, which stands in HPACK's table.
+/// Returns true if a head is that of a GET, which has an entry in HPACK's static table.
 fn is_get(payload: &[u8]) -> bool {
     payload.iter().find(|&byte| byte & 0xe0 != 0x20) == Some(&0x82)
 }
@@ -236,7 +236,7 @@ const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// After these nobody knows whether the request was acted on.
+/// After these, nobody knows whether the request was processed.
 const UNKNOWN: [Break; 14] = [
     Break { name: "closes", frames: |_| Vec::new(), goes_on: false },
     Break { name: "goes away behind it", frames: |stream| goaway(stream, NO_ERROR), goes_on: false },
@@ -266,7 +266,7 @@ const UNKNOWN: [Break; 14] = [
     Break { name: "speaks HTTP/1", frames: |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), goes_on: false },
 ];
 
-/// After these it was not acted on (RFC 9113 section 8.7).
+/// After these, the request was not processed (RFC 9113 section 8.7).
 const UNPROCESSED: [Break; 3] = [
     Break { name: "refuses", frames: |stream| reset_stream(stream, REFUSED_STREAM), goes_on: true },
     Break { name: "goes away before it", frames: |stream| goaway(stream.saturating_sub(2), NO_ERROR), goes_on: false },
@@ -300,7 +300,7 @@ fn an_http_2_upstream_that_breaks_off_sees_an_unsafe_request_once() {
     }
 }
 
-/// A stream that waits for a free one is not begun behind the upstream's back, when it goes away and another is asked.
+/// A request waiting for a free stream starts only once, even if the upstream goes away and another one is asked.
 #[test]
 fn an_unsafe_request_that_waits_for_a_stream_is_seen_once_where_the_upstream_goes_away() {
     for last in [LAST, 1, 0] {
@@ -312,7 +312,7 @@ fn an_unsafe_request_that_waits_for_a_stream_is_seen_once_where_the_upstream_goe
     }
 }
 
-/// The first connection takes one stream, which is not answered until the others wait; `before` of them are GETs.
+/// The first connection takes one stream and leaves it unanswered until the others wait; `before` of them are GETs.
 fn waits_for_a_stream(last: u32, before: usize, how: &'static str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -376,7 +376,7 @@ fn a_held_request_is_sent_once_when_it_is_released() {
             clients.push(client);
         }
         assert_eq!(upstream.seen(), "");
-        // Held again in between: nobody has left.
+        // Held again in between: no request has left.
         backsoon.flag("[routes.web]\nmode = \"hold\"\nmessage = \"A moment.\"\n");
         assert_eq!(upstream.seen(), "");
         backsoon.flag("[routes]\n");

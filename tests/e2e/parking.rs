@@ -1,4 +1,4 @@
-//! Idle HTTP/1 connections are parked: taken apart to the bare socket, and put together again for the next request.
+//! Parked HTTP/1 connections: idle ones are reduced to the bare socket and rebuilt for the next request.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ fn parked(backsoon: &Backsoon) -> f64 {
     backsoon.metric("backsoon_parked_connections", "")
 }
 
-/// A client that has sent the beginning of a body, and the upstream that has got the head.
+/// Returns a client that has sent the beginning of a body, and the upstream that has received the head.
 fn half_an_upload(
     backsoon: &Backsoon,
     connections: &mpsc::Receiver<UpstreamConnection>,
@@ -82,7 +82,7 @@ fn a_unix_socket_is_parked_as_well() {
     }
 }
 
-/// A TLS session may hold a request that it has read together with the one before.
+/// A TLS session may hold a request that it has read together with the previous one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_tls_connection_is_parked_and_nothing_is_left_in_its_session() {
     let (authority, upstream, dir) = (Authority::new(), Upstream::ok(), tempfile::tempdir().unwrap());
@@ -104,7 +104,7 @@ async fn a_tls_connection_is_parked_and_nothing_is_left_in_its_session() {
             answers.push_str(&String::from_utf8_lossy(&some[..read]));
         }
         if half.starts_with("GET") {
-            // Longer than it takes to be parked, were it taken for quiet.
+            // Longer than an idle connection takes to be parked.
             tokio::time::sleep(Duration::from_millis(1500)).await;
             assert_eq!(parked(&backsoon), 0.0, "the beginning of a request was read");
         } else {
@@ -131,7 +131,7 @@ fn the_limits_go_on_while_a_connection_is_parked() {
     wait("the counts", || backsoon.reached("keep_alive") == 1.0 && backsoon.reached("head_read") == 1.0);
     drop((idle, slow));
     settled(&backsoon);
-    // Who leaves frees the place, and the end of the process closes the rest.
+    // A client that leaves frees its place, and the end of the process closes the rest.
     let mut clients: Vec<_> = (0..3).map(|_| Client::connect(backsoon.address())).collect();
     for client in &mut clients {
         client.send(GET);
@@ -145,7 +145,7 @@ fn the_limits_go_on_while_a_connection_is_parked() {
     assert!(clients.iter_mut().all(|client| client.try_head().is_none()));
 }
 
-/// The beginning of a request that came together with the one before is neither lost nor waited for too long.
+/// The beginning of a request that arrived with the previous one is neither lost nor awaited for too long.
 #[test]
 fn half_a_request_behind_another_is_not_parked() {
     let upstream = Upstream::ok();
@@ -163,7 +163,7 @@ fn half_a_request_behind_another_is_not_parked() {
     wait("the count", || backsoon.reached("head_read") == 1.0);
 }
 
-/// What comes of a body after its early answer is never a request, however late it comes.
+/// The rest of a body after an early answer is never a request, however late it comes.
 #[test]
 fn the_rest_of_a_body_is_no_request_after_a_quiet_while() {
     let (upstream, connections) = observed();
@@ -179,7 +179,7 @@ fn the_rest_of_a_body_is_no_request_after_a_quiet_while() {
     assert!(!upstream.seen().contains("smuggled"), "{}", upstream.seen());
 }
 
-/// A client that gives up is noticed while its request is under way, also where one more is waiting behind it.
+/// A client that gives up is noticed while its request is in flight, even with another request waiting behind it.
 #[test]
 fn a_client_that_leaves_ends_its_request() {
     let (upstream, connections) = observed();
@@ -192,7 +192,7 @@ fn a_client_that_leaves_ends_its_request() {
     assert_eq!(client.response().status, 200);
     wait("it to be parked", || parked(&backsoon) == 1.0);
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
-    // Over a new connection: one that was idle may just be closing, and this request must not be sent twice.
+    // On a new connection: an idle one may be closing, and this request must not be sent twice.
     let mut second = next(&connections);
     assert!(second.head().is_some());
     wait("the request", || backsoon.in_flight() == 1.0);
@@ -201,7 +201,7 @@ fn a_client_that_leaves_ends_its_request() {
     settled(&backsoon);
 }
 
-/// The end of the stream inside a body is an answer's matter, not that of a client that has left.
+/// An end of the stream inside a body gets an answer and does not count as a client that has left.
 #[test]
 fn a_body_that_is_broken_off_by_half_closing_is_answered_400() {
     let (upstream, connections) = observed();

@@ -1,4 +1,4 @@
-//! Who passes a closed route, and what becomes of what lets them.
+//! Clients that pass a closed route, and the fate of the credentials that let them.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::support::{Backsoon, Client, Response, Upstream, request, wait};
 
 const SECRET: &str = "correct horse battery staple";
 
-/// One worker, so that it alone counts wrong credentials; whoever is on this machine is believed.
+/// Config with one worker, so that one place counts wrong credentials. Peers on this machine are trusted.
 const CONFIG: &str = "\
 workers = 1
 trusted_proxies = [\"127.0.0.1\"]
@@ -20,7 +20,7 @@ access = \"full\"
 access_file = \"access.log\"
 ";
 
-/// A proxy with the secret in a file.
+/// Starts a proxy with the secret in a file.
 fn start(config: &str) -> Backsoon {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("key"), format!("{SECRET}\n")).unwrap();
@@ -34,13 +34,13 @@ fn with_bypass(upstream: &Upstream, bypass: &str) -> String {
 const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
 const BY_SECRET: &str = "header = \"X-Key\", secret_file = \"key\"";
 
-/// `GET` with fields.
+/// Sends a `GET` with these fields.
 fn ask(address: SocketAddr, path: &str, fields: &[&str]) -> Response {
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     request(address, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
 }
 
-/// What `backsoon bypass` prints.
+/// Runs `backsoon bypass` and returns its output.
 fn bypass(backsoon: &Backsoon, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
     command.arg("bypass").args(args).current_dir(backsoon.dir.path()).stdin(Stdio::null());
@@ -49,13 +49,13 @@ fn bypass(backsoon: &Backsoon, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The path and query of a URL.
+/// Returns the path and query of a URL.
 fn target(url: &str) -> String {
     let rest = url.strip_prefix("https://").unwrap();
     rest[rest.find('/').unwrap()..].to_owned()
 }
 
-/// `Cookie: …` of what an answer sets.
+/// Returns the `Cookie: …` field for the cookie that an answer sets.
 fn cookie_of(answer: &Response) -> String {
     let cookie = answer.field("set-cookie").unwrap_or_else(|| panic!("{}", answer.head));
     format!("cookie: {}", cookie.split(';').next().unwrap())
@@ -71,7 +71,7 @@ fn a_network_passes_and_nobody_can_claim_to_be_in_it() {
     assert_eq!(status("203.0.113.9, 192.0.2.7"), 200);
     assert_eq!(status("192.0.2.7, 203.0.113.9"), 503, "the client wrote the first one itself");
     assert_eq!(ask(backsoon.address(), "/", &[]).status, 503);
-    // Now nobody is believed.
+    // Now no peer is trusted.
     let config = with_bypass(&upstream, "networks = [\"192.0.2.0/24\"]").replace("\"127.0.0.1\"]", "]");
     backsoon.config(&config);
     assert_eq!(status("192.0.2.7"), 503);
@@ -212,7 +212,7 @@ fn who_guesses_keeps_nobody_at_the_same_address_out() {
         wrong(n);
     }
     assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 33.0);
-    // A wrong link is refused as ever, but no longer told why.
+    // A wrong link is still refused, but no longer told why.
     let forged = |address: &str| {
         let answer = ask(backsoon.address(), &format!("{link}x"), &[&format!("x-forwarded-for: {address}")]);
         assert_eq!((answer.status, answer.field("set-cookie")), (403, None), "{answer:?}");
@@ -221,7 +221,7 @@ fn who_guesses_keeps_nobody_at_the_same_address_out() {
     assert!(forged("203.0.113.2").contains("it is not one that was issued"), "{}", forged("203.0.113.2"));
     let body = forged("203.0.113.1");
     assert!(body.contains("does not let you pass") && !body.contains("it is not one"), "{body}");
-    // An old one still is: that is no guess.
+    // A revoked link is still told why, because it is no guess.
     bypass(&backsoon, &["web", "--revoke"]);
     wait("it to be revoked", || from("/", &cookie).status == 503);
     let answer = from(&link, "accept: */*");
@@ -251,7 +251,7 @@ fn a_wrong_secret_of_a_request_that_waits_counts_once() {
     backsoon.flag(OFFLINE);
     assert_eq!(client.response().status, 503);
     assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 1.0);
-    // The next one on the same connection is another.
+    // The next request on the same connection counts separately.
     client.send("GET / HTTP/1.1\r\nhost: a\r\nx-key: wrong\r\n\r\n");
     assert_eq!(client.response().status, 503);
     assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 2.0);

@@ -46,7 +46,7 @@ fn the_answer_says_when_to_come_back_and_is_not_cached() {
     assert!(waits.len() > 1 && waits.iter().all(|wait| (61..=66).contains(wait)), "{waits:?}");
 }
 
-/// The page in the form that the client asked for.
+/// The page comes in the form that the client asked for.
 #[test]
 fn the_answer_is_in_the_form_that_the_client_accepts() {
     let backsoon = Backsoon::before("http://127.0.0.1:1", "");
@@ -96,7 +96,7 @@ fn a_large_upload_to_a_closed_route_gets_an_answer_that_can_be_read() {
     for framing in ["content-length: 104857600", "transfer-encoding: chunked"] {
         let mut client = Client::connect(backsoon.address());
         client.send(format!("POST /upload HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
-        // Everything is written before anything is read, as many clients do it.
+        // The client writes everything before it reads, as many clients do.
         let block = vec![b'x'; 1 << 20];
         for _ in 0..100 {
             if framing.starts_with("transfer") {
@@ -217,7 +217,7 @@ fn a_window_begins_and_ends_at_its_instants() {
     let (first, last) = (*closed.first().unwrap(), *closed.last().unwrap());
     assert!(first >= starts && first.duration_since(starts).as_millis() < 500, "{starts} {first}");
     assert!(last.duration_since(ends).as_millis() < 500, "{ends} {last}");
-    // In one piece: open, closed, open.
+    // One closure without gaps: open, closed, open.
     let mut changes: Vec<_> = seen.iter().map(|(_, status)| *status).collect();
     changes.dedup();
     assert_eq!(changes, [200, 503, 200]);
@@ -289,7 +289,7 @@ fn a_request_under_way_when_its_route_closes_runs_to_its_end() {
     assert!(connection.head().is_some() || other.head().is_some());
 }
 
-/// An instant from now, as it is written in a flag file.
+/// Returns an instant relative to now, as written in a flag file.
 #[test]
 fn after_a_day_of_maintenance_somebody_is_asked_whether_it_is_meant() {
     let mut backsoon = Backsoon::before("http://127.0.0.1:1", "");

@@ -1,7 +1,7 @@
-//! What a publication costs where there is much to publish: 10,000 routes, of which an edit flags 1,000.
+//! Cost of a publication with much to publish: 10,000 routes, of which an edit flags 1,000.
 //!
-//! The goal is for a quiet machine and a release build: live within 50 ms, and no request waits for it. The test runs
-//! anywhere, so it allows much more; what was measured is printed. The figures that count come from
+//! The goal on a quiet machine, with a release build: an edit is live within 50 ms, and no request waits for it. The
+//! test runs anywhere, so it allows much more, and it prints the measured times. The figures that count come from
 //! `cargo test --release --test e2e publish -- --nocapture`.
 
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ fn a_flag_edit_for_a_thousand_of_ten_thousand_routes_is_live_at_once() {
         for (edit, status) in edits.iter().zip([503, 200]) {
             let beside = path.with_extension("new");
             fs::write(&beside, format!("# {turn}\n{edit}")).unwrap();
-            // The admin listener answers when control has written down what became of the last edit: 1,000 lines.
+            // The admin listener answers once control has logged the result of the last edit: 1,000 lines.
             get(backsoon.admin, "/livez");
             let began = Instant::now();
             fs::rename(&beside, &path).unwrap();
@@ -48,7 +48,7 @@ fn a_flag_edit_for_a_thousand_of_ten_thousand_routes_is_live_at_once() {
     assert!(longest < Duration::from_secs(1), "a request beside a publication took {longest:?}");
 }
 
-/// A client of a route that no edit is about. It asks all the time, and remembers how long the slowest answer took.
+/// Client of a route that no edit concerns. It asks without pause and remembers the slowest answer.
 struct Bystander {
     done: Arc<AtomicBool>,
     asking: thread::JoinHandle<Duration>,
@@ -90,7 +90,7 @@ fn config(upstream: &str) -> String {
     text
 }
 
-/// Every tenth route.
+/// Returns a flag file that puts every tenth route into this mode.
 fn switches(mode: &str) -> String {
     let mut text = "[routes]\n".to_owned();
     for index in (0..ROUTES).filter(|index| index % 10 == 9) {

@@ -1,4 +1,4 @@
-//! Running it: probes, metrics, status, logs, changing files, signals, and how it starts and ends.
+//! Operation: probes, metrics, status, logs, changing files, signals, start and end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn run(directory: &Path) -> Command {
     command
 }
 
-/// A route to this upstream, as text of a config.
+/// Returns a route to this upstream, as text of a config.
 fn route(name: &str, path: &str, upstream: &Upstream) -> String {
     format!("[routes.{name}]\npath = \"{path}\"\nupstream = \"{}\"\n", upstream.url())
 }
@@ -70,8 +70,8 @@ fn every_line_of_the_metrics_is_valid_and_the_counters_move() {
     assert_eq!(accepted, 5.0);
 }
 
-/// Checks the exposition format as far as it is used: each family is described before its samples, each sample
-/// belongs to one, no sample comes twice, and the end is marked.
+/// Checks the exposition format as far as it is used: each family is described before its samples, each sample belongs
+/// to a family, no sample appears twice, and the end is marked.
 fn check_open_metrics(text: &str) {
     let mut family = String::new();
     let mut kind = String::new();
@@ -220,7 +220,7 @@ fn status_tells_everything_about_files_and_routes() {
 fn the_access_log_records_every_request_with_its_verdict_and_generation() {
     let upstream = Upstream::ok();
     let backsoon = Backsoon::before(&upstream.url(), "[log]\naccess = \"full\"\naccess_file = \"access.log\"\n");
-    // Beside the config, as every path of the config.
+    // Beside the config, like every path in the config.
     let file = backsoon.path("access.log");
     get(backsoon.address(), "/open?secret=1");
     backsoon.flag("[routes]\nweb = \"offline\"\n");
@@ -232,13 +232,13 @@ fn the_access_log_records_every_request_with_its_verdict_and_generation() {
     };
     wait("three lines", || lines().len() == 3);
     let mut lines = lines();
-    // Workers hand over their lines by themselves.
+    // Workers hand over their lines without being asked.
     lines.sort_by_key(|line| line["time"].as_str().unwrap().to_owned());
     let told = |line: &Value| {
         [&line["path"], &line["verdict"], &line["generation"], &line["status"], &line["route"]].map(Value::to_string)
     };
     assert_eq!(told(&lines[0]), ["\"/open\"", "\"forward\"", "1", "200", "\"web\""]);
-    // Closing has two generations: one that drains, and one for which nothing is in flight any more.
+    // Closing takes two generations: one that drains, and one with nothing left in flight.
     let closed = &lines[1]["generation"];
     assert!(*closed == 2 || *closed == 3, "{closed}");
     let closed = closed.to_string();
@@ -349,7 +349,7 @@ fn an_edited_config_is_live_without_a_restart_and_a_bad_one_changes_nothing() {
     assert_eq!(backsoon.metric("backsoon_file_good", &label), 1.0);
 }
 
-/// A file in `/status`, by its role.
+/// Returns a file in `/status` by its role.
 fn file(backsoon: &Backsoon, role: &str) -> Value {
     let status = backsoon.status();
     status["files"].as_array().unwrap().iter().find(|file| file["role"] == role).unwrap().clone()
@@ -385,13 +385,13 @@ fn a_config_that_was_refused_for_the_sake_of_a_file_is_live_when_the_file_comes(
     let config = format!("{LISTEN}{}", route("web", "/", &upstream));
     let backsoon = Backsoon::start(&config);
     let better = config.replace("[routes.web]", "[routes.better]");
-    // It names a file that is not there yet, and so it is refused whole.
+    // The config names a missing file, and so it is refused whole.
     let secure =
         format!("{better}[routes.secure]\npath = \"/s\"\nupstream = \"https://localhost:1\"\nca = \"ca.pem\"\n");
     replace(&backsoon.path("backsoon.toml"), &secure);
     wait("the problem", || !file(&backsoon, "config")["problems"].as_array().unwrap().is_empty());
     assert_eq!(backsoon.status()["routes"][0]["name"], "web");
-    // As it comes to be there, nobody has to say so.
+    // The file's arrival is noticed without a signal.
     std::fs::write(backsoon.path("ca.pem"), crate::authority::Authority::new().pem()).unwrap();
     wait("the new routes", || backsoon.status()["routes"][0]["name"] == "better");
     assert_eq!(file(&backsoon, "config")["problems"], serde_json::json!([]));
@@ -450,7 +450,7 @@ fn a_flag_file_that_disappears_opens_everything_if_that_is_wished_and_closes_it_
     for _ in 0..2 {
         std::fs::remove_file(backsoon.path("maintenance.toml")).unwrap();
         wait("the route to open", || get(backsoon.address(), "/").status == 200);
-        // With the very same content.
+        // With exactly the same content.
         replace(&backsoon.path("maintenance.toml"), closed);
         wait("the route to close", || get(backsoon.address(), "/").status == 503);
     }
@@ -576,7 +576,7 @@ fn an_idle_process_ends_with_0_and_a_busy_one_after_its_request() {
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
 }
 
-/// A shell that hands over these sockets as systemd does: as descriptors from 3 on, for its own process.
+/// Shell command that hands over these sockets like systemd: as descriptors from 3 on, for its own process.
 const ACTIVATE: &str = "LISTEN_PID=$$ exec \"$@\"";
 
 #[test]
@@ -644,7 +644,7 @@ fn systemd_itself_can_activate_it() {
     let Ok(mut child) = spawned else {
         return crate::clients::skipped("systemd activates it", "systemd-socket-activate is not installed");
     };
-    // It says when it listens, and starts the service at the first connection, in its own place.
+    // systemd-socket-activate reports that it listens, and becomes the service at the first connection.
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let listens = lines.by_ref().map_while(Result::ok).find(|line| line.contains("Listening on"));
     assert!(listens.is_some());

@@ -1,5 +1,5 @@
-//! The command as the examples in `deploy/` run it: what it tells the service manager, and that it gets along with what it
-//! is denied. Where systemd itself does not run, its restrictions are approximated; each test says what by.
+//! The command as the examples in `deploy/` run it: its messages to the service manager, and its work under
+//! restrictions. Where systemd itself does not run, its restrictions are approximated; each test names its substitutes.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -43,7 +43,7 @@ fn a_bad_config_is_never_told_to_be_ready_and_exits_with_the_code_that_is_not_re
 }
 
 /// `DynamicUser`, `NoNewPrivileges`, `CapabilityBoundingSet`, `ProtectSystem=strict`, `ProtectProc`, `ProcSubset` and
-/// `PrivateDevices`, by unshare, mount and setpriv. What the unit forbids by seccomp is looked at in the next test.
+/// `PrivateDevices`, by unshare, mount and setpriv. The next test covers the unit's seccomp restrictions.
 #[test]
 fn it_serves_without_a_privilege_with_nothing_to_write_and_hardly_a_proc_or_a_dev() {
     const CLAIM: &str = "it serves under the restrictions of the unit";
@@ -73,7 +73,7 @@ fn it_serves_without_a_privilege_with_nothing_to_write_and_hardly_a_proc_or_a_de
     restrict(&mut command, &program, &[Path::new("run"), Path::new("--config"), &config]);
     let mut backsoon = Backsoon::spawn(dir, command);
     assert_eq!(get(backsoon.address(), "/").body, "hello");
-    // The watch works on what is written from outside.
+    // The watch sees files written from outside.
     let flags = backsoon.path("maintenance.toml");
     fs::write(&flags, "[routes]\nweb = \"offline\"\n").unwrap();
     wait("the flag", || get(backsoon.address(), "/").status == 503);
@@ -85,7 +85,7 @@ fn it_serves_without_a_privilege_with_nothing_to_write_and_hardly_a_proc_or_a_de
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
 }
 
-/// `SystemCallFilter`, `RestrictAddressFamilies` and `MemoryDenyWriteExecute`: not enforced but looked at, with strace.
+/// `SystemCallFilter`, `RestrictAddressFamilies` and `MemoryDenyWriteExecute`: not enforced, but observed with strace.
 #[test]
 fn it_makes_no_system_call_that_the_unit_forbids() {
     const CLAIM: &str = "it makes no system call that the unit forbids";
@@ -99,11 +99,11 @@ fn it_makes_no_system_call_that_the_unit_forbids() {
         upstream.address.port()
     );
     let (dir, backsoon) = prepared(&config);
-    // Not beside the flag file: to trace the reading of events would make events without end.
+    // Not beside the flag file: writing the trace of an event there would cause the next event.
     let elsewhere = tempfile::tempdir().unwrap();
     let trace = elsewhere.path().join("trace");
     let mut command = Command::new("strace");
-    // The tracer is the child, so that the signals reach the one that is traced.
+    // The tracer is the child, so that signals reach the traced process.
     command.args(["-D", "-f", "-qq", "-o"]).arg(&trace).arg(backsoon.get_program()).args(backsoon.get_args());
     let mut backsoon = Backsoon::spawn(dir, command);
     assert_eq!(get(backsoon.address(), "/").body, "hello");
@@ -114,10 +114,10 @@ fn it_makes_no_system_call_that_the_unit_forbids() {
     backsoon.metric("backsoon_panics_total", "");
     backsoon.signal("TERM");
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
-    // "exit_group(0)", or "exit_group(0 <unfinished" where another thread is in a call.
+    // "exit_group(0)", or "exit_group(0 <unfinished" if another thread is in a call.
     wait("the trace", || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("exit_group(0")));
     let trace = fs::read_to_string(trace).unwrap();
-    // Behind execve(), which systemd does itself.
+    // After execve(), which systemd does itself.
     let calls = trace.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(')).skip(1);
     let mut made = BTreeSet::new();
     for (call, arguments) in calls {
@@ -126,7 +126,7 @@ fn it_makes_no_system_call_that_the_unit_forbids() {
         }
         made.insert(call);
         let family = arguments.split(',').next().unwrap_or_default();
-        // glibc's resolver asks for the machine's addresses, and does without where it may not.
+        // glibc's resolver asks for the machine's addresses, and works without them if it may not.
         let fits = ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"].contains(&family);
         assert!(call != "socket" || fits, "{call}({arguments}");
         assert!(!arguments.contains("PROT_WRITE|PROT_EXEC"), "{call}({arguments}");
@@ -137,8 +137,8 @@ fn it_makes_no_system_call_that_the_unit_forbids() {
     assert!(forbidden.is_empty(), "{forbidden:?}");
 }
 
-/// The image, without an engine for containers: built by the Containerfile's own instruction, put into an empty directory
-/// and run there as its user. It takes minutes, so only with BACKSOON_TEST_IMAGE set.
+/// The image without a container engine. It is built by the Containerfile's own instruction, put into an empty
+/// directory and run there as its user. This takes minutes, so it runs only with BACKSOON_TEST_IMAGE set.
 #[test]
 fn the_image_is_one_static_binary_that_runs_in_an_empty_directory_as_nobody() {
     const CLAIM: &str = "the image is one static binary that runs in an empty directory as nobody";
@@ -159,7 +159,7 @@ fn the_image_is_one_static_binary_that_runs_in_an_empty_directory_as_nobody() {
     let upstream = Upstream::ok();
     let etc = image.path().join("etc/backsoon");
     fs::create_dir_all(&etc).unwrap();
-    // By name: the resolver has to get along with nothing but /etc/hosts.
+    // By name: the resolver has to work with nothing but /etc/hosts.
     fs::write(image.path().join("etc/hosts"), "127.0.0.1 app\n").unwrap();
     let config = format!(
         "{LISTEN}[limits]\ngrace = \"100ms\"\n[routes.web]\nupstream = \"http://app:{}\"\n",
@@ -182,7 +182,7 @@ fn the_image_is_one_static_binary_that_runs_in_an_empty_directory_as_nobody() {
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
 }
 
-/// A directory with a config, and the command that runs it.
+/// Returns a directory with a config, and the command that runs it.
 fn prepared(config: &str) -> (tempfile::TempDir, Command) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("backsoon.toml"), config).unwrap();
@@ -191,7 +191,7 @@ fn prepared(config: &str) -> (tempfile::TempDir, Command) {
     (dir, command)
 }
 
-/// Makes a directory readable for everybody, with a copy of the command in it, and returns that.
+/// Makes a directory readable for everybody, and returns a copy of the command in it.
 fn readable(dir: &Path) -> std::path::PathBuf {
     fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     let program = dir.join("backsoon");
@@ -199,7 +199,7 @@ fn readable(dir: &Path) -> std::path::PathBuf {
     program
 }
 
-/// The socket on which a service manager listens.
+/// Socket on which a service manager listens.
 struct Told(UnixDatagram);
 
 impl Told {
@@ -214,7 +214,7 @@ impl Told {
         Some(String::from_utf8_lossy(&message[..length]).into_owned())
     }
 
-    /// Reads to the next message that says this; in between only the watchdog may be told.
+    /// Reads up to the next message with this state; only watchdog messages may come before.
     fn waits_for(&self, state: &str) -> String {
         let began = Instant::now();
         loop {
@@ -228,7 +228,7 @@ impl Told {
     }
 }
 
-/// The system calls that the unit's filter leaves; `None` without systemd-analyze.
+/// Returns the system calls that the unit's filter permits; `None` without systemd-analyze.
 fn allowed_calls() -> Option<BTreeSet<String>> {
     let mut allowed = calls_of("@system-service")?;
     for call in calls_of("@privileged")? {
@@ -237,7 +237,7 @@ fn allowed_calls() -> Option<BTreeSet<String>> {
     Some(allowed)
 }
 
-/// The calls of a set of systemd's, with those of the sets in it.
+/// Returns the calls of one of systemd's sets, including those of nested sets.
 fn calls_of(set: &str) -> Option<BTreeSet<String>> {
     let output = Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", set]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -256,7 +256,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Says on the real standard error, which is shown for a test that passes, too, what was not tested.
+/// Reports on the real standard error what was not tested; captured output would be hidden for a passing test.
 fn skipped(claim: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {claim}: {reason}");
 }

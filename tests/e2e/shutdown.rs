@@ -1,4 +1,4 @@
-//! The end: what is in flight is finished, nobody who was let in loses a request, and the end comes in time.
+//! The end: requests in flight are finished, no client loses a request, and the end comes in time.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +25,7 @@ fn sigterm_under_load_loses_no_request_of_a_client_that_leaves_when_it_is_told_t
         scope.spawn(|| load.guarded(|| block_on(load.http2(3, 4))));
         load.wait_for(500);
         backsoon.signal("TERM");
-        // Whoever balances the load looks at this, and new clients are still let in while it does.
+        // Load balancers look at readiness, and new clients are still admitted meanwhile.
         wait("readiness to turn", || get(backsoon.admin, "/readyz").status == 503);
         assert_eq!(get(backsoon.address(), "/").status, 200, "not ready, and still serving");
         assert_eq!(get(backsoon.admin, "/livez").status, 200, "not ready, and still alive");
@@ -173,7 +173,7 @@ fn idle_connections_are_closed_within_the_grace_and_do_not_delay_the_end() {
     let mut backsoon = Backsoon::before(&upstream.url(), "[limits]\ngrace = \"1s\"\n");
     let address = backsoon.address();
     let mut idle: Vec<Client> = (0..20).map(|_| used(address)).collect();
-    // As browsers and load balancers have in store.
+    // Spare connections, as browsers and load balancers keep them.
     idle.extend((0..20).map(|_| Client::connect(address)));
     wait("all to be accepted", || backsoon.metric("backsoon_client_connections", "") >= 40.0);
     let took = block_on(async {
@@ -199,7 +199,7 @@ fn idle_connections_are_answered_during_the_grace_and_told_to_leave() {
     backsoon.signal("TERM");
     backsoon.wait_for_log("ending: finishing what is in flight; a second signal ends at once");
     for client in &mut clients {
-        // Its worker may hear of it a moment after the log.
+        // Its worker may learn of the end a moment after the log.
         wait("the client to be told", || {
             client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
             let answer = client.response();
@@ -246,7 +246,7 @@ fn a_tunnel_that_is_opened_during_the_grace_is_still_a_tunnel() {
     assert_eq!(&welcome, b"welcome");
 }
 
-/// A keep-alive connection that has served a request.
+/// Returns a keep-alive connection that has served a request.
 fn used(address: SocketAddr) -> Client {
     let mut client = Client::connect(address);
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -254,12 +254,12 @@ fn used(address: SocketAddr) -> Client {
     client
 }
 
-/// Starts a process that is given a listening socket the way systemd gives it.
+/// Starts a process with a listening socket passed as systemd passes it.
 fn on_socket(socket: &TcpListener, config: &str) -> Backsoon {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
     let mut command = Command::new("sh");
-    // The process id must be the one that the command will have, so it is the shell that becomes it.
+    // The shell becomes the command, so that its process id is the announced one.
     let exec = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
     command.args(["-c", exec, "sh", env!("CARGO_BIN_EXE_backsoon"), "run", "--config"]);
     command.arg(dir.path().join("backsoon.toml"));
@@ -267,7 +267,7 @@ fn on_socket(socket: &TcpListener, config: &str) -> Backsoon {
     Backsoon::spawn_with_input(dir, command)
 }
 
-/// Answers with the target: most requests at once, some after a while, some piece by piece.
+/// Answers with the target: most requests at once, some after a while, some in pieces.
 fn varied(connection: &mut UpstreamConnection) {
     while let Some(head) = connection.request() {
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -285,7 +285,7 @@ fn varied(connection: &mut UpstreamConnection) {
     }
 }
 
-/// `/download` answers slowly, `/upload` reads slowly and answers with how much there was, all else is answered at once.
+/// Answers `/download` slowly, reads `/upload` slowly and answers with its size, and answers all else at once.
 fn streaming(connection: &mut UpstreamConnection) {
     while let Some(head) = connection.head() {
         match head.split(' ').nth(1).unwrap_or_default() {
@@ -309,7 +309,7 @@ const PIECES: usize = 12;
 const PIECE: usize = 64 * 1024;
 const PACE: Duration = Duration::from_millis(100);
 
-/// What a client does that was told to leave.
+/// Behaviour of a client that was told to leave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     Leave,
@@ -322,14 +322,14 @@ struct Load {
     told: Told,
     answered: AtomicU64,
     left: AtomicU64,
-    /// Requests that were given back unseen.
+    /// Requests that were returned unprocessed.
     refused: AtomicU64,
     lost: Mutex<Vec<String>>,
     no_new: AtomicBool,
     done: AtomicBool,
 }
 
-/// Ends the load, also by a panic.
+/// Guard that ends the load, even after a panic.
 struct Stop<'l>(&'l AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -367,7 +367,7 @@ impl Load {
         !self.done.load(Ordering::Relaxed)
     }
 
-    /// Waits for so many more answers.
+    /// Waits for this many more answers.
     fn wait_for(&self, more: u64) {
         let before = self.answered.load(Ordering::Relaxed);
         wait("the load to get answers", || self.answered.load(Ordering::Relaxed) >= before + more);
@@ -386,14 +386,14 @@ impl Load {
         assert!(lost.is_empty(), "{what}: lost {}: {:#?}", lost.len(), &lost[..lost.len().min(10)]);
     }
 
-    /// Clients that keep their connection as long as they may.
+    /// Starts clients that keep their connection as long as they may.
     fn keep_alive<'s>(&'s self, scope: &'s thread::Scope<'s, '_>, clients: usize) {
         for client in 0..clients {
             scope.spawn(move || self.guarded(|| while self.one_connection(client) && self.goes_on() {}));
         }
     }
 
-    /// Sends requests until told to leave; false if it is not to come back.
+    /// Sends requests until told to leave. Returns false if the client is not to come back.
     fn one_connection(&self, id: usize) -> bool {
         let mut client = Client::connect(self.address);
         for turn in 0.. {
@@ -417,7 +417,7 @@ impl Load {
         false
     }
 
-    /// Clients with a connection for each request.
+    /// Starts clients with a connection for each request.
     fn new_connections<'s>(&'s self, scope: &'s thread::Scope<'s, '_>, clients: usize) {
         for client in 0..clients {
             scope.spawn(move || {
@@ -452,7 +452,7 @@ impl Load {
         }
     }
 
-    /// HTTP/2 connections, each with some clients.
+    /// Runs HTTP/2 connections, each with some clients.
     async fn http2(&self, connections: usize, clients: usize) {
         let connections = (0..connections).map(async |connection| {
             loop {
@@ -503,5 +503,5 @@ fn target(id: usize, turn: usize) -> String {
     format!("/{id}/{turn}/{how}")
 }
 
-/// Between two requests of one client.
+/// Pause between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -1,4 +1,4 @@
-//! Smuggling: whatever two parties could read in two ways is refused, and bytes of a body are never a request.
+//! Smuggling: input with two possible readings is refused, and bytes of a body are never a request.
 //!
 //! Each test names the advisories whose mistake it looks for.
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 use crate::wire::{alone, ended, exchange, next, observed, statuses};
 
-/// Long enough for an answer that must not come; a connection that is closed ends the wait.
+/// Long enough for an answer that must not come; a closed connection ends the wait early.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// A proxy with every kind of answer of its own, and its upstreams.
+/// Proxy with every kind of answer of its own, and its upstreams.
 struct Kinds {
     backsoon: Backsoon,
     upstream: Upstream,
@@ -30,7 +30,7 @@ impl Kinds {
     }
 }
 
-/// CVE-2025-4366 (pingora), and the same for every other answer of our own: SMUG-CL0, GET-CL-BODY-DESYNC.
+/// CVE-2025-4366 (pingora), and the same for every other answer of the proxy's own: SMUG-CL0, GET-CL-BODY-DESYNC.
 #[test]
 fn bytes_behind_an_answer_of_our_own_are_never_answered_as_a_request() {
     let kinds = Kinds::new();
@@ -44,7 +44,7 @@ fn bytes_behind_an_answer_of_our_own_are_never_answered_as_a_request() {
                 // The whole body is the smuggled request.
                 (format!("content-length: {length}\r\n\r\n{smuggled}"), 0),
                 (format!("transfer-encoding: chunked\r\n\r\n{chunk}"), 0),
-                // The body is announced longer than what comes, and shorter.
+                // The announced body is longer or shorter than the bytes sent.
                 (format!("content-length: {}\r\n\r\n{smuggled}", length + 10), 0),
                 (format!("content-length: 1000\r\n\r\n{long}"), 0),
                 (format!("content-length: {}\r\n\r\n{smuggled}", length - 9), 0),
@@ -53,16 +53,16 @@ fn bytes_behind_an_answer_of_our_own_are_never_answered_as_a_request() {
                 (format!("expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n{chunk}"), 0),
                 (format!("expect: nonsense\r\ncontent-length: {length}\r\n\r\n{smuggled}"), 0),
                 (format!("transfer-encoding: chunked\r\n\r\nnonsense\r\n{smuggled}"), 0),
-                // Chunked that is never finished.
+                // A chunked body that is never finished.
                 (format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}"), 0),
-                // A request that really is one, behind a body of its own: may be answered.
+                // A real request after a complete body: an answer is allowed.
                 ("content-length: 3\r\n\r\nabcGET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), 1),
             ] {
                 let request = format!("{method} {target} HTTP/1.1\r\nhost: a\r\n{body}");
                 let read = exchange(kinds.backsoon.address(), request.as_bytes(), Duration::from_millis(60));
                 let answers = statuses(&read);
                 assert_eq!(answers.first(), Some(&status), "{request:?} → {read:?}");
-                // What comes behind a body that was shorter than announced may be refused, as 400.
+                // Bytes after a body that was announced too short may be refused with 400.
                 let more = answers[1..].iter().filter(|&&status| status != 400).count();
                 assert!(more <= smuggles, "{request:?} → {read:?}");
             }
@@ -204,7 +204,7 @@ fn a_head_that_two_could_read_differently_is_400_and_ends_the_connection() {
     assert_eq!(upstream.seen(), "");
 }
 
-/// What has but one reading, though it looks odd: the upstream gets it in its plain form.
+/// Odd forms with only one reading: the upstream receives them in plain form.
 #[test]
 fn what_has_one_reading_is_forwarded_in_its_plain_form() {
     let upstream = Upstream::ok();
@@ -229,7 +229,7 @@ fn what_has_one_reading_is_forwarded_in_its_plain_form() {
     }
 }
 
-/// hyper#4123, CVE-2026-89044, RFC 9112 section 6.1: only one of two lengths is passed on, and the connection ends.
+/// hyper#4123, CVE-2026-89044, RFC 9112 section 6.1: only one of two lengths is forwarded, and the connection ends.
 #[test]
 fn a_request_with_both_lengths_is_passed_on_with_one_and_ends_the_connection() {
     let upstream = Upstream::ok();
@@ -281,7 +281,7 @@ fn chunks_that_two_could_read_differently_are_400_and_end_both_connections() {
         let response = client.response();
         assert_eq!((response.status, response.field("connection")), (400, Some("close")), "{chunks:?}");
         assert!(client.try_response().is_none(), "{chunks:?}");
-        // The upstream may have been sent the start of it, never a whole body.
+        // The upstream may have received the start of a body, never a whole one.
         for mut connection in connections.try_iter() {
             assert!(ended(&mut connection.stream));
         }
@@ -290,7 +290,7 @@ fn chunks_that_two_could_read_differently_are_400_and_end_both_connections() {
     assert!(!seen.contains("smuggled") && !seen.contains("0\r\n\r\n"), "{seen}");
 }
 
-/// CVE-2023-45539 (haproxy): what stands behind `#` is neither matched on nor forwarded.
+/// CVE-2023-45539 (haproxy): text after `#` is neither matched on nor forwarded.
 #[test]
 fn a_fragment_in_the_target_never_reaches_the_upstream() {
     let (web, admin) = (Upstream::ok(), Upstream::ok());
@@ -306,7 +306,7 @@ fn a_fragment_in_the_target_never_reaches_the_upstream() {
     assert!(!web.seen().contains("admin HTTP") && admin.seen().contains("GET /admin HTTP/1.1"));
 }
 
-/// Bytes of one client's response must never be the next client's: response smuggling.
+/// Response smuggling: bytes of one client's response must never reach the next client.
 #[test]
 fn bytes_behind_a_response_never_reach_the_next_request() {
     let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";

@@ -1,6 +1,6 @@
 //! The toggling soak: flags and config change all the time under load, and every answer is right for its instant.
 //!
-//! It lasts for `BACKSOON_SOAK_SECONDS` (8 if unset; CONTRIBUTING.md has the command for the long one).
+//! The soak lasts for `BACKSOON_SOAK_SECONDS` (8 if unset; CONTRIBUTING.md has the command for the long one).
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use http::Request;
 use crate::load::{Failure, Http2, block_on, exchange, for_all};
 use crate::support::{Backsoon, Client, LISTEN, Upstream, replace};
 
-/// An answer may be older than its request by this much: from a rename to the last worker that has seen it, on a machine
-/// that is busy with other tests. What was measured is printed.
+/// Greatest age of an answer's state when its request is sent. The time covers a rename until the last worker has seen
+/// it, on a machine busy with other tests. The measured age is printed.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// Between two flips.
+/// Pause between two flips.
 const FLIP: Duration = Duration::from_millis(50);
 
-/// Between two requests of one client, so that the clients do not take the machine from who is tested.
+/// Pause between two requests of one client, so that the clients leave processor time to the proxy.
 const PAUSE: Duration = Duration::from_millis(4);
 
 const HTTP1_CLIENTS: usize = 6;
 const HTTP2_CONNECTIONS: usize = 3;
 const HTTP2_CLIENTS_EACH: usize = 4;
 
-/// Requests that are in flight at a time.
+/// Requests in flight at a time.
 const CLIENTS: usize = HTTP1_CLIENTS + HTTP2_CONNECTIONS * HTTP2_CLIENTS_EACH;
 
 #[test]
@@ -64,18 +64,18 @@ fn every_answer_is_right_for_its_instant_while_the_flag_flips_twenty_times_a_sec
     assert!(generation > seconds * 10, "only {generation} generations were published");
     assert!(tally.stale_at(0.99) < BOUND / 4, "{:?}", tally.stale_at(0.99));
     assert_no_growth(&usage, seconds);
-    // As many as there were clients at a time, and each once more if it was idle for too long in a long run: a new
-    // generation closes no connection to an upstream that has not changed.
+    // One for each concurrent client, and one more each for connections that were idle for too long in a long run. A
+    // new generation closes no connection to an unchanged upstream.
     let opened = upstream.connections();
     assert!(opened <= 2 * CLIENTS, "{opened} connections to the upstream");
 }
 
-/// What the clients and the one who flips share.
+/// State shared by the clients and the task that flips.
 struct Soak {
     address: SocketAddr,
-    /// By number: when the flag file with this number began to be put in place, and when it was.
+    /// Start and end of the replacement of each flag file, by its number.
     flips: Mutex<Vec<(Instant, Instant)>>,
-    /// No answer to a request from now on may be older than this number.
+    /// Lowest number that an answer to a request from now on may show.
     floor: AtomicU64,
     done: AtomicBool,
     tally: Mutex<Tally>,
@@ -86,18 +86,18 @@ struct Tally {
     forwarded: u64,
     shown: u64,
     reconnected: u64,
-    /// Those that a page named.
+    /// Numbers that a page showed.
     numbers: BTreeSet<u64>,
-    /// How much older than their requests the answers were.
+    /// Age of each answer's state when its request was sent.
     stale: Vec<Duration>,
 }
 
-/// What the process used, from time to time.
+/// Resources of the process at one moment.
 struct Usage {
     after: Duration,
     resident: u64,
     descriptors: usize,
-    /// Connections that were ever opened to the upstream.
+    /// Connections ever opened to the upstream.
     opened: usize,
 }
 
@@ -113,7 +113,7 @@ impl Soak {
         }
     }
 
-    /// A client that fails ends the soak for all, so that what it has to say is not buried.
+    /// A client that fails ends the soak for all, so that its message is not buried.
     fn guarded(&self, client: impl FnOnce()) {
         struct Stop<'s>(&'s AtomicBool);
         impl Drop for Stop<'_> {
@@ -144,7 +144,7 @@ impl Soak {
         let number = match answer.status {
             200 => {
                 assert_eq!(answer.body, target, "the answer of another request");
-                // An open gate does not say its number: the oldest is meant that it can have been.
+                // An open gate does not show its number; the answer gets the oldest number that is possible.
                 let open = (floor..flips.len() as u64).filter(|number| number % 2 == 0);
                 let number = { open }.find(|number| is_possible(*number));
                 number.unwrap_or_else(|| panic!("forwarded while closed: floor {floor}, {} flips", flips.len()))
@@ -173,7 +173,7 @@ impl Soak {
     }
 }
 
-/// An answer, in either protocol.
+/// Answer in either protocol.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -187,7 +187,7 @@ impl Answer {
     }
 }
 
-/// Flips the flag and rewrites the config for a time, and says what the process used meanwhile.
+/// Flips the flag and rewrites the config for a time. Returns the process's resource use meanwhile.
 fn toggle(soak: &Soak, backsoon: &Backsoon, upstream: &Upstream, time: Duration) -> Vec<Usage> {
     let (flag_file, config_file) = (backsoon.path("maintenance.toml"), backsoon.path("backsoon.toml"));
     let began = Instant::now();
@@ -197,7 +197,7 @@ fn toggle(soak: &Soak, backsoon: &Backsoon, upstream: &Upstream, time: Duration)
         if after >= time || !soak.goes_on() {
             break;
         }
-        // Known before it can be seen.
+        // Recorded before anybody can see the file.
         let begun = Instant::now();
         soak.flips.lock().unwrap().push((begun, begun + BOUND));
         replace(&flag_file, &flags(number));
@@ -212,12 +212,12 @@ fn toggle(soak: &Soak, backsoon: &Backsoon, upstream: &Upstream, time: Duration)
         }
         thread::sleep((began + FLIP * u32::try_from(number).unwrap()).saturating_duration_since(Instant::now()));
     }
-    // The last one stays for longer than any answer may be old.
+    // The last state lasts longer than any answer may be old.
     thread::sleep(BOUND + FLIP * 4);
     usage
 }
 
-/// The flag file with this number: odd ones close.
+/// Returns the flag file with this number: odd ones close.
 fn flags(number: u64) -> String {
     match number % 2 {
         0 => format!("# flip {number}\n[routes]\n"),
@@ -225,7 +225,7 @@ fn flags(number: u64) -> String {
     }
 }
 
-/// The config with this number: a route comes and goes before and behind the one that is asked for.
+/// Returns the config with this number. A route comes and goes before and behind the one under test.
 fn config(upstream: &str, number: u64) -> String {
     let other = |name: &str| format!("[routes.{name}]\nhost = \"{name}.example\"\nupstream = \"{upstream}\"\n");
     let (before, behind) = match number % 3 {
@@ -241,10 +241,10 @@ fn number_in(page: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// In turn: what people, programs and shells ask for.
+/// Requests of people, programs and shells, in turn.
 const ACCEPT: [&str; 3] = ["text/html", "application/json", "*/*"];
 
-/// One client on a keep-alive connection.
+/// Runs one client on a keep-alive connection.
 fn http1(soak: &Soak, id: usize) {
     let mut client = Client::connect(soak.address);
     for turn in 0.. {
@@ -271,7 +271,7 @@ fn http1(soak: &Soak, id: usize) {
     }
 }
 
-/// All HTTP/2 clients, several on each connection.
+/// Runs all HTTP/2 clients, several on each connection.
 async fn http2(soak: &Soak) {
     let mut connections = Vec::new();
     for _ in 0..HTTP2_CONNECTIONS {
@@ -320,16 +320,16 @@ fn assert_no_growth(usage: &[Usage], seconds: u64) {
     let last = &late[late.len().saturating_sub(10)..];
     let most = |usage: &[&Usage], of: fn(&Usage) -> u64| usage.iter().map(|usage| of(usage)).max().unwrap_or(0);
     let (before, after) = (most(&early, |usage| usage.resident), most(last, |usage| usage.resident));
-    // The allocator gives pages back when it likes: some MiB are noise, a leak of one page for each flip is not.
+    // The allocator returns pages when it likes: some MiB are noise, a leak of one page for each flip is not.
     assert!(after <= before + 6 * 1024, "resident memory grew from {before} KiB to {after} KiB");
-    // Without those of the upstream's connections; one more may be open while a file is read.
+    // Without the upstream's connections; one more may be open while a file is read.
     let others = |usage: &Usage| (usage.descriptors as u64).saturating_sub(usage.opened as u64);
     let (before, after) = (most(&early, others), most(last, others));
     assert!(after <= before + 2, "descriptors grew from {before} to {after}, besides the upstream's");
 }
 
 impl Tally {
-    /// How much older than its request an answer was, once sorted.
+    /// Returns a quantile of the answers' ages, once sorted.
     fn stale_at(&self, share: f64) -> Duration {
         self.stale[((self.stale.len() - 1) as f64 * share) as usize]
     }

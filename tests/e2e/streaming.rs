@@ -1,4 +1,4 @@
-//! Bodies: they stream both ways, at the pace of whoever is slower, in constant memory; and what breaks off is told.
+//! Bodies: they stream both ways, at the pace of the slower side, in constant memory; broken ones are reported.
 
 use std::io::{BufRead, Read, Write};
 use std::sync::Mutex;
@@ -11,8 +11,8 @@ use crate::wire::{Counts, SlowReader, alone, ended, next, observed, pour, reset,
 
 const UPLOAD: u64 = 200 * 1024 * 1024;
 
-/// What the proxy's memory may grow by, in KiB: its own buffers are below 1 MiB a body, but the allocator takes its
-/// first block of 8 MiB at some moment. Far below the body.
+/// Allowed growth of the proxy's memory, in KiB. Its own buffers are below 1 MiB a body, but the allocator takes its
+/// first block of 8 MiB at some moment. The limit is far below the body.
 const HELD: u64 = 16 * 1024;
 
 #[test]
@@ -101,7 +101,8 @@ fn chunks_pass_both_ways_as_they_come() {
     assert!(connection.head().is_some(), "both connections go on");
 }
 
-/// What a chunk costs does not depend on its size: bytes that come one by one go on together (RFC 9112 section 7.1).
+/// The cost of a chunk does not depend on its size: bytes that arrive one by one are forwarded together (RFC 9112
+/// section 7.1).
 #[test]
 fn small_chunks_are_put_together_both_ways() {
     const CHUNKS: usize = 50_000;
@@ -322,7 +323,7 @@ fn a_client_that_aborts_its_upload_ends_the_upstreams_work() {
 fn a_client_that_leaves_ends_the_upstreams_work() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
-    // Before the head, between head and body, in the middle of a body that is being sent.
+    // Before the head, between head and body, and in the middle of a body that is being sent.
     for stage in 0..3 {
         let mut client = Client::connect(backsoon.address());
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -344,7 +345,7 @@ fn a_client_that_leaves_ends_the_upstreams_work() {
     assert_eq!(backsoon.metric("backsoon_client_aborts_total", "route=\"web\""), 3.0);
 }
 
-/// RFC 9293 section 3.6: who sends no more may still listen.
+/// RFC 9293 section 3.6: a client that sends no more may still listen.
 #[test]
 fn a_client_that_closes_its_side_gets_its_answers() {
     let upstream = Upstream::handling(|connection| {
@@ -411,7 +412,7 @@ fn an_answer_before_the_end_of_the_body_leaks_no_connection() {
     let upstream = Upstream::handling(move |connection| {
         connection.head();
         connection.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
-        // It stays open as far as the upstream is concerned.
+        // The upstream itself keeps the connection open.
         let _ = send.lock().unwrap().send(ended(&mut connection.stream));
     });
     let backsoon = alone(&upstream.url(), "");
@@ -473,7 +474,7 @@ fn an_upload_that_shrinks_or_grows_is_not_passed_on_as_whole() {
 
 #[test]
 fn a_client_that_only_listens_behind_the_head_of_the_answer_is_not_late() {
-    // Longer than `body_read`, which is for clients that hold up their own request.
+    // Longer than `body_read`, which concerns only clients that delay their own request.
     const SILENCE: Duration = Duration::from_millis(2200);
     let upstream = Upstream::handling(|connection| {
         connection.head();

@@ -1,4 +1,4 @@
-//! What the tests share: a running backsoon with real files, upstreams that remember every byte, raw clients.
+//! Shared parts of the tests: a running backsoon with real files, upstreams that remember every byte, raw clients.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,35 +11,35 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Longer than anything takes on a busy machine; nothing waits this long unless it is broken.
+/// Time beyond anything on a busy machine; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running `backsoon run`. Dropped, it is killed and its directory removed.
+/// Running `backsoon run`. Dropping it kills the process and removes its directory.
 pub struct Backsoon {
     pub dir: tempfile::TempDir,
     pub child: Child,
-    /// Where its listeners are, in the order of the config.
+    /// Addresses of the listeners, in the order of the config.
     pub listen: Vec<SocketAddr>,
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// What every test's config begins with: one listener and the admin listener, on ports that the system chooses.
+/// Beginning of every test's config: one listener and the admin listener, on ports that the system chooses.
 pub const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
 
 impl Backsoon {
-    /// Starts with one route `web` for everything, to `upstream` (a URL), and more config behind it.
+    /// Starts a proxy with one route `web` for everything, to `upstream` (a URL), followed by more config.
     pub fn before(upstream: &str, more: &str) -> Self {
         Self::start(&format!("{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n{more}"))
     }
 
-    /// Starts with a config. The flag file is absent.
+    /// Starts a proxy with a config and without a flag file.
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::start_in(dir, config)
     }
 
-    /// Starts in a directory that the test has prepared.
+    /// Starts a proxy in a directory that the test has prepared.
     pub fn start_in(dir: tempfile::TempDir, config: &str) -> Self {
         std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
@@ -53,7 +53,7 @@ impl Backsoon {
         Self::spawn_with_input(dir, command)
     }
 
-    /// Starts a prepared command whose standard input is prepared as well.
+    /// Starts a prepared command with a prepared standard input.
     pub fn spawn_with_input(dir: tempfile::TempDir, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -100,7 +100,7 @@ impl Backsoon {
         self.wait_for_file("backsoon.toml", text);
     }
 
-    /// Waits until `/status` knows a file with this content, and no route is draining that has nothing in flight.
+    /// Waits until `/status` shows a file with this content, and no route is draining with nothing in flight.
     pub fn wait_for_file(&self, name: &str, text: &str) {
         let hash = sha256(text.as_bytes());
         wait(&format!("{name} to be read"), || {
@@ -112,20 +112,20 @@ impl Backsoon {
         });
     }
 
-    /// `GET /status`, parsed.
+    /// Asks for `GET /status` and parses the answer.
     pub fn status(&self) -> Value {
         let response = get(self.admin, "/status");
         serde_json::from_str(&response.body).unwrap()
     }
 
-    /// A route in `/status`.
+    /// Returns a route in `/status`.
     pub fn route(&self, name: &str) -> Value {
         let status = self.status();
         let routes = status["routes"].as_array().unwrap();
         routes.iter().find(|route| route["name"] == name).unwrap().clone()
     }
 
-    /// The value of a metric with exactly these labels (as they stand between the braces), 0 if it is absent.
+    /// Returns a metric with exactly these labels (the text between the braces), or 0 if it is absent.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = get(self.admin, "/metrics").body;
         let wanted = if labels.is_empty() { name.to_owned() } else { format!("{name}{{{labels}}}") };
@@ -133,12 +133,12 @@ impl Backsoon {
         line.parse().unwrap()
     }
 
-    /// What was logged so far, the lines that are JSON.
+    /// Returns the log so far: the lines that are JSON.
     pub fn log_lines(&self) -> Vec<Value> {
         self.log.lock().unwrap().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What was logged so far, as it stands.
+    /// Returns the log so far, as written.
     pub fn log_text(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -175,7 +175,7 @@ impl Backsoon {
         status.unwrap()
     }
 
-    /// Waits until the page of a host's closed route is there in every language and coding.
+    /// Waits until the page of a host's closed route exists in every language and coding.
     pub fn finished(&self, host: &str) {
         let host = if host.is_empty() { "a" } else { host };
         let head = format!(
@@ -188,13 +188,13 @@ impl Backsoon {
         });
     }
 
-    /// How many descriptors the process has open.
+    /// Returns the number of descriptors that the process has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
-    /// Resident memory that the process has allocated, in KiB. Pages of its program are left out: they come in as the
-    /// code is first run, a dozen megabytes of them in a debug build.
+    /// Returns the resident memory that the process has allocated, in KiB. Pages of its program do not count: the first
+    /// run of the code loads a dozen megabytes of them in a debug build.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
@@ -212,7 +212,7 @@ impl Drop for Backsoon {
     }
 }
 
-/// Runs a command to its end, and returns its exit code and what it printed on standard error.
+/// Runs a command to its end, and returns its exit code and its standard error.
 pub fn run_to_end(mut command: Command) -> (Option<i32>, String) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
@@ -281,36 +281,36 @@ pub fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A response as it came over the wire.
+/// Response as received over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// The status line and the fields, as they came.
+    /// Status line and fields, as received.
     pub head: String,
     pub body: String,
 }
 
 impl Response {
-    /// A field's value, by its lowercase name.
+    /// Returns a field's value, by its lowercase name.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
-/// `GET` on a connection of its own.
+/// Sends a `GET` on a new connection.
 pub fn get(address: SocketAddr, path: &str) -> Response {
     request(address, &format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"))
 }
 
-/// Sends bytes on a connection of its own and reads one response.
+/// Sends bytes on a new connection and reads one response.
 pub fn request(address: SocketAddr, bytes: &str) -> Response {
     let mut client = Client::connect(address);
     client.send(bytes);
     client.response()
 }
 
-/// A raw HTTP/1 client.
+/// Raw HTTP/1 client.
 pub struct Client {
     pub stream: BufReader<TcpStream>,
 }
@@ -335,7 +335,7 @@ impl Client {
         Self { stream: BufReader::new(stream) }
     }
 
-    /// Sends, and does not mind if the other side has closed.
+    /// Sends, and ignores a connection that the other side has closed.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
     }
@@ -345,7 +345,7 @@ impl Client {
         self.try_head().expect("a response head")
     }
 
-    /// Reads a response's head; `None` at the end of the stream.
+    /// Reads a response's head. Returns `None` at the end of the stream.
     pub fn try_head(&mut self) -> Option<String> {
         let mut head = String::new();
         loop {
@@ -367,7 +367,7 @@ impl Client {
         self.try_response().expect("a response")
     }
 
-    /// Reads a response with its body; `None` when the connection ends first.
+    /// Reads a response with its body. Returns `None` if the connection ends first.
     pub fn try_response(&mut self) -> Option<Response> {
         let head = self.try_head()?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
@@ -400,7 +400,7 @@ impl Client {
         Some(response)
     }
 
-    /// Whether the other side has closed: reads to the end, throwing away what comes.
+    /// Reads and discards to the end. Returns true if the other side has closed.
     pub fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
@@ -410,7 +410,7 @@ impl Client {
     }
 }
 
-/// An upstream that does just what the test says, and remembers every byte that it was sent.
+/// Upstream that does exactly as the test says, and remembers every byte it receives.
 #[derive(Clone)]
 pub struct Upstream {
     pub address: SocketAddr,
@@ -434,7 +434,7 @@ impl Upstream {
         Self::answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
     }
 
-    /// Gives every connection to `handle`, in a thread of its own.
+    /// Passes every connection to `handle`, in a thread of its own.
     pub fn handling(handle: impl Fn(&mut UpstreamConnection) + Send + Sync + 'static) -> Self {
         Self::taking(move |mut connection| handle(&mut connection))
     }
@@ -444,7 +444,7 @@ impl Upstream {
         Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), handle)
     }
 
-    /// Answers as [`Upstream::ok`], on a socket that the test has bound.
+    /// Answers like [`Upstream::ok`], on a socket that the test has bound.
     pub fn listening(listener: TcpListener) -> Self {
         Self::on(listener, |mut connection| {
             while connection.request().is_some() {
@@ -471,22 +471,22 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
-    /// Every byte that came, over all connections.
+    /// Returns every byte received, over all connections.
     pub fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen_bytes()).into_owned()
     }
 
-    /// As [`Upstream::seen`], also where it is not text.
+    /// Like [`Upstream::seen`], for bytes that need not be text.
     pub fn seen_bytes(&self) -> Vec<u8> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
     }
 
-    /// Forgets what was seen.
+    /// Forgets all bytes received.
     pub fn forget(&self) {
         self.seen.lock().unwrap().clear();
     }
@@ -500,7 +500,7 @@ pub struct UpstreamConnection {
 }
 
 impl UpstreamConnection {
-    /// Reads a request head; `None` at the end of the stream.
+    /// Reads a request head. Returns `None` at the end of the stream.
     pub fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -526,7 +526,7 @@ impl UpstreamConnection {
         Some(head)
     }
 
-    /// Reads one byte; `None` at the end of the stream.
+    /// Reads one byte. Returns `None` at the end of the stream.
     pub fn byte(&mut self) -> Option<u8> {
         if self.ahead.is_empty() {
             let mut buffer = [0; 16 * 1024];
@@ -547,12 +547,12 @@ impl UpstreamConnection {
         String::from_utf8_lossy(&line).into_owned()
     }
 
-    /// How many bytes were received beyond those that were asked for.
+    /// Returns the number of bytes received beyond those that were read.
     pub fn buffered(&self) -> u64 {
         self.ahead.len() as u64
     }
 
-    /// Sends, and does not mind if the other side has closed.
+    /// Sends, and ignores a connection that the other side has closed.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }

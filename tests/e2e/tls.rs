@@ -1,4 +1,4 @@
-//! TLS towards clients and towards upstreams, and sockets that have a file instead of a port.
+//! TLS towards clients and towards upstreams, and sockets with a file instead of a port.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,7 +18,7 @@ use crate::two::{Two, TwoUpstream, patiently, request};
 const TLS: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n\
                    [admin]\naddress = \"127.0.0.1:0\"\n";
 
-/// Starts with one listener that speaks TLS as `identity`, and one route for everything.
+/// Starts a proxy with one listener that speaks TLS as `identity`, and one route for everything.
 fn secured(identity: &Identity, upstream: &str, more: &str) -> Backsoon {
     let dir = tempfile::tempdir().unwrap();
     identity.write(dir.path());
@@ -67,7 +67,7 @@ async fn both_versions_of_http_and_both_of_tls_are_spoken() {
         }
     }
     assert!(upstream.seen().contains("x-forwarded-proto: https\r\n"), "{}", upstream.seen());
-    // Without ALPN a client may still know.
+    // Without ALPN a client may still know that the server speaks HTTP/2.
     let stream = connect(backsoon.address(), &authority.client(&[], &[&TLS13])).await.unwrap();
     let mut two = Two::over(stream, &mut h2::client::Builder::new()).await;
     assert_eq!(two.get("/").await.unwrap().status, 200);
@@ -88,12 +88,12 @@ async fn a_new_certificate_is_served_to_the_next_connection_and_no_open_one_is_d
     let upstream = Upstream::ok();
     let (old, new) = (authority.identity(&["localhost"]), authority.identity(&["localhost"]));
     let backsoon = secured(&old, &upstream.url(), "");
-    // Each is a client of its own: a session that is resumed comes without a certificate.
+    // A new client each time, because a resumed session comes without a certificate.
     let client = || authority.client(&["http/1.1"], &[&TLS13]);
     let mut open = connect(backsoon.address(), &client()).await.unwrap();
     assert_eq!(served(&open), &old.der()[..]);
     ask(&mut open).await;
-    // First one file and then the other: what lies between does not fit, and changes nothing.
+    // One file after the other: the state in between does not match, and changes nothing.
     replace(&backsoon.path("cert.pem"), &new.cert);
     wait("the misfit to be noticed", || !problems(&backsoon, "key.pem").is_empty());
     let between = connect(backsoon.address(), &client()).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_new_certificate_is_served_to_the_next_connection_and_no_open_one_is_d
     assert!(problems(&backsoon, "key.pem").is_empty() && problems(&backsoon, "cert.pem").is_empty());
 }
 
-/// What `/status` says is wrong with a file.
+/// Returns the problems of a file in `/status`.
 fn problems(backsoon: &Backsoon, name: &str) -> Vec<String> {
     let status = backsoon.status();
     let files = status["files"].as_array().unwrap();
@@ -219,7 +219,7 @@ async fn clear_text_on_a_tls_port_is_no_request() {
     wait("both to be counted", || backsoon.metric("backsoon_tls_failures_total", "") == 2.0);
 }
 
-/// A stream that sends a request in clear text right behind its ClientHello.
+/// Stream that sends a request in clear text right behind its ClientHello.
 struct Injecting {
     stream: TcpStream,
     injected: bool,
@@ -246,7 +246,7 @@ impl tokio::io::AsyncWrite for Injecting {
         }
         self.injected = true;
         let both = [buf, b"GET /injected HTTP/1.1\r\nhost: a\r\n\r\n"].concat();
-        // A fresh socket has room for it.
+        // A fresh socket has room for both.
         let wrote = std::task::ready!(std::pin::Pin::new(&mut self.stream).poll_write(cx, &both))?;
         assert_eq!(wrote, both.len());
         std::task::Poll::Ready(Ok(buf.len()))
@@ -312,7 +312,7 @@ async fn tls_upstream(identity: &Identity) -> u16 {
     port
 }
 
-/// Starts with one route to an `https://` upstream of this name, and the roots in `ca.pem`.
+/// Starts a proxy with one route to an `https://` upstream of this name, and the roots in `ca.pem`.
 fn trusting(roots: &str, name: &str, port: u16, more: &str) -> Backsoon {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ca.pem"), roots).unwrap();
@@ -360,13 +360,13 @@ async fn new_roots_are_trusted_without_a_restart() {
     replace(&backsoon.path("ca.pem"), &other.pem());
     backsoon.wait_for_file("ca.pem", &other.pem());
     assert_eq!(get(backsoon.address(), "/").status, 200);
-    // And the old ones are not any more, although a connection is open that they had opened.
+    // The old roots no longer count, although a connection that they admitted is still open.
     replace(&backsoon.path("ca.pem"), &authority.pem());
     backsoon.wait_for_file("ca.pem", &authority.pem());
     assert_eq!(get(backsoon.address(), "/").status, 502);
 }
 
-/// CVE-2026-1642: what comes in clear text before the handshake is no response.
+/// CVE-2026-1642: clear text before the handshake is no response.
 #[test]
 fn an_upstream_that_answers_before_the_handshake_is_a_bad_gateway() {
     let authority = Authority::new();
@@ -439,7 +439,7 @@ fn an_upstream_and_a_listener_may_be_unix_sockets() {
         }
     });
     let front = dir.path().join("front.sock");
-    // A socket file that is left over from a process that was killed.
+    // A socket file left over from a killed process.
     drop(UnixListener::bind(&front).unwrap());
     let admin = dir.path().join("admin.sock");
     let config = format!(

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::PATIENCE;
 
-/// A response with all of its body.
+/// Response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -62,7 +62,7 @@ impl Two {
         let (send, mut connection) = patiently(builder.handshake(io)).await.unwrap();
         let pings = connection.ping_pong().unwrap();
         let mut two = Self { send, driver: tokio::spawn(connection), pings };
-        // So that the server's limit on streams is known.
+        // After the ping, the server's limit on streams is known.
         let _ = two.ping().await;
         two
     }
@@ -98,12 +98,12 @@ impl Two {
     }
 }
 
-/// A request for this path of host `test`.
+/// Returns a request for this path of host `test`.
 pub fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://test{path}")).body(()).unwrap()
 }
 
-/// Reads a response to its end, giving the window back.
+/// Reads a response to its end, and returns the window to the sender.
 pub async fn whole(response: Response<RecvStream>) -> Result<Answer, h2::Error> {
     let (head, mut stream) = response.into_parts();
     let body = String::from_utf8_lossy(&read(&mut stream).await?).into_owned();
@@ -111,7 +111,7 @@ pub async fn whole(response: Response<RecvStream>) -> Result<Answer, h2::Error> 
     Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers })
 }
 
-/// Reads a body to its end, giving the window back.
+/// Reads a body to its end, and returns the window to the sender.
 pub async fn read(stream: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut body = Vec::new();
     while let Some(data) = patiently(stream.data()).await {
@@ -122,7 +122,7 @@ pub async fn read(stream: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     Ok(body)
 }
 
-/// Sends a body within the window that there is.
+/// Sends a body as the window allows.
 pub async fn write(stream: &mut SendStream<Bytes>, mut body: Bytes, end: bool) -> Result<(), h2::Error> {
     while !body.is_empty() {
         stream.reserve_capacity(body.len());
@@ -134,12 +134,12 @@ pub async fn write(stream: &mut SendStream<Bytes>, mut body: Bytes, end: bool) -
     Ok(())
 }
 
-/// Awaits what must not take long.
+/// Awaits a future that must not take long.
 pub async fn patiently<F: Future>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("waited in vain")
 }
 
-/// An upstream that speaks HTTP/2.
+/// Upstream that speaks HTTP/2.
 #[derive(Clone)]
 pub struct TwoUpstream {
     pub address: SocketAddr,
@@ -148,13 +148,13 @@ pub struct TwoUpstream {
     leave: watch::Sender<Leave>,
 }
 
-/// How the upstream's connections end.
+/// Way in which the upstream's connections end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
     Stay,
-    /// GOAWAY, and what is under way is finished.
+    /// GOAWAY, and requests in flight are finished.
     Gracefully,
-    /// The connections are closed as they are.
+    /// The connections are closed at once.
     Dying,
 }
 
@@ -169,7 +169,7 @@ impl TwoUpstream {
         .await
     }
 
-    /// Gives every request to `handle`, in a task of its own.
+    /// Passes every request to `handle`, in a task of its own.
     pub async fn handling<F, R>(handle: F) -> Self
     where
         F: Fn(Request<RecvStream>, SendResponse<Bytes>) -> R + Send + Sync + 'static,
@@ -222,7 +222,7 @@ impl TwoUpstream {
         R: Future<Output = ()> + Send + 'static,
     {
         let mut connection = builder.handshake(io).await.ok()?;
-        // What is told from now on concerns this connection.
+        // Orders from now on concern this connection.
         let mut leave = self.leave.subscribe();
         loop {
             tokio::select! {
@@ -245,28 +245,28 @@ impl TwoUpstream {
         format!("http://{}", self.address)
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The heads that came.
+    /// Returns the heads received.
     pub fn heads(&self) -> Vec<Request<()>> {
         self.heads.lock().unwrap().clone()
     }
 
-    /// Ends the connections that are open; later ones stay.
+    /// Ends the open connections; later ones stay.
     pub fn leave(&self, how: Leave) {
         self.leave.send_replace(how);
     }
 }
 
-/// A client whose frames are written by hand: whatever a library would refuse to send.
+/// Client with hand-written frames, for everything that a library would refuse to send.
 pub struct Frames {
     pub stream: StdTcpStream,
 }
 
-/// A frame as it came.
+/// Frame as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
@@ -300,8 +300,8 @@ pub const ENHANCE_YOUR_CALM: u32 = 11;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Frames {
-    /// Connects, and sends the preface and these settings. The server is to remember no fields, so that each head can
-    /// be read by itself.
+    /// Connects, and sends the preface and these settings. The server may not use the header table, so that each head
+    /// can be read alone.
     pub fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut client = Self::silent(address);
         let settings = [&[(HEADER_TABLE_SIZE, 0)], settings].concat();
@@ -318,12 +318,12 @@ impl Frames {
         Self { stream }
     }
 
-    /// Sends; false if the other side has closed.
+    /// Sends. Returns false if the other side has closed.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// The next frame; `None` at the end of the connection.
+    /// Reads the next frame. Returns `None` at the end of the connection.
     pub fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).ok()?;
@@ -333,7 +333,7 @@ impl Frames {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Reads up to a frame of this kind on this stream, and returns it; `None` if the connection ends before.
+    /// Reads up to a frame of this kind on this stream and returns it, or `None` if the connection ends before.
     pub fn until(&mut self, kind: u8, stream: u32) -> Option<Frame> {
         std::iter::from_fn(|| self.frame()).find(|frame| frame.kind == kind && frame.stream == stream)
     }
@@ -344,8 +344,7 @@ impl Frames {
         last.map(|frame| code(&frame.payload[4..]))
     }
 
-    /// Reads a whole response: the code point of its status in HPACK's static table, or the status itself, and the
-    /// frame that ended it.
+    /// Reads a whole response. Returns its head, and the frame that ended it.
     pub fn answer(&mut self, stream: u32) -> Option<(Frame, Frame)> {
         let head = self.until(HEADERS, stream)?;
         let mut last = head.clone();
@@ -356,7 +355,7 @@ impl Frames {
     }
 }
 
-/// A frame's bytes.
+/// Returns a frame's bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -369,17 +368,17 @@ fn settings_payload(settings: &[(u16, u32)]) -> Vec<u8> {
     settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect()
 }
 
-/// A reason's number, as it stands in RST_STREAM and GOAWAY.
+/// Returns the reason's number in RST_STREAM or GOAWAY.
 pub fn code(payload: &[u8]) -> u32 {
     u32::from_be_bytes(payload[..4].try_into().unwrap())
 }
 
-/// `GET /` of host `test`, in HPACK, and whatever fields follow.
+/// Returns `GET /` of host `test` in HPACK, followed by these fields.
 pub fn get_block(more: &[u8]) -> Vec<u8> {
     block(0x82, more)
 }
 
-/// `POST /` of host `test`, in HPACK, and whatever fields follow.
+/// Returns `POST /` of host `test` in HPACK, followed by these fields.
 pub fn post_block(more: &[u8]) -> Vec<u8> {
     block(0x83, more)
 }
@@ -388,22 +387,22 @@ fn block(method: u8, more: &[u8]) -> Vec<u8> {
     [&[method, 0x84, 0x86, 0x01, 4][..], b"test", more].concat()
 }
 
-/// A field in HPACK, literal and not indexed. Name and value are short.
+/// Returns a field in HPACK, literal and not indexed. Name and value must be short.
 pub fn field(name: &str, value: &str) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).ok().filter(|&length| length < 127).unwrap();
     [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
 
-/// A status as it comes in HPACK: in the static table, or as a literal.
+/// Returns true if a head has this status, by HPACK's static table or as a literal.
 pub fn has_status(head: &Frame, status: u16) -> bool {
     let indexed = [(200, 0x88), (204, 0x89), (206, 0x8a), (304, 0x8b), (400, 0x8c), (404, 0x8d), (500, 0x8e)];
-    // Before the fields may come that the table has a new size.
+    // Updates of the table's size may precede the fields.
     let sizes = head.payload.iter().take_while(|&byte| byte & 0xe0 == 0x20).count();
     let payload = &head.payload[sizes..];
     if let Some((_, byte)) = indexed.iter().find(|(known, _)| *known == status) {
         return payload[0] == *byte;
     }
-    // A literal of name 8 (`:status`), its digits as they are or in Huffman's code.
+    // A literal of name 8 (`:status`), its digits plain or in Huffman's code.
     let digits = status.to_string();
     let huffman: Vec<u8> = huffman_digits(&digits);
     let literal = |byte: u8| byte == 0x48 || byte == 0x08 || byte == 0x18;
@@ -412,7 +411,7 @@ pub fn has_status(head: &Frame, status: u16) -> bool {
     literal(payload[0]) && (value == digits.as_bytes() || value == huffman)
 }
 
-/// Digits in HPACK's Huffman code: `0`, `1` and `2` have five bits, the others six.
+/// Returns digits in HPACK's Huffman code: `0`, `1` and `2` have five bits, the others six.
 fn huffman_digits(digits: &str) -> Vec<u8> {
     let mut bits = String::new();
     for digit in digits.bytes() {

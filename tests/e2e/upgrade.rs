@@ -1,4 +1,4 @@
-//! Upgrades: a connection becomes a tunnel when the upstream has said 101, and never otherwise.
+//! Upgrades: a connection becomes a tunnel after the upstream's 101, and never otherwise.
 
 use std::io::Read;
 
@@ -41,7 +41,7 @@ fn a_tunnel_carries_bytes_both_ways_until_both_sides_are_done() {
     assert_eq!(backsoon.in_flight(), 1.0);
     client.send("ping");
     assert_eq!(receive(&mut connection, 4), "ping");
-    // Bytes that look like HTTP are bytes.
+    // In a tunnel, bytes that look like HTTP are only bytes.
     connection.send("HTTP/1.1 400 Bad Request\r\n\r\n");
     assert_eq!(read(&mut client, 28), "HTTP/1.1 400 Bad Request\r\n\r\n");
     half_close(&client);
@@ -59,7 +59,7 @@ fn a_tunnel_carries_bytes_both_ways_until_both_sides_are_done() {
 fn what_is_sent_right_behind_the_request_and_the_101_is_not_lost() {
     let (upstream, connections) = observed();
     let backsoon = alone(&upstream.url(), "");
-    // A little, and more than is read ahead; on a new connection, and on one that was parked.
+    // A little, and more than is read ahead; on a new connection, and on a parked one.
     let much: String = (0..8000).map(|number| format!("{number:05}")).collect();
     for (early, parks) in [("early", false), (&*much, false), (&*much, true)] {
         let mut client = Client::connect(backsoon.address());
@@ -92,7 +92,7 @@ fn nothing_goes_through_before_the_101() {
     assert!(connection.head().is_some());
     connection.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
     assert_eq!(client.response().body, "no");
-    // It was a request all along: checked and forwarded as one.
+    // The bytes were a request all along: checked and forwarded as one.
     let head = connection.head().unwrap();
     assert!(head.starts_with("GET /smuggled HTTP/1.1\r\n") && head.contains("x-forwarded-for: "), "{head}");
     connection.send("HTTP/1.1 204 No Content\r\n\r\n");

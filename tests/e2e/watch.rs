@@ -1,4 +1,5 @@
-//! Every way in which a flag file changes, through the running command: it is followed, and no half of it ever counts.
+//! Every way in which a flag file changes, through the running command: each change is followed, and half a file never
+//! counts.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -38,7 +39,7 @@ fn vim_is_followed_however_it_writes() {
     for how in ["backupcopy=no", "backupcopy=yes", "backupcopy=auto", "nobackup nowritebackup"] {
         let setting = Setting::with("[routes]\n#web = \"offline\"\n");
         for (script, status) in [("%s/^#web/web/", 503), ("%s/^web/#web/", 200)] {
-            // Temporary directories would be left out of `backupcopy`.
+            // By default, vim makes no backups in temporary directories.
             let set = format!("set {how} backupskip=");
             let mut vim = Command::new("vim");
             vim.args(["-es", "-u", "NONE", "-c", &set, "-c", script, "-c", "wq"]).arg(setting.file());
@@ -69,7 +70,8 @@ fn a_symlinked_file_is_followed_when_its_target_is_replaced_written_or_another()
     fs::write(&one, CLOSED).unwrap();
     symlink(&one, setting.file()).unwrap();
     setting.follows(503);
-    // What a link leads to is watched a moment after it was read; a change within that moment has to be quiet for a while.
+    // The target of a link is watched a moment after it was read. A change within that moment takes effect once the
+    // file is quiet.
     replace(&one, OPEN);
     setting.shows(200);
     fs::write(&one, CLOSED).unwrap();
@@ -96,8 +98,8 @@ fn a_directory_that_goes_and_comes_back_keeps_the_last_good_state_and_is_then_fo
     setting.stays(503, Duration::from_millis(1500));
     fs::create_dir(&here).unwrap();
     fs::write(setting.file(), OPEN).unwrap();
-    // The file was there before its directory could be watched, so nobody said that it is finished: it has to be quiet
-    // for a while.
+    // The file was there before its directory could be watched. No event says that it is finished, so it has to be
+    // quiet for a while.
     setting.shows(200);
     // The new directory is watched, and the old one no longer.
     replace(&away.join("maintenance.toml"), "[routes]\n\"*\" = \"offline\"\n");
@@ -113,7 +115,7 @@ fn a_directory_that_goes_and_comes_back_keeps_the_last_good_state_and_is_then_fo
 
 #[test]
 fn a_half_written_file_is_never_acted_on() {
-    // The half of it is a whole file, too: one that opens everything.
+    // Half of the file is itself a whole file: one that opens everything.
     let setting = Setting::with(CLOSED);
     for turn in 0..3 {
         let generation = setting.backsoon.status()["generation"].clone();
@@ -140,7 +142,7 @@ fn an_empty_file_counts_only_once_it_has_stayed_empty() {
     setting.stays(503, Duration::from_millis(2500));
     setting.shows(200);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    // Emptied, and filled before that counted: it was never open.
+    // Emptied, and filled before the empty file counted, so the route was never open.
     fs::write(setting.file(), CLOSED).unwrap();
     setting.follows(503);
     let mut writer = File::create(setting.file()).unwrap();
@@ -220,13 +222,13 @@ fn a_window_begins_and_ends_by_the_clock_alone() {
 const OPEN: &str = "[routes]\n";
 const CLOSED: &str = "[routes]\nweb = \"offline\"\n";
 
-/// A running proxy whose flag file is in a directory of its own.
+/// Running proxy whose flag file is in a directory of its own.
 struct Setting {
     backsoon: Backsoon,
 }
 
 impl Setting {
-    /// Without a flag file.
+    /// Starts without a flag file.
     fn new() -> Self {
         Self::start("", "")
     }
@@ -266,7 +268,7 @@ impl Setting {
         wait(&format!("a {status}"), || self.status() == status);
     }
 
-    /// Waits for an answer that has to come by an event: what only polling sees has to be quiet for 2 s besides.
+    /// Waits for an answer that has to come by an event: changes seen only by polling take effect after 2 s of quiet.
     fn follows(&self, status: u16) {
         let began = Instant::now();
         self.shows(status);
@@ -274,7 +276,7 @@ impl Setting {
         assert!(spent < Duration::from_millis(1900), "{status} only after {spent:?}: by polling, not by an event");
     }
 
-    /// Asks for a time, and gets the same answer each time.
+    /// Asks for a time, and expects the same answer each time.
     fn stays(&self, status: u16, time: Duration) {
         let began = Instant::now();
         while began.elapsed() < time {
@@ -284,7 +286,7 @@ impl Setting {
     }
 }
 
-/// Writes a ConfigMap's volume as the kubelet does: a new directory, and one rename that makes it the current one.
+/// Writes a ConfigMap's volume like the kubelet: a new directory, and one rename that makes it the current one.
 fn project(volume: &Path, name: &str, text: &str) {
     fs::create_dir(volume.join(name)).unwrap();
     fs::write(volume.join(name).join("maintenance.toml"), text).unwrap();
@@ -301,7 +303,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// So many milliseconds from now, on a whole millisecond.
+/// Returns the instant this many milliseconds from now, on a whole millisecond.
 fn soon(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(Timestamp::now().as_millisecond() + millis).unwrap()
 }

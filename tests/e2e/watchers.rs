@@ -1,6 +1,6 @@
-//! Watchers: many at once, what each costs, and that all of them are told.
+//! Watchers: many at once, the cost of each, and events that reach all of them.
 //!
-//! `BACKSOON_WATCHERS=10000 cargo test --release --test e2e watchers -- --nocapture` for the whole number.
+//! `BACKSOON_WATCHERS=10000 cargo test --release --test e2e watchers -- --nocapture` runs the full number.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Backsoon, PATIENCE, get, wait};
 
-/// A client that has asked for the events of `/`.
+/// Connects a client that asks for the events of `/`.
 fn watch(backsoon: &Backsoon) -> TcpStream {
     let mut stream = TcpStream::connect(backsoon.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -17,7 +17,7 @@ fn watch(backsoon: &Backsoon) -> TcpStream {
     stream
 }
 
-/// Reads until a text has come.
+/// Reads until a text has arrived.
 fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut read = Vec::new();
     let mut buffer = [0; 1024];
@@ -37,12 +37,12 @@ fn thousands_of_watchers_cost_little_and_all_are_told() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
-    // What was freed is given back at once: else the watchers would live in what printing the page has left behind.
+    // Freed memory is returned at once. Otherwise the watchers would fit into memory that printing the page has left.
     command.args(["run", "--config"]).arg(dir.path().join("backsoon.toml")).env("MIMALLOC_PURGE_DELAY", "0");
     let backsoon = Backsoon::spawn(dir, command);
     backsoon.flag("[routes]\nweb = \"offline\"\n");
     backsoon.finished("");
-    // The allocator's first growth is not theirs.
+    // The first watchers pay for the allocator's first growth.
     let mut watchers: Vec<TcpStream> = (0..100).map(|_| watch(&backsoon)).collect();
     watchers.iter_mut().for_each(|watcher| drop(read_until(watcher, "event: page")));
     let before = backsoon.resident();

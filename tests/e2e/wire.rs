@@ -1,4 +1,5 @@
-//! What the HTTP/1 tests share beyond [`support`](crate::support): shapes of config, bulk, hostile ways to end a stream.
+//! Shared parts of the HTTP/1 tests beyond [`support`](crate::support): shapes of config, bulk, hostile ways to end a
+//! stream.
 
 use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,24 +11,25 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, UpstreamConnection, wait};
 
-/// One worker, so that every request finds the same upstream connections; one route `web` for everything.
+/// Starts a proxy with one worker, so that every request finds the same upstream connections, and one route `web` for
+/// everything.
 pub fn alone(upstream: &str, more: &str) -> Backsoon {
     Backsoon::start(&format!("workers = 1\n{LISTEN}[routes.web]\nupstream = \"{upstream}\"\n{more}"))
 }
 
-/// As [`alone`], with several upstreams.
+/// Like [`alone`], with several upstreams.
 pub fn balanced(upstreams: &[&str], more: &str) -> Backsoon {
     Backsoon::start(&format!("workers = 1\n{LISTEN}[routes.web]\nupstream = {upstreams:?}\n{more}"))
 }
 
-/// What the harness's own types do not have.
+/// Readings that the harness's own types do not offer.
 pub trait Counts {
-    /// How often a limit was reached.
+    /// Returns how often a limit was reached.
     fn reached(&self, limit: &str) -> f64;
     fn in_flight(&self) -> f64;
     fn client_connections(&self) -> f64;
     fn upstream_connections(&self, upstream: &str) -> f64;
-    /// Processor time used so far, in ticks of 10 ms.
+    /// Returns the processor time used so far, in ticks of 10 ms.
     fn ticks(&self) -> u64;
 }
 
@@ -55,12 +57,12 @@ impl Counts for Backsoon {
     }
 }
 
-/// Waits until neither a request nor a connection of a client is left.
+/// Waits until no request and no client connection is left.
 pub fn settled(backsoon: &Backsoon) {
     wait("requests and connections to end", || backsoon.in_flight() == 0.0 && backsoon.client_connections() == 0.0);
 }
 
-/// An upstream whose every connection is told to the test.
+/// Starts an upstream that hands each connection to the test.
 pub fn observed() -> (Upstream, mpsc::Receiver<UpstreamConnection>) {
     let (send, receive) = mpsc::channel();
     let send = Mutex::new(send);
@@ -68,14 +70,14 @@ pub fn observed() -> (Upstream, mpsc::Receiver<UpstreamConnection>) {
     (upstream, receive)
 }
 
-/// The next connection of an [`observed`] upstream.
+/// Returns the next connection of an [`observed`] upstream.
 pub fn next(connections: &mpsc::Receiver<UpstreamConnection>) -> UpstreamConnection {
     let connection = connections.recv_timeout(PATIENCE).expect("a connection to the upstream");
     connection.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     connection
 }
 
-/// Whether the other side has closed: by an end or by a reset. Bytes that come before are thrown away.
+/// Returns true if the other side has closed, by an end or a reset. Bytes before it are discarded.
 pub fn ended(stream: &mut TcpStream) -> bool {
     let mut rest = [0; 4096];
     loop {
@@ -95,7 +97,7 @@ pub fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// A listener whose backlog is full: connecting to it gets no answer, like an address that drops packets.
+/// Opens a listener whose backlog is full: connecting to it gets no answer, like an address that drops packets.
 pub struct Blackhole {
     pub address: SocketAddr,
     _listener: socket2::Socket,
@@ -121,8 +123,8 @@ impl Blackhole {
     }
 }
 
-/// Everything a client can read after it has sent `bytes`: from the first byte on, until nothing has come for `quiet`,
-/// or to the end of the stream.
+/// Returns everything a client can read after it has sent `bytes`: from the first byte until nothing has come for
+/// `quiet`, or to the end of the stream.
 pub fn exchange(address: SocketAddr, bytes: &[u8], quiet: Duration) -> String {
     let mut client = Client::connect(address);
     client.send(bytes);
@@ -133,13 +135,13 @@ pub fn exchange(address: SocketAddr, bytes: &[u8], quiet: Duration) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// How many responses there are in what was read.
+/// Returns the number of responses in the bytes read.
 pub fn statuses(read: &str) -> Vec<u16> {
     let lines = read.split("HTTP/1.").skip(1);
     lines.filter_map(|line| line.split(' ').nth(1)?.get(..3)?.parse().ok()).collect()
 }
 
-/// Reads from a stream at `rate` bytes a second until told to go on at full speed, and counts.
+/// Reader that takes `rate` bytes a second until told to read at full speed, and counts.
 pub struct SlowReader {
     pub read: Arc<AtomicU64>,
     pub hurry: mpsc::Sender<()>,
@@ -175,7 +177,7 @@ impl SlowReader {
     }
 }
 
-/// Writes `size` bytes into a stream from a thread; the count of those written so far is shared.
+/// Writes `size` bytes into a stream from a thread, and shares the count of bytes written so far.
 pub fn pour(mut stream: TcpStream, size: u64) -> Arc<AtomicU64> {
     let written = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&written);
@@ -194,7 +196,7 @@ pub fn pour(mut stream: TcpStream, size: u64) -> Arc<AtomicU64> {
     written
 }
 
-/// Waits until a count has not moved for a while: everything between the two ends is full.
+/// Waits until a count has not moved for a while: all buffers between the two ends are full.
 pub fn stands_still(count: &AtomicU64) -> u64 {
     let mut last = (count.load(Ordering::Relaxed), Instant::now());
     wait("the flow to stand still", || {
@@ -212,12 +214,12 @@ pub fn half_close(client: &Client) {
     client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
 }
 
-/// Whether a command can be run.
+/// Returns true if a command can be run.
 pub fn has(command: &str) -> bool {
     Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Says on the real standard error, which is shown for a test that passes, too, what was not tested.
+/// Reports on the real standard error what was not tested; captured output would be hidden for a passing test.
 pub fn skipped(claim: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {claim}: {reason}");
 }
