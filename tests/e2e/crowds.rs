@@ -135,7 +135,7 @@ fn upstream() -> Upstream {
     Upstream::answering(&format!("HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n{}", "x".repeat(20_000)))
 }
 
-/// Returns a proxy with one worker: 24 connections would be spread over two.
+/// One worker only, because 24 connections would be spread over two.
 #[test]
 fn streams_that_stall_take_nothing_from_others() {
     for stall in Stall::ALL {

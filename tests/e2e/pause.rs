@@ -289,7 +289,6 @@ fn a_request_under_way_when_its_route_closes_runs_to_its_end() {
     assert!(connection.head().is_some() || other.head().is_some());
 }
 
-/// Returns an instant relative to now, as written in a flag file.
 #[test]
 fn after_a_day_of_maintenance_somebody_is_asked_whether_it_is_meant() {
     let mut backsoon = Backsoon::before("http://127.0.0.1:1", "");
@@ -306,6 +305,7 @@ fn after_a_day_of_maintenance_somebody_is_asked_whether_it_is_meant() {
     assert_eq!(backsoon.metric("backsoon_route_closed_long", "route=\"web\""), 0.0);
 }
 
+/// Returns an instant relative to now, as written in a flag file.
 fn in_millis(millis: i64) -> jiff::Timestamp {
     jiff::Timestamp::now() + jiff::SignedDuration::from_millis(millis)
 }

@@ -71,7 +71,7 @@ fn words_of_the_operator_are_words_and_never_markup() {
     assert!(browser.text("document.querySelector('tbody').innerText").contains("<script>alert(1)</script>"));
 }
 
-/// Shows the page of a flag file in every language and colour scheme, and looks for what shuts somebody out.
+/// Shows the page of a flag file in every language and colour scheme, and looks for barriers.
 fn accessible(claim: &str, flags: &str) {
     let Some((axe, browser)) = equipped(claim) else { return };
     let proxy = story::proxy(story::BRAND);
@@ -104,10 +104,10 @@ fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
     assert!(result["passes"].as_u64().unwrap() > 20, "{page}: nothing was looked at: {result}");
 }
 
-/// axe-core's source.
+/// Source of axe-core.
 struct Axe(String);
 
-/// Finds axe-core among the Python packages, for which it is only a file.
+/// Finds axe-core in a Python package, which ships it as a file.
 fn axe(claim: &str) -> Option<Axe> {
     let python = std::env::var_os("BACKSOON_TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
     let found = python.and_then(|python| {
@@ -124,10 +124,10 @@ fn axe(claim: &str) -> Option<Axe> {
 
 const TAGS: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
-/// A violation in a line.
+/// Script that shows a violation in a line.
 const BRIEF: &str = "({ id, nodes }) => [id, ...nodes.slice(0, 3).map(({ html, failureSummary }) => [html.slice(0, 200), failureSummary])]";
 
-/// What stands beyond either edge of the window; nothing if the page is not wider.
+/// Script that lists the elements beyond either edge of the window; none if the page is not wider.
 const WIDER: &str = "document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
     .filter(e => { const { left, right, width } = e.getBoundingClientRect(); return width > 1 && (left < 0 || right > innerWidth) })
     .map(e => e.outerHTML.slice(0, 100))";

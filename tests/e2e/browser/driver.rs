@@ -1,6 +1,6 @@
 //! A browser under remote control: Debian's Chromium through its driver (<https://www.w3.org/TR/webdriver2/>).
 //!
-//! The client is our own, ten calls over plain HTTP: the crates for it bring second versions of `http`, `base64` and
+//! The client is our own, ten calls over plain HTTP. The crates for it bring second versions of `http`, `base64` and
 //! others along, which `deny.toml` refuses.
 
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::{Client, wait};
 use crate::wire::skipped;
 
-/// The driver of a test run: one for all browsers. It ends with the last test that uses it, also if that one panics.
+/// Driver of a test run, shared by all browsers. It ends with the last test that uses it, even if that test panics.
 struct Driver {
     child: Child,
     address: SocketAddr,
@@ -46,7 +46,7 @@ impl Driver {
         Self { child, address: SocketAddr::from(([127, 0, 0, 1], port.expect("the driver says its port"))) }
     }
 
-    /// What a call returns, or what the driver says is wrong.
+    /// Returns the result of a call, or the driver's error.
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let stream = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(SLOWEST_CALL)).map_err(|error| error.to_string())?;
@@ -64,20 +64,20 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Every browser has ended before: each holds the driver.
+        // Every browser has ended before, because each holds the driver.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// A browser of a test's own, with nothing left of another test. It ends with the test.
+/// Browser of one test, with nothing left of another test. It ends with the test.
 pub struct Browser {
     driver: Arc<Driver>,
     session: String,
 }
 
 impl Browser {
-    /// Starts one; says what was not shown where there is none.
+    /// Starts a browser, or reports which claim was not shown for lack of one.
     pub fn start(claim: &str) -> Option<Self> {
         let (Some(chromium), Some(_)) = (find("chromium"), find("chromedriver")) else {
             skipped(claim, "there is no chromium with chromedriver");
@@ -91,7 +91,7 @@ impl Browser {
         let session = driver.call("POST", "/session", &wanted).unwrap();
         let session = session["sessionId"].as_str().unwrap().to_owned();
         let browser = Self { driver, session };
-        // What is spread over seconds is early, and always alike.
+        // Random delays become short and constant.
         browser.on_new_document("Math.random = () => 0.1");
         Some(browser)
     }
@@ -105,7 +105,7 @@ impl Browser {
         self.call("POST", "/url", &json!({ "url": url })).unwrap();
     }
 
-    /// What a script's body returns, run in the page.
+    /// Runs a script's body in the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
         self.try_run(script).unwrap_or_else(|error| panic!("{script}: {error}"))
     }
@@ -114,36 +114,36 @@ impl Browser {
         self.call("POST", "/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// What an expression is.
+    /// Evaluates an expression.
     pub fn value(&self, expression: &str) -> Value {
         self.run(&format!("return {expression}"))
     }
 
-    /// What an expression is that must be text.
+    /// Evaluates an expression that must be text.
     pub fn text(&self, expression: &str) -> String {
         self.value(expression).as_str().unwrap_or_else(|| panic!("{expression} is no text")).to_owned()
     }
 
-    /// What a promise comes to.
+    /// Awaits a promise and returns its value.
     pub fn promised(&self, promise: &str) -> Value {
         let script = format!("const done = arguments[0]; ({promise}).then(done, error => done(`failed: ${{error}}`))");
         self.call("POST", "/execute/async", &json!({ "script": script, "args": [] })).unwrap()
     }
 
-    /// Waits until an expression is true, in whatever page there is then.
+    /// Waits until an expression is true, in whatever page is open by then.
     pub fn wait_for(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
         wait(expression, || self.try_run(&script) == Ok(Value::Bool(true)));
     }
 
-    /// Clicks what a selector finds, where it is seen.
+    /// Clicks the visible element that a selector finds.
     pub fn click(&self, selector: &str) {
         let found = self.call("POST", "/element", &json!({ "using": "css selector", "value": selector })).unwrap();
         let id = found[ELEMENT].as_str().unwrap();
         self.call("POST", &format!("/element/{id}/click"), &json!({})).unwrap();
     }
 
-    /// A command of the developer tools (<https://chromedevtools.github.io/devtools-protocol/>).
+    /// Sends a command of the developer tools (<https://chromedevtools.github.io/devtools-protocol/>).
     pub fn tool(&self, command: &str, parameters: &Value) -> Value {
         self.call("POST", "/goog/cdp/execute", &json!({ "cmd": command, "params": parameters })).unwrap()
     }
@@ -165,15 +165,15 @@ impl Browser {
         self.tool("Emulation.setEmulatedMedia", &json!({ "media": "", "features": features }));
     }
 
-    /// Makes the window so wide and high.
+    /// Sets the width and height of the window.
     pub fn size(&self, width: u32, height: u32) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.tool("Emulation.setDeviceMetricsOverride", &metrics);
     }
 
-    /// A picture of the whole page as it is shown, at most so many pixels high, in PNG.
+    /// Returns a picture of the whole page, at most `highest` pixels high, in PNG.
     pub fn picture(&self, highest: u64) -> Vec<u8> {
-        // They would be gone in the picture, with the layout that had them.
+        // Scrollbars would be gone in the picture, along with the layout that had them.
         self.tool("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let area = self.tool("Page.getLayoutMetrics", &json!({}))["cssContentSize"].take();
         let height = area["height"].as_u64().unwrap().min(highest);
@@ -182,19 +182,19 @@ impl Browser {
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
-    /// The page as it is printed, in PDF.
+    /// Returns the printed page, in PDF.
     pub fn print(&self) -> Vec<u8> {
         let print = self.tool("Page.printToPDF", &json!({ "paperWidth": 8.27, "paperHeight": 11.69 }));
         STANDARD.decode(print["data"].as_str().unwrap()).unwrap()
     }
 
-    /// What the pages wrote on the console since the last call, and what the browser had against them.
+    /// Returns the console output since the last call: messages of the pages, and complaints of the browser.
     pub fn console(&self) -> Vec<String> {
         let entries = self.log("browser");
         entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every message of the developer tools since the last call.
+    /// Returns every message of the developer tools since the last call.
     pub fn events(&self) -> Vec<Value> {
         let parse = |entry: &Value| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() };
         self.log("performance").iter().map(|entry| parse(entry)["message"].take()).collect()
@@ -212,13 +212,13 @@ impl Drop for Browser {
     }
 }
 
-/// Where a command is, as the shell would find it.
+/// Finds a command like the shell.
 fn find(command: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(command)).find(|file| file.is_file())
 }
 
-/// The pipe ends with the driver, and with the pipe the browser, however the driver ended.
+/// Arguments of the browser. Its pipe ends with the driver, and the browser with the pipe, however the driver ended.
 const ARGUMENTS: [&str; 8] = [
     "--headless=new",
     "--no-sandbox",
@@ -230,8 +230,8 @@ const ARGUMENTS: [&str; 8] = [
     "--window-size=1280,900",
 ];
 
-/// The key of an element's id (<https://www.w3.org/TR/webdriver2/#elements>).
+/// Key of an element's id (<https://www.w3.org/TR/webdriver2/#elements>).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Starting a browser beside everything else a test run does.
+/// Time for the slowest call: the start of a browser beside everything else in a test run.
 const SLOWEST_CALL: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! A form that was posted to a closed route: nothing of ours sends it again. The page comes back by GET, to the same place.
+//! A form posted to a closed route: our page never sends it again, and returns by GET to the same place.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::{Backsoon, Upstream, wait};
 use super::driver::Browser;
 use super::story::{self, IN_APP, LIVE};
 
-/// How the targets of forms end: an anchor must neither keep the page nor bring the form along.
+/// Endings of the forms' targets: an anchor must neither keep the page nor resubmit the form.
 const ENDINGS: [&str; 7] = ["", "#part", "#", "?a=1", "?a=1#part", "?#part", "?a=1&#a#b"];
 
 #[test]
@@ -20,7 +20,7 @@ fn a_form_is_not_sent_again_when_the_route_opens() {
     }
 }
 
-/// As where no event arrives: the page asks now and then.
+/// Without events, the page polls now and then.
 #[test]
 fn a_form_is_not_sent_again_by_a_page_that_polls() {
     let Some(browser) = Browser::start("a form that is not sent again by a page that polls") else { return };
@@ -51,7 +51,7 @@ fn a_form_is_not_sent_again_by_a_page_that_was_paused() {
     }
 }
 
-/// New colours are not swapped in place: the page is loaded anew, while the route is closed.
+/// New colours are not swapped in place: the page reloads while the route is closed.
 #[test]
 fn a_form_is_not_sent_again_for_new_colours() {
     let Some(browser) = Browser::start("a form that is not sent again for new colours") else { return };
@@ -84,7 +84,7 @@ fn a_form_is_not_sent_again_by_check_again() {
     }
 }
 
-/// A form that a browser has posted to a closed route.
+/// Form that a browser has posted to a closed route.
 struct Posted<'b> {
     browser: &'b Browser,
     proxy: Backsoon,
@@ -93,7 +93,7 @@ struct Posted<'b> {
 }
 
 impl<'b> Posted<'b> {
-    /// The page that it got is followed.
+    /// Posts the form, and returns once its page follows the route.
     fn at(browser: &'b Browser, ending: &str, script: &str) -> Self {
         let posted = Self::before(browser, ending, script);
         browser.wait_for(LIVE);
@@ -101,7 +101,7 @@ impl<'b> Posted<'b> {
         posted
     }
 
-    /// It got the page. `script` is `without` if none runs there.
+    /// Posts the form, and returns once it got the page. No script runs if `script` is `without`.
     fn before(browser: &'b Browser, ending: &str, script: &str) -> Self {
         let target = format!("/app/form{ending}");
         let form =
@@ -124,7 +124,7 @@ impl<'b> Posted<'b> {
         posted
     }
 
-    /// Waits for the app, and looks how it was asked for.
+    /// Waits for the app, and checks how it was requested.
     fn comes_back_by_get(&self) {
         self.browser.wait_for(IN_APP);
         assert_eq!(self.upstream_saw(), ["GET"], "{}", self.url);
@@ -133,14 +133,14 @@ impl<'b> Posted<'b> {
         assert_eq!(self.browser.value("history.state"), Value::Null);
     }
 
-    /// The methods of the requests that reached the app.
+    /// Returns the methods of the requests that reached the app.
     fn upstream_saw(&self) -> Vec<String> {
         let seen = self.upstream.seen();
         let lines = seen.lines().filter_map(|line| line.strip_suffix(" HTTP/1.1"));
         lines.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The methods, but for GET, of what the browser has sent since this was asked last.
+    /// Returns the methods, except GET, that the browser has sent since the last call.
     fn sent(&self) -> Vec<String> {
         let events = self.browser.events();
         let sent = events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");

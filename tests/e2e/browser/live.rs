@@ -1,4 +1,4 @@
-//! The page as it lives: it follows the flag file in place, and makes way for the app.
+//! The live page: it follows the flag file in place, and makes way for the app.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn a_change_is_shown_in_place() {
     assert_eq!(browser.value("document.querySelector('progress').value"), 3, "what went comes back");
 }
 
-/// The other languages of a page follow its publication, and a quick browser comes before them.
+/// The other languages of a page follow its publication, and a quick browser may ask before they exist.
 #[test]
 fn a_change_does_not_change_the_language() {
     let Some(browser) = Browser::start("a change that does not change the language") else { return };
@@ -97,7 +97,7 @@ fn a_lifted_flag_brings_the_visitor_to_the_app() {
     let proxy = story::proxy("");
     for fragment in ["", "#part"] {
         story::close(&proxy, story::BARE);
-        // Who was brought back within a minute is not again at once.
+        // The page brings a visitor back at most once a minute; clearing its memory allows the next time.
         browser.run("try { sessionStorage.clear() } catch {}");
         browser.go("about:blank");
         browser.go(&proxy.url(&format!("{PATH}{fragment}")));
@@ -122,7 +122,7 @@ fn a_paused_page_stands_still_and_catches_up_afterwards() {
     wait("the stream to close", || watchers(&proxy) == 0.0);
     let before = browser.text("document.querySelector('main').innerText");
     story::close(&proxy, &story::later(&full));
-    // A second page is told, and so would the first have been.
+    // A second page receives the event, so the first one would have, too.
     let told =
         "new Promise(done => new EventSource('/.backsoon/events/').addEventListener('page', done)).then(() => 1)";
     assert_eq!(browser.promised(told), 1);
@@ -137,7 +137,7 @@ fn a_paused_page_stands_still_and_catches_up_afterwards() {
 #[test]
 fn a_page_that_lost_its_proxy_says_so_and_recovers() {
     let Some(browser) = Browser::start("a page that lost its proxy") else { return };
-    // An address that no other test takes while nobody listens on it. It is closed from its first moment on.
+    // An address that no other test takes while nobody listens on it. Its route is closed from the start.
     let start = |port: u16| {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("maintenance.toml"), story::BARE).unwrap();
@@ -159,7 +159,7 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers() {
     assert_eq!(browser.text("document.querySelector('#fresh').innerText").split(' ').next(), Some("Updated"));
 }
 
-/// Opens the page of a flag file, and waits until it is followed.
+/// Opens the page of a flag file, and waits until it follows the route.
 fn follow(browser: &Browser, proxy: &Backsoon, flags: &str) {
     story::close(proxy, flags);
     browser.events();
@@ -176,7 +176,7 @@ fn watchers(proxy: &Backsoon) -> f64 {
     proxy.metric("backsoon_watchers", "")
 }
 
-/// Whether a response is one of the proxy's, not of the empty page that the browser begins with.
+/// Returns a filter for the proxy's responses; the browser begins with an empty page of its own.
 fn of(proxy: &Backsoon) -> impl Fn(&&Value) -> bool {
     let prefix = proxy.url("/");
     move |response| response["url"].as_str().unwrap().starts_with(&prefix)
@@ -187,7 +187,7 @@ const FIRST_STATUS: &str = "document.querySelector('tbody .pill').innerText";
 const STEP: &str = "document.querySelector('#timeline [aria-current] b')?.innerText";
 const SAID: &str = "document.querySelector('#say').innerText";
 
-/// What Chromium writes on the console for any document with such a status.
+/// Console message of Chromium for any document with this status.
 const COMPLAINT: &str =
     "URL - Failed to load resource: the server responded with a status of 503 (Service Unavailable)";
 

@@ -1,4 +1,4 @@
-//! What the scripts of others see of a closed route: the app's own pages, and pages of other origins.
+//! A closed route as foreign scripts see it: on the app's own pages, and on pages of other origins.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn a_script_of_another_origin_reads_nothing_by_default() {
     }
 }
 
-/// An app with a page, and a stream that ends after each event, so that the browser comes back for the next.
+/// Returns an app with a page and a stream that ends after each event, so that the browser reconnects for the next.
 fn streaming() -> Upstream {
     Upstream::handling(|connection| {
         while let Some(head) = connection.request() {
@@ -68,7 +68,7 @@ fn streaming() -> Upstream {
     })
 }
 
-/// A script's request to the proxy, and what it sees of the answer.
+/// Returns a script that asks the proxy and reads the answer.
 fn asking(proxy: &Backsoon, options: &str) -> String {
     let read = "status: answer.status, after: answer.headers.get('retry-after'), body: await answer.json()";
     format!("fetch('{}', {options}).then(async answer => ({{ {read} }}))", proxy.url("/api/order"))

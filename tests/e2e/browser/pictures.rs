@@ -1,4 +1,4 @@
-//! Pictures of the page, for people to look at: they are written to `pages` in the target directory.
+//! Pictures of the page for people to look at, written to `pages` in the target directory.
 
 use std::path::{Path, PathBuf};
 
@@ -58,5 +58,5 @@ fn directory() -> PathBuf {
     directory
 }
 
-/// More than this tells nothing new.
+/// Greatest height in pixels: more shows nothing new.
 const HIGHEST: u64 = 6000;

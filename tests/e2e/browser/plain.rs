@@ -85,14 +85,14 @@ fn with_script_the_page_is_not_loaded_again_for_nothing() {
     browser.wait_for(LIVE);
 }
 
-/// A browser that runs no script of a page.
+/// Starts a browser that runs no script of a page.
 fn start(claim: &str) -> Option<Browser> {
     let browser = Browser::start(claim)?;
     browser.tool("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     Some(browser)
 }
 
-/// A switch that lifts in so many seconds, and until then says to come back within five more.
+/// Returns a flag that lifts in this many seconds, for a page that reloads within five more.
 fn until(seconds: i64) -> String {
     let until = Timestamp::now() + SignedDuration::from_secs(seconds);
     format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n")

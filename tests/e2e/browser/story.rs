@@ -1,4 +1,4 @@
-//! What the pages of these tests tell: flag files from the shortest to the worst.
+//! Contents of these tests' pages: flag files from the shortest to the worst.
 
 use std::fmt::Write;
 
@@ -7,16 +7,16 @@ use serde_json::json;
 
 use crate::support::{Backsoon, Client, Upstream, wait_for_page};
 
-/// Nothing is flagged. An empty file says so as well, and is believed only after seconds.
+/// Flag file that flags nothing. An empty file would say the same, but counts only after seconds.
 pub const OPEN: &str = "[routes]\n";
 
-/// A switch without a word.
+/// Flag without a word.
 pub const BARE: &str = "[routes]\nweb = \"offline\"\n";
 
-/// Writes are paused, and it says why.
+/// Flag that pauses writes, and says why.
 pub const READ_ONLY: &str = "[routes.web]\nmode = \"read-only\"\nmessage = \"We are moving the database.\"\n";
 
-/// The sample with everything, 28 minutes after its planned start.
+/// Returns the sample with everything, 28 minutes after its planned start.
 pub fn full() -> String {
     let starts: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
     let by = Timestamp::now().duration_since(starts) - SignedDuration::from_mins(28);
@@ -28,7 +28,7 @@ pub fn full() -> String {
     lines.join("\n") + "\n"
 }
 
-/// The full story once the migrations are over and the first service is back.
+/// Returns the full sample once the migrations are over and the first service is back.
 pub fn later(full: &str) -> String {
     let later = full.replacen("status = \"offline\"", "status = \"operational\"", 1).replacen(
         "state = \"running\"\nprogress = { done = 3, total = 7, unit = \"schema changes\" }",
@@ -40,7 +40,7 @@ pub fn later(full: &str) -> String {
     later
 }
 
-/// A hundred services and forty steps, with words that no column holds, markup, and other scripts.
+/// Returns a hundred services and forty steps, with words that no column holds, markup, and other scripts.
 pub fn worst() -> String {
     let now = Timestamp::now();
     let mut text = format!(
@@ -69,12 +69,12 @@ pub fn worst() -> String {
     text
 }
 
-/// A proxy before an app that answers everything with an HTML page of its own.
+/// Starts a proxy before an app that answers everything with an HTML page of its own.
 pub fn proxy(more: &str) -> Backsoon {
     Backsoon::before(&Upstream::answering(&html(APP)).url(), more)
 }
 
-/// Closes a route with a flag file that has nothing wrong in it, and waits until its page is there in every language.
+/// Closes a route with a flawless flag file, and waits until its page exists in every language.
 pub fn close(proxy: &Backsoon, flags: &str) {
     proxy.flag(flags);
     let status = proxy.status();
@@ -88,26 +88,26 @@ pub fn close(proxy: &Backsoon, flags: &str) {
     });
 }
 
-/// A response with an HTML page.
+/// Returns a response with an HTML page.
 pub fn html(page: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}", page.len())
 }
 
-/// What a page has only where it is configured.
+/// Parts of a page that only a config adds.
 pub const BRAND: &str = "[page]\nbrand = \"Example Shop\"\nlinks = { home = \"/\", status = \"https://status.example.com\", \
     subscribe = \"/subscribe\", help = \"mailto:help@example.com\", channels = [\"email\", \"webhook\"] }\n";
 
-/// True in the page of [`proxy`]'s app.
+/// Expression that is true in the page of [`proxy`]'s app.
 pub const IN_APP: &str = "document.title == 'the app'";
 
-/// True in a page of ours whose script is at work.
+/// Expression that is true in a page of ours whose script is running.
 pub const LIVE: &str =
     "document.querySelector('#now')?.dataset.is == 'live' && !document.querySelector('#pause').hidden";
 
 const APP: &str = "<!doctype html><html lang=en><link rel=icon href=data:,><title>the app</title><h1>It works</h1>\
     <form method=post action=/order><button>Order</button></form>";
 
-/// As long as a line may be, and longer than any column.
+/// Word as long as a line may be, and longer than any column.
 const LONG: &str = concat!(
     "AnUnbrokenWordThatGoesOnAndOnUntilItIsWiderThanAnyColumnThatAnybodyWouldEverThinkOfMakingForItInATableOfServices",
     "OrInTheHeadingOfAPageThatIsReadOnAPhoneInAnUndergroundTrainAtNightWhileTheBatteryIsLow"

@@ -1,4 +1,4 @@
-//! Remote calls: gRPC, gRPC-Web and Connect. Each sees its own kind of error, and when to try again.
+//! Remote calls: gRPC, gRPC-Web and Connect. Each client sees its own kind of error, and a time to try again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -15,13 +15,13 @@ use crate::clients::{printed, python, script};
 use crate::support::{Backsoon, Response};
 use crate::two::{Two, request, whole};
 
-/// Seconds for which the route is closed; a page tells them in whole minutes, rounded up.
+/// Seconds for which the route is closed; a page shows them in whole minutes, rounded up.
 const SECONDS: i64 = 300;
 
 /// `google.rpc.RetryInfo { retry_delay { seconds: 300 } }`.
 const RETRY_INFO: [u8; 5] = [0x0a, 0x03, 0x08, 0xac, 0x02];
 
-/// A route that is closed for [`SECONDS`], and the message that its callers are to see.
+/// Returns a route that is closed for [`SECONDS`], and the message for its callers.
 fn paused(more: &str) -> (Backsoon, String) {
     let backsoon = Backsoon::before("http://127.0.0.1:1", &format!("http2 = true\n{more}"));
     let (starts, ends): (Timestamp, Timestamp) = (in_seconds(-60), in_seconds(SECONDS));
@@ -39,7 +39,7 @@ fn a_grpc_client_sees_unavailable_and_when_to_try_again() {
     printed(client.arg(backsoon.address().to_string()).arg(message).arg(SECONDS.to_string()));
 }
 
-/// Messages as they are.
+/// Codec that leaves messages as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 
@@ -122,7 +122,7 @@ async fn a_grpc_answer_is_one_head_that_is_its_trailers_too() {
     }
 }
 
-/// Whether the time to wait is what is left, and at most a tenth more.
+/// Returns true if the time to wait is the remaining time, and at most a tenth more.
 fn pushback(headers: &HeaderMap) -> bool {
     let millis = headers.get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok()?.parse().ok());
     millis.is_some_and(|millis: i64| ((SECONDS - 30) * 1000..=SECONDS * 1100).contains(&millis))
@@ -153,7 +153,7 @@ fn a_grpc_web_client_finds_the_trailers_in_the_body() {
     }
 }
 
-/// The message of the only frame: a mark, a length in four bytes, and what it counts.
+/// Returns the message of the only frame, after its flag and its length in four bytes.
 fn only_frame(body: &[u8], mark: u8) -> Vec<u8> {
     let (head, message) = body.split_at(5);
     let length = u32::from_be_bytes(head[1..].try_into().unwrap());
@@ -175,7 +175,7 @@ fn a_connect_client_reads_the_error_of_a_unary_call() {
     }
 }
 
-/// The error of Connect, in JSON.
+/// Returns the error of Connect, in JSON.
 fn is_error(error: &serde_json::Value, message: &str) {
     assert_eq!((&error["code"], &error["message"]), (&"unavailable".into(), &message.into()), "{error}");
     assert_eq!(error["details"][0]["type"], "google.rpc.RetryInfo");

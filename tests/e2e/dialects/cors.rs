@@ -1,4 +1,4 @@
-//! Scripts of other origins: who may read the page, and what a browser's preflight gets.
+//! Scripts of other origins: readers of the page, and answers to a browser's preflight.
 
 use super::{ask, closed};
 use crate::support::Response;

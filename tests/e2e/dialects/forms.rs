@@ -1,4 +1,4 @@
-//! The forms of the page: by what the client accepts, in which language, in which coding, for which part of a document.
+//! Forms of the page: by accepted types, language, coding, and ranges of a document.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use crate::clients::{curl, has_curl, printed, python, script};
 use crate::support::{Backsoon, Client, Response};
 use crate::two::{Two, request};
 
-/// What has the page in every form.
+/// Types that have a form of the page.
 const TYPES: [&str; 6] =
     ["text/html", "text/plain", "text/markdown", "application/problem+json", "application/json", "application/xml"];
 
@@ -31,7 +31,7 @@ fn curl_reads_the_page_in_every_form_compressed_and_as_it_is() {
     }
 }
 
-/// A closed route whose page says something, finished.
+/// Returns a closed route with a message on its finished page.
 fn told() -> Backsoon {
     let backsoon = Backsoon::before("http://127.0.0.1:1", "");
     backsoon.flag("[routes.web]\nmode = \"offline\"\nmessage = \"Moving the database.\"\n");
@@ -145,7 +145,7 @@ fn head_says_all_that_get_does_and_sends_nothing() {
     }
 }
 
-/// The fields that do not change from one answer to the next.
+/// Returns the fields that do not change between answers.
 fn lasting(response: &Response) -> Vec<String> {
     let changing = ["x-request-id", "retry-after", "refresh", "date"];
     let lines = response.head.lines().map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What passes a route that is under maintenance, and what is answered beside the page.
+//! Requests that pass a route under maintenance, and answers beside the page.
 
 use super::{CLOSED, ask, json};
 use crate::support::{Backsoon, Upstream, get};

@@ -1,4 +1,4 @@
-//! Clients that mean harm, or only talk nonsense: whatever they send there is an answer, and nothing of theirs is in it.
+//! Clients that mean harm or send nonsense: each gets an answer that contains nothing of theirs.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,12 +8,12 @@ use super::{BROWSER, CLOSED, ask, closed};
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 use crate::two::{Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, Two, field, frame, patiently, request};
 
-/// A flag file that differs from the others.
+/// Returns a flag file that differs from the others.
 fn saying(number: usize) -> String {
     format!("[routes.web]\nmode = \"offline\"\nmessage = \"{number}\"\n")
 }
 
-/// Values that no client in its right mind sends, for any list-like field.
+/// Values that no sane client sends, for any list-like field.
 fn nonsense() -> Vec<Vec<u8>> {
     let mut values: Vec<Vec<u8>> = [
         "",
@@ -94,7 +94,7 @@ fn whatever_is_sent_there_is_an_answer() {
 #[test]
 fn nothing_can_be_put_into_an_answer_by_way_of_cors() {
     let backsoon = closed("[page]\ncors = [\"https://app.example.com\", \"https://*.example.com\", \"*\"]\n");
-    // What stands behind an end of line is a field of the request; a lone one is no head at all.
+    // Text after an end of line is another field of the request; a lone control character makes no valid head.
     for end in ["\r\n", "\n", "\r", "\0", "\x0b"] {
         for (name, value) in [
             ("origin", format!("https://app.example.com{end}x-mine: 1")),
@@ -124,7 +124,7 @@ fn over_http_2_a_field_with_an_end_of_line_is_refused() {
     let backsoon = closed("[page]\ncors = [\"*\"]\n");
     for value in ["PUT\r\nx-mine: 1", "PUT\nx-mine: 1", "PUT\0"] {
         let mut client = Frames::connect(backsoon.address(), &[]);
-        // OPTIONS is not in the static table: a literal with the name of `:method`.
+        // OPTIONS is not in the static table, so it is a literal with the name of `:method`.
         let method = [&[0x02, 7][..], b"OPTIONS"].concat();
         let fields = [
             &method[..],
@@ -159,7 +159,7 @@ async fn a_fixed_answer_without_a_body_has_none_in_either_version() {
 #[test]
 fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     let backsoon = closed("");
-    // Printing pages takes some megabytes now and then: they are there before anybody watches.
+    // Printing pages takes some megabytes now and then. They are allocated before anybody watches.
     change(&backsoon);
     let before = backsoon.resident();
     let mut watchers = Vec::new();
@@ -174,14 +174,14 @@ fn watchers_that_read_nothing_cost_little_however_much_there_is_to_tell() {
     change(&backsoon);
     let told = backsoon.resident();
     println!("{WATCHERS} watchers: {before} KiB before, {told} KiB when they were told of {CHANGES} changes");
-    // They cost what connections do (19 to 24 KiB over HTTP/1), and printing has its ups and downs.
+    // A watcher costs what a connection does (19 to 24 KiB over HTTP/1), and the cost of printing varies.
     assert!(told.saturating_sub(before) < WATCHERS * 24 + 64 * 1024, "{before} {told}");
     assert_eq!(get(backsoon.address(), "/").status, 503, "everybody else is served");
     drop(watchers);
     wait("the places of those that left to be free", || backsoon.metric("backsoon_watchers", "") == 0.0);
 }
 
-/// Publishes one page after the other.
+/// Publishes one page after another.
 fn change(backsoon: &Backsoon) {
     for number in 0..CHANGES {
         backsoon.flag(&saying(number));
@@ -189,7 +189,7 @@ fn change(backsoon: &Backsoon) {
     backsoon.finished("test");
 }
 
-/// In the test's process there are as many descriptors again.
+/// Number of watchers. The test's process holds as many descriptors again.
 const WATCHERS: u64 = 400;
 const CHANGES: usize = 20;
 

@@ -1,4 +1,4 @@
-//! The operator's own page: templates, messages and a logo in a directory, checked before they are shown and read again
+//! The operator's own page: templates, messages and a logo in a directory. They are checked before use and read again
 //! when they change.
 
 use std::fs;
@@ -13,14 +13,14 @@ use sha2::{Digest, Sha256};
 use super::{CLOSED, ask, json};
 use crate::support::{Backsoon, LISTEN, replace, wait};
 
-/// A page that says a word and is refused in no language.
+/// Returns a page with this word, valid in every language.
 fn page(word: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"{{{{ lang }}}}\">\n<title>{{{{ title }}}}</title>\n<p>{word}: {{{{ message[0] }}}}\n"
     )
 }
 
-/// A closed route with a directory `pages`, and more of a config.
+/// Returns a closed route with a directory `pages`, and more config.
 fn own(files: &[(&str, &str)], more: &str) -> Backsoon {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), files);
@@ -51,7 +51,7 @@ fn in_language(backsoon: &Backsoon, language: &str) -> String {
     response.body
 }
 
-/// What `/status` says of a file.
+/// Returns the entry of a file in `/status`.
 fn problems(backsoon: &Backsoon, name: &str) -> Vec<Value> {
     let status = backsoon.status();
     let mut files = status["files"].as_array().unwrap().iter();
@@ -59,7 +59,7 @@ fn problems(backsoon: &Backsoon, name: &str) -> Vec<Value> {
     file.and_then(|file| file["problems"].as_array().cloned()).unwrap_or_default()
 }
 
-/// `backsoon check` on a directory: its exit code, and the problems.
+/// Runs `backsoon check` on a directory. Returns its exit code and the problems.
 fn check(dir: &Path) -> (Option<i32>, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
     let output = command.args(["check", "--json", "--config"]).arg(dir.join("backsoon.toml")).output().unwrap();
@@ -67,7 +67,7 @@ fn check(dir: &Path) -> (Option<i32>, Vec<Value>) {
     (output.status.code(), told["problems"].as_array().unwrap().clone())
 }
 
-/// What `check` says of these files, where there is no process.
+/// Runs `check` on these files, without a running proxy.
 fn checked(files: &[(&str, &str)], more: &str) -> (Option<i32>, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), files);
@@ -75,7 +75,7 @@ fn checked(files: &[(&str, &str)], more: &str) -> (Option<i32>, Vec<Value>) {
     check(dir.path())
 }
 
-/// Whether a problem is an error with these words, in this file and line (0: in no line).
+/// Returns true if a problem is an error with these words, in this file and line (0: in no line).
 fn is_error(problem: &Value, file: &str, line: u64, words: &str) -> bool {
     problem["severity"] == "error"
         && problem["file"].as_str().unwrap().ends_with(file)
@@ -125,7 +125,7 @@ fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
     assert_eq!(problems(&backsoon, "page.html"), [] as [Value; 0]);
 }
 
-/// It would not end in a lifetime.
+/// Template that would not end in a lifetime.
 const LOOP: &str = "{% for a in range(10000) %}{% for b in range(10000) %}{{ a * b }}{% endfor %}{% endfor %}";
 
 #[test]
@@ -250,7 +250,7 @@ fn what_a_page_has_inline_is_named_in_its_policy_and_nothing_else() {
     }
 }
 
-/// As a policy names an inline part.
+/// Returns the name of an inline part as a policy states it.
 fn hash(part: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)))
 }

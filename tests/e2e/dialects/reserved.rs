@@ -1,4 +1,4 @@
-//! The proxy's own paths below the reserved prefix: the stream of events, the status, the badge.
+//! The proxy's own paths below the reserved prefix: the event stream, the status, the badge.
 
 use std::io::{BufRead, Read};
 use std::net::SocketAddr;
@@ -8,17 +8,17 @@ use super::{CLOSED, ask, ask_bytes, closed, json};
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 use crate::two::{Two, patiently, request};
 
-/// A client that watches a route over HTTP/1.1.
+/// Client that watches a route over HTTP/1.1.
 pub(super) struct Watcher {
     pub client: Client,
     pub head: String,
-    /// Milliseconds after which it is to come back should the stream break.
+    /// Milliseconds before the next attempt, should the stream break.
     retry: u64,
     read: String,
 }
 
 impl Watcher {
-    /// Connects, and reads what every stream begins with: when to come back, and what time it is.
+    /// Connects, and reads the beginning of every stream: the retry time and the current time.
     pub(super) fn connect(address: SocketAddr, path: &str) -> Self {
         let mut client = Client::connect(address);
         client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n"));
@@ -33,7 +33,7 @@ impl Watcher {
         watcher
     }
 
-    /// The next event, without its last blank line; `None` at the end of the stream, which is that of the connection.
+    /// Returns the next event without its last blank line, or `None` at the end of the stream and its connection.
     pub(super) fn event(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
@@ -49,13 +49,13 @@ impl Watcher {
         }
     }
 
-    /// The version in the next event, which is about a page.
+    /// Returns the version in the next event, which must be about a page.
     fn version(&mut self) -> String {
         version_of(&self.event().expect("an event"))
     }
 }
 
-/// `event: page` with its version, whatever stands before.
+/// Returns the version in an `event: page`, whatever stands before it.
 fn version_of(event: &str) -> String {
     let (_, data) = event.split_once("event: page\ndata: ").unwrap_or_else(|| panic!("not about a page: {event}"));
     json(data)["version"].as_str().unwrap().to_owned()
@@ -128,7 +128,7 @@ fn a_watcher_without_a_place_is_told_what_is_and_to_ask_again_later() {
     assert_eq!(version_of(crowded.body.trim_end()), version);
     assert_eq!(backsoon.metric("backsoon_limit_reached_total", "limit=\"watchers\""), 1.0);
     placed.pop();
-    // A watcher that went away is noticed at the latest when there is something to tell.
+    // At the latest, the next event reveals that a watcher has gone away.
     backsoon.flag(&saying("two"));
     wait("a place to be free", || backsoon.metric("backsoon_watchers", "") == 1.0);
     let mut next = Watcher::connect(backsoon.address(), "/.backsoon/events");
