@@ -1,5 +1,6 @@
 //! `backsoon bypass`: makes a link that lets its reader pass a closed route, and revokes all that were made.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
         };
         let what = if args.cookie { "cookie" } else { "link" };
         let json = serde_json::json!({ "route": route.name, "window": window, "expires": expires, what: made });
-        writeln!(streams.out, "{json:#}")?;
+        writeln!(streams.data(), "{json:#}")?;
         return Ok(exit::OK);
     }
     writeln!(streams.out, "{made}")?;

@@ -1,5 +1,7 @@
 //! `backsoon check`: everything that is wrong with the files, found the way `run` finds it.
 
+use std::io::Write as _;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -9,7 +11,7 @@ use crate::plan::problem::Problem;
 
 use super::failure::{Failure, summary};
 use super::flag_file::with_option;
-use super::streams::{Ink, Streams};
+use super::streams::{GOOD, Streams, styled};
 use super::{ConfigFile, exit, words};
 
 /// The arguments of `check`.
@@ -47,7 +49,7 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     if loaded.flags_missing {
         streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
-    writeln!(streams.out, "{}: {}", streams.out_paint.ink(Ink::Good, "ok"), counted(&loaded, Timestamp::now()))?;
+    writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, Timestamp::now()))?;
     Ok(exit::OK)
 }
 
@@ -93,6 +95,6 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
         }
         Err(problems) => (exit::USAGE, json!({ "ok": false, "summary": summary(problems), "problems": problems })),
     };
-    writeln!(streams.out, "{value:#}")?;
+    writeln!(streams.data(), "{value:#}")?;
     Ok(code)
 }

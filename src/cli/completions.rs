@@ -1,5 +1,7 @@
 //! `backsoon completions`: a shell's completion script.
 
+use std::io::Write as _;
+
 use clap::Args;
 use clap_complete::Shell;
 
@@ -31,6 +33,6 @@ pub(super) fn run(args: &Completions, streams: &mut Streams) -> Result<u8, Failu
     // Into memory first: the generator panics when it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut definition(), "backsoon", &mut script);
-    streams.out.write_all(&script)?;
+    streams.data().write_all(&script)?;
     Ok(exit::OK)
 }

@@ -6,6 +6,7 @@ mod app;
 
 use std::fs;
 use std::io;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::run::Options;
-use super::streams::{Ink, Streams};
+use super::streams::{BOLD, Streams, styled};
 use crate::files::write;
 
 /// The arguments of `demo`.
@@ -89,7 +90,6 @@ fn is_ours(config: &Path) -> Result<bool, Failure> {
 }
 
 fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
-    let paint = streams.out_paint;
     let url = format!("http://127.0.0.1:{}", args.port);
     let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
     // As it was called: nobody has installed it yet.
@@ -102,8 +102,8 @@ fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams
          \x20    {program} off web --wait --config {config}\n\
          \x20    {program} status --watch 127.0.0.1:{}\n\
          \x20    curl -i {url}/api\n\n  Ctrl-C ends it.\n",
-        paint.ink(Ink::Strong, &url),
-        paint.ink(Ink::Strong, flags.display()),
+        styled(BOLD, &url),
+        styled(BOLD, flags.display()),
         args.admin_port,
         config = config.display(),
     )?;

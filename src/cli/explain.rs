@@ -3,6 +3,7 @@
 mod report;
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -85,9 +86,9 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     let report = report::explain(&loaded, &snapshot, &asked(args), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
-        writeln!(streams.out, "{json:#}")?;
+        writeln!(streams.data(), "{json:#}")?;
     } else {
-        write!(streams.out, "{}", report.text(at, streams.out_paint))?;
+        write!(streams.out, "{}", report.text(at))?;
     }
     Ok(exit::OK)
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::admin::{self, Endpoint};
 use super::edit::EditError;
-use super::streams::{Ink, Streams};
+use super::streams::{ERROR, Streams, styled};
 use super::{exit, words};
 use crate::files::write::WriteError;
 
@@ -124,7 +125,7 @@ impl Failure {
             _ => &[],
         };
         streams.problems(problems)?;
-        write!(streams.err, "{} {self}", streams.err_paint.ink(Ink::Bad, "error:"))?;
+        write!(streams.err, "{} {self}", styled(ERROR, "error:"))?;
         let mut source = self.source();
         while let Some(error) = source {
             write!(streams.err, ": {error}")?;

@@ -5,6 +5,7 @@ mod told;
 
 use std::collections::VecDeque;
 use std::io;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -179,7 +180,7 @@ impl Show<'_> {
 
     fn line(&self, line: &Line, streams: &mut Streams) -> Result<(), Failure> {
         let text = match &line.entry {
-            Some(entry) if !self.args.json => told::entry(entry, self.width, streams.out_paint),
+            Some(entry) if !self.args.json => told::entry(entry, self.width),
             Some(_) | None => told::json(&line.text),
         };
         writeln!(streams.out, "{text}")?;

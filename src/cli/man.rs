@@ -1,6 +1,7 @@
 //! `backsoon man`: the manual pages, from the same definition as `--help`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -30,7 +31,7 @@ Exit codes:
 /// Writes the pages.
 pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
     match &args.dir {
-        None => clap_mangen::Man::new(definition()).render(&mut streams.out)?,
+        None => clap_mangen::Man::new(definition()).render(&mut streams.data())?,
         Some(dir) => {
             let failed = |source| Failure::File { verb: "write the pages into", path: dir.clone(), source };
             fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(definition(), dir)).map_err(failed)?;

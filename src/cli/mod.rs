@@ -33,6 +33,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::io;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

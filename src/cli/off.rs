@@ -1,5 +1,7 @@
 //! `backsoon off`: lifts flags from the flag file.
 
+use std::io::Write as _;
+
 use clap::Args;
 use jiff::Timestamp;
 

@@ -1,5 +1,7 @@
 //! `backsoon on`: flags routes in the flag file.
 
+use std::io::Write as _;
+
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,7 +11,7 @@ use crate::plan::snapshot::{Snapshot, Source};
 use super::edit::{self, Entry};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
-use super::streams::{Ink, Streams};
+use super::streams::{GOOD, Streams, styled};
 use super::wait::Live;
 use super::{ConfigFile, WaitFor, exit, words};
 
@@ -108,7 +110,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
 
 /// Says that it is live.
 pub(super) fn live(live: &Live, streams: &mut Streams) -> Result<(), Failure> {
-    let word = streams.out_paint.ink(Ink::Good, "live");
+    let word = styled(GOOD, "live");
     writeln!(streams.out, "{word} at {}, generation {}", live.endpoint, live.generation)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A page while it is being made: shown in a browser by the proxy itself, or written anew whenever a file changes.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::failure::Failure;
 use super::flag_file::with_option;
 use super::render::{self, Render};
 use super::run;
-use super::streams::{Ink, Streams};
+use super::streams::{BOLD, Streams, styled};
 
 /// Serves the page until interrupted: the proxy itself, with one route that is always closed and no other that can be
 /// reached.
@@ -49,11 +50,7 @@ pub(super) fn serve(
         flags: Box::new(move |flags| shown.close(flags)),
     };
     let url = format!("http://{address}/");
-    writeln!(
-        streams.out,
-        "\n  Open {}; it follows every edit. Ctrl-C ends it.\n",
-        streams.out_paint.ink(Ink::Strong, url)
-    )?;
+    writeln!(streams.out, "\n  Open {}; it follows every edit. Ctrl-C ends it.\n", styled(BOLD, url))?;
     streams.out.flush()?;
     let options = run::Options {
         config: file.to_owned(),

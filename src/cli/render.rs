@@ -1,5 +1,6 @@
 //! `backsoon render`: the page that would be shown, made by what makes it in earnest.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -196,8 +197,8 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
             streams.note(format_args!("wrote {} bytes to {}", bytes.len(), path.display()))?;
         }
         None => {
-            streams.out.write_all(&bytes)?;
-            streams.out.flush()?;
+            streams.data().write_all(&bytes)?;
+            streams.data().flush()?;
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 //! They are made from the tables that the parsers use (`plan/keys`). Everything stands in line, without `$ref`, since
 //! editors show less of what is referred to.
 
+use std::io::Write as _;
+
 use std::ops::RangeInclusive;
 
 use clap::{Args, ValueEnum};
@@ -51,7 +53,7 @@ pub(super) fn run(args: &Schema, streams: &mut Streams) -> Result<u8, Failure> {
         File::Config => &CONFIG,
         File::Flags => &FLAGS,
     };
-    writeln!(streams.out, "{:#}", schema(table))?;
+    writeln!(streams.data(), "{:#}", schema(table))?;
     Ok(exit::OK)
 }
 

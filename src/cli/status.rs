@@ -2,6 +2,7 @@
 
 mod table;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +15,7 @@ use crate::status::{FileStatus, Role, Status};
 use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
-use super::streams::{Paint, Streams};
+use super::streams::Streams;
 use super::{ConfigFile, exit};
 
 /// The arguments of `status`.
@@ -87,7 +88,7 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
             return watch(args, &endpoints, streams).await;
         }
         let replicas = ask(&endpoints).await;
-        streams.out.write_all(shown(args, &replicas, streams.out_paint).as_bytes())?;
+        write!(streams.out, "{}", shown(args, &replicas))?;
         Ok(health(&replicas).code())
     })
 }
@@ -105,11 +106,11 @@ fn endpoints(args: &StatusArgs) -> Result<Vec<Endpoint>, Failure> {
 async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) -> Result<u8, Failure> {
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
-    let in_place = streams.out_is_terminal && !args.json;
+    let in_place = streams.out_is_terminal() && !args.json;
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     if in_place {
-        streams.out.write_all(CLEAR.as_bytes())?;
+        streams.clear()?;
     }
     let mut code = exit::OK;
     loop {
@@ -122,18 +123,14 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
             replicas = ask(endpoints) => replicas,
         };
         code = health(&replicas).code();
-        let text = shown(args, &replicas, streams.out_paint);
-        // In one write, over what was there: nothing flickers.
-        let frame = if in_place { over(&text) } else { text };
-        streams.out.write_all(frame.as_bytes())?;
+        let text = shown(args, &replicas);
+        if in_place {
+            streams.draw_over(&text)?;
+        } else {
+            write!(streams.out, "{text}")?;
+        }
         streams.out.flush()?;
     }
-}
-
-/// A frame that takes the place of the one before it.
-fn over(text: &str) -> String {
-    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
-    format!("\x1b[H{lines}\x1b[J")
 }
 
 /// Asks all of them at once. The answers stand in the order of the endpoints.
@@ -168,16 +165,16 @@ fn agree(replicas: &[Replica], role: Role) -> bool {
     hashes.next().is_none_or(|first| hashes.all(|hash| hash == first))
 }
 
-fn shown(args: &StatusArgs, replicas: &[Replica], paint: Paint) -> String {
+fn shown(args: &StatusArgs, replicas: &[Replica]) -> String {
     if args.json {
         return format!("{}\n", as_json(replicas));
     }
     let mut text = String::new();
     for replica in replicas {
-        text.push_str(&table::replica(replica, Timestamp::now(), paint));
+        text.push_str(&table::replica(replica, Timestamp::now()));
         text.push('\n');
     }
-    text.push_str(&table::verdict(replicas, paint));
+    text.push_str(&table::verdict(replicas));
     text
 }
 
@@ -208,8 +205,6 @@ fn chain(error: &admin::Error) -> String {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
-/// Clears the terminal once; frames are drawn over each other afterwards.
-const CLEAR: &str = "\x1b[2J";
 
 #[cfg(test)]
 mod tests;

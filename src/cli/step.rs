@@ -1,5 +1,7 @@
 //! `backsoon step`: moves a step of a window's timeline, so that a migration can report how far it is.
 
+use std::io::Write as _;
+
 use clap::Args;
 
 use crate::plan::flags::{Flags, StepState};

@@ -1,128 +1,97 @@
-//! Standard output and standard error as the commands write to them.
+//! Standard output and standard error of the commands.
 //!
-//! What was asked for goes to the output, everything about it (problems, notes) to the error. Colours are for
-//! terminals only, and never where `NO_COLOR` is set (no-color.org).
+//! Results go to the output, problems and notes to the error stream. Text is always written with its styles: a stream
+//! that is no terminal, or where the user asked for none (`NO_COLOR`, `TERM=dumb`), drops them.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+
+use anstream::ColorChoice;
+use anstream::adapter::strip_str;
+use anstyle::{AnsiColor, Style};
 
 use crate::plan::problem::{Problem, Severity};
 
-/// The two streams of the process.
+/// Streams of the process.
 pub(super) struct Streams {
-    /// What was asked for.
-    pub(super) out: Box<dyn Write>,
-    /// What is to be said about it.
-    pub(super) err: Box<dyn Write>,
-    /// How to paint on `out`.
-    pub(super) out_paint: Paint,
-    /// How to paint on `err`.
-    pub(super) err_paint: Paint,
-    /// Whether a person looks at `out`.
-    pub(super) out_is_terminal: bool,
+    /// Styled results.
+    pub(super) out: anstream::Stdout,
+    /// Styled problems and notes.
+    pub(super) err: anstream::Stderr,
 }
 
-/// Whether words are painted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
-    /// They are.
-    Colours,
-    /// They stay as they are.
-    Plain,
-}
-
-/// What painted words mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
-    /// An error, or a closed route.
-    Bad,
-    /// A warning.
-    Careful,
-    /// All is well.
-    Good,
-    /// What only guides the eye.
-    Quiet,
-    /// A heading.
-    Strong,
-}
+/// An error, or a route that is down.
+pub(super) const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// A warning, or a route in transition.
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// Success, or an open route.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+/// Labels and asides.
+pub(super) const DIM: Style = Style::new().dimmed();
+/// Headings, and what to look at first.
+pub(super) const BOLD: Style = Style::new().bold();
 
 impl Streams {
-    /// Those of this process.
+    /// Returns the streams of this process.
     pub(super) fn of_process() -> Self {
-        let (out, err) = (io::stdout(), io::stderr());
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let wanted = wanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let paint = |terminal: bool| if terminal && wanted { Paint::Colours } else { Paint::Plain };
-        Self {
-            out_paint: paint(out.is_terminal()),
-            err_paint: paint(err.is_terminal()),
-            out_is_terminal: out.is_terminal(),
-            out: Box::new(out),
-            err: Box::new(err),
-        }
+        Self { out: anstream::stdout(), err: anstream::stderr() }
+    }
+
+    /// Returns the output for bytes that must arrive as they are, such as JSON and pages.
+    pub(super) fn data(&self) -> io::Stdout {
+        io::stdout()
+    }
+
+    /// Returns true if the output is a terminal, with or without colours.
+    pub(super) fn out_is_terminal(&self) -> bool {
+        self.data().is_terminal()
+    }
+
+    /// Draws a frame over the one before it, in one write, so that nothing flickers. The cursor is moved even where no
+    /// colours are wanted.
+    pub(super) fn draw_over(&mut self, frame: &str) -> io::Result<()> {
+        let frame = match self.out.current_choice() {
+            ColorChoice::Never => strip_str(frame).to_string(),
+            ColorChoice::Auto | ColorChoice::Always | ColorChoice::AlwaysAnsi => frame.to_owned(),
+        };
+        let lines: String = frame.lines().map(|line| format!("{line}{CLEAR_TO_END_OF_LINE}\n")).collect();
+        write!(self.data(), "{HOME}{lines}{CLEAR_TO_END}")
+    }
+
+    /// Clears the terminal.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.data().write_all(CLEAR.as_bytes())
     }
 
     /// Writes problems to the error stream, each followed by an empty line.
     pub(super) fn problems(&mut self, problems: &[Problem]) -> io::Result<()> {
-        problems.iter().try_for_each(|problem| writeln!(self.err, "{}\n", painted(problem, self.err_paint)))
+        problems.iter().try_for_each(|problem| writeln!(self.err, "{}\n", styled_problem(problem)))
     }
 
-    /// Writes a line about what was asked for to the error stream.
+    /// Writes a note to the error stream.
     pub(super) fn note(&mut self, text: impl Display) -> io::Result<()> {
-        writeln!(self.err, "{} {text}", self.err_paint.ink(Ink::Quiet, "note:"))
+        writeln!(self.err, "{} {text}", styled(DIM, "note:"))
     }
 }
 
-impl Paint {
-    /// The text in this ink.
-    pub(super) fn ink<T: Display>(self, ink: Ink, text: T) -> Inked<T> {
-        Inked { paint: self, ink, text }
-    }
+/// Returns text in a style. Pad the text before: widths do not apply to escape codes.
+pub(super) fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
 }
 
-/// Text that may be painted when it is shown. Widths do not apply to it: pad the text before.
-pub(super) struct Inked<T> {
-    paint: Paint,
-    ink: Ink,
-    text: T,
-}
-
-impl<T: Display> Display for Inked<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = match (self.paint, self.ink) {
-            (Paint::Plain, _) => return self.text.fmt(f),
-            (Paint::Colours, Ink::Bad) => "1;31",
-            (Paint::Colours, Ink::Careful) => "1;33",
-            (Paint::Colours, Ink::Good) => "32",
-            (Paint::Colours, Ink::Quiet) => "2",
-            (Paint::Colours, Ink::Strong) => "1",
-        };
-        write!(f, "\x1b[{code}m{}\x1b[0m", self.text)
-    }
-}
-
-/// A problem as it prints, with its first word and its carets painted.
-pub(super) fn painted(problem: &Problem, paint: Paint) -> String {
-    let plain = problem.to_string();
-    if paint == Paint::Plain {
-        return plain;
-    }
-    let ink = match problem.severity {
-        Severity::Error => Ink::Bad,
-        Severity::Warning => Ink::Careful,
+/// Returns a problem as it prints, with its severity and its carets in colour.
+pub(super) fn styled_problem(problem: &Problem) -> String {
+    let style = match problem.severity {
+        Severity::Error => ERROR,
+        Severity::Warning => WARNING,
     };
-    let word = format!("{}:", problem.severity);
-    let rest = plain.strip_prefix(&word).unwrap_or(&plain);
-    let lines = rest.split('\n').enumerate().map(|(index, line)| match line.rfind("| ") {
-        _ if index == 0 => line.to_owned(),
-        Some(bar) if line.ends_with('^') && line[bar + 2..].trim_matches([' ', '^']).is_empty() => {
-            let carets = line.find('^').unwrap_or(line.len());
-            format!("{}{}", &line[..carets], paint.ink(ink, &line[carets..]))
-        }
-        _ => line.to_owned(),
-    });
-    format!("{}{}", paint.ink(ink, word), lines.collect::<Vec<_>>().join("\n"))
+    problem.highlighted(style.render(), style.render_reset()).to_string()
 }
+
+const HOME: &str = "\x1b[H";
+const CLEAR: &str = "\x1b[2J";
+const CLEAR_TO_END_OF_LINE: &str = "\x1b[K";
+const CLEAR_TO_END: &str = "\x1b[J";
 
 #[cfg(test)]
 mod tests {
@@ -133,10 +102,9 @@ mod tests {
     fn a_painted_problem_reads_as_the_plain_one() {
         let place = Place::of("web = \"of^\"\n", 6..10);
         let problem = Problem::error("maintenance.toml", "unknown mode").at(place).help("write another");
-        let painted = painted(&problem, Paint::Colours);
-        assert!(painted.starts_with("\x1b[1;31merror:\x1b[0m unknown mode\n"), "{painted}");
-        assert!(painted.contains("\x1b[1;31m^^^^\x1b[0m\n"), "{painted}");
-        let plain = painted.replace("\x1b[1;31m", "").replace("\x1b[0m", "");
-        assert_eq!(plain, problem.to_string());
+        let painted = styled_problem(&problem);
+        assert!(painted.starts_with("\x1b[1m\x1b[31merror:\x1b[0m unknown mode\n"), "{painted}");
+        assert!(painted.contains("\x1b[1m\x1b[31m^^^^\x1b[0m\n"), "{painted}");
+        assert_eq!(strip_str(&painted).to_string(), problem.to_string());
     }
 }

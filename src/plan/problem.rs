@@ -83,6 +83,11 @@ impl Problem {
         self
     }
 
+    /// Returns the problem as it prints, with `start` and `end` around its severity and its carets.
+    pub fn highlighted(&self, start: impl fmt::Display, end: impl fmt::Display) -> impl fmt::Display {
+        Highlighted { problem: self, start, end }
+    }
+
     /// Whether the file is refused because of it.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -161,21 +166,35 @@ fn cut(line: &str, column: usize) -> (usize, String) {
 }
 
 impl fmt::Display for Problem {
-    /// Prints it the way a compiler would: what, where, the line with the part that is meant, and what would be right.
-    /// The last line has no newline.
+    /// Prints the problem the way a compiler would: what, where, the line with the part that is meant, and what would be
+    /// right. The last line has no newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.severity, self.message)?;
-        let Some(place) = &self.place else {
-            write!(f, "\n --> {}", self.file)?;
-            return self.help.iter().try_for_each(|help| write!(f, "\n  = help: {help}"));
+        self.highlighted("", "").fmt(f)
+    }
+}
+
+/// A [`Problem`] whose severity and carets stand between two marks, such as a terminal's escape codes.
+struct Highlighted<'p, S, E> {
+    problem: &'p Problem,
+    start: S,
+    end: E,
+}
+
+impl<S: fmt::Display, E: fmt::Display> fmt::Display for Highlighted<'_, S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { problem, start, end } = self;
+        write!(f, "{start}{}:{end} {}", problem.severity, problem.message)?;
+        let Some(place) = &problem.place else {
+            write!(f, "\n --> {}", problem.file)?;
+            return problem.help.iter().try_for_each(|help| write!(f, "\n  = help: {help}"));
         };
         let gutter = place.line.to_string().len();
-        write!(f, "\n{:gutter$}--> {}:{}:{}", "", self.file, place.line, place.column)?;
+        write!(f, "\n{:gutter$}--> {}:{}:{}", "", problem.file, place.line, place.column)?;
         write!(f, "\n{:gutter$} |", "")?;
         write!(f, "\n{} | {}", place.line, place.excerpt)?;
         let before = place.column.saturating_sub(place.first);
-        write!(f, "\n{:gutter$} | {:before$}{}", "", "", "^".repeat(place.width))?;
-        self.help.iter().try_for_each(|help| write!(f, "\n{:gutter$} = help: {help}", ""))
+        write!(f, "\n{:gutter$} | {:before$}{start}{}{end}", "", "", "^".repeat(place.width))?;
+        problem.help.iter().try_for_each(|help| write!(f, "\n{:gutter$} = help: {help}", ""))
     }
 }
 

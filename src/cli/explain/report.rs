@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::plan::problem::quoted;
 use crate::plan::snapshot::{Closure, Phase, Route, Snapshot, Source};
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
 
-use super::super::streams::{Ink, Paint};
+use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
 use super::Asked;
 
@@ -197,7 +198,7 @@ impl Report {
     }
 
     /// As a person reads it.
-    pub(super) fn text(&self, now: Timestamp, paint: Paint) -> String {
+    pub(super) fn text(&self, now: Timestamp) -> String {
         let mut lines: Vec<(&str, String)> = Vec::new();
         if let (Some(route), Some(matched)) = (&self.route, &self.matched) {
             let host = matched.host.as_deref().map_or("any host".to_owned(), |host| format!("host {}", quoted(host)));
@@ -206,7 +207,7 @@ impl Report {
         if let Some(normal) = &self.normal_path {
             lines.push(("path", format!("{} is matched as {}", quoted(&self.path), quoted(normal))));
         }
-        lines.push(("verdict", paint.ink(self.ink(), self.verdict_in_words()).to_string()));
+        lines.push(("verdict", styled(self.style(), self.verdict_in_words())));
         lines.push(("why", self.why_in_full(now)));
         if !self.upstreams.is_empty() {
             let nothing = if self.verdict == "forward" { "" } else { " (sees nothing of it)" };
@@ -221,15 +222,15 @@ impl Report {
         if let Some(more) = self.routes.len().checked_sub(MOST_ROUTES).filter(|&more| more > 0) {
             lines.push(("", format!("and {}", words::count(more, "other route"))));
         }
-        let line = |(label, text): (&str, String)| format!("{} {text}\n", paint.ink(Ink::Quiet, format!("{label:<9}")));
+        let line = |(label, text): (&str, String)| format!("{} {text}\n", styled(DIM, format!("{label:<9}")));
         lines.into_iter().map(line).collect()
     }
 
-    fn ink(&self) -> Ink {
+    fn style(&self) -> Style {
         match self.verdict {
-            "forward" => Ink::Good,
-            "refuse" => Ink::Bad,
-            _ => Ink::Careful,
+            "forward" => GOOD,
+            "refuse" => ERROR,
+            _ => WARNING,
         }
     }
 

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::control::history::{Entry, Event};
 use crate::plan::config::Config;
 
-use super::super::streams::{Ink, Paint};
+use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words::harmless;
 
 /// The width of the column that says what a line is about.
@@ -15,27 +15,27 @@ pub(super) fn width(config: &Config) -> usize {
 }
 
 /// `2026-05-19 14:00:00 UTC  web     open → draining       offline by window M-1  (flags 3fa9c1d2)`.
-pub(super) fn entry(entry: &Entry, width: usize, paint: Paint) -> String {
-    let time = paint.ink(Ink::Quiet, instant(entry.time));
+pub(super) fn entry(entry: &Entry, width: usize) -> String {
+    let time = styled(DIM, instant(entry.time));
     let (about, told) = match &entry.event {
         Event::Started { version, pid } => {
-            ("proxy", paint.ink(Ink::Strong, format!("backsoon {} started, pid {pid}", harmless(version))).to_string())
+            ("proxy", styled(BOLD, format!("backsoon {} started, pid {pid}", harmless(version))))
         }
-        Event::Ended => ("proxy", paint.ink(Ink::Strong, "ended").to_string()),
+        Event::Ended => ("proxy", styled(BOLD, "ended")),
         Event::Edit { file, role, hash, taken, problems } => {
             let file = harmless(file);
-            let hash = hash.as_deref().map(|hash| aside(&[short(hash)], paint)).unwrap_or_default();
+            let hash = hash.as_deref().map(|hash| aside(&[short(hash)])).unwrap_or_default();
             let problems = some(problems);
             let told = match (taken, problems.is_empty()) {
-                (true, true) => format!("{file} {}{hash}", paint.ink(Ink::Good, "taken")),
+                (true, true) => format!("{file} {}{hash}", styled(GOOD, "taken")),
                 (true, false) => {
-                    format!("{file} {}{hash}: {}", paint.ink(Ink::Good, "taken"), paint.ink(Ink::Careful, problems))
+                    format!("{file} {}{hash}: {}", styled(GOOD, "taken"), styled(WARNING, problems))
                 }
-                (false, _) => format!("{file} {}{hash}: {problems}", paint.ink(Ink::Bad, "refused")),
+                (false, _) => format!("{file} {}{hash}: {problems}", styled(ERROR, "refused")),
             };
             (role.as_str(), told)
         }
-        Event::Phase { route, .. } => (route.as_str(), phase(entry, paint)),
+        Event::Phase { route, .. } => (route.as_str(), phase(entry)),
     };
     format!("{time}  {:width$}  {told}", harmless(about))
 }
@@ -46,13 +46,13 @@ pub(super) fn json(line: &str) -> String {
     line.chars().map(escaped).collect()
 }
 
-fn phase(entry: &Entry, paint: Paint) -> String {
+fn phase(entry: &Entry) -> String {
     let Event::Phase { from, to, at, why, until, flags, .. } = &entry.event else { return String::new() };
-    let ink = match to.as_str() {
-        "open" => Ink::Good,
+    let style = match to.as_str() {
+        "open" => GOOD,
         // A guard that trips is the one way from a route that was coming back to one that goes down.
-        "draining" | "closed" if why.starts_with("the guard tripped") => Ink::Bad,
-        _ => Ink::Careful,
+        "draining" | "closed" if why.starts_with("the guard tripped") => ERROR,
+        _ => WARNING,
     };
     let way = format!("{:WAY$}", format!("{} → {}", harmless(from), harmless(to)));
     let mut more = Vec::new();
@@ -63,16 +63,12 @@ fn phase(entry: &Entry, paint: Paint) -> String {
         more.push(format!("until {}", instant(until)));
     }
     more.extend(flags.as_deref().map(|flags| format!("flags {}", short(flags))));
-    format!("{}  {}{}", paint.ink(ink, way), harmless(why), aside(&more, paint))
+    format!("{}  {}{}", styled(style, way), harmless(why), aside(&more))
 }
 
 /// `  (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)`.
-fn aside(parts: &[String], paint: Paint) -> String {
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!("  {}", paint.ink(Ink::Quiet, format!("({})", parts.join(", "))))
-    }
+fn aside(parts: &[String]) -> String {
+    if parts.is_empty() { String::new() } else { format!("  {}", styled(DIM, format!("({})", parts.join(", ")))) }
 }
 
 /// The first problems.
@@ -104,6 +100,8 @@ const NOTICED: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use anstream::adapter::strip_str;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -111,7 +109,11 @@ mod tests {
     }
 
     fn told(event: Event) -> String {
-        entry(&Entry { time: at("2026-05-19T14:00:00Z"), generation: 7, event }, 6, Paint::Plain)
+        strip_str(&styled(event)).to_string()
+    }
+
+    fn styled(event: Event) -> String {
+        entry(&Entry { time: at("2026-05-19T14:00:00Z"), generation: 7, event }, 6)
     }
 
     fn transition(from: &str, to: &str, why: &str) -> Event {
@@ -162,6 +164,7 @@ mod tests {
     #[test]
     fn nothing_in_a_line_is_obeyed_by_a_terminal() {
         let line = told(transition("open\u{1b}[2J", "draining\n", "gone\u{9b}31m\r"));
+        assert!(line.contains("open\u{fffd}[2J"), "{line:?}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.contains("gone\u{fffd}31m"), "{line:?}");
         let text = serde_json::to_string("a\u{1b}\u{7f}\u{9b}\u{e4}").unwrap();
@@ -171,12 +174,11 @@ mod tests {
 
     #[test]
     fn colours_say_how_it_went() {
-        let painted =
-            |event| entry(&Entry { time: at("2026-05-19T14:00:00Z"), generation: 7, event }, 6, Paint::Colours);
-        assert!(painted(transition("ramping", "open", "")).contains("\x1b[32mramping → open"));
-        assert!(painted(transition("open", "draining", "flagged offline")).contains("\x1b[1;33mopen → draining"));
+        assert!(styled(transition("ramping", "open", "")).contains("\x1b[32mramping → open"));
+        assert!(styled(transition("open", "draining", "flagged offline")).contains("\x1b[1m\x1b[33mopen → draining"));
         assert!(
-            painted(transition("ramping", "draining", "the guard tripped: x")).contains("\x1b[1;31mramping → draining")
+            styled(transition("ramping", "draining", "the guard tripped: x"))
+                .contains("\x1b[1m\x1b[31mramping → draining")
         );
     }
 }

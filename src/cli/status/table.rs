@@ -7,36 +7,36 @@ use crate::plan::problem::{Place, Problem};
 use crate::plan::snapshot::Phase;
 use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
 
-use super::super::streams::{Ink, Paint, painted};
+use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_problem};
 use super::super::words::{self, harmless};
 use super::{Health, Replica, agree, chain, health};
 
 /// One replica: a line about the process, its routes, and what is wrong with its files.
-pub(super) fn replica(replica: &Replica, now: Timestamp, paint: Paint) -> String {
-    let name = paint.ink(Ink::Strong, &replica.endpoint);
+pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
+    let name = styled(BOLD, &replica.endpoint);
     let status = match &replica.answer {
         Ok((status, _)) => status,
-        Err(error) => return format!("{name}  {}\n", paint.ink(Ink::Bad, chain(error))),
+        Err(error) => return format!("{name}  {}\n", styled(ERROR, chain(error))),
     };
     let mut text = format!("{name}  {}\n", about(status, now));
-    text.push_str(&routes(&status.routes, now, paint));
-    status.files.iter().for_each(|file| text.push_str(&wrong(file, paint)));
+    text.push_str(&routes(&status.routes, now));
+    status.files.iter().for_each(|file| text.push_str(&wrong(file)));
     text
 }
 
 /// The last line: how the replicas are, together.
-pub(super) fn verdict(replicas: &[Replica], paint: Paint) -> String {
-    let (ink, text) = match health(replicas) {
-        Health::Well if replicas.len() == 1 => (Ink::Good, "no errors".to_owned()),
-        Health::Well => (Ink::Good, format!("all {} agree, no errors", replicas.len())),
-        Health::Wrong => (Ink::Bad, "a file has an error: what was live before it stays live".to_owned()),
-        Health::Apart => (Ink::Bad, apart(replicas)),
+pub(super) fn verdict(replicas: &[Replica]) -> String {
+    let (style, text) = match health(replicas) {
+        Health::Well if replicas.len() == 1 => (GOOD, "no errors".to_owned()),
+        Health::Well => (GOOD, format!("all {} agree, no errors", replicas.len())),
+        Health::Wrong => (ERROR, "a file has an error: what was live before it stays live".to_owned()),
+        Health::Apart => (ERROR, apart(replicas)),
         Health::Unreachable => {
             let silent = replicas.iter().filter(|replica| replica.answer.is_err()).count();
-            (Ink::Bad, format!("{silent} of {} cannot be reached", replicas.len()))
+            (ERROR, format!("{silent} of {} cannot be reached", replicas.len()))
         }
     };
-    format!("{}\n", paint.ink(ink, text))
+    format!("{}\n", styled(style, text))
 }
 
 fn apart(replicas: &[Replica]) -> String {
@@ -65,7 +65,7 @@ fn about(status: &Status, now: Timestamp) -> String {
     )
 }
 
-fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
+fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(routes.iter().map(|route| row(route, now)));
     let widths: Vec<usize> = (0..COLUMNS.len())
@@ -76,25 +76,25 @@ fn routes(routes: &[RouteStatus], now: Timestamp, paint: Paint) -> String {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
         let line = line.trim_end();
-        let ink = match index.checked_sub(1).and_then(|index| routes.get(index)) {
-            None => Ink::Quiet,
+        let style = match index.checked_sub(1).and_then(|index| routes.get(index)) {
+            None => DIM,
             Some(route) if route.is(Phase::Open) => {
                 text.push_str(&format!("  {line}\n"));
-                text.push_str(&content(route, now, paint));
+                text.push_str(&content(route, now));
                 continue;
             }
-            Some(_) => Ink::Careful,
+            Some(_) => WARNING,
         };
-        text.push_str(&format!("  {}\n", paint.ink(ink, line)));
+        text.push_str(&format!("  {}\n", styled(style, line)));
         if let Some(route) = index.checked_sub(1).and_then(|index| routes.get(index)) {
-            text.push_str(&content(route, now, paint));
+            text.push_str(&content(route, now));
         }
     }
     text
 }
 
 /// Why a route is as it is, and what comes next; nothing for one that is open and stays so.
-fn content(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
+fn content(route: &RouteStatus, now: Timestamp) -> String {
     let instant = |at: Option<Timestamp>| at.map(|at| words::instant(at, now));
     let mut parts = Vec::new();
     if !route.is(Phase::Open) && !route.why.is_empty() {
@@ -113,7 +113,7 @@ fn content(route: &RouteStatus, now: Timestamp, paint: Paint) -> String {
         let at = instant(next.at).map(|at| format!(" at {at}")).unwrap_or_default();
         parts.push(format!("then {}{at}", harmless(&next.phase)));
     }
-    if parts.is_empty() { String::new() } else { format!("    {}\n", paint.ink(Ink::Quiet, parts.join("; "))) }
+    if parts.is_empty() { String::new() } else { format!("    {}\n", styled(DIM, parts.join("; "))) }
 }
 
 fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
@@ -132,16 +132,16 @@ fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
     ]
 }
 
-fn wrong(file: &FileStatus, paint: Paint) -> String {
+fn wrong(file: &FileStatus) -> String {
     let mut text = String::new();
     if let Some(trouble) = &file.trouble {
-        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Bad, harmless(trouble))));
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), styled(ERROR, harmless(trouble))));
     }
     if let Some(caveat) = &file.caveat {
-        text.push_str(&format!("  {}: {}\n", harmless(&file.path), paint.ink(Ink::Careful, harmless(caveat))));
+        text.push_str(&format!("  {}: {}\n", harmless(&file.path), styled(WARNING, harmless(caveat))));
     }
     for problem in &file.problems {
-        text.push_str(&format!("{}\n", painted(&of_status(problem), paint)));
+        text.push_str(&format!("{}\n", styled_problem(&of_status(problem))));
     }
     text
 }
