@@ -18,7 +18,7 @@ use crate::plan::page::Renderer;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
 use crate::plan::snapshot::Source;
 
-use super::edit::{self, Place};
+use super::edit::{self, TableRef};
 use super::failure::{Failure, Force};
 use super::flag_file::FlagFile;
 use super::streams::Streams;
@@ -87,11 +87,11 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     // Whole seconds: people read it.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
-    let ticket = Token { issued, expires: millis(expires), cohort: 0 };
-    let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, ticket);
+    let token = Token { issued, expires: millis(expires), cohort: 0 };
+    let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, token);
     let cookie = format!("{}={}", pass_cookie(&route.name), sign(Purpose::Pass));
     let link = || {
-        let (origin, path) = place(args, &file.config, route)?;
+        let (origin, path) = destination(args, &file.config, route)?;
         let prefix = file.config.page.prefix.as_str();
         Ok::<_, Failure>(format!("{origin}{prefix}/bypass{path}?token={}", sign(Purpose::Link)))
     };
@@ -123,7 +123,7 @@ fn revoke(name: &str, file: &FlagFile, now: Timestamp, streams: &mut Streams) ->
     // Rounded up: what was issued in this very millisecond is void.
     let instant = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(now);
     let keys = [(name, Some(instant.to_string()))];
-    file.edit(|text| edit::set(text, Place::Table("revoked"), &keys).map(|text| (text, ())))?;
+    file.edit(|text| edit::set(text, TableRef::TopLevel("revoked"), &keys).map(|text| (text, ())))?;
     let name = if name == "*" { "every route" } else { name };
     writeln!(streams.out, "every link and cookie that was issued for {name} before now is void")?;
     Ok(exit::OK)
@@ -163,11 +163,11 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     let snapshot =
         compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
     let closure = snapshot.route(&args.route).and_then(|route| route.closure.as_ref());
-    Ok(closure.map_or_else(|| next(flags, &args.route, now), |closure| closure.source.clone()))
+    Ok(closure.map_or_else(|| next_window(flags, &args.route, now), |closure| closure.source.clone()))
 }
 
 /// The next window of a route.
-fn next(flags: &Flags, route: &str, now: Timestamp) -> Source {
+fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Source {
     let own = flags.windows.iter().filter(|window| window.routes.iter().any(|(target, _)| target.is(route)));
     let planned = own.filter_map(|window| Some((window.span_at(now)?.0, window))).filter(|(starts, _)| *starts > now);
     let first = planned.min_by_key(|(starts, _)| *starts);
@@ -175,7 +175,7 @@ fn next(flags: &Flags, route: &str, now: Timestamp) -> Source {
 }
 
 /// The origin and the path that the link leads to.
-fn place(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(String, String), Failure> {
+fn destination(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(String, String), Failure> {
     if let Some(url) = &args.url {
         let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
         return Ok((format!("https://{authority}"), url.path().to_owned()));

@@ -48,15 +48,15 @@ Exit codes:
 
 /// Writes the files, starts the app, says what to do next, and gives back what is to be served.
 pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Failure> {
-    free(args.port, "--port")?;
-    free(args.admin_port, "--admin-port")?;
+    check_port(args.port, "--port")?;
+    check_port(args.admin_port, "--admin-port")?;
     fs::create_dir_all(&args.dir).map_err(|source| Failure::File {
         verb: "make the directory",
         path: args.dir.clone(),
         source,
     })?;
     let (config, flags) = (args.dir.join("backsoon.toml"), args.dir.join("maintenance.toml"));
-    if !is_ours(&config)? {
+    if !is_replaceable(&config)? {
         return Err(Failure::NotTheDemos(config));
     }
     let app = app::start().map_err(Failure::Internal)?;
@@ -76,12 +76,12 @@ pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Fai
 }
 
 /// Finds out before anything is written whether a port can be had. Somebody may still take it until it is.
-fn free(port: u16, option: &'static str) -> Result<(), Failure> {
+fn check_port(port: u16, option: &'static str) -> Result<(), Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|source| Failure::Port { port, option, source })
 }
 
 /// Whether a config may be replaced: it is not there, or the demo wrote it.
-fn is_ours(config: &Path) -> Result<bool, Failure> {
+fn is_replaceable(config: &Path) -> Result<bool, Failure> {
     match fs::read_to_string(config) {
         Ok(text) => Ok(CONFIG.lines().next() == text.lines().next()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),

@@ -20,8 +20,8 @@ use std::ops::Range;
 use jiff::Timestamp;
 use toml_edit::{Document, Item, TableLike};
 
-use self::find::{Home, Written};
-pub use self::set::{Place, has_progress, set, steps_of};
+use self::find::{FlagForm, InsertPoint};
+pub use self::set::{TableRef, has_progress, set, steps_of};
 use crate::plan::flags::Mode;
 
 /// What a flag says.
@@ -37,7 +37,7 @@ pub struct Entry {
 
 /// Whose flags [`off`] removes.
 #[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
+pub enum Selection<'a> {
     /// Of these routes; `*` is the flag of that name, not every flag.
     Routes(&'a [String]),
     /// All of them.
@@ -46,7 +46,7 @@ pub enum Which<'a> {
 
 /// What [`off`] did.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Off {
+pub struct Lifted {
     /// The text without the flags.
     pub text: String,
     /// The routes whose flag was removed.
@@ -54,21 +54,21 @@ pub struct Off {
     /// The routes that had no flag of their own.
     pub absent: Vec<String>,
     /// What else in the file flags these routes, now or at another time.
-    pub still: Vec<Still>,
+    pub others: Vec<OtherFlag>,
 }
 
 /// A route that something else in the file flags, too.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Still {
+pub struct OtherFlag {
     /// The route, or `*` for every route.
     pub route: String,
     /// What flags it.
-    pub by: By,
+    pub source: FlagSource,
 }
 
 /// What else flags a route.
 #[derive(Clone, Debug, PartialEq)]
-pub enum By {
+pub enum FlagSource {
     /// The flag `"*"`.
     Every,
     /// A window that names the route or `*`.
@@ -82,13 +82,15 @@ pub enum By {
     },
 }
 
-impl Still {
+impl OtherFlag {
     /// Tells whether the route is flagged at `now`. A window whose span cannot be read counts as in force.
     #[must_use]
     pub fn in_force(&self, now: Timestamp) -> bool {
-        match &self.by {
-            By::Every => true,
-            By::Window { starts, ends, .. } => starts.is_none_or(|at| at <= now) && ends.is_none_or(|at| now < at),
+        match &self.source {
+            FlagSource::Every => true,
+            FlagSource::Window { starts, ends, .. } => {
+                starts.is_none_or(|at| at <= now) && ends.is_none_or(|at| now < at)
+            }
         }
     }
 }
@@ -159,7 +161,7 @@ pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditEr
     }
     let mut text = text.to_owned();
     for route in routes {
-        text = settle(text, route, |text, doc| step_on(text, doc, route, entry))?;
+        text = apply_repeatedly(text, route, |text, doc| step_on(text, doc, route, entry))?;
     }
     Ok(text)
 }
@@ -168,24 +170,24 @@ pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditEr
 ///
 /// # Errors
 /// If `text` is not TOML, or holds the flags in a form that is not edited.
-pub fn off(text: &str, which: Which<'_>) -> Result<Off, EditError> {
+pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     let before = parse(text)?;
     let flagged: Vec<String> = find::routes(&before)?.map(names).unwrap_or_default();
     let asked = match which {
-        Which::Routes(routes) => deduplicated(routes),
-        Which::All => flagged.clone(),
+        Selection::Routes(routes) => deduplicated(routes),
+        Selection::All => flagged.clone(),
     };
     let (removed, absent): (Vec<_>, Vec<_>) = asked.into_iter().partition(|route| flagged.contains(route));
     let mut text = text.to_owned();
     for route in &removed {
-        text = settle(text, route, |text, doc| step_off(text, doc, route))?;
+        text = apply_repeatedly(text, route, |text, doc| step_off(text, doc, route))?;
     }
     let after = parse(&text)?;
-    let still = match which {
-        Which::Routes(_) => removed.iter().chain(&absent).flat_map(|route| find::others(&after, route)).collect(),
-        Which::All => find::all_windows(&after),
+    let others = match which {
+        Selection::Routes(_) => removed.iter().chain(&absent).flat_map(|route| find::others(&after, route)).collect(),
+        Selection::All => find::all_windows(&after),
     };
-    Ok(Off { removed, absent, still, text })
+    Ok(Lifted { removed, absent, others, text })
 }
 
 /// A replacement of a range of the text.
@@ -194,7 +196,7 @@ type Change = (Range<usize>, String);
 /// Makes the changes that `step` names, one at a time, parsing anew in between, until it names none.
 ///
 /// So no change has to reckon with another one, and what is returned is known to parse and to say what was asked for.
-fn settle(
+fn apply_repeatedly(
     mut text: String,
     route: &str,
     step: impl Fn(&str, &Document<&str>) -> Result<Option<Change>, EditError>,
@@ -209,19 +211,19 @@ fn settle(
 
 fn step_on(text: &str, doc: &Document<&str>, route: &str, entry: &Entry) -> Result<Option<Change>, EditError> {
     let line = || format!("{} = {}", splice::key(route), splice::value(entry));
-    let change = match find::written(text, doc, route)? {
-        Some(Written::Value { item, .. }) => {
+    let change = match find::flag_form(text, doc, route)? {
+        Some(FlagForm::Value { item, .. }) => {
             if find::entry(item).as_ref() == Some(entry) {
                 return Ok(None);
             }
             (find::span(item), splice::value(entry))
         }
-        Some(Written::Keys { header, table }) => return Ok(step_keys(text, header, table, entry)),
-        None => match find::home(text, doc)? {
-            Home::Lines { after, prefix } => splice::line_after(text, after, &format!("{prefix}{}", line())),
-            Home::Inline { after: Some(after), .. } => (after..after, format!(", {}", line())),
-            Home::Inline { after: None, whole } => (whole, format!("{{ {} }}", line())),
-            Home::Missing { before } => splice::section(text, before, &line()),
+        Some(FlagForm::Keys { header, table }) => return Ok(step_keys(text, header, table, entry)),
+        None => match find::insert_point(text, doc)? {
+            InsertPoint::Lines { after, prefix } => splice::line_after(text, after, &format!("{prefix}{}", line())),
+            InsertPoint::Inline { after: Some(after), .. } => (after..after, format!(", {}", line())),
+            InsertPoint::Inline { after: None, whole } => (whole, format!("{{ {} }}", line())),
+            InsertPoint::Missing { before } => splice::section(text, before, &line()),
         },
     };
     Ok(Some(change))
@@ -233,7 +235,7 @@ fn step_keys(text: &str, header: Option<Range<usize>>, table: &dyn TableLike, en
     for (name, wanted) in splice::keys(entry) {
         match (table.get_key_value(name), wanted) {
             (Some((key, item)), Some(wanted)) => {
-                if !find::says(item, name, entry) {
+                if !find::matches(item, name, entry) {
                     return Some((find::span(item), wanted));
                 }
                 let prefix = &text[splice::line_start(text, find::key_span(key).start)..find::key_span(key).start];
@@ -254,21 +256,21 @@ fn step_keys(text: &str, header: Option<Range<usize>>, table: &dyn TableLike, en
 }
 
 fn step_off(text: &str, doc: &Document<&str>, route: &str) -> Result<Option<Change>, EditError> {
-    let change = match find::written(text, doc, route)? {
+    let change = match find::flag_form(text, doc, route)? {
         None => return Ok(None),
-        Some(Written::Value { key, item, inline: None }) => {
+        Some(FlagForm::Value { key, item, inline: None }) => {
             (splice::lines(text, find::key_span(key).start, find::span(item).end), String::new())
         }
-        Some(Written::Value { key, item, inline: Some(table) }) => {
+        Some(FlagForm::Value { key, item, inline: Some(table) }) => {
             let (start, end) = (find::key_span(key).start, find::span(item).end);
             let range = splice::inline_member(text, start..end, find::end_before(table, start));
             (range.ok_or_else(|| form(text, start, route))?, String::new())
         }
-        Some(Written::Keys { header: Some(header), table }) => {
+        Some(FlagForm::Keys { header: Some(header), table }) => {
             let end = find::end(table).unwrap_or(header.end);
             (splice::lines_and_gap(text, header.start, end), String::new())
         }
-        Some(Written::Keys { header: None, table }) => {
+        Some(FlagForm::Keys { header: None, table }) => {
             let Some((key, item)) = find::first_key(table) else { return Err(form(text, 0, route)) };
             (splice::lines(text, find::key_span(key).start, find::span(item).end), String::new())
         }

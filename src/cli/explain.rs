@@ -64,7 +64,7 @@ Exit codes:
 
 /// A request, as far as the decision and the page look at it.
 #[derive(Debug)]
-struct Asked {
+struct ExplainedRequest {
     method: Method,
     host: String,
     path: String,
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
         Some(_) => HashMap::new(),
     };
     let snapshot = loaded.snapshot_of(memories, at);
-    let report = report::explain(&loaded, &snapshot, &asked(args), at);
+    let report = report::explain(&loaded, &snapshot, &request_of(args), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
         writeln!(streams.data(), "{json:#}")?;
@@ -99,14 +99,14 @@ fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, Memory> {
     StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek()
 }
 
-fn asked(args: &Explain) -> Asked {
+fn request_of(args: &Explain) -> ExplainedRequest {
     let headers: HeaderMap = args.header.iter().cloned().collect();
     // A field given by hand wins, as it does with curl.
     let given = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = given.or_else(|| args.url.authority().map(|authority| authority.as_str())).unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default().to_owned();
     let path = args.url.path().to_owned();
-    Asked {
+    ExplainedRequest {
         method: args.method.clone(),
         host,
         path,

@@ -56,7 +56,7 @@ impl FlagFile {
     ///
     /// # Errors
     /// [`Failure::NoRoute`].
-    pub(super) fn knows(&self, name: &str) -> Result<(), Failure> {
+    pub(super) fn check_route(&self, name: &str) -> Result<(), Failure> {
         if name == "*" || self.config.routes.iter().any(|route| route.name == name) {
             return Ok(());
         }
@@ -87,8 +87,8 @@ impl FlagFile {
         mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
         let edited = write::rewrite(&self.path, |before| {
-            let (text, report) = edit(before).map_err(|source| self.refused(before, source))?;
-            let flags = self.checked(before, &text)?;
+            let (text, report) = edit(before).map_err(|source| self.edit_failure(before, source))?;
+            let flags = self.validate(before, &text)?;
             let changed = text != before;
             Ok::<_, Failure>((text.clone(), Edited { report, text, flags, changed }))
         });
@@ -115,7 +115,7 @@ impl FlagFile {
     }
 
     /// A text that is wrong cannot be edited for that reason; what is wrong with it says more than the editor.
-    fn refused(&self, before: &str, source: EditError) -> Failure {
+    fn edit_failure(&self, before: &str, source: EditError) -> Failure {
         let (parsed, problems) = self.parse(before);
         match parsed {
             Some(_) => Failure::Edit { file: self.path.clone(), source },
@@ -123,7 +123,7 @@ impl FlagFile {
         }
     }
 
-    fn checked(&self, before: &str, after: &str) -> Result<Flags, Failure> {
+    fn validate(&self, before: &str, after: &str) -> Result<Flags, Failure> {
         let (parsed, problems) = self.parse(after);
         if let Some(parsed) = parsed {
             return Ok(parsed.flags);

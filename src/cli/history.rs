@@ -1,7 +1,7 @@
 //! `backsoon history`: what happened to the routes, and what was edited, from the files that the proxy writes. The proxy
 //! need not run.
 
-mod told;
+mod format;
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,7 +30,7 @@ pub(super) struct HistoryArgs {
     routes: Vec<String>,
     /// Only what was written since then: 2h for the last two hours, or an instant like 2026-05-19T14:00:00Z
     #[arg(short, long, value_name = "WHEN", value_parser = parse_since)]
-    since: Option<Since>,
+    since: Option<StartTime>,
     /// Only so many lines, the latest; 0 for all
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 50)]
     lines: usize,
@@ -46,17 +46,17 @@ pub(super) struct HistoryArgs {
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+enum StartTime {
     Ago(SignedDuration),
     At(Timestamp),
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
+fn parse_since(text: &str) -> Result<StartTime, String> {
     if let Ok(span) = words::parse_span(text) {
-        return Ok(Since::Ago(span));
+        return Ok(StartTime::Ago(span));
     }
     match words::parse_instant(text) {
-        Ok(at) => Ok(Since::At(at)),
+        Ok(at) => Ok(StartTime::At(at)),
         // A date or a time says what it lacks; anything else could have been either.
         Err(lacks) if text.contains([':', '-']) => Err(lacks),
         Err(_) => Err("write how long ago that is, like `30m` or `2h`, or an instant".to_owned()),
@@ -87,18 +87,19 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
     let path = dir.path().to_owned();
     let reader = Reader::open(dir).map_err(unreadable(&path))?;
     let since = args.since.map(|since| since.instant(Timestamp::now()));
-    let mut shown = Show { args, since, width: told::width(&config), reader, path: &path, any: false, unknown: 0 };
-    shown.so_far(streams)?;
-    shown.remark(&config, streams)?;
+    let mut printer =
+        HistoryPrinter { args, since, width: format::width(&config), reader, path: &path, any: false, unknown: 0 };
+    printer.print_existing(streams)?;
+    printer.print_notes(&config, streams)?;
     if args.follow {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-        runtime.block_on(shown.on(streams))?;
+        runtime.block_on(printer.follow(streams))?;
     }
     Ok(exit::OK)
 }
 
 /// What is being shown.
-struct Show<'a> {
+struct HistoryPrinter<'a> {
     args: &'a HistoryArgs,
     since: Option<Timestamp>,
     width: usize,
@@ -110,13 +111,13 @@ struct Show<'a> {
     unknown: usize,
 }
 
-impl Show<'_> {
+impl HistoryPrinter<'_> {
     /// Shows what there is.
-    fn so_far(&mut self, streams: &mut Streams) -> Result<(), Failure> {
+    fn print_existing(&mut self, streams: &mut Streams) -> Result<(), Failure> {
         let mut latest = VecDeque::new();
-        while let Some(line) = self.next(Until::End)? {
+        while let Some(line) = self.next(ReadUntil::End)? {
             if self.args.lines == 0 {
-                self.line(&line, streams)?;
+                self.print_line(&line, streams)?;
                 continue;
             }
             if latest.len() == self.args.lines {
@@ -124,18 +125,18 @@ impl Show<'_> {
             }
             latest.push_back(line);
         }
-        latest.iter().try_for_each(|line| self.line(line, streams))
+        latest.iter().try_for_each(|line| self.print_line(line, streams))
     }
 
     /// Shows what is added. Cancel safe: what was read was shown.
-    async fn on(&mut self, streams: &mut Streams) -> Result<(), Failure> {
+    async fn follow(&mut self, streams: &mut Streams) -> Result<(), Failure> {
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            while let Some(line) = self.next(Until::Now)? {
-                self.line(&line, streams)?;
+            while let Some(line) = self.next(ReadUntil::Now)? {
+                self.print_line(&line, streams)?;
             }
             streams.out.flush()?;
             tokio::select! {
@@ -147,22 +148,22 @@ impl Show<'_> {
     }
 
     /// The next line that was asked for.
-    fn next(&mut self, until: Until) -> Result<Option<Line>, Failure> {
+    fn next(&mut self, until: ReadUntil) -> Result<Option<Line>, Failure> {
         loop {
             let line = match self.reader.line().map_err(unreadable(self.path))? {
                 // What lacks its end may be on its way, where it is followed.
-                None if until == Until::End && !self.args.follow => self.reader.rest(),
+                None if until == ReadUntil::End && !self.args.follow => self.reader.rest(),
                 line => line,
             };
             let Some(line) = line else { return Ok(None) };
             self.any = true;
-            if self.wants(&line) {
+            if self.matches(&line) {
                 return Ok(Some(line));
             }
         }
     }
 
-    fn wants(&mut self, line: &Line) -> bool {
+    fn matches(&mut self, line: &Line) -> bool {
         let asked = |route: &String| self.args.routes.is_empty() || self.args.routes.contains(route);
         let late_enough = self.since.is_none_or(|since| line.time >= since);
         late_enough
@@ -178,17 +179,17 @@ impl Show<'_> {
             }
     }
 
-    fn line(&self, line: &Line, streams: &mut Streams) -> Result<(), Failure> {
+    fn print_line(&self, line: &Line, streams: &mut Streams) -> Result<(), Failure> {
         let text = match &line.entry {
-            Some(entry) if !self.args.json => told::entry(entry, self.width),
-            Some(_) | None => told::json(&line.text),
+            Some(entry) if !self.args.json => format::entry(entry, self.width),
+            Some(_) | None => format::json(&line.text),
         };
         writeln!(streams.out, "{text}")?;
         Ok(())
     }
 
     /// Says what is not shown, and why that may be.
-    fn remark(&mut self, config: &Config, streams: &mut Streams) -> Result<(), Failure> {
+    fn print_notes(&mut self, config: &Config, streams: &mut Streams) -> Result<(), Failure> {
         streams.out.flush()?;
         if !self.any {
             let place = words::harmless(&self.path.display().to_string());
@@ -217,14 +218,14 @@ impl Show<'_> {
 
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
+enum ReadUntil {
     /// To the last byte.
     End,
     /// To the last end of a line.
     Now,
 }
 
-impl Since {
+impl StartTime {
     fn instant(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,

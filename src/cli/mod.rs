@@ -143,7 +143,7 @@ impl WaitFor {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return misused(&error),
+        Err(error) => return report_misuse(&error),
     };
     let mut streams = Streams::of_process();
     let done = match cli.command {
@@ -163,10 +163,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema(args) => schema::run(&args, &mut streams),
     };
     let flushed = |code| streams.out.flush().map(|()| code).map_err(Failure::Output);
-    ended(done.and_then(flushed), &mut streams)
+    finish(done.and_then(flushed), &mut streams)
 }
 
-fn ended(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
+fn finish(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
     match done {
         Ok(code) => code.into(),
         // Whoever reads has seen enough (`backsoon status | head`): that is nobody's mistake.
@@ -180,7 +180,7 @@ fn ended(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
 }
 
 /// Help and version are what was asked for; anything else is a usage error, which is 64 here and 2 for clap.
-fn misused(error: &clap::Error) -> ExitCode {
+fn report_misuse(error: &clap::Error) -> ExitCode {
     // As above: a closed stream leaves only the code.
     let _ = error.print();
     if error.exit_code() == 0 { exit::OK.into() } else { exit::USAGE.into() }

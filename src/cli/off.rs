@@ -5,10 +5,10 @@ use std::io::Write as _;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::edit::{self, By, EditError, Off as Lifted, Place, Still, Which};
+use super::edit::{self, EditError, FlagSource, Lifted, OtherFlag, Selection, TableRef};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
-use super::on::live;
+use super::on::report_live;
 use super::streams::Streams;
 use super::wait::{Live, Wait};
 use super::words::harmless;
@@ -59,40 +59,40 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let wait = args.wait.wait(&file, &args.config.config)?;
     if let Some(id) = &args.window {
-        return end(id, &file, wait, streams);
+        return end_window(id, &file, wait, streams);
     }
-    let which = if args.all { Which::All } else { Which::Routes(&args.routes) };
+    let which = if args.all { Selection::All } else { Selection::Routes(&args.routes) };
     // A name that only the flag file has is fine to lift. One that nobody has is a slip of the finger, and then nothing
     // of what was asked for is done.
-    let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.knows(route));
+    let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.check_route(route));
     let edited = file.edit(|text| {
         let lifted = edit::off(text, which)?;
         let new = match all_known(&lifted).is_ok() {
-            true if args.force => forced(&lifted.text, &args.routes, Timestamp::now())?,
+            true if args.force => with_forced(&lifted.text, &args.routes, Timestamp::now())?,
             true => lifted.text.clone(),
             false => text.to_owned(),
         };
         Ok((new, lifted))
     })?;
     all_known(&edited.report)?;
-    for line in said(&edited.report, Timestamp::now()) {
+    for line in summary(&edited.report, Timestamp::now()) {
         writeln!(streams.out, "{line}")?;
     }
     if args.force {
         writeln!(streams.out, "whatever was found of {} before now is overruled", words::list(&names(&args.routes)))?;
     }
     if let Some(wait) = wait {
-        let lives = wait.until_live(&file.path, &edited.text)?;
-        live(&lives, streams)?;
-        coming_back(&lives, &edited.report, streams)?;
+        let live = wait.until_live(&file.path, &edited.text)?;
+        report_live(&live, streams)?;
+        note_returning(&live, &edited.report, streams)?;
     }
     Ok(exit::OK)
 }
 
 /// Says how the routes are that are not open at once.
-fn coming_back(lives: &Live, lifted: &Lifted, streams: &mut Streams) -> Result<(), Failure> {
+fn note_returning(live: &Live, lifted: &Lifted, streams: &mut Streams) -> Result<(), Failure> {
     let asked = |name: &str| lifted.removed.iter().chain(&lifted.absent).any(|route| route == "*" || route == name);
-    for route in lives.routes.iter().filter(|route| route.phase != "open" && asked(&route.name)) {
+    for route in live.routes.iter().filter(|route| route.phase != "open" && asked(&route.name)) {
         let (name, phase, why) = (harmless(&route.name), harmless(&route.phase), harmless(&route.why));
         streams.note(format_args!("{name} is {phase}: {why}"))?;
     }
@@ -100,9 +100,9 @@ fn coming_back(lives: &Live, lifted: &Lifted, streams: &mut Streams) -> Result<(
 }
 
 /// Ends a window now.
-fn end(id: &str, file: &FlagFile, wait: Option<Wait>, streams: &mut Streams) -> Result<u8, Failure> {
+fn end_window(id: &str, file: &FlagFile, wait: Option<Wait>, streams: &mut Streams) -> Result<u8, Failure> {
     let flags = file.flags()?;
-    let now = whole(Timestamp::now());
+    let now = whole_seconds(Timestamp::now());
     let Some(window) = flags.windows.iter().find(|window| window.id == id) else {
         let known = flags.windows.iter().map(|window| window.id.clone()).collect();
         return Err(Failure::NoWindow { id: id.to_owned(), known });
@@ -112,27 +112,27 @@ fn end(id: &str, file: &FlagFile, wait: Option<Wait>, streams: &mut Streams) -> 
         return Ok(exit::OK);
     }
     let keys = [("ended", Some(now.to_string()))];
-    let edited = file.edit(|text| edit::set(text, Place::Window(id), &keys).map(|text| (text, ())))?;
+    let edited = file.edit(|text| edit::set(text, TableRef::Window(id), &keys).map(|text| (text, ())))?;
     writeln!(streams.out, "window {id} is ended")?;
     if let Some(wait) = wait {
-        live(&wait.until_live(&file.path, &edited.text)?, streams)?;
+        report_live(&wait.until_live(&file.path, &edited.text)?, streams)?;
     }
     Ok(exit::OK)
 }
 
 /// Notes that an operator opens routes whatever was found.
-fn forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
+fn with_forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
     let keys: Vec<_> = routes.iter().map(|route| (route.as_str(), Some(now.to_string()))).collect();
-    edit::set(text, Place::Table("forced"), &keys)
+    edit::set(text, TableRef::TopLevel("forced"), &keys)
 }
 
 /// The file is read by people.
-fn whole(now: Timestamp) -> Timestamp {
+fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// A line for what was done, and one for everything else that flags the routes.
-fn said(lifted: &Lifted, now: Timestamp) -> Vec<String> {
+fn summary(lifted: &Lifted, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     if !lifted.removed.is_empty() {
         let flags = if lifted.removed.len() == 1 { "the flag" } else { "the flags" };
@@ -146,7 +146,7 @@ fn said(lifted: &Lifted, now: Timestamp) -> Vec<String> {
     } else if lifted.removed.is_empty() {
         lines.push("there was no flag to lift".to_owned());
     }
-    lines.extend(lifted.still.iter().filter_map(|still| remark(still, now)));
+    lines.extend(lifted.others.iter().filter_map(|other| describe_other(other, now)));
     lines
 }
 
@@ -155,9 +155,9 @@ fn names(routes: &[String]) -> Vec<&str> {
 }
 
 /// What else flags a route, now or later; nothing for what is over.
-fn remark(still: &Still, now: Timestamp) -> Option<String> {
-    let name = if still.route == "*" { "every route" } else { &still.route };
-    let By::Window { id, starts, ends } = &still.by else {
+fn describe_other(other: &OtherFlag, now: Timestamp) -> Option<String> {
+    let name = if other.route == "*" { "every route" } else { &other.route };
+    let FlagSource::Window { id, starts, ends } = &other.source else {
         return Some(format!("{name} is still flagged by \"*\"; backsoon off '*' lifts that"));
     };
     let window = if id.is_empty() { "a window".to_owned() } else { format!("window `{id}`") };
@@ -178,12 +178,12 @@ mod tests {
     #[test]
     fn what_still_flags_a_route_is_said_and_what_is_over_is_not() {
         let now: Timestamp = "2026-05-19T14:30:00Z".parse().unwrap();
-        let window = |starts: &str, ends: &str| By::Window {
+        let window = |starts: &str, ends: &str| FlagSource::Window {
             id: "M-1".to_owned(),
             starts: Some(starts.parse().unwrap()),
             ends: Some(ends.parse().unwrap()),
         };
-        let say = |by| remark(&Still { route: "web".to_owned(), by }, now);
+        let say = |by| describe_other(&OtherFlag { route: "web".to_owned(), source: by }, now);
         assert_eq!(
             say(window("2026-05-19T14:00:00Z", "2026-05-19T15:00:00Z")).as_deref(),
             Some("web is still flagged by window `M-1` until 15:00 UTC; backsoon off --window M-1 ends it")
@@ -193,6 +193,9 @@ mod tests {
             Some("window `M-1` will flag web from 16:00 UTC until 17:00 UTC")
         );
         assert_eq!(say(window("2026-05-19T13:00:00Z", "2026-05-19T14:30:00Z")), None);
-        assert_eq!(say(By::Every).as_deref(), Some("web is still flagged by \"*\"; backsoon off '*' lifts that"));
+        assert_eq!(
+            say(FlagSource::Every).as_deref(),
+            Some("web is still flagged by \"*\"; backsoon off '*' lifts that")
+        );
     }
 }

@@ -87,29 +87,29 @@ Exit codes:
 pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     if !args.force {
-        args.routes.iter().try_for_each(|route| file.knows(route))?;
+        args.routes.iter().try_for_each(|route| file.check_route(route))?;
     }
     let now = Timestamp::now();
     let entry = entry(args, now)?;
     let wait = args.wait.wait(&file, &args.config.config)?;
     let fresh = !file.path.exists();
     let edited = file.edit(|text| edit::on(text, &args.routes, &entry).map(|text| (text, ())))?;
-    writeln!(streams.out, "{}", said(&args.routes, &entry, now, edited.changed))?;
+    writeln!(streams.out, "{}", summary(&args.routes, &entry, now, edited.changed))?;
     if fresh {
         streams.note(format_args!("made `{}`", file.path.display()))?;
     }
-    for line in stricter(&file.snapshot(&edited.flags, now), &args.routes, entry.mode) {
+    for line in stricter_flags(&file.snapshot(&edited.flags, now), &args.routes, entry.mode) {
         streams.note(line)?;
     }
     if let Some(wait) = wait {
-        live(&wait.until_drained(&file.path, &edited.text, &args.routes)?, streams)?;
+        report_live(&wait.until_drained(&file.path, &edited.text, &args.routes)?, streams)?;
         writeln!(streams.out, "nothing is in flight that began before")?;
     }
     Ok(exit::OK)
 }
 
 /// Says that it is live.
-pub(super) fn live(live: &Live, streams: &mut Streams) -> Result<(), Failure> {
+pub(super) fn report_live(live: &Live, streams: &mut Streams) -> Result<(), Failure> {
     let word = styled(GOOD, "live");
     writeln!(streams.out, "{word} at {}, generation {}", live.endpoint, live.generation)?;
     Ok(())
@@ -129,7 +129,7 @@ fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
 }
 
 /// `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts it`.
-fn said(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> String {
+fn summary(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> String {
     let names: Vec<&str> = routes.iter().map(|route| if route == "*" { "every route" } else { route }).collect();
     let (be, lifts) = if names.len() == 1 { ("is", "lifts it") } else { ("are", "lifts them") };
     let already = if changed { "" } else { " already" };
@@ -143,7 +143,7 @@ fn said(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> Stri
 }
 
 /// Where something else is stricter than the flag just written.
-fn stricter(snapshot: &Snapshot, routes: &[String], mode: Mode) -> Vec<String> {
+fn stricter_flags(snapshot: &Snapshot, routes: &[String], mode: Mode) -> Vec<String> {
     let asked =
         snapshot.routes.iter().filter(|route| routes.iter().any(|name| name == "*" || *name == route.config.name));
     asked
@@ -168,7 +168,7 @@ mod tests {
         let entry =
             |mode, until: Option<&str>| Entry { mode, until: until.map(|at| at.parse().unwrap()), message: None };
         let say = |routes: &[&str], entry, changed| {
-            said(&routes.iter().map(|&route| route.to_owned()).collect::<Vec<_>>(), &entry, now, changed)
+            summary(&routes.iter().map(|&route| route.to_owned()).collect::<Vec<_>>(), &entry, now, changed)
         };
         assert_eq!(
             say(&["web"], entry(Mode::Offline, Some("2026-05-19T15:00:00Z")), true),

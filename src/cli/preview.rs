@@ -37,17 +37,17 @@ pub(super) fn serve(
     let file = args.config_file();
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     if let Some(id) = &args.window {
-        render::window(&loaded.flags, id)?;
+        render::find_window(&loaded.flags, id)?;
     }
     if let Some(name) = &args.route {
-        render::known(&loaded, name)?;
+        render::check_route(&loaded, name)?;
     }
     let (lang, fixed) =
         (args.lang.clone(), dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated()));
-    let shown = Shown { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
+    let page = PreviewedPage { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
     let preview = Preview {
         config: Box::new(move |config| adapt(config, address, lang.as_deref(), fixed)),
-        flags: Box::new(move |flags| shown.close(flags)),
+        flags: Box::new(move |flags| page.close(flags)),
     };
     let url = format!("http://{address}/");
     writeln!(streams.out, "\n  Open {}; it follows every edit. Ctrl-C ends it.\n", styled(BOLD, url))?;
@@ -78,13 +78,13 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
 }
 
 /// Which page is shown.
-struct Shown {
+struct PreviewedPage {
     window: Option<String>,
     route: Option<String>,
     sample: Option<render::Sample>,
 }
 
-impl Shown {
+impl PreviewedPage {
     /// Makes the flags close the previewed route, in the words that are to be seen, now.
     fn close(&self, flags: &mut Flags) {
         let now = Timestamp::now();

@@ -179,9 +179,9 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
         None => loaded.renderer.badge(true).body.to_vec(),
         Some(dialect) => {
             let page = match (&args.window, args.sample) {
-                (Some(id), _) => of_window(&loaded, id, now)?,
-                (None, Some(sample)) => of_every(&loaded, &sample.flags(now), now),
-                (None, None) => of_route(&loaded, args.route.as_deref(), now, streams)?,
+                (Some(id), _) => page_of_window(&loaded, id, now)?,
+                (None, Some(sample)) => page_of_all(&loaded, &sample.flags(now), now),
+                (None, None) => page_of_route(&loaded, args.route.as_deref(), now, streams)?,
             };
             let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
             if language > 0 {
@@ -221,8 +221,8 @@ fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
 }
 
 /// The page of a window as it is when it comes; when it is under way, as it is now.
-fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
-    let window = window(&loaded.flags, id)?;
+fn page_of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
+    let window = find_window(&loaded.flags, id)?;
     let at = match window.in_force(now) {
         Some(_) => now,
         // Before it, or after it: as it is at its start.
@@ -231,19 +231,24 @@ fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Fai
     // Alone, and for every route: what else is flagged then, and which routes this proxy has, is not the question.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
     let flags = Flags { windows: vec![alone], ..Flags::default() };
-    Ok(of_every(loaded, &flags, at))
+    Ok(page_of_all(loaded, &flags, at))
 }
 
 /// A window by its id.
-pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
+pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
     let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
     let window = flags.windows.iter().find(|window| window.id == id);
     window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })
 }
 
-fn of_route(loaded: &Loaded, name: Option<&str>, now: Timestamp, streams: &mut Streams) -> Result<Arc<Page>, Failure> {
+fn page_of_route(
+    loaded: &Loaded,
+    name: Option<&str>,
+    now: Timestamp,
+    streams: &mut Streams,
+) -> Result<Arc<Page>, Failure> {
     if let Some(name) = name {
-        known(loaded, name)?;
+        check_route(loaded, name)?;
     }
     let mut live = pages(loaded, &loaded.flags, now);
     live.retain(|(route, _)| name.is_none_or(|name| name == route));
@@ -258,7 +263,7 @@ fn of_route(loaded: &Loaded, name: Option<&str>, now: Timestamp, streams: &mut S
     }
     let route = name.unwrap_or_else(|| loaded.config.routes.first().map_or("*", |route| &route.name));
     streams.note(format_args!("`{route}` is not flagged then; this is a preview, as if it were taken offline"))?;
-    Ok(of_every(loaded, &offline(), now))
+    Ok(page_of_all(loaded, &offline(), now))
 }
 
 /// Every route, without a word.
@@ -268,7 +273,7 @@ pub(super) fn offline() -> Flags {
 }
 
 /// Whether the config has a route.
-pub(super) fn known(loaded: &Loaded, name: &str) -> Result<(), Failure> {
+pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
     if known.iter().any(|known| known == name) {
         return Ok(());
@@ -277,7 +282,7 @@ pub(super) fn known(loaded: &Loaded, name: &str) -> Result<(), Failure> {
 }
 
 /// The page of flags that close every route.
-fn of_every(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
+fn page_of_all(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
     pages(loaded, flags, at).into_iter().next().expect("a config has a route, and every route is closed").1
 }
 

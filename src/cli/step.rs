@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::plan::flags::{Flags, StepState};
 
-use super::edit::{self, EditError, Place};
+use super::edit::{self, EditError, TableRef};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
-use super::on::live;
+use super::on::report_live;
 use super::streams::Streams;
 use super::{ConfigFile, WaitFor, exit};
 
@@ -23,8 +23,8 @@ pub(super) struct StepArgs {
     #[arg(value_name = "STEP")]
     step: String,
     /// pending, running, done or failed; or `progress` and how far it is, 3/7
-    #[arg(value_name = "WHAT", required = true, num_args = 1..=2, value_parser = parse_what)]
-    what: Vec<What>,
+    #[arg(value_name = "WHAT", required = true, num_args = 1..=2, value_parser = parse_change)]
+    what: Vec<StepChange>,
     #[command(flatten)]
     wait: WaitFor,
     #[command(flatten)]
@@ -33,27 +33,27 @@ pub(super) struct StepArgs {
 
 /// What is said of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum StepChange {
     State(StepState),
     /// The word before the numbers.
-    Progress,
+    ProgressWord,
     /// So many of so many.
-    Of(u64, u64),
+    Progress(u64, u64),
 }
 
-fn parse_what(word: &str) -> Result<What, String> {
+fn parse_change(word: &str) -> Result<StepChange, String> {
     use StepState::{Done, Failed, Pending, Running};
     if let Some(state) = [Pending, Running, Done, Failed].into_iter().find(|state| state.as_str() == word) {
-        return Ok(What::State(state));
+        return Ok(StepChange::State(state));
     }
     if word == "progress" {
-        return Ok(What::Progress);
+        return Ok(StepChange::ProgressWord);
     }
     let numbers = word.split_once('/').and_then(|(done, total)| Some((done.parse().ok()?, total.parse().ok()?)));
     match numbers {
         Some((_, 0)) => Err("nothing is a part of 0".to_owned()),
         Some((done, total)) if done > total => Err(format!("{done} is more than {total}")),
-        Some((done, total)) => Ok(What::Of(done, total)),
+        Some((done, total)) => Ok(StepChange::Progress(done, total)),
         None => Err("write pending, running, done or failed, or how far it is: `progress 3/7`".to_owned()),
     }
 }
@@ -80,33 +80,33 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     let wait = args.wait.wait(&file, &args.config.config)?;
     let flags = file.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
-    let what = completed(&args.what, &flags, &args.window, index);
-    let edited = file.edit(|text| moved(text, &args.window, index, &what).map(|text| (text, ())))?;
+    let changes = with_full_progress(&args.what, &flags, &args.window, index);
+    let edited = file.edit(|text| apply(text, &args.window, index, &changes).map(|text| (text, ())))?;
     let already = if edited.changed { "" } else { " already" };
-    let what: Vec<String> = args.what.iter().filter_map(said).collect();
+    let what: Vec<String> = args.what.iter().filter_map(describe).collect();
     writeln!(streams.out, "step {} of {} is{already} {}", index + 1, args.window, what.join(", "))?;
     if let Some(wait) = wait {
-        live(&wait.until_live(&file.path, &edited.text)?, streams)?;
+        report_live(&wait.until_live(&file.path, &edited.text)?, streams)?;
     }
     Ok(exit::OK)
 }
 
 /// A step that is done has all of its progress, unless that is said as well.
-fn completed(what: &[What], flags: &Flags, id: &str, index: usize) -> Vec<What> {
-    let mut what = what.to_vec();
+fn with_full_progress(changes: &[StepChange], flags: &Flags, id: &str, index: usize) -> Vec<StepChange> {
+    let mut changes = changes.to_vec();
     let window = flags.windows.iter().find(|window| window.id == id);
     let progress = window.and_then(|window| window.steps.get(index)).and_then(|step| step.progress.as_ref());
-    if let ([What::State(StepState::Done)], Some(progress)) = (what.as_slice(), progress) {
-        what.push(What::Of(progress.total, progress.total));
+    if let ([StepChange::State(StepState::Done)], Some(progress)) = (changes.as_slice(), progress) {
+        changes.push(StepChange::Progress(progress.total, progress.total));
     }
-    what
+    changes
 }
 
-fn said(what: &What) -> Option<String> {
-    match what {
-        What::State(state) => Some(state.as_str().to_owned()),
-        What::Progress => None,
-        What::Of(done, total) => Some(format!("at {done} of {total}")),
+fn describe(change: &StepChange) -> Option<String> {
+    match change {
+        StepChange::State(state) => Some(state.as_str().to_owned()),
+        StepChange::ProgressWord => None,
+        StepChange::Progress(done, total) => Some(format!("at {done} of {total}")),
     }
 }
 
@@ -134,14 +134,14 @@ fn index_of(flags: &Flags, id: &str, step: &str) -> Result<usize, Failure> {
     }
 }
 
-fn moved(text: &str, id: &str, index: usize, what: &[What]) -> Result<String, EditError> {
+fn apply(text: &str, id: &str, index: usize, changes: &[StepChange]) -> Result<String, EditError> {
     let mut text = text.to_owned();
-    let says_state = what.iter().any(|what| matches!(what, What::State(_)));
-    for what in what {
-        text = match what {
-            What::Progress => text,
-            What::State(state) => with_state(&text, id, index, *state)?,
-            What::Of(done, total) => {
+    let says_state = changes.iter().any(|change| matches!(change, StepChange::State(_)));
+    for change in changes {
+        text = match change {
+            StepChange::ProgressWord => text,
+            StepChange::State(state) => with_state(&text, id, index, *state)?,
+            StepChange::Progress(done, total) => {
                 let moved = with_progress(&text, id, index, *done, *total)?;
                 if says_state { moved } else { with_state(&moved, id, index, StepState::Running)? }
             }
@@ -151,17 +151,17 @@ fn moved(text: &str, id: &str, index: usize, what: &[What]) -> Result<String, Ed
 }
 
 fn with_state(text: &str, id: &str, index: usize, state: StepState) -> Result<String, EditError> {
-    edit::set(text, Place::Step(id, index), &[("state", Some(format!("\"{}\"", state.as_str())))])
+    edit::set(text, TableRef::Step(id, index), &[("state", Some(format!("\"{}\"", state.as_str())))])
 }
 
 /// The unit, if there is one, stays.
 fn with_progress(text: &str, id: &str, index: usize, done: u64, total: u64) -> Result<String, EditError> {
     if edit::has_progress(text, id, index)? {
         let keys = [("done", Some(done.to_string())), ("total", Some(total.to_string()))];
-        return edit::set(text, Place::Progress(id, index), &keys);
+        return edit::set(text, TableRef::Progress(id, index), &keys);
     }
     let value = format!("{{ done = {done}, total = {total} }}");
-    edit::set(text, Place::Step(id, index), &[("progress", Some(value))])
+    edit::set(text, TableRef::Step(id, index), &[("progress", Some(value))])
 }
 
 #[cfg(test)]
@@ -189,24 +189,24 @@ progress = { done = 1, total = 7, unit = \"schema changes\" }
 
     #[test]
     fn a_step_is_moved_in_place_and_all_else_stays() {
-        let moved = moved(FILE, "M-2", 0, &[What::State(StepState::Done)]).unwrap();
+        let moved = apply(FILE, "M-2", 0, &[StepChange::State(StepState::Done)]).unwrap();
         assert_eq!(moved, FILE.replace("\"running\" # since", "\"done\" # since"));
     }
 
     #[test]
     fn a_step_that_is_done_has_all_of_its_progress() {
         let flags = crate::plan::flags::parse("maintenance.toml", FILE).0.unwrap().flags;
-        let done = completed(&[What::State(StepState::Done)], &flags, "M-2", 1);
-        assert_eq!(done, [What::State(StepState::Done), What::Of(7, 7)]);
+        let done = with_full_progress(&[StepChange::State(StepState::Done)], &flags, "M-2", 1);
+        assert_eq!(done, [StepChange::State(StepState::Done), StepChange::Progress(7, 7)]);
         let expected = FILE.replace("{ done = 1, total = 7", "{ done = 7, total = 7");
         let expected = expected.replace("changes\" }\n", "changes\" }\nstate = \"done\"\n");
-        assert_eq!(moved(FILE, "M-2", 1, &done).unwrap(), expected);
-        assert_eq!(completed(&[What::State(StepState::Failed)], &flags, "M-2", 1).len(), 1);
+        assert_eq!(apply(FILE, "M-2", 1, &done).unwrap(), expected);
+        assert_eq!(with_full_progress(&[StepChange::State(StepState::Failed)], &flags, "M-2", 1).len(), 1);
     }
 
     #[test]
     fn progress_keeps_its_unit_and_means_that_the_step_is_running() {
-        let moved = moved(FILE, "M-2", 1, &[What::Progress, What::Of(3, 7)]).unwrap();
+        let moved = apply(FILE, "M-2", 1, &[StepChange::ProgressWord, StepChange::Progress(3, 7)]).unwrap();
         let expected = FILE.replace(
             "progress = { done = 1, total = 7, unit = \"schema changes\" }\n",
             "progress = { done = 3, total = 7, unit = \"schema changes\" }\nstate = \"running\"\n",
@@ -216,23 +216,24 @@ progress = { done = 1, total = 7, unit = \"schema changes\" }
 
     #[test]
     fn a_step_of_an_inline_list_can_be_moved_too() {
-        let moved = moved(FILE, "M-1", 0, &[What::State(StepState::Done), What::Of(2, 2)]).unwrap();
+        let moved = apply(FILE, "M-1", 0, &[StepChange::State(StepState::Done), StepChange::Progress(2, 2)]).unwrap();
         let inline = "{ title = \"Inline\", state = \"done\", progress = { done = 2, total = 2 } }";
         assert_eq!(moved, FILE.replace("{ title = \"Inline\" }", inline));
     }
 
     #[test]
     fn what_is_not_there_is_said() {
-        let error = |id, index| moved(FILE, id, index, &[What::State(StepState::Done)]).unwrap_err().to_string();
+        let error = |id, index| apply(FILE, id, index, &[StepChange::State(StepState::Done)]).unwrap_err().to_string();
         assert_eq!(error("M-3", 0), "it has no window `M-3`");
         assert_eq!(error("M-2", 4), "window `M-2` has no step 5, its steps are 1 to 2");
-        assert!(parse_what("8/7").is_err() && parse_what("0/0").is_err() && parse_what("finished").is_err());
+        assert!(parse_change("8/7").is_err() && parse_change("0/0").is_err() && parse_change("finished").is_err());
     }
 
     #[test]
     fn a_table_that_is_missing_is_made_and_one_that_is_there_is_used() {
-        let forced =
-            |text: &str| edit::set(text, Place::Table("forced"), &[("web", Some("2026-05-19T14:00:00Z".to_owned()))]);
+        let forced = |text: &str| {
+            edit::set(text, TableRef::TopLevel("forced"), &[("web", Some("2026-05-19T14:00:00Z".to_owned()))])
+        };
         let once = forced("[routes]\napi = \"offline\"\n").unwrap();
         assert_eq!(once, "[routes]\napi = \"offline\"\n\n[forced]\nweb = 2026-05-19T14:00:00Z\n");
         assert_eq!(forced(&once).unwrap(), once);

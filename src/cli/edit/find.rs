@@ -5,11 +5,11 @@ use std::ops::Range;
 use jiff::Timestamp;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
-use super::{By, EditError, Entry, Still, form, splice};
+use super::{EditError, Entry, FlagSource, OtherFlag, form, splice};
 use crate::plan::flags::Mode;
 
 /// How a flag is written.
-pub(super) enum Written<'a> {
+pub(super) enum FlagForm<'a> {
     /// As a value behind its name, `web = "offline"`, `web = { … }`; in `inline` if `routes` is an inline table.
     Value { key: &'a Key, item: &'a Item, inline: Option<&'a dyn TableLike> },
     /// As keys with a line each, below a header `[routes.web]` or dotted.
@@ -17,7 +17,7 @@ pub(super) enum Written<'a> {
 }
 
 /// Where a new flag belongs.
-pub(super) enum Home {
+pub(super) enum InsertPoint {
     /// On a line of its own after the line at this offset, behind this prefix.
     Lines { after: usize, prefix: String },
     /// In an inline table, after its last value.
@@ -35,34 +35,38 @@ pub(super) fn routes<'a>(doc: &'a Document<&str>) -> Result<Option<&'a Item>, Ed
 }
 
 /// How the flag of `route` is written, if it is there.
-pub(super) fn written<'a>(text: &str, doc: &'a Document<&str>, route: &str) -> Result<Option<Written<'a>>, EditError> {
+pub(super) fn flag_form<'a>(
+    text: &str,
+    doc: &'a Document<&str>,
+    route: &str,
+) -> Result<Option<FlagForm<'a>>, EditError> {
     let Some(parent) = routes(doc)? else { return Ok(None) };
     let Some(table) = parent.as_table_like() else { return Ok(None) };
     let Some((key, item)) = table.get_key_value(route) else { return Ok(None) };
     let inline = parent.is_value().then_some(table);
     match item {
         Item::Value(Value::InlineTable(dotted)) if dotted.is_dotted() => Err(form(text, key_span(key).start, route)),
-        Item::Value(_) => Ok(Some(Written::Value { key, item, inline })),
-        Item::Table(table) if table.is_dotted() => Ok(Some(Written::Keys { header: None, table })),
-        Item::Table(table) if !table.is_implicit() => Ok(Some(Written::Keys { header: table.span(), table })),
+        Item::Value(_) => Ok(Some(FlagForm::Value { key, item, inline })),
+        Item::Table(table) if table.is_dotted() => Ok(Some(FlagForm::Keys { header: None, table })),
+        Item::Table(table) if !table.is_implicit() => Ok(Some(FlagForm::Keys { header: table.span(), table })),
         Item::Table(_) | Item::ArrayOfTables(_) | Item::None => Err(form(text, key_span(key).start, route)),
     }
 }
 
 /// Where a new flag belongs.
-pub(super) fn home(text: &str, doc: &Document<&str>) -> Result<Home, EditError> {
-    let Some(item) = routes(doc)? else { return Ok(Home::Missing { before: first_header(doc.as_item()) }) };
-    let indented = |after: usize| Home::Lines { after, prefix: splice::indent(text, after).to_owned() };
+pub(super) fn insert_point(text: &str, doc: &Document<&str>) -> Result<InsertPoint, EditError> {
+    let Some(item) = routes(doc)? else { return Ok(InsertPoint::Missing { before: first_header(doc.as_item()) }) };
+    let indented = |after: usize| InsertPoint::Lines { after, prefix: splice::indent(text, after).to_owned() };
     match item {
         Item::Value(value) => {
             let whole = value.span().unwrap_or_default();
-            Ok(Home::Inline { after: value.as_inline_table().and_then(|table| end(table)), whole })
+            Ok(InsertPoint::Inline { after: value.as_inline_table().and_then(|table| end(table)), whole })
         }
         Item::Table(table) if table.is_dotted() => match end(table) {
-            Some(after) => Ok(Home::Lines { after, prefix: format!("{}routes.", splice::indent(text, after)) }),
+            Some(after) => Ok(InsertPoint::Lines { after, prefix: format!("{}routes.", splice::indent(text, after)) }),
             None => Err(form(text, start(item), "routes")),
         },
-        Item::Table(table) if table.is_implicit() => Ok(Home::Missing { before: first_header(item) }),
+        Item::Table(table) if table.is_implicit() => Ok(InsertPoint::Missing { before: first_header(item) }),
         Item::Table(table) => Ok(indented(end(table).unwrap_or_else(|| table.span().unwrap_or_default().end))),
         Item::ArrayOfTables(_) | Item::None => Err(form(text, start(item), "routes")),
     }
@@ -87,7 +91,7 @@ pub(super) fn entry(item: &Item) -> Option<Entry> {
 }
 
 /// Tells whether `item`, at the key `name` of a flag, says what `entry` says there.
-pub(super) fn says(item: &Item, name: &str, entry: &Entry) -> bool {
+pub(super) fn matches(item: &Item, name: &str, entry: &Entry) -> bool {
     match name {
         "mode" => word(item) == Some(entry.mode),
         "until" => instant(item) == entry.until,
@@ -96,23 +100,23 @@ pub(super) fn says(item: &Item, name: &str, entry: &Entry) -> bool {
 }
 
 /// What flags `route` besides its own flag.
-pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<Still> {
+pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<OtherFlag> {
     let every = doc.get("routes").and_then(Item::as_table_like).is_some_and(|routes| routes.contains_key("*"));
-    let every = (every && route != "*").then(|| Still { route: route.to_owned(), by: By::Every });
-    let windows = all_windows(doc).into_iter().filter(|still| still.route == route || still.route == "*");
-    every.into_iter().chain(windows.map(|still| Still { route: route.to_owned(), ..still })).collect()
+    let every = (every && route != "*").then(|| OtherFlag { route: route.to_owned(), source: FlagSource::Every });
+    let windows = all_windows(doc).into_iter().filter(|other| other.route == route || other.route == "*");
+    every.into_iter().chain(windows.map(|other| OtherFlag { route: route.to_owned(), ..other })).collect()
 }
 
 /// Each window with each route that it flags.
-pub(super) fn all_windows(doc: &Document<&str>) -> Vec<Still> {
+pub(super) fn all_windows(doc: &Document<&str>) -> Vec<OtherFlag> {
     let mut found = Vec::new();
     for window in windows(doc) {
         let at = |key: &str| window.get(key).and_then(instant);
         let id = window.get("id").and_then(Item::as_str).unwrap_or_default();
         let Some(routes) = window.get("routes").and_then(Item::as_table_like) else { continue };
         for (route, _) in routes.iter() {
-            let by = By::Window { id: id.to_owned(), starts: at("starts"), ends: at("ends") };
-            found.push(Still { route: route.to_owned(), by });
+            let source = FlagSource::Window { id: id.to_owned(), starts: at("starts"), ends: at("ends") };
+            found.push(OtherFlag { route: route.to_owned(), source });
         }
     }
     found

@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::{Change, EditError, find, form, settle, splice};
+use super::{Change, EditError, apply_repeatedly, find, form, splice};
 
 /// Whose keys are set.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+pub enum TableRef<'a> {
     /// A top-level table: `[forced]`.
-    Table(&'a str),
+    TopLevel(&'a str),
     /// A window, by its id.
     Window(&'a str),
     /// A step of a window, counted from 0.
@@ -24,11 +24,11 @@ pub enum Place<'a> {
 ///
 /// # Errors
 /// If `text` is not TOML, if what is named is not there, or if it is written in a form that is not edited.
-pub fn set(text: &str, place: Place<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
+pub fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
     let mut text = text.to_owned();
     for (key, value) in keys {
         let name = (*key).to_owned();
-        text = settle(text, &name, |text, doc| step(text, doc, place, key, value.as_deref()))?;
+        text = apply_repeatedly(text, &name, |text, doc| step(text, doc, target, key, value.as_deref()))?;
     }
     Ok(text)
 }
@@ -54,22 +54,22 @@ pub fn has_progress(text: &str, id: &str, index: usize) -> Result<bool, EditErro
 fn step(
     text: &str,
     doc: &Document<&str>,
-    place: Place<'_>,
+    target: TableRef<'_>,
     key: &str,
     value: Option<&str>,
 ) -> Result<Option<Change>, EditError> {
     let mut header = None;
-    let table = match place {
-        Place::Table(name) => match doc.get(name) {
+    let table = match target {
+        TableRef::TopLevel(name) => match doc.get(name) {
             None => return Ok(value.map(|value| appended(text, name, key, value))),
             Some(item) => {
                 header = item.as_table().and_then(toml_edit::Table::span);
                 item.as_table_like().ok_or_else(|| form(text, find::span(item).start, name))?
             }
         },
-        Place::Window(id) => window(doc, id)?,
-        Place::Step(id, index) => nth_step(doc, id, index)?,
-        Place::Progress(id, index) => {
+        TableRef::Window(id) => window(doc, id)?,
+        TableRef::Step(id, index) => nth_step(doc, id, index)?,
+        TableRef::Progress(id, index) => {
             let progress = nth_step(doc, id, index)?.get("progress").and_then(Item::as_table_like);
             progress.ok_or_else(|| form(text, 0, "progress"))?
         }

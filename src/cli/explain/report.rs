@@ -17,7 +17,7 @@ use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, excep
 
 use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
-use super::Asked;
+use super::ExplainedRequest;
 
 /// The explanation. Absent fields do not apply to the verdict.
 #[derive(Debug, Serialize)]
@@ -40,7 +40,7 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     matched: Option<Matched>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    closure: Option<Closed>,
+    closure: Option<ClosureReport>,
     /// The form of the page for this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
@@ -51,7 +51,7 @@ pub(super) struct Report {
     upstreams: Vec<String>,
     /// What is planned for the route.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<Next>,
+    next: Option<NextWindow>,
     /// What there is instead of what was asked for: routes with their hosts and paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<String>,
@@ -67,7 +67,7 @@ struct Matched {
 
 /// Why the route is not open.
 #[derive(Debug, Serialize)]
-struct Closed {
+struct ClosureReport {
     mode: &'static str,
     /// What flags it, in words.
     by: String,
@@ -76,22 +76,22 @@ struct Closed {
 
 /// The next window of a route.
 #[derive(Debug, Serialize)]
-struct Next {
+struct NextWindow {
     window: String,
     mode: &'static str,
     starts: Timestamp,
 }
 
 /// Decides, and says why.
-pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, asked: &Asked, at: Timestamp) -> Report {
-    let head = head(asked);
+pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedRequest, at: Timestamp) -> Report {
+    let head = head(request);
     let verdict = decide(snapshot, head);
-    let normal = normalize(&asked.path).ok();
+    let normal = normalize(&request.path).ok();
     let mut report = Report {
-        method: asked.method.to_string(),
-        host: normal_host(&asked.host).into_owned(),
-        path: asked.path.clone(),
-        normal_path: normal.clone().map(String::from).filter(|normal| *normal != asked.path),
+        method: request.method.to_string(),
+        host: normal_host(&request.host).into_owned(),
+        path: request.path.clone(),
+        normal_path: normal.clone().map(String::from).filter(|normal| *normal != request.path),
         at,
         verdict: verdict.as_str(),
         status: None,
@@ -108,19 +108,19 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, asked: &Asked, at: T
     let path = normal.unwrap_or_default();
     match verdict {
         Verdict::Forward(route, pass) => {
-            report.forwarded(route, pass, loaded, asked, &path);
+            report.forwarded(route, pass, loaded, request, &path);
             if let (Pass::Admitted | Pass::Bypassed, Some(closure)) = (pass, &route.closure) {
                 report.why = passing(snapshot, route, closure, &head);
             }
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let renderer = &snapshot.renderer;
-            let want = renderer.want(route.config.dialect, &asked.method, asked.query.as_deref(), &asked.headers);
+            let want = renderer.want(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
             report.status = Some(closure.page.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
             report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
-            let whys = [shown(closure, asked), not_passing(snapshot, route, closure, &head)];
+            let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
             report.why = whys.into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>().join("; ");
         }
         Verdict::Answer(route, fixed) => {
@@ -153,11 +153,11 @@ impl Report {
         self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
         // What comes back is not flagged any more.
         let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
-        self.closure = flagged.map(|closure| closed(closure, &config.name, loaded, self.at));
-        self.next = next(loaded, &config.name, self.at);
+        self.closure = flagged.map(|closure| closure_report(closure, &config.name, loaded, self.at));
+        self.next = next_window(loaded, &config.name, self.at);
     }
 
-    fn forwarded(&mut self, route: &Route, pass: Pass, loaded: &Loaded, asked: &Asked, path: &str) {
+    fn forwarded(&mut self, route: &Route, pass: Pass, loaded: &Loaded, request: &ExplainedRequest, path: &str) {
         self.on_route(route, loaded, path);
         self.why = match pass {
             Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
@@ -165,8 +165,8 @@ impl Report {
                 Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
                 None => "crawlers and certificates need it (`well_known`)".to_owned(),
             },
-            Pass::ReadOnly if asked.method.is_safe() => {
-                format!("the route is read-only, and {} changes nothing", asked.method)
+            Pass::ReadOnly if request.method.is_safe() => {
+                format!("the route is read-only, and {} changes nothing", request.method)
             }
             Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),
             Pass::Admitted | Pass::Bypassed => String::new(),
@@ -191,7 +191,7 @@ impl Report {
                     format!("no route of the host {} has a path that covers {}", quoted(&self.host), quoted(path))
                 };
                 let there: Vec<&RouteConfig> = if here.is_empty() { routes().collect() } else { here };
-                self.routes = there.into_iter().map(places).collect();
+                self.routes = there.into_iter().map(describe_route).collect();
                 (Some(404), why)
             }
         };
@@ -263,8 +263,8 @@ impl Report {
     }
 }
 
-fn head(asked: &Asked) -> Head<'_> {
-    let Asked { method, host, path, query, headers, from } = asked;
+fn head(request: &ExplainedRequest) -> Head<'_> {
+    let ExplainedRequest { method, host, path, query, headers, from } = request;
     Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
 }
 
@@ -303,14 +303,14 @@ fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
 }
 
 /// What there is to say about a page beyond who flagged the route.
-fn shown(closure: &Closure, asked: &Asked) -> String {
+fn mode_reason(closure: &Closure, request: &ExplainedRequest) -> String {
     match closure.mode {
-        Mode::ReadOnly => format!("{} may change something", asked.method),
+        Mode::ReadOnly => format!("{} may change something", request.method),
         Mode::Offline | Mode::Hold => String::new(),
     }
 }
 
-fn closed(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> Closed {
+fn closure_report(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> ClosureReport {
     let by = match &closure.source {
         Source::Window(id) => format!("window {}", quoted(id)),
         Source::Flag => {
@@ -321,11 +321,11 @@ fn closed(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> Clo
             format!("the flag for {}", if own { quoted(route) } else { "`\"*\"`".to_owned() })
         }
     };
-    Closed { mode: closure.mode.as_str(), by, until: closure.until }
+    ClosureReport { mode: closure.mode.as_str(), by, until: closure.until }
 }
 
 /// The first window that begins later and names the route.
-fn next(loaded: &Loaded, route: &str, at: Timestamp) -> Option<Next> {
+fn next_window(loaded: &Loaded, route: &str, at: Timestamp) -> Option<NextWindow> {
     let names = |target: &Target| match target {
         Target::Every => true,
         Target::Route(name) => name == route,
@@ -333,7 +333,7 @@ fn next(loaded: &Loaded, route: &str, at: Timestamp) -> Option<Next> {
     let windows = loaded.flags.windows.iter().filter_map(|window| Some((window, window.next_start(at)?)));
     let mut planned = windows.filter_map(|(window, starts)| {
         let mode = window.routes.iter().filter(|(target, _)| names(target)).map(|(_, mode)| *mode).max()?;
-        Some(Next { window: window.id.clone(), mode: words::being(mode), starts })
+        Some(NextWindow { window: window.id.clone(), mode: words::being(mode), starts })
     });
     let first = planned.next()?;
     Some(planned.fold(first, |first, other| if other.starts < first.starts { other } else { first }))
@@ -372,7 +372,7 @@ fn pattern(host: &HostPattern) -> String {
 }
 
 /// A route with everything that it answers for: `web (www.example.com, path /)`.
-fn places(route: &RouteConfig) -> String {
+fn describe_route(route: &RouteConfig) -> String {
     let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
     let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
     let paths: Vec<&str> = route.paths.iter().map(|path| path.as_str()).collect();

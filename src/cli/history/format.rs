@@ -25,7 +25,7 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
         Event::Edit { file, role, hash, taken, problems } => {
             let file = harmless(file);
             let hash = hash.as_deref().map(|hash| aside(&[short(hash)])).unwrap_or_default();
-            let problems = some(problems);
+            let problems = first_problems(problems);
             let told = match (taken, problems.is_empty()) {
                 (true, true) => format!("{file} {}{hash}", styled(GOOD, "taken")),
                 (true, false) => {
@@ -54,16 +54,16 @@ fn phase(entry: &Entry) -> String {
         "draining" | "closed" if why.starts_with("the guard tripped") => ERROR,
         _ => WARNING,
     };
-    let way = format!("{:WAY$}", format!("{} → {}", harmless(from), harmless(to)));
+    let transition = format!("{:TRANSITION_WIDTH$}", format!("{} → {}", harmless(from), harmless(to)));
     let mut more = Vec::new();
-    if entry.time.duration_since(*at).abs() >= NOTICED {
+    if entry.time.duration_since(*at).abs() >= LATE {
         more.push(format!("since {}", instant(*at)));
     }
     if let Some(until) = until.filter(|_| to != "open") {
         more.push(format!("until {}", instant(until)));
     }
     more.extend(flags.as_deref().map(|flags| format!("flags {}", short(flags))));
-    format!("{}  {}{}", styled(style, way), harmless(why), aside(&more))
+    format!("{}  {}{}", styled(style, transition), harmless(why), aside(&more))
 }
 
 /// `  (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)`.
@@ -72,7 +72,7 @@ fn aside(parts: &[String]) -> String {
 }
 
 /// The first problems.
-fn some(problems: &[String]) -> String {
+fn first_problems(problems: &[String]) -> String {
     let mut told: Vec<String> = problems.iter().take(PROBLEMS).map(|problem| harmless(problem)).collect();
     if let more @ 1.. = problems.len().saturating_sub(PROBLEMS) {
         told.push(format!("and {more} more"));
@@ -90,13 +90,13 @@ fn short(hash: &str) -> String {
 }
 
 /// The widest way from one phase to another that is usual.
-const WAY: usize = "verifying → ramping".len() - "→".len() + 1;
+const TRANSITION_WIDTH: usize = "verifying → ramping".len() - "→".len() + 1;
 /// The widest first column: a route with a longer name pushes its own line only.
 const WIDEST: usize = 24;
 /// Problems of an edit that are told in a line.
 const PROBLEMS: usize = 3;
 /// A transition that was noticed so much later says since when it is.
-const NOTICED: SignedDuration = SignedDuration::from_secs(2);
+const LATE: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -108,7 +108,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn told(event: Event) -> String {
+    fn plain(event: Event) -> String {
         strip_str(&styled(event)).to_string()
     }
 
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn each_entry_is_a_line_that_says_what_became_of_what_and_why() {
         assert_eq!(
-            told(transition("open", "draining", "offline by window M-1")),
+            plain(transition("open", "draining", "offline by window M-1")),
             "2026-05-19 14:00:00 UTC  web     open → draining      offline by window M-1  \
              (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)"
         );
@@ -141,13 +141,13 @@ mod tests {
             *since = at("2026-05-19T13:30:00Z");
         }
         assert_eq!(
-            told(late),
+            plain(late),
             "2026-05-19 14:00:00 UTC  web     closed → open        its time is over  \
              (since 2026-05-19 13:30:00 UTC, flags 3fa9c1d2)"
         );
         let started = Event::Started { version: "0.1.0".to_owned(), pid: 42 };
-        assert_eq!(told(started), "2026-05-19 14:00:00 UTC  proxy   backsoon 0.1.0 started, pid 42");
-        assert_eq!(told(Event::Ended), "2026-05-19 14:00:00 UTC  proxy   ended");
+        assert_eq!(plain(started), "2026-05-19 14:00:00 UTC  proxy   backsoon 0.1.0 started, pid 42");
+        assert_eq!(plain(Event::Ended), "2026-05-19 14:00:00 UTC  proxy   ended");
         let edit = |taken, problems: &[&str]| Event::Edit {
             file: "maintenance.toml".to_owned(),
             role: "flags".to_owned(),
@@ -156,14 +156,14 @@ mod tests {
             problems: problems.iter().copied().map(ToOwned::to_owned).collect(),
         };
         let line = |rest: &str| format!("2026-05-19 14:00:00 UTC  flags   maintenance.toml {rest}");
-        assert_eq!(told(edit(true, &[])), line("taken  (3fa9c1d2)"));
-        assert_eq!(told(edit(true, &["a"])), line("taken  (3fa9c1d2): a"));
-        assert_eq!(told(edit(false, &["a", "b", "c", "d", "e"])), line("refused  (3fa9c1d2): a; b; c; and 2 more"));
+        assert_eq!(plain(edit(true, &[])), line("taken  (3fa9c1d2)"));
+        assert_eq!(plain(edit(true, &["a"])), line("taken  (3fa9c1d2): a"));
+        assert_eq!(plain(edit(false, &["a", "b", "c", "d", "e"])), line("refused  (3fa9c1d2): a; b; c; and 2 more"));
     }
 
     #[test]
     fn nothing_in_a_line_is_obeyed_by_a_terminal() {
-        let line = told(transition("open\u{1b}[2J", "draining\n", "gone\u{9b}31m\r"));
+        let line = plain(transition("open\u{1b}[2J", "draining\n", "gone\u{9b}31m\r"));
         assert!(line.contains("open\u{fffd}[2J"), "{line:?}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.contains("gone\u{fffd}31m"), "{line:?}");
