@@ -1,4 +1,4 @@
-//! `backsoon bypass`: makes a link that lets its reader pass a closed route, and revokes all that were made.
+//! `backsoon bypass`: makes a link that lets its reader pass a closed route, or revokes all such links.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub(super) struct Bypass {
     config: ConfigFile,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is asked, and none has to \
 be told. It is good for one route and one maintenance. Whoever opens it gets a cookie and passes until the time is over. \
@@ -70,7 +70,7 @@ Exit codes:
   64  the arguments, the config, the secret or the flag file are wrong
   74  the flag file cannot be read or written";
 
-/// Makes a link, or revokes all.
+/// Makes a link, or revokes all links of a route.
 pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let now = Timestamp::now();
@@ -81,10 +81,10 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let key = key(route)?;
     let flags = file.flags()?;
     let scope = scope(args, &file, &flags, now)?;
-    // What is issued in the very moment of a revocation is issued after it.
+    // A token issued in the same millisecond as a revocation counts as issued after it.
     let revoked = flags.revoked(&route.name).map_or(0, millis);
     let issued = millis(now).max(revoked);
-    // Whole seconds: people read it.
+    // Whole seconds, because people read the end.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
     let token = Token { issued, expires: millis(expires), cohort: 0 };
@@ -120,7 +120,7 @@ fn revoke(name: &str, file: &FlagFile, now: Timestamp, streams: &mut Streams) ->
     if name != "*" {
         route_of(&file.config, name)?;
     }
-    // Rounded up: what was issued in this very millisecond is void.
+    // Rounded up, so that a token issued in this same millisecond is void.
     let instant = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(now);
     let keys = [(name, Some(instant.to_string()))];
     file.edit(|text| edit::set(text, TableRef::TopLevel("revoked"), &keys).map(|text| (text, ())))?;
@@ -142,7 +142,7 @@ fn key(route: &RouteConfig) -> Result<Key, Failure> {
     certs::secret(secret, read).map_err(|problem| Failure::Problems(vec![problem]))
 }
 
-/// What the link is for: what closes the route, as the proxy remembers it, else what will.
+/// Returns the source of the closure that the link is for: the current one as the proxy remembers it, or the next one.
 fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Source, Failure> {
     if let Some(id) = &args.window {
         return match flags.windows.iter().any(|window| window.id == *id) {
@@ -157,7 +157,7 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
     let state = StateDir::new(&args.config.config, file.config.state_dir.as_deref(), from_systemd);
     let known = Known { memories: state.peek(), ..Known::default() };
-    // Which routes are closed is asked for, and not what they show.
+    // Only the closures matter here, so the built-in page is enough.
     let renderer = Arc::new(Renderer::built_in());
     let config = &file.config;
     let snapshot =
@@ -166,7 +166,7 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     Ok(closure.map_or_else(|| next_window(flags, &args.route, now), |closure| closure.source.clone()))
 }
 
-/// The next window of a route.
+/// Returns the next window of a route, or the flag if none is planned.
 fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Source {
     let own = flags.windows.iter().filter(|window| window.routes.iter().any(|(target, _)| target.is(route)));
     let planned = own.filter_map(|window| Some((window.span_at(now)?.0, window))).filter(|(starts, _)| *starts > now);
@@ -174,7 +174,7 @@ fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Source {
     first.map_or(Source::Flag, |(_, window)| Source::Window(window.id.clone()))
 }
 
-/// The origin and the path that the link leads to.
+/// Returns the origin and the path that the link leads to.
 fn destination(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(String, String), Failure> {
     if let Some(url) = &args.url {
         let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `backsoon check`: everything that is wrong with the files, found the way `run` finds it.
+//! `backsoon check`: reports every problem of the files that `run` would find.
 
 use std::io::Write as _;
 
@@ -24,7 +24,7 @@ pub(super) struct Check {
     config: ConfigFile,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Reads the config, the flag file, certificates and roots exactly as `run` does, and changes nothing. Problems go to \
 standard error, each with its place and what would be right.
@@ -37,7 +37,7 @@ Exit codes:
   0   `run` would take the files (there may be warnings)
   64  there are errors";
 
-/// Checks.
+/// Reads the files and reports their problems.
 pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| with_option(file, problems));
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// `3 routes, 2 listeners; 1 route is flagged now`.
+/// Returns a summary such as `3 routes, 2 listeners; 1 route is flagged now`.
 fn counted(loaded: &Loaded, now: Timestamp) -> String {
     let flagged = flagged(loaded, now);
     let flagged = match flagged.len() {

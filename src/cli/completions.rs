@@ -1,4 +1,4 @@
-//! `backsoon completions`: a shell's completion script.
+//! `backsoon completions`: writes a shell's completion script.
 
 use std::io::Write as _;
 
@@ -16,7 +16,7 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Examples:
   backsoon completions bash > /etc/bash_completion.d/backsoon
@@ -30,7 +30,7 @@ Exit codes:
 
 /// Writes the script.
 pub(super) fn run(args: &Completions, streams: &mut Streams) -> Result<u8, Failure> {
-    // Into memory first: the generator panics when it cannot write.
+    // Generated in memory first, because the generator panics on a failed write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut definition(), "backsoon", &mut script);
     streams.data().write_all(&script)?;

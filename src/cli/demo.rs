@@ -1,6 +1,6 @@
-//! `backsoon demo`: an app, the proxy before it, and a flag file, with nothing to set up.
+//! `backsoon demo`: runs an app behind the proxy, with a flag file to play with and nothing to set up.
 //!
-//! It writes the files and starts the app; the proxy then runs as `backsoon run` does, on those files.
+//! The command writes the files and starts the app. The proxy then runs on those files as under `backsoon run`.
 
 mod app;
 
@@ -31,7 +31,7 @@ pub(super) struct Demo {
     dir: PathBuf,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Writes backsoon.toml and maintenance.toml into the directory (a maintenance.toml that is there stays as it is), starts \
 a small app on a port of its own, and serves until interrupted.
@@ -46,7 +46,7 @@ Exit codes:
   69  a port is taken
   74  a file cannot be written";
 
-/// Writes the files, starts the app, says what to do next, and gives back what is to be served.
+/// Writes the files, starts the app, prints the next steps, and returns the options for `run`.
 pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Failure> {
     check_port(args.port, "--port")?;
     check_port(args.admin_port, "--admin-port")?;
@@ -75,12 +75,12 @@ pub(super) fn prepare(args: &Demo, streams: &mut Streams) -> Result<Options, Fai
     Ok(Options { config, port_hint, preview: None })
 }
 
-/// Finds out before anything is written whether a port can be had. Somebody may still take it until it is.
+/// Checks that a port is free, before anything is written. Another process may still take it afterwards.
 fn check_port(port: u16, option: &'static str) -> Result<(), Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|source| Failure::Port { port, option, source })
 }
 
-/// Whether a config may be replaced: it is not there, or the demo wrote it.
+/// Returns true if a config may be replaced, because it is missing or the demo wrote it.
 fn is_replaceable(config: &Path) -> Result<bool, Failure> {
     match fs::read_to_string(config) {
         Ok(text) => Ok(CONFIG.lines().next() == text.lines().next()),
@@ -92,7 +92,7 @@ fn is_replaceable(config: &Path) -> Result<bool, Failure> {
 fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
     let url = format!("http://127.0.0.1:{}", args.port);
     let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
-    // As it was called: nobody has installed it yet.
+    // The name it was called by, because the demo usually runs before backsoon is installed.
     let program = std::env::args().next().unwrap_or_else(|| "backsoon".to_owned());
     writeln!(
         streams.out,
@@ -111,7 +111,7 @@ fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams
     Ok(())
 }
 
-/// Its first line tells the demo's own config from everybody else's.
+/// Config of the demo. Its first line marks a config as written by the demo.
 const CONFIG: &str = include_str!("demo/backsoon.toml");
 const FLAGS: &str = include_str!("demo/maintenance.toml");
 

@@ -1,14 +1,14 @@
-//! Edits the text of a flag file: what `backsoon on` and `backsoon off` do to it.
+//! Edits of a flag file's text, for `backsoon on`, `off`, `step` and `bypass`.
 //!
-//! Text in, text out: no file, no clock. The edit is made in the text itself, at the places that the parser names, so
-//! every byte elsewhere stays as it was: comments, blank lines, order, spelling of strings, CRLF line ends, a byte
-//! order mark. What is inside a replaced value goes with it.
+//! Text in, text out: no file, no clock. Edits are made at the spans that the parser reports. Every other byte stays:
+//! comments, blank lines, order, spelling of strings, CRLF line ends, a byte order mark. Comments inside a replaced
+//! value are lost.
 //!
-//! - [`on`] states the whole flag: an end or a message that is not given is not kept from before. A flag that already
-//!   says the same is left as it is written. A new flag is one line at the end of `[routes]`; a `[routes]` that is
-//!   missing is made before the first table of the file, since keys after a table's header would belong to that table.
-//! - [`off`] removes the flag's line with the comment behind it, or its `[routes.web]` table; a comment that stands
-//!   above stays, because it may speak of more than this flag. Windows are left alone, and reported.
+//! - [`on`] replaces the whole flag: an earlier end or message is dropped unless it is given again. A flag that already
+//!   says the same keeps its spelling. A new flag becomes one line at the end of `[routes]`. A missing `[routes]` is
+//!   inserted before the first table, because keys after a table's header would belong to that table.
+//! - [`off`] removes the flag's line with its trailing comment, or its `[routes.web]` table. A comment above stays,
+//!   because it may be about more than this flag. Windows are not touched, only reported.
 
 mod find;
 mod set;
@@ -24,66 +24,66 @@ use self::find::{FlagForm, InsertPoint};
 pub use self::set::{TableRef, has_progress, set, steps_of};
 use crate::plan::flags::Mode;
 
-/// What a flag says.
+/// Content of a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// What it does to the route.
+    /// Mode of the route.
     pub mode: Mode,
-    /// The instant at which it lifts by itself.
+    /// Instant at which the flag lifts by itself.
     pub until: Option<Timestamp>,
-    /// The operator's words for the page.
+    /// Operator's text for the page.
     pub message: Option<String>,
 }
 
-/// Whose flags [`off`] removes.
+/// Flags that [`off`] removes.
 #[derive(Clone, Copy, Debug)]
 pub enum Selection<'a> {
-    /// Of these routes; `*` is the flag of that name, not every flag.
+    /// Flags of these routes; `*` is the flag of that name, not every flag.
     Routes(&'a [String]),
-    /// All of them.
+    /// Every flag.
     All,
 }
 
-/// What [`off`] did.
+/// Result of [`off`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lifted {
-    /// The text without the flags.
+    /// Text without the flags.
     pub text: String,
-    /// The routes whose flag was removed.
+    /// Routes whose flag was removed.
     pub removed: Vec<String>,
-    /// The routes that had no flag of their own.
+    /// Routes that had no flag of their own.
     pub absent: Vec<String>,
-    /// What else in the file flags these routes, now or at another time.
+    /// Other flags and windows of these routes, now or at another time.
     pub others: Vec<OtherFlag>,
 }
 
-/// A route that something else in the file flags, too.
+/// Route that is flagged by another entry of the file, too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherFlag {
-    /// The route, or `*` for every route.
+    /// Name of the route, or `*` for every route.
     pub route: String,
-    /// What flags it.
+    /// Entry that flags it.
     pub source: FlagSource,
 }
 
-/// What else flags a route.
+/// Entry that flags a route besides its own flag.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FlagSource {
     /// The flag `"*"`.
     Every,
     /// A window that names the route or `*`.
     Window {
-        /// Its `id`; empty if it has none.
+        /// The window's `id`; empty if it has none.
         id: String,
-        /// Its `starts`, if that is an instant.
+        /// The window's `starts`, if that is an instant.
         starts: Option<Timestamp>,
-        /// Its `ends`, if that is an instant.
+        /// The window's `ends`, if that is an instant.
         ends: Option<Timestamp>,
     },
 }
 
 impl OtherFlag {
-    /// Tells whether the route is flagged at `now`. A window whose span cannot be read counts as in force.
+    /// Returns true if the route is flagged at `now`. A window whose span cannot be read counts as in force.
     #[must_use]
     pub fn in_force(&self, now: Timestamp) -> bool {
         match &self.source {
@@ -95,7 +95,7 @@ impl OtherFlag {
     }
 }
 
-/// Why a text was not edited.
+/// Error that prevents an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditError {
     /// The text is not TOML.
@@ -104,10 +104,10 @@ pub enum EditError {
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// What the parser says.
+        /// Message of the parser.
         message: String,
     },
-    /// The flags are written in a form that is not edited, though it may be valid.
+    /// The flags are written in a form that cannot be edited, though it may be valid.
     Form {
         /// Counted from 1.
         line: usize,
@@ -118,7 +118,7 @@ pub enum EditError {
     Until(Timestamp),
     /// There is no such window.
     NoWindow {
-        /// The id that was looked for.
+        /// The id that was given.
         id: String,
     },
     /// The window has no such step.
@@ -127,7 +127,7 @@ pub enum EditError {
         id: String,
         /// Counted from 0.
         index: usize,
-        /// How many it has.
+        /// Number of steps that the window has.
         count: usize,
     },
 }
@@ -151,10 +151,10 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// Flags `routes` in `text`, each with `entry`, and returns the new text.
+/// Flags each of `routes` in `text` with `entry`, and returns the new text.
 ///
 /// # Errors
-/// If `text` is not TOML, or holds the flags in a form that is not edited.
+/// If `text` is not TOML, or holds the flags in a form that cannot be edited.
 pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditError> {
     if let Some(at) = entry.until {
         at.to_string().parse::<toml_edit::Datetime>().map_err(|_| EditError::Until(at))?;
@@ -169,7 +169,7 @@ pub fn on(text: &str, routes: &[String], entry: &Entry) -> Result<String, EditEr
 /// Removes the flags of `which` from `text`.
 ///
 /// # Errors
-/// If `text` is not TOML, or holds the flags in a form that is not edited.
+/// If `text` is not TOML, or holds the flags in a form that cannot be edited.
 pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     let before = parse(text)?;
     let flagged: Vec<String> = find::routes(&before)?.map(names).unwrap_or_default();
@@ -190,12 +190,12 @@ pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     Ok(Lifted { removed, absent, others, text })
 }
 
-/// A replacement of a range of the text.
+/// Replacement of a range of the text.
 type Change = (Range<usize>, String);
 
-/// Makes the changes that `step` names, one at a time, parsing anew in between, until it names none.
+/// Applies the changes that `step` returns, one at a time, and parses again after each, until `step` returns none.
 ///
-/// So no change has to reckon with another one, and what is returned is known to parse and to say what was asked for.
+/// So no change depends on the offsets of another one, and the returned text is known to parse and to hold the edit.
 fn apply_repeatedly(
     mut text: String,
     route: &str,
@@ -229,7 +229,7 @@ fn step_on(text: &str, doc: &Document<&str>, route: &str, entry: &Entry) -> Resu
     Ok(Some(change))
 }
 
-/// The next change to a flag that has its keys on lines of their own: `[routes.web]`, or `web.mode = "offline"`.
+/// Returns the next change to a flag whose keys are on separate lines: `[routes.web]`, or `web.mode = "offline"`.
 fn step_keys(text: &str, header: Option<Range<usize>>, table: &dyn TableLike, entry: &Entry) -> Option<Change> {
     let mut after = header.map(|header| (header.end, String::new()));
     for (name, wanted) in splice::keys(entry) {
@@ -245,7 +245,7 @@ fn step_keys(text: &str, header: Option<Range<usize>>, table: &dyn TableLike, en
                 return Some((splice::lines(text, find::key_span(key).start, find::span(item).end), String::new()));
             }
             (None, Some(wanted)) => {
-                // Without a header there is a key at least, but it may be one that is not known here.
+                // A table without a header has at least one key, though maybe an unknown one.
                 let (at, prefix) = after.or_else(|| find::last_key(text, table))?;
                 return Some(splice::line_after(text, at, &format!("{prefix}{name} = {wanted}")));
             }
@@ -303,8 +303,7 @@ fn deduplicated(routes: &[String]) -> Vec<String> {
     seen
 }
 
-/// Changes to one flag: its three keys, and each key of a dotted one on its own. More means that the text does not
-/// converge.
+/// Most changes to one flag: its three keys, and each dotted key on its own. More mean that the edit does not converge.
 const MAX_STEPS: usize = 64;
 
 #[cfg(test)]

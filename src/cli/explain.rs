@@ -1,4 +1,4 @@
-//! `backsoon explain`: what would happen to a request, and why. The decision itself is the proxy's own.
+//! `backsoon explain`: tells what would happen to a request, and why. The decision is made by the proxy's own code.
 
 mod report;
 
@@ -46,7 +46,7 @@ pub(super) struct Explain {
     config: ConfigFile,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The files are read as they are now, what a proxy remembers of its routes among them (not with --at); no running proxy is \
 asked. The scheme and the port of the URL make no difference. Who may pass a closed route depends on --from, and with \
@@ -62,7 +62,7 @@ Exit codes:
   0   explained, whatever the verdict
   64  the arguments, the config or the flag file are wrong";
 
-/// A request, as far as the decision and the page look at it.
+/// Parts of a request that the decision and the page depend on.
 #[derive(Debug)]
 struct ExplainedRequest {
     method: Method,
@@ -73,7 +73,7 @@ struct ExplainedRequest {
     from: Option<IpAddr>,
 }
 
-/// Explains.
+/// Explains the verdict for a request.
 pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     Ok(exit::OK)
 }
 
-/// What a proxy with this config remembers of its routes: one that comes back does not stand in the flag file.
+/// Reads the saved state of the routes, because a route that is coming back is no longer in the flag file.
 fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, Memory> {
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
     StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek()
@@ -101,7 +101,7 @@ fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, Memory> {
 
 fn request_of(args: &Explain) -> ExplainedRequest {
     let headers: HeaderMap = args.header.iter().cloned().collect();
-    // A field given by hand wins, as it does with curl.
+    // A `Host` field on the command line wins, as with curl.
     let given = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = given.or_else(|| args.url.authority().map(|authority| authority.as_str())).unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default().to_owned();
@@ -116,7 +116,7 @@ fn request_of(args: &Explain) -> ExplainedRequest {
     }
 }
 
-/// Takes what people type and paste: with or without the scheme, with or without the host.
+/// Parses a URL as people type and paste it, with or without the scheme and the host.
 fn parse_url(text: &str) -> Result<Uri, String> {
     let text = text.split_once('#').map_or(text, |(before, _)| before);
     let whole = if text.starts_with('/') || text.contains("://") { text.to_owned() } else { format!("http://{text}") };

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked to, and the exit code for it.
+//! Failures of commands, with their exit codes.
 
 use std::error::Error;
 use std::fmt;
@@ -15,10 +15,10 @@ use super::streams::{ERROR, Streams, styled};
 use super::{exit, words};
 use crate::files::write::WriteError;
 
-/// Why a command did not do what it was asked to.
+/// Failure of a command.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The config, or what it names, is wrong. At least one of them is an error.
+    /// The config, or a file that it names, has problems. At least one is an error.
     Problems(Vec<Problem>),
     /// The flag file was wrong before it was edited. It is unchanged.
     WrongBefore { file: PathBuf, problems: Vec<Problem> },
@@ -40,47 +40,47 @@ pub(super) enum Failure {
     NoWindow { id: String, known: Vec<String> },
     /// The window has no such step.
     NoStep { id: String, step: String, known: Vec<String> },
-    /// The step follows what really happens.
+    /// The step follows the proxy's own state (`auto`).
     MovesByItself { step: usize, auto: &'static str },
     /// The route has no secret to sign with.
     NoSecret { route: String },
-    /// Where the route is for a browser cannot be told from the config.
+    /// The config does not tell at which URL a browser reaches the route.
     NoUrl { route: String },
     /// The end is not in the future.
     Past,
     /// The config has no admin listener.
     NoAdmin(PathBuf),
-    /// An admin listener did not answer as it should. The flag file is written.
+    /// An admin listener did not confirm. The flag file is written.
     NotConfirmed { endpoint: Endpoint, source: admin::Error },
-    /// The proxy took the file and found it wrong: its config is another one.
+    /// The proxy read the file and refused it, because its config differs.
     Rejected { endpoint: Endpoint, problems: Vec<String> },
-    /// The proxy did not take the file in time. It is written.
+    /// The proxy did not load the file in time. The file is written.
     NotLive { endpoint: Endpoint, waited: Duration, file: PathBuf, watched: Option<PathBuf> },
-    /// It is live, and something on these routes is still in flight: so many requests, if that is known.
+    /// The flag is live, but requests of these routes are still in flight; their number, if known.
     NotDrained { endpoint: Endpoint, waited: Duration, routes: Vec<(String, Option<u64>)> },
-    /// An address is taken, or not ours to take.
+    /// A port is taken, or may not be bound.
     Port { port: u16, option: &'static str, source: io::Error },
-    /// A config is in the way that the demo did not write.
+    /// The demo's directory has a config that the demo did not write.
     NotTheDemos(PathBuf),
     /// A file cannot be read, written or made.
     File { verb: &'static str, path: PathBuf, source: io::Error },
-    /// The system refused what every program needs.
+    /// The system refused a basic resource.
     Internal(io::Error),
-    /// What was asked for cannot be written.
+    /// The output cannot be written.
     Output(io::Error),
 }
 
-/// Whether the command takes routes that the config does not have.
+/// Ability of a command to accept routes that the config does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Force {
-    /// With `--force`.
+    /// Accepted with `--force`.
     Possible,
-    /// Not at all.
+    /// Never accepted.
     Impossible,
 }
 
 impl Failure {
-    /// The exit code.
+    /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Problems(_)
@@ -114,7 +114,7 @@ impl Failure {
         }
     }
 
-    /// Says it, with everything below it, and what would help.
+    /// Writes the failure with its causes, and what would help.
     pub(super) fn report(&self, streams: &mut Streams) -> io::Result<()> {
         let problems = match self {
             Self::Problems(problems) => {
@@ -199,7 +199,7 @@ impl Failure {
     }
 }
 
-/// `2 errors, 1 warning`.
+/// Counts problems, such as `2 errors, 1 warning`.
 pub(super) fn summary(problems: &[Problem]) -> String {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     match problems.len() - errors {
@@ -295,7 +295,7 @@ impl Error for Failure {
     }
 }
 
-/// A `?` on a line that is written is about the output; every other step says what it was about.
+/// Converts an error of a write to the output, which is what a bare `?` means. All other errors are mapped explicitly.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

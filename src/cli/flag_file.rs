@@ -1,4 +1,4 @@
-//! The flag file as `on` and `off` see it: found through the config, and never left worse than it was.
+//! The flag file, found through the config. An edit never leaves it with new errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,28 +18,28 @@ use super::edit::EditError;
 use super::failure::{Failure, Force};
 use crate::files::write::{self, RewriteError};
 
-/// The flag file of a config.
+/// Flag file of a config.
 pub(super) struct FlagFile {
-    /// Where it is.
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// The config that names it.
+    /// Config that names it.
     pub(super) config: Config,
 }
 
-/// What an edit led to.
+/// Result of an edit.
 pub(super) struct Edited<T> {
-    /// What the edit had to say.
+    /// Report of the edit itself.
     pub(super) report: T,
-    /// What the file holds now.
+    /// New text of the file.
     pub(super) text: String,
-    /// What that means.
+    /// Flags in the new text.
     pub(super) flags: Flags,
-    /// Whether it held anything else before.
+    /// True if the text differs from the one before.
     pub(super) changed: bool,
 }
 
 impl FlagFile {
-    /// Finds it. Nothing but the config is read: a flag file or a certificate with a mistake in it is not in the way.
+    /// Finds the flag file of a config. Only the config is read, so other files may have errors.
     ///
     /// # Errors
     /// [`Failure::Problems`] of the config.
@@ -52,7 +52,7 @@ impl FlagFile {
         Ok(Self { path: config.maintenance.clone(), config })
     }
 
-    /// Refuses a name that neither the config nor `*` has.
+    /// Refuses a name that is neither `*` nor a route of the config.
     ///
     /// # Errors
     /// [`Failure::NoRoute`].
@@ -64,10 +64,10 @@ impl FlagFile {
         Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Possible })
     }
 
-    /// What it says now; nothing if it is missing.
+    /// Reads the flags. A missing file has none.
     ///
     /// # Errors
-    /// When it cannot be read, or is wrong.
+    /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
         let content = match source::read(&self.path).content {
             Ok(content) => content,
@@ -78,10 +78,10 @@ impl FlagFile {
         flags.ok_or(Failure::Problems(problems))
     }
 
-    /// Edits it, unless it would be wrong afterwards.
+    /// Edits the file, unless it would have errors afterwards.
     ///
     /// # Errors
-    /// When the file is wrong, would become wrong, cannot be edited, read or written.
+    /// If the file has errors, would get errors, or cannot be edited, read or written.
     pub(super) fn edit<T>(
         &self,
         mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
@@ -98,9 +98,9 @@ impl FlagFile {
         })
     }
 
-    /// What is live once a proxy with this config has read these flags.
+    /// Returns the snapshot that a proxy with this config would make of these flags.
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
-        // Which routes are closed is asked for, and not what they show.
+        // Only the closures matter here, so the built-in page is enough.
         let renderer = Arc::new(Renderer::built_in());
         let known = Known::default();
         compile(Inputs {
@@ -114,7 +114,7 @@ impl FlagFile {
         })
     }
 
-    /// A text that is wrong cannot be edited for that reason; what is wrong with it says more than the editor.
+    /// Returns the failure for a refused edit. Errors in the text itself explain more than the editor's message.
     fn edit_failure(&self, before: &str, source: EditError) -> Failure {
         let (parsed, problems) = self.parse(before);
         match parsed {
@@ -140,7 +140,7 @@ impl FlagFile {
     }
 }
 
-/// Names the option for another config where the trouble is that there is none.
+/// Adds a hint about `--config` if the only problem is that the config cannot be read.
 pub(super) fn with_option(config_file: &Path, mut problems: Vec<Problem>) -> Vec<Problem> {
     if let [problem] = problems.as_mut_slice()
         && problem.place.is_none()

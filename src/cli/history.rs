@@ -1,5 +1,5 @@
-//! `backsoon history`: what happened to the routes, and what was edited, from the files that the proxy writes. The proxy
-//! need not run.
+//! `backsoon history`: shows what happened to the routes, and which files were edited, from the files that the proxy
+//! writes. The proxy need not run.
 
 mod format;
 
@@ -44,7 +44,7 @@ pub(super) struct HistoryArgs {
     config: ConfigFile,
 }
 
-/// Where to begin.
+/// Start of the part to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StartTime {
     Ago(SignedDuration),
@@ -57,13 +57,13 @@ fn parse_since(text: &str) -> Result<StartTime, String> {
     }
     match words::parse_instant(text) {
         Ok(at) => Ok(StartTime::At(at)),
-        // A date or a time says what it lacks; anything else could have been either.
+        // For a date or a time, the message says what is missing. Anything else could have been meant as either.
         Err(lacks) if text.contains([':', '-']) => Err(lacks),
         Err(_) => Err("write how long ago that is, like `30m` or `2h`, or an instant".to_owned()),
     }
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The proxy writes it into `state_dir` of the config; without that into $STATE_DIRECTORY, which systemd sets for \
 `StateDirectory=`, and else into `.backsoon` beside the config. Times are UTC. Old lines go when there are 20 MiB.
@@ -79,7 +79,7 @@ Exit codes:
   64  the arguments or the config are wrong
   74  the history cannot be read, or the output not be written";
 
-/// Shows it.
+/// Shows the history.
 pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let config = FlagFile::of(&args.config.config)?.config;
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
@@ -98,21 +98,21 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
     Ok(exit::OK)
 }
 
-/// What is being shown.
+/// Printer of the lines that were asked for.
 struct HistoryPrinter<'a> {
     args: &'a HistoryArgs,
     since: Option<Timestamp>,
     width: usize,
     reader: Reader,
     path: &'a Path,
-    /// Whether there was any line.
+    /// True once a line was read.
     any: bool,
-    /// Lines that this version cannot tell in words.
+    /// Number of lines that this version cannot put into words.
     unknown: usize,
 }
 
 impl HistoryPrinter<'_> {
-    /// Shows what there is.
+    /// Shows the lines that exist.
     fn print_existing(&mut self, streams: &mut Streams) -> Result<(), Failure> {
         let mut latest = VecDeque::new();
         while let Some(line) = self.next(ReadUntil::End)? {
@@ -128,7 +128,7 @@ impl HistoryPrinter<'_> {
         latest.iter().try_for_each(|line| self.print_line(line, streams))
     }
 
-    /// Shows what is added. Cancel safe: what was read was shown.
+    /// Shows lines as they are added. Cancel safe: every line that was read was shown.
     async fn follow(&mut self, streams: &mut Streams) -> Result<(), Failure> {
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
@@ -147,11 +147,11 @@ impl HistoryPrinter<'_> {
         }
     }
 
-    /// The next line that was asked for.
+    /// Returns the next line that was asked for.
     fn next(&mut self, until: ReadUntil) -> Result<Option<Line>, Failure> {
         loop {
             let line = match self.reader.line().map_err(unreadable(self.path))? {
-                // What lacks its end may be on its way, where it is followed.
+                // With `--follow`, the rest of an incomplete line may still come.
                 None if until == ReadUntil::End && !self.args.follow => self.reader.rest(),
                 line => line,
             };
@@ -170,7 +170,7 @@ impl HistoryPrinter<'_> {
             && match line.entry.as_ref().map(|entry| &entry.event) {
                 Some(Event::Phase { route, .. }) => asked(route),
                 Some(Event::Started { .. } | Event::Ended | Event::Edit { .. }) => self.args.routes.is_empty(),
-                // Whoever reads JSON may know more than this version does.
+                // A reader of JSON may understand lines of newer versions.
                 None if self.args.json => self.args.routes.is_empty(),
                 None => {
                     self.unknown += 1;
@@ -188,7 +188,7 @@ impl HistoryPrinter<'_> {
         Ok(())
     }
 
-    /// Says what is not shown, and why that may be.
+    /// Notes what is not shown, and why that may be.
     fn print_notes(&mut self, config: &Config, streams: &mut Streams) -> Result<(), Failure> {
         streams.out.flush()?;
         if !self.any {
@@ -216,12 +216,12 @@ impl HistoryPrinter<'_> {
     }
 }
 
-/// How far to read.
+/// Extent of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadUntil {
-    /// To the last byte.
+    /// To the last byte, even if the last line is incomplete.
     End,
-    /// To the last end of a line.
+    /// To the last complete line.
     Now,
 }
 
@@ -238,7 +238,7 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<'_> {
     move |source| Failure::File { verb: "read the history in", path: path.to_owned(), source }
 }
 
-/// Between two looks of `--follow`: a person takes it for at once.
+/// Time between two reads of `--follow`; to a person it looks immediate.
 const EVERY: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `backsoon man`: the manual pages, from the same definition as `--help`.
+//! `backsoon man`: writes the manual pages, from the same definition as `--help`.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ pub(super) struct Man {
     dir: Option<PathBuf>,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Examples:
   backsoon man | man -l -
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// How many pages of ours are there.
+/// Counts our pages in a directory.
 fn pages(dir: &Path) -> usize {
     let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter(|name| name.to_string_lossy().starts_with("backsoon")).count()

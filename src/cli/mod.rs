@@ -1,7 +1,7 @@
-//! The command: one file per subcommand, and what several of them share.
+//! The command: one file per subcommand, and code that several of them share.
 //!
-//! Every subcommand that answers from files goes through the same code as the proxy does: `control` loads, `plan`
-//! compiles and decides. Nothing here has an opinion of its own about a config or a flag file.
+//! Subcommands that answer from files use the same code as the proxy: `control` loads, `plan` compiles and decides.
+//! Nothing here interprets a config or a flag file in its own way.
 
 pub mod exit;
 pub mod run;
@@ -110,7 +110,7 @@ enum Command {
     Schema(schema::Schema),
 }
 
-/// Where the config is.
+/// Option that names the config.
 #[derive(Args, Clone, Debug)]
 struct ConfigFile {
     /// The config; the files it names are relative to it
@@ -118,7 +118,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Whether to wait for the proxy, and how long.
+/// Options for waiting for the proxy.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
     /// Return when the admin listener says that it is live, and what it closes is drained
@@ -130,7 +130,7 @@ struct WaitFor {
 }
 
 impl WaitFor {
-    /// Where to wait, if that is asked for: found out before anything is written.
+    /// Returns the listener to wait for, if the user asked to wait. Call this before anything is written.
     ///
     /// # Errors
     /// [`Failure::NoAdmin`].
@@ -139,7 +139,7 @@ impl WaitFor {
     }
 }
 
-/// Runs the command that `args` (with the program's name) ask for.
+/// Runs the command in `args`, whose first item is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -169,24 +169,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn finish(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
     match done {
         Ok(code) => code.into(),
-        // Whoever reads has seen enough (`backsoon status | head`): that is nobody's mistake.
+        // The reader has closed the pipe (`backsoon status | head`), which is no error.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK.into(),
         Err(failure) => {
-            // If the error stream is gone too, the exit code is all that can be said.
+            // If the error stream is closed too, only the exit code is left.
             let _ = failure.report(streams);
             failure.code().into()
         }
     }
 }
 
-/// Help and version are what was asked for; anything else is a usage error, which is 64 here and 2 for clap.
+/// Prints clap's answer. Help and version are no errors; a usage error exits with 64 here, and with 2 in clap.
 fn report_misuse(error: &clap::Error) -> ExitCode {
-    // As above: a closed stream leaves only the code.
+    // As above: if the stream is closed, only the exit code is left.
     let _ = error.print();
     if error.exit_code() == 0 { exit::OK.into() } else { exit::USAGE.into() }
 }
 
-/// The whole command, for what is derived from it.
+/// Returns the definition of the whole command, for completions and manual pages.
 fn definition() -> clap::Command {
     Cli::command()
 }

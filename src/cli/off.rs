@@ -35,7 +35,7 @@ pub(super) struct Off {
     config: ConfigFile,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The flag's line is removed from the flag file; comments, layout and planned windows stay. What still flags the route is \
 said: a window, or the flag '*'. A route comes back as its config says: after its checks (`verify`), by and by (`ramp`). \
@@ -62,8 +62,7 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
         return end_window(id, &file, wait, streams);
     }
     let which = if args.all { Selection::All } else { Selection::Routes(&args.routes) };
-    // A name that only the flag file has is fine to lift. One that nobody has is a slip of the finger, and then nothing
-    // of what was asked for is done.
+    // A route that only the flag file has may be lifted. A name that neither has is a typo, and then nothing is done.
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.check_route(route));
     let edited = file.edit(|text| {
         let lifted = edit::off(text, which)?;
@@ -89,7 +88,7 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Says how the routes are that are not open at once.
+/// Notes the phases of the routes that did not open at once.
 fn note_returning(live: &Live, lifted: &Lifted, streams: &mut Streams) -> Result<(), Failure> {
     let asked = |name: &str| lifted.removed.iter().chain(&lifted.absent).any(|route| route == "*" || route == name);
     for route in live.routes.iter().filter(|route| route.phase != "open" && asked(&route.name)) {
@@ -120,18 +119,18 @@ fn end_window(id: &str, file: &FlagFile, wait: Option<Wait>, streams: &mut Strea
     Ok(exit::OK)
 }
 
-/// Notes that an operator opens routes whatever was found.
+/// Records in the text that an operator opens routes regardless of checks and guards.
 fn with_forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
     let keys: Vec<_> = routes.iter().map(|route| (route.as_str(), Some(now.to_string()))).collect();
     edit::set(text, TableRef::TopLevel("forced"), &keys)
 }
 
-/// The file is read by people.
+/// Cuts an instant to whole seconds, because people read the file.
 fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// A line for what was done, and one for everything else that flags the routes.
+/// Returns a line for what was done, and one for each other entry that flags the routes.
 fn summary(lifted: &Lifted, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     if !lifted.removed.is_empty() {
@@ -154,7 +153,7 @@ fn names(routes: &[String]) -> Vec<&str> {
     routes.iter().map(|route| if route == "*" { "every route" } else { route.as_str() }).collect()
 }
 
-/// What else flags a route, now or later; nothing for what is over.
+/// Describes an entry that flags a route now or later; `None` for a window that is over.
 fn describe_other(other: &OtherFlag, now: Timestamp) -> Option<String> {
     let name = if other.route == "*" { "every route" } else { &other.route };
     let FlagSource::Window { id, starts, ends } = &other.source else {

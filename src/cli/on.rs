@@ -43,7 +43,7 @@ pub(super) struct On {
     config: ConfigFile,
 }
 
-/// The modes as arguments.
+/// Modes as arguments.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ModeWord {
     /// Every request is answered with the maintenance page
@@ -64,7 +64,7 @@ impl From<ModeWord> for Mode {
     }
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The flag file is found through the config, and edited in place: comments and layout stay. It is made if it is missing. \
 A flag says everything anew: an end or a message from before does not stay.
@@ -108,7 +108,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Says that it is live.
+/// Prints that a change is live, where and since which generation.
 pub(super) fn report_live(live: &Live, streams: &mut Streams) -> Result<(), Failure> {
     let word = styled(GOOD, "live");
     writeln!(streams.out, "{word} at {}, generation {}", live.endpoint, live.generation)?;
@@ -118,7 +118,7 @@ pub(super) fn report_live(live: &Live, streams: &mut Streams) -> Result<(), Fail
 fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
     let until = match (args.until, args.span) {
         (Some(until), _) => Some(until),
-        // Whole seconds: the file is read by people.
+        // Whole seconds, because people read the file.
         (None, Some(span)) => Timestamp::from_second(now.as_second()).and_then(|now| now.checked_add(span)).ok(),
         (None, None) => None,
     };
@@ -128,7 +128,7 @@ fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
     Ok(Entry { mode: args.mode.into(), until, message: args.message.clone() })
 }
 
-/// `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts it`.
+/// Returns a summary: `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts them`.
 fn summary(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> String {
     let names: Vec<&str> = routes.iter().map(|route| if route == "*" { "every route" } else { route }).collect();
     let (be, lifts) = if names.len() == 1 { ("is", "lifts it") } else { ("are", "lifts them") };
@@ -142,7 +142,7 @@ fn summary(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> S
     format!("{} {be}{already} {what}{until}; backsoon off {how} {lifts}", words::list(&names))
 }
 
-/// Where something else is stricter than the flag just written.
+/// Returns a note for each route on which another flag or window is stricter than the new flag.
 fn stricter_flags(snapshot: &Snapshot, routes: &[String], mode: Mode) -> Vec<String> {
     let asked =
         snapshot.routes.iter().filter(|route| routes.iter().any(|name| name == "*" || *name == route.config.name));

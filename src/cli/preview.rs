@@ -1,4 +1,4 @@
-//! A page while it is being made: shown in a browser by the proxy itself, or written anew whenever a file changes.
+//! Preview of a page: served by the proxy itself, or written again whenever a file changes.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -26,8 +26,7 @@ use super::render::{self, Render};
 use super::run;
 use super::streams::{BOLD, Streams, styled};
 
-/// Serves the page until interrupted: the proxy itself, with one route that is always closed and no other that can be
-/// reached.
+/// Serves the page until interrupted. The proxy runs with one route that is always closed, and no other is reachable.
 pub(super) fn serve(
     args: &Render,
     address: SocketAddr,
@@ -67,7 +66,7 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
         let mut files = Files::new(files::Options::default());
         loop {
             let named = load::once(config_file).map(|loaded| load::files_of(&loaded.config));
-            // A config that is wrong names nothing: what it named before goes on being watched.
+            // A config with errors names no files, so the files named before stay watched.
             if let Ok(named) = named {
                 files.set(named.into_iter().chain([config_file.to_owned()]));
             }
@@ -77,7 +76,7 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
     })
 }
 
-/// Which page is shown.
+/// Page to show.
 struct PreviewedPage {
     window: Option<String>,
     route: Option<String>,
@@ -85,7 +84,7 @@ struct PreviewedPage {
 }
 
 impl PreviewedPage {
-    /// Makes the flags close the previewed route, in the words that are to be seen, now.
+    /// Changes the flags so that the preview route is closed now, with the text to be shown.
     fn close(&self, flags: &mut Flags) {
         let now = Timestamp::now();
         if let Some(sample) = self.sample {
@@ -98,7 +97,7 @@ impl PreviewedPage {
             flags.routes.clear();
             for window in &mut flags.windows {
                 if let (None, Some((starts, ends))) = (window.in_force(now), window.span_at(now)) {
-                    // As it is at its start, which is now.
+                    // Shown as at its start, which is moved to now.
                     window.when = When::Once { starts, ends };
                     window.ended = None;
                     samples::shift(window, now.duration_since(starts));
@@ -129,7 +128,7 @@ impl PreviewedPage {
     }
 }
 
-/// One listener, and one route for everything. The others stay for the sake of what the page tells of them.
+/// Adapts a config to one listener and one route for everything. The other routes stay, because the page names them.
 fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: Option<Dialect>) {
     config.listen = vec![Listen { address: Address::Ip(address), tls: None }];
     config.admin = None;
@@ -166,5 +165,5 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
     config.routes.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-/// No operator's route has such a name.
+/// Name of the preview route, which no real route can have.
 const ROUTE: &str = "(preview)";

@@ -1,4 +1,4 @@
-//! `backsoon render`: the page that would be shown, made by what makes it in earnest.
+//! `backsoon render`: writes the page that would be shown, made by the proxy's own code.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -56,15 +56,15 @@ pub(super) struct Render {
     config: ConfigFile,
 }
 
-/// What can be written.
+/// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Page(Dialect),
-    /// A badge, which is no page.
+    /// The badge, which is not a page.
     Badge,
 }
 
-/// The words of the dialects.
+/// Returns a parser for the names of the dialects and of the badge.
 fn form_parser() -> impl TypedValueParser<Value = Form> {
     let words = Dialect::ALL.into_iter().map(|dialect| PossibleValue::new(dialect.as_str()).help(about(dialect)));
     let badge = PossibleValue::new(BADGE).help("A badge (SVG)");
@@ -94,7 +94,7 @@ fn about(dialect: Dialect) -> &'static str {
     }
 }
 
-/// How much there is to tell.
+/// Amount of sample data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Sample {
     /// A switch without words
@@ -123,7 +123,7 @@ impl Form {
 }
 
 impl Sample {
-    /// As a flag file.
+    /// Returns the sample as flags.
     pub(super) fn flags(self, now: Timestamp) -> Flags {
         match self {
             Self::Bare => samples::bare(),
@@ -134,7 +134,7 @@ impl Sample {
     }
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The bytes go to standard output. Without --route, --window and --sample it is the page of the first route that is \
 flagged. Where nothing is flagged it is a preview: what the page would be if the route were taken offline now. Of dialects \
@@ -164,7 +164,7 @@ pub(super) fn run(args: &Render, streams: &mut Streams) -> Result<u8, Failure> {
     }
     super::preview::watch(&args.config.config, || match once(args, streams) {
         Ok(()) => Ok(()),
-        // Whoever edits makes mistakes, and goes on.
+        // Mistakes are normal while somebody edits, so watching goes on.
         Err(failure @ Failure::Problems(_)) => failure.report(streams).map_err(Failure::Output),
         Err(failure) => Err(failure),
     })
@@ -204,14 +204,14 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The index of a language that the config offers.
+/// Returns the index of a language that the config offers.
 fn language(loaded: &Loaded, tag: &str) -> Result<usize, Failure> {
     let tags = &loaded.renderer.tags;
     let found = accept::language(std::iter::once(tag.as_bytes()), tags);
     found.ok_or_else(|| Failure::NoLanguage { tag: tag.to_owned(), known: tags.clone() })
 }
 
-/// The fields of an answer that has nothing else.
+/// Formats the head of a response that has no body.
 fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
@@ -220,21 +220,21 @@ fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
     format!("HTTP {}\n{fields}", rendered.status).into_bytes()
 }
 
-/// The page of a window as it is when it comes; when it is under way, as it is now.
+/// Returns the page of a window: as of now if the window is in force, else as of its start.
 fn page_of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
     let window = find_window(&loaded.flags, id)?;
     let at = match window.in_force(now) {
         Some(_) => now,
-        // Before it, or after it: as it is at its start.
+        // Before or after the window.
         None => window.span_at(now).map_or(now, |(starts, _)| starts),
     };
-    // Alone, and for every route: what else is flagged then, and which routes this proxy has, is not the question.
+    // The window alone, for every route: other flags and the routes of this proxy do not matter here.
     let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
     let flags = Flags { windows: vec![alone], ..Flags::default() };
     Ok(page_of_all(loaded, &flags, at))
 }
 
-/// A window by its id.
+/// Finds a window by its id.
 pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
     let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
     let window = flags.windows.iter().find(|window| window.id == id);
@@ -266,13 +266,13 @@ fn page_of_route(
     Ok(page_of_all(loaded, &offline(), now))
 }
 
-/// Every route, without a word.
+/// Returns flags that take every route offline, without a message.
 pub(super) fn offline() -> Flags {
     let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
     Flags { routes: vec![flag], ..Flags::default() }
 }
 
-/// Whether the config has a route.
+/// Refuses a name that is no route of the config.
 pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
     if known.iter().any(|known| known == name) {
@@ -281,12 +281,12 @@ pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Impossible })
 }
 
-/// The page of flags that close every route.
+/// Returns the page of flags that close every route.
 fn page_of_all(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
     pages(loaded, flags, at).into_iter().next().expect("a config has a route, and every route is closed").1
 }
 
-/// The pages of the routes that these flags close at an instant, by the routes' names.
+/// Returns the routes that these flags close at an instant, each with its page.
 fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
     let Loaded { config, renderer, .. } = loaded;
     let snapshot =
@@ -295,5 +295,5 @@ fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Pag
     closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }
 
-/// The word for the badge, beside those of the dialects.
+/// Name of the badge, beside those of the dialects.
 const BADGE: &str = "badge";

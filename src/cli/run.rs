@@ -1,4 +1,4 @@
-//! `backsoon run`: puts control and proxy together, and takes them apart again.
+//! `backsoon run`: starts control and proxy, and cleans up after them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,25 +22,25 @@ use crate::telemetry::log::{self, LogHandle};
 
 use super::exit;
 
-/// What `run` was asked for.
+/// Options of `run`.
 #[derive(Debug)]
 pub struct Options {
     /// The config file.
     pub config: PathBuf,
-    /// What to say when a port is taken: which flag or key changes it.
+    /// Hint for when a port is taken: which option or key changes it.
     pub port_hint: Option<String>,
-    /// What is changed of what the files say, to show a page.
+    /// Changes to the files' content, for the preview of a page.
     pub(crate) preview: Option<Preview>,
 }
 
-/// Why `run` did not start.
+/// Error that keeps `run` from starting.
 #[derive(Debug)]
 pub enum StartError {
-    /// The input has problems; each is printed whole.
+    /// The files have problems; each is printed in full.
     Problems(Vec<crate::plan::problem::Problem>),
     /// An address cannot be listened on.
     Bind(BindError),
-    /// An inherited socket fits no listener.
+    /// An inherited socket matches no listener.
     Unexpected(String),
     /// The system refused something else.
     System(&'static str, std::io::Error),
@@ -72,7 +72,7 @@ pub fn run(mut options: Options) -> u8 {
 fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<End, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
-    // Files are watched on this runtime, so they are read inside it from the beginning.
+    // The watcher needs this runtime, so files are read inside it from the start.
     let _inside = runtime.enter();
     let files = Files::new(crate::files::Options::default());
     let (mut controller, _) =
@@ -95,7 +95,7 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     }
     let meters = Arc::new(Meters::new(workers));
     controller.set_meters(Arc::clone(&meters));
-    // Also where the access log is off: an edit of the config can turn it on.
+    // Opened even if the access log is off, because an edit of the config can turn it on.
     let access_file = controller.config().log.access_file.clone();
     let access = AccessWriter::start(access_file).map(Arc::new);
     let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
@@ -116,13 +116,13 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
         access.finish();
     }
     for file in socket_files {
-        // It may be gone already.
+        // The file may be gone already.
         let _ = std::fs::remove_file(file);
     }
     Ok(end)
 }
 
-/// Tells when the workers have ended.
+/// Returns a receiver that resolves when the workers have ended.
 fn watch_over(proxy: proxy::Proxy) -> std::io::Result<oneshot::Receiver<()>> {
     let (tell, ended) = oneshot::channel();
     std::thread::Builder::new().name("workers".into()).spawn(move || {
@@ -137,7 +137,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Takes the sockets that systemd, or a process that hands over, has opened.
+/// Takes the sockets that systemd, or a predecessor, has opened for this process.
 fn inherited() -> Inherited {
     let mut given = ListenFd::from_env();
     let mut inherited = Inherited::default();
@@ -151,7 +151,7 @@ fn inherited() -> Inherited {
     inherited
 }
 
-/// Binds the admin listener; a socket's file comes with it if it is one of ours and to be removed at the end.
+/// Binds the admin listener. Also returns its socket file, if this process created it and must remove it at the end.
 fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<(AdminListener, Option<PathBuf>), BindError> {
     let (bound, file) = listen::bind_one_exclusively(address, inherited)?;
     let listener = match bound {
@@ -168,7 +168,7 @@ fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<(AdminList
     Ok((listener, file))
 }
 
-/// Takes all the descriptors that the system allows: the soft limit is a default of the shell, not a decision.
+/// Raises the limit on descriptors to the hard limit. The soft limit is a shell's default and nobody's decision.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -179,7 +179,7 @@ fn raise_descriptor_limit() {
 }
 
 impl StartError {
-    /// Says why, and what would help.
+    /// Prints the error and what would help, and returns the exit code.
     fn tell(&self, options: &Options) -> u8 {
         match self {
             Self::Problems(problems) => {

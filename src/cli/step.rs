@@ -1,4 +1,4 @@
-//! `backsoon step`: moves a step of a window's timeline, so that a migration can report how far it is.
+//! `backsoon step`: moves a step of a window's timeline, so that a migration can report its progress.
 
 use std::io::Write as _;
 
@@ -31,13 +31,13 @@ pub(super) struct StepArgs {
     config: ConfigFile,
 }
 
-/// What is said of a step.
+/// Change to a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepChange {
     State(StepState),
-    /// The word before the numbers.
+    /// The word `progress`, before the numbers.
     ProgressWord,
-    /// So many of so many.
+    /// Done and total.
     Progress(u64, u64),
 }
 
@@ -58,7 +58,7 @@ fn parse_change(word: &str) -> Result<StepChange, String> {
     }
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The flag file is edited in place; comments and layout stay. A step that follows what really happens (`auto`) cannot be moved.
 
@@ -91,7 +91,7 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     Ok(exit::OK)
 }
 
-/// A step that is done has all of its progress, unless that is said as well.
+/// Sets a step's progress to its total if the step becomes done and no other progress is given.
 fn with_full_progress(changes: &[StepChange], flags: &Flags, id: &str, index: usize) -> Vec<StepChange> {
     let mut changes = changes.to_vec();
     let window = flags.windows.iter().find(|window| window.id == id);
@@ -110,7 +110,7 @@ fn describe(change: &StepChange) -> Option<String> {
     }
 }
 
-/// The step that is meant, counted from 0.
+/// Finds a step by its number or title, and returns its index, counted from 0.
 fn index_of(flags: &Flags, id: &str, step: &str) -> Result<usize, Failure> {
     let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
     let window = flags.windows.iter().find(|window| window.id == id);
@@ -154,7 +154,7 @@ fn with_state(text: &str, id: &str, index: usize, state: StepState) -> Result<St
     edit::set(text, TableRef::Step(id, index), &[("state", Some(format!("\"{}\"", state.as_str())))])
 }
 
-/// The unit, if there is one, stays.
+/// Sets a step's progress. An existing unit stays.
 fn with_progress(text: &str, id: &str, index: usize, done: u64, total: u64) -> Result<String, EditError> {
     if edit::has_progress(text, id, index)? {
         let keys = [("done", Some(done.to_string())), ("total", Some(total.to_string()))];

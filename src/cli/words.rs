@@ -1,4 +1,4 @@
-//! Modes, instants and spans in words, and the other way round. Pure: the time is an argument.
+//! Modes, instants and spans as words, and back. Pure: the time is an argument.
 
 use jiff::civil;
 use jiff::fmt::friendly::SpanParser;
@@ -8,7 +8,7 @@ use crate::plan::flags::Mode;
 use crate::plan::words;
 pub(super) use crate::plan::words::harmless;
 
-/// What a route under a mode is: "web is …".
+/// Returns the predicate for a route in a mode, as in "web is offline".
 pub(super) fn being(mode: Mode) -> &'static str {
     match mode {
         Mode::Offline => "offline",
@@ -17,24 +17,24 @@ pub(super) fn being(mode: Mode) -> &'static str {
     }
 }
 
-/// `web`, `web and api`, `web, api and hooks`.
+/// Joins words: `web`, `web and api`, `web, api and hooks`.
 pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
     words::list(words, "and")
 }
 
-/// `1 error`, `2 errors`.
+/// Formats a count: `1 error`, `2 errors`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// `15:00 UTC`, with the seconds if there are any, and the day if it is another one than `now`'s.
+/// Formats an instant: `15:00 UTC`, with seconds unless they are 0, and with the day unless it is `now`'s.
 pub(super) fn instant(at: Timestamp, now: Timestamp) -> String {
     let of_day = if at.as_second() % 60 == 0 { "%H:%M UTC" } else { "%H:%M:%S UTC" };
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
     if day(at) == day(now) { at.strftime(of_day).to_string() } else { format!("{} {}", day(at), at.strftime(of_day)) }
 }
 
-/// `45 s`, `30 min`, `1 h 5 min`, `2 d 3 h`: the two greatest units, rounded to the lesser.
+/// Formats a span in its two greatest units, rounded to the lesser: `45 s`, `30 min`, `1 h 5 min`, `2 d 3 h`.
 pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).unsigned_abs();
     let seconds = seconds.as_secs() + u64::from(seconds.subsec_millis() >= 500);
@@ -52,7 +52,7 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`: with the digits that a latency has a use for.
+/// Formats a latency with two or three significant digits: `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`.
 pub(super) fn latency(millis: f64) -> String {
     match millis {
         1000.0.. => format!("{:.1} s", millis / 1000.0),
@@ -62,10 +62,10 @@ pub(super) fn latency(millis: f64) -> String {
     }
 }
 
-/// Reads the length of a pause: `30m`, `1h 30m`, `2 days`.
+/// Parses the length of a pause: `30m`, `1h 30m`, `2 days`.
 ///
 /// # Errors
-/// What would be right.
+/// A message with the right form.
 pub(super) fn parse_span(text: &str) -> Result<SignedDuration, String> {
     let text = text.trim();
     if let Ok(number) = text.parse::<u64>() {
@@ -83,7 +83,7 @@ pub(super) fn parse_span(text: &str) -> Result<SignedDuration, String> {
     Ok(duration)
 }
 
-/// The greatest unit of a span.
+/// Returns the greatest unit of a span.
 fn unit(span: &jiff::Span) -> Unit {
     match (span.get_years(), span.get_months()) {
         (0, 0) => Unit::Week,
@@ -92,17 +92,17 @@ fn unit(span: &jiff::Span) -> Unit {
     }
 }
 
-/// Reads an instant: RFC 3339 with its offset.
+/// Parses an instant: RFC 3339 with an offset.
 ///
 /// # Errors
-/// What would be right.
+/// A message with the right form.
 pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Ok(instant) = text.parse() {
         return Ok(instant);
     }
     let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
-    // A date alone would be read as midnight, which nobody has written.
+    // A date alone would mean midnight, which nobody wrote.
     if let Ok(date) = text.parse::<civil::Date>()
         && !text.contains([':', 'T', 't'])
     {

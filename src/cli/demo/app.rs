@@ -1,4 +1,4 @@
-//! The demo's upstream: a page, some JSON and a stream, on a thread and a port of its own.
+//! The demo's upstream: serves a page, some JSON and a stream, on its own thread and port.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,10 +20,10 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::{Interval, interval};
 
-/// Starts it, and says where it is. It ends with the process.
+/// Starts the app and returns its address. The app ends with the process.
 ///
 /// # Errors
-/// When there is no port, or no thread.
+/// If no port or no thread is available.
 pub(super) fn start() -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -42,7 +42,7 @@ async fn serve(listener: std::net::TcpListener) {
     let requests = Arc::new(AtomicU64::new(0));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: there will be some again.
+            // Probably out of descriptors, which passes.
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -51,14 +51,14 @@ async fn serve(listener: std::net::TcpListener) {
             let requests = Arc::clone(&requests);
             async move { Ok::<_, Infallible>(answer(&request, requests)) }
         });
-        // Not joined: this app lives and dies with the process.
+        // Not joined, because the app ends with the process.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
 fn answer(request: &Request<Incoming>, requests: Arc<AtomicU64>) -> Response<AppBody> {
     let path = request.uri().path();
-    // What only looks whether the page is there is not what people would call a request.
+    // Health checks and the page's own stream are not what a reader of the page would call requests.
     if request.method() != Method::HEAD && path != "/events" && path != "/healthz" {
         requests.fetch_add(1, Ordering::Relaxed);
     }
@@ -84,7 +84,7 @@ fn answer(request: &Request<Incoming>, requests: Arc<AtomicU64>) -> Response<App
     }
 }
 
-/// `14:03:22`.
+/// Returns the time of day, such as `14:03:22`.
 fn time() -> String {
     Timestamp::now().strftime("%H:%M:%S").to_string()
 }
@@ -105,11 +105,11 @@ fn events(requests: Arc<AtomicU64>) -> AppBody {
     AppBody::Events { every: interval(EVERY), requests }
 }
 
-/// What the app answers with.
+/// Body of the app's responses.
 enum AppBody {
-    /// Bytes, once.
+    /// One chunk of bytes.
     Full(Option<Bytes>),
-    /// An event every second, until the client goes.
+    /// One event per second, until the client disconnects.
     Events { every: Interval, requests: Arc<AtomicU64> },
 }
 
@@ -139,7 +139,7 @@ impl Body for AppBody {
 const PAGE: &str = include_str!("app.html");
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Between two events.
+/// Time between two events.
 const EVERY: Duration = Duration::from_secs(1);
-/// After a connection could not be accepted.
+/// Pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);

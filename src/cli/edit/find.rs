@@ -1,4 +1,4 @@
-//! Finds in a parsed flag file where a flag is written, or where a new one belongs. Looks only.
+//! Finds where a flag is written in a parsed flag file, or where a new one belongs. Changes nothing.
 
 use std::ops::Range;
 
@@ -8,25 +8,25 @@ use toml_edit::{Document, Item, Key, TableLike, Value};
 use super::{EditError, Entry, FlagSource, OtherFlag, form, splice};
 use crate::plan::flags::Mode;
 
-/// How a flag is written.
+/// Form in which a flag is written.
 pub(super) enum FlagForm<'a> {
-    /// As a value behind its name, `web = "offline"`, `web = { … }`; in `inline` if `routes` is an inline table.
+    /// One value after the name: `web = "offline"` or `web = { … }`; `inline` holds an inline `routes` table.
     Value { key: &'a Key, item: &'a Item, inline: Option<&'a dyn TableLike> },
-    /// As keys with a line each, below a header `[routes.web]` or dotted.
+    /// One line per key, below a header `[routes.web]` or dotted.
     Keys { header: Option<Range<usize>>, table: &'a dyn TableLike },
 }
 
-/// Where a new flag belongs.
+/// Place for a new flag.
 pub(super) enum InsertPoint {
-    /// On a line of its own after the line at this offset, behind this prefix.
+    /// A separate line after the line at this offset, with this prefix.
     Lines { after: usize, prefix: String },
     /// In an inline table, after its last value.
     Inline { after: Option<usize>, whole: Range<usize> },
-    /// In a `[routes]` that is still to be made, before the header at this offset or at the end.
+    /// In a new `[routes]`, before the header at this offset or at the end of the text.
     Missing { before: Option<usize> },
 }
 
-/// The item `routes`, which must be a table of some kind if it is there.
+/// Returns the item `routes`, if there is one. Anything but a table is an error.
 pub(super) fn routes<'a>(doc: &'a Document<&str>) -> Result<Option<&'a Item>, EditError> {
     match doc.as_table().get("routes") {
         Some(item) if item.as_table_like().is_none() => Err(form(doc.raw(), start(item), "routes")),
@@ -34,7 +34,7 @@ pub(super) fn routes<'a>(doc: &'a Document<&str>) -> Result<Option<&'a Item>, Ed
     }
 }
 
-/// How the flag of `route` is written, if it is there.
+/// Returns the form of the flag of `route`, if there is one.
 pub(super) fn flag_form<'a>(
     text: &str,
     doc: &'a Document<&str>,
@@ -53,7 +53,7 @@ pub(super) fn flag_form<'a>(
     }
 }
 
-/// Where a new flag belongs.
+/// Returns the place for a new flag.
 pub(super) fn insert_point(text: &str, doc: &Document<&str>) -> Result<InsertPoint, EditError> {
     let Some(item) = routes(doc)? else { return Ok(InsertPoint::Missing { before: first_header(doc.as_item()) }) };
     let indented = |after: usize| InsertPoint::Lines { after, prefix: splice::indent(text, after).to_owned() };
@@ -72,7 +72,7 @@ pub(super) fn insert_point(text: &str, doc: &Document<&str>) -> Result<InsertPoi
     }
 }
 
-/// What a flag says, if it is one.
+/// Parses a flag; `None` if the item is no valid flag.
 pub(super) fn entry(item: &Item) -> Option<Entry> {
     if let Some(word) = item.as_str() {
         return Some(Entry { mode: splice::mode(word)?, until: None, message: None });
@@ -90,7 +90,7 @@ pub(super) fn entry(item: &Item) -> Option<Entry> {
     })
 }
 
-/// Tells whether `item`, at the key `name` of a flag, says what `entry` says there.
+/// Returns true if `item`, the value of a flag's key `name`, matches `entry`.
 pub(super) fn matches(item: &Item, name: &str, entry: &Entry) -> bool {
     match name {
         "mode" => word(item) == Some(entry.mode),
@@ -99,7 +99,7 @@ pub(super) fn matches(item: &Item, name: &str, entry: &Entry) -> bool {
     }
 }
 
-/// What flags `route` besides its own flag.
+/// Returns the entries that flag `route` besides its own flag.
 pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<OtherFlag> {
     let every = doc.get("routes").and_then(Item::as_table_like).is_some_and(|routes| routes.contains_key("*"));
     let every = (every && route != "*").then(|| OtherFlag { route: route.to_owned(), source: FlagSource::Every });
@@ -107,7 +107,7 @@ pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<OtherFlag> {
     every.into_iter().chain(windows.map(|other| OtherFlag { route: route.to_owned(), ..other })).collect()
 }
 
-/// Each window with each route that it flags.
+/// Returns each window once for each route that it flags.
 pub(super) fn all_windows(doc: &Document<&str>) -> Vec<OtherFlag> {
     let mut found = Vec::new();
     for window in windows(doc) {
@@ -122,13 +122,13 @@ pub(super) fn all_windows(doc: &Document<&str>) -> Vec<OtherFlag> {
     found
 }
 
-/// The key of the table that stands first in the text.
+/// Returns the key of the table that comes first in the text.
 pub(super) fn first_key(table: &dyn TableLike) -> Option<(&Key, &Item)> {
     let keys = table.iter().filter_map(|(name, _)| table.get_key_value(name));
     keys.filter(|(_, item)| item.is_value()).min_by_key(|(key, _)| key_span(key).start)
 }
 
-/// Where the table's last value ends, and what stands before its key on its line.
+/// Returns the end of the table's last value, and the text before its key on the same line.
 pub(super) fn last_key(text: &str, table: &dyn TableLike) -> Option<(usize, String)> {
     let keys = table.iter().filter_map(|(name, _)| table.get_key_value(name));
     let (key, item) = keys.filter(|(_, item)| item.is_value()).max_by_key(|(key, _)| key_span(key).start)?;
@@ -136,12 +136,12 @@ pub(super) fn last_key(text: &str, table: &dyn TableLike) -> Option<(usize, Stri
     Some((span(item).end, text[splice::line_start(text, start)..start].to_owned()))
 }
 
-/// Where the last value of the table itself ends: tables with a header of their own do not count.
+/// Returns the end of the last value of the table itself. Tables with their own header do not count.
 pub(super) fn end(table: &dyn TableLike) -> Option<usize> {
     end_before(table, usize::MAX)
 }
 
-/// Where the last value of the table ends that begins before `limit`.
+/// Returns the end of the table's last value that begins before `limit`.
 pub(super) fn end_before(table: &dyn TableLike, limit: usize) -> Option<usize> {
     let ends = table.iter().filter_map(|(_, item)| match item {
         Item::Value(Value::InlineTable(inner)) if inner.is_dotted() => end_before(inner, limit),
@@ -152,12 +152,12 @@ pub(super) fn end_before(table: &dyn TableLike, limit: usize) -> Option<usize> {
     ends.max()
 }
 
-/// Where an item stands. The parser gives every item of a text a span.
+/// Returns an item's span. The parser gives every item of a text a span.
 pub(super) fn span(item: &Item) -> Range<usize> {
     item.span().unwrap_or_default()
 }
 
-/// Where a key stands. The parser gives every key of a text a span.
+/// Returns a key's span. The parser gives every key of a text a span.
 pub(super) fn key_span(key: &Key) -> Range<usize> {
     key.span().unwrap_or_default()
 }
@@ -174,7 +174,7 @@ fn instant(item: &Item) -> Option<Timestamp> {
     item.as_datetime()?.to_string().parse().ok()
 }
 
-/// Where the first header inside an item stands.
+/// Returns the offset of the first header inside an item.
 fn first_header(item: &Item) -> Option<usize> {
     match item {
         Item::Table(table) => {
@@ -189,7 +189,7 @@ fn first_header(item: &Item) -> Option<usize> {
     }
 }
 
-/// The windows, whether they are written `[[windows]]` or as an array.
+/// Returns the windows, written as `[[windows]]` or as an array.
 pub(super) fn windows<'a>(doc: &'a Document<&str>) -> Vec<&'a dyn TableLike> {
     match doc.get("windows") {
         Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),

@@ -1,5 +1,4 @@
-//! Sets keys of a table that is there: of a window, of one of its steps, or of a top-level table, which is made if it is
-//! missing.
+//! Sets keys of a window, of one of its steps, or of a top-level table. A missing top-level table is added.
 
 use std::ops::Range;
 
@@ -7,23 +6,23 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 use super::{Change, EditError, apply_repeatedly, find, form, splice};
 
-/// Whose keys are set.
+/// Table whose keys are set.
 #[derive(Clone, Copy, Debug)]
 pub enum TableRef<'a> {
-    /// A top-level table: `[forced]`.
+    /// A top-level table such as `[forced]`.
     TopLevel(&'a str),
     /// A window, by its id.
     Window(&'a str),
     /// A step of a window, counted from 0.
     Step(&'a str, usize),
-    /// The progress of such a step, which must be there.
+    /// Progress of such a step, which must exist.
     Progress(&'a str, usize),
 }
 
-/// Sets keys, each to a value as it is written in TOML, or removes them.
+/// Sets each key to a value spelled as in TOML, or removes the key.
 ///
 /// # Errors
-/// If `text` is not TOML, if what is named is not there, or if it is written in a form that is not edited.
+/// If `text` is not TOML, if the window or step is missing, or if its form cannot be edited.
 pub fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) -> Result<String, EditError> {
     let mut text = text.to_owned();
     for (key, value) in keys {
@@ -33,7 +32,7 @@ pub fn set(text: &str, target: TableRef<'_>, keys: &[(&str, Option<String>)]) ->
     Ok(text)
 }
 
-/// How many steps a window has.
+/// Returns the number of steps of a window.
 ///
 /// # Errors
 /// As [`set`].
@@ -42,7 +41,7 @@ pub fn steps_of(text: &str, id: &str) -> Result<usize, EditError> {
     Ok(steps(window(&doc, id)?).len())
 }
 
-/// Whether a step of a window, counted from 0, has a progress.
+/// Returns true if a step of a window, counted from 0, has a progress.
 ///
 /// # Errors
 /// As [`set`].
@@ -94,14 +93,14 @@ fn nth_step<'a>(doc: &'a Document<&str>, id: &str, index: usize) -> Result<&'a d
     steps.get(index).copied().ok_or_else(|| EditError::NoStep { id: id.to_owned(), index, count })
 }
 
-/// The window of an id.
+/// Finds a window by its id.
 fn window<'a>(doc: &'a Document<&str>, id: &str) -> Result<&'a dyn TableLike, EditError> {
     let mut windows = find::windows(doc).into_iter();
     let found = windows.find(|window| window.get("id").and_then(Item::as_str) == Some(id));
     found.ok_or_else(|| EditError::NoWindow { id: id.to_owned() })
 }
 
-/// The steps of a window, whether they are written `[[windows.steps]]` or as an array.
+/// Returns the steps of a window, written as `[[windows.steps]]` or as an array.
 fn steps(window: &dyn TableLike) -> Vec<&dyn TableLike> {
     match window.get("steps") {
         Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| table as &dyn TableLike).collect(),
@@ -112,11 +111,11 @@ fn steps(window: &dyn TableLike) -> Vec<&dyn TableLike> {
     }
 }
 
-/// A key behind the last one of its table: on a line of its own, or on the line of an inline table.
+/// Inserts a key after the last one of its table, on a new line or inside the inline table.
 fn inserted(text: &str, table: &dyn TableLike, header: Option<Range<usize>>, key: &str, value: &str) -> Option<Change> {
     let line = format!("{} = {value}", splice::key(key));
     let Some((last, prefix)) = find::last_key(text, table) else {
-        // A header with nothing below it.
+        // The header has no keys below it.
         return Some(splice::line_after(text, header?.end, &line));
     };
     if prefix.trim().is_empty() {
@@ -125,7 +124,7 @@ fn inserted(text: &str, table: &dyn TableLike, header: Option<Range<usize>>, key
     Some((last..last, format!(", {line}")))
 }
 
-/// The range of a key with its value: its lines, or its part of an inline table.
+/// Returns the range to remove for a key with its value: whole lines, or a part of an inline table.
 fn removed(text: &str, table: &dyn TableLike, member: Range<usize>) -> Option<Range<usize>> {
     let before = &text[splice::line_start(text, member.start)..member.start];
     if before.trim().is_empty() {
@@ -134,7 +133,7 @@ fn removed(text: &str, table: &dyn TableLike, member: Range<usize>) -> Option<Ra
     splice::inline_member(text, member.clone(), find::end_before(table, member.start))
 }
 
-/// A table that is not there yet, at the end of the text.
+/// Appends a new table at the end of the text.
 fn appended(text: &str, name: &str, key: &str, value: &str) -> Change {
     let joint = match text.trim_end() {
         "" => "",

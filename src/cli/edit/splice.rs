@@ -1,11 +1,11 @@
-//! Text to insert, and the ranges of text that go. Knows lines and spelling, nothing of what was parsed.
+//! Text to insert, and ranges of text to remove. Works on lines and spelling only, without parsed items.
 
 use std::ops::Range;
 
 use super::{Change, Entry};
 use crate::plan::flags::Mode;
 
-/// A flag's value: the short form if there is neither an end nor a message.
+/// Spells a flag's value, in the short form if it has neither an end nor a message.
 pub(super) fn value(entry: &Entry) -> String {
     if entry.until.is_none() && entry.message.is_none() {
         return quoted(word(entry.mode));
@@ -14,7 +14,7 @@ pub(super) fn value(entry: &Entry) -> String {
     format!("{{ {} }}", given.collect::<Vec<_>>().join(", "))
 }
 
-/// The keys of a flag in the order in which they are written, each with its value if it has one.
+/// Returns the keys of a flag in the order of writing, each with its value if it has one.
 pub(super) fn keys(entry: &Entry) -> [(&'static str, Option<String>); 3] {
     [
         ("mode", Some(quoted(word(entry.mode)))),
@@ -23,13 +23,13 @@ pub(super) fn keys(entry: &Entry) -> [(&'static str, Option<String>); 3] {
     ]
 }
 
-/// A key, quoted if it must be.
+/// Spells a key, quoted if necessary.
 pub(super) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
 }
 
-/// The mode that a word of the flag file names.
+/// Parses the name of a mode.
 pub(super) fn mode(word: &str) -> Option<Mode> {
     match word {
         "offline" => Some(Mode::Offline),
@@ -39,16 +39,16 @@ pub(super) fn mode(word: &str) -> Option<Mode> {
     }
 }
 
-/// A line inserted after the line that `at` is on, with that line's kind of line end.
+/// Inserts a line after the line of `at`, with the text's line ending.
 pub(super) fn line_after(text: &str, at: usize, line: &str) -> Change {
     let end = line_end(text, at);
     let newline = newline(text);
-    // The last line of a text may lack its end.
+    // The last line may lack a line ending.
     let joint = if text[..end].ends_with('\n') { "" } else { newline };
     (end..end, format!("{joint}{line}{newline}"))
 }
 
-/// A `[routes]` with one line, inserted before the header at `before` and the comment above it, or at the end.
+/// Inserts a `[routes]` with one line before the header at `before` and its comment, or at the end of the text.
 pub(super) fn section(text: &str, before: Option<usize>, line: &str) -> Change {
     let newline = newline(text);
     let at = before.map_or(text.len(), |header| comment_start(text, header));
@@ -63,12 +63,12 @@ pub(super) fn section(text: &str, before: Option<usize>, line: &str) -> Change {
     (at..at, format!("{joint}[routes]{newline}{line}{newline}{gap}"))
 }
 
-/// The whole lines from the one that `start` is on to the one that `end` is on.
+/// Returns the range of the whole lines from `start` to `end`.
 pub(super) fn lines(text: &str, start: usize, end: usize) -> Range<usize> {
     line_start(text, start)..line_end(text, end)
 }
 
-/// As [`lines`], and one of the two blank lines that would meet.
+/// Like [`lines`], and includes one of two blank lines that would become adjacent.
 pub(super) fn lines_and_gap(text: &str, start: usize, end: usize) -> Range<usize> {
     let range = lines(text, start, end);
     let (above, below) = (&text[..range.start], &text[range.end..]);
@@ -86,7 +86,7 @@ pub(super) fn lines_and_gap(text: &str, start: usize, end: usize) -> Range<usize
     range
 }
 
-/// A member of an inline table with its comma. `previous` is where the member before it ends.
+/// Returns the range of a member of an inline table with its comma. `previous` is the end of the member before it.
 pub(super) fn inline_member(text: &str, member: Range<usize>, previous: Option<usize>) -> Option<Range<usize>> {
     if let Some(previous) = previous {
         return Some(previous..member.end);
@@ -104,14 +104,14 @@ pub(super) fn inline_member(text: &str, member: Range<usize>, previous: Option<u
     }
 }
 
-/// Line and column, from 1, of an offset; the column in characters.
+/// Returns line and column of an offset, both from 1; the column counts characters.
 pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
     let upto = text.get(..at).unwrap_or(text);
     let start = line_start(upto, upto.len());
     (upto.matches('\n').count() + 1, upto[start..].chars().filter(|c| *c != '\u{feff}').count() + 1)
 }
 
-/// Where the line begins that `at` is on. A byte order mark is before the first line.
+/// Returns the start of the line of `at`. A byte order mark does not belong to the first line.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
     match text[..at].rfind('\n') {
         Some(newline) => newline + 1,
@@ -120,24 +120,24 @@ pub(super) fn line_start(text: &str, at: usize) -> usize {
     }
 }
 
-/// The white space that the line begins with that `at` is on.
+/// Returns the indentation of the line of `at`.
 pub(super) fn indent(text: &str, at: usize) -> &str {
     let line = &text[line_start(text, at)..];
     &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]
 }
 
-/// Where the line after the one begins that `at` is on.
+/// Returns the end of the line of `at`, after its line ending.
 fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
 }
 
-/// The last line of a text, with its end if it has one.
+/// Returns the last line of a text, with its line ending if it has one.
 fn last_line(text: &str) -> &str {
     let body = text.strip_suffix('\n').unwrap_or(text);
     &text[line_start(text, body.len())..]
 }
 
-/// Where the comment begins that stands directly above the line that `at` is on; that line, if there is none.
+/// Returns the start of the comment directly above the line of `at`, or of that line if there is no comment.
 fn comment_start(text: &str, at: usize) -> usize {
     let mut start = line_start(text, at);
     loop {
@@ -149,7 +149,7 @@ fn comment_start(text: &str, at: usize) -> usize {
     }
 }
 
-/// The line end that the text uses, by its first line.
+/// Returns the line ending of the text's first line.
 fn newline(text: &str) -> &'static str {
     let first = &text[..line_end(text, 0)];
     if first.ends_with("\r\n") { "\r\n" } else { "\n" }
@@ -163,7 +163,7 @@ fn word(mode: Mode) -> &'static str {
     }
 }
 
-/// A string on one line, whatever it holds: a flag stays one line of the file.
+/// Quotes a string on one line, whatever it contains, so that a flag stays one line of the file.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

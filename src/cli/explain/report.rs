@@ -1,4 +1,4 @@
-//! The explanation of one verdict: what was decided, by which pattern, because of which flag.
+//! Explanation of one verdict: the decision, the pattern that matched, and the flag behind it.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
 use super::ExplainedRequest;
 
-/// The explanation. Absent fields do not apply to the verdict.
+/// Explanation of a verdict. Absent fields do not apply to it.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     method: String,
     host: String,
     path: String,
-    /// The form of the path that is matched on, if it is another one.
+    /// Normal form of the path, which is matched, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     normal_path: Option<String>,
     at: Timestamp,
     /// `forward`, `show`, `hold` or `refuse`.
     verdict: &'static str,
-    /// The status of an answer of the proxy's own.
+    /// Status of the proxy's own answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     why: String,
@@ -41,40 +41,40 @@ pub(super) struct Report {
     matched: Option<Matched>,
     #[serde(skip_serializing_if = "Option::is_none")]
     closure: Option<ClosureReport>,
-    /// The form of the page for this client.
+    /// Form of the page for this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
-    /// Its language.
+    /// Language of the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstreams: Vec<String>,
-    /// What is planned for the route.
+    /// Next window of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<NextWindow>,
-    /// What there is instead of what was asked for: routes with their hosts and paths.
+    /// Routes that exist, with their hosts and paths, if none matched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<String>,
 }
 
-/// The patterns of the route that met the request.
+/// Patterns of the route that matched the request.
 #[derive(Debug, Serialize)]
 struct Matched {
-    /// Absent where any host is met.
+    /// Absent if the route serves any host.
     host: Option<String>,
     path: String,
 }
 
-/// Why the route is not open.
+/// Flag or window that closes the route.
 #[derive(Debug, Serialize)]
 struct ClosureReport {
     mode: &'static str,
-    /// What flags it, in words.
+    /// Flag or window, in words.
     by: String,
     until: Option<Timestamp>,
 }
 
-/// The next window of a route.
+/// Next window of a route.
 #[derive(Debug, Serialize)]
 struct NextWindow {
     window: String,
@@ -82,7 +82,7 @@ struct NextWindow {
     starts: Timestamp,
 }
 
-/// Decides, and says why.
+/// Decides a request and explains the verdict.
 pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedRequest, at: Timestamp) -> Report {
     let head = head(request);
     let verdict = decide(snapshot, head);
@@ -151,7 +151,7 @@ impl Report {
         self.route = Some(config.name.clone());
         self.matched = Some(matched(config, &self.host, path));
         self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
-        // What comes back is not flagged any more.
+        // A route that is coming back is no longer flagged.
         let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
         self.closure = flagged.map(|closure| closure_report(closure, &config.name, loaded, self.at));
         self.next = next_window(loaded, &config.name, self.at);
@@ -197,7 +197,7 @@ impl Report {
         };
     }
 
-    /// As a person reads it.
+    /// Formats the report for people.
     pub(super) fn text(&self, now: Timestamp) -> String {
         let mut lines: Vec<(&str, String)> = Vec::new();
         if let (Some(route), Some(matched)) = (&self.route, &self.matched) {
@@ -268,7 +268,7 @@ fn head(request: &ExplainedRequest) -> Head<'_> {
     Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
 }
 
-/// Why a client passes a route that is not open.
+/// Explains why a client passes a route that is not open.
 fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
     match pass::way(snapshot, route, closure, head) {
         Ok(PassReason::Network) => "the client's address is in a network of `bypass`".to_owned(),
@@ -279,7 +279,7 @@ fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
     }
 }
 
-/// Why it does not, if something might have let it.
+/// Explains why a client does not pass, if a bypass or a ramp might have let it.
 fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
     let void = pass::way(snapshot, route, closure, head).err().flatten();
     let void = void.map(|void| format!("what the client shows does not let it pass: {}", void.as_str()));
@@ -293,7 +293,7 @@ fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Hea
     phase.into_iter().chain(void).collect::<Vec<_>>().join("; ")
 }
 
-/// How far a ramp is, and when a client's turn is.
+/// Tells how far a ramp is, and at which share a client is admitted.
 fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     let cohort = route.admission.as_deref().map_or(0, |admission| pass::cohort(admission, snapshot, route, head).0);
     let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
@@ -302,7 +302,7 @@ fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
 }
 
-/// What there is to say about a page beyond who flagged the route.
+/// Explains why this request gets the page, where the mode alone does not say it.
 fn mode_reason(closure: &Closure, request: &ExplainedRequest) -> String {
     match closure.mode {
         Mode::ReadOnly => format!("{} may change something", request.method),
@@ -324,7 +324,7 @@ fn closure_report(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp
     ClosureReport { mode: closure.mode.as_str(), by, until: closure.until }
 }
 
-/// The first window that begins later and names the route.
+/// Returns the first window that names the route and begins later.
 fn next_window(loaded: &Loaded, route: &str, at: Timestamp) -> Option<NextWindow> {
     let names = |target: &Target| match target {
         Target::Every => true,
@@ -339,7 +339,7 @@ fn next_window(loaded: &Loaded, route: &str, at: Timestamp) -> Option<NextWindow
     Some(planned.fold(first, |first, other| if other.starts < first.starts { other } else { first }))
 }
 
-/// Which of a route's patterns met a request that the route was found for.
+/// Returns the patterns of the route that matched the request.
 fn matched(route: &RouteConfig, host: &str, path: &str) -> Matched {
     let covering = route.paths.iter().filter(|prefix| prefix.covers(path)).max_by_key(|prefix| prefix.as_str().len());
     Matched {
@@ -348,7 +348,7 @@ fn matched(route: &RouteConfig, host: &str, path: &str) -> Matched {
     }
 }
 
-/// The most specific of a route's hosts that a host meets; `Some(None)` where the route is for any.
+/// Returns the most specific of a route's host patterns that match a host; `Some(None)` if the route serves any host.
 fn host_of<'r>(route: &'r RouteConfig, host: &str) -> Option<Option<&'r HostPattern>> {
     if route.hosts.is_empty() {
         return Some(None);
@@ -371,7 +371,7 @@ fn pattern(host: &HostPattern) -> String {
     }
 }
 
-/// A route with everything that it answers for: `web (www.example.com, path /)`.
+/// Describes a route with its hosts and paths: `web (www.example.com, path /)`.
 fn describe_route(route: &RouteConfig) -> String {
     let hosts: Vec<String> = route.hosts.iter().map(pattern).collect();
     let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
@@ -379,5 +379,5 @@ fn describe_route(route: &RouteConfig) -> String {
     format!("{} ({hosts}, path {})", route.name, paths.join(", "))
 }
 
-/// Routes that a 404 names.
+/// Most routes that the explanation of a 404 lists.
 const MOST_ROUTES: usize = 12;

@@ -1,4 +1,4 @@
-//! What the history tells, as a person reads it. Text only: a line for each entry, and nothing of it is obeyed by a terminal.
+//! Entries of the history as lines of text for people. No text of an entry reaches a terminal as an escape code.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,12 +8,13 @@ use crate::plan::config::Config;
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words::harmless;
 
-/// The width of the column that says what a line is about.
+/// Returns the width of the column that names a line's subject.
 pub(super) fn width(config: &Config) -> usize {
     let names = config.routes.iter().map(|route| route.name.chars().count());
     names.chain(["config".len()]).max().unwrap_or(0).min(WIDEST)
 }
 
+/// Formats an entry:
 /// `2026-05-19 14:00:00 UTC  web     open → draining       offline by window M-1  (flags 3fa9c1d2)`.
 pub(super) fn entry(entry: &Entry, width: usize) -> String {
     let time = styled(DIM, instant(entry.time));
@@ -40,7 +41,7 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
     format!("{time}  {:width$}  {told}", harmless(about))
 }
 
-/// A line of JSON with nothing in it that a terminal would obey: what is below a space is escaped already.
+/// Escapes the control characters of a line of JSON that JSON itself leaves alone, such as DEL and C1.
 pub(super) fn json(line: &str) -> String {
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escaped).collect()
@@ -50,7 +51,7 @@ fn phase(entry: &Entry) -> String {
     let Event::Phase { from, to, at, why, until, flags, .. } = &entry.event else { return String::new() };
     let style = match to.as_str() {
         "open" => GOOD,
-        // A guard that trips is the one way from a route that was coming back to one that goes down.
+        // Only a guard that trips takes down a route that was coming back.
         "draining" | "closed" if why.starts_with("the guard tripped") => ERROR,
         _ => WARNING,
     };
@@ -66,12 +67,12 @@ fn phase(entry: &Entry) -> String {
     format!("{}  {}{}", styled(style, transition), harmless(why), aside(&more))
 }
 
-/// `  (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)`.
+/// Formats an aside, such as `  (until 2026-05-19 15:00:00 UTC, flags 3fa9c1d2)`.
 fn aside(parts: &[String]) -> String {
     if parts.is_empty() { String::new() } else { format!("  {}", styled(DIM, format!("({})", parts.join(", ")))) }
 }
 
-/// The first problems.
+/// Joins the first problems, and counts the others.
 fn first_problems(problems: &[String]) -> String {
     let mut told: Vec<String> = problems.iter().take(PROBLEMS).map(|problem| harmless(problem)).collect();
     if let more @ 1.. = problems.len().saturating_sub(PROBLEMS) {
@@ -84,18 +85,18 @@ fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// As much of a hash as people compare.
+/// Shortens a hash to the digits that people compare.
 fn short(hash: &str) -> String {
     harmless(&hash.chars().take(8).collect::<String>())
 }
 
-/// The widest way from one phase to another that is usual.
+/// Width of the widest common transition.
 const TRANSITION_WIDTH: usize = "verifying → ramping".len() - "→".len() + 1;
-/// The widest first column: a route with a longer name pushes its own line only.
+/// Greatest width of the first column. A longer route name shifts only its own line.
 const WIDEST: usize = 24;
-/// Problems of an edit that are told in a line.
+/// Most problems of an edit that a line shows.
 const PROBLEMS: usize = 3;
-/// A transition that was noticed so much later says since when it is.
+/// Delay from which on a line says when its transition really happened.
 const LATE: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]
