@@ -145,14 +145,7 @@ fn key(route: &RouteConfig) -> Result<Key, Failure> {
 /// Returns the source of the closure that the link is for: the current one as the proxy remembers it, or the next one.
 fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Source, Failure> {
     if let Some(id) = &args.window {
-        return match flags.windows.iter().any(|window| window.id == *id) {
-            true => Ok(Source::Window(id.clone())),
-            false if id == "flag" => Ok(Source::Flag),
-            false => {
-                let known = flags.windows.iter().map(|window| window.id.clone()).collect();
-                Err(Failure::NoWindow { id: id.clone(), known })
-            }
-        };
+        return named_scope(id, flags);
     }
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
     let state = StateDir::new(&args.config.config, file.config.state_dir.as_deref(), from_systemd);
@@ -164,6 +157,18 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
         compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
     let closure = snapshot.route(&args.route).and_then(|route| route.closure.as_ref());
     Ok(closure.map_or_else(|| next_window(flags, &args.route, now), |closure| closure.source.clone()))
+}
+
+/// Returns the window of an id. A window called `flag` comes before the flag itself.
+fn named_scope(id: &str, flags: &Flags) -> Result<Source, Failure> {
+    if flags.windows.iter().any(|window| window.id == id) {
+        return Ok(Source::Window(id.to_owned()));
+    }
+    if id == "flag" {
+        return Ok(Source::Flag);
+    }
+    let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+    Err(Failure::NoWindow { id: id.to_owned(), known })
 }
 
 /// Returns the next window of a route, or the flag if none is planned.

@@ -116,15 +116,13 @@ impl Failure {
 
     /// Writes the failure with its causes, and what would help.
     pub(super) fn report(&self, streams: &mut Streams) -> io::Result<()> {
-        let problems = match self {
-            Self::Problems(problems) => {
-                streams.problems(problems)?;
-                return writeln!(streams.err, "{}", summary(problems));
-            }
-            Self::WrongBefore { problems, .. } | Self::WrongAfter { problems, .. } => problems.as_slice(),
-            _ => &[],
-        };
-        streams.problems(problems)?;
+        if let Self::Problems(problems) = self {
+            streams.problems(problems)?;
+            return writeln!(streams.err, "{}", summary(problems));
+        }
+        if let Self::WrongBefore { problems, .. } | Self::WrongAfter { problems, .. } = self {
+            streams.problems(problems)?;
+        }
         write!(streams.err, "{} {self}", styled(ERROR, "error:"))?;
         let mut source = self.source();
         while let Some(error) = source {

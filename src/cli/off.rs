@@ -66,11 +66,11 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.check_route(route));
     let edited = file.edit(|text| {
         let lifted = edit::off(text, which)?;
-        let new = match all_known(&lifted).is_ok() {
-            true if args.force => with_forced(&lifted.text, &args.routes, Timestamp::now())?,
-            true => lifted.text.clone(),
-            false => text.to_owned(),
-        };
+        if all_known(&lifted).is_err() {
+            return Ok((text.to_owned(), lifted));
+        }
+        let new =
+            if args.force { with_forced(&lifted.text, &args.routes, Timestamp::now())? } else { lifted.text.clone() };
         Ok((new, lifted))
     })?;
     all_known(&edited.report)?;

@@ -108,7 +108,8 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
     let path = normal.unwrap_or_default();
     match verdict {
         Verdict::Forward(route, pass) => {
-            report.forwarded(route, pass, loaded, request, &path);
+            report.on_route(route, loaded, &path);
+            report.why = forward_reason(route, pass, request, &path);
             if let (Pass::Admitted | Pass::Bypassed, Some(closure)) = (pass, &route.closure) {
                 report.why = passing(snapshot, route, closure, &head);
             }
@@ -155,22 +156,6 @@ impl Report {
         let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
         self.closure = flagged.map(|closure| closure_report(closure, &config.name, loaded, self.at));
         self.next = next_window(loaded, &config.name, self.at);
-    }
-
-    fn forwarded(&mut self, route: &Route, pass: Pass, loaded: &Loaded, request: &ExplainedRequest, path: &str) {
-        self.on_route(route, loaded, path);
-        self.why = match pass {
-            Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
-            Pass::Excepted => match exception(&route.config, path) {
-                Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
-                None => "crawlers and certificates need it (`well_known`)".to_owned(),
-            },
-            Pass::ReadOnly if request.method.is_safe() => {
-                format!("the route is read-only, and {} changes nothing", request.method)
-            }
-            Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),
-            Pass::Admitted | Pass::Bypassed => String::new(),
-        };
     }
 
     fn refused(&mut self, refusal: Refusal, loaded: &Loaded) {
@@ -266,6 +251,22 @@ impl Report {
 fn head(request: &ExplainedRequest) -> Head<'_> {
     let ExplainedRequest { method, host, path, query, headers, from } = request;
     Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
+}
+
+/// Explains why a request is forwarded, as far as the client does not matter.
+fn forward_reason(route: &Route, pass: Pass, request: &ExplainedRequest, path: &str) -> String {
+    match pass {
+        Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
+        Pass::Excepted => match exception(&route.config, path) {
+            Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
+            None => "crawlers and certificates need it (`well_known`)".to_owned(),
+        },
+        Pass::ReadOnly if request.method.is_safe() => {
+            format!("the route is read-only, and {} changes nothing", request.method)
+        }
+        Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),
+        Pass::Admitted | Pass::Bypassed => String::new(),
+    }
 }
 
 /// Explains why a client passes a route that is not open.
