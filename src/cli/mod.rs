@@ -13,7 +13,6 @@ mod explain;
 mod history;
 mod off;
 mod on;
-mod preview;
 mod render;
 mod status;
 mod step;

@@ -1,45 +1,46 @@
 //! `backsoon render`: writes the page that would be shown, made by the proxy's own code.
 
+mod page;
+mod preview;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
+use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
 use crate::plan::accept::{self, Coding};
-use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::dialect::Dialect;
-use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
-use crate::plan::page::{Page, Variant, samples};
+use crate::plan::page::Variant;
 
-use super::failure::{Failure, Force};
+use super::failure::Failure;
 use super::flag_file::with_option;
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
 use crate::files::write;
+use page::Sample;
 
 /// The arguments of `render`.
 #[derive(Args, Debug)]
 pub(super) struct Render {
     /// The page of this route
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["window", "sample"])]
-    pub(super) route: Option<String>,
+    route: Option<String>,
     /// The page of this window, whenever it is
     #[arg(short, long, value_name = "ID", conflicts_with = "sample")]
-    pub(super) window: Option<String>,
+    window: Option<String>,
     /// A page with sample data instead of the flag file's
     #[arg(long, value_enum, value_name = "WIDTH")]
-    pub(super) sample: Option<Sample>,
+    sample: Option<Sample>,
     /// The form of the page
     #[arg(long = "as", default_value = "html", value_name = "DIALECT", value_parser = form_parser())]
     form: Form,
     /// The language of the page: en, de, … (default: that of the config)
     #[arg(short, long, value_name = "TAG")]
-    pub(super) lang: Option<String>,
+    lang: Option<String>,
     /// Write it into this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "serve")]
     output: Option<PathBuf>,
@@ -94,42 +95,11 @@ fn about(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Amount of sample data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Sample {
-    /// A switch without words
-    Bare,
-    /// A switch with a message and an end
-    Brief,
-    /// A window with everything
-    Full,
-    /// A hundred services, forty steps, long words, markup everywhere
-    Worst,
-}
-
-impl Render {
-    pub(super) fn config_file(&self) -> &Path {
-        &self.config.config
-    }
-}
-
 impl Form {
     fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Page(dialect) => Some(dialect),
             Self::Badge => None,
-        }
-    }
-}
-
-impl Sample {
-    /// Returns the sample as flags.
-    pub(super) fn flags(self, now: Timestamp) -> Flags {
-        match self {
-            Self::Bare => samples::bare(),
-            Self::Brief => samples::brief(now),
-            Self::Full => samples::full(now),
-            Self::Worst => samples::worst(now),
         }
     }
 }
@@ -156,18 +126,24 @@ Exit codes:
 /// Writes the page, or shows it.
 pub(super) fn run(args: &Render, streams: &mut Streams) -> Result<u8, Failure> {
     if let Some(address) = args.serve {
-        return super::preview::serve(args, address, args.form.dialect(), streams);
+        return preview::serve(preview_options(args, address), streams);
     }
     once(args, streams)?;
     if !args.watch {
         return Ok(exit::OK);
     }
-    super::preview::watch(&args.config.config, || match once(args, streams) {
+    preview::watch(&args.config.config, || match once(args, streams) {
         Ok(()) => Ok(()),
         // Mistakes are normal while somebody edits, so watching goes on.
         Err(failure @ Failure::Problems(_)) => failure.report(streams).map_err(Failure::Output),
         Err(failure) => Err(failure),
     })
+}
+
+fn preview_options(args: &Render, address: SocketAddr) -> preview::Options {
+    let page = preview::PreviewedPage { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
+    let (lang, dialect) = (args.lang.clone(), args.form.dialect());
+    preview::Options { config_file: args.config.config.clone(), address, page, lang, dialect }
 }
 
 fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
@@ -179,9 +155,9 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
         None => loaded.renderer.badge(true).body.to_vec(),
         Some(dialect) => {
             let page = match (&args.window, args.sample) {
-                (Some(id), _) => page_of_window(&loaded, id, now)?,
-                (None, Some(sample)) => page_of_all(&loaded, &sample.flags(now), now),
-                (None, None) => page_of_route(&loaded, args.route.as_deref(), now, streams)?,
+                (Some(id), _) => page::of_window(&loaded, id, now)?,
+                (None, Some(sample)) => page::of_all(&loaded, &sample.flags(now), now),
+                (None, None) => page::of_route(&loaded, args.route.as_deref(), now, streams)?,
             };
             let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
             if language > 0 {
@@ -218,81 +194,6 @@ fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
     };
     let fields: String = rendered.head.iter().map(field).collect();
     format!("HTTP {}\n{fields}", rendered.status).into_bytes()
-}
-
-/// Returns the page of a window: as of now if the window is in force, else as of its start.
-fn page_of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
-    let window = find_window(&loaded.flags, id)?;
-    let at = match window.in_force(now) {
-        Some(_) => now,
-        // Before or after the window.
-        None => window.span_at(now).map_or(now, |(starts, _)| starts),
-    };
-    // The window alone, for every route: other flags and the routes of this proxy do not matter here.
-    let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
-    let flags = Flags { windows: vec![alone], ..Flags::default() };
-    Ok(page_of_all(loaded, &flags, at))
-}
-
-/// Finds a window by its id.
-pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
-    let window = flags.windows.iter().find(|window| window.id == id);
-    window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })
-}
-
-fn page_of_route(
-    loaded: &Loaded,
-    name: Option<&str>,
-    now: Timestamp,
-    streams: &mut Streams,
-) -> Result<Arc<Page>, Failure> {
-    if let Some(name) = name {
-        check_route(loaded, name)?;
-    }
-    let mut live = pages(loaded, &loaded.flags, now);
-    live.retain(|(route, _)| name.is_none_or(|name| name == route));
-    let others = live.iter().filter(|(_, page)| !Arc::ptr_eq(page, &live[0].1)).count();
-    if others > 0 {
-        let (first, _) = &live[0];
-        streams
-            .note(format_args!("this is the page of `{first}`; others are flagged with words of their own: --route"))?;
-    }
-    if let Some((_, page)) = live.into_iter().next() {
-        return Ok(page);
-    }
-    let route = name.unwrap_or_else(|| loaded.config.routes.first().map_or("*", |route| &route.name));
-    streams.note(format_args!("`{route}` is not flagged then; this is a preview, as if it were taken offline"))?;
-    Ok(page_of_all(loaded, &offline(), now))
-}
-
-/// Returns flags that take every route offline, without a message.
-pub(super) fn offline() -> Flags {
-    let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
-    Flags { routes: vec![flag], ..Flags::default() }
-}
-
-/// Refuses a name that is no route of the config.
-pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
-    let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
-    if known.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Impossible })
-}
-
-/// Returns the page of flags that close every route.
-fn page_of_all(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
-    pages(loaded, flags, at).into_iter().next().expect("a config has a route, and every route is closed").1
-}
-
-/// Returns the routes that these flags close at an instant, each with its page.
-fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
-    let Loaded { config, renderer, .. } = loaded;
-    let snapshot =
-        compile(Inputs { config, flags, renderer, known: &Known::default(), previous: None, now, generation: 1 });
-    let closed = snapshot.routes.into_iter();
-    closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
 }
 
 /// Name of the badge, beside those of the dialects.

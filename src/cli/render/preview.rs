@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,30 +20,39 @@ use crate::plan::flags::{Flag, Flags, Mode, Target, When};
 use crate::plan::page::samples;
 use crate::plan::path::Prefix;
 
-use super::failure::Failure;
-use super::flag_file::with_option;
-use super::render::{self, Render};
-use super::run;
-use super::streams::{BOLD, Streams, styled};
+use super::super::failure::Failure;
+use super::super::flag_file::with_option;
+use super::super::run;
+use super::super::streams::{BOLD, Streams, styled};
+use super::page::{Sample, check_route, find_window, offline};
+
+/// Options of a preview.
+pub(super) struct Options {
+    pub(super) config_file: PathBuf,
+    pub(super) address: SocketAddr,
+    pub(super) page: PreviewedPage,
+    pub(super) lang: Option<String>,
+    pub(super) dialect: Option<Dialect>,
+}
+
+/// Page to show.
+pub(super) struct PreviewedPage {
+    pub(super) window: Option<String>,
+    pub(super) route: Option<String>,
+    pub(super) sample: Option<Sample>,
+}
 
 /// Serves the page until interrupted. The proxy runs with one route that is always closed, and no other is reachable.
-pub(super) fn serve(
-    args: &Render,
-    address: SocketAddr,
-    dialect: Option<Dialect>,
-    streams: &mut Streams,
-) -> Result<u8, Failure> {
-    let file = args.config_file();
-    let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
-    if let Some(id) = &args.window {
-        render::find_window(&loaded.flags, id)?;
+pub(super) fn serve(options: Options, streams: &mut Streams) -> Result<u8, Failure> {
+    let Options { config_file, address, page, lang, dialect } = options;
+    let loaded = load::once(&config_file).map_err(|problems| Failure::Problems(with_option(&config_file, problems)))?;
+    if let Some(id) = &page.window {
+        find_window(&loaded.flags, id)?;
     }
-    if let Some(name) = &args.route {
-        render::check_route(&loaded, name)?;
+    if let Some(name) = &page.route {
+        check_route(&loaded, name)?;
     }
-    let (lang, fixed) =
-        (args.lang.clone(), dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated()));
-    let page = PreviewedPage { window: args.window.clone(), route: args.route.clone(), sample: args.sample };
+    let fixed = dialect.filter(|dialect| *dialect != Dialect::Html && dialect.is_negotiated());
     let preview = Preview {
         config: Box::new(move |config| adapt(config, address, lang.as_deref(), fixed)),
         flags: Box::new(move |flags| page.close(flags)),
@@ -52,7 +61,7 @@ pub(super) fn serve(
     writeln!(streams.out, "\n  Open {}; it follows every edit. Ctrl-C ends it.\n", styled(BOLD, url))?;
     streams.out.flush()?;
     let options = run::Options {
-        config: file.to_owned(),
+        config: config_file,
         port_hint: Some("choose another address: `--serve 127.0.0.1:8082`".to_owned()),
         preview: Some(preview),
     };
@@ -74,13 +83,6 @@ pub(super) fn watch(config_file: &Path, mut again: impl FnMut() -> Result<(), Fa
             again()?;
         }
     })
-}
-
-/// Page to show.
-struct PreviewedPage {
-    window: Option<String>,
-    route: Option<String>,
-    sample: Option<render::Sample>,
 }
 
 impl PreviewedPage {
@@ -121,9 +123,7 @@ impl PreviewedPage {
                 window.in_force(now).is_some() && window.routes.iter().any(|(other, _)| *other == target)
             });
         if !closed {
-            flags
-                .routes
-                .extend(render::offline().routes.into_iter().map(|flag| Flag { route: target.clone(), ..flag }));
+            flags.routes.extend(offline().routes.into_iter().map(|flag| Flag { route: target.clone(), ..flag }));
         }
     }
 }

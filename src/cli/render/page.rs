@@ -1,0 +1,114 @@
+//! The page that `render` is asked for: of a window, of a route, or of sample data.
+
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+use crate::control::load::Loaded;
+use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
+use crate::plan::page::{Page, samples};
+
+use super::super::failure::{Failure, Force};
+use super::super::streams::Streams;
+
+/// Amount of sample data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Sample {
+    /// A switch without words
+    Bare,
+    /// A switch with a message and an end
+    Brief,
+    /// A window with everything
+    Full,
+    /// A hundred services, forty steps, long words, markup everywhere
+    Worst,
+}
+
+impl Sample {
+    /// Returns the sample as flags.
+    pub(super) fn flags(self, now: Timestamp) -> Flags {
+        match self {
+            Self::Bare => samples::bare(),
+            Self::Brief => samples::brief(now),
+            Self::Full => samples::full(now),
+            Self::Worst => samples::worst(now),
+        }
+    }
+}
+
+/// Returns the page of a window: as of now if the window is in force, else as of its start.
+pub(super) fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc<Page>, Failure> {
+    let window = find_window(&loaded.flags, id)?;
+    let at = match window.in_force(now) {
+        Some(_) => now,
+        // Before or after the window.
+        None => window.span_at(now).map_or(now, |(starts, _)| starts),
+    };
+    // The window alone, for every route: other flags and the routes of this proxy do not matter here.
+    let alone = Window { routes: vec![(Target::Every, Mode::Offline)], ..window.clone() };
+    let flags = Flags { windows: vec![alone], ..Flags::default() };
+    Ok(of_all(loaded, &flags, at))
+}
+
+/// Finds a window by its id.
+pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
+    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
+    let window = flags.windows.iter().find(|window| window.id == id);
+    window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })
+}
+
+pub(super) fn of_route(
+    loaded: &Loaded,
+    name: Option<&str>,
+    now: Timestamp,
+    streams: &mut Streams,
+) -> Result<Arc<Page>, Failure> {
+    if let Some(name) = name {
+        check_route(loaded, name)?;
+    }
+    let mut live = pages(loaded, &loaded.flags, now);
+    live.retain(|(route, _)| name.is_none_or(|name| name == route));
+    let others = live.iter().filter(|(_, page)| !Arc::ptr_eq(page, &live[0].1)).count();
+    if others > 0 {
+        let (first, _) = &live[0];
+        streams
+            .note(format_args!("this is the page of `{first}`; others are flagged with words of their own: --route"))?;
+    }
+    if let Some((_, page)) = live.into_iter().next() {
+        return Ok(page);
+    }
+    let route = name.unwrap_or_else(|| loaded.config.routes.first().map_or("*", |route| &route.name));
+    streams.note(format_args!("`{route}` is not flagged then; this is a preview, as if it were taken offline"))?;
+    Ok(of_all(loaded, &offline(), now))
+}
+
+/// Returns flags that take every route offline, without a message.
+pub(super) fn offline() -> Flags {
+    let flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
+    Flags { routes: vec![flag], ..Flags::default() }
+}
+
+/// Refuses a name that is no route of the config.
+pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
+    let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Impossible })
+}
+
+/// Returns the page of flags that close every route.
+pub(super) fn of_all(loaded: &Loaded, flags: &Flags, at: Timestamp) -> Arc<Page> {
+    pages(loaded, flags, at).into_iter().next().expect("a config has a route, and every route is closed").1
+}
+
+/// Returns the routes that these flags close at an instant, each with its page.
+fn pages(loaded: &Loaded, flags: &Flags, now: Timestamp) -> Vec<(String, Arc<Page>)> {
+    let Loaded { config, renderer, .. } = loaded;
+    let snapshot =
+        compile(Inputs { config, flags, renderer, known: &Known::default(), previous: None, now, generation: 1 });
+    let closed = snapshot.routes.into_iter();
+    closed.filter_map(|route| Some((route.config.name.clone(), Arc::clone(&route.closure?.page)))).collect()
+}
