@@ -1,4 +1,4 @@
-//! Asks an admin listener, as a client: one request, one answer, within a time and a size.
+//! Client of an admin listener: one request and one response, with limits on time and size.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,25 +21,25 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::plan::config::{Address, authority};
 use crate::status::Status;
 
-/// Where an admin listener is.
+/// Address of an admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     /// A name or an address (without brackets), and a port.
     Host(String, u16),
-    /// A socket.
+    /// Path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// Why there is no answer to go by.
+/// Error of a request to an admin listener.
 #[derive(Debug)]
 pub(super) enum Error {
-    /// Nobody is there, or nobody who may be reached.
+    /// The listener cannot be reached.
     Connect(io::Error),
-    /// It took too long.
+    /// The answer took too long.
     Timeout(Duration),
     /// The connection broke, or does not speak HTTP.
     Http(hyper::Error),
-    /// It is not an admin listener, or not one of this version.
+    /// The server is no admin listener, or not one of this version.
     Status(StatusCode),
     /// The answer is larger than any status.
     TooLarge,
@@ -47,7 +47,7 @@ pub(super) enum Error {
     Json(serde_json::Error),
 }
 
-/// What an admin listener says is live, as a value of ours and as it came.
+/// Fetches the status of an admin listener, parsed and as raw JSON.
 ///
 /// # Errors
 /// See [`Error`].
@@ -88,7 +88,7 @@ async fn ask(
         }
         whole(response.into_body()).await
     };
-    // One request: the connection is driven only for as long as its answer is read.
+    // The connection is driven only until the answer is read, because it serves one request.
     tokio::pin!(connection, answer);
     tokio::select! {
         answer = &mut answer => answer,
@@ -112,7 +112,7 @@ async fn whole(mut body: Incoming) -> Result<Vec<u8>, Error> {
 }
 
 impl Endpoint {
-    /// The `Host` of a request to it.
+    /// Returns the `Host` field of a request to the listener.
     fn authority(&self) -> String {
         match self {
             Self::Host(host, port) => authority(host, *port),
@@ -122,7 +122,7 @@ impl Endpoint {
 }
 
 impl From<&Address> for Endpoint {
-    /// Where to connect to what listens on an address: one that means every interface is met on the loopback.
+    /// Returns the endpoint for a listening address. An unspecified address is reached over loopback.
     fn from(address: &Address) -> Self {
         match address {
             Address::Unix(path) => Self::Unix(path.clone()),
@@ -192,7 +192,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// A status of thousands of routes has some megabytes.
+/// Largest accepted answer. A status of thousands of routes has some megabytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 const ENDPOINT_HELP: &str = "write it like `127.0.0.1:9901`, `replica-2:9901` or `unix:/run/backsoon/admin.sock`";

@@ -1,10 +1,9 @@
 //! `backsoon schema`: JSON Schemas of the config and of the flag file, for editors.
 //!
-//! They are made from the tables that the parsers use (`plan/keys`). Everything stands in line, without `$ref`, since
-//! editors show less of what is referred to.
+//! Both are made from the tables that the parsers use (`plan/keys`). Everything is inline, without `$ref`, because
+//! editors show less of referenced schemas.
 
 use std::io::Write as _;
-
 use std::ops::RangeInclusive;
 
 use clap::{Args, ValueEnum};
@@ -34,7 +33,7 @@ enum File {
     Flags,
 }
 
-/// Text below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 An editor with taplo completes and checks a file whose first line names its schema:
   #:schema ./backsoon.schema.json

@@ -1,4 +1,4 @@
-//! `backsoon status`: what is live in every replica, and whether they agree.
+//! `backsoon status`: shows the live state of every replica, and tells if they agree.
 
 mod table;
 
@@ -34,7 +34,7 @@ pub(super) struct StatusArgs {
     config: ConfigFile,
 }
 
-/// What stands below the options.
+/// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Replicas agree when they have the same flag file and the same config, by the hash of the content. Warnings are shown, \
 but do not count: one flag file may serve proxies with different routes.
@@ -50,22 +50,22 @@ Exit codes:
   64  the arguments or the config are wrong
   69  one of them cannot be reached";
 
-/// A replica, and what it says.
+/// Replica with its answer.
 struct Replica {
     endpoint: Endpoint,
     answer: Result<(Status, Value), admin::Error>,
 }
 
-/// How the replicas are, together.
+/// Common health of the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Health {
-    /// They agree, and nothing is wrong.
+    /// All replicas agree, and no file has an error.
     Well,
     /// A file has an error or cannot be read.
     Wrong,
-    /// They have different files.
+    /// Replicas have different files.
     Apart,
-    /// One did not answer.
+    /// A replica did not answer.
     Unreachable,
 }
 
@@ -79,7 +79,7 @@ impl Health {
     }
 }
 
-/// Shows it.
+/// Shows the status, once or repeatedly.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let endpoints = endpoints(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
@@ -102,7 +102,7 @@ fn endpoints(args: &StatusArgs) -> Result<Vec<Endpoint>, Failure> {
     Ok(vec![Endpoint::from(&address)])
 }
 
-/// Shows it again and again; what was shown last decides the exit code.
+/// Shows the status every second. The last one shown decides the exit code.
 async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) -> Result<u8, Failure> {
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -133,7 +133,7 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
     }
 }
 
-/// Asks all of them at once. The answers stand in the order of the endpoints.
+/// Asks all endpoints at once, and returns the answers in their order.
 async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     let mut asking = JoinSet::new();
     for (index, endpoint) in endpoints.iter().cloned().enumerate() {
@@ -158,7 +158,7 @@ fn health(replicas: &[Replica]) -> Health {
     if apart { worst.max(Health::Apart) } else { worst }
 }
 
-/// Whether all that answered have the same content of a file.
+/// Returns true if all replicas that answered have the same content of a file.
 fn agree(replicas: &[Replica], role: Role) -> bool {
     let answers = replicas.iter().filter_map(|replica| replica.answer.as_ref().ok());
     let mut hashes = answers.map(|(status, _)| status.file(role).and_then(|file| file.hash.as_deref()));
@@ -190,7 +190,7 @@ fn as_json(replicas: &[Replica]) -> Value {
     })
 }
 
-/// An error with everything below it.
+/// Formats an error with its causes.
 fn chain(error: &admin::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -201,9 +201,9 @@ fn chain(error: &admin::Error) -> String {
     text
 }
 
-/// For one replica's answer.
+/// Time for one replica's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks of `--watch`.
+/// Time between two requests of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

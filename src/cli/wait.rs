@@ -1,4 +1,4 @@
-//! Waits until a proxy says that a flag file is live, and that nothing is in flight any more.
+//! Waits until a proxy confirms that a flag file is live, and that earlier requests have ended.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,24 +14,24 @@ use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 
-/// Where to wait, and for how long.
+/// Endpoint to ask, and the time to wait.
 pub(super) struct Wait {
     endpoint: Endpoint,
     timeout: Duration,
 }
 
-/// What was waited for.
+/// Confirmation that a flag file is live.
 pub(super) struct Live {
-    /// Who said so.
+    /// Listener that confirmed.
     pub(super) endpoint: Endpoint,
-    /// The generation that was live then.
+    /// Live generation at that time.
     pub(super) generation: u64,
-    /// How its routes were then.
+    /// Routes at that time.
     pub(super) routes: Vec<RouteStatus>,
 }
 
 impl Wait {
-    /// Finds out where to ask, before anything is written.
+    /// Finds the endpoint to ask. Call this before anything is written.
     ///
     /// # Errors
     /// [`Failure::NoAdmin`].
@@ -40,18 +40,18 @@ impl Wait {
         Ok(Self { endpoint: Endpoint::from(address), timeout })
     }
 
-    /// Waits until the proxy has taken `text`, which is in `file`.
+    /// Waits until the proxy has loaded `text`, the content of `file`.
     ///
     /// # Errors
-    /// When it cannot be asked, when it refuses the text, or when time is over. The file stays as it is then.
+    /// If the proxy cannot be reached, refuses the text, or takes too long. The file stays written.
     pub(super) fn until_live(self, file: &Path, text: &str) -> Result<Live, Failure> {
         self.until(file, text, |_| true)
     }
 
-    /// Waits until the proxy has taken `text`, and nothing is in flight on these routes that began before they closed.
+    /// Waits until the proxy has loaded `text`, and all requests that began before these routes closed have ended.
     ///
     /// # Errors
-    /// As [`Wait::until_live`]; [`Failure::NotDrained`] if it was live when time was over.
+    /// Those of [`Wait::until_live`]; [`Failure::NotDrained`] if the text is live but the time is over.
     pub(super) fn until_drained(self, file: &Path, text: &str, routes: &[String]) -> Result<Live, Failure> {
         let asked = |name: &str| routes.iter().any(|route| route == "*" || route == name);
         self.until(file, text, |status| {
@@ -92,7 +92,7 @@ impl Wait {
         }
     }
 
-    /// What the proxy made of the text, if it has seen it.
+    /// Returns the proxy's verdict on the text, if the proxy has read it.
     fn taken(&self, status: &Status, flags: &FileStatus, hash: &str) -> Option<Result<Live, Failure>> {
         if flags.hash.as_deref() != Some(hash) {
             return None;
@@ -115,7 +115,7 @@ impl Wait {
     }
 
     fn not_live(&self, file: &Path, watched: Option<PathBuf>) -> Failure {
-        // Both may name one file in two ways: only names that lead elsewhere are worth a remark.
+        // Two paths may name the same file, so only a really different file is reported.
         let elsewhere = watched.filter(|watched| real(watched).is_some_and(|watched| Some(watched) != real(file)));
         let (endpoint, waited) = (self.endpoint.clone(), self.timeout);
         Failure::NotLive { endpoint, waited, file: file.to_owned(), watched: elsewhere }
@@ -126,5 +126,5 @@ fn real(path: &Path) -> Option<PathBuf> {
     std::fs::canonicalize(path).ok()
 }
 
-/// Between two questions: a person does not notice it, and the proxy takes about as long.
+/// Time between two requests: too short to notice, and about as long as the proxy takes.
 const PAUSE: Duration = Duration::from_millis(20);

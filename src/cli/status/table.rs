@@ -1,4 +1,4 @@
-//! What replicas say, as a person reads it. Text only.
+//! Answers of replicas as text for people.
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_prob
 use super::super::words::{self, harmless};
 use super::{Health, Replica, agree, chain, health};
 
-/// One replica: a line about the process, its routes, and what is wrong with its files.
+/// Formats a replica: a line about the process, its routes, and the problems of its files.
 pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
     let name = styled(BOLD, &replica.endpoint);
     let status = match &replica.answer {
@@ -24,7 +24,7 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
     text
 }
 
-/// The last line: how the replicas are, together.
+/// Formats the last line, about the health of all replicas.
 pub(super) fn verdict(replicas: &[Replica]) -> String {
     let (style, text) = match health(replicas) {
         Health::Well if replicas.len() == 1 => (GOOD, "no errors".to_owned()),
@@ -48,7 +48,7 @@ fn apart(replicas: &[Replica]) -> String {
     format!("the replicas do not agree: they have different {}", words::list(&differ))
 }
 
-/// `backsoon 0.1.0, pid 4242, running, generation 7 for 2 min`.
+/// Formats the line about a process: `backsoon 0.1.0, pid 4242, running, generation 7 for 2 min`.
 fn about(status: &Status, now: Timestamp) -> String {
     let age = status.published.map(|at| format!(" for {}", words::span(at, now))).unwrap_or_default();
     let hash = |role| {
@@ -93,7 +93,7 @@ fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
     text
 }
 
-/// Why a route is as it is, and what comes next; nothing for one that is open and stays so.
+/// Formats the reason of a route's phase and its next phase. A route that stays open has neither.
 fn content(route: &RouteStatus, now: Timestamp) -> String {
     let instant = |at: Option<Timestamp>| at.map(|at| words::instant(at, now));
     let mut parts = Vec::new();
@@ -146,7 +146,7 @@ fn wrong(file: &FileStatus) -> String {
     text
 }
 
-/// The problem, as far as it came over the wire.
+/// Rebuilds a problem from a status.
 fn of_status(problem: &ProblemStatus) -> Problem {
     let message = harmless(&problem.message);
     let file = harmless(&problem.file);
@@ -154,7 +154,7 @@ fn of_status(problem: &ProblemStatus) -> Problem {
     let mut made = Problem { help: problem.help.as_deref().map(harmless), ..made };
     if let (Some(line), Some(column)) = (problem.line, problem.column) {
         let excerpt = problem.excerpt.as_deref().map(harmless).unwrap_or_default();
-        // The excerpt of a long line begins somewhere in it: then the place can be named, but not pointed at.
+        // The excerpt of a long line starts at an unknown column, so carets cannot be placed.
         let cut = excerpt.starts_with('…') || column > excerpt.chars().count() + 1;
         if cut {
             made.file = format!("{file}:{line}:{column}");

@@ -1,4 +1,4 @@
-//! What is shown of what replicas say, and what it means.
+//! Tests of the status table and of the replicas' health.
 
 use std::io;
 
