@@ -33,10 +33,10 @@ pub(super) struct Bypass {
     /// For how long the link and its cookie are good: 30m, 1h, 2h 30m
     #[arg(long = "for", value_name = "TIME", value_parser = words::parse_span, default_value = "1h")]
     span: SignedDuration,
-    /// For which window, by its id, or `flag`; otherwise the one in force, else the next one, else `flag`
+    /// The window's id, or `flag` [default: the window in force, else the next one, else `flag`]
     #[arg(long, value_name = "ID")]
     window: Option<String>,
-    /// Where the link leads to: https://www.example.com/app
+    /// The page that the link opens: https://www.example.com/app
     #[arg(long, value_name = "URL", value_parser = parse_url)]
     url: Option<Uri>,
     /// Print the cookie itself, for a script
@@ -45,7 +45,7 @@ pub(super) struct Bypass {
     /// Write it as JSON
     #[arg(long)]
     json: bool,
-    /// Make every link and cookie void that was issued until now, in the flag file
+    /// Revoke every link and cookie issued until now, in the flag file
     #[arg(long, conflicts_with_all = ["span", "window", "url", "cookie", "json"])]
     revoke: bool,
     #[command(flatten)]
@@ -54,8 +54,8 @@ pub(super) struct Bypass {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is asked, and none has to \
-be told. It is good for one route and one maintenance. Whoever opens it gets a cookie and passes until the time is over. \
+The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is needed. The link is \
+good for one route and one maintenance. Opening it sets a cookie, and its browser passes until the time is over. \
 --revoke edits the flag file in place; comments and layout stay.
 
 Examples:

@@ -33,16 +33,16 @@ pub(super) struct Demo {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-Writes backsoon.toml and maintenance.toml into the directory (a maintenance.toml that is there stays as it is), starts \
-a small app on a port of its own, and serves until interrupted.
+Writes backsoon.toml and maintenance.toml into the directory, starts a small app on a free port, and serves until \
+interrupted. An existing maintenance.toml is kept.
 
 Examples:
   backsoon demo
   backsoon demo --port 8081 --admin-port 9902
 
 Exit codes:
-  0   ended as it was told to
-  64  the arguments are wrong, or the directory has a config of somebody else
+  0   ended by a signal
+  64  the arguments are wrong, or the directory has a config that the demo did not write
   69  a port is taken
   74  a file cannot be written";
 

@@ -24,7 +24,7 @@ use super::{ConfigFile, exit, words};
 /// The arguments of `explain`.
 #[derive(Args, Debug)]
 pub(super) struct Explain {
-    /// What is asked for: https://www.example.com/app, www.example.com/app, or /app
+    /// URL of the request: https://www.example.com/app, www.example.com/app, or /app
     #[arg(value_parser = parse_url)]
     url: Uri,
     /// The method
@@ -48,9 +48,9 @@ pub(super) struct Explain {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The files are read as they are now, what a proxy remembers of its routes among them (not with --at); no running proxy is \
-asked. The scheme and the port of the URL make no difference. Who may pass a closed route depends on --from, and with \
-`trusted_proxies` on -H 'X-Forwarded-For: …'.
+Reads the files as they are now, with the saved state of the routes (but not with --at); no running proxy is asked. The \
+scheme and the port of the URL make no difference. A bypass or a ramp depends on --from, and with `trusted_proxies` on \
+-H 'X-Forwarded-For: …'.
 
 Examples:
   backsoon explain https://www.example.com/app

@@ -179,7 +179,7 @@ impl Failure {
             }
             Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
             Self::NotDrained { .. } => {
-                "what is left is cut when the route's `drain` time is over; `backsoon status` says how many".to_owned()
+                "the rest is cut when the route's `drain` time is over; `backsoon status` counts them".to_owned()
             }
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),

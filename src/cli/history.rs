@@ -31,13 +31,13 @@ pub(super) struct HistoryArgs {
     /// Only what was written since then: 2h for the last two hours, or an instant like 2026-05-19T14:00:00Z
     #[arg(short, long, value_name = "WHEN", value_parser = parse_since)]
     since: Option<StartTime>,
-    /// Only so many lines, the latest; 0 for all
+    /// Number of lines, the latest ones; 0 for all
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 50)]
     lines: usize,
     /// Write the lines as they are: a JSON object each
     #[arg(long)]
     json: bool,
-    /// Go on with what happens from now on, until interrupted
+    /// Keep showing new lines, until interrupted
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
@@ -65,8 +65,8 @@ fn parse_since(text: &str) -> Result<StartTime, String> {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The proxy writes it into `state_dir` of the config; without that into $STATE_DIRECTORY, which systemd sets for \
-`StateDirectory=`, and else into `.backsoon` beside the config. Times are UTC. Old lines go when there are 20 MiB.
+The proxy writes the history into `state_dir` of the config; without that into $STATE_DIRECTORY, which systemd sets for \
+`StateDirectory=`, else into `.backsoon` beside the config. Times are UTC. Beyond 20 MiB, old lines are removed.
 
 Examples:
   backsoon history

@@ -65,7 +65,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve
+    /// Run the proxy
     #[command(after_help = RUN_HELP)]
     Run(ConfigFile),
     /// Try it out: a small app, the proxy before it, and a flag file to play with
@@ -77,7 +77,7 @@ enum Command {
     /// Flag routes: pause them
     #[command(after_help = on::AFTER_HELP)]
     On(on::On),
-    /// Lift flags: let routes go on
+    /// Lift flags: open routes again
     #[command(after_help = off::AFTER_HELP)]
     Off(off::Off),
     /// Move a step of a window's timeline
@@ -120,7 +120,7 @@ struct ConfigFile {
 /// Options for waiting for the proxy.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
-    /// Return when the admin listener says that it is live, and what it closes is drained
+    /// Return once the admin listener confirms that the change is live, and closed routes are drained
     #[arg(short, long)]
     wait: bool,
     /// With --wait: give up after this time
@@ -198,7 +198,7 @@ What happened?      backsoon history
 
 Exit codes (each command's --help says what they mean for it):
   0   done
-  3   on --wait: live, but something is still in flight
+  3   on --wait: live, but requests are still in flight
   64  the arguments, the config or the flag file are wrong
   69  an address or a proxy cannot be reached
   70  something is wrong with backsoon itself
@@ -207,15 +207,15 @@ Exit codes (each command's --help says what they mean for it):
 
 const RUN_HELP: &str = "\
 All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \
-lets what is in flight finish, a second one ends at once; SIGHUP reads everything again.
+lets requests in flight finish, a second one ends them at once; SIGHUP reads all files again.
 
 Examples:
   backsoon run
   backsoon run --config /etc/backsoon/backsoon.toml
 
 Exit codes:
-  0   ended as it was told to
-  1   a second signal cut what was in flight
+  0   ended by a signal, after the requests in flight
+  1   a second signal cut requests in flight
   64  the config, or a file that it names, is wrong
   69  an address cannot be listened on, or the system refused something else
   70  something is wrong with backsoon itself";

@@ -26,7 +26,7 @@ pub(super) struct Off {
     /// End this window now
     #[arg(long, value_name = "ID", conflicts_with_all = ["routes", "all", "force"])]
     window: Option<String>,
-    /// Open the routes whatever their checks or guards have found
+    /// Open the routes even if their checks or guards have failed
     #[arg(long, conflicts_with = "all")]
     force: bool,
     #[command(flatten)]
@@ -37,18 +37,18 @@ pub(super) struct Off {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The flag's line is removed from the flag file; comments, layout and planned windows stay. What still flags the route is \
-said: a window, or the flag '*'. A route comes back as its config says: after its checks (`verify`), by and by (`ramp`). \
+The flag's line is removed from the flag file; comments, layout and planned windows stay. A window or a flag '*' that \
+still flags the route is reported. The route comes back as its config says: after checks (`verify`), or gradually (`ramp`). \
 --force skips the checks, and opens a route that its guard has closed.
 
 Examples:
   backsoon off web
   backsoon off --all --wait         returns once it is live
   backsoon off --window MNT-2026-0519-a
-  backsoon off web --force          whatever was found
+  backsoon off web --force          even if checks fail
 
 Exit codes:
-  0   the flags are gone, or there were none (with --wait: and that is live)
+  0   the flags are gone, or there were none (with --wait: the change is live)
   64  the arguments, the config or the flag file are wrong; nothing was written
   69  with --wait: the admin listener cannot be reached; the file is written
   74  the flag file cannot be read or written

@@ -22,7 +22,7 @@ pub(super) struct On {
     /// Routes by their names in the config; '*' is every route
     #[arg(required = true, value_name = "ROUTE")]
     routes: Vec<String>,
-    /// What it does to them
+    /// What the flag does to the routes
     #[arg(short, long, value_enum, default_value_t = ModeWord::Offline)]
     mode: ModeWord,
     /// Lift by itself after this time: 45s, 30m, 1h 30m
@@ -34,7 +34,7 @@ pub(super) struct On {
     /// Say this on the page, in place of the built-in words
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// Take a route that the config does not have: one flag file can serve several proxies
+    /// Accept a route that the config does not have, because one flag file can serve several proxies
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -50,7 +50,7 @@ enum ModeWord {
     Offline,
     /// Reading goes on, the rest is answered with the page
     ReadOnly,
-    /// Requests wait for the route to be back; who waits too long, or finds too many waiting, gets the page
+    /// Requests wait until the route is back; after too long a wait, or behind too many others, they get the page
     Hold,
 }
 
@@ -66,8 +66,8 @@ impl From<ModeWord> for Mode {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The flag file is found through the config, and edited in place: comments and layout stay. It is made if it is missing. \
-A flag says everything anew: an end or a message from before does not stay.
+The flag file is found through the config and edited in place: comments and layout stay. A missing file is created. \
+A new flag replaces the old one whole, with its end and its message.
 
 Examples:
   backsoon on web                                   until `backsoon off web`
@@ -76,7 +76,7 @@ Examples:
   backsoon on '*' --until 2026-05-19T15:00:00Z      everything
 
 Exit codes:
-  0   the flag is written (with --wait: and live, and nothing is in flight that began before)
+  0   the flag is written (with --wait: it is live, and all earlier requests have ended)
   3   with --wait: live, but not drained in time; the flag is written
   64  the arguments, the config or the flag file are wrong; nothing was written
   69  with --wait: the admin listener cannot be reached; the flag is written

@@ -29,7 +29,7 @@ pub(super) struct Render {
     /// The page of this route
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["window", "sample"])]
     route: Option<String>,
-    /// The page of this window, whenever it is
+    /// The page of this window, in force or not
     #[arg(short, long, value_name = "ID", conflicts_with = "sample")]
     window: Option<String>,
     /// A page with sample data instead of the flag file's
@@ -47,7 +47,7 @@ pub(super) struct Render {
     /// As of this instant: 2026-05-19T15:00:00Z
     #[arg(long, value_name = "INSTANT", value_parser = words::parse_instant, conflicts_with_all = ["watch", "serve"])]
     at: Option<Timestamp>,
-    /// Go on, and write it again whenever a file changes
+    /// Keep running, and write the page again whenever a file changes
     #[arg(long)]
     watch: bool,
     /// Show it in a browser, where it follows every edit of the config, the flag file, templates and messages
@@ -90,7 +90,7 @@ fn about(dialect: Dialect) -> &'static str {
         Dialect::Connect => "A unary call of Connect",
         Dialect::ConnectStreamJson => "A stream of Connect, in JSON",
         Dialect::ConnectStreamProto => "A stream of Connect, in Protocol Buffers",
-        Dialect::Events => "What an EventSource gets in the place of its stream",
+        Dialect::Events => "The answer to an EventSource, in place of its stream",
         Dialect::Preflight => "The answer to a CORS preflight: the head",
     }
 }
@@ -106,9 +106,9 @@ impl Form {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The bytes go to standard output. Without --route, --window and --sample it is the page of the first route that is \
-flagged. Where nothing is flagged it is a preview: what the page would be if the route were taken offline now. Of dialects \
-without a body the head is written.
+The page goes to standard output. Without --route, --window and --sample it is the page of the first flagged route. If \
+nothing is flagged, it is a preview, as if the route were taken offline now. For a dialect without a body, the head is \
+written.
 
 Examples:
   backsoon render -o page.html

@@ -60,7 +60,7 @@ fn parse_change(word: &str) -> Result<StepChange, String> {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The flag file is edited in place; comments and layout stay. A step that follows what really happens (`auto`) cannot be moved.
+The flag file is edited in place; comments and layout stay. A step that follows the proxy's state (`auto`) cannot be moved.
 
 Examples:
   backsoon step MNT-2026-0519-a 4 running
@@ -68,7 +68,7 @@ Examples:
   backsoon step MNT-2026-0519-a \"Database migrations\" done
 
 Exit codes:
-  0   the step is moved (with --wait: and that is live)
+  0   the step is moved (with --wait: the change is live)
   64  the arguments, the config or the flag file are wrong; nothing was written
   69  with --wait: the admin listener cannot be reached; the file is written
   74  the flag file cannot be read or written
