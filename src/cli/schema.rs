@@ -12,9 +12,8 @@ use serde_json::{Map, Value, json};
 use super::exit;
 use super::failure::Failure;
 use super::streams::Streams;
-use crate::plan::keys::{
-    Absent, CONFIG, DURATION, FLAGS, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, TARGET, Table,
-};
+use crate::plan::key::{Absent, DURATION, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, TARGET, Table};
+use crate::plan::keys::{CONFIG, FLAGS};
 
 /// The arguments of `schema`.
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ mod page;
 mod parse;
 mod policy;
 mod route;
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::keys::{self, Absent, Key, Table};
-use super::read::{LARGEST, Report, Section, Value};
+use super::key::{self, Absent, Key, Table};
+use super::read::{Report, Section, Value};
+use super::units::LARGEST;
 
 /// Makes [`Limits`], its defaults, its reader and its [`TABLE`] from one definition.
 ///
@@ -150,11 +151,11 @@ impl Form {
     }
 
     /// Returns the form of a key whose value is within a range.
-    const fn within(self, min: u64, max: u64) -> keys::Form {
+    const fn within(self, min: u64, max: u64) -> key::Form {
         match self {
-            Self::Size => keys::Form::Size(min, max),
-            Self::Count => keys::Form::Count(min, max),
-            Self::Time => keys::Form::Time(Duration::from_millis(min), Duration::from_millis(max)),
+            Self::Size => key::Form::Size(min, max),
+            Self::Count => key::Form::Count(min, max),
+            Self::Time => key::Form::Time(Duration::from_millis(min), Duration::from_millis(max)),
         }
     }
 }

@@ -10,18 +10,22 @@ pub mod color;
 pub mod path;
 pub mod target;
 pub mod text;
+mod units;
 pub mod words;
 
 pub mod config;
 pub mod flags;
 pub mod limits;
 
+pub mod key;
 pub mod keys;
 
 pub mod accept;
 pub mod dialect;
 
+pub(crate) mod admission;
 pub mod client;
+pub(crate) mod head;
 pub mod lifecycle;
 pub mod pass;
 

@@ -14,6 +14,7 @@ mod programs;
 mod rendered;
 mod renderer;
 pub mod samples;
+mod sources;
 mod templates;
 mod validate;
 
@@ -31,7 +32,8 @@ use language::Language;
 pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow};
 use rendered::Encodings;
 pub use rendered::Rendered;
-pub use renderer::{Renderer, Source, Sources};
+pub use renderer::Renderer;
+pub use sources::{Source, Sources};
 pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 
 /// A finished page.

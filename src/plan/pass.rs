@@ -9,42 +9,38 @@
 //! An unknown client is in no network, and in the last cohort. A client whom a trusted proxy calls by a name that is no
 //! address is in a cohort by that name.
 
-mod cohorts;
-pub mod key;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, Method};
-use jiff::Timestamp;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::client::{self, Client};
-use super::config::{Policy, RouteConfig};
+use super::head::Head;
 use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
-use super::verdict::{Head, Pass};
 
-use cohorts::Cohorts;
+pub use super::admission::{Admission, COOKIES, key, pass_cookie};
+use super::admission::{cookie, ramp_cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
-/// What is looked at when a client wants to pass a route, prepared once for all requests.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// The secret, if there is one.
-    pub key: Option<Arc<Key>>,
-    /// What cohorts are hashed with.
-    cohorts: Cohorts,
-    /// Before when links and cookies are void.
-    revoked: Option<Timestamp>,
-    /// The names of the cookies, with `=` behind them. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
-    /// included.
-    pass_cookie: Finder<'static>,
-    ramp_cookie: Finder<'static>,
+/// Why a request is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The route is open.
+    Open,
+    /// The path is an exception of the closed route.
+    Excepted,
+    /// The route can be read.
+    ReadOnly,
+    /// The route comes back, and this client is among those who are admitted.
+    Admitted,
+    /// It may pass the closed route.
+    Bypassed,
 }
 
 /// How a client passes.
@@ -66,65 +62,6 @@ impl PassReason {
         match self {
             Self::Network | Self::Secret | Self::Cookie => Pass::Bypassed,
             Self::Cohort => Pass::Admitted,
-        }
-    }
-}
-
-impl Admission {
-    /// Prepares what a route needs; `None` if nobody passes it but by its mode.
-    pub fn new(route: &RouteConfig, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> Option<Self> {
-        let Policy { bypass, ramp, .. } = &route.policy;
-        if bypass.is_none() && ramp.is_none() {
-            return None;
-        }
-        Some(Self {
-            key: key.cloned(),
-            cohorts: key.map_or_else(|| Key::public().cohorts(&route.name), |key| key.cohorts(&route.name)),
-            revoked,
-            pass_cookie: Finder::new(&format!("{}=", pass_cookie(&route.name))).into_owned(),
-            ramp_cookie: Finder::new(&format!("{}=", ramp_cookie(&route.name))).into_owned(),
-        })
-    }
-
-    /// Whether it was prepared from the same.
-    pub fn is_of(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
-        let same = match (&self.key, key) {
-            (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
-            (own, key) => own.is_none() && key.is_none(),
-        };
-        same && self.revoked == revoked
-    }
-
-    /// The cookie that a link gives, as `Set-Cookie` has it.
-    ///
-    /// # Errors
-    /// When the link's ticket is not good.
-    pub fn redeem(
-        &self,
-        route: &str,
-        closure: &Closure,
-        ticket: &[u8],
-        now: Timestamp,
-    ) -> Result<String, InvalidToken> {
-        let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
-        let link = Binding { purpose: Purpose::Link, route, source: &closure.source };
-        let ticket = self.good(key, link, ticket, millis(now))?;
-        // Issued when the link was, so that what revokes the link revokes the cookie.
-        let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, ticket);
-        Ok(cookie(&pass_cookie(route), &value, ticket.expires.saturating_sub(millis(now)) / 1000))
-    }
-
-    /// Reads a ticket, and looks whether its time is over.
-    fn good(&self, key: &Key, binding: Binding<'_>, ticket: &[u8], now: u64) -> Result<Token, InvalidToken> {
-        let ticket = key.read(binding, ticket)?;
-        if ticket.expires <= now {
-            return Err(InvalidToken::Expired);
-        }
-        match self.revoked {
-            Some(revoked) if ticket.issued < millis(revoked) && binding.purpose != Purpose::Ramp => {
-                Err(InvalidToken::Revoked)
-            }
-            Some(_) | None => Ok(ticket),
         }
     }
 }
@@ -250,19 +187,6 @@ fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
     millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn cookie(name: &str, value: &str, seconds: u64) -> String {
-    format!("{name}={value}; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
-}
-
-/// The name of the cookie that lets a client pass.
-pub fn pass_cookie(route: &str) -> String {
-    format!("{COOKIES}bypass-{route}")
-}
-
-fn ramp_cookie(route: &str) -> String {
-    format!("{COOKIES}ramp-{route}")
-}
-
 /// The values of a cookie.
 fn cookies<'h>(headers: &'h HeaderMap, name: &'h Finder<'static>) -> impl Iterator<Item = &'h [u8]> {
     headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).flat_map(move |line| {
@@ -304,9 +228,6 @@ pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
         left.join(&b';').trim_ascii_start().to_vec()
     })
 }
-
-/// What the names of our cookies begin with. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
-pub const COOKIES: &str = "__Host-backsoon-";
 
 /// The cohort that is not admitted before all are.
 const LAST: u32 = u32::MAX;

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
+use super::admission::Admission;
 use super::config::{Guard, Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::lifecycle::Memory;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Page, PageModel, Renderer};
-use super::pass::Admission;
 use super::path::Prefix;
 
 /// What is live at one instant: the routes, the phase of each, the finished pages.

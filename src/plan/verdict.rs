@@ -1,42 +1,16 @@
 //! The decision: a snapshot and a request's head in, a verdict out.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
+pub use super::head::Head;
 use super::pass;
+pub use super::pass::Pass;
 use super::path;
 use super::snapshot::{Closure, Route, Snapshot};
-
-/// What the decision looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'r> {
-    /// The method.
-    pub method: &'r Method,
-    /// The authority or the `Host` field, as it came.
-    pub host: &'r str,
-    /// The path, as it came, without the query.
-    pub path: &'r str,
-    /// The query, if there is one.
-    pub query: Option<&'r str>,
-    /// The fields. Looked at only where the route is not open.
-    pub headers: &'r HeaderMap,
-    /// Who is at the other end of the connection; `None` on a unix socket.
-    pub peer: Option<IpAddr>,
-    /// How long ago the snapshot was compiled.
-    pub elapsed: Duration,
-}
-
-impl<'r> Head<'r> {
-    /// A head of which only the fields are known.
-    pub fn unknown(headers: &'r HeaderMap) -> Self {
-        Self { method: &Method::GET, host: "", path: "/", query: None, headers, peer: None, elapsed: Duration::ZERO }
-    }
-}
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug)]
@@ -53,21 +27,6 @@ pub enum Verdict<'s> {
     Own(Resource, &'s Route),
     /// Answer it with an error of our own.
     Refuse(Refusal),
-}
-
-/// Why a request is forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// The route is open.
-    Open,
-    /// The path is an exception of the closed route.
-    Excepted,
-    /// The route can be read.
-    ReadOnly,
-    /// The route comes back, and this client is among those who are admitted.
-    Admitted,
-    /// It may pass the closed route.
-    Bypassed,
 }
 
 impl Pass {

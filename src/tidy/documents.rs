@@ -5,7 +5,8 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::plan::keys::{Absent, CONFIG, FLAGS, Form, Key, Table};
+use crate::plan::key::{Absent, Form, Key, Table};
+use crate::plan::keys::{CONFIG, FLAGS};
 use crate::plan::problem::Problem;
 use crate::plan::{config, flags};
 

@@ -12,7 +12,7 @@ use super::super::limits::{self, Limits};
 use super::super::problem::Problem;
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::{Access, Address, Config, Listen, Log, LogLevel, OnMissing, RouteConfig, TlsFiles, TrustedProxies};
-use super::{address, page, route};
+use super::{address, page, route, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -34,7 +34,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let state_dir = top.take("state_dir").and_then(|value| value.path("/var/lib/backsoon", report));
     let workers = top.take("workers").and_then(|value| value.count(1, MOST_WORKERS, report));
     let trusted_proxies = top.take("trusted_proxies").map(|value| trusted(&value, report));
-    let drain = top.take("drain").and_then(|value| duration(&value, report));
+    let drain = top.take("drain").and_then(|value| values::duration(&value, report));
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     Config {
@@ -51,11 +51,6 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         page: page::page(top, report),
         routes: routes(top, report),
     }
-}
-
-/// A duration for which requests may go on.
-pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
-    value.duration(Duration::from_millis(1), LONGEST_DURATION, report)
 }
 
 /// Keys that belong somewhere else, or whose place is not open.
@@ -228,8 +223,6 @@ fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Arc<RouteConfig
 
 /// In-flight requests may go on for so long after SIGTERM, unless the config says otherwise.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
-/// The longest time that a drain, or another time of a route, may take.
-const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
 const MOST_WORKERS: u64 = 1024;
 const MOST_LISTENERS: usize = 64;
 /// Routes of one config, and of one flag file.

@@ -11,7 +11,7 @@ use super::super::keys;
 use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
-use super::{address, parse, route};
+use super::{address, values};
 
 /// What a route does besides forwarding. The default: requests in flight finish, everybody comes back at once.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -163,7 +163,7 @@ pub struct Allowed {
 /// Reads the keys of a route's policy.
 pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
     Policy {
-        drain: section.take("drain").and_then(|value| parse::duration(&value, report)),
+        drain: section.take("drain").and_then(|value| values::duration(&value, report)),
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
         ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
@@ -183,7 +183,7 @@ fn streams(value: &Value<'_>, report: &mut Report<'_>) -> Option<Streams> {
     match value.string("10s", report)? {
         "keep" => Some(Streams::Keep),
         "drain" | "grace" => Some(Streams::Drain),
-        word if word.starts_with(|c: char| c.is_ascii_digit()) => parse::duration(value, report).map(Streams::Grace),
+        word if word.starts_with(|c: char| c.is_ascii_digit()) => values::duration(value, report).map(Streams::Grace),
         word => {
             let help = "write `\"keep\"`, or the time over which they are closed: `\"10s\"`";
             report.wrong(value.span.clone(), format!("`streams` cannot be {}", quoted(word)), help);
@@ -194,7 +194,7 @@ fn streams(value: &Value<'_>, report: &mut Report<'_>) -> Option<Streams> {
 
 fn ramp(value: &Value<'_>, report: &mut Report<'_>) -> Option<Ramp> {
     if !value.inner.is_array() {
-        return parse::duration(value, report).map(Ramp::Linear);
+        return values::duration(value, report).map(Ramp::Linear);
     }
     let items = value.one_or_more(report);
     report.at_most(MOST_POINTS, items.len(), "points", value.key_span.clone());
@@ -248,7 +248,7 @@ fn hold(value: &Value<'_>, report: &mut Report<'_>) -> Hold {
         return hold;
     };
     let mut section = Section::new(&keys::HOLD, "`hold`", value.span.clone(), table);
-    if let Some(time) = section.take("max_wait").and_then(|value| parse::duration(&value, report)) {
+    if let Some(time) = section.take("max_wait").and_then(|value| values::duration(&value, report)) {
         hold.max_wait = time;
     }
     if let Some(count) = section.take("max_held").and_then(|value| value.count(1, MOST_HELD, report)) {
@@ -287,9 +287,9 @@ fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
     let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
     let get = get.and_then(|value| probe_path(&value, report));
     let expect = section.take("expect").and_then(|value| value.count(100, 599, report));
-    let within = section.take("within").and_then(|value| parse::duration(&value, report));
+    let within = section.take("within").and_then(|value| values::duration(&value, report));
     let times = section.take("times").and_then(|value| value.count(1, MOST_TIMES, report));
-    let every = section.take("every").and_then(|value| parse::duration(&value, report));
+    let every = section.take("every").and_then(|value| values::duration(&value, report));
     let region =
         section.take("region").and_then(|value| value.words(LONGEST_REGION, super::super::read::Lines::One, report));
     section.finish(report, |key, _| matches!(key, "path" | "url").then(|| did_you_mean_text("get")));
@@ -320,7 +320,7 @@ fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
     let p99 = section.take("p99");
     let p99 = p99.and_then(|value| value.duration(Duration::from_millis(1), LONGEST_P99, report));
     let zombies = section.take("zombies").and_then(|value| value.count(1, MOST_HELD, report));
-    let watch = section.take("watch").and_then(|value| parse::duration(&value, report));
+    let watch = section.take("watch").and_then(|value| values::duration(&value, report));
     let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_HELD, report));
     let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
     section.finish(report, no_hint);
@@ -428,7 +428,7 @@ fn allowed(value: &Value<'_>, report: &mut Report<'_>) -> Option<Allowed> {
     };
     // What stands behind the path in a description of an endpoint is no part of it.
     let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
-    Some(Allowed { method, path: route::prefix_of(value, path, report)? })
+    Some(Allowed { method, path: values::prefix_of(value, path, report)? })
 }
 
 const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", "bypass", "read_only"];

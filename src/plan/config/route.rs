@@ -9,11 +9,11 @@ use toml::de::{DeString, DeValue};
 
 use super::super::dialect::Dialect;
 use super::super::keys;
-use super::super::path::{BadPath, Prefix};
+use super::super::path::Prefix;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, policy};
+use super::{address, policy, values};
 
 /// Which route answers for a host and a path, and where it says so. Filled in the order of the file.
 #[derive(Default)]
@@ -158,24 +158,7 @@ fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -
 
 fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
     let text = value.string("/", report)?;
-    prefix_of(value, text, report)
-}
-
-/// A path that is written in a value, perhaps not alone.
-pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
-    let help = match text {
-        _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
-        _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),
-        _ => match Prefix::new(text) {
-            Ok(prefix) => return Some(prefix),
-            Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
-            Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
-            Err(BadPath::Ambiguous) => "no segment is dots with a parameter (`..;x`)".to_owned(),
-            Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
-        },
-    };
-    report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
-    None
+    values::prefix_of(value, text, report)
 }
 
 /// Reports what stands twice in a list.

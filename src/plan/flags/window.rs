@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::keys;
 use super::super::problem::quoted;
-use super::super::read::{LARGEST, Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
+use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
 use super::super::text::{Text, text};
+use super::super::units::LARGEST;
 use super::parse::{Mentions, mode};
 use super::{
     Auto, Every, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::limits;
-use super::pattern::{
+use super::super::key::pattern::{
     ADDRESS, COLOR, DIRECTORY, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK,
     NETWORK, ORIGIN, OWN_PREFIX, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
 };
-use super::{Absent, Form, Key, Rule, Table};
+use super::super::key::{Absent, Form, Key, Rule, Table};
+use super::super::limits;
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {

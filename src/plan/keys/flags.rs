@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::read::LARGEST;
-use super::pattern::{RECURRENCE, ROUTE_NAME};
-use super::{Absent, Form, Key, Rule, Table};
+use super::super::key::pattern::{RECURRENCE, ROUTE_NAME};
+use super::super::key::{Absent, Form, Key, Rule, Table};
+use super::super::units::LARGEST;
 
 /// `maintenance.toml`.
 pub static FLAGS: Table = Table {

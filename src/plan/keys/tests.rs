@@ -1,7 +1,11 @@
 //! Every entry of the tables against the parsers.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::problem::Problem;
-use super::super::read::{LARGEST, as_duration};
+use super::super::units::{LARGEST, as_duration};
 use super::super::{config, flags};
 use super::*;
 

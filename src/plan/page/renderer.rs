@@ -26,6 +26,7 @@ use super::context::TemplateContext;
 use super::language::Language;
 use super::programs::{self, Spoken};
 use super::rendered::{Encodings, Rendered, called, short};
+use super::sources::{Source, Sources};
 use super::templates::{MESSAGES, environment, languages, render};
 use super::{LocalizedPage, PageModel, Variant, validate};
 
@@ -61,26 +62,6 @@ impl Templates {
     fn new(environment: Environment<'static>) -> Self {
         Self { environment, policy: HeaderValue::from_static("default-src 'none'") }
     }
-}
-
-/// What the operator brings in files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// Those of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`) that are there.
-    pub files: Vec<Source>,
-    /// The logo.
-    pub logo: Option<(String, Bytes)>,
-}
-
-/// One of the operator's own files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its name below the directory: `page.html`.
-    pub name: String,
-    /// As problems name it.
-    pub path: String,
-    /// What it says.
-    pub text: String,
 }
 
 /// Whose page it is, as templates see it.

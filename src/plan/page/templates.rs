@@ -10,7 +10,7 @@ use super::super::config::{LANGUAGES, PageConfig};
 use super::super::problem::{Place, Problem, did_you_mean, quoted};
 use super::filters;
 use super::language::{Language, Messages};
-use super::renderer::{Source, Sources};
+use super::sources::{Source, Sources};
 
 /// The languages that are offered, of the built-in messages and the operator's.
 pub(super) fn languages(

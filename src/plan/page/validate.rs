@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
 use super::markup::Markup;
-use super::renderer::{Renderer, Source};
+use super::renderer::Renderer;
+use super::sources::Source;
 use super::templates::failed;
 use super::{PageContent, PageModel, ServiceRow, samples};
 

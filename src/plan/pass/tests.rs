@@ -11,6 +11,10 @@ use super::super::flags;
 use super::super::page::Renderer;
 use super::super::snapshot::Phase;
 use super::super::verdict::{Verdict, decide};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
 use super::*;
 
 const SECRET: &[u8] = b"0123456789abcdef\n";
@@ -122,7 +126,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let (now, route) = (live.compiled, &live.routes[0]);
     let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
     let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, ticket());
-    let cookie = admission.redeem("web", &closure, link.as_bytes(), now).unwrap();
+    let cookie = admission.redeem("web", &closure.source, link.as_bytes(), now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();
     assert!(pair.starts_with("__Host-backsoon-bypass-web="), "{cookie}");
     assert_eq!(rest, " Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=3300");
@@ -133,10 +137,10 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(InvalidToken::Expired)));
     live.compiled = at("2026-05-19T16:00:00Z");
     assert_eq!(shows(&live, client), Err(Some(InvalidToken::Expired)));
-    assert_eq!(admission.redeem("web", &closure, link.as_bytes(), live.compiled), Err(InvalidToken::Expired));
+    assert_eq!(admission.redeem("web", &closure.source, link.as_bytes(), live.compiled), Err(InvalidToken::Expired));
     let as_link = pair.split_once('=').unwrap().1;
     assert_eq!(
-        admission.redeem("web", &closure, as_link.as_bytes(), now),
+        admission.redeem("web", &closure.source, as_link.as_bytes(), now),
         Err(InvalidToken::Forged),
         "a cookie is no link"
     );

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::Table;
+use super::key::Table;
 use super::problem::{Lines as TextLines, Place, Problem, did_you_mean, quoted};
 use super::words;
 
 pub(super) use syntax::document;
-pub(super) use value::{LARGEST, Lines, Value, as_bytes, as_duration};
+pub(super) use value::{Lines, Value};
 
 /// Collects the problems of one file.
 pub(super) struct Report<'t> {

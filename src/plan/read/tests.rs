@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::keys::Key;
+use super::super::key::Key;
 use super::super::problem::{Place, Problem};
 use super::super::{config, flags, limits};
 

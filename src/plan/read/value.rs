@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use toml::value::Datetime;
 
+use super::super::units::{LARGEST, as_bytes, as_duration};
 use super::{Report, did_you_mean, did_you_mean_text, list, quoted};
 
 /// A value of the file, with the key it belongs to.
@@ -416,24 +417,6 @@ fn incomplete(key: &str, datetime: &Datetime) -> (String, String) {
         ),
     }
 }
-
-/// A number of bytes as an operator writes it: in the largest unit that divides it.
-pub(in crate::plan) fn as_bytes(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
-}
-
-/// A duration as an operator writes it: in the largest unit that divides it, to the millisecond.
-pub(in crate::plan) fn as_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let unit = units.iter().find(|(size, _)| millis >= *size && millis.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
-}
-
-/// What no number of ours may exceed; a range that goes so far has no upper end.
-pub(in crate::plan) const LARGEST: u64 = i64::MAX as u64;
 
 const EXAMPLE_INSTANT: &str = "2026-05-19T14:00:00Z";
 const MORE_THAN_ZERO: &str = "it must be more than zero";

@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::limits::Limits;
 use crate::proxy::connection::{CLOSE_PATIENCE, ClientConnection, Due, Takeover};
+use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::gather::MOST_PUMPED;
 use crate::proxy::io::socket::{Socket, skip_some};
 use crate::proxy::request::serve::serve;
 use crate::proxy::request::unread::LINGER_QUIET;
-use crate::proxy::upstream::pool::HYPER_HEAD_FIELDS;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
 

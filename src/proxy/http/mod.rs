@@ -4,3 +4,6 @@ pub(crate) mod check;
 pub(crate) mod fields;
 pub(crate) mod headers;
 pub(crate) mod words;
+
+/// hyper keeps room for this many fields on the stack; another number costs an allocation.
+pub(crate) const HYPER_HEAD_FIELDS: usize = 100;

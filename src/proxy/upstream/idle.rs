@@ -168,6 +168,23 @@ impl Multiplexed {
     }
 }
 
+/// A connection that carries a tunnel or a stream of events.
+pub(super) struct Lasting(Rc<Cell<usize>>);
+
+impl Lasting {
+    /// Counts one more.
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 /// Drives an HTTP/2 connection to its end. The requests on it are told how it ended.
 pub(super) async fn drive_multiplexed(
     mut driven: http2::Connection<TokioIo<Socket>, RequestBody, Local>,

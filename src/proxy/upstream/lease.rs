@@ -17,8 +17,8 @@ use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::upload::{Upload, UploadState};
 
 use super::connection::{PendingResponse, Switched, UpstreamConnection};
-use super::idle::Multiplexed;
-use super::pool::{Lasting, Pool};
+use super::idle::{Lasting, Multiplexed};
+use super::pool::Pool;
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
 /// HTTP/2 stream.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::plan::config::Upstream;
 use crate::plan::limits::Limits;
 use crate::proxy::error::Error;
+use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::client::Activity;
 use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::{Ahead, RequestBody};
@@ -28,7 +29,9 @@ use super::connect::connect;
 use super::connection::{UpstreamConnection, drive};
 use super::growth::Growth;
 use super::health::Health;
-use super::idle::{IdleConnections, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed};
+use super::idle::{
+    IdleConnections, Lasting, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
+};
 use super::lease::{Lease, LeaseKind};
 
 /// One worker's connections to one upstream.
@@ -126,12 +129,10 @@ impl Pool {
             Grant::Lease(lease) => Ok(lease),
             Grant::Permit(permit) => {
                 let opened = timeout(checkout.limits.connect, self.open(permit, checkout.limits)).await;
-                let opened = opened.unwrap_or(Err(Error::ConnectTimeout));
-                match &opened {
-                    Ok(_) => self.served.set(Instant::now()),
-                    Err(_) => self.cell().connect_failures.increment(),
-                }
-                opened
+                let lease = opened.unwrap_or(Err(Error::ConnectTimeout));
+                let lease = lease.inspect_err(|_| self.cell().connect_failures.increment())?;
+                self.served.set(Instant::now());
+                Ok(lease)
             }
         }
     }
@@ -203,8 +204,7 @@ impl Pool {
 
     /// Counts a connection that carries a tunnel or a stream of events, until the result is dropped.
     pub(super) fn lasts(&self) -> Lasting {
-        self.lasting.set(self.lasting.get() + 1);
-        Lasting(Rc::clone(&self.lasting))
+        Lasting::new(&self.lasting)
     }
 
     /// How many requests wait.
@@ -254,10 +254,9 @@ impl Pool {
                 return;
             };
             let Some(entry) = self.queue.borrow_mut().pop() else { return };
-            match &grant {
-                Grant::Lease(_) => self.served.set(Instant::now()),
-                // Only a connection serves, and there may be none.
-                Grant::Permit(_) => {}
+            // A permit serves nobody yet: there may be no connection.
+            if matches!(grant, Grant::Lease(_)) {
+                self.served.set(Instant::now());
             }
             entry.give(grant);
         }
@@ -453,10 +452,8 @@ impl Drop for QueuedRequest<'_> {
         // The entry is dropped behind the borrow.
         let left = self.pool.queue.borrow_mut().leave(self.ticket);
         drop(left);
-        match self.entry.grant.take() {
-            Some(Grant::Lease(lease)) => lease.finish(Instant::now()),
-            Some(Grant::Permit(permit)) => drop(permit),
-            None => {}
+        if let Some(Grant::Lease(lease)) = self.entry.grant.take() {
+            lease.finish(Instant::now());
         }
     }
 }
@@ -480,15 +477,6 @@ impl Drop for Slot {
     }
 }
 
-/// A connection that carries a tunnel or a stream of events.
-pub(super) struct Lasting(Rc<Cell<usize>>);
-
-impl Drop for Lasting {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 /// A connection that is being opened.
 struct Opening(Rc<Pool>);
 
@@ -508,9 +496,6 @@ impl Drop for Opening {
 
 /// Requests that one worker sends ahead of the first bytes of their body to one upstream.
 const MOST_AHEAD: usize = 64;
-
-/// hyper keeps room for this many fields on the stack; another number costs an allocation.
-pub(crate) const HYPER_HEAD_FIELDS: usize = 100;
 
 /// Look-ups of an upstream's name that one worker has under way.
 const MOST_LOOKUPS: usize = 4;

@@ -19,51 +19,53 @@ impl Pattern {
     }
 }
 
-pub(super) const FILE: Pattern = Pattern::new("path of a file", "some/file", r"\S");
-pub(super) const DIRECTORY: Pattern = Pattern::new("path of a directory", "some/directory", r"\S");
-pub(super) const ADDRESS: Pattern = Pattern::new(
+pub(in crate::plan) const FILE: Pattern = Pattern::new("path of a file", "some/file", r"\S");
+pub(in crate::plan) const DIRECTORY: Pattern = Pattern::new("path of a directory", "some/directory", r"\S");
+pub(in crate::plan) const ADDRESS: Pattern = Pattern::new(
     "address",
     "0.0.0.0:8080",
     r"^(unix:/.+|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5})$",
 );
-pub(super) const UPSTREAM: Pattern =
+pub(in crate::plan) const UPSTREAM: Pattern =
     Pattern::new("upstream", "http://127.0.0.1:3000", r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+)$");
-pub(super) const HOST: Pattern =
+pub(in crate::plan) const HOST: Pattern =
     Pattern::new("host", "www.example.com", r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]\.?)$");
-pub(super) const PREFIX: Pattern = Pattern::new("path prefix", "/app", r"^/[^*?#]*$");
-pub(super) const OWN_PREFIX: Pattern = Pattern::new("path prefix", "/own", r"^/[A-Za-z0-9/._~-]+$");
-pub(super) const REQUEST_TARGET: Pattern = Pattern::new("path and query", "/healthz", r"^/[^#\s]*$");
-pub(super) const EXCEPTION: Pattern =
+pub(in crate::plan) const PREFIX: Pattern = Pattern::new("path prefix", "/app", r"^/[^*?#]*$");
+pub(in crate::plan) const OWN_PREFIX: Pattern = Pattern::new("path prefix", "/own", r"^/[A-Za-z0-9/._~-]+$");
+pub(in crate::plan) const REQUEST_TARGET: Pattern = Pattern::new("path and query", "/healthz", r"^/[^#\s]*$");
+pub(in crate::plan) const EXCEPTION: Pattern =
     Pattern::new("method and path, or path", "POST /login", r"^\s*([A-Za-z]+\s+)?/[^*?#]*\*?\s*$");
-pub(super) const NETWORK: Pattern = Pattern::new(
+pub(in crate::plan) const NETWORK: Pattern = Pattern::new(
     "network or IP address",
     "192.0.2.0/24",
     r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
 );
-pub(super) const PROXY: Pattern = Pattern::new(
+pub(in crate::plan) const PROXY: Pattern = Pattern::new(
     "network, IP address or `unix:`",
     "10.0.0.0/8",
     r"^(unix:|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
 );
-pub(super) const ORIGIN: Pattern = Pattern::new(
+pub(in crate::plan) const ORIGIN: Pattern = Pattern::new(
     "origin",
     "https://app.example.com",
     r"^(\*|[Hh][Tt][Tt][Pp][Ss]?://(\*\.)?[A-Za-z0-9._\[\]-]+(:[0-9]{1,5})?)$",
 );
-pub(super) const LINK: Pattern = Pattern::new(
+pub(in crate::plan) const LINK: Pattern = Pattern::new(
     "link",
     "https://status.example.com",
     r#"^([Hh][Tt][Tt][Pp][Ss]?://|[Mm][Aa][Ii][Ll][Tt][Oo]:|[Tt][Ee][Ll]:|/(?!/))[^\s"<>]*$"#,
 );
-pub(super) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
-pub(super) const LANGUAGE: Pattern = Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");
-pub(super) const FIELD_NAME: Pattern =
+pub(in crate::plan) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
+pub(in crate::plan) const LANGUAGE: Pattern =
+    Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");
+pub(in crate::plan) const FIELD_NAME: Pattern =
     Pattern::new("name of a header field", "X-Maintenance-Key", r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
-pub(super) const RATE: Pattern = Pattern::new("rate", "50/s", r"^\s*\+?0*[1-9][0-9]*\s*/[sm]$");
-pub(super) const ERROR_RATE: Pattern =
+pub(in crate::plan) const RATE: Pattern = Pattern::new("rate", "50/s", r"^\s*\+?0*[1-9][0-9]*\s*/[sm]$");
+pub(in crate::plan) const ERROR_RATE: Pattern =
     Pattern::new("error rate", "baseline + 1%", r"^\s*(baseline\s*\+\s*)?[0-9.eE+-]+\s*%\s*$");
-pub(super) const RAMP_POINT: Pattern = Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
-pub(super) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");
+pub(in crate::plan) const RAMP_POINT: Pattern =
+    Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
+pub(in crate::plan) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");
 
 /// Name of a route.
 pub const ROUTE_NAME: Pattern = Pattern::new("name of a route", "web", r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$");

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-use super::super::snapshot::Source;
+use super::super::lifecycle::Source;
 use super::cohorts::Cohorts;
 
 /// A secret. It is never printed.
@@ -107,7 +107,7 @@ impl Key {
     }
 
     /// What hashes addresses where there is no secret: the same in every replica, and no secret at all.
-    pub(super) fn public() -> Self {
+    pub(in crate::plan) fn public() -> Self {
         Self::of(b"backsoon ramp")
     }
 
@@ -119,18 +119,18 @@ impl Key {
     }
 
     /// Whether a client has sent the secret. It takes the same time wherever and however what was sent differs.
-    pub(super) fn is(&self, sent: &[u8]) -> bool {
+    pub(in crate::plan) fn is(&self, sent: &[u8]) -> bool {
         self.secret.ct_eq(sent).into()
     }
 
     /// What hashes the addresses of a route's clients.
-    pub(super) fn cohorts(&self, route: &str) -> Cohorts {
+    pub(in crate::plan) fn cohorts(&self, route: &str) -> Cohorts {
         let tag = self.hash(HASH_COHORT, route, b"").finalize().into_bytes();
         Cohorts::new(tag.first_chunk().copied().unwrap_or_default())
     }
 
     /// Whether it is this very key.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(in crate::plan) fn is_same(&self, other: &Self) -> bool {
         self.secret == other.secret
     }
 
@@ -152,7 +152,7 @@ impl Key {
     ///
     /// # Errors
     /// When it is not one with this binding; whether it is in time is not looked at.
-    pub(super) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
+    pub(in crate::plan) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
         let mut buffer = [0; LONGEST];
         // A longer text would not fit, and is none of ours.
         let text = Some(text).filter(|text| text.len() <= LONGEST_TEXT).ok_or(InvalidToken::Forged)?;

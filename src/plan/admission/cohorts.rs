@@ -6,15 +6,15 @@ use siphasher::sip::SipHasher24;
 
 /// What hashes the addresses of one route's clients.
 #[derive(Clone, Copy)]
-pub(super) struct Cohorts(SipHasher24);
+pub(in crate::plan) struct Cohorts(SipHasher24);
 
 impl Cohorts {
-    pub(super) fn new(key: [u8; 16]) -> Self {
+    pub(in crate::plan) fn new(key: [u8; 16]) -> Self {
         Self(SipHasher24::new_with_key(&key))
     }
 
     /// The cohort of an address, by its bytes.
-    pub(super) fn of(&self, address: &[u8]) -> u32 {
+    pub(in crate::plan) fn of(&self, address: &[u8]) -> u32 {
         u32::try_from(self.0.hash(address) >> 32).unwrap_or(0)
     }
 }

@@ -1,0 +1,32 @@
+//! Values that more than one table of the config has.
+
+use std::time::Duration;
+
+use super::super::path::{BadPath, Prefix};
+use super::super::problem::quoted;
+use super::super::read::{Report, Value};
+
+/// Reads a duration for which requests may go on.
+pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
+    value.duration(Duration::from_millis(1), LONGEST_DURATION, report)
+}
+
+/// Reads a path that is written in a value, perhaps not alone.
+pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
+    let help = match text {
+        _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
+        _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),
+        _ => match Prefix::new(text) {
+            Ok(prefix) => return Some(prefix),
+            Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
+            Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
+            Err(BadPath::Ambiguous) => "no segment is dots with a parameter (`..;x`)".to_owned(),
+            Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
+        },
+    };
+    report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
+    None
+}
+
+/// The longest time that a drain, or another time of a route, may take.
+const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
