@@ -6,9 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::compile::compile;
-use super::super::config;
+use super::super::config::{self, Ramp};
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
+use super::state::MOST_TRANSITIONS;
 use super::*;
 
 fn at(clock: &str) -> Timestamp {
