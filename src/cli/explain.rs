@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
 use crate::control::state::StateDir;
-use crate::plan::lifecycle::Memory;
+use crate::plan::lifecycle::RouteState;
 
 use super::failure::Failure;
 use super::flag_file::with_option;
@@ -78,11 +78,11 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     let at = args.at.unwrap_or_else(Timestamp::now);
-    let memories = match args.at {
+    let remembered = match args.at {
         None => remembered(file, &loaded),
         Some(_) => HashMap::new(),
     };
-    let snapshot = loaded.snapshot_of(memories, at);
+    let snapshot = loaded.snapshot_of(remembered, at);
     let report = report::explain(&loaded, &snapshot, &request_of(args), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
 }
 
 /// Reads the saved state of the routes, because a route that is coming back is no longer in the flag file.
-fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, Memory> {
+fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, RouteState> {
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
     StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek()
 }

@@ -53,7 +53,7 @@ impl Controller {
             let from_systemd = std::env::var_os("STATE_DIRECTORY");
             Recorder::new(StateDir::new(inputs.config_file(), inputs.config().state_dir.as_deref(), from_systemd))
         });
-        inputs.known.memories = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
+        inputs.known.remembered = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         Ok((Self { inputs, publication, recorder, finisher }, warnings))
@@ -77,7 +77,7 @@ impl Controller {
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
         self.record(&first.snapshot);
         // From now on, the previous snapshot remembers.
-        self.inputs.known.memories.clear();
+        self.inputs.known.remembered.clear();
         first
     }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
-use crate::plan::lifecycle::Memory;
+use crate::plan::lifecycle::RouteState;
 use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
@@ -44,9 +44,9 @@ impl Loaded {
     }
 
     /// Compiles a snapshot with what a process remembers of the routes.
-    pub(crate) fn snapshot_of(&self, memories: HashMap<String, Memory>, now: Timestamp) -> Snapshot {
+    pub(crate) fn snapshot_of(&self, remembered: HashMap<String, RouteState>, now: Timestamp) -> Snapshot {
         let Self { config, flags, renderer, materials, .. } = self;
-        let known = Known { memories, secrets: materials.secrets.clone(), ..Known::default() };
+        let known = Known { remembered, secrets: materials.secrets.clone(), ..Known::default() };
         compile(Inputs { config, flags, renderer, known: &known, previous: None, now, generation: 1 })
     }
 }

@@ -137,7 +137,7 @@ fn phases(text: &mut Exposition, routes: &[Route]) {
     let gauges: [Row<Route, f64>; 4] = [
         ("backsoon_route_admitted_ratio", "The share of clients that is admitted.", admitted),
         ("backsoon_route_guard_breached", "1 while the route's guard has found it wanting.", |route| {
-            flag(route.life.breach.is_some())
+            flag(route.state.breach().is_some())
         }),
         ("backsoon_route_since_seconds", "Since when the route is in its phase.", |route| seconds(route.since())),
         ("backsoon_route_closed_long", "1 once the route is under maintenance for 24 hours.", |route| flag(route.long)),
@@ -152,7 +152,7 @@ fn phases(text: &mut Exposition, routes: &[Route]) {
 fn admitted(route: &Route) -> f64 {
     match route.phase() {
         Phase::Open => 1.0,
-        Phase::Ramping => route.life.share,
+        Phase::Ramping => route.state.share().unwrap_or_default(),
         Phase::Draining | Phase::Closed | Phase::Verifying => 0.0,
     }
 }

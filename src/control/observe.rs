@@ -217,7 +217,7 @@ enum TrafficUse {
 
 impl TrafficUse {
     fn of(route: &Route) -> Self {
-        if route.phase() == Phase::Open && !route.life.watched {
+        if route.phase() == Phase::Open && !route.state.is_watched() {
             return Self::Baseline;
         }
         if route.guard().is_some() { Self::Guard } else { Self::None }

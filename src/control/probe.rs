@@ -125,7 +125,7 @@ impl ProbeSpec {
             let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
             Some((live.meter.id, host(&route.config).unwrap_or_else(|| upstream.address.authority())))
         });
-        Self { began: route.life.began, checks: route.config.policy.verify.clone(), upstreams: live.collect() }
+        Self { began: route.state.began(), checks: route.config.policy.verify.clone(), upstreams: live.collect() }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{fmt, io, mem};
 
 use jiff::Timestamp;
 
-use crate::plan::lifecycle::Memory;
+use crate::plan::lifecycle::RouteState;
 use crate::plan::snapshot::Snapshot;
 
 use super::history::{Entry, Event, History};
@@ -33,7 +33,7 @@ impl Recorder {
     }
 
     /// Returns what an earlier process remembered.
-    pub(super) fn remembered(&mut self) -> HashMap<String, Memory> {
+    pub(super) fn remembered(&mut self) -> HashMap<String, RouteState> {
         match self.state.load() {
             Ok(routes) if routes.is_empty() => {
                 self.saved = Some(empty());
@@ -66,7 +66,7 @@ impl Recorder {
                     from: transition.from.as_str().to_owned(),
                     to: transition.to.as_str().to_owned(),
                     at: transition.at,
-                    why: transition.why.clone(),
+                    why: transition.reason.to_string(),
                     mode: mode.clone(),
                     until,
                     flags: flags.map(ToOwned::to_owned),
@@ -89,7 +89,7 @@ impl Recorder {
     }
 
     fn save(&mut self, live: &Snapshot) {
-        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.life));
+        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
         let text = text_of(routes).unwrap_or_else(empty);
         if self.saved.as_ref() == Some(&text) {
             return;

@@ -28,12 +28,12 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         phase: route.phase().as_str().to_owned(),
         mode: route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned()),
         since: Some(route.since()),
-        why: route.life.why.clone().into_owned(),
+        why: route.state.reason().to_string(),
         next: next(route),
         started: route.closure.as_ref().map(|closure| closure.started),
         until: route.closure.as_ref().and_then(|closure| closure.until),
         source: route.closure.as_ref().map(|closure| source(&closure.source)),
-        share: (route.phase() == Phase::Ramping).then_some(route.life.share),
+        share: route.state.share(),
         watched_until: route.watched_until(),
         breach: breach(route),
         announced: route.announced.iter().map(announced).collect(),
@@ -68,7 +68,7 @@ fn source(source: &Source) -> String {
 }
 
 fn breach(route: &Route) -> Option<BreachStatus> {
-    let breach = route.life.breach.as_ref()?;
+    let breach = route.state.breach()?;
     Some(BreachStatus { at: Some(breach.at), what: breach.what.clone() })
 }
 

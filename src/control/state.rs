@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::lifecycle::Memory;
+use crate::plan::lifecycle::RouteState;
 
 use crate::files::write::{self, WriteError};
 
@@ -114,7 +114,7 @@ impl StateDir {
     ///
     /// # Errors
     /// If the file cannot be read, or is not a usable state.
-    pub(crate) fn load(&self) -> Result<HashMap<String, Memory>, LoadError> {
+    pub(crate) fn load(&self) -> Result<HashMap<String, RouteState>, LoadError> {
         let mut bytes = Vec::new();
         match self.open(STATE, OpenOptions::new().read(true)) {
             Ok(file) => drop(file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?),
@@ -129,7 +129,7 @@ impl StateDir {
     }
 
     /// Loads the state without moving an unusable file. Returns nothing in that case.
-    pub(crate) fn peek(&self) -> HashMap<String, Memory> {
+    pub(crate) fn peek(&self) -> HashMap<String, RouteState> {
         let read = || {
             let mut bytes = Vec::new();
             let file = self.open(STATE, OpenOptions::new().read(true)).ok()?;
@@ -149,7 +149,7 @@ impl StateDir {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
+fn parse(bytes: &[u8]) -> Result<HashMap<String, RouteState>, Fault> {
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::TooLarge);
     }
@@ -158,13 +158,13 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, Memory>, Fault> {
     if file.version != VERSION {
         return Err(Fault::Version(file.version));
     }
-    let file: File<HashMap<String, Memory>> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
+    let file: File<HashMap<String, RouteState>> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
     Ok(file.routes)
 }
 
 /// Returns the state of the routes as text; `None` if no route has anything to remember.
-pub(crate) fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m Memory)>) -> Option<String> {
-    let routes: std::collections::BTreeMap<_, _> = routes.filter(|(_, memory)| !memory.is_plain()).collect();
+pub(crate) fn text_of<'m>(routes: impl Iterator<Item = (&'m str, &'m RouteState)>) -> Option<String> {
+    let routes: std::collections::BTreeMap<_, _> = routes.filter(|(_, state)| !state.is_plain()).collect();
     if routes.is_empty() {
         return None;
     }
@@ -237,13 +237,13 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::lifecycle::{Demand, Given, Observed, Source};
+    use crate::plan::lifecycle::{Desired, Observed, RouteInputs, Source};
     use crate::plan::{config::Policy, flags::Mode};
 
     use super::*;
 
-    fn memory() -> Memory {
-        let demand = Demand {
+    fn closed() -> RouteState {
+        let desired = Desired {
             mode: Mode::Offline,
             source: Source::Window("M-1".to_owned()),
             until: None,
@@ -251,10 +251,10 @@ mod tests {
             overruns: false,
             by_hand: false,
         };
-        Memory::first(Given {
+        RouteState::first(RouteInputs {
             policy: &Policy::default(),
             drain: std::time::Duration::ZERO,
-            demand: Some(&demand),
+            desired: Some(&desired),
             forced: None,
             over: None,
             observed: &Observed::default(),
@@ -262,17 +262,29 @@ mod tests {
         })
     }
 
+    const VERSION_0_1: &str = include_str!("state/version-0.1.json");
+
     #[test]
     fn what_is_saved_is_loaded_and_what_is_not_there_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
         assert!(state.load().unwrap().is_empty() && !state.path().exists());
-        let memory = memory();
-        state.save(&text_of([("web", &memory)].into_iter()).unwrap()).unwrap();
-        assert_eq!(state.load().unwrap(), HashMap::from([("web".to_owned(), memory)]));
+        let route = closed();
+        state.save(&text_of([("web", &route)].into_iter()).unwrap()).unwrap();
+        assert_eq!(state.load().unwrap(), HashMap::from([("web".to_owned(), route)]));
         assert!(state.path().join("edge.state.json").is_file());
         state.save(&empty()).unwrap();
         assert!(state.load().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_state_of_version_0_1_is_read_and_written_as_it_was() {
+        let routes = parse(VERSION_0_1.as_bytes()).unwrap();
+        let mut names: Vec<_> = routes.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        assert_eq!(names.len(), 5);
+        let text = text_of(names.into_iter().map(|(name, state)| (name.as_str(), state)));
+        assert_eq!(text.as_deref(), Some(VERSION_0_1.trim_end()));
     }
 
     #[test]
@@ -280,8 +292,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("edge.toml"), Some(&dir.path().join("state")), None);
         let aside = dir.path().join("state/edge.state.json.damaged");
-        let memory = memory();
-        let whole = text_of([("web", &memory)].into_iter()).unwrap();
+        let route = closed();
+        let whole = text_of([("web", &route)].into_iter()).unwrap();
         let too_large = vec![b' '; usize::try_from(LARGEST).unwrap() + 1];
         for (bytes, expected) in [
             (&whole.as_bytes()[..whole.len() - 2], "damaged"),

@@ -62,8 +62,8 @@ pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
 
 fn log_transitions(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
-    for Transition { from, to, at, why } in &route.transitions {
-        let (from, phase, at) = (from.as_str(), to.as_str(), at.to_string());
+    for Transition { from, to, at, reason } in &route.transitions {
+        let (from, phase, at, why) = (from.as_str(), to.as_str(), at.to_string(), reason.to_string());
         tracing::info!(route = name, phase, from, at, mode, until, why, "a route changed its phase");
     }
 }
@@ -71,7 +71,7 @@ fn log_transitions(route: &Route) {
 /// Logs a route that stays in its phase, but is closed in another mode.
 fn log_mode(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
-    let (phase, why) = (route.phase().as_str(), &*route.life.why);
+    let (phase, why) = (route.phase().as_str(), route.state.reason().to_string());
     tracing::info!(route = name, phase, mode, until, why, "a route changed its mode");
 }
 

@@ -14,12 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
-use super::lifecycle::{Demand, Given, Memory, Observed, Phase, Transition};
+use super::lifecycle::{Desired, Observed, Phase, RouteInputs, RouteState, Transition};
 use super::page::Renderer;
 use super::pass::{Admission, Key};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
-use causes::{Cause, Causes, demand_of};
+use causes::{Cause, Causes, desired_of};
 use pages::{Life, Pages};
 
 /// Everything a snapshot is a function of.
@@ -45,7 +45,7 @@ pub struct Inputs<'i> {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// What an earlier process remembered; where there is a previous snapshot, that counts.
-    pub memories: HashMap<String, Memory>,
+    pub remembered: HashMap<String, RouteState>,
     /// What is observed.
     pub observed: HashMap<String, Observed>,
     /// The secrets of their bypasses.
@@ -55,11 +55,11 @@ pub struct Known {
 /// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let Inputs { config, flags, now, .. } = inputs;
-    let looks = MissedChanges::new(&inputs);
+    let missed = MissedChanges::new(&inputs);
     let layout = Layout::of(config, inputs.previous);
     // How every route is must be known before a page is made: its table may tell it.
     let lives: Vec<Life<'_>> =
-        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &looks, &layout, index, route)).collect();
+        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &missed, &layout, index, route)).collect();
     let mut pages = Pages::new(&inputs, &lives);
     let announced = notices::Announcements::new(flags, now);
     let routes = lives.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
@@ -72,7 +72,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 index,
                 config: Arc::clone(config),
                 upstreams,
-                life: Arc::clone(&life.memory),
+                state: Arc::clone(&life.state),
                 transitions: life.transitions.clone(),
                 next: life.next,
                 epoch: life.epoch,
@@ -106,11 +106,11 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
 pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
     live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
-        let demand = causes.of(&route.config.name).as_deref().map(demand_of);
-        let given = given(&inputs, &route.config, demand.as_ref(), over(&inputs, &route.life, inputs.now));
-        let (memory, transitions) = route.life.advance(given);
-        let tripped = memory.breach.is_some() != route.life.breach.is_some();
-        !transitions.is_empty() || tripped || memory.why != route.life.why
+        let desired = causes.of(&route.config.name).as_deref().map(desired_of);
+        let over = over(&inputs, &route.state, inputs.now);
+        let (state, transitions) = route.state.advance(route_inputs(&inputs, &route.config, desired.as_ref(), over));
+        let tripped = state.breach().is_some() != route.state.breach().is_some();
+        !transitions.is_empty() || tripped || state.reason() != route.state.reason()
     })
 }
 
@@ -130,8 +130,8 @@ impl<'f> MissedChanges<'f> {
     }
 
     /// What was demanded of a route when.
-    fn demands(&self, route: &str) -> impl Iterator<Item = (Timestamp, Option<Demand>)> {
-        self.missed.iter().map(move |(at, causes)| (*at, causes.of(route).as_deref().map(demand_of)))
+    fn desires(&self, route: &str) -> impl Iterator<Item = (Timestamp, Option<Desired>)> {
+        self.missed.iter().map(move |(at, causes)| (*at, causes.of(route).as_deref().map(desired_of)))
     }
 }
 
@@ -141,7 +141,7 @@ impl<'f> MissedChanges<'f> {
 /// now; but it took a moment until it was read, in one replica longer than in the other.
 fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
     let Some(live) = inputs.previous else {
-        return inputs.known.memories.values().map(|memory| memory.seen).min();
+        return inputs.known.remembered.values().map(RouteState::seen).min();
     };
     let held = live.next_change.and_then(|next| next.checked_sub(SignedDuration::from_nanos(1)).ok());
     let read = inputs.now.checked_sub(READ_WITHIN).unwrap_or(Timestamp::MIN);
@@ -151,7 +151,7 @@ fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
 /// Where a route is now: on from where it was before.
 fn life<'i>(
     inputs: &Inputs<'i>,
-    looks: &MissedChanges<'i>,
+    missed: &MissedChanges<'i>,
     layout: &Layout<'i>,
     index: usize,
     config: &'i RouteConfig,
@@ -160,21 +160,21 @@ fn life<'i>(
         Some(previous) => previous.routes.get(index),
         None => inputs.previous.and_then(|previous| previous.route(&config.name)),
     };
-    let causes = looks.now.of(&config.name);
-    let demand = causes.as_deref().map(demand_of);
-    let given = given(inputs, config, demand.as_ref(), None);
-    let (memory, transitions) = advance(inputs, looks, config, before, given);
-    let next = if memory.phase == Phase::Open { None } else { memory.next(given) };
-    let changes_at = memory.next_change(given);
+    let causes = missed.now.of(&config.name);
+    let desired = causes.as_deref().map(desired_of);
+    let route_inputs = route_inputs(inputs, config, desired.as_ref(), None);
+    let (state, transitions) = advance(inputs, missed, config, before, route_inputs);
+    let next = state.next(route_inputs);
+    let changes_at = state.next_change(route_inputs);
     // It is told only of what is why: what its guard found may be, all the same.
-    let heeded = memory.closure.as_ref().is_some_and(|closing| Some(&closing.demand) == demand.as_ref());
+    let heeded = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
     Life {
-        epoch: epoch(before, &memory, &transitions, inputs.generation),
+        epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
         cause: causes.filter(|_| heeded).and_then(|causes| speaker(&causes)),
         name: &config.name,
         policy: &config.policy,
-        memory,
+        state,
         transitions,
         next,
         changes_at,
@@ -182,18 +182,18 @@ fn life<'i>(
 }
 
 /// What a route's phase is worked out from.
-fn given<'g>(
+fn route_inputs<'g>(
     inputs: &Inputs<'g>,
     config: &'g RouteConfig,
-    demand: Option<&'g Demand>,
+    desired: Option<&'g Desired>,
     over: Option<Timestamp>,
-) -> Given<'g> {
+) -> RouteInputs<'g> {
     static NOTHING: Observed = Observed { remaining: None, verification: None, measured: None, lately: None };
     let seldom = !inputs.known.observed.is_empty();
-    Given {
+    RouteInputs {
         policy: &config.policy,
         drain: config.policy.drain.unwrap_or(inputs.config.drain),
-        demand,
+        desired,
         forced: inputs.flags.forced(&config.name),
         over,
         observed: seldom.then(|| inputs.known.observed.get(&config.name)).flatten().unwrap_or(&NOTHING),
@@ -202,51 +202,52 @@ fn given<'g>(
 }
 
 /// When the window that took a route down was over, if it was at an instant.
-fn over(inputs: &Inputs<'_>, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    let closing = memory.closure.as_ref()?;
-    let Source::Window(id) = &closing.demand.source else { return None };
+fn over(inputs: &Inputs<'_>, state: &RouteState, now: Timestamp) -> Option<Timestamp> {
+    let closing = state.closing()?;
+    let Source::Window(id) = &closing.desired.source else { return None };
     let window = inputs.flags.windows.iter().find(|window| window.id == *id)?;
     window.over(closing.planned()).filter(|over| *over <= now)
 }
 
 fn advance(
     inputs: &Inputs<'_>,
-    looks: &MissedChanges<'_>,
+    missed: &MissedChanges<'_>,
     config: &RouteConfig,
     before: Option<&Route>,
-    given: Given<'_>,
-) -> (Arc<Memory>, Vec<Transition>) {
+    route_inputs: RouteInputs<'_>,
+) -> (Arc<RouteState>, Vec<Transition>) {
     let name = &config.name;
     // Most routes are open and stay so: they cost nothing.
     if let Some(before) = before
-        && before.life.is_plain()
-        && given.demand.is_none()
-        && before.life.since <= given.now
-        && looks.demands(name).all(|(_, demand)| demand.is_none())
+        && before.state.is_plain()
+        && route_inputs.desired.is_none()
+        && before.state.since() <= route_inputs.now
+        && missed.desires(name).all(|(_, desired)| desired.is_none())
     {
-        return (Arc::clone(&before.life), Vec::new());
+        return (Arc::clone(&before.state), Vec::new());
     }
     let remembered = match before {
-        Some(before) => (*before.life).clone(),
-        None => match inputs.known.memories.get(name) {
+        Some(before) => (*before.state).clone(),
+        None => match inputs.known.remembered.get(name) {
             Some(remembered) => remembered.clone().restarted(),
-            None => return (Arc::new(Memory::first(given)), Vec::new()),
+            None => return (Arc::new(RouteState::first(route_inputs)), Vec::new()),
         },
     };
     // What is observed is so now, and was of where the route was at the last look.
-    let unseen = Observed { lately: given.observed.lately, ..Observed::default() };
-    let (from, mut memory, mut transitions) = (remembered.seen, remembered, Vec::new());
-    for (at, demand) in looks.demands(name).filter(|(at, _)| *at > from) {
-        let over = over(inputs, &memory, at);
-        let then = Given { demand: demand.as_ref(), over, observed: &unseen, now: at, ..given };
-        let (next, made) = memory.advance(then);
-        memory = next;
+    let unseen = Observed { lately: route_inputs.observed.lately, ..Observed::default() };
+    let (from, mut state, mut transitions) = (remembered.seen(), remembered, Vec::new());
+    for (at, desired) in missed.desires(name).filter(|(at, _)| *at > from) {
+        let over = over(inputs, &state, at);
+        let then = RouteInputs { desired: desired.as_ref(), over, observed: &unseen, now: at, ..route_inputs };
+        let (next, made) = state.advance(then);
+        state = next;
         transitions.extend(made);
     }
-    let observed = if transitions.is_empty() { given.observed } else { &unseen };
-    let (memory, made) = memory.advance(Given { over: over(inputs, &memory, given.now), observed, ..given });
+    let observed = if transitions.is_empty() { route_inputs.observed } else { &unseen };
+    let over = over(inputs, &state, route_inputs.now);
+    let (state, made) = state.advance(RouteInputs { over, observed, ..route_inputs });
     transitions.extend(made);
-    (Arc::new(memory), transitions)
+    (Arc::new(state), transitions)
 }
 
 /// Who may pass a route. It stays the previous one unless the secret or what is revoked has changed.
@@ -264,10 +265,10 @@ fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admis
 }
 
 /// The first generation of the closure: a new one where the route has just gone down.
-fn epoch(before: Option<&Route>, memory: &Memory, transitions: &[Transition], generation: u64) -> u64 {
+fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition], generation: u64) -> u64 {
     let went_down = transitions.iter().any(|transition| transition.to == Phase::Draining);
     match before {
-        Some(before) if memory.phase != Phase::Open && !went_down => before.epoch,
+        Some(before) if state.phase() != Phase::Open && !went_down => before.epoch,
         Some(_) | None => generation,
     }
 }

@@ -63,6 +63,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All modes, from the mildest to the strictest.
+    pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Hold, Self::Offline];
+
     /// The word for it, everywhere.
     pub fn as_str(self) -> &'static str {
         match self {

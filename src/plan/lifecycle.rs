@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The phase is a function of the flag file, the config, what was observed, and the time; what has to be remembered is
-//! [`Memory`], which control keeps over a restart. So replicas that see the same file and the same clock make the same
+//! [`RouteState`], which control keeps over a restart. So replicas that see the same file and the same clock make the same
 //! choices without talking: what the file says of the time between two looks is made up for in order, instant by instant
 //! (the end of a window is when its ramp began, whenever that is noticed). What was edited meanwhile counts from now.
 
@@ -19,7 +19,10 @@ mod clients;
 mod guard;
 mod observed;
 mod ramp;
+mod reason;
+mod saved;
 mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +37,8 @@ pub use clients::{Client, Clients, Met};
 pub use guard::{Breach, Counted, Measured, judge};
 pub use observed::{Checked, Observed, Verification};
 pub use ramp::{cohorts, share};
-pub use state::{Closing, Given, Memory, Transition};
+pub use reason::Reason;
+pub use state::{Closing, RouteInputs, RouteState, Transition};
 
 /// Where a route is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,9 +82,9 @@ pub enum Source {
     Window(String),
 }
 
-/// That a route is to be under maintenance now: everything in the flag file that says so, as one.
+/// Demand of the flag file that a route be under maintenance now, made of everything in it that says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Demand {
+pub struct Desired {
     /// What clients meet.
     pub mode: Mode,
     /// Where it was flagged.

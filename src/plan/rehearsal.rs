@@ -56,12 +56,12 @@ impl Rehearsal {
     /// The process ends and begins anew, with what its file remembered.
     pub(crate) fn restart(&mut self) -> &mut Self {
         let Some(live) = self.live.take() else { return self };
-        let worth = live.routes.iter().filter(|route| !route.life.is_plain());
+        let worth = live.routes.iter().filter(|route| !route.state.is_plain());
         let through_file = |route: &Route| {
-            let text = serde_json::to_string(&*route.life).expect("a memory can be written");
-            (route.config.name.clone(), serde_json::from_str(&text).expect("a memory can be read"))
+            let text = serde_json::to_string(&*route.state).expect("a state can be written");
+            (route.config.name.clone(), serde_json::from_str(&text).expect("a state can be read"))
         };
-        self.known.memories = worth.map(through_file).collect();
+        self.known.remembered = worth.map(through_file).collect();
         self
     }
 }

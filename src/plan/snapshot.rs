@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::admission::Admission;
 use super::config::{Guard, Log, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
-use super::lifecycle::Memory;
+use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Page, PageModel, Renderer};
@@ -66,7 +66,7 @@ pub struct Route {
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
     /// Where it is now, and how it got there.
-    pub life: Arc<Memory>,
+    pub state: Arc<RouteState>,
     /// What changed with this snapshot.
     pub transitions: Vec<Transition>,
     /// What comes next, and when, as far as that is known.
@@ -94,20 +94,20 @@ pub const LONG: SignedDuration = SignedDuration::from_hours(24);
 impl Route {
     /// Where it is now.
     pub fn phase(&self) -> Phase {
-        self.life.phase
+        self.state.phase()
     }
 
     /// Since when.
     pub fn since(&self) -> Timestamp {
-        self.life.since
+        self.state.since()
     }
 
     /// The guard that has an eye on it now: while it ramps, and while it is open and watched.
     pub fn guard(&self) -> Option<&Guard> {
         let guard = self.config.policy.guard.as_ref()?;
-        let watched = match self.life.phase {
+        let watched = match self.state.phase() {
             Phase::Ramping => true,
-            Phase::Open => self.life.watched,
+            Phase::Open => self.state.is_watched(),
             Phase::Draining | Phase::Closed | Phase::Verifying => false,
         };
         watched.then_some(guard)
@@ -115,13 +115,13 @@ impl Route {
 
     /// Until when its guard watches it, while it is open again.
     pub fn watched_until(&self) -> Option<Timestamp> {
-        let guard = self.config.policy.guard.filter(|_| self.life.watched)?;
-        Some(super::lifecycle::after(self.life.began, guard.watch))
+        let guard = self.config.policy.guard.filter(|_| self.state.is_watched())?;
+        Some(super::lifecycle::after(self.state.began(), guard.watch))
     }
 
     /// Whether something may happen to it that neither a file nor the clock brings about.
     pub fn is_in_motion(&self) -> bool {
-        matches!(self.life.phase, Phase::Draining | Phase::Verifying | Phase::Ramping) || self.life.watched
+        matches!(self.state.phase(), Phase::Draining | Phase::Verifying | Phase::Ramping) || self.state.is_watched()
     }
 }
 

@@ -123,7 +123,7 @@ fn order(generation: &Generation, route: &Route) -> DrainOrder {
 
 /// Returns how long a route has been down, by the clock of control.
 fn elapsed(generation: &Generation, route: &Route) -> Duration {
-    let before = generation.snapshot.compiled.duration_since(route.life.began);
+    let before = generation.snapshot.compiled.duration_since(route.state.began());
     Duration::try_from(before).unwrap_or_default() + generation.published.elapsed()
 }
 

@@ -288,7 +288,7 @@ fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Hea
         Phase::Ramping if route.admission.is_some() => {
             Some(format!("{} this client is not yet", ramp(snapshot, route, head)))
         }
-        Phase::Verifying | Phase::Ramping => Some(route.life.why.to_string()),
+        Phase::Verifying | Phase::Ramping => Some(route.state.reason().to_string()),
         Phase::Open | Phase::Draining | Phase::Closed => None,
     };
     phase.into_iter().chain(void).collect::<Vec<_>>().join("; ")
@@ -299,7 +299,7 @@ fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     let cohort = route.admission.as_deref().map_or(0, |admission| pass::cohort(admission, snapshot, route, head).0);
     let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
     let from = if head.peer.is_none() { " (--from says which client)" } else { "" };
-    let share = route.life.share * 100.0;
+    let share = route.state.share().unwrap_or_default() * 100.0;
     format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
 }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::control::history::{Entry, Event};
 use crate::plan::config::Config;
+use crate::plan::lifecycle::Reason;
 
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words::harmless;
@@ -52,7 +53,7 @@ fn phase(entry: &Entry) -> String {
     let style = match to.as_str() {
         "open" => GOOD,
         // Only a guard that trips takes down a route that was coming back.
-        "draining" | "closed" if why.starts_with("the guard tripped") => ERROR,
+        "draining" | "closed" if matches!(Reason::parse(why), Reason::GuardTripped(_)) => ERROR,
         _ => WARNING,
     };
     let transition = format!("{:TRANSITION_WIDTH$}", format!("{} → {}", harmless(from), harmless(to)));

@@ -122,8 +122,8 @@ fn ten_minutes_of_an_open_route_are_its_baseline_and_nothing_else_is() {
     // Back, and no longer watched. Counts from when the route was open are still valid.
     assert_eq!(web.flagged(931_000 + 1_201_000, ""), Phase::Open);
     assert_eq!(web.baseline(931_000 + 1_201_000), None, "all of it is too long ago");
-    let memory = &web.routes.live.snapshot.route("web").unwrap().life;
-    assert!(memory.is_plain());
+    let state = &web.routes.live.snapshot.route("web").unwrap().state;
+    assert!(state.is_plain());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_breach_is_found_at_the_next_look() {
     web.flagged(32_000, DOWN);
     web.flagged(32_000, "");
     assert_eq!(
-        web.routes.live.snapshot.route("web").unwrap().life.baseline,
+        web.routes.live.snapshot.route("web").unwrap().state.baseline(),
         Some(Counted { requests: 1000, errors: 10 })
     );
     web.runs(32_500..40_001, 20, 0);
@@ -230,6 +230,6 @@ fn a_breach_is_found_at_the_next_look() {
     web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_500)), None);
     assert_eq!(web.flagged(40_500, ""), Phase::Draining);
     assert!(!web.observations.has_guarded());
-    let why = web.routes.live.snapshot.route("web").unwrap().life.why.clone();
+    let why = web.routes.live.snapshot.route("web").unwrap().state.reason().to_string();
     assert!(why.contains("8.3% of requests failed (30 of 360 in 8 s), at most 2.0% may"), "{why}");
 }

@@ -176,7 +176,7 @@ fn a_route_opens_when_its_upstreams_have_passed_often_enough() {
     run(async {
         let server = Server::tcp(OK).await;
         let mut web = Web::verifying(&route(&quoted(&server), "", OFTEN), None);
-        let began = web.routes.live.snapshot.route("web").unwrap().life.began;
+        let began = web.routes.live.snapshot.route("web").unwrap().state.began();
         assert_eq!(web.probes.results("web").unwrap().began, began);
         let checks = web.until(|checks| checks[0].passed == 3).await;
         let at = checks[0].at.unwrap();
@@ -212,7 +212,7 @@ fn a_failure_sets_the_count_back_and_says_what_came() {
         assert_eq!(failure, format!("GET /healthz?deep=1 on {} answered 500, expected 200", server.address));
         web.routes.verify("web", web.probes.results("web"));
         web.is("", Phase::Verifying);
-        let why = &web.routes.live.snapshot.route("web").unwrap().life.why;
+        let why = web.routes.live.snapshot.route("web").unwrap().state.reason().to_string();
         assert_eq!(*why, format!("a check fails: {failure}"));
         server.answers(OK);
         web.until(|checks| checks[0].passed == 3 && checks[0].failure.is_none()).await;

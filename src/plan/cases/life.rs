@@ -78,7 +78,7 @@ impl Proxy<'_> {
             for route in &self.rehearsal.compile(now).routes {
                 for made in &route.transitions {
                     let (name, from, to) = (&route.config.name, made.from.as_str(), made.to.as_str());
-                    let _ = writeln!(self.told, "  {} {name} {from} -> {to}: {}", made.at, made.why);
+                    let _ = writeln!(self.told, "  {} {name} {from} -> {to}: {}", made.at, made.reason);
                 }
             }
             self.observe();
@@ -108,7 +108,7 @@ impl Proxy<'_> {
             for next in &route.announced {
                 let _ = writeln!(self.told, "  {name} announced: {} at {}", next.mode.as_str(), next.starts);
             }
-            if !route.life.is_plain() {
+            if !route.state.is_plain() {
                 let _ = writeln!(self.told, "  {name} {}", state(route));
             }
         }
@@ -134,14 +134,15 @@ fn state(route: &Route) -> String {
         let _ = write!(line, " {}", closure.mode.as_str());
     }
     let _ = write!(line, " since {}", route.since());
-    if route.phase() == Phase::Ramping {
-        let _ = write!(line, ", {:.0}% are in", route.life.share * 100.0);
+    if let Some(share) = route.state.share() {
+        let _ = write!(line, ", {:.0}% are in", share * 100.0);
     }
     if let Some(until) = route.watched_until() {
         let _ = write!(line, ", watched until {until}");
     }
-    let _ = write!(line, ": {}", route.life.why);
-    if let Some(breach) = route.life.breach.as_ref().filter(|breach| route.life.why != breach.to_string()) {
+    let _ = write!(line, ": {}", route.state.reason());
+    let told = route.state.reason().to_string();
+    if let Some(breach) = route.state.breach().filter(|breach| told != breach.to_string()) {
         let _ = write!(line, "; {breach}");
     }
     match route.next {
@@ -184,10 +185,10 @@ impl About {
     }
 
     fn seen(&self, route: &Route) -> Observed {
-        let (phase, watched) = (route.phase(), route.life.watched);
+        let (phase, watched) = (route.phase(), route.state.is_watched());
         let checks = self.checks.clone().filter(|_| phase == Phase::Verifying);
         let verification = checks.map(|check| Verification {
-            began: route.life.began,
+            began: route.state.began(),
             checks: vec![check; route.config.policy.verify.len()],
         });
         Observed {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::super::flags::{Flag, Flags, Mode, Span, Target, Window};
-use super::super::lifecycle::Demand;
+use super::super::lifecycle::Desired;
 use super::super::snapshot::Source;
 
 /// Something in the flag file that is in force now.
@@ -98,9 +98,9 @@ impl<'f> Causes<'f> {
 }
 
 /// Several causes of one mode as one: it lasts as long as the longest, and since the first.
-pub(super) fn demand_of(causes: &[Cause<'_>]) -> Demand {
+pub(super) fn desired_of(causes: &[Cause<'_>]) -> Desired {
     let speaker = super::speaker(causes).unwrap_or(causes[0]);
-    Demand {
+    Desired {
         mode: speaker.mode(),
         source: speaker.source(),
         until: causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
-use super::super::lifecycle::{self, Closing, Memory, Phase, Transition};
+use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
 use super::super::page::{Breadth, Page, PageContent, PageModel, ServiceRow};
 use super::super::snapshot::{Closure, Source};
 use super::causes::Cause;
@@ -18,7 +18,7 @@ use super::{Inputs, steps};
 pub(super) struct Life<'i> {
     pub(super) name: &'i str,
     pub(super) policy: &'i Policy,
-    pub(super) memory: Arc<Memory>,
+    pub(super) state: Arc<RouteState>,
     pub(super) transitions: Vec<Transition>,
     pub(super) next: Option<(Phase, Option<Timestamp>)>,
     pub(super) changes_at: Option<Timestamp>,
@@ -32,20 +32,20 @@ pub(super) struct Life<'i> {
 impl Life<'_> {
     /// What is told to be its end: that of its demand, else of its ramp.
     fn until(&self) -> Option<Timestamp> {
-        match self.memory.phase {
+        match self.state.phase() {
             Phase::Ramping => self.next.and_then(|(_, at)| at),
             Phase::Verifying => None,
             Phase::Draining | Phase::Closed if self.cause.is_none() => None,
             Phase::Open | Phase::Draining | Phase::Closed => {
-                self.memory.closure.as_ref().and_then(|closing| closing.demand.until)
+                self.state.closing().and_then(|closing| closing.desired.until)
             }
         }
     }
 
     /// How a service is that is bound to it, and when it is expected back.
     fn status(&self) -> (ServiceStatus, Option<Timestamp>) {
-        let mode = self.memory.closure.as_ref().map_or(Mode::Offline, |closing| closing.demand.mode);
-        let status = match (self.memory.phase, mode) {
+        let mode = self.state.closing().map_or(Mode::Offline, |closing| closing.desired.mode);
+        let status = match (self.state.phase(), mode) {
             (Phase::Open, _) => return (ServiceStatus::Operational, None),
             (_, Mode::ReadOnly) => ServiceStatus::Degraded,
             (Phase::Verifying | Phase::Ramping, _) => ServiceStatus::Restarting,
@@ -83,28 +83,27 @@ impl<'i> Pages<'i> {
 
     /// The closure of a route that is not open.
     pub(super) fn close(&mut self, life: &Life<'i>) -> Option<Arc<Closure>> {
-        let memory = &life.memory;
-        let closing = memory.closure.as_ref().filter(|_| memory.phase != Phase::Open)?;
+        let closing = life.state.closing().filter(|_| life.state.phase() != Phase::Open)?;
         let until = life.until();
         let left = until.map(|until| until.duration_since(self.inputs.now).as_secs().try_into().unwrap_or(0));
         Some(Arc::new(Closure {
-            mode: closing.demand.mode,
+            mode: closing.desired.mode,
             started: closing.started,
             until,
             seconds_left: left,
-            source: closing.demand.source.clone(),
-            admits: if memory.phase == Phase::Ramping { lifecycle::cohorts(memory.share) } else { 0 },
+            source: closing.desired.source.clone(),
+            admits: life.state.share().map_or(0, lifecycle::cohorts),
             page: self.told(life, closing, until),
         }))
     }
 
     fn told(&mut self, life: &Life<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
-        let phase = told_phase(life.memory.phase);
+        let phase = told_phase(life.state.phase());
         let Some(cause) = life.cause else {
             let content = PageContent { phase, until, ..self.remembered(life, closing) };
             return self.page(PageModel::new(content, self.inputs.now));
         };
-        let key = (cause.address(), closing.demand.mode, until, phase);
+        let key = (cause.address(), closing.desired.mode, until, phase);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
@@ -134,11 +133,11 @@ impl<'i> Pages<'i> {
     /// The words of a closure that the flag file says nothing of any more: of its window, if that is still there, else what
     /// was told before.
     fn remembered(&self, life: &Life<'i>, closing: &Closing) -> PageContent {
-        let mode = closing.demand.mode;
-        if let Source::Window(id) = &closing.demand.source
+        let mode = closing.desired.mode;
+        if let Source::Window(id) = &closing.desired.source
             && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
         {
-            let ends = closing.demand.until.unwrap_or(closing.started);
+            let ends = closing.desired.until.unwrap_or(closing.started);
             let planned = window.span_of(closing.planned()).unwrap_or((closing.started, ends));
             return self.of_window(window, mode, planned, None);
         }

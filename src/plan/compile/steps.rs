@@ -2,7 +2,7 @@
 
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
-use super::super::lifecycle::{Checked, Memory, Phase};
+use super::super::lifecycle::{Checked, Phase};
 use super::super::text::Text;
 use super::Inputs;
 use super::pages::Life;
@@ -45,9 +45,8 @@ fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Opti
 
 /// How far one route is.
 fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
-    let memory: &Memory = &life.memory;
     let (own, policy) = (turn(auto), life.policy);
-    if memory.breach.is_some() && memory.closure.is_some() && auto == Auto::Watch {
+    if life.state.breach().is_some() && auto == Auto::Watch {
         return StepState::Failed;
     }
     let skipped = match auto {
@@ -56,12 +55,12 @@ fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
         Auto::Ramp => policy.ramp.is_none(),
         Auto::Watch => policy.guard.is_none(),
     };
-    let now = match memory.phase {
+    let now = match life.state.phase() {
         Phase::Draining => 0,
         Phase::Closed => 1,
         Phase::Verifying => 2,
         Phase::Ramping => 3,
-        Phase::Open if memory.watched => 4,
+        Phase::Open if life.state.is_watched() => 4,
         Phase::Open => 5,
     };
     match own.cmp(&now) {
@@ -95,7 +94,7 @@ fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inpu
             (total > 0).then_some(Progress { done, total, unit: None })
         }
         Auto::Ramp => {
-            let shares = lives.iter().filter(|life| life.memory.phase == Phase::Ramping).map(|life| life.memory.share);
+            let shares = lives.iter().filter_map(|life| life.state.share());
             let least = shares.fold(1.0, f64::min);
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
             let tenths = (least * 10.0).floor() as u64;
@@ -114,7 +113,7 @@ fn fails(life: &Life<'_>, inputs: &Inputs<'_>) -> bool {
 fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
     let results = checked(life, inputs);
     let check = |(index, check): (usize, &Check)| {
-        let passed = match life.memory.phase {
+        let passed = match life.state.phase() {
             Phase::Verifying => results.get(index).map_or(0, |result| result.passed),
             Phase::Open | Phase::Ramping => check.times,
             Phase::Draining | Phase::Closed => 0,
@@ -127,5 +126,5 @@ fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
 /// What came of a route's checks so far.
 fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [Checked] {
     let observed = inputs.known.observed.get(life.name);
-    observed.map(|observed| observed.checked(life.memory.began)).unwrap_or_default()
+    observed.map(|observed| observed.checked(life.state.began())).unwrap_or_default()
 }

@@ -62,7 +62,7 @@ pub struct Breach {
 
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the guard tripped: {}", self.what)
+        write!(f, "{TRIPPED}{}", self.what)
     }
 }
 
@@ -116,6 +116,9 @@ fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
         )
     })
 }
+
+/// Opening of every text that tells of a breach.
+pub(super) const TRIPPED: &str = "the guard tripped: ";
 
 /// The share of requests that are slower than the 99th percentile may be, when it is just that.
 const SLOW: f64 = 0.01;

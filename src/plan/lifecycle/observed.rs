@@ -18,7 +18,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What came of the checks that were begun for this [`Memory::began`], in their order; nothing if they have not begun.
+    /// What came of the checks that were begun for this [`super::RouteState::began`], in their order; nothing if they have not begun.
     pub fn checked(&self, began: Timestamp) -> &[Checked] {
         let results = self.verification.as_ref().filter(|results| results.began == began);
         results.map(|results| results.checks.as_slice()).unwrap_or_default()
@@ -28,7 +28,7 @@ impl Observed {
 /// What came of a route's checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// The [`Memory::began`] that they were begun for: what was found before is worth nothing.
+    /// The [`super::RouteState::began`] that they were begun for: what was found before is worth nothing.
     pub began: Timestamp,
     /// By the index of the check.
     pub checks: Vec<Checked>,

@@ -38,11 +38,11 @@ impl Rehearsal {
     fn at(&mut self, clock: &str) -> String {
         let route = self.look(at(clock));
         let since = route.since().strftime("%H:%M:%S");
-        format!("{} since {since}: {}", route.phase().as_str(), route.life.why)
+        format!("{} since {since}: {}", route.phase().as_str(), route.state.reason())
     }
 
     fn share(&self) -> f64 {
-        self.live.as_ref().unwrap().routes[0].life.share
+        self.live.as_ref().unwrap().routes[0].state.share().unwrap_or_default()
     }
 }
 
@@ -150,7 +150,7 @@ fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
     let mut proxy = web(policy);
     proxy.flag(OFFLINE).at("14:00:00");
     assert_eq!(proxy.flag("").at("14:30:00"), "verifying since 14:30:00: 0 of 1 checks have passed");
-    assert_eq!(proxy.live.as_ref().unwrap().routes[0].transitions[0].why, "the flag was lifted");
+    assert_eq!(proxy.live.as_ref().unwrap().routes[0].transitions[0].reason.to_string(), "the flag was lifted");
     proxy.observe(verified(
         "14:30:00",
         0,
@@ -257,7 +257,7 @@ fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
     proxy.observe(measured(100, 0, 10, 0)).at("14:51:00");
     assert!(proxy.share() > share);
     assert_eq!(proxy.at("14:54:01"), "open since 14:54:00: everybody is admitted");
-    let watched = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].life.watched;
+    let watched = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].state.is_watched();
     assert!(watched(&proxy));
     proxy.at("15:04:00");
     assert!(!watched(&proxy));
@@ -265,7 +265,7 @@ fn a_guard_may_hold_the_ramp_or_only_say_so_and_ends_with_its_watch() {
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:31:00").starts_with("open"));
-    assert!(proxy.live.as_ref().unwrap().routes[0].life.breach.is_some());
+    assert!(proxy.live.as_ref().unwrap().routes[0].state.breach().is_some());
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     assert!(proxy.restart().at("15:02:07").starts_with("ramping since 15:00:05") && proxy.share() >= share);
     proxy.at("15:05:06");
     assert!(proxy.restart().at("15:06:00").starts_with("open since 15:05:05"));
-    assert!(proxy.live.as_ref().unwrap().routes[0].life.watched);
+    assert!(proxy.live.as_ref().unwrap().routes[0].state.is_watched());
     // A breach outlives its process, too.
     proxy.observe(measured(100, 0, 900, 0)).at("15:07:00");
     assert!(proxy.restart().observe(Observed::default()).at("15:08:00").contains("the guard tripped"));
@@ -481,7 +481,7 @@ fn what_is_measured_after_the_watch_is_over_closes_nothing() {
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.flag("").at("14:30:00");
     assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:40:00").starts_with("open since 14:30:00"));
-    assert!(proxy.live.as_ref().unwrap().routes[0].life.is_plain());
+    assert!(proxy.live.as_ref().unwrap().routes[0].state.is_plain());
 }
 
 #[test]
@@ -493,16 +493,16 @@ fn a_ramp_that_is_made_shorter_is_over_now_and_not_before() {
     proxy.config = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }").config;
     assert_eq!(proxy.at("15:00:01"), "open since 15:00:00: everybody is admitted");
     // So it is watched for all of its time.
-    assert!(proxy.live.as_ref().unwrap().routes[0].life.watched);
+    assert!(proxy.live.as_ref().unwrap().routes[0].state.is_watched());
 }
 
 #[test]
 fn a_route_that_only_stays_open_costs_no_new_memory() {
     let mut proxy = web("");
     proxy.at("13:00:00");
-    let before = Arc::clone(&proxy.live.as_ref().unwrap().routes[0].life);
+    let before = Arc::clone(&proxy.live.as_ref().unwrap().routes[0].state);
     proxy.at("14:00:00");
-    assert!(Arc::ptr_eq(&before, &proxy.live.as_ref().unwrap().routes[0].life));
+    assert!(Arc::ptr_eq(&before, &proxy.live.as_ref().unwrap().routes[0].state));
 }
 
 /// What may happen next.
@@ -557,7 +557,7 @@ impl Rehearsal {
                 return was_closed;
             }
         }
-        panic!("it is never settled: {:?}", self.live.as_ref().unwrap().routes[0].life);
+        panic!("it is never settled: {:?}", self.live.as_ref().unwrap().routes[0].state);
     }
 
     fn happens(&mut self, step: &Happens, now: Timestamp) {
@@ -567,7 +567,7 @@ impl Rehearsal {
             Happens::Edit(edit) => drop(self.flag(EDITS[edit])),
             Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
             Happens::Observe(left, passed, errors, fails) => {
-                let began = self.live.as_ref().map_or(now, |live| live.routes[0].life.began);
+                let began = self.live.as_ref().map_or(now, |live| live.routes[0].state.began());
                 let check = Checked { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
                 let verification = Some(Verification { began, checks: vec![check] });
                 self.observe(Observed {
@@ -594,7 +594,7 @@ impl Rehearsal {
         let closure = route.closure.as_ref();
         let closure = closure.map(|closure| (closure.mode, closure.until, closure.admits, closure.page.version));
         // When it was looked at is its own affair.
-        (Memory { seen: Timestamp::UNIX_EPOCH, ..(*route.life).clone() }, route.next, closure)
+        (RouteState { seen: Timestamp::UNIX_EPOCH, ..(*route.state).clone() }, route.next, closure)
     }
 }
 
@@ -624,14 +624,14 @@ proptest! {
             let live = one.live.as_ref().unwrap();
             let route = &live.routes[0];
             // What a current flag demands is so; a guard's word may be stricter.
-            let (demand, breached) = (one.demanded(now), route.life.breach.is_some());
+            let (demand, breached) = (one.demanded(now), route.state.breach().is_some());
             if let Some(mode) = demand {
-                prop_assert!(matches!(route.phase(), Phase::Draining | Phase::Closed), "{:?} {:?}", step, route.life);
+                prop_assert!(matches!(route.phase(), Phase::Draining | Phase::Closed), "{:?} {:?}", step, route.state);
                 let closure = route.closure.as_ref().map(|closure| closure.mode);
-                prop_assert!(closure == Some(mode) || breached && closure > Some(mode), "{:?} {:?}", step, route.life);
+                prop_assert!(closure == Some(mode) || breached && closure > Some(mode), "{:?} {:?}", step, route.state);
             }
             // Without one it is down only for a reason, which is told.
-            let why = &*route.life.why;
+            let why = route.state.reason().to_string();
             if demand.is_none() {
                 let told = match route.phase() {
                     Phase::Open => true,
@@ -639,13 +639,13 @@ proptest! {
                     Phase::Verifying => why.contains("check") && route.closure.is_some(),
                     Phase::Ramping => !why.is_empty() && route.closure.is_some() && route.next.is_some(),
                 };
-                prop_assert!(told, "{:?} {:?}", step, route.life);
+                prop_assert!(told, "{:?} {:?}", step, route.state);
             }
             // A ramp goes only up, as long as it is the same one.
             if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (last, route.phase(), was_closed) {
-                prop_assert!(route.life.share >= share, "{:?}: {} from {}", step, route.life.share, share);
+                prop_assert!(route.state.share().unwrap_or_default() >= share, "{:?}: {} from {}", step, route.state.share().unwrap_or_default(), share);
             }
-            last = Some((route.phase(), route.life.share));
+            last = Some((route.phase(), route.state.share().unwrap_or_default()));
             // Replicas that saw the same agree.
             prop_assert_eq!(one.told(), replicas[1].told());
             // Nothing changes before the instant that is told.
@@ -653,8 +653,8 @@ proptest! {
                 prop_assert!(next > now);
                 let just_before = next - SignedDuration::from_nanos(1);
                 let again = compile(one.inputs(just_before));
-                let same = |route: &Route| (route.phase(), route.life.since, route.closure.as_ref().map(|closure| closure.admits));
-                prop_assert_eq!(same(&again.routes[0]), same(route), "{:?} at {}, {:?} at {}", route.life, now, again.routes[0].life, just_before);
+                let same = |route: &Route| (route.phase(), route.state.since(), route.closure.as_ref().map(|closure| closure.admits));
+                prop_assert_eq!(same(&again.routes[0]), same(route), "{:?} at {}, {:?} at {}", route.state, now, again.routes[0].state, just_before);
             }
         }
     }

@@ -1,0 +1,210 @@
+//! Reasons for being in a phase.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::super::flags::Mode;
+use super::guard::TRIPPED;
+use super::{Breach, Desired, Source};
+
+/// Reason for which a route entered its phase, or for which it stays there.
+///
+/// Operators read its `Display` in `status`, in logs and in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No flag and no window names the route.
+    NotFlagged,
+    /// A flag closes the route.
+    Flagged(Mode),
+    /// A window closes the route.
+    Window {
+        /// The mode in force.
+        mode: Mode,
+        /// The window's id.
+        id: String,
+        /// The window goes on after its planned end.
+        overruns: bool,
+    },
+    /// Every request that began before the maintenance has ended.
+    Drained,
+    /// The drain time has passed.
+    DrainTimeOver,
+    /// The process that was draining ended, and its requests with it.
+    Restarted,
+    /// The flag was lifted while the route was still draining.
+    LiftedWhileDraining,
+    /// The flag was lifted.
+    Lifted,
+    /// The window or the flag reached its end.
+    TimeOver,
+    /// An operator overruled the guard.
+    Forced,
+    /// An operator overruled the checks.
+    ForcedUnchecked,
+    /// The config lost its checks while they ran.
+    NoChecks,
+    /// The config lost its ramp while it ran.
+    NoRamp,
+    /// Every check has passed often enough.
+    ChecksPassed,
+    /// Some checks have not passed often enough yet; none has failed.
+    ChecksPending {
+        /// Checks that have passed often enough.
+        passed: usize,
+        /// All checks.
+        total: usize,
+    },
+    /// A check failed the last time it ran.
+    CheckFailed {
+        /// The region it ran from, where regions are configured.
+        region: Option<String>,
+        /// The check's own words.
+        failure: String,
+    },
+    /// The ramp has admitted everybody.
+    Ramped,
+    /// The guard closed the route, for what it measured.
+    GuardTripped(String),
+    /// Words that this version does not write.
+    Other(String),
+}
+
+impl Reason {
+    /// Returns the reason for being closed as desired.
+    pub(super) fn flagged(desired: &Desired) -> Self {
+        let Desired { mode, overruns, .. } = *desired;
+        match &desired.source {
+            Source::Flag => Self::Flagged(mode),
+            Source::Window(id) => Self::Window { mode, id: id.clone(), overruns },
+        }
+    }
+
+    /// Returns the reason for being closed by a guard.
+    pub(super) fn tripped(breach: &Breach) -> Self {
+        Self::GuardTripped(breach.what.clone())
+    }
+
+    /// Returns the reason that `Display` wrote into a state file or a history.
+    pub fn parse(text: &str) -> Self {
+        let fixed = FIXED.into_iter().find(|reason| reason.to_string() == text);
+        fixed
+            .or_else(|| text.strip_prefix(TRIPPED).map(|what| Self::GuardTripped(what.to_owned())))
+            .or_else(|| parse_flagged(text))
+            .or_else(|| parse_failure(text))
+            .or_else(|| parse_pending(text))
+            .unwrap_or_else(|| Self::Other(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFlagged => "nothing flags it",
+            Self::Flagged(mode) => return write!(f, "{FLAGGED}{}", mode.as_str()),
+            Self::Window { mode, id, overruns } => {
+                let overruns = if *overruns { OVERRUNS } else { "" };
+                return write!(f, "{}{BY_WINDOW}{id}{overruns}", mode.as_str());
+            }
+            Self::Drained => "nothing is in flight any more",
+            Self::DrainTimeOver => "the drain time is over",
+            Self::Restarted => "the proxy was restarted: nothing is in flight",
+            Self::LiftedWhileDraining => "lifted before it was drained",
+            Self::Lifted => "the flag was lifted",
+            Self::TimeOver => "its time is over",
+            Self::Forced => "an operator opened it",
+            Self::ForcedUnchecked => "an operator opened it without the checks",
+            Self::NoChecks => "no checks are configured any more",
+            Self::NoRamp => "no ramp is configured any more",
+            Self::ChecksPassed => "every check has passed",
+            Self::ChecksPending { passed, total } => return write!(f, "{passed} of {total}{PENDING}"),
+            Self::CheckFailed { region: Some(region), failure } => return write!(f, "{FAILS_IN}{region}: {failure}"),
+            Self::CheckFailed { region: None, failure } => return write!(f, "{FAILS}{failure}"),
+            Self::Ramped => "everybody is admitted",
+            Self::GuardTripped(what) => return write!(f, "{TRIPPED}{what}"),
+            Self::Other(text) => text,
+        })
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn parse_flagged(text: &str) -> Option<Reason> {
+    let mode_of = |text: &str| Mode::ALL.into_iter().find(|mode| mode.as_str() == text);
+    if let Some(mode) = text.strip_prefix(FLAGGED).and_then(mode_of) {
+        return Some(Reason::Flagged(mode));
+    }
+    let (mode, window) = text.split_once(BY_WINDOW)?;
+    let (id, overruns) = match window.strip_suffix(OVERRUNS) {
+        Some(id) => (id, true),
+        None => (window, false),
+    };
+    Some(Reason::Window { mode: mode_of(mode)?, id: id.to_owned(), overruns })
+}
+
+fn parse_failure(text: &str) -> Option<Reason> {
+    if let Some(failure) = text.strip_prefix(FAILS) {
+        return Some(Reason::CheckFailed { region: None, failure: failure.to_owned() });
+    }
+    let (region, failure) = text.strip_prefix(FAILS_IN)?.split_once(": ")?;
+    Some(Reason::CheckFailed { region: Some(region.to_owned()), failure: failure.to_owned() })
+}
+
+fn parse_pending(text: &str) -> Option<Reason> {
+    let (passed, total) = text.strip_suffix(PENDING)?.split_once(" of ")?;
+    Some(Reason::ChecksPending { passed: passed.parse().ok()?, total: total.parse().ok()? })
+}
+
+/// Reasons that always read the same.
+const FIXED: [Reason; 13] = [
+    Reason::NotFlagged,
+    Reason::Drained,
+    Reason::DrainTimeOver,
+    Reason::Restarted,
+    Reason::LiftedWhileDraining,
+    Reason::Lifted,
+    Reason::TimeOver,
+    Reason::Forced,
+    Reason::ForcedUnchecked,
+    Reason::NoChecks,
+    Reason::NoRamp,
+    Reason::ChecksPassed,
+    Reason::Ramped,
+];
+const FLAGGED: &str = "flagged ";
+const BY_WINDOW: &str = " by window ";
+const OVERRUNS: &str = ", which is overrunning";
+const FAILS: &str = "a check fails: ";
+const FAILS_IN: &str = "a check fails in ";
+const PENDING: &str = " checks have passed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_found_again_from_its_text() {
+        let window = |mode, overruns| Reason::Window { mode, id: "M-1".to_owned(), overruns };
+        let failed = |region: Option<&str>| Reason::CheckFailed {
+            region: region.map(str::to_owned),
+            failure: "GET / on http://127.0.0.1:1 answered 500, expected 200".to_owned(),
+        };
+        let others = [
+            Reason::Flagged(Mode::ReadOnly),
+            window(Mode::Hold, false),
+            window(Mode::Offline, true),
+            failed(None),
+            failed(Some("eu")),
+            Reason::ChecksPending { passed: 1, total: 3 },
+            Reason::GuardTripped("6 requests hang".to_owned()),
+            Reason::Other("words of a later version".to_owned()),
+        ];
+        for reason in FIXED.into_iter().chain(others) {
+            assert_eq!(Reason::parse(&reason.to_string()), reason);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The form in which a route's state is saved, the same since 0.1.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::state::{Closing, Down, PhaseState, Return, RouteState, Watch};
+use super::{Breach, Counted, Phase, Reason};
+
+/// State of a route as the state file has it: flat, with a place for the facts of every phase.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedRoute {
+    phase: Phase,
+    since: Timestamp,
+    why: String,
+    closure: Option<Closing>,
+    began: Timestamp,
+    #[serde(default)]
+    share: f64,
+    #[serde(default)]
+    watched: bool,
+    #[serde(default)]
+    baseline: Option<Counted>,
+    #[serde(default)]
+    breach: Option<Breach>,
+    seen: Timestamp,
+}
+
+impl From<RouteState> for SavedRoute {
+    fn from(state: RouteState) -> Self {
+        Self {
+            phase: state.phase(),
+            since: state.since,
+            why: state.reason.to_string(),
+            closure: state.closing().cloned(),
+            began: state.began,
+            share: state.share().unwrap_or_default(),
+            watched: state.is_watched(),
+            baseline: state.baseline,
+            breach: state.breach().cloned(),
+            seen: state.seen,
+        }
+    }
+}
+
+impl From<SavedRoute> for RouteState {
+    fn from(saved: SavedRoute) -> Self {
+        let SavedRoute { phase, since, why, closure, began, share, watched, baseline, breach, seen } = saved;
+        let closing = closure.unwrap_or_else(|| Closing::unknown(since));
+        let phase = match phase {
+            Phase::Open => PhaseState::Open(watched.then_some(Watch { closing, breach })),
+            Phase::Draining => PhaseState::Draining(Down { closing, breach }),
+            Phase::Closed => PhaseState::Closed(Down { closing, breach }),
+            Phase::Verifying => PhaseState::Verifying(closing),
+            Phase::Ramping => PhaseState::Ramping(Return { closing, share, breach }),
+        };
+        Self { phase, since, reason: Reason::parse(&why), began, baseline, seen }
+    }
+}

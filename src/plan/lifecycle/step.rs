@@ -1,0 +1,328 @@
+//! Steps of a route from phase to phase, one function a phase.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::config::{Check, OnBreach};
+use super::ramp::share;
+use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Watch};
+use super::{Breach, Checked, Desired, Reason, after, judge};
+
+/// Outcome of one look at a phase.
+pub(super) enum Step {
+    /// Nothing changes.
+    Stay,
+    /// The phase goes on, and something about it has changed.
+    Update(RouteState),
+    /// The route enters another phase, or the same one anew.
+    Enter(RouteState),
+}
+
+impl RouteState {
+    /// Looks once. `remaining` are the requests in flight from before the route went down, if they are known.
+    pub(super) fn step(&self, inputs: RouteInputs<'_>, remaining: Option<u64>) -> Step {
+        match &self.phase {
+            PhaseState::Open(watch) => self.step_open(watch.as_ref(), inputs),
+            PhaseState::Draining(down) => self.step_draining(down, inputs, remaining),
+            PhaseState::Closed(down) => self.step_closed(down, inputs),
+            PhaseState::Verifying(closing) => self.step_verifying(closing, inputs),
+            PhaseState::Ramping(back) => self.step_ramping(back, inputs),
+        }
+    }
+
+    fn step_open(&self, watch: Option<&Watch>, inputs: RouteInputs<'_>) -> Step {
+        if let Some(desired) = inputs.desired {
+            return Step::Enter(self.go_down(inputs, desired));
+        }
+        let Some(watch) = watch else { return Step::Stay };
+        let guard = inputs.policy.guard.filter(|guard| inputs.now < after(self.began, guard.watch));
+        let Some(guard) = guard else { return Step::Update(self.with(PhaseState::Open(None))) };
+        match (self.judge(watch.breach.as_ref(), inputs), guard.on_breach) {
+            (Some(breach), OnBreach::Close) => Step::Enter(self.shut(&watch.closing, inputs, breach)),
+            (breach, OnBreach::Close | OnBreach::HoldRamp | OnBreach::Warn) => {
+                Step::Update(self.with(PhaseState::Open(Some(Watch { breach, ..watch.clone() }))))
+            }
+        }
+    }
+
+    fn step_draining(&self, down: &Down, inputs: RouteInputs<'_>, remaining: Option<u64>) -> Step {
+        let ends = after(self.began, inputs.drain).max(self.seen);
+        // The demand of now was not there yet when the drain time ended.
+        if ends < inputs.now {
+            return Step::Enter(self.close(down, ends, Reason::DrainTimeOver));
+        }
+        let heeded = match inputs.desired {
+            // The route never was down: everybody is served as before.
+            None if down.breach.is_none() => {
+                return Step::Enter(self.open(&down.closing, inputs, inputs.now, Reason::LiftedWhileDraining));
+            }
+            None if down.is_forced(inputs) => return Step::Enter(self.come_back(down, inputs)),
+            None => Heeded::Same,
+            Some(desired) => self.heed(down, inputs, desired),
+        };
+        let (down, reason) = match heeded {
+            Heeded::Stricter(state) => return Step::Enter(state),
+            Heeded::Changed(down, reason) => (down, reason),
+            Heeded::Same => (down.clone(), self.reason.clone()),
+        };
+        if remaining == Some(0) {
+            Step::Enter(self.close(&down, inputs.now, Reason::Drained))
+        } else if ends == inputs.now {
+            Step::Enter(self.close(&down, ends, Reason::DrainTimeOver))
+        } else {
+            Step::Update(Self { phase: PhaseState::Draining(down), reason, ..self.clone() })
+        }
+    }
+
+    fn step_closed(&self, down: &Down, inputs: RouteInputs<'_>) -> Step {
+        let Some(desired) = inputs.desired else {
+            return match &down.breach {
+                // A window may have given another reason meanwhile.
+                Some(breach) if !down.is_forced(inputs) => {
+                    Step::Update(Self { reason: Reason::tripped(breach), ..self.clone() })
+                }
+                Some(_) | None => Step::Enter(self.come_back(down, inputs)),
+            };
+        };
+        match self.heed(down, inputs, desired) {
+            Heeded::Stricter(state) => Step::Enter(state),
+            Heeded::Changed(down, reason) => {
+                Step::Update(Self { phase: PhaseState::Closed(down), reason, ..self.clone() })
+            }
+            Heeded::Same => Step::Stay,
+        }
+    }
+
+    fn step_verifying(&self, closing: &Closing, inputs: RouteInputs<'_>) -> Step {
+        let down = Down { closing: closing.clone(), breach: None };
+        if let Some(desired) = inputs.desired {
+            if let Some(stricter) = self.go_stricter(&down, inputs, desired) {
+                return Step::Enter(stricter);
+            }
+            let closing = Closing { started: closing.started, desired: desired.clone() };
+            let closed = PhaseState::Closed(Down { closing, breach: None });
+            return Step::Enter(self.enter(closed, inputs.now, Reason::flagged(desired)));
+        }
+        if down.is_forced(inputs) {
+            return Step::Enter(self.admit(closing, inputs, inputs.now, Reason::ForcedUnchecked));
+        }
+        let checks = &inputs.policy.verify;
+        if checks.is_empty() {
+            return Step::Enter(self.admit(closing, inputs, inputs.now, Reason::NoChecks));
+        }
+        let results = inputs.observed.checked(self.began);
+        match self.verify(checks, results) {
+            Verdict::Passed(at) => Step::Enter(self.admit(closing, inputs, at.min(inputs.now), Reason::ChecksPassed)),
+            Verdict::Pending(reason) => Step::Update(Self { reason, ..self.clone() }),
+        }
+    }
+
+    /// Judges the results of the checks.
+    fn verify(&self, checks: &[Check], results: &[Checked]) -> Verdict {
+        let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
+        let (passed, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
+            (count + 1, result.at.map_or(at, |passed| passed.max(at)))
+        });
+        if passed == checks.len() {
+            return Verdict::Passed(at);
+        }
+        let failed = checks.iter().zip(results).find_map(|(check, result)| Some((check, result.failure.as_ref()?)));
+        Verdict::Pending(match failed {
+            Some((Check { region, .. }, failure)) => {
+                Reason::CheckFailed { region: region.as_ref().map(ToString::to_string), failure: failure.clone() }
+            }
+            None => Reason::ChecksPending { passed, total: checks.len() },
+        })
+    }
+
+    fn step_ramping(&self, back: &Return, inputs: RouteInputs<'_>) -> Step {
+        let RouteInputs { policy, desired, now, .. } = inputs;
+        let Some(ramp) = policy.ramp.as_ref() else {
+            return Step::Enter(match desired {
+                Some(desired) => self.go_down(inputs, desired),
+                None => self.open(&back.closing, inputs, now, Reason::NoRamp),
+            });
+        };
+        let breach = self.judge(back.breach.as_ref(), inputs);
+        let on_breach = policy.guard.map(|guard| guard.on_breach);
+        let began = match (&breach, on_breach) {
+            (Some(_), Some(OnBreach::HoldRamp)) => self.held(now),
+            (Some(_), Some(OnBreach::Close | OnBreach::Warn)) | (Some(_), None) | (None, _) => self.began,
+        };
+        // A ramp that is shorter now than at the last look did not end before that look.
+        let over = after(began, ramp.length()).max(self.seen);
+        match (desired, breach) {
+            // The ramp ended before this input came.
+            _ if over < now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
+            (Some(desired), _) => Step::Enter(self.go_down(inputs, desired)),
+            (None, Some(breach)) if on_breach == Some(OnBreach::Close) => {
+                Step::Enter(self.shut(&back.closing, inputs, breach))
+            }
+            (None, _) if over == now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
+            (None, breach) => {
+                let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+                let share = back.share.max(share(ramp, elapsed));
+                let phase = PhaseState::Ramping(Return { share, breach, ..back.clone() });
+                Step::Update(Self { began, ..self.with(phase) })
+            }
+        }
+    }
+
+    /// Returns the beginning of a ramp that is held: the time since the last look does not count.
+    fn held(&self, now: Timestamp) -> Timestamp {
+        self.began.checked_add(now.duration_since(self.seen)).unwrap_or(now).min(now)
+    }
+
+    /// Takes the route down because it is flagged.
+    fn go_down(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
+        // A flag that was written only now drained nothing before, whatever start it names.
+        let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
+        let closing = Closing { started, desired: desired.clone() };
+        let down = Down { closing, breach: None };
+        let baseline = inputs.observed.lately.or(self.baseline);
+        Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
+    }
+
+    /// Takes the route down because its guard says so.
+    fn shut(&self, closing: &Closing, inputs: RouteInputs<'_>, breach: Breach) -> Self {
+        let reason = Reason::tripped(&breach);
+        let down = Down { closing: closing.clone(), breach: Some(breach) };
+        self.enter(PhaseState::Draining(down), inputs.now, reason)
+    }
+
+    /// Takes a route that is down into a stricter mode, if that is desired: the requests that the mode before let through
+    /// have to end, too.
+    fn go_stricter(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
+        if desired.mode <= down.closing.desired.mode {
+            return None;
+        }
+        let closing = Closing { started: down.closing.started, desired: desired.clone() };
+        let down = Down { closing, breach: down.breach.clone() };
+        Some(self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)))
+    }
+
+    /// Follows the flag file while the route is down.
+    fn heed(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Heeded {
+        let overruled = down.overruled(inputs, desired);
+        let down = overruled.as_ref().unwrap_or(down);
+        if let Some(stricter) = self.go_stricter(down, inputs, desired) {
+            return Heeded::Stricter(stricter);
+        }
+        let before = &down.closing.desired;
+        if overruled.is_none() && (down.breach.is_some() || before == desired) {
+            return Heeded::Same;
+        }
+        let flagged = Reason::flagged(desired);
+        let renamed = overruled.is_some() || Reason::flagged(before) != flagged;
+        let reason = if renamed { flagged } else { self.reason.clone() };
+        let closing = Closing { started: down.closing.started, desired: desired.clone() };
+        Heeded::Changed(Down { closing, breach: None }, reason)
+    }
+
+    /// Takes the route down completely.
+    fn close(&self, down: &Down, at: Timestamp, reason: Reason) -> Self {
+        let reason = down.breach.as_ref().map_or(reason, Reason::tripped);
+        self.enter(PhaseState::Closed(down.clone()), at, reason)
+    }
+
+    /// Brings the route back after its maintenance, through its checks if it has any.
+    fn come_back(&self, down: &Down, inputs: RouteInputs<'_>) -> Self {
+        let past = |instant: &Timestamp| *instant <= inputs.now && *instant >= self.since;
+        let is_over = inputs.over.filter(past).or(down.closing.desired.until.filter(past)).is_some();
+        let reason = match &down.breach {
+            Some(_) => Reason::Forced,
+            None if is_over => Reason::TimeOver,
+            None => Reason::Lifted,
+        };
+        if inputs.policy.verify.is_empty() || down.is_forced(inputs) {
+            return self.admit(&down.closing, inputs, inputs.now, reason);
+        }
+        self.enter(PhaseState::Verifying(down.closing.clone()), inputs.now, reason)
+    }
+
+    /// Lets clients in: by a ramp where there is one, else all at once.
+    fn admit(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
+        if !closing.ramps(inputs.policy) {
+            return self.open(closing, inputs, at, reason);
+        }
+        let back = Return { closing: closing.clone(), share: 0.0, breach: None };
+        self.enter(PhaseState::Ramping(back), at, reason)
+    }
+
+    /// Opens the route. Its guard watches it from then on, unless the route was still draining.
+    fn open(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
+        let watch = match self.phase {
+            PhaseState::Draining(_) => None,
+            PhaseState::Open(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => {
+                inputs.policy.guard.map(|_| Watch { closing: closing.clone(), breach: None })
+            }
+        };
+        self.enter(PhaseState::Open(watch), at, reason)
+    }
+
+    /// Enters a phase: the only way from one to another.
+    fn enter(&self, phase: PhaseState, at: Timestamp, reason: Reason) -> Self {
+        let began = match phase {
+            PhaseState::Closed(_) => self.began,
+            PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => at,
+        };
+        Self { phase, since: at, reason, began, baseline: self.baseline, seen: self.seen }
+    }
+
+    /// Stays in the phase with other facts.
+    fn with(&self, phase: PhaseState) -> Self {
+        Self { phase, reason: self.reason.clone(), ..*self }
+    }
+
+    /// Asks the guard. Until something is measured again after a restart, its finding stays.
+    fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
+        let guard = inputs.policy.guard.as_ref()?;
+        match &inputs.observed.measured {
+            Some(measured) => judge(guard, measured, self.baseline.as_ref(), inputs.now),
+            None => breach.cloned(),
+        }
+    }
+}
+
+impl Down {
+    /// Returns true if an operator has overruled what was found, later than the breach or else the closing.
+    fn is_forced(&self, inputs: RouteInputs<'_>) -> bool {
+        // An instant that is still to come was written by a clock that is ahead; it counts when it has come.
+        let Some(forced) = inputs.forced.filter(|forced| *forced <= inputs.now) else { return false };
+        match &self.breach {
+            Some(breach) => forced > breach.at,
+            None => forced >= self.closing.started,
+        }
+    }
+
+    /// Returns the same without its breach, if an operator has overruled that by a flag or by force. A window that begins
+    /// and ends by itself overrules nothing.
+    fn overruled(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
+        if self.breach.is_none() || !desired.by_hand && !self.is_forced(inputs) {
+            return None;
+        }
+        // A word of force from before the flag must not open what the flag closed.
+        let started = if desired.by_hand { inputs.now } else { self.closing.started };
+        let closing = Closing { started, desired: self.closing.desired.clone() };
+        Some(Self { closing, breach: None })
+    }
+}
+
+/// Effect of the flag file on a route that is down.
+enum Heeded {
+    /// The route drains anew, in a stricter mode.
+    Stricter(RouteState),
+    /// The route stays down for another reason.
+    Changed(Down, Reason),
+    /// Nothing changes.
+    Same,
+}
+
+/// Judgement on the checks of a route.
+enum Verdict {
+    /// Every check had passed by then.
+    Passed(Timestamp),
+    /// The reason for which the route stays closed.
+    Pending(Reason),
+}
