@@ -1,6 +1,6 @@
-//! Compiles the inputs into a snapshot: which routes are closed, why, until when, and what they show.
+//! Compiles the inputs into a snapshot: closed routes with their reasons, their ends and their pages.
 //!
-//! The core cannot fail: whatever could be wrong with the inputs was a [`super::problem::Problem`] before.
+//! Compiling cannot fail. Everything that could be wrong with the inputs was a [`super::problem::Problem`] before.
 
 mod causes;
 mod notices;
@@ -22,42 +22,42 @@ use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 use causes::{Cause, Causes, desired_of};
 use pages::{Life, Pages};
 
-/// Everything a snapshot is a function of.
+/// Inputs that fully determine a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'i> {
     /// The config.
     pub config: &'i Config,
     /// The flag file.
     pub flags: &'i Flags,
-    /// What prints the pages.
+    /// Renderer of the pages.
     pub renderer: &'i Arc<Renderer>,
-    /// What was remembered and observed of the routes.
+    /// Remembered and observed facts about the routes.
     pub known: &'i Known,
-    /// What was live before: routes go on from there, and a page that tells the same is kept.
+    /// Snapshot that was live before. Routes go on from it, and pages with the same content are kept.
     pub previous: Option<&'i Snapshot>,
-    /// The instant to compile for.
+    /// Instant to compile for.
     pub now: Timestamp,
-    /// The number of this publication.
+    /// Number of this publication.
     pub generation: u64,
 }
 
-/// What is known of the routes besides what the files say, by name.
+/// Facts about the routes besides the files, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// What an earlier process remembered; where there is a previous snapshot, that counts.
+    /// States that an earlier process saved. A previous snapshot comes before them.
     pub remembered: HashMap<String, RouteState>,
-    /// What is observed.
+    /// Observations.
     pub observed: HashMap<String, Observed>,
-    /// The secrets of their bypasses.
+    /// Secrets of the bypasses.
     pub secrets: HashMap<String, Arc<Key>>,
 }
 
-/// Compiles. The result holds until [`Snapshot::next_change`] or until an input changes.
+/// Compiles a snapshot. The result is valid until [`Snapshot::next_change`] or until an input changes.
 pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let Inputs { config, flags, now, .. } = inputs;
     let missed = MissedChanges::new(&inputs);
     let layout = Layout::of(config, inputs.previous);
-    // How every route is must be known before a page is made: its table may tell it.
+    // Every route's state comes before the pages, because a page may list services that follow it.
     let lives: Vec<Life<'_>> =
         config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &missed, &layout, index, route)).collect();
     let mut pages = Pages::new(&inputs, &lives);
@@ -102,7 +102,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     }
 }
 
-/// Whether something was observed, or has come of time, that changes how a route of a snapshot is that is in motion.
+/// Returns true if time or an observation would change the state of a route in transition.
 pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
     live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
@@ -114,8 +114,9 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     })
 }
 
-/// What the flag file says now, and what it said at each instant since the last look at which that has changed by itself:
-/// what came and went meanwhile is made up for, so that a proxy that was late is where a punctual one is.
+/// Causes in force now, and at each instant since the last look at which they changed by themselves.
+///
+/// Those instants are replayed, so that a proxy that was late arrives at the same state as a punctual one.
 struct MissedChanges<'f> {
     missed: Vec<(Timestamp, Causes<'f>)>,
     now: Causes<'f>,
@@ -129,16 +130,16 @@ impl<'f> MissedChanges<'f> {
         Self { missed: missed.map(|at| (at, Causes::new(flags, at))).collect(), now: Causes::new(flags, now) }
     }
 
-    /// What was demanded of a route when.
+    /// Returns the demands for a route, with their instants.
     fn desires(&self, route: &str) -> impl Iterator<Item = (Timestamp, Option<Desired>)> {
         self.missed.iter().map(move |(at, causes)| (*at, causes.of(route).as_deref().map(desired_of)))
     }
 }
 
-/// Until when nothing was missed.
+/// Returns the instant up to which nothing was missed.
 ///
-/// What is live held until its next change. That the flag file tells of something before is an edit, and that counts from
-/// now; but it took a moment until it was read, in one replica longer than in the other.
+/// The live snapshot was valid until its next change. If the flag file now names an earlier instant, the file was
+/// edited, and an edit counts from now. Reading it took a moment, which differs between replicas.
 fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
     let Some(live) = inputs.previous else {
         return inputs.known.remembered.values().map(RouteState::seen).min();
@@ -148,7 +149,7 @@ fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
     Some(held.unwrap_or(read).min(read).max(live.compiled))
 }
 
-/// Where a route is now: on from where it was before.
+/// Advances a route from its last state.
 fn life<'i>(
     inputs: &Inputs<'i>,
     missed: &MissedChanges<'i>,
@@ -166,7 +167,7 @@ fn life<'i>(
     let (state, transitions) = advance(inputs, missed, config, before, route_inputs);
     let next = state.next(route_inputs);
     let changes_at = state.next_change(route_inputs);
-    // It is told only of what is why: what its guard found may be, all the same.
+    // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
     let heeded = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
     Life {
         epoch: epoch(before, &state, &transitions, inputs.generation),
@@ -181,7 +182,7 @@ fn life<'i>(
     }
 }
 
-/// What a route's phase is worked out from.
+/// Collects the inputs of a route's state.
 fn route_inputs<'g>(
     inputs: &Inputs<'g>,
     config: &'g RouteConfig,
@@ -201,7 +202,7 @@ fn route_inputs<'g>(
     }
 }
 
-/// When the window that took a route down was over, if it was at an instant.
+/// Returns the end of the window that took a route down, if it has passed.
 fn over(inputs: &Inputs<'_>, state: &RouteState, now: Timestamp) -> Option<Timestamp> {
     let closing = state.closing()?;
     let Source::Window(id) = &closing.desired.source else { return None };
@@ -217,7 +218,7 @@ fn advance(
     route_inputs: RouteInputs<'_>,
 ) -> (Arc<RouteState>, Vec<Transition>) {
     let name = &config.name;
-    // Most routes are open and stay so: they cost nothing.
+    // Most routes are open and stay so. They cost nothing.
     if let Some(before) = before
         && before.state.is_plain()
         && route_inputs.desired.is_none()
@@ -233,7 +234,7 @@ fn advance(
             None => return (Arc::new(RouteState::first(route_inputs)), Vec::new()),
         },
     };
-    // What is observed is so now, and was of where the route was at the last look.
+    // Observations describe the present; they must not be applied to instants that are replayed.
     let unseen = Observed { lately: route_inputs.observed.lately, ..Observed::default() };
     let (from, mut state, mut transitions) = (remembered.seen(), remembered, Vec::new());
     for (at, desired) in missed.desires(name).filter(|(at, _)| *at > from) {
@@ -250,7 +251,7 @@ fn advance(
     (Arc::new(state), transitions)
 }
 
-/// Who may pass a route. It stays the previous one unless the secret or what is revoked has changed.
+/// Returns the means to pass a route. They are the previous ones unless the secret or the revocation has changed.
 fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admission>> {
     if config.policy.bypass.is_none() && config.policy.ramp.is_none() {
         return None;
@@ -264,7 +265,7 @@ fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admis
     }
 }
 
-/// The first generation of the closure: a new one where the route has just gone down.
+/// Returns the first generation of the closure: this one if the route has just gone down.
 fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition], generation: u64) -> u64 {
     let went_down = transitions.iter().any(|transition| transition.to == Phase::Draining);
     match before {
@@ -273,12 +274,12 @@ fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition],
     }
 }
 
-/// Whose words are told: the first that has any.
+/// Returns the cause whose words are shown: the first that has any.
 fn speaker<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
     causes.iter().find(|cause| cause.has_words()).or(causes.first()).copied()
 }
 
-/// The next instant at which something changes by itself.
+/// Returns the next instant at which something changes by itself.
 fn next_change(inputs: &Inputs<'_>, lives: &[Life<'_>], routes: &[Route], pages: &Pages<'_>) -> Option<Timestamp> {
     let now = inputs.now;
     let ticks = pages.made.values().filter_map(|page| page.model.next_change(now));
@@ -288,19 +289,19 @@ fn next_change(inputs: &Inputs<'_>, lives: &[Life<'_>], routes: &[Route], pages:
     causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(lives).min()
 }
 
-/// What follows from the config's routes alone.
+/// Parts of a snapshot that follow from the config's routes alone.
 struct Layout<'i> {
     table: Arc<Table>,
     upstreams: Arc<[Upstream]>,
-    /// By the index of the route: indexes into `upstreams`.
+    /// Indexes into `upstreams`, by the index of the route.
     upstreams_of: Vec<Arc<[usize]>>,
-    /// The previous snapshot, if it has these very routes.
+    /// Previous snapshot, if it has the same routes.
     unchanged: Option<&'i Snapshot>,
 }
 
 impl<'i> Layout<'i> {
-    /// Shares the previous snapshot's if only the flag file or the time has changed: a flag among ten thousand routes must
-    /// not cost what ten thousand routes cost.
+    /// Shares the previous layout if only the flag file or the time has changed. A flag among ten thousand routes must
+    /// not cost as much as ten thousand routes.
     fn of(config: &Config, previous: Option<&'i Snapshot>) -> Self {
         match previous.filter(|previous| has_routes_of(previous, config)) {
             Some(previous) => Self {
@@ -326,13 +327,13 @@ impl<'i> Layout<'i> {
     }
 }
 
-/// Whether a snapshot was compiled from the very routes of a config: not merely equal ones, which would take longer to see.
+/// Returns true if a snapshot was compiled from the same routes by identity. Comparing their values would take longer.
 fn has_routes_of(snapshot: &Snapshot, config: &Config) -> bool {
     snapshot.routes.len() == config.routes.len()
         && snapshot.routes.iter().zip(&config.routes).all(|(route, config)| Arc::ptr_eq(&route.config, config))
 }
 
-/// Upstreams met so far, each once.
+/// Collector of upstreams, each once.
 #[derive(Default)]
 struct Upstreams {
     list: Vec<Upstream>,
@@ -348,8 +349,7 @@ impl Upstreams {
     }
 }
 
-/// Instants that are made up for after a long sleep. A week of an hourly window has fewer; of what is longer ago nothing is
-/// left but what is so now.
+/// Most instants that are replayed after a long sleep. A week of an hourly window has fewer; older ones leave no trace.
 const MOST_MISSED: usize = 512;
-/// An edit is read after so long, at the latest: a writer may pause, and events may be lost.
+/// Longest time until an edit is read: a writer may pause, and events may be lost.
 const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);

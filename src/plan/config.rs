@@ -1,4 +1,4 @@
-//! The config: the operator's static file, parsed into values that need no further checking.
+//! Config: the operator's static file, parsed into values that need no further checking.
 
 mod address;
 mod page;
@@ -30,41 +30,41 @@ use super::problem::Problem;
 pub struct Config {
     /// The flag file; `maintenance.toml` by default.
     pub maintenance: PathBuf,
-    /// What a flag file that disappears means.
+    /// Reaction to a flag file that disappears.
     pub on_missing: OnMissing,
     /// Where the state and the history are kept; `None` is a directory that suits.
     pub state_dir: Option<PathBuf>,
-    /// How many workers; `None` is one per core.
+    /// Number of workers; `None` is one per core.
     pub workers: Option<usize>,
-    /// Whose forwarding fields are believed.
+    /// Peers whose forwarding fields are believed.
     pub trusted_proxies: TrustedProxies,
-    /// How long in-flight requests may go on after SIGTERM. Routes may ask for longer.
+    /// Time that requests in flight may still take after SIGTERM. Routes may ask for longer.
     pub drain: Duration,
-    /// Where clients connect; at least one.
+    /// Listeners; at least one.
     pub listen: Vec<Listen>,
-    /// Where the admin listener is, if there is one.
+    /// Address of the admin listener, if there is one.
     pub admin: Option<Address>,
     /// Limits and time-outs.
     pub limits: Limits,
     /// The log and the access log.
     pub log: Log,
-    /// Whose page it is, and how it is given.
+    /// Brand, languages and paths of the page.
     pub page: PageConfig,
-    /// By name, sorted. Snapshots share them.
+    /// Routes, sorted by name. Snapshots share them.
     pub routes: Vec<Arc<RouteConfig>>,
 }
 
-/// What happens when the flag file disappears while running.
+/// Reaction to a flag file that disappears while the proxy runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMissing {
-    /// The last good state stays.
+    /// Keep the last good state.
     #[default]
     Keep,
-    /// Nothing is flagged any more.
+    /// Treat it as empty: nothing is flagged.
     Open,
 }
 
-/// A socket address to listen on.
+/// Socket address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `0.0.0.0:8080`, `[::1]:8080`.
@@ -73,25 +73,25 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A listener.
+/// Listener for clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where.
+    /// Address to listen on.
     pub address: Address,
-    /// The certificate to serve; clear text without.
+    /// Certificate to serve; `None` is clear text.
     pub tls: Option<TlsFiles>,
 }
 
 /// The files of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsFiles {
-    /// PEM, leaf first.
+    /// Certificate chain in PEM, leaf first.
     pub cert: PathBuf,
-    /// PEM.
+    /// Private key in PEM.
     pub key: PathBuf,
 }
 
-/// Whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+/// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     /// Peers in these networks.
@@ -100,125 +100,125 @@ pub struct TrustedProxies {
     pub unix: bool,
 }
 
-/// `[log]`.
+/// Settings of `[log]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
-    /// The least severe level that is logged: `error`, `warn`, `info` or `debug`.
+    /// Least severe level that is logged: `error`, `warn`, `info` or `debug`.
     pub level: LogLevel,
-    /// Which requests the access log records.
+    /// Requests that the access log records.
     pub access: Access,
-    /// Where the access log goes; standard output without.
+    /// File of the access log; `None` is standard output.
     pub access_file: Option<PathBuf>,
 }
 
-/// The least severe level that is logged.
+/// Least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Only what a person must act on.
+    /// Something that a person must act on.
     Error,
-    /// Handled, but wrong.
+    /// Something wrong that was handled.
     Warn,
-    /// The process changed: started, published, drained.
+    /// A change of the process: started, published, drained.
     #[default]
     Info,
-    /// Per connection.
+    /// Every connection.
     Debug,
 }
 
-/// Which requests the access log records: `access = "off" | "full" | 0.01`.
+/// Requests that the access log records: `access = "off" | "full" | 0.01`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Access {
-    /// None.
+    /// No request.
     #[default]
     Off,
-    /// This share of them, above 0 and below 1, chosen at random.
+    /// A random share of them, above 0 and below 1.
     Sampled(f64),
-    /// All.
+    /// Every request.
     Full,
 }
 
-/// One `[routes.NAME]`.
+/// Settings of one `[routes.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
-    /// The route's handle everywhere: `[A-Za-z0-9_.-]`, 64 characters at most.
+    /// Name of the route in every output: `[A-Za-z0-9_.-]`, at most 64 characters.
     pub name: String,
-    /// Empty: any host.
+    /// Hosts; empty means any.
     pub hosts: Vec<HostPattern>,
-    /// At least one; default `/`.
+    /// Paths; at least one, by default `/`.
     pub paths: Vec<Prefix>,
-    /// At least one.
+    /// Upstreams; at least one.
     pub upstreams: Vec<Upstream>,
-    /// Whether the client's `Host` goes to the upstream; else the upstream's own.
+    /// Send the client's `Host` to the upstream instead of the upstream's own.
     pub keep_host: bool,
-    /// Paths that are not closed, whatever is flagged.
+    /// Paths that stay open, whatever is flagged.
     pub always_open: Vec<Exception>,
-    /// Whether `/robots.txt` and ACME challenges are forwarded, whatever is flagged.
+    /// Handling of `/robots.txt` and ACME challenges while the route is closed.
     pub well_known: WellKnown,
-    /// The form of the page, where `Accept` would choose it.
+    /// Form of the page, where `Accept` would choose it.
     pub dialect: Option<Dialect>,
-    /// How it goes down and comes back.
+    /// Policy for going down and coming back.
     pub policy: Policy,
 }
 
-/// A path that a closed route does not close.
+/// Path that a closed route keeps open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// It, and what is below it.
+    /// The path and everything below it.
     pub path: Prefix,
-    /// What the proxy answers there itself; without, the request is forwarded.
+    /// The proxy's own answer; without one the request is forwarded.
     pub answer: Option<Arc<Fixed>>,
 }
 
-/// An answer of the operator's own to a path of a closed route.
+/// Operator's own answer to a path of a closed route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    /// 200 to 599.
+    /// Status, 200 to 599.
     pub status: u16,
-    /// Plain text.
+    /// Body in plain text.
     pub body: String,
 }
 
-/// What a closed route does with `/robots.txt` and `/.well-known/acme-challenge/`.
+/// Handling of `/robots.txt` and `/.well-known/acme-challenge/` by a closed route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WellKnown {
-    /// Who reads them is let through: a crawler that finds no `robots.txt` leaves, and a certificate must be renewed.
+    /// Forward them. A crawler that finds no `robots.txt` leaves, and a certificate must be renewed.
     #[default]
     Pass,
-    /// They are closed like every other path.
+    /// Close them like every other path.
     Closed,
 }
 
 impl WellKnown {
-    /// The paths in question (RFC 9309 section 2.3, RFC 8555 section 8.3).
+    /// Paths in question (RFC 9309 section 2.3, RFC 8555 section 8.3).
     pub const PATHS: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/"];
 }
 
-/// A host that a route answers for.
+/// Host that a route answers for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// `www.example.com`, lowercase, without port or trailing dot.
+    /// A single host, lowercase, without port or trailing dot: `www.example.com`.
     Exact(String),
-    /// `*.example.com`: any host below `example.com`, at any depth, but not itself. Holds `example.com`.
+    /// Any host below a domain, at any depth, but not the domain itself: `*.example.com` holds `example.com`.
     Below(String),
 }
 
-/// Where a route's requests go. Equal values share their connections, across routes and generations.
+/// Upstream of a route. Equal values share their connections, across routes and generations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
-    /// `https://`: the trust that the upstream's certificate is checked against.
+    /// Roots for the certificate of an `https://` upstream.
     pub tls: Option<Trust>,
-    /// Where to connect.
+    /// Address to connect to.
     pub address: UpstreamAddress,
-    /// Speak HTTP/2 to it (prior knowledge on clear text, ALPN on TLS).
+    /// Speak HTTP/2: by prior knowledge on clear text, by ALPN on TLS.
     pub http2: bool,
 }
 
-/// Where an upstream listens.
+/// Address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamAddress {
-    /// A name or an IP address (without brackets), and a port.
+    /// Name or IP address (without brackets), and port.
     Host(String, u16),
-    /// `unix:/run/app.sock`.
+    /// Unix socket: `unix:/run/app.sock`.
     Unix(PathBuf),
 }
 
@@ -237,17 +237,17 @@ pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// What an `https://` upstream's certificate is checked against.
+/// Roots that an upstream's certificate is checked against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trust {
-    /// The system's roots.
+    /// Roots of the system.
     System,
     /// The roots of this PEM file, and only they.
     File(PathBuf),
 }
 
 impl fmt::Display for Upstream {
-    /// As it is written in the config.
+    /// Writes the address as the config has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -260,7 +260,7 @@ impl fmt::Display for Upstream {
 }
 
 impl fmt::Display for Address {
-    /// As it is written in the config.
+    /// Writes the upstream as the config has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),

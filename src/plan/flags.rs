@@ -1,4 +1,4 @@
-//! The flag file: what is under maintenance, parsed into values that need no further checking.
+//! Flag file: the maintenance that is in force or planned, parsed into values that need no further checking.
 
 mod every;
 mod parse;
@@ -15,50 +15,50 @@ use super::read::list;
 use super::text::Text;
 pub use every::Every;
 
-/// The whole of `maintenance.toml`, checked. The default flags nothing.
+/// Content of `maintenance.toml`, checked. By default nothing is flagged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flags {
-    /// `[routes]`: the switches, in the order of the file.
+    /// `[routes]`: the flags, in the order of the file.
     pub routes: Vec<Flag>,
     /// `[[windows]]`, in the order of the file.
     pub windows: Vec<Window>,
-    /// `[forced]`: when an operator last opened a route whatever was measured. What was found before is overruled.
+    /// `[forced]`: instant at which an operator last opened a route by force. Earlier findings are overruled.
     pub forced: Vec<(Target, Timestamp)>,
-    /// `[revoked]`: bypass links and cookies of a route that were issued before this instant are void.
+    /// `[revoked]`: bypass links and cookies of a route from before this instant are void.
     pub revoked: Vec<(Target, Timestamp)>,
 }
 
-/// One entry of `[routes]`, short (`web = "offline"`) or with words and an end.
+/// One entry of `[routes]`: short (`web = "offline"`), or with words and an end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
-    /// A route's name, or every route (`"*"`).
+    /// Name of a route, or every route (`"*"`).
     pub route: Target,
-    /// What it does to the route.
+    /// Mode that the route gets.
     pub mode: Mode,
-    /// The instant at which it lifts by itself.
+    /// Instant at which the flag lifts by itself.
     pub until: Option<Timestamp>,
-    /// The operator's words for the page.
+    /// Operator's words for the page.
     pub message: Option<Text>,
 }
 
-/// Which routes a flag or a window is for.
+/// Routes that a flag or a window is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `"*"`.
+    /// Every route: `"*"`.
     Every,
-    /// By name. It may be one that this proxy does not have.
+    /// One route by its name, which this proxy may not have.
     Route(String),
 }
 
-/// What a flag does to a route. The order is by strictness: where several meet, the greatest wins.
+/// Mode of a closed route. Modes are ordered by strictness, and the strictest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// Safe methods pass, the rest is answered with the page.
+    /// Safe methods pass; the page answers the rest.
     ReadOnly,
     /// Requests wait for the route.
     Hold,
-    /// Every request is answered with the page.
+    /// The page answers every request.
     Offline,
 }
 
@@ -66,7 +66,7 @@ impl Mode {
     /// All modes, from the mildest to the strictest.
     pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Hold, Self::Offline];
 
-    /// The word for it, everywhere.
+    /// Returns the word for the mode in every output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ReadOnly => "read-only",
@@ -76,109 +76,109 @@ impl Mode {
     }
 }
 
-/// A planned window: the half-open span [starts, ends).
+/// Planned window: the half-open span [starts, ends).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// The incident reference, unique in the file.
+    /// Incident reference, unique in the file.
     pub id: String,
-    /// The page's heading.
+    /// Heading of the page.
     pub title: Option<Text>,
-    /// One line under it.
+    /// Line below the heading.
     pub summary: Option<Text>,
-    /// The explanatory paragraph.
+    /// Paragraph of explanation.
     pub message: Option<Text>,
-    /// A free word beside "live".
+    /// Free word beside "live".
     pub label: Option<Text>,
-    /// When it is.
+    /// Plan: once or recurring.
     pub when: When,
-    /// When it really began, if that was not `starts`.
+    /// Actual start, if it was not `starts`.
     pub started: Option<Timestamp>,
-    /// When it was really over, if that was not `ends`.
+    /// Actual end, if it was not `ends`.
     pub ended: Option<Timestamp>,
-    /// How long before its start it is told of.
+    /// Time before its start at which it is announced.
     pub announce: Option<Duration>,
-    /// What happens at its end.
+    /// Reaction when its end has come.
     pub on_overrun: OnOverrun,
-    /// Where.
+    /// Affected regions.
     pub regions: Vec<String>,
-    /// What customers feel.
+    /// Impact on customers.
     pub impact: Option<Impact>,
-    /// What it does to which routes.
+    /// Modes for routes.
     pub routes: Vec<(Target, Mode)>,
-    /// The rows of the page's table.
+    /// Rows of the page's table.
     pub services: Vec<Service>,
-    /// The rows of its timeline.
+    /// Steps of the page's timeline.
     pub steps: Vec<Step>,
 }
 
-/// When a window is.
+/// Plan of a window.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {
-    /// Once.
+    /// A single span.
     Once {
-        /// When it begins.
+        /// Planned start.
         starts: Timestamp,
-        /// When it ends; after `starts`.
+        /// Planned end; after `starts`.
         ends: Timestamp,
     },
-    /// Again and again.
+    /// A recurring span.
     Every(Every),
 }
 
-/// What happens at the end of a window.
+/// Reaction when a window's end has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnOverrun {
-    /// Its routes come back.
+    /// Bring the routes back.
     #[default]
     Open,
-    /// Its routes stay as they are until the window is `ended`, moved or removed: the maintenance is overrunning.
+    /// Keep the routes closed until the window is `ended`, moved or removed: the maintenance is overrunning.
     Stay,
 }
 
-/// `impact = { level = "low", note = "…" }`.
+/// Impact on customers: `impact = { level = "low", note = "…" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Impact {
-    /// A free word: none, low, medium, high.
+    /// Level as a free word: none, low, medium, high.
     pub level: Text,
-    /// What that means here.
+    /// Meaning of the level here.
     pub note: Option<Text>,
 }
 
-/// A row of the page's table.
+/// Row of the page's table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// Its name.
+    /// Name.
     pub name: Text,
-    /// A second line, often a host name.
+    /// Second line, often a host name.
     pub detail: Option<Text>,
-    /// The route whose real state it follows.
+    /// Route whose actual state the row follows.
     pub route: Option<String>,
-    /// How it is.
+    /// Status.
     pub status: ServiceStatus,
-    /// When it is expected back.
+    /// Expected return.
     pub eta: Option<Timestamp>,
-    /// Where.
+    /// Affected regions.
     pub regions: Vec<String>,
 }
 
-/// How a [`Service`] is.
+/// Status of a [`Service`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ServiceStatus {
-    /// As it should be.
+    /// Works as it should.
     #[default]
     Operational,
-    /// Slow or in part.
+    /// Slow, or works in part.
     Degraded,
     /// Coming back.
     Restarting,
-    /// Waits for its turn.
+    /// Waiting for its turn.
     Queued,
     /// Down.
     Offline,
 }
 
 impl ServiceStatus {
-    /// The word for it, everywhere.
+    /// Returns the word for the status in every output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Operational => "operational",
@@ -190,22 +190,22 @@ impl ServiceStatus {
     }
 }
 
-/// A row of the timeline.
+/// Step of the timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// Its name.
+    /// Name.
     pub title: Text,
     /// A sentence or two.
     pub detail: Option<Text>,
-    /// What it follows, if what really happens moves it; `state` and `progress` are not used then.
+    /// Event that moves the step by itself; `state` and `progress` are ignored then.
     pub auto: Option<Auto>,
-    /// How far it is.
+    /// State of the step.
     pub state: StepState,
-    /// 3 of 7 schema changes.
+    /// Progress, such as 3 of 7 schema changes.
     pub progress: Option<Progress>,
 }
 
-/// What a step follows that moves by itself.
+/// Event that moves a step by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Auto {
     /// Requests in flight finish.
@@ -214,12 +214,12 @@ pub enum Auto {
     Verify,
     /// Clients come back.
     Ramp,
-    /// The route is watched.
+    /// The guard watches the route.
     Watch,
 }
 
 impl Auto {
-    /// The word for it, everywhere.
+    /// Returns the word for the event in every output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Drain => "drain",
@@ -230,7 +230,7 @@ impl Auto {
     }
 }
 
-/// How far a [`Step`] is.
+/// State of a [`Step`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StepState {
     /// Not begun.
@@ -240,12 +240,12 @@ pub enum StepState {
     Running,
     /// Finished.
     Done,
-    /// Gone wrong.
+    /// Failed.
     Failed,
 }
 
 impl StepState {
-    /// The word for it, everywhere.
+    /// Returns the word for the state in every output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -256,47 +256,47 @@ impl StepState {
     }
 }
 
-/// `progress = { done = 3, total = 7, unit = "schema changes" }`.
+/// Progress of a step: `progress = { done = 3, total = 7, unit = "schema changes" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// At most `total`.
     pub done: u64,
     /// At least 1.
     pub total: u64,
-    /// Of what.
+    /// Things that are counted.
     pub unit: Option<Text>,
 }
 
-/// What a flag file says, and where it names routes.
+/// Flag file with the places where it names routes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parsed {
-    /// What is under maintenance.
+    /// Flags and windows.
     pub flags: Flags,
-    /// Every route that the file names, once, where it first does. `"*"` is not among them.
+    /// Every route that the file names, once, at its first place. `"*"` is not included.
     pub mentions: Vec<Mention>,
 }
 
-/// A route that a flag file names.
+/// Route that a flag file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
-    /// The name.
+    /// Name of the route.
     pub route: String,
-    /// The file, as problems name it.
+    /// File, as problems name it.
     pub file: String,
-    /// Where it stands.
+    /// Place in the file.
     pub place: Place,
 }
 
 /// Parses a flag file. `file` is the name that problems give it.
 ///
-/// Every problem of the text is collected, in the order of the text. There are flags if none of them is an error. A
+/// Every problem of the text is collected, in the order of the text. Flags are returned if none of them is an error. A
 /// text that is empty, or has only comments, flags nothing.
 pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     parse::flags(file, text)
 }
 
 impl Window {
-    /// The span that matters at an instant: the one in force, else the next.
+    /// Returns the span in force at an instant, else the next.
     pub fn span_at(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         match &self.when {
             When::Once { starts, ends } => Some((*starts, *ends)),
@@ -304,7 +304,7 @@ impl Window {
         }
     }
 
-    /// When it begins next.
+    /// Returns the next start after an instant.
     pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.when {
             When::Once { starts, .. } => Some(*starts).filter(|starts| *starts > now),
@@ -312,7 +312,7 @@ impl Window {
         }
     }
 
-    /// The span that began last, else the next.
+    /// Returns the span that began last, else the next.
     fn span_begun(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         match &self.when {
             When::Once { starts, ends } => Some((*starts, *ends)),
@@ -320,14 +320,14 @@ impl Window {
         }
     }
 
-    /// The span that an instant is in, or was: what an ended maintenance was planned for.
+    /// Returns the span that contains an instant: the plan of a maintenance that began then.
     pub fn span_of(&self, started: Timestamp) -> Option<(Timestamp, Timestamp)> {
         self.span_begun(started)
     }
 
-    /// The span that is in force at an instant.
+    /// Returns the span in force at an instant.
     pub fn in_force(&self, now: Timestamp) -> Option<Span> {
-        // One that is overrunning, or ended late, goes on after its end.
+        // A span that overruns, or ended late, goes on after its planned end.
         let (starts, ends) = self.span_begun(now)?;
         let until = match (self.ended, self.on_overrun) {
             (Some(ended), _) if ended >= starts => Some(ended),
@@ -337,13 +337,13 @@ impl Window {
         (starts <= now && until.is_none_or(|until| now < until)).then_some(Span { starts, ends, until })
     }
 
-    /// When the maintenance that began at an instant was over: by the plan, or when it was really ended.
+    /// Returns the end of the maintenance that began at an instant: by the plan, or the actual one.
     pub fn over(&self, started: Timestamp) -> Option<Timestamp> {
         let (starts, ends) = self.span_begun(started)?;
         Some(self.ended.filter(|ended| *ended >= starts).unwrap_or(ends))
     }
 
-    /// The span that is announced at an instant.
+    /// Returns the span that is announced at an instant.
     pub fn announced(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let (starts, ends) = match &self.when {
             When::Once { starts, ends } => (*starts, *ends),
@@ -352,13 +352,13 @@ impl Window {
         (now < starts && self.announced_from(starts)? <= now).then_some((starts, ends))
     }
 
-    /// From when a start is told of ahead.
+    /// Returns the instant from which a start is announced.
     fn announced_from(&self, starts: Timestamp) -> Option<Timestamp> {
         let ahead = jiff::SignedDuration::try_from(self.announce?).ok()?;
         Some(starts.checked_sub(ahead).unwrap_or(Timestamp::MIN))
     }
 
-    /// The next instant at which it begins, ends, or is announced.
+    /// Returns the next instant at which the window begins, ends, or is announced.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let of = |(starts, ends): (Timestamp, Timestamp)| [Some(starts), Some(ends), self.announced_from(starts)];
         let next = match &self.when {
@@ -370,19 +370,19 @@ impl Window {
     }
 }
 
-/// A window's span that is in force.
+/// Span of a window that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// When it began by the plan.
+    /// Planned start.
     pub starts: Timestamp,
-    /// When it ends by the plan.
+    /// Planned end.
     pub ends: Timestamp,
-    /// When it ends in truth; `None` if it goes on until somebody ends it.
+    /// Actual end; `None` if it goes on until somebody ends it.
     pub until: Option<Timestamp>,
 }
 
 impl Target {
-    /// Whether a route of this name is meant.
+    /// Returns true if a route of this name is meant.
     pub fn is(&self, route: &str) -> bool {
         match self {
             Self::Every => true,
@@ -392,12 +392,12 @@ impl Target {
 }
 
 impl Flags {
-    /// When an operator last opened a route whatever was measured.
+    /// Returns the instant at which an operator last opened a route by force.
     pub fn forced(&self, route: &str) -> Option<Timestamp> {
         latest(&self.forced, route)
     }
 
-    /// Before when the bypass links and cookies of a route are void.
+    /// Returns the instant before which bypass links and cookies of a route are void.
     pub fn revoked(&self, route: &str) -> Option<Timestamp> {
         latest(&self.revoked, route)
     }
@@ -408,8 +408,8 @@ fn latest(instants: &[(Target, Timestamp)], route: &str) -> Option<Timestamp> {
 }
 
 impl Parsed {
-    /// Warns of every route that the file names and this proxy does not have. The rest of the file applies, so that
-    /// one file can serve a fleet.
+    /// Warns of every route that the file names and this proxy does not have. The rest of the file applies, so that one
+    /// file can serve a fleet.
     pub fn unknown_routes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Problem> {
         let names: Vec<&str> = names.into_iter().collect();
         let known: HashSet<&str> = names.iter().copied().collect();
@@ -435,7 +435,7 @@ impl Mention {
     }
 }
 
-/// The names, as far as a line can hold them.
+/// Lists names, as many as fit a line.
 fn some_of(names: &[&str]) -> String {
     let (shown, more) = names.split_at(names.len().min(MOST_SHOWN));
     match more.len() {
@@ -444,8 +444,8 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
-/// Unknown routes for which a near name is looked for, because each is compared with every route: a file for a whole
-/// fleet names thousands that this proxy does not have, and thousands that it has.
+/// Most unknown routes for which a similar name is searched. Each is compared with every route, and the file of a fleet
+/// names thousands.
 const MOST_LOOKED_FOR: usize = 64;
-/// Routes that a warning names.
+/// Most routes that a warning names.
 const MOST_SHOWN: usize = 8;

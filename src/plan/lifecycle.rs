@@ -40,24 +40,24 @@ pub use ramp::{cohorts, share};
 pub use reason::Reason;
 pub use state::{Closing, RouteInputs, RouteState, Transition};
 
-/// Where a route is now.
+/// Phase of a route's maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Forwarding.
+    /// Every request is forwarded.
     Open,
-    /// Under maintenance, with requests in flight that began before.
+    /// The route is under maintenance; requests that began before are still in flight.
     Draining,
-    /// Under maintenance.
+    /// The route is under maintenance.
     Closed,
-    /// The maintenance is over, and whether the upstreams work is being checked.
+    /// The maintenance is over; checks decide whether the upstreams work.
     Verifying,
-    /// A growing share of clients is admitted.
+    /// A growing share of the clients is admitted.
     Ramping,
 }
 
 impl Phase {
-    /// The word for it, everywhere.
+    /// Returns the word for the phase in every output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -68,11 +68,11 @@ impl Phase {
         }
     }
 
-    /// All of them, in the order of a maintenance.
+    /// All phases, in the order of a maintenance.
     pub const ALL: [Self; 5] = [Self::Open, Self::Draining, Self::Closed, Self::Verifying, Self::Ramping];
 }
 
-/// Where a closure comes from.
+/// Origin of a closure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -85,23 +85,23 @@ pub enum Source {
 /// Demand of the flag file that a route be under maintenance now, made of everything in it that says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
-    /// What clients meet.
+    /// Mode in force.
     pub mode: Mode,
-    /// Where it was flagged.
+    /// Flag or window whose words are shown.
     pub source: Source,
-    /// When it lifts by itself, if that is known.
+    /// End, if it is known.
     pub until: Option<Timestamp>,
-    /// Since when, as far as the file knows it.
+    /// Start, as far as the file knows it.
     pub started: Option<Timestamp>,
-    /// It is a window that goes on after its end.
+    /// The source is a window that goes on after its planned end.
     #[serde(default)]
     pub overruns: bool,
-    /// An entry of `[routes]` is among what says so. A window may begin by itself; this is an operator's word.
+    /// An entry of `[routes]` is among the causes. A window may begin by itself; a flag is an operator's word.
     #[serde(default)]
     pub by_hand: bool,
 }
 
-/// An instant so much later, or the last there is.
+/// Adds a duration to an instant, and stops at the last instant there is.
 pub(super) fn after(instant: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     instant.checked_add(duration).unwrap_or(Timestamp::MAX)

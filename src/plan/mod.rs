@@ -1,7 +1,7 @@
-//! Decides *what should happen*: the config and the flag file in, a [`snapshot::Snapshot`] out.
+//! Decides *what should happen*: turns the config and the flag file into a [`snapshot::Snapshot`].
 //!
-//! Values only. Nothing here does I/O, reads a clock, waits, locks or logs, and nothing here imports from the
-//! rest of the crate. The time is an argument; so is everything that was observed.
+//! The part holds values only. Nothing here does I/O, reads a clock, waits, locks or logs, and nothing here imports
+//! from the rest of the crate. The time and all observations are arguments.
 
 pub mod problem;
 mod read;

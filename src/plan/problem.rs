@@ -1,4 +1,4 @@
-//! A problem: something wrong in the operator's input, with its place and what would be right.
+//! Problems: mistakes in the operator's input, with their place and a correction.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,53 +8,53 @@ use serde::Serialize;
 
 use super::words::harmless_char;
 
-/// Something wrong in an input of the operator's.
+/// Mistake in the operator's input.
 ///
-/// Many are collected in one pass; each says where it is, what was found and what would be right.
-/// [`fmt::Display`] prints it the way a compiler would, with the excerpt.
+/// Many are collected in one pass. Each says where it is, what was found and what would be right. [`fmt::Display`]
+/// prints it as a compiler would, with the excerpt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Whether the input is refused or only remarked upon.
+    /// Weight: the input is refused, or the operator is only warned.
     pub severity: Severity,
     /// The file as the operator named it.
     pub file: String,
-    /// Where in the file; absent when the file as a whole is meant (it cannot be read, say).
+    /// Place in the file; absent when the whole file is meant, for example when it cannot be read.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// What was found, lowercase, no full stop.
+    /// Finding, in lowercase and without a full stop.
     pub message: String,
-    /// What would be right.
+    /// Correction.
     pub help: Option<String>,
 }
 
-/// How much a [`Problem`] weighs.
+/// Weight of a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The file is refused whole: what was live before stays live.
+    /// The whole file is refused, and the last good one stays live.
     Error,
     /// The rest of the file applies.
     Warning,
 }
 
-/// A place in a file.
+/// Place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// Counted from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// Counted from 1, in characters.
+    /// Column, counted from 1 in characters.
     pub column: usize,
-    /// The line's text. A long line is cut around the place, and `…` stands for its first and last character then.
+    /// Text of the line. A long line is cut around the place, with `…` as its first and last character.
     pub excerpt: String,
-    /// The column of the excerpt's first character; 1 unless the line is cut.
+    /// Column of the excerpt's first character; 1 unless the line is cut.
     #[serde(skip)]
     pub first: usize,
-    /// How many characters of the excerpt, from `column`, are meant; at least 1.
+    /// Number of characters from `column` that are marked; at least 1.
     pub width: usize,
 }
 
 impl Problem {
-    /// What refuses the file. The place, the help and the file's name are added by those who know them.
+    /// Creates a problem that refuses the file. The caller adds place and help.
     pub fn error(file: &str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, file: file.to_owned(), place: None, message: message.into(), help: None }
     }
@@ -64,19 +64,19 @@ impl Problem {
         Self::error(&file.display().to_string(), message.to_string())
     }
 
-    /// What is only remarked upon.
+    /// Creates a problem that only warns.
     pub fn warning(file: &str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(file, message) }
     }
 
-    /// The same problem, at a place.
+    /// Adds the place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// The same problem, with what would be right.
+    /// Adds the correction.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -88,36 +88,36 @@ impl Problem {
         Highlighted { problem: self, start, end }
     }
 
-    /// Whether the file is refused because of it.
+    /// Returns true if the file is refused because of this problem.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
 
 impl Place {
-    /// The place of a span of bytes in a text. See [`Lines::place`], which is for many places of one text.
+    /// Returns the place of a span of bytes in a text. For many places of one text, see [`Lines::place`].
     pub fn of(text: &str, span: Range<usize>) -> Self {
         Lines::of(text).place(span)
     }
 }
 
-/// A text and where its lines begin: a long file may have thousands of places to tell.
+/// Index of a text's lines. A long file may have thousands of places to report.
 #[derive(Clone, Debug)]
 pub struct Lines<'t> {
     text: &'t str,
-    /// Ascending; the first is 0.
+    /// Start of each line in bytes, ascending from 0.
     starts: Vec<usize>,
 }
 
 impl<'t> Lines<'t> {
-    /// Finds the lines.
+    /// Finds the lines of a text.
     pub fn of(text: &'t str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
         Self { text, starts }
     }
 
-    /// The place of a span of bytes. Any span is taken: one that lies outside of the text, or inside of a character, is
-    /// moved to the nearest place that can be shown.
+    /// Returns the place of a span of bytes. A span outside of the text, or inside of a character, is moved to the
+    /// nearest place that can be shown.
     pub fn place(&self, span: Range<usize>) -> Place {
         let text = self.text;
         let start = floor_char(text, span.start.min(text.trim_end().len()));
@@ -139,7 +139,7 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// The nearest boundary between characters at or before an index.
+/// Returns the nearest boundary between characters at or before an index.
 fn floor_char(text: &str, index: usize) -> usize {
     let mut index = index.min(text.len());
     while !text.is_char_boundary(index) {
@@ -148,8 +148,8 @@ fn floor_char(text: &str, index: usize) -> usize {
     index
 }
 
-/// What is shown of a line around a column (both from 0), and the column of its first character. A tab becomes
-/// one space, so that a caret below stands where it should; what a terminal would obey becomes U+FFFD.
+/// Returns the visible part of a line around a column (both from 0), and the column of its first character. A tab
+/// becomes one space, so that the caret below it stands right. Control characters become U+FFFD.
 fn cut(line: &str, column: usize) -> (usize, String) {
     let length = line.chars().count();
     let first = if length <= LONGEST_EXCERPT { 0 } else { column.saturating_sub(LONGEST_EXCERPT / 3) };
@@ -214,9 +214,9 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The one of the known words that was probably meant, if one is near enough.
+/// Returns the known word that was probably meant, if one is near enough.
 pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // A comparison costs the product of the lengths; nothing known is this long.
+    // A comparison costs the product of the lengths, and no known word is this long.
     if word.len() > LONGEST_WORD {
         return None;
     }
@@ -230,15 +230,15 @@ pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
         .map(|(_, known)| known)
 }
 
-/// From 0 to 1: how alike two words are. Two letters swapped, as hasty fingers do, count as one mistake; a word that
-/// holds the other (`warning`, `warn`) is near as well.
+/// Returns the likeness of two words, from 0 to 1. Two swapped letters count as one mistake. A word that contains the
+/// other (`warning`, `warn`) is near as well.
 fn nearness(word: &str, known: &str) -> f64 {
     let holds = (known.len() > 3 && word.contains(known)) || (word.len() > 3 && known.contains(word));
     let alike = strsim::normalized_damerau_levenshtein(word, known);
     if holds { alike.max(NEAR_ENOUGH) } else { alike }
 }
 
-/// Text of the operator's in backquotes, for a message: harmless to a terminal, and not longer than a line.
+/// Puts the operator's text into backquotes for a message: harmless to a terminal, and at most a line long.
 pub fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST_QUOTE).map(harmless_char).collect();
     if text.chars().nth(LONGEST_QUOTE).is_some() {
@@ -247,11 +247,11 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-/// Characters of a line that are shown; a longer one is cut around the place.
+/// Characters of a line that are shown.
 const LONGEST_EXCERPT: usize = 110;
-/// Characters of the operator's text that are repeated in a message.
+/// Characters of the operator's text that a message repeats.
 const LONGEST_QUOTE: usize = 64;
-/// Bytes of a word that "did you mean" looks at.
+/// Bytes of a word that "did you mean" considers.
 const LONGEST_WORD: usize = 64;
-/// How alike two words must be for "did you mean".
+/// Least likeness for "did you mean".
 const NEAR_ENOUGH: f64 = 0.6;

@@ -1,4 +1,4 @@
-//! The snapshot: everything a request needs to be decided, compiled, immutable.
+//! Snapshot: everything that the decision on a request needs, compiled and immutable.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,92 +17,92 @@ use super::limits::Limits;
 use super::page::{Page, PageModel, Renderer};
 use super::path::Prefix;
 
-/// What is live at one instant: the routes, the phase of each, the finished pages.
+/// State of the proxy at one instant: routes with their phases, and finished pages.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Counts the publications of one process, from 1.
+    /// Number of this publication in its process, from 1.
     pub generation: u64,
-    /// The instant that it was compiled for.
+    /// Instant that it was compiled for.
     pub compiled: Timestamp,
-    /// The next instant at which something changes by itself; control compiles again then.
+    /// Next instant at which something changes by itself. The controller compiles again then.
     pub next_change: Option<Timestamp>,
-    /// Limits and time-outs. Shared: a connection keeps those that it began with, and not the snapshot.
+    /// Limits and time-outs. A connection shares those that it began with, without holding the snapshot.
     pub limits: Arc<Limits>,
-    /// Whose forwarding fields are believed.
+    /// Peers whose forwarding fields are believed.
     pub trusted_proxies: TrustedProxies,
-    /// How long requests in flight may go on when the process ends; routes may ask for longer.
+    /// Time that requests in flight may still take when the process ends. Routes may ask for longer.
     pub drain: Duration,
-    /// What is logged.
+    /// Settings of the logs.
     pub log: Log,
-    /// Below it are the proxy's own paths.
+    /// Prefix of the proxy's own paths.
     pub reserved: Prefix,
-    /// What printed the pages, and knows their languages.
+    /// Renderer of the pages, which knows their languages.
     pub renderer: Arc<Renderer>,
-    /// Every page that a closed route shows.
+    /// Pages of all closed routes.
     pub pages: HashMap<Arc<PageModel>, Arc<Page>>,
-    /// By name, sorted. A route's index here is its handle within this snapshot.
+    /// Routes, sorted by name. A route's index here is its handle within this snapshot.
     pub routes: Vec<Route>,
-    /// Every upstream once. Routes refer to them by index.
+    /// Upstreams, each once. Routes refer to them by index.
     pub upstreams: Arc<[Upstream]>,
-    /// Finds a request's route.
+    /// Look-up of a request's route.
     pub table: Arc<Table>,
 }
 
 impl Snapshot {
-    /// A route by name.
+    /// Finds a route by its name.
     pub fn route(&self, name: &str) -> Option<&Route> {
         let index = self.routes.binary_search_by(|route| route.config.name.as_str().cmp(name)).ok()?;
         self.routes.get(index)
     }
 }
 
-/// A route and where it is now.
+/// Route with its state.
 #[derive(Debug)]
 pub struct Route {
-    /// Its index in [`Snapshot::routes`].
+    /// Index in [`Snapshot::routes`].
     pub index: usize,
-    /// What the operator wrote.
+    /// Settings of the route.
     pub config: Arc<RouteConfig>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
-    /// Where it is now, and how it got there.
+    /// State of the route.
     pub state: Arc<RouteState>,
-    /// What changed with this snapshot.
+    /// Transitions that this snapshot made.
     pub transitions: Vec<Transition>,
-    /// What comes next, and when, as far as that is known.
+    /// Next phase and its instant, as far as they are known.
     pub next: Option<(Phase, Option<Timestamp>)>,
-    /// The first generation that decided by the closure: what was forwarded by an earlier one is to end within the drain
+    /// First generation that decided by this closure. Requests that an earlier one forwarded must end within the drain
     /// time.
     pub epoch: u64,
-    /// What is announced of it, soonest first.
+    /// Announced windows, soonest first.
     pub announced: Vec<Announced>,
-    /// Who may pass while it is not open, besides what its mode lets pass; `None` if nobody may.
+    /// Means to pass the route while it is not open, besides those of its mode; `None` if there are none.
     pub admission: Option<Arc<Admission>>,
-    /// What responses tell of it (`Maintenance`), while it is open or can be read.
+    /// `Maintenance` field of responses, while the route is open or read-only.
     pub notice: Option<HeaderValue>,
-    /// The status of the route for everybody, while it is open.
+    /// Body of the status resource while the route is open.
     pub open: Bytes,
-    /// Why it is not open, and what is shown. `None` while it is open.
+    /// Closure and page; `None` while the route is open.
     pub closure: Option<Arc<Closure>>,
-    /// It is closed for so long that somebody may have forgotten it, and that crawlers drop its pages ([`LONG`]).
+    /// Closed for longer than [`LONG`]: somebody may have forgotten it, and crawlers drop its pages.
     pub long: bool,
 }
 
-/// After this time under maintenance an operator is asked whether that is meant.
+/// Time under maintenance after which an operator is asked about it.
 pub const LONG: SignedDuration = SignedDuration::from_hours(24);
 
 impl Route {
-    /// Where it is now.
+    /// Returns the phase.
     pub fn phase(&self) -> Phase {
         self.state.phase()
     }
 
-    /// Since when.
+    /// Returns the start of the phase.
     pub fn since(&self) -> Timestamp {
         self.state.since()
     }
 
-    /// The guard that has an eye on it now: while it ramps, and while it is open and watched.
+    /// Returns the guard if it watches the route now: while it ramps, and for a time after it opened.
     pub fn guard(&self) -> Option<&Guard> {
         let guard = self.config.policy.guard.as_ref()?;
         let watched = match self.state.phase() {
@@ -113,72 +113,72 @@ impl Route {
         watched.then_some(guard)
     }
 
-    /// Until when its guard watches it, while it is open again.
+    /// Returns the end of the guard's watch, while the route is open again.
     pub fn watched_until(&self) -> Option<Timestamp> {
         let guard = self.config.policy.guard.filter(|_| self.state.is_watched())?;
         Some(super::lifecycle::after(self.state.began(), guard.watch))
     }
 
-    /// Whether something may happen to it that neither a file nor the clock brings about.
+    /// Returns true if observations, and not only files and the clock, can change the route's state.
     pub fn is_in_motion(&self) -> bool {
         matches!(self.state.phase(), Phase::Draining | Phase::Verifying | Phase::Ramping) || self.state.is_watched()
     }
 }
 
-/// A window that is announced for a route.
+/// Window that is announced for a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// Its id.
+    /// Id of the window.
     pub id: String,
-    /// What it will do.
+    /// Mode to come.
     pub mode: Mode,
-    /// When it begins.
+    /// Planned start.
     pub starts: Timestamp,
-    /// When it is to end.
+    /// Planned end.
     pub ends: Timestamp,
 }
 
-/// Why a route is under maintenance, and what its clients are shown.
+/// Closure of a route, and its page.
 #[derive(Debug)]
 pub struct Closure {
-    /// The strictest mode of all that is flagged for the route.
+    /// Strictest mode that is flagged for the route.
     pub mode: Mode,
-    /// When it began.
+    /// Start of the maintenance.
     pub started: Timestamp,
-    /// When it lifts by itself, if that is known.
+    /// End, if it is known.
     pub until: Option<Timestamp>,
-    /// Where it was flagged: `flag`, or a window's id.
+    /// Flag or window that closes the route.
     pub source: Source,
     /// Seconds from the compilation to `until`.
     pub seconds_left: Option<u64>,
-    /// Clients whose cohort is below are admitted all the same, since the route ramps; 0 admits nobody.
+    /// Clients with a cohort below this number are admitted while the route ramps; 0 admits nobody.
     pub admits: u32,
-    /// The finished page.
+    /// Finished page.
     pub page: Arc<Page>,
 }
 
-/// Finds a route by host and path: the most specific host that has the path, then the longest path.
+/// Look-up of routes: the most specific host that has the path, then the longest path.
 #[derive(Debug, Default)]
 pub struct Table {
     exact: HashMap<Box<str>, Paths>,
-    /// Keyed by what stands behind the `*.`.
+    /// Hosts by the part after `*.`.
     below: HashMap<Box<str>, Paths>,
     any: Paths,
 }
 
-/// The paths of one host pattern.
+/// Paths of one host pattern.
 #[derive(Debug, Default)]
 struct Paths {
-    /// The route for `/`, which most hosts have and no other: it is found without a look-up.
+    /// Route for `/`. Most hosts have no other, so it is found without a look-up.
     root: Option<usize>,
-    /// The others.
+    /// Routes for all other paths.
     routes: HashMap<Box<str>, usize>,
-    /// Bytes of the longest prefix: what is longer than that need not be hashed.
+    /// Bytes of the longest prefix. Longer paths need not be hashed.
     longest: usize,
 }
 
 impl Table {
-    /// Builds the table. Two routes with the same host and path are the caller's to refuse; the first stays.
+    /// Builds the table. The caller refuses two routes with the same host and path; here the first one stays.
     pub fn new(routes: &[Arc<RouteConfig>]) -> Self {
         use super::config::HostPattern;
         let mut table = Self::default();
@@ -200,9 +200,9 @@ impl Table {
         table
     }
 
-    /// The index of the route for a host (lowercase, without port or trailing dot) and a path in normal form.
+    /// Returns the index of the route for a host (lowercase, without port or trailing dot) and a path in normal form.
     pub fn find(&self, host: &str, path: &str) -> Option<usize> {
-        // No name is longer (RFC 1035 section 2.3.4): a hostile one is not worth a walk over its labels.
+        // No valid name is longer (RFC 1035 section 2.3.4), and a hostile one is not worth a walk over its labels.
         if host.len() > LONGEST_HOST {
             return self.any.find(path);
         }
@@ -247,7 +247,7 @@ impl Paths {
     }
 }
 
-/// Cuts a path to its longest leading segments of at most `longest` bytes.
+/// Cuts a path to as many leading segments as fit `longest` bytes.
 fn cut(path: &str, longest: usize) -> &str {
     if path.len() <= longest {
         return path;

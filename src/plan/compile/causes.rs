@@ -1,4 +1,4 @@
-//! What in the flag file is in force, and for which routes.
+//! Causes: the flags and windows in force, and the routes that they close.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::super::flags::{Flag, Flags, Mode, Span, Target, Window};
 use super::super::lifecycle::Desired;
 use super::super::snapshot::Source;
 
-/// Something in the flag file that is in force now.
+/// Flag or window that is in force.
 #[derive(Clone, Copy)]
 pub(super) enum Cause<'f> {
     Flag(&'f Flag),
@@ -51,7 +51,7 @@ impl<'f> Cause<'f> {
         }
     }
 
-    /// Tells the causes of one flag file apart.
+    /// Returns a number that is unique among the causes of one flag file.
     pub(super) fn address(self) -> usize {
         match self {
             Self::Flag(flag) => std::ptr::from_ref(flag).addr(),
@@ -60,7 +60,7 @@ impl<'f> Cause<'f> {
     }
 }
 
-/// What is in force now, by route.
+/// Causes in force, by route.
 pub(super) struct Causes<'f> {
     every: Vec<Cause<'f>>,
     by_route: HashMap<&'f str, Vec<Cause<'f>>>,
@@ -88,7 +88,7 @@ impl<'f> Causes<'f> {
         }
     }
 
-    /// The strictest causes for a route, its own before those for every route; `None` where there are none.
+    /// Returns the strictest causes for a route, its own before those for every route; `None` if there are none.
     pub(super) fn of(&self, route: &str) -> Option<Vec<Cause<'f>>> {
         let own = self.by_route.get(route).map(Vec::as_slice).unwrap_or_default();
         let all = || own.iter().chain(&self.every).copied();
@@ -97,7 +97,7 @@ impl<'f> Causes<'f> {
     }
 }
 
-/// Several causes of one mode as one: it lasts as long as the longest, and since the first.
+/// Merges causes of one mode: the earliest start, and the latest end.
 pub(super) fn desired_of(causes: &[Cause<'_>]) -> Desired {
     let speaker = super::speaker(causes).unwrap_or(causes[0]);
     Desired {
@@ -110,7 +110,7 @@ pub(super) fn desired_of(causes: &[Cause<'_>]) -> Desired {
     }
 }
 
-/// The next instant at which a flag or a window begins, ends, or is announced.
+/// Returns the next instant at which a flag or a window begins, ends, or is announced.
 pub(super) fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     let untils = flags.routes.iter().filter_map(|flag| flag.until).filter(|&until| until > now);
     let windows = flags.windows.iter().filter_map(|window| window.next_change(now));

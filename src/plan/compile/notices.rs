@@ -1,6 +1,6 @@
-//! What is told of a route besides its page: ahead of a window, and while it is read-only.
+//! Notices besides the page: announcements before a window, and the notice of a read-only route.
 //!
-//! The field `Maintenance` is a structured one (RFC 9651): a token, with parameters.
+//! The field `Maintenance` is structured (RFC 9651): a token with parameters.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::super::flags::{Flags, Mode, Target};
 use super::super::snapshot::{Announced, Closure, Source};
 
-/// What is announced now, by route.
+/// Windows that are announced now, by route.
 pub(super) struct Announcements<'f> {
     every: Vec<Announced>,
     by_route: HashMap<&'f str, Vec<Announced>>,
@@ -34,7 +34,7 @@ impl<'f> Announcements<'f> {
         all
     }
 
-    /// Of one route, soonest first.
+    /// Returns the announcements for one route, soonest first.
     pub(super) fn of(&self, route: &str) -> Vec<Announced> {
         let own = self.by_route.get(route).map(Vec::as_slice).unwrap_or_default();
         let mut all: Vec<Announced> = own.iter().chain(&self.every).cloned().collect();
@@ -44,7 +44,7 @@ impl<'f> Announcements<'f> {
     }
 }
 
-/// The field of forwarded responses: that the route is read-only, or what is announced of it.
+/// Returns the field of forwarded responses: the route is read-only, or a window is announced.
 pub(super) fn notice(closure: Option<&Closure>, announced: &[Announced]) -> Option<HeaderValue> {
     let mut text = String::new();
     match (closure, announced.first()) {
@@ -67,7 +67,7 @@ pub(super) fn notice(closure: Option<&Closure>, announced: &[Announced]) -> Opti
     HeaderValue::from_str(&text).ok()
 }
 
-/// The status of a route that is open.
+/// Returns the body of the status resource of an open route.
 pub(super) fn open(announced: &[Announced]) -> Bytes {
     if announced.is_empty() {
         return Bytes::from_static(OPEN);
@@ -83,7 +83,7 @@ pub(super) fn open(announced: &[Announced]) -> Bytes {
     format!("{}\n", serde_json::json!({ "phase": "open", "announced": announced })).into()
 }
 
-/// A string of a structured field; what it cannot hold is left out.
+/// Writes a string of a structured field, without the characters that it cannot hold.
 fn string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars().filter(|c| (' '..='~').contains(c)) {
@@ -97,5 +97,5 @@ fn string(text: &str) -> String {
 }
 
 const OPEN: &[u8] = b"{\"phase\":\"open\"}\n";
-/// Windows that are announced of one route at a time.
+/// Most windows that are announced for one route at a time.
 const MOST_ANNOUNCED: usize = 8;

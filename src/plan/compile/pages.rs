@@ -1,5 +1,5 @@
-//! The closures of a snapshot and their pages. Routes that are closed by one cause share a page, and so do causes that
-//! tell the same.
+//! Closures of a snapshot and their pages. Routes with the same cause share a page, and so do causes with the same
+//! content.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::snapshot::{Closure, Source};
 use super::causes::Cause;
 use super::{Inputs, steps};
 
-/// A route's life, and what follows from it.
+/// Route while it is being compiled: its state and everything that follows from it.
 pub(super) struct Life<'i> {
     pub(super) name: &'i str,
     pub(super) policy: &'i Policy,
@@ -23,14 +23,14 @@ pub(super) struct Life<'i> {
     pub(super) next: Option<(Phase, Option<Timestamp>)>,
     pub(super) changes_at: Option<Timestamp>,
     pub(super) epoch: u64,
-    /// What the previous snapshot told of it.
+    /// Closure in the previous snapshot.
     pub(super) before: Option<&'i Closure>,
-    /// What the flag file says of it now, in whose words.
+    /// Cause in the flag file whose words are shown.
     pub(super) cause: Option<Cause<'i>>,
 }
 
 impl Life<'_> {
-    /// What is told to be its end: that of its demand, else of its ramp.
+    /// Returns the end that clients are told: of the demand, or of the ramp.
     fn until(&self) -> Option<Timestamp> {
         match self.state.phase() {
             Phase::Ramping => self.next.and_then(|(_, at)| at),
@@ -42,7 +42,7 @@ impl Life<'_> {
         }
     }
 
-    /// How a service is that is bound to it, and when it is expected back.
+    /// Returns the status of a service that follows this route, and its expected return.
     fn status(&self) -> (ServiceStatus, Option<Timestamp>) {
         let mode = self.state.closing().map_or(Mode::Offline, |closing| closing.desired.mode);
         let status = match (self.state.phase(), mode) {
@@ -56,14 +56,14 @@ impl Life<'_> {
     }
 }
 
-/// What tells one page from another, short of what it says: the cause, the mode, the end and the phase.
+/// Key of a page without its content: cause, mode, end and phase.
 type Key = (usize, Mode, Option<Timestamp>, Phase);
 
-/// The pages of a snapshot.
+/// Pages of a snapshot.
 pub(super) struct Pages<'i> {
     inputs: &'i Inputs<'i>,
     lives: &'i [Life<'i>],
-    /// What the previous snapshot had, if it was printed by the same press.
+    /// Pages of the previous snapshot, if they came from the same renderer.
     kept: Option<&'i HashMap<Arc<PageModel>, Arc<Page>>>,
     pub(super) made: HashMap<Arc<PageModel>, Arc<Page>>,
     by_cause: HashMap<Key, Arc<Page>>,
@@ -81,7 +81,7 @@ impl<'i> Pages<'i> {
         }
     }
 
-    /// The closure of a route that is not open.
+    /// Builds the closure of a route that is not open.
     pub(super) fn close(&mut self, life: &Life<'i>) -> Option<Arc<Closure>> {
         let closing = life.state.closing().filter(|_| life.state.phase() != Phase::Open)?;
         let until = life.until();
@@ -130,8 +130,8 @@ impl<'i> Pages<'i> {
         PageContent { steps, ..PageContent::of_window(window, mode, planned, until, |service| self.row(service)) }
     }
 
-    /// The words of a closure that the flag file says nothing of any more: of its window, if that is still there, else what
-    /// was told before.
+    /// Returns the content for a closure that the flag file no longer names: from its window if that is still there,
+    /// else from the page before.
     fn remembered(&self, life: &Life<'i>, closing: &Closing) -> PageContent {
         let mode = closing.desired.mode;
         if let Source::Window(id) = &closing.desired.source
@@ -163,7 +163,7 @@ impl<'i> Pages<'i> {
         page
     }
 
-    /// A row of the table. One that is bound to a route of this proxy tells how that is in truth.
+    /// Builds a row of the table. A row that follows a route of this proxy shows its actual state.
     fn row(&self, service: &Service) -> ServiceRow {
         let routes = &self.inputs.config.routes;
         let bound = service.route.as_ref().and_then(|name| routes.binary_search_by(|route| route.name.cmp(name)).ok());
@@ -172,7 +172,7 @@ impl<'i> Pages<'i> {
     }
 }
 
-/// What clients are told of the phase: whether what is in flight has ended is nothing to them.
+/// Returns the phase that clients are told. Requests in flight do not concern them.
 fn told_phase(phase: Phase) -> Phase {
     match phase {
         Phase::Draining => Phase::Closed,
@@ -180,10 +180,10 @@ fn told_phase(phase: Phase) -> Phase {
     }
 }
 
-/// Pages of one snapshot that tell different things, since each takes time to print and memory. What is flagged beyond them
-/// is shown without its own words; its `Retry-After` is right all the same.
+/// Most pages of one snapshot, because each takes time to render and memory. Further causes are shown without their own
+/// words, with the right `Retry-After`.
 const MOST_PAGES: usize = 512;
 
-/// Pages of one snapshot that are there in every language at once: it takes 0.3 ms for a bare switch, 2.6 ms for a
-/// window with everything.
+/// Most pages of one snapshot that are rendered in every language at once. A bare flag takes 0.3 ms, a full window 2.6
+/// ms.
 const MOST_BROAD: usize = 8;

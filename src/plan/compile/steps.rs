@@ -1,4 +1,4 @@
-//! Steps that move by themselves: their state is that of the routes of their window.
+//! Steps that move by themselves, with the state of their window's routes.
 
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
@@ -7,7 +7,7 @@ use super::super::text::Text;
 use super::Inputs;
 use super::pages::Life;
 
-/// The steps of a window as they are in truth.
+/// Returns the steps of a window in their actual state.
 pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) -> Vec<Step> {
     if window.steps.iter().all(|step| step.auto.is_none()) {
         return window.steps.clone();
@@ -27,7 +27,7 @@ pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) ->
         .collect()
 }
 
-/// How far all routes of a window are.
+/// Returns the common state of all routes of a window.
 fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Option<Progress>) {
     let states: Vec<StepState> = lives.iter().map(|life| state(auto, life, inputs)).collect();
     let is = |state| states.contains(&state);
@@ -43,7 +43,7 @@ fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Opti
     (state, (state == StepState::Running).then(|| progress(auto, lives, &states, inputs)).flatten())
 }
 
-/// How far one route is.
+/// Returns the state of one route's step.
 fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
     let (own, policy) = (turn(auto), life.policy);
     if life.state.breach().is_some() && auto == Auto::Watch {
@@ -72,7 +72,7 @@ fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
     }
 }
 
-/// When it is a step's turn, in the order of the phases.
+/// Returns the position of a step in the order of the phases.
 fn turn(auto: Auto) -> u8 {
     match auto {
         Auto::Drain => 0,
@@ -104,12 +104,12 @@ fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inpu
     }
 }
 
-/// Whether a check of a route has failed that is verifying.
+/// Returns true if a check of the route has failed.
 fn fails(life: &Life<'_>, inputs: &Inputs<'_>) -> bool {
     life.policy.verify.iter().zip(checked(life, inputs)).any(|(_, result)| result.failure.is_some())
 }
 
-/// Of each check of a route: how often it has passed, and how often it must.
+/// Returns, for each check of a route, its successes and how many are needed.
 fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
     let results = checked(life, inputs);
     let check = |(index, check): (usize, &Check)| {
@@ -123,7 +123,7 @@ fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
     life.policy.verify.iter().enumerate().map(check).collect()
 }
 
-/// What came of a route's checks so far.
+/// Returns the results of a route's checks so far.
 fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [Checked] {
     let observed = inputs.known.observed.get(life.name);
     observed.map(|observed| observed.checked(life.state.began())).unwrap_or_default()

@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::read::{Report, Value, did_you_mean_text};
 use super::{Address, HostPattern, UpstreamAddress};
 
-/// An address to listen on: `0.0.0.0:8080`, `[::]:8080`, `unix:/run/backsoon/http.sock`.
+/// Reads an address to listen on: `0.0.0.0:8080`, `[::]:8080`, `unix:/run/backsoon/http.sock`.
 pub(super) fn listen(value: &Value<'_>, report: &mut Report<'_>) -> Option<Address> {
     let text = value.string("0.0.0.0:8080", report)?;
     if let Some(path) = text.strip_prefix("unix:") {
@@ -28,7 +28,7 @@ pub(super) fn listen(value: &Value<'_>, report: &mut Report<'_>) -> Option<Addre
     }
 }
 
-/// What was probably meant by an address that is none.
+/// Returns a correction for an address that cannot be read.
 fn listen_help(text: &str) -> String {
     let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
     let bare = bare.trim().trim_end_matches('/');
@@ -53,9 +53,9 @@ fn listen_help(text: &str) -> String {
     "write an IP address and a port, like `0.0.0.0:8080` or `[::]:8080`, or `unix:/run/backsoon/http.sock`".to_owned()
 }
 
-/// The path behind `unix:`.
+/// Reads the path after `unix:`.
 pub(super) fn socket_path(value: &Value<'_>, path: &str, report: &mut Report<'_>) -> Option<PathBuf> {
-    // `unix:///run/app.sock`, as a URL would have it.
+    // A URL would be written `unix:///run/app.sock`.
     let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
     if !path.starts_with('/') || path.contains('\0') {
         let message = format!("{} is not the path of a socket", quoted(path));
@@ -70,7 +70,7 @@ pub(super) fn socket_path(value: &Value<'_>, path: &str, report: &mut Report<'_>
     Some(PathBuf::from(path))
 }
 
-/// A network or a single address: `10.0.0.0/8`, `192.0.2.7`.
+/// Reads a network or a single address: `10.0.0.0/8`, `192.0.2.7`.
 pub(super) fn network(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<IpNet> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => Some(IpNet::from(address)),
@@ -105,7 +105,7 @@ fn unix_hint(text: &str) -> &'static str {
     if text.starts_with("unix") { "; `unix:` stands for every unix socket" } else { "" }
 }
 
-/// A host of a route: `www.example.com`, `*.example.com`. Any case, with or without the trailing dot.
+/// Reads a host of a route: `www.example.com`, `*.example.com`. Any case is accepted, and a trailing dot.
 pub(super) fn host(value: &Value<'_>, report: &mut Report<'_>) -> Option<HostPattern> {
     let text = value.string("www.example.com", report)?;
     let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
@@ -123,7 +123,7 @@ pub(super) fn host(value: &Value<'_>, report: &mut Report<'_>) -> Option<HostPat
     pattern
 }
 
-/// What was probably meant by a host that is none.
+/// Returns a correction for a host that cannot be read.
 fn host_help(host: &str) -> String {
     if host == "*" {
         return "for any host, leave `host` out".to_owned();
@@ -156,7 +156,7 @@ fn without_port(host: &str) -> &str {
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
-/// Where an upstream's `host:port` or `host` leads.
+/// Reads an upstream's `host:port` or `host`.
 pub(super) fn authority(text: &str, default_port: u16) -> Option<UpstreamAddress> {
     let (host, port) = match text.rfind(':') {
         Some(colon) if !text[colon..].contains(']') => (&text[..colon], text[colon + 1..].parse().ok()?),
@@ -172,8 +172,8 @@ fn is_bracketed(host: &str) -> bool {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether it is a host name (RFC 1123 section 2.1, and underscores, which are in use) or an IPv4 address. What ends
-/// in a number is an address or nothing.
+/// Returns true for a host name (RFC 1123 section 2.1, and underscores, which are in use) or an IPv4 address. A name
+/// that ends in a number must be an address.
 fn is_name(host: &str) -> bool {
     let label = |label: &str| {
         let inside = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -184,7 +184,7 @@ fn is_name(host: &str) -> bool {
     host.len() <= LONGEST_NAME && host.split('.').all(label) && (!number(last) || host.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Bytes of a name (RFC 1035 section 2.3.4, without the dots at the ends).
+/// Bytes of a name without the dots at its ends (RFC 1035 section 2.3.4).
 const LONGEST_NAME: usize = 253;
-/// Bytes of `sun_path`, less the closing zero (unix(7)).
+/// Bytes of `sun_path` without the closing zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -1,4 +1,4 @@
-//! `[page]`: whose page it is, in which languages, where its reserved paths are, and who may read it from elsewhere.
+//! `[page]`: brand, languages, reserved paths, and the origins that may read the page.
 
 use std::path::PathBuf;
 
@@ -11,66 +11,66 @@ use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::super::text::{MOST_LANGUAGES, is_language};
 
-/// `pages` and `[page]`, checked.
+/// Settings of `pages` and `[page]`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageConfig {
     /// Where the operator's own templates and messages are; each replaces the built-in one of its name.
     pub dir: Option<PathBuf>,
-    /// The name above the page.
+    /// Name above the page.
     pub brand: Option<String>,
     /// The file of a picture beside it; inlined.
     pub logo: Option<PathBuf>,
-    /// The colour of what stands out; changed where it could not be read.
+    /// Colour of emphasis; adjusted where it could not be read.
     pub accent: Color,
-    /// The language of those who ask for none, or for none that is offered.
+    /// Language for clients that ask for none, or for none that is offered.
     pub language: String,
-    /// Every language that is offered, each once; [`PageConfig::language`] is the first.
+    /// Every language that is offered, each once. [`PageConfig::language`] comes first.
     pub languages: Vec<String>,
-    /// Where the page leads.
+    /// Links on the page.
     pub links: Links,
-    /// Below it are the paths that the proxy answers itself and never forwards.
+    /// Prefix of the paths that the proxy answers itself and never forwards.
     pub prefix: Prefix,
-    /// Whose scripts may read the answers of closed routes.
+    /// Origins whose scripts may read the answers of closed routes.
     pub cors: Origins,
-    /// Whether `Accept: text/event-stream` is answered 200, so that an `EventSource` comes back by itself.
+    /// Answer `Accept: text/event-stream` with 200, so that an `EventSource` reconnects by itself.
     pub event_stream: bool,
 }
 
-/// Where the page leads.
+/// Links on the page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
-    /// The first item of the breadcrumb.
+    /// First item of the breadcrumb.
     pub home: Option<String>,
-    /// The second: the status page. Also the `Link` field with `rel="status"` (RFC 8631).
+    /// Second item: the status page. Also sent as the `Link` field with `rel="status"` (RFC 8631).
     pub status: Option<String>,
-    /// The live feed; the proxy's own without.
+    /// Live feed; by default the proxy's own.
     pub feed: Option<String>,
-    /// Where one subscribes to updates.
+    /// Page to subscribe to updates.
     pub subscribe: Option<String>,
-    /// Help and contact.
+    /// Page for help and contact.
     pub help: Option<String>,
-    /// By what updates are sent: email, webhook, slack.
+    /// Channels of the updates: email, webhook, slack.
     pub channels: Vec<String>,
 }
 
 /// Origins (RFC 6454) whose scripts may read the answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// `"*"`: any, without credentials.
+    /// `"*"`: any origin, without credentials.
     pub any: bool,
-    /// `https://app.example.com`, lowercase.
+    /// Exact origins in lowercase: `https://app.example.com`.
     pub exact: Vec<String>,
-    /// `https://*.example.com`, as what stands before and behind the `*`.
+    /// Patterns such as `https://*.example.com`, as the parts before and after the `*`.
     pub below: Vec<(String, String)>,
 }
 
 impl Origins {
-    /// Whether there are none.
+    /// Returns true if no origin is allowed.
     pub fn is_empty(&self) -> bool {
         !self.any && self.exact.is_empty() && self.below.is_empty()
     }
 
-    /// Whether an origin is named, other than by `"*"`.
+    /// Returns true if an origin is named other than by `"*"`.
     pub fn names(&self, origin: &[u8]) -> bool {
         self.exact.iter().any(|exact| exact.as_bytes() == origin)
             || self.below.iter().any(|(before, behind)| {
@@ -156,7 +156,7 @@ fn accent(value: &Value<'_>, report: &mut Report<'_>) -> Option<Color> {
     color
 }
 
-/// The default language, and all that are offered.
+/// Reads the default language and all that are offered.
 fn languages(section: &mut Section<'_>, report: &mut Report<'_>, defaults: Vec<String>) -> (String, Vec<String>) {
     let first = section.take("language").and_then(|value| language(&value, report));
     let mut all = match section.take("languages") {
@@ -206,7 +206,7 @@ fn links(value: &Value<'_>, report: &mut Report<'_>) -> Links {
     Links { home, status, feed, subscribe, help, channels: channels.unwrap_or_default() }
 }
 
-/// A place that a link may lead to: nothing that a browser would run.
+/// Reads the target of a link. Schemes that a browser would run are refused.
 fn url(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = value.words(LONGEST_URL, Lines::One, report)?;
     let lower = text.to_ascii_lowercase();
@@ -262,7 +262,7 @@ fn origins(value: &Value<'_>, report: &mut Report<'_>) -> Origins {
     origins
 }
 
-/// Scheme and host of an origin; the host may begin with `*.`.
+/// Returns scheme and host of an origin. The host may begin with `*.`.
 fn origin(text: &str) -> Option<(&str, &str)> {
     let (scheme, host) = text.split_once("://")?;
     let name = host.strip_prefix("*.").unwrap_or(host);
@@ -276,7 +276,7 @@ fn belongs_in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']')
 }
 
-/// The languages of the built-in messages; the first is the default.
+/// Languages of the built-in messages; the first is the default.
 pub const LANGUAGES: [&str; 6] = ["en", "de", "fr", "es", "ja", "ar"];
 
 const DEFAULT_PREFIX: &str = "/.backsoon";

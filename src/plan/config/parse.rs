@@ -1,4 +1,4 @@
-//! The config's text into a [`Config`]: the top level and its sections. Routes are in their own file.
+//! Parser of the config: the top level and its sections. Routes have their own file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -97,7 +97,7 @@ fn listeners(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(Listen, Ran
     listeners
 }
 
-/// One `[[listen]]`, and where its address stands.
+/// Reads one `[[listen]]`, and the place of its address.
 fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
     let mut section = Section::new(&keys::LISTEN, "`[[listen]]`", span, table);
     let written = section.need("address", "say where clients connect: `address = \"0.0.0.0:8080\"`");
@@ -112,7 +112,7 @@ fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) ->
     Some((Listen { address: address?, tls }, place?))
 }
 
-/// Port 0 is a different one for each.
+/// Compares two addresses. Port 0 is a different port for each.
 fn same_socket(one: &Address, other: &Address) -> bool {
     one == other && !matches!(one, Address::Ip(address) if address.port() == 0)
 }
@@ -180,7 +180,7 @@ fn log(value: &Value<'_>, report: &mut Report<'_>) -> Log {
     Log { level: level.unwrap_or_default(), access, access_file }
 }
 
-/// `"off"`, `"full"` or a share.
+/// Reads `"off"`, `"full"` or a share.
 fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
     let share = match value.inner {
         DeValue::String(_) => return value.choice(&[("off", Access::Off), ("full", Access::Full)], report),
@@ -221,11 +221,11 @@ fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Arc<RouteConfig
     routes
 }
 
-/// In-flight requests may go on for so long after SIGTERM, unless the config says otherwise.
+/// Time that requests in flight may still take after SIGTERM, unless the config says otherwise.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 const MOST_WORKERS: u64 = 1024;
 const MOST_LISTENERS: usize = 64;
-/// Routes of one config, and of one flag file.
+/// Routes of one config, or of one flag file.
 pub(in crate::plan) const MOST_ROUTES: usize = 16 * 1024;
 
 const ON_MISSING: [(&str, OnMissing); 2] = [("keep", OnMissing::Keep), ("open", OnMissing::Open)];

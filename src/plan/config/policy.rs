@@ -1,4 +1,4 @@
-//! A route's policy: how it goes down and comes back, who may pass meanwhile, and what makes it close again.
+//! Policy of a route: how it goes down and comes back, who may pass meanwhile, and what closes it again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,50 +13,51 @@ use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
 use super::{address, values};
 
-/// What a route does besides forwarding. The default: requests in flight finish, everybody comes back at once.
+/// Policy of a route. By default requests in flight finish, and all clients come back at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
-    /// How long requests in flight may go on when the route closes or the process ends; the config's if `None`.
+    /// Time that requests in flight may still take when the route closes or the process ends. `None` is the config's
+    /// time.
     pub drain: Option<Duration>,
-    /// What happens to tunnels and event streams when the route closes.
+    /// Handling of tunnels and event streams when the route closes.
     pub streams: Streams,
-    /// How clients come back.
+    /// Ramp by which clients come back.
     pub ramp: Option<Ramp>,
-    /// How requests wait.
+    /// Limits of held requests.
     pub hold: Hold,
-    /// What must succeed before the route opens.
+    /// Checks that must succeed before the route opens.
     pub verify: Vec<Check>,
-    /// What closes it again.
+    /// Guard that closes it again.
     pub guard: Option<Guard>,
-    /// Who may pass while it is closed.
+    /// Clients that may pass while it is closed.
     pub bypass: Option<Bypass>,
-    /// What passes besides safe methods while it is read-only.
+    /// Requests that pass while it is read-only, besides safe methods.
     pub read_only: Vec<Allowed>,
 }
 
-/// What happens to what lasts (WebSockets, other tunnels, event streams) when a route closes.
+/// Handling of WebSockets, other tunnels and event streams when a route closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Streams {
-    /// They are closed properly, spread over the drain time.
+    /// Close them properly, spread over the drain time.
     #[default]
     Drain,
-    /// They are closed properly, spread over this time.
+    /// Close them properly, spread over this time.
     Grace(Duration),
-    /// They are left alone.
+    /// Leave them alone.
     Keep,
 }
 
-/// How the share of admitted clients grows.
+/// Growth of the share of admitted clients.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ramp {
-    /// Evenly, over this time.
+    /// Even growth over this time.
     Linear(Duration),
-    /// In steps: from the instant after the beginning, this share, above 0 and at most 1. The last one is 1.
+    /// Growth in steps: each share, above 0 and at most 1, from its time after the beginning. The last one is 1.
     Steps(Vec<(Duration, f64)>),
 }
 
 impl Ramp {
-    /// How long it takes until everybody is admitted.
+    /// Returns the time until everybody is admitted.
     pub fn length(&self) -> Duration {
         match self {
             Self::Linear(length) => *length,
@@ -65,14 +66,14 @@ impl Ramp {
     }
 }
 
-/// How requests wait for a route on hold.
+/// Limits of the requests that wait for a route on hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hold {
-    /// For how long at most; then they are answered with the page.
+    /// Longest wait; after it the page is the answer.
     pub max_wait: Duration,
-    /// How many at most, over all workers; more are answered with the page at once.
+    /// Most requests that wait, over all workers. The page answers the others at once.
     pub max_held: u64,
-    /// How many a second are released.
+    /// Requests that are released in a second.
     pub release: f64,
 }
 
@@ -82,85 +83,85 @@ impl Default for Hold {
     }
 }
 
-/// A smoke test of the upstreams.
+/// Smoke test of the upstreams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
-    /// The path, with its query, that is asked for.
+    /// Path and query to ask for.
     pub get: String,
-    /// The status that must come.
+    /// Status of a success.
     pub expect: u16,
-    /// How long the answer may take.
+    /// Longest time for the answer.
     pub within: Duration,
-    /// How often in a row it must succeed.
+    /// Successes in a row that are needed.
     pub times: u32,
-    /// The time between two attempts.
+    /// Time between two attempts.
     pub every: Duration,
-    /// A name for where this is checked, for the timeline.
+    /// Name of the place that checks, for the timeline.
     pub region: Option<String>,
 }
 
-/// What a route that comes back is measured by.
+/// Limits for a route that has come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guard {
-    /// The share of requests that may fail.
+    /// Share of requests that may fail.
     pub error_rate: Option<ErrorRate>,
-    /// What 99 of a hundred requests must not exceed.
+    /// Limit for the 99th percentile of the latency.
     pub p99: Option<Duration>,
-    /// Requests that may hang, for [`HANGS`] without a response.
+    /// Requests that may hang, which means [`HANGS`] without a response.
     pub zombies: Option<u64>,
-    /// For how long after it is fully open.
+    /// Time of watching after the route is fully open.
     pub watch: Duration,
-    /// How many requests there must be before shares and percentiles mean anything.
+    /// Requests that are needed before shares and percentiles mean anything.
     pub min_requests: u64,
-    /// What a breach leads to.
+    /// Consequence of a breach.
     pub on_breach: OnBreach,
 }
 
-/// A request without a response's head for this long hangs.
+/// Time without a response's head after which a request hangs.
 pub const HANGS: Duration = Duration::from_secs(10);
 
-/// The share of requests that may fail: above 0, at most 1.
+/// Share of requests that may fail: above 0, at most 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ErrorRate {
-    /// This.
+    /// Fixed share.
     Absolute(f64),
-    /// So much more than before the maintenance.
+    /// Share above that from before the maintenance.
     AboveBaseline(f64),
 }
 
-/// What a breach leads to.
+/// Consequence of a breach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBreach {
-    /// The route closes again, and stays so until an operator acts.
+    /// The route closes again, until an operator acts.
     #[default]
     Close,
     /// The ramp stays where it is as long as the breach lasts.
     HoldRamp,
-    /// It is said, and nothing else.
+    /// The breach is only reported.
     Warn,
 }
 
-/// Who may pass a closed route.
+/// Clients that may pass a closed route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bypass {
     /// Clients in these networks.
     pub networks: Vec<IpNet>,
-    /// Clients that send the secret in this field.
+    /// Field in which clients may send the secret.
     pub header: Option<HeaderName>,
-    /// The file with the secret, as written. It also signs links and cookies.
+    /// File of the secret, as written. The secret also signs links and cookies.
     pub secret_file: Option<PathBuf>,
 }
 
-/// What passes a route that is read-only: a method, or any, at a path and below it.
+/// Requests that pass a read-only route: by method, or by any, at a path and below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// Any if `None`.
+    /// The method; `None` is any.
     pub method: Option<Method>,
-    /// It, and what is below it.
+    /// The path and everything below it.
     pub path: Prefix,
 }
 
-/// Reads the keys of a route's policy.
+/// Reads a route's policy.
 pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
     Policy {
         drain: section.take("drain").and_then(|value| values::duration(&value, report)),
@@ -174,7 +175,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
     }
 }
 
-/// Whether a key is probably one of these.
+/// Returns true if a key is probably one of these.
 pub(super) fn is_near(key: &str) -> bool {
     did_you_mean(key, KEYS).is_some()
 }
@@ -216,7 +217,7 @@ fn ramp(value: &Value<'_>, report: &mut Report<'_>) -> Option<Ramp> {
     Some(Ramp::Steps(steps))
 }
 
-/// `25% at 2m`.
+/// Reads `25% at 2m`.
 fn point(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Duration, f64)> {
     let text = value.string("25% at 2m", report)?;
     let read = || {
@@ -236,7 +237,7 @@ fn point(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Duration, f64)> 
     point
 }
 
-/// `25%` as a share, above 0 and at most 1.
+/// Reads `25%` as a share, above 0 and at most 1.
 fn percent(text: &str) -> Option<f64> {
     let number = text.trim().strip_suffix('%')?.trim().parse::<f64>().ok()?;
     (number > 0.0 && number <= 100.0).then_some(number / 100.0)
@@ -261,7 +262,7 @@ fn hold(value: &Value<'_>, report: &mut Report<'_>) -> Hold {
     hold
 }
 
-/// `50/s`, `30/m`: in a second.
+/// Reads `50/s` or `30/m` as a number in a second.
 fn rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<f64> {
     let text = value.string("50/s", report)?;
     let read = |unit: &str, seconds: f64| {
@@ -338,7 +339,7 @@ fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
     })
 }
 
-/// `1%`, `baseline + 1%`.
+/// Reads `1%` or `baseline + 1%`.
 fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<ErrorRate> {
     let text = value.string("baseline + 1%", report)?;
     let rate = match text.trim().strip_prefix("baseline") {
@@ -394,7 +395,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-/// `read_only = { allow = ["POST /login", "/search"] }`.
+/// Reads `read_only = { allow = ["POST /login", "/search"] }`.
 fn read_only(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Allowed> {
     let Some(table) = value.table("read_only = { allow = [\"POST /login\"] }", report) else { return Vec::new() };
     let mut section = Section::new(&keys::READ_ONLY, "`read_only`", value.span.clone(), table);
@@ -408,7 +409,7 @@ fn read_only(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Allowed> {
     allowed
 }
 
-/// `POST /login`, `/search`.
+/// Reads `POST /login` or `/search`.
 fn allowed(value: &Value<'_>, report: &mut Report<'_>) -> Option<Allowed> {
     let text = value.string("POST /login", report)?.trim();
     let (method, path) = match text.split_once(char::is_whitespace) {
@@ -426,14 +427,14 @@ fn allowed(value: &Value<'_>, report: &mut Report<'_>) -> Option<Allowed> {
             }
         },
     };
-    // What stands behind the path in a description of an endpoint is no part of it.
+    // Descriptions of endpoints end in `/*`; a path already covers everything below it.
     let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
     Some(Allowed { method, path: values::prefix_of(value, path, report)? })
 }
 
 const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", "bypass", "read_only"];
 
-/// Fields that a secret cannot be in, since they are read for something else.
+/// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =
     ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
 
@@ -445,7 +446,7 @@ const ON_BREACH: [(&str, OnBreach); 3] =
 const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
 const DEFAULT_WATCH: Duration = Duration::from_secs(600);
-/// Of fewer than this, one that fails is more than one in a hundred.
+/// Below this number a single failure is more than one in a hundred.
 const DEFAULT_MIN_REQUESTS: u64 = 100;
 const MOST_HELD: u64 = 1_000_000;
 const MOST_TIMES: u64 = 1000;

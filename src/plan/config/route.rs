@@ -1,4 +1,4 @@
-//! One `[routes.NAME]`.
+//! Parser of one `[routes.NAME]`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
 use super::{address, policy, values};
 
-/// Which route answers for a host and a path, and where it says so. Filled in the order of the file.
+/// Owners of each host and path, with the place where they say so, in the order of the file.
 #[derive(Default)]
 pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<usize>)>);
 
-/// Reads a route. `None` if a part of it that has no default is wrong or absent.
+/// Reads a route. Returns `None` if a required part is wrong or absent.
 pub(super) fn route<'d>(
     name: &'d Spanned<DeString<'d>>,
     value: &'d Spanned<DeValue<'d>>,
@@ -52,7 +52,7 @@ pub(super) fn route<'d>(
     })
 }
 
-/// A route's name: 1 to 64 of `[A-Za-z0-9_.-]`, since it becomes a metric's label and a word of the command line.
+/// Reads a route's name: 1 to 64 of `[A-Za-z0-9_.-]`. It becomes a metric's label and a word of the command line.
 pub(in crate::plan) fn route_name<'n>(name: &'n str, span: &Range<usize>, report: &mut Report<'_>) -> Option<&'n str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let help = if name == "*" {
@@ -70,7 +70,7 @@ pub(in crate::plan) fn route_name<'n>(name: &'n str, span: &Range<usize>, report
     None
 }
 
-/// What an unknown key of a route is probably about.
+/// Returns a correction for an unknown key of a route.
 fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     if value.is_table() && !policy::is_near(key) {
         let name = format!("[routes.\"{route}.{key}\"]");
@@ -90,11 +90,11 @@ fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     Some(did_you_mean_text(meant))
 }
 
-/// What a route answers for.
+/// Hosts and paths of a route.
 struct Places {
     hosts: Vec<(HostPattern, Range<usize>)>,
     paths: Vec<(Prefix, Range<usize>)>,
-    /// Whether what was written could be read.
+    /// All of them could be read.
     whole: bool,
 }
 
@@ -119,14 +119,14 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
     Places { hosts, paths, whole }
 }
 
-/// Paths that stay open; none is as good as no list.
+/// Reads the paths that stay open. No list is the same as an empty one.
 fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Exception> {
     let items = value.any_number();
     report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());
     items.iter().take(MOST_PLACES).filter_map(|item| exception(item, report)).collect()
 }
 
-/// `"/webhooks/"`, or `{ path = "/healthz", answer = 200 }`.
+/// Reads `"/webhooks/"` or `{ path = "/healthz", answer = 200 }`.
 fn exception(value: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
     let DeValue::Table(table) = value.inner else {
         return prefix(value, report).map(|path| Exception { path, answer: None });
@@ -161,7 +161,7 @@ fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
     values::prefix_of(value, text, report)
 }
 
-/// Reports what stands twice in a list.
+/// Reports duplicates in a list.
 fn unique<T: PartialEq>(items: Vec<(T, Range<usize>)>, what: &str, report: &mut Report<'_>) -> Vec<(T, Range<usize>)> {
     let mut seen: Vec<(T, Range<usize>)> = Vec::with_capacity(items.len());
     for (item, span) in items {
@@ -206,7 +206,7 @@ fn upstreams(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Upstream
         .collect()
 }
 
-/// `http://127.0.0.1:3000`, `https://app.internal`, `unix:/run/app.sock`.
+/// Reads `http://127.0.0.1:3000`, `https://app.internal`, `unix:/run/app.sock`.
 fn upstream(value: &Value<'_>, report: &mut Report<'_>) -> Option<Upstream> {
     let text = value.string("http://127.0.0.1:3000", report)?;
     if let Some(path) = text.strip_prefix("unix:") {
@@ -247,7 +247,7 @@ fn scheme_help(scheme: &str, rest: &str) -> String {
     }
 }
 
-/// What is wrong behind a good scheme.
+/// Returns a correction for the part after a valid scheme.
 fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
     if rest.contains('@') {
         return "an upstream has no user or password".to_owned();
@@ -265,7 +265,7 @@ fn upstream_help(scheme: &str, rest: &str, port: u16) -> String {
 }
 
 impl Owners {
-    /// Notes what a route answers for, and reports what another one answers for already.
+    /// Claims hosts and paths for a route, and reports those that another one has.
     fn claim(&mut self, route: &str, header: &Range<usize>, places: &Places, report: &mut Report<'_>) {
         if !places.whole {
             return;
@@ -293,7 +293,7 @@ impl Owners {
     }
 }
 
-/// A host and a path, for a message.
+/// Writes a host and a path for a message.
 fn shown(host: Option<&HostPattern>, path: &Prefix) -> String {
     match host {
         None => format!("{} on any host", quoted(path.as_str())),
@@ -304,14 +304,14 @@ fn shown(host: Option<&HostPattern>, path: &Prefix) -> String {
 
 /// Characters of a route's name.
 const LONGEST_NAME: usize = 64;
-/// Hosts, and paths, of one route.
+/// Hosts, or paths, of one route.
 const MOST_PLACES: usize = 256;
 /// Upstreams of one route.
 const MOST_UPSTREAMS: usize = 64;
-/// Bytes of an answer of the operator's own.
+/// Bytes of an operator's own answer.
 const LONGEST_BODY: usize = 4096;
 const WELL_KNOWN: [(&str, WellKnown); 2] = [("pass", WellKnown::Pass), ("closed", WellKnown::Closed)];
-/// The dialects that a route's page may be fixed to.
+/// Dialects that a route's page may be fixed to.
 const DIALECTS: [(&str, Dialect); 6] = [
     ("html", Dialect::Html),
     ("text", Dialect::Text),

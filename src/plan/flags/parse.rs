@@ -1,4 +1,4 @@
-//! The flag file's text into [`Flags`]: the top level and the switches. Windows are in their own file.
+//! Parser of the flag file: the top level and the flags. Windows have their own file.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -33,7 +33,7 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     report.finish(Parsed { flags, mentions: mentions.all })
 }
 
-/// Collects the routes that are named, each once.
+/// Collector of the routes that a file names, each once.
 pub(super) struct Mentions<'t> {
     file: &'t str,
     seen: HashSet<String>,
@@ -41,7 +41,7 @@ pub(super) struct Mentions<'t> {
 }
 
 impl Mentions<'_> {
-    /// Notes a route, unless enough are noted.
+    /// Notes a route, up to a limit.
     pub(super) fn note(&mut self, route: &str, span: Range<usize>, report: &Report<'_>) {
         if self.all.len() < MOST_MENTIONS && self.seen.insert(route.to_owned()) {
             let place = report.place(span);
@@ -49,7 +49,7 @@ impl Mentions<'_> {
         }
     }
 
-    /// Reads the key of a table whose keys are routes or `"*"`, and notes it.
+    /// Reads a key that is a route or `"*"`, and notes it.
     pub(super) fn target(&mut self, value: &Value<'_>, report: &mut Report<'_>) -> Option<Target> {
         if value.key == "*" {
             return Some(Target::Every);
@@ -60,7 +60,7 @@ impl Mentions<'_> {
     }
 }
 
-/// A route's name or a mode at the top level is a switch without its header.
+/// Returns a correction for a route's name or a mode at the top level: a flag whose header is missing.
 fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(word) if MODES.iter().any(|(mode, _)| mode == word) => {
@@ -73,7 +73,7 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// `[routes]`.
+/// Reads `[routes]`.
 fn switches(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Flag> {
     let Some(table) = value.table("[routes]", report) else { return Vec::new() };
     report.at_most(MOST_ROUTES, table.len(), "flags", value.key_span.clone());
@@ -89,7 +89,7 @@ fn switches(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<
     flags
 }
 
-/// `[forced]`, `[revoked]`: an instant for each route.
+/// Reads `[forced]` or `[revoked]`: an instant for each route.
 fn instants(
     top: &mut Section<'_>,
     key: &'static str,
@@ -108,7 +108,7 @@ fn instants(
     instants
 }
 
-/// `web = "offline"`, or a table with words and an end. The target is the caller's to fill in.
+/// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.
 fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
     let mut flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
     let DeValue::Table(table) = value.inner else {
@@ -126,7 +126,7 @@ fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
     Some(flag)
 }
 
-/// A name with a dot that is not quoted reads as two names.
+/// Returns a correction for a name with a dot, which reads as two names unless it is quoted.
 fn split_name(name: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(word) if MODES.iter().any(|(mode, _)| mode == word) => {
@@ -142,7 +142,7 @@ fn split_name(name: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// What a flag does. Words that mean on or off elsewhere get an answer of their own.
+/// Reads a mode. Words that elsewhere mean on or off get a correction of their own.
 pub(super) fn mode(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
     let word = match value.inner {
         DeValue::Boolean(true) => "on",
@@ -170,7 +170,7 @@ fn choose(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
     value.named("mode").choice(&MODES, report)
 }
 
-/// `[[windows]]`.
+/// Reads `[[windows]]`.
 fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Window> {
     let tables = value.tables("windows", report);
     report.at_most(MOST_WINDOWS, tables.len(), "windows", value.key_span.clone());
@@ -200,7 +200,7 @@ fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, repor
 
 /// Windows of one file.
 const MOST_WINDOWS: usize = 256;
-/// Routes whose place is remembered for "this proxy has no route".
+/// Routes whose place is kept for "this proxy has no route".
 const MOST_MENTIONS: usize = 4096;
 
 const MODES: [(&str, Mode); 3] = [("offline", Mode::Offline), ("read-only", Mode::ReadOnly), ("hold", Mode::Hold)];

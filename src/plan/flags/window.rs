@@ -1,4 +1,4 @@
-//! One `[[windows]]`, with its services and steps.
+//! Parser of one `[[windows]]`, with its services and steps.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{
     Auto, Every, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,
 };
 
-/// Reads a window. `None` if a part of it that has no default is wrong or absent.
+/// Reads a window. Returns `None` if a required part is wrong or absent.
 pub(super) fn window(
     span: Range<usize>,
     table: &DeTable<'_>,
@@ -50,7 +50,7 @@ pub(super) fn window(
     Some(window)
 }
 
-/// How messages name a window.
+/// Returns the name of a window in messages.
 fn window_name(table: &DeTable<'_>) -> String {
     match table.get("id").map(|id| id.get_ref()) {
         Some(DeValue::String(id)) => format!("window {}", quoted(id)),
@@ -78,7 +78,7 @@ fn id(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     value.words(LONGEST_ID, Lines::One, report)
 }
 
-/// When a window is.
+/// Plan of a window, as its keys have it.
 struct Span {
     when: When,
     started: Option<Timestamp>,
@@ -108,7 +108,7 @@ impl Span {
         Some(Self { when: When::Once { starts, ends }, started })
     }
 
-    /// `every = "Sun 02:00-04:00 Europe/Berlin"`.
+    /// Reads `every = "Sun 02:00-04:00 Europe/Berlin"`.
     fn recurring(value: &Value<'_>, section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
         for key in ["starts", "ends", "started"] {
             if let Some(other) = section.take(key) {
@@ -135,12 +135,12 @@ impl Span {
     }
 }
 
-/// How long ahead it is told of.
+/// Reads the time of the announcement before the start.
 fn announce(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
     value.duration(Duration::from_secs(1), LONGEST_ANNOUNCE, report)
 }
 
-/// A text that is shown on one line.
+/// Reads a text that is shown on one line.
 fn line(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<Text> {
     section.take(key).and_then(|value| text(&value, LONGEST_LINE, Lines::One, report))
 }
@@ -162,7 +162,7 @@ fn impact(value: &Value<'_>, report: &mut Report<'_>) -> Option<Impact> {
     Some(Impact { level: level?, note })
 }
 
-/// `routes = { web = "offline" }`.
+/// Reads `routes = { web = "offline" }`.
 fn routes(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<(Target, Mode)> {
     let Some(value) = section.take("routes") else {
         let message = format!("{} closes no route", section.name);
@@ -189,7 +189,7 @@ fn routes(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut R
     routes
 }
 
-/// `[[windows.services]]`.
+/// Reads `[[windows.services]]`.
 fn services(section: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Service> {
     let Some(value) = section.take("services") else { return Vec::new() };
     let tables = value.tables("windows.services", report);
@@ -227,7 +227,7 @@ fn service_route(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Re
     Some(name.to_owned())
 }
 
-/// `[[windows.steps]]`.
+/// Reads `[[windows.steps]]`.
 fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
     let Some(value) = section.take("steps") else { return Vec::new() };
     let tables = value.tables("windows.steps", report);
@@ -281,13 +281,13 @@ fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
     Some(Progress { done, total, unit })
 }
 
-/// Bytes of a message, and of a step's detail: a few paragraphs.
+/// Bytes of a message, or of a step's detail: a few paragraphs.
 pub(super) const LONGEST_MESSAGE: usize = 4096;
 /// Bytes of a text that is shown on one line.
 const LONGEST_LINE: usize = 256;
-/// Bytes of a window's id, which appears in headers and file names.
+/// Bytes of a window's id, which becomes part of headers and file names.
 const LONGEST_ID: usize = 64;
-/// A year is planned ahead, and not more.
+/// Longest announcement: a year.
 const LONGEST_ANNOUNCE: Duration = Duration::from_secs(366 * 24 * 3600);
 const MOST_REGIONS: usize = 64;
 const MOST_SERVICES: usize = 256;

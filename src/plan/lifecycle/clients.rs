@@ -1,37 +1,37 @@
-//! The clients of a route that its guard watches, and what they met: so that a few of them cannot bring about a breach.
+//! Counts for each client of a watched route, so that a few clients cannot cause a breach.
 //!
-//! It takes more than half of them, or more than [`FEW`]. One alone is all there is, and counts in full.
+//! A breach takes more than half of the clients, or more than [`FEW`]. A single client that is alone counts in full.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// A client, where clients are counted: its network. All that are not known are one: among them may be a stranger who asks
-/// often, and where there are no others, that one counts in full.
+/// Client in these counts: its network. All unknown clients count as one, because a stranger among them may ask often.
+/// If there are no others, that one counts in full.
 pub type Client = Option<IpAddr>;
 
-/// What a client met.
+/// Counts of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Met {
-    /// Requests that were answered, or failed.
+    /// Requests that were answered or failed.
     pub requests: u64,
-    /// Of those, answered by the upstream with 5xx, or not at all, or not to the end.
+    /// Requests that the upstream answered with 5xx, not at all, or not to the end.
     pub failed: u64,
-    /// Of those, the ones that took longer than the guard allows.
+    /// Requests that took longer than the guard allows.
     pub slow: u64,
     /// Requests that hang now.
     pub hanging: u64,
 }
 
-/// See the module's description.
+/// Counts for each client; see the module's description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
     each: HashMap<Client, Met>,
-    /// What those met that are not remembered one by one.
+    /// Sum of the clients that are not counted one by one.
     others: Met,
 }
 
 impl Met {
-    /// What is bad about it, as one number: who has the most is remembered.
+    /// Returns everything bad as one number. Clients with the greatest are kept.
     fn bad(&self) -> u64 {
         self.failed + self.slow + self.hanging
     }
@@ -45,15 +45,15 @@ impl Met {
 }
 
 impl Clients {
-    /// How many are remembered, of those who met something within a moment.
+    /// Clients that are counted one by one within a moment.
     pub const MOST: usize = 128;
 
-    /// Whether nobody has met anything.
+    /// Returns true if nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.each.is_empty() && self.others == Met::default()
     }
 
-    /// Adds what a client met. No more than [`Clients::MOST`] are remembered, and rather those who met something bad.
+    /// Adds counts of a client. At most [`Clients::MOST`] are kept, preferably those with bad counts.
     pub fn meet(&mut self, client: Client, met: Met) {
         if self.each.len() >= Self::MOST && !self.each.contains_key(&client) {
             let best = (met.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
@@ -65,7 +65,7 @@ impl Clients {
         self.each.entry(client).or_default().add(met);
     }
 
-    /// Adds what was met elsewhere, or at another time. Nobody is forgotten.
+    /// Adds counts from another place or time, and keeps every client.
     pub fn add(&mut self, more: &Self) {
         self.others.add(more.others);
         for (client, met) in &more.each {
@@ -73,7 +73,7 @@ impl Clients {
         }
     }
 
-    /// Forgets all but the [`Clients::MOST`] who met the worst.
+    /// Keeps only the [`Clients::MOST`] with the worst counts.
     pub fn limit(&mut self) {
         if self.each.len() <= Self::MOST {
             return;
@@ -84,40 +84,41 @@ impl Clients {
         self.each = each.into_iter().collect();
     }
 
-    /// Whether more than this share of the requests is `bad`, also without those of the few clients who do worst.
+    /// Returns true if more than this share of the requests is `bad`, even without the few clients that do worst.
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
     pub fn exceed(&self, most: f64, bad: fn(&Met) -> u64) -> bool {
-        // More than that share is bad if this is more than nothing.
+        // Greater than 0 if the share is exceeded.
         let excess = |met: &Met| bad(met).min(met.requests) as f64 - most * met.requests as f64;
         let mut each: Vec<f64> = self.each.values().map(excess).collect();
         each.sort_unstable_by(|one, other| other.total_cmp(one));
-        // Who does well is not left out.
+        // Clients that do well are never left out.
         let worst = each.iter().take(self.few()).take_while(|excess| **excess > 0.0).count();
         each.iter().skip(worst).sum::<f64>() + excess(&self.others) > 0.0
     }
 
-    /// How many requests hang, of each client no more than a few of them need to hang more than `most` together.
+    /// Returns the number of hanging requests. Each client counts only up to a limit, so that a few together stay at or
+    /// below `most`.
     pub fn hanging(&self, most: u64) -> u64 {
         let share = match self.few() as u64 {
             0 => u64::MAX,
             few => most / (few + 1) + 1,
         };
-        // Who is not remembered is one of more than a few.
+        // Clients that are not counted one by one are more than a few.
         self.others.hanging + self.each.values().map(|met| met.hanging.min(share)).sum::<u64>()
     }
 
-    /// How many requests hang at all.
+    /// Returns the number of hanging requests without any limit.
     pub fn all_hanging(&self) -> u64 {
         self.others.hanging + self.each.values().map(|met| met.hanging).sum::<u64>()
     }
 
-    /// How many of them bring about nothing.
+    /// Returns the number of clients that are too few for a breach.
     fn few(&self) -> usize {
         (self.each.len() / 2).min(FEW)
     }
 }
 
-/// As many clients bring about no breach, whatever they meet.
+/// Up to this many clients cause no breach.
 const FEW: usize = 10;
 
 #[cfg(test)]
@@ -128,7 +129,7 @@ mod tests {
         Some(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()))
     }
 
-    /// So many clients, each with so many requests of which so many failed; and so on.
+    /// Builds groups of clients: how many, and the requests and failures of each.
     fn clients(groups: &[(usize, u64, u64)]) -> Clients {
         let mut clients = Clients::default();
         let each = groups.iter().flat_map(|&(count, requests, failed)| (0..count).map(move |_| (requests, failed)));
@@ -165,7 +166,7 @@ mod tests {
             assert!(fails(&[(1, 10_000, 600), (count, 50, 3)]), "{count} beside one who asks most");
             assert!(!fails(&[(1, 10_000, 10_000), (count, 50, 2)]), "{count}, as before, beside a stranger");
         }
-        // Each asks once.
+        // Each client asks once.
         assert!(fails(&[(70, 1, 0), (30, 1, 1)]) && !fails(&[(90, 1, 0), (10, 1, 1)]));
     }
 
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(all.each.len(), Clients::MOST);
         let requests = all.others.requests + all.each.values().map(|met| met.requests).sum::<u64>();
         assert_eq!((requests, all.each[&client(100_000)].failed), (15_000, 2000));
-        // 3000 of 13,000 without the stranger, 5000 of 15,000 with it.
+        // 3000 of 13,000 fail without the stranger, 5000 of 15,000 with it.
         assert!(all.exceed(0.2, |met| met.failed) && !all.exceed(0.25, |met| met.failed));
     }
 }

@@ -1,4 +1,4 @@
-//! The guard: whether a route that comes back does as well as it should.
+//! Guard: judges whether a route that came back does as well as before.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,39 +9,40 @@ use serde::{Deserialize, Serialize};
 use super::super::config::{ErrorRate, Guard};
 use super::clients::Clients;
 
-/// Requests, and how many of them failed.
+/// Count of requests and of failures among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// All that were answered, or failed.
+    /// Requests that were answered or failed.
     pub requests: u64,
-    /// Answered by the upstream with 5xx, or not at all.
+    /// Requests that the upstream answered with 5xx, or not at all.
     pub errors: u64,
 }
 
 impl Counted {
-    /// The share that failed; 0 of none.
+    /// Returns the share that failed; 0 if there were no requests.
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
     pub fn rate(&self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
     }
 }
 
-/// How a route does.
+/// Measurements of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// Over which time.
+    /// Time over which the requests were counted.
     pub span: Duration,
-    /// Its requests in that time.
+    /// Requests in that time.
     pub counted: Counted,
-    /// What 99 of a hundred of them did not exceed.
+    /// 99th percentile of their latencies.
     pub p99: Option<Duration>,
-    /// Whose they are, and whose requests wait for a response's head for [`super::super::config::HANGS`] now. Told only where
-    /// something may be wrong; what began before the guard watched is nobody's, and brings about no breach.
+    /// Counts for each client, including requests that have waited longer than [`super::super::config::HANGS`] for a
+    /// response's head. Filled in only if something may be wrong. Requests from before the watch belong to no client
+    /// and cause no breach.
     pub clients: Clients,
 }
 
 impl Measured {
-    /// Whether errors or latency may be a breach, whatever the baseline and whoever is to blame.
+    /// Returns true if errors or latency may be a breach, before baseline and clients are considered.
     pub fn may_breach(&self, guard: &Guard) -> bool {
         let least = guard.error_rate.map(|rate| match rate {
             ErrorRate::Absolute(least) | ErrorRate::AboveBaseline(least) => least,
@@ -51,12 +52,12 @@ impl Measured {
     }
 }
 
-/// What a guard found.
+/// Finding of a guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breach {
-    /// When.
+    /// Instant of the finding.
     pub at: Timestamp,
-    /// What was measured, and what was allowed, in words.
+    /// Measured and allowed values, in words.
     pub what: String,
 }
 
@@ -66,7 +67,8 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Judges. `None` as long as all is well, or there is too little to go by, or only a few clients are to blame.
+/// Judges the measurements. Returns `None` if all is well, if there are too few requests, or if only a few clients are
+/// affected.
 pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
     let enough = measured.counted.requests >= guard.min_requests;
     let zombies = || zombies(guard, measured);
@@ -75,7 +77,7 @@ pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now
     zombies().or_else(errors).or_else(slow).map(|what| Breach { at: now, what })
 }
 
-/// Each that hangs is one too many by itself: no share of anything is needed.
+/// Compares the hanging requests with the number that is allowed. Each counts by itself, so no share is needed.
 fn zombies(guard: &Guard, measured: &Measured) -> Option<String> {
     let most = guard.zombies?;
     let hanging = measured.clients.all_hanging();
@@ -120,7 +122,7 @@ fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
 /// Opening of every text that tells of a breach.
 pub(super) const TRIPPED: &str = "the guard tripped: ";
 
-/// The share of requests that are slower than the 99th percentile may be, when it is just that.
+/// Share of requests that may be slower than the limit, by the definition of a 99th percentile.
 const SLOW: f64 = 0.01;
 
 fn percent(share: f64) -> String {

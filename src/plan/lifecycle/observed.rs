@@ -1,46 +1,47 @@
-//! What is observed of a route.
+//! Observations of a route.
 
 use jiff::Timestamp;
 
 use super::{Counted, Measured};
 
-/// What is observed of a route.
+/// Observations of a route at one instant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     /// Requests in flight that began before the route went down; `None` if that is not known yet.
     pub remaining: Option<u64>,
-    /// What came of its checks.
+    /// Results of the checks.
     pub verification: Option<Verification>,
-    /// How it does now.
+    /// Measurements of the guard.
     pub measured: Option<Measured>,
-    /// How it did lately, while it was open: what becomes the baseline.
+    /// Requests and errors while the route was open lately; they become the baseline.
     pub lately: Option<Counted>,
 }
 
 impl Observed {
-    /// What came of the checks that were begun for this [`super::RouteState::began`], in their order; nothing if they have not begun.
+    /// Returns the results of the checks that were started for this [`super::RouteState::began`], in their order. Empty
+    /// before they have started.
     pub fn checked(&self, began: Timestamp) -> &[Checked] {
         let results = self.verification.as_ref().filter(|results| results.began == began);
         results.map(|results| results.checks.as_slice()).unwrap_or_default()
     }
 }
 
-/// What came of a route's checks.
+/// Results of a route's checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// The [`super::RouteState::began`] that they were begun for: what was found before is worth nothing.
+    /// The [`super::RouteState::began`] that they were started for. Older results do not count.
     pub began: Timestamp,
-    /// By the index of the check.
+    /// One result for each check, by its index.
     pub checks: Vec<Checked>,
 }
 
-/// What came of one check.
+/// Result of one check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// How often in a row it has passed on every upstream.
+    /// Successes in a row, on every upstream.
     pub passed: u32,
-    /// When the last of those was due. Due, and not done: so replicas agree.
+    /// Instant at which the last success was due. The due time, unlike the actual one, is the same in every replica.
     pub at: Option<Timestamp>,
-    /// Why it did not pass last time.
+    /// Failure of the last attempt.
     pub failure: Option<String>,
 }

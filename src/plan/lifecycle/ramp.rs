@@ -1,4 +1,4 @@
-//! The share of clients that a ramp admits.
+//! Share of the clients that a ramp admits.
 
 use std::time::Duration;
 
@@ -7,14 +7,13 @@ use jiff::Timestamp;
 use super::super::config::Ramp;
 use super::after;
 
-/// The share of clients that a ramp admits after a time. It stays the same from tick to tick, so that it is the same in
-/// every replica.
+/// Returns the share of clients that a ramp admits after a time. It changes only at ticks, so that all replicas agree.
 pub fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
     match ramp {
         Ramp::Linear(length) => {
             let tick = tick(*length);
             let ticks = elapsed.as_nanos() / tick.as_nanos().max(1) + 1;
-            // Ratios of ticks: no more than a few hundred.
+            // The ratio of two ticks is at most a few hundred.
             let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
             (tick.as_secs_f64() * f64::from(ticks) / length.as_secs_f64()).min(1.0)
         }
@@ -24,7 +23,7 @@ pub fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
     }
 }
 
-/// Of the 2³² cohorts, how many a share admits: a client is in if its cohort is below.
+/// Returns how many of the 2³² cohorts a share admits. A client is in if its cohort is below that number.
 pub fn cohorts(share: f64) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^32, which saturates")]
     let cohorts = (share.clamp(0.0, 1.0) * 4_294_967_296.0) as u32;
@@ -44,7 +43,7 @@ pub(super) fn next_tick(ramp: &Ramp, began: Timestamp, now: Timestamp) -> Timest
     after(began, next)
 }
 
-/// Between two growths of a linear ramp: a hundredth, within bounds.
+/// Returns the time between two steps of a linear ramp: a hundredth of its length, within bounds.
 fn tick(length: Duration) -> Duration {
     (length / 100).clamp(SHORTEST_TICK, LONGEST_TICK)
 }

@@ -1,4 +1,4 @@
-//! `Sun 02:00-04:00 Europe/Berlin`: days, times and a time zone, as people write them.
+//! Recurrence as people write it: `Sun 02:00-04:00 Europe/Berlin`.
 
 use jiff::SignedDuration;
 use jiff::civil::{Time, Weekday};
@@ -6,7 +6,7 @@ use jiff::civil::{Time, Weekday};
 use super::super::super::problem::{did_you_mean, quoted};
 use super::{Every, Length, Nth, Rule, Unit, WEEKDAYS, Wrong, weekday, zone_of};
 
-/// `Sun 02:00-04:00 Europe/Berlin`.
+/// Reads `Sun 02:00-04:00 Europe/Berlin`.
 pub(super) fn plain(text: &str) -> Result<Every, Wrong> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let Some(at) = words.iter().position(|word| word.contains(':')) else {
@@ -20,19 +20,19 @@ pub(super) fn plain(text: &str) -> Result<Every, Wrong> {
             let help = format!("add one, {}", quoted(&format!("{} Europe/Berlin", text.trim())));
             return Err((format!("{} does not say in which time zone", quoted(text)), help));
         }
-        // `America/New York`: no zone has a blank in its name, and the one that is meant is told.
+        // No zone has a space in its name; `America/New York` gets the right name as a correction.
         Some(more) => zone_of(&more.join(" "))?,
     };
     let rule = days_of(&days.join(" "))?;
     Ok(Every { text: text.trim().to_owned(), rule, starts, length, zone, first: None, last: None })
 }
 
-/// `02:00-04:00`; an end that is not after the start is on the next day.
+/// Reads `02:00-04:00`. An end that is not after the start is on the next day.
 fn times(text: &str) -> Result<(Time, Length), Wrong> {
     let wrong = || (format!("{} is not a span of time", quoted(text)), "write it as `02:00-04:00`".to_owned());
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
     let starts = time(from).ok_or_else(wrong)?;
-    // The end of the day is the start of the next, which is never after the start.
+    // The end of the day is the start of the next day.
     let until = if to == "24:00" { Time::midnight() } else { time(to).ok_or_else(wrong)? };
     let days = i32::from(until <= starts);
     Ok((starts, Length { days, until, more: SignedDuration::ZERO }))
@@ -45,12 +45,12 @@ fn time(text: &str) -> Option<Time> {
     Time::new(digits(hour)??, digits(minute)??, 0, 0).ok()
 }
 
-/// `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri`, `day 15`.
+/// Reads `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri`, `day 15`.
 fn days_of(text: &str) -> Result<Rule, Wrong> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let rule = |unit, weekdays, month_days| Rule { unit, interval: 1, weekdays, month_days };
     let is = |word: &str, own: &str| word.eq_ignore_ascii_case(own);
-    // `every Sun` and `every day` are what people say; after the key's name it is said twice.
+    // People say `every Sun` and `every day`, although the key already says `every`.
     let words = match words.as_slice() {
         [every, rest @ ..] if is(every, "every") => rest,
         words => words,
@@ -71,7 +71,7 @@ fn days_of(text: &str) -> Result<Rule, Wrong> {
     }
 }
 
-/// `Mon,Wed-Fri`.
+/// Reads `Mon,Wed-Fri`.
 fn listed(list: &str) -> Result<Vec<Nth>, Wrong> {
     let mut days = Vec::new();
     for part in list.split(',') {

@@ -1,6 +1,7 @@
-//! `DTSTART;TZID=Europe/Berlin:20260405T020000 RRULE:FREQ=WEEKLY;BYDAY=SU DURATION:PT2H`: a part of RFC 5545.
+//! Recurrence by a part of RFC 5545: `DTSTART;TZID=Europe/Berlin:20260405T020000 RRULE:FREQ=WEEKLY;BYDAY=SU
+//! DURATION:PT2H`.
 //!
-//! On one line or on several. A start that its own rule does not have is no occurrence.
+//! The parts stand on one line or on several. A DTSTART that its own rule does not include is no occurrence.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -9,7 +10,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 use super::super::super::problem::quoted;
 use super::{Every, LONGEST_DAYS, Length, MOST_DAYS, Nth, Rule, Unit, Wrong, instant, shifted, weekday, zone_of};
 
-/// Reads such a rule.
+/// Reads a rule of RFC 5545.
 pub(super) fn rrule(text: &str) -> Result<Every, Wrong> {
     let Parts { start, end, duration, recur } = Parts::read(text)?;
     let start = start.ok_or_else(|| missing("DTSTART", "DTSTART;TZID=Europe/Berlin:20260405T020000"))?;
@@ -23,7 +24,7 @@ pub(super) fn rrule(text: &str) -> Result<Every, Wrong> {
         (Some(_), Some(_)) => return Err(both("DURATION", "DTEND")),
         (None, None) => return Err(missing("DURATION", "DURATION:PT2H")),
         (Some(Lasting { days, more }), None) => Length { days, until: starts, more },
-        // The exact length of the first is that of all, RFC 5545 section 3.8.5.3.
+        // All occurrences have the exact length of the first (RFC 5545 section 3.8.5.3).
         (None, Some(end)) => Length { days: 0, until: starts, more: start.until(&end, &zone)? },
     };
     if length.from(starts) > SignedDuration::from_hours(i64::from(LONGEST_DAYS) * 24) {
@@ -39,12 +40,12 @@ pub(super) fn rrule(text: &str) -> Result<Every, Wrong> {
     checked(every, day)
 }
 
-/// Refuses a rule that does not come, and one whose occurrences run into one another.
+/// Refuses a rule without occurrences, and one whose occurrences overlap.
 fn checked(every: Every, first: Date) -> Result<Every, Wrong> {
     let days = (0..MOST_DAYS).filter(|days| shifted(first, *days).is_some_and(|day| every.planned(day).is_some()));
     let mut before = None;
     for day in days {
-        // By the clock on the wall: what only a change of it brings together is cut.
+        // Compared by local time. Occurrences that only a change of the clock brings together are cut, not refused.
         let apart = before.map(|before| SignedDuration::from_hours(i64::from(day - before) * 24));
         if apart.is_some_and(|apart| apart < every.length.from(every.starts)) {
             let help = "shorten it, or let it come less often";
@@ -61,14 +62,14 @@ fn checked(every: Every, first: Date) -> Result<Every, Wrong> {
     }
 }
 
-/// The day of the nth occurrence.
+/// Returns the day of the nth occurrence.
 fn nth_day(rule: &Rule, first: Date, count: usize) -> Result<Date, Wrong> {
     let days = (0..MOST_COUNTED_DAYS).map_while(|days| shifted(first, days));
     let nth = days.filter(|day| rule.has(*day, Some(first))).nth(count.saturating_sub(1));
     nth.ok_or_else(|| (format!("`COUNT={count}` is too far ahead"), "lower it, or write UNTIL in its place".to_owned()))
 }
 
-/// What the text says, part by part.
+/// Parts of the text.
 #[derive(Default)]
 struct Parts {
     start: Option<Moment>,
@@ -99,11 +100,11 @@ impl Parts {
     }
 }
 
-/// A date and a time, `20260405T020000`, and where that is.
+/// Date and time, such as `20260405T020000`, with its zone if one is written.
 struct Moment {
     local: DateTime,
     zone: Option<TimeZone>,
-    /// Only a date was written.
+    /// The text has only a date.
     is_day: bool,
 }
 
@@ -122,7 +123,7 @@ impl Moment {
         Ok(moment)
     }
 
-    /// With or without a `Z`, or `20260405`.
+    /// Reads a value without parameters: with or without a `Z`, or only a date such as `20260405`.
     fn bare(text: &str) -> Result<Self, Wrong> {
         let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
         let is_utc = bare.len() < text.len();
@@ -137,13 +138,13 @@ impl Moment {
         }
     }
 
-    /// The instant; in `zone` if it does not say where.
+    /// Returns the instant; in `zone` if the text names none.
     fn instant(&self, zone: &TimeZone) -> Result<Timestamp, Wrong> {
         let found = instant(self.zone.as_ref().unwrap_or(zone), self.local.date(), self.local.time());
         found.ok_or_else(|| (format!("{} is beyond the end of time", self.local), "write a year like 2026".to_owned()))
     }
 
-    /// How long it is from this to a later one.
+    /// Returns the exact time until a later moment.
     fn until(&self, end: &Self, zone: &TimeZone) -> Result<SignedDuration, Wrong> {
         let length = self.instant(zone)?.duration_until(end.instant(zone)?);
         if !length.is_positive() {
@@ -152,7 +153,7 @@ impl Moment {
         Ok(length)
     }
 
-    /// The last day on which it is a time of day no later than this.
+    /// Returns the last day on which a time of day is no later than this moment.
     fn last_day(&self, time: Time, zone: &TimeZone) -> Result<Date, Wrong> {
         if self.is_day {
             return Ok(self.local.date());
@@ -164,7 +165,7 @@ impl Moment {
     }
 }
 
-/// `P1DT2H`: days of the calendar, then an exact length (RFC 5545 section 3.3.6).
+/// Duration such as `P1DT2H`: days of the calendar, then an exact length (RFC 5545 section 3.3.6).
 struct Lasting {
     days: i32,
     more: SignedDuration,
@@ -173,7 +174,7 @@ struct Lasting {
 impl Lasting {
     fn read(text: &str) -> Result<Self, Wrong> {
         let upper = text.to_ascii_uppercase();
-        // Of the ways to write a span, this is the one with a `P` before it.
+        // jiff reads other notations, too; a duration begins with `P`.
         let span = upper.parse::<Span>().ok().filter(|span| upper.starts_with('P') && span.is_positive());
         let span = span.filter(|span| span.get_years() == 0 && span.get_months() == 0);
         let lasting = span.and_then(|span| {
@@ -185,12 +186,12 @@ impl Lasting {
     }
 }
 
-/// What stands behind `RRULE:`.
+/// Parts of an `RRULE`.
 #[derive(Default)]
 struct Recur {
     unit: Option<Unit>,
     interval: Option<i32>,
-    /// With the part as it was written.
+    /// Weekdays, with the part as it was written.
     weekdays: Option<(Vec<Nth>, String)>,
     month_days: Option<Vec<i8>>,
     count: Option<usize>,
@@ -238,7 +239,7 @@ impl Recur {
         }
     }
 
-    /// The rule. What it does not say follows from its start (RFC 5545 section 3.3.10).
+    /// Returns the rule. Its start fills in what is not written (RFC 5545 section 3.3.10).
     fn rule(&self, start: Date) -> Result<Rule, Wrong> {
         let unit = self.unit.ok_or_else(|| missing("FREQ", "FREQ=WEEKLY"))?;
         let (mut weekdays, written) = self.weekdays.clone().unwrap_or_default();
@@ -269,7 +270,7 @@ fn unit(text: &str) -> Option<Unit> {
     }
 }
 
-/// `SU`, `1SU`, `-1FR`.
+/// Reads `SU`, `1SU`, `-1FR`.
 fn nth_weekday(text: &str) -> Option<Nth> {
     let letters = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, day) = text.split_at(letters);
@@ -284,7 +285,7 @@ fn month_day(text: &str) -> Option<i8> {
     text.parse::<i8>().ok().filter(|number| *number != 0 && (-31..=31).contains(number))
 }
 
-/// Fills what may be said once.
+/// Fills in a part that may be written once.
 fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), Wrong> {
     if slot.replace(value).is_some() {
         return Err((format!("the rule says {} twice", quoted(name)), "remove one of them".to_owned()));
@@ -306,9 +307,9 @@ fn unknown(part: &str) -> Wrong {
 
 const HELP: &str =
     "of RFC 5545 there is FREQ=DAILY, WEEKLY and MONTHLY with INTERVAL, BYDAY, BYMONTHDAY, COUNT and UNTIL";
-/// What `INTERVAL` may be: years of days.
+/// Greatest `INTERVAL`.
 const MOST_INTERVAL: i32 = 1000;
-/// What `COUNT` may be.
+/// Greatest `COUNT`.
 const MOST_COUNT: usize = 10_000;
-/// Days that are counted through for `COUNT`: more than thirty years.
+/// Days that are counted for `COUNT`: more than thirty years.
 const MOST_COUNTED_DAYS: i32 = 12_000;
