@@ -97,6 +97,8 @@
 pub mod plan;
 
 #[cfg(feature = "proxy")]
+mod hold;
+#[cfg(feature = "proxy")]
 pub mod live;
 #[cfg(feature = "proxy")]
 mod net;

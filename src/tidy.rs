@@ -8,16 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part, and the parts it may import.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("plan", &[]),
     ("files", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
+    ("hold", &["plan", "live"]),
     ("net", &["plan"]),
     ("status", &["plan"]),
     ("control", &["plan", "files", "telemetry", "live", "net", "status"]),
-    ("proxy", &["plan", "telemetry", "live", "net"]),
-    ("layer", &["plan", "files", "control"]),
+    ("proxy", &["plan", "telemetry", "live", "hold", "net"]),
+    ("layer", &["plan", "files", "control", "hold"]),
     ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
 ];
 

@@ -7,7 +7,6 @@
 mod client;
 mod connection;
 mod error;
-mod holds;
 mod http;
 mod in_flight;
 mod io;
@@ -28,13 +27,13 @@ use rustls::ServerConfig;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch as channel;
 
+use crate::hold::Holds;
 use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessLog;
 
 pub use client::listen;
 use client::tls;
-use holds::Holds;
 use listen::{Bound, Mine};
 use worker::{Room, Worker};
 

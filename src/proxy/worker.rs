@@ -12,6 +12,7 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::hold::Holds;
 use crate::live::{CachedReader, Generation};
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
@@ -19,7 +20,6 @@ use crate::telemetry::access::{AccessLog, Line, WriteOutcome};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::ClientConnection;
-use super::holds::Holds;
 use super::throttle::FailedAuthThrottle;
 
 /// State shared by all tasks of one worker.

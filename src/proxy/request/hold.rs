@@ -13,12 +13,12 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::hold::Word;
 use crate::live::Generation;
 use crate::plan::config::{Hold, RouteConfig};
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Verdict;
 use crate::proxy::error::Error;
-use crate::proxy::holds::Word;
 use crate::proxy::http::fields::Fields;
 use crate::proxy::worker::{Live, Worker};
 use crate::telemetry::{RouteCell, RouteMeter};
