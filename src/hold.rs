@@ -1,13 +1,13 @@
-//! Queues of held requests: one per route, shared by all workers.
+//! Queues of requests that wait for their route: one per route, shared by all workers of the proxy, or by all clones of a
+//! layer.
 //!
-//! One mutex guards the state that workers share here, and no other code takes it. A request that is not held never
-//! touches it. A held request takes it on arrival, when called and on leaving. The lock is never held across an await.
+//! One mutex guards the queues. A held request takes it when it arrives, when it is called and when it leaves; no other
+//! request comes near it. The mutex is never held across an await.
 //!
-//! A request that arrives while others still wait for their turn, and finds the route open, is forwarded at once: it
-//! does not queue.
+//! A request that finds the route open is forwarded at once, even while others still wait for their turn.
 //!
-//! One client may take all places, but not keep them from others. If a client below its share finds no place, another
-//! gives way: the newest request of the client furthest above its share. That request is answered with the page.
+//! One client may take all places, but cannot keep them from others. When no place is left for a client with less than its
+//! share, the newest request of the client furthest beyond its share gives way, and is answered with the page.
 
 mod shares;
 #[cfg(test)]
@@ -15,14 +15,13 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::live::Reader;
 use crate::plan::client::network;
 use crate::plan::config::Hold;
 use crate::plan::flags::Mode;
@@ -30,76 +29,56 @@ use crate::plan::snapshot::Snapshot;
 
 use shares::Shares;
 
-/// Queues of all routes, shared by all workers.
+/// Queues of all routes.
 #[derive(Debug, Default)]
-pub(crate) struct Holds {
-    /// The queues by route name: one for every route that ever had held requests.
+pub(crate) struct HoldQueues {
+    /// By the name of the route, one for each route that ever had held requests.
     queues: Mutex<HashMap<String, Queue>>,
-    /// Notified when a request begins to wait for a route that may no longer be on hold.
-    stirred: Notify,
+    /// Notified when a request begins to wait for a route that may not be on hold any more.
+    arrivals: Notify,
 }
 
-/// Requests that wait for one route, by ticket and so in the order of arrival.
+/// Requests that wait for one route, by ticket: in the order of arrival.
 #[derive(Debug, Default)]
 struct Queue {
     next_ticket: u64,
     waiting: BTreeMap<u64, Waiter>,
-    /// Requests whose turn it was and that have not left yet. Each still has its place, and may come back to it.
+    /// Requests whose turn has come and that have not left yet: they keep their places, and may return to them.
     called: BTreeMap<u64, Waiter>,
-    /// The clients of both.
+    /// Owners of the tickets in both.
     shares: Shares,
     /// True if the route was on hold at the last look.
-    holds: bool,
-    /// The generation for which all waiting requests were told to look.
+    on_hold: bool,
+    /// Generation for which every waiting request was told to look.
     looked: u64,
-    /// The number of requests called per second.
+    /// Turns per second.
     rate: f64,
-    /// The time at which the next request is called.
+    /// Time of the next turn.
     due: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Waiter {
-    /// The client's network; `None` if it is unknown. Unknown clients count towards no share, since each may be another
-    /// client.
+    /// Network of the client. An unknown one (`None`) counts in no share, because each may be another client.
     client: Option<IpAddr>,
-    word: Option<Word>,
+    signal: Option<Signal>,
     waker: Option<Waker>,
 }
 
-/// Word to a waiting request.
+/// Message to a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// The route is neither on hold nor open: there may be another answer, which needs no turn.
+pub(crate) enum Signal {
+    /// The route is neither on hold nor open: the request may get another answer, which needs no turn.
     Look,
     /// The request's turn has come.
     Go,
-    /// The request has lost its place to another client.
+    /// The request's place now belongs to another client.
     GiveWay,
 }
 
-impl Holds {
-    /// Calls requests whose routes are no longer on hold, as long as the process lives. Run by one worker.
-    pub(crate) async fn release(self: Arc<Self>, mut reader: Reader) {
-        loop {
-            let next = self.call(&reader.current().snapshot, Instant::now());
-            let due = async {
-                match next {
-                    Some(next) => sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                // All three only say that it is time to look. Cancel safe: the state is read again, so a missed event
-                // does no harm.
-                published = reader.published() => if !published { return },
-                () = self.stirred.notified() => {}
-                () = due => {}
-            }
-        }
-    }
-
-    /// Wakes all held requests, since the process ends.
+impl HoldQueues {
+    /// Wakes every held request, because the process ends.
+    #[cfg(feature = "proxy")]
     pub(crate) fn wake(&self) {
         let mut queues = self.lock();
         let waiters = queues.values_mut().flat_map(|queue| queue.waiting.values_mut().chain(queue.called.values_mut()));
@@ -108,6 +87,7 @@ impl Holds {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Takes a place behind all others, if the client may have one. Returns its ticket.
     pub(crate) fn enter(&self, route: &str, policy: Hold, client: Option<IpAddr>) -> Option<u64> {
         let mut queues = self.lock();
         if !queues.contains_key(route) {
@@ -116,37 +96,39 @@ impl Holds {
         let queue = queues.get_mut(route)?;
         let mut wakers = Vec::new();
         let ticket = queue.enter(policy, client, &mut wakers)?;
-        let stirs = !queue.holds;
-        if stirs {
-            // The request may have been decided by a generation that was live until just now.
+        let unsure = !queue.on_hold;
+        if unsure {
+            // The request may have been decided by the previous generation.
             queue.looked = 0;
         }
         drop(queues);
         wakers.into_iter().for_each(Waker::wake);
-        if stirs {
-            self.stirred.notify_one();
+        if unsure {
+            self.arrivals.notify_one();
         }
         Some(ticket)
     }
 
-    pub(crate) fn ask(&self, route: &str, ticket: u64, waker: &Waker) -> Option<Word> {
+    /// Takes the signal for a ticket, or has `waker` woken when there is one.
+    pub(crate) fn poll_signal(&self, route: &str, ticket: u64, waker: &Waker) -> Option<Signal> {
         let mut queues = self.lock();
         let queue = queues.get_mut(route)?;
         let waiter = match queue.waiting.get_mut(&ticket) {
             Some(waiter) => waiter,
             None => match queue.called.get_mut(&ticket) {
                 Some(waiter) => waiter,
-                None => return Some(Word::GiveWay),
+                None => return Some(Signal::GiveWay),
             },
         };
-        let word = waiter.word.take();
-        if word.is_none() && !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        let signal = waiter.signal.take();
+        if signal.is_none() && !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             waiter.waker = Some(waker.clone());
         }
-        word
+        signal
     }
 
-    pub(crate) fn back(&self, route: &str, ticket: u64) {
+    /// Returns a request that was called to its former place.
+    pub(crate) fn requeue(&self, route: &str, ticket: u64) {
         if let Some(queue) = self.lock().get_mut(route)
             && let Some(waiter) = queue.called.remove(&ticket)
         {
@@ -154,20 +136,37 @@ impl Holds {
         }
     }
 
+    /// Gives a place back.
     pub(crate) fn leave(&self, route: &str, ticket: u64) {
         if let Some(queue) = self.lock().get_mut(route) {
             queue.leave(ticket);
         }
     }
 
-    /// Looks at every queue. Returns when to look again if nothing is published before.
-    fn call(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
+    /// Waits until [`Self::call`] has something to do before the next publication: at `next`, or for a new arrival.
+    /// Cancel safe.
+    pub(crate) async fn due(&self, next: Option<Instant>) {
+        let turn = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.arrivals.notified() => {}
+            () = turn => {}
+        }
+    }
+
+    /// Calls the requests whose routes are not on hold any more. Returns when to call again, unless something is published
+    /// before.
+    pub(crate) fn call(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
         let mut wakers = Vec::new();
         let mut queues = self.lock();
         let next = queues.iter_mut().filter_map(|(name, queue)| {
             if queue.waiting.is_empty() {
-                // The next request to arrive notifies this task.
-                queue.holds = false;
+                // The next arrival asks for a look.
+                queue.on_hold = false;
                 return None;
             }
             let route = snapshot.route(name);
@@ -175,8 +174,8 @@ impl Holds {
                 queue.rate = route.config.policy.hold.release;
             }
             let mode = route.map(|route| route.closure.as_ref().map(|closure| closure.mode));
-            queue.holds = mode == Some(Some(Mode::Hold));
-            if queue.holds {
+            queue.on_hold = mode == Some(Some(Mode::Hold));
+            if queue.on_hold {
                 return None;
             }
             if mode != Some(None) {
@@ -190,14 +189,19 @@ impl Holds {
         next
     }
 
+    /// Returns the number of places taken in a queue.
+    #[cfg(all(test, feature = "layer"))]
+    pub(crate) fn held(&self, route: &str) -> usize {
+        self.lock().get(route).map_or(0, |queue| queue.waiting.len() + queue.called.len())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    /// Gives a client a place at the end of the queue. If another request loses its place for that, its waker is added
-    /// to `wakers`.
+    /// Gives a client the last place. `wakers` gets the waker of a request that gives way.
     fn enter(&mut self, policy: Hold, client: Option<IpAddr>, wakers: &mut Vec<Waker>) -> Option<u64> {
         let (client, taken) = (client.map(network), self.waiting.len() + self.called.len());
         if u64::try_from(taken).is_ok_and(|taken| taken >= policy.max_held) {
@@ -214,8 +218,7 @@ impl Queue {
         Some(ticket)
     }
 
-    /// Returns the ticket that gives way to a client that finds no place and has less than its share. A request whose
-    /// turn has come keeps its place.
+    /// Finds the ticket that gives way to a client with less than its share. Requests that were called keep their places.
     fn beyond_its_share(&self, policy: Hold, client: Option<IpAddr>) -> Option<u64> {
         let share = usize::try_from(policy.max_held / SHARES).unwrap_or(usize::MAX).max(1);
         if client.is_some_and(|client| self.shares.of(client) >= share) {
@@ -238,23 +241,23 @@ impl Queue {
         }
         self.looked = generation;
         for waiter in self.waiting.values_mut() {
-            waiter.word = Some(Word::Look);
+            waiter.signal = Some(Signal::Look);
             wakers.extend(waiter.waker.take());
         }
     }
 
-    /// Calls the requests whose turn has come, and returns the time of the next turn. [`Queue::rate`] sets the turns
-    /// per second. Missed turns are made up for within [`BURST`].
+    /// Calls the requests whose turn has come, and returns the time of the next turn. There are [`Queue::rate`] turns a
+    /// second; missed ones are made up for within [`BURST`].
     fn call(&mut self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
         let step = Duration::try_from_secs_f64(1.0 / self.rate).unwrap_or(LONGEST_STEP).min(LONGEST_STEP);
         let ahead = BURST.saturating_sub(step);
         let earliest = now.checked_sub(ahead).unwrap_or(now);
-        // No request waits longer than a turn just because turns were longer before.
+        // After a rise of the rate, the next turn follows at the new one.
         let mut due = self.due.map_or(now, |due| due.clamp(earliest, now + step));
         while due <= now
             && let Some((ticket, mut waiter)) = self.waiting.pop_first()
         {
-            waiter.word = Some(Word::Go);
+            waiter.signal = Some(Signal::Go);
             wakers.extend(waiter.waker.take());
             self.called.insert(ticket, waiter);
             due += step;
@@ -264,11 +267,11 @@ impl Queue {
     }
 }
 
-/// Divisor for a client's share of the places, which is at least one place.
+/// Divisor of the places that makes a client's share, which is at least one place.
 const SHARES: u64 = 10;
 
-/// Time for which missed turns are made up.
+/// Age up to which missed turns are made up for.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Longest time between two turns: the slowest rate that can be written is one a minute.
+/// Longest time between two turns: the slowest rate in a config is one a minute.
 const LONGEST_STEP: Duration = Duration::from_secs(60);

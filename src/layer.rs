@@ -188,11 +188,12 @@ where
         match decided(&live, &request) {
             Decided::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice),
             Decided::Answer(answer) => MaintenanceFuture::answered(answer),
-            Decided::Hold(page) => match Place::take(&self.shared) {
+            Decided::Hold(page) => match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {
                 // The service that is ready is the one that was asked: it goes along.
                 Some(place) => {
                     let fresh = self.inner.clone();
-                    MaintenanceFuture::held(std::mem::replace(&mut self.inner, fresh), request, place)
+                    let ready = std::mem::replace(&mut self.inner, fresh);
+                    MaintenanceFuture::held(ready, request, Arc::clone(&self.shared), place)
                 }
                 None => MaintenanceFuture::answered(page),
             },

@@ -96,7 +96,7 @@
 
 pub mod plan;
 
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "proxy", feature = "layer"))]
 mod hold;
 #[cfg(feature = "proxy")]
 pub mod live;

@@ -13,7 +13,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("files", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
-    ("hold", &["plan", "live"]),
+    ("hold", &["plan"]),
     ("net", &["plan"]),
     ("status", &["plan"]),
     ("control", &["plan", "files", "telemetry", "live", "net", "status"]),

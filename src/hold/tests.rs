@@ -55,15 +55,15 @@ fn a_higher_rate_counts_from_the_next_turn_on() {
 
 #[test]
 fn who_is_called_keeps_the_place_until_it_leaves() {
-    let holds = Holds::default();
+    let holds = HoldQueues::default();
     let policy = Hold { max_held: 2, release: 1.0, ..POLICY };
     let tickets = [(); 3].map(|()| holds.enter("web", policy, None));
     assert_eq!(tickets, [Some(0), Some(1), None]);
     let call = || holds.lock().get_mut("web").map(|queue| called(queue, Instant::now()));
     assert_eq!(call(), Some(1));
-    assert_eq!(holds.ask("web", 0, Waker::noop()), Some(Word::Go));
+    assert_eq!(holds.poll_signal("web", 0, Waker::noop()), Some(Signal::Go));
     assert_eq!(holds.enter("web", policy, None), None);
-    holds.back("web", 0);
+    holds.requeue("web", 0);
     assert_eq!(holds.lock().get("web").map(|queue| queue.waiting.keys().copied().collect()), Some(vec![0, 1]));
     holds.leave("web", 0);
     assert_eq!(holds.enter("web", policy, None), Some(2));
@@ -116,13 +116,16 @@ fn a_client_has_all_of_its_64_and_one_that_is_not_known_is_not_limited() {
 
 #[test]
 fn whose_turn_it_is_gives_way_to_nobody_and_who_gives_way_is_told() {
-    let holds = Holds::default();
+    let holds = HoldQueues::default();
     let policy = Hold { max_held: 2, release: 1.0, ..POLICY };
     let enter = |last| holds.enter("web", policy, Some(IpAddr::from([192, 0, 2, last])));
     assert_eq!([enter(1), enter(1)], [Some(0), Some(1)]);
-    assert_eq!(holds.ask("web", 1, Waker::noop()), None);
+    assert_eq!(holds.poll_signal("web", 1, Waker::noop()), None);
     assert_eq!(enter(2), Some(2));
-    assert_eq!((holds.ask("web", 0, Waker::noop()), holds.ask("web", 1, Waker::noop())), (None, Some(Word::GiveWay)));
+    assert_eq!(
+        (holds.poll_signal("web", 0, Waker::noop()), holds.poll_signal("web", 1, Waker::noop())),
+        (None, Some(Signal::GiveWay))
+    );
     holds.leave("web", 1);
     assert_eq!(enter(3), None, "nobody has more than one");
     holds.leave("web", 2);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,7 +12,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::MaintenanceBody;
-use super::queue::{Place, Turn};
+use super::queue::{Place, Wait, Wakeup};
+use super::watch::Shared;
 use super::{Decided, decided, tell};
 
 pin_project! {
@@ -34,8 +36,8 @@ pin_project! {
         /// The app works on it.
         Passed { #[pin] answer: S::Future, notice: Option<HeaderValue> },
         Answered { answer: Option<Response<Bytes>> },
-        /// It waits for its turn.
-        Held { waiting: Option<Box<(S, Request<B>)>>, turn: Turn },
+        /// The request waits for its route.
+        Held { asked: Option<Box<(S, Request<B>)>>, shared: Arc<Shared>, wait: Wait },
     }
 }
 
@@ -48,8 +50,8 @@ impl<S: Service<Request<B>>, B> MaintenanceFuture<S, B> {
         Self { state: State::Answered { answer: Some(answer) } }
     }
 
-    pub(super) fn held(service: S, request: Request<B>, place: Place) -> Self {
-        Self { state: State::Held { waiting: Some(Box::new((service, request))), turn: place.turn() } }
+    pub(super) fn held(service: S, request: Request<B>, shared: Arc<Shared>, place: Place) -> Self {
+        Self { state: State::Held { asked: Some(Box::new((service, request))), shared, wait: place.wait() } }
     }
 }
 
@@ -78,14 +80,22 @@ where
                     let answer = answer.take().expect("a future is not polled after it has answered");
                     return Poll::Ready(Ok(answer.map(MaintenanceBody::page)));
                 }
-                StateProjection::Held { waiting, turn } => {
-                    let over = ready!(turn.as_mut().poll(cx));
-                    let (mut service, request) =
-                        *waiting.take().expect("a future is not polled after its turn has come");
-                    // Decided anew, by what is live now: nothing of what it waited for need be so any more.
-                    match decided(&over.live(), &request) {
-                        Decided::Pass(notice) => State::Passed { answer: service.call(request), notice },
-                        Decided::Answer(page) | Decided::Hold(page) => State::Answered { answer: Some(page) },
+                StateProjection::Held { asked, shared, wait } => {
+                    let (wakeup, place) = ready!(wait.as_mut().poll(cx));
+                    let (mut service, request) = *asked.take().expect("a future is not polled after its wait is over");
+                    match (wakeup, decided(&shared.live(), &request)) {
+                        // On hold again, or not before its turn: the request keeps its place.
+                        (Wakeup::Turn, Decided::Hold(_)) | (Wakeup::Look, Decided::Pass(_) | Decided::Hold(_)) => {
+                            *asked = Some(Box::new((service, request)));
+                            *wait = place.wait_on(wakeup);
+                            continue;
+                        }
+                        (Wakeup::Turn | Wakeup::Deadline, Decided::Pass(notice)) => {
+                            State::Passed { answer: service.call(request), notice }
+                        }
+                        (_, Decided::Answer(page)) | (Wakeup::Deadline, Decided::Hold(page)) => {
+                            State::Answered { answer: Some(page) }
+                        }
                     }
                 }
             };

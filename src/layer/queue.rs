@@ -1,89 +1,74 @@
-//! Where requests wait while the app is on hold: in the order in which they came, with a limit and a time-out.
+//! A place in the hold queue of a layer, and the wait in it.
 //!
 //! The layer knows no client's address: one client may take all places, where the proxy would give each its share.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::task::Poll;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::watch::Shared;
+use crate::hold::{HoldQueues, Signal};
+use crate::plan::config::Hold;
 
-/// Who waits.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    waiting: AtomicU64,
-    /// How many were ever released: what comes behind the first of a release is spread by the rate.
-    released: AtomicU64,
-}
-
-#[cfg(test)]
-impl Queue {
-    /// How many wait.
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Acquire)
-    }
-}
-
-/// A place in the queue, given back when it is dropped.
+/// Place in the queue, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    shared: Arc<Shared>,
-    since: Instant,
+    holds: Arc<HoldQueues>,
+    route: String,
+    ticket: u64,
+    deadline: Instant,
 }
 
-/// A place whose waiting is over.
-pub(super) struct Over(Place);
+/// Reason why a request looks again at its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wakeup {
+    /// The route is neither on hold nor open.
+    Look,
+    /// The request's turn has come.
+    Turn,
+    /// The request has waited as long as it may.
+    Deadline,
+}
 
 impl Place {
-    /// Takes a place, if one is free.
-    pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let most = shared.hold.max_held;
-        let take = |waiting| (waiting < most).then_some(waiting + 1);
-        shared.queue.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        Some(Self { shared: Arc::clone(shared), since: Instant::now() })
+    /// Takes a place for a request to this route, if one is free.
+    pub(super) fn take(holds: &Arc<HoldQueues>, route: &str, policy: Hold) -> Option<Self> {
+        let ticket = holds.enter(route, policy, None)?;
+        let deadline = Instant::now() + policy.max_wait;
+        Some(Self { holds: Arc::clone(holds), route: route.to_owned(), ticket, deadline })
     }
 
-    /// Waits until the app is no longer on hold and it is this one's turn, or for as long as one may.
-    pub(super) fn turn(self) -> Turn {
+    /// Waits for a reason to look again, and returns it with the place.
+    pub(super) fn wait(self) -> Wait {
         Box::pin(async move {
-            let deadline = self.since + self.shared.hold.max_wait;
-            let waited = async {
-                self.shared.goes_on().await;
-                let ahead = self.shared.queue.released.fetch_add(1, Ordering::AcqRel);
-                let waiting = Duration::from_secs_f64(ahead_in_seconds(ahead, self.shared.hold.release));
-                sleep_until(Instant::now() + waiting).await;
-            };
-            // In vain or not: it is decided anew.
-            let _ = timeout_at(deadline, waited).await;
-            Over(self)
+            let mut deadline = std::pin::pin!(sleep_until(self.deadline));
+            let wakeup = poll_fn(|cx| match self.holds.poll_signal(&self.route, self.ticket, cx.waker()) {
+                Some(Signal::Look) => Poll::Ready(Wakeup::Look),
+                Some(Signal::Go) => Poll::Ready(Wakeup::Turn),
+                // Unknown clients have no shares to give way to; a lost place ends the wait all the same.
+                Some(Signal::GiveWay) => Poll::Ready(Wakeup::Deadline),
+                None => deadline.as_mut().poll(cx).map(|()| Wakeup::Deadline),
+            });
+            (wakeup.await, self)
         })
     }
-}
 
-/// What a place becomes: its waiting, as a future.
-pub(super) type Turn = Pin<Box<dyn Future<Output = Over> + Send>>;
-
-impl Over {
-    /// What is live now.
-    pub(super) fn live(&self) -> Arc<super::watch::Live> {
-        self.0.shared.live()
+    /// Waits again after a wakeup that changed nothing: in the same place, even after a turn.
+    pub(super) fn wait_on(self, wakeup: Wakeup) -> Wait {
+        if wakeup == Wakeup::Turn {
+            self.holds.requeue(&self.route, self.ticket);
+        }
+        self.wait()
     }
 }
+
+/// Wait of a place, as a future.
+pub(super) type Wait = Pin<Box<dyn Future<Output = (Wakeup, Place)> + Send>>;
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.shared.queue.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Nobody waits any more: the next release begins anew.
-            self.shared.queue.released.store(0, Ordering::Release);
-        }
+        self.holds.leave(&self.route, self.ticket);
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "nobody waits behind 2^53 others")]
-fn ahead_in_seconds(ahead: u64, rate: f64) -> f64 {
-    ahead as f64 / rate.max(f64::MIN_POSITIVE)
 }

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::fs;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ async fn requests_on_hold_wait_for_the_app_within_their_limits() {
     let app = App::new("[routes]\napp = \"hold\"\n", hold);
     let (one, two) = (app.ask(Method::GET, "/"), app.ask(Method::POST, "/"));
     let rest = async {
-        while app.layer.shared.queue.waiting() < 2 {
+        while app.layer.shared.waiting() < 2 {
             tokio::task::yield_now().await;
         }
         // There is no place left.
@@ -105,7 +106,51 @@ async fn requests_on_hold_wait_for_the_app_within_their_limits() {
     };
     let (one, two, ()) = tokio::join!(one, two, rest);
     assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
-    assert_eq!(app.layer.shared.queue.waiting(), 0);
+    assert_eq!(app.layer.shared.waiting(), 0);
+}
+
+#[tokio::test]
+async fn requests_on_hold_go_on_in_the_order_of_their_arrival() {
+    let hold = Hold { release: 100.0, ..Hold::default() };
+    let app = App::new("[routes]\napp = \"hold\"\n", hold);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut asked = Vec::new();
+    for number in 0..30 {
+        let order = Arc::clone(&order);
+        let service = service_fn(move |_: Request<()>| {
+            order.lock().unwrap().push(number);
+            std::future::ready(Ok::<_, Infallible>(Response::new(axum::body::Body::empty())))
+        });
+        let service = ServiceBuilder::new().layer(app.layer.clone()).service(service);
+        asked.push(tokio::spawn(service.oneshot(Request::new(()))));
+        while app.layer.shared.waiting() <= number {
+            tokio::task::yield_now().await;
+        }
+    }
+    let began = std::time::Instant::now();
+    app.flag("");
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    }
+    assert!(began.elapsed() > Duration::from_millis(200), "at the rate, not all at once");
+    assert_eq!(*order.lock().unwrap(), (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn requests_on_hold_get_the_page_without_a_turn_when_the_app_goes_offline() {
+    let hold = Hold { release: 1.0 / 60.0, ..Hold::default() };
+    let app = App::new("[routes]\napp = \"hold\"\n", hold);
+    let (one, two) = (app.ask(Method::GET, "/"), app.ask(Method::POST, "/"));
+    let rest = async {
+        while app.layer.shared.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.flag("[routes]\napp = \"offline\"\n");
+    };
+    let asked = async { tokio::join!(one, two, rest) };
+    let (one, two, ()) = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("neither waits for a turn");
+    assert_eq!((one.status().as_u16(), two.status().as_u16()), (503, 503));
+    assert_eq!(app.layer.shared.waiting(), 0);
 }
 
 #[tokio::test]
@@ -115,7 +160,7 @@ async fn who_waits_in_vain_gets_the_page_and_who_leaves_frees_the_place() {
     assert_eq!(app.ask(Method::GET, "/").await.status(), 503);
     let left = tokio::time::timeout(Duration::from_millis(1), app.ask(Method::GET, "/")).await;
     assert!(left.is_err());
-    assert_eq!(app.layer.shared.queue.waiting(), 0);
+    assert_eq!(app.layer.shared.waiting(), 0);
 }
 
 #[test]

@@ -7,34 +7,30 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::control::clock;
 use crate::files::source::Content;
 use crate::files::{Change, Files, Options};
+use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
     Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,
 };
-use crate::plan::flags::{self, Flags, Mode};
+use crate::plan::flags::{self, Flags};
 use crate::plan::limits::Limits;
 use crate::plan::page::{Renderer, Sources};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
 
-use super::queue::Queue;
-
 /// What layers and services share.
 #[derive(Debug)]
 pub(super) struct Shared {
     live: ArcSwap<Live>,
     pub(super) hold: Hold,
-    pub(super) queue: Queue,
+    pub(super) holds: Arc<HoldQueues>,
     /// How often a file was wrong.
     refused: AtomicU64,
-    /// Told when something was published; its end tells the thread that nobody is left.
-    told: watch::Sender<()>,
 }
 
 /// What is live.
@@ -57,22 +53,16 @@ impl Shared {
         self.live.load_full()
     }
 
+    /// Returns the number of held requests.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.holds.held(&self.live().route().config.name)
+    }
+
     /// How often the file was wrong, and what it had said before stayed.
     #[cfg(test)]
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Acquire)
-    }
-
-    /// Waits until the app is not on hold.
-    pub(super) async fn goes_on(&self) {
-        let mut news = self.told.subscribe();
-        loop {
-            news.borrow_and_update();
-            let on_hold = |live: &Live| live.route().closure.as_ref().is_some_and(|closure| closure.mode == Mode::Hold);
-            if !on_hold(&self.live()) || news.changed().await.is_err() {
-                return;
-            }
-        }
     }
 }
 
@@ -106,9 +96,8 @@ pub(super) fn start(
                     let shared = Shared {
                         live: ArcSwap::from_pointee(live),
                         hold,
-                        queue: Queue::default(),
+                        holds: Arc::default(),
                         refused: AtomicU64::new(0),
-                        told: watch::channel(()).0,
                     };
                     let shared = Arc::new(shared);
                     let weak = Arc::downgrade(&shared);
@@ -186,15 +175,16 @@ impl Controller {
     /// Watches until nobody is left who would see it.
     async fn run(&mut self, shared: Weak<Shared>) {
         loop {
-            let Some((next_change, compiled)) = shared.upgrade().map(|shared| {
-                let live = shared.live();
-                (live.snapshot.next_change, live.snapshot.compiled)
-            }) else {
-                return;
-            };
+            let Some(shared_now) = shared.upgrade() else { return };
+            let live = shared_now.live();
+            let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
+            let holds = Arc::clone(&shared_now.holds);
+            let next_turn = holds.call(&live.snapshot, tokio::time::Instant::now());
+            drop((shared_now, live));
             let taken = tokio::select! {
                 changes = self.files.next() => self.take(&changes),
                 () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Taken::Matters,
+                () = holds.due(next_turn) => Taken::Nothing,
                 // It is looked now and then whether anybody is left.
                 () = tokio::time::sleep(LOOK_EVERY) => Taken::Nothing,
             };
@@ -205,7 +195,7 @@ impl Controller {
             if taken == Taken::Matters {
                 let live = self.make(Some(&shared.live().snapshot));
                 shared.live.store(Arc::new(live));
-                shared.told.send_replace(());
+                shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
                 // Behind the publication: the compressed forms and the other languages take a moment.
                 finish(&shared.live());
             }

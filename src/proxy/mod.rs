@@ -27,7 +27,7 @@ use rustls::ServerConfig;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch as channel;
 
-use crate::hold::Holds;
+use crate::hold::HoldQueues;
 use crate::live::{Reader, Stage};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessLog;
@@ -71,7 +71,7 @@ pub fn start(mut start: Start) -> std::io::Result<Proxy> {
         .collect::<std::io::Result<_>>()?;
     let workers = start.meters.workers.len();
     let room = room_per_worker(&start.reader, workers);
-    let holds = Arc::new(Holds::default());
+    let holds = Arc::new(HoldQueues::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
         let mine = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
@@ -143,7 +143,7 @@ async fn work(
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
     // One task for all workers.
-    let release = (worker.id == 0).then(|| tokio::task::spawn_local(Arc::clone(&worker.holds).release(news.clone())));
+    let release = (worker.id == 0).then(|| tokio::task::spawn_local(release(Arc::clone(&worker.holds), news.clone())));
     let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(news));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: connections go there from now on. Our own socket stays open for the
@@ -168,6 +168,18 @@ async fn work(
     sweep.abort();
     spread.abort();
     worker.flush_log();
+}
+
+/// Calls held requests back as their routes come back, as long as the process lives.
+async fn release(holds: Arc<HoldQueues>, mut reader: Reader) {
+    loop {
+        let next = holds.call(&reader.current().snapshot, tokio::time::Instant::now());
+        tokio::select! {
+            // Both only say that it is time to look. Cancel safe: the next look sees whatever was missed.
+            published = reader.published() => if !published { return },
+            () = holds.due(next) => {}
+        }
+    }
 }
 
 /// Waits until the process is to end.

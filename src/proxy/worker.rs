@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::hold::Holds;
+use crate::hold::HoldQueues;
 use crate::live::{CachedReader, Generation};
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
@@ -29,7 +29,7 @@ pub(crate) struct Worker {
     live: RefCell<(CachedReader, Live)>,
     meters: Arc<Meters>,
     /// The queues of held requests, shared by all workers.
-    pub(crate) holds: Arc<Holds>,
+    pub(crate) holds: Arc<HoldQueues>,
     /// The pools, by the id of the upstream's meter.
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
     /// The budget of connections for all pools.
@@ -71,7 +71,7 @@ impl Worker {
         id: usize,
         mut reader: CachedReader,
         meters: Arc<Meters>,
-        holds: Arc<Holds>,
+        holds: Arc<HoldQueues>,
         log: AccessLog,
         room: Room,
     ) -> Self {

@@ -13,7 +13,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::hold::Word;
+use crate::hold::Signal;
 use crate::live::Generation;
 use crate::plan::config::{Hold, RouteConfig};
 use crate::plan::snapshot::{Closure, Route};
@@ -30,7 +30,7 @@ use super::respond::{self, ResponseContext};
 
 /// Reason why the wait of a request is interrupted.
 enum Called {
-    By(Word),
+    Signal(Signal),
     /// The request has waited for too long.
     TimedOut,
     /// The process is ending.
@@ -104,18 +104,18 @@ impl Held {
         self.watch_the_client(true);
         let mut limit = std::pin::pin!(sleep_until(self.until));
         loop {
-            let word = match self.place.called(limit.as_mut()).await {
-                Called::By(Word::GiveWay) => return self.in_vain(|cell| cell.hold_overflow.increment()).await,
-                Called::By(word) => word,
+            let signal = match self.place.called(limit.as_mut()).await {
+                Called::Signal(Signal::GiveWay) => return self.in_vain(|cell| cell.hold_overflow.increment()).await,
+                Called::Signal(signal) => signal,
                 Called::TimedOut => return self.in_vain(|cell| cell.hold_timeout.increment()).await,
                 Called::Ending => return self.in_vain(|_| {}).await,
             };
             let generation = self.record.worker.generation();
-            match (word, self.decide(&generation)) {
+            match (signal, self.decide(&generation)) {
                 // The route was flagged again meanwhile.
                 (_, Ok(Verdict::Hold(route, _))) if route.config.name == self.place.route.name => self.place.back(),
                 // The request is not forwarded before its turn.
-                (Word::Look, Ok(Verdict::Forward(..))) => {}
+                (Signal::Look, Ok(Verdict::Forward(..))) => {}
                 (_, decided) => {
                     if matches!(decided, Ok(Verdict::Forward(..))) {
                         self.place.cell().hold_released.increment();
@@ -198,8 +198,8 @@ impl Place {
             if self.worker.draining().is_some() {
                 return Poll::Ready(Called::Ending);
             }
-            if let Some(word) = self.worker.holds.ask(&self.route.name, self.ticket, cx.waker()) {
-                return Poll::Ready(Called::By(word));
+            if let Some(signal) = self.worker.holds.poll_signal(&self.route.name, self.ticket, cx.waker()) {
+                return Poll::Ready(Called::Signal(signal));
             }
             limit.as_mut().poll(cx).map(|()| Called::TimedOut)
         })
@@ -208,7 +208,7 @@ impl Place {
 
     /// Goes back to the same place in the queue.
     fn back(&self) {
-        self.worker.holds.back(&self.route.name, self.ticket);
+        self.worker.holds.requeue(&self.route.name, self.ticket);
     }
 }
 
