@@ -185,24 +185,26 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let live = self.shared.live();
-        match decided(&live, &request) {
-            Decided::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice),
-            Decided::Answer(answer) => MaintenanceFuture::answered(answer),
-            Decided::Hold(page) => match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {
-                // The service that is ready is the one that was asked: it goes along.
-                Some(place) => {
-                    let fresh = self.inner.clone();
-                    let ready = std::mem::replace(&mut self.inner, fresh);
-                    MaintenanceFuture::held(ready, request, Arc::clone(&self.shared), place)
+        match decide(&live, &request) {
+            Decision::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice),
+            Decision::Answer(answer) => MaintenanceFuture::answered(answer),
+            Decision::Hold(page) => {
+                match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {
+                    // The service that is ready is the one that was asked: it goes along.
+                    Some(place) => {
+                        let fresh = self.inner.clone();
+                        let ready = std::mem::replace(&mut self.inner, fresh);
+                        MaintenanceFuture::held(ready, request, Arc::clone(&self.shared), place)
+                    }
+                    None => MaintenanceFuture::answered(page),
                 }
-                None => MaintenanceFuture::answered(page),
-            },
+            }
         }
     }
 }
 
 /// What becomes of a request.
-enum Decided {
+enum Decision {
     /// The app answers, and this is told with its answer.
     Pass(Option<http::HeaderValue>),
     Answer(Response<Bytes>),
@@ -210,7 +212,7 @@ enum Decided {
     Hold(Response<Bytes>),
 }
 
-fn decided<B>(live: &Live, request: &Request<B>) -> Decided {
+fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
     let (uri, headers) = (request.uri(), request.headers());
     let head = Head {
         method: request.method(),
@@ -221,10 +223,10 @@ fn decided<B>(live: &Live, request: &Request<B>) -> Decided {
         ..Head::unknown(headers)
     };
     match decide_within(&live.snapshot, live.route(), uri, head) {
-        Within::Pass(route) => Decided::Pass(route.notice.clone()),
-        Within::Show(route, closure) => Decided::Answer(page(live, route, closure, request)),
-        Within::Hold(route, closure) => Decided::Hold(page(live, route, closure, request)),
-        Within::Status(route) => Decided::Answer(status(live, route, request)),
+        Within::Pass(route) => Decision::Pass(route.notice.clone()),
+        Within::Show(route, closure) => Decision::Answer(page(live, route, closure, request)),
+        Within::Hold(route, closure) => Decision::Hold(page(live, route, closure, request)),
+        Within::Status(route) => Decision::Answer(status(live, route, request)),
     }
 }
 
@@ -264,7 +266,7 @@ fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes
 }
 
 /// Tells a client that the app is read-only, or what is announced.
-fn tell<R>(response: &mut Response<R>, notice: Option<http::HeaderValue>) {
+fn insert_notice<R>(response: &mut Response<R>, notice: Option<http::HeaderValue>) {
     if let Some(notice) = notice {
         response.headers_mut().insert(MAINTENANCE_FIELD, notice);
     }

@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::body::MaintenanceBody;
 use super::queue::{Place, Wait, Wakeup};
 use super::watch::Shared;
-use super::{Decided, decided, tell};
+use super::{Decision, decide, insert_notice};
 
 pin_project! {
     /// The future of a response behind the gate.
@@ -73,7 +73,7 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Passed { answer, notice } => {
                     let mut response = ready!(answer.poll(cx))?;
-                    tell(&mut response, notice.take());
+                    insert_notice(&mut response, notice.take());
                     return Poll::Ready(Ok(response.map(MaintenanceBody::app)));
                 }
                 StateProjection::Answered { answer } => {
@@ -83,17 +83,17 @@ where
                 StateProjection::Held { asked, shared, wait } => {
                     let (wakeup, place) = ready!(wait.as_mut().poll(cx));
                     let (mut service, request) = *asked.take().expect("a future is not polled after its wait is over");
-                    match (wakeup, decided(&shared.live(), &request)) {
+                    match (wakeup, decide(&shared.live(), &request)) {
                         // On hold again, or not before its turn: the request keeps its place.
-                        (Wakeup::Turn, Decided::Hold(_)) | (Wakeup::Look, Decided::Pass(_) | Decided::Hold(_)) => {
+                        (Wakeup::Turn, Decision::Hold(_)) | (Wakeup::Look, Decision::Pass(_) | Decision::Hold(_)) => {
                             *asked = Some(Box::new((service, request)));
                             *wait = place.wait_on(wakeup);
                             continue;
                         }
-                        (Wakeup::Turn | Wakeup::Deadline, Decided::Pass(notice)) => {
+                        (Wakeup::Turn | Wakeup::Deadline, Decision::Pass(notice)) => {
                             State::Passed { answer: service.call(request), notice }
                         }
-                        (_, Decided::Answer(page)) | (Wakeup::Deadline, Decided::Hold(page)) => {
+                        (_, Decision::Answer(page)) | (Wakeup::Deadline, Decision::Hold(page)) => {
                             State::Answered { answer: Some(page) }
                         }
                     }

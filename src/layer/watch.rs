@@ -86,11 +86,11 @@ pub(super) fn start(
     let spawned = thread.spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
-            Err(error) => return drop(ready.send(Err(vec![system(&error)]))),
+            Err(error) => return drop(ready.send(Err(vec![start_problem(&error)]))),
         };
         runtime.block_on(async {
-            let mut controller = Controller::new(config, flag_file, renderer);
-            match controller.first() {
+            let mut watch = FlagWatch::new(config, flag_file, renderer);
+            match watch.read_first() {
                 Err(problems) => drop(ready.send(Err(problems))),
                 Ok(live) => {
                     let shared = Shared {
@@ -102,17 +102,17 @@ pub(super) fn start(
                     let shared = Arc::new(shared);
                     let weak = Arc::downgrade(&shared);
                     if ready.send(Ok(shared)).is_ok() {
-                        controller.run(weak).await;
+                        watch.run(weak).await;
                     }
                 }
             }
         });
     });
-    spawned.map_err(|error| vec![system(&error)])?;
+    spawned.map_err(|error| vec![start_problem(&error)])?;
     started.recv().unwrap_or_else(|_| Err(vec![Problem::error("the layer", "its thread has ended")]))
 }
 
-fn system(error: &std::io::Error) -> Problem {
+fn start_problem(error: &std::io::Error) -> Problem {
     Problem::error("the layer", format!("cannot be started: {error}"))
 }
 
@@ -146,7 +146,7 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
 }
 
 /// What the thread holds in its hands.
-struct Controller {
+struct FlagWatch {
     config: Config,
     flag_file: PathBuf,
     files: Files,
@@ -155,19 +155,19 @@ struct Controller {
     generation: u64,
 }
 
-impl Controller {
+impl FlagWatch {
     fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>) -> Self {
         let files = Files::new(Options::default());
         Self { config, flag_file, files, flags: Flags::default(), renderer, generation: 0 }
     }
 
-    fn first(&mut self) -> Result<Live, Vec<Problem>> {
+    fn read_first(&mut self) -> Result<Live, Vec<Problem>> {
         self.files.set([self.flag_file.clone()]);
         if let Some(content) = self.content() {
             let (flags, problems) = parse(&self.flag_file, &content, &self.config);
             self.flags = flags.ok_or(problems)?;
         }
-        let live = self.make(None);
+        let live = self.compile(None);
         finish(&live);
         Ok(live)
     }
@@ -175,25 +175,25 @@ impl Controller {
     /// Watches until nobody is left who would see it.
     async fn run(&mut self, shared: Weak<Shared>) {
         loop {
-            let Some(shared_now) = shared.upgrade() else { return };
-            let live = shared_now.live();
+            let Some(alive) = shared.upgrade() else { return };
+            let live = alive.live();
             let (next_change, compiled) = (live.snapshot.next_change, live.snapshot.compiled);
-            let holds = Arc::clone(&shared_now.holds);
+            let holds = Arc::clone(&alive.holds);
             let next_turn = holds.call(&live.snapshot, tokio::time::Instant::now());
-            drop((shared_now, live));
-            let taken = tokio::select! {
-                changes = self.files.next() => self.take(&changes),
-                () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Taken::Matters,
-                () = holds.due(next_turn) => Taken::Nothing,
+            drop((alive, live));
+            let outcome = tokio::select! {
+                changes = self.files.next() => self.accept(&changes),
+                () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Outcome::Publish,
+                () = holds.due(next_turn) => Outcome::Unchanged,
                 // It is looked now and then whether anybody is left.
-                () = tokio::time::sleep(LOOK_EVERY) => Taken::Nothing,
+                () = tokio::time::sleep(LOOK_EVERY) => Outcome::Unchanged,
             };
             let Some(shared) = shared.upgrade() else { return };
-            if taken == Taken::Refused {
+            if outcome == Outcome::Refused {
                 shared.refused.fetch_add(1, Ordering::AcqRel);
             }
-            if taken == Taken::Matters {
-                let live = self.make(Some(&shared.live().snapshot));
+            if outcome == Outcome::Publish {
+                let live = self.compile(Some(&shared.live().snapshot));
                 shared.live.store(Arc::new(live));
                 shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
                 // Behind the publication: the compressed forms and the other languages take a moment.
@@ -203,29 +203,29 @@ impl Controller {
     }
 
     /// Takes in what happened to the file. A file that is wrong, or gone, changes nothing.
-    fn take(&mut self, changes: &[Change]) -> Taken {
+    fn accept(&mut self, changes: &[Change]) -> Outcome {
         let new = |change: &Change| matches!(change, Change::Accepted(_) | Change::Restored(_));
         let Some(content) = self.content().filter(|_| changes.iter().any(new)) else {
             for change in changes {
                 tracing::warn!(?change, "the flag file");
             }
-            return Taken::Nothing;
+            return Outcome::Unchanged;
         };
         let (flags, problems) = parse(&self.flag_file, &content, &self.config);
         for problem in &problems {
             let kept = if problem.is_error() { "refused, the last good one stays: " } else { "" };
             tracing::warn!(file = problem.file, help = problem.help, "{kept}{}", problem.message);
         }
-        let Some(flags) = flags else { return Taken::Refused };
+        let Some(flags) = flags else { return Outcome::Refused };
         self.flags = flags;
-        Taken::Matters
+        Outcome::Publish
     }
 
     fn content(&self) -> Option<Content> {
         self.files.get(&self.flag_file)?.content.clone()
     }
 
-    fn make(&mut self, previous: Option<&Snapshot>) -> Live {
+    fn compile(&mut self, previous: Option<&Snapshot>) -> Live {
         self.generation += 1;
         let snapshot = compile(Inputs {
             config: &self.config,
@@ -242,10 +242,10 @@ impl Controller {
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
-    Matters,
+enum Outcome {
+    Publish,
     Refused,
-    Nothing,
+    Unchanged,
 }
 
 fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
