@@ -134,6 +134,8 @@ impl HoldQueues {
         {
             queue.waiting.insert(ticket, waiter);
         }
+        // The route may have come back since the request looked.
+        self.arrivals.notify_one();
     }
 
     /// Gives a place back.

@@ -69,6 +69,17 @@ fn who_is_called_keeps_the_place_until_it_leaves() {
     assert_eq!(holds.enter("web", policy, None), Some(2));
 }
 
+#[tokio::test]
+async fn a_request_that_returns_to_its_place_has_the_queue_looked_at() {
+    let holds = HoldQueues::default();
+    assert_eq!(holds.enter("web", POLICY, None), Some(0));
+    holds.due(None).await;
+    holds.lock().get_mut("web").map(|queue| called(queue, Instant::now()));
+    holds.requeue("web", 0);
+    let due = tokio::time::timeout(Duration::from_secs(10), holds.due(None)).await;
+    assert!(due.is_ok(), "its route may be back already, and nothing else would say so");
+}
+
 /// Has clients take places of twenty, in this order; returns the tickets that they got.
 fn entered(queue: &mut Queue, clients: &[&str]) -> Vec<Option<u64>> {
     let policy = Hold { max_held: 20, release: 1.0, ..POLICY };
