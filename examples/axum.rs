@@ -1,8 +1,8 @@
-//! An axum app with the gate in it.
+//! An axum app with the maintenance layer.
 //!
 //! ```console
 //! $ cargo run --example axum --no-default-features --features layer
-//! $ printf '[routes]\napp = "offline"\n' > maintenance.toml     # and it is closed; remove the line, and it is open again
+//! $ printf '[routes]\napp = "offline"\n' > maintenance.toml     # closes the app; removing the line opens it again
 //! ```
 
 use std::error::Error;

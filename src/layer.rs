@@ -1,13 +1,14 @@
-//! The same gate in-process: a tower layer for axum and hyper apps, fed by the same flag file.
+//! Maintenance inside an app: a [tower](https://docs.rs/tower) layer for axum and hyper, driven by the proxy's flag file.
 //!
-//! There is no proxy here: the app answers, unless the flag file says otherwise; then its clients get the finished page,
-//! in their dialect, as they would from the proxy. A file that is wrong changes nothing, as there. `offline`, `read-only`
-//! and `hold` mean the same; draining, checks, ramps and guards are a proxy's business and not done here. Neither are
-//! shares of a hold: the layer knows no client's address, so one client may take all places.
+//! The layer watches the flag file. While the file says nothing about the app, every request reaches it. Once the file
+//! flags the app, the layer answers with the finished maintenance page, in the form that each client understands.
 //!
-//! Nothing reaches a closed app that the proxy would not forward. A path without a normal form (`/100%`), a target of
-//! another form than its method's, CONNECT, TRACE and all below `/.backsoon` get the page then. An open app gets them, but
-//! for `/.backsoon/status`. Which methods a read-only app takes besides the safe ones cannot be said here.
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! backsoon = { version = "0.1", default-features = false, features = ["layer"] }
+//! ```
 //!
 //! ```
 //! use backsoon::layer::MaintenanceLayer;
@@ -15,7 +16,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let file = dir.path().join("maintenance.toml");
 //! # std::fs::write(&file, "[routes]\nweb = \"offline\"\n")?;
-//! // `web` is the name that the flag file has for this app.
+//! // `web` is the app's name in the flag file.
 //! let maintenance = MaintenanceLayer::builder("web", &file).brand("Example").always_open("/healthz").start()?;
 //!
 //! let app = axum::Router::new()
@@ -23,6 +24,7 @@
 //!     .layer(maintenance);
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
+//! // The file says `[routes]` and `web = "offline"`:
 //! use tower::ServiceExt as _;
 //! let request = axum::extract::Request::get("/").body(axum::body::Body::empty())?;
 //! let response = app.oneshot(request).await?;
@@ -32,6 +34,30 @@
 //! # })?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Builder`] has the options: the page's brand and look, paths that stay open, and the limits of a hold. The layer works
+//! under any tokio runtime with time enabled; a thread of its own reads the file and makes the pages.
+//!
+//! # The flag file
+//!
+//! | in the file | effect |
+//! |---|---|
+//! | nothing, or no file | the app answers |
+//! | `web = "offline"` | every request gets the page, with status 503 |
+//! | `web = "read-only"` | GET, HEAD and other safe methods reach the app |
+//! | `web = "hold"` | requests wait for the app, in the order of their arrival |
+//! | `[[windows]]` | the same, planned for a time |
+//!
+//! An edit is live within milliseconds. A file with a mistake changes nothing and is logged through `tracing`.
+//!
+//! # Differences from the proxy
+//!
+//! Draining, checks, ramps, guards, bypass and `read_only.allow` belong to the proxy alone. The layer knows no client's
+//! address, so a hold has no shares: one client may take all places.
+//!
+//! A closed app receives nothing that the proxy would not forward. The page answers paths without a normal form
+//! (`/100%`), CONNECT, TRACE, targets in a form of another method, and everything below `/.backsoon`. An open app
+//! receives all of these, except for `/.backsoon/status`.
 
 mod body;
 mod future;
@@ -50,32 +76,35 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::plan::answer::{MAINTENANCE_FIELD, Question, dress};
-use crate::plan::config::{Exception, Hold, PageConfig, Policy};
+use crate::plan::config::{Exception, Policy};
 use crate::plan::path::Prefix;
-use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 use crate::plan::within::{Within, decide_within};
 
+pub use crate::plan::config::{Hold, PageConfig};
+pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
 pub use future::MaintenanceFuture;
 use queue::Place;
 use watch::{Live, Shared};
 
-/// See the module's description. Clones share one watch of the file, which ends with the last of them.
+/// Layer that answers for an app under maintenance; see the [module's description](self).
+///
+/// Clones share one watch of the flag file, which ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct MaintenanceLayer {
     shared: Arc<Shared>,
 }
 
-/// A service behind the gate.
+/// Service of an app behind a [`MaintenanceLayer`].
 #[derive(Clone, Debug)]
 pub struct Maintenance<S> {
     inner: S,
     shared: Arc<Shared>,
 }
 
-/// What a [`MaintenanceLayer`] is made of.
+/// Options of a [`MaintenanceLayer`], from [`MaintenanceLayer::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     route: String,
@@ -85,15 +114,15 @@ pub struct Builder {
     hold: Hold,
 }
 
-/// Why a layer was not started. Each problem says what would be right.
+/// Problems that kept a layer from starting. Each says what would be right.
 #[derive(Debug)]
 pub struct StartError {
-    /// All that is wrong; never empty.
+    /// All problems found; never empty.
     pub problems: Vec<Problem>,
 }
 
 impl MaintenanceLayer {
-    /// A layer for the app that the flag file calls `route`. A flag file that is not there flags nothing.
+    /// Begins a layer for the app that the flag file calls `route`. A missing flag file flags nothing.
     pub fn builder(route: impl Into<String>, flag_file: impl AsRef<Path>) -> Builder {
         Builder {
             route: route.into(),
@@ -106,28 +135,28 @@ impl MaintenanceLayer {
 }
 
 impl Builder {
-    /// Whose page it is.
+    /// Sets the name above the page.
     #[must_use]
     pub fn brand(mut self, brand: impl Into<String>) -> Self {
         self.page.brand = Some(brand.into());
         self
     }
 
-    /// How the page is given, in full. What refers to files (`dir`, `logo`) is not looked at.
+    /// Sets all options of the page. Those that refer to files (`dir`, `logo`) are ignored.
     #[must_use]
     pub fn page(mut self, page: PageConfig) -> Self {
         self.page = PageConfig { dir: None, logo: None, ..page };
         self
     }
 
-    /// A path that stays open with all below it, whatever is flagged.
+    /// Keeps a path open, with everything below it, whatever is flagged.
     #[must_use]
     pub fn always_open(mut self, path: impl Into<String>) -> Self {
         self.always_open.push(path.into());
         self
     }
 
-    /// How requests wait while the app is on hold.
+    /// Sets how many requests wait while the app is on hold, for how long, and how fast they return.
     #[must_use]
     pub fn hold(mut self, hold: Hold) -> Self {
         self.hold = hold;
@@ -137,7 +166,7 @@ impl Builder {
     /// Reads the flag file, and watches it from now on.
     ///
     /// # Errors
-    /// If the file is there and wrong, the route's name is none, or a path is none.
+    /// If the flag file has an error, the route's name is not a name, or an open path is not a path.
     pub fn start(self) -> Result<MaintenanceLayer, StartError> {
         let wrong = |message: String, help: &str| Problem::error("the layer", message).help(help);
         let mut problems = Vec::new();
@@ -178,7 +207,7 @@ where
     type Error = S::Error;
     type Future = MaintenanceFuture<S, B>;
 
-    /// Ready when the app is: one that pushes back has its page wait, too.
+    /// Ready when the app is: while the app pushes back, its page waits as well.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
@@ -190,7 +219,7 @@ where
             Decision::Answer(answer) => MaintenanceFuture::answered(answer),
             Decision::Hold(page) => {
                 match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {
-                    // The service that is ready is the one that was asked: it goes along.
+                    // Only the service that was polled is ready, so it travels with the request.
                     Some(place) => {
                         let fresh = self.inner.clone();
                         let ready = std::mem::replace(&mut self.inner, fresh);
@@ -203,12 +232,12 @@ where
     }
 }
 
-/// What becomes of a request.
+/// Decision about a request.
 enum Decision {
-    /// The app answers, and this is told with its answer.
+    /// The app answers, and its answer gets this notice.
     Pass(Option<http::HeaderValue>),
     Answer(Response<Bytes>),
-    /// It waits; in vain, this is its answer.
+    /// The request waits. This is the answer if the wait is in vain.
     Hold(Response<Bytes>),
 }
 
@@ -230,7 +259,7 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
     }
 }
 
-/// The page of the closed app.
+/// Returns the page of the closed app.
 fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
     let renderer = &live.snapshot.renderer;
     let (method, headers) = (request.method(), request.headers());
@@ -249,7 +278,7 @@ fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) 
     response
 }
 
-/// The status of the app, for anybody: its page with status 200, or that it is open.
+/// Returns the app's status for any client: its page with status 200, or a document that says it is open.
 fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes> {
     let mut response = match &route.closure {
         Some(closure) => page(live, route, closure, request),
@@ -265,7 +294,7 @@ fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes
     response
 }
 
-/// Tells a client that the app is read-only, or what is announced.
+/// Adds the field that announces a maintenance, or says that the app is read-only.
 fn insert_notice<R>(response: &mut Response<R>, notice: Option<http::HeaderValue>) {
     if let Some(notice) = notice {
         response.headers_mut().insert(MAINTENANCE_FIELD, notice);

@@ -1,4 +1,4 @@
-//! The body of a response behind the gate: the app's, or the page's.
+//! Body of a response behind the layer: the app's, or the page's.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response behind the gate.
+    /// Body of a response behind the layer: the app's, or the page's.
     #[derive(Debug)]
     pub struct MaintenanceBody<R> {
         #[pin]
@@ -26,12 +26,12 @@ pin_project! {
 }
 
 impl<R> MaintenanceBody<R> {
-    /// From memory.
+    /// Returns a body that is in memory.
     pub(super) fn page(rest: Bytes) -> Self {
         Self { kind: Kind::Page { rest } }
     }
 
-    /// The app's.
+    /// Returns the app's body.
     pub(super) fn app(body: R) -> Self {
         Self { kind: Kind::App { body } }
     }

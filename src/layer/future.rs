@@ -1,4 +1,4 @@
-//! The future of a response behind the gate. Only one that waits is on the heap.
+//! Future of a response behind the layer. Only that of a held request is on the heap.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use super::watch::Shared;
 use super::{Decision, decide, insert_notice};
 
 pin_project! {
-    /// The future of a response behind the gate.
+    /// Future of a response behind the layer.
     pub struct MaintenanceFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -33,7 +33,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        /// The app works on it.
+        /// The app works on the request.
         Passed { #[pin] answer: S::Future, notice: Option<HeaderValue> },
         Answered { answer: Option<Response<Bytes>> },
         /// The request waits for its route.

@@ -14,7 +14,7 @@ use crate::plan::verdict::{Verdict, decide};
 
 use super::*;
 
-/// An app behind the gate, and the flag file that it follows.
+/// App behind the layer, and the flag file that it follows.
 struct App {
     file: PathBuf,
     layer: MaintenanceLayer,
@@ -174,7 +174,7 @@ fn what_is_wrong_is_said_before_anything_is_served() {
     assert_eq!(error.problems.len(), 2, "{error}");
 }
 
-/// An app that takes whatever reaches it, and counts.
+/// App that accepts every request reaching it, and counts.
 struct Wildcard {
     app: App,
     router: axum::Router,
@@ -182,7 +182,7 @@ struct Wildcard {
 }
 
 impl Wildcard {
-    /// In one of [`PHASES`]. Nobody has a place in its queue: who would wait gets the page at once.
+    /// Returns an app in one of [`PHASES`]. Its queue has no places, so a request that would wait gets the page at once.
     fn new(phase: &str) -> Self {
         let flags = if phase == "open" { String::new() } else { format!("[routes]\napp = \"{phase}\"\n") };
         let app = App::new(&flags, Hold { max_held: 0, ..Hold::default() });
@@ -196,7 +196,7 @@ impl Wildcard {
         Self { router: router.fallback(handler).layer(app.layer.clone()), app, calls }
     }
 
-    /// Whether the app was reached, and the status of the answer.
+    /// Asks, and returns true if the app was reached, with the status of the answer.
     async fn ask(&self, method: &Method, target: &str) -> (bool, u16) {
         let before = self.calls.load(Ordering::SeqCst);
         let request = Request::builder().method(method).uri(target).header("host", "a").header("accept", "text/html");
@@ -204,7 +204,7 @@ impl Wildcard {
         (self.calls.load(Ordering::SeqCst) > before, response.status().as_u16())
     }
 
-    /// Whether a proxy before the app would forward it.
+    /// Returns true if a proxy before the app would forward the request.
     fn proxy_forwards(&self, method: &Method, target: &str) -> bool {
         let live = self.app.layer.shared.live();
         let uri: http::Uri = target.parse().unwrap();
@@ -257,7 +257,7 @@ async fn what_cannot_be_read_is_answered_with_the_page_while_the_app_is_closed()
     }
 }
 
-/// The page of such a path asks for its status, too, and learns that the app is open.
+/// The page of such a path asks for its status as well, and learns that the app is open.
 #[tokio::test]
 async fn the_status_is_told_whatever_path_follows() {
     let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
@@ -275,7 +275,7 @@ async fn the_status_is_told_whatever_path_follows() {
 
 const PHASES: [&str; 4] = ["open", "offline", "read-only", "hold"];
 
-/// Those of HTTP, those of others, and those that are none of the ones that they look like.
+/// Methods of HTTP, of its extensions, and lookalikes that are neither.
 const METHODS: [&str; 14] = [
     "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "QUERY", "get", "GETX",
     "M-SEARCH",
@@ -285,7 +285,7 @@ const EXCEPTED: [&str; 4] = ["/healthz", "/healthz/", "/healthz/deep", "http://a
 const WELL_KNOWN: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/token"];
 const STATUS: [&str; 3] = ["/.backsoon/status", "/.backsoon/status/", "//.backsoon/status/x"];
 
-/// What has a normal form, and is no path of the gate's own.
+/// Targets with a normal form, outside the layer's own paths.
 const READABLE: [&str; 34] = [
     "/",
     "/x",
@@ -323,7 +323,7 @@ const READABLE: [&str; 34] = [
     "/%ff",
 ];
 
-/// All of the above, and what has no normal form, is of the gate's own, or has a form that belongs to another method.
+/// Returns all targets above, and others: without a normal form, of the layer's own, or in a form of another method.
 fn targets() -> Vec<String> {
     let others = [
         "/100%",

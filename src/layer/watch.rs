@@ -1,4 +1,4 @@
-//! The watch of the flag file: a thread that reads, compiles and publishes, as the proxy's control does.
+//! Watch of the flag file: a thread that reads, compiles and publishes, as control does for the proxy.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,17 +23,17 @@ use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
 
-/// What layers and services share.
+/// State shared by the clones of a layer and their services.
 #[derive(Debug)]
 pub(super) struct Shared {
     live: ArcSwap<Live>,
     pub(super) hold: Hold,
     pub(super) holds: Arc<HoldQueues>,
-    /// How often a file was wrong.
+    /// Number of times that the file was refused.
     refused: AtomicU64,
 }
 
-/// What is live.
+/// Snapshot that is live, and the time of its publication.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) snapshot: Snapshot,
@@ -41,14 +41,14 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// The app's route: the only one, for every host and path.
+    /// Returns the app's route: the only one, for every host and path.
     pub(super) fn route(&self) -> &Route {
         self.snapshot.routes.first().expect("a layer's config has one route")
     }
 }
 
 impl Shared {
-    /// What is live. Called once for each request.
+    /// Returns what is live. Called once for each request.
     pub(super) fn live(&self) -> Arc<Live> {
         self.live.load_full()
     }
@@ -59,7 +59,7 @@ impl Shared {
         self.holds.held(&self.live().route().config.name)
     }
 
-    /// How often the file was wrong, and what it had said before stayed.
+    /// Returns how often the file was refused, and the last good one stayed live.
     #[cfg(test)]
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Acquire)
@@ -69,7 +69,7 @@ impl Shared {
 /// Reads the flag file and starts to watch it.
 ///
 /// # Errors
-/// What is wrong with it, or with the page.
+/// The problems of the file or of the page.
 pub(super) fn start(
     route: String,
     flag_file: PathBuf,
@@ -116,7 +116,7 @@ fn start_problem(error: &std::io::Error) -> Problem {
     Problem::error("the layer", format!("cannot be started: {error}"))
 }
 
-/// A config that has nothing but one route, for every host and path.
+/// Returns a config with a single route, for every host and path.
 fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: Policy) -> Config {
     let route = RouteConfig {
         name: route,
@@ -145,7 +145,10 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
     }
 }
 
-/// What the thread holds in its hands.
+/// State of the watching thread.
+///
+/// Control's `Controller` is another type: besides flags, it tends a config file, certificates, meters and saved state. Both
+/// share the watch of files, the clock and the compiler.
 struct FlagWatch {
     config: Config,
     flag_file: PathBuf,
@@ -172,7 +175,7 @@ impl FlagWatch {
         Ok(live)
     }
 
-    /// Watches until nobody is left who would see it.
+    /// Watches until no layer and no request is left.
     async fn run(&mut self, shared: Weak<Shared>) {
         loop {
             let Some(alive) = shared.upgrade() else { return };
@@ -185,7 +188,7 @@ impl FlagWatch {
                 changes = self.files.next() => self.accept(&changes),
                 () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Outcome::Publish,
                 () = holds.due(next_turn) => Outcome::Unchanged,
-                // It is looked now and then whether anybody is left.
+                // Looks now and then whether anybody is left.
                 () = tokio::time::sleep(LOOK_EVERY) => Outcome::Unchanged,
             };
             let Some(shared) = shared.upgrade() else { return };
@@ -196,13 +199,13 @@ impl FlagWatch {
                 let live = self.compile(Some(&shared.live().snapshot));
                 shared.live.store(Arc::new(live));
                 shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
-                // Behind the publication: the compressed forms and the other languages take a moment.
+                // After the publication, because compressed forms and other languages take a moment.
                 finish(&shared.live());
             }
         }
     }
 
-    /// Takes in what happened to the file. A file that is wrong, or gone, changes nothing.
+    /// Accepts changes of the file. A file that is wrong, or gone, changes nothing.
     fn accept(&mut self, changes: &[Change]) -> Outcome {
         let new = |change: &Change| matches!(change, Change::Accepted(_) | Change::Restored(_));
         let Some(content) = self.content().filter(|_| changes.iter().any(new)) else {
@@ -240,7 +243,7 @@ impl FlagWatch {
     }
 }
 
-/// What came of a look.
+/// Outcome of a look at the file and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Publish,
@@ -264,5 +267,5 @@ fn finish(live: &Live) {
     live.snapshot.pages.values().for_each(|page| page.finish(&live.snapshot.renderer));
 }
 
-/// How often it is looked whether a layer is left.
+/// Interval between looks for a remaining layer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
