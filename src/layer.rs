@@ -24,7 +24,8 @@
 //!     .layer(maintenance);
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
-//! // The file says `[routes]` and `web = "offline"`:
+//!
+//! // With `web = "offline"` below `[routes]` in the file:
 //! use tower::ServiceExt as _;
 //! let request = axum::extract::Request::get("/").body(axum::body::Body::empty())?;
 //! let response = app.oneshot(request).await?;
@@ -82,7 +83,9 @@ use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 use crate::plan::within::{Within, decide_within};
 
+#[doc(inline)]
 pub use crate::plan::config::{Hold, PageConfig};
+#[doc(inline)]
 pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
 pub use future::MaintenanceFuture;

@@ -1,7 +1,16 @@
 //! **backsoon**: a reverse proxy that knows how to pause.
 //!
-//! It stands in front of one or more upstreams and forwards. When a route is flagged in a watched file, that route is
+//! backsoon stands in front of one or more upstreams and forwards. When a watched file flags a route, that route is
 //! answered from memory with a finished maintenance page (503) until the flag is lifted or the window ends.
+//!
+//! | to | go to |
+//! |---|---|
+//! | put maintenance into an axum, tower or hyper app | the [`layer`] module, with `default-features = false` and the feature `layer` |
+//! | run the proxy | the command: `cargo install backsoon`, then `backsoon demo` |
+//! | work on backsoon | the rest of this page |
+//!
+//! The public API is [`layer`], with the types of [`plan`] that it takes and returns. All other modules are internals: they are
+//! public for the command and the benchmarks of this crate, hidden here, and change without notice.
 //!
 //! # Architecture
 //!
@@ -16,21 +25,21 @@
 //!
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
 //! - `files` watches, reads and writes files, and knows nothing of maintenance.
-//! - [`control`] decides *when it changes*. Slow, may block, may fail, never touches a request.
-//! - [`proxy`] *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
+//! - `control` decides *when it changes*. Slow, may block, may fail, never touches a request.
+//! - `proxy` *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
 //!   that are held.
-//! - [`live`] is the one mutable cell, between a [`live::Publisher`] that only control owns and a [`live::Reader`]
-//!   that cannot write.
+//! - `live` is the one mutable cell, between a `Publisher` that only control owns and a `Reader` that cannot write.
+//! - `hold` has the queues of requests that wait for their route, for the proxy and the layer.
 //! - `net` opens connections to upstreams, for the proxy and for control's checks.
 //! - `status` is the JSON that control writes about itself and the command reads.
-//! - [`telemetry`] is what the process counts and writes down: cells of one worker each, summed at a scrape.
-//! - [`cli`] is the command, and the one place that puts control and proxy together.
+//! - `telemetry` is what the process counts and writes down: cells of one worker each, summed at a scrape.
+//! - `cli` is the command, and the one place that puts control and proxy together.
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
 //!   shares with the proxy what is decided and what is shown, and nothing else.
 //!
 //! `plan` and `files` import nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
 //! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
-//! look-up; `net` and `status` import `plan`; `control` and `proxy` import those above, never each other. A test enforces
+//! look-up; `hold`, `net` and `status` import `plan`; `control` and `proxy` import those above, never each other. A test enforces
 //! these directions.
 //!
 //! # Invariants
@@ -94,28 +103,36 @@
 //! | journey | a request on its way to an upstream |
 //! | parked | of a client connection: idle, and taken apart to the bare socket until its next request |
 
+#![cfg_attr(not(feature = "layer"), allow(rustdoc::broken_intra_doc_links, reason = "the layer is another feature"))]
+
 pub mod plan;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
 mod hold;
 #[cfg(feature = "proxy")]
+#[doc(hidden)]
 pub mod live;
 #[cfg(feature = "proxy")]
 mod net;
 #[cfg(feature = "proxy")]
 mod status;
 #[cfg(feature = "proxy")]
+#[doc(hidden)]
 pub mod telemetry;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
 mod files;
 
 #[cfg(any(feature = "proxy", feature = "layer"))]
+#[doc(hidden)]
 pub mod control;
 #[cfg(feature = "proxy")]
+#[doc(hidden)]
 pub mod proxy;
 
 #[cfg(feature = "proxy")]
+#[doc(hidden)]
+#[allow(rustdoc::bare_urls, reason = "these docs are the text of --help")]
 pub mod cli;
 
 #[cfg(feature = "layer")]
