@@ -9,7 +9,6 @@ use super::super::config::Policy;
 use super::super::flags::Mode;
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
-use super::step::Step;
 use super::{Breach, Counted, Desired, Observed, Phase, Reason, Source, after};
 
 /// State of a route, as far as it has to be remembered.
@@ -124,6 +123,16 @@ pub struct RouteInputs<'i> {
     pub observed: &'i Observed,
     /// Instant of the look.
     pub now: Timestamp,
+}
+
+/// Outcome of one look at a phase.
+pub(super) enum Step {
+    /// Nothing changes.
+    Stay,
+    /// The phase goes on, and something about it has changed.
+    Update(RouteState),
+    /// The route enters another phase, or the same one anew.
+    Enter(RouteState),
 }
 
 impl RouteState {

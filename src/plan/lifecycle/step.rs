@@ -6,18 +6,8 @@ use jiff::Timestamp;
 
 use super::super::config::{Check, OnBreach};
 use super::ramp::share;
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Watch};
+use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Watch};
 use super::{Breach, Checked, Desired, Reason, after, judge};
-
-/// Outcome of one look at a phase.
-pub(super) enum Step {
-    /// Nothing changes.
-    Stay,
-    /// The phase goes on, and something about it has changed.
-    Update(RouteState),
-    /// The route enters another phase, or the same one anew.
-    Enter(RouteState),
-}
 
 impl RouteState {
     /// Looks once. `remaining` are the requests in flight from before the route went down, if they are known.

@@ -269,8 +269,7 @@ impl Pool {
         }
     }
 
-    /// Closes the connection that has been idle for longest, to make room. The task of that connection gives the place
-    /// back when it ends.
+    /// Closes the connection that has been idle for longest. Its task gives the slot back when it ends.
     pub(crate) fn close_oldest_idle(&self) {
         self.idle.close_oldest();
     }
