@@ -66,7 +66,9 @@ fn it_serves_without_a_privilege_with_nothing_to_write_and_hardly_a_proc_or_a_de
         "{LISTEN}[limits]\ngrace = \"100ms\"\n[routes.web]\nupstream = \"http://localhost:{}\"\n",
         upstream.address.port()
     );
-    let (dir, _) = prepared(&config);
+    // Below /dev, where temporary files may be, it would see nothing of them.
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    fs::write(dir.path().join("backsoon.toml"), &config).unwrap();
     let program = readable(dir.path());
     let mut command = Command::new("unshare");
     let config = dir.path().join("backsoon.toml");
