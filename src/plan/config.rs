@@ -25,14 +25,14 @@ pub(super) use route::route_name;
 use super::path::Prefix;
 use super::problem::Problem;
 
-/// The whole of `backsoon.toml`, checked. Its paths are resolved against the folder of the file.
+/// Content of `backsoon.toml`, checked. Paths are resolved against the folder of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The flag file; `maintenance.toml` by default.
     pub maintenance: PathBuf,
     /// Reaction to a flag file that disappears.
     pub on_missing: OnMissing,
-    /// Where the state and the history are kept; `None` is a directory that suits.
+    /// Directory of the state and the history; `None` chooses one.
     pub state_dir: Option<PathBuf>,
     /// Number of workers; `None` is one per core.
     pub workers: Option<usize>,
@@ -82,7 +82,7 @@ pub struct Listen {
     pub tls: Option<TlsFiles>,
 }
 
-/// The files of a listener's certificate.
+/// Files of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsFiles {
     /// Certificate chain in PEM, leaf first.
@@ -242,7 +242,7 @@ pub fn authority(host: &str, port: u16) -> String {
 pub enum Trust {
     /// Roots of the system.
     System,
-    /// The roots of this PEM file, and only they.
+    /// Only the roots in this PEM file.
     File(PathBuf),
 }
 
@@ -271,7 +271,7 @@ impl fmt::Display for Address {
 
 /// Parses a config. Problems name `file`, and paths in the text are resolved against its folder.
 ///
-/// Collects every problem of the text, in the order of the text. There is a config if none of them is an error.
+/// Every problem of the text is collected, in the order of the text. A config is returned if none of them is an error.
 pub fn parse(file: impl AsRef<Path>, text: &str) -> (Option<Config>, Vec<Problem>) {
     parse::config(file.as_ref(), text)
 }

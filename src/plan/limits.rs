@@ -1,4 +1,4 @@
-//! Limits and time-outs, with their defaults: the one table of them.
+//! Limits and time-outs with their defaults, in one table.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::units::LARGEST;
 
 /// Makes [`Limits`], its defaults, its reader and its [`TABLE`] from one definition.
 ///
-/// An entry is: the key, its type, how it is written and from where to where, and what it is by default.
+/// Each entry has the key, its type, its form with the range, and its default.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $key:ident: $type:ty, $form:ident $min:expr => $max:expr, default $default:tt;)+) => {
         /// `[limits]`: every limit and time-out of the proxy. All are on by default.
@@ -127,14 +127,14 @@ limits! {
     grace: Duration, Time 0 => 5 * MINUTE, default (3 * SECOND);
 }
 
-/// How a limit is written.
+/// Form of a limit.
 #[derive(Clone, Copy)]
 enum Form {
     /// Bytes: `"64KiB"`.
     Size,
-    /// A number.
+    /// Number.
     Count,
-    /// A duration, held in milliseconds: `"30s"`.
+    /// Duration, held in milliseconds: `"30s"`.
     Time,
 }
 
@@ -160,7 +160,7 @@ impl Form {
     }
 }
 
-/// A limit made of a plain number. Durations are milliseconds.
+/// Type of a limit, made of a plain number. Durations are milliseconds.
 trait Field {
     fn of(number: u64) -> Self;
 }

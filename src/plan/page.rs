@@ -1,9 +1,11 @@
-//! The page: what a closed route's clients are shown, finished, in each dialect, language and coding.
+//! Page that clients of a closed route are shown: finished, in each dialect, language and coding.
 //!
-//! It is made when a snapshot is compiled and never while a request waits, and it needs nothing at view time: no file, no
-//! upstream, no sub-resource. What every client can read is there when the snapshot is published: the default language,
-//! uncompressed; of the first pages of a snapshot also the other languages. The rest follows within the second
-//! ([`Page::finish`]), because it takes longer than an operator's switch may.
+//! A page is rendered when a snapshot is compiled, never while a request waits. A client needs nothing else to show it:
+//! no file, no upstream, no sub-resource.
+//!
+//! A published snapshot has the default language of every page, uncompressed, which all clients can read. Its first
+//! pages also have the other languages. The rest follows within a second ([`Page::finish`]), because it takes longer
+//! than an operator's edit may.
 
 mod context;
 mod filters;
@@ -36,27 +38,27 @@ pub use renderer::Renderer;
 pub use sources::{Source, Sources};
 pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 
-/// A finished page.
+/// Finished page.
 #[derive(Debug)]
 pub struct Page {
-    /// What it tells.
+    /// Content of the page.
     pub model: Arc<PageModel>,
-    /// Changes when what it tells does, apart from the passing of time.
+    /// Version; changes with the content, apart from the passing of time.
     pub version: u64,
-    /// What those who watch it are told of it (an event of a stream).
+    /// Event that tells the streams of this page.
     event: Bytes,
-    /// When it was made.
+    /// Instant for which the page was made.
     now: Timestamp,
-    /// Uncompressed: every language in the order of the press, or only the first, which is the default.
+    /// Uncompressed pages: every language in the renderer's order, or only the default one.
     first: Vec<LocalizedPage>,
-    /// Every language in the order of the press, with the compressed forms. Filled in once, behind the publication.
+    /// All languages in the renderer's order, with the compressed forms. Filled in once, after the publication.
     rest: OnceLock<Box<[LocalizedPage]>>,
 }
 
-/// A page in one language.
+/// Page in one language.
 #[derive(Debug)]
 struct LocalizedPage {
-    /// By [`Dialect`].
+    /// Answers, indexed by [`Dialect`].
     encodings: Vec<Arc<Encodings>>,
 }
 
@@ -66,28 +68,28 @@ impl LocalizedPage {
     }
 }
 
-/// Which of a page's answers a client is given.
+/// Choice among the answers of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// Its form.
+    /// Form of the answer.
     pub dialect: Dialect,
-    /// The index of its language in the press; 0 is the default.
+    /// Index of the language in the renderer; 0 is the default.
     pub language: usize,
-    /// The coding of its bytes.
+    /// Coding of the bytes.
     pub coding: Coding,
 }
 
-/// Which languages of a page are made at once.
+/// Languages that are rendered before the publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breadth {
-    /// Every one.
+    /// Every language.
     All,
-    /// The default one: there are many pages to make.
+    /// Only the default one, because there are many pages.
     Default,
 }
 
 impl Page {
-    /// Makes what must be there at once.
+    /// Renders the languages that the publication needs.
     pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, breadth: Breadth) -> Self {
         let version = model.version(renderer.fingerprint);
         let mut first = vec![renderer.localized(&model, version, now, &renderer.languages[0], None)];
@@ -100,7 +102,7 @@ impl Page {
         Self { model, version, event, now, first, rest: OnceLock::new() }
     }
 
-    /// Makes the rest: takes some tens of milliseconds. `press` must be the one that the page was made with.
+    /// Renders the rest, which takes some tens of milliseconds. `renderer` must be the one of [`Page::new`].
     pub fn finish(&self, renderer: &Renderer) {
         if self.is_finished() {
             return;
@@ -109,21 +111,21 @@ impl Page {
             Some(localized) => localized.compressed(),
             None => renderer.localized(&self.model, self.version, self.now, language, self.first.first()).compressed(),
         };
-        // Somebody may have been faster; then it is the same.
+        // Another thread may have finished first, with the same result.
         let _ = self.rest.set(renderer.languages.iter().enumerate().map(localized).collect());
     }
 
-    /// The event that tells of it.
+    /// Returns the event that tells the streams of this page.
     pub fn event(&self) -> Bytes {
         self.event.clone()
     }
 
-    /// Whether all of it is there.
+    /// Returns true if all languages and forms are there.
     pub fn is_finished(&self) -> bool {
         self.rest.get().is_some()
     }
 
-    /// The answer for a client, or what comes nearest to it as long as the page is not finished.
+    /// Returns the chosen answer, or the nearest one as long as the page is not finished.
     pub fn rendered(&self, want: Variant) -> &Rendered {
         let localized = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
         let localized = localized.get(want.language).unwrap_or(&self.first[0]);
@@ -131,7 +133,7 @@ impl Page {
     }
 }
 
-/// The heading of a page that was given none.
+/// Returns the heading for a page without one.
 fn default_title(content: &PageContent, language: &Language) -> String {
     language.own(
         match (content.phase, content.mode) {
@@ -143,7 +145,7 @@ fn default_title(content: &PageContent, language: &Language) -> String {
     )
 }
 
-/// The paragraph of a page that was given none.
+/// Returns the paragraph for a page without one.
 fn default_message(content: &PageContent, language: &Language) -> String {
     language.own(
         match (content.phase, content.mode) {

@@ -166,14 +166,14 @@ fn cut(line: &str, column: usize) -> (usize, String) {
 }
 
 impl fmt::Display for Problem {
-    /// Prints the problem the way a compiler would: what, where, the line with the part that is meant, and what would be
-    /// right. The last line has no newline.
+    /// Prints the problem as a compiler would: message, place, the line with the marked part, and the correction. The
+    /// last line has no newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.highlighted("", "").fmt(f)
     }
 }
 
-/// A [`Problem`] whose severity and carets stand between two marks, such as a terminal's escape codes.
+/// [`Problem`] whose severity and carets stand between two marks, such as a terminal's escape codes.
 struct Highlighted<'p, S, E> {
     problem: &'p Problem,
     start: S,
@@ -199,7 +199,7 @@ impl<S: fmt::Display, E: fmt::Display> fmt::Display for Highlighted<'_, S, E> {
 }
 
 impl Severity {
-    /// Returns the word for it.
+    /// Returns the word for the severity.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

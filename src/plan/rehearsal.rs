@@ -1,4 +1,4 @@
-//! A proxy without sockets and files, for tests: it compiles again and again, each time on from what was before.
+//! Proxy without sockets and files, for tests: each compilation goes on from the one before.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use super::flags::{self, Flags};
 use super::page::{Renderer, Sources};
 use super::snapshot::{Route, Snapshot};
 
-/// What it was given, and what it made of it.
+/// Inputs and the latest snapshot.
 pub(crate) struct Rehearsal {
     pub(crate) config: Config,
     pub(crate) flags: Flags,
     pub(crate) known: Known,
-    /// What it has compiled last, if it has.
+    /// Latest snapshot, if there is one.
     pub(crate) live: Option<Snapshot>,
     renderer: Arc<Renderer>,
     generation: u64,
 }
 
 impl Rehearsal {
-    /// With nothing flagged.
+    /// Creates a proxy in which nothing is flagged.
     pub(crate) fn new(config: Config) -> Self {
         let (flags, known) = (Flags::default(), Known::default());
         Self { config, flags, known, live: None, renderer: renderer(), generation: 0 }
     }
 
-    /// What the flag file says from now on.
+    /// Replaces the flag file.
     pub(crate) fn flag(&mut self, text: &str) -> &mut Self {
         let (parsed, problems) = flags::parse("maintenance.toml", text);
         self.flags = parsed.unwrap_or_else(|| panic!("{problems:?}")).flags;
@@ -42,18 +42,18 @@ impl Rehearsal {
         self.live.insert(next)
     }
 
-    /// Whether control would compile again.
+    /// Returns true if the controller would compile again.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         self.live.as_ref().is_some_and(|live| is_due(self.inputs(now), live))
     }
 
-    /// What the next compilation is made from.
+    /// Collects the inputs of the next compilation.
     pub(crate) fn inputs(&self, now: Timestamp) -> Inputs<'_> {
         let Self { config, flags, known, renderer, generation, .. } = self;
         Inputs { config, flags, renderer, known, previous: self.live.as_ref(), now, generation: *generation }
     }
 
-    /// The process ends and begins anew, with what its file remembered.
+    /// Ends the process and starts it anew, with the saved states.
     pub(crate) fn restart(&mut self) -> &mut Self {
         let Some(live) = self.live.take() else { return self };
         let worth = live.routes.iter().filter(|route| !route.state.is_plain());
@@ -66,7 +66,7 @@ impl Rehearsal {
     }
 }
 
-/// Made once, and in one language: a press takes a while, and so does what it prints.
+/// Creates a renderer once and in one language, because rendering takes a while.
 fn renderer() -> Arc<Renderer> {
     thread_local! {
         static PRESS: Arc<Renderer> = {

@@ -1,15 +1,15 @@
-//! The forms of a request's target (RFC 9112 section 3.2): each belongs to certain methods, and hyper takes any for any.
+//! Forms of a request's target (RFC 9112 section 3.2). Each belongs to certain methods, but hyper accepts any with any.
 
 use http::{Method, Uri};
 
-/// Checks that a target has the form of its method: what the next party might read as something else than what is matched
-/// is not passed on.
+/// Checks that a target has the form of its method. Otherwise an upstream might read it differently than the route
+/// table did.
 ///
 /// # Errors
-/// Why it has not.
+/// Returns the reason.
 pub fn check(method: &Method, uri: &Uri) -> Result<(), &'static str> {
     if *method == Method::CONNECT {
-        // Refused whatever it asks for.
+        // The method is refused later, whatever its target.
         return Ok(());
     }
     match uri.scheme_str() {

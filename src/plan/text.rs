@@ -1,4 +1,4 @@
-//! A text of the operator's, in one language or in several.
+//! Texts of the operator, in one or several languages.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use toml::de::DeValue;
 use super::problem::quoted;
 use super::read::{Lines, Report, Value, in_order};
 
-/// A text of the operator's: `title = "…"`, or `title = { en = "…", de = "…" }`.
+/// Text of the operator: `title = "…"`, or `title = { en = "…", de = "…" }`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text {
-    /// What is shown where no other language fits.
+    /// Text for clients whose language is not listed.
     pub plain: String,
-    /// By language tag (BCP 47), in the order of the file; empty where there is only one text.
+    /// Texts by language tag (BCP 47), in the order of the file; empty if there is only one text.
     pub languages: Vec<(String, String)>,
 }
 
 impl Text {
-    /// The text in a language: in that very one, else in its parent (`de` for `de-AT`), else the plain one.
+    /// Returns the text in a language: in the same one, else in its parent (`de` for `de-AT`), else the plain one.
     pub fn in_language(&self, tag: &str) -> &str {
         let mut tag = tag;
         loop {
@@ -39,7 +39,7 @@ impl From<&str> for Text {
 }
 
 impl fmt::Debug for Text {
-    /// A text in one language looks like one.
+    /// Prints a text in one language without its tag.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.languages.is_empty() {
             self.plain.fmt(f)
@@ -49,7 +49,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Reads a text. In several languages, the first of them is the plain one.
+/// Reads a text. Of several languages the first is the plain one.
 pub(super) fn text(value: &Value<'_>, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<Text> {
     let DeValue::Table(table) = value.inner else {
         let plain = value.words(longest, lines, report)?;
@@ -83,7 +83,7 @@ pub(super) fn text(value: &Value<'_>, longest: usize, lines: Lines, report: &mut
     Some(Text { plain: first.clone(), languages })
 }
 
-/// Whether a text has the form of a language tag (RFC 5646 section 2.1), as far as it is used for choosing.
+/// Returns true for a language tag (RFC 5646 section 2.1), as far as it matters for choosing.
 pub(super) fn is_language(tag: &str) -> bool {
     let mut parts = tag.split('-');
     let language = parts.next().unwrap_or_default();
@@ -93,5 +93,5 @@ pub(super) fn is_language(tag: &str) -> bool {
         && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// Languages of one text, and of the page.
+/// Most languages of one text, or of the page.
 pub(super) const MOST_LANGUAGES: usize = 64;

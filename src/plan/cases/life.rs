@@ -1,4 +1,4 @@
-//! The life of a case's routes: what comes of each line of its `course`.
+//! Runner of a case's `course`, line by line.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,16 +11,16 @@ use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
 use super::Case;
 
-/// One proxy on its way through a course.
+/// Proxy that goes through a course.
 struct Proxy<'c> {
     case: &'c Case,
     rehearsal: Rehearsal,
-    /// What there is to observe of the routes, by name; what of it is seen depends on where they are.
+    /// Observable facts about the routes, by name. Their phase decides which of them are observed.
     about: BTreeMap<String, About>,
     told: String,
 }
 
-/// What there is to observe of a route.
+/// Observable facts about a route.
 #[derive(Default)]
 struct About {
     remaining: Option<u64>,
@@ -29,8 +29,8 @@ struct About {
     lately: Option<Counted>,
 }
 
-/// What becomes of the routes, line by line; each is followed by its transitions since the line before, and then by how
-/// every route is that is not simply open.
+/// Returns each line of the course with its effects: the transitions since the line before, and every route that is not
+/// simply open.
 pub(super) fn life(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
@@ -50,7 +50,7 @@ impl Proxy<'_> {
         let now: Timestamp = instant.parse().expect("a line of a course begins with an instant");
         self.told += &format!("{line}\n");
         if words != "asleep" {
-            // As control does: each change is made in its time.
+            // The controller, too, makes each change in its time.
             while let Some(next) =
                 self.rehearsal.live.as_ref().and_then(|live| live.next_change).filter(|next| *next < now)
             {
@@ -89,14 +89,14 @@ impl Proxy<'_> {
         panic!("it never settles at {now}");
     }
 
-    /// What control sees of the routes where they are.
+    /// Observes the routes as the controller would in their phases.
     fn observe(&mut self) {
         let Some(live) = &self.rehearsal.live else { return };
         let seen = self.about.iter().filter_map(|(name, about)| Some((name.clone(), about.seen(live.route(name)?))));
         self.rehearsal.known.observed = seen.collect();
     }
 
-    /// The process ends and begins anew; nothing is observed of it yet.
+    /// Ends the process and starts it anew, without observations.
     fn restart(&mut self) {
         self.rehearsal.restart().known.observed.clear();
     }
@@ -127,7 +127,7 @@ impl Proxy<'_> {
     }
 }
 
-/// A route as one line.
+/// Writes a route as one line.
 fn state(route: &Route) -> String {
     let mut line = route.phase().as_str().to_owned();
     if let Some(closure) = &route.closure {
@@ -154,7 +154,7 @@ fn state(route: &Route) -> String {
 }
 
 impl About {
-    /// Takes in a line's words about a route.
+    /// Learns an observable fact from the words of a line.
     fn learn(&mut self, words: &str, now: Timestamp) {
         let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
         let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("a number: {words}"));
@@ -200,5 +200,5 @@ impl About {
     }
 }
 
-/// Compilations at one instant.
+/// Most compilations at one instant.
 const MOST_LOOKS: usize = 4;

@@ -148,7 +148,7 @@ pub struct Bypass {
     pub networks: Vec<IpNet>,
     /// Field in which clients may send the secret.
     pub header: Option<HeaderName>,
-    /// File of the secret, as written. The secret also signs links and cookies.
+    /// File of the secret, which also signs links and cookies.
     pub secret_file: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! The view: the facts in one language, as templates see them.
+//! Context of the templates: the page's model in one language.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,8 +8,7 @@ use super::super::text::Text;
 use super::language::Language;
 use super::model::{Counts, Eta, PageModel, ServiceRow};
 
-/// What a template finds in its context, besides what is the same on every page. Every field is always there; what is not
-/// known is none.
+/// Context of one page, besides the values that all pages share. Every field is always there; an unknown one is none.
 #[derive(Debug, Serialize)]
 pub(super) struct TemplateContext<'f> {
     lang: &'f str,
@@ -17,7 +16,7 @@ pub(super) struct TemplateContext<'f> {
     version: String,
     pub title: String,
     pub summary: Option<&'f str>,
-    /// Its paragraphs; at least one.
+    /// Paragraphs; at least one.
     pub message: Vec<String>,
     id: Option<&'f str>,
     label: Option<&'f str>,
@@ -183,14 +182,14 @@ impl<'f> StepView<'f> {
     }
 }
 
-/// The paragraphs of a text: what blank lines part.
+/// Splits a text into paragraphs at blank lines.
 fn paragraphs(text: &str) -> Vec<String> {
     let text = text.replace("\r\n", "\n");
     let whole = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
     whole.map(str::to_owned).collect()
 }
 
-/// Nobody reads fractions of a second.
+/// Drops fractions of a second, which nobody reads.
 fn whole_seconds(instant: Timestamp) -> Timestamp {
     Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }

@@ -1,9 +1,10 @@
-//! What text templates need to be well set: wrapping and padding by the width that a terminal gives to characters.
+//! Filters of text templates: wrapping and padding by the width of characters on a terminal.
 
 use textwrap::{Options, WordSplitter};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Wraps one paragraph; lines after the first begin with `indent` blanks. What is wider than a line is broken.
+/// Wraps one paragraph. Lines after the first begin with `indent` blanks, and words that are wider than a line are
+/// broken.
 pub(super) fn wrap(text: &str, width: usize, indent: Option<usize>) -> String {
     let indent = " ".repeat(indent.unwrap_or(0).min(MOST_BLANKS));
     let options = Options::new(width.clamp(1, MOST_BLANKS)).word_splitter(WordSplitter::NoHyphenation);
@@ -31,12 +32,12 @@ pub(super) fn pad(text: &str, width: usize) -> String {
     format!("{cut}…{}", " ".repeat(width.saturating_sub(taken + 1)))
 }
 
-/// A line under a text, as wide as the text.
+/// Returns a line below a text, as wide as the text.
 pub(super) fn rule(text: &str, character: &str) -> String {
     character.repeat(text.width().min(MOST_BLANKS))
 }
 
-/// Nothing is set wider than this.
+/// Greatest width.
 const MOST_BLANKS: usize = 200;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A language: the page's own words, with its plurals, numbers and dates, from a message file.
+//! Languages: the page's own words, plurals, numbers and dates, from message files.
 //!
-//! A message file is flat TOML: `key = "text with {placeholders}"`, or a table of plural categories (CLDR), of which the
-//! argument `n` chooses one.
+//! A message file is flat TOML: `key = "text with {placeholders}"`, or a table of plural categories (CLDR). The
+//! argument `n` chooses the category.
 
 use std::collections::HashMap;
 
@@ -14,11 +14,11 @@ use unic_langid::LanguageIdentifier;
 use super::super::problem::{Problem, did_you_mean, quoted};
 use super::super::read::{Lines, Report, Value, did_you_mean_text, document, in_order};
 
-/// The page's words in one language.
+/// Words of the page in one language.
 pub(super) struct Language {
-    /// Its tag (BCP 47).
+    /// Language tag (BCP 47).
     pub(super) tag: String,
-    /// Written from right to left.
+    /// The language is written from right to left.
     pub(super) right_to_left: bool,
     messages: Messages,
     digits: Vec<char>,
@@ -26,20 +26,20 @@ pub(super) struct Language {
     plurals: Option<PluralRules>,
 }
 
-/// What message files say, by key.
+/// Messages by their key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Messages(HashMap<String, Message>);
 
 #[derive(Clone, Debug)]
 enum Message {
     Text(String),
-    /// By category.
+    /// Texts by plural category.
     Plural(Vec<(&'static str, String)>),
     List(Vec<String>),
 }
 
 impl Messages {
-    /// Reads a message file. With `known`, another key is a mistake.
+    /// Reads a message file. If `known` is given, other keys are problems.
     pub(super) fn parse(file: &str, text: &str, known: Option<&Self>) -> (Option<Self>, Vec<Problem>) {
         let mut report = Report::new(file, text);
         let Some(table) = document(text, &mut report) else {
@@ -64,7 +64,7 @@ impl Messages {
         report.finish(Self(messages))
     }
 
-    /// These, where the other has none.
+    /// Adds the messages of another set that are missing here.
     #[must_use]
     pub(super) fn over(self, below: &Self) -> Self {
         let mut messages = below.0.clone();
@@ -72,7 +72,7 @@ impl Messages {
         Self(messages)
     }
 
-    /// The keys that these lack of another's, sorted.
+    /// Returns the keys of another set that are missing here, sorted.
     pub(super) fn missing<'o>(&self, other: &'o Self) -> Vec<&'o str> {
         let mut missing: Vec<&str> =
             other.0.keys().filter(|key| !self.0.contains_key(*key)).map(String::as_str).collect();
@@ -114,7 +114,7 @@ impl Message {
                 let items = items.iter().take(MOST_ITEMS);
                 Some(Self::List(items.filter_map(|item| item.words(LONGEST, Lines::One, report)).collect()))
             }
-            // A separator may be a blank, which `words` would not take.
+            // A separator may be a blank, which `words` would refuse.
             DeValue::String(text) if text.chars().all(|c| c == ' ' || c == '\u{a0}' || c == '\u{202f}') => {
                 Some(Self::Text(text.to_string()))
             }
@@ -124,7 +124,7 @@ impl Message {
 }
 
 impl Message {
-    /// Reports a `{placeholder}` that nothing fills in.
+    /// Reports a `{placeholder}` that has no argument.
     fn check_placeholders(&self, model: &Self, value: &Value<'_>, report: &mut Report<'_>) {
         let known = model.placeholders();
         for name in self.placeholders().into_iter().filter(|name| !known.contains(name)) {
@@ -139,7 +139,7 @@ impl Message {
         }
     }
 
-    /// Each once.
+    /// Returns the placeholders, each once.
     fn placeholders(&self) -> Vec<&str> {
         let texts: Vec<&str> = match self {
             Self::Text(text) => vec![text],
@@ -156,10 +156,10 @@ impl Message {
 }
 
 impl Language {
-    /// Makes a language of its messages. What is wrong with them is told without a place.
+    /// Makes a language of its messages.
     ///
     /// # Errors
-    /// What a message lacks that numbers and dates need.
+    /// Returns a problem without a place if a message lacks something that numbers or dates need.
     pub(super) fn new(tag: &str, messages: Messages) -> Result<Self, String> {
         let digits: Vec<char> = messages.text("digits").chars().collect();
         if digits.len() != 10 {
@@ -177,7 +177,7 @@ impl Language {
         Ok(Self { tag: tag.to_owned(), right_to_left, messages, digits, months, plurals: plurals(tag) })
     }
 
-    /// A message with its placeholders filled in; `None` if there is none of this key. `n` chooses the plural.
+    /// Returns a message with its placeholders filled in; `None` for an unknown key. `n` chooses the plural.
     pub(super) fn message(&self, key: &str, n: Option<u64>, arguments: &[(&str, String)]) -> Option<String> {
         let pattern = match self.messages.0.get(key)? {
             Message::Text(text) => text,
@@ -191,12 +191,12 @@ impl Language {
         Some(fill(pattern, arguments))
     }
 
-    /// [`Language::message`] of a key that every language has.
+    /// Returns a message whose key every language has; see [`Language::message`].
     pub(super) fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
         self.message(key, None, arguments).unwrap_or_default()
     }
 
-    /// A whole number, with the digits and the grouping of the language.
+    /// Writes a whole number, with the digits and the grouping of the language.
     pub(super) fn number(&self, number: u64) -> String {
         let plain = number.to_string();
         let group = self.messages.text("group");
@@ -210,7 +210,7 @@ impl Language {
         text
     }
 
-    /// A length of time, in the two largest of days, hours and minutes that it has.
+    /// Writes a length of time in its two largest units of days, hours and minutes.
     pub(super) fn span(&self, seconds: u64) -> String {
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
         let (d, h, m) = (("d", self.number(days)), ("h", self.number(hours)), ("m", self.number(minutes)));
@@ -224,13 +224,13 @@ impl Language {
         }
     }
 
-    /// `14:14`, of UTC.
+    /// Writes a time of day in UTC: `14:14`.
     pub(super) fn clock(&self, instant: Timestamp) -> String {
         let plain = instant.strftime("%H:%M").to_string();
         plain.chars().map(|character| self.digit(character)).collect()
     }
 
-    /// `19 May 2026`, of UTC.
+    /// Writes a date in UTC: `19 May 2026`.
     pub(super) fn date(&self, instant: Timestamp) -> String {
         let date = TimeZone::UTC.to_datetime(instant).date();
         let plain = |number: i16| number.to_string().chars().map(|digit| self.digit(digit)).collect::<String>();
@@ -240,12 +240,12 @@ impl Language {
         self.own("date", &[("day", day), ("month", month), ("year", year)])
     }
 
-    /// `19 May 2026, 14:14 UTC`.
+    /// Writes a date and a time: `19 May 2026, 14:14 UTC`.
     pub(super) fn date_time(&self, instant: Timestamp) -> String {
         self.own("date-time", &[("date", self.date(instant)), ("clock", self.clock(instant))])
     }
 
-    /// `eu-west, us-east`.
+    /// Joins a list: `eu-west, us-east`.
     pub(super) fn list(&self, items: &[String]) -> String {
         items.join(self.messages.text("list-separator"))
     }
@@ -267,7 +267,7 @@ impl Language {
     }
 }
 
-/// The plural rules of a language, or of the language that it is a variety of.
+/// Returns the plural rules of a language, or those of its parent.
 fn plurals(tag: &str) -> Option<PluralRules> {
     let rules = |tag: &str| {
         let language: LanguageIdentifier = tag.parse().ok()?;
@@ -276,7 +276,7 @@ fn plurals(tag: &str) -> Option<PluralRules> {
     rules(tag).or_else(|| rules(tag.split('-').next()?))
 }
 
-/// Puts arguments into their `{places}`, in one pass: what an argument says is never looked at again.
+/// Fills in placeholders in one pass. Braces inside of arguments are never filled in.
 fn fill(pattern: &str, arguments: &[(&str, String)]) -> String {
     let mut text = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
@@ -301,9 +301,9 @@ fn fill(pattern: &str, arguments: &[(&str, String)]) -> String {
 }
 
 const CATEGORIES: [&str; 6] = ["zero", "one", "two", "few", "many", "other"];
-/// Bytes of a message.
+/// Most bytes of a message.
 const LONGEST: usize = 4096;
-/// Items of a list of words.
+/// Most items of a list of words.
 const MOST_ITEMS: usize = 32;
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! A look through a document for what its Content-Security-Policy must name, and for what it would forbid.
+//! Scanner of documents: finds inline parts for the Content-Security-Policy, and parts that it would forbid.
 //!
-//! It reads documents that templates make, not those of an adversary: what it overlooks, a browser refuses.
+//! The documents come from templates, not from an adversary. A browser refuses everything that is overlooked here.
 
-/// What a document has inline, and what it asks for.
+/// Inline parts and references of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Markup {
-    /// The text of each `<style>`.
+    /// Text of each `<style>`.
     pub styles: Vec<String>,
-    /// The text of each `<script>`.
+    /// Text of each `<script>`.
     pub scripts: Vec<String>,
-    /// What a browser would fetch, or refuse to run.
+    /// Parts that a browser would fetch, or refuse to run.
     pub refused: Vec<String>,
 }
 
 impl Markup {
-    /// Looks through a document.
+    /// Scans a document.
     pub(super) fn of(html: &str) -> Self {
         let mut markup = Self::default();
         let mut rest = html;
@@ -81,7 +81,7 @@ impl Markup {
     }
 }
 
-/// The attributes of a tag, from behind its name, and what follows the tag.
+/// Returns the attributes of a tag, starting after its name, and the text after the tag.
 fn split_tag(text: &str) -> (Vec<(String, String)>, &str) {
     let mut attributes = Vec::new();
     let mut rest = text;
@@ -94,7 +94,7 @@ fn split_tag(text: &str) -> (Vec<(String, String)>, &str) {
             return (attributes, after);
         }
         let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/')).unwrap_or(rest.len());
-        // A stray character is passed over, so that this ends.
+        // A stray character is skipped, so that the loop ends.
         let end = end.max(rest.chars().next().map_or(1, char::len_utf8));
         let name = rest[..end].to_ascii_lowercase();
         rest = rest[end..].trim_start();

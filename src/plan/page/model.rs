@@ -1,7 +1,7 @@
-//! The facts: what a page tells at an instant, in no language and no dialect yet. Every dialect is made of these.
+//! Model of a page: its content at an instant, in no language and no dialect yet. Every dialect is made of it.
 //!
-//! What the operator wrote is the [`PageContent`]. What follows from it and from the time, and is never typed, is the [`Timing`]:
-//! in whole minutes, so that a page stays true until the next of them begins ([`PageModel::next_change`]).
+//! [`PageContent`] is written by the operator. [`Timing`] follows from the content and the time, in whole minutes. So a
+//! page stays true until the next minute begins ([`PageModel::next_change`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,77 +12,77 @@ use super::super::flags::{Flag, Impact, Mode, Service, ServiceStatus, Step, Step
 use super::super::lifecycle::Phase;
 use super::super::text::Text;
 
-/// What a page tells, apart from the passing of time.
+/// Content of a page, apart from the passing of time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageContent {
-    /// What clients meet.
+    /// Mode in force.
     pub mode: Mode,
-    /// How far the maintenance is: closed, verifying or ramping.
+    /// Phase of the maintenance: closed, verifying or ramping.
     pub phase: Phase,
-    /// The heading.
+    /// Heading.
     pub title: Option<Text>,
-    /// One line under it.
+    /// Line below the heading.
     pub summary: Option<Text>,
-    /// The explanatory paragraphs.
+    /// Paragraphs of explanation.
     pub message: Option<Text>,
-    /// The incident reference.
+    /// Incident reference.
     pub id: Option<String>,
-    /// A free word beside "live".
+    /// Free word beside "live".
     pub label: Option<Text>,
-    /// The planned span.
+    /// Planned span.
     pub planned: Option<(Timestamp, Timestamp)>,
-    /// When it began.
+    /// Start of the maintenance.
     pub started: Option<Timestamp>,
-    /// When it is expected to be over.
+    /// Expected end.
     pub until: Option<Timestamp>,
-    /// Where.
+    /// Affected regions.
     pub regions: Vec<String>,
-    /// What customers feel.
+    /// Impact on customers.
     pub impact: Option<Impact>,
-    /// The rows of the table.
+    /// Rows of the table.
     pub services: Vec<ServiceRow>,
-    /// The rows of the timeline.
+    /// Steps of the timeline.
     pub steps: Vec<Step>,
 }
 
-/// A row of the table, with the status that it has in truth.
+/// Row of the table, with its actual status.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceRow {
-    /// Its name.
+    /// Name.
     pub name: Text,
-    /// A second line.
+    /// Second line.
     pub detail: Option<Text>,
-    /// How it is: where it is bound to a route, as that is.
+    /// Status; the actual one if the row follows a route.
     pub status: ServiceStatus,
-    /// When it is expected back; never of one that is operational.
+    /// Expected return; `None` for an operational service.
     pub eta: Option<Timestamp>,
-    /// Where.
+    /// Affected regions.
     pub regions: Vec<String>,
 }
 
-/// What follows from a story and the time.
+/// Timing of a content at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// Seconds since it began, rounded down.
+    /// Seconds since the start, rounded down.
     pub elapsed: Option<u64>,
-    /// Seconds until it is expected to be over, rounded up.
+    /// Seconds until the expected end, rounded up.
     pub left: Option<u64>,
-    /// By the row of the table.
+    /// Expected returns, by the row of the table.
     pub etas: Vec<Option<Eta>>,
-    /// Whether the plan holds; `None` where there is none.
+    /// State of the plan; `None` without a plan.
     pub schedule: Option<Schedule>,
 }
 
-/// When a service is expected back.
+/// Expected return of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eta {
     /// In so many seconds, rounded up.
     In(u64),
-    /// It should have been back.
+    /// Overdue.
     Overdue,
 }
 
-/// Whether a plan holds.
+/// State of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Schedule {
     /// Everything is expected back before the window ends.
@@ -91,10 +91,10 @@ pub enum Schedule {
     Overrunning,
 }
 
-/// How many services are how.
+/// Numbers of services by their status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// All of them.
+    /// All services.
     pub total: usize,
     /// Offline or restarting.
     pub down: usize,
@@ -106,22 +106,22 @@ pub struct Counts {
     pub healthy: usize,
 }
 
-/// See the module's description.
+/// Content and timing of a page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageModel {
-    /// What was written, and how the routes are.
+    /// Operator's words and the state of the routes.
     pub content: PageContent,
-    /// What follows from the time.
+    /// Timing at the instant of the model.
     pub clock: Timing,
 }
 
 impl PageContent {
-    /// What an entry of `[routes]` tells.
+    /// Returns the content of an entry of `[routes]`.
     pub fn of_flag(flag: &Flag, until: Option<Timestamp>) -> Self {
         Self { message: flag.message.clone(), ..Self::bare(flag.mode, until) }
     }
 
-    /// What a window tells that closes in a mode; `row` knows how its services are.
+    /// Returns the content of a window for one mode. `row` finds the actual state of each service.
     pub fn of_window(
         window: &Window,
         mode: Mode,
@@ -145,7 +145,7 @@ impl PageContent {
         }
     }
 
-    /// What is told where nothing was written.
+    /// Returns the content of a closure without any words.
     pub fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
         Self {
             mode,
@@ -167,7 +167,7 @@ impl PageContent {
 }
 
 impl ServiceRow {
-    /// A row as it is written, or with the status that its route has in truth and the end of its closure.
+    /// Returns a row as it is written, or with the actual status and expected return of its route.
     pub fn new(service: &Service, real: Option<(ServiceStatus, Option<Timestamp>)>) -> Self {
         let (status, until) = real.unwrap_or((service.status, None));
         Self {
@@ -181,7 +181,7 @@ impl ServiceRow {
 }
 
 impl Schedule {
-    /// The word for it.
+    /// Returns the word for the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OnSchedule => "on-schedule",
@@ -191,7 +191,7 @@ impl Schedule {
 }
 
 impl PageModel {
-    /// Works out what follows from a story at an instant.
+    /// Builds the model of a content at an instant.
     pub fn new(content: PageContent, now: Timestamp) -> Self {
         let clock = Timing {
             elapsed: content.started.map(|started| rounded_down(now.duration_since(started))),
@@ -202,7 +202,7 @@ impl PageModel {
         Self { content, clock }
     }
 
-    /// The next instant at which something else is to be told.
+    /// Returns the next instant at which the timing changes.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let Self { content, clock } = self;
         let elapsed =
@@ -216,15 +216,15 @@ impl PageModel {
         elapsed.into_iter().chain(left).chain(etas).chain(ends).filter(|&instant| instant > now).min()
     }
 
-    /// Tells two pages apart that say different things, though not the passing of time: the same on every replica that
-    /// runs the same version with the same templates.
+    /// Returns a version that differs for different contents, apart from the passing of time. Replicas with the same
+    /// program and the same templates agree on it.
     pub fn version(&self, templates: u64) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.content, self.clock.schedule, templates).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// How many services are how; `None` where none is listed.
+    /// Returns the numbers of services by status; `None` if none is listed.
     pub fn counts(&self) -> Option<Counts> {
         let mut counts = Counts { total: self.content.services.len(), ..Counts::default() };
         for service in &self.content.services {
@@ -241,18 +241,18 @@ impl PageModel {
         (counts.total > 0).then_some(counts)
     }
 
-    /// The step that is current: the first that runs, else the first that failed, else the first that is still to come.
+    /// Returns the current step: the first that runs, else the first that failed, else the first that is still to come.
     pub fn current_step(&self) -> Option<usize> {
         let first = |state| self.content.steps.iter().position(|step| step.state == state);
         first(StepState::Running).or_else(|| first(StepState::Failed)).or_else(|| first(StepState::Pending))
     }
 
-    /// Seconds of the planned span.
+    /// Returns the seconds of the planned span.
     pub fn length(&self) -> Option<u64> {
         self.content.planned.map(|(starts, ends)| seconds(ends.duration_since(starts)))
     }
 
-    /// Seconds after which it may be worth to ask again: to the end if it is known, within bounds.
+    /// Returns the seconds after which to ask again: until the end if it is known, within bounds.
     pub fn retry_after(&self) -> u64 {
         self.clock.left.map_or(RETRY_WITHOUT_END, |left| left.clamp(1, LONGEST_RETRY))
     }
@@ -269,7 +269,7 @@ fn schedule(content: &PageContent, ends: Timestamp, now: Timestamp) -> Schedule 
     if late || now >= ends { Schedule::Overrunning } else { Schedule::OnSchedule }
 }
 
-/// What a number of seconds is told in: minutes for a day, then hours.
+/// Returns the unit in which a number of seconds is shown: minutes up to a day, then hours.
 fn unit(seconds: u64) -> u64 {
     if seconds < DAY { MINUTE } else { HOUR }
 }
@@ -282,11 +282,11 @@ fn rounded_down(duration: SignedDuration) -> u64 {
 fn rounded_up(duration: SignedDuration) -> u64 {
     let whole = seconds(duration);
     let seconds = whole + u64::from(duration.subsec_nanos() > 0);
-    // A day is told in minutes still: it was rounded up to.
+    // A whole day is still shown in minutes, because it was rounded up.
     seconds.next_multiple_of(unit(seconds.saturating_sub(1)))
 }
 
-/// 0 for what is over.
+/// Converts a duration into seconds; 0 if it is negative.
 fn seconds(duration: SignedDuration) -> u64 {
     u64::try_from(duration.as_secs()).unwrap_or(0)
 }
@@ -296,7 +296,7 @@ fn later(instant: Timestamp, seconds: u64) -> Timestamp {
     instant.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// When the time that is left of an instant, rounded up, becomes less than what it is now.
+/// Returns the instant at which the time left until another one, rounded up, becomes less than now.
 fn before(instant: Timestamp, left: u64) -> Option<Timestamp> {
     let step = unit(left.checked_sub(1)?);
     let duration = SignedDuration::from_secs(i64::try_from(left.saturating_sub(step)).ok()?);
@@ -307,9 +307,9 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Seconds after which to ask again when nobody knows the end.
+/// Seconds after which to ask again if the end is unknown.
 pub const RETRY_WITHOUT_END: u64 = 60;
-/// Longer than this nobody is sent away: plans change.
+/// Longest time after which to ask again, because plans change.
 pub const LONGEST_RETRY: u64 = 3600;
 
 #[cfg(test)]

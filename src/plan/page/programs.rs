@@ -1,4 +1,4 @@
-//! The dialects of programs, which no template makes: JSON, gRPC, Connect, event streams.
+//! Dialects for programs, which need no template: JSON, gRPC, Connect, event streams.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -10,8 +10,8 @@ use super::super::flags::StepState;
 use super::super::text::Text;
 use super::model::{Counts, Eta, PageModel};
 
-/// The problem document (RFC 9457): its own members, and what there is to tell as extensions. Instants are RFC 3339, lengths
-/// of time are seconds.
+/// Problem document (RFC 9457): its standard members, and the rest as extensions. Instants are RFC 3339, lengths of
+/// time are seconds.
 #[derive(Debug, Serialize)]
 struct Problem<'f> {
     r#type: &'static str,
@@ -47,7 +47,7 @@ struct Problem<'f> {
     services: Vec<Service<'f>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step<'f>>,
-    /// Changes when anything else does but the passing of time.
+    /// Version; changes with everything else, apart from the passing of time.
     version: String,
 }
 
@@ -103,7 +103,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// The words that a program's answer has for people, in one language.
+/// Words for people in a program's answer, in one language.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spoken<'s> {
     pub tag: &'s str,
@@ -111,7 +111,7 @@ pub(super) struct Spoken<'s> {
     pub detail: &'s str,
 }
 
-/// The problem document, with a newline at its end.
+/// Returns the problem document, with a newline at its end.
 pub(super) fn problem(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
     let content = &model.content;
     let own = |text| Text::in_language(text, words.tag);
@@ -157,7 +157,7 @@ pub(super) fn problem(model: &PageModel, version: u64, words: Spoken<'_>) -> Str
             .collect(),
         version: format!("{version:016x}"),
     };
-    // What consists of numbers, texts and lists can be written.
+    // Serializing numbers, texts and lists cannot fail.
     let mut json = serde_json::to_string(&problem).unwrap_or_default();
     json.push('\n');
     json
@@ -176,25 +176,25 @@ fn services<'f>(model: &'f PageModel, tag: &str) -> Vec<Service<'f>> {
     .collect()
 }
 
-/// What a remote call is told: the one line that its client's error has.
+/// Returns the single line that the error of a remote call shows.
 pub(super) fn message(model: &PageModel, words: Spoken<'_>) -> String {
     let until = model.content.until.map(|until| format!(" (until {until})")).unwrap_or_default();
     format!("{}{until}", words.title)
 }
 
-/// A gRPC message as a field (gRPC over HTTP/2, "Responses").
+/// Encodes a gRPC message for its field (gRPC over HTTP/2, "Responses").
 pub(super) fn percent_encoded(message: &str) -> String {
     utf8_percent_encode(message, GRPC_MESSAGE).to_string()
 }
 
-/// `grpc-status-details-bin`: a `google.rpc.Status` with a `RetryInfo`, in base64.
+/// Encodes `grpc-status-details-bin`: a `google.rpc.Status` with a `RetryInfo`, in base64.
 pub(super) fn status_details(message: &str, retry_after: u64) -> String {
     let any = [string(1, b"type.googleapis.com/google.rpc.RetryInfo"), string(2, &retry_info(retry_after))].concat();
     let status = [number(1, UNAVAILABLE), string(2, message.as_bytes()), string(3, &any)].concat();
     STANDARD_NO_PAD.encode(status)
 }
 
-/// The trailers of gRPC-Web: a frame that is marked as such.
+/// Encodes the trailers of gRPC-Web: a frame that is marked as trailers.
 pub(super) fn web_trailers(message: &str, retry_after: u64) -> Vec<u8> {
     let trailers = format!(
         "grpc-status:{UNAVAILABLE}\r\ngrpc-message:{}\r\ngrpc-retry-pushback-ms:{}\r\n",
@@ -204,12 +204,12 @@ pub(super) fn web_trailers(message: &str, retry_after: u64) -> Vec<u8> {
     frame(0x80, trailers.as_bytes())
 }
 
-/// The same in base64.
+/// Encodes the trailers of gRPC-Web in base64.
 pub(super) fn web_trailers_text(message: &str, retry_after: u64) -> Vec<u8> {
     STANDARD.encode(web_trailers(message, retry_after)).into_bytes()
 }
 
-/// The error of a Connect call (<https://connectrpc.com/docs/protocol#error-end-stream>).
+/// Error of a Connect call (<https://connectrpc.com/docs/protocol#error-end-stream>).
 #[derive(Debug, Serialize)]
 struct ConnectError<'m> {
     code: &'static str,
@@ -228,40 +228,41 @@ fn connect_error(message: &str, retry_after: u64) -> ConnectError<'_> {
     ConnectError { code: "unavailable", message, details: [ConnectDetail { r#type: "google.rpc.RetryInfo", value }] }
 }
 
-/// The body of a unary call's error.
+/// Returns the body of a unary call's error.
 pub(super) fn connect(message: &str, retry_after: u64) -> String {
     serde_json::to_string(&connect_error(message, retry_after)).unwrap_or_default()
 }
 
-/// The last message of a stream.
+/// Returns the last message of a stream.
 pub(super) fn connect_end(message: &str, retry_after: u64) -> Vec<u8> {
     let error = serde_json::json!({ "error": connect_error(message, retry_after) });
     frame(0x02, error.to_string().as_bytes())
 }
 
-/// An event stream that says what is, and when to come back (<https://html.spec.whatwg.org/#event-stream-interpretation>).
+/// Returns an event stream with the state and the time to reconnect
+/// (<https://html.spec.whatwg.org/#event-stream-interpretation>).
 pub(super) fn events(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
     let problem = problem(model, version, words);
     format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {}\n\n", problem.trim_end())
 }
 
-/// Five bytes before a message: a mark and its length.
+/// Puts five bytes before a message: a mark and its length.
 fn frame(mark: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[mark][..], &length.to_be_bytes(), message].concat()
 }
 
-/// A `google.rpc.RetryInfo` with its delay.
+/// Encodes a `google.rpc.RetryInfo` with its delay.
 fn retry_info(seconds: u64) -> Vec<u8> {
     string(1, &number(1, seconds))
 }
 
-/// A field with a number, in Protocol Buffers.
+/// Encodes a number as a field of Protocol Buffers.
 fn number(field: u8, value: u64) -> Vec<u8> {
     [&[field << 3][..], &varint(value)].concat()
 }
 
-/// A field with bytes.
+/// Encodes bytes as a field of Protocol Buffers.
 fn string(field: u8, value: &[u8]) -> Vec<u8> {
     [&[field << 3 | 2][..], &varint(value.len() as u64), value].concat()
 }
@@ -279,11 +280,11 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
 }
 
-/// gRPC's code for a service that cannot answer now and may be asked again.
+/// gRPC's code for a service that is unavailable for now.
 pub(super) const UNAVAILABLE: u64 = 14;
 
-/// Milliseconds after which an `EventSource` asks again. Clients that were cut off at once come back at the rhythm that each
-/// had before.
+/// Milliseconds after which an `EventSource` reconnects. Clients that lost their connection at once would come back in
+/// their former rhythm.
 const EVENTS_RETRY: u64 = 10_000;
 
 const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');

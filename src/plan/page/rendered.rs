@@ -1,4 +1,4 @@
-//! A print: an answer's bytes and fields, finished, with its compressed forms.
+//! Finished answers: fields and bytes, with compressed forms.
 
 use std::io::Write as _;
 
@@ -13,18 +13,18 @@ use super::PageModel;
 use super::language::Language;
 use super::programs::{self, Spoken};
 
-/// One finished answer.
+/// Finished answer.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// 503, but for the dialects that have it elsewhere.
+    /// Status: 503, except for dialects that carry it elsewhere.
     pub status: StatusCode,
-    /// The fields that go with it in every answer.
+    /// Fields of every answer.
     pub head: HeaderMap,
-    /// Its bytes, shared by every answer.
+    /// Body, shared by all answers.
     pub body: Bytes,
 }
 
-/// An answer with its compressed forms.
+/// Answer with its compressed forms.
 #[derive(Debug)]
 pub(super) struct Encodings {
     plain: Rendered,
@@ -33,12 +33,12 @@ pub(super) struct Encodings {
 }
 
 impl Encodings {
-    /// Without compressed forms.
+    /// Wraps an answer without compressed forms.
     pub(super) fn plain(plain: Rendered) -> Self {
         Self { plain, gzip: None, brotli: None }
     }
 
-    /// With those that are worth it.
+    /// Adds the compressed forms that are worth it.
     pub(super) fn compressed(&self) -> Self {
         let Self { plain, .. } = self;
         let size = plain.body.len();
@@ -51,7 +51,7 @@ impl Encodings {
         Self { plain: plain.clone(), gzip, brotli }
     }
 
-    /// The form for a client, or the nearest that there is.
+    /// Returns the form in a coding, or the nearest one.
     pub(super) fn coded(&self, coding: Coding) -> &Rendered {
         let coded = match coding {
             Coding::Identity => None,
@@ -63,7 +63,7 @@ impl Encodings {
 }
 
 impl Rendered {
-    /// An answer of our own: it is for this client, and for now.
+    /// Creates an answer that is valid for this client, and for now.
     pub fn new(content_type: HeaderValue, body: Bytes) -> Self {
         let mut head = HeaderMap::with_capacity(USUAL_FIELDS);
         head.insert(CONTENT_TYPE, content_type);
@@ -82,7 +82,7 @@ impl Rendered {
     }
 }
 
-/// The answer to a remote call, or to whatever else has a form of its own.
+/// Builds the answer to a remote call, or to another protocol.
 pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Spoken<'_>) -> Rendered {
     let message = programs::message(model, words);
     let after = model.retry_after();
@@ -138,7 +138,7 @@ pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: S
     }
 }
 
-/// One line for what no person reads.
+/// Returns one line for answers that no person reads.
 pub(super) fn short(model: &PageModel, language: &Language) -> String {
     let line = match model.content.until {
         Some(until) => language.own("short", &[("full", language.date_time(until))]),
@@ -155,7 +155,7 @@ fn is_text(rendered: &Rendered) -> bool {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), flate2::Compression::best());
-    // Writing to memory does not fail; an empty answer would not be smaller, and is not taken.
+    // Writing to memory does not fail. An empty result would not be smaller, and would not be used.
     match encoder.write_all(bytes) {
         Ok(()) => encoder.finish().unwrap_or_else(|_| bytes.to_vec()),
         Err(_) => bytes.to_vec(),
@@ -181,9 +181,9 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Room for the fields of an answer, those that each request adds among them.
+/// Room for the fields of an answer, including those of each request.
 const USUAL_FIELDS: usize = 16;
-/// Bytes below which compressing saves nothing that matters.
+/// Fewest bytes that are worth compressing.
 const LEAST_COMPRESSED: usize = 512;
-/// Of 11. The most would save 8 % of the demo page's bytes (7,557 for 8,190), for much more work.
+/// Quality, of 11. The greatest would save 8 % of the demo page's bytes (7,557 instead of 8,190), for much more work.
 const BROTLI_QUALITY: i32 = 9;

@@ -1,8 +1,8 @@
-//! The press: templates, languages and the operator's brand, checked, ready to print pages.
+//! Renderer: templates, languages and the operator's brand, checked and ready to render pages.
 //!
-//! What the operator brings is tried before it is taken: each template is rendered with the shortest story, with a whole
-//! one and with the worst, in every language. One that fails is a [`Problem`] with its place. Should one fail in earnest all
-//! the same, the built-in one takes its place: a page is never missing.
+//! The operator's templates are tried before they are used. Each is rendered with the shortest, a complete and the
+//! worst content, in every language. A failure is a [`Problem`] with its place. If one fails later nevertheless, the
+//! built-in template takes its place, so that a page is never missing.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -30,35 +30,35 @@ use super::sources::{Source, Sources};
 use super::templates::{MESSAGES, environment, languages, render};
 use super::{LocalizedPage, PageModel, Variant, validate};
 
-/// Ready to print.
+/// Renderer of pages.
 pub struct Renderer {
-    /// The default one first.
+    /// Languages; the default one comes first.
     pub(super) languages: Arc<[Language]>,
-    /// By the index of the language.
+    /// Language tags, by the index of the language.
     pub tags: Vec<String>,
-    /// Tells two presses apart that print differently.
+    /// Fingerprint; differs between renderers whose pages differ.
     pub fingerprint: u64,
-    /// How it was configured.
+    /// Settings of the page.
     pub config: PageConfig,
     templates: Templates,
-    /// What is taken where an own template fails. `None` if all are built in.
+    /// Built-in templates for the case that an own one fails. `None` if all are built in.
     fallback: Option<Templates>,
     brand: Brand,
-    /// `Link: …; rel="status"`.
+    /// Field `Link: …; rel="status"`.
     link: Option<HeaderValue>,
-    /// The badge of an open route, and of one under maintenance.
+    /// Badges: of an open route, and of one under maintenance.
     badges: [Rendered; 2],
 }
 
-/// Templates that belong together.
+/// Set of templates.
 struct Templates {
     environment: Environment<'static>,
-    /// The Content-Security-Policy of their page, which names what it has inline.
+    /// Content-Security-Policy of their page, which names its inline parts.
     policy: HeaderValue,
 }
 
 impl Templates {
-    /// With a policy that allows nothing yet.
+    /// Creates a set with a policy that allows nothing yet.
     fn new(environment: Environment<'static>) -> Self {
         Self { environment, policy: HeaderValue::from_static("default-src 'none'") }
     }
@@ -94,10 +94,10 @@ impl std::fmt::Debug for Renderer {
 }
 
 impl Renderer {
-    /// The press without anything of an operator's.
+    /// Creates a renderer without any of the operator's files.
     ///
     /// # Panics
-    /// Never: the built-in templates are tried by this crate's tests.
+    /// Never: the tests of this crate try the built-in templates.
     pub fn built_in() -> Self {
         let (renderer, problems) = Self::new(&PageConfig::default(), &Sources::default(), "backsoon.toml");
         renderer.unwrap_or_else(|| panic!("the built-in templates are whole: {problems:?}"))
@@ -105,7 +105,7 @@ impl Renderer {
 
     /// Checks and tries everything. `config_file` is the name that problems give to the config.
     ///
-    /// Every problem is collected. There is a press if none of them is an error.
+    /// Every problem is collected. A renderer is returned if none of them is an error.
     pub fn new(config: &PageConfig, sources: &Sources, config_file: &str) -> (Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
         let languages = languages(config, sources, config_file, &mut problems);
@@ -138,8 +138,8 @@ impl Renderer {
         (whole.then_some(renderer), problems)
     }
 
-    /// Which of a page's answers a request is to be given. `fixed` is the form that the route's operator wants, where the
-    /// client's `Accept` would choose.
+    /// Chooses the answer of a page for a request. `fixed` is the operator's form for the route, which replaces a
+    /// choice by `Accept`.
     pub fn want(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
         let mut dialect = Dialect::choose(method, query, headers);
         if dialect == Dialect::Events && !self.config.event_stream {
@@ -161,12 +161,12 @@ impl Renderer {
         Variant { dialect, language, coding }
     }
 
-    /// The badge of a route.
+    /// Returns the badge of a route.
     pub fn badge(&self, maintenance: bool) -> &Rendered {
         &self.badges[usize::from(maintenance)]
     }
 
-    /// A page in one language. What is the same in every language comes from `first`, if there is one.
+    /// Renders a page in one language. Answers that are the same in every language come from `first`, if there is one.
     pub(super) fn localized(
         &self,
         model: &PageModel,
@@ -181,7 +181,7 @@ impl Renderer {
         let words = Spoken { tag: &language.tag, title: &title, detail: &detail };
         let context = self.context(context);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
-        // A remote call's answer has no language.
+        // The answer to a remote call has no language.
         let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.encodings[dialect as usize]));
         let rendered = |dialect: Dialect| {
             let rendered = match dialect {
@@ -212,13 +212,13 @@ impl Renderer {
         LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
     }
 
-    /// A template with no other to take its place, in the language of this index.
+    /// Renders a template in the language of this index, without the built-in one as a fallback.
     pub(super) fn try_template(&self, name: &str, model: &PageModel, language: usize) -> Result<String, Error> {
         let context = TemplateContext::new(model, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
         render(&self.templates.environment, name, &self.context(context))
     }
 
-    /// The badge with no other to take its place.
+    /// Renders the badge without the built-in one as a fallback.
     pub(super) fn try_badge(&self, maintenance: bool) -> Result<String, Error> {
         render(&self.templates.environment, "badge.svg", &self.badge_context(maintenance))
     }
@@ -240,18 +240,18 @@ impl Renderer {
         context! { ..page, ..shared }
     }
 
-    /// A template's text, from the built-in template if the own one fails; `None` if that fails, too.
+    /// Renders a template, or the built-in one if that fails; `None` if both fail.
     fn render(&self, name: &str, context: &Value) -> Option<String> {
         self.render_with_policy(name, context).map(|(text, _)| text)
     }
 
-    /// The same, with the policy that goes with it.
+    /// Renders like [`Renderer::render`], and returns the policy of the template's set.
     fn render_with_policy(&self, name: &str, context: &Value) -> Option<(String, &HeaderValue)> {
         let sets = std::iter::once(&self.templates).chain(&self.fallback);
         sets.filter_map(|set| Some((render(&set.environment, name, context).ok()?, &set.policy))).next()
     }
 
-    /// An answer that people may read.
+    /// Builds an answer that people may read.
     fn spoken(&self, content_type: HeaderValue, body: String, language: &Language) -> Rendered {
         let mut rendered = Rendered::new(content_type, body.into());
         if let Ok(tag) = HeaderValue::from_str(&language.tag) {
@@ -290,12 +290,12 @@ impl Brand {
     }
 }
 
-/// Without blanks at the ends of lines, which columns leave behind.
+/// Removes blanks at the ends of lines, which columns leave behind.
 fn trimmed(text: &str) -> String {
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
-/// A picture as part of the page.
+/// Turns a picture into a data URL.
 fn data_url(path: &str, bytes: &Bytes, problems: &mut Vec<Problem>) -> Option<String> {
     let extension = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
     let Some((_, kind)) = PICTURES.iter().find(|(known, _)| *known == extension) else {
@@ -326,7 +326,7 @@ fn fingerprint(config: &PageConfig, sources: &Sources) -> u64 {
     hasher.finish()
 }
 
-/// The pictures that browsers show, by extension.
+/// Media types of the pictures that browsers show, by extension.
 const PICTURES: [(&str, &str); 7] = [
     ("svg", "image/svg+xml"),
     ("png", "image/png"),
@@ -345,6 +345,6 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
-/// Bytes of a logo; a page should stay below 14 kB.
+/// Most bytes of a logo; a page should stay below 14 kB.
 const LARGEST_LOGO: usize = 64 * 1024;
 const LARGE_LOGO: usize = 6 * 1024;

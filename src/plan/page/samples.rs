@@ -1,4 +1,4 @@
-//! Flag files to try templates with: the shortest, the whole of what there is to tell, and the worst that may come.
+//! Sample flag files for trying templates: the shortest, a complete one and the worst.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,12 +7,12 @@ use super::super::flags::{
 };
 use super::super::text::Text;
 
-/// A switch without words.
+/// Returns a flag without words.
 pub fn bare() -> Flags {
     flags_of("[routes]\n\"*\" = \"offline\"\n")
 }
 
-/// A switch that says until when and why.
+/// Returns a flag with an end and a message.
 pub fn brief(now: Timestamp) -> Flags {
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let until = now.checked_add(SignedDuration::from_mins(12)).unwrap_or(now);
@@ -20,7 +20,7 @@ pub fn brief(now: Timestamp) -> Flags {
     flags_of(&format!("[routes.\"*\"]\nmode = \"offline\"\nuntil = {until}\nmessage = \"{message}\"\n"))
 }
 
-/// A window with everything, 28 minutes after its planned start.
+/// Returns a window with everything, 28 minutes after its planned start.
 pub fn full(now: Timestamp) -> Flags {
     let mut flags = flags_of(FULL);
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -32,7 +32,7 @@ pub fn full(now: Timestamp) -> Flags {
     flags
 }
 
-/// Moves a window, and all that it plans.
+/// Moves a window and everything that it plans.
 pub fn shift(window: &mut Window, by: SignedDuration) {
     let move_one = |instant: &mut Timestamp| *instant = instant.checked_add(by).unwrap_or(*instant);
     let services = window.services.iter_mut().filter_map(|service| service.eta.as_mut());
@@ -48,7 +48,8 @@ fn flags_of(text: &str) -> Flags {
     parsed.map(|parsed| parsed.flags).unwrap_or_else(|| panic!("a sample is a flag file: {problems:?}"))
 }
 
-/// A hundred services and forty steps, with long words, markup and other scripts in every field.
+/// Returns a window with a hundred services and forty steps, and with long words, markup and other scripts in every
+/// field.
 pub fn worst(now: Timestamp) -> Flags {
     let instant = |seconds| now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
     let words = |index: usize| Text::from(HOSTILE[index % HOSTILE.len()]);
@@ -101,7 +102,7 @@ pub fn worst(now: Timestamp) -> Flags {
     Flags { windows: vec![window], ..Flags::default() }
 }
 
-/// What no layout and no escaping may break on.
+/// Texts that no layout and no escaping may break on.
 const HOSTILE: [&str; 5] = [
     "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "\"><style>*{display:none}</style> {{ 7 * 7 }} {% raw %} ]]> --> ` | * _ # \\ & &amp; '",

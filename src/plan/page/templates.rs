@@ -1,4 +1,4 @@
-//! The templates and the words: the built-in ones and the operator's, parsed, with what they may call.
+//! Templates and messages: built-in and the operator's, parsed, with the functions that templates may call.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::filters;
 use super::language::{Language, Messages};
 use super::sources::{Source, Sources};
 
-/// The languages that are offered, of the built-in messages and the operator's.
+/// Returns the offered languages, from the built-in messages and the operator's.
 pub(super) fn languages(
     config: &PageConfig,
     sources: &Sources,
@@ -59,19 +59,19 @@ pub(super) fn languages(
     languages
 }
 
-/// The templates, the operator's before the built-in ones, bounded in what they may do.
+/// Builds the template engine, with limits. The operator's templates replace the built-in ones.
 pub(super) fn environment(
     languages: &Arc<[Language]>,
     own: &[&Source],
     problems: &mut Vec<Problem>,
 ) -> Environment<'static> {
     let mut environment = Environment::new();
-    // So that an error knows its place.
+    // Errors then know their place.
     environment.set_debug(true);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
     environment.set_syntax(syntax());
-    // By name, and what is not known is escaped: the engine's default is the other way round.
+    // Escaping is chosen by the template's name, and unknown names are escaped. The engine's default is the opposite.
     environment.set_auto_escape_callback(|name| match name.rsplit('.').next() {
         Some("txt" | "md" | "css" | "js") => AutoEscape::None,
         _ => AutoEscape::Html,
@@ -117,7 +117,8 @@ pub(super) fn environment(
     environment
 }
 
-/// What the engine would need too deep a stack for: it takes expressions, and chains of conditions, apart by recursion.
+/// Refuses tags for which the engine would need too deep a stack: it parses expressions and chains of conditions by
+/// recursion.
 fn too_long(source: &Source) -> Option<Problem> {
     if source.text.len() > LARGEST_TEMPLATE {
         let message =
@@ -143,7 +144,7 @@ fn too_long(source: &Source) -> Option<Problem> {
     None
 }
 
-/// Lines that hold nothing but a tag leave nothing behind.
+/// Makes lines that hold only a tag leave nothing behind.
 fn syntax() -> minijinja::syntax::SyntaxConfig {
     minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default()
 }
@@ -176,7 +177,7 @@ pub(super) fn render(environment: &Environment<'_>, name: &str, context: &Value)
     Ok(rendered + "\n")
 }
 
-/// A template's failure, at the place in the operator's file that it comes from.
+/// Returns the problem of a template that failed, with the place in the operator's file.
 pub(super) fn failed(error: &Error, own: &[&Source]) -> Problem {
     // The innermost error knows the template that an `include` led to.
     let mut inner = error;
@@ -209,7 +210,7 @@ fn help_for(error: &Error) -> &'static str {
     }
 }
 
-/// Every template, by the name under which an operator replaces it.
+/// Templates, by the name under which an operator replaces them.
 pub const TEMPLATES: [(&str, &str); 12] = [
     ("page.html", include_str!("../../../pages/page.html")),
     ("style.css", include_str!("../../../pages/style.css")),
@@ -225,10 +226,10 @@ pub const TEMPLATES: [(&str, &str); 12] = [
     ("badge.svg", include_str!("../../../pages/badge.svg")),
 ];
 
-/// The folder of the message files, below that of the templates.
+/// Folder of the message files, below that of the templates.
 pub const MESSAGES: &str = "messages/";
 
-/// By the language's tag, in the order of [`LANGUAGES`].
+/// Message files by language tag, in the order of [`LANGUAGES`].
 const MESSAGE_FILES: [(&str, &str); 6] = [
     ("en", include_str!("../../../pages/messages/en.toml")),
     ("de", include_str!("../../../pages/messages/de.toml")),
@@ -238,12 +239,12 @@ const MESSAGE_FILES: [(&str, &str); 6] = [
     ("ar", include_str!("../../../pages/messages/ar.toml")),
 ];
 
-/// Steps that a template may take: the built-in page needs less than a tenth of it for the worst sample.
+/// Most steps of a template. The built-in page needs less than a tenth of it for the worst sample.
 const TEMPLATE_FUEL: u64 = 1_000_000;
-/// Bytes of stack that parsing the worst templates within these limits may take; a fraction of it was enough in the debug
-/// build, which takes most.
+/// Bytes of stack for parsing the worst templates within these limits. A fraction of it was enough even in the debug
+/// build.
 pub const STACK_FOR_TEMPLATES: usize = 64 * 1024 * 1024;
-/// Bytes of a template.
+/// Most bytes of a template.
 const LARGEST_TEMPLATE: usize = 128 * 1024;
-/// Bytes of what stands between the braces of a tag.
+/// Most bytes between the braces of a tag.
 const LONGEST_TAG: usize = 4096;

@@ -1,4 +1,4 @@
-//! Every dialect of the samples, as snapshots below `tests/snapshots`, and what must hold for all of them.
+//! Snapshots of every dialect of the samples, below `tests/snapshots`, and rules that hold for all of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +27,7 @@ fn text_of(rendered: &Rendered) -> &str {
     std::str::from_utf8(&rendered.body).unwrap()
 }
 
-/// Status, fields and body as a reviewer reads them: what is the same on every page is left out.
+/// Writes status, fields and body for a reviewer, without the parts that are the same on every page.
 fn shown(rendered: &Rendered) -> String {
     let mut fields: Vec<String> = rendered
         .head
@@ -45,12 +45,12 @@ fn shown(rendered: &Rendered) -> String {
     format!("{}\n{}\n\n{body}", rendered.status, fields.join("\n"))
 }
 
-/// Without the page's version, which changes with every word of the config.
+/// Removes the page's version, which changes with every word of the config.
 fn versionless(page: &Page, rendered: &Rendered) -> String {
     shown(rendered).replace(&format!("{:016x}", page.version), "VERSION")
 }
 
-/// A document without the text of an inline part.
+/// Removes the text of an inline part from a document.
 fn without(html: &str, part: &str) -> String {
     let (open, close) = (format!("<{part}>"), format!("</{part}>"));
     let parts = html.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
@@ -205,7 +205,8 @@ fn the_built_in_templates_stand_every_trial_of_an_own_one() {
     assert!(renderer.is_some() && problems.is_empty(), "{problems:#?}");
 }
 
-/// A page that passed its trial may still fail with more to tell than the trial had: then the built-in one is shown, whole.
+/// A page that passed its trial may still fail with more content than the trial had. Then the built-in one is shown,
+/// whole.
 #[test]
 fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
     let text = "{% if services|length > 100 %}{{ 1 // 0 }}{% endif %}<script>own()</script>";
@@ -226,7 +227,7 @@ fn where_an_own_template_fails_in_earnest_the_built_in_one_is_shown() {
     assert_eq!(shown.head["content-security-policy"], expected);
 }
 
-/// A press with one own file.
+/// Creates a renderer with one own file.
 fn tried(name: &str, text: &str) -> (bool, String) {
     let source = Source { name: name.to_owned(), path: format!("pages/{name}"), text: text.to_owned() };
     let sources = Sources { files: vec![source], logo: None };
@@ -262,7 +263,7 @@ fn what_is_wrong_with_a_template_is_told_with_its_place() {
     insta::assert_snapshot!(told);
 }
 
-/// A stack that overflows ends the process: what is live must outlive any template.
+/// A stack overflow ends the process, and the live pages must outlive any template.
 #[test]
 fn no_template_is_too_deep() {
     let sum = format!("{{{{ 1{} }}}}", "+1".repeat(2000));
@@ -272,7 +273,7 @@ fn no_template_is_too_deep() {
     let minus = format!("{{{{ {}1 }}}}", "-".repeat(4000));
     let filters = format!("{{{{ title{} }}}}", "|upper".repeat(600));
     let calls = format!("{{{{ title{} }}}}", ".a".repeat(2000));
-    // As control does it.
+    // The controller does the same.
     let validate = std::thread::Builder::new().stack_size(STACK_FOR_TEMPLATES).spawn(move || {
         for text in [sum, elif, nested, brackets, minus, filters, calls] {
             tried("page.html", &text);

@@ -1,4 +1,4 @@
-//! The trial: what comes out of templates is looked at before they are taken.
+//! Validation of templates: their output is checked before they are used.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use super::sources::Source;
 use super::templates::failed;
 use super::{PageContent, PageModel, ServiceRow, samples};
 
-/// Names in the policy what a page has inline, where all templates are built in: those are tried by this crate's tests.
+/// Returns the policy of the built-in page. The tests of this crate try its templates.
 pub(super) fn built_in(renderer: &Renderer) -> HeaderValue {
     let model = sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
     let html = renderer.try_template("page.html", &model, 0).unwrap_or_default();
     policy(&Markup::of(&html))
 }
 
-/// Renders everything with the operator's own templates, and looks at what comes out. Returns the policy of the page.
+/// Renders every sample with the operator's templates and checks the results. Returns the policy of the page.
 pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
     let mut validate = Trial { own, parts: None, found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
@@ -48,12 +48,12 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
     policy(&validate.parts.unwrap_or_default())
 }
 
-/// What was found so far.
+/// Findings so far.
 struct Trial<'o> {
     own: &'o [&'o Source],
-    /// What the first page had inline.
+    /// Inline parts of the first page.
     parts: Option<Markup>,
-    /// Each once, by file and line.
+    /// Problems, each once, by file and line.
     found: BTreeMap<(String, usize), Problem>,
 }
 
@@ -81,7 +81,7 @@ impl Trial<'_> {
     }
 }
 
-/// What a sample tells.
+/// Returns the model of a sample.
 pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> PageModel {
     let window = flags.windows.first().map(|window| {
         let (starts, ends) = window.span_at(now).unwrap_or((now, now));
@@ -96,7 +96,7 @@ fn page_of(own: &[&Source]) -> String {
     page.map_or_else(String::new, |source| source.path.clone())
 }
 
-/// What of a document would not work, as warnings.
+/// Returns warnings for the parts of a document that would not work.
 fn remarks(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
     let help = "a page under maintenance cannot fetch anything: inline it, as a data: URL if it is a picture";
     let remark = |(index, refused): (usize, &String)| {
@@ -114,7 +114,7 @@ fn same_parts(one: &Markup, other: &Markup) -> bool {
     one.styles == other.styles && one.scripts == other.scripts
 }
 
-/// Nothing but what is inline, by its hash, and the page's own events.
+/// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
 fn policy(markup: &Markup) -> HeaderValue {
     let hashes = |parts: &[String]| match parts {
         [] => "'none'".to_owned(),
@@ -136,5 +136,5 @@ fn policy(markup: &Markup) -> HeaderValue {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-/// Remarks upon one document.
+/// Most warnings for one document.
 const MOST_REMARKS: usize = 8;
