@@ -1,11 +1,11 @@
-//! The `Accept` fields (RFC 9110 section 12.5): which media type, language and coding a client would rather have.
+//! `Accept` fields (RFC 9110 section 12.5): choice of media type, language and coding.
 //!
-//! Whatever is sent, something is chosen: what cannot be read is passed over, and no list is read without end.
+//! Anything that cannot be read is skipped, and no list is read without end.
 
-/// A coding of an answer's bytes (RFC 9110 section 8.4).
+/// Coding of an answer's bytes (RFC 9110 section 8.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coding {
-    /// As they are.
+    /// Unchanged bytes.
     #[default]
     Identity,
     /// `gzip`.
@@ -15,7 +15,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Its name in `Accept-Encoding` and `Content-Encoding`.
+    /// Returns the name in `Accept-Encoding` and `Content-Encoding`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -27,9 +27,11 @@ impl Coding {
 
 /// Chooses among `offers` (a value and its `type/subtype`, lowercase), which stand in the server's order of preference.
 ///
-/// The greatest weight wins; among equal weights a type the client names beats one it takes by a wildcard, then
-/// the order of the offers decides. Ranges that cannot be read are passed over. `None` when nothing was asked for
-/// by name and everything is taken alike (no `Accept`, or only `*/*`), or when none of the offers is taken.
+/// The greatest weight wins. Among equal weights a type that is named beats a wildcard, and then the order of the
+/// offers decides. Ranges that cannot be read are skipped.
+///
+/// Returns `None` if nothing is named and everything is taken alike (no `Accept`, or only `*/*`), or if no offer is
+/// taken.
 pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
     offers: &[(T, &str); N],
@@ -38,7 +40,7 @@ pub fn choose<'a, T: Copy, const N: usize>(
     for (range, weight) in items(fields).filter_map(weighted) {
         let kind = range.strip_suffix(b"*");
         for (taken, (_, offer)) in best.iter_mut().zip(offers) {
-            // Lengths are compared first: most ranges are none of the offers.
+            // Lengths are compared first, because most ranges are none of the offers.
             let specificity = match kind {
                 None if range.len() == offer.len() && range.eq_ignore_ascii_case(offer.as_bytes()) => NAMED,
                 None => continue,
@@ -54,7 +56,8 @@ pub fn choose<'a, T: Copy, const N: usize>(
     (taken.weight > 0 && taken.specificity > ANYTHING).then_some(offers[index].0)
 }
 
-/// The structured syntax suffix (RFC 6839) of the first type that is named and has one: `json` of `application/vnd.api+json`.
+/// Returns the structured syntax suffix (RFC 6839) of the first named type that has one: `json` of
+/// `application/vnd.api+json`.
 pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let taken = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0);
     let suffix = |range: &'a [u8]| range.iter().rposition(|&byte| byte == b'+').map(|plus| &range[plus + 1..]);
@@ -63,9 +66,9 @@ pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 
 /// Chooses a language by `Accept-Language` (RFC 9110 section 12.5.4), and returns its index in `offers`.
 ///
-/// Of the ranges in order of their weights, the first that has one: the language itself, the language without its last
-/// subtags (`de-AT` is met by `de`: the look-up of RFC 4647 section 3.4), or a more specific one (`pt` by `pt-BR`). `None`
-/// where none is met, or where a `*` comes first.
+/// The ranges are tried in the order of their weights. A range matches the language itself, the language without its
+/// last subtags (`de` for `de-AT`: the look-up of RFC 4647 section 3.4), or a more specific one (`pt-BR` for `pt`).
+/// Returns `None` if no range matches, or if a `*` comes first.
 pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef<str>]) -> Option<usize> {
     let mut ranges: Vec<(&[u8], u16)> = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0).collect();
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
@@ -92,8 +95,8 @@ pub fn language<'a>(fields: impl Iterator<Item = &'a [u8]>, offers: &[impl AsRef
     None
 }
 
-/// Chooses a coding by `Accept-Encoding` (RFC 9110 section 12.5.3): the greatest weight, then the smallest bytes. A client
-/// that says nothing gets the bytes as they are, and so does one that refuses everything.
+/// Chooses a coding by `Accept-Encoding` (RFC 9110 section 12.5.3): the greatest weight, then the smallest bytes. A
+/// client that names nothing, or refuses everything, gets the bytes unchanged.
 pub fn coding<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Coding {
     let (mut brotli, mut gzip, mut identity, mut others) = (None, None, None, None);
     for (name, weight) in items(fields).filter_map(weighted) {
@@ -119,12 +122,12 @@ pub fn coding<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Coding {
     }
 }
 
-/// The items of a field's lists, as many as a client that is asking would send.
+/// Returns the items of a field's lists, up to a limit.
 fn items<'a>(fields: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     fields.flat_map(|field| field.split(|&byte| byte == b',')).take(MOST_RANGES)
 }
 
-/// An item and its weight in thousandths.
+/// Reads an item and its weight in thousandths.
 fn weighted(item: &[u8]) -> Option<(&[u8], u16)> {
     let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().filter(|name| !name.is_empty())?;
@@ -132,7 +135,7 @@ fn weighted(item: &[u8]) -> Option<(&[u8], u16)> {
     Some((name, weight.map_or(Some(1000), thousandths)?))
 }
 
-/// How an offer is taken by the most specific range that covers it.
+/// Best range for an offer.
 #[derive(Clone, Copy, Default)]
 struct Taken {
     specificity: u8,
@@ -140,7 +143,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// The most specific range decides an offer's weight; of equal ones, the greater weight.
+    /// Takes a range if it is more specific, or as specific with a greater weight.
     fn consider(&mut self, specificity: u8, weight: u16) {
         if specificity > self.specificity || (specificity == self.specificity && weight > self.weight) {
             *self = Self { specificity, weight };
@@ -148,12 +151,12 @@ impl Taken {
     }
 }
 
-/// Whether a text starts with another, whatever the case.
+/// Returns true if a text starts with another, in any case.
 fn starts_with(text: &[u8], start: &[u8]) -> bool {
     text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
-/// `1`, `0.8`, `0.123` as thousandths; `None` for anything else.
+/// Reads `1`, `0.8`, `0.123` as thousandths; `None` for anything else.
 fn thousandths(text: &[u8]) -> Option<u16> {
     let (whole, fraction) = match text {
         [whole] => (whole, &[][..]),
@@ -168,12 +171,12 @@ fn thousandths(text: &[u8]) -> Option<u16> {
     (value <= 1000).then_some(value)
 }
 
-/// How a range covers an offer: `*/*`, `type/*`, or by its name.
+/// Specificity of a range: `*/*`, `type/*`, or the name of a type.
 const ANYTHING: u8 = 1;
 const KIND: u8 = 2;
 const NAMED: u8 = 3;
 
-/// A client that sends more ranges than this is not asking.
+/// Most ranges that are read; no client needs more.
 const MOST_RANGES: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The fields of the page's answer that depend on the request: whoever answers, the proxy or the layer, adds the same.
+//! Fields of the page's answer that depend on the request. The proxy and the layer add the same.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use super::dialect::Dialect;
 use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant};
 use super::snapshot::Closure;
 
-/// What is asked, and when.
+/// Request that the answer is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'q> {
-    /// The method.
+    /// Method.
     pub method: &'q Method,
-    /// The fields.
+    /// Fields.
     pub headers: &'q HeaderMap,
-    /// How long ago the snapshot was compiled.
+    /// Time since the snapshot was compiled.
     pub elapsed: Duration,
 }
 
-/// Adds to the fields of a page's answer: the marker, when to come back, and who may read it. `random` gives a number from 1
-/// up to the one it is given.
+/// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. `random`
+/// returns a number from 1 up to the one it is given.
 pub fn dress(
     answer: &mut HeaderMap,
     status: StatusCode,
@@ -51,7 +51,7 @@ pub fn dress(
     }
 }
 
-/// Whether a document is asked for that may be asked for again: a page that was the answer to a form must not be.
+/// Returns true if a browser asks for a document that it may ask for again. The answer to a form must not be reloaded.
 fn navigates(question: Question<'_>) -> bool {
     let mode = question.headers.get(SEC_FETCH_MODE);
     *question.method == Method::GET && mode.is_none_or(|mode| mode == "navigate")
@@ -78,15 +78,15 @@ fn allow(origin: &HeaderValue, origins: &Origins, asked: &HeaderMap, dialect: Di
                 headers.insert(allowed, value.clone());
             }
         }
-        // What is allowed now is the maintenance's word, not the app's.
+        // The proxy's answer holds only during the maintenance, so it must not be cached for long.
         headers.insert(ACCESS_CONTROL_MAX_AGE, 5.into());
     } else {
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
 }
 
-/// Seconds until it may be worth to try again, spread so that not everybody returns at once: never 0, never before
-/// the end, never much after it.
+/// Returns the seconds until a new attempt, spread so that not all clients return at once: never 0, never before the
+/// end, never much after it.
 fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64) -> u64 {
     let base = match closure.seconds_left {
         Some(left) => left.saturating_sub(elapsed.as_secs()).clamp(1, LONGEST_RETRY),
@@ -95,25 +95,25 @@ fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64
     base + random((base / 10).max(LEAST_JITTER))
 }
 
-/// RFC 9209.
+/// Field `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// What is told of a route's maintenance with whatever is forwarded: a structured field (RFC 9651) of this project.
+/// Field that tells of a route's maintenance in forwarded responses: a structured field (RFC 9651) of this project.
 pub const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
 
-/// The proxy answered on purpose, without trying the upstream (RFC 9209 section 2.3.27). The detail tells a planned
-/// pause from every other 503.
+/// Value for an answer on purpose, without a request to the upstream (RFC 9209 section 2.3.27). The detail tells a
+/// planned pause from every other 503.
 const MAINTENANCE: HeaderValue =
     HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 
-/// What a script of another origin may see of an answer.
+/// Fields that a script of another origin may read.
 const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-/// When a gRPC client may try again (gRPC proposal A6).
+/// Field with the milliseconds after which a gRPC client may try again (gRPC proposal A6).
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// Seconds after which a browser without script asks again, at most.
+/// Most seconds after which a browser without script asks again.
 const LONGEST_REFRESH: u64 = 60;
 
 /// Seconds over which the shortest waits are spread.

@@ -1,20 +1,20 @@
-//! Text cases: `tests/cases/**/*.case`, one file a case.
+//! Text cases: `tests/cases/**/*.case`, one case a file.
 //!
-//! A case is sections, each under a line `=== NAME`. Inputs are `config`, `flags`, `secret` (of every route that names a
-//! secret file), `now INSTANT`, `requests` and `course`; what is expected of them is in `problems`, `parsed`, `verdicts` and
-//! `life`. A case without a config has [`CONFIG`]. A case with neither expectation expects no problem. `UPDATE=1 cargo test
-//! --lib` rewrites what is expected.
+//! A case consists of sections, each under a line `=== NAME`. The inputs are `config`, `flags`, `secret` (of every route
+//! that names a secret file), `now INSTANT`, `requests` and `course`. The expected sections are `problems`, `parsed`,
+//! `verdicts` and `life`. A case without a config has [`CONFIG`]. A case without expected sections expects no problem.
+//! `UPDATE=1 cargo test --lib` rewrites the expected sections.
 //!
-//! A `course` is what happens to one proxy, in order: lines of an instant, and perhaps of words. What changes by itself
-//! between two lines is made to change in its time. The words are
-//! - `asleep`: nothing changed since the line before, since the machine slept;
+//! A `course` is a list of events for one proxy, in order: lines of an instant, with or without words. Changes that are due
+//! between two lines are made in their time. The words are
+//! - `asleep`: the machine slept since the line before, and nothing was changed;
 //! - `restart`: the process ends, and another goes on from its state;
-//! - `flags NAME`: the flag file is the section `flags NAME` from now on;
-//! - `ROUTE remaining N`: so many requests are in flight that began before it went down;
-//! - `ROUTE passed N`, `ROUTE fails WORDS`: how its checks do;
-//! - `ROUTE measured ERRORS/REQUESTS P99ms HANGING`, `ROUTE lately ERRORS/REQUESTS`: how it does, and did before.
+//! - `flags NAME`: the section `flags NAME` becomes the flag file;
+//! - `ROUTE remaining N`: number of requests in flight that began before the route went down;
+//! - `ROUTE passed N`, `ROUTE fails WORDS`: result of its checks;
+//! - `ROUTE measured ERRORS/REQUESTS P99ms HANGING`, `ROUTE lately ERRORS/REQUESTS`: measurements now, and before.
 //!
-//! In its `life` each line is followed by what changed up to it, and by how things are then.
+//! In its `life` each line is followed by the changes up to it, and by the state after it.
 
 mod life;
 
@@ -34,14 +34,14 @@ use super::problem::Problem;
 use super::snapshot::Snapshot;
 use super::verdict::{Head, Pass, Verdict, decide};
 
-/// What computes an expected section from a case. It is run if the case has the section, or if it is `problems`.
+/// Function that computes an expected section. It runs if the case has the section, and always for `problems`.
 type Run = fn(&Case) -> String;
 
-/// The expected sections, in the order in which an update writes them.
+/// Expected sections, in the order in which an update writes them.
 const EXPECTED: [(&str, Run); 4] =
     [("problems", problems), ("parsed", parsed), ("verdicts", verdicts), ("life", life::life)];
 
-/// The config of a case that has none.
+/// Config of a case without one.
 const CONFIG: &str = "\
 [[listen]]
 address = \"127.0.0.1:8080\"
@@ -53,9 +53,9 @@ host = \"api.example.com\"
 upstream = \"http://127.0.0.1:3001\"
 ";
 
-/// One file.
+/// One case file.
 struct Case {
-    /// In the order of the file: the words behind `===`, and the text below.
+    /// Sections in the order of the file: the words after `===`, and the text below.
     sections: Vec<(String, String)>,
 }
 
@@ -74,30 +74,30 @@ impl Case {
         Self { sections }
     }
 
-    /// A section's text. `\x1b` and its like in it stand for the byte, since an editor would lose it.
+    /// Returns a section's text. `\x1b` and its like stand for the byte, which an editor would lose.
     fn section(&self, name: &str) -> Option<String> {
         let (_, body) = self.sections.iter().find(|(section, _)| section == name)?;
         let is_input = !EXPECTED.iter().any(|(expected, _)| *expected == name);
         Some(if is_input { unescape(body) } else { body.clone() })
     }
 
-    /// The instant of `=== now`, or that of the examples.
+    /// Returns the instant of `=== now`, or the default one.
     fn now(&self) -> Timestamp {
         let written = self.sections.iter().find_map(|(section, _)| section.strip_prefix("now "));
         written.unwrap_or("2026-05-19T14:05:00Z").trim().parse().expect("`now` is an instant")
     }
 
-    /// The config and what is wrong with it.
+    /// Parses the config.
     fn config(&self) -> (Option<Config>, Vec<Problem>) {
         config::parse("backsoon.toml", self.section("config").as_deref().unwrap_or(CONFIG))
     }
 
-    /// The flags and what is wrong with them.
+    /// Parses the flags.
     fn flags(&self) -> (Option<Parsed>, Vec<Problem>) {
         flags::parse("maintenance.toml", self.section("flags").as_deref().unwrap_or_default())
     }
 
-    /// Compares, or rewrites, what is expected. Returns the differences.
+    /// Compares the expected sections, or rewrites them. Returns the differences.
     fn check(&mut self, path: &Path, update: bool) -> Vec<String> {
         let mut differences = Vec::new();
         for (name, run) in EXPECTED {
@@ -140,7 +140,7 @@ impl Case {
     }
 }
 
-/// Every problem of both files, as the command prints them.
+/// Writes every problem of both files, as the command prints them.
 fn problems(case: &Case) -> String {
     let (config, mut problems) = case.config();
     let (flags, more) = case.flags();
@@ -151,7 +151,7 @@ fn problems(case: &Case) -> String {
     problems.iter().map(|problem| format!("{problem}\n\n")).collect()
 }
 
-/// The values of the files that the case has.
+/// Writes the values of the case's files.
 fn parsed(case: &Case) -> String {
     let mut parsed = String::new();
     if case.section("config").is_some() {
@@ -163,10 +163,11 @@ fn parsed(case: &Case) -> String {
     parsed
 }
 
-/// What is decided at the case's instant: each route that is not open, the next change, then each of `=== requests`.
+/// Writes the decisions at the case's instant: each route that is not open, the next change, then each of `===
+/// requests`.
 ///
-/// A request is `METHOD URL`, or `METHOD HOST TARGET` where the target is no part of a URL; then `from ADDRESS` may follow.
-/// Its fields are on lines of their own below it, indented.
+/// A request is `METHOD URL`, or `METHOD HOST TARGET` if the target is no part of a URL. `from ADDRESS` may follow. Its
+/// fields are on indented lines below it.
 fn verdicts(case: &Case) -> String {
     let (Some(config), Some(parsed)) = (case.config().0, case.flags().0) else {
         return "the input is refused\n".to_owned();
@@ -242,7 +243,7 @@ fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
     }
 }
 
-/// Without white space at the ends of lines and of the text, which editors change.
+/// Removes white space at the ends of lines and of the text, which editors change.
 fn trimmed(text: &str) -> String {
     text.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
@@ -259,7 +260,7 @@ fn unescape(text: &str) -> String {
     whole.replace("\\LONG", &"long ".repeat(1000))
 }
 
-/// Every case below a folder, sorted.
+/// Returns every case below a folder, sorted.
 fn cases_below(folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).expect("the folder of cases") {

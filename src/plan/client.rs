@@ -1,5 +1,5 @@
-//! Who the client is: the peer, or whom trusted proxies name. A client that cannot be read is unknown, and never the proxy
-//! that has named it.
+//! Client of a request: the peer, or the one that trusted proxies name. A client that cannot be read is unknown; the
+//! proxy that named it is never taken for it.
 
 mod forwarded;
 
@@ -14,24 +14,24 @@ use super::config::TrustedProxies;
 use forwarded::Elements;
 pub use forwarded::{as_forwarded, as_x_forwarded_for};
 
-/// `X-Forwarded-For`.
+/// Field `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A client, as far as it is known.
+/// Client, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client<'h> {
-    /// Its address; that of an IPv4 client is never an IPv6 one.
+    /// Address; an IPv4 client never has an IPv6 one.
     Address(IpAddr),
-    /// A name that a trusted proxy gives it instead: an identifier (RFC 7239 section 6.3), or something odd.
+    /// Name that a trusted proxy gives instead of an address: an identifier (RFC 7239 section 6.3), or something odd.
     Named(&'h [u8]),
-    /// Nobody: a trusted proxy does not say who it is.
+    /// Unknown: a trusted proxy does not name it.
     Unknown,
-    /// The peer on a unix socket.
+    /// Peer on a unix socket.
     Unix,
 }
 
 impl Client<'_> {
-    /// Returns its address, if that is known.
+    /// Returns the address, if it is known.
     pub fn address(self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(address),
@@ -40,7 +40,7 @@ impl Client<'_> {
     }
 }
 
-/// As the access log has it. A name is nothing to be logged: a proxy may have hidden the client on purpose.
+/// Writes the client for the access log. Names are not logged, because a proxy may have hidden the client on purpose.
 impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,7 +51,7 @@ impl fmt::Display for Client<'_> {
     }
 }
 
-/// Whether what a peer says of others is believed; `None` is one on a unix socket.
+/// Returns true if a peer's forwarding fields are believed; `None` is a peer on a unix socket.
 pub fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
     match peer {
         None => trusted.unix,
@@ -59,8 +59,8 @@ pub fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
     }
 }
 
-/// Finds the client: the peer, or whom trusted peers name, read from right to left up to the first that is not trusted. The
-/// names are those of `X-Forwarded-For`; without that field, those of `Forwarded`.
+/// Finds the client: the peer, or the one that trusted peers name. Names are read from right to left, up to the first
+/// that is not trusted. They come from `X-Forwarded-For`, or from `Forwarded` if that is absent.
 pub fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &TrustedProxies) -> Client<'h> {
     let peer = peer.map(|address| address.to_canonical());
     let mut walk = Walk { trusted, client: peer.map_or(Client::Unix, Client::Address), hops: 0 };
@@ -76,26 +76,26 @@ pub fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &TrustedPro
     walk.client
 }
 
-/// The way from the proxy to the client, from hop to hop.
+/// Walk from the proxy to the client, hop by hop.
 struct Walk<'h, 't> {
     trusted: &'t TrustedProxies,
-    /// The farthest that was come to.
+    /// Farthest hop so far.
     client: Client<'h>,
     hops: usize,
 }
 
 impl<'h> Walk<'h, '_> {
-    /// Goes over a line of `X-Forwarded-For`; false at the end of the way.
+    /// Follows a line of `X-Forwarded-For`. Returns false at the client.
     fn names(&mut self, line: &'h [u8]) -> bool {
         let mut names = line.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         let last = names.next().unwrap_or_default();
-        // A proxy that adds nothing to what its client has written names nobody: what stands before is that client's word.
+        // A proxy that adds nothing names nobody. The names before it are the client's own words.
         self.goes_on(read(last)) && names.filter(|name| !name.is_empty()).all(|name| self.goes_on(read(name)))
     }
 
-    /// Goes over a line of `Forwarded`; false at the end of the way.
+    /// Follows a line of `Forwarded`. Returns false at the client.
     fn elements(&mut self, line: &'h [u8]) -> bool {
-        // A quotation can be read from its beginning alone: so the last hops are kept.
+        // A quotation can be read only from its beginning, so the line is read forwards and the last hops are kept.
         let (mut last, mut count) = ([Client::Unknown; MOST_HOPS + 1], 0);
         let mut elements = Elements::of(line);
         for element in &mut elements {
@@ -110,7 +110,7 @@ impl<'h> Walk<'h, '_> {
         (1..=kept).all(|back| self.goes_on(last[(count - back) % last.len()]))
     }
 
-    /// Goes on to the next hop; false if that is the client.
+    /// Takes the next hop. Returns false if it is the client.
     fn goes_on(&mut self, next: Client<'h>) -> bool {
         self.hops += 1;
         self.client = if self.hops > MOST_HOPS { Client::Unknown } else { next };
@@ -118,7 +118,7 @@ impl<'h> Walk<'h, '_> {
     }
 }
 
-/// Reads what a proxy calls a client: an address or an identifier, with or without a port, in quotes or not.
+/// Reads a proxy's name for a client: an address or an identifier, with or without port and quotes.
 fn read(name: &[u8]) -> Client<'_> {
     let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
     if let Some(address) = std::str::from_utf8(name).ok().and_then(address) {
@@ -133,7 +133,8 @@ fn read(name: &[u8]) -> Client<'_> {
     }
 }
 
-/// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, and IPv6 addresses with a zone.
+/// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, and IPv6 addresses with a
+/// zone.
 fn address(text: &str) -> Option<IpAddr> {
     if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         let port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
@@ -146,7 +147,7 @@ fn address(text: &str) -> Option<IpAddr> {
     address.parse().ok().filter(|_| port.is_none_or(is_port)).map(IpAddr::V4)
 }
 
-/// Reads an IPv6 address. Its zone means something on the proxy's machine alone.
+/// Reads an IPv6 address and drops its zone, which has a meaning only on the proxy's machine.
 fn address_of_6(text: &str) -> Option<Ipv6Addr> {
     match text.split_once('%') {
         Some((_, "")) => None,
@@ -155,7 +156,7 @@ fn address_of_6(text: &str) -> Option<Ipv6Addr> {
     }
 }
 
-/// Tells whether it is a port, or an identifier in its place (RFC 7239 section 6).
+/// Returns true for a port, or an identifier in its place (RFC 7239 section 6).
 fn is_port(text: &str) -> bool {
     let identifier = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match text.strip_prefix('_') {
@@ -164,7 +165,7 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// The network that stands for a client wherever clients are counted: one has all addresses of an IPv6 /64.
+/// Returns the network that stands for a client in counts. A client has all addresses of an IPv6 /64.
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -172,7 +173,7 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// More hops than anybody has: who is beyond them is unknown.
+/// Most hops that are followed. A client beyond them is unknown.
 const MOST_HOPS: usize = 32;
 
 #[cfg(test)]
@@ -277,7 +278,7 @@ mod tests {
         ] {
             assert_eq!(client(&[unknown]), "unknown", "{unknown}");
         }
-        // A client that opens a quotation does not choose who it is.
+        // A client that opens a quotation does not choose its name.
         assert_eq!(client(&["for=3.3.3.3;x=\", for=2.2.2.2"]), "unknown");
         assert_eq!(client(&["for=3.3.3.3;x=\", for=\"[2001:db8::1]:80\""]), "unknown");
         assert_eq!(client(&["for=3.3.3.3;x=\"\\", "for=2.2.2.2"]), "2.2.2.2", "a line of its own");
@@ -294,7 +295,7 @@ mod tests {
                 }
                 let client = of(Some([10, 0, 0, 1].into()), &headers, &trusted);
                 prop_assert!(lines.is_empty() || client.address() != Some([10, 0, 0, 1].into()), "not the proxy");
-                // The other field says the same client.
+                // The other field names the same client.
                 let text = if field == FORWARDED { as_x_forwarded_for(&headers) } else { as_forwarded(&headers) };
                 let translated = HeaderMap::from_iter([(other, HeaderValue::try_from(text).unwrap())]);
                 if !lines.is_empty() {

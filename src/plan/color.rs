@@ -1,15 +1,15 @@
-//! A colour, and whether text in it can be read on a page's ground (WCAG 2.2, success criterion 1.4.3).
+//! Colours, and their contrast with a page's background (WCAG 2.2, success criterion 1.4.3).
 
 use std::fmt;
 
-/// A colour of sRGB.
+/// Colour of sRGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color([u8; 3]);
 
 impl Color {
-    /// The page's own.
+    /// Default accent of the page.
     pub const DEFAULT: Self = Self([0x0b, 0x6b, 0x53]);
-    /// The darkest ground of the light page and the lightest of the dark one: what an accent must be told from.
+    /// Backgrounds that an accent must contrast with: the darkest of the light page and the lightest of the dark one.
     pub const GROUNDS: [Self; 2] = [Self([0xfa, 0xf8, 0xf4]), Self([0x1a, 0x20, 0x1e])];
 
     /// Reads `#rgb` or `#rrggbb`.
@@ -25,8 +25,8 @@ impl Color {
         Some(Self([red, green, blue]))
     }
 
-    /// The nearest colour, on the way to black or to white, that can be read on a ground: with a contrast of at least
-    /// 4.5 to 1, and a little more, since grounds differ a little.
+    /// Returns the nearest colour, towards black or white, that can be read on a background: with a contrast of at
+    /// least 4.5 to 1. A margin allows for slightly different backgrounds.
     #[must_use]
     pub fn readable_on(self, ground: Self) -> Self {
         let towards = if ground.luminance() > MIDDLE { 0.0 } else { 255.0 };
@@ -34,13 +34,13 @@ impl Color {
         mixed.into_iter().find(|color| color.contrast(ground) >= ENOUGH).unwrap_or(self)
     }
 
-    /// From 1, the same, to 21, black and white.
+    /// Returns the contrast: from 1 for the same colour to 21 for black and white.
     pub fn contrast(self, other: Self) -> f64 {
         let (one, other) = (self.luminance(), other.luminance());
         (one.max(other) + 0.05) / (one.min(other) + 0.05)
     }
 
-    /// <https://www.w3.org/TR/WCAG22/#dfn-relative-luminance>
+    /// Returns the relative luminance (<https://www.w3.org/TR/WCAG22/#dfn-relative-luminance>).
     fn luminance(self) -> f64 {
         let [red, green, blue] = self.0.map(|part| {
             let part = f64::from(part) / 255.0;
@@ -62,9 +62,9 @@ impl fmt::Display for Color {
     }
 }
 
-/// The least contrast of text, with a margin for grounds that are not quite the one it was computed for.
+/// Least contrast of text, with a margin for slightly different backgrounds.
 const ENOUGH: f64 = 5.2;
-/// Grounds above this are light.
+/// Luminance above which a background is light.
 const MIDDLE: f64 = 0.18;
 const STEPS: u32 = 50;
 

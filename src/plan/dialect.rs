@@ -1,14 +1,14 @@
-//! The dialect: in which form a client can read an answer, told by its request's head before any of its body is read.
+//! Dialect: the form of an answer that a client can read, chosen by its request's head before any of the body is read.
 
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::accept;
 
-/// The form of an answer.
+/// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dialect {
-    /// A document for people.
+    /// Document for people.
     Html,
     /// Plain text in 80 columns.
     Text,
@@ -16,32 +16,32 @@ pub enum Dialect {
     Markdown,
     /// `application/problem+json` (RFC 9457).
     Problem,
-    /// The same as `application/json`, for clients that take nothing else.
+    /// The problem document as `application/json`, for clients that take nothing else.
     Json,
     /// `application/problem+xml` (RFC 9457 appendix B).
     Xml,
-    /// One line of text, for what no person reads: scripts, images, refused upgrades.
+    /// One line of text for requests whose answer no person reads: scripts, images, refused upgrades.
     Short,
-    /// gRPC: a head that is its trailers, too, and no body.
+    /// gRPC: a head that holds the trailers, and no body.
     Grpc,
     /// gRPC-Web: the trailers are the body.
     GrpcWeb,
     /// gRPC-Web in base64.
     GrpcWebText,
-    /// Connect, a unary call: 503 with its JSON.
+    /// Unary call of Connect: 503 with its JSON.
     Connect,
-    /// Connect, a stream of JSON messages: the last message is the answer.
+    /// Connect stream of JSON messages: the last message is the answer.
     ConnectStreamJson,
-    /// The same in Protocol Buffers.
+    /// Connect stream of Protocol Buffers.
     ConnectStreamProto,
-    /// `text/event-stream`: 200 and an order to come back, since an `EventSource` takes a 503 for a last word.
+    /// `text/event-stream`: 200 with a time to reconnect. An `EventSource` never comes back after a 503.
     Events,
-    /// The answer to a CORS preflight: 204.
+    /// Answer to a CORS preflight: 204.
     Preflight,
 }
 
 impl Dialect {
-    /// Every one, in the order of the documentation.
+    /// All dialects, in the order of the documentation.
     pub const ALL: [Self; 15] = [
         Self::Html,
         Self::Text,
@@ -60,7 +60,7 @@ impl Dialect {
         Self::Preflight,
     ];
 
-    /// The word for it on the command line and in explanations.
+    /// Returns the word for the dialect on the command line and in explanations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Html => "html",
@@ -81,17 +81,18 @@ impl Dialect {
         }
     }
 
-    /// Chooses by what a request's head says.
+    /// Chooses a dialect by a request's head.
     ///
-    /// What a protocol fixes comes first: a gRPC client can read nothing else, whatever it accepts. Then what a browser
-    /// fetches for itself (`Sec-Fetch-Dest`): HTML in the place of a script would be run, and cached. Then `Accept`. A
-    /// client that takes anything, or says nothing, gets text: that is a command line or a script. One that takes none
-    /// of the dialects gets text too: a 503 in the wrong form is better than a 406 in none.
+    /// A fixed protocol comes first: a gRPC client can read nothing else, whatever it accepts. Then comes
+    /// `Sec-Fetch-Dest`: HTML in the place of a script would be run and cached. `Accept` comes last.
+    ///
+    /// A client that takes anything, or names nothing, gets text: it is a command line or a script. A client that takes
+    /// none of the dialects gets text, too, because a 503 in the wrong form is better than a 406 without any.
     pub fn choose(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Self {
         if let Some(called) = Self::of_call(method, query, headers) {
             return called;
         }
-        // https://fetch.spec.whatwg.org/#cors-preflight-request
+        // <https://fetch.spec.whatwg.org/#cors-preflight-request>
         let asks = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if asks && *method == Method::OPTIONS {
             return Self::Preflight;
@@ -100,13 +101,13 @@ impl Dialect {
             return Self::Short;
         }
         match Self::accepted(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
-            // No `EventSource` asks like this: to its client, 200 would say that it was done.
+            // An `EventSource` uses no other method. To another client, 200 would mean success.
             Self::Events if !matches!(*method, Method::GET | Method::HEAD) => Self::Problem,
             accepted => accepted,
         }
     }
 
-    /// The dialect of a remote call, by the type of its message.
+    /// Returns the dialect of a remote call, by the type of its message.
     pub fn of_call(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         if let Some(rest) = strip(content_type, b"application/grpc") {
@@ -120,14 +121,14 @@ impl Dialect {
             let json = strip(codec, b"json").is_some();
             return Some(if json { Self::ConnectStreamJson } else { Self::ConnectStreamProto });
         }
-        // https://connectrpc.com/docs/protocol: a unary call says so in a field, or in the query where it is a GET.
+        // A unary call of Connect says so in a field, or in the query of a GET
+        // (<https://connectrpc.com/docs/protocol>).
         let unary = headers.contains_key(CONNECT_PROTOCOL_VERSION)
             || *method == Method::GET && query.is_some_and(|query| query.split('&').any(|pair| pair == "connect=v1"));
         unary.then_some(Self::Connect)
     }
 
-    /// The dialect that the fields of `Accept` ask for. A type of its own that is built on JSON or XML (RFC 6839) is met by
-    /// theirs.
+    /// Returns the dialect that the fields of `Accept` ask for. A type built on JSON or XML (RFC 6839) gets that.
     pub fn accepted<'a, A: Iterator<Item = &'a [u8]>>(accept: impl Fn() -> A) -> Self {
         let suffix = || match accept::suffix(accept())? {
             b"json" => Some(Self::Problem),
@@ -137,43 +138,43 @@ impl Dialect {
         accept::choose(accept(), &OFFERS).or_else(suffix).unwrap_or(Self::Text)
     }
 
-    /// Whether it comes in every language, and compressed.
+    /// Returns true for dialects that have every language and are compressed.
     pub fn is_for_reading(self) -> bool {
         self == Self::Short || self.is_negotiated()
     }
 
-    /// Whether it is chosen by `Accept`, so that an operator may fix it.
+    /// Returns true if `Accept` chooses the dialect, so that an operator may fix it.
     pub fn is_negotiated(self) -> bool {
         OFFERS.iter().any(|(offered, _)| *offered == self && *offered != Self::Events)
     }
 }
 
-/// Whether another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with whatever they
-/// ask for in clear text, and read the answer as any other.
+/// Returns true if another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with
+/// every request in clear text, and read the answer as any other.
 fn is_upgrade(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
     let mut protocols = fields.flat_map(|field| field.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
     protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Whether a document (or a worker) asks for one of its parts, which no person reads as a text of its own.
+/// Returns true if a document (or a worker) fetches one of its parts, which no person reads by itself.
 fn is_fetched_by_a_document(headers: &HeaderMap) -> bool {
     let destination = headers.get(SEC_FETCH_DEST).map(HeaderValue::as_bytes);
     destination.is_some_and(|destination| PARTS.contains(&destination)) || headers.contains_key(SERVICE_WORKER)
 }
 
-/// What follows a prefix, whatever its case.
+/// Returns the text after a prefix, in any case.
 fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// Whether a media type ends here, but for its suffix and its parameters.
+/// Returns true if a media type ends here, except for its suffix and its parameters.
 fn ends_type(rest: &[u8]) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
 }
 
-/// What is offered, in the order of preference. `text/event-stream` stands last: no wildcard means it.
+/// Offers in the order of preference. `text/event-stream` stands last, because no wildcard means it.
 const OFFERS: [(Dialect, &str); 11] = [
     (Dialect::Html, "text/html"),
     (Dialect::Problem, "application/problem+json"),
@@ -188,7 +189,7 @@ const OFFERS: [(Dialect, &str); 11] = [
     (Dialect::Events, "text/event-stream"),
 ];
 
-/// The destinations whose answer is not shown to anybody (<https://fetch.spec.whatwg.org/#concept-request-destination>).
+/// Destinations whose answer nobody sees (<https://fetch.spec.whatwg.org/#concept-request-destination>).
 const PARTS: [&[u8]; 17] = [
     b"script",
     b"style",
@@ -211,7 +212,8 @@ const PARTS: [&[u8]; 17] = [
 
 const CONNECT_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// A browser fetches a service worker's script with it (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
+/// Field of a browser that fetches a service worker's script
+/// (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
 #[cfg(test)]
@@ -317,7 +319,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever bytes come, there is an answer; and one for nobody's eyes stays so.
+        /// Any bytes get an answer, and an answer that nobody sees stays short.
         #[test]
         fn any_head_has_a_dialect(
             accept in proptest::collection::vec(any::<u8>(), 0..200),

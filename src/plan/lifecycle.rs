@@ -1,4 +1,4 @@
-//! The life of a maintenance: how a route goes down, and comes back.
+//! Lifecycle of a maintenance: a route goes down, and comes back.
 //!
 //! ```text
 //!            flagged            nothing old in flight,          lifted, or its time is over
@@ -10,10 +10,11 @@
 //!     └───────────────────────────────────── without `ramp`, or after a hold
 //! ```
 //!
-//! The phase is a function of the flag file, the config, what was observed, and the time; what has to be remembered is
-//! [`RouteState`], which control keeps over a restart. So replicas that see the same file and the same clock make the same
-//! choices without talking: what the file says of the time between two looks is made up for in order, instant by instant
-//! (the end of a window is when its ramp began, whenever that is noticed). What was edited meanwhile counts from now.
+//! The phase follows from the flag file, the config, the observations, and the time. [`RouteState`] is the rest: facts that
+//! must be remembered, which the controller saves for the next process.
+//!
+//! Replicas with the same file and the same clock come to the same phases without talking. Instants between two looks are
+//! replayed in order: a ramp begins at the end of its window, whenever that is noticed. An edit counts from now.
 
 mod clients;
 mod guard;

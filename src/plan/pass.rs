@@ -1,13 +1,13 @@
-//! Who may pass a closed route: testers, deploy scripts, and clients who are admitted while it comes back.
+//! Means to pass a closed route: for testers, deploy scripts, and clients that a ramp admits.
 //!
 //! - The networks of `bypass`, by the client's address.
-//! - The secret of `bypass` in the field that it names.
-//! - A cookie that a signed link has given, bound to the route and to the window that closes it.
-//! - While the route ramps: whoever is in a cohort below what is admitted. A cohort is a hash of the address, the same in
-//!   every replica, or what a signed cookie says that has kept it; so a client does not flip where its address changes.
+//! - The secret of `bypass`, in the field that it names.
+//! - A cookie from a signed link, bound to the route and to the window that closes it.
+//! - While the route ramps: a cohort below the admitted number. A cohort is a hash of the address, the same in every
+//!   replica. A signed cookie keeps it, so that a client whose address changes does not flip.
 //!
-//! An unknown client is in no network, and in the last cohort. A client whom a trusted proxy calls by a name that is no
-//! address is in a cohort by that name.
+//! An unknown client is in no network, and in the last cohort. A client that a trusted proxy names without an address is in
+//! a cohort by that name.
 
 #[cfg(test)]
 mod tests;
@@ -43,21 +43,21 @@ pub enum Pass {
     Bypassed,
 }
 
-/// How a client passes.
+/// Reason for which a client passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassReason {
-    /// Its address is in a network.
+    /// The client's address is in a network of the bypass.
     Network,
-    /// It has sent the secret.
+    /// The client has sent the secret.
     Secret,
-    /// It has the cookie of a link.
+    /// The client has the cookie of a link.
     Cookie,
-    /// Its cohort is admitted.
+    /// The client's cohort is admitted.
     Cohort,
 }
 
 impl PassReason {
-    /// What that means for the request.
+    /// Returns the meaning for the request.
     pub fn pass(self) -> Pass {
         match self {
             Self::Network | Self::Secret | Self::Cookie => Pass::Bypassed,
@@ -69,7 +69,7 @@ impl PassReason {
 /// How a client passes a closed route.
 ///
 /// # Errors
-/// When it does not; why not, if it has shown something for it.
+/// Returns an error if it does not pass, with the fault of the credential that it sent, if any.
 pub fn way(
     snapshot: &Snapshot,
     route: &Route,
@@ -95,10 +95,10 @@ pub fn way(
     Err(void)
 }
 
-/// What a client shows: the secret, or the cookie of a link.
+/// Checks the credentials of a client: the secret, or the cookie of a link.
 ///
 /// # Errors
-/// When it shows neither, or one that is not good.
+/// Returns an error if it sent none, or the fault of the one that it sent.
 pub fn shown(
     snapshot: &Snapshot,
     route: &Route,
@@ -125,7 +125,7 @@ pub fn shown(
     Err(void)
 }
 
-/// A client's cohort, and whether a cookie says so.
+/// Returns a client's cohort, and true if its cookie names it.
 pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (u32, bool) {
     let name = &route.config.name;
     if let Some(key) = &admission.key {
@@ -140,16 +140,16 @@ pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &
         // A client has all addresses of its /64, and changes them daily (RFC 8981).
         Client::Address(IpAddr::V6(address)) => admission.cohorts.of(&address.octets()[..8]),
         Client::Named(name) => admission.cohorts.of(name),
-        // Nothing tells these clients apart: were they one, all of them would come back at once, and perhaps first.
+        // Nothing tells these clients apart. As one cohort they would all come back at once, and perhaps first.
         Client::Unknown => LAST,
-        // On a unix socket all are one.
+        // All clients of a unix socket are one.
         Client::Unix => admission.cohorts.of(&[]),
     };
     (cohort, false)
 }
 
-/// The cookie that keeps the cohort of a client without one, as `Set-Cookie` has it. For a document alone: what a script
-/// fetches may be shared by caches, and its client has the document's.
+/// Returns a `Set-Cookie` that keeps the cohort of a client without a cookie. Only documents get one: caches may share
+/// other responses, and their client has the document's cookie.
 pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Option<String> {
     let admission = route.admission.as_deref()?;
     let (key, ramp) = (admission.key.as_ref()?, route.config.policy.ramp.as_ref()?);
@@ -157,7 +157,7 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
         return None;
     }
     let (cohort, kept) = cohort(admission, snapshot, route, head);
-    // That nobody knows who it is now is nothing to be kept.
+    // An unknown client must not stay in the last cohort.
     if kept || cohort == LAST {
         return None;
     }
@@ -168,12 +168,12 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
     Some(cookie(&ramp_cookie(&route.config.name), &value, lasts))
 }
 
-/// A cohort is kept from one maintenance to the next.
+/// Returns the binding of a cohort, which is kept from one maintenance to the next.
 fn ramp_of(route: &str) -> Binding<'_> {
     Binding { purpose: Purpose::Ramp, route, source: &Source::Flag }
 }
 
-/// Whether a browser goes to a document.
+/// Returns true if a browser navigates to a document.
 fn is_document(method: &Method, headers: &HeaderMap) -> bool {
     let accepts_html = || {
         let lines = headers.get_all(http::header::ACCEPT).iter();
@@ -182,7 +182,7 @@ fn is_document(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::GET && headers.get(SEC_FETCH_MODE).map_or_else(accepts_html, |mode| mode == "navigate")
 }
 
-/// Now, as tickets have it.
+/// Returns the present instant in the unit of tokens.
 fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
     millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
 }
@@ -199,11 +199,11 @@ fn cookies<'h>(headers: &'h HeaderMap, name: &'h Finder<'static>) -> impl Iterat
     })
 }
 
-/// What a link asks for, as a target on the same host: `below` is what follows the reserved prefix in the path as it came;
-/// the ticket is taken out of the query.
+/// Returns the target of a link on the same host: the path after the reserved prefix and `/bypass`, unchanged, and the
+/// query without the token.
 pub fn destination(reserved: &Prefix, path: &str, query: Option<&str>) -> String {
     let rest = path.strip_prefix(reserved.as_str()).and_then(|path| path.strip_prefix("/bypass"));
-    // `//host` and `/\host` are other hosts to a browser. What is written in another way than by us leads to the root.
+    // A browser takes `//host` and `/\host` for other hosts. Links that this proxy did not make lead to the root.
     let is_plain = |rest: &&str| rest.starts_with('/') && !rest[1..].starts_with(['/', '\\']);
     let mut target = rest.filter(is_plain).unwrap_or("/").to_owned();
     let others = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(TOKEN));
@@ -214,12 +214,12 @@ pub fn destination(reserved: &Prefix, path: &str, query: Option<&str>) -> String
     target
 }
 
-/// The ticket in a link's query.
+/// Returns the token in a link's query.
 pub fn token(query: Option<&str>) -> &str {
     query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(TOKEN)).unwrap_or_default()
 }
 
-/// A `Cookie` field without our own cookies, all others as they are; `None` if there are none of ours in it.
+/// Returns a `Cookie` field without the proxy's own cookies; `None` if it has none of them.
 pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
     let is_own = |pair: &&[u8]| pair.trim_ascii_start().starts_with(COOKIES.as_bytes());
     let pairs = || line.split(|&byte| byte == b';');
@@ -236,7 +236,7 @@ const TOKEN: &str = "token=";
 const HTML: &[u8] = b"text/html";
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Secrets, and cookies of one name, that are tried: a client sends one.
+/// Secrets, or cookies of one name, that are tried. A client sends one.
 const MOST_TRIED: usize = 2;
-/// Seconds for which a cohort is kept after the longest time that the ramp takes when nothing holds it.
+/// Seconds for which a cohort is kept after the end of a ramp that nothing holds.
 const KEPT: u64 = 24 * 3600;

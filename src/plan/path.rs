@@ -1,62 +1,64 @@
-//! The one normal form of a path: what routes are matched on. The original is what is forwarded.
+//! Normal form of a path, on which routes are matched. The original path is forwarded.
 //!
-//! A path can be written in many ways that an upstream may take for the same one. If the proxy matched on the
-//! text as it came, `/%61dmin` or `//admin` would slip past a rule for `/admin`. So the text is brought to one
-//! form first, and what has no form is refused: every `%XX` is decoded once, `\` reads as `/`, parameters
-//! (`;…`) are dropped from each segment, empty segments are merged, and `.` and `..` are resolved.
+//! An upstream may take many spellings for the same path. If the proxy matched the text as it came, `/%61dmin` or
+//! `//admin` would slip past a rule for `/admin`. So the text is brought to one form first, and a path without such a
+//! form is refused. Every `%XX` is decoded once, `\` reads as `/`, parameters (`;…`) are dropped, empty segments are
+//! merged, and `.` and `..` are resolved.
 
 use std::borrow::Cow;
 
-/// A path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
+/// Path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(Box<str>);
 
-/// Why a path has no normal form.
+/// Reason for which a path has no normal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPath {
-    /// It does not begin with `/`.
+    /// The path does not begin with `/`.
     Relative,
-    /// `%` without two hexadecimal digits, or a decoded control byte.
+    /// A `%` has no two hexadecimal digits, or a decoded byte is a control character.
     Encoding,
-    /// A dot segment with a parameter (`..;x`): some servers climb there, others look for a file of that name.
+    /// A dot segment has a parameter (`..;x`): some servers climb there, others look for a file of that name.
     Ambiguous,
-    /// `..` leads above the root.
+    /// A `..` leads above the root.
     AboveRoot,
 }
 
 impl Prefix {
-    /// Takes a path as an operator writes it.
+    /// Parses a prefix as an operator writes it.
     ///
     /// # Errors
-    /// When it has no normal form.
+    /// Returns the reason if it has no normal form.
     pub fn new(path: &str) -> Result<Self, BadPath> {
         let normal = normalize(path)?;
         let trimmed = normal.trim_end_matches('/');
         Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.into()))
     }
 
-    /// The prefix as text.
+    /// Returns the prefix as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a path in normal form is this prefix or below it: `/app` covers `/app` and `/app/x`, not `/apple`.
+    /// Returns true if a path in normal form is this prefix or below it: `/app` covers `/app` and `/app/x`, not
+    /// `/apple`.
     pub fn covers(&self, normal: &str) -> bool {
         &*self.0 == "/" || self.below(normal).is_some()
     }
 
-    /// What follows this prefix, which is not `/`, in a path in normal form that it covers.
+    /// Returns the rest of a path in normal form after this prefix, which is not `/`; `None` if the prefix does not
+    /// cover it.
     pub fn below<'p>(&self, normal: &'p str) -> Option<&'p str> {
         normal.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
-/// Brings a request's path (without the query) to its normal form. Borrows when it already is.
+/// Brings a request's path (without the query) to its normal form. Borrows if it already has that form.
 ///
 /// `*`, the target of `OPTIONS *` (RFC 9112 section 3.2.4), reads as `/`.
 ///
 /// # Errors
-/// When it has none.
+/// Returns the reason if it has no normal form.
 pub fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
     if path == "*" || path.is_empty() {
         return Ok(Cow::Borrowed("/"));
@@ -70,9 +72,10 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
     resolve(&decode(path)?).map(Cow::Owned)
 }
 
-/// Whether nothing in it needs work: no escape, parameter, backslash or control byte, no empty or dot segment.
+/// Returns true if a path is in normal form: no escape, parameter, backslash or control byte, no empty or dot segment.
 fn is_normal(path: &[u8]) -> bool {
-    // Without a way out of the loops the compiler looks at sixteen bytes at once; nearly every path is looked at whole.
+    // Without an early exit the compiler compares sixteen bytes at once, and nearly every path is read to its end
+    // anyway.
     let odd = |byte: u8| (byte < 0x20) | (byte == 0x7f) | (byte == b'%') | (byte == b';') | (byte == b'\\');
     let empty_or_dot = |byte: u8, next: u8| (byte == b'/') & ((next == b'/') | (next == b'.'));
     let follows = path.get(1..).unwrap_or_default();
@@ -80,7 +83,7 @@ fn is_normal(path: &[u8]) -> bool {
         & !path.iter().zip(follows).fold(false, |found, (&byte, &next)| found | empty_or_dot(byte, next))
 }
 
-/// Decodes every `%XX`, once, and drops parameters. Bytes that are not UTF-8 become U+FFFD, which no prefix contains.
+/// Decodes every `%XX` once, and drops parameters. Bytes that are not UTF-8 become U+FFFD, which no prefix contains.
 fn decode(path: &str) -> Result<String, BadPath> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -109,7 +112,7 @@ fn decode(path: &str) -> Result<String, BadPath> {
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
-/// Whether the last segment so far is `.` or `..`.
+/// Returns true if the last segment so far is `.` or `..`.
 fn ends_in_dots(path: &[u8]) -> bool {
     path.ends_with(b"/.") || path.ends_with(b"/..")
 }

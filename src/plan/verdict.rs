@@ -1,4 +1,4 @@
-//! The decision: a snapshot and a request's head in, a verdict out.
+//! Verdict: the decision on a request, by a snapshot and the request's head.
 
 use std::borrow::Cow;
 
@@ -21,16 +21,16 @@ pub enum Verdict<'s> {
     Show(&'s Route, &'s Closure),
     /// Let it wait for the route.
     Hold(&'s Route, &'s Closure),
-    /// Answer it as the operator wants this path of a closed route to be answered.
+    /// Answer it as the operator configured for this path of a closed route.
     Answer(&'s Route, &'s Fixed),
-    /// It is for a path of the proxy's own, about this route.
+    /// Answer it with one of the proxy's own resources, about this route.
     Own(Resource, &'s Route),
-    /// Answer it with an error of our own.
+    /// Answer it with an error.
     Refuse(Refusal),
 }
 
 impl Pass {
-    /// The word for it, in `explain` and the access log.
+    /// Returns the word for the reason in `explain` and the access log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -42,12 +42,12 @@ impl Pass {
     }
 }
 
-/// What is below the reserved prefix. The path that follows tells which route it is about.
+/// Resource below the reserved prefix. The path that follows selects the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// `events`: a stream that tells when the page changes, and when the route is back.
+    /// `events`: a stream that tells of a new page, and of the opening.
     Events,
-    /// `status`: the page, in any dialect, with status 200.
+    /// `status`: the page in any dialect, with status 200.
     Status,
     /// `badge.svg`.
     Badge,
@@ -55,19 +55,19 @@ pub enum Resource {
     Bypass,
 }
 
-/// Why a request is refused, whatever is flagged.
+/// Reason for refusing a request, whatever is flagged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No route matches: 404.
     NoRoute,
     /// The path has no normal form: 400.
     BadPath,
-    /// `CONNECT` and `TRACE` are not for a reverse proxy: 405.
+    /// A reverse proxy does not serve `CONNECT` and `TRACE`: 405.
     Method,
 }
 
 impl Verdict<'_> {
-    /// The word for it in logs and metrics.
+    /// Returns the word for the verdict in logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Forward(..) => "forward",
@@ -80,7 +80,7 @@ impl Verdict<'_> {
     }
 }
 
-/// Decides. Allocates nothing for a path in normal form and a lowercase host.
+/// Decides on a request. Allocates nothing for a path in normal form and a lowercase host.
 pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     if matches!(*head.method, Method::CONNECT | Method::TRACE) {
         return Verdict::Refuse(Refusal::Method);
@@ -97,7 +97,7 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     gate(snapshot, &snapshot.routes[index], &head, &path)
 }
 
-/// What is asked of the proxy itself: `below` is what follows the reserved prefix.
+/// Decides on a path below the reserved prefix; `below` is the rest after it.
 fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
     let name = below.strip_prefix('/').unwrap_or(below);
     let (name, about) = name.find('/').map_or((name, "/"), |slash| name.split_at(slash));
@@ -114,10 +114,10 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
     }
 }
 
-/// What a route's phase means for one request.
+/// Decides by a route's state.
 ///
-/// An exception opens a closed route, so it is read narrowly: a path that needs rewriting to match one might mean
-/// something else to the upstream, which gets it as it came.
+/// An exception opens a closed route, so it is matched narrowly. A path that is not in normal form might mean something
+/// else to the upstream, which gets the path unchanged.
 fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &str) -> Verdict<'s> {
     let Some(closure) = &route.closure else {
         return Verdict::Forward(route, Pass::Open);
@@ -125,7 +125,7 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
     let (method, plain) = (head.method, path == head.path);
     if plain {
         match exception(&route.config, path).map(|exception| &exception.answer) {
-            // Where the route can be read, a probe shall see the upstream.
+            // On a read-only route a probe must reach the upstream.
             Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => {
                 return Verdict::Forward(route, Pass::Excepted);
             }
@@ -144,27 +144,27 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
         return Verdict::Forward(route, way.pass());
     }
     match closure.mode {
-        // What comes back, or is checked, is not waited for by who is not admitted yet, unless it was waited for before.
+        // Clients wait only on `hold`. While another mode verifies or ramps, those not admitted get the page.
         Mode::Hold => Verdict::Hold(route, closure),
         Mode::ReadOnly | Mode::Offline => Verdict::Show(route, closure),
     }
 }
 
-/// Which closures a request that is forwarded already would outlast.
+/// Closures during which a forwarded request may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spared {
     /// None.
     Never,
-    /// Those that only close a route to writing.
+    /// Read-only closures.
     ReadOnly,
-    /// All of them.
+    /// All closures.
     Always,
 }
 
-/// Which closures of its route a request that is forwarded now would outlast. Who may pass a closed route by other means
-/// than the path is not looked for, and neither are the well-known paths: what is asked for there is short.
+/// Returns the closures of its route during which a forwarded request may go on. Only the method and the path count.
+/// Clients with a bypass get no exemption, and neither do the well-known paths, because requests for them are short.
 pub fn spared(route: &RouteConfig, method: &Method, path: &str) -> Spared {
-    // Most routes have no exceptions: they need no path in normal form.
+    // Most routes have no exceptions, so the normal form is not needed.
     let plain = || path::normalize(path).is_ok_and(|normal| normal == path);
     if exception(route, path).is_some_and(|exception| exception.answer.is_none()) && plain() {
         Spared::Always
@@ -175,26 +175,26 @@ pub fn spared(route: &RouteConfig, method: &Method, path: &str) -> Spared {
     }
 }
 
-/// Whether a method is allowed at a path in normal form while the route is read-only.
+/// Returns true if a read-only route allows a method at a path in normal form.
 pub fn is_allowed(route: &RouteConfig, method: &Method, path: &str) -> bool {
     let allows =
         |allowed: &Allowed| allowed.method.as_ref().is_none_or(|own| own == method) && allowed.path.covers(path);
     route.policy.read_only.iter().any(allows)
 }
 
-/// The exception that covers a path in normal form: as with routes, the longest.
+/// Returns the longest exception that covers a path in normal form.
 pub fn exception<'r>(route: &'r RouteConfig, path: &str) -> Option<&'r Exception> {
     let covering = route.always_open.iter().filter(|exception| exception.path.covers(path));
     covering.max_by_key(|exception| exception.path.as_str().len())
 }
 
-/// Whether a path is one of [`WellKnown::PATHS`], and they pass.
+/// Returns true if a path is one of [`WellKnown::PATHS`], and these pass.
 pub fn passes_as_well_known(route: &RouteConfig, path: &str) -> bool {
     let known = |known: &str| path == known || known.ends_with('/') && path.starts_with(known);
     route.well_known == WellKnown::Pass && WellKnown::PATHS.iter().any(|path| known(path))
 }
 
-/// The host without port and trailing dot, lowercase. An IPv6 literal keeps its brackets.
+/// Returns the host in lowercase, without port and trailing dot. An IPv6 literal keeps its brackets.
 pub fn normal_host(authority: &str) -> Cow<'_, str> {
     let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],

@@ -1,4 +1,4 @@
-//! The gate in an app: what becomes of a request where the app is the only route and no proxy stands before it.
+//! Decision in an app: the app is the only route, and no proxy stands before it.
 
 use http::{Method, Uri};
 
@@ -6,23 +6,23 @@ use super::snapshot::{Closure, Route, Snapshot};
 use super::target;
 use super::verdict::{Head, Refusal, Resource, Verdict, decide};
 
-/// What to do with a request in an app.
+/// Decision on a request in an app.
 #[derive(Clone, Copy, Debug)]
 pub enum Within<'s> {
-    /// The app answers it.
+    /// The app answers the request.
     Pass(&'s Route),
-    /// Answer it with the page.
+    /// The page answers the request.
     Show(&'s Route, &'s Closure),
-    /// Let it wait for the app.
+    /// The request waits for the app.
     Hold(&'s Route, &'s Closure),
-    /// Answer it with the app's status, for which its page asks now and then.
+    /// The app's status answers the request; its page asks for that now and then.
     Status(&'s Route),
 }
 
-/// Decides by the proxy's own verdict: nothing reaches a closed app that the proxy would not forward to it. Whatever else
-/// the proxy would refuse, or answer by itself, gets the page.
+/// Decides by the proxy's own verdict: nothing reaches a closed app that the proxy would not forward. Requests that the
+/// proxy would refuse or answer itself get the page.
 ///
-/// An open app answers all of that: what it makes of an odd path or method is its own business.
+/// An open app gets all of them, and deals with odd paths and methods itself.
 pub fn decide_within<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, head: Head<'_>) -> Within<'s> {
     let verdict = match target::check(head.method, uri) {
         Ok(()) => decide(snapshot, head),
@@ -34,7 +34,8 @@ pub fn decide_within<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, he
         Verdict::Show(route, closure) => Within::Show(route, closure),
         Verdict::Hold(route, closure) => Within::Hold(route, closure),
         Verdict::Own(Resource::Status, route) if is_read => Within::Status(route),
-        // There is one route whatever follows, and the page of a path without a normal form asks as well.
+        // The app is the only route, whatever the path. Pages below a path without a normal form ask for the status,
+        // too.
         Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => Within::Status(route),
         Verdict::Answer(..) | Verdict::Own(..) | Verdict::Refuse(_) => match &route.closure {
             Some(closure) => Within::Show(route, closure),
@@ -43,7 +44,7 @@ pub fn decide_within<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, he
     }
 }
 
-/// Whether a path is that of the status, as a page asks for it.
+/// Returns true if a path is the status resource, as a page asks for it.
 fn is_status(snapshot: &Snapshot, path: &str) -> bool {
     let below = snapshot.reserved.below(path).and_then(|below| below.strip_prefix("/status"));
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))

@@ -1,10 +1,10 @@
-//! Cohorts: where in a ramp a client's turn is. `SipHash`-2-4 of its address, by a key of the route.
+//! Cohorts: the turns of clients in a ramp. A cohort is the `SipHash`-2-4 of an address, by a key of the route.
 
 use std::fmt;
 
 use siphasher::sip::SipHasher24;
 
-/// What hashes the addresses of one route's clients.
+/// Hash of the addresses of one route's clients.
 #[derive(Clone, Copy)]
 pub(in crate::plan) struct Cohorts(SipHasher24);
 
@@ -19,7 +19,7 @@ impl Cohorts {
     }
 }
 
-/// Keyed with what may be secret: it is never printed.
+/// Hides the key, which may come from a secret.
 impl fmt::Debug for Cohorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cohorts").finish_non_exhaustive()
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn it_is_siphash_2_4() {
-        // The vector of the paper (<https://www.aumasson.jp/siphash/siphash.pdf>, appendix A): its upper half.
+        // Test vector of the paper (<https://www.aumasson.jp/siphash/siphash.pdf>, appendix A): its upper half.
         let bytes: Vec<u8> = (0..16).collect();
         let cohorts = Cohorts::new(std::array::from_fn(|index| bytes[index]));
         assert_eq!(cohorts.of(&bytes[..15]), 0xa129_ca61);

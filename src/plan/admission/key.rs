@@ -1,8 +1,8 @@
-//! The secret of a route, ready to be used: it signs tickets and is compared with what clients send.
+//! Secret of a route: it signs tokens and is compared with the secret that clients send.
 //!
-//! A ticket is what a link or a cookie carries: `base64url(version, key id, issued, expires, cohort, window, tag)`. The tag
-//! is HMAC-SHA-256 over the purpose, the route's name with its length, and all that stands before the tag; so a ticket is
-//! good for one purpose, on one route, in one window.
+//! Links and cookies carry a token: `base64url(version, key id, issued, expires, cohort, window, tag)`. The tag is
+//! HMAC-SHA-256 over the purpose, the route's name with its length, and everything before the tag. So a token is valid
+//! for one purpose, on one route, in one window.
 
 use std::fmt;
 
@@ -16,67 +16,67 @@ use sha2::Sha256;
 use super::super::lifecycle::Source;
 use super::cohorts::Cohorts;
 
-/// A secret. It is never printed.
+/// Secret with its derived keys. It is never printed.
 #[derive(Clone)]
 pub struct Key {
-    /// The state after the key itself: what is left to do for a tag are two compressions.
+    /// HMAC state after the key. Two compressions are left for each tag.
     mac: Hmac<Sha256>,
-    /// Tells a ticket of another key from a forged one.
+    /// Id that tells a token of another key from a forged one.
     id: [u8; 4],
-    /// The secret itself.
+    /// Secret itself.
     secret: Box<[u8]>,
 }
 
-/// What a tag is for.
+/// Purpose of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A link that gives a cookie.
+    /// Link that gives a cookie.
     Link = 1,
-    /// A cookie that lets its client pass.
+    /// Cookie that lets its client pass.
     Pass = 2,
-    /// A cookie that keeps a client's cohort.
+    /// Cookie that keeps a client's cohort.
     Ramp = 3,
 }
 
-/// What a ticket is good for, and nothing else.
+/// Binding of a token: everything that it is valid for.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding<'b> {
-    /// What it is used as.
+    /// Purpose of the token.
     pub purpose: Purpose,
-    /// The route, by its name.
+    /// Name of the route.
     pub route: &'b str,
-    /// What has closed the route. A cohort is of none: it is `Flag` there.
+    /// Flag or window that closes the route. A cohort has no closure, and uses `Flag`.
     pub source: &'b Source,
 }
 
-/// What a link or a cookie says.
+/// Content of a link or a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// When it was issued, in milliseconds since 1970.
+    /// Time of issue, in milliseconds since 1970.
     pub issued: u64,
-    /// Until when it is good, in milliseconds since 1970.
+    /// Time of expiry, in milliseconds since 1970.
     pub expires: u64,
-    /// The cohort of its client; 0 where it is for something else.
+    /// Cohort of the client; 0 for other purposes.
     pub cohort: u32,
 }
 
-/// Why a ticket or a secret is not good.
+/// Fault of a token or a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// It is none, or its tag is wrong.
+    /// No token, or a wrong tag.
     Forged,
-    /// Another key has signed it: the secret was changed.
+    /// Signed by another key: the secret was changed.
     OtherKey,
-    /// It is for another window, or another flag.
+    /// Bound to another window, or to another flag.
     OtherWindow,
-    /// Its time is over.
+    /// Expired.
     Expired,
-    /// It was revoked.
+    /// Revoked.
     Revoked,
 }
 
 impl InvalidToken {
-    /// Whether somebody may be guessing: what was good once is no guess.
+    /// Returns true if somebody may be guessing. A credential that once was valid is no guess.
     pub fn is_guess(self) -> bool {
         match self {
             Self::Forged => true,
@@ -84,7 +84,7 @@ impl InvalidToken {
         }
     }
 
-    /// What is wrong with it, in words.
+    /// Returns the fault in words.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Forged => "it is not one that was issued for this route",
@@ -97,10 +97,10 @@ impl InvalidToken {
 }
 
 impl Key {
-    /// A key of the content of a secret file; blanks around it do not count.
+    /// Makes a key of the content of a secret file, without blanks around it.
     ///
     /// # Errors
-    /// When it has fewer than [`SHORTEST`] bytes: how many.
+    /// Returns the number of bytes if there are fewer than [`SHORTEST`].
     pub fn new(content: &[u8]) -> Result<Self, usize> {
         let secret = content.trim_ascii();
         if secret.len() < SHORTEST { Err(secret.len()) } else { Ok(Self::of(secret)) }
@@ -134,7 +134,7 @@ impl Key {
         self.secret == other.secret
     }
 
-    /// Signs a ticket.
+    /// Signs a token.
     pub fn sign(&self, binding: Binding<'_>, ticket: Token) -> String {
         let mut bytes = Vec::with_capacity(LONGEST);
         bytes.push(VERSION);
@@ -148,13 +148,13 @@ impl Key {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a ticket.
+    /// Reads a token. Its expiry is not checked.
     ///
     /// # Errors
     /// When it is not one with this binding; whether it is in time is not looked at.
     pub(in crate::plan) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
         let mut buffer = [0; LONGEST];
-        // A longer text would not fit, and is none of ours.
+        // A longer text would not fit, and is no token of this proxy.
         let text = Some(text).filter(|text| text.len() <= LONGEST_TEXT).ok_or(InvalidToken::Forged)?;
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| InvalidToken::Forged)?;
         let (signed, tag) = buffer[..length].split_last_chunk::<TAG>().ok_or(InvalidToken::Forged)?;
@@ -165,7 +165,7 @@ impl Key {
         let (issued, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
         let (expires, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
         let (cohort, window) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
-        // Neither is a secret.
+        // Neither id is secret, so their comparison may take any time.
         if *id != self.id {
             return Err(InvalidToken::OtherKey);
         }
@@ -193,12 +193,12 @@ impl fmt::Debug for Key {
     }
 }
 
-/// An instant as tickets have it.
+/// Converts an instant into the unit of tokens.
 pub fn millis(instant: Timestamp) -> u64 {
     u64::try_from(instant.as_millisecond()).unwrap_or(0)
 }
 
-/// A window's id is never empty, so a flag is told from every window.
+/// Returns the window's id, or an empty text for a flag. An id is never empty.
 fn window_of(source: &Source) -> &str {
     match source {
         Source::Flag => "",
@@ -206,17 +206,17 @@ fn window_of(source: &Source) -> &str {
     }
 }
 
-/// What else is hashed with the key; no number is also a [`Purpose`].
+/// Number that separates cohort keys from tags. No [`Purpose`] has it.
 const HASH_ID: u8 = 4;
 const HASH_COHORT: u8 = 5;
 
-/// Bytes that a secret has at least: nobody guesses 128 random bits.
+/// Fewest bytes of a secret. Nobody guesses 128 random bits.
 pub const SHORTEST: usize = 16;
 
 const VERSION: u8 = 1;
 /// Bytes of a tag.
 const TAG: usize = 32;
-/// Bytes of a ticket with the longest id of a window.
+/// Bytes of a token with the longest id of a window.
 const LONGEST: usize = 1 + 4 + 8 + 8 + 4 + 64 + TAG;
-/// The same in base64.
+/// Bytes of the longest token in base64.
 const LONGEST_TEXT: usize = LONGEST * 4 / 3 + 1;

@@ -1,4 +1,4 @@
-//! The `Forwarded` field (RFC 7239): its elements, and what it says in terms of `X-Forwarded-For`, and the other way round.
+//! `Forwarded` field (RFC 7239): its elements, and the conversion from and to `X-Forwarded-For`.
 
 use std::net::IpAddr;
 
@@ -7,19 +7,19 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{Client, MOST_HOPS, X_FORWARDED_FOR, read};
 
-/// The elements of one line: whom each is for. `None` stands where the line is malformed. Then nothing of it can be believed:
-/// a client may have opened a quotation that swallows what the proxy has written.
+/// Clients that the elements of one line name. `None` stands for a malformed rest. Nothing of that can be believed,
+/// because a client may have opened a quotation that swallows the proxy's words.
 pub(super) struct Elements<'h> {
     rest: &'h [u8],
     state: State,
 }
 
-/// The place in a line.
+/// Position in a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// An element may come.
     Before,
-    /// One has come.
+    /// An element was read.
     Behind,
     Malformed,
 }
@@ -29,12 +29,12 @@ impl<'h> Elements<'h> {
         Self { rest: line, state: State::Before }
     }
 
-    /// Tells whether nothing stands behind the last comma. Known once all elements were read.
+    /// Returns true if nothing follows the last comma. Valid after all elements were read.
     pub(super) fn ends_empty(&self) -> bool {
         self.state == State::Before
     }
 
-    /// Reads the node of the next element, as it stands there; an empty one where it has none.
+    /// Reads the node of the next element as it is written; empty if the element has none.
     fn node(&mut self) -> Option<Option<&'h [u8]>> {
         loop {
             self.rest = self.rest.trim_ascii_start();
@@ -75,7 +75,8 @@ impl<'h> Iterator for Elements<'h> {
     }
 }
 
-/// Reads a pair `name=value` at the beginning, and what follows. Many proxies quote no value, whatever the RFC wants.
+/// Reads a pair `name=value` at the beginning, and returns the rest. Many proxies quote no value, although the RFC asks
+/// for it.
 fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let equals = text.iter().position(|&byte| !is_token(byte)).filter(|&at| at > 0 && text[at] == b'=')?;
     let (name, text) = (&text[..equals], &text[equals + 1..]);
@@ -88,7 +89,7 @@ fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (!value.is_empty() && (quoted || !value.contains(&b'"'))).then_some((name, value, rest))
 }
 
-/// Returns how long a quotation is, up to the mark that closes it.
+/// Returns the length of a quotation, up to the mark that closes it.
 fn quotation(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -100,7 +101,7 @@ fn quotation(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Reads whom a node names. A name that is no identifier (RFC 7239 section 6.3) is nobody's.
+/// Reads the client of a node. A name that is no identifier (RFC 7239 section 6.3) is unknown.
 fn client(node: &[u8]) -> Client<'_> {
     let mut unescaped = [0; LONGEST_NODE];
     let client = match node.contains(&b'\\').then(|| unescape(node, &mut unescaped)) {
@@ -116,7 +117,7 @@ fn client(node: &[u8]) -> Client<'_> {
     }
 }
 
-/// Returns what a node with escaped bytes means; `None` if it is longer than any address.
+/// Removes the escapes of a node; `None` if it is longer than any address.
 fn unescape<'b>(node: &[u8], plain: &'b mut [u8; LONGEST_NODE]) -> Option<&'b [u8]> {
     let (mut length, mut bytes) = (0, node.iter());
     while let Some(&byte) = bytes.next() {
@@ -127,7 +128,7 @@ fn unescape<'b>(node: &[u8], plain: &'b mut [u8; LONGEST_NODE]) -> Option<&'b [u
     plain.get(..length)
 }
 
-/// Says the clients of `Forwarded` as `X-Forwarded-For` has them.
+/// Converts the clients of `Forwarded` into `X-Forwarded-For`.
 pub fn as_x_forwarded_for(headers: &HeaderMap) -> String {
     let mut clients = Vec::new();
     for line in headers.get_all(FORWARDED) {
@@ -141,7 +142,7 @@ pub fn as_x_forwarded_for(headers: &HeaderMap) -> String {
     })
 }
 
-/// Says the clients of `X-Forwarded-For` as `Forwarded` has them.
+/// Converts the clients of `X-Forwarded-For` into `Forwarded`.
 pub fn as_forwarded(headers: &HeaderMap) -> String {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
     let clients: Vec<Client<'_>> = lines.flat_map(names).map(read).collect();
@@ -152,7 +153,7 @@ pub fn as_forwarded(headers: &HeaderMap) -> String {
     })
 }
 
-/// Returns the names in a line of `X-Forwarded-For`, without the empty ones but for the last.
+/// Returns the names in a line of `X-Forwarded-For`, without empty ones except for the last.
 fn names(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = line.iter().rposition(|&byte| byte == b',').map_or(0, |comma| comma + 1);
     let (before, last) = line.split_at(end);
@@ -160,7 +161,7 @@ fn names(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     before.chain([last.trim_ascii()])
 }
 
-/// Returns what a client without an address is called (RFC 7239 section 6): by its identifier, if that has the right form.
+/// Returns the name of a client without an address (RFC 7239 section 6): its identifier, if that has the right form.
 fn identifier(client: Client<'_>) -> &str {
     match client {
         Client::Named(name) if name.starts_with(b"_") && name.iter().all(|&byte| is_token(byte)) => {
@@ -170,7 +171,7 @@ fn identifier(client: Client<'_>) -> &str {
     }
 }
 
-/// Lists the last of them.
+/// Joins the last clients into a line.
 fn joined(clients: &[Client<'_>], said: impl Fn(Client<'_>) -> String) -> String {
     let last = clients.get(clients.len().saturating_sub(MOST_HOPS)..).unwrap_or_default();
     last.iter().map(|&client| said(client)).collect::<Vec<_>>().join(", ")
@@ -180,7 +181,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Bytes of the longest address with a zone and a port, in quotes, and some.
+/// Bytes of the longest address with zone, port and quotes, and some more.
 const LONGEST_NODE: usize = 96;
 
 #[cfg(test)]

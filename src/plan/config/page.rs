@@ -14,11 +14,11 @@ use super::super::text::{MOST_LANGUAGES, is_language};
 /// Settings of `pages` and `[page]`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PageConfig {
-    /// Where the operator's own templates and messages are; each replaces the built-in one of its name.
+    /// Directory of the operator's templates and messages. Each replaces the built-in one of its name.
     pub dir: Option<PathBuf>,
     /// Name above the page.
     pub brand: Option<String>,
-    /// The file of a picture beside it; inlined.
+    /// File of a picture beside the name. The picture becomes part of the page.
     pub logo: Option<PathBuf>,
     /// Colour of emphasis; adjusted where it could not be read.
     pub accent: Color,

@@ -1,4 +1,4 @@
-//! The rules one by one, and then any sequence of what may happen, through `compile`.
+//! Rules one by one, and then random courses of events, through `compile`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn at(clock: &str) -> Timestamp {
     format!("2026-05-19T{clock}Z").parse().unwrap()
 }
 
-/// A proxy whose only route has this policy.
+/// Creates a proxy whose only route has this policy.
 fn web(policy: &str) -> Rehearsal {
     let text =
         format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}");
@@ -34,7 +34,7 @@ impl Rehearsal {
         &self.compile(now).routes[0]
     }
 
-    /// What it would be at an instant, as one line.
+    /// Returns its state at an instant, as one line.
     fn at(&mut self, clock: &str) -> String {
         let route = self.look(at(clock));
         let since = route.since().strftime("%H:%M:%S");
@@ -60,7 +60,7 @@ fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
     Observed { measured: Some(measured), lately: Some(Counted { requests: 1000, errors: 5 }), ..Observed::default() }
 }
 
-/// The same, and so many others met nothing bad.
+/// Adds this many clients that met nothing bad.
 fn beside(honest: u8, observed: Observed) -> Observed {
     let mut observed = observed;
     for last in 0..honest {
@@ -83,7 +83,7 @@ fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
     }
 }
 
-/// One client has met all of it.
+/// Returns counts that all belong to one client.
 fn alone(requests: u64, failed: u64, hanging: u64) -> Clients {
     let mut clients = Clients::default();
     clients.meet(None, Met { requests, failed, slow: requests, hanging });
@@ -140,7 +140,7 @@ fn a_stricter_mode_drains_what_the_milder_one_let_through() {
     assert_eq!(proxy.flag(OFFLINE).at("14:10:00"), "draining since 14:10:00: flagged offline");
     assert!(proxy.live.as_ref().unwrap().routes[0].epoch > epoch);
     proxy.at("14:10:01");
-    // A milder one takes nothing away.
+    // A milder mode closes nothing more.
     assert!(proxy.flag("[routes]\nweb = \"read-only\"\n").at("14:20:00").starts_with("closed since 14:10:01"));
 }
 
@@ -159,7 +159,7 @@ fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
     ));
     let why = "a check fails: GET /healthz on http://127.0.0.1:1 answered 500, expected 200";
     assert_eq!(proxy.at("14:30:01"), format!("verifying since 14:30:00: {why}"));
-    // What was found for another closing is worth nothing.
+    // Results for another closing do not count.
     proxy.observe(verified("13:30:00", 3, "14:30:01", None));
     assert_eq!(proxy.at("14:30:02"), "verifying since 14:30:00: 0 of 1 checks have passed");
     proxy.observe(verified("14:30:00", 3, "14:30:10", None));
@@ -194,12 +194,12 @@ fn the_share_grows_evenly_or_by_points_and_stays_the_same_between_ticks() {
 fn it_ramps_from_the_end_of_its_window_whenever_that_is_noticed() {
     let mut proxy = web("ramp = \"5m\"");
     proxy.flag(WINDOW).at("14:30:00");
-    // Two minutes late: the share is the one that every replica has.
+    // Noticed two minutes late, the share is still the one of every replica.
     assert_eq!(proxy.at("15:02:00"), "ramping since 15:00:00: its time is over");
     assert!((proxy.share() - 0.41).abs() < 1e-9, "{}", proxy.share());
     assert_eq!(proxy.live.as_ref().unwrap().next_change, Some(at("15:02:03")));
     assert_eq!(proxy.at("15:05:00"), "open since 15:05:00: everybody is admitted");
-    // A machine that slept over all of it.
+    // The machine slept over all of it.
     let mut proxy = web("ramp = \"5m\"");
     proxy.flag(WINDOW).at("14:30:00");
     assert_eq!(proxy.at("18:00:00"), "open since 15:05:00: everybody is admitted");
@@ -220,7 +220,7 @@ fn a_guard_closes_the_route_until_an_operator_acts() {
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.at("14:00:01");
     proxy.flag("").at("14:30:00");
-    // Too few to judge by.
+    // There are too few requests.
     assert!(proxy.observe(measured(99, 50, 10, 0)).at("14:31:00").starts_with("ramping"));
     assert!(proxy.observe(measured(100, 1, 800, 5)).at("14:32:00").starts_with("ramping"));
     let why = "the guard tripped: 2.0% of requests failed (2 of 100 in 30 s), at most 1.5% may (before it was 0.5%, and 1.0% more may)";
@@ -228,13 +228,13 @@ fn a_guard_closes_the_route_until_an_operator_acts() {
     assert_eq!(proxy.at("14:33:01"), format!("closed since 14:33:00: {why}"));
     proxy.observe(measured(0, 0, 0, 0));
     assert!(proxy.at("16:00:00").starts_with("closed since 14:33:00"));
-    // A word from before the breach does not count.
+    // A word of force from before the breach does not count.
     assert!(proxy.flag("[forced]\nweb = 2026-05-19T14:32:00Z\n").at("16:01:00").starts_with("closed"));
     assert_eq!(
         proxy.flag("[forced]\nweb = 2026-05-19T16:02:00Z\n").at("16:02:01"),
         "ramping since 16:02:00: an operator opened it"
     );
-    // And so does flagging it anew and lifting that.
+    // A new flag that is lifted opens the route as well.
     proxy.observe(measured(100, 0, 900, 0));
     assert!(proxy.at("16:03:00").contains("99th percentile was 900 ms"));
     proxy.observe(measured(0, 0, 0, 0)).flag(OFFLINE).at("16:10:00");
@@ -277,7 +277,7 @@ fn a_window_that_overruns_stays_until_somebody_ends_it() {
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().until, None);
     let ended = stays.replace("routes", "ended = 2026-05-19T15:40:00Z\nroutes");
     assert_eq!(proxy.flag(&ended).at("15:41:00"), "open since 15:40:00: its time is over");
-    // It may end early as well.
+    // A window may end early as well.
     let mut proxy = web("");
     proxy.flag(WINDOW).at("14:30:00");
     let early = WINDOW.replace("routes", "ended = 2026-05-19T14:40:00Z\nroutes");
@@ -302,7 +302,7 @@ fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     proxy.at("15:05:06");
     assert!(proxy.restart().at("15:06:00").starts_with("open since 15:05:05"));
     assert!(proxy.live.as_ref().unwrap().routes[0].state.is_watched());
-    // A breach outlives its process, too.
+    // A breach outlives its process.
     proxy.observe(measured(100, 0, 900, 0)).at("15:07:00");
     assert!(proxy.restart().observe(Observed::default()).at("15:08:00").contains("the guard tripped"));
 }
@@ -325,7 +325,7 @@ fn a_clock_that_is_set_back_neither_undoes_a_ramp_nor_makes_a_drain_longer() {
 fn a_window_that_is_written_down_late_drains_from_then() {
     let mut proxy = web("drain = \"30s\"");
     proxy.at("13:00:00");
-    // Its start has gone by: nobody knew of it.
+    // The start has passed, and nobody knew of it.
     proxy.flag(WINDOW).observe(remaining(3));
     assert_eq!(proxy.at("14:10:00"), "draining since 14:10:00: offline by window M-1");
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().started, at("14:00:00"));
@@ -335,7 +335,7 @@ fn a_window_that_is_written_down_late_drains_from_then() {
 #[test]
 fn a_proxy_that_was_asleep_comes_back_like_one_that_was_not() {
     let policy = "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 1 }]";
-    // From before the window until after it.
+    // The machine slept from before the window until after it.
     let mut proxy = web(policy);
     proxy.flag(WINDOW).at("13:00:00");
     assert_eq!(proxy.at("15:02:00"), "verifying since 15:00:00: 0 of 1 checks have passed");
@@ -343,12 +343,12 @@ fn a_proxy_that_was_asleep_comes_back_like_one_that_was_not() {
         |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].transitions.iter().map(told).collect::<Vec<_>>();
     let expected = ["14:00:00 open draining", "14:00:30 draining closed", "15:00:00 closed verifying"];
     assert_eq!(told(&proxy), expected);
-    // While it drained.
+    // The machine slept while the route drained.
     let mut proxy = web("drain = \"30s\"\nramp = \"5m\"");
     proxy.flag(WINDOW).observe(remaining(3)).at("13:00:00");
     proxy.at("14:00:00");
     assert_eq!(proxy.at("15:02:00"), "ramping since 15:00:00: its time is over");
-    // While one window took over from the other: the milder one was the last.
+    // The machine slept while one window took over from another; the milder one was the last.
     let two =
         format!("{WINDOW}{}", WINDOW.replace("M-1", "M-2").replace("15:00", "16:00").replace("offline", "read-only"));
     let mut proxy = web("ramp = \"5m\"");
@@ -357,7 +357,7 @@ fn a_proxy_that_was_asleep_comes_back_like_one_that_was_not() {
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().mode, Mode::ReadOnly);
 }
 
-/// When, from where and to where.
+/// Writes the instant and the phases of a transition.
 fn told(transition: &Transition) -> String {
     let Transition { from, to, at, .. } = transition;
     format!("{} {} {}", at.strftime("%H:%M:%S"), from.as_str(), to.as_str())
@@ -371,7 +371,7 @@ fn a_stricter_mode_drains_what_a_milder_one_let_through_while_it_was_checked() {
     let epoch = proxy.live.as_ref().unwrap().routes[0].epoch;
     assert_eq!(proxy.flag(OFFLINE).at("14:11:00"), "draining since 14:11:00: flagged offline");
     assert!(proxy.live.as_ref().unwrap().routes[0].epoch > epoch);
-    // What lets nothing through needs no time.
+    // A mode that let nothing through needs no drain.
     proxy.at("14:12:00");
     assert!(proxy.flag("").at("14:13:00").starts_with("verifying"));
     assert_eq!(proxy.flag(OFFLINE).at("14:14:00"), "closed since 14:14:00: flagged offline");
@@ -387,13 +387,13 @@ fn a_window_that_begins_by_itself_does_not_overrule_a_guard() {
     let closed = "closed since 13:11:00: the guard tripped: the 99th percentile was 900 ms (100 requests in 30 s), at most 800 ms may be";
     proxy.observe(Observed::default());
     assert!(proxy.at("13:12:00").starts_with("closed since 13:11:00"));
-    // Nor does it let anything through that the guard keeps out, or promise an end.
+    // The window lets nothing through that the guard keeps out, and promises no end.
     assert!(proxy.at("14:30:00").ends_with(&closed[closed.len() - 60..]));
     let route = &proxy.live.as_ref().unwrap().routes[0];
     let closure = route.closure.as_ref().unwrap();
     assert_eq!((closure.mode, closure.until, route.next), (Mode::Offline, None, None));
     assert!(proxy.at("15:30:00").contains("the guard tripped"));
-    // A stricter one is met, and the guard's word stands after it.
+    // A stricter window is obeyed, and the guard's finding stands after it.
     let read_only = web("drain = \"1ms\"\nguard = { p99 = \"800ms\" }");
     let mut proxy = read_only;
     proxy.flag("[routes]\nweb = \"read-only\"\n").at("13:00:00");
@@ -402,7 +402,7 @@ fn a_window_that_begins_by_itself_does_not_overrule_a_guard() {
     proxy.observe(Observed::default()).at("14:30:00");
     assert_eq!(proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap().mode, Mode::Offline);
     assert!(proxy.at("15:30:00").contains("the guard tripped"));
-    // An operator's word counts, also while the window is on.
+    // An operator's word counts even while the window is on.
     proxy.flag(&WINDOW.replace("15:00", "17:00")).at("16:00:00");
     proxy.flag(&format!("[forced]\nweb = 2026-05-19T16:30:00Z\n{}", WINDOW.replace("15:00", "17:00"))).at("16:30:00");
     assert!(proxy.at("17:00:00").starts_with("open since 17:00:00"));
@@ -427,7 +427,7 @@ fn an_end_that_is_moved_into_the_past_begins_the_ramp_now() {
     proxy.at("14:50:00");
     let earlier = WINDOW.replace("ends = 2026-05-19T15:00", "ends = 2026-05-19T14:40");
     assert_eq!(proxy.flag(&earlier).at("14:50:01"), "ramping since 14:50:01: its time is over");
-    // And one that overran is over when it is said that it may not.
+    // A window that overran ends when its `on_overrun` is removed.
     let stays = WINDOW.replace("routes", "on_overrun = \"stay\"\nroutes");
     let mut proxy = web("ramp = \"5m\"");
     proxy.flag(&stays).at("14:30:00");
@@ -468,7 +468,7 @@ fn a_held_ramp_is_still_held_by_a_clock_that_is_set_back_and_by_a_restart() {
     let share = proxy.share();
     assert!(proxy.at("13:31:00").starts_with("ramping") && proxy.share() == share);
     assert!(proxy.at("13:33:00").starts_with("ramping") && proxy.share() == share);
-    // Until it is measured again.
+    // The ramp is held until there are measurements again.
     assert!(proxy.observe(Observed::default()).restart().at("13:50:00").starts_with("ramping"));
     assert_eq!(proxy.share(), share);
     proxy.observe(measured(100, 0, 10, 0)).at("13:51:00");
@@ -492,7 +492,7 @@ fn a_ramp_that_is_made_shorter_is_over_now_and_not_before() {
     proxy.at("15:00:00");
     proxy.config = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }").config;
     assert_eq!(proxy.at("15:00:01"), "open since 15:00:00: everybody is admitted");
-    // So it is watched for all of its time.
+    // The guard watches for its whole time.
     assert!(proxy.live.as_ref().unwrap().routes[0].state.is_watched());
 }
 
@@ -505,7 +505,7 @@ fn a_route_that_only_stays_open_costs_no_new_memory() {
     assert!(Arc::ptr_eq(&before, &proxy.live.as_ref().unwrap().routes[0].state));
 }
 
-/// What may happen next.
+/// Event of a random course.
 #[derive(Clone, Debug)]
 enum Happens {
     Edit(usize),
@@ -546,7 +546,7 @@ const POLICIES: [&str; 5] = [
 ];
 
 impl Rehearsal {
-    /// Goes on until nothing is due, as control does, and tells whether it went through closed on the way.
+    /// Looks until nothing is due, as the controller does. Returns true if the route was closed on the way.
     fn settle(&mut self, now: Timestamp) -> bool {
         let mut was_closed = false;
         for _ in 0..4 {
@@ -580,7 +580,7 @@ impl Rehearsal {
         }
     }
 
-    /// The strictest of what its flag file demands at an instant, told without `compile`.
+    /// Returns the strictest mode in the flag file at an instant, computed without `compile`.
     fn demanded(&self, now: Timestamp) -> Option<Mode> {
         let flags = self.flags.routes.iter().filter(|flag| flag.until.is_none_or(|until| now < until));
         let windows = self.flags.windows.iter().filter(|window| window.in_force(now).is_some());
@@ -588,12 +588,12 @@ impl Rehearsal {
         flags.map(|flag| flag.mode).chain(modes).max()
     }
 
-    /// What requests and operators can tell of it.
+    /// Returns everything that requests and operators can observe.
     fn told(&self) -> impl PartialEq + std::fmt::Debug {
         let route = &self.live.as_ref().unwrap().routes[0];
         let closure = route.closure.as_ref();
         let closure = closure.map(|closure| (closure.mode, closure.until, closure.admits, closure.page.version));
-        // When it was looked at is its own affair.
+        // The instant of the last look may differ between replicas.
         (RouteState { seen: Timestamp::UNIX_EPOCH, ..(*route.state).clone() }, route.next, closure)
     }
 }
@@ -623,14 +623,14 @@ proptest! {
             let one = &replicas[0];
             let live = one.live.as_ref().unwrap();
             let route = &live.routes[0];
-            // What a current flag demands is so; a guard's word may be stricter.
+            // A flag in force is obeyed; a guard may be stricter.
             let (demand, breached) = (one.demanded(now), route.state.breach().is_some());
             if let Some(mode) = demand {
                 prop_assert!(matches!(route.phase(), Phase::Draining | Phase::Closed), "{:?} {:?}", step, route.state);
                 let closure = route.closure.as_ref().map(|closure| closure.mode);
                 prop_assert!(closure == Some(mode) || breached && closure > Some(mode), "{:?} {:?}", step, route.state);
             }
-            // Without one it is down only for a reason, which is told.
+            // Without a flag, the route is down only for a reason that it names.
             let why = route.state.reason().to_string();
             if demand.is_none() {
                 let told = match route.phase() {
@@ -641,14 +641,14 @@ proptest! {
                 };
                 prop_assert!(told, "{:?} {:?}", step, route.state);
             }
-            // A ramp goes only up, as long as it is the same one.
+            // A ramp never falls, as long as it is the same one.
             if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (last, route.phase(), was_closed) {
                 prop_assert!(route.state.share().unwrap_or_default() >= share, "{:?}: {} from {}", step, route.state.share().unwrap_or_default(), share);
             }
             last = Some((route.phase(), route.state.share().unwrap_or_default()));
-            // Replicas that saw the same agree.
+            // Replicas with the same inputs agree.
             prop_assert_eq!(one.told(), replicas[1].told());
-            // Nothing changes before the instant that is told.
+            // Nothing changes before the instant that is promised.
             if let Some(next) = live.next_change {
                 prop_assert!(next > now);
                 let just_before = next - SignedDuration::from_nanos(1);

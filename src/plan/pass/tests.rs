@@ -1,4 +1,4 @@
-//! Who may pass, and who may not.
+//! Tests of bypass and cohorts.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn key() -> Key {
     Key::new(SECRET).unwrap()
 }
 
-/// What is live at 14:05, with this flag file.
+/// Compiles this flag file for 14:05.
 fn live(flags: &str) -> Snapshot {
     later(flags, None, at("2026-05-19T14:05:00Z"), Some(key()))
 }
@@ -50,7 +50,7 @@ fn later(flags: &str, previous: Option<&Snapshot>, now: Timestamp, key: Option<K
     compile(Inputs { config: &config, flags: &flags, renderer: &renderer, known: &known, previous, now, generation: 1 })
 }
 
-/// A route that comes back, so long after it was let.
+/// Compiles a route that has been ramping for this long.
 fn ramping(after: &str, key: Option<&Key>) -> Snapshot {
     let press_and = |flags: &str, previous: Option<&Snapshot>, now| later(flags, previous, at(now), key.cloned());
     let closed = press_and("[routes]\nweb = \"offline\"\n", None, "2026-05-19T14:00:00Z");
@@ -75,7 +75,7 @@ fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<Inval
     way
 }
 
-/// A cookie for a flag, from 14:00 to 15:00.
+/// Token for a flag, from 14:00 to 15:00.
 fn ticket() -> Token {
     Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
 }
@@ -265,7 +265,7 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
     let client = from("198.51.100.1", &document);
     assert_eq!(keep_cohort(&live, route, route.closure.as_ref().unwrap(), &client), None);
     let cohort = |address: &str| cohort(route.admission.as_ref().unwrap(), &live, route, &from(address, &document)).0;
-    // The same for ever: two versions may run side by side.
+    // The cohort must never change, because two versions may run side by side.
     assert_eq!(cohort("198.51.100.1"), 2_724_025_042);
     assert_eq!(cohort("2001:db8::1"), cohort("2001:db8::ffff:1"), "a client has all addresses of a /64");
     assert_ne!(cohort("2001:db8::1"), cohort("2001:db8:0:1::1"));
@@ -273,7 +273,7 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
 
 #[test]
 fn unknown_clients_are_in_no_network_and_not_in_one_cohort() {
-    // The staff and the trusted proxies are in one network, as is usual.
+    // Staff and trusted proxies are in one network, as is usual.
     let mut wide = live(OFFLINE);
     wide.trusted_proxies.networks.push("192.0.2.0/24".parse().unwrap());
     for said in ["unknown", "_hidden", "", "nonsense", "192.0.2.7, ", "198.51.100.1:http"] {

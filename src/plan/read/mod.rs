@@ -1,7 +1,7 @@
-//! Reads a TOML file section by section and collects every problem, not only the first.
+//! Reader of TOML files, section by section. Every problem is collected, not only the first.
 //!
-//! What a reader returns is only worth something if no problem was reported: a bad value leaves its default behind,
-//! so that the rest of the file is still looked at.
+//! A result counts only if no problem was reported. A bad value leaves its default, so that the rest of the file is
+//! still read.
 
 mod syntax;
 mod value;
@@ -22,14 +22,14 @@ use super::words;
 pub(super) use syntax::document;
 pub(super) use value::{Lines, Value};
 
-/// Collects the problems of one file.
+/// Collector of the problems of one file.
 pub(super) struct Report<'t> {
     file: &'t str,
-    /// The folder that relative paths in the file begin at.
+    /// Folder for relative paths in the file.
     folder: &'t Path,
     lines: TextLines<'t>,
     problems: Vec<Problem>,
-    /// Those that were found after [`MOST_PROBLEMS`].
+    /// Number of problems after [`MOST_PROBLEMS`].
     unshown: usize,
 }
 
@@ -38,7 +38,7 @@ impl<'t> Report<'t> {
         Self { file, folder: Path::new(""), lines: TextLines::of(text), problems: Vec::new(), unshown: 0 }
     }
 
-    /// Has relative paths begin at the folder of `file`.
+    /// Sets the folder for relative paths to that of `file`.
     pub(super) fn beside(self, file: &'t Path) -> Self {
         Self { folder: file.parent().unwrap_or(Path::new("")), ..self }
     }
@@ -53,7 +53,7 @@ impl<'t> Report<'t> {
         self.push(Problem::error(self.file, message), span);
     }
 
-    /// Adds an error that says what would be right.
+    /// Adds an error with a correction.
     pub(super) fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.push(Problem::error(self.file, message).help(help), span);
     }
@@ -75,17 +75,17 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Where a span is.
+    /// Returns the place of a span.
     pub(super) fn place(&self, span: Range<usize>) -> Place {
         self.lines.place(span)
     }
 
-    /// The line of a span, as `file:line`.
+    /// Returns the line of a span, as `file:line`.
     pub(super) fn line(&self, span: Range<usize>) -> String {
         format!("{}:{}", self.file, self.place(span).line)
     }
 
-    /// The value if nothing refuses it, and all that was found, in the order of the file.
+    /// Returns the value if no problem refuses it, and all problems, in the order of the file.
     pub(super) fn finish<T>(mut self, value: T) -> (Option<T>, Vec<Problem>) {
         let refused = self.problems.iter().any(Problem::is_error) || self.unshown > 0;
         self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
@@ -106,17 +106,17 @@ impl<'t> Report<'t> {
     }
 }
 
-/// A table whose keys are taken one by one; what is left at the end is unknown.
+/// Table whose keys are taken one by one. A key that is left at the end is unknown.
 pub(super) struct Section<'d> {
     keys: &'static Table,
-    /// How messages name it: "route `web`".
+    /// Name in messages: "route `web`".
     pub(super) name: String,
-    /// Its header, or the table as it stands in a line.
+    /// Span of the header, or of the inline table.
     pub(super) span: Range<usize>,
     table: &'d DeTable<'d>,
-    /// Keys that were asked for.
+    /// Keys that were taken.
     taken: Vec<&'static str>,
-    /// What was needed and is not there, with what would be right.
+    /// Missing keys with a correction.
     missing: Vec<(&'static str, String)>,
 }
 
@@ -139,7 +139,7 @@ impl<'d> Section<'d> {
         Some(Value::new(key, name, value))
     }
 
-    /// Takes a key's value. Its absence is reported at the end, with this help.
+    /// Takes a key's value. Its absence is reported at the end, with this correction.
     pub(super) fn need(&mut self, key: &'static str, help: &str) -> Option<Value<'d>> {
         let value = self.take(key);
         if value.is_none() {
@@ -148,8 +148,7 @@ impl<'d> Section<'d> {
         value
     }
 
-    /// Reports every key that is unknown, and every key that is missing. `hint` may know better what an unknown
-    /// key is about.
+    /// Reports every unknown and every missing key. `hint` may have a better correction for an unknown key.
     pub(super) fn finish(self, report: &mut Report<'_>, hint: impl Fn(&str, &DeValue<'_>) -> Option<String>) {
         debug_assert!(self.taken.iter().copied().eq(self.keys.names()), "{}: {:?}", self.keys.header, self.taken);
         let mut helps = Vec::new();
@@ -165,12 +164,12 @@ impl<'d> Section<'d> {
             report.wrong(key.span(), message, help.clone());
             helps.push(help);
         }
-        // Where nothing is as it should be, and it is known why, what is missing is a consequence.
+        // If every key is unknown, with a known correction, the missing keys are only a consequence.
         if understood > 0 && helps.len() == self.table.len() {
             return;
         }
         for (key, help) in self.missing {
-            // A key that is only misspelt is not missing as well.
+            // A misspelt key is not missing as well.
             if !helps.contains(&did_you_mean_text(key)) {
                 report.wrong(self.span.clone(), format!("{} has no `{key}`", self.name), help);
             }
@@ -185,17 +184,17 @@ impl<'d> Section<'d> {
     }
 }
 
-/// The help for a word that is near to another, or that has another name here.
+/// Returns the correction for a word that resembles another, or has another name here.
 pub(super) fn did_you_mean_text(meant: &str) -> String {
     format!("did you mean {}?", quoted(meant))
 }
 
-/// For [`Section::finish`] where nothing more is known about an unknown key.
+/// Gives no correction; for [`Section::finish`].
 pub(super) fn no_hint(_: &str, _: &DeValue<'_>) -> Option<String> {
     None
 }
 
-/// A table's entries in the order of the file. (The table itself sorts them by key.)
+/// Returns a table's entries in the order of the file. The table itself sorts them by key.
 pub(super) fn in_order<'d>(
     table: &'d DeTable<'d>,
 ) -> Vec<(&'d Spanned<toml::de::DeString<'d>>, &'d Spanned<DeValue<'d>>)> {
@@ -210,5 +209,5 @@ pub(super) fn list(words: &[&str], between: &str) -> String {
     words::list(&quoted, between)
 }
 
-/// Problems of one file that are shown; more are counted.
+/// Most problems of one file that are shown; the rest is counted.
 const MOST_PROBLEMS: usize = 100;

@@ -1,4 +1,4 @@
-//! The text as TOML: either a document, or where it stops being one.
+//! Parser of the text as TOML, with its errors as problems.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use toml::de::{DeTable, Error};
 
 use super::{Report, quoted};
 
-/// Parses a text. What is not TOML is reported, as many places as can be told apart.
+/// Parses a text. Errors are reported at as many places as can be told apart.
 pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> Option<DeTable<'t>> {
     if text.len() > LARGEST_FILE {
         let message = format!("the file is too large: {} bytes", text.len());
@@ -33,8 +33,8 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
     None
 }
 
-/// Leaves out what is a consequence: all but the first error of a line, and, once something was not understood, or a
-/// whole table stands twice, the keys that seem to stand twice because of it.
+/// Keeps the first error of each line. After a syntax error, or below a duplicate table, keys that seem duplicate are
+/// left out, because they are a consequence.
 fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) -> Vec<&'e Error> {
     let mut first = Vec::new();
     let (mut last_line, mut confused) = (0, false);
@@ -51,8 +51,8 @@ fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) 
     first
 }
 
-/// The span that an error is about. A text of several lines that is never closed is reported at the end of the file,
-/// which tells nobody where it begins.
+/// Returns the span of an error. An unclosed multi-line text is reported by the parser at the end of the file, which
+/// does not help; its start is returned.
 fn meant(error: &Error, text: &str) -> Range<usize> {
     let quotes = match error.message() {
         message if message.starts_with("invalid multi-line basic string") => "\"\"\"",
@@ -66,8 +66,9 @@ fn meant(error: &Error, text: &str) -> Range<usize> {
     }
 }
 
-/// Whether a key outside of strings and comments has more than [`MOST_DOTS`]. The parser limits the depth of values and
-/// the dots of a key, but not their product, and tables nested that deep exhaust the stack when they are dropped.
+/// Returns true if a key outside of strings and comments has more than [`MOST_DOTS`]. The parser limits the depth of
+/// values and the dots of a key, but not their product. Tables nested that deep exhaust the stack when they are
+/// dropped.
 fn has_deep_key(text: &str) -> bool {
     let mut dots = 0;
     let mut rest = text;
@@ -90,8 +91,8 @@ fn has_deep_key(text: &str) -> bool {
     false
 }
 
-/// The length of the string that a text begins with, quotes included; to the end of the line, or of the text, if it is
-/// not closed.
+/// Returns the length of the string at the beginning of a text, with its quotes. An unclosed one ends with the line, or
+/// with the text.
 fn string_length(text: &str, quote: char) -> usize {
     let triple: String = [quote; 3].iter().collect();
     let is_long = text.starts_with(&triple);
@@ -110,7 +111,7 @@ fn string_length(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Says what the parser means in an operator's words: what is wrong, and what would be right.
+/// Explains a parser's error in an operator's words, with a correction.
 fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
     let found = text.get(span.clone()).unwrap_or_default().trim();
@@ -146,7 +147,7 @@ fn explain(error: &Error, text: &str, span: &Range<usize>) -> (String, String) {
     }
 }
 
-/// The line around an index, without white space at its ends.
+/// Returns the line around an index, without white space at its ends.
 fn line_at(text: &str, index: usize) -> &str {
     let index = index.min(text.trim_end().len());
     let start = text.get(..index).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
@@ -165,7 +166,7 @@ fn a_value(key: &str) -> String {
     format!("write one, {}, or remove the line", quoted(&format!("{key} = \"…\"")))
 }
 
-/// A line that is neither `key = value` nor a header.
+/// Explains a line that is neither `key = value` nor a header.
 fn no_equals(line: &str) -> (String, String) {
     let words: Vec<&str> = line.split([' ', '\t', ':']).filter(|word| !word.is_empty()).take(3).collect();
     let help = match words[..] {
@@ -178,7 +179,7 @@ fn no_equals(line: &str) -> (String, String) {
     ("a line without `=`".to_owned(), help)
 }
 
-/// A key or header that stands twice, and where it stands first, if a look at the lines above can tell.
+/// Explains a duplicate key or header, with the line of the first one if it can be found.
 fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
     let line_start = text.get(..span.start).and_then(|above| above.rfind('\n')).map_or(0, |newline| newline + 1);
     let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
@@ -202,14 +203,14 @@ fn duplicate(text: &str, span: &Range<usize>, key: &str) -> (String, String) {
     (message, help)
 }
 
-/// What the parser says of a key or header that stands twice.
+/// Message of the parser for a duplicate key or header.
 const DUPLICATE: &str = "duplicate key";
-/// What the parser says of nesting that could exhaust the stack. For a key with many dots it says it without a place.
+/// Message of the parser for nesting that could exhaust the stack. For a key with many dots it has no place.
 const TOO_DEEP: &str = "cannot recurse further";
 const TOO_DEEP_MESSAGE: &str = "tables or lists are nested too deeply";
 const TOO_DEEP_HELP: &str = "nothing here is nested more than three levels deep";
-/// Dots of a key. The deepest key that means something has three.
+/// Most dots of a key. The deepest known key has three.
 const MOST_DOTS: usize = 8;
-/// Bytes of a file that are read.
+/// Most bytes of a file.
 const LARGEST_FILE: usize = 1024 * 1024;
 const TOML_HELP: &str = "lines are `key = value`, `[table]` or `# comment`";

@@ -10,7 +10,7 @@ const CONFIG: &str = include_str!("../../../tests/cases/config/everything-that-t
 const LIFECYCLE: &str = include_str!("../../../tests/cases/config/lifecycle/all.case");
 const FLAGS: &str = include_str!("../../../tests/cases/flags/a-window-with-everything.case");
 
-/// Parses a text as both files, prints what is wrong, and checks that a refusal has a reason.
+/// Parses a text as both files, prints the problems, and checks that a refusal has a reason.
 fn parse(text: &str) {
     let (config, problems) = config::parse("backsoon.toml", text);
     let refused = problems.iter().any(Problem::is_error);
@@ -28,12 +28,12 @@ fn parse(text: &str) {
     }
 }
 
-/// The text of a case's first section.
+/// Returns the text of a case's first section.
 fn body(case: &str) -> String {
     case.lines().skip(1).take_while(|line| !line.starts_with("===")).map(|line| format!("{line}\n")).collect()
 }
 
-/// Pieces that files are made of, and some that they are not.
+/// Pieces that files are made of, and some that never occur.
 fn piece() -> impl Strategy<Value = String> {
     let pieces: Vec<String> = [
         "[routes.web]\n",

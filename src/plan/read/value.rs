@@ -1,4 +1,4 @@
-//! A value with its key and place, and the forms that a value can be asked for in.
+//! Values with their keys and places, and readers for their forms.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use toml::value::Datetime;
 use super::super::units::{LARGEST, as_bytes, as_duration};
 use super::{Report, did_you_mean, did_you_mean_text, list, quoted};
 
-/// A value of the file, with the key it belongs to.
+/// Value of the file, with its key.
 ///
-/// Each reader reports what is wrong and returns `None` then.
+/// Each reader reports a problem and returns `None` if the value has another form.
 #[derive(Clone)]
 pub(in crate::plan) struct Value<'d> {
-    /// The key's last part, as messages name it. Items of a list bear the list's.
+    /// Last part of the key, as messages name it. Items of a list have the list's.
     pub(in crate::plan) key: &'d str,
-    /// Where the key stands.
+    /// Span of the key.
     pub(in crate::plan) key_span: Range<usize>,
-    /// Where the value stands.
+    /// Span of the value.
     pub(in crate::plan) span: Range<usize>,
-    /// What it is.
+    /// Value itself.
     pub(in crate::plan) inner: &'d DeValue<'d>,
-    /// Whether it is one of several in a list.
+    /// The value is one of several in a list.
     is_item: bool,
 }
 
@@ -35,19 +35,19 @@ impl<'d> Value<'d> {
         Self { key, key_span: name.span(), span: value.span(), inner: value.get_ref(), is_item: false }
     }
 
-    /// The same value, as messages shall name it.
+    /// Returns the same value under another name for messages.
     pub(in crate::plan) fn named(&self, key: &'d str) -> Self {
         Self { key, ..self.clone() }
     }
 
-    /// Reports that the value has the wrong type: what it must be, and how that is written.
+    /// Reports a wrong type: the type that it must be, and an example.
     pub(in crate::plan) fn mistyped(&self, wanted: &str, help: impl Into<String>, report: &mut Report<'_>) {
         let subject = if self.is_item { "an item of " } else { "" };
         let message = format!("{subject}{} must be {wanted}, not {}", quoted(self.key), found(self.inner));
         report.wrong(self.span.clone(), message, help);
     }
 
-    /// A string that is not empty.
+    /// Reads a string that is not empty.
     pub(in crate::plan) fn string(&self, example: &str, report: &mut Report<'_>) -> Option<&'d str> {
         let help = match self.is_item {
             true => format!("write it as `\"{example}\"`"),
@@ -66,8 +66,8 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// A string that people read: not empty, at most `longest` bytes, without control characters. Newlines are
-    /// taken where there may be `lines`.
+    /// Reads a string for people: not empty, at most `longest` bytes, without control characters. `lines` tells if
+    /// newlines are allowed.
     pub(in crate::plan) fn words(&self, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<String> {
         let text = match self.inner {
             DeValue::String(text) if !text.trim().is_empty() => text,
@@ -96,7 +96,7 @@ impl<'d> Value<'d> {
         Some(text.to_string())
     }
 
-    /// Reads a path of the file system and resolves it against the folder of the file.
+    /// Reads a path of the file system.
     pub(in crate::plan) fn path(&self, example: &str, report: &mut Report<'_>) -> Option<PathBuf> {
         let text = self.string(example, report)?;
         if text.contains('\0') {
@@ -107,7 +107,7 @@ impl<'d> Value<'d> {
         Some(report.resolve(text))
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(in crate::plan) fn boolean(&self, report: &mut Report<'_>) -> Option<bool> {
         if let DeValue::Boolean(value) = self.inner {
             return Some(*value);
@@ -120,7 +120,7 @@ impl<'d> Value<'d> {
         None
     }
 
-    /// A whole number within a range.
+    /// Reads a whole number within a range.
     pub(in crate::plan) fn count(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
         let DeValue::Integer(number) = self.inner else {
             let help = match self.inner {
@@ -138,7 +138,7 @@ impl<'d> Value<'d> {
         value
     }
 
-    /// A number of bytes within a range: a whole number, or a string with a unit.
+    /// Reads a number of bytes within a range: a whole number, or a string with a unit.
     pub(in crate::plan) fn size(&self, min: u64, max: u64, report: &mut Report<'_>) -> Option<u64> {
         let (value, written) = match self.inner {
             DeValue::Integer(number) => (whole(number), number.to_string()),
@@ -166,15 +166,15 @@ impl<'d> Value<'d> {
         value
     }
 
-    /// A duration inside of a longer text.
+    /// Reads a duration inside of a longer text.
     ///
     /// # Errors
-    /// What would be right.
+    /// Returns the correction.
     pub(in crate::plan) fn duration_of(text: &str) -> Result<Duration, String> {
         duration_of(text)
     }
 
-    /// A duration within a range, as a string with units.
+    /// Reads a duration within a range, as a string with units.
     pub(in crate::plan) fn duration(&self, min: Duration, max: Duration, report: &mut Report<'_>) -> Option<Duration> {
         let text = match self.inner {
             DeValue::String(text) => text,
@@ -204,7 +204,7 @@ impl<'d> Value<'d> {
         None
     }
 
-    /// An instant: a date-time with an offset, or the same as a string.
+    /// Reads an instant: a date-time with an offset, or the same as a string.
     pub(in crate::plan) fn instant(&self, report: &mut Report<'_>) -> Option<Timestamp> {
         let written = match self.inner {
             DeValue::Datetime(datetime) => datetime.to_string(),
@@ -228,7 +228,7 @@ impl<'d> Value<'d> {
         None
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(in crate::plan) fn choice<T: Copy>(&self, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let DeValue::String(text) = self.inner else {
@@ -250,7 +250,7 @@ impl<'d> Value<'d> {
         None
     }
 
-    /// A table.
+    /// Reads a table.
     pub(in crate::plan) fn table(&self, example: &str, report: &mut Report<'_>) -> Option<&'d DeTable<'d>> {
         if let DeValue::Table(table) = self.inner {
             return Some(table);
@@ -259,7 +259,7 @@ impl<'d> Value<'d> {
         None
     }
 
-    /// The items of a list, or the one value that stands without brackets. An empty list is reported.
+    /// Reads the items of a list, or a single value without brackets. An empty list is reported.
     pub(in crate::plan) fn one_or_more(&self, report: &mut Report<'_>) -> Vec<Self> {
         let items = self.any_number();
         if items.is_empty() {
@@ -268,7 +268,7 @@ impl<'d> Value<'d> {
         items
     }
 
-    /// The items of a list, which may be empty, or the one value that stands without brackets.
+    /// Reads the items of a list, which may be empty, or a single value without brackets.
     pub(in crate::plan) fn any_number(&self) -> Vec<Self> {
         match self.inner {
             DeValue::Array(items) => self.items_of(items),
@@ -276,7 +276,7 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// The items of a `[[list]]` of tables.
+    /// Reads the items of a `[[list]]` of tables.
     pub(in crate::plan) fn tables(
         &self,
         header: &str,
@@ -314,16 +314,16 @@ impl<'d> Value<'d> {
     }
 }
 
-/// Whether a text may have several lines.
+/// Number of lines that a text may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::plan) enum Lines {
-    /// It is shown on one.
+    /// A single line.
     One,
-    /// It is a paragraph, or several.
+    /// One or several paragraphs.
     Many,
 }
 
-/// What a value is, for "must be …, not …".
+/// Describes a value for "must be …, not …".
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.is_empty() => "an empty string".to_owned(),
@@ -338,7 +338,7 @@ fn found(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Text that is repeated in a message, cut.
+/// Cuts a text that a message repeats.
 fn short(text: &str) -> String {
     let head: String = text.chars().take(LONGEST_REPEATED).collect();
     if head.len() < text.len() { format!("{head}…") } else { head }
@@ -352,7 +352,7 @@ fn range(min: u64, max: u64) -> String {
     if max >= LARGEST { format!("{min} upwards") } else { format!("{min} to {max}") }
 }
 
-/// Reads `64KiB`, `10 MB`, `512B`: a whole number and a unit. The error is the help.
+/// Reads `64KiB`, `10 MB`, `512B`: a whole number and a unit. The error is the correction.
 fn bytes_of(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -377,7 +377,7 @@ fn bytes_of(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| SIZE_HELP.to_owned())
 }
 
-/// Reads `30s`, `5m`, `1h 30m`; not negative. The error is the help.
+/// Reads `30s`, `5m`, `1h 30m`; not negative. The error is the correction.
 fn duration_of(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -393,7 +393,7 @@ fn duration_of(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| DURATION_HELP.to_owned())
 }
 
-/// What a date-time without an offset, or without one of its halves, lacks.
+/// Explains a date-time without an offset, or without one of its halves.
 fn incomplete(key: &str, datetime: &Datetime) -> (String, String) {
     let written = datetime.to_string();
     match (datetime.date, datetime.time) {
@@ -422,5 +422,5 @@ const EXAMPLE_INSTANT: &str = "2026-05-19T14:00:00Z";
 const MORE_THAN_ZERO: &str = "it must be more than zero";
 const DURATION_HELP: &str = "durations are written like `500ms`, `30s`, `5m` or `1h 30m`";
 const SIZE_HELP: &str = "sizes are written like `512B`, `64KiB`, `10MB` or `1GiB`";
-/// Characters of the operator's text that are repeated in the middle of a message.
+/// Most characters of the operator's text that are repeated in the middle of a message.
 const LONGEST_REPEATED: usize = 40;

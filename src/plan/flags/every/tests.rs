@@ -12,7 +12,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// The first occurrences after an instant, in UTC.
+/// Returns the first occurrences after an instant, in UTC.
 fn next(text: &str, from: &str, count: usize) -> Vec<String> {
     let (every, mut now) = (every(text), at(from));
     let mut found = Vec::new();
@@ -25,7 +25,7 @@ fn next(text: &str, from: &str, count: usize) -> Vec<String> {
     found
 }
 
-/// Each transition of 2026, with a span before it, in it and over it: local times, and what becomes of them.
+/// Each change of the clock in 2026, with a span before it, in it and over it, in local times.
 #[test]
 fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
     let table = [
@@ -45,7 +45,7 @@ fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
         ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-04-03T12:00:00Z", "2026-04-04T14:00:00Z 2026-04-04T16:30:00Z"),
         ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-10-02T12:00:00Z", "2026-10-03T14:30:00Z 2026-10-03T16:00:00Z"),
         ("Sun 02:00-04:00 UTC", "2026-03-28T12:00:00Z", "2026-03-29T02:00:00Z 2026-03-29T04:00:00Z"),
-        // A length is a length.
+        // The length stays the same.
         (
             "DTSTART;TZID=Europe/Berlin:20260322T013000 RRULE:FREQ=WEEKLY DURATION:PT2H",
             "2026-03-28T12:00:00Z",
@@ -57,7 +57,7 @@ fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
     }
 }
 
-/// Before, in, into, out of and over each transition: when it really begins, and for how many minutes it is on.
+/// Spans before, in, into, out of and over each change: their actual start, and their minutes.
 #[test]
 fn a_span_lasts_as_long_as_the_clock_on_the_wall_says() {
     let table = [
@@ -192,7 +192,8 @@ fn the_ends_of_time_are_no_trouble() {
     }
 }
 
-/// Where RFC 5545 is exact, so are its rules here; without a `DTSTART` in the text it is 10:00 UTC on Friday, 1 May 2026.
+/// Returns days of a rule by the letter of RFC 5545. Without a `DTSTART` in the text it starts at 10:00 UTC on Friday,
+/// 1 May 2026.
 fn days(rule: &str, count: usize) -> Vec<String> {
     let text = format!("DTSTART:20260501T100000Z RRULE:{rule} DURATION:PT1H");
     next(&text, "2026-01-01T00:00:00Z", count).iter().map(|span| span[2..10].to_owned()).collect()
@@ -203,7 +204,7 @@ fn a_rules_last_instant_is_an_instant() {
     assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508T100000Z", 9), ["26-05-01", "26-05-08"]);
     assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508T095959Z", 9), ["26-05-01"]);
     assert_eq!(days("FREQ=WEEKLY;UNTIL=20260508", 9), ["26-05-01", "26-05-08"]);
-    // In New York, 22:00 of the 1st is 02:00 of the 2nd in UTC, which `UNTIL` is in.
+    // In New York, 22:00 on the 1st is 02:00 on the 2nd in UTC, which `UNTIL` includes.
     let text = "DTSTART;TZID=America/New_York:20260501T220000 RRULE:FREQ=DAILY;UNTIL=20260503T020000Z DURATION:PT1H";
     assert_eq!(
         next(text, "2026-01-01T00:00:00Z", 9),
@@ -231,7 +232,7 @@ fn an_end_makes_an_exact_length_and_whole_days_a_nominal_one() {
     assert_eq!(night("DURATION:P1D"), "2026-03-28T21:00:00Z 2026-03-29T20:00:00Z");
     assert_eq!(night("DURATION:PT24H"), "2026-03-28T21:00:00Z 2026-03-29T21:00:00Z");
     assert_eq!(night("DURATION:P1DT1H30M"), "2026-03-28T21:00:00Z 2026-03-29T21:30:00Z");
-    // An end may be told in another zone: 03:00 UTC is 04:00 in Berlin.
+    // An end may be in another zone: 03:00 UTC is 04:00 in Berlin.
     assert_eq!(night("DTEND:20260322T030000Z"), "2026-03-28T21:00:00Z 2026-03-29T03:00:00Z");
 }
 
@@ -254,7 +255,7 @@ fn an_occurrence_ends_where_the_next_begins() {
     // On 29 March 02:30 is 03:30, which is after that day's own 03:00.
     let found = next("daily 03:00-02:30 Europe/Berlin", "2026-03-28T00:00:00Z", 2);
     assert_eq!(found, ["2026-03-28T02:00:00Z 2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z 2026-03-30T00:30:00Z"]);
-    // Samoa had no 30 December 2011: what is moved from it to the 31st is there already.
+    // Samoa had no 30 December 2011: a span that moves from it to the 31st is there already.
     let found = next("daily 02:00-04:00 Pacific/Apia", "2011-12-29T00:00:00Z", 3);
     assert_eq!(
         found,
@@ -304,7 +305,7 @@ fn what_a_rule_leaves_open_or_says_twice_is_refused() {
     }
 }
 
-/// Whether a day is one of those that the words say, told in another way than the code does.
+/// Returns true if a day is one of those in the words, computed in another way than by the code.
 fn is_day(words: &str, day: Date) -> bool {
     let last = day.days_in_month();
     match words {
@@ -321,7 +322,7 @@ fn is_day(words: &str, day: Date) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Away from a change of the clock, what is on can be read from the clock on the wall alone.
+    /// Away from a change of the clock, the local time alone decides.
     #[test]
     fn a_walk_over_the_minutes_finds_the_same(
         day in prop::sample::select(vec!["daily", "Sun", "Mon-Fri", "1st Sun", "last Fri", "day 15", "Wed,Sat"]),
@@ -346,7 +347,7 @@ proptest! {
         }
     }
 
-    /// Whatever the clock does, and however long they are.
+    /// Occurrences of any length, across any change of the clock.
     #[test]
     fn occurrences_are_in_order_and_apart(
         rule in prop::sample::select(vec![
