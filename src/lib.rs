@@ -32,7 +32,7 @@
 //! - `hold` has the queues of requests that wait for their route, for the proxy and the layer.
 //! - `net` opens connections to upstreams, for the proxy and for control's checks.
 //! - `status` is the JSON that control writes about itself and the command reads.
-//! - `telemetry` is what the process counts and writes down: cells of one worker each, summed at a scrape.
+//! - `telemetry` counts and logs: cells of one worker each, summed at a scrape.
 //! - `cli` is the command, and the one place that puts control and proxy together.
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
 //!   shares with the proxy what is decided and what is shown, and nothing else.
@@ -44,11 +44,12 @@
 //!
 //! # Invariants
 //!
-//! Most of them are absences, which cannot be read off the code.
+//! Most of these rules forbid something, so the code alone does not show them.
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
-//!    given stands: a request forwarded before its route closed runs to its end, or to that of the drain time. (A
-//!    watcher looks anew: that is what it asked for. A held request is decided anew when its wait is over, by what is live then and nothing else.)
+//!    given stands: a request forwarded before its route closed runs to its end, or to the end of the drain time. (A
+//!    watcher looks again whenever something is published. A held request is decided anew when its wait is over, by what
+//!    is live then.)
 //! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
 //! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Requests that wait for their route
@@ -69,39 +70,28 @@
 //!
 //! # Words
 //!
-//! One per concept, from the config's key to the metric's label.
+//! One per concept, from the config's key to the metric's label. Words that mean here what they mean in every proxy (route,
+//! upstream, client, drain, verdict, lease) are not listed.
 //!
-//! | word | is |
+//! | word | meaning |
 //! |---|---|
-//! | config | the operator's static file |
 //! | flag | an entry of the flag file |
-//! | mode | what a flag does to a route: offline, read-only, hold |
+//! | mode | the way in which a flag closes a route: offline, read-only, hold |
 //! | window | a planned maintenance, the half-open span [starts, ends) |
-//! | phase | where a route is now: open, draining, closed, verifying, ramping ([`plan::lifecycle`]) |
-//! | memory | what of a route's phase neither the file nor the clock can tell; kept over a restart |
-//! | observed | what control feeds `plan` of a route: what is left in flight, what checks found, how it does |
-//! | guard, breach | what a route that comes back is measured by; what it found |
-//! | cohort, share | a client's place in a ramp; how many of them are admitted |
-//! | standing | where a request in flight is, for the case that its route goes down |
-//! | closure | why a route is closed, and the page that says so |
-//! | route | host and path, with its upstreams |
-//! | upstream | where a route's requests go |
-//! | client | who sent the request |
-//! | snapshot, generation | the compiled whole, immutable, but that its pages are finished behind it; its number |
-//! | compile, publish | inputs to snapshot, purely; to make it live |
-//! | decide, verdict | snapshot and request head to what to do |
-//! | page, dialect | what a closed route's clients are shown; the form of it: html, text, json, grpc … |
+//! | phase | the state of a route: open, draining, closed, verifying, ramping ([`plan::lifecycle`]) |
+//! | guard, breach | the limits that a returning route must keep; the limit that it broke |
+//! | cohort, share | a client's place in a ramp; the part of the clients that is admitted |
+//! | closure | the reason why a route is closed, with its page |
+//! | exception | a path that a closed route leaves open |
+//! | snapshot, generation | the compiled whole, immutable except for pages that are finished behind it; its number |
+//! | compile, publish | to make a snapshot of the inputs; to make it live |
+//! | dialect | the form of an answer: html, text, json, grpc … |
 //! | page content, page model | the operator's words and the phase; the same with the times that follow from the clock |
 //! | renderer | templates and languages, from which pages are made |
-//! | held, place, turn | of a request: waiting for its route; where it waits, among all workers'; when it goes on |
-//! | exception | a path that a closed route does not close |
+//! | held | waiting for its route, of a request |
 //! | watcher | a client that is told when a page changes, and when its route is back |
-//! | problem, error | wrong in the operator's input, with a place; gone wrong while running |
-//! | drain | to let what is in flight finish, within a time |
-//! | flight | a request's entry in the books, from its head to the end of its response |
-//! | lease | an upstream connection, for one request |
-//! | journey | a request on its way to an upstream |
-//! | parked | of a client connection: idle, and taken apart to the bare socket until its next request |
+//! | problem, error | a mistake in the operator's input, with its place; a failure while running |
+//! | parked | taken apart to the bare socket until its next request, of an idle client connection |
 
 #![cfg_attr(not(feature = "layer"), allow(rustdoc::broken_intra_doc_links, reason = "the layer is another feature"))]
 
