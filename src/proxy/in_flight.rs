@@ -1,5 +1,5 @@
-//! Where a request in flight stands: what has to be known of it when its route goes down. It is written as the request goes
-//! its way, in plain cells, and read only then.
+//! State of a request in flight: the facts that matter when its route goes down, or when others wait for its connection.
+//! Plain cells, written as the request goes its way.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,68 +16,68 @@ use crate::plan::verdict::Spared;
 use crate::proxy::io::upload::{Upload, UploadState};
 use crate::telemetry::RouteMeter;
 
-/// See the module's description. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
+/// State of a request in flight. An HTTP/1 connection has one for all its requests, an HTTP/2 stream has its own.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     /// The address of the route's meter, which tells routes apart over generations; 0 while nothing is forwarded.
     route: Cell<usize>,
-    /// The number of the generation that it was decided by.
+    /// The number of the generation that decided the request.
     generation: Cell<u64>,
-    /// What it would outlast.
+    /// The closures that the request outlasts.
     spared: Cell<Spared>,
     kind: Cell<Kind>,
-    /// When its head had arrived, or when it was released if it was held.
+    /// The instant when the head had arrived, or when a held request was released.
     started: Cell<Instant>,
-    /// The response's head has come.
+    /// True once the response's head has come.
     answered: Cell<bool>,
-    /// When it is to leave, if it lasts, and for the sake of which epoch that was found.
+    /// The instant at which a lasting request is to leave, and the epoch for which it was chosen.
     leaves_at: Cell<Option<(u64, Instant)>>,
     fate: Cell<Interruption>,
-    /// Whose request it is, where a guard asks for that.
+    /// The client, if a guard asks for it.
     subject: RefCell<Option<Box<Subject>>>,
-    /// How its body is doing, if it has one.
+    /// The state of the request's body, if there is one.
     upload: RefCell<Option<Rc<UploadState>>>,
-    /// The upstream of which it holds a connection, by the id of its meter.
+    /// The upstream whose connection the request holds, by the id of its meter.
     upstream: Cell<Option<usize>>,
-    /// HTTP/2: since when the client is to take something, and has not.
+    /// HTTP/2: the instant since when the client has bytes to take, and has not taken them.
     untaken: Cell<Option<Instant>>,
-    /// HTTP/2: the task of the stream.
+    /// HTTP/2: the waker of the stream's task.
     waker: RefCell<Option<Waker>>,
 }
 
-/// Whose request it is, as the guard of its route has to know that.
+/// A request's client, as the guard of the route sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
-    /// Its client.
+    /// The client.
     pub client: Client,
-    /// Longer than this may none of its requests take.
+    /// Time after which a request counts as slow.
     pub slow: Duration,
 }
 
-/// Whose connections are looked at.
+/// The connections that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of an upstream, by the id of its meter.
+    /// The connections to an upstream, by the id of its meter.
     Upstream(usize),
-    /// Those of all upstreams.
+    /// The connections to all upstreams.
     All,
 }
 
-/// How a response goes on.
+/// The form of a response, which decides how it can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// To its end.
+    /// A response that comes to its end.
     Plain,
-    /// The client and the upstream talk by gRPC, and part by trailers.
+    /// A gRPC response, which can be ended by trailers.
     Grpc,
-    /// As server-sent events, for as long as the client listens.
+    /// Server-sent events, for as long as the client listens.
     Events,
-    /// As a tunnel.
+    /// A tunnel.
     Tunnel,
 }
 
 impl Kind {
-    /// Whether it lasts: then it does not end by itself.
+    /// Returns true for a response that does not end by itself.
     pub(crate) fn lasts(self) -> bool {
         match self {
             Self::Plain | Self::Grpc => false,
@@ -86,16 +86,16 @@ impl Kind {
     }
 }
 
-/// What is decided about it.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Interruption {
-    /// It goes on.
+    /// The request goes on.
     None,
-    /// It is to end, in the way that is proper for it.
+    /// The request is to end, in the way that is proper for it.
     Leave,
-    /// It is broken off.
+    /// The request is broken off.
     Cut,
-    /// It is broken off, because its client has stalled and others wait for its connection to the upstream.
+    /// The request is broken off, because its client has stalled and others wait for its connection to the upstream.
     Evict,
 }
 
@@ -118,7 +118,7 @@ impl InFlight {
         }
     }
 
-    /// A request is forwarded.
+    /// Notes that a request is forwarded.
     pub(crate) fn start(&self, route: &Arc<RouteMeter>, generation: u64, spared: Spared, started: Instant) {
         self.route.set(identity(route));
         self.generation.set(generation);
@@ -134,7 +134,7 @@ impl InFlight {
         }
     }
 
-    /// A guard watches its route, or none does.
+    /// Notes the client if a guard watches the route, or none.
     pub(crate) fn observe(&self, subject: Option<Subject>) {
         self.subject.replace(subject.map(Box::new));
     }
@@ -143,17 +143,17 @@ impl InFlight {
         self.subject.borrow().as_deref().copied()
     }
 
-    /// It has a body.
+    /// Notes the state of the request's body.
     pub(crate) fn set_upload(&self, upload: &Rc<UploadState>) {
         self.upload.replace(Some(Rc::clone(upload)));
     }
 
-    /// Its response's head has come.
+    /// Notes that the response's head has come.
     pub(crate) fn set_answered(&self) {
         self.answered.set(true);
     }
 
-    /// How its response goes on.
+    /// Notes the form of the response.
     pub(crate) fn set_kind(&self, kind: Kind) {
         self.kind.set(kind);
     }
@@ -162,30 +162,30 @@ impl InFlight {
         self.kind.get()
     }
 
-    /// Notes of which upstream it holds a connection.
+    /// Notes the upstream whose connection the request holds.
     pub(crate) fn set_upstream(&self, upstream: Option<usize>) {
         self.upstream.set(upstream);
     }
 
-    /// HTTP/2: notes that the client is to take something from now on.
+    /// HTTP/2: notes that the client has bytes to take from now on.
     pub(crate) fn offer(&self) {
         self.untaken.set(Some(Instant::now()));
     }
 
-    /// HTTP/2: notes that the client has taken all there was for it.
+    /// HTTP/2: notes that the client has taken all bytes there were.
     pub(crate) fn note_taken(&self) {
         self.untaken.set(None);
     }
 
-    /// HTTP/2: returns since when the client is to take something, if it is.
+    /// HTTP/2: returns since when the client has bytes to take, if it has.
     pub(crate) fn offered_since(&self) -> Option<Instant> {
         self.untaken.get()
     }
 
-    /// Returns since when its client keeps a connection to this upstream from others, if it does: by sending no more of
-    /// its body, or by taking no more of the response. `blocked`: since when its connection takes nothing.
+    /// Returns since when the client stalls the request, if it does: it sends no more of the body, or takes no more of
+    /// the response. `blocked` is since when its connection takes nothing.
     ///
-    /// HTTP/2 has slices, of which only small ones are given out while others wait: so that time counts from `begun`.
+    /// Over HTTP/2 only small slices are handed out while others wait: that time counts from `begun`.
     pub(crate) fn stalled(&self, blocked: Option<Instant>, begun: Instant) -> Option<Instant> {
         if self.route.get() == 0 || self.kind().lasts() {
             return None;
@@ -196,7 +196,7 @@ impl InFlight {
         upload.or_else(response)
     }
 
-    /// Whether it holds a connection to this upstream.
+    /// Returns true if the request holds a connection in this scope.
     pub(crate) fn holds(&self, scope: Scope) -> bool {
         self.route.get() != 0
             && match scope {
@@ -205,12 +205,12 @@ impl InFlight {
             }
     }
 
-    /// Has it broken off, so that others get its connection. True if that is new.
+    /// Breaks the request off, so that others get its connection. Returns true if that is new.
     pub(crate) fn evict(&self) -> bool {
         self.interrupt(Interruption::Evict)
     }
 
-    /// It is over.
+    /// Notes that the request is over.
     pub(crate) fn end(&self) {
         self.route.set(0);
         self.upstream.set(None);
@@ -221,12 +221,12 @@ impl InFlight {
         self.fate.get()
     }
 
-    /// Whether it is to be broken off.
+    /// Returns true if the request is to be broken off.
     pub(crate) fn is_cut(&self) -> bool {
         self.fate.get() >= Interruption::Cut
     }
 
-    /// The process ends: a tunnel leaves some time within this. True if it is one and has not left yet.
+    /// Lets a tunnel leave some time within `time`, since the process ends. Returns true if it is told so now.
     pub(crate) fn leave_within(&self, time: Duration, now: Instant) -> bool {
         if self.route.get() == 0 || self.kind() != Kind::Tunnel {
             return false;
@@ -236,7 +236,7 @@ impl InFlight {
         at <= now && self.interrupt(Interruption::Leave)
     }
 
-    /// When it leaves, once for each time that its route goes down: some time within `stay`.
+    /// Returns when the request leaves: some time within `stay`, chosen once each time that its route goes down.
     fn leaves_at(&self, epoch: u64, stay: Duration, now: Instant) -> Instant {
         match self.leaves_at.get() {
             Some((of, at)) if of == epoch || of == ENDING => at,
@@ -248,8 +248,8 @@ impl InFlight {
         }
     }
 
-    /// Whose request hangs without a response's head, if a guard watches it. Not as long as its client sends: that is no fault
-    /// of the upstream.
+    /// Returns the client of a request that hangs without a response's head, if a guard watches the route. While the
+    /// client still sends, the upstream is not to blame.
     pub(crate) fn hanging_client(&self, route: &Arc<RouteMeter>, now: Instant) -> Option<Client> {
         let hangs = self.route.get() == identity(route)
             && !self.answered.get()
@@ -258,7 +258,7 @@ impl InFlight {
         self.subject().filter(|_| hangs).map(|asker| asker.client)
     }
 
-    /// HTTP/2: remembers whom to wake.
+    /// HTTP/2: remembers the stream's task, to wake it.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -266,7 +266,7 @@ impl InFlight {
         }
     }
 
-    /// True if that is new. What was told to end stays told.
+    /// Notes a decision, and wakes the stream. Returns true if it is new: a decision is not taken back.
     fn interrupt(&self, fate: Interruption) -> bool {
         if self.fate.get() >= fate {
             return false;
@@ -279,37 +279,37 @@ impl InFlight {
     }
 }
 
-/// Stands for an epoch: the process ends.
+/// Stands for an epoch: the end of the process.
 const ENDING: u64 = u64::MAX;
 
-/// How long what lasts may take to leave: a client that takes nothing cannot be told that it is over.
+/// Time in which a lasting request may leave. A client that takes nothing cannot be told that it is over.
 const PARTING: Duration = Duration::from_secs(3);
 
-/// Tells routes apart.
+/// Returns a number that tells routes apart.
 fn identity(route: &Arc<RouteMeter>) -> usize {
     Arc::as_ptr(route).addr()
 }
 
-/// What a route that is not open wants of the requests that were forwarded before.
+/// An order of a route that is not open, to the requests that were forwarded before.
 #[derive(Debug)]
 pub(crate) struct DrainOrder {
     route: usize,
-    /// Only what was decided before this generation is meant.
+    /// The generation before which a request must have been decided for the order to concern it.
     epoch: u64,
-    /// The route is closed only to writing.
+    /// True if the route is closed only to writing.
     read_only: bool,
-    /// For how long what lasts may go on from now; `None` if it is left alone.
+    /// Time from now in which lasting requests may go on; `None` if they are left alone.
     stay: Option<Duration>,
-    /// The drain time is over.
+    /// True once the drain time is over.
     over: bool,
 }
 
-/// How many are left.
+/// The number of requests that remain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remaining {
-    /// All that were forwarded before, but for what is left alone.
+    /// All requests that were forwarded before, except those that are left alone.
     pub requests: u64,
-    /// Some last, and are to leave at an instant that is still to come, or were told to and have not yet.
+    /// True if lasting requests are to leave at an instant that is still to come, or were told to and have not yet.
     pub later: bool,
 }
 
@@ -324,7 +324,8 @@ impl DrainOrder {
         Self { route: identity(route), epoch, read_only, stay, over }
     }
 
-    /// Has one request leave, if it is meant and it is time; `wake` wakes what drives it. Counts it.
+    /// Applies the order to one request, if the order concerns it and it is time. Counts the request; `wake` wakes its
+    /// driver.
     fn to(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
         let meant = in_flight.route.get() == self.route
             && in_flight.generation.get() < self.epoch
@@ -373,14 +374,14 @@ impl DrainOrders {
         self.0.is_empty()
     }
 
-    /// Says the one that is meant for a request, if there is one.
+    /// Applies the order that concerns a request, if there is one.
     pub(crate) fn to(&mut self, in_flight: &Rc<InFlight>, now: Instant, wake: impl FnOnce()) {
         if let Some((order, left)) = self.0.get_mut(&in_flight.route.get()) {
             order.to(in_flight, now, left, wake);
         }
     }
 
-    /// How many are left of a route's.
+    /// Returns the number of a route's requests that remain.
     pub(crate) fn left(&self, route: &Arc<RouteMeter>) -> Remaining {
         self.0.get(&identity(route)).map(|(_, left)| *left).unwrap_or_default()
     }
@@ -413,7 +414,7 @@ mod tests {
         assert_eq!(fate(&web, 4, Spared::Always, &order(false, true)), (Interruption::None, 0));
     }
 
-    /// Many tunnels, and how many of them are told to leave and are cut, as they would be asked by a order.
+    /// Many tunnels, and how many of them an order tells to leave, and cuts.
     struct Tunnels(Arc<RouteMeter>, Vec<Rc<InFlight>>);
 
     impl Tunnels {
