@@ -1,4 +1,4 @@
-//! What is checked about the source itself: the directions of imports, as the crate doc states them, and the documents.
+//! Checks of the source itself: the directions of imports, as the crate doc states them, and the documents.
 
 mod documents;
 
@@ -22,7 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
 ];
 
-/// What `plan` does without, so that it stays a function of its inputs.
+/// Names that `plan` does without, so that it stays a function of its inputs.
 const NOT_IN_PLAN: [&str; 12] = [
     "std::fs",
     "std::net::Tcp",

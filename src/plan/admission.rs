@@ -19,7 +19,7 @@ use key::{Binding, InvalidToken, Key, Purpose, Token, millis};
 pub struct Admission {
     /// The secret, if there is one.
     pub key: Option<Arc<Key>>,
-    /// What cohorts are hashed with.
+    /// The key that cohorts are hashed with.
     pub(super) cohorts: Cohorts,
     /// Before when links and cookies are void.
     pub(super) revoked: Option<Timestamp>,
@@ -45,7 +45,7 @@ impl Admission {
         })
     }
 
-    /// Whether it was prepared from the same.
+    /// Returns true if the admission was prepared from these.
     pub fn is_of(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
         let same = match (&self.key, key) {
             (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
@@ -95,5 +95,5 @@ pub(super) fn ramp_cookie(route: &str) -> String {
     format!("{COOKIES}ramp-{route}")
 }
 
-/// What the names of our cookies begin with. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
+/// The beginning of the names of our cookies. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
 pub const COOKIES: &str = "__Host-backsoon-";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-/// What the decision looks at.
+/// The part of a request that the decision looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'r> {
     /// The method.
@@ -18,9 +18,9 @@ pub struct Head<'r> {
     pub query: Option<&'r str>,
     /// The fields. Looked at only where the route is not open.
     pub headers: &'r HeaderMap,
-    /// Who is at the other end of the connection; `None` on a unix socket.
+    /// The other end of the connection; `None` on a unix socket.
     pub peer: Option<IpAddr>,
-    /// How long ago the snapshot was compiled.
+    /// Time since the snapshot was compiled.
     pub elapsed: Duration,
 }
 

@@ -75,7 +75,7 @@ pub enum Form {
     Either(&'static [Self]),
 }
 
-/// What applies where a key is not written.
+/// The value that applies where a key is not written.
 #[derive(Clone, Copy, Debug)]
 pub enum Absent {
     /// Nothing: the key is required.

@@ -28,7 +28,7 @@ pub use super::admission::{Admission, COOKIES, key, pass_cookie};
 use super::admission::{cookie, ramp_cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
-/// Why a request is forwarded.
+/// The reason why a request is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// The route is open.
@@ -39,7 +39,7 @@ pub enum Pass {
     ReadOnly,
     /// The route comes back, and this client is among those who are admitted.
     Admitted,
-    /// It may pass the closed route.
+    /// The client may pass the closed route.
     Bypassed,
 }
 
@@ -66,7 +66,7 @@ impl PassReason {
     }
 }
 
-/// How a client passes a closed route.
+/// Returns how a client passes a closed route.
 ///
 /// # Errors
 /// Returns an error if it does not pass, with the fault of the credential that it sent, if any.

@@ -38,11 +38,11 @@ pub(crate) struct ClientConnection {
     pub(crate) http2: Cell<bool>,
     /// Requests under way.
     pub(crate) active: Cell<usize>,
-    /// When the last request ended; before the first, when the connection was opened.
+    /// The end of the last request; before the first, the instant at which the connection was opened.
     pub(crate) quiet_since: Cell<Instant>,
     /// True once a request came.
     used: Cell<bool>,
-    /// When an idle connection is closed because the process ends.
+    /// The instant at which an idle connection is closed because the process ends.
     pub(crate) closes_at: Cell<Option<Instant>>,
     /// HTTP/1: what follows the answer to the request that is under way.
     after_answer: RefCell<AfterAnswer>,
@@ -55,7 +55,7 @@ pub(crate) struct ClientConnection {
     waker: RefCell<Option<Waker>>,
 }
 
-/// What happens to an HTTP/1 connection behind an answer.
+/// The future of an HTTP/1 connection behind an answer.
 #[derive(Default)]
 enum AfterAnswer {
     /// The next request is read.
@@ -302,7 +302,7 @@ impl Streams {
     }
 }
 
-/// Why a connection is ended from this side.
+/// The reason why a connection is ended from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Limit(Limit),

@@ -1,4 +1,4 @@
-//! What can go wrong with one request, whose fault it was, and what the client is told.
+//! The failures of one request: whose fault each was, and what the client is told.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::telemetry::Limit;
 
-/// Why a request did not get its answer from an upstream.
+/// The reason why a request got no answer from an upstream.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// The request breaks a rule of HTTP that a proxy must not pass on.
@@ -28,7 +28,7 @@ pub(crate) enum Error {
     NotToRead,
     /// The upstream could not be connected to.
     Connect(io::Error),
-    /// It did not accept in time.
+    /// The upstream did not accept in time.
     ConnectTimeout,
     /// The TLS handshake with it failed.
     Tls(io::Error),
@@ -38,17 +38,17 @@ pub(crate) enum Error {
     Evicted,
     /// Too many requests wait for it already.
     QueueFull,
-    /// It closed the connection, or broke HTTP, before a response head.
+    /// The upstream closed the connection, or broke HTTP, before a response head.
     Broken(hyper::Error),
     /// No response head in time.
     FirstByte,
-    /// Its response breaks a rule of HTTP that a proxy must not pass on.
+    /// The response breaks a rule of HTTP that a proxy must not pass on.
     BadResponse(&'static str),
     /// The route is down, and the time is over in which what was in flight might finish.
     Drained,
 }
 
-/// Whose fault an [`Error`] is.
+/// The side whose fault an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// The client's: a 4xx.
@@ -60,7 +60,7 @@ pub(crate) enum Side {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns the side whose fault the error is.
     pub(crate) fn side(&self) -> Side {
         match self {
             Self::BadRequest(_)
@@ -144,17 +144,17 @@ impl Error {
         }
     }
 
-    /// Whether it speaks against the upstream, and not only of how much is asked of it.
+    /// Returns true if the error speaks against the upstream, and not only of how much is asked of it.
     pub(crate) fn is_failure(&self) -> bool {
         self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull)
     }
 
-    /// Whether another upstream may be tried: the request never left.
+    /// Returns true if another upstream may be tried, since the request never left.
     pub(crate) fn never_left(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
     }
 
-    /// Whether an HTTP/2 upstream said that it did nothing with the request: it was leaving, or had too many streams
+    /// Returns true if an HTTP/2 upstream said that it did nothing with the request: it was leaving, or had too many streams
     /// (RFC 9113 section 8.7).
     pub(crate) fn unprocessed(&self) -> bool {
         let Self::Broken(error) = self else {

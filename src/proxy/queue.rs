@@ -10,9 +10,9 @@ use std::net::IpAddr;
 /// A client as far as fairness goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client {
-    /// Its address, of IPv6 the /64. `None` where it is not known: those clients share one turn.
+    /// The address, of IPv6 the /64. `None` if it is not known: those clients share one turn.
     pub network: Option<IpAddr>,
-    /// Its connection; `None` behind a trusted proxy, whose connections carry many clients.
+    /// The connection; `None` behind a trusted proxy, whose connections carry many clients.
     pub connection: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Queue<T> {
     issued: u64,
 }
 
-/// What one connection waits for, in the order of arrival.
+/// The items that one connection waits for, in the order of arrival.
 type Line<T> = VecDeque<(u64, T)>;
 
 impl<T> Default for Queue<T> {

@@ -115,7 +115,7 @@ fn client_of(worker: &Worker, connection: &ClientConnection) -> Client {
     }
 }
 
-/// How many connections to an upstream each client holds.
+/// The number of connections to an upstream that each client holds.
 struct Shares {
     of_network: HashMap<IpAddr, usize>,
     of_connection: HashMap<u64, usize>,
@@ -139,13 +139,13 @@ impl Shares {
         client.connection.into_iter().for_each(|connection| *self.of_connection.entry(connection).or_default() += 1);
     }
 
-    /// Whether a client's network holds more than its share.
+    /// Returns true if a client's network holds more than its share.
     fn network_is_over(&self, client: Client) -> bool {
         let held = client.network.and_then(|network| self.of_network.get(&network));
         held.is_some_and(|&held| held > self.most_of_network)
     }
 
-    /// Whether a client's connection holds more than its share.
+    /// Returns true if a client's connection holds more than its share.
     fn connection_is_over(&self, client: Client) -> bool {
         let held = client.connection.and_then(|connection| self.of_connection.get(&connection));
         held.is_some_and(|&held| held > self.most_of_connection)

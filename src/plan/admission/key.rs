@@ -106,7 +106,7 @@ impl Key {
         if secret.len() < SHORTEST { Err(secret.len()) } else { Ok(Self::of(secret)) }
     }
 
-    /// What hashes addresses where there is no secret: the same in every replica, and no secret at all.
+    /// Returns the key that hashes addresses where there is no secret. It is the same in every replica, and public.
     pub(in crate::plan) fn public() -> Self {
         Self::of(b"backsoon ramp")
     }
@@ -118,18 +118,18 @@ impl Key {
         key
     }
 
-    /// Whether a client has sent the secret. It takes the same time wherever and however what was sent differs.
+    /// Returns true if a client has sent the secret. The comparison takes the same time wherever the two differ.
     pub(in crate::plan) fn is(&self, sent: &[u8]) -> bool {
         self.secret.ct_eq(sent).into()
     }
 
-    /// What hashes the addresses of a route's clients.
+    /// Returns the cohorts of a route's clients.
     pub(in crate::plan) fn cohorts(&self, route: &str) -> Cohorts {
         let tag = self.hash(HASH_COHORT, route, b"").finalize().into_bytes();
         Cohorts::new(tag.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Whether it is this very key.
+    /// Returns true if the other key is the same.
     pub(in crate::plan) fn is_same(&self, other: &Self) -> bool {
         self.secret == other.secret
     }

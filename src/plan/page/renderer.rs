@@ -64,7 +64,7 @@ impl Templates {
     }
 }
 
-/// Whose page it is, as templates see it.
+/// The owner of the page, as templates see it.
 #[derive(Debug, Serialize)]
 struct Brand {
     name: Option<String>,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// The operator's own files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Those of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`) that are there.
+    /// The files of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`) that are there.
     pub files: Vec<Source>,
     /// The logo.
     pub logo: Option<(String, Bytes)>,
@@ -14,10 +14,10 @@ pub struct Sources {
 /// One of the operator's own files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Its name below the directory: `page.html`.
+    /// The name below the directory: `page.html`.
     pub name: String,
     /// As problems name it.
     pub path: String,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
