@@ -1,4 +1,4 @@
-//! What hyper accepts and a proxy must not pass on.
+//! Checks of what hyper accepts and a proxy must not pass on.
 
 use std::net::Ipv6Addr;
 
@@ -98,7 +98,7 @@ fn is_ip_literal(address: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether it is a name, and not that of the root alone: there is no server at that.
+/// Returns true for a name, except the name of the root alone: no server is there.
 fn is_name(host: &str) -> bool {
     !matches!(host, "" | ".") && host.bytes().all(belongs_in_host)
 }
@@ -144,7 +144,7 @@ pub(crate) fn response<B>(response: &Response<B>, fields: Fields) -> Result<(), 
     }
 }
 
-/// Whether the client waits for `100 Continue`: then its body must not be asked for in passing.
+/// Returns true if the client waits for `100 Continue`: its body must not be asked for in passing.
 pub(crate) fn expects_continue(fields: Fields) -> bool {
     fields.has(Field::Expect)
 }

@@ -1,4 +1,4 @@
-//! Which fields a head has: found in one look through it. Most heads have few of those that a proxy must act on, and a
+//! The fields that a head has, found in one look through it. Most heads have few of those that a proxy must act on, and a
 //! look-up of each of them in each head would cost more than everything else that is done with it.
 
 use http::{HeaderMap, HeaderName};
@@ -16,7 +16,7 @@ pub(crate) enum Field {
     ContentLength,
     Expect,
     RequestId,
-    // What ends at this hop (RFC 9110 section 7.6.1).
+    // Fields that end at this hop (RFC 9110 section 7.6.1).
     Connection,
     TransferEncoding,
     Te,
@@ -27,7 +27,7 @@ pub(crate) enum Field {
     ProxyAuthenticate,
     ProxyAuthorization,
     Http2Settings,
-    /// What no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
+    /// A field that no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
     Proxy,
     /// Any that apps take for a proxy's word.
     Word,
@@ -36,7 +36,7 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    /// Which one a name is of.
+    /// Returns the field of a name.
     pub(crate) fn of(name: &HeaderName) -> Option<Self> {
         Some(match name.as_str() {
             "host" => Self::Host,
@@ -86,12 +86,12 @@ impl Fields {
         fields
     }
 
-    /// Whether it has this field.
+    /// Returns true if the head has this field.
     pub(crate) fn has(self, field: Field) -> bool {
         self.once & field.bit() != 0
     }
 
-    /// Whether it has this field on more than one line.
+    /// Returns true if the head has this field on more than one line.
     pub(crate) fn repeats(self, field: Field) -> bool {
         self.again & field.bit() != 0
     }

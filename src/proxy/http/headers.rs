@@ -34,7 +34,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 
-/// Who is at the other end of a client connection, prepared once for all its requests.
+/// The other end of a client connection, prepared once for all its requests.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// `None` on a unix socket.
@@ -63,7 +63,7 @@ impl Peer {
         Self { address, text, port, node, scheme, said: RefCell::default() }
     }
 
-    /// Its element of the `Forwarded` field in a request for `host`.
+    /// Returns its element of the `Forwarded` field in a request for `host`.
     fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
         let mut said = self.said.borrow_mut();
         if let Some((known, element)) = &*said
@@ -79,18 +79,18 @@ impl Peer {
         element
     }
 
-    /// Whether what it says of others is believed.
+    /// Returns true if the peer is believed in what it says of others.
     pub(crate) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
         client::is_trusted(self.address, trusted)
     }
 }
 
-/// What the client asks for besides the request itself, found before the fields that say it are removed.
+/// Wishes of the client besides the request itself, read before their fields are removed.
 #[derive(Debug, Default)]
 pub(crate) struct HopByHop {
     /// The protocol to switch to.
     pub upgrade: Option<HeaderValue>,
-    /// It takes trailers.
+    /// True if the client takes trailers.
     pub trailers: bool,
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn strip_response(headers: &mut HeaderMap, fields: Fields, trailers: 
     }
 }
 
-/// What ends at this hop, but for `Connection` and what that names.
+/// The fields that end at this hop, except `Connection` and the fields that it names.
 const HOP_BY_HOP: [(Field, HeaderName); 7] = [
     (Field::KeepAlive, KEEP_ALIVE),
     (Field::ProxyConnection, PROXY_CONNECTION),
@@ -155,7 +155,7 @@ fn strip_named(headers: &mut HeaderMap, fields: Fields) {
     if !fields.repeats(Field::Connection)
         && let Some(only) = headers.remove(CONNECTION)
     {
-        // What it usually says.
+        // The usual value.
         if !is_option(only.as_bytes()) {
             strip_listed(headers, &[only]);
         }
@@ -183,7 +183,7 @@ fn is_option(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close")
 }
 
-/// Whether a comma-separated field has this token.
+/// Returns true if a comma-separated field has this token.
 fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
     headers
         .get_all(name)
@@ -407,7 +407,7 @@ pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
 
 /// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
 pub(crate) fn ask_http2(headers: &mut HeaderMap, hop: &HopByHop) {
-    // They are there when the request was meant for an HTTP/1.1 upstream before.
+    // A request that was meant for an HTTP/1.1 upstream before has these fields.
     headers.remove(CONNECTION);
     headers.remove(UPGRADE);
     if hop.trailers {

@@ -4,7 +4,7 @@
 //! the user. So they end here, unless the peer is in `trusted_proxies`. Fields that clients say for themselves
 //! (`X-Requested-With`, `X-HTTP-Method-Override`, `X-User-Id`, tracing) are none of them.
 
-/// What belongs together, and who believes it. An entry that ends with `-` or `*` stands for all names that begin so.
+/// Groups of fields, each with the programs that believe it. An entry that ends with `-` or `*` stands for all names that begin so.
 type Group = &'static [&'static str];
 
 /// Everything. To add a field, add it here.
@@ -56,7 +56,7 @@ const GROUPS: &[Group] = &[
     &["x-original-", "x-override-url", "x-rewrite-"],
     // The host and the place below which an app is: PHP and Java apps, Flask's recipes, gunicorn, Home Assistant.
     &["path-info", "script-name", "x-host", "x-http-host-override", "x-ingress-path", "x-script-name"],
-    // What Rack::Sendfile takes for nginx's word on its files (CVE-2025-61780); how long a request has queued (Puma, Rails).
+    // Rack::Sendfile takes these for nginx's word on its files (CVE-2025-61780); how long a request has queued (Puma, Rails).
     &["x-accel-", "x-sendfile-type", "x-queue-start", "x-request-start"],
     // Certificates that a proxy has checked: Tomcat's SSLValve, ASP.NET, ingress-nginx, RFC 9440, IIS ARR, AWS.
     &[
@@ -94,10 +94,10 @@ const GROUPS: &[Group] = &[
     &["x-pomerium-", "x-replit-", "x-vouch-", "x-webauth-"],
 ];
 
-/// What must not come in disguise either, though it is no word of a proxy: a message's length, and what we call a request.
+/// Fields that must not come in disguise either, though no proxy says them: a message's length, and our name of a request.
 pub(crate) const OTHERS: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
 
-/// How the names of other vendors end.
+/// Endings of the names of other vendors.
 const ENDS: &[&str] =
     &["client-ip", "clientip", "connecting-ip", "real-ip", "remote-ip", "source-ip", "user-ip", "visitor-ip"];
 
@@ -144,10 +144,10 @@ const fn bit(byte: u8) -> u32 {
     1 << (byte & 31)
 }
 
-/// What tells letters apart, and little more.
+/// The bits that tell letters apart.
 const LETTER: u8 = 31;
 
-/// Which second bytes follow a first byte, in the names of [`GROUPS`] and [`OTHERS`] and in whatever is read as one.
+/// The second bytes that follow a first byte, in the names of [`GROUPS`] and [`OTHERS`] and in whatever is read as one.
 const BEGINS: [u32; 32] = {
     let mut table = [0; 32];
     let mut at = 0;

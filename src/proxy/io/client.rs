@@ -35,25 +35,25 @@ pub(crate) struct Activity {
     moved: Cell<bool>,
 }
 
-/// What was read of a client's stream.
+/// The reads of a client's stream.
 #[derive(Debug)]
 pub(crate) struct Reads {
     /// Bytes came that belong to no request yet.
     heard: Cell<bool>,
-    /// When the first of those bytes came.
+    /// The arrival of the first of these bytes.
     heard_at: Cell<Instant>,
-    /// When the last bytes came.
+    /// The arrival of the last bytes.
     last: Cell<Instant>,
     /// Bytes lie unread behind the request that is under way.
     pipelined: Cell<bool>,
 }
 
-/// What a client accepts of what is written.
+/// The writes of a client's stream, as the client accepts them.
 #[derive(Debug)]
 pub(crate) struct Writes {
     /// Since when the client has accepted nothing although there is something to write.
     blocked: Cell<Option<Instant>>,
-    /// When the client last accepted bytes that had waited for it.
+    /// The instant when the client last accepted bytes that had waited for it.
     accepted: Cell<Instant>,
     /// HTTP/1: a part of the response to the request that is under way was written.
     responds: Cell<bool>,
@@ -302,13 +302,13 @@ impl Drop for Watched {
     }
 }
 
-/// How many clients are watched for a refusal, by all workers. Touched only for clients that send no more.
+/// The number of clients that are watched for a refusal, by all workers. Touched only for clients that send no more.
 static WATCHED: AtomicUsize = AtomicUsize::new(0);
 
 /// Clients that may be watched for a refusal: half of the descriptors that are reserved.
 const MOST_WATCHED: usize = 32;
 
-/// Who closes a client's stream.
+/// The closer of a client's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closer {
     /// hyper, when it is done (HTTP/2).
@@ -365,7 +365,7 @@ impl ClientIo {
         }
         let mut half_closed = HalfClosed { refused: Watched::new(self.io.inner().plain()), ahead: false };
         if self.activity.request.forwarded.get() && !self.activity.writes.responds.get() {
-            // It fits: nothing else is on its way.
+            // The byte fits: nothing else is on its way.
             match Pin::new(self.io.inner_mut()).poll_write(cx, FIRST_BYTE) {
                 Poll::Ready(Ok(1)) => half_closed.ahead = true,
                 Poll::Ready(_) => return Err(gone()),
@@ -474,7 +474,7 @@ impl hyper::rt::Write for ClientIo {
         self.look_for_end(cx)?;
         self.look_behind(cx)?;
         match Pin::new(&mut self.io).poll_flush(cx) {
-            // It is flushed all the time, mostly for nothing.
+            // The stream is flushed all the time, mostly for nothing.
             Poll::Ready(Ok(())) if self.activity.writes.blocked.get().is_none() => Poll::Ready(Ok(())),
             outcome => self.wrote(Written::Interim, outcome),
         }

@@ -19,7 +19,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Whether it is known that nothing is due yet.
+    /// Returns true if it is known that nothing is due yet.
     pub(crate) fn rests(&self) -> bool {
         self.watched && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
     }

@@ -26,11 +26,11 @@ pub(crate) struct Gather {
     sender: RefCell<Option<Waker>>,
 }
 
-/// What has come and was not taken.
+/// Frames that have come and were not taken.
 #[derive(Default)]
 pub(crate) struct Gathered {
     frames: VecDeque<Frame<Bytes>>,
-    /// What came behind those, in small frames.
+    /// Bytes behind these frames, which came in small ones.
     small: BytesMut,
     /// Bytes of all of them.
     size: usize,
@@ -110,7 +110,7 @@ impl Gathered {
         self.frames.is_empty() && self.small.is_empty() && self.end.is_none()
     }
 
-    /// Whether the body has ended, and all of it was taken.
+    /// Returns true if the body has ended, and all of it was taken.
     fn is_over(&self) -> bool {
         self.frames.is_empty() && self.small.is_empty() && matches!(self.end, Some(Ok(())))
     }
@@ -226,7 +226,7 @@ impl Source {
             Self::Ready(incoming, gathered) => {
                 plus(incoming.size_hint(), gathered.as_ref().map_or(0, |gathered| gathered.size as u64))
             }
-            // It is chunked: else it would not be gathered.
+            // The body is chunked: else it would not be gathered.
             Self::Gathered(_) => SizeHint::default(),
         }
     }

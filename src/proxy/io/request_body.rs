@@ -31,7 +31,7 @@ pub(crate) struct ClientBody {
     state: Rc<UploadState>,
     left: u64,
     stall: Stall,
-    /// What came before the request was sent.
+    /// The frame that came before the request was sent.
     first: Option<Box<Frame<Bytes>>>,
     /// The request was sent before anything of its body had come.
     ahead: Option<Ahead>,
@@ -174,7 +174,7 @@ impl Stall {
 /// A body that ended before its time. What happened is told elsewhere; hyper only needs to know that it did.
 #[derive(Debug, Default)]
 pub(crate) struct Broken {
-    /// What an HTTP/2 stream is reset with, if not with an internal error.
+    /// The code with which an HTTP/2 stream is reset, if not an internal error.
     reason: Option<h2::Error>,
 }
 

@@ -51,7 +51,7 @@ impl Plain {
             Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Self::Unix(stream) => stream.ready(Interest::ERROR).await,
         };
-        // It cannot be seen then.
+        // A refusal cannot be seen then.
         if refused.is_err() {
             std::future::pending().await
         }
@@ -69,7 +69,7 @@ impl Plain {
             if ready.map_or(true, |ready| ready.is_read_closed()) {
                 return;
             }
-            // It waits for more then.
+            // The stream waits for more then.
             let _ = match &self {
                 Self::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
                 Self::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
@@ -88,7 +88,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Whether it can be seen that the other side has closed it without reading what came before.
+    /// Returns true if an end by the other side is seen without reading what came before.
     pub(crate) fn tells_its_end(&self) -> bool {
         matches!(self, Self::Plain(Plain::Tcp(_)))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How a client's body is doing.
+/// The state of a client's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
     /// Not at its end.
@@ -20,13 +20,13 @@ pub(crate) enum Upload {
     Broken,
 }
 
-/// What the rest of the exchange may know of a client's body while an upstream reads it.
+/// State of a client's body, shared with the rest of the exchange while an upstream reads the body.
 #[derive(Debug)]
 pub(crate) struct UploadState {
     pub state: Cell<Upload>,
-    /// When it last moved; before that, when the request was sent.
+    /// The last move of the body; before that, the instant when the request was sent.
     pub progress: Cell<Instant>,
-    /// When it last moved by more than a trickle, and how many bytes came since.
+    /// The last move by more than a trickle, and the bytes since.
     flow: Cell<(Instant, usize)>,
     /// The upstream would take more, and the client has not sent it: the upstream cannot be expected to answer.
     pub starved: Cell<bool>,

@@ -88,7 +88,7 @@ impl UpstreamIo {
         match outcome {
             Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted) => {
                 self.deaf = true;
-                // What there is to read may have been looked for before it came.
+                // The answer may have come after hyper last looked for it.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -4,7 +4,7 @@
 /// Follows the frames of one direction. It looks at headers and skips payloads.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    /// What has come of a header that is not whole yet.
+    /// The bytes of a header that is not whole yet.
     header: [u8; LONGEST_HEADER],
     have: usize,
     /// Bytes of the payload that are still to come.
@@ -16,7 +16,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Whether the next byte begins a frame.
+    /// Returns true if the next byte begins a frame.
     pub(crate) fn is_between(&self) -> bool {
         self.have == 0 && self.left == 0
     }
@@ -29,7 +29,7 @@ impl Frames {
                 let rest = (bytes.len() - at) as u64;
                 let skipped = self.left.min(rest);
                 self.left -= skipped;
-                // It fits: it is no more than what there is.
+                // The number fits: there are no more bytes than that.
                 at += usize::try_from(skipped).unwrap_or(usize::MAX);
                 self.ended();
                 continue;

@@ -18,7 +18,7 @@ impl Budget {
         Self { open: Cell::new(0), most, usual: most.min(USUAL_CONNECTIONS) }
     }
 
-    /// Whether all connections are open.
+    /// Returns true if all connections are open.
     pub(crate) fn is_spent(&self) -> bool {
         self.open.get() >= self.most
     }

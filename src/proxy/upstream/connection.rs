@@ -30,7 +30,7 @@ pub(crate) struct UpstreamConnection {
     ended: Cell<bool>,
     /// The head that was sent, if it may have to be sent again.
     sent: Rc<SentHead>,
-    /// Where the stream goes when the upstream switches protocols.
+    /// The receiver of the stream when the upstream switches protocols.
     tunnel: RefCell<Option<oneshot::Sender<Switched>>>,
     /// The chunked body of the response that comes.
     response: RefCell<Option<Rc<Gather>>>,
@@ -40,17 +40,17 @@ pub(crate) struct UpstreamConnection {
 
 /// A response head that is waited for.
 pub(super) struct PendingResponse {
-    /// When the request was sent.
+    /// The instant when the request was sent.
     pub since: Instant,
     pub patience: Duration,
-    /// Its body, if it has one: the patience is counted from its last move.
+    /// The state of the request's body, if there is one. The patience counts from its last move.
     pub upload: Option<Rc<UploadState>>,
 }
 
 /// An upstream's stream behind the end of HTTP.
 pub(crate) struct Switched {
     pub socket: Socket,
-    /// What the upstream sent behind its response.
+    /// Bytes that the upstream sent behind its response.
     pub read_ahead: Bytes,
     /// The connection's slot in its pool, kept until this is dropped: a tunnel is a connection like any other.
     pub slot: Box<dyn Any>,
@@ -137,7 +137,7 @@ impl UpstreamConnection {
         }
     }
 
-    /// When the response head is due, if one is waited for and it is the upstream that is waited for.
+    /// Returns when the response head is due, if the upstream is waited for and not the client.
     fn due(&self) -> Option<Instant> {
         let pending = self.pending.borrow();
         let PendingResponse { since, patience, upload } = pending.as_ref()?;
@@ -175,7 +175,7 @@ pub(super) async fn drive(
     });
     let tunnel = if ended.await { connection.tunnel.take() } else { None };
     let Some(tunnel) = tunnel else {
-        // What its end means for a body is known behind it.
+        // Only when the connection is gone does hyper say what its end means for a body.
         drop(driven);
         return connection.finish();
     };

@@ -1,4 +1,4 @@
-//! How many connections to an upstream do good.
+//! The trial of how many connections to an upstream do good.
 //!
 //! More of them make each request dearer, as they fall out of the caches, and overrun the upstream; fewer let requests
 //! wait for nothing. The number is found by trying: while requests wait, it grows for as long as more of them are
@@ -7,22 +7,22 @@
 
 use std::time::{Duration, Instant};
 
-/// How many connections to one upstream may be busy for now.
+/// The number of connections to one upstream that may be busy for now, and the trial that finds it.
 #[derive(Debug)]
 pub(crate) struct Growth {
     room: usize,
     trial: Trial,
-    /// When the trial began.
+    /// The beginning of the trial.
     since: Instant,
     /// Answers since then.
     answers: u32,
-    /// How long an answer takes, on average.
+    /// The time of an answer, on average.
     took: Duration,
-    /// How long the next rest is.
+    /// The length of the next rest.
     rest: Duration,
 }
 
-/// What is tried.
+/// The trial that is under way.
 #[derive(Clone, Copy, Debug)]
 enum Trial {
     /// More connections: it is worth it if so many are answered a second.
@@ -44,12 +44,12 @@ impl Growth {
         self.took = self.took - self.took / SMOOTHING + took / SMOOTHING;
     }
 
-    /// Whether one more connection may be opened for a request that waits, where this many are busy.
+    /// Returns true if one more connection may be opened for a waiting request, while this many are busy.
     pub(crate) fn allows(&self, busy: usize) -> bool {
         busy < self.room
     }
 
-    /// Whether more connections are busy than do good while requests wait.
+    /// Returns true if more connections are busy than do good while requests wait.
     pub(crate) fn is_over(&self, busy: usize) -> bool {
         busy > self.room
     }
@@ -59,7 +59,7 @@ impl Growth {
     /// To be called by a timer, so that what this process has had no time for is not held against the upstream.
     pub(crate) fn look(&mut self, busy: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
-        // What a trial has brought is seen when the upstream has answered to it.
+        // The effect of a trial is seen when the upstream has answered to it.
         let window = if self.answers == 0 { SHORT_LOOK } else { LOOK.max(self.took * 2).min(LONGEST_LOOK) };
         if passed < window {
             return;
@@ -84,7 +84,7 @@ impl Growth {
         }
     }
 
-    /// It is worth it to grow.
+    /// Grows, since that was worth it.
     fn more(&mut self, busy: usize, rate: f64, now: Instant) {
         self.rest = FIRST_REST;
         self.begin(Trial::More(rate * GAIN), busy.saturating_mul(2), now);
@@ -99,25 +99,25 @@ impl Growth {
 /// As many connections are opened without a second thought.
 const FEW: usize = 32;
 
-/// How long a trial is at least, while the upstream answers and while it does not.
+/// The shortest trial, while the upstream answers and while it does not.
 const LOOK: Duration = Duration::from_millis(40);
 const SHORT_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// What was found so long ago says nothing any more.
+/// The age at which a finding says nothing any more.
 const STALE: Duration = Duration::from_secs(10);
 
 /// By how much more must be answered for twice the connections, and for a quarter more.
 const GAIN: f64 = 1.5;
 const LITTLE_GAIN: f64 = 1.125;
 
-/// What must still be answered with a quarter of the connections less.
+/// The part of the answers that must still come with a quarter of the connections less.
 const NO_LOSS: f64 = 0.95;
 
 const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// How many answers weigh as much as the average of those before.
+/// The number of answers that weigh as much as the average before them.
 const SMOOTHING: u32 = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How an upstream has been answering one worker, and whether it is avoided for that.
+//! Health of an upstream, as one worker sees it: an upstream that fails is avoided for a while.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 use crate::proxy::error::Error;
 use crate::telemetry::UpstreamCell;
 
-/// How an upstream has been answering this worker.
+/// Health of an upstream, as this worker sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failures: Cell<u32>,
-    /// How often it was ejected without a success between.
+    /// The number of ejections without a success between.
     ejections: Cell<u32>,
     until: Cell<Option<Instant>>,
 }
 
 impl Health {
-    /// Whether it is to be avoided now.
+    /// Returns true if the upstream is to be avoided now.
     pub(crate) fn ejected(&self, now: Instant) -> bool {
         self.until.get().is_some_and(|until| now < until)
     }
@@ -28,7 +28,7 @@ impl Health {
         cell.ejected.set(u64::from(self.ejected(Instant::now())));
     }
 
-    /// It answered.
+    /// Notes that the upstream answered.
     pub(crate) fn succeeded(&self, name: &str, cell: &UpstreamCell) {
         if self.ejections.get() != 0 {
             tracing::info!(upstream = name, "the upstream answers again");
@@ -41,7 +41,7 @@ impl Health {
         }
     }
 
-    /// It failed before a response head. Several failures in a row eject it; each ejection doubles the next.
+    /// Notes that the upstream failed before a response head. Several failures in a row eject it; each ejection doubles the next.
     pub(crate) fn failed(&self, name: &str, cell: &UpstreamCell, error: &Error) {
         let now = Instant::now();
         self.failures.set(self.failures.get().saturating_add(1));

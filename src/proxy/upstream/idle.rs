@@ -17,7 +17,7 @@ use crate::proxy::io::socket::Socket;
 
 use super::connection::UpstreamConnection;
 
-/// Which idle connections may serve a request.
+/// The idle connections that may serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
     /// Any that seems alive: the request can be sent again.
@@ -109,9 +109,9 @@ pub(super) struct MultiplexedConnections(RefCell<Vec<Rc<Multiplexed>>>);
 pub(crate) struct Multiplexed {
     pub(super) sender: RefCell<http2::SendRequest<RequestBody>>,
     streams: Cell<usize>,
-    /// How many streams the upstream allows, as far as that is known.
+    /// The number of streams that the upstream allows, as far as it is known.
     allowed: Cell<usize>,
-    /// When its last stream ended.
+    /// The end of the last stream.
     quiet_since: Cell<Instant>,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Lease {
     pool: Rc<Pool>,
     kind: LeaseKind,
     upload: Option<Rc<UploadState>>,
-    /// Where the stream comes out if the upstream switches protocols.
+    /// The stream, if the upstream switches protocols.
     tunnel: Option<oneshot::Receiver<Switched>>,
     /// Set while the connection carries a tunnel or a stream of events.
     lasting: Option<Lasting>,
@@ -40,22 +40,22 @@ pub(crate) enum LeaseKind {
     Http2 { connection: Rc<Multiplexed> },
 }
 
-/// How a request is sent.
+/// Options of sending a request.
 pub(crate) struct SendOptions {
-    /// When.
+    /// The instant when the request is sent.
     pub at: Instant,
-    /// How long its response head may take.
+    /// Time for the response head.
     pub first_byte: Duration,
-    /// How its body is doing, if it has one.
+    /// The state of the request's body, if there is one.
     pub upload: Option<Rc<UploadState>>,
-    /// It may be sent twice: a safe method, and no body.
+    /// True if the request may be sent twice: a safe method, and no body.
     pub repeatable: bool,
-    /// It asks for another protocol.
+    /// True if the request asks for another protocol.
     pub upgrades: bool,
 }
 
 impl SendOptions {
-    /// It is sent now, and not when the request came: what it waited for is not the upstream's time.
+    /// Notes that the request is sent now. The time before, in which it waited, is not the upstream's.
     pub(crate) fn now(&mut self) {
         self.at = Instant::now();
         if let Some(upload) = &self.upload {
@@ -64,10 +64,10 @@ impl SendOptions {
     }
 }
 
-/// What hyper's client makes of a request.
+/// The outcome of a request, as hyper's client has it.
 pub(crate) type Received = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
-/// Why a request got no response head.
+/// A request without a response head, and the reason.
 pub(crate) struct Unsent {
     pub error: Error,
     /// The request, if none of it left.
@@ -75,12 +75,12 @@ pub(crate) struct Unsent {
 }
 
 impl Lease {
-    /// Of a connection that was just opened.
+    /// Leases a connection that was just opened.
     pub(crate) fn opened(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
         Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: false }
     }
 
-    /// Of a connection that has served before.
+    /// Leases a connection that has served before.
     pub(crate) fn reusing(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
         Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: true }
     }
@@ -114,7 +114,7 @@ impl Lease {
         Ok(sender.try_send_request(request))
     }
 
-    /// What came of a request that was started.
+    /// Returns the outcome of a request that was started.
     pub(crate) fn received(&self, received: Received) -> Result<Response<Incoming>, Unsent> {
         let timed_out = match &self.kind {
             LeaseKind::Http1 { connection, .. } => connection.received(),
@@ -231,7 +231,7 @@ async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(
     ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
-/// What became of a request that got no response head.
+/// Returns the reason, and the request if none of it left.
 fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Unsent {
     let request = error.take_message();
     let error = if timed_out { Error::FirstByte } else { Error::Broken(error.into_error()) };
@@ -258,5 +258,5 @@ async fn within_first_byte(
     }
 }
 
-/// How long a connection that was put back may take to be ready.
+/// Time in which a connection that was put back becomes ready.
 const READY_PATIENCE: Duration = Duration::from_millis(500);

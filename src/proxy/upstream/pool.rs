@@ -52,13 +52,13 @@ pub(crate) struct Pool {
     /// The upstream is no longer configured: nothing is kept any more.
     closed: Cell<bool>,
     queue: RefCell<Queue<Rc<QueueEntry>>>,
-    /// How many connections do good.
+    /// The trial of how many connections do good.
     growth: RefCell<Growth>,
-    /// When somebody who had waited was last given something.
+    /// The instant when a waiting request was last given a connection.
     served: Cell<Instant>,
     /// A task looks after those who wait.
     pub(crate) relieved: Cell<bool>,
-    /// Of all upstreams.
+    /// The budget of all upstreams together.
     pub(crate) budget: Rc<Budget>,
     /// Names are looked up by threads that cannot be stopped: this many at a time.
     lookups: Arc<Semaphore>,
@@ -72,7 +72,7 @@ impl Pool {
         worker: usize,
         budget: Rc<Budget>,
     ) -> Self {
-        // It may be one that was avoided when it was last configured.
+        // The upstream may have been avoided when it was last configured.
         meter.workers[worker].ejected.set(0);
         Self {
             upstream,
@@ -95,12 +95,12 @@ impl Pool {
         }
     }
 
-    /// Whether requests must be HTTP/2.
+    /// Returns true if requests must be HTTP/2.
     pub(crate) fn http2(&self) -> bool {
         self.upstream.http2
     }
 
-    /// What the upstream is called in its own words: for `Host`, where the client's is not kept.
+    /// Returns the upstream, whose own name is the `Host` where the client's is not kept.
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
@@ -151,7 +151,7 @@ impl Pool {
         self.may_open(reuse, most).then(|| Grant::Permit(Permit::new(self)))
     }
 
-    /// Whether one more connection may be opened.
+    /// Returns true if one more connection may be opened.
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
         let paced = match self.http2() {
             true => self.opening.get() == 0,
@@ -160,7 +160,7 @@ impl Pool {
         paced && !self.is_full(most)
     }
 
-    /// Whether fewer connections would serve those who wait as well.
+    /// Returns true if fewer connections would serve waiting requests as well.
     fn is_overgrown(&self) -> bool {
         self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
     }
@@ -186,12 +186,12 @@ impl Pool {
         self.open_connections().saturating_sub(self.idle.len() + self.lasting.get())
     }
 
-    /// Whether all connections are open that may be; `most`: what the config says of that.
+    /// Returns true if no more connections may be opened. `most` is the limit of the config, if there is one.
     pub(crate) fn is_full(&self, most: Option<usize>) -> bool {
         self.open_connections() >= self.most(most) || self.budget.is_spent()
     }
 
-    /// How many connections may be open.
+    /// Returns how many connections may be open.
     pub(crate) fn most(&self, configured: Option<usize>) -> usize {
         configured.unwrap_or(self.budget.usual)
     }
@@ -207,7 +207,7 @@ impl Pool {
         Lasting::new(&self.lasting)
     }
 
-    /// How many requests wait.
+    /// Returns how many requests wait.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()
     }
@@ -375,20 +375,20 @@ impl Pool {
     }
 }
 
-/// What a request wants of a pool.
+/// The wishes of a request for a connection.
 pub(crate) struct Checkout<'o> {
     /// Starts a task that gives relief to those who wait.
     pub relieve: &'o dyn Fn(),
     pub limits: &'o Limits,
     pub reuse: Reuse,
-    /// Whose request it is. Only asked if the request has to wait.
+    /// Returns whose request it is. Called only if the request has to wait.
     pub client: &'o dyn Fn() -> Client,
 }
 
-/// What a request is given that asked for a connection.
+/// The answer to a request for a connection.
 enum Grant {
     Lease(Lease),
-    /// It may open one.
+    /// Leave to open a connection.
     Permit(Permit),
 }
 
@@ -407,7 +407,7 @@ impl Permit {
 /// A request that waits, as the queue has it.
 struct QueueEntry {
     reuse: Reuse,
-    /// What its generation says of how many connections may be open.
+    /// The limit on connections, as the generation of the request has it.
     most: Option<usize>,
     grant: RefCell<Option<Grant>>,
     waker: RefCell<Option<Waker>>,
