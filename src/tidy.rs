@@ -3,6 +3,7 @@
 mod documents;
 
 mod imports;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

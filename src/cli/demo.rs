@@ -26,7 +26,7 @@ pub(super) struct Demo {
     /// The port of the admin listener, on 127.0.0.1
     #[arg(long, default_value_t = 9901, value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: u16,
-    /// Where the files go; made if it is missing
+    /// Directory of the files; made if it is missing
     #[arg(long, value_name = "DIR", default_value = "backsoon-demo")]
     dir: PathBuf,
 }

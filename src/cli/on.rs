@@ -22,7 +22,7 @@ pub(super) struct On {
     /// Routes by their names in the config; '*' is every route
     #[arg(required = true, value_name = "ROUTE")]
     routes: Vec<String>,
-    /// What the flag does to the routes
+    /// Effect of the flag on the routes
     #[arg(short, long, value_enum, default_value_t = ModeWord::Offline)]
     mode: ModeWord,
     /// Lift by itself after this time: 45s, 30m, 1h 30m

@@ -19,7 +19,7 @@ pub(super) struct StepArgs {
     /// The window, by its id
     #[arg(value_name = "WINDOW")]
     window: String,
-    /// Which of its steps: its number, from 1, or its title
+    /// Step of the window: its number, from 1, or its title
     #[arg(value_name = "STEP")]
     step: String,
     /// pending, running, done or failed; or `progress` and how far it is, 3/7
