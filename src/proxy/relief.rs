@@ -34,13 +34,11 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
         let due = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
         if due && pool.waiting() > 0 && pool.is_full(most) {
             looked = Some(Instant::now());
-            if pool.budget.is_spent() {
+            let (scope, capacity) = if pool.budget.is_spent() {
                 worker.close_idle();
-            }
-            let scope = if pool.budget.is_spent() { Scope::All } else { Scope::Upstream(pool.meter.id) };
-            let capacity = match scope {
-                Scope::Upstream(_) => pool.capacity(most),
-                Scope::All => pool.budget.most,
+                (Scope::All, pool.budget.most)
+            } else {
+                (Scope::Upstream(pool.meter.id), pool.capacity(most))
             };
             let evicted = evict(&worker, &pool, scope, capacity, begun);
             pool.cell().evicted.add(evicted);

@@ -278,25 +278,28 @@ impl HalfClosed {
 /// connections counts them.
 struct Watched {
     refused: Pin<Box<dyn Future<Output = ()>>>,
+    _place: WatchPlace,
 }
 
 impl Watched {
     fn new(stream: &Plain) -> Option<Self> {
-        if WATCHED.fetch_add(1, Ordering::Relaxed) >= MOST_WATCHED {
-            WATCHED.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        match stream.duplicate() {
-            Ok(other) => Some(Self { refused: Box::pin(other.refused()) }),
-            Err(_) => {
-                WATCHED.fetch_sub(1, Ordering::Relaxed);
-                None
-            }
-        }
+        let place = WatchPlace::take()?;
+        let other = stream.duplicate().ok()?;
+        Some(Self { refused: Box::pin(other.refused()), _place: place })
     }
 }
 
-impl Drop for Watched {
+/// A place among the clients that are watched for a refusal, given back when it is dropped.
+struct WatchPlace;
+
+impl WatchPlace {
+    fn take() -> Option<Self> {
+        let one_more = |watched| (watched < MOST_WATCHED).then_some(watched + 1);
+        WATCHED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for WatchPlace {
     fn drop(&mut self) {
         WATCHED.fetch_sub(1, Ordering::Relaxed);
     }

@@ -203,7 +203,7 @@ pub(super) async fn drive_multiplexed(
 }
 
 /// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
-pub(super) const RECENT: Duration = Duration::from_millis(900);
+const RECENT: Duration = Duration::from_millis(900);
 
-/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, h2 lets the others wait.
+/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, others take another connection.
 pub(super) const MOST_STREAMS: usize = 100;
