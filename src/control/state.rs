@@ -288,6 +288,15 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_read_back_to_the_last_bit() {
+        for ticks in 1_u32..=1_200 {
+            let share = f64::from(ticks) / 1_200.0;
+            let text = serde_json::to_string(&share).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), share.to_bits(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_state_of_no_use_is_put_aside_and_the_next_one_takes_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("edge.toml"), Some(&dir.path().join("state")), None);
