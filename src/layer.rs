@@ -76,12 +76,12 @@ use http::{Method, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::plan::answer::{MAINTENANCE_FIELD, Question, dress};
+use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields};
+use crate::plan::app::{AppVerdict, decide_in_app};
 use crate::plan::config::{Exception, Policy};
 use crate::plan::path::Prefix;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
-use crate::plan::within::{Within, decide_within};
 
 #[doc(inline)]
 pub use crate::plan::config::{Hold, PageConfig};
@@ -254,11 +254,11 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
         elapsed: live.published.elapsed(),
         ..Head::unknown(headers)
     };
-    match decide_within(&live.snapshot, live.route(), uri, head) {
-        Within::Pass(route) => Decision::Pass(route.notice.clone()),
-        Within::Show(route, closure) => Decision::Answer(page(live, route, closure, request)),
-        Within::Hold(route, closure) => Decision::Hold(page(live, route, closure, request)),
-        Within::Status(route) => Decision::Answer(status(live, route, request)),
+    match decide_in_app(&live.snapshot, live.route(), uri, head) {
+        AppVerdict::Pass(route) => Decision::Pass(route.notice.clone()),
+        AppVerdict::Show(route, closure) => Decision::Answer(page(live, route, closure, request)),
+        AppVerdict::Hold(route, closure) => Decision::Hold(page(live, route, closure, request)),
+        AppVerdict::Status(route) => Decision::Answer(status(live, route, request)),
     }
 }
 
@@ -266,15 +266,15 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
 fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
     let renderer = &live.snapshot.renderer;
     let (method, headers) = (request.method(), request.headers());
-    let want = renderer.want(route.config.dialect, method, request.uri().query(), headers);
+    let want = renderer.choose(route.config.dialect, method, request.uri().query(), headers);
     let rendered = closure.page.rendered(want);
     let body = if *method == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
     let mut response = Response::new(body);
     *response.status_mut() = rendered.status;
     response.headers_mut().clone_from(&rendered.head);
-    let question = Question { method, headers, elapsed: live.published.elapsed() };
+    let question = AnswerContext { method, headers, elapsed: live.published.elapsed() };
     let cors = &renderer.config.cors;
-    dress(response.headers_mut(), rendered.status, closure, want, cors, question, |most| fastrand::u64(1..=most));
+    add_fields(response.headers_mut(), rendered.status, closure, want, cors, question, |most| fastrand::u64(1..=most));
     if rendered.status == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }

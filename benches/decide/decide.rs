@@ -176,7 +176,7 @@ fn dialects(c: &mut Criterion) {
         group.bench_function(what, |b| {
             let fields = accept.iter().map(|accept| (ACCEPT, HeaderValue::from_static(accept)));
             let headers: HeaderMap = fields.collect();
-            b.iter(|| black_box(renderer.want(None, &Method::GET, None, black_box(&headers))));
+            b.iter(|| black_box(renderer.choose(None, &Method::GET, None, black_box(&headers))));
         });
     }
 }

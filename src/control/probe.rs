@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::live::Generation;
 use crate::plan::config::{Check, HostPattern, RouteConfig};
-use crate::plan::lifecycle::{Checked, Phase, Verification};
+use crate::plan::lifecycle::{CheckResult, Phase, Verification};
 use crate::plan::snapshot::Route;
 
 use request::{Permits, Target};
@@ -41,7 +41,7 @@ struct Clock(Rc<dyn Fn() -> Timestamp>);
 /// Checks of one route.
 struct RouteProbe {
     spec: ProbeSpec,
-    results: Rc<RefCell<Vec<Checked>>>,
+    results: Rc<RefCell<Vec<CheckResult>>>,
     /// One endless task for each check.
     tasks: JoinSet<()>,
 }
@@ -93,7 +93,7 @@ impl Probes {
     }
 
     fn begin(&self, name: &str, spec: ProbeSpec, targets: &Rc<[Target]>) -> RouteProbe {
-        let results = Rc::new(RefCell::new(vec![Checked::default(); spec.checks.len()]));
+        let results = Rc::new(RefCell::new(vec![CheckResult::default(); spec.checks.len()]));
         let mut tasks = JoinSet::new();
         for (index, check) in spec.checks.iter().enumerate() {
             let (clock, permits, targets) = (self.clock.clone(), self.permits.clone(), Rc::clone(targets));
@@ -171,7 +171,7 @@ async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, permits: &Permits) -
 struct ResultSink {
     route: String,
     index: usize,
-    results: Rc<RefCell<Vec<Checked>>>,
+    results: Rc<RefCell<Vec<CheckResult>>>,
     changed: Rc<Notify>,
 }
 
@@ -197,11 +197,11 @@ impl ResultSink {
 
 /// Counts one more attempt. Once enough have passed in a row, nothing changes any more. The instant then is that of the
 /// last attempt needed, the same in every replica.
-fn after(before: &Checked, times: u32, due: Timestamp, failure: Option<String>) -> Checked {
+fn after(before: &CheckResult, times: u32, due: Timestamp, failure: Option<String>) -> CheckResult {
     match failure {
-        Some(failure) => Checked { passed: 0, at: None, failure: Some(failure) },
+        Some(failure) => CheckResult { passed: 0, at: None, failure: Some(failure) },
         None if before.passed >= times => before.clone(),
-        None => Checked { passed: before.passed + 1, at: Some(due), failure: None },
+        None => CheckResult { passed: before.passed + 1, at: Some(due), failure: None },
     }
 }
 

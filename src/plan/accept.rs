@@ -30,16 +30,16 @@ impl Coding {
 /// The greatest weight wins. Among equal weights a type that is named beats a wildcard, and then the order of the
 /// offers decides. Ranges that cannot be read are skipped.
 ///
-/// Returns `None` if nothing is named and everything is taken alike (no `Accept`, or only `*/*`), or if no offer is
-/// taken.
+/// Returns `None` if nothing is named and everything is matched alike (no `Accept`, or only `*/*`), or if no offer is
+/// matched.
 pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
     offers: &[(T, &str); N],
 ) -> Option<T> {
-    let mut best = [Taken::default(); N];
+    let mut best = [Match::default(); N];
     for (range, weight) in items(fields).filter_map(weighted) {
         let kind = range.strip_suffix(b"*");
-        for (taken, (_, offer)) in best.iter_mut().zip(offers) {
+        for (matched, (_, offer)) in best.iter_mut().zip(offers) {
             // Lengths are compared first, because most ranges are none of the offers.
             let specificity = match kind {
                 None if range.len() == offer.len() && range.eq_ignore_ascii_case(offer.as_bytes()) => NAMED,
@@ -48,20 +48,22 @@ pub fn choose<'a, T: Copy, const N: usize>(
                 Some(kind) if kind.ends_with(b"/") && starts_with(offer.as_bytes(), kind) => KIND,
                 Some(_) => continue,
             };
-            taken.consider(specificity, weight);
+            matched.update(specificity, weight);
         }
     }
-    let (index, taken) =
-        best.iter().enumerate().max_by_key(|(index, taken)| (taken.weight, taken.specificity, usize::MAX - index))?;
-    (taken.weight > 0 && taken.specificity > ANYTHING).then_some(offers[index].0)
+    let (index, matched) = best
+        .iter()
+        .enumerate()
+        .max_by_key(|(index, matched)| (matched.weight, matched.specificity, usize::MAX - index))?;
+    (matched.weight > 0 && matched.specificity > ANYTHING).then_some(offers[index].0)
 }
 
 /// Returns the structured syntax suffix (RFC 6839) of the first named type that has one: `json` of
 /// `application/vnd.api+json`.
 pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
-    let taken = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0);
+    let matched = items(fields).filter_map(weighted).filter(|(_, weight)| *weight > 0);
     let suffix = |range: &'a [u8]| range.iter().rposition(|&byte| byte == b'+').map(|plus| &range[plus + 1..]);
-    taken.filter_map(|(range, _)| suffix(range)).next()
+    matched.filter_map(|(range, _)| suffix(range)).next()
 }
 
 /// Chooses a language by `Accept-Language` (RFC 9110 section 12.5.4), and returns its index in `offers`.
@@ -137,14 +139,14 @@ fn weighted(item: &[u8]) -> Option<(&[u8], u16)> {
 
 /// Best range for an offer.
 #[derive(Clone, Copy, Default)]
-struct Taken {
+struct Match {
     specificity: u8,
     weight: u16,
 }
 
-impl Taken {
+impl Match {
     /// Takes a range if it is more specific, or as specific with a greater weight.
-    fn consider(&mut self, specificity: u8, weight: u16) {
+    fn update(&mut self, specificity: u8, weight: u16) {
         if specificity > self.specificity || (specificity == self.specificity && weight > self.weight) {
             *self = Self { specificity, weight };
         }

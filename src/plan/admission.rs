@@ -21,7 +21,7 @@ pub struct Admission {
     pub key: Option<Arc<Key>>,
     /// The key that cohorts are hashed with.
     pub(super) cohorts: Cohorts,
-    /// Before when links and cookies are void.
+    /// Before when links and cookies are invalid.
     pub(super) revoked: Option<Timestamp>,
     /// The names of the cookies, with `=` behind them. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
     /// included.
@@ -46,7 +46,7 @@ impl Admission {
     }
 
     /// Returns true if the admission was prepared from these.
-    pub fn is_of(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
+    pub fn is_from(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
         let same = match (&self.key, key) {
             (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
             (own, key) => own.is_none() && key.is_none(),
@@ -57,27 +57,27 @@ impl Admission {
     /// The cookie that a link gives, as `Set-Cookie` has it.
     ///
     /// # Errors
-    /// When the link's ticket is not good.
-    pub fn redeem(&self, route: &str, source: &Source, ticket: &[u8], now: Timestamp) -> Result<String, InvalidToken> {
+    /// When the link's token is not good.
+    pub fn redeem(&self, route: &str, source: &Source, token: &[u8], now: Timestamp) -> Result<String, InvalidToken> {
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route, source };
-        let ticket = self.good(key, link, ticket, millis(now))?;
+        let token = self.verify(key, link, token, millis(now))?;
         // Issued when the link was, so that what revokes the link revokes the cookie.
-        let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, ticket);
-        Ok(cookie(&pass_cookie(route), &value, ticket.expires.saturating_sub(millis(now)) / 1000))
+        let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
+        Ok(cookie(&pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
     }
 
-    /// Reads a ticket, and looks whether its time is over.
-    pub(super) fn good(&self, key: &Key, binding: Binding<'_>, ticket: &[u8], now: u64) -> Result<Token, InvalidToken> {
-        let ticket = key.read(binding, ticket)?;
-        if ticket.expires <= now {
+    /// Reads a token, and looks whether its time is over.
+    pub(super) fn verify(&self, key: &Key, binding: Binding<'_>, token: &[u8], now: u64) -> Result<Token, InvalidToken> {
+        let token = key.read(binding, token)?;
+        if token.expires <= now {
             return Err(InvalidToken::Expired);
         }
         match self.revoked {
-            Some(revoked) if ticket.issued < millis(revoked) && binding.purpose != Purpose::Ramp => {
+            Some(revoked) if token.issued < millis(revoked) && binding.purpose != Purpose::Ramp => {
                 Err(InvalidToken::Revoked)
             }
-            Some(_) | None => Ok(ticket),
+            Some(_) | None => Ok(token),
         }
     }
 }

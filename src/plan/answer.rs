@@ -16,7 +16,7 @@ use super::snapshot::Closure;
 
 /// Request that the answer is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'q> {
+pub struct AnswerContext<'q> {
     /// Method.
     pub method: &'q Method,
     /// Fields.
@@ -27,34 +27,34 @@ pub struct Question<'q> {
 
 /// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. `random`
 /// returns a number from 1 up to the one it is given.
-pub fn dress(
+pub fn add_fields(
     answer: &mut HeaderMap,
     status: StatusCode,
     closure: &Closure,
-    want: Variant,
+    variant: Variant,
     cors: &Origins,
-    question: Question<'_>,
+    context: AnswerContext<'_>,
     random: impl Fn(u64) -> u64,
 ) {
     answer.insert(PROXY_STATUS, MAINTENANCE);
-    let seconds = retry_after(closure, question.elapsed, &random);
-    match want.dialect {
+    let seconds = retry_after(closure, context.elapsed, &random);
+    match variant.dialect {
         Dialect::Grpc => drop(answer.insert(GRPC_PUSHBACK, (seconds * 1000).into())),
         _ if status == StatusCode::SERVICE_UNAVAILABLE => drop(answer.insert(RETRY_AFTER, seconds.into())),
         _ => {}
     }
-    if want.dialect == Dialect::Html && navigates(question) {
+    if variant.dialect == Dialect::Html && navigates(context) {
         answer.insert(REFRESH, seconds.min(LONGEST_REFRESH - 1 + random(LEAST_JITTER + 1)).into());
     }
-    if let Some(origin) = question.headers.get(ORIGIN) {
-        allow(origin, cors, question.headers, want.dialect, answer);
+    if let Some(origin) = context.headers.get(ORIGIN) {
+        allow(origin, cors, context.headers, variant.dialect, answer);
     }
 }
 
 /// Returns true if a browser asks for a document that it may ask for again. The answer to a form must not be reloaded.
-fn navigates(question: Question<'_>) -> bool {
-    let mode = question.headers.get(SEC_FETCH_MODE);
-    *question.method == Method::GET && mode.is_none_or(|mode| mode == "navigate")
+fn navigates(context: AnswerContext<'_>) -> bool {
+    let mode = context.headers.get(SEC_FETCH_MODE);
+    *context.method == Method::GET && mode.is_none_or(|mode| mode == "navigate")
 }
 
 /// Lets a script of another origin read the answer, if the operator named its origin

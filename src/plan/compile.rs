@@ -172,7 +172,7 @@ fn life<'i>(
     Life {
         epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
-        cause: causes.filter(|_| heeded).and_then(|causes| speaker(&causes)),
+        cause: causes.filter(|_| heeded).and_then(|causes| primary(&causes)),
         name: &config.name,
         policy: &config.policy,
         state,
@@ -259,7 +259,7 @@ fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admis
     let key = inputs.known.secrets.get(&config.name);
     let revoked = inputs.flags.revoked(&config.name);
     let before = inputs.previous.and_then(|previous| previous.route(&config.name)?.admission.as_ref());
-    match before.filter(|before| before.is_of(key, revoked)) {
+    match before.filter(|before| before.is_from(key, revoked)) {
         Some(before) => Some(Arc::clone(before)),
         None => Admission::new(config, key, revoked).map(Arc::new),
     }
@@ -275,7 +275,7 @@ fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition],
 }
 
 /// Returns the cause whose words are shown: the first that has any.
-fn speaker<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
+fn primary<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
     causes.iter().find(|cause| cause.has_words()).or(causes.first()).copied()
 }
 

@@ -34,9 +34,9 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::Mode;
 
-pub use clients::{Client, Clients, Met};
+pub use clients::{Client, ClientCounts, Clients};
 pub use guard::{Breach, Counted, Measured, judge};
-pub use observed::{Checked, Observed, Verification};
+pub use observed::{CheckResult, Observed, Verification};
 pub use ramp::{cohorts, share};
 pub use reason::Reason;
 pub use state::{Closing, RouteInputs, RouteState, Transition};

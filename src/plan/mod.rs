@@ -35,7 +35,7 @@ pub mod page;
 pub mod snapshot;
 pub mod verdict;
 
-pub mod within;
+pub mod app;
 
 #[cfg(test)]
 mod cases;

@@ -81,19 +81,19 @@ pub struct Variant {
 
 /// Languages that are rendered before the publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breadth {
+pub enum Prerender {
     /// Every language.
-    All,
+    EveryLanguage,
     /// Only the default one, because there are many pages.
-    Default,
+    DefaultLanguage,
 }
 
 impl Page {
     /// Renders the languages that the publication needs.
-    pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, breadth: Breadth) -> Self {
+    pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, prerender: Prerender) -> Self {
         let version = model.version(renderer.fingerprint);
         let mut first = vec![renderer.localized(&model, version, now, &renderer.languages[0], None)];
-        if breadth == Breadth::All {
+        if prerender == Prerender::EveryLanguage {
             for language in &renderer.languages[1..] {
                 first.push(renderer.localized(&model, version, now, language, first.first()));
             }
@@ -126,10 +126,10 @@ impl Page {
     }
 
     /// Returns the chosen answer, or the nearest one as long as the page is not finished.
-    pub fn rendered(&self, want: Variant) -> &Rendered {
+    pub fn rendered(&self, variant: Variant) -> &Rendered {
         let localized = self.rest.get().map_or(self.first.as_slice(), |rest| rest);
-        let localized = localized.get(want.language).unwrap_or(&self.first[0]);
-        localized.encodings[want.dialect as usize].coded(want.coding)
+        let localized = localized.get(variant.language).unwrap_or(&self.first[0]);
+        localized.encodings[variant.dialect as usize].coded(variant.coding)
     }
 }
 

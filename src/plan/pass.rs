@@ -70,7 +70,7 @@ impl PassReason {
 ///
 /// # Errors
 /// Returns an error if it does not pass, with the fault of the credential that it sent, if any.
-pub fn way(
+pub fn check(
     snapshot: &Snapshot,
     route: &Route,
     closure: &Closure,
@@ -78,28 +78,28 @@ pub fn way(
 ) -> Result<PassReason, Option<InvalidToken>> {
     let admission = route.admission.as_deref().ok_or(None)?;
     let trusted = &snapshot.trusted_proxies;
-    let mut void = None;
+    let mut invalid = None;
     if let Some(bypass) = &route.config.policy.bypass {
         let is_in = |address: IpAddr| bypass.networks.iter().any(|network| network.contains(&address));
         if !bypass.networks.is_empty() && client::of(head.peer, head.headers, trusted).address().is_some_and(is_in) {
             return Ok(PassReason::Network);
         }
-        match shown(snapshot, route, closure, head) {
-            Ok(way) => return Ok(way),
-            Err(found) => void = found,
+        match check_credential(snapshot, route, closure, head) {
+            Ok(reason) => return Ok(reason),
+            Err(found) => invalid = found,
         }
     }
     if closure.admits > 0 && cohort(admission, snapshot, route, head).0 < closure.admits {
         return Ok(PassReason::Cohort);
     }
-    Err(void)
+    Err(invalid)
 }
 
 /// Checks the credentials of a client: the secret, or the cookie of a link.
 ///
 /// # Errors
 /// Returns an error if it sent none, or the fault of the one that it sent.
-pub fn shown(
+pub fn check_credential(
     snapshot: &Snapshot,
     route: &Route,
     closure: &Closure,
@@ -108,21 +108,21 @@ pub fn shown(
     let admission = route.admission.as_deref().ok_or(None)?;
     let key = admission.key.as_deref().ok_or(None)?;
     let header = route.config.policy.bypass.as_ref().and_then(|bypass| bypass.header.as_ref());
-    let mut void = None;
+    let mut invalid = None;
     for sent in header.into_iter().flat_map(|name| head.headers.get_all(name)).take(MOST_TRIED) {
         if key.is(sent.as_bytes()) {
             return Ok(PassReason::Secret);
         }
-        void = Some(InvalidToken::Forged);
+        invalid = Some(InvalidToken::Forged);
     }
     let binding = Binding { purpose: Purpose::Pass, route: &route.config.name, source: &closure.source };
-    for ticket in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
-        match admission.good(key, binding, ticket, instant(snapshot, head)) {
+    for token in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
+        match admission.verify(key, binding, token, instant(snapshot, head)) {
             Ok(_) => return Ok(PassReason::Cookie),
-            Err(found) => void = void.or(Some(found)),
+            Err(found) => invalid = invalid.or(Some(found)),
         }
     }
-    Err(void)
+    Err(invalid)
 }
 
 /// Returns a client's cohort, and true if its cookie names it.
@@ -130,9 +130,9 @@ pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &
     let name = &route.config.name;
     if let Some(key) = &admission.key {
         let now = instant(snapshot, head);
-        let good = |ticket| admission.good(key, ramp_of(name), ticket, now).ok();
-        if let Some(ticket) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(good) {
-            return (ticket.cohort, true);
+        let good = |token| admission.verify(key, ramp_of(name), token, now).ok();
+        if let Some(token) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(good) {
+            return (token.cohort, true);
         }
     }
     let cohort = match client::of(head.peer, head.headers, &snapshot.trusted_proxies) {
@@ -163,8 +163,8 @@ pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: 
     }
     let lasts = ramp.length().as_secs() + KEPT;
     let issued = instant(snapshot, head);
-    let ticket = Token { issued, expires: issued + lasts * 1000, cohort };
-    let value = key.sign(ramp_of(&route.config.name), ticket);
+    let token = Token { issued, expires: issued + lasts * 1000, cohort };
+    let value = key.sign(ramp_of(&route.config.name), token);
     Some(cookie(&ramp_cookie(&route.config.name), &value, lasts))
 }
 

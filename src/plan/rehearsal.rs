@@ -69,10 +69,10 @@ impl Rehearsal {
 /// Creates a renderer once and in one language, because rendering takes a while.
 fn renderer() -> Arc<Renderer> {
     thread_local! {
-        static PRESS: Arc<Renderer> = {
+        static RENDERER: Arc<Renderer> = {
             let page = PageConfig { languages: vec!["en".to_owned()], ..PageConfig::default() };
             Arc::new(Renderer::new(&page, &Sources::default(), "backsoon.toml").0.expect("a renderer"))
         };
     }
-    PRESS.with(Arc::clone)
+    RENDERER.with(Arc::clone)
 }

@@ -140,8 +140,8 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
     if closure.mode == Mode::ReadOnly && (method.is_safe() || plain && is_allowed(&route.config, method, path)) {
         return Verdict::Forward(route, Pass::ReadOnly);
     }
-    if let Ok(way) = pass::way(snapshot, route, closure, head) {
-        return Verdict::Forward(route, way.pass());
+    if let Ok(reason) = pass::check(snapshot, route, closure, head) {
+        return Verdict::Forward(route, reason.pass());
     }
     match closure.mode {
         // Clients wait only on `hold`. While another mode verifies or ramps, those not admitted get the page.
@@ -152,7 +152,7 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
 
 /// Closures during which a forwarded request may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spared {
+pub enum Exemption {
     /// None.
     Never,
     /// Read-only closures.
@@ -163,15 +163,15 @@ pub enum Spared {
 
 /// Returns the closures of its route during which a forwarded request may go on. Only the method and the path count.
 /// Clients with a bypass get no exemption, and neither do the well-known paths, because requests for them are short.
-pub fn spared(route: &RouteConfig, method: &Method, path: &str) -> Spared {
+pub fn exemption(route: &RouteConfig, method: &Method, path: &str) -> Exemption {
     // Most routes have no exceptions, so the normal form is not needed.
     let plain = || path::normalize(path).is_ok_and(|normal| normal == path);
     if exception(route, path).is_some_and(|exception| exception.answer.is_none()) && plain() {
-        Spared::Always
+        Exemption::Always
     } else if method.is_safe() || is_allowed(route, method, path) && plain() {
-        Spared::ReadOnly
+        Exemption::ReadOnly
     } else {
-        Spared::Never
+        Exemption::Never
     }
 }
 

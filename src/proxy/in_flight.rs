@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::plan::config::HANGS;
 use crate::plan::lifecycle::Client;
-use crate::plan::verdict::Spared;
+use crate::plan::verdict::Exemption;
 use crate::proxy::io::upload::{Upload, UploadState};
 use crate::telemetry::RouteMeter;
 
@@ -24,7 +24,7 @@ pub(crate) struct InFlight {
     /// The number of the generation that decided the request.
     generation: Cell<u64>,
     /// The closures that the request outlasts.
-    spared: Cell<Spared>,
+    exemption: Cell<Exemption>,
     kind: Cell<Kind>,
     /// The instant when the head had arrived, or when a held request was released.
     started: Cell<Instant>,
@@ -104,7 +104,7 @@ impl InFlight {
         Self {
             route: Cell::new(0),
             generation: Cell::new(0),
-            spared: Cell::new(Spared::Never),
+            exemption: Cell::new(Exemption::Never),
             kind: Cell::new(Kind::Plain),
             started: Cell::new(now),
             answered: Cell::new(false),
@@ -119,10 +119,10 @@ impl InFlight {
     }
 
     /// Notes that a request is forwarded.
-    pub(crate) fn start(&self, route: &Arc<RouteMeter>, generation: u64, spared: Spared, started: Instant) {
+    pub(crate) fn start(&self, route: &Arc<RouteMeter>, generation: u64, exemption: Exemption, started: Instant) {
         self.route.set(identity(route));
         self.generation.set(generation);
-        self.spared.set(spared);
+        self.exemption.set(exemption);
         self.kind.set(Kind::Plain);
         self.started.set(started);
         self.answered.set(false);
@@ -329,10 +329,10 @@ impl DrainOrder {
     fn to(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
         let meant = in_flight.route.get() == self.route
             && in_flight.generation.get() < self.epoch
-            && match in_flight.spared.get() {
-                Spared::Always => false,
-                Spared::ReadOnly => !self.read_only,
-                Spared::Never => true,
+            && match in_flight.exemption.get() {
+                Exemption::Always => false,
+                Exemption::ReadOnly => !self.read_only,
+                Exemption::Never => true,
             };
         if !meant {
             return;
@@ -397,21 +397,21 @@ mod tests {
     fn only_what_was_forwarded_before_by_the_same_route_is_asked_to_leave() {
         let meters = Meters::new(1);
         let (web, api, now) = (meters.route("web"), meters.route("api"), Instant::now());
-        let fate = |route, generation, spared, order: &DrainOrder| {
+        let fate = |route, generation, exemption, order: &DrainOrder| {
             let (in_flight, mut left) = (Rc::new(InFlight::new(now)), Remaining::default());
-            in_flight.start(route, generation, spared, now);
+            in_flight.start(route, generation, exemption, now);
             order.to(&in_flight, now, &mut left, || {});
             (in_flight.interruption(), left.requests)
         };
         let order = |read_only, over| DrainOrder::new(&web, 5, read_only, None, over);
-        let (read, write) = (Spared::ReadOnly, Spared::Never);
+        let (read, write) = (Exemption::ReadOnly, Exemption::Never);
         assert_eq!(fate(&web, 4, read, &order(false, false)), (Interruption::None, 1));
         assert_eq!(fate(&web, 4, read, &order(false, true)), (Interruption::Cut, 1));
         assert_eq!(fate(&web, 5, read, &order(false, true)), (Interruption::None, 0));
         assert_eq!(fate(&api, 4, read, &order(false, true)), (Interruption::None, 0));
         assert_eq!(fate(&web, 4, read, &order(true, true)), (Interruption::None, 0));
         assert_eq!(fate(&web, 4, write, &order(true, true)), (Interruption::Cut, 1));
-        assert_eq!(fate(&web, 4, Spared::Always, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(fate(&web, 4, Exemption::Always, &order(false, true)), (Interruption::None, 0));
     }
 
     /// Many tunnels, and how many of them an order tells to leave, and cuts.
@@ -422,7 +422,7 @@ mod tests {
             let web = Meters::new(1).route("web");
             let in_flight: Vec<_> = (0..1000).map(|_| Rc::new(InFlight::new(now))).collect();
             for in_flight in &in_flight {
-                in_flight.start(&web, 1, Spared::ReadOnly, now);
+                in_flight.start(&web, 1, Exemption::ReadOnly, now);
                 in_flight.set_kind(Kind::Tunnel);
             }
             Self(web, in_flight)
@@ -466,7 +466,7 @@ mod tests {
     fn a_request_whose_client_still_sends_does_not_hang() {
         let (web, now) = (Meters::new(1).route("web"), Instant::now());
         let (in_flight, upload) = (InFlight::new(now), Rc::new(UploadState::new(now)));
-        in_flight.start(&web, 1, Spared::Never, now);
+        in_flight.start(&web, 1, Exemption::Never, now);
         let late = now + HANGS * 2;
         assert_eq!(in_flight.hanging_client(&web, late), None, "no guard asks");
         in_flight.observe(Some(Subject { client: None, slow: HANGS }));

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::live::{Generation, Reader};
 use crate::plan::config::Streams;
 use crate::plan::flags::Mode;
-use crate::plan::lifecycle::{Clients, Met};
+use crate::plan::lifecycle::{ClientCounts, Clients};
 use crate::plan::snapshot::{Phase, Route};
 
 use super::in_flight::{DrainOrder, DrainOrders};
@@ -94,7 +94,8 @@ impl Worker {
                 let connections = self.connections();
                 let in_flight = connections.values().flat_map(|connection| connection.in_flight());
                 let clients = in_flight.filter_map(|in_flight| in_flight.hanging_client(meter, now));
-                clients.for_each(|client| hanging.meet(client, Met { hanging: 1, ..Met::default() }));
+                clients
+                    .for_each(|client| hanging.count(client, ClientCounts { hanging: 1, ..ClientCounts::default() }));
             }
             meter.workers[self.id].set_hanging(hanging);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::plan::config::Upstream;
-use crate::plan::lifecycle::{Client, Clients, Met};
+use crate::plan::lifecycle::{Client, ClientCounts, Clients};
 
 use super::histogram::{Counts, Histogram};
 
@@ -206,8 +206,8 @@ struct ClientOutcomes {
 
 impl RouteCell {
     /// Records the outcome of a client's request for the guard of the route. Only the owning worker may call this.
-    pub fn record_outcome(&self, client: Client, met: Met) {
-        lock(self.clients.get_or_init(Box::default)).met.meet(client, met);
+    pub fn record_outcome(&self, client: Client, met: ClientCounts) {
+        lock(self.clients.get_or_init(Box::default)).met.count(client, met);
     }
 
     /// Sets which clients have hanging requests. Only the owning worker may call this.

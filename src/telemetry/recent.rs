@@ -241,7 +241,7 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
 
-    use crate::plan::lifecycle::Met;
+    use crate::plan::lifecycle::ClientCounts;
 
     use super::super::Meters;
     use super::*;
@@ -364,7 +364,7 @@ mod tests {
         let (meter, start) = (route(2), Instant::now());
         let mut recent = Recent::new(start);
         recent.keep_long(start);
-        let met = |requests, failed| Met { requests, failed, ..Met::default() };
+        let met = |requests, failed| ClientCounts { requests, failed, ..ClientCounts::default() };
         let mut expected = Clients::default();
         for half in 0..2400_u32 {
             // A client without an address has connections on both workers; others ask once each.
@@ -373,7 +373,7 @@ mod tests {
                 meter.workers[worker].record_latency(SECOND);
                 meter.workers[worker].record_outcome(client, met(1, failed));
             }
-            expected.meet(None, met(2, 2));
+            expected.count(None, met(2, 2));
             recent.observe(&meter, start + (SECOND / 2) * half);
         }
         let now = start + (SECOND / 2) * 2399;

@@ -116,7 +116,8 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let renderer = &snapshot.renderer;
-            let want = renderer.want(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
+            let want =
+                renderer.choose(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
             report.status = Some(closure.page.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
             report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
@@ -271,7 +272,7 @@ fn forward_reason(route: &Route, pass: Pass, request: &ExplainedRequest, path: &
 
 /// Explains why a client passes a route that is not open.
 fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
-    match pass::way(snapshot, route, closure, head) {
+    match pass::check(snapshot, route, closure, head) {
         Ok(PassReason::Network) => "the client's address is in a network of `bypass`".to_owned(),
         Ok(PassReason::Secret) => "the client has sent the secret of `bypass`".to_owned(),
         Ok(PassReason::Cookie) => "the client has the cookie of a link that `backsoon bypass` made".to_owned(),
@@ -282,7 +283,7 @@ fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
 
 /// Explains why a client does not pass, if a bypass or a ramp might have let it.
 fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
-    let void = pass::way(snapshot, route, closure, head).err().flatten();
+    let void = pass::check(snapshot, route, closure, head).err().flatten();
     let void = void.map(|void| format!("what the client shows does not let it pass: {}", void.as_str()));
     let phase = match route.phase() {
         Phase::Ramping if route.admission.is_some() => {

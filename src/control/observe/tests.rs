@@ -2,7 +2,7 @@
 
 use crate::control::tests::Routes;
 use crate::plan::config::{ErrorRate, OnBreach};
-use crate::plan::lifecycle::Met;
+use crate::plan::lifecycle::ClientCounts;
 
 use super::*;
 
@@ -48,7 +48,10 @@ impl Watched {
         let cell = &self.routes.live.routes[0].workers[0];
         (0..requests).for_each(|_| cell.record_latency(Duration::from_millis(3)));
         cell.upstream[5].add(errors);
-        cell.record_outcome(None, Met { requests: requests as u64, failed: errors, ..Met::default() });
+        cell.record_outcome(
+            None,
+            ClientCounts { requests: requests as u64, failed: errors, ..ClientCounts::default() },
+        );
     }
 
     /// Observes as often as is due, with these requests before each observation.

@@ -132,12 +132,12 @@ impl Web {
         self.routes.live.snapshot.route("web").unwrap().phase()
     }
 
-    fn checks(&self) -> Vec<Checked> {
+    fn checks(&self) -> Vec<CheckResult> {
         self.probes.results("web").unwrap().checks
     }
 
     /// Waits until the results satisfy a condition.
-    async fn until(&self, what: impl Fn(&[Checked]) -> bool) -> Vec<Checked> {
+    async fn until(&self, what: impl Fn(&[CheckResult]) -> bool) -> Vec<CheckResult> {
         let waiting = async {
             while !what(&self.checks()) {
                 self.probes.changed().await;
@@ -416,18 +416,18 @@ fn what_passed_counts_only_for_these_upstreams_and_checks_and_this_beginning() {
         assert_eq!(web.checks()[0].passed, 3);
         web.routes.configure(&route(&quoted(&second), "", OFTEN));
         web.is("", Phase::Verifying);
-        assert_eq!(web.checks(), [Checked::default()]);
+        assert_eq!(web.checks(), [CheckResult::default()]);
         assert!(web.failure().await.contains(&second.address));
         second.answers(OK);
         web.until(|checks| checks[0].passed == 3).await;
         web.routes.configure(&route(&quoted(&second), "", &format!("{OFTEN}, {{ get = \"/\" }}")));
         web.is("", Phase::Verifying);
-        assert_eq!(web.checks(), [Checked::default(), Checked::default()]);
+        assert_eq!(web.checks(), [CheckResult::default(), CheckResult::default()]);
         web.until(|checks| checks[0].passed == 3 && checks[1].passed == 1).await;
         web.is(DOWN, Phase::Closed);
         sleep(Duration::from_millis(2)).await;
         web.is("", Phase::Verifying);
-        assert_eq!(web.checks(), [Checked::default(), Checked::default()]);
+        assert_eq!(web.checks(), [CheckResult::default(), CheckResult::default()]);
     });
 }
 
@@ -502,14 +502,14 @@ fn a_late_start_makes_up_for_the_last_attempt_at_once_and_then_keeps_to_the_grid
 
 #[test]
 fn passes_are_counted_in_a_row_and_no_further_than_needed() {
-    let failed = |_: &Checked| Checked { passed: 0, at: None, failure: Some("no".to_owned()) };
-    let one = after(&Checked::default(), 2, later(0), None);
-    assert_eq!(one, Checked { passed: 1, at: Some(later(0)), failure: None });
+    let failed = |_: &CheckResult| CheckResult { passed: 0, at: None, failure: Some("no".to_owned()) };
+    let one = after(&CheckResult::default(), 2, later(0), None);
+    assert_eq!(one, CheckResult { passed: 1, at: Some(later(0)), failure: None });
     let two = after(&one, 2, later(5), None);
-    assert_eq!(two, Checked { passed: 2, at: Some(later(5)), failure: None });
+    assert_eq!(two, CheckResult { passed: 2, at: Some(later(5)), failure: None });
     assert_eq!(after(&two, 2, later(10), None), two);
     assert_eq!(after(&two, 2, later(10), Some("no".to_owned())), failed(&two));
-    assert_eq!(after(&failed(&two), 2, later(15), None), Checked { passed: 1, at: Some(later(15)), failure: None });
+    assert_eq!(after(&failed(&two), 2, later(15), None), CheckResult { passed: 1, at: Some(later(15)), failure: None });
 }
 
 #[test]

@@ -135,13 +135,13 @@ impl Key {
     }
 
     /// Signs a token.
-    pub fn sign(&self, binding: Binding<'_>, ticket: Token) -> String {
+    pub fn sign(&self, binding: Binding<'_>, token: Token) -> String {
         let mut bytes = Vec::with_capacity(LONGEST);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.id);
-        bytes.extend_from_slice(&ticket.issued.to_be_bytes());
-        bytes.extend_from_slice(&ticket.expires.to_be_bytes());
-        bytes.extend_from_slice(&ticket.cohort.to_be_bytes());
+        bytes.extend_from_slice(&token.issued.to_be_bytes());
+        bytes.extend_from_slice(&token.expires.to_be_bytes());
+        bytes.extend_from_slice(&token.cohort.to_be_bytes());
         bytes.extend_from_slice(window_of(binding.source).as_bytes());
         let tag = self.hash(binding.purpose as u8, binding.route, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&tag);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::lifecycle::{Checked, Clients, Counted, Measured, Met, Observed, Phase, Verification};
+use super::super::lifecycle::{CheckResult, ClientCounts, Clients, Counted, Measured, Observed, Phase, Verification};
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
 use super::Case;
@@ -15,16 +15,16 @@ use super::Case;
 struct Proxy<'c> {
     case: &'c Case,
     rehearsal: Rehearsal,
-    /// Observable facts about the routes, by name. Their phase decides which of them are observed.
-    about: BTreeMap<String, About>,
+    /// Observable facts observables the routes, by name. Their phase decides which of them are observed.
+    observables: BTreeMap<String, Observables>,
     told: String,
 }
 
-/// Observable facts about a route.
+/// Observable facts observables a route.
 #[derive(Default)]
-struct About {
+struct Observables {
     remaining: Option<u64>,
-    checks: Option<Checked>,
+    checks: Option<CheckResult>,
     measured: Option<Measured>,
     lately: Option<Counted>,
 }
@@ -37,7 +37,7 @@ pub(super) fn life(case: &Case) -> String {
     };
     let mut rehearsal = Rehearsal::new(config);
     rehearsal.flags = parsed.flags;
-    let mut proxy = Proxy { case, rehearsal, about: BTreeMap::new(), told: String::new() };
+    let mut proxy = Proxy { case, rehearsal, observables: BTreeMap::new(), told: String::new() };
     for line in case.section("course").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
         proxy.go(line);
     }
@@ -64,7 +64,7 @@ impl Proxy<'_> {
                 let text = self.case.section(&format!("flags {name}")).expect("the section of these flags");
                 self.rehearsal.flag(&text);
             }
-            Some((route, words)) => self.about.entry(route.to_owned()).or_default().learn(words, now),
+            Some((route, words)) => self.observables.entry(route.to_owned()).or_default().learn(words, now),
             None => panic!("what does `{words}` mean?"),
         }
         self.settle(now);
@@ -92,7 +92,10 @@ impl Proxy<'_> {
     /// Observes the routes as the controller would in their phases.
     fn observe(&mut self) {
         let Some(live) = &self.rehearsal.live else { return };
-        let seen = self.about.iter().filter_map(|(name, about)| Some((name.clone(), about.seen(live.route(name)?))));
+        let seen = self
+            .observables
+            .iter()
+            .filter_map(|(name, observables)| Some((name.clone(), observables.seen(live.route(name)?))));
         self.rehearsal.known.observed = seen.collect();
     }
 
@@ -153,7 +156,7 @@ fn state(route: &Route) -> String {
     line
 }
 
-impl About {
+impl Observables {
     /// Learns an observable fact from the words of a line.
     fn learn(&mut self, words: &str, now: Timestamp) {
         let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
@@ -166,9 +169,9 @@ impl About {
             "remaining" => self.remaining = Some(number(rest)),
             "passed" => {
                 let passed = u32::try_from(number(rest)).expect("a small number");
-                self.checks = Some(Checked { passed, at: Some(now), failure: None });
+                self.checks = Some(CheckResult { passed, at: Some(now), failure: None });
             }
-            "fails" => self.checks = Some(Checked { passed: 0, at: None, failure: Some(rest.to_owned()) }),
+            "fails" => self.checks = Some(CheckResult { passed: 0, at: None, failure: Some(rest.to_owned()) }),
             "lately" => self.lately = Some(counted(rest)),
             "measured" => {
                 let mut parts = rest.split(' ');
@@ -177,7 +180,7 @@ impl About {
                 let (span, p99) = (Duration::from_secs(30), Some(Duration::from_millis(p99)));
                 let mut clients = Clients::default();
                 let Counted { requests, errors: failed } = counted;
-                clients.meet(None, Met { requests, failed, slow: requests, hanging: zombies });
+                clients.count(None, ClientCounts { requests, failed, slow: requests, hanging: zombies });
                 self.measured = Some(Measured { span, counted, p99, clients });
             }
             _ => panic!("what does `{words}` mean?"),

@@ -99,13 +99,13 @@ impl<'f> Causes<'f> {
 
 /// Merges causes of one mode: the earliest start, and the latest end.
 pub(super) fn desired_of(causes: &[Cause<'_>]) -> Desired {
-    let speaker = super::speaker(causes).unwrap_or(causes[0]);
+    let primary = super::primary(causes).unwrap_or(causes[0]);
     Desired {
-        mode: speaker.mode(),
-        source: speaker.source(),
+        mode: primary.mode(),
+        source: primary.source(),
         until: causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten(),
         started: causes.iter().filter_map(|cause| cause.since()).min(),
-        overruns: matches!(speaker, Cause::Window(_, _, span) if span.until.is_none()),
+        overruns: matches!(primary, Cause::Window(_, _, span) if span.until.is_none()),
         by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_))),
     }
 }

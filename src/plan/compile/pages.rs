@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
-use super::super::page::{Breadth, Page, PageContent, PageModel, ServiceRow};
+use super::super::page::{Page, PageContent, PageModel, Prerender, ServiceRow};
 use super::super::snapshot::{Closure, Source};
 use super::causes::Cause;
 use super::{Inputs, steps};
@@ -93,12 +93,12 @@ impl<'i> Pages<'i> {
             seconds_left: left,
             source: closing.desired.source.clone(),
             admits: life.state.share().map_or(0, lifecycle::cohorts),
-            page: self.told(life, closing, until),
+            page: self.page_of(life, closing, until),
         }))
     }
 
-    fn told(&mut self, life: &Life<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
-        let phase = told_phase(life.state.phase());
+    fn page_of(&mut self, life: &Life<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
+        let phase = shown_phase(life.state.phase());
         let Some(cause) = life.cause else {
             let content = PageContent { phase, until, ..self.remembered(life, closing) };
             return self.page(PageModel::new(content, self.inputs.now));
@@ -157,8 +157,9 @@ impl<'i> Pages<'i> {
             return page;
         }
         let model = Arc::new(model);
-        let breadth = if self.made.len() < MOST_BROAD { Breadth::All } else { Breadth::Default };
-        let page = Arc::new(Page::new(Arc::clone(&model), self.inputs.now, self.inputs.renderer, breadth));
+        let prerender =
+            if self.made.len() < MOST_PRERENDERED { Prerender::EveryLanguage } else { Prerender::DefaultLanguage };
+        let page = Arc::new(Page::new(Arc::clone(&model), self.inputs.now, self.inputs.renderer, prerender));
         self.made.insert(model, Arc::clone(&page));
         page
     }
@@ -173,7 +174,7 @@ impl<'i> Pages<'i> {
 }
 
 /// Returns the phase that clients are told. Requests in flight do not concern them.
-fn told_phase(phase: Phase) -> Phase {
+fn shown_phase(phase: Phase) -> Phase {
     match phase {
         Phase::Draining => Phase::Closed,
         Phase::Open | Phase::Closed | Phase::Verifying | Phase::Ramping => phase,
@@ -186,4 +187,4 @@ const MOST_PAGES: usize = 512;
 
 /// Most pages of one snapshot that are rendered in every language at once. A bare flag takes 0.3 ms, a full window 2.6
 /// ms.
-const MOST_BROAD: usize = 8;
+const MOST_PRERENDERED: usize = 8;

@@ -2,7 +2,7 @@
 
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
-use super::super::lifecycle::{Checked, Phase};
+use super::super::lifecycle::{CheckResult, Phase};
 use super::super::text::Text;
 use super::Inputs;
 use super::pages::Life;
@@ -124,7 +124,7 @@ fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
 }
 
 /// Returns the results of a route's checks so far.
-fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [Checked] {
+fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [CheckResult] {
     let observed = inputs.known.observed.get(life.name);
     observed.map(|observed| observed.checked(life.state.began())).unwrap_or_default()
 }

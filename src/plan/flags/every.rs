@@ -80,7 +80,7 @@ impl fmt::Display for Every {
 }
 
 /// Problem and correction.
-pub(super) type Wrong = (String, String);
+pub(super) type Invalid = (String, String);
 
 impl Every {
     /// Parses a recurrence.
@@ -88,7 +88,7 @@ impl Every {
     /// # Errors
     ///
     /// Returns the first problem. A rule whose next occurrence is far away is no problem.
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
         let upper = text.trim().to_ascii_uppercase();
         let is_rule = ["FREQ=", "DTSTART", "RRULE"].iter().any(|word| upper.contains(word));
         if is_rule { rrule::rrule(text) } else { plain::plain(text) }
@@ -211,7 +211,7 @@ fn instant(zone: &TimeZone, day: Date, time: Time) -> Option<Timestamp> {
 }
 
 /// Finds a time zone by its name, in any case.
-fn zone_of(name: &str) -> Result<TimeZone, Wrong> {
+fn zone_of(name: &str) -> Result<TimeZone, Invalid> {
     // jiff knows the name `Etc/Unknown`, and would take it for UTC.
     if let Some(zone) = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown()) {
         return Ok(zone);

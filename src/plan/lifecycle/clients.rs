@@ -11,7 +11,7 @@ pub type Client = Option<IpAddr>;
 
 /// Counts of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Met {
+pub struct ClientCounts {
     /// Requests that were answered or failed.
     pub requests: u64,
     /// Requests that the upstream answered with 5xx, not at all, or not to the end.
@@ -25,12 +25,12 @@ pub struct Met {
 /// Counts for each client; see the module's description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
-    each: HashMap<Client, Met>,
+    each: HashMap<Client, ClientCounts>,
     /// Sum of the clients that are not counted one by one.
-    others: Met,
+    others: ClientCounts,
 }
 
-impl Met {
+impl ClientCounts {
     /// Returns everything bad as one number. Clients with the greatest are kept.
     fn bad(&self) -> u64 {
         self.failed + self.slow + self.hanging
@@ -50,11 +50,11 @@ impl Clients {
 
     /// Returns true if nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.each.is_empty() && self.others == Met::default()
+        self.each.is_empty() && self.others == ClientCounts::default()
     }
 
     /// Adds counts of a client. At most [`Clients::MOST`] are kept, preferably those with bad counts.
-    pub fn meet(&mut self, client: Client, met: Met) {
+    pub fn count(&mut self, client: Client, met: ClientCounts) {
         if self.each.len() >= Self::MOST && !self.each.contains_key(&client) {
             let best = (met.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
             let Some(best) = best.filter(|(_, best)| best.bad() <= met.bad()).map(|(best, _)| *best) else {
@@ -86,9 +86,9 @@ impl Clients {
 
     /// Returns true if more than this share of the requests is `bad`, even without the few clients that do worst.
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
-    pub fn exceed(&self, most: f64, bad: fn(&Met) -> u64) -> bool {
+    pub fn exceed(&self, most: f64, bad: fn(&ClientCounts) -> u64) -> bool {
         // Greater than 0 if the share is exceeded.
-        let excess = |met: &Met| bad(met).min(met.requests) as f64 - most * met.requests as f64;
+        let excess = |met: &ClientCounts| bad(met).min(met.requests) as f64 - most * met.requests as f64;
         let mut each: Vec<f64> = self.each.values().map(excess).collect();
         each.sort_unstable_by(|one, other| other.total_cmp(one));
         // Clients that do well are never left out.
@@ -134,7 +134,7 @@ mod tests {
         let mut clients = Clients::default();
         let each = groups.iter().flat_map(|&(count, requests, failed)| (0..count).map(move |_| (requests, failed)));
         for (number, (requests, failed)) in each.enumerate() {
-            clients.meet(client(number), Met { requests, failed, ..Met::default() });
+            clients.count(client(number), ClientCounts { requests, failed, ..ClientCounts::default() });
         }
         clients
     }
@@ -174,7 +174,7 @@ mod tests {
         let mut clients = Clients::default();
         let each = groups.iter().flat_map(|&(count, hanging)| (0..count).map(move |_| hanging));
         for (number, hanging) in each.enumerate() {
-            clients.meet(client(number), Met { hanging, requests: 1, ..Met::default() });
+            clients.count(client(number), ClientCounts { hanging, requests: 1, ..ClientCounts::default() });
         }
         clients.hanging(most) > most
     }
@@ -195,19 +195,19 @@ mod tests {
     #[test]
     fn who_is_not_known_is_one_client() {
         let mut clients = clients(&[(3, 10, 0)]);
-        clients.meet(None, Met { requests: 1000, failed: 1000, hanging: 50, ..Met::default() });
+        clients.count(None, ClientCounts { requests: 1000, failed: 1000, hanging: 50, ..ClientCounts::default() });
         assert!(!clients.exceed(0.05, |met| met.failed) && clients.hanging(10) <= 10);
     }
 
     #[test]
     fn who_does_worst_is_remembered_among_any_number() {
-        let met = |failed| Met { requests: 1, failed, ..Met::default() };
+        let met = |failed| ClientCounts { requests: 1, failed, ..ClientCounts::default() };
         let mut all = Clients::default();
         for moment in 0..10 {
             let mut clients = Clients::default();
-            (0..1000).for_each(|number| clients.meet(client(number + moment * 1000), met(0)));
-            (0..300).for_each(|number| clients.meet(client(number + moment * 1000 + 500), met(1)));
-            (0..200).for_each(|_| clients.meet(client(100_000), met(1)));
+            (0..1000).for_each(|number| clients.count(client(number + moment * 1000), met(0)));
+            (0..300).for_each(|number| clients.count(client(number + moment * 1000 + 500), met(1)));
+            (0..200).for_each(|_| clients.count(client(100_000), met(1)));
             assert_eq!(clients.each.len(), Clients::MOST);
             assert!(clients.each[&client(100_000)].failed >= 199, "{:?}", clients.each[&client(100_000)]);
             all.add(&clients);

@@ -20,7 +20,7 @@ pub struct Observed {
 impl Observed {
     /// Returns the results of the checks that were started for this [`super::RouteState::began`], in their order. Empty
     /// before they have started.
-    pub fn checked(&self, began: Timestamp) -> &[Checked] {
+    pub fn checked(&self, began: Timestamp) -> &[CheckResult] {
         let results = self.verification.as_ref().filter(|results| results.began == began);
         results.map(|results| results.checks.as_slice()).unwrap_or_default()
     }
@@ -32,12 +32,12 @@ pub struct Verification {
     /// The [`super::RouteState::began`] that they were started for. Older results do not count.
     pub began: Timestamp,
     /// One result for each check, by its index.
-    pub checks: Vec<Checked>,
+    pub checks: Vec<CheckResult>,
 }
 
 /// Result of one check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckResult {
     /// Successes in a row, on every upstream.
     pub passed: u32,
     /// Instant at which the last success was due. The due time, unlike the actual one, is the same in every replica.

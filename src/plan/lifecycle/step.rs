@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::super::config::{Check, OnBreach};
 use super::ramp::share;
 use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Watch};
-use super::{Breach, Checked, Desired, Reason, after, judge};
+use super::{Breach, CheckResult, Desired, Reason, after, judge};
 
 impl RouteState {
     /// Looks once. `remaining` are the requests in flight from before the route went down, if they are known.
@@ -109,7 +109,7 @@ impl RouteState {
     }
 
     /// Judges the results of the checks.
-    fn verify(&self, checks: &[Check], results: &[Checked]) -> Verdict {
+    fn verify(&self, checks: &[Check], results: &[CheckResult]) -> Verdict {
         let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
         let (passed, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
             (count + 1, result.at.map_or(at, |passed| passed.max(at)))

@@ -64,8 +64,8 @@ fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
 fn beside(honest: u8, observed: Observed) -> Observed {
     let mut observed = observed;
     for last in 0..honest {
-        let met = Met { requests: 1, ..Met::default() };
-        observed.measured.as_mut().unwrap().clients.meet(Some([192, 0, 2, last].into()), met);
+        let met = ClientCounts { requests: 1, ..ClientCounts::default() };
+        observed.measured.as_mut().unwrap().clients.count(Some([192, 0, 2, last].into()), met);
     }
     observed
 }
@@ -86,12 +86,12 @@ fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
 /// Returns counts that all belong to one client.
 fn alone(requests: u64, failed: u64, hanging: u64) -> Clients {
     let mut clients = Clients::default();
-    clients.meet(None, Met { requests, failed, slow: requests, hanging });
+    clients.count(None, ClientCounts { requests, failed, slow: requests, hanging });
     clients
 }
 
 fn verified(began: &str, passed: u32, due: &str, failure: Option<&str>) -> Observed {
-    let check = Checked { passed, at: Some(at(due)), failure: failure.map(str::to_owned) };
+    let check = CheckResult { passed, at: Some(at(due)), failure: failure.map(str::to_owned) };
     Observed { verification: Some(Verification { began: at(began), checks: vec![check] }), ..Observed::default() }
 }
 
@@ -568,7 +568,7 @@ impl Rehearsal {
             Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
             Happens::Observe(left, passed, errors, fails) => {
                 let began = self.live.as_ref().map_or(now, |live| live.routes[0].state.began());
-                let check = Checked { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
+                let check = CheckResult { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
                 let verification = Some(Verification { began, checks: vec![check] });
                 self.observe(Observed {
                     remaining: Some(left),

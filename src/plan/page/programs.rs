@@ -105,14 +105,14 @@ fn is_false(value: &bool) -> bool {
 
 /// Words for people in a program's answer, in one language.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spoken<'s> {
+pub(super) struct Wording<'s> {
     pub tag: &'s str,
     pub title: &'s str,
     pub detail: &'s str,
 }
 
 /// Returns the problem document, with a newline at its end.
-pub(super) fn problem(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
+pub(super) fn problem(model: &PageModel, version: u64, words: Wording<'_>) -> String {
     let content = &model.content;
     let own = |text| Text::in_language(text, words.tag);
     let current = model.current_step().filter(|&index| content.steps[index].state != StepState::Pending);
@@ -177,7 +177,7 @@ fn services<'f>(model: &'f PageModel, tag: &str) -> Vec<Service<'f>> {
 }
 
 /// Returns the single line that the error of a remote call shows.
-pub(super) fn message(model: &PageModel, words: Spoken<'_>) -> String {
+pub(super) fn message(model: &PageModel, words: Wording<'_>) -> String {
     let until = model.content.until.map(|until| format!(" (until {until})")).unwrap_or_default();
     format!("{}{until}", words.title)
 }
@@ -241,7 +241,7 @@ pub(super) fn connect_end(message: &str, retry_after: u64) -> Vec<u8> {
 
 /// Returns an event stream with the state and the time to reconnect
 /// (<https://html.spec.whatwg.org/#event-stream-interpretation>).
-pub(super) fn events(model: &PageModel, version: u64, words: Spoken<'_>) -> String {
+pub(super) fn events(model: &PageModel, version: u64, words: Wording<'_>) -> String {
     let problem = problem(model, version, words);
     format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {}\n\n", problem.trim_end())
 }

@@ -11,7 +11,7 @@ use super::super::accept::Coding;
 use super::super::dialect::Dialect;
 use super::PageModel;
 use super::language::Language;
-use super::programs::{self, Spoken};
+use super::programs::{self, Wording};
 
 /// Finished answer.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Rendered {
 }
 
 /// Builds the answer to a remote call, or to another protocol.
-pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Spoken<'_>) -> Rendered {
+pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Wording<'_>) -> Rendered {
     let message = programs::message(model, words);
     let after = model.retry_after();
     let with = |status, content_type: &'static str, body: Vec<u8>| {

@@ -24,7 +24,7 @@ use super::super::dialect::Dialect;
 use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::language::Language;
-use super::programs::{self, Spoken};
+use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, called, short};
 use super::sources::{Source, Sources};
 use super::templates::{MESSAGES, environment, languages, render};
@@ -140,7 +140,7 @@ impl Renderer {
 
     /// Chooses the answer of a page for a request. `fixed` is the operator's form for the route, which replaces a
     /// choice by `Accept`.
-    pub fn want(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
+    pub fn choose(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
         let mut dialect = Dialect::choose(method, query, headers);
         if dialect == Dialect::Events && !self.config.event_stream {
             dialect = Dialect::Problem;
@@ -178,7 +178,7 @@ impl Renderer {
         let context = TemplateContext::new(model, version, now, language);
         let title = context.title.clone();
         let detail = context.message.join("\n\n");
-        let words = Spoken { tag: &language.tag, title: &title, detail: &detail };
+        let words = Wording { tag: &language.tag, title: &title, detail: &detail };
         let context = self.context(context);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
         // The answer to a remote call has no language.
@@ -187,14 +187,14 @@ impl Renderer {
             let rendered = match dialect {
                 Dialect::Html => match self.render_with_policy("page.html", &context) {
                     Some((html, policy)) => self.html(html, policy, language),
-                    None => self.spoken(TEXT, format!("{title}\n\n{detail}\n"), language),
+                    None => self.readable(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
-                Dialect::Text => self.spoken(TEXT, trimmed(&template("page.txt")), language),
-                Dialect::Markdown => self.spoken(MARKDOWN, template("page.md"), language),
-                Dialect::Xml => self.spoken(PROBLEM_XML, template("page.xml"), language),
-                Dialect::Problem => self.spoken(PROBLEM_JSON, programs::problem(model, version, words), language),
-                Dialect::Json => self.spoken(JSON, programs::problem(model, version, words), language),
-                Dialect::Short => self.spoken(TEXT, short(model, language), language),
+                Dialect::Text => self.readable(TEXT, trimmed(&template("page.txt")), language),
+                Dialect::Markdown => self.readable(MARKDOWN, template("page.md"), language),
+                Dialect::Xml => self.readable(PROBLEM_XML, template("page.xml"), language),
+                Dialect::Problem => self.readable(PROBLEM_JSON, programs::problem(model, version, words), language),
+                Dialect::Json => self.readable(JSON, programs::problem(model, version, words), language),
+                Dialect::Short => self.readable(TEXT, short(model, language), language),
                 Dialect::Grpc
                 | Dialect::GrpcWeb
                 | Dialect::GrpcWebText
@@ -252,7 +252,7 @@ impl Renderer {
     }
 
     /// Builds an answer that people may read.
-    fn spoken(&self, content_type: HeaderValue, body: String, language: &Language) -> Rendered {
+    fn readable(&self, content_type: HeaderValue, body: String, language: &Language) -> Rendered {
         let mut rendered = Rendered::new(content_type, body.into());
         if let Ok(tag) = HeaderValue::from_str(&language.tag) {
             rendered.head.insert(CONTENT_LANGUAGE, tag);
@@ -264,7 +264,7 @@ impl Renderer {
     }
 
     fn html(&self, body: String, policy: &HeaderValue, language: &Language) -> Rendered {
-        let mut rendered = self.spoken(HTML, body, language);
+        let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy.clone());
         rendered
     }

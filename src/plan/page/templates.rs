@@ -76,17 +76,17 @@ pub(super) fn environment(
         Some("txt" | "md" | "css" | "js") => AutoEscape::None,
         _ => AutoEscape::Html,
     });
-    let spoken = Arc::clone(languages);
+    let known = Arc::clone(languages);
     environment.add_function("t", move |state: &State<'_, '_>, key: &str, arguments: Kwargs| {
-        translate(language_of(state, &spoken)?, key, &arguments)
+        translate(language_of(state, &known)?, key, &arguments)
     });
-    let spoken = Arc::clone(languages);
+    let known = Arc::clone(languages);
     environment.add_function("number", move |state: &State<'_, '_>, number: u64| -> Result<String, Error> {
-        Ok(language_of(state, &spoken)?.number(number))
+        Ok(language_of(state, &known)?.number(number))
     });
-    let spoken = Arc::clone(languages);
+    let known = Arc::clone(languages);
     environment.add_function("list", move |state: &State<'_, '_>, items: Vec<String>| -> Result<String, Error> {
-        Ok(language_of(state, &spoken)?.list(&items))
+        Ok(language_of(state, &known)?.list(&items))
     });
     environment
         .add_filter("wrap", |text: &str, width: usize, indent: Option<usize>| filters::wrap(text, width, indent));

@@ -13,7 +13,8 @@ fn now() -> Timestamp {
 }
 
 fn page(renderer: &Renderer, flags: &Flags) -> Page {
-    let page = Page::new(Arc::new(validate::sample(flags, Mode::Offline, now())), now(), renderer, Breadth::Default);
+    let page =
+        Page::new(Arc::new(validate::sample(flags, Mode::Offline, now())), now(), renderer, Prerender::DefaultLanguage);
     page.finish(renderer);
     page
 }
@@ -182,17 +183,17 @@ fn text_keeps_to_80_columns() {
 #[test]
 fn until_it_is_finished_a_page_is_there_uncompressed_in_the_languages_that_were_asked_for() {
     let renderer = Renderer::built_in();
-    let want = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
+    let variant = Variant { dialect: Dialect::Html, language: 1, coding: Coding::Brotli };
     let fields =
         |rendered: &Rendered| ["content-encoding", "content-language"].map(|name| rendered.head.get(name).cloned());
-    for (breadth, language) in [(Breadth::Default, "en"), (Breadth::All, "de")] {
+    for (prerender, language) in [(Prerender::DefaultLanguage, "en"), (Prerender::EveryLanguage, "de")] {
         let model = Arc::new(validate::sample(&samples::full(now()), Mode::Offline, now()));
-        let page = Page::new(model, now(), &renderer, breadth);
-        assert_eq!(fields(page.rendered(want)), [None, language.parse().ok()]);
-        let before = page.rendered(Variant { language: 0, ..want }).body.clone();
+        let page = Page::new(model, now(), &renderer, prerender);
+        assert_eq!(fields(page.rendered(variant)), [None, language.parse().ok()]);
+        let before = page.rendered(Variant { language: 0, ..variant }).body.clone();
         page.finish(&renderer);
-        assert_eq!(fields(page.rendered(want)), [Some("br"), Some("de")].map(|value| value?.parse().ok()));
-        assert_eq!(page.rendered(Variant { language: 0, coding: Coding::Identity, ..want }).body, before);
+        assert_eq!(fields(page.rendered(variant)), [Some("br"), Some("de")].map(|value| value?.parse().ok()));
+        assert_eq!(page.rendered(Variant { language: 0, coding: Coding::Identity, ..variant }).body, before);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn built_in(renderer: &Renderer) -> HeaderValue {
 
 /// Renders every sample with the operator's templates and checks the results. Returns the policy of the page.
 pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
-    let mut validate = Trial { own, parts: None, found: BTreeMap::new() };
+    let mut validation = Validation { own, parts: None, found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
     for (flags, mode) in [
         (samples::bare(), Mode::Offline),
@@ -37,19 +37,19 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
         let model = sample(&flags, mode, now);
         for language in 0..renderer.tags.len() {
             for name in ["page.html", "page.txt", "page.md", "page.xml"] {
-                validate.look_at(name, renderer.try_template(name, &model, language));
+                validation.check(name, renderer.try_template(name, &model, language));
             }
         }
     }
     for maintenance in [false, true] {
-        validate.look_at("badge.svg", renderer.try_badge(maintenance));
+        validation.check("badge.svg", renderer.try_badge(maintenance));
     }
-    problems.extend(validate.found.into_values());
-    policy(&validate.parts.unwrap_or_default())
+    problems.extend(validation.found.into_values());
+    policy(&validation.parts.unwrap_or_default())
 }
 
 /// Findings so far.
-struct Trial<'o> {
+struct Validation<'o> {
     own: &'o [&'o Source],
     /// Inline parts of the first page.
     parts: Option<Markup>,
@@ -57,26 +57,26 @@ struct Trial<'o> {
     found: BTreeMap<(String, usize), Problem>,
 }
 
-impl Trial<'_> {
-    fn look_at(&mut self, name: &str, rendered: Result<String, minijinja::Error>) {
+impl Validation<'_> {
+    fn check(&mut self, name: &str, rendered: Result<String, minijinja::Error>) {
         match rendered {
             Err(error) => {
                 let problem = failed(&error, self.own);
                 let line = problem.place.as_ref().map_or(0, |place| place.line);
                 self.found.entry((problem.file.clone(), line)).or_insert(problem);
             }
-            Ok(html) if name == "page.html" => self.look_at_page(Markup::of(&html)),
+            Ok(html) if name == "page.html" => self.check_page(Markup::of(&html)),
             Ok(_) => {}
         }
     }
 
-    fn look_at_page(&mut self, markup: Markup) {
+    fn check_page(&mut self, markup: Markup) {
         let path = page_of(self.own);
-        self.found.extend(remarks(&markup, &path));
+        self.found.extend(warnings(&markup, &path));
         match &self.parts {
             None => self.parts = Some(markup),
             Some(parts) if same_parts(parts, &markup) => {}
-            Some(_) => drop(self.found.entry((path.clone(), 0)).or_insert_with(|| changing(&path))),
+            Some(_) => drop(self.found.entry((path.clone(), 0)).or_insert_with(|| inconstant(&path))),
         }
     }
 }
@@ -97,15 +97,15 @@ fn page_of(own: &[&Source]) -> String {
 }
 
 /// Returns warnings for the parts of a document that would not work.
-fn remarks(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
+fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
     let help = "a page under maintenance cannot fetch anything: inline it, as a data: URL if it is a picture";
-    let remark = |(index, refused): (usize, &String)| {
+    let warning = |(index, refused): (usize, &String)| {
         ((path.to_owned(), 1_000_000 + index), Problem::warning(path, refused.clone()).help(help))
     };
-    markup.refused.iter().take(MOST_REMARKS).enumerate().map(remark).collect()
+    markup.refused.iter().take(MOST_WARNINGS).enumerate().map(warning).collect()
 }
 
-fn changing(path: &str) -> Problem {
+fn inconstant(path: &str) -> Problem {
     Problem::error(path, "the inline style or script is not the same on every page")
         .help("the policy names each by its hash: move what changes into attributes (data-…) or into the text")
 }
@@ -137,4 +137,4 @@ fn policy(markup: &Markup) -> HeaderValue {
 }
 
 /// Most warnings for one document.
-const MOST_REMARKS: usize = 8;
+const MOST_WARNINGS: usize = 8;

@@ -69,14 +69,15 @@ fn from<'h>(address: &str, headers: &'h HeaderMap) -> Head<'h> {
 
 fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<InvalidToken>> {
     let route = &snapshot.routes[0];
-    let way = way(snapshot, route, route.closure.as_ref().unwrap(), &head);
-    let passes = matches!(decide(snapshot, head), Verdict::Forward(_, pass) if way.is_ok_and(|way| way.pass() == pass));
-    assert_eq!(passes, way.is_ok(), "the decision is the same");
-    way
+    let reason = check(snapshot, route, route.closure.as_ref().unwrap(), &head);
+    let passes =
+        matches!(decide(snapshot, head), Verdict::Forward(_, pass) if reason.is_ok_and(|reason| reason.pass() == pass));
+    assert_eq!(passes, reason.is_ok(), "the decision is the same");
+    reason
 }
 
 /// Token for a flag, from 14:00 to 15:00.
-fn ticket() -> Token {
+fn token() -> Token {
     Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
 }
 
@@ -110,7 +111,7 @@ fn the_secret_passes_and_all_else_is_a_guess() {
 #[test]
 fn what_is_right_passes_beside_what_is_wrong() {
     let live = live(OFFLINE);
-    let good = format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket()));
+    let good = format!("{}={}", pass_cookie("web"), key().sign(PASS, token()));
     let bad = format!("{}=mangled", pass_cookie("web"));
     let shown = |fields: &[(&'static str, &str)]| shows(&live, from("203.0.113.1", &headers(fields)));
     assert_eq!(shown(&[("x-key", "wrong"), ("x-key", "0123456789abcdef")]), Ok(PassReason::Secret));
@@ -125,7 +126,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let mut live = live(OFFLINE);
     let (now, route) = (live.compiled, &live.routes[0]);
     let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
-    let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, ticket());
+    let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, token());
     let cookie = admission.redeem("web", &closure.source, link.as_bytes(), now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();
     assert!(pair.starts_with("__Host-backsoon-bypass-web="), "{cookie}");
@@ -175,7 +176,7 @@ fn a_cookie_is_found_by_its_whole_name_alone() {
 
 #[test]
 fn what_was_issued_before_a_revocation_is_void() {
-    let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
+    let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, token())))]);
     let revoked =
         |instant| shows(&live(&format!("{OFFLINE}[revoked]\nweb = {instant}\n")), from("203.0.113.1", &cookies));
     assert_eq!(revoked("2026-05-19T14:00:00Z"), Ok(PassReason::Cookie), "issued in that instant");
@@ -192,14 +193,14 @@ fn a_cookie_is_good_in_its_window_alone() {
         ))
     };
     let source = Source::Window("M-1".to_owned());
-    let value = key().sign(Binding { source: &source, ..PASS }, ticket());
+    let value = key().sign(Binding { source: &source, ..PASS }, token());
     let cookies = headers(&[("cookie", &format!("{}={value}", pass_cookie("web")))]);
     let client = from("203.0.113.1", &cookies);
     assert_eq!(shows(&window("M-1"), client), Ok(PassReason::Cookie));
     assert_eq!(shows(&window("M-2"), client), Err(Some(InvalidToken::OtherWindow)));
     assert_eq!(shows(&live(OFFLINE), client), Err(Some(InvalidToken::OtherWindow)), "nor is a flag its window");
     assert!(!InvalidToken::OtherWindow.is_guess(), "the cookie of yesterday is no guess");
-    let flag = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, ticket())))]);
+    let flag = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, token())))]);
     assert_eq!(
         shows(&window("flag"), from("203.0.113.1", &flag)),
         Err(Some(InvalidToken::OtherWindow)),
@@ -322,9 +323,9 @@ proptest! {
         let source = if window.is_empty() { Source::Flag } else { Source::Window(window.clone()) };
         let another = Source::Window(format!("{window}x"));
         let binding = Binding { purpose: Purpose::Pass, route: &route, source: &source };
-        let ticket = Token { issued, expires, cohort };
-        let text = key.sign(binding, ticket);
-        prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(ticket));
+        let token = Token { issued, expires, cohort };
+        let text = key.sign(binding, token);
+        prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(token));
         for purpose in [Purpose::Link, Purpose::Ramp] {
             prop_assert_eq!(key.read(Binding { purpose, ..binding }, text.as_bytes()), Err(InvalidToken::Forged));
         }
@@ -340,7 +341,7 @@ proptest! {
     fn no_byte_of_a_ticket_can_be_changed(window in "[a-z]{0,64}", flip in 1_u8..=255, cut in 0_usize..200) {
         let source = if window.is_empty() { Source::Flag } else { Source::Window(window) };
         let binding = Binding { source: &source, ..PASS };
-        let text = key().sign(binding, ticket());
+        let text = key().sign(binding, token());
         for index in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[index] ^= flip;

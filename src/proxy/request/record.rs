@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::live::Generation;
 use crate::plan::client;
 use crate::plan::config::Access;
-use crate::plan::lifecycle::Met;
-use crate::plan::verdict::Spared;
+use crate::plan::lifecycle::ClientCounts;
+use crate::plan::verdict::Exemption;
 use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::{Error, Side};
 use crate::proxy::in_flight::{InFlight, Interruption};
@@ -91,10 +91,10 @@ impl RequestRecord {
     }
 
     /// Notes that the request is forwarded on this route, as a generation decided.
-    pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, spared: Spared) {
+    pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, exemption: Exemption) {
         route.workers[self.worker.id].in_flight.rise();
         self.connection.activity.request.forward();
-        self.in_flight.start(route, generation, spared, self.set_out);
+        self.in_flight.start(route, generation, exemption, self.set_out);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {
             entry.verdict = "forward";
@@ -154,7 +154,7 @@ impl RequestRecord {
             let took = now.saturating_duration_since(self.set_out);
             cell.upstream[class].increment();
             cell.record_latency(took);
-            self.met(cell, |slow| Met {
+            self.met(cell, |slow| ClientCounts {
                 requests: 1,
                 failed: u64::from(class == 5),
                 slow: u64::from(took > slow),
@@ -205,7 +205,12 @@ impl RequestRecord {
                 let took = self.set_out.elapsed();
                 cell.failed.increment();
                 cell.record_latency(took);
-                self.met(cell, |slow| Met { requests: 1, failed: 1, slow: u64::from(took > slow), hanging: 0 });
+                self.met(cell, |slow| ClientCounts {
+                    requests: 1,
+                    failed: 1,
+                    slow: u64::from(took > slow),
+                    hanging: 0,
+                });
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
@@ -290,14 +295,14 @@ impl RequestRecord {
     /// Ends the record of a response that broke off through the upstream's fault.
     fn fails(&mut self, why: &'static str) {
         if let Some(route) = &self.route {
-            self.met(&route.workers[self.worker.id], |_| Met { failed: 1, ..Met::default() });
+            self.met(&route.workers[self.worker.id], |_| ClientCounts { failed: 1, ..ClientCounts::default() });
         }
         self.cut(why, |cell| &cell.failed);
     }
 
     /// Reports the client's experience to the guard of the route, if it has one. `met` receives the guard's limit for
     /// slow requests.
-    fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> Met) {
+    fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> ClientCounts) {
         if let Some(asker) = self.in_flight.subject() {
             cell.record_outcome(asker.client, met(asker.slow));
         }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::live::Generation;
 use crate::plan::accept::Coding;
-use crate::plan::answer::{MAINTENANCE_FIELD, PROXY_STATUS, Question, dress};
+use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::page::{Rendered, Variant};
@@ -62,13 +62,13 @@ pub(crate) fn page<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
-    let want = renderer.want(route.dialect, request.method(), request.uri().query(), request.headers());
+    let want = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
     let rendered = closure.page.rendered(want);
     let mut response = answer(rendered.status, rendered, context);
     let elapsed = live.published.elapsed();
-    let question = Question { method: request.method(), headers: request.headers(), elapsed };
+    let question = AnswerContext { method: request.method(), headers: request.headers(), elapsed };
     let random = |most| fastrand::u64(1..=most);
-    dress(response.headers_mut(), rendered.status, closure, want, &renderer.config.cors, question, random);
+    add_fields(response.headers_mut(), rendered.status, closure, want, &renderer.config.cors, question, random);
     response
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn parted(closure: &Closure, live: &Generation, context: &ResponseCon
     let mut response = answer(rendered.status, rendered, context);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
-    let question = Question { method, headers, elapsed };
+    let question = AnswerContext { method, headers, elapsed };
     let (cors, random) = (&live.snapshot.renderer.config.cors, |most| fastrand::u64(1..=most));
-    dress(response.headers_mut(), rendered.status, closure, want, cors, question, random);
+    add_fields(response.headers_mut(), rendered.status, closure, want, cors, question, random);
     response
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn status<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
-    let want = renderer.want(route.config.dialect, request.method(), request.uri().query(), request.headers());
+    let want = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
     let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
     let mut response = match closure {
         Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), context),

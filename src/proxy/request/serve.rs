@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use crate::live::Generation;
 use crate::plan::pass::{self, InvalidToken};
 use crate::plan::snapshot::{Closure, Route};
-use crate::plan::verdict::{Pass, Refusal, Verdict, spared};
+use crate::plan::verdict::{Pass, Refusal, Verdict, exemption};
 use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::Error;
 use crate::proxy::io::request_body::RequestBody;
@@ -130,8 +130,8 @@ impl Exchange {
         request: Request<Incoming>,
     ) -> Progress<(impl Future<Output = Received> + use<>, Box<UpstreamRequest>)> {
         let generation = &self.generation;
-        let spared = spared(&route.config, request.method(), request.uri().path());
-        self.record.start(&generation.routes[route.index], generation.snapshot.generation, spared);
+        let exemption = exemption(&route.config, request.method(), request.uri().path());
+        self.record.start(&generation.routes[route.index], generation.snapshot.generation, exemption);
         self.record.in_flight.observe(self.subject(route, request.headers()));
         if pass == Pass::Bypassed {
             self.record.bypasses();
@@ -168,8 +168,8 @@ impl Exchange {
     fn inspect(&self, route: &Route, request: &Request<Incoming>) -> Option<HeaderValue> {
         let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return None };
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
-        let guesses =
-            pass::shown(snapshot, route, closure, &head).is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
+        let guesses = pass::check_credential(snapshot, route, closure, &head)
+            .is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
         let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
         if guesses && !self.waited {
             self.has_guessed(route, request.headers());

@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 use jiff::civil::{Time, Weekday};
 
 use super::super::super::problem::{did_you_mean, quoted};
-use super::{Every, Length, Nth, Rule, Unit, WEEKDAYS, Wrong, weekday, zone_of};
+use super::{Every, Invalid, Length, Nth, Rule, Unit, WEEKDAYS, weekday, zone_of};
 
 /// Reads `Sun 02:00-04:00 Europe/Berlin`.
-pub(super) fn plain(text: &str) -> Result<Every, Wrong> {
+pub(super) fn plain(text: &str) -> Result<Every, Invalid> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let Some(at) = words.iter().position(|word| word.contains(':')) else {
         return Err((format!("{} does not say at what time", quoted(text)), EXAMPLE.to_owned()));
@@ -28,7 +28,7 @@ pub(super) fn plain(text: &str) -> Result<Every, Wrong> {
 }
 
 /// Reads `02:00-04:00`. An end that is not after the start is on the next day.
-fn times(text: &str) -> Result<(Time, Length), Wrong> {
+fn times(text: &str) -> Result<(Time, Length), Invalid> {
     let wrong = || (format!("{} is not a span of time", quoted(text)), "write it as `02:00-04:00`".to_owned());
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
     let starts = time(from).ok_or_else(wrong)?;
@@ -46,7 +46,7 @@ fn time(text: &str) -> Option<Time> {
 }
 
 /// Reads `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri`, `day 15`.
-fn days_of(text: &str) -> Result<Rule, Wrong> {
+fn days_of(text: &str) -> Result<Rule, Invalid> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let rule = |unit, weekdays, month_days| Rule { unit, interval: 1, weekdays, month_days };
     let is = |word: &str, own: &str| word.eq_ignore_ascii_case(own);
@@ -72,7 +72,7 @@ fn days_of(text: &str) -> Result<Rule, Wrong> {
 }
 
 /// Reads `Mon,Wed-Fri`.
-fn listed(list: &str) -> Result<Vec<Nth>, Wrong> {
+fn listed(list: &str) -> Result<Vec<Nth>, Invalid> {
     let mut days = Vec::new();
     for part in list.split(',') {
         match part.split_once('-') {
@@ -83,11 +83,11 @@ fn listed(list: &str) -> Result<Vec<Nth>, Wrong> {
     Ok(days.into_iter().map(|day| Nth(0, day)).collect())
 }
 
-fn named(name: &str) -> Result<Weekday, Wrong> {
+fn named(name: &str) -> Result<Weekday, Invalid> {
     weekday(name).ok_or_else(|| no_day(name))
 }
 
-fn no_day(text: &str) -> Wrong {
+fn no_day(text: &str) -> Invalid {
     let near = did_you_mean(text, WEEKDAYS.iter().map(|(name, _)| *name).chain(["daily"]));
     let help = near.map_or_else(
         || "write days like `Sun`, `Mon-Fri`, `Mon,Wed`, `daily`, `1st Sun`, `last Fri` or `day 15`".to_owned(),

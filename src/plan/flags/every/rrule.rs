@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
 use super::super::super::problem::quoted;
-use super::{Every, LONGEST_DAYS, Length, MOST_DAYS, Nth, Rule, Unit, Wrong, instant, shifted, weekday, zone_of};
+use super::{Every, Invalid, LONGEST_DAYS, Length, MOST_DAYS, Nth, Rule, Unit, instant, shifted, weekday, zone_of};
 
 /// Reads a rule of RFC 5545.
-pub(super) fn rrule(text: &str) -> Result<Every, Wrong> {
+pub(super) fn rrule(text: &str) -> Result<Every, Invalid> {
     let Parts { start, end, duration, recur } = Parts::read(text)?;
     let start = start.ok_or_else(|| missing("DTSTART", "DTSTART;TZID=Europe/Berlin:20260405T020000"))?;
     let zone = start.zone.clone().ok_or_else(|| {
@@ -41,7 +41,7 @@ pub(super) fn rrule(text: &str) -> Result<Every, Wrong> {
 }
 
 /// Refuses a rule without occurrences, and one whose occurrences overlap.
-fn checked(every: Every, first: Date) -> Result<Every, Wrong> {
+fn checked(every: Every, first: Date) -> Result<Every, Invalid> {
     let days = (0..MOST_DAYS).filter(|days| shifted(first, *days).is_some_and(|day| every.planned(day).is_some()));
     let mut before = None;
     for day in days {
@@ -63,7 +63,7 @@ fn checked(every: Every, first: Date) -> Result<Every, Wrong> {
 }
 
 /// Returns the day of the nth occurrence.
-fn nth_day(rule: &Rule, first: Date, count: usize) -> Result<Date, Wrong> {
+fn nth_day(rule: &Rule, first: Date, count: usize) -> Result<Date, Invalid> {
     let days = (0..MOST_COUNTED_DAYS).map_while(|days| shifted(first, days));
     let nth = days.filter(|day| rule.has(*day, Some(first))).nth(count.saturating_sub(1));
     nth.ok_or_else(|| (format!("`COUNT={count}` is too far ahead"), "lower it, or write UNTIL in its place".to_owned()))
@@ -79,7 +79,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(text: &str) -> Result<Self, Wrong> {
+    fn read(text: &str) -> Result<Self, Invalid> {
         let mut parts = Self::default();
         for word in text.split_whitespace() {
             // A rule alone needs no name.
@@ -109,7 +109,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn read<'t>(parameters: impl Iterator<Item = &'t str>, value: &str) -> Result<Self, Wrong> {
+    fn read<'t>(parameters: impl Iterator<Item = &'t str>, value: &str) -> Result<Self, Invalid> {
         let mut moment = Self::bare(value)?;
         for parameter in parameters {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -124,7 +124,7 @@ impl Moment {
     }
 
     /// Reads a value without parameters: with or without a `Z`, or only a date such as `20260405`.
-    fn bare(text: &str) -> Result<Self, Wrong> {
+    fn bare(text: &str) -> Result<Self, Invalid> {
         let bare = text.strip_suffix(['Z', 'z']).unwrap_or(text);
         let is_utc = bare.len() < text.len();
         let digits = bare.bytes().enumerate().all(|(at, byte)| byte.is_ascii_digit() != (at == 8));
@@ -139,13 +139,13 @@ impl Moment {
     }
 
     /// Returns the instant; in `zone` if the text names none.
-    fn instant(&self, zone: &TimeZone) -> Result<Timestamp, Wrong> {
+    fn instant(&self, zone: &TimeZone) -> Result<Timestamp, Invalid> {
         let found = instant(self.zone.as_ref().unwrap_or(zone), self.local.date(), self.local.time());
         found.ok_or_else(|| (format!("{} is beyond the end of time", self.local), "write a year like 2026".to_owned()))
     }
 
     /// Returns the exact time until a later moment.
-    fn until(&self, end: &Self, zone: &TimeZone) -> Result<SignedDuration, Wrong> {
+    fn until(&self, end: &Self, zone: &TimeZone) -> Result<SignedDuration, Invalid> {
         let length = self.instant(zone)?.duration_until(end.instant(zone)?);
         if !length.is_positive() {
             return Err(("DTEND is not after DTSTART".to_owned(), "say how long: `DURATION:PT2H`".to_owned()));
@@ -154,7 +154,7 @@ impl Moment {
     }
 
     /// Returns the last day on which a time of day is no later than this moment.
-    fn last_day(&self, time: Time, zone: &TimeZone) -> Result<Date, Wrong> {
+    fn last_day(&self, time: Time, zone: &TimeZone) -> Result<Date, Invalid> {
         if self.is_day {
             return Ok(self.local.date());
         }
@@ -172,7 +172,7 @@ struct Lasting {
 }
 
 impl Lasting {
-    fn read(text: &str) -> Result<Self, Wrong> {
+    fn read(text: &str) -> Result<Self, Invalid> {
         let upper = text.to_ascii_uppercase();
         // jiff reads other notations, too; a duration begins with `P`.
         let span = upper.parse::<Span>().ok().filter(|span| upper.starts_with('P') && span.is_positive());
@@ -200,7 +200,7 @@ struct Recur {
 }
 
 impl Recur {
-    fn read(text: &str) -> Result<Self, Wrong> {
+    fn read(text: &str) -> Result<Self, Invalid> {
         let mut recur = Self::default();
         for part in text.split(';') {
             recur.take(part)?;
@@ -211,7 +211,7 @@ impl Recur {
         }
     }
 
-    fn take(&mut self, part: &str) -> Result<(), Wrong> {
+    fn take(&mut self, part: &str) -> Result<(), Invalid> {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let (name, wrong) = (name.to_ascii_uppercase(), || unknown(part));
         match name.as_str() {
@@ -240,7 +240,7 @@ impl Recur {
     }
 
     /// Returns the rule. Its start fills in what is not written (RFC 5545 section 3.3.10).
-    fn rule(&self, start: Date) -> Result<Rule, Wrong> {
+    fn rule(&self, start: Date) -> Result<Rule, Invalid> {
         let unit = self.unit.ok_or_else(|| missing("FREQ", "FREQ=WEEKLY"))?;
         let (mut weekdays, written) = self.weekdays.clone().unwrap_or_default();
         let mut month_days = self.month_days.clone().unwrap_or_default();
@@ -286,22 +286,22 @@ fn month_day(text: &str) -> Option<i8> {
 }
 
 /// Fills in a part that may be written once.
-fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), Wrong> {
+fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), Invalid> {
     if slot.replace(value).is_some() {
         return Err((format!("the rule says {} twice", quoted(name)), "remove one of them".to_owned()));
     }
     Ok(())
 }
 
-fn missing(what: &str, example: &str) -> Wrong {
+fn missing(what: &str, example: &str) -> Invalid {
     (format!("the rule has no {what}"), format!("add it: `{example}`"))
 }
 
-fn both(one: &str, other: &str) -> Wrong {
+fn both(one: &str, other: &str) -> Invalid {
     (format!("the rule has both {one} and {other}"), "remove one of them".to_owned())
 }
 
-fn unknown(part: &str) -> Wrong {
+fn unknown(part: &str) -> Invalid {
     (format!("{} is not understood here", quoted(part)), HELP.to_owned())
 }
 

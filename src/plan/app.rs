@@ -8,7 +8,7 @@ use super::verdict::{Head, Refusal, Resource, Verdict, decide};
 
 /// Decision on a request in an app.
 #[derive(Clone, Copy, Debug)]
-pub enum Within<'s> {
+pub enum AppVerdict<'s> {
     /// The app answers the request.
     Pass(&'s Route),
     /// The page answers the request.
@@ -23,23 +23,23 @@ pub enum Within<'s> {
 /// proxy would refuse or answer itself get the page.
 ///
 /// An open app gets all of them, and deals with odd paths and methods itself.
-pub fn decide_within<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, head: Head<'_>) -> Within<'s> {
+pub fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, head: Head<'_>) -> AppVerdict<'s> {
     let verdict = match target::check(head.method, uri) {
         Ok(()) => decide(snapshot, head),
         Err(_) => Verdict::Refuse(Refusal::BadPath),
     };
     let is_read = matches!(*head.method, Method::GET | Method::HEAD);
     match verdict {
-        Verdict::Forward(route, _) => Within::Pass(route),
-        Verdict::Show(route, closure) => Within::Show(route, closure),
-        Verdict::Hold(route, closure) => Within::Hold(route, closure),
-        Verdict::Own(Resource::Status, route) if is_read => Within::Status(route),
+        Verdict::Forward(route, _) => AppVerdict::Pass(route),
+        Verdict::Show(route, closure) => AppVerdict::Show(route, closure),
+        Verdict::Hold(route, closure) => AppVerdict::Hold(route, closure),
+        Verdict::Own(Resource::Status, route) if is_read => AppVerdict::Status(route),
         // The app is the only route, whatever the path. Pages below a path without a normal form ask for the status,
         // too.
-        Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => Within::Status(route),
+        Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => AppVerdict::Status(route),
         Verdict::Answer(..) | Verdict::Own(..) | Verdict::Refuse(_) => match &route.closure {
-            Some(closure) => Within::Show(route, closure),
-            None => Within::Pass(route),
+            Some(closure) => AppVerdict::Show(route, closure),
+            None => AppVerdict::Pass(route),
         },
     }
 }
