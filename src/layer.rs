@@ -266,15 +266,15 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
 fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
     let renderer = &live.snapshot.renderer;
     let (method, headers) = (request.method(), request.headers());
-    let want = renderer.choose(route.config.dialect, method, request.uri().query(), headers);
-    let rendered = closure.page.rendered(want);
+    let variant = renderer.choose(route.config.dialect, method, request.uri().query(), headers);
+    let rendered = closure.page.rendered(variant);
     let body = if *method == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
     let mut response = Response::new(body);
     *response.status_mut() = rendered.status;
     response.headers_mut().clone_from(&rendered.head);
-    let question = AnswerContext { method, headers, elapsed: live.published.elapsed() };
-    let cors = &renderer.config.cors;
-    add_fields(response.headers_mut(), rendered.status, closure, want, cors, question, |most| fastrand::u64(1..=most));
+    let (elapsed, cors) = (live.published.elapsed(), &renderer.config.cors);
+    let answer = AnswerContext { method, headers, elapsed, variant, cors };
+    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     if rendered.status == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }

@@ -23,6 +23,10 @@ pub struct AnswerContext<'q> {
     pub headers: &'q HeaderMap,
     /// Time since the snapshot was compiled.
     pub elapsed: Duration,
+    /// Chosen variant of the page.
+    pub variant: Variant,
+    /// Origins that may read the answer.
+    pub cors: &'q Origins,
 }
 
 /// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. `random`
@@ -31,23 +35,22 @@ pub fn add_fields(
     answer: &mut HeaderMap,
     status: StatusCode,
     closure: &Closure,
-    variant: Variant,
-    cors: &Origins,
     context: AnswerContext<'_>,
     random: impl Fn(u64) -> u64,
 ) {
     answer.insert(PROXY_STATUS, MAINTENANCE);
     let seconds = retry_after(closure, context.elapsed, &random);
-    match variant.dialect {
-        Dialect::Grpc => drop(answer.insert(GRPC_PUSHBACK, (seconds * 1000).into())),
-        _ if status == StatusCode::SERVICE_UNAVAILABLE => drop(answer.insert(RETRY_AFTER, seconds.into())),
-        _ => {}
+    let dialect = context.variant.dialect;
+    if dialect == Dialect::Grpc {
+        answer.insert(GRPC_PUSHBACK, (seconds * 1000).into());
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.insert(RETRY_AFTER, seconds.into());
     }
-    if variant.dialect == Dialect::Html && navigates(context) {
+    if dialect == Dialect::Html && navigates(context) {
         answer.insert(REFRESH, seconds.min(LONGEST_REFRESH - 1 + random(LEAST_JITTER + 1)).into());
     }
     if let Some(origin) = context.headers.get(ORIGIN) {
-        allow(origin, cors, context.headers, variant.dialect, answer);
+        allow(origin, context, answer);
     }
 }
 
@@ -59,9 +62,9 @@ fn navigates(context: AnswerContext<'_>) -> bool {
 
 /// Lets a script of another origin read the answer, if the operator named its origin
 /// (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
-fn allow(origin: &HeaderValue, origins: &Origins, asked: &HeaderMap, dialect: Dialect, headers: &mut HeaderMap) {
-    let named = origins.names(origin.as_bytes());
-    if named {
+fn allow(origin: &HeaderValue, context: AnswerContext<'_>, headers: &mut HeaderMap) {
+    let origins = context.cors;
+    if origins.names(origin.as_bytes()) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     } else if origins.any {
@@ -69,12 +72,12 @@ fn allow(origin: &HeaderValue, origins: &Origins, asked: &HeaderMap, dialect: Di
     } else {
         return;
     }
-    if dialect == Dialect::Preflight {
+    if context.variant.dialect == Dialect::Preflight {
         for (wanted, allowed) in [
             (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
             (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
         ] {
-            if let Some(value) = asked.get(wanted) {
+            if let Some(value) = context.headers.get(wanted) {
                 headers.insert(allowed, value.clone());
             }
         }

@@ -190,9 +190,10 @@ mod tests {
         for line in lines {
             headers.append(field, HeaderValue::from_str(line).unwrap());
         }
-        match of(peer.parse().ok(), &headers, &trusted) {
+        let client = of(peer.parse().ok(), &headers, &trusted);
+        match client {
             Client::Named(name) => format!("named {}", String::from_utf8_lossy(name)),
-            client => client.to_string(),
+            Client::Address(_) | Client::Unknown | Client::Unix => client.to_string(),
         }
     }
 

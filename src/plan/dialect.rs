@@ -100,11 +100,12 @@ impl Dialect {
         if is_upgrade(headers) || is_fetched_by_a_document(headers) {
             return Self::Short;
         }
-        match Self::accepted(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
-            // An `EventSource` uses no other method. To another client, 200 would mean success.
-            Self::Events if !matches!(*method, Method::GET | Method::HEAD) => Self::Problem,
-            accepted => accepted,
+        let accepted = Self::accepted(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes));
+        // An `EventSource` uses no other method. To another client, 200 would mean success.
+        if accepted == Self::Events && !matches!(*method, Method::GET | Method::HEAD) {
+            return Self::Problem;
         }
+        accepted
     }
 
     /// Returns the dialect of a remote call, by the type of its message.

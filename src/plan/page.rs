@@ -35,6 +35,7 @@ pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, Servic
 use rendered::Encodings;
 pub use rendered::Rendered;
 pub use renderer::Renderer;
+use renderer::VersionedModel;
 pub use sources::{Source, Sources};
 pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 
@@ -92,10 +93,11 @@ impl Page {
     /// Renders the languages that the publication needs.
     pub fn new(model: Arc<PageModel>, now: Timestamp, renderer: &Renderer, prerender: Prerender) -> Self {
         let version = model.version(renderer.fingerprint);
-        let mut first = vec![renderer.localized(&model, version, now, &renderer.languages[0], None)];
+        let versioned = VersionedModel { model: &model, version, now };
+        let mut first = vec![renderer.localized(versioned, &renderer.languages[0], None)];
         if prerender == Prerender::EveryLanguage {
             for language in &renderer.languages[1..] {
-                first.push(renderer.localized(&model, version, now, language, first.first()));
+                first.push(renderer.localized(versioned, language, first.first()));
             }
         }
         let event = format!("event: page\ndata: {{\"version\":\"{version:016x}\"}}\n\n").into();
@@ -107,9 +109,10 @@ impl Page {
         if self.is_finished() {
             return;
         }
+        let versioned = VersionedModel { model: &self.model, version: self.version, now: self.now };
         let localized = |(index, language): (usize, &Language)| match self.first.get(index) {
             Some(localized) => localized.compressed(),
-            None => renderer.localized(&self.model, self.version, self.now, language, self.first.first()).compressed(),
+            None => renderer.localized(versioned, language, self.first.first()).compressed(),
         };
         // Another thread may have finished first, with the same result.
         let _ = self.rest.set(renderer.languages.iter().enumerate().map(localized).collect());

@@ -113,7 +113,7 @@ fn client(node: &[u8]) -> Client<'_> {
     };
     match client {
         Client::Named(name) if !name.starts_with(b"_") => Client::Unknown,
-        client => client,
+        Client::Address(_) | Client::Named(_) | Client::Unknown | Client::Unix => client,
     }
 }
 

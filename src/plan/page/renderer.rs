@@ -50,6 +50,14 @@ pub struct Renderer {
     badges: [Rendered; 2],
 }
 
+/// Model of a page with its version, for an instant.
+#[derive(Clone, Copy)]
+pub(super) struct VersionedModel<'m> {
+    pub model: &'m PageModel,
+    pub version: u64,
+    pub now: Timestamp,
+}
+
 /// Set of templates.
 struct Templates {
     environment: Environment<'static>,
@@ -151,14 +159,11 @@ impl Renderer {
             dialect = fixed;
         }
         let fields = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-        let (language, coding) = match dialect.is_for_reading() {
-            true => {
-                let language = accept::language(fields(ACCEPT_LANGUAGE), &self.tags);
-                (language.unwrap_or(0), accept::coding(fields(ACCEPT_ENCODING)))
-            }
-            false => (0, Coding::Identity),
-        };
-        Variant { dialect, language, coding }
+        if !dialect.is_for_reading() {
+            return Variant { dialect, language: 0, coding: Coding::Identity };
+        }
+        let language = accept::language(fields(ACCEPT_LANGUAGE), &self.tags).unwrap_or(0);
+        Variant { dialect, language, coding: accept::coding(fields(ACCEPT_ENCODING)) }
     }
 
     /// Returns the badge of a route.
@@ -169,12 +174,11 @@ impl Renderer {
     /// Renders a page in one language. Answers that are the same in every language come from `first`, if there is one.
     pub(super) fn localized(
         &self,
-        model: &PageModel,
-        version: u64,
-        now: Timestamp,
+        page: VersionedModel<'_>,
         language: &Language,
         first: Option<&LocalizedPage>,
     ) -> LocalizedPage {
+        let VersionedModel { model, version, now } = page;
         let context = TemplateContext::new(model, version, now, language);
         let title = context.title.clone();
         let detail = context.message.join("\n\n");

@@ -49,9 +49,10 @@ impl<'d> Value<'d> {
 
     /// Reads a string that is not empty.
     pub(in crate::plan) fn string(&self, example: &str, report: &mut Report<'_>) -> Option<&'d str> {
-        let help = match self.is_item {
-            true => format!("write it as `\"{example}\"`"),
-            false => format!("write it as `{} = \"{example}\"`", self.key),
+        let help = if self.is_item {
+            format!("write it as `\"{example}\"`")
+        } else {
+            format!("write it as `{} = \"{example}\"`", self.key)
         };
         match self.inner {
             DeValue::String(text) if text.trim().is_empty() => {

@@ -62,27 +62,31 @@ pub(crate) fn page<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
-    let want = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
-    let rendered = closure.page.rendered(want);
+    let variant = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
+    let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
-    let elapsed = live.published.elapsed();
-    let question = AnswerContext { method: request.method(), headers: request.headers(), elapsed };
-    let random = |most| fastrand::u64(1..=most);
-    add_fields(response.headers_mut(), rendered.status, closure, want, &renderer.config.cors, question, random);
+    let answer = AnswerContext {
+        method: request.method(),
+        headers: request.headers(),
+        elapsed: live.published.elapsed(),
+        variant,
+        cors: &renderer.config.cors,
+    };
+    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     response
 }
 
 /// Returns the page of a route that went down, for a request that was forwarded before. Of its head, only the dialect
 /// that it accepts is still known.
 pub(crate) fn parted(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
-    let want = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
-    let rendered = closure.page.rendered(want);
+    let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
+    let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
-    let question = AnswerContext { method, headers, elapsed };
-    let (cors, random) = (&live.snapshot.renderer.config.cors, |most| fastrand::u64(1..=most));
-    add_fields(response.headers_mut(), rendered.status, closure, want, cors, question, random);
+    let cors = &live.snapshot.renderer.config.cors;
+    let answer = AnswerContext { method, headers, elapsed, variant, cors };
+    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     response
 }
 
@@ -113,10 +117,10 @@ pub(crate) fn status<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
-    let want = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
-    let closure = route.closure.as_ref().filter(|_| !(admitted && want.dialect == Dialect::Html));
+    let variant = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
+    let closure = route.closure.as_ref().filter(|_| !(admitted && variant.dialect == Dialect::Html));
     let mut response = match closure {
-        Some(closure) => answer(StatusCode::OK, closure.page.rendered(want), context),
+        Some(closure) => answer(StatusCode::OK, closure.page.rendered(variant), context),
         None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
     };
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
