@@ -1,4 +1,4 @@
-//! The keys, cohorts and cookies of a route that some clients may pass while it is not open.
+//! Admission: the secrets, cohorts and cookies by which some clients pass a route that is not open.
 
 pub(crate) mod cohorts;
 pub mod key;
@@ -14,23 +14,23 @@ use super::lifecycle::Source;
 use cohorts::Cohorts;
 use key::{Binding, InvalidToken, Key, Purpose, Token, millis};
 
-/// The keys, cohorts and cookie names by which clients pass a route, prepared once for all requests.
+/// Means to pass a route, prepared once for all requests.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    /// The secret, if there is one.
+    /// Secret of the bypass, if there is one.
     pub key: Option<Arc<Key>>,
-    /// The key that cohorts are hashed with.
+    /// Hash of the cohorts.
     pub(super) cohorts: Cohorts,
-    /// Before when links and cookies are invalid.
+    /// Instant before which links and cookies are void.
     pub(super) revoked: Option<Timestamp>,
-    /// The names of the cookies, with `=` behind them. A route's name is made of what a cookie's name may have (RFC 6265 section 4.1.1), dots
-    /// included.
+    /// Searchers for the cookies' names with `=`. A route's name has only characters of a cookie's name (RFC 6265
+    /// section 4.1.1), including dots.
     pub(super) pass_cookie: Finder<'static>,
     pub(super) ramp_cookie: Finder<'static>,
 }
 
 impl Admission {
-    /// Prepares what a route needs; `None` if nobody passes it but by its mode.
+    /// Prepares the means of a route; `None` if it has neither a bypass nor a ramp.
     pub fn new(route: &RouteConfig, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> Option<Self> {
         let Policy { bypass, ramp, .. } = &route.policy;
         if bypass.is_none() && ramp.is_none() {
@@ -45,7 +45,7 @@ impl Admission {
         })
     }
 
-    /// Returns true if the admission was prepared from these.
+    /// Returns true if it was prepared from the same key and revocation.
     pub fn is_from(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
         let same = match (&self.key, key) {
             (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
@@ -54,21 +54,27 @@ impl Admission {
         same && self.revoked == revoked
     }
 
-    /// The cookie that a link gives, as `Set-Cookie` has it.
+    /// Redeems a link's token for a cookie, and returns its `Set-Cookie`.
     ///
     /// # Errors
-    /// When the link's token is not good.
+    /// Returns the fault of the token.
     pub fn redeem(&self, route: &str, source: &Source, token: &[u8], now: Timestamp) -> Result<String, InvalidToken> {
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route, source };
         let token = self.verify(key, link, token, millis(now))?;
-        // Issued when the link was, so that what revokes the link revokes the cookie.
+        // The cookie has the link's time of issue, so that both are revoked together.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
         Ok(cookie(&pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
     }
 
-    /// Reads a token, and looks whether its time is over.
-    pub(super) fn verify(&self, key: &Key, binding: Binding<'_>, token: &[u8], now: u64) -> Result<Token, InvalidToken> {
+    /// Reads a token, and checks its time and the revocation.
+    pub(super) fn verify(
+        &self,
+        key: &Key,
+        binding: Binding<'_>,
+        token: &[u8],
+        now: u64,
+    ) -> Result<Token, InvalidToken> {
         let token = key.read(binding, token)?;
         if token.expires <= now {
             return Err(InvalidToken::Expired);
@@ -86,7 +92,7 @@ pub(super) fn cookie(name: &str, value: &str, seconds: u64) -> String {
     format!("{name}={value}; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
 }
 
-/// The name of the cookie that lets a client pass.
+/// Returns the name of the cookie that lets a client pass.
 pub fn pass_cookie(route: &str) -> String {
     format!("{COOKIES}bypass-{route}")
 }
@@ -95,5 +101,5 @@ pub(super) fn ramp_cookie(route: &str) -> String {
     format!("{COOKIES}ramp-{route}")
 }
 
-/// The beginning of the names of our cookies. A browser takes a `__Host-` cookie from this very host alone, and over TLS.
+/// Prefix of the names of the proxy's cookies. A browser accepts a `__Host-` cookie only from this host, and over TLS.
 pub const COOKIES: &str = "__Host-backsoon-";

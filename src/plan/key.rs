@@ -1,4 +1,4 @@
-//! A key of a file: its name, the form of its value, its default and its meaning.
+//! Key of a file: its name, the form of its value, its default and its meaning.
 
 pub(in crate::plan) mod pattern;
 
@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::units::{LARGEST, as_bytes, as_duration};
 pub use pattern::{DURATION, INSTANT, Pattern, ROUTE_NAME, SIZE, TARGET};
 
-/// Table of a file: the keys that may stand in it, in the order in which the parser takes them.
+/// Table of a file, with its keys in the order in which the parser takes them.
 #[derive(Debug)]
 pub struct Table {
-    /// The key or the header under which it is written, for documents and titles.
+    /// Key or header under which it is written, for documents and titles.
     pub header: &'static str,
     /// One sentence about the table.
     pub about: &'static str,
-    /// The keys.
+    /// Keys.
     pub keys: &'static [Key],
     /// Conditions between keys.
     pub rules: &'static [Rule],
@@ -24,13 +24,13 @@ pub struct Table {
 /// Key of a table.
 #[derive(Debug)]
 pub struct Key {
-    /// The name as it is written.
+    /// Name as it is written.
     pub name: &'static str,
-    /// The values that it may have.
+    /// Form of its values.
     pub form: Form,
-    /// The value that applies where the key is not written.
+    /// Value that applies where the key is not written.
     pub absent: Absent,
-    /// The effect, in Markdown.
+    /// Effect, in Markdown.
     pub meaning: &'static str,
 }
 
@@ -75,7 +75,7 @@ pub enum Form {
     Either(&'static [Self]),
 }
 
-/// The value that applies where a key is not written.
+/// Value that applies where a key is not written.
 #[derive(Clone, Copy, Debug)]
 pub enum Absent {
     /// Nothing: the key is required.
@@ -97,11 +97,11 @@ pub enum Absent {
 pub enum Rule {
     /// The first key needs the second.
     Needs(&'static str, &'static str),
-    /// A key that takes the place of others.
+    /// Key that replaces others.
     Instead {
-        /// The key.
+        /// Key.
         key: &'static str,
-        /// The others: required without the key, refused beside it.
+        /// Replaced keys: required without the key, refused beside it.
         of: &'static [&'static str],
         /// More keys that are refused beside it.
         refused: &'static [&'static str],

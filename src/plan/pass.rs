@@ -28,18 +28,18 @@ pub use super::admission::{Admission, COOKIES, key, pass_cookie};
 use super::admission::{cookie, ramp_cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
-/// The reason why a request is forwarded.
+/// Reason for forwarding a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// The route is open.
     Open,
     /// The path is an exception of the closed route.
     Excepted,
-    /// The route can be read.
+    /// The route is read-only, and the request is allowed.
     ReadOnly,
-    /// The route comes back, and this client is among those who are admitted.
+    /// The route ramps, and the client is admitted.
     Admitted,
-    /// The client may pass the closed route.
+    /// The client may bypass the closure.
     Bypassed,
 }
 
@@ -66,7 +66,7 @@ impl PassReason {
     }
 }
 
-/// Returns how a client passes a closed route.
+/// Finds the reason for which a client passes a closed route.
 ///
 /// # Errors
 /// Returns an error if it does not pass, with the fault of the credential that it sent, if any.
@@ -187,7 +187,7 @@ fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
     millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The values of a cookie.
+/// Returns the values of a cookie.
 fn cookies<'h>(headers: &'h HeaderMap, name: &'h Finder<'static>) -> impl Iterator<Item = &'h [u8]> {
     headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).flat_map(move |line| {
         name.find_iter(line).filter_map(move |at| {
@@ -229,7 +229,7 @@ pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The cohort that is not admitted before all are.
+/// Last cohort to be admitted.
 const LAST: u32 = u32::MAX;
 
 const TOKEN: &str = "token=";

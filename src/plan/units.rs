@@ -17,5 +17,5 @@ pub(in crate::plan) fn as_duration(duration: Duration) -> String {
     unit.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
-/// The largest number of a key. A range that goes so far has no upper end.
+/// Greatest number of a key. A range up to it has no upper end.
 pub(in crate::plan) const LARGEST: u64 = i64::MAX as u64;

@@ -12,7 +12,7 @@ pub use super::pass::Pass;
 use super::path;
 use super::snapshot::{Closure, Route, Snapshot};
 
-/// The decision about a request.
+/// Decision on a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'s> {
     /// Send it to an upstream of this route.

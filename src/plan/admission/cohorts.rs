@@ -13,7 +13,7 @@ impl Cohorts {
         Self(SipHasher24::new_with_key(&key))
     }
 
-    /// The cohort of an address, by its bytes.
+    /// Returns the cohort of an address, by its bytes.
     pub(in crate::plan) fn of(&self, address: &[u8]) -> u32 {
         u32::try_from(self.0.hash(address) >> 32).unwrap_or(0)
     }

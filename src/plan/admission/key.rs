@@ -106,7 +106,7 @@ impl Key {
         if secret.len() < SHORTEST { Err(secret.len()) } else { Ok(Self::of(secret)) }
     }
 
-    /// Returns the key that hashes addresses where there is no secret. It is the same in every replica, and public.
+    /// Returns the key for cohorts without a secret. It is the same in every replica, and not secret.
     pub(in crate::plan) fn public() -> Self {
         Self::of(b"backsoon ramp")
     }
@@ -118,18 +118,18 @@ impl Key {
         key
     }
 
-    /// Returns true if a client has sent the secret. The comparison takes the same time wherever the two differ.
+    /// Returns true if a client has sent the secret. The comparison takes the same time for every input.
     pub(in crate::plan) fn is(&self, sent: &[u8]) -> bool {
         self.secret.ct_eq(sent).into()
     }
 
-    /// Returns the cohorts of a route's clients.
+    /// Returns the hash for the cohorts of a route.
     pub(in crate::plan) fn cohorts(&self, route: &str) -> Cohorts {
         let tag = self.hash(HASH_COHORT, route, b"").finalize().into_bytes();
         Cohorts::new(tag.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Returns true if the other key is the same.
+    /// Returns true if the secrets are the same.
     pub(in crate::plan) fn is_same(&self, other: &Self) -> bool {
         self.secret == other.secret
     }
@@ -151,7 +151,7 @@ impl Key {
     /// Reads a token. Its expiry is not checked.
     ///
     /// # Errors
-    /// When it is not one with this binding; whether it is in time is not looked at.
+    /// Returns the fault if it has no valid tag for this binding.
     pub(in crate::plan) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
         let mut buffer = [0; LONGEST];
         // A longer text would not fit, and is no token of this proxy.

@@ -1,4 +1,4 @@
-//! Values that more than one table of the config has.
+//! Values that several tables of the config have.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::super::path::{BadPath, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Report, Value};
 
-/// Reads a duration for which requests may go on.
+/// Reads the time that requests may still take.
 pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
     value.duration(Duration::from_millis(1), LONGEST_DURATION, report)
 }
 
-/// Reads a path that is written in a value, perhaps not alone.
+/// Reads a path that is a value or a part of one.
 pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
     let help = match text {
         _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
@@ -28,5 +28,5 @@ pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) 
     None
 }
 
-/// The longest time that a drain, or another time of a route, may take.
+/// Longest drain time, and longest of a route's other times.
 const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);

@@ -72,7 +72,7 @@ impl Templates {
     }
 }
 
-/// The owner of the page, as templates see it.
+/// Operator's brand, as templates see it.
 #[derive(Debug, Serialize)]
 struct Brand {
     name: Option<String>,

@@ -1,23 +1,23 @@
-//! The files that an operator brings: templates, messages and a logo.
+//! Operator's files: templates, messages and a logo.
 
 use bytes::Bytes;
 
-/// The operator's own files.
+/// Operator's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The files of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`) that are there.
+    /// Templates of [`TEMPLATES`](super::TEMPLATES) and message files (`messages/de.toml`), if they exist.
     pub files: Vec<Source>,
-    /// The logo.
+    /// Path and content of the logo.
     pub logo: Option<(String, Bytes)>,
 }
 
-/// One of the operator's own files.
+/// File of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The name below the directory: `page.html`.
+    /// Name below the directory: `page.html`.
     pub name: String,
-    /// As problems name it.
+    /// Path as problems name it.
     pub path: String,
-    /// The text.
+    /// Content.
     pub text: String,
 }
