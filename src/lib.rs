@@ -62,7 +62,7 @@
 //! 8. A streaming response, a tunnel, a watcher or a held request does not pin an old snapshot. (An upload does, until its
 //!    response begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
-//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit ([`plan::limits`]). (A
+//! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit (`plan::limits`). (A
 //!     watcher may listen for as long as it likes, and must take what it is told in time.)
 //! 11. What was not read of a request's body is never taken for the next request.
 //! 12. Replicas that see the same files and the same clock make the same choices without talking: what a phase counts from
@@ -78,7 +78,7 @@
 //! | flag | an entry of the flag file |
 //! | mode | the way in which a flag closes a route: offline, read-only, hold |
 //! | window | a planned maintenance, the half-open span [starts, ends) |
-//! | phase | the state of a route: open, draining, closed, verifying, ramping ([`plan::lifecycle`]) |
+//! | phase | the state of a route: open, draining, closed, verifying, ramping (`plan::lifecycle`) |
 //! | guard, breach | the limits that a returning route must keep; the limit that it broke |
 //! | cohort, share | a client's place in a ramp; the part of the clients that is admitted |
 //! | closure | the reason why a route is closed, with its page |

@@ -16,7 +16,7 @@ use super::snapshot::Closure;
 
 /// Request that the answer is for.
 #[derive(Clone, Copy, Debug)]
-pub struct AnswerContext<'q> {
+pub(crate) struct AnswerContext<'q> {
     /// Method.
     pub method: &'q Method,
     /// Fields.
@@ -31,7 +31,7 @@ pub struct AnswerContext<'q> {
 
 /// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. `random`
 /// returns a number from 1 up to the one it is given.
-pub fn add_fields(
+pub(crate) fn add_fields(
     answer: &mut HeaderMap,
     status: StatusCode,
     closure: &Closure,
@@ -99,10 +99,10 @@ fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64
 }
 
 /// Field `Proxy-Status` (RFC 9209).
-pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Field that tells of a route's maintenance in forwarded responses: a structured field (RFC 9651) of this project.
-pub const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
+pub(crate) const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
 
 /// Value for an answer on purpose, without a request to the upstream (RFC 9209 section 2.3.27). The detail tells a
 /// planned pause from every other 503.

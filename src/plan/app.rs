@@ -8,7 +8,7 @@ use super::verdict::{Head, Refusal, Resource, Verdict, decide};
 
 /// Decision on a request in an app.
 #[derive(Clone, Copy, Debug)]
-pub enum AppVerdict<'s> {
+pub(crate) enum AppVerdict<'s> {
     /// The app answers the request.
     Pass(&'s Route),
     /// The page answers the request.
@@ -23,7 +23,7 @@ pub enum AppVerdict<'s> {
 /// proxy would refuse or answer itself get the page.
 ///
 /// An open app gets all of them, and deals with odd paths and methods itself.
-pub fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, head: Head<'_>) -> AppVerdict<'s> {
+pub(crate) fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &Uri, head: Head<'_>) -> AppVerdict<'s> {
     let verdict = match target::check(head.method, uri) {
         Ok(()) => decide(snapshot, head),
         Err(_) => Verdict::Refuse(Refusal::BadPath),

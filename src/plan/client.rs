@@ -12,14 +12,14 @@ use http::{HeaderMap, HeaderName};
 use super::config::TrustedProxies;
 
 use forwarded::Elements;
-pub use forwarded::{as_forwarded, as_x_forwarded_for};
+pub(crate) use forwarded::{as_forwarded, as_x_forwarded_for};
 
 /// Field `X-Forwarded-For`.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Client, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client<'h> {
+pub(crate) enum Client<'h> {
     /// Address; an IPv4 client never has an IPv6 one.
     Address(IpAddr),
     /// Name that a trusted proxy gives instead of an address: an identifier (RFC 7239 section 6.3), or something odd.
@@ -32,7 +32,7 @@ pub enum Client<'h> {
 
 impl Client<'_> {
     /// Returns the address, if it is known.
-    pub fn address(self) -> Option<IpAddr> {
+    pub(crate) fn address(self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(address),
             Self::Named(_) | Self::Unknown | Self::Unix => None,
@@ -52,7 +52,7 @@ impl fmt::Display for Client<'_> {
 }
 
 /// Returns true if a peer's forwarding fields are believed; `None` is a peer on a unix socket.
-pub fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
+pub(crate) fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
     match peer {
         None => trusted.unix,
         Some(address) => trusted.networks.iter().any(|network| network.contains(&address)),
@@ -61,7 +61,7 @@ pub fn is_trusted(peer: Option<IpAddr>, trusted: &TrustedProxies) -> bool {
 
 /// Finds the client: the peer, or the one that trusted peers name. Names are read from right to left, up to the first
 /// that is not trusted. They come from `X-Forwarded-For`, or from `Forwarded` if that is absent.
-pub fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &TrustedProxies) -> Client<'h> {
+pub(crate) fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &TrustedProxies) -> Client<'h> {
     let peer = peer.map(|address| address.to_canonical());
     let mut walk = Walk { trusted, client: peer.map_or(Client::Unix, Client::Address), hops: 0 };
     if !is_trusted(peer, trusted) {
@@ -166,7 +166,7 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Returns the network that stands for a client in counts. A client has all addresses of an IPv6 /64.
-pub fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

@@ -34,12 +34,13 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::Mode;
 
-pub use clients::{Client, ClientCounts, Clients};
-pub use guard::{Breach, Counted, Measured, judge};
-pub use observed::{CheckResult, Observed, Verification};
-pub use ramp::{cohorts, share};
-pub use reason::Reason;
-pub use state::{Closing, RouteInputs, RouteState, Transition};
+pub(crate) use clients::{Client, ClientCounts, Clients};
+pub(crate) use guard::{Breach, Counted, Measured, judge};
+pub(crate) use observed::{CheckResult, Observed, Verification};
+pub(crate) use ramp::cohorts;
+pub(crate) use reason::Reason;
+pub use state::Transition;
+pub(crate) use state::{Closing, RouteInputs, RouteState};
 
 /// Phase of a route's maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ macro_rules! limits {
         }
 
         /// `[limits]`.
-        pub static TABLE: Table = Table {
+        pub(crate) static TABLE: Table = Table {
             header: "[limits]",
             about: "Limits and time-outs. All are on by default.",
             keys: &[$(Key {

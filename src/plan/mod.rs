@@ -3,39 +3,44 @@
 //! The part holds values only. Nothing here does I/O, reads a clock, waits, locks or logs, and nothing here imports
 //! from the rest of the crate. The time and all observations are arguments.
 
+#![cfg_attr(not(feature = "proxy"), allow(dead_code, unused_imports, reason = "the layer needs a part of it"))]
+
 pub mod problem;
 mod read;
 
-pub mod color;
+pub(crate) mod color;
 pub mod path;
-pub mod target;
-pub mod text;
+pub(crate) mod target;
+pub(crate) mod text;
 mod units;
-pub mod words;
+pub(crate) mod words;
 
 pub mod config;
 pub mod flags;
-pub mod limits;
+pub(crate) mod limits;
 
+#[doc(hidden)]
 pub mod key;
+#[doc(hidden)]
 pub mod keys;
 
 pub mod accept;
-pub mod dialect;
+pub(crate) mod dialect;
 
 pub(crate) mod admission;
-pub mod client;
+pub(crate) mod client;
 pub(crate) mod head;
-pub mod lifecycle;
+pub(crate) mod lifecycle;
 pub mod pass;
 
-pub mod answer;
+pub(crate) mod answer;
 pub mod compile;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;
 
-pub mod app;
+#[cfg(feature = "layer")]
+pub(crate) mod app;
 
 #[cfg(test)]
 mod cases;

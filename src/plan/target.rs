@@ -7,7 +7,7 @@ use http::{Method, Uri};
 ///
 /// # Errors
 /// Returns the reason.
-pub fn check(method: &Method, uri: &Uri) -> Result<(), &'static str> {
+pub(crate) fn check(method: &Method, uri: &Uri) -> Result<(), &'static str> {
     if *method == Method::CONNECT {
         // The method is refused later, whatever its target.
         return Ok(());

@@ -1,7 +1,7 @@
 //! Words of messages: lists, and text from outside that is made harmless to a terminal.
 
 /// Joins words: `web`, `web and api`, `web, api and hooks`, or with another word than `and`.
-pub fn list<S: AsRef<str>>(words: &[S], between: &str) -> String {
+pub(crate) fn list<S: AsRef<str>>(words: &[S], between: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.split_last() {
         None => String::new(),
@@ -11,7 +11,7 @@ pub fn list<S: AsRef<str>>(words: &[S], between: &str) -> String {
 }
 
 /// Makes text from outside fit for a terminal.
-pub fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(harmless_char).collect()
 }
 

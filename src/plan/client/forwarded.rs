@@ -129,7 +129,7 @@ fn unescape<'b>(node: &[u8], plain: &'b mut [u8; LONGEST_NODE]) -> Option<&'b [u
 }
 
 /// Converts the clients of `Forwarded` into `X-Forwarded-For`.
-pub fn as_x_forwarded_for(headers: &HeaderMap) -> String {
+pub(crate) fn as_x_forwarded_for(headers: &HeaderMap) -> String {
     let mut clients = Vec::new();
     for line in headers.get_all(FORWARDED) {
         let mut elements = Elements::of(line.as_bytes());
@@ -143,7 +143,7 @@ pub fn as_x_forwarded_for(headers: &HeaderMap) -> String {
 }
 
 /// Converts the clients of `X-Forwarded-For` into `Forwarded`.
-pub fn as_forwarded(headers: &HeaderMap) -> String {
+pub(crate) fn as_forwarded(headers: &HeaderMap) -> String {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
     let clients: Vec<Client<'_>> = lines.flat_map(names).map(read).collect();
     joined(&clients, |client| match client {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// Client in these counts: its network. All unknown clients count as one, because a stranger among them may ask often.
 /// If there are no others, that one counts in full.
-pub type Client = Option<IpAddr>;
+pub(crate) type Client = Option<IpAddr>;
 
 /// Counts of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -69,7 +69,7 @@ impl fmt::Display for Breach {
 
 /// Judges the measurements. Returns `None` if all is well, if there are too few requests, or if only a few clients are
 /// affected.
-pub fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
+pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
     let enough = measured.counted.requests >= guard.min_requests;
     let zombies = || zombies(guard, measured);
     let errors = || enough.then(|| errors(guard, measured, baseline)).flatten();

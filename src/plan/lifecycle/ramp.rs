@@ -8,7 +8,7 @@ use super::super::config::Ramp;
 use super::after;
 
 /// Returns the share of clients that a ramp admits after a time. It changes only at ticks, so that all replicas agree.
-pub fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
+pub(crate) fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
     match ramp {
         Ramp::Linear(length) => {
             let tick = tick(*length);
@@ -24,7 +24,7 @@ pub fn share(ramp: &Ramp, elapsed: Duration) -> f64 {
 }
 
 /// Returns how many of the 2³² cohorts a share admits. A client is in if its cohort is below that number.
-pub fn cohorts(share: f64) -> u32 {
+pub(crate) fn cohorts(share: f64) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^32, which saturates")]
     let cohorts = (share.clamp(0.0, 1.0) * 4_294_967_296.0) as u32;
     cohorts

@@ -9,6 +9,7 @@ use super::super::compile::compile;
 use super::super::config::{self, Ramp};
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
+use super::ramp::share;
 use super::state::MOST_TRANSITIONS;
 use super::*;
 
