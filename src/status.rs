@@ -27,10 +27,30 @@ pub(crate) struct Status {
     pub stage: String,
     /// The number of threads that serve requests.
     pub workers: usize,
+    /// The address of the admin listener that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+    /// The way in which changes of files are noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watching: Option<WatchingStatus>,
+    /// Problems that belong to no watched file, such as an unreadable state.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemStatus>,
     /// The watched files, sorted by path.
     pub files: Vec<FileStatus>,
     /// The routes, sorted by name.
     pub routes: Vec<RouteStatus>,
+}
+
+/// The way in which changes of files are noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WatchingStatus {
+    /// `events` or `polling`.
+    pub by: String,
+    /// Reason for polling although events were wanted, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A watched file.
@@ -45,12 +65,49 @@ pub(crate) struct FileStatus {
     pub hash: Option<String>,
     /// Time at which that content was read.
     pub loaded: Option<Timestamp>,
+    /// The path with all symlinks followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real: Option<String>,
+    /// The file that was read: `device:inode`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<String>,
+    /// Change time (`ctime`) of that file. A later edit has a later one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
+    /// The content in force, which differs from the one read last while that one is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<InForceStatus>,
+    /// A newer content that is not believed yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
     /// Problems of that content.
     pub problems: Vec<ProblemStatus>,
     /// Error of reading the file, in words.
     pub trouble: Option<String>,
     /// Reason why changes may never be seen, in words.
     pub caveat: Option<String>,
+}
+
+/// The content of a file that is in force.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct InForceStatus {
+    /// The SHA-256 of the content.
+    pub hash: String,
+    /// The first generation that was made of it.
+    pub generation: u64,
+    /// Time at which it was read.
+    pub since: Option<Timestamp>,
+}
+
+/// A content that was seen and is not believed yet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PendingStatus {
+    /// Time at which it was seen first.
+    pub since: Option<Timestamp>,
+    /// Reason for the wait, in words: `it is empty`.
+    pub why: String,
 }
 
 /// A problem of a watched file.

@@ -152,6 +152,7 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
         workers: shared.meters.workers.len(),
         files: report.files.clone(),
         routes: routes.collect(),
+        ..Status::default()
     };
     json(StatusCode::OK, &status)
 }

@@ -43,6 +43,7 @@ impl Inputs {
             problems: self.findings.of(path).map(ProblemStatus::from).collect(),
             trouble: error.map(|error| error.to_string()),
             caveat: state.and_then(|state| state.warning).map(|warning| warning.to_string()),
+            ..FileStatus::default()
         }
     }
 
