@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::history::{Event, Line, Reader};
 use crate::control::state::StateDir;
@@ -89,12 +90,19 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
     let since = args.since.map(|since| since.instant(Timestamp::now()));
     let mut printer =
         HistoryPrinter { args, since, width: format::width(&config), reader, path: &path, any: false, unknown: 0 };
-    printer.print_existing(streams)?;
-    printer.print_notes(&config, streams)?;
-    if args.follow {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-        runtime.block_on(printer.follow(streams))?;
+    if !args.follow {
+        printer.print_existing(streams)?;
+        printer.print_notes(&config, streams)?;
+        return Ok(exit::OK);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+    runtime.block_on(async {
+        // Before the first line, since whoever reads that may interrupt at once.
+        let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
+        printer.print_existing(streams)?;
+        printer.print_notes(&config, streams)?;
+        printer.follow(interrupt, streams).await
+    })?;
     Ok(exit::OK)
 }
 
@@ -129,9 +137,7 @@ impl HistoryPrinter<'_> {
     }
 
     /// Shows lines as they are added. Cancel safe: every line that was read was shown.
-    async fn follow(&mut self, streams: &mut Streams) -> Result<(), Failure> {
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
+    async fn follow(&mut self, mut interrupt: Signal, streams: &mut Streams) -> Result<(), Failure> {
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -140,7 +146,7 @@ impl HistoryPrinter<'_> {
             }
             streams.out.flush()?;
             tokio::select! {
-                _ = &mut interrupted => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
                 _ = every.tick() => {}
             }
             self.reader.look_again().map_err(unreadable(self.path))?;

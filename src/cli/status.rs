@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::status::{FileStatus, Role, Status};
@@ -104,8 +105,8 @@ fn endpoints(args: &StatusArgs) -> Result<Vec<Endpoint>, Failure> {
 
 /// Shows the status every second. The last one shown decides the exit code.
 async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) -> Result<u8, Failure> {
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    // Before the first status, since whoever reads that may interrupt at once.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
     let in_place = streams.out_is_terminal() && !args.json;
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -115,11 +116,11 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
     let mut code = exit::OK;
     loop {
         tokio::select! {
-            _ = &mut interrupted => return Ok(code),
+            _ = interrupt.recv() => return Ok(code),
             _ = every.tick() => {}
         }
         let replicas = tokio::select! {
-            _ = &mut interrupted => return Ok(code),
+            _ = interrupt.recv() => return Ok(code),
             replicas = ask(endpoints) => replicas,
         };
         code = health(&replicas).code();

@@ -1,9 +1,9 @@
 //! The command: each subcommand's output, files and exit code.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use backsoon::control::history::{Entry, Event, History};
 use backsoon::control::state::StateDir;
@@ -798,13 +798,7 @@ fn history_is_found_where_the_config_says_and_what_is_damaged_is_counted() {
 fn history_follows_until_it_is_interrupted() {
     let place = Place::new();
     let mut history = recorded(&place);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
-        .args(["history", "--follow", "-n", "1"])
-        .current_dir(place.0.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut child, mut lines) = follow(&place);
     let mut next = || lines.next().unwrap().unwrap();
     assert!(next().contains("draining → closed"));
     history
@@ -813,9 +807,37 @@ fn history_follows_until_it_is_interrupted() {
     assert!(next().contains("closed → open"));
     history.append(&[happened("2026-05-19T15:00:01Z", Event::Ended)]).unwrap();
     assert!(next().ends_with("ended"));
+    assert_eq!(interrupt(&mut child), Some(0));
+}
+
+#[test]
+fn an_interrupt_right_after_the_first_line_ends_history_well() {
+    let place = Place::new();
+    let _history = recorded(&place);
+    for _ in 0..10 {
+        let (mut child, mut lines) = follow(&place);
+        assert!(lines.next().unwrap().unwrap().contains("draining → closed"));
+        assert_eq!(interrupt(&mut child), Some(0));
+    }
+}
+
+/// Starts `history --follow` with one line.
+fn follow(place: &Place) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_backsoon"))
+        .args(["history", "--follow", "-n", "1"])
+        .current_dir(place.0.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines)
+}
+
+/// Interrupts a process, and returns its exit code.
+fn interrupt(child: &mut Child) -> Option<i32> {
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    child.wait().unwrap().code()
 }
 
 // --- demo
