@@ -130,7 +130,7 @@ impl From<&Address> for Endpoint {
                 let ip = match address.ip() {
                     IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
                     IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-                    ip => ip,
+                    ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
                 };
                 Self::Host(ip.to_string(), address.port())
             }

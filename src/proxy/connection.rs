@@ -173,7 +173,7 @@ impl ClientConnection {
         let mut after = self.after_answer.borrow_mut();
         match mem::take(&mut *after) {
             AfterAnswer::TakeOver(by) => Some(by),
-            kept => {
+            kept @ (AfterAnswer::Keep | AfterAnswer::Close) => {
                 *after = kept;
                 None
             }

@@ -193,7 +193,7 @@ impl fmt::Display for Error {
             Self::Evicted => "the request stalled while others waited for the upstream",
             Self::Broken(_) => "the upstream broke off before it answered",
             Self::FirstByte => "the upstream did not answer in time",
-            Self::Drained => "under maintenance: the time for what was in record is over",
+            Self::Drained => "under maintenance: the time for what was in flight is over",
         })
     }
 }
@@ -203,7 +203,21 @@ impl std::error::Error for Error {
         match self {
             Self::Connect(error) | Self::Tls(error) => Some(error),
             Self::Broken(error) => Some(error),
-            _ => None,
+            Self::BadRequest(_)
+            | Self::HeadFields
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::NoRoute
+            | Self::Method
+            | Self::NotToRead
+            | Self::ConnectTimeout
+            | Self::NoConnection
+            | Self::Evicted
+            | Self::QueueFull
+            | Self::FirstByte
+            | Self::BadResponse(_)
+            | Self::Drained => None,
         }
     }
 }

@@ -286,22 +286,23 @@ const ENDING: u64 = u64::MAX;
 const PARTING: Duration = Duration::from_secs(3);
 
 /// Returns a number that tells routes apart.
-fn identity(route: &Arc<RouteMeter>) -> usize {
+pub(crate) fn identity(route: &Arc<RouteMeter>) -> usize {
     Arc::as_ptr(route).addr()
 }
 
 /// An order of a route that is not open, to the requests that were forwarded before.
 #[derive(Debug)]
 pub(crate) struct DrainOrder {
-    route: usize,
+    /// The route's [`identity`].
+    pub route: usize,
     /// The generation before which a request must have been decided for the order to concern it.
-    epoch: u64,
+    pub epoch: u64,
     /// True if the route is closed only to writing.
-    read_only: bool,
+    pub read_only: bool,
     /// Time from now in which lasting requests may go on; `None` if they are left alone.
-    stay: Option<Duration>,
+    pub stay: Option<Duration>,
     /// True once the drain time is over.
-    over: bool,
+    pub over: bool,
 }
 
 /// The number of requests that remain.
@@ -314,16 +315,6 @@ pub(crate) struct Remaining {
 }
 
 impl DrainOrder {
-    pub(crate) fn new(
-        route: &Arc<RouteMeter>,
-        epoch: u64,
-        read_only: bool,
-        stay: Option<Duration>,
-        over: bool,
-    ) -> Self {
-        Self { route: identity(route), epoch, read_only, stay, over }
-    }
-
     /// Applies the order to one request, if the order concerns it and it is time. Counts the request; `wake` wakes its
     /// driver.
     fn to(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
@@ -403,7 +394,7 @@ mod tests {
             order.to(&in_flight, now, &mut left, || {});
             (in_flight.interruption(), left.requests)
         };
-        let order = |read_only, over| DrainOrder::new(&web, 5, read_only, None, over);
+        let order = |read_only, over| DrainOrder { route: identity(&web), epoch: 5, read_only, stay: None, over };
         let (read, write) = (Exemption::ReadOnly, Exemption::Never);
         assert_eq!(fate(&web, 4, read, &order(false, false)), (Interruption::None, 1));
         assert_eq!(fate(&web, 4, read, &order(false, true)), (Interruption::Cut, 1));
@@ -429,7 +420,8 @@ mod tests {
         }
 
         fn told(&self, epoch: u64, stay: Option<Duration>, at: Instant) -> (usize, usize, bool) {
-            let (order, mut left) = (DrainOrder::new(&self.0, epoch, false, stay, true), Remaining::default());
+            let order = DrainOrder { route: identity(&self.0), epoch, read_only: false, stay, over: true };
+            let mut left = Remaining::default();
             self.1.iter().for_each(|in_flight| order.to(in_flight, at, &mut left, || {}));
             let count = |fate| self.1.iter().filter(|in_flight| in_flight.interruption() == fate).count();
             (count(Interruption::Leave), count(Interruption::Cut), left.later)

@@ -81,7 +81,7 @@ pub fn start(mut start: Start) -> std::io::Result<Proxy> {
         let body = move || {
             let _alive = Alive;
             let news = reader.clone();
-            run(|| Worker::new(id, reader.cached(), meters, holds, log, room), news, mine, stage);
+            run(|| Worker::new(id, reader.cached(), log, (meters, holds), room), news, mine, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }

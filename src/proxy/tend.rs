@@ -14,7 +14,7 @@ use crate::plan::flags::Mode;
 use crate::plan::lifecycle::{ClientCounts, Clients};
 use crate::plan::snapshot::{Phase, Route};
 
-use super::in_flight::{DrainOrder, DrainOrders};
+use super::in_flight::{DrainOrder, DrainOrders, identity};
 use super::worker::Worker;
 
 impl Worker {
@@ -119,7 +119,7 @@ fn order(generation: &Generation, route: &Route) -> DrainOrder {
     let over = route.phase() != Phase::Draining;
     // A request that turns out to be long-lived only later has only the rest of the time.
     let stay = grace.map(|grace| grace.saturating_sub(elapsed(generation, route)));
-    DrainOrder::new(&generation.routes[route.index], route.epoch, read_only, stay, over)
+    DrainOrder { route: identity(&generation.routes[route.index]), epoch: route.epoch, read_only, stay, over }
 }
 
 /// Returns how long a route has been down, by the clock of control.

@@ -70,9 +70,8 @@ impl Worker {
     pub(crate) fn new(
         id: usize,
         mut reader: CachedReader,
-        meters: Arc<Meters>,
-        holds: Arc<HoldQueues>,
         log: AccessLog,
+        (meters, holds): (Arc<Meters>, Arc<HoldQueues>),
         room: Room,
     ) -> Self {
         let live = Rc::new(Arc::clone(reader.load()));

@@ -65,7 +65,7 @@ impl Failure {
     fn unsent(error: h2::Error) -> Self {
         match Self::from(error) {
             Self::Refused => Self::GoneAway,
-            failure => failure,
+            failure @ (Self::GoneAway | Self::Lost(_)) => failure,
         }
     }
 }

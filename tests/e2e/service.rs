@@ -246,9 +246,10 @@ fn calls_of(set: &str) -> Option<BTreeSet<String>> {
     let names = text.lines().skip(1).map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#'));
     let mut calls = BTreeSet::new();
     for name in names {
-        match name.starts_with('@') {
-            true => calls.extend(calls_of(name)?),
-            false => drop(calls.insert(name.to_owned())),
+        if name.starts_with('@') {
+            calls.extend(calls_of(name)?);
+        } else {
+            calls.insert(name.to_owned());
         }
     }
     Some(calls)

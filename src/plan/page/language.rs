@@ -118,7 +118,11 @@ impl Message {
             DeValue::String(text) if text.chars().all(|c| c == ' ' || c == '\u{a0}' || c == '\u{202f}') => {
                 Some(Self::Text(text.to_string()))
             }
-            _ => value.words(LONGEST, Lines::Many, report).map(Self::Text),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => value.words(LONGEST, Lines::Many, report).map(Self::Text),
         }
     }
 }

@@ -196,6 +196,7 @@ pub(super) fn failed(error: &Error, own: &[&Source]) -> Problem {
     problem.help(help_for(inner))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of minijinja, and most kinds need no help of their own")]
 fn help_for(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::UndefinedError => {

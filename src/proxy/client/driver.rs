@@ -88,7 +88,7 @@ fn end_parked<'c>(
     end: HttpEnd,
     limits: &'c Limits,
 ) -> Pin<Box<impl Future<Output = ()> + 'c>> {
-    Box::pin(close_http1(worker, connection, socket, Bytes::new(), end, limits))
+    Box::pin(close_http1(worker, connection, (socket, Bytes::new()), end, limits))
 }
 
 /// Waits for the next request on a connection that was taken apart. Returns `None` when the client has gone.

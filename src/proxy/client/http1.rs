@@ -114,19 +114,18 @@ pub(crate) async fn serve_http1(
         (_, Some(by)) if !by.is_immediate() => Left::TakenOver(socket, read, by),
         (HttpEnd::Due(Due::Parked), _) => Left::Parked(socket, read),
         (end, _) => {
-            close_http1(worker, connection, socket, read, end, limits).await;
+            close_http1(worker, connection, (socket, read), end, limits).await;
             Left::Nothing
         }
     }
 }
 
-/// Ends an HTTP/1 connection. Sends a 408 if a head was begun, and lingers before closing if the client may still be
+/// Ends an HTTP/1 connection, given its socket and the bytes that were read ahead. Sends a 408 if a head was begun, and lingers before closing if the client may still be
 /// sending.
 pub(crate) async fn close_http1(
     worker: &Worker,
     connection: &ClientConnection,
-    mut socket: Socket,
-    read_ahead: Bytes,
+    (mut socket, read_ahead): (Socket, Bytes),
     end: HttpEnd,
     limits: &Limits,
 ) {

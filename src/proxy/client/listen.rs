@@ -100,9 +100,10 @@ impl BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.in_use() {
-            true => write!(f, "{} is in use by another process", self.address),
-            false => write!(f, "cannot listen on {}", self.address),
+        if self.in_use() {
+            write!(f, "{} is in use by another process", self.address)
+        } else {
+            write!(f, "cannot listen on {}", self.address)
         }
     }
 }

@@ -479,7 +479,7 @@ impl hyper::rt::Write for ClientIo {
         match Pin::new(&mut self.io).poll_flush(cx) {
             // The stream is flushed all the time, mostly for nothing.
             Poll::Ready(Ok(())) if self.activity.writes.blocked.get().is_none() => Poll::Ready(Ok(())),
-            outcome => self.wrote(Written::Interim, outcome),
+            outcome @ (Poll::Pending | Poll::Ready(_)) => self.wrote(Written::Interim, outcome),
         }
     }
 

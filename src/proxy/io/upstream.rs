@@ -92,7 +92,7 @@ impl UpstreamIo {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            outcome => outcome,
+            outcome @ (Poll::Pending | Poll::Ready(_)) => outcome,
         }
     }
 }

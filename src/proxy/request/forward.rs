@@ -386,9 +386,10 @@ impl UpstreamRequest {
         }
         self.pool.succeeded();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let checked = match switched && self.hop.upgrade.is_none() {
-            true => Err(Error::BadResponse("the upstream switched protocols unasked")),
-            false => check::response(&response, fields),
+        let checked = if switched && self.hop.upgrade.is_none() {
+            Err(Error::BadResponse("the upstream switched protocols unasked"))
+        } else {
+            check::response(&response, fields)
         };
         if let Err(error) = checked {
             return Err(Box::new(Failed { error, exchange: self.forwarded.exchange, unread: None }));

@@ -322,7 +322,14 @@ impl RequestRecord {
         if let Some(entry) = self.entry.take() {
             let route = entry.shown.as_ref().or(self.route.as_ref()).map(|route| route.name.as_str());
             let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
-            entry.write(&self.worker, bytes, now.saturating_duration_since(self.started), route, upstream);
+            let (micros, worker) = (now.saturating_duration_since(self.started).as_micros(), &self.worker);
+            worker.write_log(&Line {
+                bytes,
+                micros: u64::try_from(micros).unwrap_or(u64::MAX),
+                route,
+                upstream,
+                ..entry.line()
+            });
         }
     }
 
@@ -400,24 +407,25 @@ impl Entry {
         }
     }
 
-    fn write(&self, worker: &Rc<Worker>, bytes: u64, took: Duration, route: Option<&str>, upstream: Option<&str>) {
-        worker.write_log(&Line {
+    /// Returns the line of the access log, without what is known only at the end.
+    fn line(&self) -> Line<'_> {
+        Line {
             time: self.time,
             client: &self.client,
             method: self.method.as_str(),
             host: &self.host,
             path: &self.path,
             version: version(self.version),
-            route,
+            route: None,
             verdict: self.verdict,
             generation: self.generation,
             status: self.status.as_u16(),
-            bytes,
-            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            upstream,
+            bytes: 0,
+            micros: 0,
+            upstream: None,
             id: self.id.to_str().unwrap_or_default(),
             error: self.error,
-        });
+        }
     }
 }
 

@@ -230,7 +230,20 @@ pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> 
         Error::NoConnection | Error::QueueFull => {
             headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
         }
-        _ => {}
+        Error::BadRequest(_)
+        | Error::HeadFields
+        | Error::BodyTooLarge
+        | Error::BodyTimeout
+        | Error::BodyBroken
+        | Error::NoRoute
+        | Error::Connect(_)
+        | Error::ConnectTimeout
+        | Error::Tls(_)
+        | Error::Evicted
+        | Error::Broken(_)
+        | Error::FirstByte
+        | Error::BadResponse(_)
+        | Error::Drained => {}
     }
     response
 }

@@ -209,10 +209,7 @@ async fn give_up(failed: Box<Failed>) -> Response<Body> {
     if let Some(request) = unread {
         exchange.settle(request).await;
     }
-    match error {
-        Error::Drained => exchange.part(),
-        error => exchange.refuse(&error),
-    }
+    if matches!(error, Error::Drained) { exchange.part() } else { exchange.refuse(&error) }
 }
 
 fn refused(refusal: Refusal) -> Error {

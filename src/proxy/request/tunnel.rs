@@ -138,13 +138,15 @@ impl Carried {
         poll_fn(|cx| {
             let down = self.down.poll(cx, &mut self.upstream, &mut self.client, true);
             let up = self.up.poll(cx, &mut self.client, &mut self.upstream, true);
-            let client = match self.down.is_between() || down.is_ready() {
-                true => client.poll(cx, &mut self.client, self.down.frames.closed),
-                false => Poll::Pending,
+            let client = if self.down.is_between() || down.is_ready() {
+                client.poll(cx, &mut self.client, self.down.frames.closed)
+            } else {
+                Poll::Pending
             };
-            let upstream = match self.up.is_between() || up.is_ready() {
-                true => upstream.poll(cx, &mut self.upstream, self.up.frames.closed),
-                false => Poll::Pending,
+            let upstream = if self.up.is_between() || up.is_ready() {
+                upstream.poll(cx, &mut self.upstream, self.up.frames.closed)
+            } else {
+                Poll::Pending
             };
             match (client, upstream) {
                 (Poll::Ready(client), Poll::Ready(upstream)) => Poll::Ready(client.and(upstream)),

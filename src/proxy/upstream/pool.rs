@@ -153,9 +153,10 @@ impl Pool {
 
     /// Returns true if one more connection may be opened.
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
-        let paced = match self.http2() {
-            true => self.opening.get() == 0,
-            false => reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections()),
+        let paced = if self.http2() {
+            self.opening.get() == 0
+        } else {
+            reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections())
         };
         paced && !self.is_full(most)
     }
