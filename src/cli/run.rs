@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use crate::control::admin::AdminListener;
 use crate::control::controller::Controller;
 use crate::control::preview::Preview;
-use crate::control::{self, End};
+use crate::control::{self, End, Signals};
 use crate::files::Files;
 use crate::live::{self, Stage};
 use crate::plan::config::{Address, LogLevel};
@@ -74,6 +74,8 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
     // The watcher needs this runtime, so files are read inside it from the start.
     let _inside = runtime.enter();
+    // Before anybody can see the process: a port that answers invites the first signal.
+    let signals = Signals::new().map_err(|error| StartError::System("cannot receive signals", error))?;
     let files = Files::new(crate::files::Options::default());
     let (mut controller, _) =
         Controller::start(options.config.clone(), files, preview, log).map_err(StartError::Problems)?;
@@ -108,10 +110,10 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let proxy = proxy::start(start).map_err(|error| StartError::System("cannot start the workers", error))?;
     let ended = watch_over(proxy).map_err(|error| StartError::System("cannot start", error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "started");
+    let access_writer = Arc::clone(&access);
     let start =
-        control::Start { controller, publisher, reader, meters, stage, ended, admin, access: Arc::clone(&access) };
-    let end =
-        runtime.block_on(control::run(start)).map_err(|error| StartError::System("cannot receive signals", error))?;
+        control::Start { signals, controller, publisher, reader, meters, stage, ended, admin, access: access_writer };
+    let end = runtime.block_on(control::run(start));
     if let Some(access) = Arc::into_inner(access) {
         access.finish();
     }

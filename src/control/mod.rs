@@ -43,6 +43,8 @@ mod report;
 #[cfg(feature = "proxy")]
 mod run;
 #[cfg(feature = "proxy")]
+mod signals;
+#[cfg(feature = "proxy")]
 mod startup;
 #[cfg(feature = "proxy")]
 pub mod state;
@@ -51,6 +53,8 @@ mod transitions;
 
 #[cfg(feature = "proxy")]
 pub(crate) use run::{End, Start, run};
+#[cfg(feature = "proxy")]
+pub(crate) use signals::Signals;
 
 #[cfg(all(test, feature = "proxy"))]
 mod tests;

@@ -1,15 +1,14 @@
 //! The control loop: waits until something may have changed, then has it compiled and published.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 use jiff::Timestamp;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch as channel};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -24,11 +23,14 @@ use super::controller::Controller;
 use super::limit_log::LimitLog;
 use super::observe::{self, Observations};
 use super::probe::Probes;
+use super::signals::{Command, Grace, Signals};
 use super::transitions::Cause;
 use crate::files::Change;
 
 /// Parts that the loop is started with.
 pub(crate) struct Start {
+    /// The signals, which are handled since before the first socket was bound.
+    pub signals: Signals,
     /// The inputs that were read at the start.
     pub controller: Controller,
     /// The writing end of the live cell.
@@ -59,16 +61,13 @@ pub(crate) enum End {
 }
 
 /// Runs the loop to the end of the process.
-///
-/// # Errors
-/// If signals cannot be received.
-pub(crate) async fn run(start: Start) -> io::Result<End> {
-    let mut control = Loop::new(start)?;
+pub(crate) async fn run(start: Start) -> End {
+    let mut control = Loop::new(start);
     notify(&[NotifyState::Ready]);
     loop {
         let wake = control.wait().await;
         if let ControlFlow::Break(end) = control.handle(wake) {
-            return Ok(end);
+            return end;
         }
     }
 }
@@ -119,9 +118,9 @@ enum Wake {
 }
 
 impl Loop {
-    fn new(start: Start) -> io::Result<Self> {
-        let Start { controller, publisher, reader, meters, stage, ended, admin, access } = start;
-        let wakers = Wakers::new(ended)?;
+    fn new(start: Start) -> Self {
+        let Start { signals, controller, publisher, reader, meters, stage, ended, admin, access } = start;
+        let wakers = Wakers::new(signals, ended);
         let shared = Rc::new(Shared {
             reader,
             meters,
@@ -135,7 +134,7 @@ impl Loop {
         }
         controller.finish(&publisher.current().snapshot);
         let (probes, limits) = (Probes::new(Timestamp::now), LimitLog::new());
-        Ok(Self { controller, publisher, shared, probes, limits, followed: 0, wakers, stage, access })
+        Self { controller, publisher, shared, probes, limits, followed: 0, wakers, stage, access }
     }
 
     /// Waits until something may have changed.
@@ -241,15 +240,15 @@ impl Loop {
 }
 
 impl Wakers {
-    fn new(ended: oneshot::Receiver<()>) -> io::Result<Self> {
-        Ok(Self {
-            signals: Signals::new()?,
+    fn new(signals: Signals, ended: oneshot::Receiver<()>) -> Self {
+        Self {
+            signals,
             ended,
             watchdog: Watchdog::new(),
             observe: every(observe::OBSERVE_EVERY),
             guard: every(observe::GUARD_EVERY),
             transition: every(TRANSITION_EVERY),
-        })
+        }
     }
 }
 
@@ -258,44 +257,6 @@ fn every(time: Duration) -> Interval {
     let mut interval = tokio::time::interval(time);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// The request that a signal makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
-    Reload,
-    End(Grace),
-}
-
-/// Grace period in which idle connections are still answered. After Ctrl-C nobody wants to wait for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grace {
-    Configured,
-    None,
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Command {
-        tokio::select! {
-            _ = self.hangup.recv() => Command::Reload,
-            _ = self.terminate.recv() => Command::End(Grace::Configured),
-            _ = self.interrupt.recv() => Command::End(Grace::None),
-        }
-    }
 }
 
 /// The watchdog of systemd, if it is enabled. Notified at half of its time-out.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -659,4 +659,31 @@ fn systemd_itself_can_activate_it() {
 fn python() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     ["/usr/bin/python3", "python3"].into_iter().find(works)
+}
+
+#[test]
+fn a_signal_that_comes_as_the_port_opens_is_obeyed() {
+    let upstream = Upstream::ok();
+    for (signal, rounds) in [("TERM", 10), ("INT", 5), ("HUP", 10)] {
+        for round in 0..rounds {
+            let dir = tempfile::tempdir().unwrap();
+            let config = format!("{LISTEN}[limits]\ngrace = \"0ms\"\n{}", route("web", "/", &upstream));
+            std::fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+            let mut child = run(dir.path()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+            assert!(log.any(|line| line.contains("\"listening\"")), "{signal} {round}");
+            let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+            if signal == "HUP" {
+                let reloads = log.any(|line| line.contains("reading everything again"));
+                assert!(reloads, "{signal} {round}: {:?}", child.wait());
+                child.kill().unwrap();
+                child.wait().unwrap();
+            } else {
+                let last = log.last().unwrap_or_default();
+                assert_eq!(child.wait().unwrap().code(), Some(0), "{signal} {round}: {last}");
+                assert!(last.contains("\"ended\""), "{signal} {round}: {last}");
+            }
+        }
+    }
 }
