@@ -49,7 +49,7 @@
 //! | `web = "hold"` | requests wait for the app, in the order of their arrival |
 //! | `[[windows]]` | the same, planned for a time |
 //!
-//! An edit is live within milliseconds. A file with a mistake changes nothing and is logged through `tracing`.
+//! When a held app goes offline, its waiting requests get the page at once. An edit is live within milliseconds. A file with a mistake changes nothing and is logged through `tracing`.
 //!
 //! # Differences from the proxy
 //!
