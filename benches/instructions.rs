@@ -1,15 +1,15 @@
-//! How many instructions a request costs: `cargo test --all-features --bench instructions`.
+//! Counts the instructions of a request: `cargo test --all-features --bench instructions`.
 //!
-//! What is counted is the command in the profile `count`, which this builds. This program itself is built as the tests
-//! are, so that none of their dependencies is compiled twice.
+//! The counted program is the command, which this bench builds in the profile `count`. The bench itself is built like
+//! the tests, so that no dependency is compiled twice.
 //!
-//! Time is noisy; the number of instructions is not. The command runs under callgrind with one worker, before an upstream
-//! in this process; clients ask one request after the other. A run that asks a path's requests beyond the others' is
-//! compared with one that does not, thread by thread, so that neither the start nor control's clocks are in the figure.
+//! Time is noisy; the number of instructions is not. The command runs under callgrind with one worker, in front of an
+//! upstream in this process. Clients send one request after the other. For each path, a run with additional requests is
+//! compared with a run without them, thread by thread. So neither the start nor control's timers are in the figure.
 //!
-//! The figures of `instructions.toml` are what it cost when it was last recorded. More than [`TOLERANCE`] above is a
-//! regression; as much below is an improvement that must be recorded: the same command with `UPDATE=1`.
-//! Figures of another compiler or another target are compared and not judged.
+//! `instructions.toml` has the recorded figures. A figure more than [`TOLERANCE`] above is a regression. One as far
+//! below is an improvement, to be recorded by the same command with `UPDATE=1`. Figures recorded with another compiler
+//! or for another target are compared, but not judged.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command for people")]
 
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ impl Key {
     }
 }
 
-/// What was measured, and what is recorded.
+/// Figures that were measured or recorded.
 #[derive(Debug, Deserialize, Serialize)]
 struct Figures {
     /// `rustc --version`.
@@ -103,7 +103,8 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments =
         ["build", "--locked", "--quiet", "--profile", PROFILE, "--package", "backsoon", "--bin", "backsoon"];
-    // How the code is cut into units decides what is inlined, so a variable of the machine must not.
+    // Incremental builds cut the code into other units, which decides what is inlined. Set it here, whatever the
+    // environment says.
     if !Command::new(cargo).args(arguments).env("CARGO_INCREMENTAL", "1").status()?.success() {
         return Err("the command cannot be built".into());
     }
@@ -113,20 +114,21 @@ fn build() -> Result<PathBuf> {
     Ok(folder.with_file_name(PROFILE).join(name))
 }
 
-/// Runs the command for every path, and once without to compare with. Returns the instructions of one request of each.
+/// Runs the command for every path, and once without one for comparison. Returns the instructions per request of each.
 fn round(command: &Path, upstream: SocketAddr) -> Result<Vec<(&'static str, u64)>> {
     let base = run(command, upstream, None)?;
     let of = |key: Key| Ok((key.name(), spent(&base, &run(command, upstream, Some(key))?)? / MORE as u64));
     Key::ALL.into_iter().map(of).collect()
 }
 
-/// What the worker executed more in one run than in another. It is the thread that works most for the requests.
+/// Returns the instructions that the worker executed more in one run than in another. The worker is the thread with the
+/// greatest difference.
 fn spent(base: &BTreeMap<u64, u64>, more: &BTreeMap<u64, u64>) -> Result<u64> {
     let thread = |(thread, count): (&u64, &u64)| count.saturating_sub(base.get(thread).copied().unwrap_or(0));
     more.iter().map(thread).max().ok_or_else(|| "callgrind counted no thread".into())
 }
 
-/// The version of the compiler, and the target.
+/// Returns the version of the compiler, and the target.
 fn compiler() -> Result<(String, String)> {
     let output = Command::new("rustc").arg("-vV").output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -134,7 +136,7 @@ fn compiler() -> Result<(String, String)> {
     Ok((text.lines().next().unwrap_or_default().to_owned(), line("host: ").ok_or("rustc says no host")?))
 }
 
-/// Compares with what is recorded, or records.
+/// Compares with the recorded figures, or records new ones.
 fn judge(measured: &Figures) -> Result<ExitCode> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.toml");
     if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
@@ -204,8 +206,8 @@ fn recorded(figures: &Figures) -> String {
     text
 }
 
-/// Runs the command under callgrind, asks some requests of every path and, of one, [`MORE`]. Returns what each thread
-/// has executed.
+/// Runs the command under callgrind, and sends some requests of every path and [`MORE`] of one. Returns the
+/// instructions of each thread.
 fn run(command: &Path, upstream: SocketAddr, more: Option<Key>) -> Result<BTreeMap<u64, u64>> {
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join("backsoon.toml"), config(upstream))?;
@@ -222,16 +224,16 @@ fn run(command: &Path, upstream: SocketAddr, more: Option<Key>) -> Result<BTreeM
     counts(dir.path())
 }
 
-/// Asks [`WARM`] times, with pauses until the page comes compressed, as browsers have it: it is finished behind its
-/// publication, by a thread that callgrind makes slow. How many of them came too early differs from run to run, but by
-/// little, and they cost little more.
+/// Sends [`WARM`] requests, with pauses until the page comes compressed, as browsers get it. A thread that callgrind
+/// makes slow compresses the page after its publication. The number of requests before that differs little between runs,
+/// and they cost little more.
 fn until_finished(address: SocketAddr) -> Result<()> {
     let mut finished = false;
     for asked in 0..WARM {
         let head = ask_http1(address, &get("paused.example.com"), "503 Service Unavailable", 1)?;
         finished |= head.contains("content-encoding: br");
         if !finished {
-            // Longer and longer: on a busy machine the thread that finishes pages hardly gets a turn.
+            // The pauses grow, because on a busy machine the finishing thread hardly gets a turn.
             thread::sleep(Duration::from_millis(200) * u32::try_from((1 + asked / 10).pow(2))?);
         }
     }
@@ -280,9 +282,9 @@ impl Proxy {
         }
     }
 
-    /// Asks for the end, and waits for it: the counts are written then.
+    /// Ends the command, and waits until it has written the counts.
     fn end(&mut self) -> Result<()> {
-        // SIGINT ends it without the grace of SIGTERM.
+        // SIGINT ends the command at once, without the drain of SIGTERM.
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         let began = Instant::now();
         loop {
@@ -303,7 +305,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The instructions of each thread, from callgrind's files.
+/// Reads the instructions of each thread from callgrind's files.
 fn counts(dir: &Path) -> Result<BTreeMap<u64, u64>> {
     let mut counts = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
@@ -320,7 +322,7 @@ fn counts(dir: &Path) -> Result<BTreeMap<u64, u64>> {
     Ok(counts)
 }
 
-/// Asks so many requests of a path, one after the other, over one connection.
+/// Sends `count` requests of a path, one after the other, over one connection.
 fn ask(key: Key, address: SocketAddr, count: usize) -> Result<()> {
     let body = "x".repeat(BODY);
     let _last = match key {
@@ -342,7 +344,7 @@ fn get(host: &str) -> String {
     format!("GET /assets/app.js?v=7 HTTP/1.1\r\nhost: {host}\r\n{FIELDS}\r\n")
 }
 
-/// Asks so many times over one connection, and returns the last head.
+/// Sends a request `count` times over one connection, and returns the last head.
 fn ask_http1(address: SocketAddr, request: &str, status: &str, count: usize) -> Result<String> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -370,7 +372,7 @@ fn skip_body(stream: &mut impl BufRead, head: &str) -> Result<()> {
         let mut line = String::new();
         stream.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim(), 16)?;
-        // With the end of its line, which is the end of the body behind the last.
+        // Includes the line end after the chunk, which ends the body after the last chunk.
         std::io::copy(&mut stream.take(size + 2), &mut std::io::sink())?;
         if size == 0 {
             return Ok(());
@@ -395,7 +397,7 @@ fn length(head: &str) -> Option<u64> {
     length.trim().parse().ok()
 }
 
-/// Asks so many requests over one HTTP/2 connection, each on a stream that begins when the one before has ended.
+/// Sends `count` requests over one HTTP/2 connection. Each stream begins when the one before has ended.
 fn ask_http2(address: SocketAddr, count: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -420,13 +422,13 @@ fn ask_http2(address: SocketAddr, count: usize) -> Result<()> {
     })
 }
 
-/// Starts the upstream: a response with a length to what has no body, a chunked one to what has.
+/// Starts the upstream. Requests without a body get a response with a length, others a chunked one.
 fn upstream() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().map_while(std::io::Result::ok) {
-            // A connection that breaks is the proxy's to notice.
+            // If a connection breaks, the proxy has to notice.
             thread::spawn(move || drop(answer(stream)));
         }
     });
@@ -454,7 +456,7 @@ fn answer(stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// What a browser sends with every request.
+/// Fields that a browser sends with every request.
 const FIELDS: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
 accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
 accept-language: en-GB,en;q=0.7,de;q=0.3\r\n\
@@ -464,21 +466,22 @@ cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\n\
 sec-fetch-dest: document\r\n\
 sec-fetch-mode: navigate\r\n\
 sec-fetch-site: same-origin\r\n";
-/// What an application answers with.
+/// Response of the application.
 const ANSWER_FIELDS: &str = "date: Tue, 19 May 2026 14:00:00 GMT\r\nserver: app\r\ncontent-type: text/html; charset=utf-8\r\n\
 cache-control: private, max-age=0\r\netag: \"5f2c-19\"\r\nvary: accept-encoding\r\n";
 /// Bytes of the POST's body.
 const BODY: usize = 1024;
 
-/// Requests of every path in every run, so that nothing is done for the first time by those that count.
+/// Requests of every path in every run before the counted ones, so that these do nothing for the first time.
 const WARM: usize = 100;
-/// Requests that count.
+/// Number of counted requests.
 const MORE: usize = 1000;
-/// Now and then a run is a percent off, when a packet came earlier than in the others. Odd, so that there is a median.
+/// Number of runs. Now and then a run is a percent off, because a packet came earlier than in the others. The number is
+/// odd, so that there is a median.
 const ROUNDS: usize = 3;
 /// The share by which a figure may differ from the recorded one; the spread of repeated runs is far below.
 const TOLERANCE: f64 = 0.03;
-/// Longer than anything takes under callgrind on a busy machine.
+/// Time limit, longer than anything takes under callgrind on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 const COUNTS: &str = "counts";
 /// The profile of the command that is counted.

@@ -1,4 +1,4 @@
-//! What the pure half of a request costs, and what a publication costs: `cargo bench --bench decide`.
+//! Time of the pure part of a request, and of a publication: `cargo bench --bench decide`.
 //!
 //! A decision is measured over many requests in turn, so that the caches hold no more of a large snapshot than they
 //! would under traffic. The goal: at most 300 ns a decision with 10,000 routes, of which 1,000 are flagged.
@@ -70,7 +70,7 @@ fn in_turn(b: &mut criterion::Bencher<'_>, snapshot: &Snapshot, requests: &[(Str
     });
 }
 
-/// Routes that are not open, with all that may let a client pass.
+/// Measures routes that are not open, with everything that may let a client pass.
 fn policies(c: &mut Criterion) {
     let mut group = c.benchmark_group("policy");
     let (config, _) = config::parse("backsoon.toml", POLICY);
@@ -181,7 +181,7 @@ fn dialects(c: &mut Criterion) {
     }
 }
 
-/// What an operator's edit waits for (`new`), and what follows behind it (`finish`).
+/// Measures the part of an edit that an operator waits for (`new`), and the part that follows later (`finish`).
 fn pages(c: &mut Criterion) {
     let mut group = c.benchmark_group("page");
     let now = Timestamp::UNIX_EPOCH;
@@ -237,7 +237,7 @@ fn publications(c: &mut Criterion) {
     });
 }
 
-/// A generation without TLS.
+/// Makes a generation without TLS.
 fn generation(meters: &Meters, snapshot: Snapshot) -> Generation {
     let routes = snapshot.routes.iter().map(|route| meters.route(&route.config.name)).collect();
     let live = |upstream: &Upstream| LiveUpstream {
@@ -261,10 +261,10 @@ fn snapshot(config: &Config, flags: &Flags, previous: Option<&Snapshot>, generat
     })
 }
 
-/// What the pages of all snapshots are printed by.
+/// Renderer of all snapshots' pages.
 static RENDERER: LazyLock<Arc<Renderer>> = LazyLock::new(|| Arc::new(Renderer::built_in()));
 
-/// A config with so many routes, and a flag file that flags every tenth of them.
+/// Makes a config with `size` routes, and a flag file that flags every tenth of them.
 fn inputs(size: usize) -> (Config, Flags) {
     let (config, problems) = config::parse("backsoon.toml", &config_text(size));
     let config = config.unwrap_or_else(|| panic!("a config: {problems:?}"));
@@ -272,7 +272,7 @@ fn inputs(size: usize) -> (Config, Flags) {
     (config, flags.unwrap_or_else(|| panic!("flags: {problems:?}")).flags)
 }
 
-/// How a route is found.
+/// Rule by which a route is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     ExactHost,
@@ -310,7 +310,7 @@ fn flag_text(size: usize) -> String {
     text
 }
 
-/// The host and the path of a request that meets the route.
+/// Returns the host and the path of a request to the route.
 fn request_for(index: usize) -> (String, String) {
     match form_of(index) {
         Form::ExactHost => (format!("www.tenant{index}.example.com"), "/assets/app.js".to_owned()),
@@ -320,8 +320,9 @@ fn request_for(index: usize) -> (String, String) {
 }
 
 const FORMS: [Form; 3] = [Form::ExactHost, Form::WildcardHost, Form::DeepPath];
-/// How many routes the snapshots have. A tenth of them is flagged.
+/// Numbers of routes in the snapshots. A tenth of them is flagged.
 const SIZES: [usize; 3] = [1, 100, 10_000];
 const LARGEST: usize = 10_000;
-/// From one request to the next: far enough that it is in no cache line of the one before. A prime, so that all come.
+/// Distance between successive requests. It is large enough that they share no cache line, and a prime so that every
+/// request has its turn.
 const STRIDE: usize = 7919;

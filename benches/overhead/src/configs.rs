@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::contenders::{Ground, free_port};
 use crate::nursery::Nursery;
 
-/// What a contender listens on; 0 where it cannot.
+/// Ports on which a contender listens; 0 for a protocol that it does not speak.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ports {
     /// HTTP/1.1 in clear text.
@@ -21,16 +21,16 @@ pub(crate) struct Ports {
 
 impl Ports {
     /// # Errors
-    /// When the kernel has none to give.
+    /// If the kernel has none to give.
     pub(crate) fn free() -> io::Result<Self> {
         Ok(Self { clear: free_port()?, h2c: free_port()?, tls: free_port()? })
     }
 }
 
-/// The path of a route that is under maintenance: its page has 18 KB, and 6 to 7 compressed.
+/// Path of a route under maintenance. The page has 18 KB, or 6 to 7 KB compressed.
 pub(crate) const PAGE: &str = "/page";
 
-/// What each has. The first column names it.
+/// Table of the contenders' features. The first column names the feature.
 pub(crate) const FEATURES: [[&str; 4]; 11] = [
     ["", "backsoon", "nginx", "haproxy"],
     ["workers", "1", "1", "1 thread"],
@@ -50,7 +50,7 @@ pub(crate) const FEATURES: [[&str; 4]; 11] = [
     ["access log", "off", "off", "off"],
 ];
 
-/// backsoon's config: its defaults, and no access log, which is one of them.
+/// Returns backsoon's config: the defaults, so without an access log.
 pub(crate) fn backsoon(ground: &Ground<'_>, ports: Ports, workers: usize) -> String {
     let Ground { nursery, upstream, .. } = ground;
     let (cert, key) = (nursery.path("cert.pem"), nursery.path("key.pem"));
@@ -77,12 +77,12 @@ upstream = "http://{upstream}"
     )
 }
 
-/// The flag file: a bare switch, whose page does not change with time.
+/// Flag file with a bare switch, whose page does not change with time.
 pub(crate) fn flags() -> &'static str {
     "[routes]\npage = \"offline\"\n"
 }
 
-/// nginx's config.
+/// Returns nginx's config.
 pub(crate) fn nginx(ground: &Ground<'_>, ports: Ports) -> String {
     let Ground { nursery, configs, upstream, .. } = ground;
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
@@ -133,14 +133,14 @@ http {{
     )
 }
 
-/// A file, kept open and sent by sendfile: no dearer than the page in pieces in variables, which was measured.
+/// Serves a page from a file, kept open and sent by sendfile. By measurement, a page held in variables costs as much.
 fn nginx_page(path: &str, configs: &Path) -> String {
     let file = configs.join(format!("{}.html", path.trim_start_matches('/')));
     let location = format!("location = {path} {{ error_page 503 /at{path}.html; return 503; }}");
     format!("{location}\n    location = /at{path}.html {{ internal; alias {}; {NGINX_PAGE} }}", file.display())
 }
 
-/// haproxy's config. It wants two descriptors for each connection that it may have.
+/// Returns haproxy's config. haproxy wants two descriptors for each connection that it may have.
 pub(crate) fn haproxy(ground: &Ground<'_>, ports: Ports) -> String {
     let Ground { nursery, configs, upstream, most_connections, .. } = ground;
     let mut pages = String::new();
@@ -195,7 +195,7 @@ backend b
 /// Writes a certificate for 127.0.0.1, in the forms that the contenders read.
 ///
 /// # Errors
-/// When it cannot be made or written.
+/// If it cannot be made or written.
 pub(crate) fn write_certificate(nursery: &Nursery) -> io::Result<()> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]);
     let made = made.map_err(io::Error::other)?;
@@ -206,7 +206,7 @@ pub(crate) fn write_certificate(nursery: &Nursery) -> io::Result<()> {
     fs::write(nursery.path("both.pem"), format!("{cert}{key}"))
 }
 
-/// The fields that backsoon's page has.
+/// Header fields of backsoon's page.
 const NGINX_PAGE: &str = r#"charset utf-8; gzip_static on; etag off; if_modified_since off;
       add_header Retry-After 63 always; add_header Cache-Control no-store always; 
       add_header Vary 'accept, accept-encoding, accept-language, origin' always; add_header Refresh 63 always;

@@ -1,4 +1,4 @@
-//! Who is measured: each with its process, its ports and its pages.
+//! The proxies and references that are measured, with their processes, ports and pages.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::machine::{self, Cores};
 use crate::nursery::Nursery;
 use crate::proc;
 
-/// A contender or a reference.
+/// Kind of a contender or a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -35,7 +35,7 @@ impl Kind {
     /// All, in the order of the tables.
     pub(crate) const ALL: [Self; 5] = [Self::Direct, Self::Floor, Self::Backsoon, Self::Nginx, Self::Haproxy];
 
-    /// As it is written on the command line.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// Whether it speaks HTTP itself.
+    /// Returns true if the contender speaks HTTP itself.
     pub(crate) fn is_proxy(self) -> bool {
         !matches!(self, Self::Direct | Self::Floor)
     }
@@ -55,28 +55,28 @@ impl Kind {
 /// A running contender.
 #[derive(Debug)]
 pub(crate) struct Contender {
-    /// Which.
+    /// Kind of the contender.
     pub(crate) kind: Kind,
     /// The process whose CPU time and memory count: nginx's worker. `None` for direct.
     pub(crate) pid: Option<u32>,
     /// The process to end: nginx's master. 0 for direct.
     pub(crate) process: u32,
-    /// What it listens on.
+    /// Ports on which it listens.
     pub(crate) ports: Ports,
 }
 
-/// What starting a contender needs.
+/// Surroundings in which contenders start.
 #[derive(Debug)]
 pub(crate) struct Ground<'g> {
-    /// Where processes live.
+    /// Owner of the processes.
     pub(crate) nursery: &'g Nursery,
-    /// Where configs are written.
+    /// Folder of the configs.
     pub(crate) configs: PathBuf,
-    /// Which cores are whose.
+    /// Cores of the proxy and of everything else.
     pub(crate) cores: &'g Cores,
     /// `HOST:PORT` of the upstream.
     pub(crate) upstream: String,
-    /// Client connections, each with one to the upstream, that the limit on descriptors allows one process.
+    /// Client connections that one process may have by its limit on descriptors, each with one to the upstream.
     pub(crate) most_connections: u32,
 }
 
@@ -84,7 +84,7 @@ impl Ground<'_> {
     /// Starts the contender, and waits until it accepts connections.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub(crate) fn start(&self, kind: Kind) -> io::Result<Contender> {
         match kind {
             Kind::Direct => {
@@ -106,7 +106,7 @@ impl Ground<'_> {
     /// Starts backsoon with this many workers, under a name of its own.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub(crate) fn backsoon(&self, name: &str, workers: usize, cores: &Cores) -> io::Result<Contender> {
         let ports = Ports { h2c: 0, ..Ports::free()? };
         let ports = Ports { h2c: ports.clear, ..ports };
@@ -156,24 +156,24 @@ impl Ground<'_> {
     }
 }
 
-/// The address behind `HOST:PORT`.
+/// Looks up the address of `HOST:PORT`.
 ///
 /// # Errors
-/// When the name has none.
+/// If the name has none.
 pub(crate) fn address(authority: &str) -> io::Result<SocketAddr> {
     use std::net::ToSocketAddrs;
     authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other(format!("{authority} has no address")))
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The command's version, as it says it.
+/// Returns the version as the command prints it.
 pub(crate) fn version(program: &Path, argument: &str) -> String {
     let Ok(output) = Command::new(program).arg(argument).output() else { return "unknown".into() };
     let text = [output.stdout, output.stderr].concat();
@@ -191,5 +191,5 @@ fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-/// What a contender has to begin to listen.
+/// Time in which a contender must begin to listen.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The little of epoll that the forwarder, the upstream and the open loop need.
+//! The part of epoll that the forwarder, the upstream and the open loop need.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -6,15 +6,17 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// Waits for sockets, each known by a number.
+/// Epoll instance, which waits for sockets that each have a number.
 pub(crate) struct Poll {
     epoll: OwnedFd,
     events: Vec<Event>,
 }
 
 impl Poll {
+    /// Makes an instance.
+    ///
     /// # Errors
-    /// When the kernel has no epoll instance to give.
+    /// If the kernel has none to give.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(EVENTS) })
     }
@@ -22,15 +24,15 @@ impl Poll {
     /// Watches a descriptor for reading.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// If the kernel refuses.
     pub(crate) fn add(&self, source: impl AsFd, number: usize) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, source, EventData::new_u64(number as u64), EventFlags::IN)?)
     }
 
-    /// Watches a descriptor for what is now of interest.
+    /// Changes the events for which a descriptor is watched.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// If the kernel refuses.
     pub(crate) fn change(&self, source: impl AsFd, number: usize, read: Reading, write: Writing) -> io::Result<()> {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, read == Reading::Yes);
@@ -38,10 +40,10 @@ impl Poll {
         Ok(epoll::modify(&self.epoll, source, EventData::new_u64(number as u64), flags)?)
     }
 
-    /// Waits until something is ready, and says the numbers. An error of a socket counts as ready.
+    /// Waits until a socket is ready, and stores the numbers of those that are. An error of a socket counts as ready.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// If the kernel refuses.
     pub(crate) fn wait(&mut self, ready: &mut Vec<usize>) -> io::Result<()> {
         ready.clear();
         self.events.clear();
@@ -54,7 +56,7 @@ impl Poll {
     }
 }
 
-/// Whether to wait until there is something to read.
+/// Choice to wait, or not, until there is something to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// Yes.
@@ -63,7 +65,7 @@ pub(crate) enum Reading {
     No,
 }
 
-/// Whether to wait until something can be written.
+/// Choice to wait, or not, until there is room to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     /// Yes.
@@ -72,18 +74,18 @@ pub(crate) enum Writing {
     No,
 }
 
-/// Reads once. `None`: nothing there yet.
+/// Reads once. Returns `None` if nothing has arrived.
 ///
 /// # Errors
-/// When the socket failed.
+/// If the socket failed.
 pub(crate) fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     not_yet(socket.read(buffer))
 }
 
-/// Writes once. `None`: no room yet.
+/// Writes once. Returns `None` if there is no room.
 ///
 /// # Errors
-/// When the socket failed.
+/// If the socket failed.
 pub(crate) fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<Option<usize>> {
     not_yet(socket.write(bytes))
 }

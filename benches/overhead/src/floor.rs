@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use crate::epoll::{self, Poll, Reading, Writing};
 
-/// Forwards every connection to `upstream`, from a port of the kernel's choice, which is printed. Never returns unless
-/// it fails.
+/// Forwards every connection to `upstream`. Prints the port, which the kernel chooses. Returns only after a failure.
 ///
 /// # Errors
-/// When it cannot listen or wait.
+/// If it cannot listen or wait.
 pub(crate) fn run(upstream: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -42,7 +41,7 @@ struct Forwarder {
 
 struct Side {
     socket: TcpStream,
-    /// What this side could not take yet; nothing more is read from the other one meanwhile.
+    /// Bytes that this side could not take yet. Until they are written, nothing is read from the other side.
     pending: Vec<u8>,
 }
 
@@ -71,7 +70,7 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Does what one side is ready for, and closes both when it fails or ends.
+    /// Reads and writes as one side is ready to, and closes both sides if it fails or ends.
     fn serve(&mut self, number: usize) {
         if !matches!(self.copy(number), Ok(true)) {
             let even = number & !1;
@@ -85,7 +84,7 @@ impl Forwarder {
         }
     }
 
-    /// Says whether the connection lives on.
+    /// Returns true if the connection stays open.
     fn copy(&mut self, number: usize) -> io::Result<bool> {
         let Self { poll, sides, buffer, .. } = self;
         let (Some(from), Some(to)) = pair(sides, number) else { return Ok(true) };

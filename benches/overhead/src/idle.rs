@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use crate::nursery::Nursery;
 use crate::{proc, wire};
 
-/// What is spoken on the connections.
+/// Protocol on the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Speech {
     /// HTTP/1.1 in clear text.
@@ -35,7 +35,7 @@ pub(crate) enum Speech {
 }
 
 impl Speech {
-    /// For the tables: with nothing else going on.
+    /// Returns the name for the tables, of a run with nothing else going on.
     pub(crate) fn at_rest(self) -> &'static str {
         match self {
             Self::Plain => "h1, all at rest",
@@ -44,7 +44,7 @@ impl Speech {
         }
     }
 
-    /// For the tables.
+    /// Returns the name for the tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "h1",
@@ -57,35 +57,35 @@ impl Speech {
 /// Connections to open and to leave alone.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    /// What is spoken.
+    /// Protocol on the connections.
     pub(crate) speech: Speech,
-    /// To whom.
+    /// Address of the server.
     pub(crate) address: SocketAddr,
-    /// How many.
+    /// Number of connections.
     pub(crate) connections: u32,
     /// The process whose memory counts.
     pub(crate) pid: u32,
-    /// What is asked for.
+    /// Path of the requests.
     pub(crate) path: String,
-    /// Of whom.
+    /// Host of the requests.
     pub(crate) host: String,
 }
 
 impl Crowd {
-    /// Bytes that the process has for each connection more than it had before.
+    /// Measures the bytes that each connection adds to the process.
     ///
     /// # Errors
-    /// When a connection fails.
+    /// If a connection fails.
     pub(crate) fn measure(&self, nursery: &Nursery) -> io::Result<PerConnection> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connector = connector(nursery, self.speech)?;
         runtime.block_on(async {
-            // What the first connections bring about once, upstream connections too, is not counted.
+            // Leave out costs that arise once, such as upstream connections.
             drop(self.open(&connector, AT_ONCE, 1).await?);
             let before = self.settled().await?;
             let held = self.open(&connector, self.connections, 1).await?;
             let at_rest = self.settled().await?;
-            // Allocators give memory back when they are used: a proxy whose every client is idle is seldom.
+            // Allocators return memory while they are used, and a proxy seldom has idle clients alone.
             drop(self.open(&connector, OTHERS, THEIR_REQUESTS).await?);
             let serving = self.settled().await?;
             drop(held);
@@ -114,7 +114,7 @@ impl Crowd {
         Ok(held)
     }
 
-    /// The bytes in memory, when they have not changed for a while.
+    /// Returns the bytes in memory, once they have not changed for a while.
     async fn settled(&self) -> io::Result<f64> {
         let (mut last, mut quiet) = (proc::resident(self.pid)?, 0);
         for _ in 0..MOST_POLLS {
@@ -126,7 +126,6 @@ impl Crowd {
                 break;
             }
         }
-        // Below 2^53 by far.
         #[expect(clippy::cast_precision_loss, reason = "no process has 2^53 bytes")]
         Ok(last as f64)
     }
@@ -135,9 +134,9 @@ impl Crowd {
 /// Bytes for each connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PerConnection {
-    /// Right after, while nothing else happens.
+    /// Bytes while nothing else happens.
     pub(crate) at_rest: f64,
-    /// After others were served.
+    /// Bytes after other clients were served.
     pub(crate) serving: f64,
 }
 
@@ -177,7 +176,7 @@ async fn one(
     }
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // Ends when the sender is dropped.
+    // The task ends when the sender is dropped.
     tokio::spawn(connection);
     for _ in 0..requests {
         let request = http::Request::get(format!("https://{host}{path}")).body(Empty::new());
@@ -215,9 +214,10 @@ const AT_ONCE: u32 = 64;
 const OTHERS: u32 = 8;
 /// Requests of each of them.
 const THEIR_REQUESTS: u32 = 5000;
-/// What one connection may take to be opened and used.
+/// Time in which one connection must be opened and used.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
-/// Memory that is the same, to a hundredth, for two and a half seconds has settled: connections are parked after one.
+/// Polls without a change (of a hundredth) after which memory has settled: two and a half seconds. Connections are
+/// parked after one second.
 const QUIET_POLLS: u32 = 10;
 const MOST_POLLS: u32 = 60;

@@ -1,4 +1,4 @@
-//! The closed-loop load generators, wrk and h2load: how they are called, and what they say.
+//! The closed-loop load generators wrk and h2load: their command lines, and a reader for their output.
 
 use std::io;
 use std::process::Command;
@@ -10,11 +10,11 @@ use crate::nursery::Nursery;
 /// A run to make.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    /// What to ask for.
+    /// URL to request.
     pub(crate) url: String,
-    /// How many connections.
+    /// Number of connections.
     pub(crate) connections: u32,
-    /// How long.
+    /// Duration of the run.
     pub(crate) duration: Duration,
     /// Further request fields, `Name: value`.
     pub(crate) fields: Vec<String>,
@@ -31,7 +31,7 @@ pub(crate) enum Tool {
     H2load,
 }
 
-/// What a load generator counted.
+/// Counts of a load generator.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// Responses, whatever their status.
@@ -48,7 +48,7 @@ impl Load {
     /// Makes the run.
     ///
     /// # Errors
-    /// When the tool is missing, fails, or says what cannot be understood.
+    /// If the tool is missing, fails, or prints something else.
     pub(crate) fn run(&self, nursery: &Nursery) -> io::Result<Counts> {
         let mut command = self.command()?;
         let finished = nursery.run(&mut command, self.duration + PATIENCE)?;
@@ -133,5 +133,5 @@ fn numbers(text: &str) -> Vec<u64> {
 
 /// Streams of one HTTP/2 connection.
 const H2_STREAMS: u32 = 8;
-/// What a load generator may need beyond the duration.
+/// Time that a load generator may need beyond the duration.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! The machine: what it is, which cores are whose, and which tools it has.
+//! The machine: its hardware, the division of its cores, and its tools.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::contenders::version;
 
-/// What figures depend on.
+/// Circumstances on which the figures depend.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     /// Cores that the bench may use.
@@ -19,18 +19,18 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     /// The kernel's release.
     pub(crate) kernel: String,
-    /// When, in UTC.
+    /// Date and time in UTC.
     pub(crate) date: String,
-    /// What was typed.
+    /// Command line of the bench.
     pub(crate) command: String,
-    /// Where the proxy and everything else ran.
+    /// Cores on which the proxy and everything else ran.
     pub(crate) pinning: String,
-    /// Of everything that took part.
+    /// Names and versions of all programs.
     pub(crate) versions: Vec<(String, String)>,
 }
 
 impl Machine {
-    /// MissedChanges at it.
+    /// Inspects the machine.
     pub(crate) fn look(cores: &Cores) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -55,12 +55,12 @@ impl Machine {
     }
 }
 
-/// Which cores the proxy gets, and which everything else.
+/// Division of the cores between the proxy and everything else.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
-    /// How many there are.
+    /// Number of cores.
     pub(crate) all: usize,
-    /// The proxy's, where it has one of its own.
+    /// Core of the proxy, if it has one of its own.
     proxy: Option<usize>,
 }
 
@@ -76,12 +76,12 @@ impl Cores {
         if pinned.is_ok_and(|status| status.success()) { cores } else { Self { proxy: None, ..cores } }
     }
 
-    /// All cores for everybody.
+    /// Returns a division in which everybody has all cores.
     pub(crate) fn unpinned(&self) -> Self {
         Self { all: self.all, proxy: None }
     }
 
-    /// A command that runs on the proxy's core, or on all of them.
+    /// Returns a command that runs on the proxy's core, or on all cores.
     pub(crate) fn proxy_command(&self, program: &Path) -> Command {
         if self.all < 2 || find("taskset").is_none() {
             return Command::new(program);
@@ -107,7 +107,7 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current }.unwrap_or(1 << 20)
 }
 
-/// Where a program is.
+/// Finds a program.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/sbin".into()]);
@@ -117,7 +117,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 /// Builds backsoon as it is shipped, with no feature that only this tool needs.
 ///
 /// # Errors
-/// When it cannot be built.
+/// If it cannot be built.
 pub(crate) fn build_backsoon() -> io::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -126,18 +126,18 @@ pub(crate) fn build_backsoon() -> io::Result<()> {
     if built.success() { Ok(()) } else { Err(io::Error::other("backsoon cannot be built")) }
 }
 
-/// The path of the built command: cargo puts it beside this one.
+/// Returns the path of the built command, which cargo puts beside this program.
 ///
 /// # Errors
-/// When the path of this program is unknown.
+/// If the path of this program is unknown.
 pub(crate) fn backsoon() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("backsoon"))
 }
 
-/// Installs what is missing, where that can be done, and stops the services that the packages start.
+/// Installs missing tools with apt-get if there is one, and stops the services that the packages start.
 ///
 /// # Errors
-/// When a command cannot be run at all.
+/// If a command cannot be run at all.
 pub(crate) fn install_missing() -> io::Result<()> {
     let missing: Vec<_> = PACKAGES.iter().filter(|(program, _)| find(program).is_none()).collect();
     if missing.is_empty() || find("apt-get").is_none() {
@@ -152,7 +152,7 @@ pub(crate) fn install_missing() -> io::Result<()> {
         eprintln!("!! cannot install {}: what needs them is skipped", packages.join(" "));
     }
     for (program, _) in missing.iter().filter(|(program, _)| matches!(*program, "nginx" | "haproxy")) {
-        // One of the two is there; the bench starts its own, on ports of its own.
+        // The service is not needed: the bench starts processes of its own. One of these commands exists.
         let _ = as_root(&["systemctl", "disable", "--now", program])? || as_root(&["service", program, "stop"])?;
     }
     Ok(())

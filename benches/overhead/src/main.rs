@@ -1,7 +1,7 @@
 //! `cargo run --release -p overhead`: what backsoon costs, beside other proxies, on this machine.
 //!
 //! It starts an upstream, the contenders and two references (no proxy, and a bare TCP forwarder), drives each in turn
-//! in interleaved rounds, and writes tables, raw figures and plots to `target/overhead`. `-- --help` tells the rest.
+//! in interleaved rounds, and writes tables, raw figures and plots to `target/overhead`. `-- --help` lists the options.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -45,9 +45,9 @@ use crate::options::Options;
 use crate::results::Results;
 use crate::workloads::Bench;
 
-/// The first argument of this binary when it is to be the forwarder.
+/// First argument that makes this binary the forwarder.
 pub(crate) const FLOOR: &str = "be-the-floor";
-/// The first argument of this binary when it is to be the upstream.
+/// First argument that makes this binary the upstream.
 const UPSTREAM: &str = "be-the-upstream";
 
 fn main() -> ExitCode {
@@ -90,7 +90,7 @@ fn bench(options: &Options) -> io::Result<()> {
     finish(options, &bench.results)
 }
 
-/// The folder of the configs, without what an earlier run left in it.
+/// Makes an empty folder for the configs, after removing that of an earlier run.
 fn fresh_folder(out: &std::path::Path) -> io::Result<std::path::PathBuf> {
     let configs = std::path::absolute(out)?.join("configs");
     match fs::remove_dir_all(&configs) {
@@ -105,7 +105,7 @@ fn start_upstream(nursery: &Nursery) -> io::Result<String> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string())
 }
 
-/// backsoon is first, because the others serve its page.
+/// Starts all contenders: backsoon first, because the others serve its page.
 fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> io::Result<Vec<Contender>> {
     let backsoon = ground.start(Kind::Backsoon)?;
     results.pages = fetch_pages(ground, &backsoon)?;
@@ -123,7 +123,7 @@ fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> i
     Ok(contenders)
 }
 
-/// Writes the page as backsoon answers it, also compressed, for the others to serve. Returns their names and sizes.
+/// Saves backsoon's page, plain and compressed, for the others to serve. Returns the names and sizes of the files.
 fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(String, usize)>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, backsoon.ports.clear));
     let mut sizes = Vec::new();
@@ -135,7 +135,7 @@ fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(Str
             if wire::status(head.as_bytes()) != 503 {
                 return Err(io::Error::other(format!("{PAGE} is not the maintenance page: {head}")));
             }
-            // The page is compressed behind its publication.
+            // Compression follows after the publication.
             if fields.is_empty() || wire::field(&head, "content-encoding") == Some("gzip") {
                 break body;
             }
@@ -169,7 +169,7 @@ fn same_pages(ground: &Ground<'_>, contender: Contender) -> io::Result<Contender
     Ok(contender)
 }
 
-/// For compressing the page; it takes some tens of milliseconds.
+/// Longest wait for the compressed page, which takes some tens of milliseconds.
 const COMPRESSED_WITHIN: Duration = Duration::from_secs(10);
 
 fn finish(options: &Options, results: &Results) -> io::Result<()> {
@@ -185,5 +185,5 @@ fn finish(options: &Options, results: &Results) -> io::Result<()> {
     Err(io::Error::other(format!("{} figures are invalid, see above", results.invalid.len())))
 }
 
-/// Descriptors of a process that belong to no connection, amply.
+/// Generous allowance for descriptors of a process that belong to no connection.
 const DESCRIPTORS_BESIDE: u64 = 400;

@@ -1,4 +1,4 @@
-//! Every process that the bench starts: ended and reaped when the bench ends, however it ends.
+//! The processes that the bench starts. All are ended and reaped when the bench ends, for whatever reason.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// The children, and the folder that their files are in. Clones share them.
+/// Child processes, and the folder of their files. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct Nursery(Arc<Mutex<Inner>>);
 
@@ -34,20 +34,20 @@ impl Inner {
     }
 }
 
-/// What a command that has ended left behind.
+/// Result of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// How it ended.
+    /// Exit status.
     pub(crate) status: ExitStatus,
     /// Standard output and standard error.
     pub(crate) text: String,
 }
 
 impl Nursery {
-    /// An empty one, which ends its children when SIGINT or SIGTERM ends the bench.
+    /// Makes an empty nursery, which ends its children when SIGINT or SIGTERM ends the bench.
     ///
     /// # Errors
-    /// When there can be no temporary folder or no thread.
+    /// If no temporary folder can be made, or no thread started.
     pub(crate) fn new() -> io::Result<Self> {
         let folder = Some(tempfile::Builder::new().prefix("overhead-").tempdir()?);
         let nursery = Self(Arc::new(Mutex::new(Inner { children: Vec::new(), folder })));
@@ -55,25 +55,25 @@ impl Nursery {
         Ok(nursery)
     }
 
-    /// A path in the folder of the children's files.
+    /// Returns a path in the folder of the children's files.
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.with(|inner| inner.folder.as_ref().map(|folder| folder.path().join(name))).unwrap_or_default()
     }
 
-    /// Starts a process that runs until it is ended. What it says goes to a file in the folder.
+    /// Starts a process that runs until it is ended. Its output goes to a file in the folder.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub(crate) fn start(&self, name: &str, command: &mut Command) -> io::Result<u32> {
         let log = File::create(self.path(&format!("{name}.log")))?;
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         Ok(self.adopt(child))
     }
 
-    /// Starts a process that says its port in the first line of its output.
+    /// Starts a process that prints its port in the first line of its output.
     ///
     /// # Errors
-    /// When it cannot be started or says something else.
+    /// If it cannot be started or prints something else.
     pub(crate) fn start_and_ask_port(&self, command: &mut Command) -> io::Result<(u32, u16)> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take();
@@ -89,7 +89,7 @@ impl Nursery {
     /// Runs a command to its end, and kills it when it takes longer than `patience`.
     ///
     /// # Errors
-    /// When it cannot be started or had to be killed.
+    /// If it cannot be started or had to be killed.
     pub(crate) fn run(&self, command: &mut Command, patience: Duration) -> io::Result<Finished> {
         let path = self.path(&format!("run-{:?}.log", thread::current().id()));
         let log = File::create(&path)?;
@@ -102,7 +102,7 @@ impl Nursery {
     /// Waits for a child to end by itself.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// If it had to be killed.
     pub(crate) fn wait(&self, pid: u32, patience: Duration) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
@@ -120,7 +120,7 @@ impl Nursery {
     /// Sends a signal to a child.
     pub(crate) fn signal(pid: u32, signal: Signal) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            // It may be gone already.
+            // The child may be gone already.
             let _ = kill_process(pid, signal);
         }
     }
@@ -136,7 +136,7 @@ impl Nursery {
         }
     }
 
-    /// The end of a child's log, for a person who asks why it did not start.
+    /// Returns the end of a child's log, which may tell why it did not start.
     pub(crate) fn log(&self, name: &str) -> String {
         read_end(&self.path(&format!("{name}.log")))
     }
@@ -170,17 +170,17 @@ impl Nursery {
             runtime.block_on(signalled());
             self.with(|inner| {
                 inner.clear();
-                // Under the lock, so that nothing is started behind this.
+                // Still under the lock, so that no other child is started in the meantime.
                 std::process::exit(INTERRUPTED)
             })
         };
-        // Detached: it ends with the process, and has to be there until then.
+        // The thread is detached: it must live until the process ends.
         thread::Builder::new().name("signals".into()).spawn(work).map(drop)
     }
 }
 
-/// Ends all children when it goes out of scope. The thread that waits for signals holds a clone of the nursery, so
-/// that its own drop never comes.
+/// Guard that ends all children at the end of its scope. The nursery's own drop would never come: the thread that waits
+/// for signals holds a clone.
 #[derive(Debug)]
 pub(crate) struct Guard(pub Nursery);
 
@@ -226,8 +226,8 @@ fn read_end(path: &Path) -> String {
 }
 
 const POLL: Duration = Duration::from_millis(5);
-/// What a child has to end after SIGTERM. backsoon closes idle connections for three seconds.
+/// Time in which a child must end after SIGTERM. backsoon closes idle connections for three seconds.
 const GRACE: Duration = Duration::from_secs(6);
-/// What a shell reports of a process that Ctrl-C ended.
+/// Exit code that shells report for a process ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 const LOG_LINES: usize = 10;

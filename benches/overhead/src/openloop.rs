@@ -1,7 +1,7 @@
 //! The open loop: requests at instants fixed beforehand, whether or not earlier ones were answered.
 //!
-//! Latency is counted from the instant at which a request was to be sent. One that waits for a free connection waits
-//! on that account, so that a proxy that stalls cannot hide it (coordinated omission).
+//! Latency counts from the instant planned for the request. Waiting for a free connection counts as well, so that a
+//! proxy that stalls cannot hide it (coordinated omission).
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,27 +17,27 @@ use rustix::time::{
 use crate::epoll::{self, Poll};
 use crate::wire;
 
-/// What to ask, how often, and for how long.
+/// Plan of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Whom.
+    /// Address of the server.
     pub(crate) address: SocketAddr,
-    /// The request, whole.
+    /// Bytes of the whole request.
     pub(crate) request: String,
-    /// How many connections; on each one request at a time.
+    /// Number of connections, each with one request at a time.
     pub(crate) connections: u32,
     /// Requests a second.
     pub(crate) rate: u32,
-    /// For how long requests are sent.
+    /// Time during which requests are sent.
     pub(crate) duration: Duration,
 }
 
-/// What came of it. Histograms are in nanoseconds.
+/// Results of a run. Histograms are in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    /// From the intended instant to the last byte of the response.
+    /// Times from the planned instant to the last byte of the response.
     pub(crate) response: Histogram<u64>,
-    /// From the intended instant to the sending, while a connection was free: the generator's own fault.
+    /// Delays between the planned instant and the sending, while a connection was free: the generator's own fault.
     pub(crate) lateness: Histogram<u64>,
     /// Responses with another status than 200.
     pub(crate) refused: u64,
@@ -45,15 +45,15 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     /// # Errors
-    /// When there is no memory for them.
+    /// If there is no memory for them.
     pub(crate) fn new() -> io::Result<Self> {
         let histogram = || Histogram::new(DIGITS).map_err(io::Error::other);
         Ok(Self { response: histogram()?, lateness: histogram()?, refused: 0 })
     }
 
-    /// Adds those of another run.
+    /// Adds the latencies of another run.
     pub(crate) fn add(&mut self, more: &Self) {
-        // Both grow as they have to: nothing is out of their range.
+        // Both histograms grow as needed, so no value is out of range.
         let _ = self.response.add(&more.response);
         let _ = self.lateness.add(&more.lateness);
         self.refused += more.refused;
@@ -63,7 +63,7 @@ impl Latencies {
 /// Follows the timetable to its end.
 ///
 /// # Errors
-/// When a connection fails, or responses stay away for too long.
+/// If a connection fails, or responses stay away for too long.
 pub(crate) fn run(plan: &Plan) -> io::Result<Latencies> {
     let mut generator = Generator::new(plan)?;
     let start = Instant::now() + Duration::from_millis(10);
@@ -96,7 +96,7 @@ struct Generator {
     poll: Poll,
     timer: OwnedFd,
     connections: Vec<Connection>,
-    /// First in, first out, so that all are used alike.
+    /// Free connections: first in, first out, so that all are used alike.
     free: VecDeque<usize>,
     buffer: Vec<u8>,
     latencies: Latencies,
@@ -105,7 +105,7 @@ struct Generator {
 struct Connection {
     socket: TcpStream,
     received: Vec<u8>,
-    /// When its request was to be sent; `None` while it is free.
+    /// Planned instant of its request; `None` while the connection is free.
     intended: Option<Instant>,
 }
 
@@ -131,7 +131,7 @@ impl Generator {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
         connection.intended = Some(intended);
         record(&mut self.latencies.lateness, intended.elapsed());
-        // A socket that has answered everything has room for a request.
+        // A connection without a pending request has room for one in its socket.
         match epoll::write(&connection.socket, request)? {
             Some(count) if count == request.len() => Ok(()),
             _ => Err(io::Error::other("a request does not fit into an empty socket")),
@@ -140,7 +140,7 @@ impl Generator {
 
     fn receive(&mut self, number: usize, count_from: Instant) -> io::Result<()> {
         if number == TIMER {
-            // How often it went off does not matter.
+            // The number of expirations does not matter.
             let _ = rustix::io::read(&self.timer, &mut [0; 8]);
             return Ok(());
         }
@@ -165,7 +165,7 @@ impl Generator {
         Ok(())
     }
 
-    /// By a timer descriptor: epoll's own time-out counts in milliseconds.
+    /// Sets the timer descriptor, because epoll's own time-out counts in milliseconds.
     fn arm(&self, wake: Instant) -> io::Result<()> {
         // Zero would disarm it.
         let left = wake.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
@@ -180,15 +180,15 @@ impl Generator {
 }
 
 fn record(histogram: &mut Histogram<u64>, duration: Duration) {
-    // It grows as it has to: nothing is out of its range.
+    // The histogram grows as needed, so no value is out of range.
     let _ = histogram.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// Significant ones, of a latency.
+/// Significant digits of a latency.
 const DIGITS: u8 = 3;
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 64 * 1024;
-/// What is sent before this is not counted.
+/// Time at the start whose requests are not counted.
 const WARM_UP: Duration = Duration::from_millis(200);
-/// How long connecting, or the last responses, may take.
+/// Time that connecting, or the last responses, may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The options on the command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,10 +23,10 @@ pub(crate) struct Options {
     /// Connections of the load generator
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) connections: u32,
-    /// How long each run is, in whole seconds
+    /// Duration of each run, in whole seconds
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = seconds)]
     pub(crate) duration: Duration,
-    /// How many rounds; a figure is the median of them
+    /// Number of rounds; a figure is their median
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
     /// Only these workloads, separated by commas
@@ -50,13 +50,13 @@ pub(crate) struct Options {
     /// Install nothing, skip what is missing
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// Where the results go
+    /// Folder of the results
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/overhead"))]
     pub(crate) out: PathBuf,
 }
 
 impl Options {
-    /// Reads the command line; ends the process where it asks for help or is wrong.
+    /// Reads the command line. Ends the process if it is wrong or asks for help.
     pub(crate) fn read() -> Self {
         let mut options = Self::parse();
         if options.quick {
@@ -67,12 +67,12 @@ impl Options {
         options
     }
 
-    /// Whether a workload was asked for.
+    /// Returns true if a workload was asked for.
     pub(crate) fn wants(&self, workload: Workload) -> bool {
         self.only.is_empty() || self.only.contains(&workload)
     }
 
-    /// Whether a contender was asked for.
+    /// Returns true if a contender was asked for.
     pub(crate) fn wants_contender(&self, kind: Kind) -> bool {
         self.contenders.is_empty() || self.contenders.contains(&kind)
     }

@@ -19,10 +19,10 @@ struct Panel {
     bars: Vec<(String, Spread)>,
 }
 
-/// Writes every plot that there are figures for.
+/// Writes the plots for which there are figures.
 ///
 /// # Errors
-/// When one cannot be drawn or written.
+/// If one cannot be drawn or written.
 pub(crate) fn write(results: &Results, folder: &Path) -> io::Result<()> {
     bars(&folder.join("cpu.svg"), "CPU time per request (median; line: lowest to highest round)", "µs", &cpu(results))?;
     bars(&folder.join("idle.svg"), "Memory of an idle connection", "KiB", &idle(results))?;
@@ -166,7 +166,7 @@ fn pixels(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Apart for those who see fewer colours (Okabe and Ito).
+/// Colours that people with colour blindness can tell apart (Okabe and Ito).
 fn color(contender: &str) -> RGBColor {
     match contender {
         "backsoon" | "1 worker" => RGBColor(0, 114, 178),

@@ -1,4 +1,4 @@
-//! What the kernel says of a process: CPU time, memory, children.
+//! The kernel's data about a process: CPU time, memory, children.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ impl Cpu {
     /// Reads what a process has used so far.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// If there is no such process.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name in parentheses may hold anything; utime and stime are the 12th and 13th field behind it.
@@ -30,7 +30,7 @@ impl Cpu {
         Ok(Self { total, user, system })
     }
 
-    /// What was used between an earlier reading and this one.
+    /// Returns the use between an earlier reading and this one.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             total: self.total.saturating_sub(before.total),
@@ -40,7 +40,7 @@ impl Cpu {
     }
 }
 
-/// The nanoseconds of all threads; `None` where the kernel does not keep them.
+/// Returns the nanoseconds of all threads; `None` if the kernel does not keep them.
 fn scheduled(pid: u32) -> io::Result<Option<Duration>> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -51,17 +51,17 @@ fn scheduled(pid: u32) -> io::Result<Option<Duration>> {
     Ok(Some(Duration::from_nanos(sum)))
 }
 
-/// Bytes that a process has in memory.
+/// Returns the bytes that a process has in memory.
 ///
 /// # Errors
-/// When there is no such process.
+/// If there is no such process.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     kib.map(|kib: u64| kib * 1024).ok_or_else(|| io::Error::other("smaps_rollup has no Rss"))
 }
 
-/// The children of a process's main thread.
+/// Returns the children of a process's main thread.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

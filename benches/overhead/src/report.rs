@@ -6,7 +6,7 @@ use crate::contenders::Kind;
 use crate::results::{Results, Run, Spread, in_order};
 use crate::workloads::at_percentile;
 
-/// Everything as Markdown.
+/// Writes all results as Markdown.
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = String::from("# What backsoon costs\n\n");
     machine(&mut text, results);
@@ -178,7 +178,7 @@ fn cell(spread: Option<Spread>, digits: usize) -> String {
     format!("{median:.digits$} ({low:.digits$}-{high:.digits$})")
 }
 
-/// In the order of [`Kind::ALL`], the others behind.
+/// Sorts by the order of [`Kind::ALL`], with all others at the end.
 fn ordered(mut contenders: Vec<&str>) -> Vec<&str> {
     let place = |name: &str| Kind::ALL.iter().position(|kind| kind.name() == name).unwrap_or(Kind::ALL.len());
     contenders.sort_by_key(|name| place(name));

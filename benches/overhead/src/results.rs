@@ -1,16 +1,16 @@
-//! What was measured, raw.
+//! The raw results.
 
 use serde::Serialize;
 
 use crate::configs::FEATURES;
 use crate::machine::Machine;
 
-/// Everything that `overhead.json` holds.
+/// Content of `overhead.json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
-    /// Where and how.
+    /// Machine and settings.
     pub(crate) machine: Machine,
-    /// What each contender has.
+    /// Features of each contender.
     pub(crate) features: &'static [[&'static str; 4]],
     /// Bytes of the page, as it is and compressed.
     pub(crate) pages: Vec<(String, usize)>,
@@ -22,20 +22,20 @@ pub(crate) struct Results {
     pub(crate) idle: Vec<Idle>,
     /// System calls.
     pub(crate) syscalls: Vec<Syscalls>,
-    /// What was left out, and why.
+    /// Parts that were left out, with the reasons.
     pub(crate) skipped: Vec<String>,
-    /// Figures that must not be believed, and why.
+    /// Invalid figures, with the reasons.
     pub(crate) invalid: Vec<String>,
 }
 
 /// One closed-loop run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Run {
-    /// What was done.
+    /// Workload of the run.
     pub(crate) workload: String,
-    /// By whom.
+    /// Name of the contender.
     pub(crate) contender: String,
-    /// In which round, from 1.
+    /// Number of the round, from 1.
     pub(crate) round: u32,
     /// Requests that were answered.
     pub(crate) requests: u64,
@@ -43,11 +43,11 @@ pub(crate) struct Run {
     pub(crate) rate: f64,
     /// Microseconds of CPU time per request; none for direct.
     pub(crate) cpu: Option<f64>,
-    /// The share of it that was spent in user mode, from 0 to 1.
+    /// Share of the CPU time that was spent in user mode, from 0 to 1.
     pub(crate) user: Option<f64>,
     /// Cores that the process kept busy.
     pub(crate) busy: Option<f64>,
-    /// Why the figures count for nothing.
+    /// Reason why the figures are invalid.
     pub(crate) invalid: Option<String>,
 }
 
@@ -56,11 +56,11 @@ pub(crate) struct Run {
 pub(crate) struct Latency {
     /// Requests a second.
     pub(crate) rate: u32,
-    /// By whom.
+    /// Name of the contender.
     pub(crate) contender: String,
     /// Requests that were counted.
     pub(crate) count: u64,
-    /// Percentile, microseconds.
+    /// Pairs of percentile and microseconds.
     pub(crate) percentiles: Vec<(f64, f64)>,
     /// The largest.
     pub(crate) max: f64,
@@ -73,28 +73,28 @@ pub(crate) struct Latency {
 /// Memory per idle connection.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Idle {
-    /// What is spoken.
+    /// Protocol on the connections.
     pub(crate) speech: &'static str,
-    /// By whom.
+    /// Name of the contender.
     pub(crate) contender: String,
-    /// How many connections.
+    /// Number of connections.
     pub(crate) connections: u32,
-    /// Bytes for each.
+    /// Bytes per connection.
     pub(crate) bytes: f64,
 }
 
 /// System calls per request of the workload small.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Syscalls {
-    /// By whom.
+    /// Name of the contender.
     pub(crate) contender: String,
-    /// All.
+    /// Number of all calls.
     pub(crate) per_request: f64,
-    /// By name, the most frequent first.
+    /// Number by name, the most frequent first.
     pub(crate) by_name: Vec<(String, f64)>,
 }
 
-/// The middle one, the smallest and the largest.
+/// Median, minimum and maximum of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     /// The median.
@@ -106,7 +106,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// Computes the spread of at least one figure.
     pub(crate) fn of(mut figures: Vec<f64>) -> Option<Self> {
         figures.sort_by(f64::total_cmp);
         let (low, high) = (*figures.first()?, *figures.last()?);
@@ -117,7 +117,7 @@ impl Spread {
 }
 
 impl Results {
-    /// Empty ones.
+    /// Makes empty results.
     pub(crate) fn new(machine: Machine) -> Self {
         Self {
             machine,
@@ -132,24 +132,24 @@ impl Results {
         }
     }
 
-    /// Notes what is left out, and says so at once.
+    /// Records a part that is left out, and prints it at once.
     pub(crate) fn skip(&mut self, what: &str) {
         eprintln!("!! SKIPPED: {what}");
         self.skipped.push(what.to_owned());
     }
 
-    /// Notes a figure that counts for nothing, and says so at once.
+    /// Records an invalid figure, and prints it at once.
     pub(crate) fn invalidate(&mut self, what: &str) {
         eprintln!("!! INVALID: {what}");
         self.invalid.push(what.to_owned());
     }
 
-    /// Workloads of the runs, in the order in which they came.
+    /// Returns the workloads of the runs, in order of appearance.
     pub(crate) fn workloads(&self) -> Vec<&str> {
         in_order(self.runs.iter().map(|run| run.workload.as_str()))
     }
 
-    /// A figure of all valid runs of a contender.
+    /// Returns the spread of a figure over all valid runs of a contender.
     pub(crate) fn spread(
         &self,
         workload: &str,
@@ -159,7 +159,7 @@ impl Results {
         Spread::of(self.valid(workload, contender).filter_map(figure).collect())
     }
 
-    /// CPU time of `one` relative to `other`, taken in each round: what disturbs a round disturbs both.
+    /// Returns the CPU time of `one` relative to `other`, round by round, because a disturbed round disturbs both.
     pub(crate) fn ratio(&self, workload: &str, one: &str, other: &str) -> Option<Spread> {
         let ratios = self.valid(workload, one).filter_map(|run| {
             let beside = self.valid(workload, other).find(|other| other.round == run.round)?;
@@ -174,7 +174,7 @@ impl Results {
     }
 }
 
-/// Each once, in the order of its first appearance.
+/// Removes duplicates, keeping the order of first appearance.
 pub(crate) fn in_order<'t>(all: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
     let mut seen = Vec::new();
     for one in all {

@@ -1,4 +1,4 @@
-//! The upstream: answers from memory as fast as one thread can, so that it costs less than what is measured.
+//! The upstream: one thread that answers from memory, so that it costs less than the proxies.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ pub(crate) const SMALL_BYTES: usize = 131;
 /// Bytes of the large response's body.
 pub(crate) const LARGE_BYTES: usize = 1024 * 1024;
 
-/// Answers GETs on a port of the kernel's choice, which is printed. Never returns unless it fails.
+/// Answers GETs. Prints the port, which the kernel chooses. Returns only after a failure.
 ///
 /// # Errors
-/// When it cannot listen or wait.
+/// If it cannot listen or wait.
 pub(crate) fn run() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -52,9 +52,9 @@ struct Answers {
 
 struct Connection {
     socket: TcpStream,
-    /// The head that is being read; it may come in pieces.
+    /// Head that is being read, since it may arrive in pieces.
     head: Vec<u8>,
-    /// What is being sent, and how much of it is.
+    /// Response that is being sent, and the number of bytes sent.
     sending: Option<(Size, usize)>,
     waits_to_write: bool,
 }
@@ -66,7 +66,7 @@ enum Size {
 }
 
 impl Connection {
-    /// Says whether the connection lives on.
+    /// Returns true if the connection stays open.
     fn serve(&mut self, answers: &Answers, buffer: &mut [u8]) -> io::Result<bool> {
         if self.sending.is_none() {
             let Some(count) = epoll::read(&self.socket, buffer)? else { return Ok(true) };
@@ -86,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Says whether everything is sent.
+    /// Returns true if everything is sent.
     fn send(&mut self, answers: &Answers) -> io::Result<bool> {
         let Some((size, sent)) = &mut self.sending else { return Ok(true) };
         let bytes = match size {
@@ -103,7 +103,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Changes what epoll waits for only when it has to.
+    /// Tells epoll what to wait for, if that has changed.
     fn watch(&mut self, poll: &Poll, number: usize) -> io::Result<()> {
         let wants_to_write = self.sending.is_some();
         if wants_to_write != self.waits_to_write {
@@ -130,7 +130,7 @@ fn accept(listener: &TcpListener, poll: &Poll, connections: &mut Vec<Option<Conn
     }
 }
 
-/// The body fills up what the head leaves of the bytes on the wire.
+/// Makes the small response. Its body fills the bytes on the wire that the head leaves.
 fn small() -> Vec<u8> {
     let head = |length: usize| {
         format!(

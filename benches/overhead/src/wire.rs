@@ -1,18 +1,18 @@
-//! The least of HTTP/1.1 that a client needs: a request, and where its response ends.
+//! The minimum of HTTP/1.1 that a client needs: to write a request, and to find the end of its response.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A GET on a kept-alive connection.
+/// Writes a GET for a kept-alive connection.
 pub(crate) fn get(path: &str, host: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")
 }
 
-/// Bytes of the response that `bytes` begins with; `None` while its head is not complete.
+/// Returns the length of the response at the start of `bytes`; `None` while its head is not complete.
 ///
 /// # Errors
-/// When the response does not say its length.
+/// If the response does not state its length.
 pub(crate) fn length(bytes: &[u8]) -> io::Result<Option<usize>> {
     let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default());
@@ -20,7 +20,7 @@ pub(crate) fn length(bytes: &[u8]) -> io::Result<Option<usize>> {
     body.map(|body| Some(end + 4 + body)).ok_or_else(|| io::Error::other("a response without Content-Length"))
 }
 
-/// The value of a field of a head.
+/// Returns the value of a field of a head.
 pub(crate) fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines()
         .filter_map(|line| line.split_once(':'))
@@ -28,7 +28,7 @@ pub(crate) fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
         .map(|(_, value)| value.trim())
 }
 
-/// The status of a response; 0 if there is none.
+/// Returns the status of a response; 0 if there is none.
 pub(crate) fn status(bytes: &[u8]) -> u16 {
     let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
@@ -37,7 +37,7 @@ pub(crate) fn status(bytes: &[u8]) -> u16 {
 /// Fetches one response: its head and its body.
 ///
 /// # Errors
-/// When there is none, or it does not say its length.
+/// If there is none, or it does not state its length.
 pub(crate) fn fetch(address: SocketAddr, request: &str) -> io::Result<(String, Vec<u8>)> {
     let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
     socket.set_read_timeout(Some(PATIENCE))?;

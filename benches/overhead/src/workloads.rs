@@ -1,4 +1,4 @@
-//! What is measured, in interleaved rounds.
+//! The workloads, measured in interleaved rounds.
 
 use std::fs;
 use std::io;
@@ -45,17 +45,17 @@ pub(crate) enum Workload {
 /// The whole measurement.
 #[derive(Debug)]
 pub(crate) struct Bench<'b> {
-    /// What was asked for.
+    /// Options of the command line.
     pub(crate) options: &'b Options,
-    /// Where contenders start.
+    /// Surroundings in which contenders start.
     pub(crate) ground: &'b Ground<'b>,
-    /// Who takes part.
+    /// Contenders that take part.
     pub(crate) contenders: Vec<Contender>,
-    /// What came of it.
+    /// Results so far.
     pub(crate) results: Results,
 }
 
-/// A closed-loop workload: one run for each contender that `port` gives an address of.
+/// Closed-loop workload, with one run for each contender that has a `port` for it.
 struct Closed {
     name: &'static str,
     path: String,
@@ -74,7 +74,7 @@ enum Expect {
 }
 
 impl Bench<'_> {
-    /// Runs everything that was asked for. What goes wrong in one figure makes that one invalid, and no other.
+    /// Runs every workload that was asked for. A failure makes its own figure invalid, and no other.
     pub(crate) fn run(&mut self) {
         for closed in self.closed() {
             self.rounds(&closed);
@@ -93,7 +93,7 @@ impl Bench<'_> {
         }
     }
 
-    /// The path of the small response, or of the user's upstream.
+    /// Returns the path of the small response, or of the user's upstream.
     fn path(&self) -> String {
         self.options.url.as_ref().map_or_else(|| upstream::SMALL.to_owned(), |url| url.path.clone())
     }
@@ -164,7 +164,7 @@ impl Bench<'_> {
         }
     }
 
-    /// The order of a round: each contender is first in its turn.
+    /// Returns the order of a round. Each contender comes first in its turn.
     fn turns(&self, round: u32) -> Vec<usize> {
         let count = self.contenders.len();
         (0..count).map(|at| (at + round as usize - 1) % count).collect()
@@ -185,7 +185,7 @@ impl Bench<'_> {
         run
     }
 
-    /// Direct goes to the upstream, which may be on another machine.
+    /// Returns the host to connect to. A direct run goes to the upstream, which may be on another machine.
     fn host(&self, contender: &Contender) -> String {
         let upstream = self.ground.upstream.rsplit_once(':').map_or("", |(host, _)| host);
         if contender.kind == Kind::Direct { upstream.to_owned() } else { Ipv4Addr::LOCALHOST.to_string() }
@@ -294,7 +294,7 @@ impl Bench<'_> {
         })
     }
 
-    /// A share of what the slowest contender reached in the workload small, which is measured now if it was not.
+    /// Returns a share of the slowest contender's rate in the workload small, which is measured now if it was not yet.
     fn high_rate(&mut self) -> Option<u32> {
         let small = self.small();
         if self.results.spread(small.name, Kind::Backsoon.name(), |run| Some(run.rate)).is_none() {
@@ -328,7 +328,7 @@ impl Bench<'_> {
         }
     }
 
-    /// By a process of its own: one that had many connections before has their memory still.
+    /// Measures in a new process, because one that had many connections still has their memory.
     fn idle_of(&self, kind: Kind, speech: Speech, connections: u32) -> io::Result<PerConnection> {
         let fresh = self.ground.start(kind)?;
         let port = if speech == Speech::Plain { fresh.ports.clear } else { fresh.ports.tls };
@@ -434,7 +434,7 @@ fn per_request(table: &str, requests: u64) -> Counted {
     (total, by_name)
 }
 
-/// Of at least one round.
+/// Merges the latencies of all rounds; `None` without any round.
 fn summary(rate: u32, kind: Kind, rounds: &[&Latencies]) -> Option<Latency> {
     let mut all = Latencies::new().ok()?;
     rounds.iter().for_each(|round| all.add(round));
@@ -450,7 +450,7 @@ fn summary(rate: u32, kind: Kind, rounds: &[&Latencies]) -> Option<Latency> {
     })
 }
 
-/// The latency at one of the percentiles that are kept.
+/// Returns the latency at one of the percentiles that are kept.
 pub(crate) fn at_percentile(latency: &Latency, percentile: f64) -> f64 {
     let found = latency.percentiles.iter().find(|(at, _)| (at - percentile).abs() < 1e-9);
     found.map_or(f64::NAN, |(_, latency)| *latency)
@@ -465,12 +465,12 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// Kept of every latency: enough points for a curve.
+/// Percentiles that are kept of every latency: enough points for a curve.
 const PERCENTILES: [f64; 18] =
     [0.0, 10.0, 25.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.75, 99.9, 99.95, 99.99];
-/// More at a time would measure the sockets' buffers.
+/// Connections at a time. More would measure the sockets' buffers.
 const LARGE_CONNECTIONS: u32 = 16;
-/// The share of the slowest contender's saturation that is asked of all.
+/// Share of the slowest contender's saturation that all contenders must serve.
 const HIGH_RATE: f64 = 0.6;
 const STRACED: Duration = Duration::from_secs(2);
 const ATTACH: Duration = Duration::from_secs(5);
