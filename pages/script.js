@@ -7,11 +7,11 @@ bit=(k,v)=>{try{return v===void 0?sessionStorage.getItem('backsoon-'+k):sessionS
 fresh=$('#fresh'),mark=$('#now'),btn=$('#pause'),say=$('#say');
 let skew,es,poller,wait,leave,sleep,seen,at,turns=0,paused=bit('paused')==1;
 const
-{# the server's clock, as soon as it is told; before that, ours, unless the page was made later than that #}
+{# skew to the server's clock once known; until then the visitor's clock counts, unless the page was made later #}
 sync=t=>{if(t)skew=t-Date.now()},
 {# same wording as the server: whole minutes, then hours, then days #}
 span=m=>{const h=m/60|0,d=h/24|0,x=m<1?'z':h<1?'m':d<1?(m%60?'h':'h0'):h%24?'d':'d0';return fill(w('s'+x),{m:num(d<1?m%60:m),h:num(d<1?h:h%24),d:num(d)})},
-{# the visitor's clock; with the day when it is not today, or not the day it is in UTC #}
+{# time on the visitor's clock, with the day if that is not today or differs from the day in UTC #}
 clock=t=>{const d=new Date(t),o={hour:'2-digit',minute:'2-digit',hourCycle:'h23'};
 if(d.getDate()!=d.getUTCDate()||d.toDateString()!=new Date().toDateString())o.day='numeric',o.month='short';
 try{return num(d.toLocaleString((H.lang=='en'?'en-GB':H.lang)+'-u-nu-latn',o))}catch{return num(d.toLocaleString([],o))}},
@@ -36,13 +36,13 @@ for(const{name:n,value:v}of b.attributes)a.getAttribute(n)!=v&&a.setAttribute(n,
 let x=a.firstChild,n;
 for(const y of[...b.childNodes]){
 const k=y.id&&[...a.children].find(e=>e.id==y.id);
-{# what stands before it is gone, unless the order has changed #}
+{# nodes before k were removed, unless the order has changed #}
 if(k&&x&&x.compareDocumentPosition(k)&4)for(;x!=k;x=n){n=x.nextSibling;x.remove()}
 if(k&&x!=k){a.insertBefore(k,x);merge(k,y);continue}
 if(k||!y.id&&x&&!x.id){n=x.nextSibling;merge(x,y);x=n}else a.insertBefore(y,x)}
 for(;x;x=n){n=x.nextSibling;x.remove()}},
 tell=t=>say.textContent=t,
-{# load it anew by GET: a reload would send a form again. Where there is a `#`, to replace a URL by itself only scrolls: the page takes another one first #}
+{# load the page again by GET, since a reload would send a form again. Replacing a URL with a `#` by itself only scrolls, so change the URL first #}
 go=k=>{bit(k,Date.now());const l=location.href;let u=l.split('#')[0];
 if(u!=l)try{history.replaceState(null,'',u+(u.includes('?')?'&':'?'));u=l}catch{}
 location.replace(u)},
@@ -55,7 +55,7 @@ if(paused)return;
 if(!h.dataset.version)throw 0;
 sync(Date.parse(r.headers.get('date')));good();
 if(h.dataset.version==H.dataset.version)return;
-{# a new page is there in one language first: its other ones follow, in a moment if at all #}
+{# a new page comes in one language first; others may follow in a moment #}
 if(h.lang!=H.lang&&turns++<9){clearTimeout(wait);wait=setTimeout(pull,500+rnd(1e3));return}
 turns=0;
 {# new software or colours: the policy forbids swapping them in place; once a minute, since replicas may differ for a while #}
