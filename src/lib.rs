@@ -26,21 +26,20 @@
 //! - [`plan`] decides *what should happen*. Values only: no I/O, no clock, no async, no locks, no logging.
 //! - `files` watches, reads and writes files, and knows nothing of maintenance.
 //! - `control` decides *when it changes*. Slow, may block, may fail, never touches a request.
-//! - `proxy` *makes it happen*. No files, no templates, no wall clock, and no locks that workers share but for requests
-//!   that are held.
+//! - `proxy` *makes it happen*. No files, no templates, no wall clock, and no locks that workers share, except for
+//!   held requests.
 //! - `live` is the one mutable cell, between a `Publisher` that only control owns and a `Reader` that cannot write.
 //! - `hold` has the queues of requests that wait for their route, for the proxy and the layer.
 //! - `net` opens connections to upstreams, for the proxy and for control's checks.
 //! - `status` is the JSON that control writes about itself and the command reads.
 //! - `telemetry` counts and logs: cells of one worker each, summed at a scrape.
 //! - `cli` is the command, and the one place that puts control and proxy together.
-//! - `layer` (a feature) is the same gate in-process, for axum and hyper apps: it is fed by control's watch of files, and
-//!   shares with the proxy what is decided and what is shown, and nothing else.
+//! - `layer` (a feature) is the same gate in-process, for axum and hyper apps. With the proxy it shares the decision, the
+//!   pages and the hold queues, and nothing else.
 //!
-//! `plan` and `files` import nothing of the crate; `telemetry` imports `plan`; `live` imports `plan` and `telemetry`, because the
-//! meters of routes and upstreams outlive the snapshots that name them, and a request must find its meters without a
-//! look-up; `hold`, `net` and `status` import `plan`; `control` and `proxy` import those above, never each other. A test enforces
-//! these directions.
+//! `plan` and `files` import nothing of the crate. `telemetry`, `hold`, `net` and `status` import `plan`. `live` imports `plan` and
+//! `telemetry`: meters outlive the snapshots that name their routes, and a request must find its meters without a look-up.
+//! `control` and `proxy` import what they need of these, never each other. A test enforces these directions.
 //!
 //! # Invariants
 //!
@@ -48,25 +47,25 @@
 //!
 //! 1. A request sees one generation: route, verdict, page, headers and log line come from the same snapshot. A verdict
 //!    given stands: a request forwarded before its route closed runs to its end, or to the end of the drain time. (A
-//!    watcher looks again whenever something is published. A held request is decided anew when its wait is over, by what
-//!    is live then.)
-//! 2. One look at what is live per *request*, not per connection: keep-alive connections outlive windows.
+//!    watcher looks again at every publication. A held request is decided anew when its wait is over, by the snapshot
+//!    that is live then.)
+//! 2. Each *request* looks once at what is live, because keep-alive connections outlive windows.
 //! 3. When a route is closed its upstream sees *zero bytes* of refused requests.
-//! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Requests that wait for their route
-//!    have one, since they wait in the order in which they came, on whichever worker. No other request comes near it.)
+//! 4. The proxy's hot path renders nothing and takes no lock shared between workers. (Held requests share one,
+//!    because they wait in order of arrival over all workers. No other request comes near it.)
 //! 5. A bad input never changes what is served. At start, bad input is a clear error and exit code 64.
 //! 6. `check`, `explain`, `render` and `run` share one code path (`control::load`). There is no second validator.
-//! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. What is published can be
-//!    shown to every client; the other languages and the compressed forms are filled in behind the publication, once, and
-//!    tell the same ([`plan::page::Page::finish`]).
+//! 7. The page needs nothing at view time: no file, no upstream, no sub-resource, no third party. A published page can
+//!    be shown to every client. Other languages and compressed forms follow after the publication, once, and with the
+//!    same content ([`plan::page::Page::finish`]).
 //! 8. A streaming response, a tunnel, a watcher or a held request does not pin an old snapshot. (An upload does, until its
 //!    response begins.)
 //! 9. A publication drops no warm upstream connection whose upstream did not change.
 //! 10. Every await on a peer has a time-out; every queue, buffer and loop has a named limit (`plan::limits`). (A
-//!     watcher may listen for as long as it likes, and must take what it is told in time.)
-//! 11. What was not read of a request's body is never taken for the next request.
-//! 12. Replicas that see the same files and the same clock make the same choices without talking: what a phase counts from
-//!     is taken from the file, and what changes by itself changes on a grid.
+//!     watcher may listen as long as it likes, but must read each event in time.)
+//! 11. Unread bytes of a request's body are never taken for the next request.
+//! 12. Replicas with the same files and the same clock make the same choices without talking. Times count from instants in
+//!     the file, and values that change by themselves change on a grid of time.
 //!
 //! # Words
 //!
@@ -84,14 +83,14 @@
 //! | closure | the reason why a route is closed, with its page |
 //! | exception | a path that a closed route leaves open |
 //! | snapshot, generation | the compiled whole, immutable except for pages that are finished behind it; its number |
-//! | compile, publish | to make a snapshot of the inputs; to make it live |
+//! | compile, publish | to make a snapshot from the inputs; to make it live |
 //! | dialect | the form of an answer: html, text, json, grpc … |
 //! | page content, page model | the operator's words and the phase; the same with the times that follow from the clock |
 //! | renderer | templates and languages, from which pages are made |
-//! | held | waiting for its route, of a request |
+//! | held | of a request: waiting for its route |
 //! | watcher | a client that is told when a page changes, and when its route is back |
 //! | problem, error | a mistake in the operator's input, with its place; a failure while running |
-//! | parked | taken apart to the bare socket until its next request, of an idle client connection |
+//! | parked | of an idle client connection: reduced to the bare socket until its next request |
 
 #![cfg_attr(not(feature = "layer"), allow(rustdoc::broken_intra_doc_links, reason = "the layer is another feature"))]
 

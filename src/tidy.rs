@@ -23,7 +23,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
 ];
 
-/// Names that `plan` does without, so that it stays a function of its inputs.
+/// Names that `plan` must not use, so that it stays a function of its inputs.
 const NOT_IN_PLAN: [&str; 12] = [
     "std::fs",
     "std::net::Tcp",
@@ -57,7 +57,7 @@ fn sources(part: &str) -> Vec<(PathBuf, String)> {
     found.collect()
 }
 
-/// The code of a file, without comments and without what stands in `#[cfg(test)]` behind it.
+/// Returns the code of a file, without comments and without the tests at its end.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")

@@ -192,7 +192,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The period that `/status` reports traffic for.
+/// The period whose traffic `/status` reports.
 const LATELY: Duration = Duration::from_secs(60);
 
 /// Connections that may be open at once. A handful of probes and scrapers is normal; more is a mistake or an attack.

@@ -27,7 +27,7 @@ pub(super) struct Scraped<'s> {
     pub started: Timestamp,
 }
 
-/// A metric's name and help, and how its value is read off `C`.
+/// A metric's name and help, and the function that reads its value from `C`.
 type Row<C, V> = (&'static str, &'static str, fn(&C) -> V);
 
 /// Returns the text of `/metrics`.

@@ -57,7 +57,7 @@ struct Guarded {
 /// Traffic of a route in a span that ends now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traffic {
-    /// The span to compute a rate with. Shorter than asked for while the process is young, and never 0.
+    /// Span from which a rate is computed. Shorter than asked for while the process is young, and never 0.
     pub span: Duration,
     /// Summary of the requests.
     pub summary: Summary,
@@ -149,8 +149,8 @@ impl Observations {
         Some(measured)
     }
 
-    /// Returns what a route did in the last ten minutes while plainly open; `None` if it is not open now, or had no
-    /// request. A route that is coming back must not be its own measure.
+    /// Returns the counts of the last ten minutes in which a route was plainly open. `None` if it is not open now, or had
+    /// no request: a route that is coming back must not be its own measure.
     pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Counted> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;

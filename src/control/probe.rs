@@ -139,7 +139,7 @@ fn targets(route: &Route, generation: &Generation) -> Rc<[Target]> {
     targets.collect()
 }
 
-/// Returns the host that clients ask for, if upstreams see it: the first that is no pattern.
+/// Returns the first host of a route that is no pattern, if upstreams see the client's `Host`.
 fn host(route: &RouteConfig) -> Option<String> {
     let exact = route.hosts.iter().find_map(|host| match host {
         HostPattern::Exact(host) => Some(host.clone()),
@@ -195,8 +195,8 @@ impl ResultSink {
     }
 }
 
-/// Counts one more attempt. Once enough have passed in a row, nothing changes any more. The instant then is that of the
-/// last attempt needed, the same in every replica.
+/// Counts one more attempt. Once enough have passed in a row, the result stays. Its instant is then that of the last
+/// attempt needed, the same in every replica.
 fn after(before: &CheckResult, times: u32, due: Timestamp, failure: Option<String>) -> CheckResult {
     match failure {
         Some(failure) => CheckResult { passed: 0, at: None, failure: Some(failure) },
@@ -262,7 +262,7 @@ impl Schedule {
         }
     }
 
-    /// Returns when an attempt is due. Beyond the last representable instant, that instant.
+    /// Returns when an attempt is due, at most the last instant that can be represented.
     fn due(self, number: u64) -> Timestamp {
         let nanos = self.every.as_nanos().saturating_mul(number.into());
         let seconds = u64::try_from(nanos / NANOS).ok();

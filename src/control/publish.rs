@@ -87,7 +87,7 @@ impl Publication {
         LiveUpstream { meter, tls }
     }
 
-    /// Returns the certificate of a listener, read from where the config has it now. A listener that the config has
+    /// Returns the certificate of a listener, from the files that the config names now. A listener that the config has
     /// dropped, or turned to clear text, keeps its last certificate until the restart.
     fn certificate(&self, listener: usize, inputs: &Inputs) -> Option<Arc<CertifiedKey>> {
         let listen = &self.listeners[listener];

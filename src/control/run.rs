@@ -252,7 +252,7 @@ impl Wakers {
     }
 }
 
-/// Returns an interval that skips missed ticks.
+/// Returns an interval that does not make up for missed ticks.
 fn every(time: Duration) -> Interval {
     let mut interval = tokio::time::interval(time);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -58,7 +58,7 @@ pub struct Summary {
     /// Requests that failed: a response of 5xx, an answer by the proxy instead, or a response that was cut. At most
     /// `count`.
     pub failed: u64,
-    /// The median latency, from the request's head to the response's. Like the other two, at most 1/16 too high.
+    /// The median latency, from the request's head to the response's. All percentiles are at most 1/16 too high.
     pub p50: Duration,
     /// The 90th percentile.
     pub p90: Duration,
@@ -78,7 +78,7 @@ impl Recent {
         Self { last: Counts::default(), failed: 0, observed_at: began, slices: VecDeque::new(), long: None }
     }
 
-    /// Adds what was counted since the last observation, as if it had happened now, and returns its size.
+    /// Adds the counts since the last observation, as if they had come now. Returns how many requests they are.
     ///
     /// Meant to be called once or twice a second. Costs almost nothing without new requests. The first observation
     /// takes all counts, so it must not come after the route's first traffic.

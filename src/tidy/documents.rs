@@ -1,4 +1,4 @@
-//! Checks of the documents: the tables of keys are the code's, and no link leads nowhere.
+//! Checks of the documents: the tables of keys agree with the code, and every link has a target.
 
 use std::collections::HashSet;
 use std::fs;
@@ -84,8 +84,8 @@ fn every_example_of_a_file_has_known_keys_and_values_alone() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Returns a mistake in an example of the config or of the flag file, perhaps of a window alone. An example need not be
-/// whole: what it lacks is no mistake.
+/// Returns a mistake in an example of the config, of the flag file, or of a window alone. An example need not be whole,
+/// so a missing key is no mistake.
 fn misunderstood(example: &str) -> Option<String> {
     let window = format!("[[windows]]\n{example}");
     let mistakes = |problems: Vec<Problem>| {
@@ -98,10 +98,10 @@ fn misunderstood(example: &str) -> Option<String> {
     mistakes(flags::parse("window", &window).1).map(|window| format!("{config}\n{flags}\n{window}"))
 }
 
-/// Parts of messages about what an example lacks.
+/// Parts of messages about things that an example lacks.
 const LACKS: [&str; 2] = [" has no `", "the config has no "];
 
-/// Returns true for Markdown, but not for the page's template in it.
+/// Returns true for Markdown, except for the page's template in Markdown.
 fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("pages/page.md")
 }
@@ -230,7 +230,7 @@ fn dead_links(path: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns true if a file exists, and has the heading that may stand behind its name.
+/// Returns true if a file exists, and has the heading that the link names, if any.
 fn leads_somewhere(folder: &Path, link: &str) -> bool {
     let Some((file, heading)) = link.split_once('#') else { return folder.join(link).exists() };
     fs::read_to_string(folder.join(file)).is_ok_and(|text| anchors(&text).contains(heading))
@@ -254,20 +254,20 @@ fn anchor(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Returns every word of a text that is the path of a Markdown file, or the name of one in capitals, but not of one on
-/// the web. (`page.md` alone is a template.)
+/// Returns every word of a text that is the path of a Markdown file, or the name of one in capitals. Addresses on the web
+/// are left out. (`page.md` alone is a template.)
 fn named_documents(text: &str) -> impl Iterator<Item = &str> {
     let is_document = |word: &&str| word.contains('/') || word.starts_with(|c: char| c.is_ascii_uppercase());
     let name = |word: &str| word.split('#').next().is_some_and(|name| name.ends_with(".md"));
     words(text).filter(move |word| name(word) && !word.contains(':')).filter(is_document)
 }
 
-/// Returns the words of a text as far as they may be paths.
+/// Returns the words of a text that may be paths.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '#');
     text.split(move |c: char| !belongs(c)).map(|word| word.trim_end_matches(['.', ':']))
 }
 
 const END: &str = "<!-- /keys -->";
-/// Ranges that go beyond are shown without an upper end.
+/// Greatest upper end of a range. A range with a greater one is shown without an end.
 const MOST: u64 = 1 << 60;

@@ -36,7 +36,7 @@ fn modules() -> BTreeMap<Module, String> {
     modules
 }
 
-/// Takes a tree of imports such as `a::{b, c::{d, e}}` apart.
+/// Splits a tree of imports such as `a::{b, c::{d, e}}` into its paths.
 fn paths(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((before, inside)) = tree.strip_suffix('}').and_then(|tree| tree.split_once('{')) else {
@@ -54,7 +54,7 @@ fn paths(tree: &str) -> Vec<String> {
     branches.flat_map(|branch| paths(branch)).map(|path| format!("{before}{path}")).collect()
 }
 
-/// Returns all paths that a file names behind `use`, and those in its code that begin with `crate` or `super`.
+/// Returns all paths after `use` in a file, and all other paths that begin with `crate` or `super`.
 fn named(text: &str) -> Vec<String> {
     let flat = code(text).split_whitespace().collect::<Vec<_>>().join(" ");
     let mut named: Vec<String> = Vec::new();
@@ -123,7 +123,8 @@ fn cycles<N: Ord + Clone>(graph: &Graph<N>) -> Vec<BTreeSet<N>> {
     groups.into_iter().collect()
 }
 
-/// A parent and its child are one thing in two files: what they use of each other makes no cycle.
+/// Returns true for a parent module and its child. They are one thing in two files, so their imports of each other make
+/// no cycle.
 fn are_kin(one: &Module, other: &Module) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
@@ -138,7 +139,7 @@ fn no_import_cycle_has_more_than_two_files() {
     assert!(large.is_empty(), "{large:#?}");
 }
 
-/// In every folder, its files and its folders are looked at each as one.
+/// In every folder, each file and each subfolder counts as one node.
 #[test]
 fn no_folder_is_in_an_import_cycle() {
     let modules = modules();

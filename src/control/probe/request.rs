@@ -1,6 +1,6 @@
 //! One request of a check to one upstream, on a connection of its own.
 //!
-//! The proxy's connections belong to its workers. Besides, a check is to find out whether a new connection can be made.
+//! The proxy's connections belong to its workers. Besides, a check shall show that a new connection can be made.
 
 use std::fmt;
 use std::future::Future;
