@@ -16,7 +16,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let file = dir.path().join("maintenance.toml");
 //! # std::fs::write(&file, "[routes]\nweb = \"offline\"\n")?;
-//! // `web` is the app's name in the flag file.
+//! // `file` is the path of the flag file, and `web` is the app's name in it.
 //! let maintenance = MaintenanceLayer::builder("web", &file).brand("Example").always_open("/healthz").start()?;
 //!
 //! let app = axum::Router::new()
@@ -25,7 +25,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //!
-//! // With `web = "offline"` below `[routes]` in the file:
+//! // With `web = "offline"` below `[routes]` in the file, a request gets the page:
 //! use tower::ServiceExt as _;
 //! let request = axum::extract::Request::get("/").body(axum::body::Body::empty())?;
 //! let response = app.oneshot(request).await?;
@@ -36,20 +36,21 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Builder`] has the options: the page's brand and look, paths that stay open, and the limits of a hold. The layer works
-//! under any tokio runtime with time enabled; a thread of its own reads the file and makes the pages.
+//! [`MaintenanceLayer::builder`] begins, [`Builder`] has the options, and [`Builder::start`] returns the layer. The layer
+//! works under any tokio runtime with time enabled. A thread of its own reads the file and makes the pages.
 //!
 //! # The flag file
 //!
-//! | in the file | effect |
+//! | in the file, below `[routes]` | effect |
 //! |---|---|
 //! | nothing, or no file | the app answers |
 //! | `web = "offline"` | every request gets the page, with status 503 |
 //! | `web = "read-only"` | GET, HEAD and other safe methods reach the app |
 //! | `web = "hold"` | requests wait for the app, in the order of their arrival |
-//! | `[[windows]]` | the same, planned for a time |
+//! | a table `[[windows]]` instead | the same, planned for a time |
 //!
-//! When a held app goes offline, its waiting requests get the page at once. An edit is live within milliseconds. A file with a mistake changes nothing and is logged through `tracing`.
+//! An edit is live within milliseconds. When an app on hold goes offline, the waiting requests get the page at once. A
+//! file with a mistake changes nothing and is logged through `tracing`.
 //!
 //! # Differences from the proxy
 //!
@@ -83,8 +84,13 @@ use crate::plan::path::Prefix;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 
+/// Limits of a hold, for [`Builder::hold`].
 #[doc(inline)]
-pub use crate::plan::config::{Hold, PageConfig};
+pub use crate::plan::config::Hold;
+/// Options of the page, for [`Builder::page`].
+#[doc(inline)]
+pub use crate::plan::config::PageConfig;
+/// Problem in a [`StartError`].
 #[doc(inline)]
 pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
@@ -145,7 +151,14 @@ impl Builder {
         self
     }
 
-    /// Sets all options of the page. Those that refer to files (`dir`, `logo`) are ignored.
+    /// Sets all options of the page, the brand included. Those that refer to files (`dir`, `logo`) are ignored.
+    ///
+    /// ```
+    /// # use backsoon::layer::{MaintenanceLayer, PageConfig};
+    /// # let builder = MaintenanceLayer::builder("web", "maintenance.toml");
+    /// let page = PageConfig { brand: Some("Example".into()), language: "de".into(), ..PageConfig::default() };
+    /// let builder = builder.page(page);
+    /// ```
     #[must_use]
     pub fn page(mut self, page: PageConfig) -> Self {
         self.page = PageConfig { dir: None, logo: None, ..page };
@@ -160,6 +173,12 @@ impl Builder {
     }
 
     /// Sets how many requests wait while the app is on hold, for how long, and how fast they return.
+    ///
+    /// ```
+    /// # use backsoon::layer::{Hold, MaintenanceLayer};
+    /// # let builder = MaintenanceLayer::builder("web", "maintenance.toml");
+    /// let builder = builder.hold(Hold { max_held: 100, ..Hold::default() });
+    /// ```
     #[must_use]
     pub fn hold(mut self, hold: Hold) -> Self {
         self.hold = hold;
