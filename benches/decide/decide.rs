@@ -89,9 +89,9 @@ fn policies(c: &mut Criterion) {
     let back = at("", Some(&closed), 700);
     let ramping = at("", Some(&back), 730);
     let read_only = at("[routes]\nweb = \"read-only\"\n", None, 0);
-    let ticket = Token { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
+    let token = Token { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
     let cookie = |purpose, name: &str| {
-        let signed = key.sign(Binding { purpose, route: "web", source: &Source::Flag }, ticket);
+        let signed = key.sign(Binding { purpose, route: "web", source: &Source::Flag }, token);
         format!("session=0123456789abcdef; {name}={signed}; theme=dark")
     };
     let (pass, ramp) =
@@ -171,7 +171,7 @@ fn paths(c: &mut Criterion) {
 fn dialects(c: &mut Criterion) {
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
     let renderer = Renderer::built_in();
-    let mut group = c.benchmark_group("Renderer::want");
+    let mut group = c.benchmark_group("Renderer::choose");
     for (what, accept) in [("browser", Some(browser)), ("none", None), ("json", Some("application/json"))] {
         group.bench_function(what, |b| {
             let fields = accept.iter().map(|accept| (ACCEPT, HeaderValue::from_static(accept)));
@@ -185,7 +185,7 @@ fn dialects(c: &mut Criterion) {
 fn pages(c: &mut Criterion) {
     let mut group = c.benchmark_group("page");
     let now = Timestamp::UNIX_EPOCH;
-    group.bench_function("a press", |b| b.iter_with_large_drop(Renderer::built_in));
+    group.bench_function("a renderer", |b| b.iter_with_large_drop(Renderer::built_in));
     for (what, flags) in [("bare", samples::bare()), ("full", samples::full(now)), ("worst", samples::worst(now))] {
         let (config, _) = inputs(1);
         let page = || snapshot(&config, &flags, None, 1);

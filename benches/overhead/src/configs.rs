@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::contenders::{Ground, free_port};
+use crate::contenders::{Setup, free_port};
 use crate::nursery::Nursery;
 
 /// Ports on which a contender listens; 0 for a protocol that it does not speak.
@@ -51,8 +51,8 @@ pub(crate) const FEATURES: [[&str; 4]; 11] = [
 ];
 
 /// Returns backsoon's config: the defaults, so without an access log.
-pub(crate) fn backsoon(ground: &Ground<'_>, ports: Ports, workers: usize) -> String {
-    let Ground { nursery, upstream, .. } = ground;
+pub(crate) fn backsoon(setup: &Setup<'_>, ports: Ports, workers: usize) -> String {
+    let Setup { nursery, upstream, .. } = setup;
     let (cert, key) = (nursery.path("cert.pem"), nursery.path("key.pem"));
     format!(
         r#"maintenance = "maintenance.toml"
@@ -83,8 +83,8 @@ pub(crate) fn flags() -> &'static str {
 }
 
 /// Returns nginx's config.
-pub(crate) fn nginx(ground: &Ground<'_>, ports: Ports) -> String {
-    let Ground { nursery, configs, upstream, .. } = ground;
+pub(crate) fn nginx(setup: &Setup<'_>, ports: Ports) -> String {
+    let Setup { nursery, configs, upstream, .. } = setup;
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let temp = |name: &str| nursery.path(name).display().to_string();
     format!(
@@ -141,8 +141,8 @@ fn nginx_page(path: &str, configs: &Path) -> String {
 }
 
 /// Returns haproxy's config. haproxy wants two descriptors for each connection that it may have.
-pub(crate) fn haproxy(ground: &Ground<'_>, ports: Ports) -> String {
-    let Ground { nursery, configs, upstream, most_connections, .. } = ground;
+pub(crate) fn haproxy(setup: &Setup<'_>, ports: Ports) -> String {
+    let Setup { nursery, configs, upstream, most_connections, .. } = setup;
     let mut pages = String::new();
     let file = |end: &str| configs.join(format!("{}.html{end}", PAGE.trim_start_matches('/')));
     for (end, coding) in [(".gz", " hdr Content-Encoding gzip"), ("", "")] {

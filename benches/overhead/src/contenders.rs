@@ -67,7 +67,7 @@ pub(crate) struct Contender {
 
 /// Surroundings in which contenders start.
 #[derive(Debug)]
-pub(crate) struct Ground<'g> {
+pub(crate) struct Setup<'g> {
     /// Owner of the processes.
     pub(crate) nursery: &'g Nursery,
     /// Folder of the configs.
@@ -80,7 +80,7 @@ pub(crate) struct Ground<'g> {
     pub(crate) most_connections: u32,
 }
 
-impl Ground<'_> {
+impl Setup<'_> {
     /// Starts the contender, and waits until it accepts connections.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use crate::{proc, wire};
 
 /// Protocol on the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Speech {
+pub(crate) enum Protocol {
     /// HTTP/1.1 in clear text.
     #[serde(rename = "h1")]
     Plain,
@@ -34,7 +34,7 @@ pub(crate) enum Speech {
     Http2,
 }
 
-impl Speech {
+impl Protocol {
     /// Returns the name for the tables, of a run with nothing else going on.
     pub(crate) fn at_rest(self) -> &'static str {
         match self {
@@ -56,9 +56,9 @@ impl Speech {
 
 /// Connections to open and to leave alone.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct IdleClients {
     /// Protocol on the connections.
-    pub(crate) speech: Speech,
+    pub(crate) protocol: Protocol,
     /// Address of the server.
     pub(crate) address: SocketAddr,
     /// Number of connections.
@@ -71,14 +71,14 @@ pub(crate) struct Crowd {
     pub(crate) host: String,
 }
 
-impl Crowd {
+impl IdleClients {
     /// Measures the bytes that each connection adds to the process.
     ///
     /// # Errors
     /// If a connection fails.
     pub(crate) fn measure(&self, nursery: &Nursery) -> io::Result<PerConnection> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let connector = connector(nursery, self.speech)?;
+        let connector = connector(nursery, self.protocol)?;
         runtime.block_on(async {
             // Leave out costs that arise once, such as upstream connections.
             drop(self.open(&connector, AT_ONCE, 1).await?);
@@ -101,10 +101,10 @@ impl Crowd {
             if number >= AT_ONCE {
                 held.extend(opening.join_next().await.map(flatten).transpose()?);
             }
-            let (connector, address, speech) = (connector.clone(), self.address, self.speech);
+            let (connector, address, protocol) = (connector.clone(), self.address, self.protocol);
             let (path, host) = (self.path.clone(), self.host.clone());
             opening.spawn(async move {
-                let one = one(&connector, speech, address, &path, &host, requests);
+                let one = one(&connector, protocol, address, &path, &host, requests);
                 tokio::time::timeout(PATIENCE, one).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             });
         }
@@ -153,14 +153,14 @@ fn flatten(joined: Result<io::Result<Held>, tokio::task::JoinError>) -> io::Resu
 
 async fn one(
     tls: &TlsConnector,
-    speech: Speech,
+    protocol: Protocol,
     address: SocketAddr,
     path: &str,
     host: &str,
     requests: u32,
 ) -> io::Result<Held> {
     let mut socket = TcpStream::connect(address).await?;
-    if speech == Speech::Plain {
+    if protocol == Protocol::Plain {
         for _ in 0..requests {
             ask(&mut socket, path, host).await?;
         }
@@ -168,7 +168,7 @@ async fn one(
     }
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let mut stream = tls.connect(name, socket).await?;
-    if speech == Speech::Tls {
+    if protocol == Protocol::Tls {
         for _ in 0..requests {
             ask(&mut stream, path, host).await?;
         }
@@ -199,12 +199,12 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str, hos
     Ok(())
 }
 
-fn connector(nursery: &Nursery, speech: Speech) -> io::Result<TlsConnector> {
+fn connector(nursery: &Nursery, protocol: Protocol) -> io::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(fs::read(nursery.path("cert.der"))?)).map_err(io::Error::other)?;
     let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let protocol: &[u8] = if speech == Speech::Http2 { b"h2" } else { b"http/1.1" };
-    config.alpn_protocols = vec![protocol.to_vec()];
+    let alpn: &[u8] = if protocol == Protocol::Http2 { b"h2" } else { b"http/1.1" };
+    config.alpn_protocols = vec![alpn.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Inspects the machine.
-    pub(crate) fn look(cores: &Cores) -> Self {
+    pub(crate) fn inspect(cores: &Cores) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

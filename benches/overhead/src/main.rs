@@ -38,7 +38,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::configs::PAGE;
-use crate::contenders::{Contender, Ground, Kind};
+use crate::contenders::{Contender, Kind, Setup};
 use crate::machine::{Cores, Machine};
 use crate::nursery::{Guard, Nursery};
 use crate::options::Options;
@@ -82,10 +82,10 @@ fn bench(options: &Options) -> io::Result<()> {
         None => start_upstream(&nursery)?,
     };
     let most_connections = u32::try_from(limit.saturating_sub(DESCRIPTORS_BESIDE) / 2).unwrap_or(u32::MAX);
-    let ground = Ground { nursery: &nursery, configs, cores: &cores, upstream, most_connections };
-    let mut results = Results::new(Machine::look(&cores));
-    let contenders = start_all(options, &ground, &mut results)?;
-    let mut bench = Bench { options, ground: &ground, contenders, results };
+    let setup = Setup { nursery: &nursery, configs, cores: &cores, upstream, most_connections };
+    let mut results = Results::new(Machine::inspect(&cores));
+    let contenders = start_all(options, &setup, &mut results)?;
+    let mut bench = Bench { options, setup: &setup, contenders, results };
     bench.run();
     finish(options, &bench.results)
 }
@@ -106,15 +106,15 @@ fn start_upstream(nursery: &Nursery) -> io::Result<String> {
 }
 
 /// Starts all contenders: backsoon first, because the others serve its page.
-fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> io::Result<Vec<Contender>> {
-    let backsoon = ground.start(Kind::Backsoon)?;
-    results.pages = fetch_pages(ground, &backsoon)?;
+fn start_all(options: &Options, setup: &Setup<'_>, results: &mut Results) -> io::Result<Vec<Contender>> {
+    let backsoon = setup.start(Kind::Backsoon)?;
+    results.pages = fetch_pages(setup, &backsoon)?;
     let mut backsoon = Some(backsoon);
     let mut contenders = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| options.wants_contender(*kind)) {
         match (kind, backsoon.take_if(|_| kind == Kind::Backsoon)) {
             (_, Some(started)) => contenders.push(started),
-            (kind, None) => match ground.start(kind).and_then(|started| same_pages(ground, started)) {
+            (kind, None) => match setup.start(kind).and_then(|started| same_pages(setup, started)) {
                 Ok(started) => contenders.push(started),
                 Err(error) => results.skip(&format!("{}: {error}", kind.name())),
             },
@@ -124,11 +124,11 @@ fn start_all(options: &Options, ground: &Ground<'_>, results: &mut Results) -> i
 }
 
 /// Saves backsoon's page, plain and compressed, for the others to serve. Returns the names and sizes of the files.
-fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(String, usize)>> {
+fn fetch_pages(setup: &Setup<'_>, backsoon: &Contender) -> io::Result<Vec<(String, usize)>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, backsoon.ports.clear));
     let mut sizes = Vec::new();
     for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
-        let request = wire::get(PAGE, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
+        let request = wire::get(PAGE, &setup.upstream, &format!("Accept: text/html\r\n{fields}"));
         let began = Instant::now();
         let body = loop {
             let (head, body) = wire::fetch(address, &request)?;
@@ -145,22 +145,22 @@ fn fetch_pages(ground: &Ground<'_>, backsoon: &Contender) -> io::Result<Vec<(Str
             std::thread::sleep(Duration::from_millis(20));
         };
         let name = format!("{}.{end}", PAGE.trim_start_matches('/'));
-        fs::write(ground.configs.join(&name), &body)?;
+        fs::write(setup.configs.join(&name), &body)?;
         sizes.push((name, body.len()));
     }
     Ok(sizes)
 }
 
 /// Makes sure that a proxy serves what backsoon serves, byte for byte.
-fn same_pages(ground: &Ground<'_>, contender: Contender) -> io::Result<Contender> {
+fn same_pages(setup: &Setup<'_>, contender: Contender) -> io::Result<Contender> {
     if !contender.kind.is_proxy() {
         return Ok(contender);
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear));
     for (end, fields) in [("html", ""), ("html.gz", "Accept-Encoding: gzip\r\n")] {
-        let request = wire::get(PAGE, &ground.upstream, &format!("Accept: text/html\r\n{fields}"));
+        let request = wire::get(PAGE, &setup.upstream, &format!("Accept: text/html\r\n{fields}"));
         let (head, body) = wire::fetch(address, &request)?;
-        let page = fs::read(ground.configs.join(format!("{}.{end}", PAGE.trim_start_matches('/'))))?;
+        let page = fs::read(setup.configs.join(format!("{}.{end}", PAGE.trim_start_matches('/'))))?;
         let html = wire::field(&head, "content-type").is_some_and(|value| value.starts_with("text/html"));
         if wire::status(head.as_bytes()) != 503 || !html || body != page {
             return Err(io::Error::other(format!("its {PAGE} is not backsoon's page: {head}")));

@@ -44,14 +44,14 @@ fn cpu(results: &Results) -> Vec<Panel> {
 }
 
 fn idle(results: &Results) -> Vec<Panel> {
-    let speeches = in_order(results.idle.iter().map(|idle| idle.speech));
-    let panels = speeches.into_iter().map(|speech| {
-        let these = results.idle.iter().filter(|idle| idle.speech == speech);
+    let protocols = in_order(results.idle.iter().map(|idle| idle.protocol));
+    let panels = protocols.into_iter().map(|protocol| {
+        let these = results.idle.iter().filter(|idle| idle.protocol == protocol);
         let bars = these.map(|idle| {
             let size = idle.bytes / 1024.0;
             (idle.contender.clone(), Spread { median: size, low: size, high: size })
         });
-        Panel { title: speech.to_owned(), bars: bars.collect() }
+        Panel { title: protocol.to_owned(), bars: bars.collect() }
     });
     panels.collect()
 }

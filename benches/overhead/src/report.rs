@@ -128,14 +128,14 @@ fn idle(text: &mut String, results: &Results) {
     );
     let contenders = in_order(results.idle.iter().map(|idle| idle.contender.as_str()));
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    for speech in in_order(results.idle.iter().map(|idle| idle.speech)) {
-        let these = results.idle.iter().filter(|idle| idle.speech == speech);
+    for protocol in in_order(results.idle.iter().map(|idle| idle.protocol)) {
+        let these = results.idle.iter().filter(|idle| idle.protocol == protocol);
         let connections = these.clone().map(|idle| idle.connections).max().unwrap_or(0);
         let cells = contenders.iter().map(|one| {
             let found = these.clone().find(|idle| idle.contender == *one);
             found.map_or(NOTHING.into(), |idle| format!("{:.2}", idle.bytes / 1024.0))
         });
-        rows.push((format!("{speech}, {connections} connections"), cells.collect()));
+        rows.push((format!("{protocol}, {connections} connections"), cells.collect()));
     }
     rows_of(text, &contenders, rows.iter().map(|(name, cells)| (name.as_str(), cells.clone())).collect());
 }

@@ -74,7 +74,8 @@ pub(crate) struct Latency {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Idle {
     /// Protocol on the connections.
-    pub(crate) speech: &'static str,
+    #[serde(rename = "speech")]
+    pub(crate) protocol: &'static str,
     /// Name of the contender.
     pub(crate) contender: String,
     /// Number of connections.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::configs::PAGE;
-use crate::contenders::{Contender, Ground, Kind};
-use crate::idle::{Crowd, PerConnection, Speech};
+use crate::contenders::{Contender, Kind, Setup};
+use crate::idle::{IdleClients, PerConnection, Protocol};
 use crate::load::{Load, Tool};
 use crate::openloop::{self, Latencies};
 use crate::options::Options;
@@ -48,7 +48,7 @@ pub(crate) struct Bench<'b> {
     /// Options of the command line.
     pub(crate) options: &'b Options,
     /// Surroundings in which contenders start.
-    pub(crate) ground: &'b Ground<'b>,
+    pub(crate) setup: &'b Setup<'b>,
     /// Contenders that take part.
     pub(crate) contenders: Vec<Contender>,
     /// Results so far.
@@ -106,7 +106,7 @@ impl Bench<'_> {
             port: |contender| Some(contender.ports.clear),
             tool: Tool::Wrk,
             connections: self.options.connections,
-            fields: vec![format!("Host: {}", self.ground.upstream)],
+            fields: vec![format!("Host: {}", self.setup.upstream)],
             expect: Expect::Success,
         }
     }
@@ -187,7 +187,7 @@ impl Bench<'_> {
 
     /// Returns the host to connect to. A direct run goes to the upstream, which may be on another machine.
     fn host(&self, contender: &Contender) -> String {
-        let upstream = self.ground.upstream.rsplit_once(':').map_or("", |(host, _)| host);
+        let upstream = self.setup.upstream.rsplit_once(':').map_or("", |(host, _)| host);
         if contender.kind == Kind::Direct { upstream.to_owned() } else { Ipv4Addr::LOCALHOST.to_string() }
     }
 
@@ -208,7 +208,7 @@ impl Bench<'_> {
     fn try_to_measure(&self, load: &Load, pid: Option<u32>, expect: Expect) -> io::Result<Run> {
         let before = pid.map(Cpu::of).transpose()?;
         let begun = Instant::now();
-        let counts = load.run(self.ground.nursery)?;
+        let counts = load.run(self.setup.nursery)?;
         let took = begun.elapsed().as_secs_f64();
         let used = pid.map(Cpu::of).transpose()?.zip(before).map(|(after, before)| after.since(before));
         let wrong = match expect {
@@ -282,12 +282,12 @@ impl Bench<'_> {
 
     fn at_rate(&self, contender: &Contender, rate: u32) -> io::Result<Latencies> {
         let address = match contender.kind {
-            Kind::Direct => crate::contenders::address(&self.ground.upstream)?,
+            Kind::Direct => crate::contenders::address(&self.setup.upstream)?,
             _ => SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear)),
         };
         openloop::run(&openloop::Plan {
             address,
-            request: wire::get(&self.path(), &self.ground.upstream, ""),
+            request: wire::get(&self.path(), &self.setup.upstream, ""),
             connections: self.options.connections,
             rate,
             duration: self.options.duration,
@@ -307,36 +307,38 @@ impl Bench<'_> {
     }
 
     fn idle(&mut self) {
-        let most = self.ground.most_connections;
-        for speech in [Speech::Plain, Speech::Tls, Speech::Http2] {
-            let wanted = if speech == Speech::Http2 { self.options.idle / 5 } else { self.options.idle };
+        let most = self.setup.most_connections;
+        for protocol in [Protocol::Plain, Protocol::Tls, Protocol::Http2] {
+            let wanted = if protocol == Protocol::Http2 { self.options.idle / 5 } else { self.options.idle };
             let connections = wanted.min(most);
             let kinds: Vec<Kind> = self.contenders.iter().map(|one| one.kind).filter(|kind| kind.is_proxy()).collect();
             for kind in kinds {
-                match self.idle_of(kind, speech, connections) {
+                match self.idle_of(kind, protocol, connections) {
                     Ok(PerConnection { at_rest, serving }) => {
-                        for (speech, bytes) in [(speech.name(), serving), (speech.at_rest(), at_rest)] {
+                        for (protocol, bytes) in [(protocol.name(), serving), (protocol.at_rest(), at_rest)] {
                             let size = bytes / 1024.0;
-                            eprintln!("idle         {:<12} {speech}: {size:.2} KiB a connection", kind.name());
+                            eprintln!("idle         {:<12} {protocol}: {size:.2} KiB a connection", kind.name());
                             let contender = kind.name().to_owned();
-                            self.results.idle.push(Idle { speech, contender, connections, bytes });
+                            self.results.idle.push(Idle { protocol, contender, connections, bytes });
                         }
                     }
-                    Err(error) => self.results.invalidate(&format!("idle {} {}: {error}", kind.name(), speech.name())),
+                    Err(error) => {
+                        self.results.invalidate(&format!("idle {} {}: {error}", kind.name(), protocol.name()))
+                    }
                 }
             }
         }
     }
 
     /// Measures in a new process, because one that had many connections still has their memory.
-    fn idle_of(&self, kind: Kind, speech: Speech, connections: u32) -> io::Result<PerConnection> {
-        let fresh = self.ground.start(kind)?;
-        let port = if speech == Speech::Plain { fresh.ports.clear } else { fresh.ports.tls };
+    fn idle_of(&self, kind: Kind, protocol: Protocol, connections: u32) -> io::Result<PerConnection> {
+        let fresh = self.setup.start(kind)?;
+        let port = if protocol == Protocol::Plain { fresh.ports.clear } else { fresh.ports.tls };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (path, host) = (self.path(), self.ground.upstream.clone());
-        let crowd = Crowd { speech, address, connections, pid: fresh.pid.unwrap_or_default(), path, host };
-        let measured = crowd.measure(self.ground.nursery);
-        self.ground.nursery.end(fresh.process);
+        let (path, host) = (self.path(), self.setup.upstream.clone());
+        let clients = IdleClients { protocol, address, connections, pid: fresh.pid.unwrap_or_default(), path, host };
+        let measured = clients.measure(self.setup.nursery);
+        self.setup.nursery.end(fresh.process);
         measured
     }
 
@@ -360,7 +362,7 @@ impl Bench<'_> {
     }
 
     fn syscalls_of(&self, strace: &std::path::Path, small: &Closed, pid: u32, port: u16) -> io::Result<Counted> {
-        let nursery = self.ground.nursery;
+        let nursery = self.setup.nursery;
         let table = nursery.path("strace.txt");
         let mut command = std::process::Command::new(strace);
         command.args(["-c", "-f", "-o"]).arg(&table).args(["-p", &pid.to_string()]);
@@ -387,13 +389,13 @@ impl Bench<'_> {
     }
 
     fn workers(&mut self) {
-        let cores = self.ground.cores.unpinned();
+        let cores = self.setup.cores.unpinned();
         if cores.all < 2 {
             self.results.skip("workers: there is only one core");
             return;
         }
         let started: io::Result<Vec<Contender>> =
-            [1, 2].iter().map(|count| self.ground.backsoon(&format!("backsoon-{count}"), *count, &cores)).collect();
+            [1, 2].iter().map(|count| self.setup.backsoon(&format!("backsoon-{count}"), *count, &cores)).collect();
         let started = match started {
             Ok(started) => started,
             Err(error) => return self.results.invalidate(&format!("workers: {error}")),
@@ -410,7 +412,7 @@ impl Bench<'_> {
                 }
             }
         }
-        started.iter().for_each(|contender| self.ground.nursery.end(contender.process));
+        started.iter().for_each(|contender| self.setup.nursery.end(contender.process));
     }
 }
 
