@@ -15,8 +15,8 @@ pub(crate) fn markdown(results: &Results) -> String {
     ratios(&mut text, results);
     table(&mut text, results, "Requests per second", |run| Some(run.rate), 0);
     text.push_str(
-        "Throughput is that of the slowest of load generator, upstream and proxy. Where the proxy's process is busy for \
-         less than a core (below), it is not the proxy's.\n\n",
+        "Throughput is that of the slowest of load generator, upstream and proxy. If the proxy's process is busy for \
+         less than one core (see below), the proxy is not the slowest.\n\n",
     );
     table(&mut text, results, "Cores that the process kept busy", |run| run.busy, 2);
     table(&mut text, results, "Share of the CPU time in user mode", |run| run.user, 2);
@@ -100,9 +100,10 @@ fn latencies(text: &mut String, results: &Results) {
     rates.dedup();
     for rate in rates {
         let _ = writeln!(text, "## Latency at {rate} requests/s, µs\n");
-        text.push_str("Open loop, counted from the instant at which a request was to be sent (corrected for coordinated omission). \
-             The last column is the generator's own lateness while a connection was free, which is in the other \
-             figures: where it is not small beside them, the machine was too busy to tell.\n\n",
+        text.push_str(
+            "Open loop, counted from the instant planned for each request (corrected for coordinated omission). \
+             The last column is the generator's own lateness while a connection was free, which is part of the other \
+             figures. If it is not small beside them, the machine was too busy for this measurement.\n\n",
         );
         let heads = ["p50", "p90", "p99", "p99.9", "max", "p99 by round", "generator late, p99"];
         let rows = results.latencies.iter().filter(|latency| latency.rate == rate).map(|latency| {
@@ -123,8 +124,8 @@ fn idle(text: &mut String, results: &Results) {
         return;
     }
     text.push_str("## Memory of an idle connection, KiB\n\nResident memory of the process, without the kernel's socket buffers; one \
-         process for each row. Measured after 40,000 requests of eight other clients, and before that, with nothing else going \
-         on: an allocator gives memory back when it is used.\n\n",
+         process for each row. Measured before and after 40,000 requests of eight other clients, because an allocator returns \
+         memory only while it is used. Before them, all connections are at rest.\n\n",
     );
     let contenders = in_order(results.idle.iter().map(|idle| idle.contender.as_str()));
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
@@ -156,7 +157,7 @@ fn syscalls(text: &mut String, results: &Results) {
 }
 
 fn features(text: &mut String, results: &Results) {
-    text.push_str("## What each has\n\n");
+    text.push_str("## Features\n\n");
     let Some(([_, heads @ ..], rows)) = results.features.split_first() else { return };
     let rows = rows.iter().map(|[name, cells @ ..]| (*name, cells.iter().map(|cell| (*cell).to_owned()).collect()));
     rows_of(text, heads, rows.collect());
