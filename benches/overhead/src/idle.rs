@@ -55,7 +55,7 @@ impl Protocol {
 }
 
 /// Connections to open and to leave alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct IdleClients {
     /// Protocol on the connections.
     pub(crate) protocol: Protocol,
@@ -101,10 +101,9 @@ impl IdleClients {
             if number >= AT_ONCE {
                 held.extend(opening.join_next().await.map(flatten).transpose()?);
             }
-            let (connector, address, protocol) = (connector.clone(), self.address, self.protocol);
-            let (path, host) = (self.path.clone(), self.host.clone());
+            let (connector, clients) = (connector.clone(), self.clone());
             opening.spawn(async move {
-                let one = one(&connector, protocol, address, &path, &host, requests);
+                let one = one(&connector, &clients, requests);
                 tokio::time::timeout(PATIENCE, one).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             });
         }
@@ -151,16 +150,11 @@ fn flatten(joined: Result<io::Result<Held>, tokio::task::JoinError>) -> io::Resu
     joined.map_err(io::Error::other)?
 }
 
-async fn one(
-    tls: &TlsConnector,
-    protocol: Protocol,
-    address: SocketAddr,
-    path: &str,
-    host: &str,
-    requests: u32,
-) -> io::Result<Held> {
+/// Opens one connection, and sends some requests on it.
+async fn one(tls: &TlsConnector, clients: &IdleClients, requests: u32) -> io::Result<Held> {
+    let IdleClients { protocol, address, path, host, .. } = clients;
     let mut socket = TcpStream::connect(address).await?;
-    if protocol == Protocol::Plain {
+    if *protocol == Protocol::Plain {
         for _ in 0..requests {
             ask(&mut socket, path, host).await?;
         }
@@ -168,7 +162,7 @@ async fn one(
     }
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let mut stream = tls.connect(name, socket).await?;
-    if protocol == Protocol::Tls {
+    if *protocol == Protocol::Tls {
         for _ in 0..requests {
             ask(&mut stream, path, host).await?;
         }

@@ -283,7 +283,9 @@ impl Bench<'_> {
     fn at_rate(&self, contender: &Contender, rate: u32) -> io::Result<Latencies> {
         let address = match contender.kind {
             Kind::Direct => crate::contenders::address(&self.setup.upstream)?,
-            _ => SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear)),
+            Kind::Floor | Kind::Backsoon | Kind::Nginx | Kind::Haproxy => {
+                SocketAddr::from((Ipv4Addr::LOCALHOST, contender.ports.clear))
+            }
         };
         openloop::run(&openloop::Plan {
             address,
