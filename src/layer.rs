@@ -85,12 +85,13 @@ use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 
 /// Limits of a hold, for [`Builder::hold`].
+///
 #[doc(inline)]
 pub use crate::plan::config::Hold;
 /// Options of the page, for [`Builder::page`].
+///
 #[doc(inline)]
 pub use crate::plan::config::PageConfig;
-/// Problem in a [`StartError`].
 #[doc(inline)]
 pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
