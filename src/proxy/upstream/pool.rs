@@ -153,11 +153,8 @@ impl Pool {
 
     /// Returns true if one more connection may be opened.
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
-        let paced = if self.http2() {
-            self.opening.get() == 0
-        } else {
-            reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections())
-        };
+        let grows = || reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections());
+        let paced = if self.http2() { self.opening.get() == 0 } else { grows() };
         paced && !self.is_full(most)
     }
 
