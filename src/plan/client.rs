@@ -1,5 +1,5 @@
-//! Client of a request: the peer, or the one that trusted proxies name. A client that cannot be read is unknown; the
-//! proxy that named it is never taken for it.
+//! Client of a request: the peer, or the client that trusted proxies name. A name that cannot be read makes the client
+//! unknown: the proxy that sent it is never taken for the client.
 
 mod forwarded;
 
@@ -20,7 +20,7 @@ pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 /// Client, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client<'h> {
-    /// Address; an IPv4 client never has an IPv6 one.
+    /// Address. An IPv4 address that is mapped to IPv6 is held as IPv4.
     Address(IpAddr),
     /// Name that a trusted proxy gives instead of an address: an identifier (RFC 7239 section 6.3), or something odd.
     Named(&'h [u8]),
@@ -89,7 +89,8 @@ impl<'h> Walk<'h, '_> {
     fn names(&mut self, line: &'h [u8]) -> bool {
         let mut names = line.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         let last = names.next().unwrap_or_default();
-        // A proxy that adds nothing names nobody. The names before it are the client's own words.
+        // An empty last name is a proxy that named nobody. The names before it came from the client and are not
+        // believed.
         self.goes_on(read(last)) && names.filter(|name| !name.is_empty()).all(|name| self.goes_on(read(name)))
     }
 
@@ -165,7 +166,7 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// Returns the network that stands for a client in counts. A client has all addresses of an IPv6 /64.
+/// Returns the network by which a client is counted: over IPv6 its /64, since a client has all addresses of that.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

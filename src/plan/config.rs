@@ -198,7 +198,7 @@ impl WellKnown {
 pub enum HostPattern {
     /// A single host, lowercase, without port or trailing dot: `www.example.com`.
     Exact(String),
-    /// Any host below a domain, at any depth, but not the domain itself: `*.example.com` holds `example.com`.
+    /// Any host below a domain, at any depth, but not the domain itself: `*.example.com` is held as `example.com`.
     Below(String),
 }
 
@@ -223,7 +223,7 @@ pub enum UpstreamAddress {
 }
 
 impl UpstreamAddress {
-    /// Returns the authority (RFC 3986 section 3.2) that the upstream is asked for unless the client's host is kept.
+    /// Returns the authority (RFC 3986 section 3.2) to send as the host, unless the client's host is kept.
     pub fn authority(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
@@ -247,7 +247,7 @@ pub enum Trust {
 }
 
 impl fmt::Display for Upstream {
-    /// Writes the address as the config has it.
+    /// Writes the upstream as the config has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -260,7 +260,7 @@ impl fmt::Display for Upstream {
 }
 
 impl fmt::Display for Address {
-    /// Writes the upstream as the config has it.
+    /// Writes the address as the config has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),

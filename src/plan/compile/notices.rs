@@ -44,7 +44,7 @@ impl<'f> Announcements<'f> {
     }
 }
 
-/// Returns the field of forwarded responses: the route is read-only, or a window is announced.
+/// Returns the field `Maintenance` of forwarded responses, if the route is read-only or a window is announced.
 pub(super) fn notice(closure: Option<&Closure>, announced: &[Announced]) -> Option<HeaderValue> {
     let mut text = String::new();
     match (closure, announced.first()) {

@@ -1,4 +1,4 @@
-//! Steps that move by themselves, with the state of their window's routes.
+//! Automatic steps of a window. Their state follows the state of the window's routes.
 
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};

@@ -70,7 +70,7 @@ impl Origins {
         !self.any && self.exact.is_empty() && self.below.is_empty()
     }
 
-    /// Returns true if an origin is named other than by `"*"`.
+    /// Returns true if an origin is in the list by itself or by a pattern; `"*"` does not count.
     pub fn names(&self, origin: &[u8]) -> bool {
         self.exact.iter().any(|exact| exact.as_bytes() == origin)
             || self.below.iter().any(|(before, behind)| {

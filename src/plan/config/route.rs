@@ -15,7 +15,7 @@ use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
 use super::{address, policy, values};
 
-/// Owners of each host and path, with the place where they say so, in the order of the file.
+/// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
 pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<usize>)>);
 
@@ -94,7 +94,7 @@ fn hint(route: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
 struct Places {
     hosts: Vec<(HostPattern, Range<usize>)>,
     paths: Vec<(Prefix, Range<usize>)>,
-    /// All of them could be read.
+    /// False if hosts or paths are given, but none of them could be read.
     whole: bool,
 }
 
@@ -119,7 +119,7 @@ fn hosts_and_paths(section: &mut Section<'_>, report: &mut Report<'_>) -> Places
     Places { hosts, paths, whole }
 }
 
-/// Reads the paths that stay open. No list is the same as an empty one.
+/// Reads the paths that stay open. The list may be empty.
 fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Exception> {
     let items = value.any_number();
     report.at_most(MOST_PLACES, items.len(), "paths", value.key_span.clone());

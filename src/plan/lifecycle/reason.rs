@@ -66,7 +66,7 @@ pub enum Reason {
     Ramped,
     /// The guard closed the route, for what it measured.
     GuardTripped(String),
-    /// Words that this version does not write.
+    /// Text of another version, which this one does not write.
     Other(String),
 }
 
@@ -159,7 +159,7 @@ fn parse_pending(text: &str) -> Option<Reason> {
     Some(Reason::ChecksPending { passed: passed.parse().ok()?, total: total.parse().ok()? })
 }
 
-/// Reasons that always read the same.
+/// Reasons without fields: each has a fixed text.
 const FIXED: [Reason; 13] = [
     Reason::NotFlagged,
     Reason::Drained,

@@ -80,7 +80,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     }
 }
 
-/// Closes a connection that was parked. Boxed, like everything that a parked connection does not need.
+/// Closes a parked connection. The future is boxed, so that it takes no memory while the connection is parked.
 fn end_parked<'c>(
     worker: &'c Worker,
     connection: &'c ClientConnection,
@@ -91,7 +91,7 @@ fn end_parked<'c>(
     Box::pin(close_http1(worker, connection, (socket, Bytes::new()), end, limits))
 }
 
-/// Waits for the next request on a connection that was taken apart. Returns `None` when the client has gone.
+/// Waits for the next request on a parked connection. Returns `None` when the client has gone.
 async fn parked(
     worker: &Worker,
     connection: &ClientConnection,

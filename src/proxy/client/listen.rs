@@ -72,7 +72,8 @@ pub fn bind_one_exclusively(
 pub struct Bound {
     /// The bound address, with the port that was chosen if the config said 0.
     pub address: Address,
-    /// True if another process may hold the same socket, and accepts the connections that this one leaves.
+    /// True if the socket was inherited: another process may hold it too, and accept the connections that this one
+    /// leaves.
     pub inherited: bool,
     sockets: Vec<Std>,
 }
@@ -136,8 +137,8 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
         let sockets = copies(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
         return Ok(Bound { address: Address::Ip(address), inherited: true, sockets });
     }
-    // An address must be free without SO_REUSEPORT first: with it, a second process would silently take half of the
-    // connections.
+    // The first bind is without SO_REUSEPORT, and fails if the address is in use. With it, two processes would silently
+    // share the connections.
     drop(tcp_socket(address, false)?);
     let first = tcp_socket(address, true)?;
     let address = first.local_addr()?;
@@ -152,8 +153,8 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    // Connections inherit this setting. Without it the kernel takes megabytes at once. A client that reads slowly then
-    // looks for seconds like one that reads nothing.
+    // Connections inherit this setting. Without it the kernel buffers megabytes at once, and for seconds a slow client
+    // looks like one that reads nothing.
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -268,8 +269,8 @@ impl Listener {
     }
 }
 
-/// Accepts connections until `open` turns false. Then accepts once more what the kernel has already completed, so that
-/// no client is thrown out after it was let in.
+/// Accepts connections until `open` turns false. Then accepts the connections that the kernel has already completed, so
+/// that none of them is reset.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     mine: Mine,
