@@ -22,7 +22,8 @@ pub struct Flags {
     pub routes: Vec<Flag>,
     /// `[[windows]]`, in the order of the file.
     pub windows: Vec<Window>,
-    /// `[forced]`: instant at which an operator last opened a route by force. Earlier findings are overruled.
+    /// `[forced]`: instant at which an operator last opened a route by force. Earlier results of its guard and its
+    /// checks are overruled.
     pub forced: Vec<(Target, Timestamp)>,
     /// `[revoked]`: bypass links and cookies of a route from before this instant are void.
     pub revoked: Vec<(Target, Timestamp)>,
@@ -87,7 +88,7 @@ pub struct Window {
     pub summary: Option<Text>,
     /// Paragraph of explanation.
     pub message: Option<Text>,
-    /// Free word beside "live".
+    /// Label beside "live" on the page: any word.
     pub label: Option<Text>,
     /// Plan: once or recurring.
     pub when: When,

@@ -49,7 +49,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Reads a text. Of several languages the first is the plain one.
+/// Reads a text. If it has several languages, the first is the plain one.
 pub(super) fn text(value: &Value<'_>, longest: usize, lines: Lines, report: &mut Report<'_>) -> Option<Text> {
     let DeValue::Table(table) = value.inner else {
         let plain = value.words(longest, lines, report)?;

@@ -53,7 +53,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     }
 }
 
-/// Returns a correction for a key that belongs elsewhere, or whose section is not written.
+/// Returns a correction for a key that belongs elsewhere, or whose section has no header.
 fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
     match key {
         "route" => Some("a route is written under a `[routes.NAME]` line".to_owned()),

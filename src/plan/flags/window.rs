@@ -78,7 +78,7 @@ fn id(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     value.words(LONGEST_ID, Lines::One, report)
 }
 
-/// Plan of a window, as its keys have it.
+/// Plan of a window, read from its keys.
 struct Span {
     when: When,
     started: Option<Timestamp>,

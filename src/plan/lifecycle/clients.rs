@@ -1,12 +1,13 @@
 //! Counts for each client of a watched route, so that a few clients cannot cause a breach.
 //!
-//! A breach takes more than half of the clients, or more than [`FEW`]. A single client that is alone counts in full.
+//! A breach needs bad counts from more than half of the clients, or from more than [`FEW`] of them. If there is only
+//! one client, it counts in full.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Client in these counts: its network. All unknown clients count as one, because a stranger among them may ask often.
-/// If there are no others, that one counts in full.
+/// Client in these counts: its network. All unknown clients count as one, because one of them may send most requests.
+/// If no client is known, that one counts in full.
 pub(crate) type Client = Option<IpAddr>;
 
 /// Counts of one client.
@@ -31,7 +32,7 @@ pub struct Clients {
 }
 
 impl ClientCounts {
-    /// Returns everything bad as one number. Clients with the greatest are kept.
+    /// Returns the sum of all bad counts. The clients with the greatest sums are counted one by one.
     fn bad(&self) -> u64 {
         self.failed + self.slow + self.hanging
     }
@@ -53,7 +54,8 @@ impl Clients {
         self.each.is_empty() && self.others == ClientCounts::default()
     }
 
-    /// Adds counts of a client. At most [`Clients::MOST`] are kept, preferably those with bad counts.
+    /// Adds counts of a client. At most [`Clients::MOST`] clients are counted one by one, preferably those with bad
+    /// counts.
     pub fn count(&mut self, client: Client, met: ClientCounts) {
         if self.each.len() >= Self::MOST && !self.each.contains_key(&client) {
             let best = (met.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
@@ -65,7 +67,7 @@ impl Clients {
         self.each.entry(client).or_default().add(met);
     }
 
-    /// Adds counts from another place or time, and keeps every client.
+    /// Adds counts of another worker or another time, and still counts every client one by one.
     pub fn add(&mut self, more: &Self) {
         self.others.add(more.others);
         for (client, met) in &more.each {
@@ -73,7 +75,7 @@ impl Clients {
         }
     }
 
-    /// Keeps only the [`Clients::MOST`] with the worst counts.
+    /// Counts one by one only the [`Clients::MOST`] clients with the worst counts. The rest are summed up.
     pub fn limit(&mut self) {
         if self.each.len() <= Self::MOST {
             return;
@@ -84,7 +86,7 @@ impl Clients {
         self.each = each.into_iter().collect();
     }
 
-    /// Returns true if more than this share of the requests is `bad`, even without the few clients that do worst.
+    /// Returns true if more than the share `most` of the requests is `bad`, even without the few worst clients.
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
     pub fn exceed(&self, most: f64, bad: fn(&ClientCounts) -> u64) -> bool {
         // Greater than 0 if the share is exceeded.
@@ -103,7 +105,7 @@ impl Clients {
             0 => u64::MAX,
             few => most / (few + 1) + 1,
         };
-        // Clients that are not counted one by one are more than a few.
+        // The other clients are more than a few, so no limit applies to them.
         self.others.hanging + self.each.values().map(|met| met.hanging.min(share)).sum::<u64>()
     }
 
@@ -112,7 +114,7 @@ impl Clients {
         self.others.hanging + self.each.values().map(|met| met.hanging).sum::<u64>()
     }
 
-    /// Returns the number of clients that are too few for a breach.
+    /// Returns the greatest number of clients that cannot cause a breach.
     fn few(&self) -> usize {
         (self.each.len() / 2).min(FEW)
     }

@@ -74,7 +74,7 @@ pub(crate) async fn serve_http1(
             }
         }
         let activity = &connection.activity;
-        // A client that takes nothing will not take an end either.
+        // A client that accepts no bytes would not accept an orderly end either.
         if connection.in_flight.is_cut() && activity.writes.blocked().is_some() {
             return Poll::Ready(HttpEnd::Due(Due::Drained));
         }

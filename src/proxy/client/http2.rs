@@ -1,4 +1,4 @@
-//! HTTP/2 on a client connection, with a limit for streams whose client takes nothing.
+//! HTTP/2 on a client connection, with a write timeout for each stream.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -86,8 +86,8 @@ pub(crate) async fn serve_http2(
     }
 }
 
-/// Executor for the streams of one HTTP/2 connection. Each runs in a task, which ends when its client takes nothing for
-/// too long.
+/// Executor for the streams of one HTTP/2 connection. Each stream runs in a task, which ends if the client accepts no
+/// bytes for too long.
 #[derive(Clone)]
 struct Streams {
     worker: Rc<Worker>,
@@ -126,7 +126,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         in_flight.watch(cx);
         let untaken = in_flight.offered_since();
         if in_flight.is_cut() && untaken.is_some() {
-            // A client that takes nothing will not take an end either.
+            // A client that accepts no bytes would not accept an orderly end either.
             return Poll::Ready(());
         }
         let due = untaken.map(|since| since + stream.streams.write);

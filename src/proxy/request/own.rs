@@ -53,8 +53,8 @@ impl Exchange {
         Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
     }
 
-    /// Streams events. Over HTTP/1 this does not need hyper: the connection is taken apart down to the socket, and
-    /// hyper never answers this request.
+    /// Streams events. Over HTTP/1 the stream takes over the socket and saves the memory of hyper, which never answers
+    /// this request.
     fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
         self.record.watches();
         let connection = Rc::clone(&self.record.connection);

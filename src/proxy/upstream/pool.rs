@@ -49,18 +49,18 @@ pub(crate) struct Pool {
     lasting: Rc<Cell<usize>>,
     /// Requests that were sent ahead of their body.
     ahead: Rc<Cell<usize>>,
-    /// The upstream is no longer configured: nothing is kept any more.
+    /// True if the upstream is no longer configured. Connections are then closed after their use.
     closed: Cell<bool>,
     queue: RefCell<Queue<Rc<QueueEntry>>>,
-    /// The trial of how many connections do good.
+    /// The search for the number of connections that serves waiting requests best.
     growth: RefCell<Growth>,
     /// The instant when a waiting request was last given a connection.
     served: Cell<Instant>,
-    /// A task looks after those who wait.
+    /// True while a task relieves the queue.
     pub(crate) relieved: Cell<bool>,
     /// The budget of all upstreams together.
     pub(crate) budget: Rc<Budget>,
-    /// Names are looked up by threads that cannot be stopped: this many at a time.
+    /// Limit on name look-ups at a time, since their threads cannot be stopped.
     lookups: Arc<Semaphore>,
 }
 
@@ -109,17 +109,17 @@ impl Pool {
         &self.meter.workers[self.worker]
     }
 
-    /// The upstream answered.
+    /// Notes that the upstream answered.
     pub(crate) fn succeeded(&self) {
         self.health.succeeded(&self.meter.name, self.cell());
     }
 
-    /// The upstream failed before a response head.
+    /// Notes that the upstream failed before a response head.
     pub(crate) fn failed(&self, error: &Error) {
         self.health.failed(&self.meter.name, self.cell(), error);
     }
 
-    /// Gets a connection: an idle one, a new one, or the next that becomes free when its turn has come.
+    /// Gets a connection: an idle one, a new one, or, once it is the request's turn, the next that becomes free.
     pub(crate) async fn checkout(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Lease, Error> {
         let grant = match self.at_once(checkout) {
             Some(grant) => grant,
@@ -137,13 +137,13 @@ impl Pool {
         }
     }
 
-    /// Gives what is at hand, unless others wait for it.
+    /// Grants a connection without waiting, if one is free and no other request waits.
     fn at_once(self: &Rc<Self>, checkout: &Checkout<'_>) -> Option<Grant> {
         let others = self.queue.borrow().len() > 0;
         if others { None } else { self.grant(checkout.reuse, checkout.limits.upstream_connections) }
     }
 
-    /// Gives a connection, or leave to open one.
+    /// Grants an idle connection, or a permit to open one.
     fn grant(self: &Rc<Self>, reuse: Reuse, most: Option<usize>) -> Option<Grant> {
         if let Some(lease) = self.take_idle(reuse) {
             return Some(Grant::Lease(lease));
@@ -163,7 +163,7 @@ impl Pool {
         self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
     }
 
-    /// Looks whether more HTTP/1 connections would do good to those who wait.
+    /// Decides whether more HTTP/1 connections would help the waiting requests.
     pub(crate) fn grow(&self) {
         self.growth.borrow_mut().look(self.busy_connections(), Instant::now().into_std());
     }
@@ -179,7 +179,7 @@ impl Pool {
         usize::try_from(self.cell().connections.get()).unwrap_or(usize::MAX)
     }
 
-    /// Returns how many connections serve a request that comes to an end by itself, or are being opened for one.
+    /// Returns the number of connections that serve a short-lived request, or are being opened for one.
     fn busy_connections(&self) -> usize {
         self.open_connections().saturating_sub(self.idle.len() + self.lasting.get())
     }
@@ -189,12 +189,12 @@ impl Pool {
         self.open_connections() >= self.most(most) || self.budget.is_spent()
     }
 
-    /// Returns how many connections may be open.
+    /// Returns the limit on open connections.
     pub(crate) fn most(&self, configured: Option<usize>) -> usize {
         configured.unwrap_or(self.budget.usual)
     }
 
-    /// Returns how many requests may be under way at once.
+    /// Returns the limit on requests under way at once.
     pub(crate) fn capacity(&self, configured: Option<usize>) -> usize {
         let streams = if self.http2() { MOST_STREAMS } else { 1 };
         self.most(configured).saturating_mul(streams)
@@ -205,18 +205,18 @@ impl Pool {
         Lasting::new(&self.lasting)
     }
 
-    /// Returns how many requests wait.
+    /// Returns the number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()
     }
 
-    /// The clients that wait.
+    /// Returns the clients that wait.
     pub(crate) fn waiting_clients(&self) -> Vec<Client> {
         self.queue.borrow().clients().collect()
     }
 
-    /// Waits in the queue. The wait ends in vain when nobody in the queue was served for `connect`, as the upstream does
-    /// not answer then; and after `first_byte` in any case.
+    /// Waits in the queue. Fails after `first_byte`, and already if nobody in the queue was served for `connect`,
+    /// because the upstream does not answer then.
     async fn wait(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Grant, Error> {
         let limits = checkout.limits;
         let entry = Rc::new(QueueEntry::new(checkout));
@@ -239,13 +239,13 @@ impl Pool {
         }
     }
 
-    /// Gives what is free to those who wait, in their turns.
+    /// Grants free connections to the waiting requests, in turns.
     pub(crate) fn serve_waiting(self: &Rc<Self>) {
         loop {
             let front = self.queue.borrow_mut().front().map(|entry| (entry.reuse, entry.most));
             let Some((reuse, most)) = front else { return };
             let Some(grant) = self.grant(reuse, most) else {
-                // Idle connections that this request must not use hold places all the same.
+                // Idle connections count towards the limit even if this request must not use them.
                 if self.is_full(most) {
                     self.close_oldest_idle();
                 }
@@ -260,7 +260,7 @@ impl Pool {
         }
     }
 
-    /// Serves those who wait, if there are any: something may have become free.
+    /// Serves the waiting requests, if any, after a connection may have become free.
     fn freed(self: &Rc<Self>) {
         if self.waiting() > 0 {
             self.serve_waiting();
@@ -272,7 +272,7 @@ impl Pool {
         self.idle.close_oldest();
     }
 
-    /// Takes a connection that is at hand.
+    /// Takes an idle connection.
     pub(crate) fn take_idle(self: &Rc<Self>, reuse: Reuse) -> Option<Lease> {
         if self.http2() {
             let connection = self.multiplexed.take()?;
@@ -282,7 +282,7 @@ impl Pool {
         Some(Lease::reusing(self, LeaseKind::Http1 { sender: Some(sender), connection }))
     }
 
-    /// Opens a connection and gives it to a task that drives it.
+    /// Opens a connection and spawns the task that drives it.
     async fn open(self: &Rc<Self>, permit: Permit, limits: &Limits) -> Result<Lease, Error> {
         let Permit { slot, opening: _opening } = permit;
         if self.http2() {
@@ -313,10 +313,10 @@ impl Pool {
             .keep_alive_interval(limits.h2_ping)
             .keep_alive_while_idle(false)
             .initial_stream_window_size(window(limits.h2_stream_window))
-            // Room for every stream: what some clients do not take must not stop the others.
+            // The window has room for every stream: data that some clients do not accept must not stop the others.
             .initial_connection_window_size(window(limits.h2_stream_window.saturating_mul(MOST_STREAMS)))
             .max_header_list_size(window(limits.h2_field_list))
-            // Until the upstream has said how many it allows, there is one stream: it would refuse the others.
+            // Only one stream until the upstream has said how many it allows: it would refuse the others.
             .initial_max_send_streams(1)
             .handshake(TokioIo::new(socket));
         let (sender, driven) = handshake.await.map_err(Error::Broken)?;
@@ -350,13 +350,13 @@ impl Pool {
         self.freed();
     }
 
-    /// Lets a request go ahead of its body, which has not begun to come, if not many do. Such a request holds a
-    /// connection for as long as its client likes, so most wait for the first bytes.
+    /// Lets a request be sent before the first bytes of its body, unless many are. Such a request holds a connection
+    /// for as long as its client likes.
     pub(crate) fn lets_ahead(&self, client: &Rc<Activity>) -> Option<Ahead> {
         (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
 
-    /// Closes what has been idle for too long. Called now and then by the worker.
+    /// Closes the connections that have been idle for too long. The worker calls this at intervals.
     pub(crate) fn sweep(&self, keep: Duration) {
         let now = Instant::now();
         self.idle.sweep(keep, now);
@@ -364,8 +364,8 @@ impl Pool {
         self.health.tell(self.cell());
     }
 
-    /// Closes what is idle, and whatever comes back later: the upstream is no longer configured. The tasks of its
-    /// connections hold the pool, and the pool holds what keeps them alive.
+    /// Closes idle connections, and later those that come back: the upstream is no longer configured. This breaks a
+    /// cycle: the tasks of connections hold the pool, and the pool keeps the connections alive.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.idle.close();
@@ -373,24 +373,23 @@ impl Pool {
     }
 }
 
-/// The wishes of a request for a connection.
+/// Parameters of a request for a connection.
 pub(crate) struct Checkout<'o> {
-    /// Starts a task that gives relief to those who wait.
+    /// Starts the task that relieves the queue.
     pub relieve: &'o dyn Fn(),
     pub limits: &'o Limits,
     pub reuse: Reuse,
-    /// Returns whose request it is. Called only if the request has to wait.
+    /// Returns the client of the request. Called only if the request has to wait.
     pub client: &'o dyn Fn() -> Client,
 }
 
-/// The answer to a request for a connection.
+/// Result of a request for a connection.
 enum Grant {
     Lease(Lease),
-    /// Leave to open a connection.
     Permit(Permit),
 }
 
-/// Leave to open a connection.
+/// Permit to open a connection.
 struct Permit {
     slot: Slot,
     opening: Opening,
@@ -402,7 +401,7 @@ impl Permit {
     }
 }
 
-/// A request that waits, as the queue has it.
+/// The queue's entry for a waiting request.
 struct QueueEntry {
     reuse: Reuse,
     /// The limit on connections, as the generation of the request has it.
@@ -425,7 +424,8 @@ impl QueueEntry {
     }
 }
 
-/// A request that waits, as it knows itself. Dropped, it leaves the queue, and what it was given goes to the next.
+/// The request's side of its wait. When dropped, it leaves the queue, and a connection granted meanwhile goes to the
+/// next request.
 struct QueuedRequest<'p> {
     pool: &'p Rc<Pool>,
     entry: Rc<QueueEntry>,
@@ -455,7 +455,7 @@ impl Drop for QueuedRequest<'_> {
     }
 }
 
-/// A connection's slot among those allowed; given back when it ends.
+/// Slot of a connection, one of those that the limits allow. It is freed when the connection ends.
 pub(crate) struct Slot(Rc<Pool>);
 
 impl Slot {
