@@ -76,7 +76,7 @@ pub struct Route {
     pub epoch: u64,
     /// Announced windows, soonest first.
     pub announced: Vec<Announced>,
-    /// Means to pass the route while it is not open, besides those of its mode; `None` if there are none.
+    /// Ways past a closed route besides those of its mode, such as bypass links and the ramp; `None` if there are none.
     pub admission: Option<Arc<Admission>>,
     /// `Maintenance` field of responses, while the route is open or read-only.
     pub notice: Option<HeaderValue>,
@@ -84,11 +84,12 @@ pub struct Route {
     pub open: Bytes,
     /// Closure and page; `None` while the route is open.
     pub closure: Option<Arc<Closure>>,
-    /// Closed for longer than [`LONG`]: somebody may have forgotten it, and crawlers drop its pages.
+    /// True if the route has been closed for longer than [`LONG`]: the flag may have been forgotten, and crawlers drop
+    /// the route's pages.
     pub long: bool,
 }
 
-/// Time under maintenance after which an operator is asked about it.
+/// Time under maintenance after which the operator is reminded.
 pub const LONG: SignedDuration = SignedDuration::from_hours(24);
 
 impl Route {

@@ -1,22 +1,22 @@
-//! The requests that wait for one upstream, served in turns: no client holds up another, however much it asks for.
+//! Fair queue of the requests that wait for one upstream: no client holds up another, however many requests it sends.
 //!
-//! Networks take turns, and within a network its connections do. Where each waits for one thing, as HTTP/1 clients do,
-//! that is the order of arrival.
+//! Networks take turns, and so do the connections within a network. If each connection waits with one request, as
+//! HTTP/1 clients do, the order is that of arrival.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
 
-/// A client as far as fairness goes.
+/// The unit of fairness: a client's network and connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client {
-    /// The address, of IPv6 the /64. `None` if it is not known: those clients share one turn.
+    /// The client's address, or its /64 for IPv6. `None` if the address is not known: those clients share one turn.
     pub network: Option<IpAddr>,
     /// The connection; `None` behind a trusted proxy, whose connections carry many clients.
     pub connection: Option<u64>,
 }
 
-/// A place in a [`Queue`].
+/// Handle of an item in a [`Queue`], to take it out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     client: Client,
@@ -30,7 +30,7 @@ pub(crate) struct Queue<T> {
     issued: u64,
 }
 
-/// The items that one connection waits for, in the order of arrival.
+/// The items of one connection, in the order of arrival.
 type Line<T> = VecDeque<(u64, T)>;
 
 impl<T> Default for Queue<T> {
@@ -40,15 +40,15 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Returns how many wait.
+    /// Returns the number of items.
     pub(crate) fn len(&self) -> usize {
         self.networks.length
     }
 
-    /// Lets an item wait in a queue of at most `most`.
+    /// Adds an item to a queue of at most `most` items. Returns `None` if there is no room for this client.
     ///
-    /// The less room is left, the less of it a client may have that waits already. So a client that has nothing in the
-    /// queue finds room although another would fill it.
+    /// A client may use only a share of the room that is left. So one client cannot fill the queue, and a client
+    /// without items finds room.
     pub(crate) fn join(&mut self, client: Client, item: T, most: usize) -> Option<Ticket> {
         let room = most.saturating_sub(self.len());
         let network = self.networks.lanes.get(&client.network);
@@ -66,7 +66,7 @@ impl<T> Queue<T> {
         Some(Ticket { client, number })
     }
 
-    /// Returns the item whose turn it is, and leaves it where it is.
+    /// Returns the item whose turn it is, and leaves it in the queue.
     pub(crate) fn front(&mut self) -> Option<&T> {
         self.networks.front()?.front()?.front().map(|(_, item)| item)
     }
@@ -76,7 +76,7 @@ impl<T> Queue<T> {
         self.networks.take(|lane| lane.take(VecDeque::pop_front)).map(|(_, item)| item)
     }
 
-    /// Takes out an item that waits no more.
+    /// Takes out an item before its turn.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         let of_line = |line: &mut Line<T>| {
             let index = line.iter().position(|(number, _)| *number == ticket.number)?;
@@ -116,7 +116,7 @@ impl<K, L> Holds for Turns<K, L> {
 #[derive(Debug)]
 struct Turns<K, L> {
     order: VecDeque<K>,
-    /// A lane that somebody left empty stays until its turn comes, or until too many of them have gathered.
+    /// A lane that became empty before its turn stays until that turn, or until there are too many empty lanes.
     lanes: HashMap<K, L>,
     /// Items in all lanes.
     length: usize,
@@ -151,7 +151,7 @@ impl<K: Copy + Eq + Hash, L: Default + Holds> Turns<K, L> {
         self.lanes.get_mut(self.order.front()?)
     }
 
-    /// Takes an item from the lane whose turn it is; then it is another's.
+    /// Takes an item from the lane whose turn it is, and moves that lane behind all others.
     fn take<T>(&mut self, take: impl FnOnce(&mut L) -> Option<T>) -> Option<T> {
         let lane = self.front()?;
         let item = take(lane)?;
@@ -166,7 +166,7 @@ impl<K: Copy + Eq + Hash, L: Default + Holds> Turns<K, L> {
         Some(item)
     }
 
-    /// Takes an item from some lane.
+    /// Takes an item from a given lane.
     fn remove<T>(&mut self, key: K, take: impl FnOnce(&mut L) -> Option<T>) -> Option<T> {
         let item = take(self.lanes.get_mut(&key)?)?;
         self.length -= 1;
@@ -178,13 +178,14 @@ impl<K: Copy + Eq + Hash, L: Default + Holds> Turns<K, L> {
     }
 }
 
-/// A network may have this many times the room that is left: four fifths of an empty queue.
+/// Items of a network, as a multiple of the room that is left. Thus a network gets at most four fifths of an empty
+/// queue.
 const NETWORK_SHARE: usize = 4;
 
-/// A connection may have this part of the room that is left.
+/// Divisor of the room that is left: the result is the share of a connection.
 const CONNECTION_SHARE: usize = 8;
 
-/// Empty lanes that are kept, so that they are not cleared away one by one.
+/// Empty lanes that are kept, so that they are removed many at a time.
 const SPARE_LANES: usize = 16;
 
 #[cfg(test)]

@@ -206,11 +206,11 @@ fn window_of(source: &Source) -> &str {
     }
 }
 
-/// Number that separates cohort keys from tags. No [`Purpose`] has it.
+/// First byte of the hash for a key's id. No [`Purpose`] has this number, so no tag has this hash.
 const HASH_ID: u8 = 4;
 const HASH_COHORT: u8 = 5;
 
-/// Fewest bytes of a secret. Nobody guesses 128 random bits.
+/// Fewest bytes of a secret: 128 random bits cannot be guessed.
 pub const SHORTEST: usize = 16;
 
 const VERSION: u8 = 1;

@@ -25,12 +25,12 @@ pub(super) struct Life<'i> {
     pub(super) epoch: u64,
     /// Closure in the previous snapshot.
     pub(super) before: Option<&'i Closure>,
-    /// Cause in the flag file whose words are shown.
+    /// Flag or window whose texts the page shows.
     pub(super) cause: Option<Cause<'i>>,
 }
 
 impl Life<'_> {
-    /// Returns the end that clients are told: of the demand, or of the ramp.
+    /// Returns the end that clients are told: that of the flag or window, or that of the ramp.
     fn until(&self) -> Option<Timestamp> {
         match self.state.phase() {
             Phase::Ramping => self.next.and_then(|(_, at)| at),
@@ -130,8 +130,8 @@ impl<'i> Pages<'i> {
         PageContent { steps, ..PageContent::of_window(window, mode, planned, until, |service| self.row(service)) }
     }
 
-    /// Returns the content for a closure that the flag file no longer names: from its window if that is still there,
-    /// else from the page before.
+    /// Returns the content for a closure that the flag file no longer demands: from its window if that still exists,
+    /// else from the previous page.
     fn remembered(&self, life: &Life<'i>, closing: &Closing) -> PageContent {
         let mode = closing.desired.mode;
         if let Source::Window(id) = &closing.desired.source
@@ -181,8 +181,8 @@ fn shown_phase(phase: Phase) -> Phase {
     }
 }
 
-/// Most pages of one snapshot, because each takes time to render and memory. Further causes are shown without their own
-/// words, with the right `Retry-After`.
+/// Most pages of one snapshot, because each takes time to render and memory. Further causes share a page without their
+/// texts, with the right `Retry-After`.
 const MOST_PAGES: usize = 512;
 
 /// Most pages of one snapshot that are rendered in every language at once. A bare flag takes 0.3 ms, a full window 2.6

@@ -1,4 +1,4 @@
-//! State of a route: its phase, the facts that this phase needs, and the way from look to look.
+//! State of a route: its phase, the facts that this phase needs, and how one evaluation follows another.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub struct RouteState {
     /// Start of the phase, as it is reported.
     pub(super) since: Timestamp,
     pub(super) reason: Reason,
-    /// Instant from which the phase counts: the drain time, the ramp, the watch. A clock that is set back moves it, and so
-    /// does a guard that holds a ramp. A closed route keeps the one of the phase before.
+    /// Instant from which the phase's time counts: the drain time, the ramp, the watch. It moves if the clock is set
+    /// back, or if a guard holds a ramp. A closed route keeps the instant of the phase before.
     pub(super) began: Timestamp,
     /// Requests and errors before the route went down, for the guard to compare with.
     pub(super) baseline: Option<Counted>,
-    /// Instant of the last look.
+    /// Instant of the last evaluation.
     pub(super) seen: Timestamp,
 }
 
@@ -106,7 +106,7 @@ pub struct Transition {
     pub reason: Reason,
 }
 
-/// Inputs of one look at a route.
+/// Inputs of one evaluation of a route.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteInputs<'i> {
     /// The route's policy.
@@ -121,11 +121,11 @@ pub struct RouteInputs<'i> {
     pub over: Option<Timestamp>,
     /// Observations at this instant.
     pub observed: &'i Observed,
-    /// Instant of the look.
+    /// Instant of the evaluation.
     pub now: Timestamp,
 }
 
-/// Outcome of one look at a phase.
+/// Outcome of one evaluation of a phase.
 pub(super) enum Step {
     /// Nothing changes.
     Stay,
@@ -136,7 +136,7 @@ pub(super) enum Step {
 }
 
 impl RouteState {
-    /// Returns the state of a route that nothing is known of: none of its requests is in flight here.
+    /// Returns the first state of a route without a remembered one. None of its requests is in flight here.
     pub fn first(inputs: RouteInputs<'_>) -> Self {
         let RouteInputs { now, desired, .. } = inputs;
         let open = Self {
@@ -159,9 +159,9 @@ impl RouteState {
         let mut state = self.clone();
         state.follow_clock(inputs.now);
         let mut transitions = Vec::new();
-        // Each phase is left once at most, but for a route that is flagged while it comes back.
+        // Each phase is left at most once, except if the route is flagged again while it comes back.
         for _ in 0..MOST_TRANSITIONS {
-            // The count of requests in flight is older than any transition that is made here.
+            // The count of requests in flight is older than the transitions made here, so it is not used after one.
             let remaining = inputs.observed.remaining.filter(|_| transitions.is_empty());
             match state.step(inputs, remaining) {
                 Step::Stay => break,
@@ -195,7 +195,8 @@ impl RouteState {
         for instant in [&mut self.since, &mut self.began, &mut self.seen] {
             *instant = now.min(*instant);
         }
-        // Otherwise an operator's word of now would be older than the closing and the breach that it overrules.
+        // Otherwise a command that an operator gives now would be older than the closing and the breach that it
+        // overrules.
         if let Some(closing) = self.phase.closing_mut() {
             closing.started = closing.started.min(now);
         }
@@ -259,7 +260,7 @@ impl RouteState {
         self.began
     }
 
-    /// Returns the instant of the last look.
+    /// Returns the instant of the last evaluation.
     pub fn seen(&self) -> Timestamp {
         self.seen
     }
@@ -339,5 +340,5 @@ impl Closing {
     }
 }
 
-/// Most phases that one look may lead through.
+/// Most transitions of one evaluation.
 pub(super) const MOST_TRANSITIONS: usize = 8;

@@ -1,19 +1,20 @@
-//! The words of a proxy: fields that apps believe because only a proxy in front of them should be able to say them.
+//! Spoofable fields: apps believe them because only a proxy in front should be able to send them.
 //!
-//! From a stranger each of them is a lie to the app: about the client's address, the scheme, the host, the certificate or
-//! the user. So they end here, unless the peer is in `trusted_proxies`. Fields that clients say for themselves
-//! (`X-Requested-With`, `X-HTTP-Method-Override`, `X-User-Id`, tracing) are none of them.
+//! A client that sends one lies to the app: about its address, the scheme, the host, the certificate or the user. So
+//! these fields are removed, unless the peer is in `trusted_proxies`. Fields that clients send about themselves
+//! (`X-Requested-With`, `X-HTTP-Method-Override`, `X-User-Id`, tracing) are not among them.
 
-/// Groups of fields, each with the programs that believe it. An entry that ends with `-` or `*` stands for all names that begin so.
+/// A group of fields that the same programs believe. An entry that ends with `-` or `*` stands for all names with that
+/// beginning.
 type Group = &'static [&'static str];
 
-/// Everything. To add a field, add it here.
+/// All spoofable fields. To add a field, add it here.
 const GROUPS: &[Group] = &[
     // Rack and Rails, Django, Laravel and Symfony, Spring, ASP.NET, Express, Tomcat, Jetty and PHP apps: the client, scheme,
     // host, port, path prefix (`X-Forwarded-*`, -Ssl, -Scheme, -Server) and whatever else begins like that, which covers
     // Envoy's and Traefik's certificates and oauth2-proxy's users. `Forwarded-For` and `X-Forwarded` are of PHP apps.
     &["forwarded*", "x-forward*"],
-    // nginx's way to tell the client: Go, Node and PHP apps, gunicorn's examples.
+    // The client, as nginx names it: Go, Node and PHP apps, gunicorn's examples.
     &["x-real-"],
     // Rails (`Client-IP`, and a spoofing check with it), PHP apps, Azure App Service, Rackspace, IIS, Express apps.
     &[
@@ -27,8 +28,8 @@ const GROUPS: &[Group] = &[
     &["x-source-ip", "source-ip", "x-user-ip", "x-peer-ip", "x-custom-ip-authorization", "x-ip", "rlnclientipaddr"],
     // CGI's own variables with `HTTP_` before them; Kubernetes' authenticating proxy; Authelia; Django's RemoteUserMiddleware.
     &["remote-", "x-remote-"],
-    // The client as content delivery networks and load balancers tell it: Akamai, Cloudflare (with Access' users), Fastly,
-    // Fly.io, Imperva, DigitalOcean, Alibaba, Citrix, Sucuri, Vercel, Netlify, CloudFront.
+    // The client, as content delivery networks and load balancers name it: Akamai, Cloudflare (with Access' users),
+    // Fastly, Fly.io, Imperva, DigitalOcean, Alibaba, Citrix, Sucuri, Vercel, Netlify, CloudFront.
     &["true-client-", "x-true-client-", "akamai-", "x-akamai-", "cf-", "cdn-src-ip", "cloudfront-", "do-connecting-ip"],
     &[
         "ali-cdn-",
@@ -51,12 +52,13 @@ const GROUPS: &[Group] = &[
     &["-ws*", "proxy-client-ip", "wl-proxy-"],
     // The scheme: Rails, IIS and Exchange, WordPress and other PHP apps, Flask's recipes.
     &["front-end-https", "https", "x-https", "x-proto", "x-protocol", "x-scheme", "x-ssl", "x-url-scheme"],
-    // The target: Symfony, Laminas and Zend, Drupal and IIS' rewriting; ASP.NET's middleware; what authenticating
-    // subrequests of nginx believe.
+    // The target: Symfony, Laminas and Zend, Drupal and IIS' rewriting; ASP.NET's middleware; nginx's subrequests for
+    // authentication.
     &["x-original-", "x-override-url", "x-rewrite-"],
-    // The host and the place below which an app is: PHP and Java apps, Flask's recipes, gunicorn, Home Assistant.
+    // The host and the path prefix of an app: PHP and Java apps, Flask's recipes, gunicorn, Home Assistant.
     &["path-info", "script-name", "x-host", "x-http-host-override", "x-ingress-path", "x-script-name"],
-    // Rack::Sendfile takes these for nginx's word on its files (CVE-2025-61780); how long a request has queued (Puma, Rails).
+    // Rack::Sendfile believes that nginx sent these about its files (CVE-2025-61780). The time that a request has
+    // queued (Puma, Rails).
     &["x-accel-", "x-sendfile-type", "x-queue-start", "x-request-start"],
     // Certificates that a proxy has checked: Tomcat's SSLValve, ASP.NET, ingress-nginx, RFC 9440, IIS ARR, AWS.
     &[
@@ -94,44 +96,46 @@ const GROUPS: &[Group] = &[
     &["x-pomerium-", "x-replit-", "x-vouch-", "x-webauth-"],
 ];
 
-/// Fields that must not come in disguise either, though no proxy says them: a message's length, and our name of a request.
+/// Fields that must not come in disguise either, though they are not spoofable: the message's length and the request's
+/// id.
 pub(crate) const OTHERS: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
 
-/// Endings of the names of other vendors.
+/// Endings of the names that other vendors use for the client's address.
 const ENDS: &[&str] =
     &["client-ip", "clientip", "connecting-ip", "real-ip", "remote-ip", "source-ip", "user-ip", "visitor-ip"];
 
-/// Tells whether a name (in lower case) is such a field's.
+/// Returns true if a name (in lower case) is that of a spoofable field.
 pub(crate) fn is_word(name: &str) -> bool {
     is_listed(name) || ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// Tells whether a name may be such a field's, or may be read as one, by its first two bytes and its last: most are not. To be
-/// asked before [`is_word`] and [`is_disguised`], which look at all of it.
+/// Returns false if a name's first two bytes and its ending exclude that it is, or may be read as, a spoofable field.
+/// That is so for most names. Saves calls of [`is_word`] and [`is_disguised`], which look at the whole name.
 pub(crate) fn may_matter(name: &str) -> bool {
     let &[first, second, ..] = name.as_bytes() else { return false };
     BEGINS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
 }
 
-/// Looks for the last entry that is not behind the name. An entry that is the name's beginning can only be that one, since
-/// none is the beginning of another.
+/// Looks up the last entry that does not sort after the name. Only that entry can be a prefix of the name, since no
+/// entry is a prefix of another.
 fn is_listed(name: &str) -> bool {
     let behind = SORTED.partition_point(|&(entry, _)| entry <= name);
     let last = behind.checked_sub(1).and_then(|at| SORTED.get(at));
     last.is_some_and(|&(entry, open)| if open { name.starts_with(entry) } else { name == entry })
 }
 
-/// Returns the name that CGI makes of a name. Whatever is neither a letter nor a digit is the same in it (lighttpd).
+/// Returns the form of a name under CGI, which does not tell apart bytes other than letters and digits (lighttpd).
 pub(crate) fn plain(name: &str) -> String {
     name.bytes().map(|byte| if is_odd(byte) { '-' } else { char::from(byte) }).collect()
 }
 
-/// Tells whether a name has no other form than an odd one: those of WebSphere, SiteMinder, mod_auth_openidc, Mellon and SSLValve.
+/// Returns true if a name has odd bytes because its vendor writes it so: WebSphere, SiteMinder, mod_auth_openidc, Mellon
+/// and SSLValve.
 pub(crate) fn is_own_form(name: &str) -> bool {
     ["$ws", "sm_", "oidc_", "mellon_", "ssl_"].iter().any(|begin| name.starts_with(begin))
 }
 
-/// Tells whether a name is another in CGI than it seems to be.
+/// Returns true if CGI changes a name, so that it may become that of another field.
 pub(crate) fn is_disguised(name: &str) -> bool {
     name.bytes().any(is_odd)
 }
@@ -147,7 +151,8 @@ const fn bit(byte: u8) -> u32 {
 /// The bits that tell letters apart.
 const LETTER: u8 = 31;
 
-/// The second bytes that follow a first byte, in the names of [`GROUPS`] and [`OTHERS`] and in whatever is read as one.
+/// For each first byte, a bit set of the second bytes: of the names in [`GROUPS`] and [`OTHERS`], and of all that is
+/// read as one.
 const BEGINS: [u32; 32] = {
     let mut table = [0; 32];
     let mut at = 0;
@@ -167,7 +172,7 @@ const BEGINS: [u32; 32] = {
     table
 };
 
-/// Tells whether CGI takes a byte for another one.
+/// Returns true if CGI reads a byte as the other one.
 const fn is_read_as(byte: u8, other: u8) -> bool {
     byte == other || other == b'-' && is_odd(byte)
 }
@@ -191,7 +196,7 @@ const COUNT: usize = {
     count
 };
 
-/// All entries in order, and whether each stands for all names that begin so.
+/// All entries in order. The flag is true if the entry stands for all names with that beginning.
 static SORTED: [(&str, bool); COUNT] = sorted();
 
 const fn sorted() -> [(&'static str, bool); COUNT] {

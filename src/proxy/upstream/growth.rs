@@ -1,13 +1,13 @@
-//! The trial of how many connections to an upstream do good.
+//! Adaptive limit on busy connections to an upstream (compare Envoy's adaptive concurrency).
 //!
-//! More of them make each request dearer, as they fall out of the caches, and overrun the upstream; fewer let requests
-//! wait for nothing. The number is found by trying: while requests wait, it grows for as long as more of them are
-//! answered for that. Where they wait for the time of this process, or of the upstream, it shrinks for as long as no
-//! fewer are answered.
+//! With too many connections each request costs more, because caches overflow, and the upstream is overloaded. With too
+//! few, requests wait without need. The limit is found by trials. While requests wait, it grows as long as that raises
+//! the rate of answers. If this process or the upstream is the bottleneck, it shrinks as long as the rate of answers
+//! does not fall.
 
 use std::time::{Duration, Instant};
 
-/// The number of connections to one upstream that may be busy for now, and the trial that finds it.
+/// The current limit on busy connections to one upstream, and the trial that adjusts it.
 #[derive(Debug)]
 pub(crate) struct Growth {
     room: usize,
@@ -16,20 +16,20 @@ pub(crate) struct Growth {
     since: Instant,
     /// Answers since then.
     answers: u32,
-    /// The time of an answer, on average.
+    /// The average time of an answer.
     took: Duration,
     /// The length of the next rest.
     rest: Duration,
 }
 
-/// The trial that is under way.
+/// The current trial.
 #[derive(Clone, Copy, Debug)]
 enum Trial {
-    /// More connections: it is worth it if so many are answered a second.
+    /// More connections. Succeeds at this rate of answers a second.
     More(f64),
-    /// Fewer: it does no harm if so many are.
+    /// Fewer connections. Succeeds at this rate of answers a second.
     Fewer(f64),
-    /// Nothing.
+    /// No trial for a while.
     Rest,
 }
 
@@ -49,17 +49,17 @@ impl Growth {
         busy < self.room
     }
 
-    /// Returns true if more connections are busy than do good while requests wait.
+    /// Returns true if more connections are busy than the limit allows.
     pub(crate) fn is_over(&self, busy: usize) -> bool {
         busy > self.room
     }
 
-    /// Looks what comes of the trial, since requests wait.
+    /// Evaluates the trial. Called while requests wait.
     ///
-    /// To be called by a timer, so that what this process has had no time for is not held against the upstream.
+    /// A timer must call this, so that a delay of this process does not count against the upstream.
     pub(crate) fn look(&mut self, busy: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
-        // The effect of a trial is seen when the upstream has answered to it.
+        // A trial takes effect only once the upstream has answered requests of that time.
         let window = if self.answers == 0 { SHORT_LOOK } else { LOOK.max(self.took * 2).min(LONGEST_LOOK) };
         if passed < window {
             return;
@@ -84,7 +84,7 @@ impl Growth {
         }
     }
 
-    /// Grows, since that was worth it.
+    /// Doubles the limit, after growth raised the rate of answers.
     fn more(&mut self, busy: usize, rate: f64, now: Instant) {
         self.rest = FIRST_REST;
         self.begin(Trial::More(rate * GAIN), busy.saturating_mul(2), now);
@@ -96,7 +96,7 @@ impl Growth {
     }
 }
 
-/// As many connections are opened without a second thought.
+/// The least limit. Up to this number connections are opened without a trial.
 const FEW: usize = 32;
 
 /// The shortest trial, while the upstream answers and while it does not.
@@ -104,20 +104,20 @@ const LOOK: Duration = Duration::from_millis(40);
 const SHORT_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// The age at which a finding says nothing any more.
+/// The age at which a trial's result is too old to use.
 const STALE: Duration = Duration::from_secs(10);
 
-/// By how much more must be answered for twice the connections, and for a quarter more.
+/// Factors by which the rate of answers must rise: for twice the connections, and for a quarter more.
 const GAIN: f64 = 1.5;
 const LITTLE_GAIN: f64 = 1.125;
 
-/// The part of the answers that must still come with a quarter of the connections less.
+/// Factor of the rate of answers that must be kept with a quarter fewer connections.
 const NO_LOSS: f64 = 0.95;
 
 const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// The number of answers that weigh as much as the average before them.
+/// Divisor of the weight that one answer has in the average.
 const SMOOTHING: u32 = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An upstream connection, for one request: sent on it, kept afterwards or ended.
+//! Lease of an upstream connection for one request. Afterwards the connection is kept or ended.
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -30,7 +30,7 @@ pub(crate) struct Lease {
     tunnel: Option<oneshot::Receiver<Switched>>,
     /// Set while the connection carries a tunnel or a stream of events.
     lasting: Option<Lasting>,
-    /// The connection was open before: the upstream may be closing it right now.
+    /// True if the connection has served before: the upstream may be closing it right now.
     pub(crate) reused: bool,
 }
 
@@ -64,7 +64,7 @@ impl SendOptions {
     }
 }
 
-/// The outcome of a request, as hyper's client has it.
+/// The outcome of a request, as hyper's client returns it.
 pub(crate) type Received = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// A request without a response head, and the reason.
@@ -85,9 +85,9 @@ impl Lease {
         Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: true }
     }
 
-    /// Sends a request, if that needs no waiting: over HTTP/1.1, on a connection that is ready. (A connection is put
-    /// back when its response has ended, which may be a moment before it is ready.) What comes of it is for
-    /// [`Lease::received`].
+    /// Sends a request if that is possible without waiting: over HTTP/1.1, on a connection that is ready. (A connection
+    /// is put back when its response has ended, which may be a moment before it is ready.) The caller hands the outcome
+    /// to [`Lease::received`].
     ///
     /// # Errors
     /// The request, if it was not sent.
@@ -105,7 +105,7 @@ impl Lease {
         }
         self.upload.clone_from(&options.upload);
         if options.upgrades {
-            // Before it is sent: with the answer the driver is done, and has to know whose the stream is.
+            // This is set before sending: the driver ends with the answer, and must know by then who takes the stream.
             self.tunnel = Some(connection.expect_switch());
         }
         let (since, patience) = (options.at, options.first_byte);
@@ -154,7 +154,7 @@ impl Lease {
         }
     }
 
-    /// The request that was sent last, if it may be sent again and did not find its connection closed at once.
+    /// Returns the request that was sent last, if it may be sent again and its connection was not closed at once.
     pub(crate) fn sent_head(&self) -> Option<Request<RequestBody>> {
         match &self.kind {
             LeaseKind::Http1 { connection, .. } => connection.sent_head(),
@@ -162,7 +162,7 @@ impl Lease {
         }
     }
 
-    /// The stream, once the upstream has switched protocols and the response's head was read.
+    /// Returns the stream, once the upstream has switched protocols and the response's head was read.
     pub(crate) fn tunnel(&mut self) -> Option<oneshot::Receiver<Switched>> {
         let LeaseKind::Http1 { sender, .. } = &mut self.kind else {
             return None;
@@ -199,8 +199,8 @@ impl Lease {
         }
     }
 
-    /// The response was read to its end. The connection is kept if the request was sent to its end as well; else
-    /// hyper would keep it for ever (hyper#4176), so it is ended.
+    /// Ends the lease after the response was read to its end. The connection is kept if the request was sent to its end
+    /// as well. If not, the connection is closed, because hyper would keep it for ever (hyper#4176).
     pub(crate) fn finish(mut self, now: Instant) {
         let sent = self.upload.as_ref().is_none_or(|upload| upload.state.get() == Upload::Complete);
         if let LeaseKind::Http1 { connection, .. } = &self.kind {
@@ -231,14 +231,14 @@ async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(
     ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
-/// Returns the reason, and the request if none of it left.
+/// Returns the error, and the request if none of its bytes were sent.
 fn unsent(mut error: TrySendError<Request<RequestBody>>, timed_out: bool) -> Unsent {
     let request = error.take_message();
     let error = if timed_out { Error::FirstByte } else { Error::Broken(error.into_error()) };
     Unsent { error, request }
 }
 
-/// Waits for an HTTP/2 response's head as long as the upload moves and `first_byte` after.
+/// Waits for an HTTP/2 response's head: as long as the upload makes progress, and `first_byte` longer.
 async fn within_first_byte(
     sent: impl Future<Output = Received>,
     options: &SendOptions,
