@@ -104,8 +104,8 @@ pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-statu
 /// Field that tells of a route's maintenance in forwarded responses: a structured field (RFC 9651) of this project.
 pub(crate) const MAINTENANCE_FIELD: HeaderName = HeaderName::from_static("maintenance");
 
-/// Value for an answer on purpose, without a request to the upstream (RFC 9209 section 2.3.27). The detail tells a
-/// planned pause from every other 503.
+/// Value for an intended answer that needs no upstream (RFC 9209 section 2.3.27). The detail distinguishes a planned
+/// pause from every other 503.
 const MAINTENANCE: HeaderValue =
     HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 

@@ -4,8 +4,8 @@
 //! no file, no upstream, no sub-resource.
 //!
 //! A published snapshot has the default language of every page, uncompressed, which all clients can read. Its first
-//! pages also have the other languages. The rest follows within a second ([`Page::finish`]), because it takes longer
-//! than an operator's edit may.
+//! pages also have the other languages. The rest follows within a second ([`Page::finish`]), so that an operator's edit
+//! does not wait for it.
 
 mod context;
 mod filters;
@@ -44,9 +44,9 @@ pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
 pub struct Page {
     /// Content of the page.
     pub model: Arc<PageModel>,
-    /// Version; changes with the content, apart from the passing of time.
+    /// Version. It changes with the content, but not as time passes.
     pub version: u64,
-    /// Event that tells the streams of this page.
+    /// Event that announces this page to event streams.
     event: Bytes,
     /// Instant for which the page was made.
     now: Timestamp,
@@ -118,12 +118,12 @@ impl Page {
         let _ = self.rest.set(renderer.languages.iter().enumerate().map(localized).collect());
     }
 
-    /// Returns the event that tells the streams of this page.
+    /// Returns the event that announces this page to event streams.
     pub fn event(&self) -> Bytes {
         self.event.clone()
     }
 
-    /// Returns true if all languages and forms are there.
+    /// Returns true if all languages and compressed forms are rendered.
     pub fn is_finished(&self) -> bool {
         self.rest.get().is_some()
     }

@@ -45,7 +45,7 @@ impl Pass {
 /// Resource below the reserved prefix. The path that follows selects the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// `events`: a stream that tells of a new page, and of the opening.
+    /// `events`: a stream that announces a new page, and the opening of the route.
     Events,
     /// `status`: the page in any dialect, with status 200.
     Status,

@@ -1,5 +1,5 @@
-//! Relief for the requests that wait for an upstream all of whose connections are taken: requests whose client has
-//! stalled are broken off (RFC 9113 section 10.5), so that nobody waits for what one client has stalled.
+//! Relief for requests that wait for an upstream without a free connection. Requests whose client has stalled are cut
+//! (RFC 9113 section 10.5), so that a stalled client does not keep others waiting.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,13 +16,13 @@ use super::in_flight::{InFlight, Scope};
 use super::queue::Client;
 use super::worker::Worker;
 
-/// Starts to look after those who wait for an upstream.
+/// Starts the task that relieves the queue of an upstream.
 pub(crate) fn start(worker: &Rc<Worker>, pool: &Rc<Pool>) {
     tokio::task::spawn_local(relieve(Rc::clone(worker), Rc::clone(pool)));
 }
 
-/// Looks after those who wait for an upstream, until nobody does. They are served when something becomes free; this
-/// makes room, and sees what becomes possible as time passes.
+/// Relieves the queue of an upstream until it is empty. A connection that becomes free serves the queue by itself. This
+/// task makes connections free, and does what depends on time alone.
 async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);
     let begun = Instant::now();
@@ -47,7 +47,7 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     }
 }
 
-/// While somebody looks after those who wait.
+/// Guard that marks a pool as relieved until it is dropped.
 struct Relief<'p>(&'p Pool);
 
 impl Drop for Relief<'_> {
@@ -64,9 +64,10 @@ struct Stalled {
     since: Instant,
 }
 
-/// Breaks off as many stalled requests as others wait: those that have been stalled for longest. Returns how many.
+/// Cuts as many stalled requests as there are waiting ones, the longest stalled first. Returns their number.
 ///
-/// `capacity` is how many requests may be under way at once; `begun` is since when somebody has waited.
+/// `capacity` is the limit on requests under way at once. `begun` is the instant from which the queue has not been
+/// empty.
 fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Instant) -> u64 {
     let now = Instant::now();
     let mut shares = Shares::new(capacity);
@@ -88,7 +89,7 @@ fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Ins
         }
     }
     let waiting = pool.waiting_clients();
-    // Somebody waits whose network, or whose connection, holds no more than its share.
+    // True if a client waits whose network, or whose connection, holds no more than its share.
     let network_waits = waiting.iter().any(|client| !shares.network_is_over(*client));
     let connection_waits = waiting.iter().any(|client| !shares.connection_is_over(*client));
     stalled.retain(|stalled| {
@@ -103,7 +104,7 @@ fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Ins
     cut.map(|stalled| stalled.connection.wake()).count() as u64
 }
 
-/// Returns the client of a connection, as far as the connection alone tells.
+/// Returns the client of a connection, without looking at a request's fields.
 fn client_of(worker: &Worker, connection: &ClientConnection) -> Client {
     let generation = worker.generation();
     if connection.peer.is_trusted(&generation.snapshot.trusted_proxies) {
@@ -122,7 +123,7 @@ struct Shares {
 }
 
 impl Shares {
-    /// Shares of this many connections.
+    /// Divides this many connections into shares.
     fn new(connections: usize) -> Self {
         Self {
             of_network: HashMap::new(),
@@ -150,20 +151,20 @@ impl Shares {
     }
 }
 
-/// A network may hold this part of the connections while others wait.
+/// Divisor of all connections: the result is the share of a network while others wait.
 const NETWORK_SHARE: usize = 4;
 
-/// A client's connection may hold this part of the connections to the upstream while others wait.
+/// Divisor of all connections: the result is the share of a client's connection while others wait.
 const CONNECTION_SHARE: usize = 16;
 
-/// A request that has been stalled for this long is broken off when somebody waits.
+/// Time after which a stalled request is cut if others wait.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// The same for a client that holds more than its share, when somebody waits who does not.
+/// The same for a client that holds more than its share, if a client waits that does not.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Between two attempts to serve who waits.
+/// Time between two attempts to serve waiting requests.
 const SERVE_EVERY: Duration = Duration::from_millis(5);
 
-/// Between two looks for what has stalled.
+/// Time between two searches for stalled requests.
 const LOOK_EVERY: Duration = Duration::from_millis(25);

@@ -111,7 +111,7 @@ impl Worker {
         &self.meters.workers[self.id]
     }
 
-    /// Returns a request id that nobody else has made: 128 bits, of which half are this worker's.
+    /// Returns a new, unique request id: 128 bits, half of which are this worker's.
     pub(crate) fn request_id(&self) -> HeaderValue {
         self.ids.borrow_mut().next()
     }
@@ -183,7 +183,7 @@ impl Worker {
         self.connections.borrow()
     }
 
-    /// Writes a line of the access log. A moment later at most, the writer gets it.
+    /// Writes a line of the access log. It is handed to the writer after [`LOG_DELAY`] at most.
     pub(crate) fn write_log(self: &Rc<Self>, line: &Line<'_>) {
         match self.log.write(line) {
             WriteOutcome::First if !self.flushing.replace(true) => {
@@ -206,7 +206,8 @@ impl Worker {
         }
     }
 
-    /// Closes upstream connections that were idle for too long, or whose upstream is no longer configured.
+    /// Does the periodic work. Mainly, closes upstream connections that were idle for too long, or whose upstream is no
+    /// longer configured.
     pub(crate) async fn sweep(self: Rc<Self>) {
         let mut seen = None;
         loop {
@@ -277,7 +278,7 @@ fn hex(number: u64) -> [u8; 16] {
     digits
 }
 
-/// A client connection's place among those of its worker.
+/// Guard that counts a client connection as open until it is dropped.
 pub(crate) struct Admitted(Rc<Worker>);
 
 impl Drop for Admitted {

@@ -63,7 +63,7 @@ impl Encodings {
 }
 
 impl Rendered {
-    /// Creates an answer that is valid for this client, and for now.
+    /// Creates an answer that no cache may store.
     pub fn new(content_type: HeaderValue, body: Bytes) -> Self {
         let mut head = HeaderMap::with_capacity(USUAL_FIELDS);
         head.insert(CONTENT_TYPE, content_type);
@@ -82,7 +82,7 @@ impl Rendered {
     }
 }
 
-/// Builds the answer to a remote call, or to another protocol.
+/// Builds the answer in a dialect that no person reads: of a remote call, an event stream or a preflight.
 pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Wording<'_>) -> Rendered {
     let message = programs::message(model, words);
     let after = model.retry_after();
@@ -185,5 +185,6 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 const USUAL_FIELDS: usize = 16;
 /// Fewest bytes that are worth compressing.
 const LEAST_COMPRESSED: usize = 512;
-/// Quality, of 11. The greatest would save 8 % of the demo page's bytes (7,557 instead of 8,190), for much more work.
+/// Quality, from 0 to 11. With 11 the demo page would have 8 % fewer bytes (7,557 instead of 8,190), for much more
+/// work.
 const BROTLI_QUALITY: i32 = 9;

@@ -21,7 +21,7 @@ use super::upload::{Upload, UploadState};
 /// A request's body as an upstream's connection reads it.
 pub(crate) enum RequestBody {
     Empty,
-    /// Boxed: a request is moved about much, and most have no body.
+    /// Boxed, because requests are moved often and most have no body.
     Client(Box<ClientBody>),
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct ClientBody {
     stall: Stall,
     /// The frame that came before the request was sent.
     first: Option<Box<Frame<Bytes>>>,
-    /// The request was sent before anything of its body had come.
+    /// Set if the request was sent before the first bytes of its body.
     ahead: Option<Ahead>,
 }
 
@@ -43,7 +43,7 @@ impl ClientBody {
         Self { source, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
     }
 
-    /// Lets the request be sent before anything of the body has come.
+    /// Lets the request be sent before the first bytes of its body.
     pub(crate) fn go_ahead(&mut self, ahead: Option<Ahead>) {
         self.ahead = ahead;
     }
@@ -99,7 +99,7 @@ impl RequestBody {
     /// Waits for the first bytes of a body, and keeps them.
     ///
     /// # Errors
-    /// When the body ends before its time. Why is said by its [`UploadState`].
+    /// Returns an error if the body ends early. Its [`UploadState`] has the reason.
     pub(crate) async fn begins(&mut self) -> Result<(), Broken> {
         let Self::Client(body) = self else { return Ok(()) };
         let first = poll_fn(|cx| body.poll(cx)).await;
@@ -134,12 +134,12 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The time-out of something that is expected to move. It costs nothing until it is waited for, and then a look at the
-/// clock: the timer is set again only when it has run out.
+/// Time-out for the lack of progress. It costs nothing until it is polled, and then one look at the clock, because the
+/// timer is reset only when it has run out.
 pub(crate) struct Stall {
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Something has moved since it was last waited for.
+    /// True if there was progress since the last poll.
     moved: bool,
     due: Instant,
 }
@@ -149,7 +149,7 @@ impl Stall {
         Self { patience, timer: None, moved: true, due: now }
     }
 
-    /// Ready when nothing has moved for too long.
+    /// Ready if there was no progress for too long.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::take(&mut self.moved) {
             self.due = Instant::now() + self.patience;
@@ -165,13 +165,13 @@ impl Stall {
         }
     }
 
-    /// Something moved.
+    /// Notes progress.
     pub(crate) fn moved(&mut self) {
         self.moved = true;
     }
 }
 
-/// A body that ended before its time. What happened is told elsewhere; hyper only needs to know that it did.
+/// Error of a body that ended early. The reason is recorded elsewhere: hyper needs only the fact.
 #[derive(Debug, Default)]
 pub(crate) struct Broken {
     /// The code with which an HTTP/2 stream is reset, if not an internal error.
@@ -179,7 +179,7 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    /// Nobody is to blame: it was ended.
+    /// Returns the error of a body that the proxy ended on purpose.
     pub(crate) fn cancelled() -> Self {
         Self { reason: Some(h2::Reason::CANCEL.into()) }
     }

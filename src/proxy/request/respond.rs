@@ -1,4 +1,4 @@
-//! The proxy's own answers: the page, and errors. Only here does an [`Error`] become a response.
+//! The proxy's own answers: the page, and errors. No other module turns an [`Error`] into a response.
 
 use bytes::Bytes;
 use http::header::{
@@ -47,7 +47,7 @@ impl ResponseContext {
         Self { head_only: *method == Method::HEAD, accept, call, id }
     }
 
-    /// Returns the dialect of an error. Found only when there is an error: most requests are forwarded.
+    /// Returns the dialect of an error. It is computed only if there is an error, since most requests are forwarded.
     fn dialect(&self) -> Dialect {
         self.call.unwrap_or_else(|| Dialect::accepted(|| self.accept.iter().map(HeaderValue::as_bytes)))
     }
@@ -168,7 +168,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: O
     }
     match pass {
         Pass::Bypassed => {
-            // A tester's view is for nobody else, whatever other fields tell a cache in between (RFC 9213).
+            // No cache may store a tester's view. The other two fields would override this one (RFC 9213).
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.remove(CDN_CACHE_CONTROL);
             headers.remove(SURROGATE_CONTROL);
@@ -321,7 +321,7 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
-/// The upstream answered; a request that changes something would not have reached it.
+/// Value for an upstream's answer on a read-only route, which forwards no request that changes something.
 const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
