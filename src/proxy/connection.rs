@@ -252,7 +252,7 @@ impl ClientConnection {
     /// Returns when the connection is to be ended, and why, if nothing changes.
     pub(crate) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let blocked = self.activity.writes.blocked().map(|since| (since + limits.write, Due::Limit(Limit::Write)));
-        let half_closed = self.activity.request.half_closed().map(|since| (since + CLOSE_PATIENCE, Due::Gone));
+        let half_closed = self.activity.request.half_closed().map(|since| (since + CLOSE_TIMEOUT, Due::Gone));
         // A response that was handed on to its end may still be on its way to a slow client: that is not quiet.
         let quiet = (self.active.get() == 0 && blocked.is_none()).then(|| self.quiet_due(limits));
         [blocked, half_closed, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
@@ -320,4 +320,4 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Time for the last bytes of a closing connection.
-pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

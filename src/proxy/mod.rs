@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod drain;
 mod error;
 mod http;
 mod in_flight;
@@ -13,7 +14,6 @@ mod io;
 mod queue;
 mod relief;
 mod request;
-mod tend;
 mod throttle;
 mod upstream;
 mod worker;
@@ -35,7 +35,7 @@ use crate::telemetry::access::AccessLog;
 pub use client::listen;
 use client::tls;
 use listen::{Bound, Mine};
-use worker::{Room, Worker};
+use worker::{ConnectionLimits, Worker};
 
 /// Everything that the workers are started with.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub fn start(mut start: Start) -> std::io::Result<Proxy> {
         .map(|(index, &tls)| tls.then(|| tls::server_config(start.reader.clone(), index)).transpose())
         .collect::<std::io::Result<_>>()?;
     let workers = start.meters.workers.len();
-    let room = room_per_worker(&start.reader, workers);
+    let limits = connection_limits(&start.reader, workers);
     let holds = Arc::new(HoldQueues::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
@@ -80,8 +80,8 @@ pub fn start(mut start: Start) -> std::io::Result<Proxy> {
         let holds = Arc::clone(&holds);
         let body = move || {
             let _alive = Alive;
-            let news = reader.clone();
-            run(|| Worker::new(id, reader.cached(), log, (meters, holds), room), news, mine, stage);
+            let publications = reader.clone();
+            run(|| Worker::new(id, reader.cached(), log, (meters, holds), limits), publications, mine, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
@@ -114,7 +114,7 @@ impl Drop for Alive {
 /// Runs one worker on the current thread.
 fn run(
     worker: impl FnOnce() -> Worker,
-    news: Reader,
+    publications: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
     stage: channel::Receiver<Stage>,
 ) {
@@ -124,14 +124,14 @@ fn run(
         // Without a runtime, the worker's listeners would answer nobody.
         Err(error) => panic!("a worker cannot start: {error}"),
     };
-    runtime.block_on(work(Rc::new(worker()), news, listeners, stage));
+    runtime.block_on(work(Rc::new(worker()), publications, listeners, stage));
     // A hanging name look-up must not delay the end.
     runtime.shutdown_background();
 }
 
 async fn work(
     worker: Rc<Worker>,
-    news: Reader,
+    publications: Reader,
     listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
     mut stage: channel::Receiver<Stage>,
 ) {
@@ -143,8 +143,9 @@ async fn work(
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
     // One task for all workers.
-    let release = (worker.id == 0).then(|| tokio::task::spawn_local(release(Arc::clone(&worker.holds), news.clone())));
-    let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(news));
+    let release =
+        (worker.id == 0).then(|| tokio::task::spawn_local(release(Arc::clone(&worker.holds), publications.clone())));
+    let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(publications));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: connections go there from now on. Our own socket stays open for the
     // grace time, since closing it refuses clients that have not been told yet.
@@ -209,12 +210,12 @@ impl Doors<channel::Sender<bool>> {
 }
 
 /// Divides the file descriptors. Half of them are for clients, unless the config sets a number.
-fn room_per_worker(reader: &Reader, workers: usize) -> Room {
+fn connection_limits(reader: &Reader, workers: usize) -> ConnectionLimits {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let descriptors = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / workers.max(1);
     let clients = reader.current().snapshot.limits.connections.unwrap_or((descriptors / 2).max(LEAST_CONNECTIONS));
-    Room { clients, upstream: descriptors.saturating_sub(clients).max(LEAST_CONNECTIONS) }
+    ConnectionLimits { clients, upstream: descriptors.saturating_sub(clients).max(LEAST_CONNECTIONS) }
 }
 
 /// Descriptors kept for files, listeners, the admin listener and the log.

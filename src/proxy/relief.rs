@@ -26,14 +26,14 @@ pub(crate) fn start(worker: &Rc<Worker>, pool: &Rc<Pool>) {
 async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let _relief = Relief(&pool);
     let begun = Instant::now();
-    let mut looked: Option<Instant> = None;
+    let mut evicted_at: Option<Instant> = None;
     while pool.waiting() > 0 {
         pool.grow();
         pool.serve_waiting();
         let most = worker.generation().snapshot.limits.upstream_connections;
-        let due = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        let due = evicted_at.is_none_or(|evicted_at| evicted_at.elapsed() >= EVICT_INTERVAL);
         if due && pool.waiting() > 0 && pool.is_full(most) {
-            looked = Some(Instant::now());
+            evicted_at = Some(Instant::now());
             let (scope, capacity) = if pool.budget.is_spent() {
                 worker.close_idle();
                 (Scope::All, pool.budget.most)
@@ -43,7 +43,7 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
             let evicted = evict(&worker, &pool, scope, capacity, begun);
             pool.cell().evicted.add(evicted);
         }
-        sleep(SERVE_EVERY).await;
+        sleep(SERVE_INTERVAL).await;
     }
 }
 
@@ -95,8 +95,8 @@ fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Ins
     stalled.retain(|stalled| {
         let gives_way = network_waits && shares.network_is_over(stalled.client)
             || connection_waits && shares.connection_is_over(stalled.client);
-        let patience = if gives_way { SHORT_PATIENCE } else { PATIENCE };
-        now.saturating_duration_since(stalled.since) >= patience
+        let timeout = if gives_way { SHORT_STALL_TIMEOUT } else { STALL_TIMEOUT };
+        now.saturating_duration_since(stalled.since) >= timeout
     });
     stalled.sort_unstable_by_key(|stalled| stalled.since);
     let wanted = pool.waiting().saturating_sub(leaving);
@@ -158,13 +158,13 @@ const NETWORK_SHARE: usize = 4;
 const CONNECTION_SHARE: usize = 16;
 
 /// Time after which a stalled request is cut if others wait.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const STALL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The same for a client that holds more than its share, if a client waits that does not.
-const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+const SHORT_STALL_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Time between two attempts to serve waiting requests.
-const SERVE_EVERY: Duration = Duration::from_millis(5);
+const SERVE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time between two searches for stalled requests.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+const EVICT_INTERVAL: Duration = Duration::from_millis(25);

@@ -44,11 +44,11 @@ pub(crate) struct Worker {
     /// The largest number of open client connections.
     pub(crate) most: usize,
     /// Notified when a client connection ends.
-    left: Notify,
+    connection_ended: Notify,
     /// Notified when something is published or the process ends, for watchers of a page.
-    pub(crate) news: Arc<Notify>,
+    pub(crate) published: Arc<Notify>,
     /// Notified when the process ends.
-    pub(crate) leaving: Notify,
+    pub(crate) shutdown: Notify,
     next_connection: Cell<u64>,
     ids: RefCell<RequestIds>,
     /// The clients that have recently shown wrong credentials.
@@ -57,7 +57,7 @@ pub(crate) struct Worker {
 
 /// Numbers of connections that a worker may have open.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct ConnectionLimits {
     pub clients: usize,
     /// Connections to all upstreams.
     pub upstream: usize,
@@ -72,7 +72,7 @@ impl Worker {
         mut reader: CachedReader,
         log: AccessLog,
         (meters, holds): (Arc<Meters>, Arc<HoldQueues>),
-        room: Room,
+        limits: ConnectionLimits,
     ) -> Self {
         let live = Rc::new(Arc::clone(reader.load()));
         Self {
@@ -81,16 +81,16 @@ impl Worker {
             meters,
             holds,
             pools: RefCell::default(),
-            budget: Rc::new(Budget::new(room.upstream)),
+            budget: Rc::new(Budget::new(limits.upstream)),
             log,
             flushing: Cell::new(false),
             draining: Cell::new(None),
             connections: RefCell::default(),
             admitted: Cell::new(0),
-            most: room.clients,
-            left: Notify::new(),
-            news: Arc::default(),
-            leaving: Notify::new(),
+            most: limits.clients,
+            connection_ended: Notify::new(),
+            published: Arc::default(),
+            shutdown: Notify::new(),
             next_connection: Cell::new(0),
             ids: RefCell::new(RequestIds::new()),
             throttle: FailedAuthThrottle::default(),
@@ -139,12 +139,12 @@ impl Worker {
     }
 
     /// Lists a client connection until the result is dropped, so that it learns when the process ends.
-    pub(crate) fn enlist(self: &Rc<Self>, connection: Rc<ClientConnection>) -> Enlisted {
+    pub(crate) fn register(self: &Rc<Self>, connection: Rc<ClientConnection>) -> Registered {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
         connection.id.set(id);
         self.connections.borrow_mut().insert(id, connection);
-        Enlisted { worker: Rc::clone(self), id }
+        Registered { worker: Rc::clone(self), id }
     }
 
     /// Returns true if no more client connections may be opened.
@@ -155,7 +155,7 @@ impl Worker {
     /// Returns when fewer than `most` client connections are open.
     pub(crate) async fn fewer_than(&self, most: usize) {
         while self.admitted.get() >= most {
-            self.left.notified().await;
+            self.connection_ended.notified().await;
         }
     }
 
@@ -170,8 +170,8 @@ impl Worker {
     pub(crate) fn drain(&self, grace: Duration) {
         let end = Instant::now() + grace;
         self.draining.set(Some(end));
-        self.news.notify_waiters();
-        self.leaving.notify_one();
+        self.published.notify_waiters();
+        self.shutdown.notify_one();
         self.holds.wake();
         for connection in self.connections.borrow().values() {
             connection.drain(end);
@@ -285,17 +285,17 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.admitted.set(self.0.admitted.get().saturating_sub(1));
         self.0.cell().connections.fall();
-        self.0.left.notify_waiters();
+        self.0.connection_ended.notify_waiters();
     }
 }
 
 /// Entry of a client connection in its worker's list.
-pub(crate) struct Enlisted {
+pub(crate) struct Registered {
     worker: Rc<Worker>,
     id: u64,
 }
 
-impl Drop for Enlisted {
+impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(&self.id);
     }

@@ -42,7 +42,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
     let (address, port) = accepted.ends.unzip();
     let connection = Rc::new(ClientConnection::new(Peer::new(address, port, scheme), now));
-    let _enlisted = worker.enlist(Rc::clone(&connection));
+    let _registered = worker.register(Rc::clone(&connection));
     if let Some(end) = worker.draining() {
         connection.drain(end);
     }

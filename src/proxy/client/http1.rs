@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::plan::limits::Limits;
-use crate::proxy::connection::{CLOSE_PATIENCE, ClientConnection, Due, Takeover};
+use crate::proxy::connection::{CLOSE_TIMEOUT, ClientConnection, Due, Takeover};
 use crate::proxy::http::HYPER_HEAD_FIELDS;
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
@@ -94,7 +94,7 @@ pub(crate) async fn serve_http1(
             let now = Instant::now();
             if due > now {
                 // A deadline that begins later is noticed in time: no limit is shorter than the interval between looks.
-                std::task::ready!(deadline.poll(cx, Some(due.min(now + LOOK_EVERY))));
+                std::task::ready!(deadline.poll(cx, Some(due.min(now + DEADLINE_INTERVAL))));
             } else if why == Due::Parked && activity.has_moved() {
                 // More may follow what just moved: hyper goes on when it is polled again.
                 cx.waker().wake_by_ref();
@@ -144,11 +144,11 @@ pub(crate) async fn close_http1(
             }
             // The read that brought the previous request may also have brought the beginning of a head.
             let progress = !read_ahead.is_empty() || limit == Limit::HeadRead && connection.activity.reads.heard();
-            progress && timeout(CLOSE_PATIENCE, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
+            progress && timeout(CLOSE_TIMEOUT, socket.write_all(REQUEST_TIMEOUT)).await.is_ok()
         }
     };
     // The end of the stream is sent first: a client that reads to the end then has the whole answer.
-    if timeout(CLOSE_PATIENCE, socket.shutdown()).await.is_ok() && lingers {
+    if timeout(CLOSE_TIMEOUT, socket.shutdown()).await.is_ok() && lingers {
         linger(worker, socket, limits).await;
     }
 }
@@ -190,4 +190,4 @@ const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
 
 /// Time between two looks at a connection's deadlines. Not longer than the shortest limit that can be set.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const DEADLINE_INTERVAL: Duration = Duration::from_secs(1);

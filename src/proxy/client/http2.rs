@@ -13,7 +13,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::Instant;
 
 use crate::plan::limits::Limits;
-use crate::proxy::connection::{CLOSE_PATIENCE, ClientConnection, Due};
+use crate::proxy::connection::{CLOSE_TIMEOUT, ClientConnection, Due};
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::io::client::{ClientIo, Closer};
 use crate::proxy::io::deadline::Deadline;
@@ -38,7 +38,7 @@ pub(crate) async fn serve_http2(
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.h2_ping)
-        .keep_alive_timeout(PING_PATIENCE)
+        .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(number(limits.h2_streams))
         .max_header_list_size(number(limits.h2_field_list))
         .max_pending_accept_reset_streams(limits.h2_pending_resets)
@@ -63,7 +63,7 @@ pub(crate) async fn serve_http2(
                 // The last bytes that were handed over may still be on their way to a slow client.
                 let taken = connection.activity.writes.accepted().max(connection.quiet_since.get());
                 let idle =
-                    (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_PATIENCE));
+                    (connection.active.get() == 0 && blocked.is_none()).then_some(until.max(taken + CLOSE_TIMEOUT));
                 [blocked, idle].into_iter().flatten().min().map(|at| (at, Due::Drained))
             });
             std::task::ready!(deadline.poll(cx, due.map(|(due, _)| due)));
@@ -74,7 +74,7 @@ pub(crate) async fn serve_http2(
             if leaving.is_some() || why == Due::Limit(Limit::Write) {
                 return Poll::Ready(Ok(()));
             }
-            leaving = Some(Instant::now() + CLOSE_PATIENCE);
+            leaving = Some(Instant::now() + CLOSE_TIMEOUT);
             http.as_mut().graceful_shutdown();
             if let Poll::Ready(done) = http.as_mut().poll(cx) {
                 return Poll::Ready(done);
@@ -137,7 +137,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
 }
 
 /// Time that an HTTP/2 client has to answer a ping.
-const PING_PATIENCE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes that one HTTP/2 stream may have waiting for its window.
 const H2_SEND_BUFFER: usize = 64 * 1024;

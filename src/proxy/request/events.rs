@@ -25,7 +25,7 @@ use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::limits::Limits;
 use crate::plan::snapshot::Snapshot;
-use crate::proxy::connection::{CLOSE_PATIENCE, Takeover};
+use crate::proxy::connection::{CLOSE_TIMEOUT, Takeover};
 use crate::proxy::io::request_body::Broken;
 use crate::proxy::io::socket::{Socket, poll_read_some};
 use crate::proxy::worker::{Live, Worker};
@@ -43,7 +43,7 @@ pub(crate) struct Watch {
     /// The state that was last sent; `None` at first.
     told: Option<State>,
     /// The wait for the next publication. It stays registered, so that the watcher misses none.
-    news: Pin<Box<OwnedNotified>>,
+    published: Pin<Box<OwnedNotified>>,
     beat: Pin<Box<Sleep>>,
     sent: u64,
     over: bool,
@@ -93,7 +93,7 @@ impl Watch {
         let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
         let Some(place) = Place::take(&worker, most) else { return Err(record) };
         Ok(Self {
-            news: Box::pin(Arc::clone(&worker.news).notified_owned()),
+            published: Box::pin(Arc::clone(&worker.published).notified_owned()),
             route: Arc::clone(route),
             cohort,
             told: None,
@@ -113,8 +113,8 @@ impl Watch {
             return Poll::Ready(None);
         }
         // Registered before the state is read: a later publication wakes this task.
-        while self.news.as_mut().poll(cx).is_ready() {
-            self.news.set(Arc::clone(&self.worker.news).notified_owned());
+        while self.published.as_mut().poll(cx).is_ready() {
+            self.published.set(Arc::clone(&self.worker.published).notified_owned());
         }
         let generation = self.worker.generation();
         let (state, event) = look(&generation.snapshot, &self.route.name, self.cohort);
@@ -197,7 +197,7 @@ impl EventStream {
             }
         }
         // A client that waits for the end of the stream sees it.
-        let _ = timeout(CLOSE_PATIENCE, socket.shutdown()).await;
+        let _ = timeout(CLOSE_TIMEOUT, socket.shutdown()).await;
     }
 }
 

@@ -227,7 +227,7 @@ impl Drop for Lease {
 
 /// Waits a moment for a connection whose last request may still be on its way out.
 async fn becomes_ready(sender: &mut http1::SendRequest<RequestBody>) -> Result<(), Error> {
-    let ready = timeout(READY_PATIENCE, poll_fn(|cx| sender.poll_ready(cx))).await;
+    let ready = timeout(READY_TIMEOUT, poll_fn(|cx| sender.poll_ready(cx))).await;
     ready.map_err(|_| Error::NoConnection)?.map_err(Error::Broken)
 }
 
@@ -259,4 +259,4 @@ async fn within_first_byte(
 }
 
 /// Time in which a connection that was put back becomes ready.
-const READY_PATIENCE: Duration = Duration::from_millis(500);
+const READY_TIMEOUT: Duration = Duration::from_millis(500);

@@ -21,15 +21,15 @@ impl Worker {
     /// Follows publications: wakes the watchers of pages, and drains requests in flight.
     pub(crate) async fn follow(self: Rc<Self>, mut reader: Reader) {
         loop {
-            let again = self.tend() | self.see_off();
+            let again = self.drain_routes() | self.drain_tunnels();
             let published = tokio::select! {
                 published = reader.published() => Some(published),
-                () = sleep(LOOK_EVERY), if again => None,
+                () = sleep(DRAIN_INTERVAL), if again => None,
                 // The process is ending.
-                () = self.leaving.notified() => None,
+                () = self.shutdown.notified() => None,
             };
             match published {
-                Some(true) => self.news.notify_waiters(),
+                Some(true) => self.published.notify_waiters(),
                 Some(false) => return,
                 None => {}
             }
@@ -37,12 +37,12 @@ impl Worker {
     }
 
     /// Drains the requests of routes that are down. Returns true if that must be repeated soon.
-    fn tend(&self) -> bool {
+    fn drain_routes(&self) -> bool {
         let generation = self.generation();
         let down: Vec<&Route> = generation.snapshot.routes.iter().filter(|route| route.closure.is_some()).collect();
         let mut orders: DrainOrders = down.iter().map(|route| order(&generation, route)).collect();
         if !orders.is_empty() {
-            self.say(&mut orders);
+            self.send_orders(&mut orders);
         }
         let mut again = false;
         for route in down {
@@ -59,11 +59,11 @@ impl Worker {
 
     /// Ends tunnels when the process ends, spread over the first half of the drain time. Returns true if that must be
     /// repeated soon.
-    fn see_off(&self) -> bool {
+    fn drain_tunnels(&self) -> bool {
         if self.draining().is_none() {
             return false;
         }
-        let (now, time) = (Instant::now(), self.generation().snapshot.drain.mul_f64(SEE_OFF));
+        let (now, time) = (Instant::now(), self.generation().snapshot.drain.mul_f64(TUNNEL_DRAIN));
         for connection in self.connections().values() {
             for in_flight in connection.in_flight() {
                 if in_flight.leave_within(time, now) {
@@ -74,7 +74,7 @@ impl Worker {
         true
     }
 
-    fn say(&self, orders: &mut DrainOrders) {
+    fn send_orders(&self, orders: &mut DrainOrders) {
         let now = Instant::now();
         for connection in self.connections().values() {
             for in_flight in connection.in_flight() {
@@ -129,7 +129,7 @@ fn elapsed(generation: &Generation, route: &Route) -> Duration {
 }
 
 /// Part of the drain time in which tunnels are told to leave. The rest is for their closing messages.
-const SEE_OFF: f64 = 0.5;
+const TUNNEL_DRAIN: f64 = 0.5;
 
 /// Time between two looks at the requests in flight.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
