@@ -19,7 +19,7 @@ use crate::plan::client::network;
 pub(crate) struct FailedAuthThrottle {
     by_address: RefCell<HashMap<IpAddr, Window>>,
     /// The time of the last warning in the log.
-    told: Cell<Option<Instant>>,
+    warned_at: Cell<Option<Instant>>,
 }
 
 /// Count of wrong credentials from one address.
@@ -31,7 +31,7 @@ struct Window {
 }
 
 impl FailedAuthThrottle {
-    /// Counts a wrong credential. Returns true if the address has shown more than [`MOST_WRONG`] in this [`SPELL`].
+    /// Counts a wrong credential. Returns true if the address has shown more than [`MOST_WRONG`] in this [`WINDOW`].
     ///
     /// Returns false without an address, since each credential may then be another client's. That is so if the address
     /// is unknown, or on a unix socket whose peer is not trusted.
@@ -39,50 +39,50 @@ impl FailedAuthThrottle {
         let Some(address) = address.map(network) else { return false };
         let mut by_address = self.by_address.borrow_mut();
         if by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&address) {
-            by_address.retain(|_, spell| !spell.is_over(now));
+            by_address.retain(|_, window| !window.is_over(now));
             // The table is still full: one address is forgotten.
             let other = by_address.keys().next().copied().filter(|_| by_address.len() >= MOST_ADDRESSES);
             other.map(|other| by_address.remove(&other));
         }
         let fresh = Window { since: now, wrong: 0 };
-        let spell = by_address.entry(address).or_insert(fresh);
-        if spell.is_over(now) {
-            *spell = fresh;
+        let window = by_address.entry(address).or_insert(fresh);
+        if window.is_over(now) {
+            *window = fresh;
         }
-        spell.wrong = spell.wrong.saturating_add(1);
-        if spell.wrong == MOST_WRONG && self.tells(now) {
+        window.wrong = window.wrong.saturating_add(1);
+        if window.wrong == MOST_WRONG && self.may_warn(now) {
             tracing::warn!(client = %address, "many wrong credentials came from one client");
         }
-        spell.wrong > MOST_WRONG
+        window.wrong > MOST_WRONG
     }
 
     /// Forgets addresses whose window is over.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut by_address = self.by_address.borrow_mut();
         if !by_address.is_empty() {
-            by_address.retain(|_, spell| !spell.is_over(now));
+            by_address.retain(|_, window| !window.is_over(now));
         }
     }
 
     /// Returns true if the log may warn now. A limit in time keeps it from naming each of many guessing addresses.
-    fn tells(&self, now: Instant) -> bool {
-        let tells = self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= SPELL);
-        if tells {
-            self.told.set(Some(now));
+    fn may_warn(&self, now: Instant) -> bool {
+        let may_warn = self.warned_at.get().is_none_or(|warned_at| now.saturating_duration_since(warned_at) >= WINDOW);
+        if may_warn {
+            self.warned_at.set(Some(now));
         }
-        tells
+        may_warn
     }
 }
 
 impl Window {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= SPELL
+        now.saturating_duration_since(self.since) >= WINDOW
     }
 }
 
-/// Wrong credentials from one address within a [`SPELL`] that are still answered with a reason.
+/// Wrong credentials from one address within a [`WINDOW`] that are still answered with a reason.
 const MOST_WRONG: u32 = 10;
-const SPELL: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are remembered, at most.
 const MOST_ADDRESSES: usize = 4096;
 
@@ -100,8 +100,8 @@ mod tests {
         assert!(count("2001:db8::1", now) && count("2001:db8::2", now), "its client has all of a /64");
         assert!(!count("192.0.2.1", now));
         (0..2 * MOST_WRONG).for_each(|_| assert!(!count("unix", now)));
-        assert!(!count("2001:db8::1", now + SPELL));
-        throttle.sweep(now + SPELL * 2);
+        assert!(!count("2001:db8::1", now + WINDOW));
+        throttle.sweep(now + WINDOW * 2);
         assert!(throttle.by_address.borrow().is_empty());
     }
 
@@ -111,14 +111,17 @@ mod tests {
             (FailedAuthThrottle::default(), Some(IpAddr::from([192, 0, 2, 1])), Instant::now());
         for _ in 0..5 {
             (0..MOST_WRONG).for_each(|_| assert!(!throttle.count(address, now)));
-            now += SPELL;
+            now += WINDOW;
         }
     }
 
     #[test]
     fn the_log_tells_of_one_address_a_minute() {
         let (throttle, now) = (FailedAuthThrottle::default(), Instant::now());
-        assert_eq!([now, now, now + SPELL / 2, now + SPELL].map(|now| throttle.tells(now)), [true, false, false, true]);
+        assert_eq!(
+            [now, now, now + WINDOW / 2, now + WINDOW].map(|now| throttle.may_warn(now)),
+            [true, false, false, true]
+        );
     }
 
     #[test]

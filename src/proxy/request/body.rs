@@ -47,15 +47,24 @@ pub(crate) struct UpstreamBody {
     /// The time of the response's head. `None` as soon as the body may end noticeably later than that.
     came: Option<Instant>,
     /// True if the body was ended early.
-    parted: bool,
+    interrupted: bool,
 }
 
 impl UpstreamBody {
     pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, patience: Duration, now: Instant) -> Self {
         let (stall, rest) = (Stall::new(patience, now), Bytes::new());
         let sliced = record.connection.http2.get();
-        let mut body =
-            Self { source, lease: Some(lease), record, stall, sliced, rest, sent: 0, came: Some(now), parted: false };
+        let mut body = Self {
+            source,
+            lease: Some(lease),
+            record,
+            stall,
+            sliced,
+            rest,
+            sent: 0,
+            came: Some(now),
+            interrupted: false,
+        };
         if body.source.is_end_stream() {
             body.complete();
         }
@@ -79,7 +88,7 @@ impl UpstreamBody {
             self.came = None;
         }
         if self.record.in_flight.interruption() != Interruption::None {
-            return self.part();
+            return self.interrupt();
         }
         let most = self.slice();
         if let Some(slice) = slice(&mut self.rest, most) {
@@ -108,7 +117,7 @@ impl UpstreamBody {
     }
 
     /// Ends the body early because its route is down, in the way that suits its kind.
-    fn part(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn interrupt(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.rest.clear();
         // The rest of the body is not read: the upstream's connection is closed, or its stream reset.
         drop(self.lease.take());
@@ -121,12 +130,12 @@ impl UpstreamBody {
             Kind::Events => {
                 self.record.leaves();
                 self.record.complete(self.sent, Instant::now());
-                self.parted = true;
+                self.interrupted = true;
                 Poll::Ready(None)
             }
-            Kind::Grpc if !self.parted => {
+            Kind::Grpc if !self.interrupted => {
                 self.record.drained();
-                self.parted = true;
+                self.interrupted = true;
                 Poll::Ready(Some(Ok(Frame::trailers(grpc_unavailable()))))
             }
             Kind::Grpc => Poll::Ready(None),
@@ -189,7 +198,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Watch(watch) => watch.is_over(),
-            Self::Upstream(body) => body.parted || body.rest.is_empty() && body.source.is_end_stream(),
+            Self::Upstream(body) => body.interrupted || body.rest.is_empty() && body.source.is_end_stream(),
         }
     }
 

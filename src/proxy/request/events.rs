@@ -41,13 +41,13 @@ pub(crate) struct Watch {
     /// The client's cohort, if the route may ramp. The route is back for this client once its cohort is admitted.
     cohort: Option<u32>,
     /// The state that was last sent; `None` at first.
-    told: Option<State>,
+    sent_state: Option<State>,
     /// The wait for the next publication. It stays registered, so that the watcher misses none.
     published: Pin<Box<OwnedNotified>>,
-    beat: Pin<Box<Sleep>>,
+    heartbeat: Pin<Box<Sleep>>,
     sent: u64,
     over: bool,
-    _place: Place,
+    _permit: WatcherPermit,
 }
 
 /// State that a watcher is sent.
@@ -60,9 +60,9 @@ enum State {
 }
 
 /// A watcher's place among those of its worker.
-struct Place(Rc<Worker>);
+struct WatcherPermit(Rc<Worker>);
 
-impl Place {
+impl WatcherPermit {
     /// Takes a place, if one is free.
     fn take(worker: &Rc<Worker>, most: usize) -> Option<Self> {
         let watchers = &worker.cell().watchers;
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WatcherPermit {
     fn drop(&mut self) {
         self.0.cell().watchers.fall();
     }
@@ -91,18 +91,18 @@ impl Watch {
         let worker = Rc::clone(&record.worker);
         // Over HTTP/1 a watcher has a connection to itself, which no idle limit ends. Half of them are left for others.
         let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
-        let Some(place) = Place::take(&worker, most) else { return Err(record) };
+        let Some(permit) = WatcherPermit::take(&worker, most) else { return Err(record) };
         Ok(Self {
             published: Box::pin(Arc::clone(&worker.published).notified_owned()),
             route: Arc::clone(route),
             cohort,
-            told: None,
-            beat: Box::pin(tokio::time::sleep(BEAT)),
+            sent_state: None,
+            heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT_INTERVAL)),
             worker,
             record,
             sent: 0,
             over: false,
-            _place: place,
+            _permit: permit,
         })
     }
 
@@ -118,22 +118,22 @@ impl Watch {
         }
         let generation = self.worker.generation();
         let (state, event) = look(&generation.snapshot, &self.route.name, self.cohort);
-        if self.told != Some(state) {
-            let event = if self.told.is_none() { first(&generation, &event) } else { event };
-            self.told = Some(state);
+        if self.sent_state != Some(state) {
+            let event = if self.sent_state.is_none() { first(&generation, &event) } else { event };
+            self.sent_state = Some(state);
             self.over = state == State::Open;
-            return self.tell(event);
+            return self.send(event);
         }
-        std::task::ready!(self.beat.as_mut().poll(cx));
-        self.beat.as_mut().reset(Instant::now() + BEAT);
-        self.tell(Bytes::from_static(BEAT_EVENT))
+        std::task::ready!(self.heartbeat.as_mut().poll(cx));
+        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT_INTERVAL);
+        self.send(Bytes::from_static(HEARTBEAT_EVENT))
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
-    fn tell(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn send(&mut self, event: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.sent += event.len() as u64;
         if self.record.connection.http2.get() {
             self.record.in_flight.offer();
@@ -251,8 +251,8 @@ fn now(generation: &Generation) -> Timestamp {
 }
 
 /// Time between heartbeats: short enough for middleboxes that close quiet connections.
-const BEAT: Duration = Duration::from_secs(15);
-const BEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+const HEARTBEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
 const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
 /// Head of a stream that ends with its connection. The fields must match those of `respond::events`.
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\

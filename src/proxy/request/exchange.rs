@@ -118,13 +118,13 @@ impl Exchange {
     }
 
     /// Answers a request that was cut, with the current page of its route.
-    pub(crate) fn part(self) -> Response<Body> {
+    pub(crate) fn answer_drained(self) -> Response<Body> {
         let live = self.record.worker.generation();
         let name = self.record.route_name().unwrap_or_default();
         let route = live.snapshot.route(name);
         let closure = route.and_then(|route| route.closure.as_ref());
         let answer = match closure {
-            Some(closure) => respond::parted(closure, &live, &self.context),
+            Some(closure) => respond::drained_page(closure, &live, &self.context),
             None => respond::error(&Error::Drained, &self.context),
         };
         self.record.failed(&Error::Drained, answer)

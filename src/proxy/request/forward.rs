@@ -403,7 +403,7 @@ impl UpstreamRequest {
         clean(&mut response, fields, self.hop.trailers);
         let route = &generation.snapshot.routes[route];
         if pass != Pass::Open || route.notice.is_some() {
-            respond::tell(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));
+            respond::add_notice(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));
         }
         if !fields.has(Field::RequestId) {
             response.headers_mut().insert(X_REQUEST_ID, context.id);

@@ -29,7 +29,7 @@ use super::record::RequestRecord;
 use super::respond::{self, ResponseContext};
 
 /// Reason why the wait of a request is interrupted.
-enum Called {
+enum Wakeup {
     Signal(Signal),
     /// The request has waited for too long.
     TimedOut,
@@ -38,12 +38,12 @@ enum Called {
 }
 
 /// Place of a held request in its queue. Dropping it frees the place.
-struct Place {
+struct QueuePosition {
     worker: Rc<Worker>,
     route: Arc<RouteMeter>,
     ticket: u64,
     /// True unless the proxy ended the wait: on drop, the client must have left.
-    left: bool,
+    client_left: bool,
 }
 
 /// Request that waits, without the generation in which it came.
@@ -53,7 +53,7 @@ pub(crate) struct Held {
     version: Version,
     fields: Fields,
     request: Request<Incoming>,
-    place: Place,
+    position: QueuePosition,
     until: Instant,
     /// The page from the request's arrival, for the case that the wait is in vain and the route has no page any more.
     closure: Arc<Closure>,
@@ -83,8 +83,9 @@ pub(crate) fn begin<S>(
     let policy = route.config.policy.hold;
     let worker = &exchange.record.worker;
     let ending = worker.draining().is_some();
-    let place = if ending { None } else { Place::take(worker, &meter, policy, exchange.client(request.headers())) };
-    let (Some(place), Some(kept)) = (place, &route.closure) else {
+    let position =
+        if ending { None } else { QueuePosition::take(worker, &meter, policy, exchange.client(request.headers())) };
+    let (Some(position), Some(kept)) = (position, &route.closure) else {
         if !ending {
             meter.workers[worker.id].hold_overflow.increment();
         }
@@ -95,7 +96,7 @@ pub(crate) fn begin<S>(
     let Exchange { mut record, context, version, fields, .. } = exchange;
     let until = record.started + policy.max_wait;
     record.waits(&meter);
-    Ok(Held { record, context, version, fields, request, place, until, closure, config })
+    Ok(Held { record, context, version, fields, request, position, until, closure, config })
 }
 
 impl Held {
@@ -104,21 +105,23 @@ impl Held {
         self.watch_the_client(true);
         let mut limit = std::pin::pin!(sleep_until(self.until));
         loop {
-            let signal = match self.place.called(limit.as_mut()).await {
-                Called::Signal(Signal::GiveWay) => return self.in_vain(|cell| cell.hold_overflow.increment()).await,
-                Called::Signal(signal) => signal,
-                Called::TimedOut => return self.in_vain(|cell| cell.hold_timeout.increment()).await,
-                Called::Ending => return self.in_vain(|_| {}).await,
+            let signal = match self.position.next_wakeup(limit.as_mut()).await {
+                Wakeup::Signal(Signal::GiveWay) => return self.give_up(|cell| cell.hold_overflow.increment()).await,
+                Wakeup::Signal(signal) => signal,
+                Wakeup::TimedOut => return self.give_up(|cell| cell.hold_timeout.increment()).await,
+                Wakeup::Ending => return self.give_up(|_| {}).await,
             };
             let generation = self.record.worker.generation();
             match (signal, self.decide(&generation)) {
                 // The route was flagged again meanwhile.
-                (_, Ok(Verdict::Hold(route, _))) if route.config.name == self.place.route.name => self.place.back(),
+                (_, Ok(Verdict::Hold(route, _))) if route.config.name == self.position.route.name => {
+                    self.position.requeue()
+                }
                 // The request is not forwarded before its turn.
                 (Signal::Look, Ok(Verdict::Forward(..))) => {}
                 (_, decided) => {
                     if matches!(decided, Ok(Verdict::Forward(..))) {
-                        self.place.cell().hold_released.increment();
+                        self.position.cell().hold_released.increment();
                     }
                     return self.release(&generation);
                 }
@@ -139,11 +142,11 @@ impl Held {
     }
 
     /// Answers with the page, since the wait is over and the route is not back.
-    async fn in_vain(mut self, count: fn(&RouteCell)) -> Waited {
+    async fn give_up(mut self, count: fn(&RouteCell)) -> Waited {
         let generation = self.record.worker.generation();
         self.watch_the_client(false);
         self.record.goes_on(&generation);
-        count(self.place.cell());
+        count(self.position.cell());
         let answer = self.page(&generation);
         let (exchange, request, route) = self.leave(&generation);
         exchange.settle(request).await;
@@ -151,7 +154,7 @@ impl Held {
     }
 
     fn page(&self, generation: &Generation) -> Response<Body> {
-        let newest = generation.snapshot.route(&self.place.route.name);
+        let newest = generation.snapshot.route(&self.position.route.name);
         let newest = newest.and_then(|route| Some((route.closure.as_ref()?, &route.config)));
         let (closure, config) = newest.unwrap_or((&self.closure, &self.config));
         respond::page(closure, config, generation, &self.request, &self.context)
@@ -159,8 +162,8 @@ impl Held {
 
     /// Gives the place back.
     fn leave(mut self, generation: &Live) -> (Exchange, Request<Incoming>, Arc<RouteMeter>) {
-        self.place.left = false;
-        let route = Arc::clone(&self.place.route);
+        self.position.client_left = false;
+        let route = Arc::clone(&self.position.route);
         let trusted = self.record.connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
         let Self { record, context, version, fields, request, .. } = self;
         let generation = Rc::clone(generation);
@@ -177,15 +180,15 @@ impl Held {
     }
 }
 
-impl Place {
+impl QueuePosition {
     /// Takes a place at the end of the queue. Fails if the places of all workers are taken and no other client exceeds
     /// its share.
     fn take(worker: &Rc<Worker>, route: &Arc<RouteMeter>, policy: Hold, client: Option<IpAddr>) -> Option<Self> {
         let ticket = worker.holds.enter(&route.name, policy, client)?;
-        let place = Self { worker: Rc::clone(worker), route: Arc::clone(route), ticket, left: true };
-        place.cell().held.rise();
-        place.cell().held_total.increment();
-        Some(place)
+        let position = Self { worker: Rc::clone(worker), route: Arc::clone(route), ticket, client_left: true };
+        position.cell().held.rise();
+        position.cell().held_total.increment();
+        Some(position)
     }
 
     fn cell(&self) -> &RouteCell {
@@ -193,30 +196,30 @@ impl Place {
     }
 
     /// Waits for a word from the queue, the end of `limit`, or the end of the process. Cancel safe.
-    async fn called(&self, mut limit: Pin<&mut Sleep>) -> Called {
+    async fn next_wakeup(&self, mut limit: Pin<&mut Sleep>) -> Wakeup {
         poll_fn(|cx| {
             if self.worker.draining().is_some() {
-                return Poll::Ready(Called::Ending);
+                return Poll::Ready(Wakeup::Ending);
             }
             if let Some(signal) = self.worker.holds.poll_signal(&self.route.name, self.ticket, cx.waker()) {
-                return Poll::Ready(Called::Signal(signal));
+                return Poll::Ready(Wakeup::Signal(signal));
             }
-            limit.as_mut().poll(cx).map(|()| Called::TimedOut)
+            limit.as_mut().poll(cx).map(|()| Wakeup::TimedOut)
         })
         .await
     }
 
     /// Goes back to the same place in the queue.
-    fn back(&self) {
+    fn requeue(&self) {
         self.worker.holds.requeue(&self.route.name, self.ticket);
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         self.worker.holds.leave(&self.route.name, self.ticket);
         self.cell().held.fall();
-        if self.left {
+        if self.client_left {
             self.cell().aborted.increment();
         }
     }

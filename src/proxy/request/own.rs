@@ -58,13 +58,13 @@ impl Exchange {
     fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
         self.record.watches();
         let connection = Rc::clone(&self.record.connection);
-        let bare = self.version != Version::HTTP_2 && request.body().is_end_stream();
-        if !bare {
+        let over_socket = self.version != Version::HTTP_2 && request.body().is_end_stream();
+        if !over_socket {
             // On HTTP/1, the bytes that follow belong to a body that nobody reads.
             connection.close_after_answer();
         }
         match Watch::begin(self.record, route, cohort, self.generation.snapshot.limits.watchers) {
-            Ok(watch) if bare => {
+            Ok(watch) if over_socket => {
                 connection.take_over(Box::new(EventStream::new(watch, &self.context.id, &self.generation)));
                 Progress::Waiting(Box::pin(std::future::pending()))
             }
@@ -93,9 +93,9 @@ impl Exchange {
         let cookie = admission.and_then(|admission| admission.redeem(&route.config.name, &closure.source, token, now));
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.context),
-            Err(void) => {
-                let often = void.is_guess() && self.has_guessed(route, request.headers());
-                respond::forbidden(Some(void).filter(|_| !often), &self.context)
+            Err(invalid) => {
+                let throttled = invalid.is_guess() && self.has_guessed(route, request.headers());
+                respond::forbidden(Some(invalid).filter(|_| !throttled), &self.context)
             }
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn page<B>(
 
 /// Returns the page of a route that went down, for a request that was forwarded before. Of its head, only the dialect
 /// that it accepts is still known.
-pub(crate) fn parted(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
+pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
@@ -158,7 +158,7 @@ pub(crate) fn events(body: Body, context: &ResponseContext) -> Response<Body> {
 }
 
 /// Adds the route's notice to the upstream's answer, and the reason why the request was forwarded.
-pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: Option<HeaderValue>) {
+pub(crate) fn add_notice(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: Option<HeaderValue>) {
     let notice = match pass {
         Pass::Bypassed => Some(BYPASS),
         Pass::Open | Pass::Excepted | Pass::ReadOnly | Pass::Admitted => route.notice.clone(),
@@ -185,8 +185,8 @@ pub(crate) fn tell(headers: &mut HeaderMap, route: &Route, pass: Pass, cookie: O
 
 /// Redirects a bypass link to its target, with the cookie if the route is closed.
 pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &ResponseContext) -> Response<Body> {
-    let said = if cookie.is_some() { "you may pass now" } else { "the route is open" };
-    let mut response = in_words(StatusCode::SEE_OTHER, said, context);
+    let detail = if cookie.is_some() { "you may pass now" } else { "the route is open" };
+    let mut response = text_answer(StatusCode::SEE_OTHER, detail, context);
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));
     if let Some(cookie) = cookie {
@@ -197,15 +197,15 @@ pub(crate) fn see_other(target: &str, cookie: Option<HeaderValue>, context: &Res
 }
 
 /// Returns the answer to an invalid bypass link, with the reason if one is given.
-pub(crate) fn forbidden(void: Option<InvalidToken>, context: &ResponseContext) -> Response<Body> {
-    let detail = match void {
-        Some(void) => {
-            let why = void.as_str();
+pub(crate) fn forbidden(invalid: Option<InvalidToken>, context: &ResponseContext) -> Response<Body> {
+    let detail = match invalid {
+        Some(invalid) => {
+            let why = invalid.as_str();
             format!("this link does not let you pass: {why}; ask whoever sent it for a new one")
         }
         None => "this link does not let you pass; ask whoever sent it for a new one".to_owned(),
     };
-    let mut response = in_words(StatusCode::FORBIDDEN, &detail, context);
+    let mut response = text_answer(StatusCode::FORBIDDEN, &detail, context);
     unshared(response.headers_mut());
     response
 }
@@ -219,7 +219,7 @@ fn unshared(headers: &mut HeaderMap) {
 /// Returns an error in a form that the client reads.
 pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> {
     let status = error.status();
-    let mut response = in_words(status, &error.to_string(), context);
+    let mut response = text_answer(status, &error.to_string(), context);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
         headers.insert(PROXY_STATUS, value);
@@ -248,7 +248,7 @@ pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> 
     response
 }
 
-fn in_words(status: StatusCode, detail: &str, context: &ResponseContext) -> Response<Body> {
+fn text_answer(status: StatusCode, detail: &str, context: &ResponseContext) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
     let (grpc, connect) = call_status(status);

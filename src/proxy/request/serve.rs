@@ -209,7 +209,7 @@ async fn give_up(failed: Box<Failed>) -> Response<Body> {
     if let Some(request) = unread {
         exchange.settle(request).await;
     }
-    if matches!(error, Error::Drained) { exchange.part() } else { exchange.refuse(&error) }
+    if matches!(error, Error::Drained) { exchange.answer_drained() } else { exchange.refuse(&error) }
 }
 
 fn refused(refusal: Refusal) -> Error {

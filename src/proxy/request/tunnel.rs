@@ -34,14 +34,14 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Carries bytes both ways. Ends when both sides are done, one breaks off, nothing moves for too long, or the
     /// tunnel is told to leave. `read_ahead` holds the client's bytes behind the request.
-    async fn carry(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
+    async fn relay(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
         };
         let Switched { socket: upstream, read_ahead: answered_ahead, slot } = switched;
         cell.tunnels.rise();
         self.record.in_flight.set_kind(Kind::Tunnel);
-        let mut carried = Carried {
+        let mut relay = Relay {
             up: Direction::new(&read_ahead, self.websocket),
             down: Direction::new(&answered_ahead, self.websocket),
             client,
@@ -51,7 +51,7 @@ impl Tunnel {
         };
         let end = poll_fn(|cx| {
             self.record.connection.watch(cx);
-            carried.poll(cx, limits.tunnel_idle, self.record.in_flight.interruption())
+            relay.poll(cx, limits.tunnel_idle, self.record.in_flight.interruption())
         });
         match end.await {
             End::Done => {}
@@ -59,10 +59,10 @@ impl Tunnel {
             End::Leave => {
                 self.record.leaves();
                 // The result does not matter: the attempt was made.
-                let _ = timeout(LAST_WORDS, carried.part(self.websocket)).await;
+                let _ = timeout(CLOSE_TIMEOUT, relay.close(self.websocket)).await;
             }
         }
-        self.record.complete(carried.down.carried, Instant::now());
+        self.record.complete(relay.down.written, Instant::now());
         cell.tunnels.fall();
         drop((self.lease, slot));
     }
@@ -80,7 +80,7 @@ impl Takeover for Tunnel {
         limits: &'a Limits,
         cell: &'a WorkerCell,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-        Box::pin(self.carry(client, read_ahead, limits, cell))
+        Box::pin(self.relay(client, read_ahead, limits, cell))
     }
 }
 
@@ -92,7 +92,7 @@ enum End {
 }
 
 /// Both directions of a tunnel.
-struct Carried {
+struct Relay {
     client: Socket,
     upstream: Socket,
     up: Direction,
@@ -102,13 +102,13 @@ struct Carried {
     idle: Pin<Box<Sleep>>,
 }
 
-impl Carried {
-    fn poll(&mut self, cx: &mut Context<'_>, patience: Duration, fate: Interruption) -> Poll<End> {
-        let leaving = fate != Interruption::None;
-        let before = self.up.carried + self.down.carried;
+impl Relay {
+    fn poll(&mut self, cx: &mut Context<'_>, idle_timeout: Duration, interruption: Interruption) -> Poll<End> {
+        let leaving = interruption != Interruption::None;
+        let before = self.up.written + self.down.written;
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client, leaving);
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream, leaving);
-        if self.up.carried + self.down.carried > before {
+        if self.up.written + self.down.written > before {
             self.moved = Instant::now();
         }
         match (down, up) {
@@ -119,7 +119,7 @@ impl Carried {
         }
         loop {
             ready!(self.idle.as_mut().poll(cx));
-            let due = self.moved + patience;
+            let due = self.moved + idle_timeout;
             if Instant::now() >= due {
                 return Poll::Ready(End::Idle);
             }
@@ -128,13 +128,13 @@ impl Carried {
     }
 
     /// Ends the tunnel properly. On WebSocket each side gets a Close, between two frames.
-    async fn part(&mut self, websocket: bool) -> io::Result<()> {
+    async fn close(&mut self, websocket: bool) -> io::Result<()> {
         if !websocket {
             self.client.shutdown().await?;
             return self.upstream.shutdown().await;
         }
         // Each side gets its Close as soon as the frame on its way there is complete.
-        let (mut client, mut upstream) = (Word::new(close_client()), Word::new(close_upstream()));
+        let (mut client, mut upstream) = (CloseMessage::new(close_client()), CloseMessage::new(close_upstream()));
         poll_fn(|cx| {
             let down = self.down.poll(cx, &mut self.upstream, &mut self.client, true);
             let up = self.up.poll(cx, &mut self.client, &mut self.upstream, true);
@@ -169,12 +169,12 @@ impl Carried {
 }
 
 /// Closing message that is being written.
-struct Word {
+struct CloseMessage {
     left: Vec<u8>,
     written: usize,
 }
 
-impl Word {
+impl CloseMessage {
     fn new(left: Vec<u8>) -> Self {
         Self { left, written: 0 }
     }
@@ -206,17 +206,17 @@ struct Direction {
     frames: Frames,
     websocket: bool,
     /// Bytes written.
-    carried: u64,
+    written: u64,
     flushed: bool,
     state: State,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Carries,
+    Running,
     /// The reading end is over: the rest is written, and then the writing end is shut down.
-    Ends,
-    Ended,
+    ShuttingDown,
+    Done,
 }
 
 impl Direction {
@@ -231,9 +231,9 @@ impl Direction {
             allowed: 0,
             frames: Frames::default(),
             websocket,
-            carried: 0,
+            written: 0,
             flushed: true,
-            state: State::Carries,
+            state: State::Running,
         }
     }
 
@@ -273,27 +273,27 @@ impl Direction {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 self.from += written;
-                self.carried += written as u64;
+                self.written += written as u64;
                 self.flushed = false;
             }
             if stop && (!self.websocket || self.frames.is_between()) {
                 return Poll::Pending;
             }
             match self.state {
-                State::Ended => return Poll::Ready(Ok(())),
-                State::Ends => {
+                State::Done => return Poll::Ready(Ok(())),
+                State::ShuttingDown => {
                     ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
-                    self.state = State::Ended;
+                    self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
-                State::Carries => {}
+                State::Running => {}
             }
             if self.from == self.to {
                 (self.from, self.to, self.allowed) = (0, 0, 0);
             }
             let mut free = ReadBuf::new(&mut self.buffer[self.to..]);
             match Pin::new(&mut *reader).poll_read(cx, &mut free)? {
-                Poll::Ready(()) if free.filled().is_empty() => self.state = State::Ends,
+                Poll::Ready(()) if free.filled().is_empty() => self.state = State::ShuttingDown,
                 Poll::Ready(()) => self.to += free.filled().len(),
                 Poll::Pending => {
                     if !self.flushed {
@@ -311,4 +311,4 @@ impl Direction {
 const BUFFER: usize = 8 * 1024;
 
 /// Time that a leaving tunnel has for its closing messages.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
