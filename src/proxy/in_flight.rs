@@ -78,7 +78,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Returns true for a response that does not end by itself.
-    pub(crate) fn lasts(self) -> bool {
+    pub(crate) fn is_long_lived(self) -> bool {
         match self {
             Self::Plain | Self::Grpc => false,
             Self::Events | Self::Tunnel => true,
@@ -187,7 +187,7 @@ impl InFlight {
     ///
     /// Over HTTP/2 only small slices are handed out while others wait: that time counts from `begun`.
     pub(crate) fn stalled(&self, blocked: Option<Instant>, begun: Instant) -> Option<Instant> {
-        if self.route.get() == 0 || self.kind().lasts() {
+        if self.route.get() == 0 || self.kind().is_long_lived() {
             return None;
         }
         let upload = self.upload.borrow().as_ref().and_then(|upload| upload.stalled());
@@ -328,7 +328,7 @@ impl DrainOrder {
         if !meant {
             return;
         }
-        let fate = match (in_flight.kind().lasts(), self.stay) {
+        let fate = match (in_flight.kind().is_long_lived(), self.stay) {
             (true, None) => return,
             (true, Some(stay)) => {
                 // Spread, so that not everybody comes back at once.

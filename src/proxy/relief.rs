@@ -13,7 +13,7 @@ use crate::proxy::upstream::pool::Pool;
 
 use super::connection::ClientConnection;
 use super::in_flight::{InFlight, Scope};
-use super::queue::Client;
+use super::queue::Flow;
 use super::worker::Worker;
 
 /// Starts the task that relieves the queue of an upstream.
@@ -28,7 +28,7 @@ async fn relieve(worker: Rc<Worker>, pool: Rc<Pool>) {
     let begun = Instant::now();
     let mut evicted_at: Option<Instant> = None;
     while pool.waiting() > 0 {
-        pool.grow();
+        pool.adjust_limit();
         pool.serve_waiting();
         let most = worker.generation().snapshot.limits.upstream_connections;
         let due = evicted_at.is_none_or(|evicted_at| evicted_at.elapsed() >= EVICT_INTERVAL);
@@ -52,7 +52,7 @@ struct Relief<'p>(&'p Pool);
 
 impl Drop for Relief<'_> {
     fn drop(&mut self) {
-        self.0.relieved.set(false);
+        self.0.is_relieved.set(false);
     }
 }
 
@@ -60,7 +60,7 @@ impl Drop for Relief<'_> {
 struct Stalled {
     connection: Rc<ClientConnection>,
     in_flight: Rc<InFlight>,
-    client: Client,
+    flow: Flow,
     since: Instant,
 }
 
@@ -74,27 +74,27 @@ fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Ins
     let mut stalled = Vec::new();
     let mut leaving = 0;
     for connection in worker.connections().values() {
-        let client = client_of(worker, connection);
+        let flow = flow_of(worker, connection);
         let blocked = connection.activity.writes.blocked();
         for in_flight in connection.in_flight() {
             if !in_flight.holds(scope) {
                 continue;
             }
-            shares.add(client);
+            shares.add(flow);
             if in_flight.is_cut() {
                 leaving += 1;
             } else if let Some(since) = in_flight.stalled(blocked, begun) {
-                stalled.push(Stalled { connection: Rc::clone(connection), in_flight, client, since });
+                stalled.push(Stalled { connection: Rc::clone(connection), in_flight, flow, since });
             }
         }
     }
-    let waiting = pool.waiting_clients();
+    let waiting = pool.waiting_flows();
     // True if a client waits whose network, or whose connection, holds no more than its share.
-    let network_waits = waiting.iter().any(|client| !shares.network_is_over(*client));
-    let connection_waits = waiting.iter().any(|client| !shares.connection_is_over(*client));
+    let network_waits = waiting.iter().any(|flow| !shares.network_is_over(*flow));
+    let connection_waits = waiting.iter().any(|flow| !shares.connection_is_over(*flow));
     stalled.retain(|stalled| {
-        let gives_way = network_waits && shares.network_is_over(stalled.client)
-            || connection_waits && shares.connection_is_over(stalled.client);
+        let gives_way = network_waits && shares.network_is_over(stalled.flow)
+            || connection_waits && shares.connection_is_over(stalled.flow);
         let timeout = if gives_way { SHORT_STALL_TIMEOUT } else { STALL_TIMEOUT };
         now.saturating_duration_since(stalled.since) >= timeout
     });
@@ -105,12 +105,12 @@ fn evict(worker: &Worker, pool: &Pool, scope: Scope, capacity: usize, begun: Ins
 }
 
 /// Returns the client of a connection, without looking at a request's fields.
-fn client_of(worker: &Worker, connection: &ClientConnection) -> Client {
+fn flow_of(worker: &Worker, connection: &ClientConnection) -> Flow {
     let generation = worker.generation();
     if connection.peer.is_trusted(&generation.snapshot.trusted_proxies) {
-        Client { network: None, connection: None }
+        Flow { network: None, connection: None }
     } else {
-        Client { network: connection.peer.address.map(client::network), connection: Some(connection.id.get()) }
+        Flow { network: connection.peer.address.map(client::network), connection: Some(connection.id.get()) }
     }
 }
 
@@ -133,20 +133,20 @@ impl Shares {
         }
     }
 
-    fn add(&mut self, client: Client) {
-        client.network.into_iter().for_each(|network| *self.of_network.entry(network).or_default() += 1);
-        client.connection.into_iter().for_each(|connection| *self.of_connection.entry(connection).or_default() += 1);
+    fn add(&mut self, flow: Flow) {
+        flow.network.into_iter().for_each(|network| *self.of_network.entry(network).or_default() += 1);
+        flow.connection.into_iter().for_each(|connection| *self.of_connection.entry(connection).or_default() += 1);
     }
 
     /// Returns true if a client's network holds more than its share.
-    fn network_is_over(&self, client: Client) -> bool {
-        let held = client.network.and_then(|network| self.of_network.get(&network));
+    fn network_is_over(&self, flow: Flow) -> bool {
+        let held = flow.network.and_then(|network| self.of_network.get(&network));
         held.is_some_and(|&held| held > self.most_of_network)
     }
 
     /// Returns true if a client's connection holds more than its share.
-    fn connection_is_over(&self, client: Client) -> bool {
-        let held = client.connection.and_then(|connection| self.of_connection.get(&connection));
+    fn connection_is_over(&self, flow: Flow) -> bool {
+        let held = flow.connection.and_then(|connection| self.of_connection.get(&connection));
         held.is_some_and(|&held| held > self.most_of_connection)
     }
 }

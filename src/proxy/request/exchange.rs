@@ -20,7 +20,7 @@ use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::in_flight::Subject;
-use crate::proxy::queue::Client;
+use crate::proxy::queue::Flow;
 use crate::proxy::worker::{Live, Worker};
 
 use super::body::Body;
@@ -71,9 +71,9 @@ impl Exchange {
     }
 
     /// Returns the client in whose name the request queues.
-    pub(crate) fn queues_as(&self, headers: &HeaderMap) -> Client {
+    pub(crate) fn flow(&self, headers: &HeaderMap) -> Flow {
         let connection = (!self.trusted).then(|| self.record.connection.id.get());
-        Client { network: self.client(headers).map(client::network), connection }
+        Flow { network: self.client(headers).map(client::network), connection }
     }
 
     /// Returns the client to count for the guard of the route, if the route has a guard.

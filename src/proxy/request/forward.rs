@@ -168,7 +168,7 @@ fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc
     if exchange.version == Version::HTTP_2 && connection.activity.request.is_ahead() {
         return false;
     }
-    let ahead = pool.lets_ahead(&connection.activity);
+    let ahead = pool.allow_ahead(&connection.activity);
     let goes = ahead.is_some();
     body.go_ahead(ahead);
     goes
@@ -278,10 +278,10 @@ impl UpstreamRequest {
             return Ok(lease);
         }
         let exchange = &self.forwarded.exchange;
-        let client = || exchange.queues_as(headers);
+        let flow = || exchange.flow(headers);
         let relieve = || relief::start(&exchange.record.worker, &self.pool);
         let limits = &exchange.generation.snapshot.limits;
-        let checkout = Checkout { limits, reuse: self.reuse, client: &client, relieve: &relieve };
+        let checkout = Checkout { limits, reuse: self.reuse, flow: &flow, relieve: &relieve };
         let checked_out = self.pool.checkout(&checkout).await.inspect(|_| self.holds_connection());
         checked_out.inspect_err(|error| {
             if error.is_failure() {
@@ -412,7 +412,7 @@ impl UpstreamRequest {
             let protocol = protocol.or(self.hop.upgrade).unwrap_or(WEBSOCKET);
             headers::set_upgrade(response.headers_mut(), protocol.clone());
             if let Some(upstream) = lease.tunnel() {
-                lease.lasts();
+                lease.set_long_lived();
                 let connection = Rc::clone(&record.connection);
                 let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
                 connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket }));
@@ -421,11 +421,11 @@ impl UpstreamRequest {
         }
         let kind = if fields.has(Field::ContentLength) { Kind::Plain } else { kind(response.headers()) };
         record.in_flight.set_kind(kind);
-        let lasts = kind.lasts();
+        let is_long_lived = kind.is_long_lived();
         let patience = generation.snapshot.limits.upstream_read;
         Ok(response.map(|incoming| {
-            if lasts {
-                lease.lasts();
+            if is_long_lived {
+                lease.set_long_lived();
             }
             let source = lease.read(incoming);
             Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, patience, now)))

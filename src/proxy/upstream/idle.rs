@@ -169,9 +169,9 @@ impl Multiplexed {
 }
 
 /// A connection that carries a tunnel or a stream of events.
-pub(super) struct Lasting(Rc<Cell<usize>>);
+pub(super) struct LongLived(Rc<Cell<usize>>);
 
-impl Lasting {
+impl LongLived {
     /// Counts one more.
     pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
@@ -179,7 +179,7 @@ impl Lasting {
     }
 }
 
-impl Drop for Lasting {
+impl Drop for LongLived {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }

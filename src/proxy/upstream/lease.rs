@@ -17,7 +17,7 @@ use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::upload::{Upload, UploadState};
 
 use super::connection::{PendingResponse, Switched, UpstreamConnection};
-use super::idle::{Lasting, Multiplexed};
+use super::idle::{LongLived, Multiplexed};
 use super::pool::Pool;
 
 /// A connection for one request. Dropped before [`Lease::finish`], it ends an HTTP/1.1 connection and resets an
@@ -29,7 +29,7 @@ pub(crate) struct Lease {
     /// The stream, if the upstream switches protocols.
     tunnel: Option<oneshot::Receiver<Switched>>,
     /// Set while the connection carries a tunnel or a stream of events.
-    lasting: Option<Lasting>,
+    long_lived: Option<LongLived>,
     /// True if the connection has served before: the upstream may be closing it right now.
     pub(crate) reused: bool,
 }
@@ -77,12 +77,12 @@ pub(crate) struct Unsent {
 impl Lease {
     /// Leases a connection that was just opened.
     pub(crate) fn opened(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
-        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: false }
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, long_lived: None, reused: false }
     }
 
     /// Leases a connection that has served before.
     pub(crate) fn reusing(pool: &Rc<Pool>, kind: LeaseKind) -> Self {
-        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, lasting: None, reused: true }
+        Self { pool: Rc::clone(pool), kind, upload: None, tunnel: None, long_lived: None, reused: true }
     }
 
     /// Sends a request if that is possible without waiting: over HTTP/1.1, on a connection that is ready. (A connection
@@ -173,9 +173,9 @@ impl Lease {
     }
 
     /// Notes that the connection carries a tunnel or a stream of events, which does not end by itself.
-    pub(crate) fn lasts(&mut self) {
+    pub(crate) fn set_long_lived(&mut self) {
         if matches!(self.kind, LeaseKind::Http1 { .. }) {
-            self.lasting = Some(self.pool.lasts());
+            self.long_lived = Some(self.pool.count_long_lived());
         }
     }
 

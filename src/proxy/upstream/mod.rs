@@ -1,9 +1,9 @@
 //! The upstream's side: connections opened, pooled, leased to one request, and avoided when they fail.
 
+pub(crate) mod adaptive_limit;
 pub(crate) mod budget;
 pub(crate) mod connect;
 pub(crate) mod connection;
-pub(crate) mod growth;
 pub(crate) mod health;
 pub(crate) mod idle;
 pub(crate) mod lease;

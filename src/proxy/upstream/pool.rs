@@ -21,16 +21,16 @@ use crate::proxy::io::client::Activity;
 use crate::proxy::io::executor::Local;
 use crate::proxy::io::request_body::{Ahead, RequestBody};
 use crate::proxy::io::upstream::{SentHead, UpstreamIo};
-use crate::proxy::queue::{Client, Queue, Ticket};
+use crate::proxy::queue::{EntryId, FairQueue, Flow};
 use crate::telemetry::{UpstreamCell, UpstreamMeter};
 
+use super::adaptive_limit::AdaptiveLimit;
 use super::budget::Budget;
 use super::connect::connect;
 use super::connection::{UpstreamConnection, drive};
-use super::growth::Growth;
 use super::health::Health;
 use super::idle::{
-    IdleConnections, Lasting, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
+    IdleConnections, LongLived, MOST_STREAMS, Multiplexed, MultiplexedConnections, Reuse, drive_multiplexed,
 };
 use super::lease::{Lease, LeaseKind};
 
@@ -46,18 +46,18 @@ pub(crate) struct Pool {
     /// Connections that are being opened.
     opening: Cell<usize>,
     /// Connections that carry a tunnel or a stream of events.
-    lasting: Rc<Cell<usize>>,
+    long_lived: Rc<Cell<usize>>,
     /// Requests that were sent ahead of their body.
     ahead: Rc<Cell<usize>>,
     /// True if the upstream is no longer configured. Connections are then closed after their use.
     closed: Cell<bool>,
-    queue: RefCell<Queue<Rc<QueueEntry>>>,
+    queue: RefCell<FairQueue<Rc<QueueEntry>>>,
     /// The search for the number of connections that serves waiting requests best.
-    growth: RefCell<Growth>,
+    adaptive_limit: RefCell<AdaptiveLimit>,
     /// The instant when a waiting request was last given a connection.
     served: Cell<Instant>,
     /// True while a task relieves the queue.
-    pub(crate) relieved: Cell<bool>,
+    pub(crate) is_relieved: Cell<bool>,
     /// The budget of all upstreams together.
     pub(crate) budget: Rc<Budget>,
     /// Limit on name look-ups at a time, since their threads cannot be stopped.
@@ -83,13 +83,13 @@ impl Pool {
             idle: IdleConnections::default(),
             multiplexed: MultiplexedConnections::default(),
             opening: Cell::new(0),
-            lasting: Rc::default(),
+            long_lived: Rc::default(),
             ahead: Rc::default(),
             closed: Cell::new(false),
             queue: RefCell::default(),
-            growth: RefCell::new(Growth::new(Instant::now().into_std())),
+            adaptive_limit: RefCell::new(AdaptiveLimit::new(Instant::now().into_std())),
             served: Cell::new(Instant::now()),
-            relieved: Cell::new(false),
+            is_relieved: Cell::new(false),
             budget,
             lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
         }
@@ -121,7 +121,7 @@ impl Pool {
 
     /// Gets a connection: an idle one, a new one, or, once it is the request's turn, the next that becomes free.
     pub(crate) async fn checkout(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Lease, Error> {
-        let grant = match self.at_once(checkout) {
+        let grant = match self.try_grant(checkout) {
             Some(grant) => grant,
             None => self.wait(checkout).await?,
         };
@@ -138,7 +138,7 @@ impl Pool {
     }
 
     /// Grants a connection without waiting, if one is free and no other request waits.
-    fn at_once(self: &Rc<Self>, checkout: &Checkout<'_>) -> Option<Grant> {
+    fn try_grant(self: &Rc<Self>, checkout: &Checkout<'_>) -> Option<Grant> {
         let others = self.queue.borrow().len() > 0;
         if others { None } else { self.grant(checkout.reuse, checkout.limits.upstream_connections) }
     }
@@ -153,25 +153,25 @@ impl Pool {
 
     /// Returns true if one more connection may be opened.
     fn may_open(&self, reuse: Reuse, most: Option<usize>) -> bool {
-        let grows = || reuse == Reuse::Fresh || self.growth.borrow().allows(self.busy_connections());
+        let grows = || reuse == Reuse::Fresh || self.adaptive_limit.borrow().allows(self.busy_connections());
         let paced = if self.http2() { self.opening.get() == 0 } else { grows() };
         paced && !self.is_full(most)
     }
 
     /// Returns true if fewer connections would serve waiting requests as well.
     fn is_overgrown(&self) -> bool {
-        self.waiting() > 0 && self.growth.borrow().is_over(self.busy_connections())
+        self.waiting() > 0 && self.adaptive_limit.borrow().is_exceeded(self.busy_connections())
     }
 
     /// Decides whether more HTTP/1 connections would help the waiting requests.
-    pub(crate) fn grow(&self) {
-        self.growth.borrow_mut().look(self.busy_connections(), Instant::now().into_std());
+    pub(crate) fn adjust_limit(&self) {
+        self.adaptive_limit.borrow_mut().evaluate(self.busy_connections(), Instant::now().into_std());
     }
 
     /// Notes how long the upstream took for the head of a response. Of interest only while requests wait.
     pub(crate) fn answered_after(&self, time: impl FnOnce() -> Duration) {
         if self.waiting() > 0 {
-            self.growth.borrow_mut().answered(time());
+            self.adaptive_limit.borrow_mut().answered(time());
         }
     }
 
@@ -181,7 +181,7 @@ impl Pool {
 
     /// Returns the number of connections that serve a short-lived request, or are being opened for one.
     fn busy_connections(&self) -> usize {
-        self.open_connections().saturating_sub(self.idle.len() + self.lasting.get())
+        self.open_connections().saturating_sub(self.idle.len() + self.long_lived.get())
     }
 
     /// Returns true if no more connections may be opened. `most` is the limit of the config, if there is one.
@@ -201,8 +201,8 @@ impl Pool {
     }
 
     /// Counts a connection that carries a tunnel or a stream of events, until the result is dropped.
-    pub(super) fn lasts(&self) -> Lasting {
-        Lasting::new(&self.lasting)
+    pub(super) fn count_long_lived(&self) -> LongLived {
+        LongLived::new(&self.long_lived)
     }
 
     /// Returns the number of waiting requests.
@@ -211,8 +211,8 @@ impl Pool {
     }
 
     /// Returns the clients that wait.
-    pub(crate) fn waiting_clients(&self) -> Vec<Client> {
-        self.queue.borrow().clients().collect()
+    pub(crate) fn waiting_flows(&self) -> Vec<Flow> {
+        self.queue.borrow().flows().collect()
     }
 
     /// Waits in the queue. Fails after `first_byte`, and already if nobody in the queue was served for `connect`,
@@ -220,11 +220,11 @@ impl Pool {
     async fn wait(self: &Rc<Self>, checkout: &Checkout<'_>) -> Result<Grant, Error> {
         let limits = checkout.limits;
         let entry = Rc::new(QueueEntry::new(checkout));
-        let joined = self.queue.borrow_mut().join((checkout.client)(), Rc::clone(&entry), limits.upstream_queue);
-        let ticket = joined.ok_or(Error::QueueFull)?;
-        let waiting = QueuedRequest { pool: self, entry, ticket };
+        let joined = self.queue.borrow_mut().join((checkout.flow)(), Rc::clone(&entry), limits.upstream_queue);
+        let id = joined.ok_or(Error::QueueFull)?;
+        let waiting = QueuedRequest { pool: self, entry, id };
         self.serve_waiting();
-        if !self.relieved.replace(true) {
+        if !self.is_relieved.replace(true) {
             (checkout.relieve)();
         }
         let since = Instant::now();
@@ -256,7 +256,7 @@ impl Pool {
             if matches!(grant, Grant::Lease(_)) {
                 self.served.set(Instant::now());
             }
-            entry.give(grant);
+            entry.fulfil(grant);
         }
     }
 
@@ -352,7 +352,7 @@ impl Pool {
 
     /// Lets a request be sent before the first bytes of its body, unless many are. Such a request holds a connection
     /// for as long as its client likes.
-    pub(crate) fn lets_ahead(&self, client: &Rc<Activity>) -> Option<Ahead> {
+    pub(crate) fn allow_ahead(&self, client: &Rc<Activity>) -> Option<Ahead> {
         (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
 
@@ -380,7 +380,7 @@ pub(crate) struct Checkout<'o> {
     pub limits: &'o Limits,
     pub reuse: Reuse,
     /// Returns the client of the request. Called only if the request has to wait.
-    pub client: &'o dyn Fn() -> Client,
+    pub flow: &'o dyn Fn() -> Flow,
 }
 
 /// Result of a request for a connection.
@@ -416,7 +416,7 @@ impl QueueEntry {
         Self { reuse: checkout.reuse, most, grant: RefCell::default(), waker: RefCell::default() }
     }
 
-    fn give(&self, grant: Grant) {
+    fn fulfil(&self, grant: Grant) {
         self.grant.replace(Some(grant));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -429,7 +429,7 @@ impl QueueEntry {
 struct QueuedRequest<'p> {
     pool: &'p Rc<Pool>,
     entry: Rc<QueueEntry>,
-    ticket: Ticket,
+    id: EntryId,
 }
 
 impl QueuedRequest<'_> {
@@ -447,7 +447,7 @@ impl QueuedRequest<'_> {
 impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         // The entry is dropped behind the borrow.
-        let left = self.pool.queue.borrow_mut().leave(self.ticket);
+        let left = self.pool.queue.borrow_mut().leave(self.id);
         drop(left);
         if let Some(Grant::Lease(lease)) = self.entry.grant.take() {
             lease.finish(Instant::now());

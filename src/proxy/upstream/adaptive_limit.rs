@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 /// The current limit on busy connections to one upstream, and the trial that adjusts it.
 #[derive(Debug)]
-pub(crate) struct Growth {
-    room: usize,
+pub(crate) struct AdaptiveLimit {
+    limit: usize,
     trial: Trial,
     /// The beginning of the trial.
     since: Instant,
     /// Answers since then.
     answers: u32,
     /// The average time of an answer.
-    took: Duration,
+    latency: Duration,
     /// The length of the next rest.
     rest: Duration,
 }
@@ -33,54 +33,62 @@ enum Trial {
     Rest,
 }
 
-impl Growth {
+impl AdaptiveLimit {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { room: FEW, trial: Trial::More(0.0), since: now, answers: 0, took: Duration::ZERO, rest: FIRST_REST }
+        Self {
+            limit: LEAST_LIMIT,
+            trial: Trial::More(0.0),
+            since: now,
+            answers: 0,
+            latency: Duration::ZERO,
+            rest: FIRST_REST,
+        }
     }
 
     /// Notes that the upstream has answered, and how long that took.
-    pub(crate) fn answered(&mut self, took: Duration) {
+    pub(crate) fn answered(&mut self, latency: Duration) {
         self.answers = self.answers.saturating_add(1);
-        self.took = self.took - self.took / SMOOTHING + took / SMOOTHING;
+        self.latency = self.latency - self.latency / SMOOTHING + latency / SMOOTHING;
     }
 
     /// Returns true if one more connection may be opened for a waiting request, while this many are busy.
     pub(crate) fn allows(&self, busy: usize) -> bool {
-        busy < self.room
+        busy < self.limit
     }
 
     /// Returns true if more connections are busy than the limit allows.
-    pub(crate) fn is_over(&self, busy: usize) -> bool {
-        busy > self.room
+    pub(crate) fn is_exceeded(&self, busy: usize) -> bool {
+        busy > self.limit
     }
 
     /// Evaluates the trial. Called while requests wait.
     ///
     /// A timer must call this, so that a delay of this process does not count against the upstream.
-    pub(crate) fn look(&mut self, busy: usize, now: Instant) {
+    pub(crate) fn evaluate(&mut self, busy: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
         // A trial takes effect only once the upstream has answered requests of that time.
-        let window = if self.answers == 0 { SHORT_LOOK } else { LOOK.max(self.took * 2).min(LONGEST_LOOK) };
+        let window =
+            if self.answers == 0 { SILENT_TRIAL } else { SHORTEST_TRIAL.max(self.latency * 2).min(LONGEST_TRIAL) };
         if passed < window {
             return;
         }
         let rate = f64::from(self.answers) / passed.as_secs_f64();
         match self.trial {
-            _ if self.answers == 0 || passed > STALE => self.more(busy, 0.0, now),
-            Trial::More(_) if busy < self.room => {}
+            _ if self.answers == 0 || passed > STALE_AFTER => self.more(busy, 0.0, now),
+            Trial::More(_) if busy < self.limit => {}
             Trial::More(wanted) if rate >= wanted => self.more(busy, rate, now),
             Trial::Fewer(wanted) if rate < wanted => {
-                self.begin(Trial::Rest, self.room + self.room.div_ceil(3), now);
+                self.begin(Trial::Rest, self.limit + self.limit.div_ceil(3), now);
             }
-            Trial::More(_) | Trial::Fewer(_) if self.room > FEW => {
-                self.begin(Trial::Fewer(rate * NO_LOSS), self.room.min(busy) / 4 * 3, now);
+            Trial::More(_) | Trial::Fewer(_) if self.limit > LEAST_LIMIT => {
+                self.begin(Trial::Fewer(rate * NO_LOSS), self.limit.min(busy) / 4 * 3, now);
             }
             Trial::Rest if passed >= self.rest => {
                 self.rest = (self.rest * 2).min(LONGEST_REST);
                 self.begin(Trial::More(rate * LITTLE_GAIN), busy + busy.div_ceil(4), now);
             }
             Trial::Rest => {}
-            Trial::More(_) | Trial::Fewer(_) => self.begin(Trial::Rest, self.room, now),
+            Trial::More(_) | Trial::Fewer(_) => self.begin(Trial::Rest, self.limit, now),
         }
     }
 
@@ -90,22 +98,22 @@ impl Growth {
         self.begin(Trial::More(rate * GAIN), busy.saturating_mul(2), now);
     }
 
-    fn begin(&mut self, trial: Trial, room: usize, now: Instant) {
-        (self.trial, self.room) = (trial, room.max(FEW));
+    fn begin(&mut self, trial: Trial, limit: usize, now: Instant) {
+        (self.trial, self.limit) = (trial, limit.max(LEAST_LIMIT));
         (self.since, self.answers) = (now, 0);
     }
 }
 
 /// The least limit. Up to this number connections are opened without a trial.
-const FEW: usize = 32;
+const LEAST_LIMIT: usize = 32;
 
 /// The shortest trial, while the upstream answers and while it does not.
-const LOOK: Duration = Duration::from_millis(40);
-const SHORT_LOOK: Duration = Duration::from_millis(25);
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
+const SHORTEST_TRIAL: Duration = Duration::from_millis(40);
+const SILENT_TRIAL: Duration = Duration::from_millis(25);
+const LONGEST_TRIAL: Duration = Duration::from_secs(1);
 
 /// The age at which a trial's result is too old to use.
-const STALE: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// Factors by which the rate of answers must rise: for twice the connections, and for a quarter more.
 const GAIN: f64 = 1.5;
@@ -126,27 +134,27 @@ mod tests {
 
     /// An upstream whose answers take a time, and of which at most so many come a second. Requests always wait.
     /// Returns how many connections are open after each second.
-    fn grown(took: Duration, most: f64, seconds: usize) -> Vec<usize> {
+    fn grown(latency: Duration, most: f64, seconds: usize) -> Vec<usize> {
         let start = Instant::now();
-        let (mut growth, mut open, mut due) = (Growth::new(start), 0, 0.0);
+        let (mut growth, mut open, mut due) = (AdaptiveLimit::new(start), 0, 0.0);
         let mut grown = Vec::new();
         for millis in 1..=seconds * 1000 {
             let now = start + Duration::from_millis(millis as u64);
-            if Duration::from_millis(millis as u64) > took {
-                let took = took.as_secs_f64().max(open as f64 / most);
-                due += open as f64 / took / 1000.0;
+            if Duration::from_millis(millis as u64) > latency {
+                let latency = latency.as_secs_f64().max(open as f64 / most);
+                due += open as f64 / latency / 1000.0;
             }
             while due >= 1.0 {
-                growth.answered(took.max(Duration::from_secs_f64(open as f64 / most)));
+                growth.answered(latency.max(Duration::from_secs_f64(open as f64 / most)));
                 due -= 1.0;
             }
             if millis % 5 == 0 {
-                growth.look(open, now);
+                growth.evaluate(open, now);
             }
             while open < 4096 && growth.allows(open) {
                 open += 1;
             }
-            while growth.is_over(open) {
+            while growth.is_exceeded(open) {
                 open -= 1;
             }
             if millis % 1000 == 0 {
@@ -158,8 +166,8 @@ mod tests {
 
     #[test]
     fn an_upstream_that_takes_its_time_gets_as_many_as_wait() {
-        for took in [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(30)] {
-            assert_eq!(grown(took, f64::MAX, 3).last(), Some(&4096), "{took:?}");
+        for latency in [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(30)] {
+            assert_eq!(grown(latency, f64::MAX, 3).last(), Some(&4096), "{latency:?}");
         }
     }
 
