@@ -25,7 +25,7 @@ pub(crate) enum Error {
     /// A method that is not for a reverse proxy.
     Method,
     /// A method other than GET and HEAD on a path of the proxy's own.
-    NotToRead,
+    ReadOnlyResource,
     /// The upstream could not be connected to.
     Connect(io::Error),
     /// The upstream did not accept in time.
@@ -71,7 +71,7 @@ impl Error {
             | Self::Evicted
             | Self::NoRoute
             | Self::Method
-            | Self::NotToRead => Side::Client,
+            | Self::ReadOnlyResource => Side::Client,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Tls(_)
@@ -92,7 +92,7 @@ impl Error {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout | Self::Evicted => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Method | Self::NotToRead => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::ReadOnlyResource => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
             Self::NoConnection | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::FirstByte => StatusCode::GATEWAY_TIMEOUT,
@@ -103,7 +103,7 @@ impl Error {
     pub(crate) fn proxy_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Evicted => "http_request_error",
-            Self::Method | Self::NotToRead => "http_request_error",
+            Self::Method | Self::ReadOnlyResource => "http_request_error",
             Self::HeadFields => "http_request_error",
             Self::BodyTooLarge => "http_request_error",
             Self::NoRoute => "destination_not_found",
@@ -135,7 +135,7 @@ impl Error {
             | Self::BodyBroken
             | Self::NoRoute
             | Self::Method
-            | Self::NotToRead
+            | Self::ReadOnlyResource
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::Broken(_)
@@ -184,7 +184,7 @@ impl fmt::Display for Error {
             Self::BodyBroken => "the request body was broken off or malformed",
             Self::NoRoute => "nothing is served here",
             Self::Method => "this method is not for a proxy of this kind",
-            Self::NotToRead => "this path can only be read",
+            Self::ReadOnlyResource => "this path can only be read",
             Self::Connect(_) => "the upstream could not be connected to",
             Self::ConnectTimeout => "the upstream did not accept a connection in time",
             Self::Tls(_) => "the TLS handshake with the upstream failed",
@@ -210,7 +210,7 @@ impl std::error::Error for Error {
             | Self::BodyBroken
             | Self::NoRoute
             | Self::Method
-            | Self::NotToRead
+            | Self::ReadOnlyResource
             | Self::ConnectTimeout
             | Self::NoConnection
             | Self::Evicted

@@ -34,7 +34,7 @@ use crate::telemetry::access::AccessLog;
 
 pub use client::listen;
 use client::tls;
-use listen::{Bound, Mine};
+use listen::{Bound, WorkerListener};
 use worker::{ConnectionLimits, Worker};
 
 /// Everything that the workers are started with.
@@ -115,7 +115,7 @@ impl Drop for Alive {
 fn run(
     worker: impl FnOnce() -> Worker,
     publications: Reader,
-    listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
+    listeners: Vec<(WorkerListener, Option<Arc<ServerConfig>>)>,
     stage: channel::Receiver<Stage>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
@@ -132,7 +132,7 @@ fn run(
 async fn work(
     worker: Rc<Worker>,
     publications: Reader,
-    listeners: Vec<(Mine, Option<Arc<ServerConfig>>)>,
+    listeners: Vec<(WorkerListener, Option<Arc<ServerConfig>>)>,
     mut stage: channel::Receiver<Stage>,
 ) {
     let (doors, open) = Doors::new();

@@ -20,14 +20,14 @@ use crate::proxy::io::deadline::Deadline;
 use crate::proxy::io::socket::{Plain, Socket, poll_read_some, read_some};
 use crate::proxy::worker::{Admitted, Worker};
 
-use super::http1::{HttpEnd, Left, close_http1, serve_http1};
+use super::http1::{HttpEnd, Served, close_http1, serve_http1};
 use super::http2::serve_http2;
 
 /// Connection as it was accepted.
 pub(crate) struct Accepted {
     pub stream: Plain,
     /// The peer's address and the port that it connected to; `None` on a unix socket.
-    pub ends: Option<(IpAddr, u16)>,
+    pub addresses: Option<(IpAddr, u16)>,
     pub tls: Option<Arc<ServerConfig>>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     let limits = Arc::clone(&worker.generation().snapshot.limits);
     let now = Instant::now();
     let scheme = if accepted.tls.is_some() { "https" } else { "http" };
-    let (address, port) = accepted.ends.unzip();
+    let (address, port) = accepted.addresses.unzip();
     let connection = Rc::new(ClientConnection::new(Peer::new(address, port, scheme), now));
     let _registered = worker.register(Rc::clone(&connection));
     if let Some(end) = worker.draining() {
@@ -56,12 +56,12 @@ pub(crate) async fn run(worker: Rc<Worker>, accepted: Accepted, _place: Admitted
     };
     let mut serving = Box::pin(serve_http1(&worker, &connection, socket, prefix, &limits));
     loop {
-        let left = serving.as_mut().await;
+        let served = serving.as_mut().await;
         drop(serving);
-        let (mut socket, read) = match left {
-            Left::Nothing => return,
-            Left::TakenOver(socket, read, by) => return by.run(socket, read, &limits, worker.cell()).await,
-            Left::Parked(socket, read) => (socket, read),
+        let (mut socket, read) = match served {
+            Served::Closed => return,
+            Served::TakenOver(socket, read, by) => return by.run(socket, read, &limits, worker.cell()).await,
+            Served::Parked(socket, read) => (socket, read),
         };
         let parked = if read.is_empty() {
             parked(&worker, &connection, &mut socket, &limits).await
@@ -166,12 +166,12 @@ async fn open(worker: &Worker, connection: &ClientConnection, accepted: Accepted
         let http2 = protocol == b"h2";
         return Some(Opened { socket, prefix: Bytes::new(), http2 });
     }
-    let (prefix, http2) = learn(&mut socket, &connection.activity).await?;
+    let (prefix, http2) = detect_protocol(&mut socket, &connection.activity).await?;
     Some(Opened { socket, prefix, http2 })
 }
 
 /// Reads until it is clear whether the client begins with the preface of HTTP/2 (RFC 9113 section 3.4).
-async fn learn(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)> {
+async fn detect_protocol(socket: &mut Socket, activity: &Activity) -> Option<(Bytes, bool)> {
     let mut read = BytesMut::new();
     loop {
         let some = read_some(socket).await.ok()?;

@@ -33,8 +33,8 @@ pub(crate) enum HttpEnd {
 }
 
 /// Remains of a connection after the end of HTTP/1.
-pub(crate) enum Left {
-    Nothing,
+pub(crate) enum Served {
+    Closed,
     /// A quiet socket, and the bytes already read of the next request.
     Parked(Socket, Bytes),
     /// The socket, the bytes read behind the request, and the new user of both.
@@ -48,7 +48,7 @@ pub(crate) async fn serve_http1(
     socket: Socket,
     prefix: Bytes,
     limits: &Limits,
-) -> Left {
+) -> Served {
     let mut builder = http1::Builder::new();
     // Timeouts are kept here: hyper's own timer would cost an allocation per request. This code also notices if the
     // client has gone, where that can be seen without reading.
@@ -110,12 +110,12 @@ pub(crate) async fn serve_http1(
     // A copy, even of nothing: a slice would keep its whole buffer alive.
     let read = Bytes::from([parts.read_buf, unread].concat());
     match (end, connection.takeover()) {
-        (HttpEnd::TakenOver, Some(by)) => Left::TakenOver(socket, read, by),
-        (_, Some(by)) if !by.is_immediate() => Left::TakenOver(socket, read, by),
-        (HttpEnd::Due(Due::Parked), _) => Left::Parked(socket, read),
+        (HttpEnd::TakenOver, Some(by)) => Served::TakenOver(socket, read, by),
+        (_, Some(by)) if !by.is_immediate() => Served::TakenOver(socket, read, by),
+        (HttpEnd::Due(Due::Parked), _) => Served::Parked(socket, read),
         (end, _) => {
             close_http1(worker, connection, (socket, read), end, limits).await;
-            Left::Nothing
+            Served::Closed
         }
     }
 }
@@ -173,8 +173,8 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
     let deadline = Instant::now() + limits.linger;
     let mut left = limits.linger_size;
     loop {
-        let patience = deadline.min(Instant::now() + LINGER_QUIET);
-        match timeout_at(patience, skip_some(&mut socket)).await {
+        let due = deadline.min(Instant::now() + LINGER_QUIET);
+        match timeout_at(due, skip_some(&mut socket)).await {
             Ok(Ok(some)) if some > 0 => match left.checked_sub(some as u64) {
                 Some(rest) => left = rest,
                 None => return worker.cell().reached(Limit::Linger),

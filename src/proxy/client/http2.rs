@@ -49,7 +49,7 @@ pub(crate) async fn serve_http2(
     let service = service_fn(|request| serve(worker, &connection, request));
     let mut http = std::pin::pin!(builder.serve_connection(io, service));
     let mut deadline = Deadline::default();
-    let mut leaving: Option<Instant> = None;
+    let mut closing_at: Option<Instant> = None;
     let end = poll_fn(|cx| {
         connection.watch(cx);
         if let Poll::Ready(done) = http.as_mut().poll(cx) {
@@ -57,7 +57,7 @@ pub(crate) async fn serve_http2(
         }
         loop {
             let due = connection.due(limits).or(connection.closes_at.get().map(|at| (at, Due::Drained)));
-            let due = leaving.map_or(due, |until| {
+            let due = closing_at.map_or(due, |until| {
                 // GOAWAY was sent: requests under way end by their own timeouts, and an idle client gets a moment.
                 let blocked = connection.activity.writes.blocked().map(|since| since + limits.write);
                 // The last bytes that were handed over may still be on their way to a slow client.
@@ -71,10 +71,10 @@ pub(crate) async fn serve_http2(
             if let Due::Limit(limit) = why {
                 worker.cell().reached(limit);
             }
-            if leaving.is_some() || why == Due::Limit(Limit::Write) {
+            if closing_at.is_some() || why == Due::Limit(Limit::Write) {
                 return Poll::Ready(Ok(()));
             }
-            leaving = Some(Instant::now() + CLOSE_TIMEOUT);
+            closing_at = Some(Instant::now() + CLOSE_TIMEOUT);
             http.as_mut().graceful_shutdown();
             if let Poll::Ready(done) = http.as_mut().poll(cx) {
                 return Poll::Ready(done);

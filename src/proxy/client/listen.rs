@@ -134,7 +134,7 @@ fn bind_one(address: &Address, workers: usize, inherited: &mut Inherited) -> Res
 fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
     let given = inherited.tcp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address));
     if let Some(index) = given {
-        let sockets = copies(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
+        let sockets = clone_per_worker(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
         return Ok(Bound { address: Address::Ip(address), inherited: true, sockets });
     }
     // The first bind is without SO_REUSEPORT, and fails if the address is in use. With it, two processes would silently
@@ -162,14 +162,14 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
 }
 
 fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
-    let is_it = |socket: &StdUnixListener| socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(path));
-    let given = inherited.unix.iter().position(is_it).map(|index| inherited.unix.swap_remove(index));
+    let has_path = |socket: &StdUnixListener| socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(path));
+    let given = inherited.unix.iter().position(has_path).map(|index| inherited.unix.swap_remove(index));
     let inherited = given.is_some();
     let socket = match given {
         Some(socket) => socket,
         None => unix_socket(path)?,
     };
-    let sockets = copies(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
+    let sockets = clone_per_worker(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
     Ok(Bound { address: Address::Unix(path.to_owned()), inherited, sockets })
 }
 
@@ -192,7 +192,7 @@ fn is_socket(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-fn copies<T>(
+fn clone_per_worker<T>(
     count: usize,
     socket: T,
     copy: impl Fn(&T) -> io::Result<T>,
@@ -208,9 +208,9 @@ fn copies<T>(
 
 impl Bound {
     /// Takes the socket of one worker.
-    pub(crate) fn take(&mut self) -> Option<Mine> {
+    pub(crate) fn take(&mut self) -> Option<WorkerListener> {
         let socket = self.sockets.pop()?;
-        Some(Mine { socket, inherited: self.inherited })
+        Some(WorkerListener { socket, inherited: self.inherited })
     }
 
     /// Returns the socket's file, if it is our own and must be removed at the end.
@@ -224,7 +224,7 @@ impl Bound {
 
 /// Listening socket of one worker.
 #[derive(Debug)]
-pub(crate) struct Mine {
+pub(crate) struct WorkerListener {
     socket: Std,
     pub(crate) inherited: bool,
 }
@@ -235,7 +235,7 @@ enum Listener {
     Unix(UnixListener),
 }
 
-impl Mine {
+impl WorkerListener {
     fn into_listener(self) -> io::Result<Listener> {
         match self.socket {
             Std::Tcp(socket) => {
@@ -273,22 +273,22 @@ impl Listener {
 /// that none of them is reset.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
-    mine: Mine,
+    socket: WorkerListener,
     tls: Option<Arc<ServerConfig>>,
     mut open: watch::Receiver<bool>,
 ) {
-    let listener = match mine.into_listener() {
+    let listener = match socket.into_listener() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
-    let mut failing = Backoff::default();
+    let mut backoff = Backoff::default();
     while *open.borrow_and_update() {
         if worker.is_full() {
             worker.cell().reached(Limit::Connections);
             worker.fewer_than(worker.most).await;
         }
         tokio::select! {
-            accepted = listener.accept() => take(&worker, accepted, tls.as_ref(), &mut failing).await,
+            accepted = listener.accept() => take(&worker, accepted, tls.as_ref(), &mut backoff).await,
             changed = open.changed() => if changed.is_err() { break },
         }
     }
@@ -298,7 +298,7 @@ pub(crate) async fn accept(
         if accepted.is_err() {
             break;
         }
-        take(&worker, accepted, tls.as_ref(), &mut failing).await;
+        take(&worker, accepted, tls.as_ref(), &mut backoff).await;
     }
 }
 
@@ -306,27 +306,27 @@ async fn take(
     worker: &Rc<Worker>,
     accepted: io::Result<(Plain, Option<(IpAddr, u16)>)>,
     tls: Option<&Arc<ServerConfig>>,
-    failing: &mut Backoff,
+    backoff: &mut Backoff,
 ) {
     match accepted {
-        Ok((stream, ends)) => {
-            failing.succeeded();
+        Ok((stream, addresses)) => {
+            backoff.succeeded();
             worker.cell().accepted.increment();
-            let accepted = Accepted { stream, ends, tls: tls.cloned() };
+            let accepted = Accepted { stream, addresses, tls: tls.cloned() };
             // Counted now, not when its task first runs: the next connection may be accepted before that.
             let place = worker.admit();
             tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));
         }
         // The client had gone before it was accepted.
-        Err(error) if is_of_one_connection(&error) => {}
+        Err(error) if is_connection_error(&error) => {}
         Err(error) => {
             worker.cell().accept_failures.increment();
-            failing.failed(&error).await;
+            backoff.failed(&error).await;
         }
     }
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | NotConnected | InvalidInput)
 }

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::words;
+use super::spoofable;
 
 /// A field that a proxy does something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Field {
     /// A field that no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
     Proxy,
     /// Any that apps take for a proxy's word.
-    Word,
+    Spoofable,
     /// Any that is another in CGI, which reads `_` and the like as `-`.
     Disguised,
 }
@@ -57,9 +57,9 @@ impl Field {
             "proxy-authorization" => Self::ProxyAuthorization,
             "http2-settings" => Self::Http2Settings,
             "proxy" => Self::Proxy,
-            other if !words::may_matter(other) => return None,
-            other if words::is_disguised(other) => Self::Disguised,
-            other if words::is_word(other) => Self::Word,
+            other if !spoofable::may_be_spoofable(other) => return None,
+            other if spoofable::is_disguised(other) => Self::Disguised,
+            other if spoofable::is_spoofable(other) => Self::Spoofable,
             _ => return None,
         })
     }
@@ -113,7 +113,7 @@ mod tests {
         }
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("1"));
         let fields = Fields::of(&headers);
-        for field in [Field::Host, Field::Cookie, Field::Disguised, Field::Word, Field::Te, Field::RequestId] {
+        for field in [Field::Host, Field::Cookie, Field::Disguised, Field::Spoofable, Field::Te, Field::RequestId] {
             assert!(fields.has(field), "{field:?}");
         }
         assert!(fields.repeats(Field::Cookie) && !fields.repeats(Field::Host));

@@ -14,7 +14,7 @@ use crate::plan::config::{Bypass, TrustedProxies};
 use crate::plan::pass;
 
 use super::fields::{Field, Fields};
-use super::words;
+use super::spoofable;
 
 /// `X-Forwarded-Proto`.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -99,13 +99,13 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Ve
     let asks_to_switch = version == Version::HTTP_11
         && fields.has(Field::Upgrade)
         && fields.has(Field::Connection)
-        && says(headers, CONNECTION, b"upgrade");
+        && has_token(headers, CONNECTION, b"upgrade");
     let upgrade = asks_to_switch
         .then(|| headers.get(UPGRADE).cloned())
         .flatten()
         // A second protocol on a connection whose requests nobody checks is not offered (h2c smuggling).
         .filter(|protocol| !protocol.as_bytes().split(|&byte| byte == b',').any(is_h2c));
-    let trailers = fields.has(Field::Te) && says(headers, TE, b"trailers");
+    let trailers = fields.has(Field::Te) && has_token(headers, TE, b"trailers");
     strip(headers, fields);
     if fields.has(Field::Expect) {
         headers.remove(EXPECT);
@@ -171,7 +171,7 @@ fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
         // These frame and route the message, or are what a trusted proxy says: they are not for a client to take away.
         match HeaderName::from_bytes(name.trim_ascii()) {
             Ok(CONTENT_LENGTH | HOST) | Err(_) => {}
-            Ok(name) if words::is_word(name.as_str()) => {}
+            Ok(name) if spoofable::is_spoofable(name.as_str()) => {}
             Ok(name) => drop(headers.remove(name)),
         }
     }
@@ -184,7 +184,7 @@ fn is_option(name: &[u8]) -> bool {
 }
 
 /// Returns true if a comma-separated field has this token.
-fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
     headers
         .get_all(name)
         .iter()
@@ -195,21 +195,25 @@ fn says(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
 /// Removes what an upstream that reads `_` and the like as `-` (CGI, WSGI) would take for a field that only proxies set, or
 /// for the message's length.
 fn strip_disguised(headers: &mut HeaderMap) {
-    remove_all(headers, |name| words::is_disguised(name.as_str()) && is_proxys(&words::plain(name.as_str())));
+    remove_all(headers, |name| {
+        spoofable::is_disguised(name.as_str()) && is_spoofable_cgi_form(&spoofable::cgi_form(name.as_str()))
+    });
 }
 
 /// As [`strip_disguised`], for a trusted proxy: it is not believed to mean what its client has written so, except where the
 /// field has no other form.
-fn strip_unmeant(headers: &mut HeaderMap) {
+fn strip_disguised_by_client(headers: &mut HeaderMap) {
     remove_all(headers, |name| {
         let name = name.as_str();
-        words::is_disguised(name) && !words::is_own_form(name) && is_proxys(&words::plain(name))
+        spoofable::is_disguised(name)
+            && !spoofable::is_odd_by_design(name)
+            && is_spoofable_cgi_form(&spoofable::cgi_form(name))
     });
 }
 
 /// Tells whether a name in its plain form is one that only proxies say.
-fn is_proxys(plain: &str) -> bool {
-    words::is_word(plain) || words::OTHERS.contains(&plain)
+fn is_spoofable_cgi_form(plain: &str) -> bool {
+    spoofable::is_spoofable(plain) || spoofable::ALSO_PROTECTED.contains(&plain)
 }
 
 fn remove_all(headers: &mut HeaderMap, which: impl FnMut(&&HeaderName) -> bool) {
@@ -285,7 +289,7 @@ pub(crate) fn add_forwarded(
         headers.remove(PROXY);
     }
     if fields.has(Field::Disguised) {
-        if trusted.is_some() { strip_unmeant(headers) } else { strip_disguised(headers) }
+        if trusted.is_some() { strip_disguised_by_client(headers) } else { strip_disguised(headers) }
     }
     match trusted {
         Some(trusted) => pass_on(headers, fields, peer, host, trusted),
@@ -295,8 +299,8 @@ pub(crate) fn add_forwarded(
 
 /// Sets what is known of a stranger, and removes what it says itself.
 fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
-    if fields.has(Field::Word) {
-        remove_all(headers, |name| words::is_word(name.as_str()));
+    if fields.has(Field::Spoofable) {
+        remove_all(headers, |name| spoofable::is_spoofable(name.as_str()));
     }
     headers.insert(X_FORWARDED_FOR, peer.text.clone());
     if peer.address.is_some() {
@@ -312,7 +316,7 @@ fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderVa
 
 /// Adds to what a trusted proxy says, or says what it has not said.
 fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: &TrustedProxies) {
-    if fields.has(Field::Word) {
+    if fields.has(Field::Spoofable) {
         say_both(headers);
     } else {
         // The peer is the client itself. A proxy alone knows the port that its client has connected to.

@@ -3,7 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod fields;
 pub(crate) mod headers;
-pub(crate) mod words;
+pub(crate) mod spoofable;
 
 /// hyper keeps room for this many fields on the stack; another number costs an allocation.
 pub(crate) const HYPER_HEAD_FIELDS: usize = 100;

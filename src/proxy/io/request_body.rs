@@ -38,8 +38,8 @@ pub(crate) struct ClientBody {
 }
 
 impl ClientBody {
-    pub(crate) fn new(source: Source, state: Rc<UploadState>, most: Option<u64>, patience: Duration) -> Self {
-        let stall = Stall::new(patience, state.progress.get());
+    pub(crate) fn new(source: Source, state: Rc<UploadState>, most: Option<u64>, timeout: Duration) -> Self {
+        let stall = Stall::new(timeout, state.progress.get());
         Self { source, state, left: most.unwrap_or(u64::MAX), stall, first: None, ahead: None }
     }
 
@@ -137,7 +137,7 @@ impl HttpBody for RequestBody {
 /// Time-out for the lack of progress. It costs nothing until it is polled, and then one look at the clock, because the
 /// timer is reset only when it has run out.
 pub(crate) struct Stall {
-    patience: Duration,
+    timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     /// True if there was progress since the last poll.
     moved: bool,
@@ -145,14 +145,14 @@ pub(crate) struct Stall {
 }
 
 impl Stall {
-    pub(crate) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, timer: None, moved: true, due: now }
+    pub(crate) fn new(timeout: Duration, now: Instant) -> Self {
+        Self { timeout, timer: None, moved: true, due: now }
     }
 
     /// Ready if there was no progress for too long.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::take(&mut self.moved) {
-            self.due = Instant::now() + self.patience;
+            self.due = Instant::now() + self.timeout;
         }
         let due = self.due;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));

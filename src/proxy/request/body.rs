@@ -51,8 +51,8 @@ pub(crate) struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, patience: Duration, now: Instant) -> Self {
-        let (stall, rest) = (Stall::new(patience, now), Bytes::new());
+    pub(crate) fn new(source: Source, lease: Lease, record: RequestRecord, timeout: Duration, now: Instant) -> Self {
+        let (stall, rest) = (Stall::new(timeout, now), Bytes::new());
         let sliced = record.connection.http2.get();
         let mut body = Self {
             source,

@@ -422,13 +422,13 @@ impl UpstreamRequest {
         let kind = if fields.has(Field::ContentLength) { Kind::Plain } else { kind(response.headers()) };
         record.in_flight.set_kind(kind);
         let is_long_lived = kind.is_long_lived();
-        let patience = generation.snapshot.limits.upstream_read;
+        let timeout = generation.snapshot.limits.upstream_read;
         Ok(response.map(|incoming| {
             if is_long_lived {
                 lease.set_long_lived();
             }
             let source = lease.read(incoming);
-            Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, patience, now)))
+            Body::Upstream(Box::new(UpstreamBody::new(source, lease, record, timeout, now)))
         }))
     }
 

@@ -27,7 +27,7 @@ impl Exchange {
             return self.answer(request, move |exchange| exchange.record.answered_here("own", answer));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return self.answer(request, |exchange| exchange.refuse(&Error::NotToRead));
+            return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
         }
         let answer = match resource {
             Resource::Events if *request.method() == Method::GET => {

@@ -226,7 +226,7 @@ pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> 
     }
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static(METHODS))),
-        Error::NotToRead => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Error::ReadOnlyResource => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
         Error::NoConnection | Error::QueueFull => {
             headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
         }

@@ -29,7 +29,7 @@ impl Exchange {
             let (worker, linger, size) = (Rc::clone(&self.record.worker), limits.linger, limits.linger_size);
             let body = request.into_body();
             tokio::task::spawn_local(async move {
-                if !throw_away(body, linger, size).await {
+                if !discard(body, linger, size).await {
                     worker.cell().reached(Limit::Linger);
                 }
             });
@@ -46,11 +46,11 @@ impl Exchange {
 /// Reads and discards a body, within bounds; returns false if a bound was reached. Dropping the body resets the stream.
 /// The client must not treat that as an error, since the whole answer has come before (RFC 9113 section 8.1). Yet curl
 /// before version 8 and httpx lose the answer then.
-async fn throw_away(mut body: Incoming, linger: Duration, mut left: u64) -> bool {
+async fn discard(mut body: Incoming, linger: Duration, mut left: u64) -> bool {
     let deadline = Instant::now() + linger;
     loop {
-        let patience = deadline.min(Instant::now() + LINGER_QUIET);
-        match timeout_at(patience, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
+        let due = deadline.min(Instant::now() + LINGER_QUIET);
+        match timeout_at(due, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
             Ok(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, bytes::Bytes::len);
                 match left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) {

@@ -136,7 +136,7 @@ mod tests {
     /// Returns how many connections are open after each second.
     fn grown(latency: Duration, most: f64, seconds: usize) -> Vec<usize> {
         let start = Instant::now();
-        let (mut growth, mut open, mut due) = (AdaptiveLimit::new(start), 0, 0.0);
+        let (mut limit, mut open, mut due) = (AdaptiveLimit::new(start), 0, 0.0);
         let mut grown = Vec::new();
         for millis in 1..=seconds * 1000 {
             let now = start + Duration::from_millis(millis as u64);
@@ -145,16 +145,16 @@ mod tests {
                 due += open as f64 / latency / 1000.0;
             }
             while due >= 1.0 {
-                growth.answered(latency.max(Duration::from_secs_f64(open as f64 / most)));
+                limit.answered(latency.max(Duration::from_secs_f64(open as f64 / most)));
                 due -= 1.0;
             }
             if millis % 5 == 0 {
-                growth.evaluate(open, now);
+                limit.evaluate(open, now);
             }
-            while open < 4096 && growth.allows(open) {
+            while open < 4096 && limit.allows(open) {
                 open += 1;
             }
-            while growth.is_exceeded(open) {
+            while limit.is_exceeded(open) {
                 open -= 1;
             }
             if millis % 1000 == 0 {

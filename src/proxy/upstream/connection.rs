@@ -42,8 +42,8 @@ pub(crate) struct UpstreamConnection {
 pub(super) struct PendingResponse {
     /// The instant when the request was sent.
     pub since: Instant,
-    pub patience: Duration,
-    /// The state of the request's body, if there is one. The patience counts from its last move.
+    pub first_byte: Duration,
+    /// The state of the request's body, if there is one. The time counts from its last move.
     pub upload: Option<Rc<UploadState>>,
 }
 
@@ -140,11 +140,11 @@ impl UpstreamConnection {
     /// Returns when the response head is due, if the upstream is waited for and not the client.
     fn due(&self) -> Option<Instant> {
         let pending = self.pending.borrow();
-        let PendingResponse { since, patience, upload } = pending.as_ref()?;
+        let PendingResponse { since, first_byte, upload } = pending.as_ref()?;
         match upload {
             Some(upload) if upload.starved.get() => None,
-            Some(upload) => Some(upload.progress.get() + *patience),
-            None => Some(*since + *patience),
+            Some(upload) => Some(upload.progress.get() + *first_byte),
+            None => Some(*since + *first_byte),
         }
     }
 }

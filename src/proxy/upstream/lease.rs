@@ -108,8 +108,8 @@ impl Lease {
             // This is set before sending: the driver ends with the answer, and must know by then who takes the stream.
             self.tunnel = Some(connection.expect_switch());
         }
-        let (since, patience) = (options.at, options.first_byte);
-        let pending = PendingResponse { since, patience, upload: options.upload.clone() };
+        let (since, first_byte) = (options.at, options.first_byte);
+        let pending = PendingResponse { since, first_byte, upload: options.upload.clone() };
         connection.expect(pending, options.repeatable && self.reused);
         Ok(sender.try_send_request(request))
     }
@@ -243,16 +243,16 @@ async fn within_first_byte(
     sent: impl Future<Output = Received>,
     options: &SendOptions,
 ) -> Result<Response<Incoming>, Unsent> {
-    let patience = options.first_byte;
+    let first_byte = options.first_byte;
     let moved = || options.upload.as_ref().map_or(options.at, |upload| upload.progress.get());
     let starved = || options.upload.as_ref().is_some_and(|upload| upload.starved.get());
     let mut sent = std::pin::pin!(sent);
-    let mut due = moved() + patience;
+    let mut due = moved() + first_byte;
     loop {
         match timeout_at(due, sent.as_mut()).await {
             Ok(sent) => return sent.map_err(|error| unsent(error, false)),
-            Err(_) if starved() => due = Instant::now() + patience,
-            Err(_) if moved() + patience > due => due = moved() + patience,
+            Err(_) if starved() => due = Instant::now() + first_byte,
+            Err(_) if moved() + first_byte > due => due = moved() + first_byte,
             Err(_) => return Err(Unsent { error: Error::FirstByte, request: None }),
         }
     }

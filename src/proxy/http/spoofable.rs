@@ -98,22 +98,22 @@ const GROUPS: &[Group] = &[
 
 /// Fields that must not come in disguise either, though they are not spoofable: the message's length and the request's
 /// id.
-pub(crate) const OTHERS: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
+pub(crate) const ALSO_PROTECTED: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
 
 /// Endings of the names that other vendors use for the client's address.
-const ENDS: &[&str] =
+const SUFFIXES: &[&str] =
     &["client-ip", "clientip", "connecting-ip", "real-ip", "remote-ip", "source-ip", "user-ip", "visitor-ip"];
 
 /// Returns true if a name (in lower case) is that of a spoofable field.
-pub(crate) fn is_word(name: &str) -> bool {
-    is_listed(name) || ENDS.iter().any(|end| name.ends_with(end))
+pub(crate) fn is_spoofable(name: &str) -> bool {
+    is_listed(name) || SUFFIXES.iter().any(|end| name.ends_with(end))
 }
 
 /// Returns false if a name's first two bytes and its ending exclude that it is, or may be read as, a spoofable field.
-/// That is so for most names. Saves calls of [`is_word`] and [`is_disguised`], which look at the whole name.
-pub(crate) fn may_matter(name: &str) -> bool {
+/// That is so for most names. Saves calls of [`is_spoofable`] and [`is_disguised`], which look at the whole name.
+pub(crate) fn may_be_spoofable(name: &str) -> bool {
     let &[first, second, ..] = name.as_bytes() else { return false };
-    BEGINS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
+    BEGINNINGS[usize::from(first & LETTER)] & bit(second) != 0 || name.ends_with("ip")
 }
 
 /// Looks up the last entry that does not sort after the name. Only that entry can be a prefix of the name, since no
@@ -125,13 +125,13 @@ fn is_listed(name: &str) -> bool {
 }
 
 /// Returns the form of a name under CGI, which does not tell apart bytes other than letters and digits (lighttpd).
-pub(crate) fn plain(name: &str) -> String {
+pub(crate) fn cgi_form(name: &str) -> String {
     name.bytes().map(|byte| if is_odd(byte) { '-' } else { char::from(byte) }).collect()
 }
 
 /// Returns true if a name has odd bytes because its vendor writes it so: WebSphere, SiteMinder, mod_auth_openidc, Mellon
 /// and SSLValve.
-pub(crate) fn is_own_form(name: &str) -> bool {
+pub(crate) fn is_odd_by_design(name: &str) -> bool {
     ["$ws", "sm_", "oidc_", "mellon_", "ssl_"].iter().any(|begin| name.starts_with(begin))
 }
 
@@ -151,13 +151,13 @@ const fn bit(byte: u8) -> u32 {
 /// The bits that tell letters apart.
 const LETTER: u8 = 31;
 
-/// For each first byte, a bit set of the second bytes: of the names in [`GROUPS`] and [`OTHERS`], and of all that is
+/// For each first byte, a bit set of the second bytes: of the names in [`GROUPS`] and [`ALSO_PROTECTED`], and of all that is
 /// read as one.
-const BEGINS: [u32; 32] = {
+const BEGINNINGS: [u32; 32] = {
     let mut table = [0; 32];
     let mut at = 0;
-    while at < SORTED.len() + OTHERS.len() {
-        let entry = if at < SORTED.len() { SORTED[at].0 } else { OTHERS[at - SORTED.len()] }.as_bytes();
+    while at < SORTED.len() + ALSO_PROTECTED.len() {
+        let entry = if at < SORTED.len() { SORTED[at].0 } else { ALSO_PROTECTED[at - SORTED.len()] }.as_bytes();
         let (mut first, mut seconds, mut second) = (0, 0, 0);
         while second < 128 {
             seconds |= if is_read_as(second, entry[1]) { bit(second) } else { 0 };
@@ -247,10 +247,13 @@ mod tests {
     #[test]
     fn every_entry_is_found_and_none_is_the_beginning_of_another() {
         for (at, &(entry, open)) in SORTED.iter().enumerate() {
-            assert!(is_word(entry) && may_matter(entry), "{entry}");
-            assert!(may_matter(&entry.replace('-', "_")) && may_matter(&entry.replace('-', "$")), "{entry}");
-            assert_eq!(is_word(&format!("{entry}x")), open, "{entry}");
-            assert_eq!(plain(entry), entry);
+            assert!(is_spoofable(entry) && may_be_spoofable(entry), "{entry}");
+            assert!(
+                may_be_spoofable(&entry.replace('-', "_")) && may_be_spoofable(&entry.replace('-', "$")),
+                "{entry}"
+            );
+            assert_eq!(is_spoofable(&format!("{entry}x")), open, "{entry}");
+            assert_eq!(cgi_form(entry), entry);
             let inside = SORTED.iter().skip(at + 1).find(|(other, _)| open && other.starts_with(entry));
             assert_eq!(inside, None, "{entry} stands for it already");
             assert!(at == 0 || SORTED[at - 1].0 < entry, "{entry}");
@@ -283,23 +286,25 @@ mod tests {
             "zip",
             "x-zip",
         ] {
-            assert!(!is_word(name), "{name}");
+            assert!(!is_spoofable(name), "{name}");
         }
-        assert!(is_word("vendor-client-ip") && is_word("x-vendor-clientip") && is_word("x-forwardedfor"));
+        assert!(
+            is_spoofable("vendor-client-ip") && is_spoofable("x-vendor-clientip") && is_spoofable("x-forwardedfor")
+        );
     }
 
     #[test]
     fn a_disguise_is_whatever_cgi_reads_as_a_hyphen() {
         for (name, read) in [("x_real-ip", "x-real-ip"), ("x.real~ip", "x-real-ip"), ("$wsra", "-wsra")] {
-            assert!(is_disguised(name) && may_matter(name));
-            assert_eq!(plain(name), read);
-            assert!(is_word(read));
+            assert!(is_disguised(name) && may_be_spoofable(name));
+            assert_eq!(cgi_form(name), read);
+            assert!(is_spoofable(read));
         }
         assert!(!is_disguised("x-real-ip1"));
-        assert!(OTHERS.iter().all(|name| may_matter(&name.replace('-', "_")) && !is_word(name)));
-        assert!(may_matter("vendor_client_ip"));
+        assert!(ALSO_PROTECTED.iter().all(|name| may_be_spoofable(&name.replace('-', "_")) && !is_spoofable(name)));
+        assert!(may_be_spoofable("vendor_client_ip"));
         for usual in ["accept-encoding", "user-agent", "sec-fetch-site", "cache-control", "authorization", "origin"] {
-            assert!(!may_matter(usual), "{usual} is worth no second look");
+            assert!(!may_be_spoofable(usual), "{usual} is worth no second look");
         }
     }
 }
