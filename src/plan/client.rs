@@ -69,9 +69,9 @@ pub(crate) fn of<'h>(peer: Option<IpAddr>, headers: &'h HeaderMap, trusted: &Tru
     }
     let mut lines = headers.get_all(X_FORWARDED_FOR).iter().rev().peekable();
     if lines.peek().is_some() {
-        lines.all(|line| walk.names(line.as_bytes()));
+        lines.all(|line| walk.follow_x_forwarded_for(line.as_bytes()));
     } else {
-        headers.get_all(FORWARDED).iter().rev().all(|line| walk.elements(line.as_bytes()));
+        headers.get_all(FORWARDED).iter().rev().all(|line| walk.follow_forwarded(line.as_bytes()));
     }
     walk.client
 }
@@ -86,33 +86,33 @@ struct Walk<'h, 't> {
 
 impl<'h> Walk<'h, '_> {
     /// Follows a line of `X-Forwarded-For`. Returns false at the client.
-    fn names(&mut self, line: &'h [u8]) -> bool {
+    fn follow_x_forwarded_for(&mut self, line: &'h [u8]) -> bool {
         let mut names = line.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         let last = names.next().unwrap_or_default();
         // An empty last name is a proxy that named nobody. The names before it came from the client and are not
         // believed.
-        self.goes_on(read(last)) && names.filter(|name| !name.is_empty()).all(|name| self.goes_on(read(name)))
+        self.follow(read(last)) && names.filter(|name| !name.is_empty()).all(|name| self.follow(read(name)))
     }
 
     /// Follows a line of `Forwarded`. Returns false at the client.
-    fn elements(&mut self, line: &'h [u8]) -> bool {
+    fn follow_forwarded(&mut self, line: &'h [u8]) -> bool {
         // A quotation can be read only from its beginning, so the line is read forwards and the last hops are kept.
         let (mut last, mut count) = ([Client::Unknown; MOST_HOPS + 1], 0);
         let mut elements = Elements::of(line);
         for element in &mut elements {
-            let Some(client) = element else { return self.goes_on(Client::Unknown) };
+            let Some(client) = element else { return self.follow(Client::Unknown) };
             last[count % last.len()] = client;
             count += 1;
         }
         if elements.ends_empty() {
-            return self.goes_on(Client::Unknown);
+            return self.follow(Client::Unknown);
         }
         let kept = count.min(last.len());
-        (1..=kept).all(|back| self.goes_on(last[(count - back) % last.len()]))
+        (1..=kept).all(|back| self.follow(last[(count - back) % last.len()]))
     }
 
     /// Takes the next hop. Returns false if it is the client.
-    fn goes_on(&mut self, next: Client<'h>) -> bool {
+    fn follow(&mut self, next: Client<'h>) -> bool {
         self.hops += 1;
         self.client = if self.hops > MOST_HOPS { Client::Unknown } else { next };
         self.client.address().is_some_and(|address| is_trusted(Some(address), self.trusted))
@@ -139,9 +139,9 @@ fn read(name: &[u8]) -> Client<'_> {
 fn address(text: &str) -> Option<IpAddr> {
     if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         let port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return address_of_6(address).filter(|_| port).map(IpAddr::V6);
+        return ipv6_address(address).filter(|_| port).map(IpAddr::V6);
     }
-    if let Some(address) = address_of_6(text) {
+    if let Some(address) = ipv6_address(text) {
         return Some(address.into());
     }
     let (address, port) = text.split_once(':').map_or((text, None), |(address, port)| (address, Some(port)));
@@ -149,7 +149,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Reads an IPv6 address and drops its zone, which has a meaning only on the proxy's machine.
-fn address_of_6(text: &str) -> Option<Ipv6Addr> {
+fn ipv6_address(text: &str) -> Option<Ipv6Addr> {
     match text.split_once('%') {
         Some((_, "")) => None,
         Some((address, _)) => address.parse().ok(),

@@ -20,7 +20,7 @@ use super::pass::{Admission, Key};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
 use causes::{Cause, Causes, desired_of};
-use pages::{Life, Pages};
+use pages::{Pages, RouteDraft};
 
 /// Inputs that fully determine a snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -58,24 +58,28 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let missed = MissedChanges::new(&inputs);
     let layout = Layout::of(config, inputs.previous);
     // Every route's state comes before the pages, because a page may list services that follow it.
-    let lives: Vec<Life<'_>> =
-        config.routes.iter().enumerate().map(|(index, route)| life(&inputs, &missed, &layout, index, route)).collect();
-    let mut pages = Pages::new(&inputs, &lives);
+    let drafts: Vec<RouteDraft<'_>> = config
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(index, route)| draft_route(&inputs, &missed, &layout, index, route))
+        .collect();
+    let mut pages = Pages::new(&inputs, &drafts);
     let announced = notices::Announcements::new(flags, now);
-    let routes = lives.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
+    let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
     let routes: Vec<Route> = routes
-        .map(|(index, ((life, config), upstreams))| {
-            let closure = pages.close(life);
+        .map(|(index, ((draft, config), upstreams))| {
+            let closure = pages.close(draft);
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
             Route {
                 index,
                 config: Arc::clone(config),
                 upstreams,
-                state: Arc::clone(&life.state),
-                transitions: life.transitions.clone(),
-                next: life.next,
-                epoch: life.epoch,
+                state: Arc::clone(&draft.state),
+                transitions: draft.transitions.clone(),
+                next: draft.next,
+                epoch: draft.epoch,
                 admission: admission(&inputs, config),
                 notice: notices::notice(closure.as_deref(), &announced),
                 open: notices::open(&announced),
@@ -88,7 +92,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     Snapshot {
         generation: inputs.generation,
         compiled: now,
-        next_change: next_change(&inputs, &lives, &routes, &pages),
+        next_change: next_change(&inputs, &drafts, &routes, &pages),
         limits: Arc::new(config.limits.clone()),
         trusted_proxies: config.trusted_proxies.clone(),
         drain: config.drain,
@@ -150,13 +154,13 @@ fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
 }
 
 /// Advances a route from its last state.
-fn life<'i>(
+fn draft_route<'i>(
     inputs: &Inputs<'i>,
     missed: &MissedChanges<'i>,
     layout: &Layout<'i>,
     index: usize,
     config: &'i RouteConfig,
-) -> Life<'i> {
+) -> RouteDraft<'i> {
     let before = match layout.unchanged {
         Some(previous) => previous.routes.get(index),
         None => inputs.previous.and_then(|previous| previous.route(&config.name)),
@@ -169,7 +173,7 @@ fn life<'i>(
     let changes_at = state.next_change(route_inputs);
     // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
     let heeded = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
-    Life {
+    RouteDraft {
         epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
         cause: causes.filter(|_| heeded).and_then(|causes| primary(&causes)),
@@ -280,13 +284,18 @@ fn primary<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
 }
 
 /// Returns the next instant at which something changes by itself.
-fn next_change(inputs: &Inputs<'_>, lives: &[Life<'_>], routes: &[Route], pages: &Pages<'_>) -> Option<Timestamp> {
+fn next_change(
+    inputs: &Inputs<'_>,
+    drafts: &[RouteDraft<'_>],
+    routes: &[Route],
+    pages: &Pages<'_>,
+) -> Option<Timestamp> {
     let now = inputs.now;
     let ticks = pages.made.values().filter_map(|page| page.model.next_change(now));
     let young = routes.iter().filter(|route| !route.long).filter_map(|route| route.closure.as_ref());
     let ages = young.filter_map(|closure| closure.started.checked_add(LONG).ok());
-    let lives = lives.iter().filter_map(|life| life.changes_at);
-    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(lives).min()
+    let drafts = drafts.iter().filter_map(|draft| draft.changes_at);
+    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(drafts).min()
 }
 
 /// Parts of a snapshot that follow from the config's routes alone.

@@ -15,7 +15,7 @@ use super::causes::Cause;
 use super::{Inputs, steps};
 
 /// Route while it is being compiled: its state and everything that follows from it.
-pub(super) struct Life<'i> {
+pub(super) struct RouteDraft<'i> {
     pub(super) name: &'i str,
     pub(super) policy: &'i Policy,
     pub(super) state: Arc<RouteState>,
@@ -29,7 +29,7 @@ pub(super) struct Life<'i> {
     pub(super) cause: Option<Cause<'i>>,
 }
 
-impl Life<'_> {
+impl RouteDraft<'_> {
     /// Returns the end that clients are told: that of the flag or window, or that of the ramp.
     fn until(&self) -> Option<Timestamp> {
         match self.state.phase() {
@@ -62,7 +62,7 @@ type Key = (usize, Mode, Option<Timestamp>, Phase);
 /// Pages of a snapshot.
 pub(super) struct Pages<'i> {
     inputs: &'i Inputs<'i>,
-    lives: &'i [Life<'i>],
+    drafts: &'i [RouteDraft<'i>],
     /// Pages of the previous snapshot, if they came from the same renderer.
     kept: Option<&'i HashMap<Arc<PageModel>, Arc<Page>>>,
     pub(super) made: HashMap<Arc<PageModel>, Arc<Page>>,
@@ -70,11 +70,11 @@ pub(super) struct Pages<'i> {
 }
 
 impl<'i> Pages<'i> {
-    pub(super) fn new(inputs: &'i Inputs<'i>, lives: &'i [Life<'i>]) -> Self {
+    pub(super) fn new(inputs: &'i Inputs<'i>, drafts: &'i [RouteDraft<'i>]) -> Self {
         let previous = inputs.previous.filter(|previous| Arc::ptr_eq(&previous.renderer, inputs.renderer));
         Self {
             inputs,
-            lives,
+            drafts,
             kept: previous.map(|previous| &previous.pages),
             made: HashMap::new(),
             by_cause: HashMap::new(),
@@ -82,9 +82,9 @@ impl<'i> Pages<'i> {
     }
 
     /// Builds the closure of a route that is not open.
-    pub(super) fn close(&mut self, life: &Life<'i>) -> Option<Arc<Closure>> {
-        let closing = life.state.closing().filter(|_| life.state.phase() != Phase::Open)?;
-        let until = life.until();
+    pub(super) fn close(&mut self, draft: &RouteDraft<'i>) -> Option<Arc<Closure>> {
+        let closing = draft.state.closing().filter(|_| draft.state.phase() != Phase::Open)?;
+        let until = draft.until();
         let left = until.map(|until| until.duration_since(self.inputs.now).as_secs().try_into().unwrap_or(0));
         Some(Arc::new(Closure {
             mode: closing.desired.mode,
@@ -92,15 +92,15 @@ impl<'i> Pages<'i> {
             until,
             seconds_left: left,
             source: closing.desired.source.clone(),
-            admits: life.state.share().map_or(0, lifecycle::cohorts),
-            page: self.page_of(life, closing, until),
+            admits: draft.state.share().map_or(0, lifecycle::cohorts),
+            page: self.page_of(draft, closing, until),
         }))
     }
 
-    fn page_of(&mut self, life: &Life<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
-        let phase = shown_phase(life.state.phase());
-        let Some(cause) = life.cause else {
-            let content = PageContent { phase, until, ..self.remembered(life, closing) };
+    fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
+        let phase = shown_phase(draft.state.phase());
+        let Some(cause) = draft.cause else {
+            let content = PageContent { phase, until, ..self.remembered(draft, closing) };
             return self.page(PageModel::new(content, self.inputs.now));
         };
         let key = (cause.address(), closing.desired.mode, until, phase);
@@ -126,13 +126,13 @@ impl<'i> Pages<'i> {
         planned: (Timestamp, Timestamp),
         until: Option<Timestamp>,
     ) -> PageContent {
-        let steps = steps::steps(window, self.inputs, self.lives);
+        let steps = steps::steps(window, self.inputs, self.drafts);
         PageContent { steps, ..PageContent::of_window(window, mode, planned, until, |service| self.row(service)) }
     }
 
     /// Returns the content for a closure that the flag file no longer demands: from its window if that still exists,
     /// else from the previous page.
-    fn remembered(&self, life: &Life<'i>, closing: &Closing) -> PageContent {
+    fn remembered(&self, draft: &RouteDraft<'i>, closing: &Closing) -> PageContent {
         let mode = closing.desired.mode;
         if let Source::Window(id) = &closing.desired.source
             && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
@@ -141,7 +141,7 @@ impl<'i> Pages<'i> {
             let planned = window.span_of(closing.planned()).unwrap_or((closing.started, ends));
             return self.of_window(window, mode, planned, None);
         }
-        match life.before {
+        match draft.before {
             Some(before) => before.page.model.content.clone(),
             None => PageContent::bare(mode, None),
         }
@@ -168,7 +168,7 @@ impl<'i> Pages<'i> {
     fn row(&self, service: &Service) -> ServiceRow {
         let routes = &self.inputs.config.routes;
         let bound = service.route.as_ref().and_then(|name| routes.binary_search_by(|route| route.name.cmp(name)).ok());
-        let real = bound.and_then(|index| self.lives.get(index)).map(Life::status);
+        let real = bound.and_then(|index| self.drafts.get(index)).map(RouteDraft::status);
         ServiceRow::new(service, real)
     }
 }

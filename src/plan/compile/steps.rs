@@ -5,22 +5,22 @@ use super::super::flags::{Auto, Progress, Step, StepState, Window};
 use super::super::lifecycle::{CheckResult, Phase};
 use super::super::text::Text;
 use super::Inputs;
-use super::pages::Life;
+use super::pages::RouteDraft;
 
 /// Returns the steps of a window in their actual state.
-pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) -> Vec<Step> {
+pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, drafts: &[RouteDraft<'_>]) -> Vec<Step> {
     if window.steps.iter().all(|step| step.auto.is_none()) {
         return window.steps.clone();
     }
-    let of_window = |life: &&Life<'_>| window.routes.iter().any(|(target, _)| target.is(life.name));
-    let lives: Vec<&Life<'_>> = lives.iter().filter(of_window).collect();
+    let of_window = |draft: &&RouteDraft<'_>| window.routes.iter().any(|(target, _)| target.is(draft.name));
+    let drafts: Vec<&RouteDraft<'_>> = drafts.iter().filter(of_window).collect();
     window
         .steps
         .iter()
         .map(|step| match step.auto {
             None => step.clone(),
             Some(auto) => {
-                let (state, progress) = all(auto, &lives, inputs);
+                let (state, progress) = combined_state(auto, &drafts, inputs);
                 Step { state, progress, ..step.clone() }
             }
         })
@@ -28,25 +28,25 @@ pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, lives: &[Life<'_>]) ->
 }
 
 /// Returns the common state of all routes of a window.
-fn all(auto: Auto, lives: &[&Life<'_>], inputs: &Inputs<'_>) -> (StepState, Option<Progress>) {
-    let states: Vec<StepState> = lives.iter().map(|life| state(auto, life, inputs)).collect();
+fn combined_state(auto: Auto, drafts: &[&RouteDraft<'_>], inputs: &Inputs<'_>) -> (StepState, Option<Progress>) {
+    let states: Vec<StepState> = drafts.iter().map(|draft| state(auto, draft, inputs)).collect();
     let is = |state| states.contains(&state);
     let state = if is(StepState::Failed) {
         StepState::Failed
     } else if is(StepState::Running) || is(StepState::Done) && is(StepState::Pending) {
         StepState::Running
-    } else if is(StepState::Pending) || lives.is_empty() {
+    } else if is(StepState::Pending) || drafts.is_empty() {
         StepState::Pending
     } else {
         StepState::Done
     };
-    (state, (state == StepState::Running).then(|| progress(auto, lives, &states, inputs)).flatten())
+    (state, (state == StepState::Running).then(|| progress(auto, drafts, &states, inputs)).flatten())
 }
 
 /// Returns the state of one route's step.
-fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
-    let (own, policy) = (turn(auto), life.policy);
-    if life.state.breach().is_some() && auto == Auto::Watch {
+fn state(auto: Auto, draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> StepState {
+    let (own, policy) = (position(auto), draft.policy);
+    if draft.state.breach().is_some() && auto == Auto::Watch {
         return StepState::Failed;
     }
     let skipped = match auto {
@@ -55,25 +55,25 @@ fn state(auto: Auto, life: &Life<'_>, inputs: &Inputs<'_>) -> StepState {
         Auto::Ramp => policy.ramp.is_none(),
         Auto::Watch => policy.guard.is_none(),
     };
-    let now = match life.state.phase() {
+    let now = match draft.state.phase() {
         Phase::Draining => 0,
         Phase::Closed => 1,
         Phase::Verifying => 2,
         Phase::Ramping => 3,
-        Phase::Open if life.state.is_watched() => 4,
+        Phase::Open if draft.state.is_watched() => 4,
         Phase::Open => 5,
     };
     match own.cmp(&now) {
         _ if skipped && now >= 2 => StepState::Done,
         std::cmp::Ordering::Less => StepState::Done,
-        std::cmp::Ordering::Equal if auto == Auto::Verify && fails(life, inputs) => StepState::Failed,
+        std::cmp::Ordering::Equal if auto == Auto::Verify && has_failed_check(draft, inputs) => StepState::Failed,
         std::cmp::Ordering::Equal => StepState::Running,
         std::cmp::Ordering::Greater => StepState::Pending,
     }
 }
 
 /// Returns the position of a step in the order of the phases.
-fn turn(auto: Auto) -> u8 {
+fn position(auto: Auto) -> u8 {
     match auto {
         Auto::Drain => 0,
         Auto::Verify => 2,
@@ -82,19 +82,19 @@ fn turn(auto: Auto) -> u8 {
     }
 }
 
-fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inputs<'_>) -> Option<Progress> {
+fn progress(auto: Auto, drafts: &[&RouteDraft<'_>], states: &[StepState], inputs: &Inputs<'_>) -> Option<Progress> {
     let done = states.iter().filter(|state| **state == StepState::Done).count();
     match auto {
         Auto::Drain => {
-            (lives.len() > 1).then_some(Progress { done: done as u64, total: lives.len() as u64, unit: None })
+            (drafts.len() > 1).then_some(Progress { done: done as u64, total: drafts.len() as u64, unit: None })
         }
         Auto::Verify => {
-            let checks = lives.iter().flat_map(|life| passed(life, inputs));
+            let checks = drafts.iter().flat_map(|draft| passed(draft, inputs));
             let (done, total) = checks.fold((0, 0), |(done, total), (passed, times)| (done + passed, total + times));
             (total > 0).then_some(Progress { done, total, unit: None })
         }
         Auto::Ramp => {
-            let shares = lives.iter().filter_map(|life| life.state.share());
+            let shares = drafts.iter().filter_map(|draft| draft.state.share());
             let least = shares.fold(1.0, f64::min);
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
             let tenths = (least * 10.0).floor() as u64;
@@ -105,26 +105,26 @@ fn progress(auto: Auto, lives: &[&Life<'_>], states: &[StepState], inputs: &Inpu
 }
 
 /// Returns true if a check of the route has failed.
-fn fails(life: &Life<'_>, inputs: &Inputs<'_>) -> bool {
-    life.policy.verify.iter().zip(checked(life, inputs)).any(|(_, result)| result.failure.is_some())
+fn has_failed_check(draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> bool {
+    draft.policy.verify.iter().zip(check_results(draft, inputs)).any(|(_, result)| result.failure.is_some())
 }
 
 /// Returns, for each check of a route, its successes and how many are needed.
-fn passed(life: &Life<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
-    let results = checked(life, inputs);
+fn passed(draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
+    let results = check_results(draft, inputs);
     let check = |(index, check): (usize, &Check)| {
-        let passed = match life.state.phase() {
+        let passed = match draft.state.phase() {
             Phase::Verifying => results.get(index).map_or(0, |result| result.passed),
             Phase::Open | Phase::Ramping => check.times,
             Phase::Draining | Phase::Closed => 0,
         };
         (u64::from(passed.min(check.times)), u64::from(check.times))
     };
-    life.policy.verify.iter().enumerate().map(check).collect()
+    draft.policy.verify.iter().enumerate().map(check).collect()
 }
 
 /// Returns the results of a route's checks so far.
-fn checked<'i>(life: &Life<'_>, inputs: &Inputs<'i>) -> &'i [CheckResult] {
-    let observed = inputs.known.observed.get(life.name);
-    observed.map(|observed| observed.checked(life.state.began())).unwrap_or_default()
+fn check_results<'i>(draft: &RouteDraft<'_>, inputs: &Inputs<'i>) -> &'i [CheckResult] {
+    let observed = inputs.known.observed.get(draft.name);
+    observed.map(|observed| observed.checked(draft.state.began())).unwrap_or_default()
 }

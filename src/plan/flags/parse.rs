@@ -26,7 +26,7 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     let mut mentions = Mentions { file, seen: HashSet::new(), all: Vec::new() };
     let mut top = Section::new(&keys::FLAGS, "the flag file", 0..0, &table);
     let flags = Flags {
-        routes: top.take("routes").map(|value| switches(&value, &mut mentions, &mut report)).unwrap_or_default(),
+        routes: top.take("routes").map(|value| route_flags(&value, &mut mentions, &mut report)).unwrap_or_default(),
         windows: top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default(),
         forced: instants(&mut top, "forced", &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
@@ -76,14 +76,14 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
 }
 
 /// Reads `[routes]`.
-fn switches(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Flag> {
+fn route_flags(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Flag> {
     let Some(table) = value.table("[routes]", report) else { return Vec::new() };
     report.at_most(MOST_ROUTES, table.len(), "flags", value.key_span.clone());
     let mut flags = Vec::new();
     for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
         let value = Value::new(name.get_ref(), name, value);
         let target = mentions.target(&value, report);
-        let flag = switch(&value, report);
+        let flag = route_flag(&value, report);
         if let (Some(route), Some(flag)) = (target, flag) {
             flags.push(Flag { route, ..flag });
         }
@@ -111,7 +111,7 @@ fn instants(
 }
 
 /// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.
-fn switch(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
+fn route_flag(value: &Value<'_>, report: &mut Report<'_>) -> Option<Flag> {
     let mut flag = Flag { route: Target::Every, mode: Mode::Offline, until: None, message: None };
     let DeValue::Table(table) = value.inner else {
         flag.mode = mode(value, report)?;

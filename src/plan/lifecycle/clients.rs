@@ -56,22 +56,24 @@ impl Clients {
 
     /// Adds counts of a client. At most [`Clients::MOST`] clients are counted one by one, preferably those with bad
     /// counts.
-    pub fn count(&mut self, client: Client, met: ClientCounts) {
+    pub fn count(&mut self, client: Client, counts: ClientCounts) {
         if self.each.len() >= Self::MOST && !self.each.contains_key(&client) {
-            let best = (met.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
-            let Some(best) = best.filter(|(_, best)| best.bad() <= met.bad()).map(|(best, _)| *best) else {
-                return self.others.add(met);
+            let mildest = (counts.bad() > 0).then(|| self.each.iter().min_by_key(|(_, other)| other.bad())).flatten();
+            let Some(mildest) =
+                mildest.filter(|(_, mildest)| mildest.bad() <= counts.bad()).map(|(mildest, _)| *mildest)
+            else {
+                return self.others.add(counts);
             };
-            self.each.remove(&best).into_iter().for_each(|met| self.others.add(met));
+            self.each.remove(&mildest).into_iter().for_each(|counts| self.others.add(counts));
         }
-        self.each.entry(client).or_default().add(met);
+        self.each.entry(client).or_default().add(counts);
     }
 
     /// Adds counts of another worker or another time, and still counts every client one by one.
     pub fn add(&mut self, more: &Self) {
         self.others.add(more.others);
-        for (client, met) in &more.each {
-            self.each.entry(*client).or_default().add(*met);
+        for (client, counts) in &more.each {
+            self.each.entry(*client).or_default().add(*counts);
         }
     }
 
@@ -81,8 +83,8 @@ impl Clients {
             return;
         }
         let mut each: Vec<_> = self.each.drain().collect();
-        each.sort_unstable_by_key(|(_, met)| std::cmp::Reverse(met.bad()));
-        each.drain(Self::MOST..).for_each(|(_, met)| self.others.add(met));
+        each.sort_unstable_by_key(|(_, counts)| std::cmp::Reverse(counts.bad()));
+        each.drain(Self::MOST..).for_each(|(_, counts)| self.others.add(counts));
         self.each = each.into_iter().collect();
     }
 
@@ -90,7 +92,7 @@ impl Clients {
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
     pub fn exceed(&self, most: f64, bad: fn(&ClientCounts) -> u64) -> bool {
         // Greater than 0 if the share is exceeded.
-        let excess = |met: &ClientCounts| bad(met).min(met.requests) as f64 - most * met.requests as f64;
+        let excess = |counts: &ClientCounts| bad(counts).min(counts.requests) as f64 - most * counts.requests as f64;
         let mut each: Vec<f64> = self.each.values().map(excess).collect();
         each.sort_unstable_by(|one, other| other.total_cmp(one));
         // Clients that do well are never left out.
@@ -106,12 +108,12 @@ impl Clients {
             few => most / (few + 1) + 1,
         };
         // The other clients are more than a few, so no limit applies to them.
-        self.others.hanging + self.each.values().map(|met| met.hanging.min(share)).sum::<u64>()
+        self.others.hanging + self.each.values().map(|counts| counts.hanging.min(share)).sum::<u64>()
     }
 
     /// Returns the number of hanging requests without any limit.
     pub fn all_hanging(&self) -> u64 {
-        self.others.hanging + self.each.values().map(|met| met.hanging).sum::<u64>()
+        self.others.hanging + self.each.values().map(|counts| counts.hanging).sum::<u64>()
     }
 
     /// Returns the greatest number of clients that cannot cause a breach.
@@ -142,7 +144,7 @@ mod tests {
     }
 
     fn fails(groups: &[(usize, u64, u64)]) -> bool {
-        clients(groups).exceed(0.05, |met| met.failed)
+        clients(groups).exceed(0.05, |counts| counts.failed)
     }
 
     #[test]
@@ -198,27 +200,27 @@ mod tests {
     fn who_is_not_known_is_one_client() {
         let mut clients = clients(&[(3, 10, 0)]);
         clients.count(None, ClientCounts { requests: 1000, failed: 1000, hanging: 50, ..ClientCounts::default() });
-        assert!(!clients.exceed(0.05, |met| met.failed) && clients.hanging(10) <= 10);
+        assert!(!clients.exceed(0.05, |counts| counts.failed) && clients.hanging(10) <= 10);
     }
 
     #[test]
     fn who_does_worst_is_remembered_among_any_number() {
-        let met = |failed| ClientCounts { requests: 1, failed, ..ClientCounts::default() };
+        let counts = |failed| ClientCounts { requests: 1, failed, ..ClientCounts::default() };
         let mut all = Clients::default();
         for moment in 0..10 {
             let mut clients = Clients::default();
-            (0..1000).for_each(|number| clients.count(client(number + moment * 1000), met(0)));
-            (0..300).for_each(|number| clients.count(client(number + moment * 1000 + 500), met(1)));
-            (0..200).for_each(|_| clients.count(client(100_000), met(1)));
+            (0..1000).for_each(|number| clients.count(client(number + moment * 1000), counts(0)));
+            (0..300).for_each(|number| clients.count(client(number + moment * 1000 + 500), counts(1)));
+            (0..200).for_each(|_| clients.count(client(100_000), counts(1)));
             assert_eq!(clients.each.len(), Clients::MOST);
             assert!(clients.each[&client(100_000)].failed >= 199, "{:?}", clients.each[&client(100_000)]);
             all.add(&clients);
             all.limit();
         }
         assert_eq!(all.each.len(), Clients::MOST);
-        let requests = all.others.requests + all.each.values().map(|met| met.requests).sum::<u64>();
+        let requests = all.others.requests + all.each.values().map(|counts| counts.requests).sum::<u64>();
         assert_eq!((requests, all.each[&client(100_000)].failed), (15_000, 2000));
         // 3000 of 13,000 fail without the stranger, 5000 of 15,000 with it.
-        assert!(all.exceed(0.2, |met| met.failed) && !all.exceed(0.25, |met| met.failed));
+        assert!(all.exceed(0.2, |counts| counts.failed) && !all.exceed(0.25, |counts| counts.failed));
     }
 }

@@ -83,7 +83,7 @@ impl Rendered {
 }
 
 /// Builds the answer in a dialect that no person reads: of a remote call, an event stream or a preflight.
-pub(super) fn called(dialect: Dialect, model: &PageModel, version: u64, words: Wording<'_>) -> Rendered {
+pub(super) fn machine_answer(dialect: Dialect, model: &PageModel, version: u64, words: Wording<'_>) -> Rendered {
     let message = programs::message(model, words);
     let after = model.retry_after();
     let with = |status, content_type: &'static str, body: Vec<u8>| {

@@ -25,7 +25,7 @@ use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::language::Language;
 use super::programs::{self, Wording};
-use super::rendered::{Encodings, Rendered, called, short};
+use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
 use super::templates::{MESSAGES, environment, languages, render};
 use super::{LocalizedPage, PageModel, Variant, validate};
@@ -208,7 +208,7 @@ impl Renderer {
                 | Dialect::Events
                 | Dialect::Preflight => match shared(dialect) {
                     Some(rendered) => return rendered,
-                    None => called(dialect, model, version, words),
+                    None => machine_answer(dialect, model, version, words),
                 },
             };
             Arc::new(Encodings::plain(rendered))
