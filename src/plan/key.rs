@@ -88,7 +88,7 @@ pub enum Absent {
     Bytes(u64),
     /// The same as this many milliseconds.
     Millis(u64),
-    /// Something that no value can say, described in words.
+    /// A default that no value can express, described in words.
     Means(&'static str),
 }
 
@@ -125,7 +125,7 @@ impl Key {
         Self { name, form, absent, meaning }
     }
 
-    /// Returns the default in TOML, if a value can say it.
+    /// Returns the default in TOML, if a value can express it.
     pub fn default(&self) -> Option<String> {
         match self.absent {
             Absent::Is(value) => Some(value.to_owned()),

@@ -55,21 +55,22 @@ pub(crate) struct ClientConnection {
     waker: RefCell<Option<Waker>>,
 }
 
-/// The future of an HTTP/1 connection behind an answer.
+/// The next use of an HTTP/1 connection after an answer.
 #[derive(Default)]
 enum AfterAnswer {
     /// The next request is read.
     #[default]
     Keep,
-    /// The connection ends, with a lingering close: what follows on it is not a request.
+    /// The connection ends with a lingering close, since the bytes after this request are not a request.
     Close,
-    /// HTTP ends, and the socket is given to this.
+    /// HTTP ends, and this user takes over the socket.
     TakeOver(Box<dyn Takeover>),
 }
 
-/// A user of a client's socket behind the end of HTTP/1.
+/// A user of a client's socket after the end of HTTP/1.
 pub(crate) trait Takeover {
-    /// Returns true if the takeover does not wait for an answer: the request that asked for it gets none through hyper.
+    /// Returns true if the takeover does not wait for an answer, because hyper never answers the request that asked for
+    /// it.
     fn is_immediate(&self) -> bool;
 
     /// Uses the socket to its end. `read_ahead` was read behind the request.
@@ -118,8 +119,8 @@ impl ClientConnection {
         self.activity.begin_request();
     }
 
-    /// Returns when the head of the request arrived that begins now. Bytes that came while the request before was
-    /// answered have only waited for that.
+    /// Returns when the head of the request that begins now arrived. If the bytes came during the previous request, the
+    /// time counts from its end.
     pub(crate) fn head_arrived(&self, version: Version) -> Instant {
         match version {
             Version::HTTP_2 => Instant::now(),
@@ -140,7 +141,7 @@ impl ClientConnection {
         self.upload.replace(Some(Rc::clone(upload)));
     }
 
-    /// HTTP/1: takes what has come of a chunked body. Returns true if there may be more right now.
+    /// HTTP/1: reads the part of a chunked body that has arrived. Returns true if there may be more right now.
     pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
         self.upload.borrow().as_ref().is_some_and(|upload| upload.pump(cx))
     }
@@ -158,17 +159,17 @@ impl ClientConnection {
         matches!(*self.after_answer.borrow(), AfterAnswer::Close)
     }
 
-    /// HTTP/1: gives the socket away when HTTP has ended.
+    /// HTTP/1: hands over the socket when HTTP has ended.
     pub(crate) fn take_over(&self, by: Box<dyn Takeover>) {
         self.after_answer.replace(AfterAnswer::TakeOver(by));
     }
 
-    /// HTTP/1: returns true if the socket is to be given away although no answer comes.
+    /// HTTP/1: returns true if the socket is to be handed over without waiting for an answer.
     pub(crate) fn is_taken_over(&self) -> bool {
         matches!(&*self.after_answer.borrow(), AfterAnswer::TakeOver(by) if by.is_immediate())
     }
 
-    /// HTTP/1: returns whoever the socket is given to.
+    /// HTTP/1: returns the user that takes over the socket.
     pub(crate) fn takeover(&self) -> Option<Box<dyn Takeover>> {
         let mut after = self.after_answer.borrow_mut();
         match mem::take(&mut *after) {
@@ -223,7 +224,7 @@ impl ClientConnection {
         }
     }
 
-    /// Remembers whom to wake when the connection must be looked at.
+    /// Registers the driver's waker, for changes that other tasks make.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -231,14 +232,15 @@ impl ClientConnection {
         }
     }
 
-    /// Has the driver look again.
+    /// Wakes the driver.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
-    /// Has an idle connection closed some time in the second half of the time until `end`, when the process ends.
+    /// Lets an idle connection close at a random instant in the second half of the time until `end`, when the process
+    /// ends.
     pub(crate) fn drain(&self, end: Instant) {
         let now = Instant::now();
         let time = end.saturating_duration_since(now);
@@ -282,7 +284,8 @@ impl ClientConnection {
             (quiet_since + limits.keep_alive, Due::Limit(Limit::KeepAlive))
         };
         match self.closes_at.get() {
-            // A client that was told to leave has gone already. One that was not may have just sent its next request.
+            // A client that was told of the end has already gone. A client that was not told may just have sent its
+            // next request.
             Some(at) if !heard && at.max(quiet_since + LAST_MOMENT) < limit.0 => {
                 (at.max(quiet_since + LAST_MOMENT), Due::Drained)
             }
@@ -294,7 +297,7 @@ impl ClientConnection {
 impl Streams {
     fn add(&self, stream: &Rc<InFlight>) {
         let mut streams = self.all.borrow_mut();
-        // Streams that have ended make room, so that there are never many more than run.
+        // Ended streams are removed, so that the list stays about as long as the number of running streams.
         if streams.len() == streams.capacity() {
             streams.retain(|stream| stream.strong_count() > 0);
         }
@@ -309,14 +312,14 @@ pub(crate) enum Due {
     Drained,
     /// The client sends no more, and nothing was sent to it for too long: it may have gone.
     Gone,
-    /// The connection goes on: it is quiet, and what serves it is freed.
+    /// The connection is quiet: it is parked, and the memory of its protocol is freed.
     Parked,
 }
 
 /// A connection is parked when nothing came on it for this long.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 
-/// Time for a client's next request when the process ends and the client could not be told.
+/// Time that a client has for a last request if the process ends and the client could not be told.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Time for the last bytes of a closing connection.

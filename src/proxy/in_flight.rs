@@ -33,13 +33,13 @@ pub(crate) struct InFlight {
     /// The instant at which a lasting request is to leave, and the epoch for which it was chosen.
     leaves_at: Cell<Option<(u64, Instant)>>,
     fate: Cell<Interruption>,
-    /// The client, if a guard asks for it.
+    /// The client, if the route has a guard that counts it.
     subject: RefCell<Option<Box<Subject>>>,
     /// The state of the request's body, if there is one.
     upload: RefCell<Option<Rc<UploadState>>>,
     /// The upstream whose connection the request holds, by the id of its meter.
     upstream: Cell<Option<usize>>,
-    /// HTTP/2: the instant since when the client has bytes to take, and has not taken them.
+    /// HTTP/2: the instant from which bytes have waited for the client.
     untaken: Cell<Option<Instant>>,
     /// HTTP/2: the waker of the stream's task.
     waker: RefCell<Option<Waker>>,
@@ -54,7 +54,7 @@ pub(crate) struct Subject {
     pub slow: Duration,
 }
 
-/// The connections that are looked at.
+/// The connections that a search covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// The connections to an upstream, by the id of its meter.
@@ -63,10 +63,10 @@ pub(crate) enum Scope {
     All,
 }
 
-/// The form of a response, which decides how it can be ended.
+/// The form of a response, which decides how it can be ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A response that comes to its end.
+    /// A response that ends by itself.
     Plain,
     /// A gRPC response, which can be ended by trailers.
     Grpc,
@@ -86,16 +86,16 @@ impl Kind {
     }
 }
 
-/// The decision about a request.
+/// Interruption of a request, the hardest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Interruption {
     /// The request goes on.
     None,
-    /// The request is to end, in the way that is proper for it.
+    /// The request is told to end, in the way that its kind allows.
     Leave,
-    /// The request is broken off.
+    /// The request is cut.
     Cut,
-    /// The request is broken off, because its client has stalled and others wait for its connection to the upstream.
+    /// The request is cut, because its client has stalled and others wait for its connection to the upstream.
     Evict,
 }
 
@@ -167,25 +167,25 @@ impl InFlight {
         self.upstream.set(upstream);
     }
 
-    /// HTTP/2: notes that the client has bytes to take from now on.
+    /// HTTP/2: notes that bytes wait for the client from now on.
     pub(crate) fn offer(&self) {
         self.untaken.set(Some(Instant::now()));
     }
 
-    /// HTTP/2: notes that the client has taken all bytes there were.
+    /// HTTP/2: notes that the client has accepted all bytes.
     pub(crate) fn note_taken(&self) {
         self.untaken.set(None);
     }
 
-    /// HTTP/2: returns since when the client has bytes to take, if it has.
+    /// HTTP/2: returns the instant from which bytes have waited for the client, if any do.
     pub(crate) fn offered_since(&self) -> Option<Instant> {
         self.untaken.get()
     }
 
-    /// Returns since when the client stalls the request, if it does: it sends no more of the body, or takes no more of
-    /// the response. `blocked` is since when its connection takes nothing.
+    /// Returns the instant from which the client has stalled the request, if it has: it sends no more of the body, or
+    /// accepts no more of the response. `blocked` is the instant from which its connection has accepted no bytes.
     ///
-    /// Over HTTP/2 only small slices are handed out while others wait: that time counts from `begun`.
+    /// While others wait, HTTP/2 responses are sent in small slices, so the time counts from `begun` at the earliest.
     pub(crate) fn stalled(&self, blocked: Option<Instant>, begun: Instant) -> Option<Instant> {
         if self.route.get() == 0 || self.kind().is_long_lived() {
             return None;
@@ -205,7 +205,7 @@ impl InFlight {
             }
     }
 
-    /// Breaks the request off, so that others get its connection. Returns true if that is new.
+    /// Cuts the request, so that others get its connection. Returns true if it was not cut before.
     pub(crate) fn evict(&self) -> bool {
         self.interrupt(Interruption::Evict)
     }
@@ -221,12 +221,13 @@ impl InFlight {
         self.fate.get()
     }
 
-    /// Returns true if the request is to be broken off.
+    /// Returns true if the request is to be cut.
     pub(crate) fn is_cut(&self) -> bool {
         self.fate.get() >= Interruption::Cut
     }
 
-    /// Lets a tunnel leave some time within `time`, since the process ends. Returns true if it is told so now.
+    /// Tells a tunnel to leave at a random instant within `time`, since the process ends. Returns true if that instant
+    /// is now.
     pub(crate) fn leave_within(&self, time: Duration, now: Instant) -> bool {
         if self.route.get() == 0 || self.kind() != Kind::Tunnel {
             return false;
@@ -236,7 +237,7 @@ impl InFlight {
         at <= now && self.interrupt(Interruption::Leave)
     }
 
-    /// Returns when the request leaves: some time within `stay`, chosen once each time that its route goes down.
+    /// Returns when the request leaves: a random instant within `stay`, chosen once each time that its route goes down.
     fn leaves_at(&self, epoch: u64, stay: Duration, now: Instant) -> Instant {
         match self.leaves_at.get() {
             Some((of, at)) if of == epoch || of == ENDING => at,
@@ -266,7 +267,7 @@ impl InFlight {
         }
     }
 
-    /// Notes a decision, and wakes the stream. Returns true if it is new: a decision is not taken back.
+    /// Notes an interruption, and wakes the stream. Returns true if it is new. An interruption is never taken back.
     fn interrupt(&self, fate: Interruption) -> bool {
         if self.fate.get() >= fate {
             return false;
@@ -279,18 +280,18 @@ impl InFlight {
     }
 }
 
-/// Stands for an epoch: the end of the process.
+/// Value of an epoch that stands for the end of the process.
 const ENDING: u64 = u64::MAX;
 
-/// Time in which a lasting request may leave. A client that takes nothing cannot be told that it is over.
+/// Time that a long-lived request has to leave before it is cut: a client that accepts no bytes does not see the end.
 const PARTING: Duration = Duration::from_secs(3);
 
-/// Returns a number that tells routes apart.
+/// Returns a number that is unique to a route.
 pub(crate) fn identity(route: &Arc<RouteMeter>) -> usize {
     Arc::as_ptr(route).addr()
 }
 
-/// An order of a route that is not open, to the requests that were forwarded before.
+/// Order to drain the requests that were forwarded before their route went down.
 #[derive(Debug)]
 pub(crate) struct DrainOrder {
     /// The route's [`identity`].
@@ -310,7 +311,7 @@ pub(crate) struct DrainOrder {
 pub(crate) struct Remaining {
     /// All requests that were forwarded before, except those that are left alone.
     pub requests: u64,
-    /// True if lasting requests are to leave at an instant that is still to come, or were told to and have not yet.
+    /// True if long-lived requests still have to leave, now or later.
     pub later: bool,
 }
 

@@ -8,7 +8,7 @@ use super::super::text::Text;
 use super::language::Language;
 use super::model::{Counts, Eta, PageModel, ServiceRow};
 
-/// Context of one page, besides the values that all pages share. Every field is always there; an unknown one is none.
+/// Context of one page, besides the values that all pages share. Every field is always present; an unknown one is none.
 #[derive(Debug, Serialize)]
 pub(super) struct TemplateContext<'f> {
     lang: &'f str,

@@ -47,7 +47,7 @@ struct Problem<'f> {
     services: Vec<Service<'f>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step<'f>>,
-    /// Version; changes with everything else, apart from the passing of time.
+    /// Version. It changes with every other member, but not as time passes.
     version: String,
 }
 

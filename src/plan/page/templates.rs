@@ -66,7 +66,7 @@ pub(super) fn environment(
     problems: &mut Vec<Problem>,
 ) -> Environment<'static> {
     let mut environment = Environment::new();
-    // Errors then know their place.
+    // In debug mode errors have their place in the template.
     environment.set_debug(true);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
@@ -144,7 +144,7 @@ fn too_long(source: &Source) -> Option<Problem> {
     None
 }
 
-/// Makes lines that hold only a tag leave nothing behind.
+/// Returns a syntax in which a line with only a tag produces no output.
 fn syntax() -> minijinja::syntax::SyntaxConfig {
     minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default()
 }
@@ -179,7 +179,7 @@ pub(super) fn render(environment: &Environment<'_>, name: &str, context: &Value)
 
 /// Returns the problem of a template that failed, with the place in the operator's file.
 pub(super) fn failed(error: &Error, own: &[&Source]) -> Problem {
-    // The innermost error knows the template that an `include` led to.
+    // The innermost error names the included template.
     let mut inner = error;
     while let Some(next) = inner.source().and_then(|source| source.downcast_ref::<Error>()) {
         inner = next;
@@ -242,8 +242,8 @@ const MESSAGE_FILES: [(&str, &str); 6] = [
 
 /// Most steps of a template. The built-in page needs less than a tenth of it for the worst sample.
 const TEMPLATE_FUEL: u64 = 1_000_000;
-/// Bytes of stack for parsing the worst templates within these limits. A fraction of it was enough even in the debug
-/// build.
+/// Bytes of stack for parsing the worst templates within these limits. Even the debug build needed only a fraction of
+/// it.
 pub const STACK_FOR_TEMPLATES: usize = 64 * 1024 * 1024;
 /// Most bytes of a template.
 const LARGEST_TEMPLATE: usize = 128 * 1024;

@@ -15,22 +15,22 @@ use super::socket::{Socket, write_parts};
 
 /// An HTTP/1.1 upstream's stream as hyper sees it.
 ///
-/// An upstream may answer and close while it is still being sent the body (413, 401). Writing fails then, and hyper
-/// would give up without reading the answer, which has arrived already. So a write that finds the other side gone
-/// waits instead: reading goes on, to the answer or to the end of the stream, and that ends the wait.
+/// An upstream may answer and close while the body is still being sent to it (413, 401). Then writing fails, and hyper
+/// would give up without reading the answer that has already arrived. So a write to a closed peer stays pending here,
+/// until hyper has read the answer or the end of the stream.
 #[derive(Debug)]
 pub(crate) struct UpstreamIo {
     io: TokioIo<Socket>,
-    /// The upstream takes nothing any more.
+    /// True once a write has failed because the upstream has closed. Later writes stay pending.
     deaf: bool,
     sent: Rc<SentHead>,
 }
 
 /// The head of the request that was written last.
 ///
-/// An upstream may close a connection at any moment, when it restarts for example, with a request on its way. One that
-/// can be sent twice is then read back from here: what was written is what is sent again, and as long as all goes well
-/// it costs no more than a copy of some hundred bytes.
+/// An upstream may close a connection at any moment, for example when it restarts, while a request is on its way. A
+/// request that may be sent twice is then parsed again from the bytes that were written. Without a failure, the cost is
+/// a copy of some hundred bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SentHead {
     expected: Cell<bool>,
@@ -38,7 +38,7 @@ pub(crate) struct SentHead {
 }
 
 impl SentHead {
-    /// A request is written next; `again`: keep its head.
+    /// Prepares for the next request. With `again`, its head is kept.
     pub(crate) fn expect(&self, again: bool) {
         self.expected.set(again);
         let mut head = self.head.borrow_mut();
@@ -46,7 +46,7 @@ impl SentHead {
         head.shrink_to(USUAL_HEAD);
     }
 
-    /// Keeps what is written, if it is the beginning of an expected head. hyper hands over a head without a body whole.
+    /// Keeps the written bytes if they begin an expected head. hyper writes a head without a body in one piece.
     fn note(&self, parts: &[IoSlice<'_>]) {
         if self.expected.replace(false) {
             let mut head = self.head.borrow_mut();
@@ -54,10 +54,10 @@ impl SentHead {
         }
     }
 
-    /// The request, unless it was not kept or not written.
+    /// Returns the request, if its head was kept and written.
     pub(crate) fn read(&self) -> Option<Request<RequestBody>> {
         let head = self.head.borrow();
-        // As many lines as it has are more than it has fields.
+        // A head has more lines than fields.
         let lines = head.iter().filter(|&&byte| byte == b'\n').count();
         let mut fields = vec![httparse::EMPTY_HEADER; lines];
         let mut parsed = httparse::Request::new(&mut fields);

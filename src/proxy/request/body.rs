@@ -44,7 +44,8 @@ pub(crate) struct UpstreamBody {
     rest: Bytes,
     /// Bytes handed on.
     sent: u64,
-    /// The time of the response's head. `None` as soon as the body may end noticeably later than that.
+    /// The time of the response's head, which is also that of a body that ends at once. `None` once the body may end
+    /// later.
     came: Option<Instant>,
     /// True if the body was ended early.
     interrupted: bool,
@@ -153,7 +154,7 @@ impl UpstreamBody {
     }
 
     /// Hands a frame on, in slices to an HTTP/2 client. hyper gives h2 a whole frame as soon as one byte of it fits the
-    /// client's window. After that, nobody can tell whether the client still takes anything.
+    /// client's window. After that, the client's progress is not visible.
     fn hand_on(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match frame.into_data() {
             Ok(mut data) if self.sliced && data.len() > self.slice() => {
@@ -220,8 +221,8 @@ fn grpc_unavailable() -> HeaderMap {
     ])
 }
 
-/// Bytes handed to a connection at a time. An HTTP/2 client must take as many within `write` to count as making
-/// progress.
+/// Bytes handed to a connection at a time. An HTTP/2 client must accept this many within `write`, or it counts as
+/// stalled.
 const SLICE: usize = 8 * 1024;
 
 /// Bytes handed on at a time while others wait for the upstream.

@@ -1,4 +1,4 @@
-//! Unread request bodies, and how they are kept from being taken for a request.
+//! Unread request bodies: they are never parsed as the next request.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use crate::telemetry::Limit;
 use super::exchange::Exchange;
 
 impl Exchange {
-    /// Deals with an unread body before an answer of our own. On an HTTP/1 connection the bytes that follow belong to
-    /// that body, and must never be taken for a request. A body that has already arrived is discarded; otherwise the
-    /// connection ends with the answer. HTTP/2 has frames for this: only the stream is reset, behind the answer.
+    /// Deals with an unread body before an answer of our own. On an HTTP/1 connection the next bytes belong to that
+    /// body, and must never be parsed as a request. A body that has already arrived is discarded; otherwise the
+    /// connection ends with the answer. HTTP/2 frames separate requests, so only the stream is reset after the answer.
     pub(crate) async fn settle(&self, request: Request<Incoming>) {
         if request.body().is_end_stream() {
             return;
@@ -65,7 +65,7 @@ async fn discard(mut body: Incoming, linger: Duration, mut left: u64) -> bool {
     }
 }
 
-/// Discards the bytes of a body that are already there, without waiting; returns true if they were all of it.
+/// Discards the bytes of a body that have already arrived, without waiting. Returns true if that was the whole body.
 async fn has_arrived(mut body: Incoming) -> bool {
     let mut left = SMALL_BODY;
     poll_fn(|cx| {
@@ -85,7 +85,7 @@ async fn has_arrived(mut body: Incoming) -> bool {
     .await
 }
 
-/// Bytes of a body that are discarded, at most, in order to keep the connection.
+/// Most bytes of a body that are discarded to keep the connection.
 const SMALL_BODY: usize = 64 * 1024;
 
 /// Silence after which a client is taken to have finished sending.
