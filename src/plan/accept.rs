@@ -30,8 +30,7 @@ impl Coding {
 /// The greatest weight wins. Among equal weights a type that is named beats a wildcard, and then the order of the
 /// offers decides. Ranges that cannot be read are skipped.
 ///
-/// Returns `None` if nothing is named and everything is matched alike (no `Accept`, or only `*/*`), or if no offer is
-/// matched.
+/// Returns `None` if no offer matches, or if all match alike because no type is named (no `Accept`, or only `*/*`).
 pub fn choose<'a, T: Copy, const N: usize>(
     fields: impl Iterator<Item = &'a [u8]>,
     offers: &[(T, &str); N],

@@ -171,12 +171,12 @@ async fn work(
     worker.flush_log();
 }
 
-/// Calls held requests back as their routes come back, as long as the process lives.
+/// Releases held requests as their routes come back, until the process ends.
 async fn release(holds: Arc<HoldQueues>, mut reader: Reader) {
     loop {
         let next = holds.call(&reader.current().snapshot, tokio::time::Instant::now());
         tokio::select! {
-            // Both only say that it is time to look. Cancel safe: the next look sees whatever was missed.
+            // Both branches only trigger a check. They are cancel safe, since the next check sees what was missed.
             published = reader.published() => if !published { return },
             () = holds.due(next) => {}
         }
@@ -221,5 +221,5 @@ fn connection_limits(reader: &Reader, workers: usize) -> ConnectionLimits {
 /// Descriptors kept for files, listeners, the admin listener and the log.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// Connections that a worker may have to clients at least, and also to upstreams.
+/// Least limit on a worker's connections to clients, and on those to upstreams.
 const LEAST_CONNECTIONS: usize = 16;

@@ -1,4 +1,4 @@
-//! Model of a page: its content at an instant, in no language and no dialect yet. Every dialect is made of it.
+//! Model of a page: its content at an instant, before it is rendered in a language and a dialect.
 //!
 //! [`PageContent`] is written by the operator. [`Timing`] follows from the content and the time, in whole minutes. So a
 //! page stays true until the next minute begins ([`PageModel::next_change`]).
@@ -27,7 +27,7 @@ pub struct PageContent {
     pub message: Option<Text>,
     /// Incident reference.
     pub id: Option<String>,
-    /// Free word beside "live".
+    /// Label beside "live": any word.
     pub label: Option<Text>,
     /// Planned span.
     pub planned: Option<(Timestamp, Timestamp)>,
@@ -100,7 +100,7 @@ pub struct Counts {
     pub down: usize,
     /// Degraded.
     pub degraded: usize,
-    /// Waiting for their turn, and working until then.
+    /// Queued: waiting for their turn, and still working.
     pub queued: usize,
     /// Operational or queued.
     pub healthy: usize,
@@ -216,8 +216,8 @@ impl PageModel {
         elapsed.into_iter().chain(left).chain(etas).chain(ends).filter(|&instant| instant > now).min()
     }
 
-    /// Returns a version that differs for different contents, apart from the passing of time. Replicas with the same
-    /// program and the same templates agree on it.
+    /// Returns a version that changes with the content, but not as time passes. Replicas with the same program and the
+    /// same templates agree on it.
     pub fn version(&self, templates: u64) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.content, self.clock.schedule, templates).hash(&mut hasher);

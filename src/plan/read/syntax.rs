@@ -6,7 +6,7 @@ use toml::de::{DeTable, Error};
 
 use super::{Report, quoted};
 
-/// Parses a text. Errors are reported at as many places as can be told apart.
+/// Parses a text. The first error of each line is reported, except for errors that follow from another.
 pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> Option<DeTable<'t>> {
     if text.len() > LARGEST_FILE {
         let message = format!("the file is too large: {} bytes", text.len());
@@ -51,8 +51,8 @@ fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) 
     first
 }
 
-/// Returns the span of an error. An unclosed multi-line text is reported by the parser at the end of the file, which
-/// does not help; its start is returned.
+/// Returns the span of an error. For an unclosed multi-line text that is its start: the parser reports the end of the
+/// file, which does not help.
 fn meant(error: &Error, text: &str) -> Range<usize> {
     let quotes = match error.message() {
         message if message.starts_with("invalid multi-line basic string") => "\"\"\"",

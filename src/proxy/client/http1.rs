@@ -32,7 +32,7 @@ pub(crate) enum HttpEnd {
     TakenOver,
 }
 
-/// Remains of a connection after the end of HTTP/1.
+/// Result of serving HTTP/1: the connection's socket, if it is still open.
 pub(crate) enum Served {
     Closed,
     /// A quiet socket, and the bytes already read of the next request.
@@ -63,8 +63,8 @@ pub(crate) async fn serve_http1(
     let end = poll_fn(|cx| {
         connection.watch(cx);
         connection.activity.watch_for_bytes();
-        // hyper is not asked to shut down: it would close behind an answer whose head is already out and does not
-        // announce the end. The next request may be on its way by then. Instead, the next answer announces the end.
+        // hyper's graceful shutdown is not used. It would close after an answer whose head was sent without announcing
+        // the end, and the next request may then be on its way. Instead, the next answer announces the end.
         for _ in 0..MOST_PUMPED {
             if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
                 return Poll::Ready(HttpEnd::Done(done));
@@ -78,7 +78,7 @@ pub(crate) async fn serve_http1(
         if connection.in_flight.is_cut() && activity.writes.blocked().is_some() {
             return Poll::Ready(HttpEnd::Due(Due::Drained));
         }
-        // By then, earlier answers have left hyper's hands.
+        // Nothing is blocked, so hyper has written all earlier answers.
         if connection.is_taken_over() && activity.writes.blocked().is_none() {
             return Poll::Ready(HttpEnd::TakenOver);
         }
@@ -93,10 +93,10 @@ pub(crate) async fn serve_http1(
             };
             let now = Instant::now();
             if due > now {
-                // A deadline that begins later is noticed in time: no limit is shorter than the interval between looks.
+                // A deadline that is set meanwhile is noticed in time: no limit is shorter than this interval.
                 std::task::ready!(deadline.poll(cx, Some(due.min(now + DEADLINE_INTERVAL))));
             } else if why == Due::Parked && activity.has_moved() {
-                // More may follow what just moved: hyper goes on when it is polled again.
+                // There was progress, and more may follow: hyper continues when it is polled again.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             } else {
@@ -107,7 +107,7 @@ pub(crate) async fn serve_http1(
     let end = end.await;
     let parts = http.into_parts();
     let (socket, unread) = parts.io.into_parts();
-    // A copy, even of nothing: a slice would keep its whole buffer alive.
+    // The bytes are copied, even if there are none: a slice would keep its whole buffer alive.
     let read = Bytes::from([parts.read_buf, unread].concat());
     match (end, connection.takeover()) {
         (HttpEnd::TakenOver, Some(by)) => Served::TakenOver(socket, read, by),
@@ -189,5 +189,5 @@ async fn linger(worker: &Worker, mut socket: Socket, limits: &Limits) {
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\n\r\n";
 
-/// Time between two looks at a connection's deadlines. Not longer than the shortest limit that can be set.
+/// Longest sleep between two checks of a connection's deadlines. Not longer than the shortest limit that can be set.
 const DEADLINE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! The header fields: what ends at this hop, what is added for the next, whose word is believed.
+//! Header fields: removes those that end at this hop, adds those for the next hop, and decides which senders to
+//! believe.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -47,12 +48,12 @@ pub(crate) struct Peer {
     node: String,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The host of its last request, and the `Forwarded` element that goes with it: a client seldom changes hosts.
+    /// Cache of the last request's host and its `Forwarded` element, since a client seldom changes hosts.
     said: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 impl Peer {
-    /// `port` is the one that it has connected to; on a unix socket the scheme's own stands for it.
+    /// Creates a peer. `port` is the port that it has connected to; on a unix socket the scheme's default is used.
     pub(crate) fn new(address: Option<IpAddr>, port: Option<u16>, scheme: &'static str) -> Self {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let address = address.map(|address| address.to_canonical());
@@ -73,19 +74,19 @@ impl Peer {
         }
         let element = forwarded(self, host);
         if host.len() <= LONGEST_HOST {
-            // A copy: the value is a part of the buffer that it was read into, which is not to be kept for its sake.
+            // The value is copied, because a slice would keep the read buffer alive.
             *said = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         }
         element
     }
 
-    /// Returns true if the peer is believed in what it says of others.
+    /// Returns true if the peer's fields about other hops are believed.
     pub(crate) fn is_trusted(&self, trusted: &TrustedProxies) -> bool {
         client::is_trusted(self.address, trusted)
     }
 }
 
-/// Wishes of the client besides the request itself, read before their fields are removed.
+/// The client's hop-by-hop requests, read before their fields are removed.
 #[derive(Debug, Default)]
 pub(crate) struct HopByHop {
     /// The protocol to switch to.
@@ -94,7 +95,7 @@ pub(crate) struct HopByHop {
     pub trailers: bool,
 }
 
-/// Removes what ends at this hop (RFC 9110 section 7.6.1) from a request, and tells what it asked for.
+/// Removes the fields of a request that end at this hop (RFC 9110 section 7.6.1), and returns what they asked for.
 pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Version) -> HopByHop {
     let asks_to_switch = version == Version::HTTP_11
         && fields.has(Field::Upgrade)
@@ -103,7 +104,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, fields: Fields, version: Ve
     let upgrade = asks_to_switch
         .then(|| headers.get(UPGRADE).cloned())
         .flatten()
-        // A second protocol on a connection whose requests nobody checks is not offered (h2c smuggling).
+        // h2c is not passed on: requests on that connection would not be checked (h2c smuggling).
         .filter(|protocol| !protocol.as_bytes().split(|&byte| byte == b',').any(is_h2c));
     let trailers = fields.has(Field::Te) && has_token(headers, TE, b"trailers");
     strip(headers, fields);
@@ -120,7 +121,7 @@ fn is_h2c(protocol: &[u8]) -> bool {
     protocol.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
 }
 
-/// Removes what ends at this hop from a response. `trailers`: whether the client takes any.
+/// Removes the fields of a response that end at this hop. `trailers` is true if the client accepts trailers.
 pub(crate) fn strip_response(headers: &mut HeaderMap, fields: Fields, trailers: bool) {
     strip(headers, fields);
     if !trailers && fields.has(Field::Trailer) {
@@ -150,7 +151,7 @@ fn strip(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
-/// Removes `Connection` and every field it names, on whichever of its lines.
+/// Removes `Connection` and every field that any of its lines names.
 fn strip_named(headers: &mut HeaderMap, fields: Fields) {
     if !fields.repeats(Field::Connection)
         && let Some(only) = headers.remove(CONNECTION)
@@ -168,7 +169,7 @@ fn strip_named(headers: &mut HeaderMap, fields: Fields) {
 
 fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
     for name in lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        // These frame and route the message, or are what a trusted proxy says: they are not for a client to take away.
+        // A client must not remove these: they frame and route the message, or come from a trusted proxy.
         match HeaderName::from_bytes(name.trim_ascii()) {
             Ok(CONTENT_LENGTH | HOST) | Err(_) => {}
             Ok(name) if spoofable::is_spoofable(name.as_str()) => {}
@@ -177,7 +178,7 @@ fn strip_listed(headers: &mut HeaderMap, lines: &[HeaderValue]) {
     }
 }
 
-/// The usual words of `Connection`: they name no field, or one that is removed anyway.
+/// Returns true for the usual options of `Connection`, which name no field, or one that is removed anyway.
 fn is_option(name: &[u8]) -> bool {
     let name = name.trim_ascii();
     name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close")
@@ -192,16 +193,16 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// Removes what an upstream that reads `_` and the like as `-` (CGI, WSGI) would take for a field that only proxies set, or
-/// for the message's length.
+/// Removes disguised fields: an upstream that reads `_` and the like as `-` (CGI, WSGI) would take them for spoofable
+/// fields, or for the message's length.
 fn strip_disguised(headers: &mut HeaderMap) {
     remove_all(headers, |name| {
         spoofable::is_disguised(name.as_str()) && is_spoofable_cgi_form(&spoofable::cgi_form(name.as_str()))
     });
 }
 
-/// As [`strip_disguised`], for a trusted proxy: it is not believed to mean what its client has written so, except where the
-/// field has no other form.
+/// Removes disguised fields of a trusted proxy, since its client may have sent them. Fields that are odd by design
+/// stay.
 fn strip_disguised_by_client(headers: &mut HeaderMap) {
     remove_all(headers, |name| {
         let name = name.as_str();
@@ -211,7 +212,7 @@ fn strip_disguised_by_client(headers: &mut HeaderMap) {
     });
 }
 
-/// Tells whether a name in its plain form is one that only proxies say.
+/// Returns true if a name in its CGI form is that of a protected field.
 fn is_spoofable_cgi_form(plain: &str) -> bool {
     spoofable::is_spoofable(plain) || spoofable::ALSO_PROTECTED.contains(&plain)
 }
@@ -223,15 +224,15 @@ fn remove_all(headers: &mut HeaderMap, which: impl FnMut(&&HeaderName) -> bool) 
     }
 }
 
-/// Removes from a request's trailers what an upstream must not merge into the head (RFC 9110 section 6.5.1): whatever we do
-/// something about there. Not even a trusted proxy says such a thing behind a body: that is its client's.
+/// Removes the trailers that an upstream must not merge into the head (RFC 9110 section 6.5.1): all fields that this
+/// proxy acts on. That holds for trusted proxies too, because such a trailer comes from their client.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip_disguised(trailers);
     remove_all(trailers, |name| !matches!(Field::of(name), None | Some(Field::Disguised)));
 }
 
-/// Makes one field of a length that was said twice, and a plain number of one with zeros before it. `check` has found that
-/// all lines say the same.
+/// Merges repeated `Content-Length` fields into one, without leading zeros. `check` has verified that all values are
+/// equal.
 pub(crate) fn say_length_once(headers: &mut HeaderMap, fields: Fields) {
     if !fields.has(Field::ContentLength) {
         return;
@@ -245,13 +246,13 @@ pub(crate) fn say_length_once(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
-/// Returns a number in digits without the zeros before it.
+/// Returns digits without leading zeros.
 pub(crate) fn plain_length(digits: &[u8]) -> &[u8] {
     let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
     &digits[zeros.min(digits.len().saturating_sub(1))..]
 }
 
-/// Removes what lets a client pass a closed route: the upstream is not to know the secret, nor what it has signed.
+/// Removes the credentials for a closed route: the upstream must not see the secret, nor anything signed with it.
 pub(crate) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypass) {
     if let Some(name) = &bypass.header {
         headers.remove(name);
@@ -274,10 +275,9 @@ pub(crate) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypas
     }
 }
 
-/// Adds what the next hop may want to know of the ones before. `trusted` are the proxies that are believed, if the peer is
-/// one of them.
+/// Adds the fields that tell the next hop of the previous ones. `trusted` is given if the peer is a trusted proxy.
 ///
-/// What any other peer says of others is not passed on: an upstream that believes this proxy would believe it.
+/// Forwarding fields of any other peer are not passed on: an upstream that believes this proxy would believe them.
 pub(crate) fn add_forwarded(
     headers: &mut HeaderMap,
     fields: Fields,
@@ -297,7 +297,7 @@ pub(crate) fn add_forwarded(
     }
 }
 
-/// Sets what is known of a stranger, and removes what it says itself.
+/// Replaces the forwarding fields of an untrusted peer by what is known of it.
 fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
     if fields.has(Field::Spoofable) {
         remove_all(headers, |name| spoofable::is_spoofable(name.as_str()));
@@ -314,12 +314,13 @@ fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderVa
     }
 }
 
-/// Adds to what a trusted proxy says, or says what it has not said.
+/// Extends the forwarding fields of a trusted proxy, and adds those that are missing.
 fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: &TrustedProxies) {
     if fields.has(Field::Spoofable) {
         say_both(headers);
     } else {
-        // The peer is the client itself. A proxy alone knows the port that its client has connected to.
+        // The peer sent no spoofable field, so it is the client itself. For the client of a proxy, only that proxy
+        // knows the port.
         headers.insert(X_FORWARDED_PORT, peer.port.clone());
     }
     if !headers.contains_key(X_REAL_IP)
@@ -339,8 +340,8 @@ fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderVa
     }
 }
 
-/// Says in each of the two fields that name clients what a trusted proxy says in the other alone (RFC 7239 section 7.4):
-/// else whoever reads but one of them would take that proxy for the client.
+/// Copies the clients from `Forwarded` to `X-Forwarded-For`, or back, if only one of them is set (RFC 7239 section
+/// 7.4). Otherwise an upstream that reads only the other field would take the trusted proxy for the client.
 fn say_both(headers: &mut HeaderMap) {
     let translated = match (headers.contains_key(X_FORWARDED_FOR), headers.contains_key(FORWARDED)) {
         (true, false) => (FORWARDED, client::as_forwarded(headers)),
@@ -370,8 +371,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Adds to a list field, on one line. Where a line names nobody at its end, `nobody` says so: an empty element between
-/// others would be nothing at all.
+/// Appends to a list field, on one line. If the line ends with an empty element, `nobody` fills it: an empty element
+/// inside a list has no meaning.
 fn append(headers: &mut HeaderMap, name: HeaderName, nobody: &str, value: &HeaderValue) {
     let mut joined = Vec::new();
     for line in headers.get_all(&name).iter().map(|line| line.as_bytes().trim_ascii_end()) {
@@ -391,7 +392,7 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
-/// Asks an HTTP/1.1 upstream for what the client asked for. Each of these fields is named in `Connection` (RFC 9110
+/// Sets the hop-by-hop fields for an HTTP/1.1 upstream, as the client asked. `Connection` names each of them (RFC 9110
 /// sections 7.8 and 10.1.4), so that it ends at the next hop.
 pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
     let connection = match (&hop.upgrade, hop.trailers) {
@@ -409,9 +410,9 @@ pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
     }
 }
 
-/// Tells an HTTP/2 upstream that trailers are taken. There is no `Connection` in HTTP/2.
+/// Tells an HTTP/2 upstream that the client accepts trailers. HTTP/2 has no `Connection`.
 pub(crate) fn ask_http2(headers: &mut HeaderMap, hop: &HopByHop) {
-    // A request that was meant for an HTTP/1.1 upstream before has these fields.
+    // A request that was prepared for an HTTP/1.1 upstream has these fields.
     headers.remove(CONNECTION);
     headers.remove(UPGRADE);
     if hop.trailers {
@@ -432,7 +433,7 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
-/// Longer hosts than a name and a port can be are not worth to be remembered.
+/// Longest host that is cached: a name and a port are never longer.
 const LONGEST_HOST: usize = 262;
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! WebSocket frames, as far as a proxy must know them: where one ends and the next begins (RFC 6455 section 5.2), so that a
-//! Close can be said in between.
+//! Boundaries of WebSocket frames (RFC 6455 section 5.2), so that a Close can be inserted between two frames.
 
 /// Follows the frames of one direction. It looks at headers and skips payloads.
 #[derive(Debug, Default)]
@@ -9,9 +8,9 @@ pub(crate) struct Frames {
     have: usize,
     /// Bytes of the payload that are still to come.
     left: u64,
-    /// The frame whose payload this is closes the connection.
+    /// True if the current frame is a Close.
     closing: bool,
-    /// A Close was seen to its end.
+    /// True once a Close has passed to its end.
     pub closed: bool,
 }
 
@@ -21,7 +20,7 @@ impl Frames {
         self.have == 0 && self.left == 0
     }
 
-    /// Follows what passes. Returns how much of it: all, or where `stop` is set, up to where a frame ends.
+    /// Follows the bytes that pass. Returns their number: all, or with `stop` only those up to the end of a frame.
     pub(crate) fn follow(&mut self, bytes: &[u8], stop: bool) -> usize {
         let mut at = 0;
         while at < bytes.len() && !(stop && self.is_between()) {
@@ -51,7 +50,7 @@ impl Frames {
         self.closed |= self.closing && self.left == 0;
     }
 
-    /// The length of the payload, once the header is whole.
+    /// Returns the length of the payload, once the header is complete.
     fn payload(&self) -> Option<u64> {
         let header = &self.header[..self.have.min(LONGEST_HEADER)];
         let second = *header.get(1)?;
@@ -68,13 +67,13 @@ impl Frames {
     }
 }
 
-/// The Close that a client is sent: 1012, "service restart" (IANA's registry of WebSocket close codes). A server's frames are
-/// not masked.
+/// Returns the Close for a client: 1012, "service restart" (IANA's registry of WebSocket close codes). A server's
+/// frames are not masked.
 pub(crate) fn close_client() -> Vec<u8> {
     frame(1012, REASON, None)
 }
 
-/// The Close that an upstream is sent: 1001, "going away". A client's frames are masked (RFC 6455 section 5.3).
+/// Returns the Close for an upstream: 1001, "going away". A client's frames are masked (RFC 6455 section 5.3).
 pub(crate) fn close_upstream() -> Vec<u8> {
     frame(1001, REASON, Some(fastrand::u32(..).to_be_bytes()))
 }
@@ -91,7 +90,7 @@ fn frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
 
 const CLOSE: u8 = 8;
 const REASON: &str = "service restart";
-/// Two bytes, eight of length, four of mask.
+/// Longest header of a frame: two bytes, eight of length, four of mask.
 const LONGEST_HEADER: usize = 14;
 
 #[cfg(test)]

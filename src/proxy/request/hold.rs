@@ -28,7 +28,7 @@ use super::exchange::{Exchange, Progress, verdict};
 use super::record::RequestRecord;
 use super::respond::{self, ResponseContext};
 
-/// Reason why the wait of a request is interrupted.
+/// Event that interrupts the wait of a request.
 enum Wakeup {
     Signal(Signal),
     /// The request has waited for too long.
@@ -42,7 +42,7 @@ struct QueuePosition {
     worker: Rc<Worker>,
     route: Arc<RouteMeter>,
     ticket: u64,
-    /// True unless the proxy ended the wait: on drop, the client must have left.
+    /// False once the proxy has ended the wait. If still true on drop, the client has left.
     client_left: bool,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Held {
     request: Request<Incoming>,
     position: QueuePosition,
     until: Instant,
-    /// The page from the request's arrival, for the case that the wait is in vain and the route has no page any more.
+    /// The page from the request's arrival, in case the wait times out and the route has no page any more.
     closure: Arc<Closure>,
     config: Arc<RouteConfig>,
 }
@@ -160,7 +160,7 @@ impl Held {
         respond::page(closure, config, generation, &self.request, &self.context)
     }
 
-    /// Gives the place back.
+    /// Leaves the queue, and returns the parts of the request.
     fn leave(mut self, generation: &Live) -> (Exchange, Request<Incoming>, Arc<RouteMeter>) {
         self.position.client_left = false;
         let route = Arc::clone(&self.position.route);
@@ -171,8 +171,8 @@ impl Held {
         (exchange, request, route)
     }
 
-    /// Starts or stops watching for a client that leaves. HTTP/2 reports this by itself. An HTTP/1 client is looked
-    /// for, even behind a body that nobody reads.
+    /// Starts or stops watching whether the client leaves. HTTP/2 reports that by itself. Over HTTP/1 the socket is
+    /// watched, even if an unread body is in the way.
     fn watch_the_client(&self, watch: bool) {
         if self.version != Version::HTTP_2 {
             self.record.connection.activity.request.hold(watch);
@@ -195,7 +195,7 @@ impl QueuePosition {
         &self.route.workers[self.worker.id]
     }
 
-    /// Waits for a word from the queue, the end of `limit`, or the end of the process. Cancel safe.
+    /// Waits for a signal from the queue, the end of `limit`, or the end of the process. Cancel safe.
     async fn next_wakeup(&self, mut limit: Pin<&mut Sleep>) -> Wakeup {
         poll_fn(|cx| {
             if self.worker.draining().is_some() {
