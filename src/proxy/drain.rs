@@ -78,16 +78,16 @@ impl Worker {
         let now = Instant::now();
         for connection in self.connections().values() {
             for in_flight in connection.in_flight() {
-                orders.to(&in_flight, now, || connection.wake());
+                orders.apply(&in_flight, now, || connection.wake());
             }
         }
     }
 
     /// Counts the hanging requests of watched routes. Resets the count of unwatched ones, so that a later watch does
     /// not start from a stale value.
-    pub(crate) fn count_zombies(&self, generation: &Generation) {
+    pub(crate) fn count_hanging(&self, generation: &Generation) {
         let now = Instant::now();
-        for route in generation.snapshot.routes.iter().filter(|route| counts_zombies(route)) {
+        for route in generation.snapshot.routes.iter().filter(|route| counts_hanging(route)) {
             let meter = &generation.routes[route.index];
             let mut hanging = Clients::default();
             if route.guard().is_some() {
@@ -102,7 +102,7 @@ impl Worker {
     }
 }
 
-fn counts_zombies(route: &Route) -> bool {
+fn counts_hanging(route: &Route) -> bool {
     route.config.policy.guard.is_some_and(|guard| guard.zombies.is_some())
 }
 

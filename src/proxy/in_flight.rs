@@ -32,7 +32,7 @@ pub(crate) struct InFlight {
     answered: Cell<bool>,
     /// The instant at which a lasting request is to leave, and the epoch for which it was chosen.
     leaves_at: Cell<Option<(u64, Instant)>>,
-    fate: Cell<Interruption>,
+    interruption: Cell<Interruption>,
     /// The client, if the route has a guard that counts it.
     subject: RefCell<Option<Box<Subject>>>,
     /// The state of the request's body, if there is one.
@@ -109,7 +109,7 @@ impl InFlight {
             started: Cell::new(now),
             answered: Cell::new(false),
             leaves_at: Cell::new(None),
-            fate: Cell::new(Interruption::None),
+            interruption: Cell::new(Interruption::None),
             subject: RefCell::default(),
             upload: RefCell::default(),
             upstream: Cell::new(None),
@@ -127,7 +127,7 @@ impl InFlight {
         self.started.set(started);
         self.answered.set(false);
         self.leaves_at.set(None);
-        self.fate.set(Interruption::None);
+        self.interruption.set(Interruption::None);
         self.upstream.set(None);
         if self.upload.borrow().is_some() {
             self.upload.replace(None);
@@ -214,16 +214,16 @@ impl InFlight {
     pub(crate) fn end(&self) {
         self.route.set(0);
         self.upstream.set(None);
-        self.fate.set(Interruption::None);
+        self.interruption.set(Interruption::None);
     }
 
     pub(crate) fn interruption(&self) -> Interruption {
-        self.fate.get()
+        self.interruption.get()
     }
 
     /// Returns true if the request is to be cut.
     pub(crate) fn is_cut(&self) -> bool {
-        self.fate.get() >= Interruption::Cut
+        self.interruption.get() >= Interruption::Cut
     }
 
     /// Tells a tunnel to leave at a random instant within `time`, since the process ends. Returns true if that instant
@@ -256,7 +256,7 @@ impl InFlight {
             && !self.answered.get()
             && !self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() == Upload::Open)
             && now.saturating_duration_since(self.started.get()) > HANGS;
-        self.subject().filter(|_| hangs).map(|asker| asker.client)
+        self.subject().filter(|_| hangs).map(|subject| subject.client)
     }
 
     /// HTTP/2: remembers the stream's task, to wake it.
@@ -268,11 +268,11 @@ impl InFlight {
     }
 
     /// Notes an interruption, and wakes the stream. Returns true if it is new. An interruption is never taken back.
-    fn interrupt(&self, fate: Interruption) -> bool {
-        if self.fate.get() >= fate {
+    fn interrupt(&self, interruption: Interruption) -> bool {
+        if self.interruption.get() >= interruption {
             return false;
         }
-        self.fate.set(fate);
+        self.interruption.set(interruption);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -284,7 +284,7 @@ impl InFlight {
 const ENDING: u64 = u64::MAX;
 
 /// Time that a long-lived request has to leave before it is cut: a client that accepts no bytes does not see the end.
-const PARTING: Duration = Duration::from_secs(3);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns a number that is unique to a route.
 pub(crate) fn identity(route: &Arc<RouteMeter>) -> usize {
@@ -318,7 +318,7 @@ pub(crate) struct Remaining {
 impl DrainOrder {
     /// Applies the order to one request, if the order concerns it and it is time. Counts the request; `wake` wakes its
     /// driver.
-    fn to(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
+    fn apply(&self, in_flight: &Rc<InFlight>, now: Instant, left: &mut Remaining, wake: impl FnOnce()) {
         let meant = in_flight.route.get() == self.route
             && in_flight.generation.get() < self.epoch
             && match in_flight.exemption.get() {
@@ -329,7 +329,7 @@ impl DrainOrder {
         if !meant {
             return;
         }
-        let fate = match (in_flight.kind().is_long_lived(), self.stay) {
+        let interruption = match (in_flight.kind().is_long_lived(), self.stay) {
             (true, None) => return,
             (true, Some(stay)) => {
                 // Spread, so that not everybody comes back at once.
@@ -337,7 +337,7 @@ impl DrainOrder {
                 left.later = true;
                 match now.checked_duration_since(at) {
                     None => Interruption::None,
-                    Some(since) if since < PARTING => Interruption::Leave,
+                    Some(since) if since < LEAVE_TIMEOUT => Interruption::Leave,
                     Some(_) => Interruption::Cut,
                 }
             }
@@ -345,7 +345,7 @@ impl DrainOrder {
             (false, _) => Interruption::None,
         };
         left.requests += 1;
-        if in_flight.interrupt(fate) {
+        if in_flight.interrupt(interruption) {
             wake();
         }
     }
@@ -367,9 +367,9 @@ impl DrainOrders {
     }
 
     /// Applies the order that concerns a request, if there is one.
-    pub(crate) fn to(&mut self, in_flight: &Rc<InFlight>, now: Instant, wake: impl FnOnce()) {
+    pub(crate) fn apply(&mut self, in_flight: &Rc<InFlight>, now: Instant, wake: impl FnOnce()) {
         if let Some((order, left)) = self.0.get_mut(&in_flight.route.get()) {
-            order.to(in_flight, now, left, wake);
+            order.apply(in_flight, now, left, wake);
         }
     }
 
@@ -389,21 +389,21 @@ mod tests {
     fn only_what_was_forwarded_before_by_the_same_route_is_asked_to_leave() {
         let meters = Meters::new(1);
         let (web, api, now) = (meters.route("web"), meters.route("api"), Instant::now());
-        let fate = |route, generation, exemption, order: &DrainOrder| {
+        let interruption = |route, generation, exemption, order: &DrainOrder| {
             let (in_flight, mut left) = (Rc::new(InFlight::new(now)), Remaining::default());
             in_flight.start(route, generation, exemption, now);
-            order.to(&in_flight, now, &mut left, || {});
+            order.apply(&in_flight, now, &mut left, || {});
             (in_flight.interruption(), left.requests)
         };
         let order = |read_only, over| DrainOrder { route: identity(&web), epoch: 5, read_only, stay: None, over };
         let (read, write) = (Exemption::ReadOnly, Exemption::Never);
-        assert_eq!(fate(&web, 4, read, &order(false, false)), (Interruption::None, 1));
-        assert_eq!(fate(&web, 4, read, &order(false, true)), (Interruption::Cut, 1));
-        assert_eq!(fate(&web, 5, read, &order(false, true)), (Interruption::None, 0));
-        assert_eq!(fate(&api, 4, read, &order(false, true)), (Interruption::None, 0));
-        assert_eq!(fate(&web, 4, read, &order(true, true)), (Interruption::None, 0));
-        assert_eq!(fate(&web, 4, write, &order(true, true)), (Interruption::Cut, 1));
-        assert_eq!(fate(&web, 4, Exemption::Always, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(interruption(&web, 4, read, &order(false, false)), (Interruption::None, 1));
+        assert_eq!(interruption(&web, 4, read, &order(false, true)), (Interruption::Cut, 1));
+        assert_eq!(interruption(&web, 5, read, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(interruption(&api, 4, read, &order(false, true)), (Interruption::None, 0));
+        assert_eq!(interruption(&web, 4, read, &order(true, true)), (Interruption::None, 0));
+        assert_eq!(interruption(&web, 4, write, &order(true, true)), (Interruption::Cut, 1));
+        assert_eq!(interruption(&web, 4, Exemption::Always, &order(false, true)), (Interruption::None, 0));
     }
 
     /// Many tunnels, and how many of them an order tells to leave, and cuts.
@@ -423,8 +423,9 @@ mod tests {
         fn told(&self, epoch: u64, stay: Option<Duration>, at: Instant) -> (usize, usize, bool) {
             let order = DrainOrder { route: identity(&self.0), epoch, read_only: false, stay, over: true };
             let mut left = Remaining::default();
-            self.1.iter().for_each(|in_flight| order.to(in_flight, at, &mut left, || {}));
-            let count = |fate| self.1.iter().filter(|in_flight| in_flight.interruption() == fate).count();
+            self.1.iter().for_each(|in_flight| order.apply(in_flight, at, &mut left, || {}));
+            let count =
+                |interruption| self.1.iter().filter(|in_flight| in_flight.interruption() == interruption).count();
             (count(Interruption::Leave), count(Interruption::Cut), left.later)
         }
     }
@@ -438,7 +439,7 @@ mod tests {
         let (half, cut, _) = tunnels.told(2, Some(grace / 2), now + grace / 2);
         assert!((400..600).contains(&half) && cut == 0, "{half} {cut}");
         assert_eq!(tunnels.told(2, Some(Duration::ZERO), now + grace), (1000, 0, true), "they are looked after");
-        assert_eq!(tunnels.told(2, Some(Duration::ZERO), now + grace + PARTING), (0, 1000, true));
+        assert_eq!(tunnels.told(2, Some(Duration::ZERO), now + grace + LEAVE_TIMEOUT), (0, 1000, true));
     }
 
     #[test]

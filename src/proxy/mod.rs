@@ -74,14 +74,14 @@ pub fn start(mut start: Start) -> std::io::Result<Proxy> {
     let holds = Arc::new(HoldQueues::default());
     let mut threads = Vec::with_capacity(workers);
     for (id, log) in start.logs.into_iter().enumerate() {
-        let mine = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
-        let mine: Vec<_> = mine.filter_map(|(mine, tls)| Some((mine?, tls))).collect();
+        let listeners = start.listeners.iter_mut().map(Bound::take).zip(tls.iter().cloned());
+        let listeners: Vec<_> = listeners.filter_map(|(listener, tls)| Some((listener?, tls))).collect();
         let (reader, meters, stage) = (start.reader.clone(), Arc::clone(&start.meters), start.stage.clone());
         let holds = Arc::clone(&holds);
         let body = move || {
             let _alive = Alive;
             let publications = reader.clone();
-            run(|| Worker::new(id, reader.cached(), log, (meters, holds), limits), publications, mine, stage);
+            run(|| Worker::new(id, reader.cached(), log, (meters, holds), limits), publications, listeners, stage);
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?);
     }
@@ -135,25 +135,25 @@ async fn work(
     listeners: Vec<(WorkerListener, Option<Arc<ServerConfig>>)>,
     mut stage: channel::Receiver<Stage>,
 ) {
-    let (doors, open) = Doors::new();
+    let (switches, open) = AcceptSwitches::new();
     let mut accepting = Vec::new();
-    for (mine, tls) in listeners {
-        let door = if mine.inherited { &open.inherited } else { &open.own };
-        accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), mine, tls, door.clone())));
+    for (listener, tls) in listeners {
+        let switch = if listener.inherited { &open.inherited } else { &open.own };
+        accepting.push(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), listener, tls, switch.clone())));
     }
     let sweep = tokio::task::spawn_local(Rc::clone(&worker).sweep());
     // One task for all workers.
     let release =
         (worker.id == 0).then(|| tokio::task::spawn_local(release(Arc::clone(&worker.holds), publications.clone())));
-    let spread = tokio::task::spawn_local(Rc::clone(&worker).follow(publications));
+    let follow = tokio::task::spawn_local(Rc::clone(&worker).follow(publications));
     let (deadline, grace) = draining(&mut stage).await;
     // Another process has an inherited socket: connections go there from now on. Our own socket stays open for the
     // grace time, since closing it refuses clients that have not been told yet.
-    doors.inherited.send_replace(false);
+    switches.inherited.send_replace(false);
     worker.drain(grace);
     let end = async {
         tokio::time::sleep(grace).await;
-        doors.own.send_replace(false);
+        switches.own.send_replace(false);
         for accepting in accepting {
             // Joining fails only after a panic.
             let _ = accepting.await;
@@ -167,7 +167,7 @@ async fn work(
         release.abort();
     }
     sweep.abort();
-    spread.abort();
+    follow.abort();
     worker.flush_log();
 }
 
@@ -196,16 +196,16 @@ async fn draining(stage: &mut channel::Receiver<Stage>) -> (Instant, Duration) {
 }
 
 /// Switches that tell listeners whether to accept.
-struct Doors<T> {
+struct AcceptSwitches<T> {
     own: T,
     inherited: T,
 }
 
-impl Doors<channel::Sender<bool>> {
-    fn new() -> (Self, Doors<channel::Receiver<bool>>) {
+impl AcceptSwitches<channel::Sender<bool>> {
+    fn new() -> (Self, AcceptSwitches<channel::Receiver<bool>>) {
         let (own, own_open) = channel::channel(true);
         let (inherited, inherited_open) = channel::channel(true);
-        (Self { own, inherited }, Doors { own: own_open, inherited: inherited_open })
+        (Self { own, inherited }, AcceptSwitches { own: own_open, inherited: inherited_open })
     }
 }
 

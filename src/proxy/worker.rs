@@ -213,7 +213,7 @@ impl Worker {
         loop {
             tokio::time::sleep(SWEEP).await;
             let generation = self.generation();
-            self.count_zombies(&generation);
+            self.count_hanging(&generation);
             self.throttle.sweep(Instant::now());
             // A new config brings a new list; a flag does not.
             if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &generation.upstreams)) {

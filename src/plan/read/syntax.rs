@@ -26,7 +26,7 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
             report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
             return None;
         }
-        let span = meant(error, text);
+        let span = span_of(error, text);
         let (message, help) = explain(error, text, &span);
         report.wrong(span, message, help);
     }
@@ -53,7 +53,7 @@ fn first_of_each_line<'e>(errors: &'e [Error], text: &str, report: &Report<'_>) 
 
 /// Returns the span of an error. For an unclosed multi-line text that is its start: the parser reports the end of the
 /// file, which does not help.
-fn meant(error: &Error, text: &str) -> Range<usize> {
+fn span_of(error: &Error, text: &str) -> Range<usize> {
     let quotes = match error.message() {
         message if message.starts_with("invalid multi-line basic string") => "\"\"\"",
         message if message.starts_with("invalid multi-line literal string") => "'''",

@@ -49,7 +49,7 @@ pub(crate) struct Peer {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Cache of the last request's host and its `Forwarded` element, since a client seldom changes hosts.
-    said: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    cached_forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 impl Peer {
@@ -61,13 +61,13 @@ impl Peer {
         let node = if text.contains(':') { format!("\"[{text}]\"") } else { text.clone() };
         let text = HeaderValue::from_str(&text).unwrap_or(UNKNOWN);
         let port = HeaderValue::from(port.unwrap_or(if scheme == "https" { 443 } else { 80 }));
-        Self { address, text, port, node, scheme, said: RefCell::default() }
+        Self { address, text, port, node, scheme, cached_forwarded: RefCell::default() }
     }
 
     /// Returns its element of the `Forwarded` field in a request for `host`.
     fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
-        let mut said = self.said.borrow_mut();
-        if let Some((known, element)) = &*said
+        let mut cached_forwarded = self.cached_forwarded.borrow_mut();
+        if let Some((known, element)) = &*cached_forwarded
             && known == host
         {
             return element.clone();
@@ -75,7 +75,7 @@ impl Peer {
         let element = forwarded(self, host);
         if host.len() <= LONGEST_HOST {
             // The value is copied, because a slice would keep the read buffer alive.
-            *said = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
+            *cached_forwarded = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         }
         element
     }
@@ -233,7 +233,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 
 /// Merges repeated `Content-Length` fields into one, without leading zeros. `check` has verified that all values are
 /// equal.
-pub(crate) fn say_length_once(headers: &mut HeaderMap, fields: Fields) {
+pub(crate) fn merge_content_length(headers: &mut HeaderMap, fields: Fields) {
     if !fields.has(Field::ContentLength) {
         return;
     }
@@ -292,13 +292,13 @@ pub(crate) fn add_forwarded(
         if trusted.is_some() { strip_disguised_by_client(headers) } else { strip_disguised(headers) }
     }
     match trusted {
-        Some(trusted) => pass_on(headers, fields, peer, host, trusted),
-        None => replace(headers, fields, peer, host),
+        Some(trusted) => extend_forwarded(headers, fields, peer, host, trusted),
+        None => replace_forwarded(headers, fields, peer, host),
     }
 }
 
 /// Replaces the forwarding fields of an untrusted peer by what is known of it.
-fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
+fn replace_forwarded(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue) {
     if fields.has(Field::Spoofable) {
         remove_all(headers, |name| spoofable::is_spoofable(name.as_str()));
     }
@@ -315,9 +315,15 @@ fn replace(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderVa
 }
 
 /// Extends the forwarding fields of a trusted proxy, and adds those that are missing.
-fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderValue, trusted: &TrustedProxies) {
+fn extend_forwarded(
+    headers: &mut HeaderMap,
+    fields: Fields,
+    peer: &Peer,
+    host: &HeaderValue,
+    trusted: &TrustedProxies,
+) {
     if fields.has(Field::Spoofable) {
-        say_both(headers);
+        translate_forwarded(headers);
     } else {
         // The peer sent no spoofable field, so it is the client itself. For the client of a proxy, only that proxy
         // knows the port.
@@ -342,7 +348,7 @@ fn pass_on(headers: &mut HeaderMap, fields: Fields, peer: &Peer, host: &HeaderVa
 
 /// Copies the clients from `Forwarded` to `X-Forwarded-For`, or back, if only one of them is set (RFC 7239 section
 /// 7.4). Otherwise an upstream that reads only the other field would take the trusted proxy for the client.
-fn say_both(headers: &mut HeaderMap) {
+fn translate_forwarded(headers: &mut HeaderMap) {
     let translated = match (headers.contains_key(X_FORWARDED_FOR), headers.contains_key(FORWARDED)) {
         (true, false) => (FORWARDED, client::as_forwarded(headers)),
         (false, true) => (X_FORWARDED_FOR, client::as_x_forwarded_for(headers)),
@@ -394,7 +400,7 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Sets the hop-by-hop fields for an HTTP/1.1 upstream, as the client asked. `Connection` names each of them (RFC 9110
 /// sections 7.8 and 10.1.4), so that it ends at the next hop.
-pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
+pub(crate) fn set_hop_by_hop(headers: &mut HeaderMap, hop: &HopByHop) {
     let connection = match (&hop.upgrade, hop.trailers) {
         (None, false) => return,
         (Some(_), false) => "upgrade",
@@ -411,7 +417,7 @@ pub(crate) fn ask(headers: &mut HeaderMap, hop: &HopByHop) {
 }
 
 /// Tells an HTTP/2 upstream that the client accepts trailers. HTTP/2 has no `Connection`.
-pub(crate) fn ask_http2(headers: &mut HeaderMap, hop: &HopByHop) {
+pub(crate) fn set_hop_by_hop_http2(headers: &mut HeaderMap, hop: &HopByHop) {
     // A request that was prepared for an HTTP/1.1 upstream has these fields.
     headers.remove(CONNECTION);
     headers.remove(UPGRADE);
@@ -510,8 +516,8 @@ mod tests {
     fn what_a_stranger_says_of_others_is_not_passed_on() {
         let peer = Peer::new(Some("2001:db8::1".parse().unwrap()), Some(8443), "https");
         let host = HeaderValue::from_static("a.example:8443");
-        let said = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
-        let mut fields = headers(&said);
+        let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")];
+        let mut fields = headers(&sent);
         for disguised in ["x_forwarded_for", "x-forwarded_for", "x_request-id", "other_field"] {
             fields.insert(disguised, HeaderValue::from_static("1"));
         }
@@ -522,7 +528,7 @@ mod tests {
         assert_eq!(fields[X_FORWARDED_FOR], "2001:db8::1");
         assert_eq!(fields[X_FORWARDED_PROTO], "https");
         assert_eq!(fields[FORWARDED], "for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https");
-        let mut fields = headers(&said);
+        let mut fields = headers(&sent);
         let seen = Fields::of(&fields);
         let trusted = TrustedProxies { networks: vec!["2001:db8::/32".parse().unwrap()], unix: false };
         add_forwarded(&mut fields, seen, &peer, &host, Some(&trusted));

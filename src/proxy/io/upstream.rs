@@ -22,7 +22,7 @@ use super::socket::{Socket, write_parts};
 pub(crate) struct UpstreamIo {
     io: TokioIo<Socket>,
     /// True once a write has failed because the upstream has closed. Later writes stay pending.
-    deaf: bool,
+    peer_closed: bool,
     sent: Rc<SentHead>,
 }
 
@@ -76,7 +76,7 @@ impl SentHead {
 
 impl UpstreamIo {
     pub(crate) fn new(socket: Socket, sent: Rc<SentHead>) -> Self {
-        Self { io: TokioIo::new(socket), deaf: false, sent }
+        Self { io: TokioIo::new(socket), peer_closed: false, sent }
     }
 
     pub(crate) fn into_socket(self) -> Socket {
@@ -87,7 +87,7 @@ impl UpstreamIo {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match outcome {
             Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted) => {
-                self.deaf = true;
+                self.peer_closed = true;
                 // The answer may have come after hyper last looked for it.
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -105,7 +105,7 @@ impl hyper::rt::Read for UpstreamIo {
 
 impl hyper::rt::Write for UpstreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.deaf {
+        if self.peer_closed {
             return Poll::Pending;
         }
         self.sent.note(&[IoSlice::new(buf)]);
@@ -118,7 +118,7 @@ impl hyper::rt::Write for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.deaf {
+        if self.peer_closed {
             return Poll::Pending;
         }
         self.sent.note(bufs);
@@ -131,7 +131,7 @@ impl hyper::rt::Write for UpstreamIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf {
+        if self.peer_closed {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut self.io).poll_flush(cx);

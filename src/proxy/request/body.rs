@@ -129,7 +129,7 @@ impl UpstreamBody {
                 Poll::Ready(Some(Err(Broken::cancelled())))
             }
             Kind::Events => {
-                self.record.leaves();
+                self.record.count_left();
                 self.record.complete(self.sent, Instant::now());
                 self.interrupted = true;
                 Poll::Ready(None)

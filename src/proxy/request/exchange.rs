@@ -155,7 +155,7 @@ fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &Re
     let (uri, headers) = (request.uri(), request.headers());
     let (method, path, query) = (request.method(), uri.path(), uri.query());
     let peer = record.connection.peer.address;
-    let elapsed = record.set_out.into_std().saturating_duration_since(generation.published);
+    let elapsed = record.released.into_std().saturating_duration_since(generation.published);
     Head { method, host: "", path, query, headers, peer, elapsed }
 }
 

@@ -120,7 +120,7 @@ pub(crate) fn start(
     let keep_host = forwarded.route().config.keep_host;
     let (mut request, hop, options) = prepare::request(exchange, forwarded.route(), &host, request);
     let reuse = if options.repeatable { Reuse::Any } else { Reuse::Recent };
-    forwarded.exchange.record.goes_to(&pool, options.upload.as_ref());
+    forwarded.exchange.record.set_upstream(&pool, options.upload.as_ref());
     let early = goes_ahead(&forwarded.exchange, &mut request, &pool);
     let lease = if early && !pool.http2() && pool.waiting() == 0 { pool.take_idle(reuse) } else { None };
     let mut outgoing = Box::new(UpstreamRequest {
@@ -238,7 +238,7 @@ impl UpstreamRequest {
         }
         while self.attempts < MOST_ATTEMPTS {
             self.attempts += 1;
-            self.forwarded.exchange.record.goes_to(&self.pool, self.options.upload.as_ref());
+            self.forwarded.exchange.record.set_upstream(&self.pool, self.options.upload.as_ref());
             let Some(checked_out) = unless_cut(&in_flight, self.checkout(request.headers())).await else {
                 return Err(self.failed(Error::Drained));
             };
@@ -354,7 +354,7 @@ impl UpstreamRequest {
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = prepare::absolute(self.pool.upstream(), host, request.uri());
             request.headers_mut().remove(HOST);
-            headers::ask_http2(request.headers_mut(), &self.hop);
+            headers::set_hop_by_hop_http2(request.headers_mut(), &self.hop);
             return;
         }
         *request.version_mut() = Version::HTTP_11;
@@ -371,7 +371,7 @@ impl UpstreamRequest {
             // Without this field, hyper sends these methods without their body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        headers::ask(headers, &self.hop);
+        headers::set_hop_by_hop(headers, &self.hop);
     }
 
     /// Gives a response the form that the client's connection needs.
@@ -457,7 +457,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
-    headers::say_length_once(response.headers_mut(), fields);
+    headers::merge_content_length(response.headers_mut(), fields);
     let extensions = response.extensions_mut();
     if !extensions.is_empty() {
         // The upstream's own reason phrase, if it is unusual; hyper has none for statuses that it does not know.

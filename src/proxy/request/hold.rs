@@ -95,14 +95,14 @@ pub(crate) fn begin<S>(
     let (closure, config) = (Arc::clone(kept), Arc::clone(&route.config));
     let Exchange { mut record, context, version, fields, .. } = exchange;
     let until = record.started + policy.max_wait;
-    record.waits(&meter);
+    record.set_waiting(&meter);
     Ok(Held { record, context, version, fields, request, position, until, closure, config })
 }
 
 impl Held {
     /// Waits for the route, and decides the request again by what is live then.
     pub(crate) async fn wait(self) -> Waited {
-        self.watch_the_client(true);
+        self.watch_client(true);
         let mut limit = std::pin::pin!(sleep_until(self.until));
         loop {
             let signal = match self.position.next_wakeup(limit.as_mut()).await {
@@ -135,8 +135,8 @@ impl Held {
 
     /// Leaves the queue, to be decided again by this generation.
     fn release(mut self, generation: &Live) -> Waited {
-        self.watch_the_client(false);
-        self.record.goes_on(generation);
+        self.watch_client(false);
+        self.record.resume(generation);
         let (exchange, request, _) = self.leave(generation);
         Waited::Released(Box::new(exchange), request)
     }
@@ -144,8 +144,8 @@ impl Held {
     /// Answers with the page, since the wait is over and the route is not back.
     async fn give_up(mut self, count: fn(&RouteCell)) -> Waited {
         let generation = self.record.worker.generation();
-        self.watch_the_client(false);
-        self.record.goes_on(&generation);
+        self.watch_client(false);
+        self.record.resume(&generation);
         count(self.position.cell());
         let answer = self.page(&generation);
         let (exchange, request, route) = self.leave(&generation);
@@ -173,7 +173,7 @@ impl Held {
 
     /// Starts or stops watching whether the client leaves. HTTP/2 reports that by itself. Over HTTP/1 the socket is
     /// watched, even if an unread body is in the way.
-    fn watch_the_client(&self, watch: bool) {
+    fn watch_client(&self, watch: bool) {
         if self.version != Version::HTTP_2 {
             self.record.connection.activity.request.hold(watch);
         }

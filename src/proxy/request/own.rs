@@ -56,7 +56,7 @@ impl Exchange {
     /// Streams events. Over HTTP/1 the stream takes over the socket and saves the memory of hyper, which never answers
     /// this request.
     fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
-        self.record.watches();
+        self.record.set_watching();
         let connection = Rc::clone(&self.record.connection);
         let over_socket = self.version != Version::HTTP_2 && request.body().is_end_stream();
         if !over_socket {

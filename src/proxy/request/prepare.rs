@@ -41,7 +41,7 @@ pub(super) fn request(
     let limits = &exchange.generation.snapshot.limits;
     let empty = request.body().is_end_stream();
     let repeatable = empty && request.method().is_safe();
-    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.record.set_out)));
+    let upload = (!empty).then(|| Rc::new(UploadState::new(exchange.record.released)));
     let mut request = request.map(|incoming| match &upload {
         None => RequestBody::Empty,
         Some(upload) => {
@@ -63,12 +63,12 @@ pub(super) fn request(
     let peer = &exchange.record.connection.peer;
     let trusted = exchange.trusted.then_some(&exchange.generation.snapshot.trusted_proxies);
     headers::add_forwarded(headers, exchange.fields, peer, host, trusted);
-    headers::say_length_once(headers, exchange.fields);
+    headers::merge_content_length(headers, exchange.fields);
     headers.insert(X_REQUEST_ID, exchange.context.id.clone());
     headers::join_cookies(headers, exchange.fields);
     let upgrades = hop.upgrade.is_some();
     let options =
-        SendOptions { at: exchange.record.set_out, first_byte: limits.first_byte, upload, repeatable, upgrades };
+        SendOptions { at: exchange.record.released, first_byte: limits.first_byte, upload, repeatable, upgrades };
     (request, hop, options)
 }
 

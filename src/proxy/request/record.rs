@@ -36,7 +36,7 @@ pub(crate) struct RequestRecord {
     /// The time at which the head was complete.
     pub(crate) started: Instant,
     /// The same, or the time of release if the request was held: the upstream is not charged for the wait before it.
-    pub(crate) set_out: Instant,
+    pub(crate) released: Instant,
     /// The line for the access log, if this request is recorded.
     entry: Option<Box<Entry>>,
     /// The time of the end; `None` while the request is open.
@@ -84,7 +84,7 @@ impl RequestRecord {
             pool: None,
             upload: None,
             started,
-            set_out: started,
+            released: started,
             entry,
             ended: None,
         }
@@ -94,7 +94,7 @@ impl RequestRecord {
     pub(crate) fn start(&mut self, route: &Arc<RouteMeter>, generation: u64, exemption: Exemption) {
         route.workers[self.worker.id].in_flight.rise();
         self.connection.activity.request.forward();
-        self.in_flight.start(route, generation, exemption, self.set_out);
+        self.in_flight.start(route, generation, exemption, self.released);
         self.route = Some(Arc::clone(route));
         self.note(|entry| {
             entry.verdict = "forward";
@@ -103,7 +103,7 @@ impl RequestRecord {
     }
 
     /// Notes that the request waits for this route.
-    pub(crate) fn waits(&mut self, route: &Arc<RouteMeter>) {
+    pub(crate) fn set_waiting(&mut self, route: &Arc<RouteMeter>) {
         self.note(|entry| {
             entry.verdict = "hold";
             entry.shown = Some(Arc::clone(route));
@@ -111,8 +111,8 @@ impl RequestRecord {
     }
 
     /// Notes that the request has waited, and that this generation decides it again.
-    pub(crate) fn goes_on(&mut self, generation: &Generation) {
-        self.set_out = Instant::now();
+    pub(crate) fn resume(&mut self, generation: &Generation) {
+        self.released = Instant::now();
         self.note(|entry| {
             entry.generation = generation.snapshot.generation;
             entry.shown = None;
@@ -120,7 +120,7 @@ impl RequestRecord {
     }
 
     /// Notes that the request bypasses the closed route.
-    pub(crate) fn bypasses(&mut self) {
+    pub(crate) fn set_bypassed(&mut self) {
         if let Some(route) = &self.route {
             route.workers[self.worker.id].bypassed.increment();
         }
@@ -133,7 +133,7 @@ impl RequestRecord {
     }
 
     /// Notes that the request goes to this upstream, and no longer to the one before.
-    pub(crate) fn goes_to(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
+    pub(crate) fn set_upstream(&mut self, pool: &Rc<Pool>, upload: Option<&Rc<UploadState>>) {
         self.leave_upstream();
         self.in_flight.set_upstream(None);
         pool.cell().pending.rise();
@@ -151,10 +151,10 @@ impl RequestRecord {
         if let Some(route) = &self.route {
             let class = usize::from(status.as_u16() / 100).min(5);
             let cell = &route.workers[self.worker.id];
-            let took = now.saturating_duration_since(self.set_out);
+            let took = now.saturating_duration_since(self.released);
             cell.upstream[class].increment();
             cell.record_latency(took);
-            self.met(cell, |slow| ClientCounts {
+            self.observe(cell, |slow| ClientCounts {
                 requests: 1,
                 failed: u64::from(class == 5),
                 slow: u64::from(took > slow),
@@ -186,7 +186,7 @@ impl RequestRecord {
     }
 
     /// Notes that the answer is an event stream, which ends when its watcher leaves.
-    pub(crate) fn watches(&mut self) {
+    pub(crate) fn set_watching(&mut self) {
         self.note(|entry| {
             entry.verdict = "own";
             entry.status = StatusCode::OK;
@@ -202,10 +202,10 @@ impl RequestRecord {
             (Some(route), Side::Upstream) => {
                 let route_name = route.name.as_str();
                 let cell = &route.workers[self.worker.id];
-                let took = self.set_out.elapsed();
+                let took = self.released.elapsed();
                 cell.failed.increment();
                 cell.record_latency(took);
-                self.met(cell, |slow| ClientCounts {
+                self.observe(cell, |slow| ClientCounts {
                     requests: 1,
                     failed: 1,
                     slow: u64::from(took > slow),
@@ -245,7 +245,7 @@ impl RequestRecord {
     /// Ends the record because the upstream sent nothing for too long in the middle of its response.
     pub(crate) fn stalled(&mut self) {
         self.worker.cell().reached(Limit::UpstreamRead);
-        self.fails("upstream_stalled");
+        self.fail("upstream_stalled");
     }
 
     /// Ends the record because the response broke off.
@@ -257,12 +257,12 @@ impl RequestRecord {
                 self.cut("body_too_large", |cell| &cell.aborted);
             }
             Some(Upload::TimedOut | Upload::Broken) => self.cut("body_broken_off", |cell| &cell.aborted),
-            Some(Upload::Open | Upload::Complete) | None => self.fails("upstream_broke_off"),
+            Some(Upload::Open | Upload::Complete) | None => self.fail("upstream_broke_off"),
         }
     }
 
     /// Notes that a stream, which would not end by itself, was told to end because its route is down.
-    pub(crate) fn leaves(&mut self) {
+    pub(crate) fn count_left(&mut self) {
         self.count_drained(|cell| &cell.left);
     }
 
@@ -293,18 +293,18 @@ impl RequestRecord {
     }
 
     /// Ends the record of a response that broke off through the upstream's fault.
-    fn fails(&mut self, why: &'static str) {
+    fn fail(&mut self, why: &'static str) {
         if let Some(route) = &self.route {
-            self.met(&route.workers[self.worker.id], |_| ClientCounts { failed: 1, ..ClientCounts::default() });
+            self.observe(&route.workers[self.worker.id], |_| ClientCounts { failed: 1, ..ClientCounts::default() });
         }
         self.cut(why, |cell| &cell.failed);
     }
 
-    /// Reports the client's experience to the guard of the route, if it has one. `met` receives the guard's limit for
+    /// Reports the client's experience to the guard of the route, if it has one. `observe` receives the guard's limit for
     /// slow requests.
-    fn met(&self, cell: &RouteCell, met: impl FnOnce(Duration) -> ClientCounts) {
+    fn observe(&self, cell: &RouteCell, observe: impl FnOnce(Duration) -> ClientCounts) {
         if let Some(asker) = self.in_flight.subject() {
-            cell.record_outcome(asker.client, met(asker.slow));
+            cell.record_outcome(asker.client, observe(asker.slow));
         }
     }
 

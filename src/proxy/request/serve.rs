@@ -134,7 +134,7 @@ impl Exchange {
         self.record.start(&generation.routes[route.index], generation.snapshot.generation, exemption);
         self.record.in_flight.observe(self.subject(route, request.headers()));
         if pass == Pass::Bypassed {
-            self.record.bypasses();
+            self.record.set_bypassed();
         }
         match start(Forwarded { exchange: self, route: route.index, pass, cookie: cookie.map(Box::new) }, request) {
             Started::Sent(sent, outgoing) => Progress::Sent((sent, outgoing)),

@@ -57,7 +57,7 @@ impl Tunnel {
             End::Done => {}
             End::Idle => cell.reached(Limit::TunnelIdle),
             End::Leave => {
-                self.record.leaves();
+                self.record.count_left();
                 // The result does not matter: the attempt was made.
                 let _ = timeout(CLOSE_TIMEOUT, relay.close(self.websocket)).await;
             }
