@@ -1,7 +1,7 @@
 //! Drains requests in flight whose route went down: counts them, ends long-lived ones, and cuts the rest when the drain
 //! time is over.
 //!
-//! All connections of the worker are looked at, but only while there is something to drain.
+//! Each round visits all connections of the worker, but only while there is something to drain.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn order(generation: &Generation, route: &Route) -> DrainOrder {
     };
     let read_only = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
     let over = route.phase() != Phase::Draining;
-    // A request that turns out to be long-lived only later has only the rest of the time.
+    // A request that turns out to be long-lived later has only the rest of the time.
     let stay = grace.map(|grace| grace.saturating_sub(elapsed(generation, route)));
     DrainOrder { route: identity(&generation.routes[route.index]), epoch: route.epoch, read_only, stay, over }
 }

@@ -1,4 +1,4 @@
-//! Checks of what hyper accepts and a proxy must not pass on.
+//! Checks for messages that hyper accepts and a proxy must not pass on.
 
 use std::net::Ipv6Addr;
 
@@ -14,7 +14,7 @@ use super::headers::plain_length;
 /// Checks a request's head and finds its authority: that of the target, else the `Host` field.
 ///
 /// # Errors
-/// A client's [`Error`]; the connection must not be used further.
+/// Returns a client's [`Error`]; the connection must not be used further.
 pub(crate) fn request<B>(request: &Request<B>, fields: Fields, most_fields: usize) -> Result<&str, Error> {
     count_fields(request, most_fields)?;
     target::check(request.method(), request.uri()).map_err(Error::BadRequest)?;
@@ -28,12 +28,12 @@ pub(crate) fn request<B>(request: &Request<B>, fields: Fields, most_fields: usiz
 /// Counts the fields. HTTP/2 clients send each cookie in a field of its own: those count as one.
 fn count_fields<B>(request: &Request<B>, most: usize) -> Result<(), Error> {
     let fields = request.headers().len();
-    // Only where it might matter: counting cookies walks their list.
+    // Cookies are counted only if the limit is exceeded, since that walks their list.
     let crumbs = if fields > most { request.headers().get_all(COOKIE).iter().count() } else { 0 };
     if fields - crumbs.saturating_sub(1) > most { Err(Error::HeadFields) } else { Ok(()) }
 }
 
-/// Nothing but exactly `chunked`, once, and not in HTTP/1.0: whatever else two parties could read in two ways.
+/// Accepts only `chunked`, once, and not in HTTP/1.0. Two parties might read anything else differently.
 fn transfer_coding(headers: &HeaderMap, fields: Fields, version: Version) -> Result<(), Error> {
     if !fields.has(Field::TransferEncoding) || version == Version::HTTP_11 && is_chunked(headers, fields) {
         Ok(())
@@ -47,8 +47,8 @@ fn is_chunked(headers: &HeaderMap, fields: Fields) -> bool {
     !fields.repeats(Field::TransferEncoding) && headers.get(TRANSFER_ENCODING).is_some_and(chunked)
 }
 
-/// RFC 9110 section 8.6: digits, and the same number wherever it is said again. hyper reads a list of equal lengths as one
-/// length, and would not write it.
+/// Returns true if all lengths are digits and the same number (RFC 9110 section 8.6). hyper reads a list of equal
+/// lengths as one length, and would not write it.
 fn is_one_length(headers: &HeaderMap, fields: Fields) -> bool {
     if !fields.has(Field::ContentLength) {
         return true;
@@ -59,8 +59,8 @@ fn is_one_length(headers: &HeaderMap, fields: Fields) -> bool {
     is_number && lengths.all(|other| !other.is_empty() && plain_length(other) == first)
 }
 
-/// RFC 9112 section 3.2: exactly one `Host` in HTTP/1.1, and the target's authority wins over it. Neither may be empty: the
-/// target is an `http` one (RFC 9110 section 4.2.1). HTTP/1.0 has no `Host`.
+/// Finds the authority (RFC 9112 section 3.2): exactly one `Host` in HTTP/1.1, and the target's authority wins over it.
+/// Neither may be empty: the target is an `http` one (RFC 9110 section 4.2.1). HTTP/1.0 has no `Host`.
 fn authority<B>(request: &Request<B>, fields: Fields) -> Result<&str, Error> {
     if fields.repeats(Field::Host) {
         return Err(Error::BadRequest("more than one host"));
@@ -81,8 +81,8 @@ fn authority<B>(request: &Request<B>, fields: Fields) -> Result<&str, Error> {
     }
 }
 
-/// A host or an IP literal, and perhaps a port: no user, no path, no white space, nothing that a log, a field or an
-/// upstream's `:authority` could trip over.
+/// Returns true for a host or an IP literal, with or without a port. A user, a path, white space, and bytes unsafe in a
+/// log, a field or `:authority` are refused.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) if is_ip_literal(address) => (None, rest),
@@ -98,7 +98,7 @@ fn is_ip_literal(address: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Returns true for a name, except the name of the root alone: no server is there.
+/// Returns true for a name, except that of the DNS root alone, which names no server.
 fn is_name(host: &str) -> bool {
     !matches!(host, "" | ".") && host.bytes().all(belongs_in_host)
 }
@@ -129,7 +129,7 @@ const BAD_HOST: Error = Error::BadRequest("a malformed host");
 /// Checks an upstream's response head.
 ///
 /// # Errors
-/// [`Error::BadResponse`]; the connection must not be used further.
+/// Returns [`Error::BadResponse`]; the connection must not be used further.
 pub(crate) fn response<B>(response: &Response<B>, fields: Fields) -> Result<(), Error> {
     let headers = response.headers();
     if !is_one_length(headers, fields) {
@@ -137,14 +137,14 @@ pub(crate) fn response<B>(response: &Response<B>, fields: Fields) -> Result<(), 
     }
     match fields.has(Field::TransferEncoding) {
         false => Ok(()),
-        // Both lengths: one of them is a lie, and which one is believed is how responses are smuggled.
+        // A response with both lengths is refused: parties that believe different ones let responses be smuggled.
         true if fields.has(Field::ContentLength) => Err(Error::BadResponse("the upstream sent two lengths")),
         true if is_chunked(headers, fields) => Ok(()),
         true => Err(Error::BadResponse("the upstream sent a transfer coding other than chunked")),
     }
 }
 
-/// Returns true if the client waits for `100 Continue`: its body must not be asked for in passing.
+/// Returns true if the client waits for `100 Continue`. Reading its body would ask for it.
 pub(crate) fn expects_continue(fields: Fields) -> bool {
     fields.has(Field::Expect)
 }

@@ -1,11 +1,11 @@
-//! The fields that a head has, found in one look through it. Most heads have few of those that a proxy must act on, and a
-//! look-up of each of them in each head would cost more than everything else that is done with it.
+//! The fields that a head has, found in one pass. A proxy must act on many fields, of which most heads have few.
+//! Looking up each of them in each head would cost more than all other work on the head.
 
 use http::{HeaderMap, HeaderName};
 
 use super::spoofable;
 
-/// A field that a proxy does something about.
+/// A field that this proxy acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Field {
@@ -27,11 +27,11 @@ pub(crate) enum Field {
     ProxyAuthenticate,
     ProxyAuthorization,
     Http2Settings,
-    /// A field that no app is to have: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
+    /// `Proxy`, which no app may receive: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
     Proxy,
-    /// Any that apps take for a proxy's word.
+    /// Any field that apps believe to come from a proxy.
     Spoofable,
-    /// Any that is another in CGI, which reads `_` and the like as `-`.
+    /// Any field that becomes another one in CGI, which reads `_` and the like as `-`.
     Disguised,
 }
 

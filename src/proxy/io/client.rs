@@ -1,4 +1,4 @@
-//! A client's stream, as hyper sees it, and what its connection learns from it.
+//! A client's stream as hyper sees it, and the activity on it that its connection observes.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -20,7 +20,7 @@ use super::upload::{Upload, UploadState};
 
 /// State of a client's stream, shared by the stream, its requests and the driver of its connection.
 ///
-/// Each part has one owner that changes it; the others only look.
+/// Each part has one owner that changes it; the others only read.
 #[derive(Debug)]
 pub(crate) struct Activity {
     /// Changed by reading.
@@ -29,29 +29,29 @@ pub(crate) struct Activity {
     pub writes: Writes,
     /// Changed by the request that is under way.
     pub request: Requested,
-    /// Changed by whatever becomes due; read by the driver.
+    /// Changed by every event that sets a deadline; read by the driver.
     pub hint: DeadlineHint,
-    /// Bytes went either way since the driver last looked.
+    /// True if bytes went either way since the driver's last check.
     moved: Cell<bool>,
 }
 
 /// The reads of a client's stream.
 #[derive(Debug)]
 pub(crate) struct Reads {
-    /// Bytes came that belong to no request yet.
+    /// True if bytes came that belong to no request yet.
     heard: Cell<bool>,
     /// The arrival of the first of these bytes.
     heard_at: Cell<Instant>,
     /// The arrival of the last bytes.
     last: Cell<Instant>,
-    /// Bytes lie unread behind the request that is under way.
+    /// True if unread bytes wait behind the current request.
     pipelined: Cell<bool>,
 }
 
 /// The writes of a client's stream, as the client accepts them.
 #[derive(Debug)]
 pub(crate) struct Writes {
-    /// Since when the client has accepted nothing although there is something to write.
+    /// The instant from which the client has accepted nothing although bytes wait for it.
     blocked: Cell<Option<Instant>>,
     /// The instant when the client last accepted bytes that had waited for it.
     accepted: Cell<Instant>,
@@ -59,7 +59,7 @@ pub(crate) struct Writes {
     responds: Cell<bool>,
 }
 
-/// The request that is under way, as far as its client's stream has to know it.
+/// The facts about the current request that its client's stream needs.
 #[derive(Debug)]
 pub(crate) struct Requested {
     /// A request is under way.
@@ -70,7 +70,7 @@ pub(crate) struct Requested {
     held: Cell<bool>,
     /// HTTP/1: the state of the request's body, if there is one and the request is forwarded.
     upload: RefCell<Option<Rc<UploadState>>>,
-    /// HTTP/1: since when the client sends no more and has accepted nothing either, while it waits for a response.
+    /// HTTP/1: the instant from which a half-closed client has accepted nothing while a response is due.
     half_closed: Cell<Option<Instant>>,
     /// HTTP/2: a request of the connection was sent ahead of its body.
     ahead: Cell<bool>,
@@ -140,7 +140,7 @@ impl Activity {
         }
     }
 
-    /// Notes that the client does not accept what there is to write.
+    /// Notes that bytes wait which the client does not accept.
     fn block(&self) {
         if self.writes.blocked.get().is_none() {
             self.writes.blocked.set(Some(Instant::now()));
@@ -182,7 +182,7 @@ impl Reads {
 }
 
 impl Writes {
-    /// Returns since when the client has accepted nothing although there is something to write.
+    /// Returns the instant from which the client has accepted nothing although bytes wait for it.
     pub(crate) fn blocked(&self) -> Option<Instant> {
         self.blocked.get()
     }
@@ -209,7 +209,7 @@ impl Requested {
         self.upload.replace(upload);
     }
 
-    /// Returns since when a client that sends no more has accepted nothing.
+    /// Returns the instant from which a half-closed client has accepted nothing.
     pub(crate) fn half_closed(&self) -> Option<Instant> {
         self.half_closed.get()
     }
@@ -224,7 +224,7 @@ impl Requested {
         self.ahead.set(ahead);
     }
 
-    /// Returns true if the body that is forwarded is not at its end.
+    /// Returns true while a forwarded body has not ended.
     fn uploads(&self) -> bool {
         self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() != Upload::Complete)
     }
@@ -234,10 +234,10 @@ impl Requested {
 pub(crate) struct ClientIo {
     io: TokioIo<Socket>,
     closer: Closer,
-    /// Read already, to learn the protocol.
+    /// Bytes that were read to detect the protocol.
     prefix: Bytes,
     activity: Rc<Activity>,
-    /// Tells of the end of the stream although there is something to read before it. Only while a request is held.
+    /// Ready at the end of the stream, even if there are unread bytes before it. Set only while a request is held.
     end: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// The client sends no more.
     half_closed: Option<HalfClosed>,
@@ -257,14 +257,13 @@ impl Written {
     }
 }
 
-/// A client that sends no more: it may wait for its answer, or have gone. Both look alike (RFC 9293 section 3.6) until
-/// something is sent, which a client that has gone refuses by a reset.
+/// A half-closed client: it may wait for its answer, or have gone. Both look alike (RFC 9293 section 3.6) until the
+/// proxy sends something. A client that has gone then answers with a reset.
 struct HalfClosed {
-    /// Ready when the client refuses something. `None` if too many clients are watched like this: this one is taken to
-    /// be there until a write fails.
+    /// Ready when the client resets the connection. `None` if too many clients are watched like this: the client then
+    /// counts as present until a write fails.
     refused: Option<Watched>,
-    /// The first byte of the answer was sent ahead of the others, to see whether it is refused: all answers begin with
-    /// [`FIRST_BYTE`].
+    /// True if the first byte of the answer was sent early, to provoke a reset: all answers begin with [`FIRST_BYTE`].
     ahead: bool,
 }
 
@@ -274,7 +273,7 @@ impl HalfClosed {
     }
 }
 
-/// A second descriptor of a client's stream, which alone tells of a refusal. There are few of them: no limit on
+/// A second descriptor of a client's stream, which is needed to see a reset. Their number is small, because no limit on
 /// connections counts them.
 struct Watched {
     refused: Pin<Box<dyn Future<Output = ()>>>,
@@ -289,7 +288,7 @@ impl Watched {
     }
 }
 
-/// A place among the clients that are watched for a refusal, given back when it is dropped.
+/// Permit to watch a client for a reset. It is given back when dropped.
 struct WatchPlace;
 
 impl WatchPlace {
@@ -305,10 +304,10 @@ impl Drop for WatchPlace {
     }
 }
 
-/// The number of clients that are watched for a refusal, by all workers. Touched only for clients that send no more.
+/// The number of clients that all workers watch for a reset. Changed only for half-closed clients.
 static WATCHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Clients that may be watched for a refusal: half of the descriptors that are reserved.
+/// Clients that may be watched for a reset: half of the reserved descriptors.
 const MOST_WATCHED: usize = 32;
 
 /// The closer of a client's stream.
@@ -325,19 +324,19 @@ impl ClientIo {
         Self { io: TokioIo::new(socket), closer, prefix, activity, end: None, half_closed: None }
     }
 
-    /// The stream, and what was read of it and not handed on.
+    /// Returns the stream, and the bytes that were read and not handed on.
     pub(crate) fn into_parts(self) -> (Socket, Bytes) {
         (self.io.into_inner(), self.prefix)
     }
 
-    /// Looks whether the client has gone, while hyper does not read.
+    /// Checks whether the client has gone, while hyper does not read.
     ///
-    /// hyper would find out by reading, for which it takes a new buffer, as the request that it read last still lies in
-    /// the one it has: 8 KiB for every request. To look without reading costs nothing unless there is something.
+    /// hyper would find out by reading. For that it needs a new buffer of 8 KiB for every request, because the last
+    /// request still occupies the old one. A check without reading costs nothing unless bytes have come.
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let activity = &self.activity;
         let looks = activity.request.serving.get() && !activity.reads.pipelined.get() && self.prefix.is_empty();
-        // As long as there is more to come of a body hyper reads, and finds the end itself.
+        // While a body is not complete, hyper reads and finds the end itself.
         if !looks || self.closer != Closer::Driver || activity.request.uploads() {
             return Ok(());
         }
@@ -350,7 +349,7 @@ impl ClientIo {
         match stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(0)) => self.half_close(cx),
-            // The next request, or more of this one's body. hyper reads it in its time.
+            // These bytes belong to the next request, or to this one's body. hyper reads them later.
             Poll::Ready(Ok(_)) => {
                 self.activity.reads.pipelined.set(true);
                 Ok(())
@@ -359,8 +358,8 @@ impl ClientIo {
         }
     }
 
-    /// The client sends no more: finds out whether it still waits for its answer. A held request has waited long enough
-    /// for its client to be taken to have gone.
+    /// Finds out whether a half-closed client still waits for its answer. The client of a held request is taken to have
+    /// gone.
     fn half_close(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
         if self.activity.request.held.get() {
@@ -368,7 +367,7 @@ impl ClientIo {
         }
         let mut half_closed = HalfClosed { refused: Watched::new(self.io.inner().plain()), ahead: false };
         if self.activity.request.forwarded.get() && !self.activity.writes.responds.get() {
-            // The byte fits: nothing else is on its way.
+            // The byte fits the socket's buffer, since nothing else is on its way.
             match Pin::new(self.io.inner_mut()).poll_write(cx, FIRST_BYTE) {
                 Poll::Ready(Ok(1)) => half_closed.ahead = true,
                 Poll::Ready(_) => return Err(gone()),
@@ -383,7 +382,7 @@ impl ClientIo {
         if refused { Err(gone()) } else { Ok(()) }
     }
 
-    /// Writes what is left of an answer whose first byte was sent ahead.
+    /// Writes the rest of an answer whose first byte was sent early.
     fn write_behind(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let half_closed = self.half_closed.as_mut().filter(|half_closed| half_closed.ahead)?;
         let rest = answer.strip_prefix(FIRST_BYTE)?;
@@ -396,10 +395,9 @@ impl ClientIo {
         Some(outcome.map_ok(|written| written + FIRST_BYTE.len()))
     }
 
-    /// Looks whether the client of a held request has gone, where what it sent lies unread in front of that: its body, the
-    /// next request, the last words of TLS. The kernel tells (`EPOLLRDHUP`), but it also tells of all that comes before, of
-    /// which the stream itself must hear when hyper reads on: so this listens on a descriptor of its own. A request that
-    /// is held needs none for an upstream.
+    /// Checks whether the client of a held request has gone, even behind unread bytes: its body, the next request, or
+    /// the close_notify of TLS. The kernel reports that by `EPOLLRDHUP`, together with events that hyper needs when it
+    /// reads on. So this check has its own descriptor, which a held request does not need for an upstream.
     fn look_behind(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.activity.request.held.get() {
             if self.end.is_some() {
@@ -412,7 +410,7 @@ impl ClientIo {
             return Ok(());
         }
         if self.end.is_none() {
-            // Without a descriptor it is not seen that the client leaves: the longest wait ends then, too.
+            // Without a descriptor the client's end is not seen. Then the longest wait ends the hold.
             self.end = self.io.inner().plain().duplicate().ok().map(|stream| Box::pin(stream.ended()) as _);
         }
         match self.end.as_mut().map(|end| end.as_mut().poll(cx)) {
@@ -477,7 +475,7 @@ impl hyper::rt::Write for ClientIo {
         self.look_for_end(cx)?;
         self.look_behind(cx)?;
         match Pin::new(&mut self.io).poll_flush(cx) {
-            // The stream is flushed all the time, mostly for nothing.
+            // hyper flushes often, mostly without bytes to flush.
             Poll::Ready(Ok(())) if self.activity.writes.blocked.get().is_none() => Poll::Ready(Ok(())),
             outcome @ (Poll::Pending | Poll::Ready(_)) => self.wrote(Written::Interim, outcome),
         }

@@ -1,8 +1,8 @@
-//! Puts the small frames of a chunked body together: each hop chooses its own chunks (RFC 9112 section 7.1), and what a
-//! frame costs does not depend on its size.
+//! Joins the small frames of a chunked body: each hop may choose its own chunks (RFC 9112 section 7.1), and a small
+//! frame costs as much as a large one.
 //!
-//! hyper hands a chunk on as soon as it has read it, and reads the next when that was taken. So the task that drives the
-//! connection takes them itself, for as long as there are more, and wakes whoever sends them on once.
+//! hyper hands a chunk on as soon as it has read it, and reads the next when that was taken. So the task that drives
+//! the connection takes all chunks that have arrived, and then wakes the task that sends them on once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 pub(crate) struct Gather {
     incoming: RefCell<Incoming>,
     gathered: RefCell<Gathered>,
-    /// Somebody wants the body: before that nothing of it is asked for.
+    /// True once the body was polled. Before that, no frame is read.
     wanted: Cell<bool>,
     /// Wakes the task that drives the connection.
     driver: RefCell<Option<Waker>>,
@@ -34,13 +34,13 @@ pub(crate) struct Gathered {
     small: BytesMut,
     /// Bytes of all of them.
     size: usize,
-    /// Something was taken, and may not have left yet.
+    /// True if frames were taken and may not have been written yet.
     leaves: bool,
     end: Option<Result<(), hyper::Error>>,
 }
 
 impl Gather {
-    /// Gathers a body. `driver`: wakes the task that drives the connection, unless that runs right now.
+    /// Gathers a body. `driver` wakes the task that drives the connection, and is `None` if that task runs right now.
     pub(crate) fn new(incoming: Incoming, driver: Option<Waker>) -> Rc<Self> {
         Rc::new(Self {
             incoming: RefCell::new(incoming),
@@ -51,8 +51,7 @@ impl Gather {
         })
     }
 
-    /// Takes a frame from the connection, for the task that drives it. Returns whether there was one: then the
-    /// connection may have another.
+    /// Reads a frame, in the task that drives the connection. Returns true if there was one: then there may be another.
     pub(crate) fn pump(&self, cx: &mut Context<'_>) -> bool {
         note(&self.driver, cx);
         let mut gathered = self.gathered.borrow_mut();
@@ -70,7 +69,7 @@ impl Gather {
         goes_on
     }
 
-    /// Takes what came last, for the task that has driven the connection, which is gone.
+    /// Reads the last frames, after the connection has ended.
     pub(crate) fn finish(&self) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut incoming = self.incoming.borrow_mut();
@@ -78,7 +77,7 @@ impl Gather {
         self.wake_sender();
     }
 
-    /// Returns what has come, for the task that sends it on.
+    /// Returns the next gathered frame, in the task that sends the body on.
     pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let first = !self.wanted.replace(true);
         let mut gathered = self.gathered.borrow_mut();
@@ -115,7 +114,7 @@ impl Gathered {
         self.frames.is_empty() && self.small.is_empty() && matches!(self.end, Some(Ok(())))
     }
 
-    /// Keeps what came, and returns whether that was a frame.
+    /// Keeps the result of a poll. Returns true if it was a frame.
     fn take_in(&mut self, polled: Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
         match polled {
             Poll::Pending => false,
@@ -172,7 +171,7 @@ impl Gathered {
         match &self.end {
             None => Poll::Pending,
             Some(Ok(())) => Poll::Ready(None),
-            // An error ends the connection at once: what came before is to leave first.
+            // An error ends the connection at once, so earlier frames must be written first.
             Some(Err(_)) if left => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -182,7 +181,7 @@ impl Gathered {
     }
 }
 
-/// Remembers whom to wake.
+/// Registers a waker.
 pub(crate) fn note(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     let mut waker = waker.borrow_mut();
     if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -190,11 +189,11 @@ pub(crate) fn note(waker: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     }
 }
 
-/// A body, read by whoever sends it on.
+/// A body, read by the task that sends it on.
 pub(crate) enum Source {
     /// From the connection, frame by frame.
     Frames(Incoming),
-    /// From an HTTP/2 connection, where several frames may lie ready. The room for them is made for the first small one.
+    /// From an HTTP/2 connection, where several frames may be ready. The buffer is allocated with the first small one.
     Ready(Incoming, Option<Box<Gathered>>),
     /// From the task that drives the connection.
     Gathered(Rc<Gather>),
@@ -226,13 +225,13 @@ impl Source {
             Self::Ready(incoming, gathered) => {
                 plus(incoming.size_hint(), gathered.as_ref().map_or(0, |gathered| gathered.size as u64))
             }
-            // The body is chunked: else it would not be gathered.
+            // Only chunked bodies are gathered.
             Self::Gathered(_) => SizeHint::default(),
         }
     }
 }
 
-/// Puts together what lies ready.
+/// Joins the frames that are ready.
 fn poll_ready(
     incoming: &mut Incoming,
     gathered: &mut Option<Box<Gathered>>,
@@ -256,7 +255,7 @@ fn is_small(polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
     frame.data_ref().is_some_and(|data| data.len() < SMALL)
 }
 
-/// Adds what has come already to what is expected.
+/// Adds the bytes that have already come to those that are expected.
 pub(crate) fn plus(mut hint: SizeHint, bytes: u64) -> SizeHint {
     if let Some(upper) = hint.upper() {
         hint.set_upper(upper.saturating_add(bytes));
@@ -265,11 +264,11 @@ pub(crate) fn plus(mut hint: SizeHint, bytes: u64) -> SizeHint {
     hint
 }
 
-/// A frame of fewer bytes is copied, so that it can be put together with others.
+/// A frame of fewer bytes is copied, so that it can be joined with others.
 const SMALL: usize = 4 * 1024;
 
 /// Bytes that are gathered at most before they are taken.
 const MOST_GATHERED: usize = 32 * 1024;
 
-/// Frames that are taken from a connection before others have their turn.
+/// Most frames that are read from a connection in one turn of its task.
 pub(crate) const MOST_PUMPED: usize = 256;

@@ -21,8 +21,7 @@ pub(crate) enum Plain {
 }
 
 impl Plain {
-    /// Waits for the client's first byte, and leaves it where it is. A unix socket cannot be looked into: there it does
-    /// not wait.
+    /// Waits for the client's first byte without reading it. Does not wait on a unix socket, which cannot be peeked.
     pub(crate) async fn begins(&self) -> io::Result<()> {
         match self {
             // Not `readable`, which may be true for no reason.
@@ -31,7 +30,7 @@ impl Plain {
         }
     }
 
-    /// The same stream over another descriptor, which is told anew of all that happens to it.
+    /// Returns the same stream over a second descriptor, with its own events.
     pub(super) fn duplicate(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => {
@@ -45,20 +44,20 @@ impl Plain {
         }
     }
 
-    /// Waits until the other side has refused something that was sent to it. Of a [`Plain::duplicate`].
+    /// Waits until the other side has reset the connection. To be called on a [`Plain::duplicate`].
     pub(super) async fn refused(self) {
         let refused = match &self {
             Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Self::Unix(stream) => stream.ready(Interest::ERROR).await,
         };
-        // A refusal cannot be seen then.
+        // Then a reset cannot be seen.
         if refused.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Waits until the other side has closed, whatever lies unread before that, and reads nothing. Of a [`Plain::duplicate`]
-    /// alone: the stream takes what is there for read.
+    /// Waits until the other side has closed, without reading the bytes before that. To be called only on a
+    /// [`Plain::duplicate`]: it clears the readiness of its descriptor.
     pub(super) async fn ended(self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         loop {
@@ -69,7 +68,7 @@ impl Plain {
             if ready.map_or(true, |ready| ready.is_read_closed()) {
                 return;
             }
-            // The stream waits for more then.
+            // Clears the readiness, so that the next wait is for new events.
             let _ = match &self {
                 Self::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
                 Self::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
@@ -78,22 +77,22 @@ impl Plain {
     }
 }
 
-/// Any stream of ours.
+/// Any stream of the proxy.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(Plain),
-    /// Boxed: a TLS session is large, and most streams of a sidecar have none.
+    /// Boxed, because a TLS session is large, and most streams of a sidecar have none.
     Server(Box<server::TlsStream<Plain>>),
     Client(Box<client::TlsStream<Plain>>),
 }
 
 impl Socket {
-    /// Returns true if an end by the other side is seen without reading what came before.
+    /// Returns true if the other side's end is visible without reading the bytes before it.
     pub(crate) fn tells_its_end(&self) -> bool {
         matches!(self, Self::Plain(Plain::Tcp(_)))
     }
 
-    /// The stream below TLS, if there is some.
+    /// Returns the stream below TLS, or the stream itself.
     pub(super) fn plain(&self) -> &Plain {
         match self {
             Self::Plain(plain) => plain,
@@ -103,7 +102,7 @@ impl Socket {
     }
 }
 
-/// Delegates the four I/O calls to whichever stream it is.
+/// Delegates the four I/O calls to the stream of each variant.
 macro_rules! delegate_io {
     ($type:ty, $($variant:path),+) => {
         impl AsyncRead for $type {
@@ -147,12 +146,12 @@ pub(crate) async fn read_some(socket: &mut Socket) -> io::Result<Bytes> {
     poll_fn(|cx| poll_read_some(socket, cx, Bytes::copy_from_slice)).await
 }
 
-/// Reads once and throws it away; says how much it was, 0 at the end of the stream. Holds no memory while it waits.
+/// Reads once and discards the bytes. Returns their number, 0 at the end of the stream. Holds no memory while it waits.
 pub(crate) async fn skip_some(socket: &mut Socket) -> io::Result<usize> {
     poll_fn(|cx| poll_read_some(socket, cx, <[u8]>::len)).await
 }
 
-/// Reads once, if there is something to read, into a space that belongs to nobody.
+/// Reads once into the worker's shared buffer, if there is something to read.
 pub(crate) fn poll_read_some<T>(
     socket: &mut Socket,
     cx: &mut Context<'_>,
@@ -165,8 +164,7 @@ pub(crate) fn poll_read_some<T>(
         Poll::Ready(Ok(take(buf.filled())))
     })
 }
-/// Writes several parts at once. Small ones are put together first: one short copy costs less than the kernel's look
-/// through a list of parts.
+/// Writes several parts at once. Small parts are joined first: one short copy costs less than a vectored write.
 pub(super) fn write_parts(
     io: Pin<&mut TokioIo<Socket>>,
     cx: &mut Context<'_>,
@@ -188,7 +186,7 @@ thread_local! {
     /// One buffer for the reads of all connections of a worker.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 
-    /// One buffer in which small parts are put together.
+    /// One buffer in which small parts are joined.
     static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -59,7 +59,7 @@ enum State {
     Open,
 }
 
-/// A watcher's place among those of its worker.
+/// Permit to watch, one of those of a worker. It is given back when dropped.
 struct WatcherPermit(Rc<Worker>);
 
 impl WatcherPermit {
@@ -89,7 +89,8 @@ impl Watch {
         most: usize,
     ) -> Result<Self, RequestRecord> {
         let worker = Rc::clone(&record.worker);
-        // Over HTTP/1 a watcher has a connection to itself, which no idle limit ends. Half of them are left for others.
+        // Over HTTP/1 each watcher occupies a connection, which no idle limit ends. So half of the connections are
+        // reserved for other clients.
         let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
         let Some(permit) = WatcherPermit::take(&worker, most) else { return Err(record) };
         Ok(Self {
@@ -149,7 +150,7 @@ impl Drop for Watch {
     }
 }
 
-/// Watcher on an HTTP/1 connection that was taken apart: only its socket and this value are left.
+/// Watcher on an HTTP/1 connection without hyper: only the socket and this value are kept.
 pub(crate) struct EventStream {
     watch: Watch,
     /// The bytes to write first.
@@ -226,7 +227,8 @@ pub(crate) fn once(generation: &Live, route: &str) -> Bytes {
 
 fn look(snapshot: &Snapshot, route: &str, cohort: Option<u32>) -> (State, Bytes) {
     let closure = snapshot.route(route).and_then(|route| route.closure.as_ref());
-    // Admitted clients may go on. So watchers come back gradually, and not all at once when the ramp is over.
+    // Admitted clients are told that the route is open. So watchers come back gradually, and not all when the ramp
+    // ends.
     let closure = closure.filter(|closure| cohort.is_none_or(|cohort| cohort >= closure.admits));
     match closure.map(|closure| &closure.page) {
         Some(page) => (State::Page(page.version), page.event()),

@@ -48,7 +48,7 @@ pub(crate) enum Progress<S> {
     Answered(Response<Body>),
     /// The request was sent over an idle connection. Only its outcome is still awaited.
     Sent(S),
-    /// The answer takes longer. Boxed: most requests need no room for it.
+    /// The answer takes longer. Boxed, because most requests do not wait.
     Waiting(Pin<Box<dyn Future<Output = Response<Body>>>>),
 }
 
@@ -70,7 +70,7 @@ impl Exchange {
         client::of(self.record.connection.peer.address, headers, &self.generation.snapshot.trusted_proxies).address()
     }
 
-    /// Returns the client in whose name the request queues.
+    /// Returns the flow under which the request waits in a fair queue.
     pub(crate) fn flow(&self, headers: &HeaderMap) -> Flow {
         let connection = (!self.trusted).then(|| self.record.connection.id.get());
         Flow { network: self.client(headers).map(client::network), connection }

@@ -66,7 +66,7 @@ pub(crate) struct Forwarded {
     pub route: usize,
     /// The reason for forwarding.
     pub pass: Pass,
-    /// The cookie that keeps its client's cohort. Boxed: most requests need no room for it.
+    /// The cookie that keeps the client's cohort. Boxed, because most requests have none.
     pub cookie: Option<Box<HeaderValue>>,
 }
 
@@ -154,11 +154,11 @@ pub(crate) fn start(
     }
 }
 
-/// Returns true if a request may be sent now: it has no body, or may go ahead of its body.
+/// Returns true if a request may be sent now: it has no body, or may be sent before its body.
 ///
-/// A request ahead of its body holds an upstream connection for as long as its client likes. So an HTTP/2 client
-/// connection may have one such request, and an upstream a few. An HTTP/2 upstream needs no limit: one connection
-/// serves many requests.
+/// A request that is sent before its body holds an upstream connection for as long as its client likes. So an HTTP/2
+/// client connection may have one such request, and an upstream a few. An HTTP/2 upstream needs no limit: one
+/// connection serves many requests.
 fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
     let RequestBody::Client(body) = request.body_mut() else { return true };
     if pool.http2() {
@@ -333,7 +333,7 @@ impl UpstreamRequest {
     }
 
     fn given_up(&self, error: Error) -> Error {
-        // If the client broke off its body, the upstream is not to blame.
+        // If the client cut its body short, the upstream is not to blame.
         let state = self.options.upload.as_ref().map(|upload| upload.state.get());
         if matches!(state, None | Some(Upload::Complete | Upload::Open)) {
             self.blame_upstream(&error);
@@ -460,7 +460,7 @@ fn clean(response: &mut Response<Incoming>, fields: Fields, trailers: bool) {
     headers::merge_content_length(response.headers_mut(), fields);
     let extensions = response.extensions_mut();
     if !extensions.is_empty() {
-        // The upstream's own reason phrase, if it is unusual; hyper has none for statuses that it does not know.
+        // The upstream's reason phrase is kept only if it is unusual. hyper has none for unknown statuses.
         let reason = extensions.remove::<ReasonPhrase>();
         extensions.clear();
         if let Some(reason) = reason {

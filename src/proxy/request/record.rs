@@ -24,8 +24,8 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
-/// Record of one request, open from its head to the end of its response. If it is dropped earlier, the client had given
-/// up.
+/// Record of one request, open from its head to the end of its response. If it is dropped while open, the client has
+/// given up.
 pub(crate) struct RequestRecord {
     pub(crate) worker: Rc<Worker>,
     pub(crate) connection: Rc<ClientConnection>,
@@ -248,7 +248,7 @@ impl RequestRecord {
         self.fail("upstream_stalled");
     }
 
-    /// Ends the record because the response broke off.
+    /// Ends the record because the response was cut short.
     pub(crate) fn broken(&mut self) {
         // If the client's body failed, hyper ended the exchange with the upstream for that reason.
         match self.upload.as_ref().map(|upload| upload.state.get()) {
@@ -292,7 +292,7 @@ impl RequestRecord {
         }
     }
 
-    /// Ends the record of a response that broke off through the upstream's fault.
+    /// Ends the record of a response that the upstream cut short.
     fn fail(&mut self, why: &'static str) {
         if let Some(route) = &self.route {
             self.observe(&route.workers[self.worker.id], |_| ClientCounts { failed: 1, ..ClientCounts::default() });
@@ -308,7 +308,7 @@ impl RequestRecord {
         }
     }
 
-    /// Ends the record of a response that broke off. `counted` selects the counter of whoever is to blame.
+    /// Ends the record of a response that was cut short. `counted` selects the counter for the side at fault.
     fn cut(&mut self, why: &'static str, counted: fn(&RouteCell) -> &Cell) {
         if let Some(route) = &self.route {
             counted(&route.workers[self.worker.id]).increment();
@@ -336,7 +336,7 @@ impl RequestRecord {
     /// Ends the record of a request that was dropped while it was open.
     fn give_up(&mut self) {
         match self.in_flight.interruption() {
-            // The client took nothing, not even an end.
+            // The client accepted no bytes, not even those of an orderly end.
             Interruption::Cut => self.count_drained(|cell| &cell.cut),
             Interruption::Evict => self.evicted(),
             Interruption::None | Interruption::Leave => {
@@ -400,7 +400,7 @@ impl Entry {
             verdict: "",
             shown: None,
             generation: generation.snapshot.generation,
-            // The status until there is an answer: nginx's code for a client that left before it.
+            // nginx's status for a client that left before the answer; replaced once there is an answer.
             status: StatusCode::from_u16(499).unwrap_or_default(),
             id: id.clone(),
             error: None,

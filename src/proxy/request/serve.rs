@@ -27,8 +27,8 @@ use super::respond;
 
 /// Answers one request. Never fails: every error has a status.
 ///
-/// Work that needs no waiting is done at once, outside the future. hyper moves the future about, and keeps it for as
-/// long as the connection lives.
+/// Work that needs no waiting is done at once, outside the future. That keeps the future small: hyper moves it, and
+/// keeps it for as long as the connection lives.
 pub(crate) fn serve(
     worker: &Rc<Worker>,
     connection: &Rc<ClientConnection>,

@@ -32,8 +32,8 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Carries bytes both ways. Ends when both sides are done, one breaks off, nothing moves for too long, or the
-    /// tunnel is told to leave. `read_ahead` holds the client's bytes behind the request.
+    /// Carries bytes both ways. Ends when both sides are done, one side fails, the tunnel is idle for too long, or it
+    /// is told to leave. `read_ahead` has the client's bytes after the request.
     async fn relay(mut self, client: Socket, read_ahead: Bytes, limits: &Limits, cell: &WorkerCell) {
         let Ok(Ok(switched)) = timeout(limits.connect, self.upstream).await else {
             return;
@@ -242,13 +242,13 @@ impl Direction {
         self.frames.is_between() && self.from >= self.allowed
     }
 
-    /// Returns the bytes that were read and may not be written any more.
+    /// Returns the bytes that were read and must not be written any more.
     fn rest(&self) -> &[u8] {
         &self.buffer[self.allowed.max(self.from)..self.to]
     }
 
     /// Carries as much as possible; ready when the reading end is over and everything was written. With `stop`, nothing
-    /// behind the current frame is carried.
+    /// after the current frame is carried.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

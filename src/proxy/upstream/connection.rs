@@ -47,10 +47,10 @@ pub(super) struct PendingResponse {
     pub upload: Option<Rc<UploadState>>,
 }
 
-/// An upstream's stream behind the end of HTTP.
+/// An upstream's stream after the end of HTTP.
 pub(crate) struct Switched {
     pub socket: Socket,
-    /// Bytes that the upstream sent behind its response.
+    /// Bytes that the upstream sent after its response.
     pub read_ahead: Bytes,
     /// The connection's slot in its pool, kept until this is dropped: a tunnel is a connection like any other.
     pub slot: Box<dyn Any>,
@@ -70,7 +70,7 @@ impl UpstreamConnection {
         }
     }
 
-    /// Notes the request that is sent next. `again`: keep its head, so that it can be sent again.
+    /// Notes the request that is sent next. With `again`, its head is kept, so that it can be sent again.
     pub(super) fn expect(&self, pending: PendingResponse, again: bool) {
         self.pending.replace(Some(pending));
         self.sent.expect(again);
@@ -82,7 +82,7 @@ impl UpstreamConnection {
         self.timed_out.get()
     }
 
-    /// Returns where the stream comes out if the upstream switches protocols.
+    /// Returns the receiver of the stream, for the case that the upstream switches protocols.
     pub(super) fn expect_switch(&self) -> oneshot::Receiver<Switched> {
         let (send, receive) = oneshot::channel();
         self.tunnel.replace(Some(send));
@@ -94,7 +94,8 @@ impl UpstreamConnection {
         self.sent.read()
     }
 
-    /// Gathers the chunked body of the response. Its end may have come with its head: then nobody drives it any more.
+    /// Gathers the chunked body of the response. If its end came with its head, the driver has already ended, and the
+    /// rest is read at once.
     pub(super) fn gather(&self, response: &Rc<Gather>) {
         if self.ended.get() {
             return response.finish();
@@ -117,19 +118,19 @@ impl UpstreamConnection {
         self.abort.replace(Some(task.abort_handle()));
     }
 
-    /// Takes what has come of a chunked body. Returns whether there may be more right now.
+    /// Reads the part of a chunked body that has arrived. Returns true if there may be more right now.
     fn pump(&self, cx: &mut Context<'_>) -> bool {
         self.response.borrow().as_ref().is_some_and(|gather| gather.pump(cx))
     }
 
-    /// Ends the task that drives it.
+    /// Ends the task that drives the connection.
     pub(super) fn abort(&self) {
         if let Some(abort) = self.abort.borrow().as_ref() {
             abort.abort();
         }
     }
 
-    /// Takes what came last of a chunked body.
+    /// Reads the last part of a chunked body.
     fn finish(&self) {
         self.ended.set(true);
         if let Some(gather) = self.response.take() {
@@ -137,7 +138,7 @@ impl UpstreamConnection {
         }
     }
 
-    /// Returns when the response head is due, if the upstream is waited for and not the client.
+    /// Returns when the response head is due, unless the proxy waits for the client.
     fn due(&self) -> Option<Instant> {
         let pending = self.pending.borrow();
         let PendingResponse { since, first_byte, upload } = pending.as_ref()?;
@@ -175,7 +176,7 @@ pub(super) async fn drive(
     });
     let tunnel = if ended.await { connection.tunnel.take() } else { None };
     let Some(tunnel) = tunnel else {
-        // Only when the connection is gone does hyper say what its end means for a body.
+        // hyper reports the outcome to a body only when the connection is dropped.
         drop(driven);
         return connection.finish();
     };

@@ -54,7 +54,7 @@ impl IdleConnections {
         self.0.borrow_mut().push(Idle { sender, connection, since });
     }
 
-    /// Takes the connection used last: it is the warmest, and the others get a chance to grow old and go.
+    /// Takes the connection that was used last: it is the warmest, and unneeded ones expire.
     pub(super) fn take(&self, reuse: Reuse) -> Option<(http1::SendRequest<RequestBody>, Rc<UpstreamConnection>)> {
         let mut idle = self.0.borrow_mut();
         while let Some(Idle { sender, connection, since }) = idle.pop() {
@@ -146,7 +146,7 @@ impl MultiplexedConnections {
 }
 
 impl Multiplexed {
-    /// A connection with its first stream.
+    /// Wraps a connection with its first stream.
     pub(super) fn new(sender: http2::SendRequest<RequestBody>) -> Self {
         Self {
             sender: RefCell::new(sender),
@@ -156,7 +156,7 @@ impl Multiplexed {
         }
     }
 
-    /// Notes how many streams the upstream allows. One is the number before it has said that: others wait for its word.
+    /// Notes how many streams the upstream allows. It is 1 until the upstream has sent its settings.
     fn allow(&self, streams: usize) {
         self.allowed.set(if streams > 1 { streams.min(MOST_STREAMS) } else { MOST_STREAMS });
     }
@@ -185,7 +185,7 @@ impl Drop for LongLived {
     }
 }
 
-/// Drives an HTTP/2 connection to its end. The requests on it are told how it ended.
+/// Drives an HTTP/2 connection to its end. hyper tells its requests how it ended.
 pub(super) async fn drive_multiplexed(
     mut driven: http2::Connection<TokioIo<Socket>, RequestBody, Local>,
     connection: Weak<Multiplexed>,
@@ -202,8 +202,9 @@ pub(super) async fn drive_multiplexed(
     .await;
 }
 
-/// Servers close idle connections after seconds, seldom sooner: one idle for less than this is not closing now.
+/// Servers close idle connections after seconds, seldom sooner. So a connection that was idle for less than this is not
+/// being closed.
 const RECENT: Duration = Duration::from_millis(900);
 
-/// Streams of one HTTP/2 connection to an upstream. Where the upstream allows fewer, others take another connection.
+/// Most streams of one HTTP/2 connection to an upstream. If the upstream allows fewer, more connections are opened.
 pub(super) const MOST_STREAMS: usize = 100;
