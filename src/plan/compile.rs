@@ -130,7 +130,7 @@ impl<'f> MissedChanges<'f> {
     fn new(inputs: &Inputs<'f>) -> Self {
         let (flags, now) = (inputs.flags, inputs.now);
         let next = |at: Timestamp| causes::next_change(flags, at).filter(|next| *next < now);
-        let missed = std::iter::successors(last_look(inputs).and_then(next), |at| next(*at)).take(MOST_MISSED);
+        let missed = std::iter::successors(last_evaluation(inputs).and_then(next), |at| next(*at)).take(MOST_MISSED);
         Self { missed: missed.map(|at| (at, Causes::new(flags, at))).collect(), now: Causes::new(flags, now) }
     }
 
@@ -144,7 +144,7 @@ impl<'f> MissedChanges<'f> {
 ///
 /// The live snapshot was valid until its next change. If the flag file now names an earlier instant, the file was
 /// edited, and an edit counts from now. Reading it took a moment, which differs between replicas.
-fn last_look(inputs: &Inputs<'_>) -> Option<Timestamp> {
+fn last_evaluation(inputs: &Inputs<'_>) -> Option<Timestamp> {
     let Some(live) = inputs.previous else {
         return inputs.known.remembered.values().map(RouteState::seen).min();
     };
@@ -172,11 +172,11 @@ fn draft_route<'i>(
     let next = state.next(route_inputs);
     let changes_at = state.next_change(route_inputs);
     // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
-    let heeded = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
+    let is_shown = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
     RouteDraft {
         epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
-        cause: causes.filter(|_| heeded).and_then(|causes| primary(&causes)),
+        cause: causes.filter(|_| is_shown).and_then(|causes| primary(&causes)),
         name: &config.name,
         policy: &config.policy,
         state,

@@ -172,9 +172,9 @@ fn identifier(client: Client<'_>) -> &str {
 }
 
 /// Joins the last clients into a line.
-fn joined(clients: &[Client<'_>], said: impl Fn(Client<'_>) -> String) -> String {
+fn joined(clients: &[Client<'_>], written: impl Fn(Client<'_>) -> String) -> String {
     let last = clients.get(clients.len().saturating_sub(MOST_HOPS)..).unwrap_or_default();
-    last.iter().map(|&client| said(client)).collect::<Vec<_>>().join(", ")
+    last.iter().map(|&client| written(client)).collect::<Vec<_>>().join(", ")
 }
 
 fn is_token(byte: u8) -> bool {
@@ -190,20 +190,20 @@ mod tests {
 
     #[test]
     fn each_field_says_what_the_other_does() {
-        let said = |name: http::HeaderName, lines: &[&str]| {
+        let written = |name: http::HeaderName, lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(&name, HeaderValue::from_str(line).unwrap());
             }
             if name == FORWARDED { as_x_forwarded_for(&headers) } else { as_forwarded(&headers) }
         };
-        let forwarded = |lines: &[&str]| said(FORWARDED, lines);
+        let forwarded = |lines: &[&str]| written(FORWARDED, lines);
         assert_eq!(forwarded(&["for=1.1.1.1:80;by=x, for=\"[2001:db8::1]:80\""]), "1.1.1.1, 2001:db8::1");
         assert_eq!(
             forwarded(&["by=x, , for=_a", "for=odd", "for=1.1.1.1,", "for=\""]),
             "unknown, _a, unknown, 1.1.1.1, unknown, unknown"
         );
-        let x_forwarded_for = |lines: &[&str]| said(X_FORWARDED_FOR, lines);
+        let x_forwarded_for = |lines: &[&str]| written(X_FORWARDED_FOR, lines);
         assert_eq!(
             x_forwarded_for(&["1.1.1.1:80,2001:db8::1", "[::1]:80"]),
             "for=1.1.1.1, for=\"[2001:db8::1]\", for=\"[::1]\""

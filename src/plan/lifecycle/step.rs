@@ -23,13 +23,13 @@ impl RouteState {
 
     fn step_open(&self, watch: Option<&Watch>, inputs: RouteInputs<'_>) -> Step {
         if let Some(desired) = inputs.desired {
-            return Step::Enter(self.go_down(inputs, desired));
+            return Step::Enter(self.close_by_flag(inputs, desired));
         }
         let Some(watch) = watch else { return Step::Stay };
         let guard = inputs.policy.guard.filter(|guard| inputs.now < after(self.began, guard.watch));
         let Some(guard) = guard else { return Step::Update(self.with(PhaseState::Open(None))) };
         match (self.judge(watch.breach.as_ref(), inputs), guard.on_breach) {
-            (Some(breach), OnBreach::Close) => Step::Enter(self.shut(&watch.closing, inputs, breach)),
+            (Some(breach), OnBreach::Close) => Step::Enter(self.close_by_guard(&watch.closing, inputs, breach)),
             (breach, OnBreach::Close | OnBreach::HoldRamp | OnBreach::Warn) => {
                 Step::Update(self.with(PhaseState::Open(Some(Watch { breach, ..watch.clone() }))))
             }
@@ -48,13 +48,13 @@ impl RouteState {
                 return Step::Enter(self.open(&down.closing, inputs, inputs.now, Reason::LiftedWhileDraining));
             }
             None if down.is_forced(inputs) => return Step::Enter(self.come_back(down, inputs)),
-            None => Heeded::Same,
-            Some(desired) => self.heed(down, inputs, desired),
+            None => FlagEffect::Same,
+            Some(desired) => self.follow_flags(down, inputs, desired),
         };
         let (down, reason) = match heeded {
-            Heeded::Stricter(state) => return Step::Enter(state),
-            Heeded::Changed(down, reason) => (down, reason),
-            Heeded::Same => (down.clone(), self.reason.clone()),
+            FlagEffect::Stricter(state) => return Step::Enter(state),
+            FlagEffect::Changed(down, reason) => (down, reason),
+            FlagEffect::Same => (down.clone(), self.reason.clone()),
         };
         if remaining == Some(0) {
             Step::Enter(self.close(&down, inputs.now, Reason::Drained))
@@ -75,19 +75,19 @@ impl RouteState {
                 Some(_) | None => Step::Enter(self.come_back(down, inputs)),
             };
         };
-        match self.heed(down, inputs, desired) {
-            Heeded::Stricter(state) => Step::Enter(state),
-            Heeded::Changed(down, reason) => {
+        match self.follow_flags(down, inputs, desired) {
+            FlagEffect::Stricter(state) => Step::Enter(state),
+            FlagEffect::Changed(down, reason) => {
                 Step::Update(Self { phase: PhaseState::Closed(down), reason, ..self.clone() })
             }
-            Heeded::Same => Step::Stay,
+            FlagEffect::Same => Step::Stay,
         }
     }
 
     fn step_verifying(&self, closing: &Closing, inputs: RouteInputs<'_>) -> Step {
         let down = Down { closing: closing.clone(), breach: None };
         if let Some(desired) = inputs.desired {
-            if let Some(stricter) = self.go_stricter(&down, inputs, desired) {
+            if let Some(stricter) = self.tighten(&down, inputs, desired) {
                 return Step::Enter(stricter);
             }
             let closing = Closing { started: closing.started, desired: desired.clone() };
@@ -130,14 +130,14 @@ impl RouteState {
         let RouteInputs { policy, desired, now, .. } = inputs;
         let Some(ramp) = policy.ramp.as_ref() else {
             return Step::Enter(match desired {
-                Some(desired) => self.go_down(inputs, desired),
+                Some(desired) => self.close_by_flag(inputs, desired),
                 None => self.open(&back.closing, inputs, now, Reason::NoRamp),
             });
         };
         let breach = self.judge(back.breach.as_ref(), inputs);
         let on_breach = policy.guard.map(|guard| guard.on_breach);
         let began = match (&breach, on_breach) {
-            (Some(_), Some(OnBreach::HoldRamp)) => self.held(now),
+            (Some(_), Some(OnBreach::HoldRamp)) => self.held_began(now),
             (Some(_), Some(OnBreach::Close | OnBreach::Warn)) | (Some(_), None) | (None, _) => self.began,
         };
         // A ramp that is shorter now than at the last look did not end before that look.
@@ -145,9 +145,9 @@ impl RouteState {
         match (desired, breach) {
             // The ramp ended before this input came.
             _ if over < now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
-            (Some(desired), _) => Step::Enter(self.go_down(inputs, desired)),
+            (Some(desired), _) => Step::Enter(self.close_by_flag(inputs, desired)),
             (None, Some(breach)) if on_breach == Some(OnBreach::Close) => {
-                Step::Enter(self.shut(&back.closing, inputs, breach))
+                Step::Enter(self.close_by_guard(&back.closing, inputs, breach))
             }
             (None, _) if over == now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
             (None, breach) => {
@@ -160,12 +160,12 @@ impl RouteState {
     }
 
     /// Returns the beginning of a ramp that is held: the time since the last look does not count.
-    fn held(&self, now: Timestamp) -> Timestamp {
+    fn held_began(&self, now: Timestamp) -> Timestamp {
         self.began.checked_add(now.duration_since(self.seen)).unwrap_or(now).min(now)
     }
 
     /// Takes the route down because it is flagged.
-    fn go_down(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
+    fn close_by_flag(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
         // A flag that was written only now drained nothing before, whatever start it names.
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
         let closing = Closing { started, desired: desired.clone() };
@@ -175,7 +175,7 @@ impl RouteState {
     }
 
     /// Takes the route down because its guard says so.
-    fn shut(&self, closing: &Closing, inputs: RouteInputs<'_>, breach: Breach) -> Self {
+    fn close_by_guard(&self, closing: &Closing, inputs: RouteInputs<'_>, breach: Breach) -> Self {
         let reason = Reason::tripped(&breach);
         let down = Down { closing: closing.clone(), breach: Some(breach) };
         self.enter(PhaseState::Draining(down), inputs.now, reason)
@@ -183,7 +183,7 @@ impl RouteState {
 
     /// Takes a route that is down into a stricter mode, if that is desired: the requests that the mode before let through
     /// have to end, too.
-    fn go_stricter(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
+    fn tighten(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
         if desired.mode <= down.closing.desired.mode {
             return None;
         }
@@ -193,21 +193,21 @@ impl RouteState {
     }
 
     /// Follows the flag file while the route is down.
-    fn heed(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Heeded {
+    fn follow_flags(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> FlagEffect {
         let overruled = down.overruled(inputs, desired);
         let down = overruled.as_ref().unwrap_or(down);
-        if let Some(stricter) = self.go_stricter(down, inputs, desired) {
-            return Heeded::Stricter(stricter);
+        if let Some(stricter) = self.tighten(down, inputs, desired) {
+            return FlagEffect::Stricter(stricter);
         }
         let before = &down.closing.desired;
         if overruled.is_none() && (down.breach.is_some() || before == desired) {
-            return Heeded::Same;
+            return FlagEffect::Same;
         }
         let flagged = Reason::flagged(desired);
         let renamed = overruled.is_some() || Reason::flagged(before) != flagged;
         let reason = if renamed { flagged } else { self.reason.clone() };
         let closing = Closing { started: down.closing.started, desired: desired.clone() };
-        Heeded::Changed(Down { closing, breach: None }, reason)
+        FlagEffect::Changed(Down { closing, breach: None }, reason)
     }
 
     /// Takes the route down completely.
@@ -300,7 +300,7 @@ impl Down {
 }
 
 /// Effect of the flag file on a route that is down.
-enum Heeded {
+enum FlagEffect {
     /// The route drains anew, in a stricter mode.
     Stricter(RouteState),
     /// The route stays down for another reason.

@@ -277,28 +277,28 @@ impl HalfClosed {
 /// connections counts them.
 struct Watched {
     refused: Pin<Box<dyn Future<Output = ()>>>,
-    _place: WatchPlace,
+    _place: WatchPermit,
 }
 
 impl Watched {
     fn new(stream: &Plain) -> Option<Self> {
-        let place = WatchPlace::take()?;
+        let place = WatchPermit::take()?;
         let other = stream.duplicate().ok()?;
         Some(Self { refused: Box::pin(other.refused()), _place: place })
     }
 }
 
 /// Permit to watch a client for a reset. It is given back when dropped.
-struct WatchPlace;
+struct WatchPermit;
 
-impl WatchPlace {
+impl WatchPermit {
     fn take() -> Option<Self> {
         let one_more = |watched| (watched < MOST_WATCHED).then_some(watched + 1);
         WATCHED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Self)
     }
 }
 
-impl Drop for WatchPlace {
+impl Drop for WatchPermit {
     fn drop(&mut self) {
         WATCHED.fetch_sub(1, Ordering::Relaxed);
     }
@@ -333,7 +333,7 @@ impl ClientIo {
     ///
     /// hyper would find out by reading. For that it needs a new buffer of 8 KiB for every request, because the last
     /// request still occupies the old one. A check without reading costs nothing unless bytes have come.
-    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn check_closed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let activity = &self.activity;
         let looks = activity.request.serving.get() && !activity.reads.pipelined.get() && self.prefix.is_empty();
         // While a body is not complete, hyper reads and finds the end itself.
@@ -383,7 +383,7 @@ impl ClientIo {
     }
 
     /// Writes the rest of an answer whose first byte was sent early.
-    fn write_behind(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
+    fn write_rest(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let half_closed = self.half_closed.as_mut().filter(|half_closed| half_closed.ahead)?;
         let rest = answer.strip_prefix(FIRST_BYTE)?;
         if rest.is_empty() {
@@ -398,7 +398,7 @@ impl ClientIo {
     /// Checks whether the client of a held request has gone, even behind unread bytes: its body, the next request, or
     /// the close_notify of TLS. The kernel reports that by `EPOLLRDHUP`, together with events that hyper needs when it
     /// reads on. So this check has its own descriptor, which a held request does not need for an upstream.
-    fn look_behind(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn check_closed_behind_unread(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.activity.request.held.get() {
             if self.end.is_some() {
                 self.end = None;
@@ -447,7 +447,7 @@ impl hyper::rt::Read for ClientIo {
 
 impl hyper::rt::Write for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = match self.write_behind(cx, buf) {
+        let outcome = match self.write_rest(cx, buf) {
             Some(outcome) => outcome,
             None => Pin::new(&mut self.io).poll_write(cx, buf),
         };
@@ -460,7 +460,7 @@ impl hyper::rt::Write for ClientIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bufs.iter().find(|part| !part.is_empty());
-        let outcome = match first.and_then(|first| self.write_behind(cx, first)) {
+        let outcome = match first.and_then(|first| self.write_rest(cx, first)) {
             Some(outcome) => outcome,
             None => write_parts(Pin::new(&mut self.io), cx, bufs),
         };
@@ -472,8 +472,8 @@ impl hyper::rt::Write for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.look_for_end(cx)?;
-        self.look_behind(cx)?;
+        self.check_closed(cx)?;
+        self.check_closed_behind_unread(cx)?;
         match Pin::new(&mut self.io).poll_flush(cx) {
             // hyper flushes often, mostly without bytes to flush.
             Poll::Ready(Ok(())) if self.activity.writes.blocked.get().is_none() => Poll::Ready(Ok(())),

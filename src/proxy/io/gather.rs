@@ -61,7 +61,7 @@ impl Gather {
             return false;
         }
         let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
-        let goes_on = gathered.take_in(polled);
+        let goes_on = gathered.keep(polled);
         drop(gathered);
         if !goes_on {
             self.wake_sender();
@@ -73,7 +73,7 @@ impl Gather {
     pub(crate) fn finish(&self) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut incoming = self.incoming.borrow_mut();
-        while self.gathered.borrow_mut().take_in(Pin::new(&mut *incoming).poll_frame(&mut cx)) {}
+        while self.gathered.borrow_mut().keep(Pin::new(&mut *incoming).poll_frame(&mut cx)) {}
         self.wake_sender();
     }
 
@@ -115,7 +115,7 @@ impl Gathered {
     }
 
     /// Keeps the result of a poll. Returns true if it was a frame.
-    fn take_in(&mut self, polled: Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
+    fn keep(&mut self, polled: Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) -> bool {
         match polled {
             Poll::Pending => false,
             Poll::Ready(None) => {
@@ -242,11 +242,10 @@ fn poll_ready(
         if !is_small(&polled) || incoming.is_end_stream() {
             return polled;
         }
-        gathered.get_or_insert_default().take_in(polled);
+        gathered.get_or_insert_default().keep(polled);
     }
     let gathered = gathered.get_or_insert_default();
-    while gathered.size < SMALL && gathered.end.is_none() && gathered.take_in(Pin::new(&mut *incoming).poll_frame(cx)) {
-    }
+    while gathered.size < SMALL && gathered.end.is_none() && gathered.keep(Pin::new(&mut *incoming).poll_frame(cx)) {}
     gathered.take_out(cx)
 }
 

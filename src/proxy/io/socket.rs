@@ -176,10 +176,10 @@ pub(super) fn write_parts(
     if parts.iter().map(|part| part.len()).sum::<usize>() > SMALL_WRITE {
         return hyper::rt::Write::poll_write_vectored(io, cx, parts);
     }
-    TOGETHER.with_borrow_mut(|together| {
-        together.clear();
-        parts.iter().for_each(|part| together.extend_from_slice(part));
-        hyper::rt::Write::poll_write(io, cx, together)
+    JOINED.with_borrow_mut(|joined| {
+        joined.clear();
+        parts.iter().for_each(|part| joined.extend_from_slice(part));
+        hyper::rt::Write::poll_write(io, cx, joined)
     })
 }
 thread_local! {
@@ -187,7 +187,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 
     /// One buffer in which small parts are joined.
-    static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Parts of at most this many bytes in all are written as one.

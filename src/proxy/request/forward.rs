@@ -121,7 +121,7 @@ pub(crate) fn start(
     let (mut request, hop, options) = prepare::request(exchange, forwarded.route(), &host, request);
     let reuse = if options.repeatable { Reuse::Any } else { Reuse::Recent };
     forwarded.exchange.record.set_upstream(&pool, options.upload.as_ref());
-    let early = goes_ahead(&forwarded.exchange, &mut request, &pool);
+    let early = may_send_now(&forwarded.exchange, &mut request, &pool);
     let lease = if early && !pool.http2() && pool.waiting() == 0 { pool.take_idle(reuse) } else { None };
     let mut outgoing = Box::new(UpstreamRequest {
         forwarded,
@@ -159,7 +159,7 @@ pub(crate) fn start(
 /// A request that is sent before its body holds an upstream connection for as long as its client likes. So an HTTP/2
 /// client connection may have one such request, and an upstream a few. An HTTP/2 upstream needs no limit: one
 /// connection serves many requests.
-fn goes_ahead(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
+fn may_send_now(exchange: &Exchange, request: &mut Request<RequestBody>, pool: &Rc<Pool>) -> bool {
     let RequestBody::Client(body) = request.body_mut() else { return true };
     if pool.http2() {
         return true;
@@ -315,20 +315,22 @@ impl UpstreamRequest {
                 self.last = error;
                 Ok(back)
             }
-            None if self.goes_again(&error) => match self.copy.take().map(|copy| *copy).or_else(|| lease.sent_head()) {
-                Some(copy) => {
-                    self.last = error;
-                    Ok(copy)
+            None if self.is_repeatable(&error) => {
+                match self.copy.take().map(|copy| *copy).or_else(|| lease.sent_head()) {
+                    Some(copy) => {
+                        self.last = error;
+                        Ok(copy)
+                    }
+                    None => Err(self.given_up(error)),
                 }
-                None => Err(self.given_up(error)),
-            },
+            }
             None => Err(self.given_up(error)),
         }
     }
 
     /// Returns true if a request that was sent may be sent again. An HTTP/2 upstream says so itself. Any other must
     /// have closed a connection that it had kept open before, without letting the request time out.
-    fn goes_again(&self, error: &Error) -> bool {
+    fn is_repeatable(&self, error: &Error) -> bool {
         if self.pool.http2() { error.unprocessed() } else { !matches!(error, Error::FirstByte) }
     }
 

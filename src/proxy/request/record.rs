@@ -300,11 +300,11 @@ impl RequestRecord {
         self.cut(why, |cell| &cell.failed);
     }
 
-    /// Reports the client's experience to the guard of the route, if it has one. `observe` receives the guard's limit for
+    /// Reports the client's experience to the guard of the route, if it has one. `counts` receives the guard's limit for
     /// slow requests.
-    fn observe(&self, cell: &RouteCell, observe: impl FnOnce(Duration) -> ClientCounts) {
-        if let Some(asker) = self.in_flight.subject() {
-            cell.record_outcome(asker.client, observe(asker.slow));
+    fn observe(&self, cell: &RouteCell, counts: impl FnOnce(Duration) -> ClientCounts) {
+        if let Some(subject) = self.in_flight.subject() {
+            cell.record_outcome(subject.client, counts(subject.slow));
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) fn rrule(text: &str) -> Result<Every, Invalid> {
     let length = match (duration, end) {
         (Some(_), Some(_)) => return Err(both("DURATION", "DTEND")),
         (None, None) => return Err(missing("DURATION", "DURATION:PT2H")),
-        (Some(Lasting { days, more }), None) => Length { days, until: starts, more },
+        (Some(ParsedDuration { days, more }), None) => Length { days, until: starts, more },
         // All occurrences have the exact length of the first (RFC 5545 section 3.8.5.3).
         (None, Some(end)) => Length { days: 0, until: starts, more: start.until(&end, &zone)? },
     };
@@ -74,7 +74,7 @@ fn nth_day(rule: &Rule, first: Date, count: usize) -> Result<Date, Invalid> {
 struct Parts {
     start: Option<Moment>,
     end: Option<Moment>,
-    duration: Option<Lasting>,
+    duration: Option<ParsedDuration>,
     recur: Option<Recur>,
 }
 
@@ -90,7 +90,7 @@ impl Parts {
                 "DTSTART" => once(&mut parts.start, &name, Moment::read(parameters, value)?)?,
                 "DTEND" => once(&mut parts.end, &name, Moment::read(parameters, value)?)?,
                 "DURATION" if head.len() == name.len() => {
-                    once(&mut parts.duration, &name, Lasting::read(value)?)?;
+                    once(&mut parts.duration, &name, ParsedDuration::read(value)?)?;
                 }
                 "RRULE" if head.len() == name.len() => once(&mut parts.recur, &name, Recur::read(value)?)?,
                 _ => return Err(unknown(head)),
@@ -166,12 +166,12 @@ impl Moment {
 }
 
 /// Duration such as `P1DT2H`: days of the calendar, then an exact length (RFC 5545 section 3.3.6).
-struct Lasting {
+struct ParsedDuration {
     days: i32,
     more: SignedDuration,
 }
 
-impl Lasting {
+impl ParsedDuration {
     fn read(text: &str) -> Result<Self, Invalid> {
         let upper = text.to_ascii_uppercase();
         // jiff reads other notations, too; a duration begins with `P`.
