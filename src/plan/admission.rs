@@ -45,7 +45,7 @@ impl Admission {
         })
     }
 
-    /// Returns true if it was prepared from the same key and revocation.
+    /// Returns true if the admission was prepared from the same key and revocation.
     pub fn is_from(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
         let same = match (&self.key, key) {
             (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),

@@ -33,7 +33,8 @@ pub struct Inputs<'i> {
     pub renderer: &'i Arc<Renderer>,
     /// Remembered and observed facts about the routes.
     pub known: &'i Known,
-    /// Snapshot that was live before. Routes go on from it, and pages with the same content are kept.
+    /// Snapshot that was live before. Routes continue from their states there, and pages with the same content are
+    /// kept.
     pub previous: Option<&'i Snapshot>,
     /// Instant to compile for.
     pub now: Timestamp,
@@ -118,7 +119,7 @@ pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     })
 }
 
-/// Causes in force now, and at each instant since the last look at which they changed by themselves.
+/// Causes in force now, and at each instant since the last evaluation at which they changed by themselves.
 ///
 /// Those instants are replayed, so that a proxy that was late arrives at the same state as a punctual one.
 struct MissedChanges<'f> {
@@ -278,7 +279,7 @@ fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition],
     }
 }
 
-/// Returns the cause whose words are shown: the first that has any.
+/// Returns the cause whose texts are shown: the first that has any.
 fn primary<'f>(causes: &[Cause<'f>]) -> Option<Cause<'f>> {
     causes.iter().find(|cause| cause.has_words()).or(causes.first()).copied()
 }
@@ -309,8 +310,8 @@ struct Layout<'i> {
 }
 
 impl<'i> Layout<'i> {
-    /// Shares the previous layout if only the flag file or the time has changed. A flag among ten thousand routes must
-    /// not cost as much as ten thousand routes.
+    /// Shares the previous layout if only the flag file or the time has changed. The cost of one flag must not grow
+    /// with the number of routes.
     fn of(config: &Config, previous: Option<&'i Snapshot>) -> Self {
         match previous.filter(|previous| has_routes_of(previous, config)) {
             Some(previous) => Self {

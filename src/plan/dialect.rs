@@ -16,7 +16,7 @@ pub enum Dialect {
     Markdown,
     /// `application/problem+json` (RFC 9457).
     Problem,
-    /// The problem document as `application/json`, for clients that take nothing else.
+    /// The problem document as `application/json`, for clients that accept nothing else.
     Json,
     /// `application/problem+xml` (RFC 9457 appendix B).
     Xml,
@@ -86,8 +86,9 @@ impl Dialect {
     /// A fixed protocol comes first: a gRPC client can read nothing else, whatever it accepts. Then comes
     /// `Sec-Fetch-Dest`: HTML in the place of a script would be run and cached. `Accept` comes last.
     ///
-    /// A client that takes anything, or names nothing, gets text: it is a command line or a script. A client that takes
-    /// none of the dialects gets text, too, because a 503 in the wrong form is better than a 406 without any.
+    /// A client that accepts anything, or names nothing, gets text: it is a command line or a script. A client that
+    /// accepts none of the dialects gets text, too, because a 503 in the wrong form is better than a 406 without a
+    /// page.
     pub fn choose(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Self {
         if let Some(called) = Self::of_call(method, query, headers) {
             return called;
@@ -129,7 +130,8 @@ impl Dialect {
         unary.then_some(Self::Connect)
     }
 
-    /// Returns the dialect that the fields of `Accept` ask for. A type built on JSON or XML (RFC 6839) gets that.
+    /// Returns the dialect that the fields of `Accept` ask for. For a type built on JSON or XML (RFC 6839), that is
+    /// JSON or XML.
     pub fn accepted<'a, A: Iterator<Item = &'a [u8]>>(accept: impl Fn() -> A) -> Self {
         let suffix = || match accept::suffix(accept())? {
             b"json" => Some(Self::Problem),
@@ -158,7 +160,7 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
     protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Returns true if a document (or a worker) fetches one of its parts, which no person reads by itself.
+/// Returns true if a document or a worker fetches a part of itself, such as a script, which no person reads.
 fn is_fetched_by_a_document(headers: &HeaderMap) -> bool {
     let destination = headers.get(SEC_FETCH_DEST).map(HeaderValue::as_bytes);
     destination.is_some_and(|destination| PARTS.contains(&destination)) || headers.contains_key(SERVICE_WORKER)

@@ -13,8 +13,9 @@
 //! The phase follows from the flag file, the config, the observations, and the time. [`RouteState`] is the rest: facts that
 //! must be remembered, which the controller saves for the next process.
 //!
-//! Replicas with the same file and the same clock come to the same phases without talking. Instants between two looks are
-//! replayed in order: a ramp begins at the end of its window, whenever that is noticed. An edit counts from now.
+//! Replicas with the same file and the same clock come to the same phases without communication. Instants between two
+//! evaluations are replayed in order: a ramp begins at the end of its window, whenever that is noticed. An edit counts
+//! from now.
 
 mod clients;
 mod guard;

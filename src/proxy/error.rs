@@ -1,4 +1,4 @@
-//! The failures of one request: whose fault each was, and what the client is told.
+//! The failures of one request: the side at fault, and the client's answer.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ pub(crate) enum Error {
     BodyTooLarge,
     /// The client stopped sending its body.
     BodyTimeout,
-    /// The client broke off its body, or sent it malformed.
+    /// The client cut its body short, or sent it malformed.
     BodyBroken,
     /// No route matches.
     NoRoute,
@@ -30,13 +30,13 @@ pub(crate) enum Error {
     Connect(io::Error),
     /// The upstream did not accept in time.
     ConnectTimeout,
-    /// The TLS handshake with it failed.
+    /// The TLS handshake with the upstream failed.
     Tls(io::Error),
     /// Every connection is in use and none became free in time.
     NoConnection,
     /// The client has stalled, and others waited for its connection to the upstream.
     Evicted,
-    /// Too many requests wait for it already.
+    /// Too many requests wait for the upstream already.
     QueueFull,
     /// The upstream closed the connection, or broke HTTP, before a response head.
     Broken(hyper::Error),
@@ -44,7 +44,7 @@ pub(crate) enum Error {
     FirstByte,
     /// The response breaks a rule of HTTP that a proxy must not pass on.
     BadResponse(&'static str),
-    /// The route is down, and the time is over in which what was in flight might finish.
+    /// The route is down, and the drain time for requests in flight is over.
     Drained,
 }
 
@@ -84,7 +84,7 @@ impl Error {
         }
     }
 
-    /// The status that tells the client.
+    /// Returns the status for the client.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
@@ -99,7 +99,7 @@ impl Error {
         }
     }
 
-    /// The error type of the `Proxy-Status` field (RFC 9209 section 2.3).
+    /// Returns the error type for the `Proxy-Status` field (RFC 9209 section 2.3).
     pub(crate) fn proxy_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Evicted => "http_request_error",
@@ -121,7 +121,7 @@ impl Error {
         }
     }
 
-    /// The limit that was reached, if one was.
+    /// Returns the limit that was reached, if any.
     pub(crate) fn limit(&self) -> Option<Limit> {
         match self {
             Self::HeadFields => Some(Limit::HeadFields),
@@ -144,7 +144,7 @@ impl Error {
         }
     }
 
-    /// Returns true if the error speaks against the upstream, and not only of how much is asked of it.
+    /// Returns true if the error counts against the upstream's health, and is not only a sign of load.
     pub(crate) fn is_failure(&self) -> bool {
         self.side() == Side::Upstream && !matches!(self, Self::NoConnection | Self::QueueFull)
     }
@@ -154,8 +154,8 @@ impl Error {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::NoConnection | Self::QueueFull)
     }
 
-    /// Returns true if an HTTP/2 upstream said that it did nothing with the request: it was leaving, or had too many streams
-    /// (RFC 9113 section 8.7).
+    /// Returns true if an HTTP/2 upstream reported that it did not process the request: it was shutting down, or had
+    /// too many streams (RFC 9113 section 8.7).
     pub(crate) fn unprocessed(&self) -> bool {
         let Self::Broken(error) = self else {
             return false;

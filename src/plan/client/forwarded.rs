@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{Client, MOST_HOPS, X_FORWARDED_FOR, read};
 
-/// Clients that the elements of one line name. `None` stands for a malformed rest. Nothing of that can be believed,
-/// because a client may have opened a quotation that swallows the proxy's words.
+/// Clients that the elements of one line name. `None` stands for a malformed rest. No part of the rest can be believed,
+/// because a client may have opened a quotation that swallows the proxy's element.
 pub(super) struct Elements<'h> {
     rest: &'h [u8],
     state: State,

@@ -27,7 +27,7 @@ pub struct Policy {
     pub hold: Hold,
     /// Checks that must succeed before the route opens.
     pub verify: Vec<Check>,
-    /// Guard that closes it again.
+    /// Guard that watches the returning route and may close it again.
     pub guard: Option<Guard>,
     /// Clients that may pass while it is closed.
     pub bypass: Option<Bypass>,
@@ -125,7 +125,7 @@ pub const HANGS: Duration = Duration::from_secs(10);
 pub enum ErrorRate {
     /// Fixed share.
     Absolute(f64),
-    /// Share above that from before the maintenance.
+    /// Share above the baseline, which is the share from before the maintenance.
     AboveBaseline(f64),
 }
 
@@ -152,7 +152,7 @@ pub struct Bypass {
     pub secret_file: Option<PathBuf>,
 }
 
-/// Requests that pass a read-only route: by method, or by any, at a path and below it.
+/// Requests that pass a read-only route: those of one method, or of any, at a path and below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
     /// The method; `None` is any.

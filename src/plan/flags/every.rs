@@ -4,8 +4,8 @@
 //! (02:30 becomes 03:30). Where it falls back, a time that comes twice means the first, at the start and at the end.
 //! RFC 5545 section 3.3.5 says the same. In the night of a change a span of times therefore lasts an hour more or less.
 //!
-//! An occurrence without any length then is left out. One that reaches into the next ends where that begins. So
-//! occurrences are in order, and no two are in force at once.
+//! An occurrence that loses all of its length this way is left out. An occurrence that overlaps the next ends where the
+//! next begins. So occurrences are in order, and no two are in force at once.
 //!
 //! The time zones are part of the program; no files are read.
 
@@ -96,7 +96,7 @@ impl Every {
 
     /// Returns the occurrence in force at an instant.
     pub fn on(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        // No two are in force at once, so only the last that has begun can be.
+        // No two occurrences are in force at once, so only the last that has begun can be.
         self.before(now).filter(|(_, ends)| now < *ends)
     }
 
@@ -149,7 +149,7 @@ impl Length {
         days.saturating_add(starts.duration_until(self.until)).saturating_add(self.more)
     }
 
-    /// Returns the days for which an occurrence may go on after its first, whatever the clock does meanwhile.
+    /// Returns the number of days for which an occurrence may go on after its first day, with any change of the clock.
     fn reach(self) -> i32 {
         let more = i32::try_from(self.more.as_hours() / 24).unwrap_or(LONGEST_DAYS);
         self.days.saturating_add(more).min(LONGEST_DAYS) + 2

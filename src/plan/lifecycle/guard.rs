@@ -77,7 +77,8 @@ pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counte
     zombies().or_else(errors).or_else(slow).map(|what| Breach { at: now, what })
 }
 
-/// Compares the hanging requests with the number that is allowed. Each counts by itself, so no share is needed.
+/// Compares the hanging requests with the allowed number. It is a number and not a share, since each hanging request
+/// matters.
 fn zombies(guard: &Guard, measured: &Measured) -> Option<String> {
     let most = guard.zombies?;
     let hanging = measured.clients.all_hanging();

@@ -10,7 +10,8 @@ use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, S
 use super::{Breach, CheckResult, Desired, Reason, after, judge};
 
 impl RouteState {
-    /// Looks once. `remaining` are the requests in flight from before the route went down, if they are known.
+    /// Evaluates the phase once. `remaining` is the number of requests in flight from before the route went down, if it
+    /// is known.
     pub(super) fn step(&self, inputs: RouteInputs<'_>, remaining: Option<u64>) -> Step {
         match &self.phase {
             PhaseState::Open(watch) => self.step_open(watch.as_ref(), inputs),
@@ -38,7 +39,7 @@ impl RouteState {
 
     fn step_draining(&self, down: &Down, inputs: RouteInputs<'_>, remaining: Option<u64>) -> Step {
         let ends = after(self.began, inputs.drain).max(self.seen);
-        // The demand of now was not there yet when the drain time ended.
+        // The present demand did not exist yet when the drain time ended.
         if ends < inputs.now {
             return Step::Enter(self.close(down, ends, Reason::DrainTimeOver));
         }
@@ -140,7 +141,7 @@ impl RouteState {
             (Some(_), Some(OnBreach::HoldRamp)) => self.held_began(now),
             (Some(_), Some(OnBreach::Close | OnBreach::Warn)) | (Some(_), None) | (None, _) => self.began,
         };
-        // A ramp that is shorter now than at the last look did not end before that look.
+        // A ramp that is shorter now than at the last evaluation did not end before that.
         let over = after(began, ramp.length()).max(self.seen);
         match (desired, breach) {
             // The ramp ended before this input came.
@@ -159,14 +160,14 @@ impl RouteState {
         }
     }
 
-    /// Returns the beginning of a ramp that is held: the time since the last look does not count.
+    /// Returns the beginning of a ramp that is held: the time since the last evaluation does not count.
     fn held_began(&self, now: Timestamp) -> Timestamp {
         self.began.checked_add(now.duration_since(self.seen)).unwrap_or(now).min(now)
     }
 
     /// Takes the route down because it is flagged.
     fn close_by_flag(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
-        // A flag that was written only now drained nothing before, whatever start it names.
+        // A flag that was written only now has drained no requests before, whatever start it names.
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
         let closing = Closing { started, desired: desired.clone() };
         let down = Down { closing, breach: None };
@@ -174,15 +175,15 @@ impl RouteState {
         Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
     }
 
-    /// Takes the route down because its guard says so.
+    /// Takes the route down because its guard found a breach.
     fn close_by_guard(&self, closing: &Closing, inputs: RouteInputs<'_>, breach: Breach) -> Self {
         let reason = Reason::tripped(&breach);
         let down = Down { closing: closing.clone(), breach: Some(breach) };
         self.enter(PhaseState::Draining(down), inputs.now, reason)
     }
 
-    /// Takes a route that is down into a stricter mode, if that is desired: the requests that the mode before let through
-    /// have to end, too.
+    /// Puts a route that is down into a stricter mode, if that is desired. Requests that the previous mode let through
+    /// then have to end, too.
     fn tighten(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
         if desired.mode <= down.closing.desired.mode {
             return None;
@@ -265,7 +266,7 @@ impl RouteState {
         Self { phase, reason: self.reason.clone(), ..*self }
     }
 
-    /// Asks the guard. Until something is measured again after a restart, its finding stays.
+    /// Asks the guard. After a restart its finding stays until there are new measurements.
     fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
         let guard = inputs.policy.guard.as_ref()?;
         match &inputs.observed.measured {
@@ -276,9 +277,10 @@ impl RouteState {
 }
 
 impl Down {
-    /// Returns true if an operator has overruled what was found, later than the breach or else the closing.
+    /// Returns true if an operator has overruled guard and checks: after the breach if there is one, otherwise after
+    /// the closing.
     fn is_forced(&self, inputs: RouteInputs<'_>) -> bool {
-        // An instant that is still to come was written by a clock that is ahead; it counts when it has come.
+        // A future instant was written by a clock that is ahead. It counts once it has come.
         let Some(forced) = inputs.forced.filter(|forced| *forced <= inputs.now) else { return false };
         match &self.breach {
             Some(breach) => forced > breach.at,
@@ -286,13 +288,13 @@ impl Down {
         }
     }
 
-    /// Returns the same without its breach, if an operator has overruled that by a flag or by force. A window that begins
-    /// and ends by itself overrules nothing.
+    /// Returns the facts without the breach, if an operator has overruled it by a flag or by force. A window that
+    /// begins and ends by itself overrules nothing.
     fn overruled(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
         if self.breach.is_none() || !desired.by_hand && !self.is_forced(inputs) {
             return None;
         }
-        // A word of force from before the flag must not open what the flag closed.
+        // An opening by force from before the flag must not open a route that the flag closed.
         let started = if desired.by_hand { inputs.now } else { self.closing.started };
         let closing = Closing { started, desired: self.closing.desired.clone() };
         Some(Self { closing, breach: None })

@@ -36,7 +36,7 @@ pub struct Renderer {
     pub(super) languages: Arc<[Language]>,
     /// Language tags, by the index of the language.
     pub tags: Vec<String>,
-    /// Fingerprint; differs between renderers whose pages differ.
+    /// Fingerprint. It differs between renderers whose pages differ.
     pub fingerprint: u64,
     /// Settings of the page.
     pub config: PageConfig,
@@ -294,7 +294,7 @@ impl Brand {
     }
 }
 
-/// Removes blanks at the ends of lines, which columns leave behind.
+/// Removes blanks at the ends of lines, which come from columns.
 fn trimmed(text: &str) -> String {
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }

@@ -102,7 +102,7 @@ pub fn worst(now: Timestamp) -> Flags {
     Flags { windows: vec![window], ..Flags::default() }
 }
 
-/// Texts that no layout and no escaping may break on.
+/// Texts that must not break the layout or the escaping.
 const HOSTILE: [&str; 5] = [
     "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "\"><style>*{display:none}</style> {{ 7 * 7 }} {% raw %} ]]> --> ` | * _ # \\ & &amp; '",

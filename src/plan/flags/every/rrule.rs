@@ -285,7 +285,7 @@ fn month_day(text: &str) -> Option<i8> {
     text.parse::<i8>().ok().filter(|number| *number != 0 && (-31..=31).contains(number))
 }
 
-/// Fills in a part that may be written once.
+/// Sets a part, and refuses a second one.
 fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), Invalid> {
     if slot.replace(value).is_some() {
         return Err((format!("the rule says {} twice", quoted(name)), "remove one of them".to_owned()));
