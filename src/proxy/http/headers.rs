@@ -335,7 +335,7 @@ fn extend_forwarded(
     {
         headers.insert(X_REAL_IP, client);
     }
-    // A peer without an address would hide whom it names.
+    // A peer without an address would hide the client that it names.
     if peer.address.is_some() || !headers.contains_key(X_FORWARDED_FOR) {
         append(headers, X_FORWARDED_FOR, "unknown", &peer.text);
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
-    /// The timer knows whom to wake.
+    /// True once the timer has the task's waker.
     watched: bool,
 }
 
@@ -56,7 +56,7 @@ impl Deadline {
     }
 }
 
-/// A note for whoever drives a [`Deadline`]: it sleeps while nothing can become due.
+/// A note for the driver of a [`Deadline`], which sleeps while nothing can become due.
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineHint {
     /// Nothing is due, so nobody looks until this is cleared.

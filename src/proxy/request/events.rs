@@ -167,7 +167,7 @@ impl EventStream {
         Self { watch, head: head.freeze() }
     }
 
-    /// Writes events until none are left, the client has gone, or it takes nothing for too long.
+    /// Writes events until none are left, the client has gone, or it accepts no bytes for too long.
     async fn write_all(mut self, mut socket: Socket, limits: &Limits) {
         let mut event = std::mem::take(&mut self.head);
         loop {

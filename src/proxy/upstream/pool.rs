@@ -350,8 +350,7 @@ impl Pool {
         self.freed();
     }
 
-    /// Lets a request be sent before the first bytes of its body, unless many are. Such a request holds a connection
-    /// for as long as its client likes.
+    /// Lets a request be sent before its body, unless many are: it holds a connection for as long as its client likes.
     pub(crate) fn allow_ahead(&self, client: &Rc<Activity>) -> Option<Ahead> {
         (self.ahead.get() < MOST_AHEAD).then(|| Ahead::new(&self.ahead, client))
     }
