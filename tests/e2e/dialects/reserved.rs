@@ -138,7 +138,8 @@ fn a_watcher_without_a_place_is_told_what_is_and_to_ask_again_later() {
 
 #[test]
 fn sigterm_ends_the_streams_at_once_and_nobody_waits_for_them() {
-    let mut backsoon = closed("");
+    // Whoever waited would wait for half a minute to drain, and for a minute of grace.
+    let mut backsoon = closed("[limits]\ngrace = \"1m\"\n");
     let mut watchers: Vec<_> = (0..10).map(|_| Watcher::connect(backsoon.address(), "/.backsoon/events")).collect();
     for watcher in &mut watchers {
         watcher.version();
@@ -149,7 +150,7 @@ fn sigterm_ends_the_streams_at_once_and_nobody_waits_for_them() {
         assert_eq!(watcher.event(), None);
     }
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
-    assert!(began.elapsed().as_secs() < 3, "it took {:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 20, "it took {:?}", began.elapsed());
     let mut backsoon = closed("[limits]\ngrace = \"100ms\"\n");
     let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
     watcher.version();
