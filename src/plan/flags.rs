@@ -1,6 +1,7 @@
 //! Flag file: the maintenance that is in force or planned, parsed into values that need no further checking.
 
 mod every;
+mod lifts;
 mod parse;
 mod window;
 
@@ -14,6 +15,7 @@ use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
 pub use every::Every;
+pub use lifts::{is_cut, is_unended, lifts};
 
 /// Content of `maintenance.toml`, checked. By default nothing is flagged.
 #[derive(Clone, Debug, Default, PartialEq)]
