@@ -150,6 +150,8 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
         published: Some(Timestamp::now().checked_sub(ago).unwrap_or(shared.started)),
         stage: stage(shared).to_owned(),
         workers: shared.meters.workers.len(),
+        watching: Some(report.watching.clone()),
+        problems: report.problems.clone(),
         files: report.files.clone(),
         routes: routes.collect(),
         ..Status::default()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -74,7 +74,7 @@ pub(crate) fn materials(
     for files in config.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
         match certificate(files, &mut read) {
             Ok(certificate) => drop(materials.certificates.insert(files.clone(), Arc::new(certificate))),
-            Err(problem) => problems.push(problem),
+            Err(Fault::Unpaired(problem) | Fault::Bad(problem)) => problems.push(problem),
         }
     }
     let upstreams = config.routes.iter().flat_map(|route| &route.upstreams);
@@ -103,6 +103,13 @@ pub(crate) fn materials(
         }
     }
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
+}
+
+/// Returns the first key file whose key does not belong to its certificate. Both are good by themselves.
+pub(super) fn unpaired(config: &Config, mut read: impl FnMut(&Path) -> Result<Content, ReadError>) -> Option<PathBuf> {
+    let mut tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref());
+    let is_unpaired = |files: &&TlsFiles| matches!(certificate(files, &mut read), Err(Fault::Unpaired(_)));
+    tls.find(is_unpaired).map(|files| files.key.clone())
 }
 
 /// Returns the routes with a secret, each with the secret's file.
@@ -157,10 +164,24 @@ pub(crate) fn secret(file: &Path, read: impl FnOnce(&Path) -> Result<Content, Re
     })
 }
 
+/// The reason why a certificate and its key cannot be used.
+enum Fault {
+    /// The key does not belong to the certificate.
+    Unpaired(Problem),
+    /// One of the two is bad by itself.
+    Bad(Problem),
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self::Bad(problem)
+    }
+}
+
 fn certificate(
     files: &TlsFiles,
     read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> Result<CertifiedKey, Problem> {
+) -> Result<CertifiedKey, Fault> {
     let TlsFiles { cert: cert_file, key: key_file } = files;
     let cert = read(cert_file).map_err(|error| Problem::in_file(cert_file, error))?;
     let key = read(key_file).map_err(|error| Problem::in_file(key_file, error))?;
@@ -170,9 +191,9 @@ fn certificate(
     CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
         if matches!(error, rustls::Error::InconsistentKeys(_)) {
             let message = format!("the key does not belong to the certificate in {}", cert_file.display());
-            return Problem::in_file(key_file, message).help(PAIR_HELP);
+            return Fault::Unpaired(Problem::in_file(key_file, message).help(PAIR_HELP));
         }
-        Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP)
+        Problem::in_file(cert_file, format!("the certificate cannot be used: {error}")).help(CERT_HELP).into()
     })
 }
 

@@ -73,6 +73,7 @@ impl Controller {
     pub(crate) fn first(&mut self) -> Generation {
         self.inputs.watch();
         let first = self.publication.make(&self.inputs, None);
+        self.inputs.published(self.publication.generation());
         transitions::log_first(&first.snapshot);
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
         self.record(&first.snapshot);
@@ -81,9 +82,19 @@ impl Controller {
         first
     }
 
-    /// Waits until files have changed. Cancel safe.
+    /// Waits until files have changed, or have not for long enough. Cancel safe.
     pub(super) async fn changes(&mut self) -> Vec<Change> {
-        self.inputs.files.next().await
+        let due = self.inputs.due();
+        let wait = async move {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changes = self.inputs.files.next() => changes,
+            () = wait => Vec::new(),
+        }
     }
 
     /// Takes in observations of the routes, for the next publication.
@@ -117,7 +128,10 @@ impl Controller {
         match effect {
             Effect::Publish => self.publish(publisher, cause),
             // A refused edit is recorded as well.
-            Effect::None => self.flush(self.publication.generation()),
+            Effect::None => {
+                self.inputs.published(self.publication.generation());
+                self.flush(self.publication.generation());
+            }
         }
     }
 
@@ -125,6 +139,7 @@ impl Controller {
     pub(super) fn publish(&mut self, publisher: &mut Publisher, cause: Cause) {
         let before = publisher.current();
         publisher.publish(self.publication.make(&self.inputs, Some(&before.snapshot)));
+        self.inputs.published(self.publication.generation());
         let after = publisher.current();
         self.finish(&after.snapshot);
         // Log after publishing, so that a blocked log cannot delay a publication.

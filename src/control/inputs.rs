@@ -2,11 +2,14 @@
 //!
 //! Each `take_*` reads one part again. A part is replaced only if all of it is good; otherwise the last good one stays.
 
+mod in_force;
+mod pairs;
 mod roles;
 
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -22,10 +25,13 @@ use crate::telemetry::log::LogHandle;
 use super::certs::{self, Materials};
 use super::findings::{Findings, warn};
 use super::history::Event;
+use super::judge;
 use super::load::{self, Loaded};
 use super::pages;
 use super::preview::Preview;
 use super::startup::StartupSettings;
+use in_force::InForce;
+use pairs::Pairs;
 
 /// The inputs in force, and the files that they come from.
 pub(super) struct Inputs {
@@ -40,6 +46,8 @@ pub(super) struct Inputs {
     /// A config that was refused only because of files that it names. Those are watched, too.
     waiting: Option<Config>,
     startup: StartupSettings,
+    in_force: InForce,
+    pairs: Pairs,
     findings: Findings,
     /// Edits that are not recorded yet.
     edits: Vec<Event>,
@@ -108,7 +116,7 @@ impl Inputs {
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
         }
-        let inputs = Self {
+        let mut inputs = Self {
             config_file,
             files,
             startup: StartupSettings::of(&config),
@@ -118,11 +126,14 @@ impl Inputs {
             materials: Arc::new(materials),
             renderer,
             waiting: None,
+            in_force: InForce::default(),
+            pairs: Pairs::default(),
             findings: Findings::of_start(&warnings),
             edits: Vec::new(),
             preview,
             log,
         };
+        inputs.take_all();
         Ok((inputs, warnings))
     }
 
@@ -151,6 +162,11 @@ impl Inputs {
             now: Timestamp::now(),
             generation,
         }
+    }
+
+    /// Returns when to refresh although no file has changed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pairs.due()
     }
 
     /// Returns the hash of the flag file read last.
@@ -188,6 +204,9 @@ impl Inputs {
         let mut touched = Touched { config: all, flags: all, pages: all && !pages.is_empty(), materials: false };
         // A config that waits for other files may be mended by any change, even by removing a bad template.
         let waiting = self.waiting.is_some();
+        if self.pairs.is_due() {
+            (touched.config, touched.materials) = (all || waiting, !waiting);
+        }
         for change in changes {
             match change {
                 Change::Accepted(path) if *path == self.config_file => touched.config = true,
@@ -203,7 +222,7 @@ impl Inputs {
                     touched.config |= waiting;
                     touched.pages |= pages.contains(path);
                 }
-                Change::Unreadable(_) | Change::WatchWarning(_) | Change::Watching => {}
+                Change::Unreadable(_) | Change::WatchWarning(_) | Change::Noted(_) | Change::Watching => {}
             }
         }
         touched
@@ -245,9 +264,15 @@ impl Inputs {
                 self.set_materials(materials);
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
+                self.in_force.retain(|path| self.files.get(path).is_some());
                 // The flag file may name routes that were added or removed.
                 let _ = self.take_flags();
                 Effect::Publish
+            }
+            (Err(found), Some(_), None) if self.awaits_pair(&config, &found) => {
+                self.waiting = Some(config);
+                self.watch();
+                Effect::None
             }
             (materials, _, missing) => {
                 problems.extend(materials.err().unwrap_or_default());
@@ -279,6 +304,7 @@ impl Inputs {
         self.findings.set(self.config_file.clone(), problems);
         self.log.set_level(config.log.level);
         self.config = Arc::new(config);
+        self.take_content(&self.config_file.clone());
     }
 
     fn take_flags(&mut self) -> Effect {
@@ -290,9 +316,14 @@ impl Inputs {
         let Ok(content) = self.files.settled(flag_file) else { return Effect::None };
         let (flags, problems) = load::parse_flags(flag_file, &content, &config);
         let Some(flags) = flags else { return self.refuse(flag_file, problems) };
+        let doubt = self.files.get(flag_file).map(|state| state.doubt).unwrap_or_default();
+        if let Some(refusal) = judge::refusal(flag_file, doubt) {
+            return self.refuse(flag_file, vec![refusal]);
+        }
         warn(&problems);
         self.note_edit(flag_file, Edit::Taken, &problems);
         self.findings.set(flag_file.clone(), problems);
+        self.take_content(flag_file);
         self.set_flags(flags);
         Effect::Publish
     }
@@ -300,6 +331,7 @@ impl Inputs {
     /// Flags nothing any more, because the flag file is gone.
     fn give_up_flags(&mut self) -> Effect {
         self.findings.clear(&self.config.maintenance);
+        self.in_force.forget(&self.config.maintenance);
         self.set_flags(Flags::default());
         Effect::Publish
     }
@@ -309,6 +341,7 @@ impl Inputs {
             (preview.flags)(&mut flags);
         }
         self.flags = Arc::new(flags);
+        self.judge_flags();
     }
 
     fn take_pages(&mut self) -> Effect {
@@ -322,6 +355,7 @@ impl Inputs {
         };
         if renderer.fingerprint == self.renderer.fingerprint {
             self.findings.set_page(&pages::files_of(&config.page), problems);
+            self.take_pages_content();
             return Effect::None;
         }
         self.set_renderer(renderer, problems);
@@ -335,6 +369,7 @@ impl Inputs {
         }
         warn(&problems);
         self.findings.set_page(&pages::files_of(&self.config.page), problems);
+        self.take_pages_content();
     }
 
     /// Reads certificates, keys, roots and secrets again. A certificate and its key are seldom written at once, so the
@@ -352,6 +387,7 @@ impl Inputs {
                 self.set_materials(materials);
                 Effect::Publish
             }
+            Err(problems) if self.awaits_pair(&config, &problems) => Effect::None,
             Err(problems) => {
                 for problem in problems {
                     let _ = self.refuse(&PathBuf::from(&problem.file), vec![problem]);
@@ -362,8 +398,20 @@ impl Inputs {
     }
 
     fn set_materials(&mut self, materials: Materials) {
+        if self.waiting.is_none() {
+            self.pairs.fit();
+        }
         self.known.secrets = materials.secrets.clone();
         self.materials = Arc::new(materials);
+        let config = Arc::clone(&self.config);
+        certs::files_of(&config).for_each(|(file, _)| self.take_content(file));
+    }
+
+    /// Returns true if the only problem is a key that does not belong to its certificate yet, and the other half of the
+    /// pair may still be on its way.
+    fn awaits_pair(&mut self, config: &Config, problems: &[Problem]) -> bool {
+        let unpaired = certs::unpaired(config, |path| self.files.settled(path));
+        self.pairs.await_other_half(unpaired.filter(|_| problems.len() == 1))
     }
 
     /// Keeps what is in force, and reports why.
@@ -377,7 +425,7 @@ impl Inputs {
     /// Logs what happened to a file other than new content, and acts on it.
     fn follow(&mut self, change: &Change) -> Effect {
         match change {
-            Change::Accepted(_) => {}
+            Change::Accepted(_) | Change::Noted(_) => {}
             Change::Restored(path) => {
                 tracing::info!(path = %path.display(), "the file can be read again");
                 if *path == self.config.maintenance {

@@ -73,6 +73,8 @@ fn process(text: &mut Exposition, scraped: &Scraped<'_>) {
 }
 
 fn files(text: &mut Exposition, report: &Report) {
+    let help = "1 while changes of files are found by polling, because the system gives no events for them.";
+    text.gauge("backsoon_files_polled", help).sample(&[], flag(report.watching.trouble.is_some()));
     let write = |mut metric: Metric<'_>, value: &dyn Fn(&FileStatus) -> Option<f64>| {
         for file in &report.files {
             if let Some(value) = value(file) {
@@ -86,6 +88,8 @@ fn files(text: &mut Exposition, report: &Report) {
     write(good, &|file| Some(flag(file.is_good())));
     let problems = text.gauge("backsoon_file_problems", "Problems of the file as it stands.");
     write(problems, &|file| Some(number(file.problems.len() as u64)));
+    let pending = text.gauge("backsoon_file_pending", "1 while a newer content of the file is not believed yet.");
+    write(pending, &|file| Some(flag(file.pending.is_some())));
 }
 
 fn workers(text: &mut Exposition, meters: &Meters) {

@@ -20,6 +20,7 @@ mod finisher;
 pub mod history;
 #[cfg(feature = "proxy")]
 mod inputs;
+pub(crate) mod judge;
 #[cfg(feature = "proxy")]
 mod limit_log;
 #[cfg(feature = "proxy")]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::live::Generation;
 use crate::plan::snapshot::{Announced, Phase, Route, Source};
 use crate::status::{
-    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, RequestsStatus, RouteStatus, UpstreamStatus,
+    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, ProblemStatus, RequestsStatus, RouteStatus,
+    UpstreamStatus, WatchingStatus,
 };
 use crate::telemetry::{Cell, RouteCell, Summary};
 
@@ -15,6 +16,10 @@ use super::observe::Traffic;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub files: Vec<FileStatus>,
+    /// The way in which changes of files are noticed.
+    pub watching: WatchingStatus,
+    /// Problems that belong to no file.
+    pub problems: Vec<ProblemStatus>,
     /// Number of times that a file was refused.
     pub refused: u64,
 }

@@ -5,10 +5,14 @@
 //!
 //! A half-written file never gets through, as long as its writer goes on within [`Timing::quiet`]. A file that is empty
 //! or gone for just a moment is ignored.
+//!
+//! Writers differ in how much their end says. A rename is a wish. A close is one, unless the content takes something away:
+//! then its writer may be about to write the rest, and gets [`Timing::lifts`] to begin. Whoever knows what the contents
+//! mean says which do that, by a [`Doubt`].
 
 use std::time::{Duration, Instant};
 
-use super::source::{Content, Hash, ReadError};
+use super::source::{Hash, ReadError};
 
 /// The reason for looking at a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +21,14 @@ pub(crate) enum Hint {
     Poll,
     /// The file is being written or went away, so a look may find half of something.
     Writing,
-    /// A writer has closed the file, or the file, or a symlink or directory on its path, was renamed into place.
-    Settled,
-    /// The operator asked for it (SIGHUP). Anything counts, unless the file is empty or gone.
+    /// A writer has closed the file. Another one may go on where this one stopped.
+    Closed,
+    /// The file, or a symlink or directory on its path, was renamed into place.
+    Renamed,
+    /// The operator asked for it (SIGHUP), and no event says anything of the file. A writer may be at work nevertheless,
+    /// so this is the age of the content: the time since the file was modified.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer receives no signals"))]
-    Forced,
+    Forced(Duration),
 }
 
 impl Hint {
@@ -30,9 +37,25 @@ impl Hint {
     pub(crate) fn downgraded(self) -> Self {
         match self {
             Self::Poll => Self::Poll,
-            Self::Writing | Self::Settled | Self::Forced => Self::Writing,
+            Self::Writing | Self::Closed | Self::Renamed | Self::Forced(_) => Self::Writing,
         }
     }
+}
+
+/// A doubt about a content: could it be the beginning of something, rather than what its writer wants?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// None: nothing is taken away that is in force.
+    #[default]
+    None,
+    /// Content that takes something away, as the beginning of a longer one does as well.
+    Lifts,
+    /// Content that takes something away and has no line break at its end.
+    Unended,
+    /// Content that takes something away and whose end is cut off.
+    Cut,
+    /// Content that is empty or blank, where something is in force.
+    Empty,
 }
 
 /// The result of a look, as far as debouncing needs it.
@@ -42,20 +65,11 @@ pub(crate) enum Observation {
     Content {
         /// The hash of the content.
         hash: Hash,
-        /// True if the content is empty or only blanks.
-        blank: bool,
+        /// The doubt about it.
+        doubt: Doubt,
     },
     /// No content.
     ReadError(ReadError),
-}
-
-impl From<&Result<Content, ReadError>> for Observation {
-    fn from(content: &Result<Content, ReadError>) -> Self {
-        match content {
-            Ok(content) => Self::Content { hash: content.hash, blank: content.is_blank() },
-            Err(error) => Self::ReadError(*error),
-        }
-    }
 }
 
 /// The step that follows from an observation.
@@ -80,7 +94,11 @@ pub(crate) struct Timing {
     pub poll: Duration,
     /// Delay for a new content that no event says is finished.
     pub quiet: Duration,
-    /// Delay for a file that has become empty.
+    /// Delay for a content that was closed by its writer and lifts something.
+    pub lifts: Duration,
+    /// Delay for such a content that has no line break at its end.
+    pub unended: Duration,
+    /// Delay for a file that has become empty, or is cut off.
     pub empty: Duration,
     /// Delay for a file that is missing or cannot be read.
     pub gone: Duration,
@@ -88,15 +106,26 @@ pub(crate) struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { poll: POLL, quiet: QUIET, empty: EMPTY_CONFIRM, gone: GONE_CONFIRM }
+        Self { poll: POLL, quiet: QUIET, lifts: LIFTS, unended: UNENDED, empty: EMPTY_CONFIRM, gone: GONE_CONFIRM }
     }
+}
+
+/// The reason for not believing an observation yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Nothing says that its writer has finished.
+    Writing,
+    /// Content that is finished and doubted.
+    Doubt(Doubt),
+    /// The file cannot be read.
+    ReadError(ReadError),
 }
 
 /// Debouncing of one file: the accepted observation, and a newer one that must still last.
 #[derive(Clone, Debug)]
 pub(crate) struct Debounce {
     timing: Timing,
-    accepted: Option<(Hash, bool)>,
+    accepted: Option<Hash>,
     error: Option<ReadError>,
     pending: Option<Pending>,
 }
@@ -104,6 +133,8 @@ pub(crate) struct Debounce {
 #[derive(Clone, Debug)]
 struct Pending {
     seen: Observation,
+    /// The strongest reason for a look that found it.
+    hint: Hint,
     since: Instant,
     due: Instant,
 }
@@ -121,6 +152,31 @@ impl Debounce {
         self.pending.as_ref().map(|pending| pending.due)
     }
 
+    /// Returns the reason for the wait, if an observation is pending.
+    pub(crate) fn waits_for(&self) -> Option<Wait> {
+        let pending = self.pending.as_ref()?;
+        Some(match (pending.seen, pending.hint) {
+            (Observation::ReadError(error), _) => Wait::ReadError(error),
+            (Observation::Content { doubt: doubt @ (Doubt::Empty | Doubt::Cut), .. }, _) => Wait::Doubt(doubt),
+            (Observation::Content { .. }, Hint::Poll | Hint::Writing | Hint::Forced(_)) => Wait::Writing,
+            (Observation::Content { doubt, .. }, Hint::Closed | Hint::Renamed) => Wait::Doubt(doubt),
+        })
+    }
+
+    /// Returns the reason that counts for a look that found a content: a look without a reason takes over the one of the
+    /// looks before that found the same.
+    pub(crate) fn hint_for(&self, hint: Hint, hash: Hash) -> Hint {
+        match (&self.pending, hint) {
+            (Some(pending), Hint::Poll | Hint::Forced(_)) if pending.seen.is_content(hash) => pending.hint,
+            (_, hint) => hint,
+        }
+    }
+
+    /// Returns true if this content is the accepted one.
+    pub(crate) fn has_accepted(&self, hash: Hash) -> bool {
+        self.accepted == Some(hash)
+    }
+
     /// Takes in one observation.
     pub(crate) fn step(&mut self, hint: Hint, seen: Observation, now: Instant) -> Step {
         if self.is_known(seen) {
@@ -128,9 +184,13 @@ impl Debounce {
             return Step::Same;
         }
         let since = self.since(hint, seen, now);
+        let hint = match seen {
+            Observation::Content { hash, .. } => self.hint_for(hint, hash),
+            Observation::ReadError(_) => hint,
+        };
         let due = since + self.patience(hint, seen);
         if now < due {
-            self.pending = Some(Pending { seen, since, due });
+            self.pending = Some(Pending { seen, hint, since, due });
             return Step::Wait(due);
         }
         self.pending = None;
@@ -144,31 +204,33 @@ impl Debounce {
         }
     }
 
-    fn has_accepted(&self, hash: Hash) -> bool {
-        self.accepted.is_some_and(|(accepted, _)| accepted == hash)
-    }
-
     /// Returns since when the observation has been the same. Activity on the file starts the time again.
     fn since(&self, hint: Hint, seen: Observation, now: Instant) -> Instant {
         match (&self.pending, hint) {
-            (Some(pending), Hint::Poll | Hint::Forced) if pending.seen == seen => pending.since,
-            _ => now,
+            (Some(pending), Hint::Poll | Hint::Forced(_)) if pending.seen.is_like(seen) => pending.since,
+            // The file itself tells since when it has been quiet.
+            (_, Hint::Forced(age)) => now.checked_sub(age).unwrap_or(now),
+            (_, Hint::Poll | Hint::Writing | Hint::Closed | Hint::Renamed) => now,
         }
     }
 
     fn patience(&self, hint: Hint, seen: Observation) -> Duration {
-        match seen {
-            Observation::ReadError(ReadError::Changing) => self.timing.quiet,
-            Observation::ReadError(_) => self.timing.gone,
-            // The accepted content was whole, so reading it again cannot be half of something else.
-            Observation::Content { hash, .. } if self.has_accepted(hash) => Duration::ZERO,
-            Observation::Content { blank: true, .. } if self.accepted.is_some_and(|(_, blank)| !blank) => {
-                self.timing.empty
-            }
-            Observation::Content { .. } => match hint {
-                Hint::Settled | Hint::Forced => Duration::ZERO,
-                Hint::Poll | Hint::Writing => self.timing.quiet,
-            },
+        let Observation::Content { hash, doubt } = seen else {
+            let changing = seen == Observation::ReadError(ReadError::Changing);
+            return if changing { self.timing.quiet } else { self.timing.gone };
+        };
+        // The accepted content was whole, so reading it again cannot be half of something else.
+        if self.has_accepted(hash) {
+            return Duration::ZERO;
+        }
+        match (doubt, hint) {
+            (Doubt::Empty, _) => self.timing.empty,
+            // Nothing renames half a file.
+            (_, Hint::Renamed) | (Doubt::None, Hint::Closed) => Duration::ZERO,
+            (Doubt::Cut, _) => self.timing.empty,
+            (_, Hint::Poll | Hint::Writing | Hint::Forced(_)) => self.timing.quiet,
+            (Doubt::Lifts, Hint::Closed) => self.timing.lifts,
+            (Doubt::Unended, Hint::Closed) => self.timing.unended,
         }
     }
 
@@ -182,11 +244,25 @@ impl Debounce {
                 self.error = None;
                 Step::Restored
             }
-            Observation::Content { hash, blank } => {
+            Observation::Content { hash, .. } => {
                 self.error = None;
-                self.accepted = Some((hash, blank));
+                self.accepted = Some(hash);
                 Step::Accept
             }
+        }
+    }
+}
+
+impl Observation {
+    fn is_content(self, wanted: Hash) -> bool {
+        matches!(self, Self::Content { hash, .. } if hash == wanted)
+    }
+
+    /// Returns true for the same content, even if there is another doubt about it now.
+    fn is_like(self, other: Self) -> bool {
+        match other {
+            Self::Content { hash, .. } => self.is_content(hash),
+            Self::ReadError(_) => self == other,
         }
     }
 }
@@ -194,6 +270,10 @@ impl Debounce {
 const POLL: Duration = Duration::from_secs(2);
 /// Delay also for what only polling finds. With a shorter one, half a file would get through when a slow writer pauses.
 const QUIET: Duration = Duration::from_secs(2);
+/// Delay within which a writer that closes the file after each part has begun the next one.
+const LIFTS: Duration = Duration::from_millis(18);
+/// Delay for a part that ends within a line. Few tools leave out the last line break, so most edits do not wait for it.
+const UNENDED: Duration = Duration::from_millis(500);
 const EMPTY_CONFIRM: Duration = Duration::from_secs(3);
 const GONE_CONFIRM: Duration = Duration::from_secs(1);
 

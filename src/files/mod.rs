@@ -14,13 +14,14 @@ pub(crate) mod write;
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use tokio::time::{self, sleep_until};
 
-use debounce::{Debounce, Hint, Observation, Step, Timing};
+use debounce::{Debounce, Doubt, Hint, Observation, Step, Timing, Wait};
 use links::PathChain;
-use source::{Content, ReadError, WatchWarning};
+use source::{Content, Found, ReadError, WatchWarning};
 use watch::{HintSet, Watch, Watching};
 
 /// Options of watching.
@@ -43,11 +44,27 @@ impl Default for Options {
 pub(crate) struct State {
     /// The last content that could be acted on. Kept while the file cannot be read. Absent if there never was one.
     pub content: Option<Content>,
+    /// The doubt that was left about that content. It lasted, but that does not make it a wish.
+    pub doubt: Doubt,
+    /// A newer observation that is not believed yet.
+    pub pending: Option<Pending>,
     /// The error, if the file cannot be read now.
     pub error: Option<ReadError>,
     /// The reason why changes may never be seen.
     pub warning: Option<WatchWarning>,
 }
+
+/// An observation that is not believed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Time since which nothing new was believed.
+    pub since: SystemTime,
+    /// The reason for the wait.
+    pub wait: Wait,
+}
+
+/// A judge of new contents: says whether one takes away what is in force.
+pub(crate) type Judge = Arc<dyn Fn(Hint, &Content) -> Doubt + Send + Sync>;
 
 /// A change of a file. [`Files::get`] returns the new state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +79,8 @@ pub(crate) enum Change {
     Unreadable(PathBuf),
     /// Changes may never be seen, for a new reason; see [`State::warning`].
     WatchWarning(PathBuf),
+    /// The content stays, but [`State::pending`] is another, or another file holds the content.
+    Noted(PathBuf),
     /// Changes are noticed in another way than before; see [`Files::watching`].
     Watching,
 }
@@ -86,6 +105,7 @@ struct Entry {
     debounce: Debounce,
     state: State,
     chain: PathChain,
+    judge: Option<Judge>,
 }
 
 impl Files {
@@ -130,6 +150,13 @@ impl Files {
         self.entries.get(path).map(|entry| &entry.state)
     }
 
+    /// Sets the judge of a watched file. Without one, only a file that became empty is doubted.
+    pub(crate) fn set_judge(&mut self, path: &Path, judge: Judge) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.judge = Some(judge);
+        }
+    }
+
     /// Waits for changes and returns them; the list is never empty.
     ///
     /// Cancel safe: changes that were not returned are returned by the next call.
@@ -160,7 +187,7 @@ impl Files {
             }
             if self.rearm {
                 self.arm();
-                changes = self.look_at_all(Hint::Poll);
+                changes = self.look_at_all(|_, _| Hint::Poll);
             }
         }
         changes.extend(self.report_watching());
@@ -180,22 +207,25 @@ impl Files {
 
     /// Looks at a file, with the hint that the events give.
     fn look_at(&mut self, path: &Path, hints: &HintSet) -> Vec<Change> {
-        let before = self.entries.get(path).and_then(|entry| hints.on(&entry.chain));
-        let hint = match hints.on(&PathChain::of(path)).or(before.map(Hint::downgraded)) {
-            // Lost events do not promise that the file is finished.
-            _ if hints.lost => Hint::Writing,
-            Some(hint) => hint,
-            None => Hint::Poll,
-        };
-        self.look(path, hint)
+        let hint = self.hint(path, hints);
+        self.look(path, |_| hint)
     }
 
-    fn look_at_all(&mut self, hint: Hint) -> Vec<Change> {
+    fn hint(&self, path: &Path, hints: &HintSet) -> Hint {
+        // Lost events do not promise that the file is finished.
+        if hints.lost {
+            return Hint::Writing;
+        }
+        let before = || self.entries.get(path).and_then(|entry| hints.on(&entry.chain));
+        hints.on(&PathChain::of(path)).or_else(|| before().map(Hint::downgraded)).unwrap_or(Hint::Poll)
+    }
+
+    fn look_at_all(&mut self, hint: impl Fn(&Path, &Found) -> Hint) -> Vec<Change> {
         let paths: Vec<_> = self.entries.keys().cloned().collect();
-        paths.iter().flat_map(|path| self.look(path, hint)).collect()
+        paths.iter().flat_map(|path| self.look(path, |found| hint(path, found))).collect()
     }
 
-    fn look(&mut self, path: &Path, hint: Hint) -> Vec<Change> {
+    fn look(&mut self, path: &Path, hint: impl FnOnce(&Found) -> Hint) -> Vec<Change> {
         let Some(entry) = self.entries.get_mut(path) else { return Vec::new() };
         self.looks += 1;
         let chain = PathChain::of(path);
@@ -204,8 +234,11 @@ impl Files {
             self.rearm = true;
         }
         let found = source::read(path);
-        // Another writer may have begun between the event and the read.
-        let hint = if hint == Hint::Settled && self.watch.is_busy(&entry.chain) { Hint::Writing } else { hint };
+        let hint = match hint(&found) {
+            // Another writer may have begun between the event and the read.
+            Hint::Closed | Hint::Renamed if self.watch.is_busy(&entry.chain) => Hint::Writing,
+            hint => hint,
+        };
         let unlinked = entry.check_unlinked(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()
     }
@@ -213,7 +246,7 @@ impl Files {
     fn start(&mut self, path: &Path) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         let found = source::read(path);
-        entry.debounce = Debounce::start(Observation::from(&found.content), self.options.timing);
+        entry.debounce = Debounce::start(observation(&found.content, Doubt::None), self.options.timing);
         entry.state.error = found.content.as_ref().err().copied();
         entry.state.content = found.content.ok();
         let mounted = source::is_mount_point(path).then_some(WatchWarning::MountPoint);
@@ -246,20 +279,12 @@ impl Files {
 
 #[cfg(feature = "proxy")]
 impl Files {
-    /// Reads a file now, and returns its state. Watches the file if it was not watched.
-    ///
-    /// For a new file, whatever is there counts. For others this is [`Files::force`] for one file, and the change is
-    /// not reported again.
-    pub(crate) fn load_now(&mut self, path: &Path) -> &State {
-        if self.entries.contains_key(path) {
-            self.look(path, Hint::Forced);
-        } else {
-            let entry = Entry::new(path, self.options.timing);
-            self.entries.insert(path.to_path_buf(), entry);
-            self.arm();
-            self.start(path);
-        }
-        &self.entries.get(path).expect("a file is watched once it was loaded").state
+    /// Watches a file that was not watched. Whatever is there now counts.
+    fn load_new(&mut self, path: &Path) {
+        let entry = Entry::new(path, self.options.timing);
+        self.entries.insert(path.to_path_buf(), entry);
+        self.arm();
+        self.start(path);
     }
 
     /// Returns the last settled content of a file. Reads a file that is not watched yet.
@@ -268,7 +293,7 @@ impl Files {
     /// The error of the file, if there never was a content.
     pub(crate) fn settled(&mut self, path: &Path) -> Result<Content, ReadError> {
         if !self.entries.contains_key(path) {
-            self.load_now(path);
+            self.load_new(path);
         }
         let state = self.get(path).ok_or(ReadError::Missing)?;
         state.content.clone().ok_or(state.error.unwrap_or(ReadError::Missing))
@@ -293,10 +318,22 @@ impl Files {
         &self.watch.watching
     }
 
-    /// Looks at every file now and takes what is there, except that an empty or missing file must last as usual.
+    /// Returns where a path leads, with all symlinks followed.
+    pub(crate) fn real(&self, path: &Path) -> Option<&Path> {
+        self.entries.get(path).map(|entry| entry.chain.end.as_path())
+    }
+
+    /// Looks at every file now, as the operator asked for it. Taken is what events say is finished, and what has been
+    /// quiet for long enough. The rest is waited for, since a writer may be at work.
     pub(crate) fn force(&mut self) -> Vec<Change> {
+        let hints = self.watch.take();
         self.arm();
-        let mut changes = self.look_at_all(Hint::Forced);
+        let by_events: BTreeMap<_, _> =
+            self.entries.keys().map(|path| (path.clone(), self.hint(path, &hints))).collect();
+        let mut changes = self.look_at_all(|path, found| match by_events.get(path) {
+            Some(hint @ (Hint::Writing | Hint::Closed | Hint::Renamed)) => *hint,
+            Some(Hint::Poll | Hint::Forced(_)) | None => Hint::Forced(found.age()),
+        });
         let mounted = self.entries.iter_mut().filter(|(path, _)| source::is_mount_point(path));
         changes.extend(mounted.filter_map(|(path, entry)| entry.warn(path, WatchWarning::MountPoint)));
         changes.extend(self.report_watching());
@@ -309,16 +346,19 @@ impl Entry {
         let missing = ReadError::Missing;
         Self {
             debounce: Debounce::start(Observation::ReadError(missing), timing),
-            state: State { content: None, error: Some(missing), warning: None },
+            state: State { content: None, doubt: Doubt::None, pending: None, error: Some(missing), warning: None },
             chain: PathChain::of(path),
+            judge: None,
         }
     }
 
     fn take(&mut self, path: &Path, hint: Hint, content: Result<Content, ReadError>) -> Option<Change> {
-        let step = self.debounce.step(hint, Observation::from(&content), now());
+        let doubt = content.as_ref().map_or(Doubt::None, |content| self.doubt(hint, content));
+        let step = self.debounce.step(hint, observation(&content, doubt), now());
+        let noted = self.note(content.as_ref().ok());
         let path = path.to_path_buf();
         let change = match step {
-            Step::Same | Step::Wait(_) => return None,
+            Step::Same | Step::Wait(_) => return noted.then_some(Change::Noted(path)),
             Step::Accept => Change::Accepted(path),
             Step::Restored => Change::Restored(path),
             Step::ReadError(ReadError::Missing) => Change::Missing(path),
@@ -327,8 +367,31 @@ impl Entry {
         self.state.error = content.as_ref().err().copied();
         if step == Step::Accept {
             self.state.content = content.ok();
+            self.state.doubt = doubt;
         }
         Some(change)
+    }
+
+    fn doubt(&self, hint: Hint, content: &Content) -> Doubt {
+        if self.debounce.has_accepted(content.hash) {
+            return Doubt::None;
+        }
+        if let Some(judge) = &self.judge {
+            return judge(self.debounce.hint_for(hint, content.hash), content);
+        }
+        let was_full = self.state.content.as_ref().is_some_and(|content| !content.is_blank());
+        if was_full && content.is_blank() { Doubt::Empty } else { Doubt::None }
+    }
+
+    /// Notes the observation that is pending now, and the file that holds the known content. Returns true if either is
+    /// new.
+    fn note(&mut self, found: Option<&Content>) -> bool {
+        let known = self.state.content.as_mut().zip(found).filter(|(known, found)| known.hash == found.hash);
+        let moved = known.is_some_and(|(known, found)| mem::replace(&mut known.file, found.file) != found.file);
+        let before = self.state.pending;
+        let since = before.map_or_else(SystemTime::now, |before| before.since);
+        self.state.pending = self.debounce.waits_for().map(|wait| Pending { since, wait });
+        moved || self.state.pending != before
     }
 
     /// Warns of a file without a name. A file that is being replaced looks the same for a moment, so only polling
@@ -347,6 +410,13 @@ impl Entry {
             self.state.warning = Some(warning);
             Change::WatchWarning(path.to_path_buf())
         })
+    }
+}
+
+fn observation(content: &Result<Content, ReadError>, doubt: Doubt) -> Observation {
+    match content {
+        Ok(content) => Observation::Content { hash: content.hash, doubt },
+        Err(error) => Observation::ReadError(*error),
     }
 }
 

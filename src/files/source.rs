@@ -8,7 +8,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -25,17 +25,59 @@ pub(crate) struct Content {
     pub hash: Hash,
     /// Time of reading.
     pub loaded: SystemTime,
+    /// The file that holds it.
+    pub file: FileId,
 }
 
 impl Content {
-    fn new(bytes: Vec<u8>) -> Self {
+    fn new(bytes: Vec<u8>, file: FileId) -> Self {
         let hash = Hash(Sha256::digest(&bytes).into());
-        Self { bytes: bytes.into(), hash, loaded: SystemTime::now() }
+        Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file }
     }
 
     /// Returns true if the content is empty or blank, like a file that was just truncated.
     pub(crate) fn is_blank(&self) -> bool {
-        self.bytes.iter().all(u8::is_ascii_whitespace)
+        self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes).iter().all(u8::is_ascii_whitespace)
+    }
+}
+
+/// The identity of a file, and its times. It says nothing of the content, which is compared by its hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+    modified: (i64, i64),
+}
+
+impl FileId {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            changed: (found.ctime(), found.ctime_nsec()),
+            modified: (found.mtime(), found.mtime_nsec()),
+        }
+    }
+
+    /// Returns the seconds and nanoseconds of the last change of the file, its name or its mode (`ctime`).
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer has no /status"))]
+    pub(crate) fn changed(&self) -> (i64, i64) {
+        self.changed
+    }
+
+    /// Returns the time since the content was last modified (`mtime`), or none if that lies ahead.
+    pub(crate) fn age(&self) -> Duration {
+        let (seconds, nanoseconds) = self.modified;
+        let seconds = u64::try_from(seconds).unwrap_or(0);
+        let since = Duration::new(seconds, u32::try_from(nanoseconds).unwrap_or(0));
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)
     }
 }
 
@@ -117,6 +159,14 @@ pub(crate) struct Found {
     pub unlinked: bool,
 }
 
+impl Found {
+    /// Returns the time since the content was modified, or none if there is no content.
+    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer receives no signals"))]
+    pub(crate) fn age(&self) -> Duration {
+        self.content.as_ref().map(|content| content.file.age()).unwrap_or_default()
+    }
+}
+
 /// Reads a file, and tries a few more times if it changes meanwhile.
 pub(crate) fn read(path: &Path) -> Found {
     let mut found = read_once(path);
@@ -156,7 +206,7 @@ fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, ReadError> {
     if (before.size(), before.mtime(), before.mtime_nsec()) != (after.size(), after.mtime(), after.mtime_nsec()) {
         return Err(ReadError::Changing);
     }
-    Ok(Content::new(bytes))
+    Ok(Content::new(bytes, FileId::of(&after)))
 }
 
 fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, ReadError> {
@@ -191,6 +241,8 @@ fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
+/// The mark that Windows' editors put before UTF-8, also before nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Attempts to read a file that keeps changing.
 const READ_TRIES: usize = 3;
 
@@ -200,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_hash_prints_as_sha256sum_does() {
-        let hash = Content::new(b"abc".to_vec()).hash.to_string();
+        let hash = Content::new(b"abc".to_vec(), FileId::default()).hash.to_string();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 

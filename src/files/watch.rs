@@ -31,6 +31,16 @@ pub(crate) enum Watching {
     Unwatched(PathBuf, String),
 }
 
+impl Watching {
+    /// Returns true if events were wanted, and at least some files are polled.
+    pub(crate) fn is_degraded(&self) -> bool {
+        match self {
+            Self::Events | Self::Polling => false,
+            Self::Unavailable(_) | Self::Limit | Self::Unwatched(..) => true,
+        }
+    }
+}
+
 impl fmt::Display for Watching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -193,8 +203,10 @@ enum NameEvent {
     Touched,
     /// The file is being written, or is gone.
     Busy,
-    /// The file was renamed into place, or closed after writing.
-    Done,
+    /// The file was closed after writing.
+    Closed,
+    /// The file was renamed into place.
+    Renamed,
     /// The file was created. Only a look tells whether it is a symlink, and so complete.
     Created,
 }
@@ -203,14 +215,14 @@ impl NameEvent {
     fn of(event: &EventKind) -> Option<Self> {
         match event {
             // Opening and reading are our own doing.
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Self::Done),
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Self::Closed),
             EventKind::Access(_) => None,
             EventKind::Create(CreateKind::Folder) => Some(Self::Busy),
             EventKind::Create(_) => Some(Self::Created),
             // One event for each of the two names came before.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Self::Busy),
-            EventKind::Modify(ModifyKind::Name(_)) => Some(Self::Done),
+            EventKind::Modify(ModifyKind::Name(_)) => Some(Self::Renamed),
             EventKind::Modify(ModifyKind::Metadata(_)) => Some(Self::Touched),
             EventKind::Modify(_) | EventKind::Remove(_) => Some(Self::Busy),
             EventKind::Any | EventKind::Other => Some(Self::Touched),
@@ -225,8 +237,9 @@ impl NameEvent {
     fn hint(self, path: &Path) -> Hint {
         match self {
             Self::Touched => Hint::Poll,
-            Self::Done => Hint::Settled,
-            Self::Created if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => Hint::Settled,
+            Self::Closed => Hint::Closed,
+            Self::Renamed => Hint::Renamed,
+            Self::Created if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => Hint::Renamed,
             Self::Busy | Self::Created => Hint::Writing,
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::control::clock;
+use crate::control::{clock, judge};
 use crate::files::source::Content;
 use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
@@ -168,7 +168,7 @@ impl FlagWatch {
         self.files.set([self.flag_file.clone()]);
         if let Some(content) = self.content() {
             let (flags, problems) = parse(&self.flag_file, &content, &self.config);
-            self.flags = flags.ok_or(problems)?;
+            self.take(flags.ok_or(problems)?, &content);
         }
         let live = self.compile(None);
         finish(&live);
@@ -209,19 +209,34 @@ impl FlagWatch {
     fn accept(&mut self, changes: &[Change]) -> Outcome {
         let new = |change: &Change| matches!(change, Change::Accepted(_) | Change::Restored(_));
         let Some(content) = self.content().filter(|_| changes.iter().any(new)) else {
-            for change in changes {
+            for change in changes.iter().filter(|change| !matches!(change, Change::Noted(_))) {
                 tracing::warn!(?change, "the flag file");
             }
             return Outcome::Unchanged;
         };
-        let (flags, problems) = parse(&self.flag_file, &content, &self.config);
+        let (flags, mut problems) = parse(&self.flag_file, &content, &self.config);
+        problems.extend(self.refusal().filter(|_| flags.is_some()));
         for problem in &problems {
             let kept = if problem.is_error() { "refused, the last good one stays: " } else { "" };
             tracing::warn!(file = problem.file, help = problem.help, "{kept}{}", problem.message);
         }
-        let Some(flags) = flags else { return Outcome::Refused };
-        self.flags = flags;
+        match flags {
+            Some(flags) if !problems.iter().any(Problem::is_error) => self.take(flags, &content),
+            Some(_) | None => return Outcome::Refused,
+        }
         Outcome::Publish
+    }
+
+    /// Takes flags, and has the file's next contents compared with them.
+    fn take(&mut self, flags: Flags, content: &Content) {
+        let judge = judge::of(Arc::new(flags.clone()), content.bytes.clone());
+        self.files.set_judge(&self.flag_file, judge);
+        self.flags = flags;
+    }
+
+    /// Returns the problem of a content that is valid, and lifts flags by mistake.
+    fn refusal(&self) -> Option<Problem> {
+        judge::refusal(&self.flag_file, self.files.get(&self.flag_file)?.doubt)
     }
 
     fn content(&self) -> Option<Content> {

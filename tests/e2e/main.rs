@@ -21,6 +21,7 @@ mod crowds;
 mod deploy;
 mod dialects;
 mod drain;
+mod edits;
 mod floods;
 mod heads;
 mod hold;

@@ -4,12 +4,40 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::files::source::ReadError;
-use crate::status::{FileStatus, ProblemStatus, Role};
+use crate::files::Pending;
+use crate::files::debounce::Wait;
+use crate::files::source::{FileId, ReadError, WatchWarning};
+use crate::files::watch::Watching;
+use crate::plan::problem::Problem;
+use crate::status::{FileStatus, PendingStatus, ProblemStatus, Role, WatchingStatus};
 
 use super::super::report::Report;
-use super::super::{certs, load, pages};
+use super::super::{certs, judge, load, pages};
 use super::Inputs;
+
+/// Describes how changes are noticed, with the problem if that is by polling although events were wanted.
+fn watching(watching: &Watching) -> (WatchingStatus, Option<ProblemStatus>) {
+    let by = match watching {
+        Watching::Events => "events",
+        Watching::Polling | Watching::Unavailable(_) | Watching::Limit | Watching::Unwatched(..) => "polling",
+    };
+    let trouble = watching.is_degraded().then(|| watching.to_string());
+    let problem = trouble.as_ref().map(|trouble| ProblemStatus::from(&Problem::warning("", trouble.clone())));
+    (WatchingStatus { by: by.to_owned(), trouble }, problem)
+}
+
+/// Returns true if the file in force can never change again.
+fn is_dead(warning: &WatchWarning) -> bool {
+    match warning {
+        WatchWarning::Unlinked => true,
+        WatchWarning::MountPoint => false,
+    }
+}
+
+fn changed(file: &FileId) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = file.changed();
+    Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
+}
 
 impl Inputs {
     /// Returns every file that the inputs come from, sorted.
@@ -28,23 +56,53 @@ impl Inputs {
     pub(in crate::control) fn report(&self) -> Report {
         let there = |path: &PathBuf| !(self.is_optional(path) && self.files.is_missing(path));
         let files = self.watched().into_iter().filter(there).map(|path| self.file_status(&path));
-        Report { files: files.collect(), refused: self.findings.refused() }
+        let (watching, problem) = watching(self.files.watching());
+        Report {
+            files: files.collect(),
+            watching,
+            problems: problem.into_iter().collect(),
+            refused: self.findings.refused(),
+        }
     }
 
     fn file_status(&self, path: &Path) -> FileStatus {
         let state = self.files.get(path);
         let loaded = state.and_then(|state| Timestamp::try_from(state.content.as_ref()?.loaded).ok());
+        let content = state.and_then(|state| state.content.as_ref());
         let error = state.and_then(|state| state.error).filter(|error| !self.is_expected(path, *error));
+        let warning = state.and_then(|state| state.warning);
+        let is_secret = self.role(path) == Role::Secret;
         FileStatus {
             path: path.display().to_string(),
             role: self.role(path).as_str().to_owned(),
             hash: self.hash(path),
             loaded,
             problems: self.findings.of(path).map(ProblemStatus::from).collect(),
-            trouble: error.map(|error| error.to_string()),
-            caveat: state.and_then(|state| state.warning).map(|warning| warning.to_string()),
-            ..FileStatus::default()
+            real: content.and_then(|_| Some(self.files.real(path)?.display().to_string())),
+            inode: content.map(|content| content.file.to_string()),
+            changed: content.and_then(|content| changed(&content.file)),
+            in_force: self.in_force.of(path).filter(|_| !is_secret),
+            pending: state.and_then(|state| self.pending(path, state.pending?)).or_else(|| self.pairs.pending(path)),
+            // Of a dead file no change is ever seen, which is worse than a file that cannot be read.
+            trouble: error
+                .map(|error| error.to_string())
+                .or_else(|| warning.filter(is_dead).map(|dead| dead.to_string())),
+            caveat: warning.filter(|warning| !is_dead(warning)).map(|warning| warning.to_string()),
         }
+    }
+
+    /// Describes an observation of a file that is not believed yet.
+    fn pending(&self, path: &Path, pending: Pending) -> Option<PendingStatus> {
+        let error = |error| (!self.is_expected(path, error)).then(|| error.to_string());
+        let why = match pending.wait {
+            Wait::Writing => "it is being written, or was a moment ago".to_owned(),
+            Wait::ReadError(reason) => error(reason)?,
+            Wait::Doubt(doubt) if self.role(path) == Role::Flags => {
+                format!("{}; {}", judge::reason(doubt), judge::help(doubt))
+            }
+            Wait::Doubt(doubt) => judge::reason(doubt).to_owned(),
+        };
+        Some(PendingStatus { since: Timestamp::try_from(pending.since).ok(), why })
     }
 
     /// Returns the hash of a file's content, except of a secret, since guesses could be checked against it.
