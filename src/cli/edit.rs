@@ -182,6 +182,11 @@ pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     for route in &removed {
         text = apply_repeatedly(text, route, |text, doc| step_off(text, doc, route))?;
     }
+    let lifts_all = !removed.is_empty() || matches!(which, Selection::All);
+    if lifts_all && text.trim().is_empty() {
+        // The proxy takes no empty file for a wish.
+        text = "[routes]\n".to_owned();
+    }
     let after = parse(&text)?;
     let others = match which {
         Selection::Routes(_) => removed.iter().chain(&absent).flat_map(|route| find::others(&after, route)).collect(),

@@ -99,12 +99,13 @@ impl Failure {
             | Self::Rejected { .. }
             | Self::NotTheDemos(_) => exit::USAGE,
             Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
-                WriteError::Io { .. } => exit::IO,
+                WriteError::Io { .. } | WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_) => {
+                    exit::IO
+                }
                 WriteError::NotAFile(_)
                 | WriteError::NoTarget(_)
                 | WriteError::NotText(_)
                 | WriteError::TooLarge(_) => exit::USAGE,
-                WriteError::Locked(_) | WriteError::Contended(_) => exit::TEMPFAIL,
             },
             Self::NotConfirmed { .. } | Self::Port { .. } => exit::UNAVAILABLE,
             Self::NotLive { .. } => exit::TEMPFAIL,

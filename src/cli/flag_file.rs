@@ -15,8 +15,9 @@ use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
+use super::exit;
 use super::failure::{Failure, Force};
-use crate::files::write::{self, RewriteError};
+use crate::files::write::{self, Emptied, RewriteError};
 
 /// Flag file of a config.
 pub(super) struct FlagFile {
@@ -84,9 +85,22 @@ impl FlagFile {
     /// If the file has errors, would get errors, or cannot be edited, read or written.
     pub(super) fn edit<T>(
         &self,
+        edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+    ) -> Result<Edited<T>, Failure> {
+        self.edit_even(Emptied::Refused, edit)
+    }
+
+    /// Edits the file like [`FlagFile::edit`]. The caller says whether one that was emptied is edited, too.
+    ///
+    /// # Errors
+    /// Those of [`FlagFile::edit`].
+    pub(super) fn edit_even<T>(
+        &self,
+        emptied: Emptied,
         mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
-        let edited = write::rewrite(&self.path, |before| {
+        let waiting = |file: &Path| exit::say(format_args!("waiting for another edit of `{}`", file.display()));
+        let edited = write::rewrite(&self.path, emptied, waiting, |before| {
             let (text, report) = edit(before).map_err(|source| self.edit_failure(before, source))?;
             let flags = self.validate(before, &text)?;
             let changed = text != before;

@@ -13,6 +13,7 @@ use super::streams::Streams;
 use super::wait::{Live, Wait};
 use super::words::harmless;
 use super::{ConfigFile, WaitFor, exit, words};
+use crate::files::write::Emptied;
 
 /// The arguments of `off`.
 #[derive(Args, Debug)]
@@ -64,7 +65,8 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
     let which = if args.all { Selection::All } else { Selection::Routes(&args.routes) };
     // A route that only the flag file has may be lifted. A name that neither has is a typo, and then nothing is done.
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| file.check_route(route));
-    let edited = file.edit(|text| {
+    let emptied = if args.all { Emptied::Taken } else { Emptied::Refused };
+    let edited = file.edit_even(emptied, |text| {
         let lifted = edit::off(text, which)?;
         if all_known(&lifted).is_err() {
             return Ok((text.to_owned(), lifted));

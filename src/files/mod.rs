@@ -10,6 +10,8 @@ pub(crate) mod source;
 pub(crate) mod watch;
 #[cfg(feature = "proxy")]
 pub(crate) mod write;
+#[cfg(feature = "proxy")]
+pub(crate) mod writers;
 
 use std::collections::BTreeMap;
 use std::mem;

@@ -33,6 +33,7 @@ pub(crate) enum Watching {
 
 impl Watching {
     /// Returns true if events were wanted, and at least some files are polled.
+    #[cfg(feature = "proxy")]
     pub(crate) fn is_degraded(&self) -> bool {
         match self {
             Self::Events | Self::Polling => false,

@@ -5,8 +5,9 @@
 //! After a failure before the rename, the file is as it was, and the temporary file is gone.
 //!
 //! [`rewrite`] reads, edits and replaces. A lock on the directory keeps its calls apart, in any number of processes. An
-//! editor takes no such lock. So the file is compared just before the rename, and the edit starts over if the file
-//! changed. Nothing but the lock and the disk is waited for.
+//! editor takes no such lock. So the edit waits for a writer at work ([`writers`]), as far as one can be seen, and
+//! gives up rather than drop what that one is about to write. The file is compared just before the rename, and the edit
+//! starts over if the file changed. Nothing but the lock, a writer and the disk is waited for.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -17,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+
+use super::writers::{self, Sign};
 
 /// The reason why a file was not replaced.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) enum WriteError {
     TooLarge(PathBuf),
     /// Another edit held the directory's lock for too long.
     Locked(PathBuf),
+    /// Another writer was at work all the time.
+    Busy(PathBuf, Sign),
     /// The file changed again and again between reading and writing.
     Contended(PathBuf),
 }
@@ -76,6 +81,15 @@ pub(crate) enum RewriteError<E> {
     Edit(E),
 }
 
+/// The way in which [`rewrite`] treats a file that was something and is empty now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// Nothing is written.
+    Refused,
+    /// The empty text is edited.
+    Taken,
+}
+
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,6 +105,14 @@ impl fmt::Display for WriteError {
             Self::Locked(path) => {
                 write!(f, "another edit has held `{}` for {} s", path.display(), LOCK_PATIENCE.as_secs())
             }
+            Self::Busy(path, sign @ Sign::Emptied(_)) => write!(
+                f,
+                "`{}` may not be what it should be: {sign}; put it back, or write `[routes]` into it to lift all flags",
+                path.display()
+            ),
+            Self::Busy(path, sign) => {
+                write!(f, "another writer is at work on `{}`: {sign}; try again when it has finished", path.display())
+            }
             Self::Contended(path) => write!(f, "`{}` keeps changing while it is edited", path.display()),
         }
     }
@@ -105,6 +127,7 @@ impl std::error::Error for WriteError {
             | Self::NotText(_)
             | Self::TooLarge(_)
             | Self::Locked(_)
+            | Self::Busy(..)
             | Self::Contended(_) => None,
         }
     }
@@ -157,21 +180,30 @@ impl Step {
 /// Reads the file at `path`, has `edit` make the new text, and replaces the file. A missing file reads as empty.
 ///
 /// `edit` returns the new text and a report for the caller. It runs again if the file changed meanwhile. An unchanged
-/// text is not written.
+/// text is not written. `waiting` is told of the file once, if another edit or writer has been waited for for a second.
+/// The texts of flags that an emptied file has lost cannot be seen, so only an edit that wants none of them may take it.
 ///
 /// # Errors
 /// If `edit` refuses, or the file cannot be read or replaced; see [`WriteError`].
 pub(crate) fn rewrite<T, E>(
     path: &Path,
+    emptied: Emptied,
+    waiting: impl FnMut(&Path),
     mut edit: impl FnMut(&str) -> Result<(String, T), E>,
 ) -> Result<T, RewriteError<E>> {
+    let mut wait = Waiting { path, began: Instant::now(), tell: Some(waiting) };
     for _ in 0..MAX_ATTEMPTS {
         let target = resolve(path)?;
-        let _lock = lock(directory(&target))?;
+        let _lock = lock(directory(&target), || wait.pause(LOCK_PAUSE))?;
         // The target may have moved during the wait. A lock on the wrong directory guards nothing.
         if resolve(path)? != target {
             continue;
         }
+        match await_writer(&target, || wait.pause(WRITER_PAUSE)) {
+            Err(WriteError::Busy(_, Sign::Emptied(_))) if emptied == Emptied::Taken => {}
+            awaited => awaited?,
+        }
+        remove_leftovers(directory(&target));
         let old = read(&target)?;
         let text = text(old.as_deref().unwrap_or_default(), path)?;
         let (new, report) = edit(text).map_err(RewriteError::Edit)?;
@@ -191,7 +223,7 @@ pub(crate) fn rewrite<T, E>(
 /// If the system refuses a step; see [`WriteError`].
 pub(crate) fn atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let target = resolve(path)?;
-    let _lock = lock(directory(&target))?;
+    let _lock = lock(directory(&target), || thread::sleep(LOCK_PAUSE))?;
     replace(&target, bytes, Expect::Anything, NEW_MODE).map(|_| ())
 }
 
@@ -263,7 +295,7 @@ impl Temporary {
     fn create(directory: &Path, mode: u32) -> Result<(Self, File), WriteError> {
         let mut tries = 0;
         loop {
-            let path = directory.join(format!(".backsoon-{:016x}.tmp", fastrand::u64(..)));
+            let path = directory.join(format!("{PREFIX}{:016x}{SUFFIX}", fastrand::u64(..)));
             match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
                 Ok(file) => return Ok((Self { path, renamed: false }, file)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries < MAX_ATTEMPTS => tries += 1,
@@ -284,6 +316,62 @@ impl Drop for Temporary {
         if !self.renamed {
             // Nothing can be done about a failure here, and the first error is the one to report.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A wait that is told of once it is long.
+struct Waiting<'p, F> {
+    path: &'p Path,
+    began: Instant,
+    tell: Option<F>,
+}
+
+impl<F: FnMut(&Path)> Waiting<'_, F> {
+    fn pause(&mut self, time: Duration) {
+        if self.began.elapsed() >= LONG_WAIT
+            && let Some(mut tell) = self.tell.take()
+        {
+            tell(self.path);
+        }
+        thread::sleep(time);
+    }
+}
+
+/// Waits until no writer is at work on a file.
+fn await_writer(target: &Path, mut pause: impl FnMut()) -> Result<(), WriteError> {
+    let began = Instant::now();
+    loop {
+        let waited = began.elapsed();
+        let Some(sign) = writers::sign(target, metadata(target)?.as_ref(), waited) else { return Ok(()) };
+        // A missing file may as well be one that was never there.
+        if sign == Sign::Gone && waited >= writers::GONE {
+            return Ok(());
+        }
+        let is_over = matches!(sign, Sign::Emptied(ago) if ago >= writers::EMPTY);
+        if is_over || waited >= WRITER_PATIENCE {
+            return Err(WriteError::Busy(target.to_owned(), sign));
+        }
+        pause();
+    }
+}
+
+/// Removes the temporary files of edits that were killed. Only a file with exactly such a name, of this user, and too old
+/// for an edit under way is one of them.
+fn remove_leftovers(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let is_leftover = || {
+            let name = entry.file_name();
+            let random = name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+            let is_ours = random.len() == 16 && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let found = entry.metadata().ok().filter(|found| is_ours && found.is_file())?;
+            let is_old = found.modified().ok()?.elapsed().ok()? > LEFT_OVER;
+            (is_old && found.uid() == rustix::process::geteuid().as_raw()).then_some(())
+        };
+        if is_leftover().is_some() {
+            // If it cannot be removed, the next edit tries again.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -314,13 +402,13 @@ fn directory(path: &Path) -> &Path {
 
 /// Locks a directory until the file is dropped. The file itself cannot be locked, since another one is about to replace
 /// it.
-fn lock(directory: &Path) -> Result<Option<File>, WriteError> {
+fn lock(directory: &Path, mut pause: impl FnMut()) -> Result<Option<File>, WriteError> {
     let file = File::open(directory).map_err(Step::Lock.failed(directory))?;
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => pause(),
             Err(TryLockError::WouldBlock) => return Err(WriteError::Locked(directory.to_owned())),
             // NFS cannot lock a directory. The comparison before the rename remains.
             Err(TryLockError::Error(e)) if cannot_lock(&e) => return Ok(None),
@@ -376,6 +464,17 @@ const MAX_ATTEMPTS: usize = 8;
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// Time that another edit may hold the lock. One edit takes milliseconds, but the queue is not fair.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Time that a writer may be at work: as long as the proxy waits for one.
+const WRITER_PATIENCE: Duration = Duration::from_secs(3);
+/// Pause between two looks for a writer.
+const WRITER_PAUSE: Duration = Duration::from_millis(10);
+/// Time after which a wait is told of.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+/// Age of a temporary file that nobody will rename any more.
+const LEFT_OVER: Duration = Duration::from_secs(60);
+/// Beginning and end of a temporary file's name.
+const PREFIX: &str = ".backsoon-";
+const SUFFIX: &str = ".tmp";
 /// Pause between two attempts to lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Backsoon, Client, LISTEN, Upstream, get, replace, sha256, wait};
+use crate::support::{Backsoon, Client, LISTEN, Upstream, get, replace, run_to_end, sha256, wait};
 
 /// Ways of cutting a text into parts that are written one after the other, each closed, and the pause between two parts.
 /// `anchor` is closed before and after, and written last.
@@ -242,6 +242,49 @@ fn the_status_names_the_file_that_was_read_and_what_is_in_force() {
     assert_eq!(setting.backsoon.status()["watching"]["by"], "events");
 }
 
+#[test]
+fn a_command_in_the_gap_of_a_writer_in_place_drops_none_of_its_flags() {
+    let setting = Setting::with(OLD);
+    let opened = setting.count_open("anchor", || {
+        let mut writer = fs::File::create(setting.file()).unwrap();
+        thread::scope(|scope| {
+            let on = scope.spawn(|| setting.command(&["on", "api"]));
+            thread::sleep(Duration::from_millis(400));
+            writer.write_all(WHOLE.as_bytes()).unwrap();
+            drop(writer);
+            assert_eq!(on.join().unwrap(), (Some(0), String::new()));
+        });
+        wait("the command's flag", || fs::read_to_string(setting.file()).unwrap().contains("api = \"offline\""));
+        setting.shows("web", 503);
+    });
+    assert_eq!(opened, 0);
+    assert!(fs::read_to_string(setting.file()).unwrap().contains("anchor = \"offline\""));
+}
+
+#[test]
+fn a_command_does_not_edit_an_emptied_file_but_lifts_all_flags_on_demand() {
+    let setting = Setting::with(OLD);
+    let opened = setting.count_open("anchor", || {
+        thread::sleep(Duration::from_millis(20));
+        fs::File::create(setting.file()).unwrap();
+        for command in [["on", "web"], ["off", "web"], ["on", "web"]] {
+            let (code, said) = setting.command(&command);
+            assert_eq!(code, Some(74), "{command:?}: {said}");
+            assert!(said.contains("it was emptied") && said.contains("[routes]"), "{command:?}: {said}");
+        }
+    });
+    assert_eq!(opened, 0);
+    assert_eq!(setting.command(&["off", "--all"]).0, Some(0));
+    setting.shows("anchor", 200);
+    assert_eq!(setting.problem(), "");
+    assert_eq!(setting.command(&["on", "anchor"]).0, Some(0));
+    setting.shows("anchor", 503);
+    // The last flag goes, and what is left is no empty file.
+    setting.replace("[routes.anchor]\nmode = \"offline\"\n");
+    assert_eq!(setting.command(&["off", "anchor"]).0, Some(0));
+    setting.shows("anchor", 200);
+}
+
 const OLD: &str =
     "# the flags of old, with a line that is long enough to be cut\n[routes]\nanchor = \"offline\" # last\n";
 const WHOLE: &str = "[routes]\n# These lines are here so that the first three hundred bytes of the file end in the middle of a comment.\n\
@@ -286,6 +329,13 @@ impl Setting {
 
     fn run(&self, script: &str) {
         sh(&self.dir(), script);
+    }
+
+    /// Runs a command on the config, and returns its exit code and standard error.
+    fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        command.args(words).arg("--config").arg(self.backsoon.path("backsoon.toml"));
+        run_to_end(command)
     }
 
     /// Writes the file in parts, each closed. Returns the longest time between two closes.

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 
@@ -79,7 +80,13 @@ fn what_is_no_file_is_refused() {
     let error = atomically(&missing, b"").unwrap_err();
     assert!(matches!(&error, WriteError::Io { step: Step::Resolve, .. }), "{error}");
     fs::write(directory.path().join("latin1"), [0xe9]).unwrap();
-    let error = rewrite(&directory.path().join("latin1"), |_| Ok::<_, Infallible>((String::new(), ()))).unwrap_err();
+    let error = rewrite(
+        &directory.path().join("latin1"),
+        Emptied::Refused,
+        |_| {},
+        |_| Ok::<_, Infallible>((String::new(), ())),
+    )
+    .unwrap_err();
     assert!(matches!(error, RewriteError::Write(WriteError::NotText(_))));
 }
 
@@ -89,9 +96,9 @@ fn a_refused_edit_and_an_empty_one_write_nothing() {
     let path = directory.path().join("flags.toml");
     fs::write(&path, "[routes]\nweb = ").unwrap();
     let before = fs::metadata(&path).unwrap();
-    let refused = rewrite(&path, |_| Err::<(String, ()), _>("no"));
+    let refused = rewrite(&path, Emptied::Refused, |_| {}, |_| Err::<(String, ()), _>("no"));
     assert!(matches!(refused, Err(RewriteError::Edit("no"))));
-    rewrite(&path, |text| Ok::<_, Infallible>((text.to_owned(), ()))).unwrap();
+    rewrite(&path, Emptied::Refused, |_| {}, |text| Ok::<_, Infallible>((text.to_owned(), ()))).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino());
     assert_eq!(names(directory.path()), ["flags.toml"]);
 }
@@ -106,7 +113,13 @@ fn concurrent_edits_lose_nothing() {
             let path = &path;
             scope.spawn(move || {
                 let line = format!("\nroute-{number} = \"offline\"\n\n[[windows]]");
-                rewrite(path, |text| Ok::<_, Infallible>((text.replacen("\n\n[[windows]]", &line, 1), ()))).unwrap();
+                rewrite(
+                    path,
+                    Emptied::Refused,
+                    |_| {},
+                    |text| Ok::<_, Infallible>((text.replacen("\n\n[[windows]]", &line, 1), ())),
+                )
+                .unwrap();
             });
         }
     });
@@ -125,20 +138,30 @@ fn an_edit_that_an_editor_got_ahead_of_starts_over() {
     let path = directory.path().join("flags.toml");
     fs::write(&path, "old").unwrap();
     let mut seen = Vec::new();
-    rewrite(&path, |text| {
-        seen.push(text.to_owned());
-        if seen.len() == 1 {
-            fs::write(&path, "theirs").unwrap();
-        }
-        Ok::<_, Infallible>((format!("{text}, ours"), ()))
-    })
+    rewrite(
+        &path,
+        Emptied::Refused,
+        |_| {},
+        |text| {
+            seen.push(text.to_owned());
+            if seen.len() == 1 {
+                fs::write(&path, "theirs").unwrap();
+            }
+            Ok::<_, Infallible>((format!("{text}, ours"), ()))
+        },
+    )
     .unwrap();
     assert_eq!(seen, ["old", "theirs"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "theirs, ours");
-    let endless = rewrite(&path, |text| {
-        fs::write(&path, format!("{text}!")).unwrap();
-        Ok::<_, Infallible>((String::new(), ()))
-    });
+    let endless = rewrite(
+        &path,
+        Emptied::Refused,
+        |_| {},
+        |text| {
+            fs::write(&path, format!("{text}!")).unwrap();
+            Ok::<_, Infallible>((String::new(), ()))
+        },
+    );
     assert!(matches!(endless, Err(RewriteError::Write(WriteError::Contended(_)))));
     assert_eq!(names(directory.path()), ["flags.toml"]);
 }
@@ -194,4 +217,137 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).output();
     }
+}
+
+/// Appends a line, as an edit does that keeps what it sees.
+fn append(path: &Path, line: &str) -> Result<(), RewriteError<Infallible>> {
+    rewrite(path, Emptied::Refused, |_| {}, |text| Ok((format!("{text}{line}\n"), ())))
+}
+
+#[test]
+fn an_edit_waits_for_a_writer_in_place_and_drops_nothing_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.toml");
+    // What the writer has written before it pauses: nothing, and a half that is valid by itself.
+    for half in ["", "[routes]\n"] {
+        fs::write(&path, "[routes]\nold = \"hold\"\n").unwrap();
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(half.as_bytes()).unwrap();
+        thread::scope(|scope| {
+            let edit = scope.spawn(|| append(&path, "ours = \"hold\""));
+            thread::sleep(Duration::from_millis(300));
+            assert!(!edit.is_finished(), "{half:?}: the writer is at work");
+            writer.write_all(&b"[routes]\ntheirs = \"hold\"\n"[half.len()..]).unwrap();
+            drop(writer);
+            edit.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[routes]\ntheirs = \"hold\"\nours = \"hold\"\n");
+    }
+}
+
+#[test]
+fn an_edit_gives_up_rather_than_drop_what_a_writer_has_not_written_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.toml");
+    fs::write(&path, "[routes]\nold = \"hold\"\n").unwrap();
+    let mut writer = File::create(&path).unwrap();
+    writer.write_all(b"[routes]\n").unwrap();
+    let began = Instant::now();
+    let error = append(&path, "ours").unwrap_err();
+    assert!(began.elapsed() >= WRITER_PATIENCE, "{:?}", began.elapsed());
+    let RewriteError::Write(error @ WriteError::Busy(_, Sign::Open { .. })) = error else { panic!("{error:?}") };
+    assert!(error.to_string().contains("has it open for writing"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "[routes]\n");
+    assert_eq!(names(directory.path()), ["flags.toml"]);
+}
+
+#[test]
+fn an_emptied_file_is_edited_only_by_who_wants_nothing_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.toml");
+    fs::write(&path, "[routes]\nold = \"hold\"\n").unwrap();
+    if fs::metadata(&path).unwrap().created().is_err() {
+        return skipped("an emptied file is not edited", "the file system does not remember when a file was made");
+    }
+    thread::sleep(Duration::from_millis(20));
+    File::create(&path).unwrap();
+    // At first a writer is waited for, later there is nothing to wait for.
+    for least in [Duration::from_secs(1), Duration::ZERO] {
+        let began = Instant::now();
+        let error = append(&path, "ours").unwrap_err();
+        assert!(matches!(error, RewriteError::Write(WriteError::Busy(_, Sign::Emptied(_)))), "{error:?}");
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    rewrite(&path, Emptied::Taken, |_| {}, |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ()))).unwrap();
+    append(&path, "ours").unwrap();
+}
+
+#[test]
+fn an_edit_does_not_wait_where_nobody_is_at_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("blank"), "x").unwrap();
+    fs::write(at("blank"), "\n").unwrap();
+    File::options().append(true).open(at("blank")).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    fs::write(at("full"), "[routes]\n").unwrap();
+    let mut reader = File::open(at("full")).unwrap();
+    if fs::metadata(at("full")).unwrap().created().is_ok() {
+        File::create(at("touched")).unwrap();
+    }
+    thread::sleep(writers::GONE);
+    for name in ["blank", "full", "touched", "never"] {
+        let began = Instant::now();
+        append(&at(name), "ours").unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "{name}: {:?}", began.elapsed());
+    }
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    assert_eq!(read, "[routes]\n");
+}
+
+#[test]
+fn a_long_wait_is_told_of_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.toml");
+    let other = lock(directory.path(), || {}).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let path = &path;
+        scope.spawn(move || {
+            let waiting = |file: &Path| tell.send(file.to_owned()).unwrap();
+            rewrite(path, Emptied::Refused, waiting, |_| Ok::<_, Infallible>(("new".to_owned(), ()))).unwrap();
+        });
+        assert_eq!(&told.recv().unwrap(), path);
+        thread::sleep(2 * LOCK_PAUSE);
+        drop(other);
+        assert!(told.recv().is_err(), "and not again");
+    });
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+}
+
+#[test]
+fn what_a_killed_edit_left_behind_is_removed_by_the_next_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let old = [
+        ".backsoon-0123456789abcdef.tmp",
+        ".backsoon-0123456789ABCDEF.tmp",
+        ".backsoon-0123.tmp",
+        "backsoon.tmp",
+        ".backsoon-0123456789abcdef.tmp~",
+        ".backsoon-zzzzzzzzzzzzzzzz.tmp",
+    ];
+    for name in old {
+        fs::write(at(name), "left").unwrap();
+        let minutes_ago = SystemTime::now() - Duration::from_secs(90);
+        File::options().append(true).open(at(name)).unwrap().set_modified(minutes_ago).unwrap();
+    }
+    fs::write(at(".backsoon-1111111111111111.tmp"), "at work").unwrap();
+    fs::create_dir(at(".backsoon-2222222222222222.tmp")).unwrap();
+    symlink("flags.toml", at(".backsoon-3333333333333333.tmp")).unwrap();
+    let before = names(directory.path());
+    append(&at("flags.toml"), "[routes]").unwrap();
+    let left: Vec<_> = before.into_iter().filter(|name| !names(directory.path()).contains(name)).collect();
+    assert_eq!(left, [".backsoon-0123456789abcdef.tmp"]);
 }
