@@ -239,7 +239,7 @@ impl Files {
         let hint = match hint(&found) {
             // Another writer may have begun between the event and the read.
             Hint::Closed | Hint::Renamed if self.watch.is_busy(&entry.chain) => Hint::Writing,
-            hint => hint,
+            hint @ (Hint::Poll | Hint::Writing | Hint::Closed | Hint::Renamed | Hint::Forced(_)) => hint,
         };
         let unlinked = entry.check_unlinked(path, hint, found.unlinked);
         entry.take(path, hint, found.content).into_iter().chain(unlinked).collect()

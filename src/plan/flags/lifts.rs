@@ -142,7 +142,7 @@ mod tests {
 
     /// Two texts, and whether the second lifts something of the first, and the first of the second.
     #[track_caller]
-    fn check(before: &str, after: &str, forward: bool, backward: bool) {
+    fn check(before: &str, after: &str, (forward, backward): (bool, bool)) {
         let (one, two) = (flags(before), flags(after));
         assert_eq!(lifts(&one, &two), forward, "{before}\n-->\n{after}");
         assert_eq!(lifts(&two, &one), backward, "{after}\n-->\n{before}");
@@ -153,15 +153,15 @@ mod tests {
     fn a_flag_is_lifted_by_its_removal_a_milder_mode_or_an_earlier_end() {
         let until = |day: u8| format!("[routes.web]\nmode = \"offline\"\nuntil = 2026-05-{day}T10:00:00Z\n");
         let offline = "[routes]\nweb = \"offline\"\n";
-        check("", offline, false, true);
-        check(offline, "[routes]\nweb = \"offline\"\napi = \"hold\"\n", false, true);
-        check(offline, "[routes]\nweb = \"read-only\"\n", true, false);
-        check(offline, "[routes]\n\"*\" = \"offline\"\n", false, true);
-        check(offline, "[routes]\n\"*\" = \"hold\"\n", true, true);
-        check(offline, "[routes]\napi = \"offline\"\n", true, true);
-        check(offline, &until(19), true, false);
-        check(&until(20), &until(19), true, false);
-        check(offline, "[routes]\nweb = { message = \"words\" }\n", false, false);
+        check("", offline, (false, true));
+        check(offline, "[routes]\nweb = \"offline\"\napi = \"hold\"\n", (false, true));
+        check(offline, "[routes]\nweb = \"read-only\"\n", (true, false));
+        check(offline, "[routes]\n\"*\" = \"offline\"\n", (false, true));
+        check(offline, "[routes]\n\"*\" = \"hold\"\n", (true, true));
+        check(offline, "[routes]\napi = \"offline\"\n", (true, true));
+        check(offline, &until(19), (true, false));
+        check(&until(20), &until(19), (true, false));
+        check(offline, "[routes]\nweb = { message = \"words\" }\n", (false, false));
     }
 
     #[test]
@@ -173,28 +173,28 @@ mod tests {
         };
         let rule = |rule: &str| window(&format!("every = \"{rule}\"\nroutes = {{ web = \"offline\" }}"));
         let routes = |routes: &str| window(&format!("every = \"Sun 02:00-04:00 UTC\"\nroutes = {{ {routes} }}"));
-        check("", &once("10-12", ""), false, true);
-        check(&once("10-12", ""), &once("10-13", ""), false, true);
-        check(&once("10-12", ""), &once("11-12", ""), true, false);
-        check(&once("10-12", ""), &once("11-13", ""), true, true);
-        check(&once("10-12", ""), &once("10-12", "ended = 2026-05-19T11:00:00Z"), true, false);
-        check(&once("10-12", ""), &once("10-12", "ended = 2026-05-19T13:00:00Z"), false, true);
-        check(&once("10-12", "on_overrun = \"stay\""), &once("10-12", ""), true, false);
-        check(&once("10-12", "on_overrun = \"stay\""), &once("10-12", "ended = 2026-05-19T13:00:00Z"), true, false);
-        check(&once("10-12", ""), &once("10-12", "summary = \"words\""), false, false);
-        check(&once("10-12", ""), &rule("Tue 10:00-12:00 UTC"), true, true);
-        check(&rule("Sun 02:00-04:00 UTC"), &rule("Sun 02:00-05:00 UTC"), true, true);
-        check(&routes("web = \"offline\", api = \"hold\""), &routes("web = \"offline\""), true, false);
-        check(&routes("web = \"offline\""), &routes("\"*\" = \"offline\""), false, true);
-        check(&routes("web = \"offline\""), &routes("web = \"read-only\""), true, false);
+        check("", &once("10-12", ""), (false, true));
+        check(&once("10-12", ""), &once("10-13", ""), (false, true));
+        check(&once("10-12", ""), &once("11-12", ""), (true, false));
+        check(&once("10-12", ""), &once("11-13", ""), (true, true));
+        check(&once("10-12", ""), &once("10-12", "ended = 2026-05-19T11:00:00Z"), (true, false));
+        check(&once("10-12", ""), &once("10-12", "ended = 2026-05-19T13:00:00Z"), (false, true));
+        check(&once("10-12", "on_overrun = \"stay\""), &once("10-12", ""), (true, false));
+        check(&once("10-12", "on_overrun = \"stay\""), &once("10-12", "ended = 2026-05-19T13:00:00Z"), (true, false));
+        check(&once("10-12", ""), &once("10-12", "summary = \"words\""), (false, false));
+        check(&once("10-12", ""), &rule("Tue 10:00-12:00 UTC"), (true, true));
+        check(&rule("Sun 02:00-04:00 UTC"), &rule("Sun 02:00-05:00 UTC"), (true, true));
+        check(&routes("web = \"offline\", api = \"hold\""), &routes("web = \"offline\""), (true, false));
+        check(&routes("web = \"offline\""), &routes("\"*\" = \"offline\""), (false, true));
+        check(&routes("web = \"offline\""), &routes("web = \"read-only\""), (true, false));
     }
 
     #[test]
     fn a_forced_return_lifts_and_so_does_a_revocation_taken_back() {
-        check("", "[forced]\nweb = 2026-05-19T10:00:00Z\n", true, false);
-        check("[forced]\nweb = 2026-05-19T10:00:00Z\n", "[forced]\nweb = 2026-05-19T11:00:00Z\n", true, false);
-        check("", "[revoked]\nweb = 2026-05-19T10:00:00Z\n", false, true);
-        check("[revoked]\nweb = 2026-05-19T10:00:00Z\n", "[revoked]\nweb = 2026-05-19T11:00:00Z\n", false, true);
+        check("", "[forced]\nweb = 2026-05-19T10:00:00Z\n", (true, false));
+        check("[forced]\nweb = 2026-05-19T10:00:00Z\n", "[forced]\nweb = 2026-05-19T11:00:00Z\n", (true, false));
+        check("", "[revoked]\nweb = 2026-05-19T10:00:00Z\n", (false, true));
+        check("[revoked]\nweb = 2026-05-19T10:00:00Z\n", "[revoked]\nweb = 2026-05-19T11:00:00Z\n", (false, true));
     }
 
     #[test]
