@@ -102,7 +102,7 @@ async fn requests_on_hold_wait_for_the_app_within_their_limits() {
         }
         // There is no place left.
         assert_eq!(app.ask(Method::GET, "/").await.status(), 503);
-        app.flag("");
+        app.flag("[routes]\n");
     };
     let (one, two, ()) = tokio::join!(one, two, rest);
     assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
@@ -128,7 +128,7 @@ async fn requests_on_hold_go_on_in_the_order_of_their_arrival() {
         }
     }
     let began = std::time::Instant::now();
-    app.flag("");
+    app.flag("[routes]\n");
     for asked in asked {
         assert_eq!(asked.await.unwrap().unwrap().status(), 200);
     }
@@ -265,7 +265,7 @@ async fn the_status_is_told_whatever_path_follows() {
     for path in paths {
         assert_eq!(app.ask(Method::GET, path).await.status(), 200, "{path}");
     }
-    app.flag("");
+    app.flag("[routes]\n");
     app.until(200).await;
     for path in paths {
         let response = app.ask(Method::GET, path).await;
