@@ -3,6 +3,8 @@
 //! A reader may meet a proxy of another version. A field that an older proxy leaves out reads as empty, since every
 //! field has a default. Words are kept as text, so that those of a newer proxy can be shown.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,27 @@ pub(crate) struct WatchingStatus {
     /// Reason for polling although events were wanted, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// The runtime file: where a running proxy is found, and the files that it goes by.
+///
+/// The proxy writes it as `<stem of the config>.runtime.json` into its state directory, so that the commands work while
+/// the config on disk is broken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(dead_code, reason = "the proxy writes it, and the commands read it, in the commits that follow")]
+pub(crate) struct RuntimeFile {
+    /// The process id.
+    pub pid: u32,
+    /// The address of the admin listener: `127.0.0.1:9901` or `unix:/run/backsoon/admin.sock`. Absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+    /// The canonical path of the config.
+    pub config: PathBuf,
+    /// The canonical path of the flag file in force.
+    pub maintenance: PathBuf,
+    /// Start of the process.
+    pub started: Option<Timestamp>,
 }
 
 /// A watched file.
@@ -310,6 +333,12 @@ impl Status {
     pub(crate) fn file(&self, role: Role) -> Option<&FileStatus> {
         self.files.iter().find(|file| file.role == role.as_str())
     }
+}
+
+impl RuntimeFile {
+    /// The end of the file's name, after the stem of the config's name.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) const ENDING: &str = ".runtime.json";
 }
 
 impl FileStatus {
