@@ -61,7 +61,6 @@ pub(crate) struct WatchingStatus {
 /// the config on disk is broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(dead_code, reason = "the proxy writes it, and the commands read it, in the commits that follow")]
 pub(crate) struct RuntimeFile {
     /// The process id.
     pub pid: u32,
@@ -337,7 +336,6 @@ impl Status {
 
 impl RuntimeFile {
     /// The end of the file's name, after the stem of the config's name.
-    #[allow(dead_code, reason = "as above")]
     pub(crate) const ENDING: &str = ".runtime.json";
 }
 

@@ -13,6 +13,8 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,34 +49,56 @@ pub(super) enum Error {
     Json(serde_json::Error),
 }
 
+/// Answer of an admin listener to a request for its status.
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: Status,
+    /// The listener's clock, in whole seconds, if it told it.
+    pub(super) clock: Option<Timestamp>,
+}
+
 /// Fetches the status of an admin listener, parsed and as raw JSON.
 ///
 /// # Errors
 /// See [`Error`].
 pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Status, Value), Error> {
-    let body = tokio::time::timeout(within, get(endpoint, "/status")).await.map_err(|_| Error::Timeout(within))??;
+    let (body, _) =
+        tokio::time::timeout(within, get(endpoint, "/status")).await.map_err(|_| Error::Timeout(within))??;
     let value: Value = serde_json::from_slice(&body).map_err(Error::Json)?;
     Ok((Status::deserialize(&value).map_err(Error::Json)?, value))
 }
 
-async fn get(endpoint: &Endpoint, path: &str) -> Result<Vec<u8>, Error> {
+/// Fetches the status of an admin listener, with the time on its clock.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) async fn ask(endpoint: &Endpoint, within: Duration) -> Result<Answer, Error> {
+    let asked = tokio::time::timeout(within, get(endpoint, "/status")).await;
+    let (body, clock) = asked.map_err(|_| Error::Timeout(within))??;
+    Ok(Answer { status: serde_json::from_slice(&body).map_err(Error::Json)?, clock })
+}
+
+/// Body of an answer, and its `Date`.
+type Dated = (Vec<u8>, Option<Timestamp>);
+
+async fn get(endpoint: &Endpoint, path: &str) -> Result<Dated, Error> {
     match endpoint {
         Endpoint::Host(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Error::Connect)?;
-            ask(stream, path, &endpoint.authority()).await
+            exchange(stream, path, &endpoint.authority()).await
         }
         Endpoint::Unix(socket) => {
             let stream = UnixStream::connect(socket).await.map_err(Error::Connect)?;
-            ask(stream, path, &endpoint.authority()).await
+            exchange(stream, path, &endpoint.authority()).await
         }
     }
 }
 
-async fn ask(
+async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
     host: &str,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Dated, Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::try_from(path).unwrap_or_default();
@@ -86,7 +110,9 @@ async fn ask(
         if response.status() != StatusCode::OK {
             return Err(Error::Status(response.status()));
         }
-        whole(response.into_body()).await
+        let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| Some(rfc2822::parse(date).ok()?.timestamp()));
+        Ok((whole(response.into_body()).await?, date))
     };
     // The connection is driven only until the answer is read, because it serves one request.
     tokio::pin!(connection, answer);

@@ -8,7 +8,7 @@
 //!   says the same keeps its spelling. A new flag becomes one line at the end of `[routes]`. A missing `[routes]` is
 //!   inserted before the first table, because keys after a table's header would belong to that table.
 //! - [`off`] removes the flag's line with its trailing comment, or its `[routes.web]` table. A comment above stays,
-//!   because it may be about more than this flag. Windows are not touched, only reported.
+//!   because it may be about more than this flag. Windows are not touched.
 
 mod find;
 mod set;
@@ -53,46 +53,6 @@ pub struct Lifted {
     pub removed: Vec<String>,
     /// Routes that had no flag of their own.
     pub absent: Vec<String>,
-    /// Other flags and windows of these routes, now or at another time.
-    pub others: Vec<OtherFlag>,
-}
-
-/// Route that is flagged by another entry of the file, too.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OtherFlag {
-    /// Name of the route, or `*` for every route.
-    pub route: String,
-    /// Entry that flags it.
-    pub source: FlagSource,
-}
-
-/// Entry that flags a route besides its own flag.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FlagSource {
-    /// The flag `"*"`.
-    Every,
-    /// A window that names the route or `*`.
-    Window {
-        /// The window's `id`; empty if it has none.
-        id: String,
-        /// The window's `starts`, if that is an instant.
-        starts: Option<Timestamp>,
-        /// The window's `ends`, if that is an instant.
-        ends: Option<Timestamp>,
-    },
-}
-
-impl OtherFlag {
-    /// Returns true if the route is flagged at `now`. A window whose span cannot be read counts as in force.
-    #[must_use]
-    pub fn in_force(&self, now: Timestamp) -> bool {
-        match &self.source {
-            FlagSource::Every => true,
-            FlagSource::Window { starts, ends, .. } => {
-                starts.is_none_or(|at| at <= now) && ends.is_none_or(|at| now < at)
-            }
-        }
-    }
 }
 
 /// Error that prevents an edit.
@@ -187,12 +147,7 @@ pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
         // The proxy takes no empty file for a wish.
         text = "[routes]\n".to_owned();
     }
-    let after = parse(&text)?;
-    let others = match which {
-        Selection::Routes(_) => removed.iter().chain(&absent).flat_map(|route| find::others(&after, route)).collect(),
-        Selection::All => find::all_windows(&after),
-    };
-    Ok(Lifted { removed, absent, others, text })
+    Ok(Lifted { removed, absent, text })
 }
 
 /// Replacement of a range of the text.
@@ -298,7 +253,9 @@ fn names(routes: &Item) -> Vec<String> {
     routes.as_table_like().map(|table| table.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
 }
 
-fn deduplicated(routes: &[String]) -> Vec<String> {
+/// Returns the names in their order, each once.
+#[must_use]
+pub fn deduplicated(routes: &[String]) -> Vec<String> {
     let mut seen = Vec::<String>::new();
     for route in routes {
         if !seen.contains(route) {

@@ -7,17 +7,19 @@ use std::io::Write;
 pub const OK: u8 = 0;
 /// `status` found replicas that differ, or a file with an error.
 pub const DIFFERS: u8 = 1;
-/// `on --wait`: the flag is live, but requests that began before it are still in flight.
+/// `on --wait`: the flag is in force, but requests that began before it are still in flight.
 pub const NOT_DRAINED: u8 = 3;
 /// The command line, the config or the flag file is wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
+/// `--wait`: a proxy refuses the flag file (`EX_DATAERR`).
+pub const REFUSED: u8 = 65;
 /// A port or an admin listener is not available (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
 /// A bug (`EX_SOFTWARE`).
 pub const INTERNAL: u8 = 70;
 /// A file cannot be read or written (`EX_IOERR`).
 pub const IO: u8 = 74;
-/// A wait timed out; trying again may help (`EX_TEMPFAIL`).
+/// `--wait`: the edit is not in force (`EX_TEMPFAIL`).
 pub const TEMPFAIL: u8 = 75;
 /// A second signal cut the requests in flight.
 pub const CUT: u8 = 1;

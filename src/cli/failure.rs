@@ -20,6 +20,10 @@ use crate::files::write::WriteError;
 pub(super) enum Failure {
     /// The config, or a file that it names, has problems. At least one is an error.
     Problems(Vec<Problem>),
+    /// The config has problems, and nothing else tells which flag file is meant.
+    NoSite(Vec<Problem>),
+    /// An admin listener cannot be asked, and only it could tell which flag file is meant.
+    Unreachable { endpoint: Endpoint, source: admin::Error },
     /// The flag file was wrong before it was edited. It is unchanged.
     WrongBefore { file: PathBuf, problems: Vec<Problem> },
     /// The flag file would be wrong after the edit. It is unchanged.
@@ -54,8 +58,8 @@ pub(super) enum Failure {
     NotConfirmed { endpoint: Endpoint, source: admin::Error },
     /// The proxy read the file and refused it, because its config differs.
     Rejected { endpoint: Endpoint, problems: Vec<String> },
-    /// The proxy did not load the file in time. The file is written.
-    NotLive { endpoint: Endpoint, waited: Duration, file: PathBuf, watched: Option<PathBuf> },
+    /// The edit is not in force, for these reasons. The file is written.
+    NotLive { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
     /// The flag is live, but requests of these routes are still in flight; their number, if known.
     NotDrained { endpoint: Endpoint, waited: Duration, routes: Vec<(String, Option<u64>)> },
     /// A port is taken, or may not be bound.
@@ -84,6 +88,7 @@ impl Failure {
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Problems(_)
+            | Self::NoSite(_)
             | Self::WrongBefore { .. }
             | Self::WrongAfter { .. }
             | Self::Edit { .. }
@@ -96,8 +101,8 @@ impl Failure {
             | Self::NoUrl { .. }
             | Self::Past
             | Self::NoAdmin(_)
-            | Self::Rejected { .. }
             | Self::NotTheDemos(_) => exit::USAGE,
+            Self::Rejected { .. } => exit::REFUSED,
             Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
                 WriteError::Io { .. } | WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_) => {
                     exit::IO
@@ -107,7 +112,7 @@ impl Failure {
                 | WriteError::NotText(_)
                 | WriteError::TooLarge(_) => exit::USAGE,
             },
-            Self::NotConfirmed { .. } | Self::Port { .. } => exit::UNAVAILABLE,
+            Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Port { .. } => exit::UNAVAILABLE,
             Self::NotLive { .. } => exit::TEMPFAIL,
             Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::File { .. } | Self::Output(_) => exit::IO,
@@ -117,9 +122,10 @@ impl Failure {
 
     /// Writes the failure with its causes, and what would help.
     pub(super) fn report(&self, streams: &mut Streams) -> io::Result<()> {
-        if let Self::Problems(problems) = self {
+        if let Self::Problems(problems) | Self::NoSite(problems) = self {
             streams.problems(problems)?;
-            return writeln!(streams.err, "{}", summary(problems));
+            writeln!(streams.err, "{}", summary(problems))?;
+            return self.help().map_or(Ok(()), |help| writeln!(streams.err, "  = help: {help}"));
         }
         if let Self::WrongBefore { problems, .. } | Self::WrongAfter { problems, .. } = self {
             streams.problems(problems)?;
@@ -136,6 +142,13 @@ impl Failure {
 
     fn help(&self) -> Option<String> {
         Some(match self {
+            Self::NoSite(_) => {
+                "name the running proxy with `--admin ADDRESS`, or its flag file with `--flags FILE`".to_owned()
+            }
+            Self::Unreachable { .. } => "nothing was written; name the flag file with `--flags FILE`".to_owned(),
+            Self::Write(WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_)) => {
+                "nothing was written; try again".to_owned()
+            }
             Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
             Self::NoRoute { name, known, force } => {
                 let near = did_you_mean(name, known.iter().map(String::as_str));
@@ -175,9 +188,6 @@ impl Failure {
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
-            Self::NotLive { watched: Some(watched), file, .. } if watched != file => {
-                format!("the flag file is written, but the proxy reads `{}`", watched.display())
-            }
             Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
             Self::NotDrained { .. } => {
                 "the rest is cut when the route's `drain` time is over; `backsoon status` counts them".to_owned()
@@ -198,6 +208,17 @@ impl Failure {
     }
 }
 
+/// Formats an error with its causes.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
 /// Counts problems, such as `2 errors, 1 warning`.
 pub(super) fn summary(problems: &[Problem]) -> String {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
@@ -210,7 +231,7 @@ pub(super) fn summary(problems: &[Problem]) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problems(problems) => f.write_str(&summary(problems)),
+            Self::Problems(problems) | Self::NoSite(problems) => f.write_str(&summary(problems)),
             Self::WrongBefore { file, .. } => {
                 write!(f, "`{}` has errors already, so it was not edited", file.display())
             }
@@ -237,11 +258,13 @@ impl fmt::Display for Failure {
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
+            Self::Unreachable { endpoint, .. } => write!(f, "{endpoint} cannot be asked"),
             Self::Rejected { endpoint, problems } => {
                 write!(f, "{endpoint} refuses the flag file: {}", problems.join("; "))
             }
-            Self::NotLive { endpoint, waited, .. } => {
-                write!(f, "it is not live at {endpoint} after {} s", waited.as_secs())
+            Self::NotLive { endpoint, waited, reasons } => {
+                let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));
+                write!(f, "it is not in force at {endpoint} after {waited} s: {reasons}")
             }
             Self::NotDrained { endpoint, waited, routes } => {
                 let left = routes.iter().map(|(name, left)| match left {
@@ -270,11 +293,12 @@ impl Error for Failure {
         match self {
             Self::Edit { source, .. } => Some(source),
             Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
-            Self::NotConfirmed { source, .. } => Some(source),
+            Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } => Some(source),
             Self::Port { source, .. } | Self::File { source, .. } | Self::Internal(source) | Self::Output(source) => {
                 Some(source)
             }
             Self::Problems(_)
+            | Self::NoSite(_)
             | Self::WrongBefore { .. }
             | Self::WrongAfter { .. }
             | Self::NoRoute { .. }

@@ -1,22 +1,16 @@
 //! The flag file, found through the config. An edit never leaves it with new errors.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use jiff::Timestamp;
 
 use crate::control::load;
 use crate::files::source;
-use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::Config;
 use crate::plan::flags::{self, Flags};
-use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::Snapshot;
 
 use super::edit::EditError;
 use super::exit;
-use super::failure::{Failure, Force};
+use super::failure::Failure;
 use crate::files::write::{self, Emptied, RewriteError};
 
 /// Flag file of a config.
@@ -53,30 +47,12 @@ impl FlagFile {
         Ok(Self { path: config.maintenance.clone(), config })
     }
 
-    /// Refuses a name that is neither `*` nor a route of the config.
-    ///
-    /// # Errors
-    /// [`Failure::NoRoute`].
-    pub(super) fn check_route(&self, name: &str) -> Result<(), Failure> {
-        if name == "*" || self.config.routes.iter().any(|route| route.name == name) {
-            return Ok(());
-        }
-        let known = self.config.routes.iter().map(|route| route.name.clone()).collect();
-        Err(Failure::NoRoute { name: name.to_owned(), known, force: Force::Possible })
-    }
-
     /// Reads the flags. A missing file has none.
     ///
     /// # Errors
     /// If the file cannot be read, or has errors.
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
-        let content = match source::read(&self.path).content {
-            Ok(content) => content,
-            Err(source::ReadError::Missing) => return Ok(Flags::default()),
-            Err(error) => return Err(Failure::Problems(vec![Problem::in_file(&self.path, error)])),
-        };
-        let (flags, problems) = load::parse_flags(&self.path, &content, &self.config);
-        flags.ok_or(Failure::Problems(problems))
+        flags(&self.path)
     }
 
     /// Edits the file, unless it would have errors afterwards.
@@ -87,71 +63,83 @@ impl FlagFile {
         &self,
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
-        self.edit_even(Emptied::Refused, edit)
+        self::edit(&self.path, Emptied::Refused, edit)
     }
+}
 
-    /// Edits the file like [`FlagFile::edit`]. The caller says whether one that was emptied is edited, too.
-    ///
-    /// # Errors
-    /// Those of [`FlagFile::edit`].
-    pub(super) fn edit_even<T>(
-        &self,
-        emptied: Emptied,
-        mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
-    ) -> Result<Edited<T>, Failure> {
-        let waiting = |file: &Path| exit::say(format_args!("waiting for another edit of `{}`", file.display()));
-        let edited = write::rewrite(&self.path, emptied, waiting, |before| {
-            let (text, report) = edit(before).map_err(|source| self.edit_failure(before, source))?;
-            let flags = self.validate(before, &text)?;
-            let changed = text != before;
-            Ok::<_, Failure>((text.clone(), Edited { report, text, flags, changed }))
-        });
-        edited.map_err(|error| match error {
-            RewriteError::Edit(failure) => failure,
-            RewriteError::Write(error) => Failure::Write(error),
-        })
-    }
+/// Reads the flags of a file. A missing file has none.
+///
+/// # Errors
+/// If the file cannot be read, or has errors.
+pub(super) fn flags(file: &Path) -> Result<Flags, Failure> {
+    let content = match source::read(file).content {
+        Ok(content) => content,
+        Err(source::ReadError::Missing) => return Ok(Flags::default()),
+        Err(error) => return Err(Failure::Problems(vec![Problem::in_file(file, error)])),
+    };
+    let text = load::text(file, &content).map_err(|problem| Failure::Problems(vec![problem]))?;
+    let (parsed, problems) = parse(file, text);
+    parsed.map(|parsed| parsed.flags).ok_or(Failure::Problems(problems))
+}
 
-    /// Returns the snapshot that a proxy with this config would make of these flags.
-    pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp) -> Snapshot {
-        // Only the closures matter here, so the built-in page is enough.
-        let renderer = Arc::new(Renderer::built_in());
-        let known = Known::default();
-        compile(Inputs {
-            config: &self.config,
-            flags,
-            renderer: &renderer,
-            known: &known,
-            previous: None,
-            now,
-            generation: 1,
-        })
-    }
+/// Edits a flag file, unless it would have errors afterwards. The caller says whether one that was emptied is edited, too.
+///
+/// # Errors
+/// If the file has errors, would get errors, or cannot be edited, read or written.
+pub(super) fn edit<T>(
+    file: &Path,
+    emptied: Emptied,
+    mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+) -> Result<Edited<T>, Failure> {
+    let waiting = |file: &Path| exit::say(format_args!("waiting for another edit of `{}`", file.display()));
+    let edited = write::rewrite(file, emptied, waiting, |before| {
+        let edited = edit_text(file, before, &mut edit)?;
+        Ok::<_, Failure>((edited.text.clone(), edited))
+    });
+    edited.map_err(|error| match error {
+        RewriteError::Edit(failure) => failure,
+        RewriteError::Write(error) => Failure::Write(error),
+    })
+}
 
-    /// Returns the failure for a refused edit. Errors in the text itself explain more than the editor's message.
-    fn edit_failure(&self, before: &str, source: EditError) -> Failure {
-        let (parsed, problems) = self.parse(before);
-        match parsed {
-            Some(_) => Failure::Edit { file: self.path.clone(), source },
-            None => Failure::WrongBefore { file: self.path.clone(), problems },
-        }
-    }
+/// Edits the text of a flag file, unless it would have errors afterwards. Nothing is written.
+///
+/// # Errors
+/// If the text has errors, would get errors, or cannot be edited.
+pub(super) fn edit_text<T>(
+    file: &Path,
+    before: &str,
+    mut edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+) -> Result<Edited<T>, Failure> {
+    let (text, report) = edit(before).map_err(|source| edit_failure(file, before, source))?;
+    let flags = validate(file, before, &text)?;
+    let changed = text != before;
+    Ok(Edited { report, text, flags, changed })
+}
 
-    fn validate(&self, before: &str, after: &str) -> Result<Flags, Failure> {
-        let (parsed, problems) = self.parse(after);
-        if let Some(parsed) = parsed {
-            return Ok(parsed.flags);
-        }
-        let file = self.path.clone();
-        match self.parse(before) {
-            (None, problems) => Err(Failure::WrongBefore { file, problems }),
-            (Some(_), _) => Err(Failure::WrongAfter { file, problems }),
-        }
+/// Returns the failure for a refused edit. Errors in the text itself explain more than the editor's message.
+fn edit_failure(file: &Path, before: &str, source: EditError) -> Failure {
+    let (parsed, problems) = parse(file, before);
+    let file = file.to_owned();
+    match parsed {
+        Some(_) => Failure::Edit { file, source },
+        None => Failure::WrongBefore { file, problems },
     }
+}
 
-    fn parse(&self, text: &str) -> (Option<flags::Parsed>, Vec<Problem>) {
-        flags::parse(&self.path.display().to_string(), text)
+fn validate(file: &Path, before: &str, after: &str) -> Result<Flags, Failure> {
+    let (parsed, problems) = parse(file, after);
+    if let Some(parsed) = parsed {
+        return Ok(parsed.flags);
     }
+    match parse(file, before) {
+        (None, problems) => Err(Failure::WrongBefore { file: file.to_owned(), problems }),
+        (Some(_), _) => Err(Failure::WrongAfter { file: file.to_owned(), problems }),
+    }
+}
+
+fn parse(file: &Path, text: &str) -> (Option<flags::Parsed>, Vec<Problem>) {
+    flags::parse(&file.display().to_string(), text)
 }
 
 /// Adds a hint about `--config` if the only problem is that the config cannot be read.

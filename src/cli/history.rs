@@ -21,7 +21,7 @@ use crate::plan::problem::{did_you_mean, quoted};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::streams::Streams;
-use super::{ConfigFile, exit, words};
+use super::{ConfigFile, exit, runtime, site, words};
 
 /// The arguments of `history`.
 #[derive(Args, Debug)]
@@ -82,17 +82,29 @@ Exit codes:
 
 /// Shows the history.
 pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let config = FlagFile::of(&args.config.config)?.config;
+    let config = config(&args.config.config, streams)?;
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
-    let dir = StateDir::new(&args.config.config, config.state_dir.as_deref(), from_systemd);
+    let state_dir = match &config {
+        Some(config) => config.state_dir.clone(),
+        None => runtime::state_dir(&args.config.config),
+    };
+    let dir = StateDir::new(&args.config.config, state_dir.as_deref(), from_systemd);
     let path = dir.path().to_owned();
+    let config = config.as_ref();
     let reader = Reader::open(dir).map_err(unreadable(&path))?;
     let since = args.since.map(|since| since.instant(Timestamp::now()));
-    let mut printer =
-        HistoryPrinter { args, since, width: format::width(&config), reader, path: &path, any: false, unknown: 0 };
+    let mut printer = HistoryPrinter {
+        args,
+        since,
+        width: config.map_or(0, format::width),
+        reader,
+        path: &path,
+        any: false,
+        unknown: 0,
+    };
     if !args.follow {
         printer.print_existing(streams)?;
-        printer.print_notes(&config, streams)?;
+        printer.print_notes(config, streams)?;
         return Ok(exit::OK);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
@@ -100,10 +112,22 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
         // Before the first line, since whoever reads that may interrupt at once.
         let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
         printer.print_existing(streams)?;
-        printer.print_notes(&config, streams)?;
+        printer.print_notes(config, streams)?;
         printer.follow(interrupt, streams).await
     })?;
     Ok(exit::OK)
+}
+
+/// Reads the config. One that is there and broken is only noted: what happened is written down elsewhere.
+fn config(file: &Path, streams: &mut Streams) -> Result<Option<Config>, Failure> {
+    match FlagFile::of(file) {
+        Ok(FlagFile { config, .. }) => Ok(Some(config)),
+        Err(Failure::Problems(problems)) if file.exists() => {
+            streams.note(site::described(file, &problems))?;
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Printer of the lines that were asked for.
@@ -195,7 +219,7 @@ impl HistoryPrinter<'_> {
     }
 
     /// Notes what is not shown, and why that may be.
-    fn print_notes(&mut self, config: &Config, streams: &mut Streams) -> Result<(), Failure> {
+    fn print_notes(&mut self, config: Option<&Config>, streams: &mut Streams) -> Result<(), Failure> {
         streams.out.flush()?;
         if !self.any {
             let place = words::harmless(&self.path.display().to_string());
@@ -203,7 +227,7 @@ impl HistoryPrinter<'_> {
                 "nothing is recorded in `{place}`; under systemd it may be elsewhere: name it by `state_dir` in the config"
             ))?;
         }
-        for route in &self.args.routes {
+        for (route, config) in self.args.routes.iter().filter_map(|route| Some((route, config?))) {
             if config.routes.iter().all(|known| known.name != *route) {
                 let near = did_you_mean(route, config.routes.iter().map(|known| known.name.as_str()));
                 let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();

@@ -21,9 +21,13 @@ mod completions;
 mod man;
 mod schema;
 
+mod confirm;
+mod dry_run;
 pub mod edit;
 mod flag_file;
-mod wait;
+mod remains;
+mod runtime;
+mod site;
 
 mod admin;
 mod failure;
@@ -33,16 +37,15 @@ mod words;
 use std::ffi::OsString;
 use std::io;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use confirm::{Confirmation, Goal};
 use failure::Failure;
-use flag_file::FlagFile;
 use streams::Streams;
-use wait::Wait;
 
 /// A reverse proxy that knows how to pause.
 #[derive(Debug, Parser)]
@@ -117,24 +120,31 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Options for waiting for the proxy.
+/// Options for what is done besides the edit.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
-    /// Return once the admin listener confirms that the change is live, and closed routes are drained
+    /// Return once the change is in force, by the word of the admin listener, and closed routes are drained
     #[arg(short, long)]
     wait: bool,
     /// With --wait: give up after this time
     #[arg(long, value_name = "TIME", value_parser = words::parse_span, default_value = "1m", requires = "wait")]
     timeout: SignedDuration,
+    /// Show the edit and what it would do, and write nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
 }
 
 impl WaitFor {
-    /// Returns the listener to wait for, if the user asked to wait. Call this before anything is written.
+    /// Tells whether an edit is in force. If the user asked to wait, waits for that.
     ///
     /// # Errors
-    /// [`Failure::NoAdmin`].
-    fn wait(&self, file: &FlagFile, config_file: &Path) -> Result<Option<Wait>, Failure> {
-        self.wait.then(|| Wait::new(file, config_file, self.timeout.unsigned_abs())).transpose()
+    /// With `--wait`, if the goal is not reached.
+    fn conclude(&self, confirmation: Confirmation, goal: Goal, streams: &mut Streams) -> Result<u8, Failure> {
+        if self.wait {
+            return confirmation.conclude(goal, self.timeout.unsigned_abs(), streams);
+        }
+        confirmation.tell(streams)?;
+        Ok(exit::OK)
     }
 }
 
@@ -198,12 +208,13 @@ What happened?      backsoon history
 
 Exit codes (each command's --help says what they mean for it):
   0   done
-  3   on --wait: live, but requests are still in flight
+  3   on --wait: in force, but requests are still in flight
   64  the arguments, the config or the flag file are wrong
+  65  --wait: the proxy refuses the flag file
   69  an address or a proxy cannot be reached
   70  something is wrong with backsoon itself
   74  a file, or the output, cannot be read or written
-  75  not in time; trying again may help";
+  75  --wait: the edit is written, and not in force";
 
 const RUN_HELP: &str = "\
 All files are watched: an edit is live within milliseconds, and a file with a mistake in it changes nothing. SIGTERM \

@@ -1,19 +1,22 @@
 //! `backsoon on`: flags routes in the flag file.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::files::write::Emptied;
 use crate::plan::flags::Mode;
-use crate::plan::snapshot::{Snapshot, Source};
 
+use super::confirm::{Goal, Wish};
 use super::edit::{self, Entry};
 use super::failure::Failure;
-use super::flag_file::FlagFile;
-use super::streams::{GOOD, Streams, styled};
-use super::wait::Live;
-use super::{ConfigFile, WaitFor, exit, words};
+use super::remains::{self, Asked};
+use super::site::{Site, SiteArgs};
+use super::streams::Streams;
+use super::words::whole_seconds;
+use super::{WaitFor, dry_run, words};
 
 /// The arguments of `on`.
 #[derive(Args, Debug)]
@@ -40,7 +43,7 @@ pub(super) struct On {
     #[command(flatten)]
     wait: WaitFor,
     #[command(flatten)]
-    config: ConfigFile,
+    site: SiteArgs,
 }
 
 /// Modes as arguments.
@@ -67,59 +70,63 @@ impl From<ModeWord> for Mode {
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The flag file is found through the config and edited in place: comments and layout stay. A missing file is created. \
-A new flag replaces the old one whole, with its end and its message.
+A new flag replaces the old one whole, with its end and its message. The admin listener is asked for up to a second \
+whether the flag is in force; with --wait until it is. While the config is broken, the running proxy says what it goes by.
 
 Examples:
   backsoon on web                                   until `backsoon off web`
   backsoon on web api --for 30m --wait              back on its own; returns once it is live and drained
   backsoon on api --mode read-only --message \"Writes are paused while we move the database.\"
   backsoon on '*' --until 2026-05-19T15:00:00Z      everything
+  backsoon on web --dry-run                         shows the edit, and writes nothing
+  backsoon on web --wait --admin replica-1:9901 --admin replica-2:9901
 
 Exit codes:
-  0   the flag is written (with --wait: it is live, and all earlier requests have ended)
-  3   with --wait: live, but not drained in time; the flag is written
+  0   the flag is written (with --wait: it is in force, and all earlier requests have ended)
+  3   with --wait: in force, but not drained in time; the flag is written
   64  the arguments, the config or the flag file are wrong; nothing was written
-  69  with --wait: the admin listener cannot be reached; the flag is written
-  74  the flag file cannot be read or written
-  75  with --wait: not live in time; the flag is written";
+  65  with --wait: the proxy refuses the flag file; the flag is written
+  69  with --wait: an admin listener cannot be asked; the flag is written
+  74  the flag file cannot be read or written; nothing was written
+  75  with --wait: not in force, with the reason for each route; the flag is written";
 
 /// Flags the routes.
 pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
-    let file = FlagFile::of(&args.config.config)?;
+    let site = Site::find(&args.site)?;
+    site.note(streams)?;
+    let routes = edit::deduplicated(&args.routes);
     if !args.force {
-        args.routes.iter().try_for_each(|route| file.check_route(route))?;
+        routes.iter().try_for_each(|route| site.check_route(route))?;
     }
-    let now = Timestamp::now();
+    let now = whole_seconds(Timestamp::now());
     let entry = entry(args, now)?;
-    let wait = args.wait.wait(&file, &args.config.config)?;
-    let fresh = !file.path.exists();
-    let edited = file.edit(|text| edit::on(text, &args.routes, &entry).map(|text| (text, ())))?;
-    writeln!(streams.out, "{}", summary(&args.routes, &entry, now, edited.changed))?;
+    site.check_wait(&args.wait)?;
+    let flag = |text: &str| edit::on(text, &routes, &entry).map(|text| (text, ()));
+    if args.wait.dry_run {
+        return dry_run::show(&site, flag, streams);
+    }
+    let fresh = !site.file.exists();
+    let edited = site.edit(Emptied::Refused, flag)?;
+    let asked = Asked(routes.clone());
+    let wish = Wish::Closed(entry.mode, entry.until);
+    let mut confirmation = site.confirmation(edited.text, asked.clone(), wish)?;
+    confirmation.ask();
+    let facts = confirmation.facts().unwrap_or_else(|| site.facts(&edited.flags, now));
+    let differing = remains::differing(&asked, &entry, &facts, now);
+    let known = if confirmation.is_in_force() && differing.is_empty() { None } else { Some(&*site.file) };
+    writeln!(streams.out, "{}", summary(&routes, &entry, now, (known, edited.changed)))?;
     if fresh {
-        streams.note(format_args!("made `{}`", file.path.display()))?;
+        streams.note(format_args!("made `{}`", site.file.display()))?;
     }
-    for line in stricter_flags(&file.snapshot(&edited.flags, now), &args.routes, entry.mode) {
-        streams.note(line)?;
-    }
-    if let Some(wait) = wait {
-        report_live(&wait.until_drained(&file.path, &edited.text, &args.routes)?, streams)?;
-        writeln!(streams.out, "nothing is in flight that began before")?;
-    }
-    Ok(exit::OK)
-}
-
-/// Prints that a change is live, where and since which generation.
-pub(super) fn report_live(live: &Live, streams: &mut Streams) -> Result<(), Failure> {
-    let word = styled(GOOD, "live");
-    writeln!(streams.out, "{word} at {}, generation {}", live.endpoint, live.generation)?;
-    Ok(())
+    edit::deduplicated(&differing).iter().try_for_each(|line| streams.note(line))?;
+    args.wait.conclude(confirmation, Goal::Drained, streams)
 }
 
 fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
     let until = match (args.until, args.span) {
         (Some(until), _) => Some(until),
-        // Whole seconds, because people read the file.
-        (None, Some(span)) => Timestamp::from_second(now.as_second()).and_then(|now| now.checked_add(span)).ok(),
+        // An end beyond the last instant is the last instant.
+        (None, Some(span)) => Some(now.checked_add(span).unwrap_or(words::last_instant())),
         (None, None) => None,
     };
     if until.is_some_and(|until| until <= now) {
@@ -129,33 +136,17 @@ fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
 }
 
 /// Returns a summary: `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts them`.
-fn summary(routes: &[String], entry: &Entry, now: Timestamp, changed: bool) -> String {
+///
+/// A file says where the flag is, if it is not known to be all that is in force.
+fn summary(routes: &[String], entry: &Entry, now: Timestamp, (file, changed): (Option<&Path>, bool)) -> String {
     let names: Vec<&str> = routes.iter().map(|route| if route == "*" { "every route" } else { route }).collect();
     let (be, lifts) = if names.len() == 1 { ("is", "lifts it") } else { ("are", "lifts them") };
     let already = if changed { "" } else { " already" };
-    let until = entry.until.map_or_else(
-        || " until lifted".to_owned(),
-        |until| format!(" until {} ({})", words::instant(until, now), words::span(now, until)),
-    );
+    let flagged = file.map(|file| format!(" flagged in {}:", file.display())).unwrap_or_default();
+    let until = remains::until(entry.until, now);
     let typed: Vec<&str> = routes.iter().map(|route| if route == "*" { "'*'" } else { route }).collect();
     let (what, how) = (words::being(entry.mode), typed.join(" "));
-    format!("{} {be}{already} {what}{until}; backsoon off {how} {lifts}", words::list(&names))
-}
-
-/// Returns a note for each route on which another flag or window is stricter than the new flag.
-fn stricter_flags(snapshot: &Snapshot, routes: &[String], mode: Mode) -> Vec<String> {
-    let asked =
-        snapshot.routes.iter().filter(|route| routes.iter().any(|name| name == "*" || *name == route.config.name));
-    asked
-        .filter_map(|route| {
-            let closure = route.closure.as_ref().filter(|closure| closure.mode > mode)?;
-            let by = match &closure.source {
-                Source::Flag => "another flag".to_owned(),
-                Source::Window(id) => format!("window `{id}`"),
-            };
-            Some(format!("{} is {} all the same: {by} is stricter", route.config.name, words::being(closure.mode)))
-        })
-        .collect()
+    format!("{} {be}{already}{flagged} {what}{until}; backsoon off {how} {lifts}", words::list(&names))
 }
 
 #[cfg(test)]
@@ -168,7 +159,7 @@ mod tests {
         let entry =
             |mode, until: Option<&str>| Entry { mode, until: until.map(|at| at.parse().unwrap()), message: None };
         let say = |routes: &[&str], entry, changed| {
-            summary(&routes.iter().map(|&route| route.to_owned()).collect::<Vec<_>>(), &entry, now, changed)
+            summary(&routes.iter().map(|&route| route.to_owned()).collect::<Vec<_>>(), &entry, now, (None, changed))
         };
         assert_eq!(
             say(&["web"], entry(Mode::Offline, Some("2026-05-19T15:00:00Z")), true),
@@ -181,6 +172,11 @@ mod tests {
         assert_eq!(
             say(&["*"], entry(Mode::Hold, None), false),
             "every route is already on hold until lifted; backsoon off '*' lifts it"
+        );
+        let file = Some(Path::new("maintenance.toml"));
+        assert_eq!(
+            summary(&["web".to_owned()], &entry(Mode::Offline, None), now, (file, true)),
+            "web is flagged in maintenance.toml: offline until lifted; backsoon off web lifts it"
         );
     }
 }

@@ -4,14 +4,16 @@ use std::io::Write as _;
 
 use clap::Args;
 
+use crate::files::write::Emptied;
 use crate::plan::flags::{Flags, StepState};
 
+use super::confirm::{Goal, Wish};
 use super::edit::{self, EditError, TableRef};
 use super::failure::Failure;
-use super::flag_file::FlagFile;
-use super::on::report_live;
+use super::remains::Asked;
+use super::site::{Site, SiteArgs};
 use super::streams::Streams;
-use super::{ConfigFile, WaitFor, exit};
+use super::{WaitFor, dry_run};
 
 /// The arguments of `step`.
 #[derive(Args, Debug)]
@@ -28,7 +30,7 @@ pub(super) struct StepArgs {
     #[command(flatten)]
     wait: WaitFor,
     #[command(flatten)]
-    config: ConfigFile,
+    site: SiteArgs,
 }
 
 /// Change to a step.
@@ -68,27 +70,32 @@ Examples:
   backsoon step MNT-2026-0519-a \"Database migrations\" done
 
 Exit codes:
-  0   the step is moved (with --wait: the change is live)
+  0   the step is moved (with --wait: that is in force)
   64  the arguments, the config or the flag file are wrong; nothing was written
-  69  with --wait: the admin listener cannot be reached; the file is written
-  74  the flag file cannot be read or written
-  75  with --wait: not live in time; the file is written";
+  65  with --wait: the proxy refuses the flag file; the file is written
+  69  with --wait: an admin listener cannot be asked; the file is written
+  74  the flag file cannot be read or written; nothing was written
+  75  with --wait: not in force in time; the file is written";
 
 /// Moves the step.
 pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let file = FlagFile::of(&args.config.config)?;
-    let wait = args.wait.wait(&file, &args.config.config)?;
-    let flags = file.flags()?;
+    let site = Site::find(&args.site)?;
+    site.note(streams)?;
+    site.check_wait(&args.wait)?;
+    let flags = site.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
     let changes = with_full_progress(&args.what, &flags, &args.window, index);
-    let edited = file.edit(|text| apply(text, &args.window, index, &changes).map(|text| (text, ())))?;
+    let edit = |text: &str| apply(text, &args.window, index, &changes).map(|text| (text, ()));
+    if args.wait.dry_run {
+        return dry_run::show(&site, edit, streams);
+    }
+    let edited = site.edit(Emptied::Refused, edit)?;
     let already = if edited.changed { "" } else { " already" };
     let what: Vec<String> = args.what.iter().filter_map(describe).collect();
     writeln!(streams.out, "step {} of {} is{already} {}", index + 1, args.window, what.join(", "))?;
-    if let Some(wait) = wait {
-        report_live(&wait.until_live(&file.path, &edited.text)?, streams)?;
-    }
-    Ok(exit::OK)
+    let mut confirmation = site.confirmation(edited.text, Asked(Vec::new()), Wish::Taken)?;
+    confirmation.ask();
+    args.wait.conclude(confirmation, Goal::InForce, streams)
 }
 
 /// Sets a step's progress to its total if the step becomes done and no other progress is given.

@@ -52,6 +52,16 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
+/// Cuts an instant to whole seconds, because people read it.
+pub(super) fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// Returns the last instant that can be written, in whole seconds.
+pub(super) fn last_instant() -> Timestamp {
+    whole_seconds(Timestamp::MAX)
+}
+
 /// Formats a latency with two or three significant digits: `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`.
 pub(super) fn latency(millis: f64) -> String {
     match millis {
@@ -92,7 +102,8 @@ fn unit(span: &jiff::Span) -> Unit {
     }
 }
 
-/// Parses an instant: RFC 3339 with an offset.
+/// Parses an instant: RFC 3339 with an offset. One of the last day of the year 9999, which people write for "for ever",
+/// is the last one that there is.
 ///
 /// # Errors
 /// A message with the right form.
@@ -100,6 +111,9 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Ok(instant) = text.parse() {
         return Ok(instant);
+    }
+    if let Some(found) = beyond(text) {
+        return found;
     }
     let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
     // A date alone would mean midnight, which nobody wrote.
@@ -119,9 +133,48 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     Err(format!("write date, time and offset, like `{today}T15:00:00Z` or `{today}T17:00:00+02:00`"))
 }
 
+/// Parses an instant whose date and time are right, but beyond the first or the last instant.
+fn beyond(text: &str) -> Option<Result<Timestamp, String>> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let offset = time.find(['Z', 'z', '+', '-'])?;
+    let out_of_range = || format!("it is out of range: the last instant is `{}`", last_instant());
+    let year = date.trim_start_matches(['+', '-']).split('-').next()?;
+    if year.len() > 4 && year.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Err(out_of_range()));
+    }
+    let (time, offset) = time.split_at(offset);
+    let civil: civil::DateTime = match format!("{date}T{time}").parse() {
+        Ok(civil) => civil,
+        Err(_) => return no_such_day(date, time).map(Err),
+    };
+    // Only the offset is left to be wrong.
+    let right = format!("2026-05-19T15:00:00{offset}").parse::<Timestamp>().is_ok();
+    right.then(|| if civil.year() == 9999 { Ok(last_instant()) } else { Err(out_of_range()) })
+}
+
+/// Returns the message for a date that the calendar does not have.
+fn no_such_day(date: &str, time: &str) -> Option<String> {
+    time.parse::<civil::Time>().ok()?;
+    let mut parts = date.splitn(3, '-').map(str::parse::<u8>);
+    let (_, month, day) = (parts.next()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    (month > 0 && day > 0).then(|| format!("there is no such day as {date}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_the_year_9999_is_the_last_instant() {
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T00:00:00+02:00", "9999-12-30T22:00:01Z"] {
+            assert_eq!(parse_instant(text).map(whole_seconds), Ok(last_instant()), "{text}");
+        }
+        for text in ["10000-01-01T00:00:00Z", "+10000-01-01T00:00:00Z", "99999-01-01T00:00:00Z"] {
+            assert!(parse_instant(text).unwrap_err().contains("the last instant is `9999-12-30T22:00:00Z`"), "{text}");
+        }
+        assert!(parse_instant("9999-12-31T23:59:59+99:00").unwrap_err().contains("T15:00:00Z`"));
+        assert_eq!(parse_instant("2036-02-30T00:00:00Z"), Err("there is no such day as 2036-02-30".to_owned()));
+    }
 
     #[test]
     fn a_latency_is_told_with_as_many_digits_as_are_of_use() {

@@ -127,7 +127,11 @@ pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (O
     (Some(parsed.flags), problems)
 }
 
-fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
+/// Returns the text of a file.
+///
+/// # Errors
+/// If it is not UTF-8.
+pub(crate) fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
     std::str::from_utf8(&content.bytes).map_err(|error| {
         let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
         Problem::in_file(path, message).help("save the file as UTF-8 text")

@@ -385,7 +385,7 @@ fn on_and_off_keep_every_comment() {
     place
         .run(&["on", "web", "--until", "2036-05-19T12:00:00+02:00", "--message", "Back \"soon\"."])
         .exits(0)
-        .says("web is offline until 2036-05-19 10:00 UTC (");
+        .says("web is flagged in maintenance.toml: offline until 2036-05-19 10:00 UTC (");
     let flagged = "web = { mode = \"offline\", until = 2036-05-19T10:00:00Z, message = \"Back \\\"soon\\\".\" }";
     let expected = COMMENTED.replace("web = \"read-only\"", flagged);
     assert_eq!(place.flag_file(), expected);
@@ -399,11 +399,14 @@ fn on_makes_a_missing_flag_file() {
     place
         .run(&["on", "web", "api", "--mode", "hold"])
         .exits(0)
-        .says("web and api are on hold until lifted; backsoon off web api lifts them\n")
+        .says("web and api are flagged in maintenance.toml: on hold until lifted; backsoon off web api lifts them\n")
         .complains("made `maintenance.toml`");
     assert_eq!(place.flag_file(), "[routes]\nweb = \"hold\"\napi = \"hold\"\n");
-    place.run(&["on", "web", "--mode", "hold"]).exits(0).says("web is already on hold");
-    place.run(&["on", "*"]).exits(0).says("every route is offline until lifted; backsoon off '*' lifts it\n");
+    place.run(&["on", "web", "--mode", "hold"]).exits(0).says("web is already flagged in maintenance.toml: on hold");
+    place
+        .run(&["on", "*"])
+        .exits(0)
+        .says("every route is flagged in maintenance.toml: offline until lifted; backsoon off '*' lifts it\n");
     place
         .run(&["off", "web"])
         .exits(0)
@@ -420,7 +423,7 @@ fn a_route_that_the_config_does_not_have_is_not_flagged() {
         place.run(args).exits(64).complains("the config has no route `wbe`").complains("did you mean `web`?");
         assert_eq!(place.flag_file(), COMMENTED);
     }
-    place.run(&["on", "shop", "--force"]).exits(0).says("shop is offline");
+    place.run(&["on", "shop", "--force"]).exits(0).says("shop is flagged in maintenance.toml: offline");
     // A flag in the file can be lifted, even for an unknown route.
     place.run(&["off", "shop"]).exits(0).says("lifted the flag of shop");
     assert_eq!(place.flag_file(), COMMENTED);
@@ -520,7 +523,9 @@ fn wait_gives_up_when_the_proxy_reads_another_file() {
     let (proxy, admin) = running("");
     let place = Place::with(&format!("{CONFIG}[admin]\naddress = \"{admin}\"\n"));
     let done = place.run(&["on", "web", "--wait", "--timeout", "1s"]).exits(75);
-    done.complains("it is not live at unix:").complains("after 1 s").complains("the flag file is written");
+    done.complains("it is not in force at unix:")
+        .complains("after 1 s: it reads `")
+        .complains("the flag file is written");
     assert_eq!(place.flag_file(), "[routes]\nweb = \"offline\"\n");
     drop(proxy);
 }
@@ -529,7 +534,8 @@ fn wait_gives_up_when_the_proxy_reads_another_file() {
 fn wait_says_when_nobody_can_confirm() {
     let gone = "[admin]\naddress = \"unix:/nonexistent/admin.sock\"\n";
     let place = Place::with(&format!("{CONFIG}{gone}"));
-    place.run(&["on", "web", "--wait"]).exits(69).complains("no connection").complains("the flag file is written");
+    let wait = ["on", "web", "--wait", "--timeout", "1s"];
+    place.run(&wait).exits(69).complains("no connection").complains("the flag file is written");
     let place = Place::new();
     place.run(&["on", "web", "--wait"]).exits(64).complains("`backsoon.toml` has no admin listener");
     assert!(!place.0.path().join("maintenance.toml").exists(), "nothing is written that cannot be waited for");

@@ -50,3 +50,4 @@ mod tls;
 mod upgrade;
 mod watch;
 mod watchers;
+mod word;

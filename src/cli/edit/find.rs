@@ -5,7 +5,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
-use super::{EditError, Entry, FlagSource, OtherFlag, form, splice};
+use super::{EditError, Entry, form, splice};
 use crate::plan::flags::Mode;
 
 /// Form in which a flag is written.
@@ -97,29 +97,6 @@ pub(super) fn matches(item: &Item, name: &str, entry: &Entry) -> bool {
         "until" => instant(item) == entry.until,
         _ => item.as_str() == entry.message.as_deref(),
     }
-}
-
-/// Returns the entries that flag `route` besides its own flag.
-pub(super) fn others(doc: &Document<&str>, route: &str) -> Vec<OtherFlag> {
-    let every = doc.get("routes").and_then(Item::as_table_like).is_some_and(|routes| routes.contains_key("*"));
-    let every = (every && route != "*").then(|| OtherFlag { route: route.to_owned(), source: FlagSource::Every });
-    let windows = all_windows(doc).into_iter().filter(|other| other.route == route || other.route == "*");
-    every.into_iter().chain(windows.map(|other| OtherFlag { route: route.to_owned(), ..other })).collect()
-}
-
-/// Returns each window once for each route that it flags.
-pub(super) fn all_windows(doc: &Document<&str>) -> Vec<OtherFlag> {
-    let mut found = Vec::new();
-    for window in windows(doc) {
-        let at = |key: &str| window.get(key).and_then(instant);
-        let id = window.get("id").and_then(Item::as_str).unwrap_or_default();
-        let Some(routes) = window.get("routes").and_then(Item::as_table_like) else { continue };
-        for (route, _) in routes.iter() {
-            let source = FlagSource::Window { id: id.to_owned(), starts: at("starts"), ends: at("ends") };
-            found.push(OtherFlag { route: route.to_owned(), source });
-        }
-    }
-    found
 }
 
 /// Returns the key of the table that comes first in the text.

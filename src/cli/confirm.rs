@@ -1,0 +1,290 @@
+//! Confirmation of an edit: asks the proxies that go by the file until each has said whether the edit is in force.
+
+mod judge;
+mod report;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::files::source::Hash;
+use crate::plan::flags::Mode;
+use crate::plan::snapshot::Phase;
+use crate::status::Status;
+
+use super::admin::{self, Endpoint};
+use super::failure::Failure;
+use super::remains::{Asked, Facts, Origin};
+
+pub(super) use report::Goal;
+
+use judge::Objection;
+
+/// Edit that was made, and what it should bring about.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The flag file, as the operator named it.
+    file: PathBuf,
+    /// The config on disk.
+    config: PathBuf,
+    /// The text that was written.
+    text: String,
+    /// Change time of the file right after it was written.
+    changed: Option<Timestamp>,
+    /// Routes that the edit was about.
+    asked: Asked,
+    /// Wish for these routes.
+    wish: Wish,
+}
+
+/// Wish for the routes of an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Closed in this mode or a stricter one, until this end.
+    Closed(Mode, Option<Timestamp>),
+    /// Flagged no more. They may still be coming back.
+    Lifted,
+    /// The text is in force, whatever that does to routes.
+    Taken,
+}
+
+/// Word of a proxy about an edit.
+enum Word {
+    /// The edit is in force.
+    InForce(Box<Status>),
+    /// The edit is not in force, for these reasons.
+    Not(Vec<Objection>),
+    /// The proxy could not be asked.
+    Silent(admin::Error),
+}
+
+/// Proxies that are asked about an edit, with their words so far.
+pub(super) struct Confirmation {
+    claim: Arc<Claim>,
+    asked: Vec<(Endpoint, Option<Word>)>,
+    runtime: Runtime,
+    begun: Instant,
+    /// The user was told that the command waits.
+    waited: bool,
+}
+
+/// Patience with proxies.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// The time after which the last word counts.
+    within: Duration,
+    /// Reaction to a connection that cannot be made.
+    refused: Refused,
+    /// State that is waited for.
+    until: Until,
+}
+
+/// Reaction to a connection that cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// Final: the proxy is not there.
+    GiveUp,
+    /// The proxy may be starting.
+    Retry,
+}
+
+/// State that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// The edit is in force.
+    InForce,
+    /// The edit is in force, and no asked route has requests from before.
+    Drained,
+}
+
+impl Claim {
+    /// Makes a claim about a text that was just written to a file.
+    pub(super) fn new(file: &Path, config: &Path, text: String, asked: Asked, wish: Wish) -> Self {
+        let changed = fs::metadata(file).ok().and_then(|metadata| changed(&metadata));
+        Self { file: file.to_owned(), config: config.to_owned(), text, changed, asked, wish }
+    }
+}
+
+/// Returns the change time of a file. A later edit has a later one, or the same.
+fn changed(metadata: &fs::Metadata) -> Option<Timestamp> {
+    Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
+}
+
+/// Returns a hash as `/status` spells it.
+fn hash(bytes: &[u8]) -> String {
+    Hash(Sha256::digest(bytes).into()).to_string()
+}
+
+impl Confirmation {
+    /// Prepares to ask proxies about a claim.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`].
+    pub(super) fn new(claim: Claim, endpoints: Vec<Endpoint>) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+        let asked = endpoints.into_iter().map(|endpoint| (endpoint, None)).collect();
+        Ok(Self { claim: Arc::new(claim), asked, runtime, begun: Instant::now(), waited: false })
+    }
+
+    /// Asks for a moment: long enough to see an edit go live, short enough to be no wait.
+    pub(super) fn ask(&mut self) {
+        self.poll(Patience { within: MOMENT, refused: Refused::GiveUp, until: Until::InForce });
+    }
+
+    /// Asks until the routes are drained everywhere as well, or the time since the edit is over.
+    pub(super) fn drain(&mut self, timeout: Duration) {
+        self.poll(Patience { within: timeout, refused: Refused::Retry, until: Until::Drained });
+    }
+
+    /// Returns true if every proxy has confirmed, and there is one.
+    pub(super) fn is_in_force(&self) -> bool {
+        let confirmed = |(_, word): &(Endpoint, Option<Word>)| matches!(word, Some(Word::InForce(_)));
+        !self.asked.is_empty() && self.asked.iter().all(confirmed)
+    }
+
+    /// Returns the routes as the proxies have told them that confirmed; `None` if none did.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        let told = self.asked.iter().filter_map(|(_, word)| match word {
+            Some(Word::InForce(status)) => Some(&status.routes),
+            Some(Word::Not(_) | Word::Silent(_)) | None => None,
+        });
+        let mut routes = Vec::new();
+        let mut any = false;
+        for told in told {
+            any = true;
+            routes.extend(told.iter().cloned());
+        }
+        any.then_some(Facts { routes, from: Origin::Proxy })
+    }
+
+    /// Asks again whoever has not reached the state yet.
+    fn poll(&mut self, patience: Patience) {
+        if self.begun.elapsed() >= patience.within {
+            return;
+        }
+        let mut asking = JoinSet::new();
+        for (index, (endpoint, word)) in self.asked.iter_mut().enumerate() {
+            if word.as_ref().is_some_and(|word| is_reached(word, &self.claim, patience.until)) {
+                continue;
+            }
+            let (claim, endpoint, begun, known) = (Arc::clone(&self.claim), endpoint.clone(), self.begun, word.take());
+            let asked = async move { (index, Poll::new(&claim, begun, patience).run(&endpoint, known).await) };
+            asking.spawn_on(asked, self.runtime.handle());
+        }
+        for (index, word) in self.runtime.block_on(asking.join_all()) {
+            self.asked[index].1 = Some(word);
+        }
+    }
+}
+
+/// Returns true if a proxy has reached a state.
+fn is_reached(word: &Word, claim: &Claim, until: Until) -> bool {
+    match (word, until) {
+        (Word::InForce(_), Until::InForce) => true,
+        (Word::InForce(status), Until::Drained) => {
+            !status.routes.iter().any(|route| route.is(Phase::Draining) && claim.asked.has(&route.name))
+        }
+        (Word::Not(_) | Word::Silent(_), _) => false,
+    }
+}
+
+/// Poll of one proxy.
+struct Poll<'c> {
+    claim: &'c Claim,
+    begun: Instant,
+    patience: Patience,
+    /// The file as it was read last, and the hashes of all texts since the edit.
+    disk: Disk,
+}
+
+/// Flag file on disk since the edit.
+struct Disk {
+    /// Text of the last read.
+    text: String,
+    /// Hashes of every text that was seen.
+    hashes: Vec<String>,
+}
+
+impl Disk {
+    /// Reads the file again. Every text that is found is the edit's, or a later one.
+    fn look(&mut self, file: &Path) {
+        let Ok(text) = fs::read_to_string(file) else { return };
+        if text == self.text {
+            return;
+        }
+        let hash = hash(text.as_bytes());
+        if !self.hashes.contains(&hash) {
+            self.hashes.push(hash);
+        }
+        self.text = text;
+    }
+}
+
+impl<'c> Poll<'c> {
+    fn new(claim: &'c Claim, begun: Instant, patience: Patience) -> Self {
+        let disk = Disk { text: claim.text.clone(), hashes: vec![hash(claim.text.as_bytes())] };
+        Self { claim, begun, patience, disk }
+    }
+
+    /// Asks until the state is reached, or waiting is of no use any more.
+    async fn run(mut self, endpoint: &Endpoint, mut known: Option<Word>) -> Word {
+        loop {
+            let asked = Instant::now();
+            let left = self.left();
+            self.disk.look(&self.claim.file);
+            let word = match admin::ask(endpoint, left).await {
+                Ok(answer) => judge::word(self.claim, &mut self.disk, answer),
+                // An answer that was late says less than the one before.
+                Err(admin::Error::Timeout(_)) => {
+                    let within = self.patience.within;
+                    return known.unwrap_or(Word::Silent(admin::Error::Timeout(within)));
+                }
+                Err(error) => Word::Silent(error),
+            };
+            let pause = self.pause().max(asked.elapsed());
+            if is_reached(&word, self.claim, self.patience.until) || self.is_final(&word) || self.left() <= pause {
+                return word;
+            }
+            known = Some(word);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.patience.within.saturating_sub(self.begun.elapsed())
+    }
+
+    /// Returns true if waiting would not change a word.
+    fn is_final(&self, word: &Word) -> bool {
+        match word {
+            Word::InForce(_) => false,
+            Word::Not(objections) => {
+                let lasting = objections.iter().any(Objection::is_lasting);
+                objections.iter().any(Objection::is_final) || lasting && self.begun.elapsed() >= MOMENT
+            }
+            Word::Silent(admin::Error::Connect(_)) => self.patience.refused == Refused::GiveUp,
+            // The listener may be busy, or going away.
+            Word::Silent(admin::Error::Http(_) | admin::Error::Timeout(_)) => false,
+            Word::Silent(admin::Error::Status(_) | admin::Error::TooLarge | admin::Error::Json(_)) => true,
+        }
+    }
+
+    /// Returns the time between two requests: the longer it takes, the less a moment matters.
+    fn pause(&self) -> Duration {
+        (self.begun.elapsed() / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+}
+
+/// Time for which a command asks without being told to wait.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Time between two requests at first: an edit that is in force is seen so much later.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
+/// Time between two requests at last.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,231 @@
+//! Judgement of one `/status`: whether an edit is in force there, and if not, why.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::plan::flags::{self, Flags};
+use crate::plan::problem::quoted;
+use crate::plan::snapshot::Phase;
+use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
+
+use super::super::admin::Answer;
+use super::super::remains;
+use super::super::words::{self, harmless};
+use super::{Claim, Disk, Wish, Word, hash};
+
+/// Reason why an edit is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// The proxy reads another file.
+    OtherFile {
+        /// The file that it reads.
+        reads: String,
+        /// The file that was edited.
+        edited: PathBuf,
+    },
+    /// The proxy has not taken the text yet.
+    NotTaken,
+    /// The proxy has seen the text and does not believe it yet.
+    Pending(String),
+    /// The proxy refuses the text, for these problems.
+    Refused(Vec<String>),
+    /// The running proxy does not have the route.
+    NoRoute {
+        /// Name of the route.
+        name: String,
+        /// True if the config on disk is another one than that in force.
+        config_differs: bool,
+    },
+    /// The route is not closed.
+    NotClosed {
+        /// Name of the route.
+        name: String,
+        /// The word of its phase.
+        phase: String,
+        /// Reason in words.
+        why: String,
+    },
+    /// The route's mode is milder than asked.
+    Milder {
+        /// Name of the route.
+        name: String,
+        /// Mode in force, in words.
+        being: &'static str,
+    },
+    /// A later edit of the file took the flag back.
+    TakenBack(String),
+}
+
+impl Objection {
+    /// Returns true if time alone does not change it. A config that is just being read may.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::OtherFile { .. }
+            | Self::NoRoute { .. }
+            | Self::NotClosed { .. }
+            | Self::Milder { .. }
+            | Self::TakenBack(_) => true,
+            Self::NotTaken | Self::Pending(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Returns true if it is the proxy's last word on the text.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherFile { reads, edited } => write!(f, "it reads `{reads}`, not `{}`", edited.display()),
+            Self::NotTaken => f.write_str("it has not taken the edit yet"),
+            Self::Pending(why) => write!(f, "it has seen the edit and waits: {why}"),
+            Self::Refused(problems) => write!(f, "it refuses the flag file: {}", problems.join("; ")),
+            Self::NoRoute { name, config_differs } => {
+                let why = if *config_differs { ": its config is not the one on disk" } else { "" };
+                write!(f, "the running proxy has no route {}{why}", quoted(name))
+            }
+            Self::NotClosed { name, phase, why } => write!(f, "{name} is {phase}: {why}"),
+            Self::Milder { name, being } => write!(f, "{name} is only {being}"),
+            Self::TakenBack(name) => write!(f, "a later edit opened {name} again"),
+        }
+    }
+}
+
+/// Judges an answer. The file is read again before, so that a later edit is known as one.
+pub(super) fn word(claim: &Claim, disk: &mut Disk, answer: Answer) -> Word {
+    disk.look(&claim.file);
+    let objections = objections(claim, disk, &answer);
+    if objections.is_empty() { Word::InForce(Box::new(answer.status)) } else { Word::Not(objections) }
+}
+
+fn objections(claim: &Claim, disk: &Disk, answer: &Answer) -> Vec<Objection> {
+    let status = &answer.status;
+    let Some(file) = status.file(Role::Flags) else { return vec![Objection::NotTaken] };
+    if let Some(reads) = other_file(claim, file) {
+        return vec![Objection::OtherFile { reads, edited: claim.file.clone() }];
+    }
+    if let Some(objection) = not_taken(claim, disk, file) {
+        return vec![objection];
+    }
+    let Wish::Closed(..) = claim.wish else { return Vec::new() };
+    let missing = claim.asked.0.iter().filter(|name| *name != "*" && !has(status, name));
+    let config_differs = config_differs(&claim.config, status) == Some(true);
+    let missing = missing.map(|name| Objection::NoRoute { name: name.clone(), config_differs });
+    let asked = status.routes.iter().filter(|route| claim.asked.has(&route.name));
+    let flags = flags::parse("", &disk.text).0.map(|parsed| parsed.flags);
+    missing.chain(asked.filter_map(|route| not_closed(claim, flags.as_ref(), route, answer.clock))).collect()
+}
+
+fn has(status: &Status, name: &str) -> bool {
+    status.routes.iter().any(|route| route.name == name)
+}
+
+/// Returns the file that a proxy reads, if that is not the one of the claim.
+fn other_file(claim: &Claim, file: &FileStatus) -> Option<String> {
+    let own = fs::canonicalize(&claim.file).ok()?;
+    let metadata = fs::metadata(&own).ok()?;
+    let inode = format!("{}:{}", metadata.dev(), metadata.ino());
+    // A mount in between gives the same file another path.
+    if file.inode.as_deref() == Some(inode.as_str()) {
+        return None;
+    }
+    let reads = [file.real.as_ref(), Some(&file.path)].into_iter().flatten();
+    let reads: Vec<PathBuf> = reads.filter_map(|path| real(Path::new(path))).collect();
+    // A path that means nothing here says nothing either.
+    if reads.is_empty() || reads.contains(&own) {
+        return None;
+    }
+    Some(harmless(&reads[0].display().to_string()))
+}
+
+/// Follows the links of a path. The file itself need not exist, but its directory must.
+fn real(path: &Path) -> Option<PathBuf> {
+    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(beside)
+}
+
+/// Returns the objection to a text that is not in force: neither that of the claim nor a later one.
+fn not_taken(claim: &Claim, disk: &Disk, file: &FileStatus) -> Option<Objection> {
+    let known = |hash: &str| disk.hashes.iter().any(|known| known == hash);
+    let read = file.hash.as_deref();
+    let in_force = match &file.in_force {
+        Some(in_force) => Some(in_force.hash.as_str()),
+        None => read.filter(|_| file.is_good()),
+    };
+    if in_force.is_some_and(known) {
+        return None;
+    }
+    // Two edits within a tick of the kernel's clock have the same change time.
+    let later = file.changed.zip(claim.changed).is_some_and(|(read, own)| read > own);
+    if later && in_force == read && file.is_good() {
+        return None;
+    }
+    if read.is_some_and(known) && !file.is_good() {
+        let errors = file.problems.iter().filter(|problem| ProblemStatus::is_error(problem));
+        let errors = errors.map(described).chain(file.trouble.as_deref().map(harmless));
+        return Some(Objection::Refused(errors.collect()));
+    }
+    Some(match &file.pending {
+        Some(pending) => Objection::Pending(harmless(&pending.why)),
+        None => Objection::NotTaken,
+    })
+}
+
+fn described(problem: &ProblemStatus) -> String {
+    let line = problem.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    format!("{line}{}", harmless(&problem.message))
+}
+
+/// Returns the objection to a route that is not as closed as the claim says.
+fn not_closed(claim: &Claim, disk: Option<&Flags>, route: &RouteStatus, clock: Option<Timestamp>) -> Option<Objection> {
+    let Wish::Closed(asked, until) = claim.wish else { return None };
+    let name = harmless(&route.name);
+    let now = Timestamp::now();
+    let down = route.is(Phase::Closed) || route.is(Phase::Draining);
+    let mode = route.mode.as_deref().and_then(remains::mode);
+    if down && mode.is_none_or(|mode| mode >= asked) {
+        return None;
+    }
+    // The claim's own flag may be over, which takes nothing back.
+    let over = until.is_some_and(|until| until <= now);
+    let flagged = disk.map(|flags| remains::mode_of(flags, &route.name, now));
+    Some(match (flagged, mode.filter(|_| down)) {
+        (Some(None), None) if !over => Objection::TakenBack(name),
+        (_, Some(mode)) => Objection::Milder { name, being: words::being(mode) },
+        (_, None) => {
+            let why = ahead(until, clock, now).unwrap_or_else(|| harmless(&route.why));
+            Objection::NotClosed { name, phase: harmless(&route.phase), why }
+        }
+    })
+}
+
+/// Returns the reason if a flag is over by the proxy's clock, and not by this one.
+fn ahead(until: Option<Timestamp>, clock: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let (until, clock) = (until?, clock?);
+    let ahead = clock.duration_since(now);
+    let over = until <= clock && until > now && ahead > SMALLEST_SKEW;
+    over.then(|| format!("its clock is {} ahead, and the flag is over by it", words::span(now, clock)))
+}
+
+/// Returns true if the config in force is not the one on disk; `None` if that cannot be told.
+pub(super) fn config_differs(config: &Path, status: &Status) -> Option<bool> {
+    let file = status.file(Role::Config)?;
+    let own = fs::canonicalize(config).ok()?;
+    let theirs = file.real.as_ref().map(PathBuf::from).or_else(|| fs::canonicalize(&file.path).ok())?;
+    if own != theirs {
+        return None;
+    }
+    let disk = hash(&fs::read(&own).ok()?);
+    let in_force = file.in_force.as_ref().map(|in_force| in_force.hash.as_str());
+    let in_force = in_force.or(file.hash.as_deref().filter(|_| file.is_good()));
+    Some(in_force != Some(disk.as_str()))
+}
+
+/// Difference of two clocks that is told. `Date` has whole seconds.
+const SMALLEST_SKEW: SignedDuration = SignedDuration::from_secs(2);

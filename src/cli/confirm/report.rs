@@ -1,0 +1,151 @@
+//! Report of a confirmation: where an edit is in force and where not, for people and as an exit code.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::plan::snapshot::Phase;
+use crate::status::Status;
+
+use super::super::admin::Endpoint;
+use super::super::exit;
+use super::super::failure::{Failure, chain};
+use super::super::streams::{GOOD, Streams, styled};
+use super::{Confirmation, Objection, Patience, Refused, Until, Word, judge};
+
+/// End of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Goal {
+    /// The edit is in force.
+    InForce,
+    /// The edit is in force, and nothing is in flight that began before.
+    Drained,
+}
+
+impl Confirmation {
+    /// Tells what the proxies said so far. An edit that is not confirmed is noted.
+    pub(in crate::cli) fn tell(&self, streams: &mut Streams) -> Result<(), Failure> {
+        if self.asked.is_empty() {
+            streams.note("not confirmed: no admin listener to ask")?;
+        }
+        for (endpoint, word) in &self.asked {
+            match word {
+                Some(Word::InForce(status)) => self.live(endpoint, status, "", streams)?,
+                Some(Word::Not(objections)) => {
+                    streams.note(format_args!("not confirmed: {endpoint}: {}", list(objections)))?
+                }
+                Some(Word::Silent(error)) => {
+                    streams.note(format_args!("not confirmed: {endpoint}: {}", chain(error)))?
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the goal, and tells what the proxies said then.
+    ///
+    /// # Errors
+    /// The failure of the proxy that is furthest from the goal.
+    pub(in crate::cli) fn conclude(
+        mut self,
+        goal: Goal,
+        timeout: Duration,
+        streams: &mut Streams,
+    ) -> Result<u8, Failure> {
+        self.wait(timeout, streams)?;
+        let confirmed = self.asked.iter().filter(|(_, word)| matches!(word, Some(Word::InForce(_)))).count();
+        let alone = self.asked.len() == 1;
+        let aside = if alone { " (1 of 1 asked)" } else { "" };
+        for (endpoint, word) in &self.asked {
+            if let Some(Word::InForce(status)) = word {
+                self.live(endpoint, status, aside, streams)?;
+            }
+        }
+        if !alone && confirmed > 0 {
+            writeln!(streams.out, "{confirmed} of {} asked confirm it", self.asked.len())?;
+        }
+        streams.out.flush()?;
+        if goal == Goal::Drained {
+            self.drain(timeout);
+        }
+        self.fail(goal, timeout, streams)?;
+        if goal == Goal::Drained {
+            writeln!(streams.out, "nothing is in flight that began before")?;
+        }
+        Ok(exit::OK)
+    }
+
+    /// Asks until the edit is in force everywhere, or the time since the edit is over.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub(in crate::cli) fn wait(&mut self, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
+        if !std::mem::replace(&mut self.waited, true) {
+            self.tell_waiting(timeout, streams)?;
+        }
+        self.poll(Patience { within: timeout, refused: Refused::Retry, until: Until::InForce });
+        Ok(())
+    }
+
+    /// Notes why the command does not return yet.
+    fn tell_waiting(&self, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
+        streams.out.flush()?;
+        for (endpoint, word) in &self.asked {
+            let why = match word {
+                Some(Word::Not(objections)) => list(objections),
+                Some(Word::Silent(error)) => chain(error),
+                Some(Word::InForce(_)) | None => continue,
+            };
+            let left = timeout.saturating_sub(self.begun.elapsed()).as_secs_f64().round();
+            streams.note(format_args!("waiting up to {left} s for {endpoint}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn live(&self, endpoint: &Endpoint, status: &Status, aside: &str, streams: &mut Streams) -> Result<(), Failure> {
+        writeln!(streams.out, "{} at {endpoint}, generation {}{aside}", styled(GOOD, "live"), status.generation)?;
+        if judge::config_differs(&self.claim.config, status) == Some(true) {
+            streams.note(format_args!("{endpoint}: its config is not the one on disk; `backsoon status` says why"))?;
+        }
+        Ok(())
+    }
+
+    /// Reports every proxy that has not reached the goal but the furthest one, which is returned.
+    fn fail(self, goal: Goal, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
+        let waited = timeout.min(self.begun.elapsed());
+        let mut failures = Vec::new();
+        for (endpoint, word) in self.asked {
+            failures.extend(match word {
+                Some(Word::InForce(status)) if goal == Goal::Drained => {
+                    let draining = status.routes.iter().filter(|route| route.is(Phase::Draining));
+                    let draining = draining.filter(|route| self.claim.asked.has(&route.name));
+                    let routes: Vec<_> = draining.map(|route| (route.name.clone(), route.remaining)).collect();
+                    (!routes.is_empty()).then_some(Failure::NotDrained { endpoint, waited, routes })
+                }
+                Some(Word::InForce(_)) | None => None,
+                Some(Word::Not(objections)) => Some(denied(endpoint, &objections, waited)),
+                Some(Word::Silent(source)) => Some(Failure::NotConfirmed { endpoint, source }),
+            });
+        }
+        failures.sort_by_key(|failure| ORDER.iter().position(|code| *code == failure.code()));
+        let Some(worst) = failures.pop() else { return Ok(()) };
+        failures.iter().try_for_each(|failure| failure.report(streams))?;
+        Err(worst)
+    }
+}
+
+fn denied(endpoint: Endpoint, objections: &[Objection], waited: Duration) -> Failure {
+    for objection in objections {
+        if let Objection::Refused(problems) = objection {
+            return Failure::Rejected { endpoint, problems: problems.clone() };
+        }
+    }
+    Failure::NotLive { endpoint, waited, reasons: objections.iter().map(ToString::to_string).collect() }
+}
+
+fn list(objections: &[Objection]) -> String {
+    objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Codes of the failures of a wait, the furthest from the goal last.
+const ORDER: [u8; 4] = [exit::NOT_DRAINED, exit::UNAVAILABLE, exit::TEMPFAIL, exit::REFUSED];

@@ -1,0 +1,92 @@
+//! Dry run of an edit: the difference that it would make to the flag file, and to the routes.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use similar::TextDiff;
+
+use crate::control::load;
+use crate::files::source::{self, ReadError};
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Phase;
+use crate::status::RouteStatus;
+
+use super::edit::EditError;
+use super::exit;
+use super::failure::Failure;
+use super::flag_file::{self, Edited};
+use super::remains;
+use super::site::Site;
+use super::streams::{DIM, ERROR, GOOD, Streams, styled};
+use super::words;
+
+/// Shows what an edit would change, and writes nothing.
+///
+/// # Errors
+/// As the edit itself.
+pub(super) fn show<T>(
+    site: &Site,
+    edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+    streams: &mut Streams,
+) -> Result<u8, Failure> {
+    let before = text_of(&site.file)?;
+    let edited = flag_file::edit_text(&site.file, &before, edit)?;
+    if !edited.changed {
+        writeln!(streams.out, "nothing would change")?;
+        return Ok(exit::OK);
+    }
+    let file = site.file.display().to_string();
+    let diff = TextDiff::from_lines(&before, &edited.text).unified_diff().header(&file, &file).to_string();
+    diff.lines().try_for_each(|line| writeln!(streams.out, "{}", coloured(line)))?;
+    effects(site, &before, &edited).iter().try_for_each(|line| writeln!(streams.out, "{line}"))?;
+    Ok(exit::OK)
+}
+
+/// Reads the text of a file. A missing one is empty.
+fn text_of(file: &Path) -> Result<String, Failure> {
+    let problem = |problem| Failure::Problems(vec![problem]);
+    match source::read(file).content {
+        Ok(content) => load::text(file, &content).map(str::to_owned).map_err(problem),
+        Err(ReadError::Missing) => Ok(String::new()),
+        Err(error) => Err(problem(Problem::in_file(file, error))),
+    }
+}
+
+fn coloured(line: &str) -> String {
+    match line.bytes().next() {
+        Some(b'+') => styled(GOOD, line),
+        Some(b'-') => styled(ERROR, line),
+        Some(b'@') => styled(DIM, line),
+        Some(_) | None => line.to_owned(),
+    }
+}
+
+/// Returns a line for each route that would change. Without a config nothing is known of routes.
+fn effects<T>(site: &Site, before: &str, edited: &Edited<T>) -> Vec<String> {
+    let now = Timestamp::now();
+    let flags = site.parse(before).unwrap_or_default();
+    let Some(old) = site.snapshot(&flags, now, None) else { return Vec::new() };
+    let Some(new) = site.snapshot(&edited.flags, now, Some(&old)) else { return Vec::new() };
+    let pairs = old.routes.iter().zip(&new.routes).map(|(old, new)| (remains::compiled(old), remains::compiled(new)));
+    pairs.filter(|(old, new)| key(old) != key(new)).map(|(_, new)| effect(&new, now)).collect()
+}
+
+/// Returns all that an operator would call a change.
+fn key(route: &RouteStatus) -> (bool, Option<&str>, Option<Timestamp>) {
+    let down = route.is(Phase::Closed) || route.is(Phase::Draining);
+    (down, route.mode.as_deref().filter(|_| !route.is(Phase::Open)), route.until)
+}
+
+fn effect(route: &RouteStatus, now: Timestamp) -> String {
+    let name = &route.name;
+    if route.is(Phase::Open) {
+        return format!("{name} would be open");
+    }
+    match route.mode.as_deref().and_then(remains::mode) {
+        Some(mode) if route.is(Phase::Closed) || route.is(Phase::Draining) => {
+            format!("{name} would be {}{}", words::being(mode), remains::until(route.until, now))
+        }
+        Some(_) | None => format!("{name} would come back: {}", route.phase),
+    }
+}

@@ -1,0 +1,256 @@
+//! The proxy that a command is about: its flag file, its routes, and the admin listeners that can be asked.
+//!
+//! All of it comes from the config on disk. While that is broken, a running proxy says what it goes by, found by
+//! `--admin` or by its runtime file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::control::state::StateDir;
+use crate::files::source;
+use crate::files::write::Emptied;
+use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::config::{Address, Config};
+use crate::plan::flags::{self, Flags};
+use crate::plan::page::Renderer;
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Snapshot;
+use crate::status::{Role, RuntimeFile, Status};
+
+use super::admin::{self, Endpoint};
+use super::confirm::{Claim, Confirmation, Wish};
+use super::edit::EditError;
+use super::failure::{Failure, Force};
+use super::flag_file::{self, Edited, FlagFile};
+use super::remains::{self, Asked, Facts, Origin};
+use super::streams::Streams;
+use super::words::harmless;
+use super::{ConfigFile, WaitFor, runtime};
+
+/// Options that name the flag file, and the proxies that go by it.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SiteArgs {
+    /// Ask this admin listener, and not the config's; may be given again, and then all must confirm
+    #[arg(long, value_name = "ADDRESS", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
+    admin: Vec<Endpoint>,
+    /// Edit this flag file, and not the config's
+    #[arg(long, value_name = "FILE")]
+    flags: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Flag file of a proxy, with all that is known of the proxy.
+pub(super) struct Site {
+    /// The flag file.
+    pub(super) file: PathBuf,
+    config_file: PathBuf,
+    /// The config on disk, if it can be parsed.
+    config: Option<Config>,
+    /// Names of the routes; `None` if nobody could tell.
+    routes: Option<Vec<String>>,
+    endpoints: Vec<Endpoint>,
+    /// Notes on where all this comes from.
+    notes: Vec<String>,
+}
+
+impl Site {
+    /// Finds the flag file, the routes and the admin listeners.
+    ///
+    /// # Errors
+    /// If the config is broken, and neither a running proxy nor an option says which flag file is meant.
+    pub(super) fn find(args: &SiteArgs) -> Result<Self, Failure> {
+        match FlagFile::of(&args.config.config) {
+            Ok(FlagFile { path, config }) => Ok(Self::of_config(args, path, config)),
+            Err(Failure::Problems(problems)) => Self::without_config(args, problems),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn of_config(args: &SiteArgs, maintenance: PathBuf, config: Config) -> Self {
+        let config_file = args.config.config.clone();
+        let (endpoints, note) =
+            if args.admin.is_empty() { of_running(&config_file, &config) } else { (args.admin.clone(), None) };
+        Self {
+            file: args.flags.clone().unwrap_or(maintenance),
+            routes: Some(config.routes.iter().map(|route| route.name.clone()).collect()),
+            config_file,
+            config: Some(config),
+            endpoints,
+            notes: note.into_iter().collect(),
+        }
+    }
+
+    fn without_config(args: &SiteArgs, problems: Vec<Problem>) -> Result<Self, Failure> {
+        let config_file = &args.config.config;
+        let running = runtime::find(config_file, runtime::state_dir(config_file).as_deref());
+        let endpoints = match (args.admin.is_empty(), &running) {
+            (true, Some(running)) => runtime::endpoint(running).into_iter().collect(),
+            (true, None) | (false, _) => args.admin.clone(),
+        };
+        let told = endpoints.first().map(|endpoint| (endpoint, ask(endpoint)));
+        let status = told.as_ref().and_then(|(_, told)| told.as_ref().ok());
+        let error = described(config_file, &problems);
+        let named = args.flags.clone().map(|file| (format!("using `{}`", file.display()), file));
+        let of_proxy = || flag_file_of(status, running.as_ref());
+        let by_proxy =
+            || Some((format!("using what the running proxy at {} has in force", endpoints.first()?), of_proxy()?));
+        let Some((using, file)) = named.or_else(by_proxy) else {
+            return Err(match told {
+                Some((endpoint, Err(source))) => Failure::Unreachable { endpoint: endpoint.clone(), source },
+                Some((_, Ok(_))) | None => Failure::NoSite(problems),
+            });
+        };
+        let routes = status.map(|status| status.routes.iter().map(|route| route.name.clone()).collect());
+        let notes = vec![format!("{error}, {using}")];
+        Ok(Self { file, config_file: config_file.clone(), config: None, routes, endpoints: endpoints.clone(), notes })
+    }
+
+    /// Writes the notes on where the flag file and the routes come from.
+    pub(super) fn note(&self, streams: &mut Streams) -> Result<(), Failure> {
+        self.notes.iter().try_for_each(|note| streams.note(note)).map_err(Failure::Output)
+    }
+
+    /// Refuses a name that is neither `*` nor a known route.
+    ///
+    /// # Errors
+    /// [`Failure::NoRoute`].
+    pub(super) fn check_route(&self, name: &str) -> Result<(), Failure> {
+        match &self.routes {
+            Some(routes) if name != "*" && !routes.iter().any(|route| route == name) => {
+                Err(Failure::NoRoute { name: name.to_owned(), known: routes.clone(), force: Force::Possible })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses to wait if nobody can be asked. Call this before anything is written.
+    ///
+    /// # Errors
+    /// [`Failure::NoAdmin`].
+    pub(super) fn check_wait(&self, wait: &WaitFor) -> Result<(), Failure> {
+        if wait.wait && self.endpoints.is_empty() {
+            return Err(Failure::NoAdmin(self.config_file.clone()));
+        }
+        Ok(())
+    }
+
+    /// Reads the flags. A missing file has none.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has errors.
+    pub(super) fn flags(&self) -> Result<Flags, Failure> {
+        flag_file::flags(&self.file)
+    }
+
+    /// Edits the file, unless it would have errors afterwards. The caller says whether one that was emptied is edited, too.
+    ///
+    /// # Errors
+    /// If the file has errors, would get errors, or cannot be edited, read or written.
+    pub(super) fn edit<T>(
+        &self,
+        emptied: Emptied,
+        edit: impl FnMut(&str) -> Result<(String, T), EditError>,
+    ) -> Result<Edited<T>, Failure> {
+        flag_file::edit(&self.file, emptied, edit)
+    }
+
+    /// Prepares to ask the proxies about an edit that was made.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`].
+    pub(super) fn confirmation(&self, text: String, asked: Asked, wish: Wish) -> Result<Confirmation, Failure> {
+        let claim = Claim::new(&self.file, &self.config_file, text, asked, wish);
+        Confirmation::new(claim, self.endpoints.clone())
+    }
+
+    /// Returns what the files say of the routes, with their saved state. Without a config nothing is known.
+    pub(super) fn facts(&self, flags: &Flags, now: Timestamp) -> Facts {
+        let snapshot = self.snapshot(flags, now, None);
+        let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes).map(remains::compiled);
+        Facts { routes: routes.collect(), from: Origin::Files }
+    }
+
+    /// Returns the snapshot that a proxy with this config would make of these flags; `None` without a config.
+    pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp, previous: Option<&Snapshot>) -> Option<Snapshot> {
+        let config = self.config.as_ref()?;
+        let from_systemd = std::env::var_os("STATE_DIRECTORY");
+        let remembered = StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek();
+        // Only the closures matter here, so the built-in page is enough.
+        let renderer =
+            previous.map_or_else(|| Arc::new(Renderer::built_in()), |previous| Arc::clone(&previous.renderer));
+        let known = Known { remembered, ..Known::default() };
+        Some(compile(Inputs { config, flags, renderer: &renderer, known: &known, previous, now, generation: 1 }))
+    }
+
+    /// Parses a text of the flag file; `None` if it has errors.
+    pub(super) fn parse(&self, text: &str) -> Option<Flags> {
+        flags::parse(&self.file.display().to_string(), text).0.map(|parsed| parsed.flags)
+    }
+}
+
+/// Returns the admin listener of a config, and a note if it moved: a running proxy keeps the one that it began with.
+fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<String>) {
+    let configured = config.admin.as_ref().map(Endpoint::from);
+    let running = runtime::find(config_file, config.state_dir.as_deref());
+    let running = running.as_ref().and_then(runtime::endpoint).filter(|running| Some(running) != configured.as_ref());
+    let Some(running) = running.filter(|running| is_of(running, config_file)) else {
+        return (configured.into_iter().collect(), None);
+    };
+    let chosen_by_system = matches!(&config.admin, Some(Address::Ip(address)) if address.port() == 0);
+    let note = (!chosen_by_system).then(|| {
+        let told = configured.map_or("has no `[admin]`".to_owned(), |endpoint| format!("says {endpoint}"));
+        format!("the running proxy listens at {running}; `[admin]` of the config {told}, which needs a restart")
+    });
+    (vec![running], note)
+}
+
+/// Returns true if a proxy with this config answers at an address.
+fn is_of(endpoint: &Endpoint, config_file: &Path) -> bool {
+    let Ok(status) = ask(endpoint) else { return false };
+    let Some(config) = status.file(Role::Config) else { return false };
+    let own = fs::canonicalize(config_file).ok();
+    let theirs = config.real.as_ref().map(PathBuf::from).or_else(|| fs::canonicalize(&config.path).ok());
+    own.is_some() && own == theirs
+}
+
+/// Asks once.
+fn ask(endpoint: &Endpoint) -> Result<Status, admin::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(admin::Error::Connect)?;
+    runtime.block_on(admin::ask(endpoint, MOMENT)).map(|answer| answer.status)
+}
+
+/// Returns the flag file that a running proxy goes by.
+fn flag_file_of(status: Option<&Status>, running: Option<&RuntimeFile>) -> Option<PathBuf> {
+    let told = status.and_then(|status| status.file(Role::Flags)).and_then(|file| {
+        let path = file.real.as_ref().unwrap_or(&file.path);
+        // A relative path means something in the proxy's own directory alone.
+        Some(PathBuf::from(path)).filter(|path| path.is_absolute())
+    });
+    let written = running.map(|running| running.maintenance.clone()).filter(|path| path.is_absolute());
+    told.or(written)
+}
+
+/// Describes the first error of a config: `` `backsoon.toml` has an error (line 3: …) ``.
+pub(super) fn described(config_file: &Path, problems: &[Problem]) -> String {
+    let error = problems.iter().find(|problem| problem.is_error());
+    let error = error.map(|problem| match &problem.place {
+        Some(place) => format!(" (line {}: {})", place.line, harmless(&problem.message)),
+        None => format!(" ({})", harmless(&problem.message)),
+    });
+    format!("`{}` has an error{}", config_file.display(), error.unwrap_or_default())
+}
+
+/// Reads the text of a config, as far as it can be read.
+pub(super) fn config_text(config_file: &Path) -> Option<String> {
+    let content = source::read(config_file).content.ok()?;
+    Some(String::from_utf8_lossy(&content.bytes).into_owned())
+}
+
+/// Time for an answer that only says where things are.
+const MOMENT: Duration = Duration::from_secs(1);
