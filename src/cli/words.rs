@@ -6,7 +6,7 @@ use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
 
 use crate::plan::flags::Mode;
 use crate::plan::words;
-pub(super) use crate::plan::words::harmless;
+pub(super) use crate::plan::words::{harmless, instant, latency};
 
 /// Returns the predicate for a route in a mode, as in "web is offline".
 pub(super) fn being(mode: Mode) -> &'static str {
@@ -25,13 +25,6 @@ pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
 /// Formats a count: `1 error`, `2 errors`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Formats an instant: `15:00 UTC`, with seconds unless they are 0, and with the day unless it is `now`'s.
-pub(super) fn instant(at: Timestamp, now: Timestamp) -> String {
-    let of_day = if at.as_second() % 60 == 0 { "%H:%M UTC" } else { "%H:%M:%S UTC" };
-    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
-    if day(at) == day(now) { at.strftime(of_day).to_string() } else { format!("{} {}", day(at), at.strftime(of_day)) }
 }
 
 /// Formats a span in its two greatest units, rounded to the lesser: `45 s`, `30 min`, `1 h 5 min`, `2 d 3 h`.
@@ -60,16 +53,6 @@ pub(super) fn whole_seconds(at: Timestamp) -> Timestamp {
 /// Returns the last instant that can be written, in whole seconds.
 pub(super) fn last_instant() -> Timestamp {
     whole_seconds(Timestamp::MAX)
-}
-
-/// Formats a latency with two or three significant digits: `0.42 ms`, `8.3 ms`, `120 ms`, `2.5 s`.
-pub(super) fn latency(millis: f64) -> String {
-    match millis {
-        1000.0.. => format!("{:.1} s", millis / 1000.0),
-        99.5.. => format!("{millis:.0} ms"),
-        0.995.. => format!("{millis:.1} ms"),
-        _ => format!("{millis:.2} ms"),
-    }
 }
 
 /// Parses the length of a pause: `30m`, `1h 30m`, `2 days`.
@@ -177,16 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_is_told_with_as_many_digits_as_are_of_use() {
-        let told = [0.001, 0.42, 0.998, 1.04, 8.28, 99.4, 99.96, 120.4, 999.0, 1000.0, 60817.4].map(latency);
-        let words = [
-            "0.00 ms", "0.42 ms", "1.0 ms", "1.0 ms", "8.3 ms", "99.4 ms", "100 ms", "120 ms", "999 ms", "1.0 s",
-            "60.8 s",
-        ];
-        assert_eq!(told, words);
-    }
-
-    #[test]
     fn a_span_is_told_in_its_two_greatest_units() {
         let now: Timestamp = "2026-05-19T14:00:00Z".parse().unwrap();
         for (seconds, words) in [
@@ -207,15 +180,6 @@ mod tests {
         ] {
             assert_eq!(span(now, now + SignedDuration::from_secs(seconds)), words, "{seconds}");
         }
-    }
-
-    #[test]
-    fn an_instant_names_its_day_when_that_is_not_today() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let now = at("2026-05-19T14:00:00Z");
-        assert_eq!(instant(at("2026-05-19T15:00:00Z"), now), "15:00 UTC");
-        assert_eq!(instant(at("2026-05-19T15:00:07Z"), now), "15:00:07 UTC");
-        assert_eq!(instant(at("2026-05-20T00:00:00Z"), now), "2026-05-20 00:00 UTC");
     }
 
     #[test]
