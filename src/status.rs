@@ -3,6 +3,9 @@
 //! A reader may meet a proxy of another version. A field that an older proxy leaves out reads as empty, since every
 //! field has a default. Words are kept as text, so that those of a newer proxy can be shown.
 
+pub(crate) mod concerns;
+pub(crate) mod story;
+
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -12,7 +15,7 @@ use crate::plan::problem::{Problem, Severity};
 use crate::plan::snapshot::Phase;
 
 /// The body of `/status`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
     /// The version of the proxy.
@@ -76,7 +79,7 @@ pub(crate) struct RuntimeFile {
 }
 
 /// A watched file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct FileStatus {
     /// The path of the file.
@@ -111,7 +114,7 @@ pub(crate) struct FileStatus {
 }
 
 /// The content of a file that is in force.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct InForceStatus {
     /// The SHA-256 of the content.
@@ -123,7 +126,7 @@ pub(crate) struct InForceStatus {
 }
 
 /// A content that was seen and is not believed yet.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PendingStatus {
     /// Time at which it was seen first.
@@ -133,7 +136,7 @@ pub(crate) struct PendingStatus {
 }
 
 /// A problem of a watched file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProblemStatus {
     /// `error` or `warning`.
@@ -159,7 +162,7 @@ pub(crate) struct ProblemStatus {
 }
 
 /// A route.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RouteStatus {
     /// The route's name.
@@ -216,7 +219,7 @@ pub(crate) struct RouteStatus {
 }
 
 /// The next phase of a route.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct NextStatus {
     /// The word of the [`Phase`].
@@ -226,7 +229,7 @@ pub(crate) struct NextStatus {
 }
 
 /// The finding of a route's guard.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct BreachStatus {
     /// Time of the finding.
@@ -236,7 +239,7 @@ pub(crate) struct BreachStatus {
 }
 
 /// An announced window.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct AnnouncedStatus {
     /// The id of the window.
@@ -250,7 +253,7 @@ pub(crate) struct AnnouncedStatus {
 }
 
 /// The number of a route's requests by outcome.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RequestsStatus {
     /// Requests answered by an upstream.
@@ -264,7 +267,7 @@ pub(crate) struct RequestsStatus {
 }
 
 /// Percentiles in milliseconds, from a request's head to its response's head.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LatencyStatus {
     /// The median.
@@ -276,7 +279,7 @@ pub(crate) struct LatencyStatus {
 }
 
 /// An upstream of a route.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct UpstreamStatus {
     /// The upstream as the config writes it.
@@ -343,6 +346,11 @@ impl FileStatus {
     /// Returns true if the content is in force as it stands.
     pub(crate) fn is_good(&self) -> bool {
         self.trouble.is_none() && !self.problems.iter().any(ProblemStatus::is_error)
+    }
+
+    /// Returns the hash of the content in force. An older proxy tells only the one read last.
+    pub(crate) fn hash_in_force(&self) -> Option<&str> {
+        self.in_force.as_ref().map(|content| content.hash.as_str()).or(self.hash.as_deref())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `backsoon status`: shows the live state of every replica, and tells if they agree.
 
+mod agree;
+mod disk;
 mod table;
 
 use std::io::Write as _;
@@ -11,13 +13,15 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::status::{FileStatus, Role, Status};
+use crate::status::Status;
+use crate::status::concerns::{Concern, concerns};
 
 use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::flag_file::FlagFile;
 use super::streams::Streams;
 use super::{ConfigFile, exit};
+use agree::differences;
 
 /// The arguments of `status`.
 #[derive(Args, Debug)]
@@ -31,23 +35,31 @@ pub(super) struct StatusArgs {
     /// Show it anew every second, until interrupted
     #[arg(short, long)]
     watch: bool,
+    /// Compare the flag file and the phases of routes, and not the configs, which differ in a blue-green pair
+    #[arg(long)]
+    flags_only: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-Replicas agree when they have the same flag file and the same config, by the hash of the content. Warnings are shown, \
-but do not count: one flag file may serve proxies with different routes.
+Replicas agree when they have the same flag file and the same config in force, by the hash of the content, and each \
+route in the same phase and mode. What differs is listed by replica.
+Warnings about a file are shown, but do not count: one flag file may serve proxies with different routes.
 
 Examples:
   backsoon status
+  backsoon status --watch
   backsoon status replica-1:9901 replica-2:9901
+  backsoon status --flags-only blue:9901 green:9902
   backsoon status --json | jq '.replicas[].status.routes[] | select(.phase != \"open\")'
 
 Exit codes:
-  0   all agree, and no file has an error
-  1   they do not agree, or a file has an error or cannot be read
+  0   all agree, and all is as it should be
+  1   they do not agree, or something is not as it should be: a file has an error or cannot be read, an edit is not
+      believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, or
+      a problem is reported
   64  the arguments or the config are wrong
   69  one of them cannot be reached";
 
@@ -55,16 +67,27 @@ Exit codes:
 struct Replica {
     endpoint: Endpoint,
     answer: Result<(Status, Value), admin::Error>,
+    /// Files whose content on disk the proxy has not read, in words.
+    unread: Vec<String>,
+}
+
+/// The things by which replicas are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Flag file, config and routes.
+    All,
+    /// Flag file and routes.
+    FlagsOnly,
 }
 
 /// Common health of the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Health {
-    /// All replicas agree, and no file has an error.
+    /// All replicas agree, and all is as it should be.
     Well,
-    /// A file has an error or cannot be read.
+    /// Something is not as it should be.
     Wrong,
-    /// Replicas have different files.
+    /// Replicas have different files, or routes in different phases.
     Apart,
     /// A replica did not answer.
     Unreachable,
@@ -80,6 +103,25 @@ impl Health {
     }
 }
 
+impl StatusArgs {
+    fn scope(&self) -> Scope {
+        if self.flags_only { Scope::FlagsOnly } else { Scope::All }
+    }
+}
+
+impl Replica {
+    /// Compares an answer with the files on disk.
+    fn new(endpoint: Endpoint, answer: Result<(Status, Value), admin::Error>) -> Self {
+        let unread = answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| disk::unread(&endpoint, status));
+        Self { endpoint, answer, unread }
+    }
+
+    /// Returns what is not as it should be. Empty for a replica that did not answer.
+    fn concerns(&self, now: Timestamp) -> Vec<Concern> {
+        self.answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| concerns(status, now))
+    }
+}
+
 /// Shows the status, once or repeatedly.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let endpoints = endpoints(args)?;
@@ -88,9 +130,9 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
         if args.watch {
             return watch(args, &endpoints, streams).await;
         }
-        let replicas = ask(&endpoints).await;
+        let replicas = settled(&endpoints).await;
         write!(streams.out, "{}", shown(args, &replicas))?;
-        Ok(health(&replicas).code())
+        Ok(health(&replicas, args.scope()).code())
     })
 }
 
@@ -123,7 +165,7 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
             _ = interrupt.recv() => return Ok(code),
             replicas = ask(endpoints) => replicas,
         };
-        code = health(&replicas).code();
+        code = health(&replicas, args.scope()).code();
         let text = shown(args, &replicas);
         if in_place {
             streams.draw_over(&text)?;
@@ -134,13 +176,26 @@ async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams)
     }
 }
 
+/// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk.
+async fn settled(endpoints: &[Endpoint]) -> Vec<Replica> {
+    let mut replicas = ask(endpoints).await;
+    for _ in 0..LOOKS {
+        if replicas.iter().all(|replica| replica.unread.is_empty()) {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        replicas = ask(endpoints).await;
+    }
+    replicas
+}
+
 /// Asks all endpoints at once, and returns the answers in their order.
 async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     let mut asking = JoinSet::new();
     for (index, endpoint) in endpoints.iter().cloned().enumerate() {
         asking.spawn(async move {
             let answer = admin::status(&endpoint, PATIENCE).await;
-            (index, Replica { endpoint, answer })
+            (index, Replica::new(endpoint, answer))
         });
     }
     let mut replicas = asking.join_all().await;
@@ -148,45 +203,45 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     replicas.into_iter().map(|(_, replica)| replica).collect()
 }
 
-fn health(replicas: &[Replica]) -> Health {
+fn health(replicas: &[Replica], scope: Scope) -> Health {
     let of_each = replicas.iter().map(|replica| match &replica.answer {
         Err(_) => Health::Unreachable,
-        Ok((status, _)) if !status.files.iter().all(FileStatus::is_good) => Health::Wrong,
+        Ok(_) if !replica.unread.is_empty() => Health::Wrong,
+        Ok((status, _)) if !concerns(status, Timestamp::now()).is_empty() => Health::Wrong,
         Ok(_) => Health::Well,
     });
     let worst = of_each.max().unwrap_or(Health::Well);
-    let apart = [Role::Flags, Role::Config].iter().any(|&role| !agree(replicas, role));
-    if apart { worst.max(Health::Apart) } else { worst }
-}
-
-/// Returns true if all replicas that answered have the same content of a file.
-fn agree(replicas: &[Replica], role: Role) -> bool {
-    let answers = replicas.iter().filter_map(|replica| replica.answer.as_ref().ok());
-    let mut hashes = answers.map(|(status, _)| status.file(role).and_then(|file| file.hash.as_deref()));
-    hashes.next().is_none_or(|first| hashes.all(|hash| hash == first))
+    if differences(replicas, scope).is_empty() { worst } else { worst.max(Health::Apart) }
 }
 
 fn shown(args: &StatusArgs, replicas: &[Replica]) -> String {
     if args.json {
-        return format!("{}\n", as_json(replicas));
+        return format!("{}\n", as_json(replicas, args.scope()));
     }
     let mut text = String::new();
     for replica in replicas {
         text.push_str(&table::replica(replica, Timestamp::now()));
         text.push('\n');
     }
-    text.push_str(&table::verdict(replicas));
+    text.push_str(&table::verdict(replicas, args.scope()));
     text
 }
 
-fn as_json(replicas: &[Replica]) -> Value {
-    let of_each = replicas.iter().map(|replica| match &replica.answer {
-        Ok((_, value)) => json!({ "admin": replica.endpoint.to_string(), "status": value, "error": null }),
-        Err(error) => json!({ "admin": replica.endpoint.to_string(), "status": null, "error": chain(error) }),
+fn as_json(replicas: &[Replica], scope: Scope) -> Value {
+    let of_each = replicas.iter().map(|replica| {
+        let told = replica.concerns(Timestamp::now()).into_iter().map(|concern| concern.text);
+        let concerns: Vec<String> = told.chain(replica.unread.iter().cloned()).collect();
+        let (status, error) = match &replica.answer {
+            Ok((_, value)) => (Some(value), None),
+            Err(error) => (None, Some(chain(error))),
+        };
+        json!({ "admin": replica.endpoint.to_string(), "status": status, "concerns": concerns, "error": error })
     });
+    let differences = differences(replicas, scope);
     json!({
-        "agree": agree(replicas, Role::Flags) && agree(replicas, Role::Config),
-        "well": health(replicas) == Health::Well,
+        "agree": differences.is_empty(),
+        "differences": differences.iter().map(agree::Difference::as_json).collect::<Vec<_>>(),
+        "well": health(replicas, scope) == Health::Well,
         "replicas": of_each.collect::<Vec<_>>(),
     })
 }
@@ -204,6 +259,9 @@ fn chain(error: &admin::Error) -> String {
 
 /// Time for one replica's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Looks at a file on disk that differs, before that is told: a proxy takes milliseconds to read an edit.
+const LOOKS: usize = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Time between two requests of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -5,13 +5,15 @@ use jiff::Timestamp;
 use crate::plan::problem::{Place, Problem};
 
 use crate::plan::snapshot::Phase;
-use crate::status::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
+use crate::status::concerns::{Kind, by_kind, group};
+use crate::status::{FileStatus, ProblemStatus, RouteStatus, Status, story};
 
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_problem};
 use super::super::words::{self, harmless};
-use super::{Health, Replica, agree, chain, health};
+use super::agree::{Difference, differences, subjects};
+use super::{Health, Replica, Scope, chain, health};
 
-/// Formats a replica: a line about the process, its routes, and the problems of its files.
+/// Formats a replica: lines about the process and its files, its routes, and what is wrong.
 pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
     let name = styled(BOLD, &replica.endpoint);
     let status = match &replica.answer {
@@ -19,50 +21,94 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
         Err(error) => return format!("{name}  {}\n", styled(ERROR, chain(error))),
     };
     let mut text = format!("{name}  {}\n", about(status, now));
+    text.push_str(&files(status, now));
     text.push_str(&routes(&status.routes, now));
+    for concern in replica.concerns(now) {
+        match concern.kind {
+            // Shown above, or below with their places.
+            Kind::Polling | Kind::File | Kind::Other => {}
+            Kind::Pending => text.push_str(&alarm(&concern.text)),
+        }
+    }
+    replica.unread.iter().for_each(|unread| text.push_str(&alarm(unread)));
     status.files.iter().for_each(|file| text.push_str(&wrong(file)));
+    text.push_str(&problems(&status.problems));
     text
 }
 
-/// Formats the last line, about the health of all replicas.
-pub(super) fn verdict(replicas: &[Replica]) -> String {
-    let (style, text) = match health(replicas) {
+/// Formats the last lines: the differences between the replicas, and the health of all.
+pub(super) fn verdict(replicas: &[Replica], scope: Scope) -> String {
+    let differences = differences(replicas, scope);
+    let (style, text) = match health(replicas, scope) {
         Health::Well if replicas.len() == 1 => (GOOD, "no errors".to_owned()),
         Health::Well => (GOOD, format!("all {} agree, no errors", replicas.len())),
-        Health::Wrong => (ERROR, "a file has an error: what was live before it stays live".to_owned()),
-        Health::Apart => (ERROR, apart(replicas)),
+        Health::Wrong => (ERROR, not_well(replicas)),
+        Health::Apart => (ERROR, format!("the replicas do not agree: they have different {}", subjects(&differences))),
         Health::Unreachable => {
             let silent = replicas.iter().filter(|replica| replica.answer.is_err()).count();
             (ERROR, format!("{silent} of {} cannot be reached", replicas.len()))
         }
     };
-    format!("{}\n", styled(style, text))
+    let mut lines: String = differences.iter().take(MOST_DIFFERENCES).map(difference).collect();
+    if differences.len() > MOST_DIFFERENCES {
+        lines.push_str(&format!("and {} more differences: --json has all\n", differences.len() - MOST_DIFFERENCES));
+    }
+    format!("{lines}{}\n", styled(style, text))
 }
 
-fn apart(replicas: &[Replica]) -> String {
-    let differ: Vec<&str> = [(Role::Flags, "flag files"), (Role::Config, "configs")]
-        .iter()
-        .filter(|(role, _)| !agree(replicas, *role))
-        .map(|(_, name)| *name)
-        .collect();
-    format!("the replicas do not agree: they have different {}", words::list(&differ))
+/// Formats a difference: `route web: closed, offline at 127.0.0.1:9901; open at 127.0.0.1:9902`.
+fn difference(difference: &Difference) -> String {
+    let states = difference.states.iter().map(|(state, names)| {
+        let state = if difference.is_of_file() { story::short(state) } else { state };
+        format!("{} at {}", harmless(state), words::list(names))
+    });
+    format!("{}: {}\n", difference.subject, states.collect::<Vec<_>>().join("; "))
+}
+
+/// Returns the sentence for replicas of which something is not as it should be.
+fn not_well(replicas: &[Replica]) -> String {
+    let now = Timestamp::now();
+    let concerns: Vec<_> = replicas.iter().flat_map(|replica| replica.concerns(now)).collect();
+    if concerns.iter().any(|concern| concern.kind == Kind::File) {
+        return "a file has an error: what was live before it stays live".to_owned();
+    }
+    match concerns.len() + replicas.iter().map(|replica| replica.unread.len()).sum::<usize>() {
+        1 => "one thing is not as it should be".to_owned(),
+        more => format!("{more} things are not as they should be"),
+    }
+}
+
+fn alarm(text: &str) -> String {
+    format!("  {}\n", styled(ERROR, harmless(text)))
 }
 
 /// Formats the line about a process: `backsoon 0.1.0, pid 4242, running, generation 7 for 2 min`.
 fn about(status: &Status, now: Timestamp) -> String {
     let age = status.published.map(|at| format!(" for {}", words::span(at, now))).unwrap_or_default();
-    let hash = |role| {
-        status.file(role).and_then(|file| file.hash.as_deref()).map_or("none", |hash| hash.get(..8).unwrap_or(hash))
-    };
     format!(
-        "backsoon {}, pid {}, {}, generation {}{age}, flags {}, config {}",
+        "backsoon {}, pid {}, {}, generation {}{age}",
         harmless(&status.version),
         status.pid,
         harmless(&status.stage),
         status.generation,
-        harmless(hash(Role::Flags)),
-        harmless(hash(Role::Config)),
     )
+}
+
+/// Formats a line for the flag file and the config each, and one about how all files are watched.
+fn files(status: &Status, now: Timestamp) -> String {
+    let paths: Vec<String> = status.main_files().map(|file| harmless(&story::path(file))).collect();
+    let width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (file, path) in status.main_files().zip(&paths) {
+        let line = format!("{:6}  {path:width$}  {}", harmless(&file.role), harmless(&story::content(file, now)));
+        let style = if file.is_good() && file.pending.is_none() { DIM } else { ERROR };
+        text.push_str(&format!("  {}\n", styled(style, line)));
+    }
+    if let Some(watching) = &status.watching {
+        let style = if watching.trouble.is_none() { DIM } else { ERROR };
+        text.push_str(&format!("  {}\n", styled(style, harmless(&story::watching(watching)))));
+    }
+    text
 }
 
 fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
@@ -93,27 +139,10 @@ fn routes(routes: &[RouteStatus], now: Timestamp) -> String {
     text
 }
 
-/// Formats the reason of a route's phase and its next phase. A route that stays open has neither.
+/// Formats the line below a route: the reason of its phase, and its next phase.
 fn content(route: &RouteStatus, now: Timestamp) -> String {
-    let instant = |at: Option<Timestamp>| at.map(|at| words::instant(at, now));
-    let mut parts = Vec::new();
-    if !route.is(Phase::Open) && !route.why.is_empty() {
-        parts.push(harmless(&route.why));
-    }
-    if let Some(remaining) = route.remaining.filter(|_| route.is(Phase::Draining)) {
-        parts.push(format!("{remaining} still in flight"));
-    }
-    if let Some(share) = route.share {
-        parts.push(format!("{:.0}% of clients are admitted", share * 100.0));
-    }
-    if let Some(until) = instant(route.watched_until) {
-        parts.push(format!("watched by its guard until {until}"));
-    }
-    if let Some(next) = &route.next {
-        let at = instant(next.at).map(|at| format!(" at {at}")).unwrap_or_default();
-        parts.push(format!("then {}{at}", harmless(&next.phase)));
-    }
-    if parts.is_empty() { String::new() } else { format!("    {}\n", styled(DIM, parts.join("; "))) }
+    let parts = story::route(route, now);
+    if parts.is_empty() { String::new() } else { format!("    {}\n", styled(DIM, harmless(&parts.join("; ")))) }
 }
 
 fn row(route: &RouteStatus, now: Timestamp) -> [String; COLUMNS.len()] {
@@ -140,8 +169,21 @@ fn wrong(file: &FileStatus) -> String {
     if let Some(caveat) = &file.caveat {
         text.push_str(&format!("  {}: {}\n", harmless(&file.path), styled(WARNING, harmless(caveat))));
     }
-    for problem in &file.problems {
-        text.push_str(&format!("{}\n", styled_problem(&of_status(problem))));
+    text.push_str(&problems(&file.problems));
+    text
+}
+
+/// Formats problems. Many of one kind are counted.
+fn problems(problems: &[ProblemStatus]) -> String {
+    let mut text = String::new();
+    for same in by_kind(problems) {
+        let group = group(&same);
+        for problem in group.shown {
+            text.push_str(&format!("{}\n", styled_problem(&of_status(problem))));
+        }
+        if group.more > 0 {
+            text.push_str(&format!("  {}\n", styled(WARNING, format!("and {} more like this", group.more))));
+        }
     }
     text
 }
@@ -167,3 +209,6 @@ fn of_status(problem: &ProblemStatus) -> Problem {
 }
 
 const COLUMNS: [&str; 9] = ["ROUTE", "PHASE", "MODE", "SINCE", "UNTIL", "IN FLIGHT", "HELD", "P99", "BY"];
+
+/// Differences that are shown one by one.
+const MOST_DIFFERENCES: usize = 20;

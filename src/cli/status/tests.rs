@@ -12,15 +12,16 @@ fn plain(styled: &str) -> String {
 
 fn replica(status: Value) -> Replica {
     let answer = serde_json::from_value(status.clone()).map(|parsed| (parsed, status)).map_err(admin::Error::Json);
-    Replica { endpoint: "127.0.0.1:9901".parse().unwrap(), answer }
+    Replica { endpoint: "127.0.0.1:9901".parse().unwrap(), answer, unread: Vec::new() }
 }
 
 fn status(flags_hash: &str) -> Value {
     json!({
-        "version": "0.1.0", "pid": 42, "generation": 7, "published": "2026-05-19T14:28:00Z", "stage": "running",
+        "version": "0.1.0", "pid": 42, "watching": { "by": "events" }, "generation": 7, "published": "2026-05-19T14:28:00Z", "stage": "running",
         "files": [
             { "path": "backsoon.toml", "role": "config", "hash": "c0ffee0011", "problems": [], "trouble": null },
-            { "path": "maintenance.toml", "role": "flags", "hash": flags_hash, "problems": [], "trouble": null },
+            { "path": "maintenance.toml", "role": "flags", "hash": flags_hash, "problems": [], "trouble": null,
+              "loaded": "2026-05-19T14:28:00Z", "in_force": { "hash": flags_hash, "generation": 7 } },
         ],
         "routes": [
             { "name": "api", "phase": "open", "mode": null, "since": "2026-05-19T10:00:00Z", "until": null,
@@ -37,7 +38,10 @@ fn a_replica_reads_as_a_table() {
     let shown = plain(&table::replica(&replica(status("f1a9")), now));
     assert_eq!(
         shown,
-        "127.0.0.1:9901  backsoon 0.1.0, pid 42, running, generation 7 for 2 min, flags f1a9, config c0ffee00\n\
+        "127.0.0.1:9901  backsoon 0.1.0, pid 42, running, generation 7 for 2 min\n\
+         \x20 flags   maintenance.toml  f1a9 read 14:28 UTC, in force since generation 7\n\
+         \x20 config  backsoon.toml     c0ffee00 not read\n\
+         \x20 files are watched by events\n\
          \x20 ROUTE  PHASE   MODE     SINCE      UNTIL      IN FLIGHT  HELD  P99      BY\n\
          \x20 api    open    -        10:00 UTC  -          3          0     24.6 ms  -\n\
          \x20 web    closed  offline  14:28 UTC  15:00 UTC  0          0     -        window M-1\n"
@@ -46,17 +50,114 @@ fn a_replica_reads_as_a_table() {
 
 #[test]
 fn replicas_agree_when_their_files_do() {
-    assert_eq!(health(&[replica(status("aa")), replica(status("aa"))]), Health::Well);
-    assert_eq!(health(&[replica(status("aa")), replica(status("bb"))]), Health::Apart);
-    let all = [replica(status("aa")), replica(status("bb"))];
-    assert_eq!(plain(&table::verdict(&all)), "the replicas do not agree: they have different flag files\n");
+    assert_eq!(health(&[replica(status("aa")), replica(status("aa"))], Scope::All), Health::Well);
+    assert_eq!(health(&[replica(status("aa")), replica(status("bb"))], Scope::All), Health::Apart);
+}
+
+/// Returns the last lines about two replicas: one as it is usual, and one with a change.
+fn compared(scope: Scope, change: impl Fn(&mut Value)) -> (Health, String) {
+    let mut other = status("aa");
+    change(&mut other);
+    let mut replicas = [replica(status("aa")), replica(other)];
+    replicas[1].endpoint = "127.0.0.1:9902".parse().unwrap();
+    (health(&replicas, scope), plain(&table::verdict(&replicas, scope)))
+}
+
+#[test]
+fn replicas_that_differ_say_in_what() {
+    let end = "the replicas do not agree: they have different";
+    let flags = |status: &mut Value| status["files"][1]["in_force"]["hash"] = "bb0123456789".into();
+    assert_eq!(
+        compared(Scope::All, flags),
+        (Health::Apart, format!("flag file: aa at 127.0.0.1:9901; bb012345 at 127.0.0.1:9902\n{end} flag files\n"))
+    );
+    let route = |key: &'static str, value: Value| move |status: &mut Value| status["routes"][1][key] = value.clone();
+    for (change, here, there, phases) in [
+        (route("phase", "draining".into()), "closed, offline", "draining, offline", "web"),
+        (route("mode", "hold".into()), "closed, offline", "closed, hold", "web"),
+        (route("mode", Value::Null), "closed, offline", "closed", "web"),
+    ] {
+        let line = format!("route web: {here} at 127.0.0.1:9901; {there} at 127.0.0.1:9902\n");
+        let told = (Health::Apart, format!("{line}{end} phases of {phases}\n"));
+        assert_eq!(compared(Scope::All, change.clone()), told);
+        assert_eq!(compared(Scope::FlagsOnly, change), told);
+    }
+    let missing = |status: &mut Value| drop(status["routes"].as_array_mut().unwrap().pop());
+    let line = "route web: closed, offline at 127.0.0.1:9901; not there at 127.0.0.1:9902\n";
+    assert_eq!(compared(Scope::All, missing), (Health::Apart, format!("{line}{end} phases of web\n")));
+}
+
+#[test]
+fn a_blue_and_a_green_proxy_agree_in_their_flags() {
+    let config = |status: &mut Value| status["files"][0]["hash"] = "b1".into();
+    let line = "config: c0ffee00 at 127.0.0.1:9901; b1 at 127.0.0.1:9902\n";
+    let told = format!("{line}the replicas do not agree: they have different configs\n");
+    assert_eq!(compared(Scope::All, config), (Health::Apart, told));
+    assert_eq!(compared(Scope::FlagsOnly, config), (Health::Well, "all 2 agree, no errors\n".to_owned()));
+    let flags = |status: &mut Value| status["files"][1]["in_force"]["hash"] = "bb".into();
+    assert_eq!(compared(Scope::FlagsOnly, flags).0, Health::Apart);
+}
+
+#[test]
+fn what_is_not_as_it_should_be_counts_and_is_told() {
+    let one = "one thing is not as it should be\n";
+    for (key, value, told, verdict) in [
+        (
+            "watching",
+            json!({ "by": "polling", "trouble": "no inotify instance is left" }),
+            "files are watched by polling: no inotify instance is left\n",
+            one,
+        ),
+        (
+            "problems",
+            json!([{ "severity": "warning", "file": "web.state", "message": "the state is damaged" }]),
+            "warning: the state is damaged\n",
+            one,
+        ),
+        (
+            "problems",
+            json!(
+                (0..100)
+                    .map(|n| json!({ "severity": "warning", "file": "f", "message": format!("no route `r{n}`") }))
+                    .collect::<Vec<_>>()
+            ),
+            "and 99 more like this\n",
+            "100 things are not as they should be\n",
+        ),
+    ] {
+        let mut status = status("aa");
+        status[key] = value;
+        let replicas = [replica(status)];
+        let shown = plain(&table::replica(&replicas[0], Timestamp::now()));
+        assert!(shown.contains(told) && shown.lines().count() < 12, "{shown}");
+        assert_eq!(plain(&table::verdict(&replicas, Scope::All)), verdict);
+        assert_eq!(health(&replicas, Scope::All).code(), 1);
+    }
+}
+
+#[test]
+fn an_edit_that_is_not_in_force_is_told_beside_the_one_that_is() {
+    let at = "2026-05-19T14:29:00Z";
+    let now = "2026-05-19T14:30:00Z".parse().unwrap();
+    let file = |key: &str, value: Value| {
+        let mut status = status("aa");
+        status["files"][1][key] = value;
+        plain(&table::replica(&replica(status), now))
+    };
+    let shown = file("pending", json!({ "since": at, "why": "it is empty" }));
+    let told = "  an edit of maintenance.toml is seen since 14:29 UTC, but not believed yet: it is empty\n";
+    assert!(shown.contains(told), "{shown}");
+    let shown = file("hash", "bb".into());
+    assert!(shown.contains("bb read 14:28 UTC, not in force; aa is, since generation 7\n"), "{shown}");
+    let shown = file("real", "/etc/backsoon/flags.toml".into());
+    assert!(shown.contains("flags   maintenance.toml = /etc/backsoon/flags.toml  aa read"), "{shown}");
 }
 
 #[test]
 fn a_replica_that_does_not_answer_weighs_more_than_one_that_differs() {
     let refused = admin::Error::Connect(io::ErrorKind::ConnectionRefused.into());
-    let silent = Replica { endpoint: "127.0.0.1:1".parse().unwrap(), answer: Err(refused) };
-    assert_eq!(health(&[replica(status("aa")), replica(status("bb")), silent]), Health::Unreachable);
+    let silent = Replica { endpoint: "127.0.0.1:1".parse().unwrap(), answer: Err(refused), unread: Vec::new() };
+    assert_eq!(health(&[replica(status("aa")), replica(status("bb")), silent], Scope::All), Health::Unreachable);
 }
 
 #[test]
@@ -69,8 +170,8 @@ fn an_error_counts_and_a_warning_does_not() {
         }]);
         replica(status)
     };
-    assert_eq!(health(&[with("warning")]), Health::Well);
-    assert_eq!(health(&[with("error")]), Health::Wrong);
+    assert_eq!(health(&[with("warning")], Scope::All), Health::Well);
+    assert_eq!(health(&[with("error")], Scope::All), Health::Wrong);
     let shown = plain(&table::replica(&with("error"), Timestamp::now()));
     assert!(
         shown.ends_with(
@@ -84,7 +185,7 @@ fn an_error_counts_and_a_warning_does_not() {
 fn a_file_that_cannot_be_read_counts() {
     let mut status = status("aa");
     status["files"][1]["trouble"] = "it cannot be read: permission denied".into();
-    assert_eq!(health(&[replica(status)]), Health::Wrong);
+    assert_eq!(health(&[replica(status)], Scope::All), Health::Wrong);
 }
 
 #[test]

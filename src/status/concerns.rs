@@ -1,0 +1,177 @@
+//! Concerns: everything in a status that is not as it should be. The command and the admin listener's page say the same.
+
+use jiff::Timestamp;
+
+use super::{FileStatus, ProblemStatus, Role, Status};
+use crate::plan::words;
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Concern {
+    /// The kind, by which concerns are weighed.
+    pub kind: Kind,
+    /// The concern in words: where it is, and what it means.
+    pub text: String,
+}
+
+/// The kind of a concern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file has an error or cannot be read, so that an earlier content is in force.
+    File,
+    /// An edit was seen, and is not believed yet.
+    Pending,
+    /// Files are polled although events were wanted.
+    Polling,
+    /// Something besides the files is wrong.
+    Other,
+}
+
+/// Problems of the same kind, of which one stands for all.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group<'p> {
+    /// The problems to show.
+    pub shown: &'p [&'p ProblemStatus],
+    /// The number of problems that are only counted.
+    pub more: usize,
+}
+
+/// Returns everything that is not as it should be, the gravest first.
+pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
+    let refused = status.files.iter().filter(|file| !file.is_good()).map(refused);
+    let pending = status.files.iter().filter_map(|file| pending(file, now));
+    let polling = status.watching.iter().filter_map(|watching| {
+        let why = watching.trouble.as_deref()?;
+        let text = format!("files are watched by {}, so edits take seconds: {why}", watching.by);
+        Some(Concern { kind: Kind::Polling, text })
+    });
+    let others = status.problems.iter().map(|problem| {
+        let text = if problem.file.is_empty() { String::new() } else { format!("{}: ", problem.file) };
+        Concern { kind: Kind::Other, text: text + &problem.message }
+    });
+    refused.chain(pending).chain(polling).chain(others).collect()
+}
+
+fn refused(file: &FileStatus) -> Concern {
+    let errors = file.problems.iter().filter(|problem| problem.is_error()).count();
+    let text = match &file.trouble {
+        Some(trouble) => format!("{}: {trouble}", file.path),
+        None if errors == 1 => format!("{} has an error, and is not in force as it stands", file.path),
+        None => format!("{} has {errors} errors, and is not in force as it stands", file.path),
+    };
+    Concern { kind: Kind::File, text }
+}
+
+fn pending(file: &FileStatus, now: Timestamp) -> Option<Concern> {
+    let pending = file.pending.as_ref()?;
+    let since = pending.since.map(|since| format!(" since {}", words::instant(since, now))).unwrap_or_default();
+    let text = format!("an edit of {} is seen{since}, but not believed yet: {}", file.path, pending.why);
+    Some(Concern { kind: Kind::Pending, text })
+}
+
+/// Groups problems by kind, in the order in which a kind appears first. A kind is a severity, a file and a message
+/// without what stands in quotes.
+pub(crate) fn by_kind(problems: &[ProblemStatus]) -> Vec<Vec<&ProblemStatus>> {
+    let mut kinds: Vec<(String, Vec<&ProblemStatus>)> = Vec::new();
+    for problem in problems {
+        let kind = format!("{} {} {}", problem.severity, problem.file, unquoted(&problem.message));
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, same)) => same.push(problem),
+            None => kinds.push((kind, vec![problem])),
+        }
+    }
+    kinds.into_iter().map(|(_, same)| same).collect()
+}
+
+/// Divides problems of the same kind into those to show and the number of others.
+pub(crate) fn group<'p>(same: &'p [&'p ProblemStatus]) -> Group<'p> {
+    let shown = if same.len() > MOST_SHOWN { SHOWN_OF_MANY } else { same.len() };
+    Group { shown: &same[..shown], more: same.len() - shown }
+}
+
+/// Returns a message without the names in it, which stand between backquotes.
+fn unquoted(message: &str) -> String {
+    message.split('`').step_by(2).collect::<Vec<_>>().join("`")
+}
+
+impl Status {
+    /// Returns the two files that every proxy has: the flag file and the config.
+    pub(crate) fn main_files(&self) -> impl Iterator<Item = &FileStatus> {
+        [Role::Flags, Role::Config].into_iter().filter_map(|role| self.file(role))
+    }
+}
+
+/// Problems of one kind that are shown one by one.
+const MOST_SHOWN: usize = 5;
+/// Problems shown of a kind that has more.
+const SHOWN_OF_MANY: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{PendingStatus, WatchingStatus};
+
+    fn now() -> Timestamp {
+        "2026-05-19T14:30:00Z".parse().unwrap()
+    }
+
+    fn texts(status: &Status) -> Vec<String> {
+        concerns(status, now()).into_iter().map(|concern| concern.text).collect()
+    }
+
+    fn file() -> FileStatus {
+        FileStatus { path: "maintenance.toml".to_owned(), role: "flags".to_owned(), ..FileStatus::default() }
+    }
+
+    fn problem(message: &str, severity: &str) -> ProblemStatus {
+        let (message, severity) = (message.to_owned(), severity.to_owned());
+        ProblemStatus { message, severity, file: "maintenance.toml".to_owned(), ..ProblemStatus::default() }
+    }
+
+    #[test]
+    fn each_kind_of_concern_is_told() {
+        let of_file = |file| Status { files: vec![file], ..Status::default() };
+        let pending = Some(PendingStatus { since: Some(now()), why: "it is empty".to_owned() });
+        let polls = |trouble: Option<&str>| {
+            let watching = WatchingStatus { by: "polling".to_owned(), trouble: trouble.map(str::to_owned) };
+            Status { watching: Some(watching), ..Status::default() }
+        };
+        for (status, told) in [
+            (of_file(file()), vec![]),
+            (
+                of_file(FileStatus { trouble: Some("it cannot be read".to_owned()), ..file() }),
+                vec!["maintenance.toml: it cannot be read"],
+            ),
+            (
+                of_file(FileStatus { problems: vec![problem("x", "error")], ..file() }),
+                vec!["maintenance.toml has an error, and is not in force as it stands"],
+            ),
+            (of_file(FileStatus { problems: vec![problem("x", "warning")], ..file() }), vec![]),
+            (
+                of_file(FileStatus { pending, ..file() }),
+                vec!["an edit of maintenance.toml is seen since 14:30 UTC, but not believed yet: it is empty"],
+            ),
+            (polls(None), vec![]),
+            (
+                polls(Some("no watches are left")),
+                vec!["files are watched by polling, so edits take seconds: no watches are left"],
+            ),
+            (
+                Status { problems: vec![problem("the state is damaged", "warning")], ..Status::default() },
+                vec!["maintenance.toml: the state is damaged"],
+            ),
+        ] {
+            assert_eq!(texts(&status), told);
+        }
+    }
+
+    #[test]
+    fn many_problems_of_one_kind_are_counted() {
+        let mut problems: Vec<_> = (0..100).map(|n| problem(&format!("no route `r{n}`"), "warning")).collect();
+        problems.push(problem("unknown mode `of`", "error"));
+        let kinds = by_kind(&problems);
+        let counted: Vec<_> =
+            kinds.iter().map(|same| group(same)).map(|group| (group.shown.len(), group.more)).collect();
+        assert_eq!(counted, [(1, 99), (1, 0)]);
+    }
+}

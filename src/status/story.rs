@@ -1,0 +1,67 @@
+//! The sentences about files and routes that the command and the admin listener's page share. Text from outside stays as
+//! it is: whoever shows a sentence makes it harmless, or escapes it.
+
+use jiff::Timestamp;
+
+use super::{FileStatus, RouteStatus, WatchingStatus};
+use crate::plan::snapshot::Phase;
+use crate::plan::words;
+
+/// Returns the path of a file, and where its links lead.
+pub(crate) fn path(file: &FileStatus) -> String {
+    match file.real.as_deref().filter(|real| *real != file.path) {
+        Some(real) => format!("{} = {real}", file.path),
+        None => file.path.clone(),
+    }
+}
+
+/// Returns the content of a file that is in force, and the one read last where that is another.
+pub(crate) fn content(file: &FileStatus, now: Timestamp) -> String {
+    let read = file.loaded.map_or("not read".to_owned(), |at| format!("read {}", words::instant(at, now)));
+    let read = match &file.hash {
+        Some(hash) => format!("{} {read}", short(hash)),
+        None => read,
+    };
+    let Some(content) = &file.in_force else {
+        return if file.is_good() { read } else { format!("{read}, not in force as it stands") };
+    };
+    if file.hash.as_ref() == Some(&content.hash) {
+        return format!("{read}, in force since generation {}", content.generation);
+    }
+    let since = content.since.map(|at| format!(" read {}", words::instant(at, now))).unwrap_or_default();
+    format!("{read}, not in force; {}{since} is, since generation {}", short(&content.hash), content.generation)
+}
+
+/// Returns the way in which files are watched.
+pub(crate) fn watching(watching: &WatchingStatus) -> String {
+    let why = watching.trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+    format!("files are watched by {}{why}", watching.by)
+}
+
+/// Returns the reason of a route's phase and its next phase. A route that stays open has neither.
+pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
+    let instant = |at: Option<Timestamp>| at.map(|at| words::instant(at, now));
+    let mut parts = Vec::new();
+    if !route.is(Phase::Open) && !route.why.is_empty() {
+        parts.push(route.why.clone());
+    }
+    if let Some(remaining) = route.remaining.filter(|_| route.is(Phase::Draining)) {
+        parts.push(format!("{remaining} still in flight"));
+    }
+    if let Some(share) = route.share {
+        parts.push(format!("{:.0}% of clients are admitted", share * 100.0));
+    }
+    if let Some(until) = instant(route.watched_until) {
+        parts.push(format!("watched by its guard until {until}"));
+    }
+    if let Some(next) = &route.next {
+        let at = instant(next.at).map(|at| format!(" at {at}")).unwrap_or_default();
+        parts.push(format!("then {}{at}", next.phase));
+    }
+    parts
+}
+
+/// Returns the first digits of a hash, which are enough to compare by eye.
+pub(crate) fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
+}
