@@ -4,6 +4,7 @@
 //! field has a default. Words are kept as text, so that those of a newer proxy can be shown.
 
 pub(crate) mod concerns;
+pub(crate) mod counts;
 pub(crate) mod story;
 
 use std::path::PathBuf;

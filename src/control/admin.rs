@@ -1,5 +1,8 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. Operators and probes use it, never visitors, and it
-//! works whatever is flagged.
+//! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status` and `/events`. Operators and probes
+//! use it, never visitors, and it works whatever is flagged. It only shows: nothing can be changed through it.
+
+mod followers;
+mod page;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -8,9 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +32,10 @@ use crate::telemetry::Meters;
 use super::metrics::{self, Scraped};
 use super::observe::Observations;
 use super::report::{self, Report};
+use followers::{Connection, Events};
+
+pub(super) use followers::Followers;
+pub(super) use page::Page;
 
 /// The socket of the admin listener.
 #[derive(Debug)]
@@ -38,6 +48,8 @@ pub(crate) enum AdminListener {
 
 /// State that the answers are made from.
 pub(super) struct Shared {
+    pub followers: Followers,
+    pub page: Page,
     pub reader: Reader,
     pub meters: Arc<Meters>,
     pub report: RefCell<Report>,
@@ -48,6 +60,7 @@ pub(super) struct Shared {
 
 /// Serves until the process ends.
 pub(super) async fn serve(listener: AdminListener, shared: Rc<Shared>) {
+    tokio::task::spawn_local(followers::serve(Rc::clone(&shared)));
     let served = match listener {
         AdminListener::Tcp(listener) => tcp(listener, shared).await,
         AdminListener::Unix(listener) => unix(listener, shared).await,
@@ -89,35 +102,89 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
     open.set(open.get() + 1);
     let (shared, open) = (Rc::clone(shared), Rc::clone(open));
     tokio::task::spawn_local(async move {
+        let connection = Rc::new(Connection::default());
         let service = service_fn(|request| {
-            let response = answer(&shared, &request);
+            let response = harden(answer(&shared, &connection, &request));
             async move { Ok::<_, Infallible>(response) }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD_SIZE);
         // A probe that disconnects early is not worth a log line.
-        let _ = tokio::time::timeout(LONGEST_CONNECTION, builder.serve_connection(TokioIo::new(stream), service)).await;
+        tokio::select! {
+            _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+            () = connection.over(LONGEST_CONNECTION) => {}
+        }
         open.set(open.get().saturating_sub(1));
     });
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// An answer, or the stream of a follower.
+type Answer = Response<Either<Full<Bytes>, Events>>;
+
+fn answer(shared: &Shared, connection: &Rc<Connection>, request: &Request<Incoming>) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return response.map(Either::Left);
     }
-    match request.uri().path() {
+    let whole = match request.uri().path() {
+        "/events" if request.method() == Method::GET => return events(shared, connection),
+        "/events" => stream_head(Full::default()),
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/metrics" => metrics(shared),
-        "/status" => status(shared),
-        "/" => text(
-            StatusCode::OK,
-            "backsoon\n\n/livez    is the process alive\n/readyz   should it get traffic\n/metrics  for Prometheus\n/status   what is live, as JSON\n",
-        ),
-        _ => text(StatusCode::NOT_FOUND, "not found; there is /livez /readyz /metrics /status\n"),
+        "/status" => json(StatusCode::OK, &status_of(shared)),
+        "/" => index(shared, request.headers()),
+        _ => text(StatusCode::NOT_FOUND, "not found; there is / /livez /readyz /metrics /status /events\n"),
+    };
+    whole.map(Either::Left)
+}
+
+/// Returns the page for a browser, and a list of the paths for everything else.
+fn index(shared: &Shared, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let mut response = if accept.into_iter().any(|accept| accept.contains("text/html")) {
+        let told = shared.followers.look(shared);
+        shared.page.response(told.page(|status| shared.page.render(status, Timestamp::now())))
+    } else {
+        text(StatusCode::OK, INDEX)
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_name(ACCEPT));
+    response
+}
+
+/// Begins a stream of events.
+fn events(shared: &Shared, connection: &Rc<Connection>) -> Answer {
+    match shared.followers.follow(shared, connection) {
+        Some(events) => stream_head(Either::Right(events)),
+        None => {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many follow already\n");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            response.map(Either::Left)
+        }
     }
+}
+
+fn stream_head<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// Adds the fields that keep an answer out of caches, frames and other sites.
+fn harden<B>(mut response: Response<B>) -> Response<B> {
+    let fields = [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    response.headers_mut().entry(CONTENT_SECURITY_POLICY).or_insert(policy);
+    response
 }
 
 /// Returns ready until the process ends. A bad file does not make it unready, because the last good one is live.
@@ -132,7 +199,8 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }
 
-fn status(shared: &Shared) -> Response<Full<Bytes>> {
+/// Describes the present state.
+fn status_of(shared: &Shared) -> Status {
     let live = shared.reader.current();
     let report = shared.report.borrow();
     let observations = shared.observations.borrow();
@@ -142,7 +210,7 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
         let traffic = observations.traffic(&route.config.name, LATELY, now);
         report::route(route, &live, traffic)
     });
-    let status = Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started: Some(shared.started),
@@ -155,8 +223,7 @@ fn status(shared: &Shared) -> Response<Full<Bytes>> {
         files: report.files.clone(),
         routes: routes.collect(),
         ..Status::default()
-    };
-    json(StatusCode::OK, &status)
+    }
 }
 
 fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
@@ -187,9 +254,20 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+const INDEX: &str = "\
+backsoon
+
+/livez    is the process alive
+/readyz   should it get traffic
+/metrics  for Prometheus
+/status   what is live, as JSON
+/events   the same whenever it changes, as server-sent events
+
+In a browser this is a page.
+";
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -17,7 +17,7 @@ use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::Meters;
 use crate::telemetry::access::AccessWriter;
 
-use super::admin::{self, AdminListener, Shared};
+use super::admin::{self, AdminListener, Followers, Page, Shared};
 use super::clock;
 use super::controller::Controller;
 use super::limit_log::LimitLog;
@@ -67,6 +67,9 @@ pub(crate) async fn run(start: Start) -> End {
     loop {
         let wake = control.wait().await;
         if let ControlFlow::Break(end) = control.handle(wake) {
+            if end == End::Drained {
+                control.shared.followers.end(&control.shared).await;
+            }
             return end;
         }
     }
@@ -122,6 +125,8 @@ impl Loop {
         let Start { signals, controller, publisher, reader, meters, stage, ended, admin, access } = start;
         let wakers = Wakers::new(signals, ended);
         let shared = Rc::new(Shared {
+            followers: Followers::default(),
+            page: Page::new(),
             reader,
             meters,
             report: RefCell::new(controller.report()),
@@ -201,6 +206,7 @@ impl Loop {
             Wake::Guard(_) | Wake::Transition | Wake::Observe(_) | Wake::Ended => return ControlFlow::Continue(()),
         }
         self.shared.report.replace(self.controller.report());
+        self.shared.followers.note();
         ControlFlow::Continue(())
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Group<'p> {
     /// The problems to show.
-    pub shown: &'p [&'p ProblemStatus],
+    pub shown: Vec<&'p ProblemStatus>,
     /// The number of problems that are only counted.
     pub more: usize,
 }
@@ -71,7 +71,7 @@ fn pending(file: &FileStatus, now: Timestamp) -> Option<Concern> {
 
 /// Groups problems by kind, in the order in which a kind appears first. A kind is a severity, a file and a message
 /// without what stands in quotes.
-pub(crate) fn by_kind(problems: &[ProblemStatus]) -> Vec<Vec<&ProblemStatus>> {
+pub(crate) fn by_kind(problems: &[ProblemStatus]) -> Vec<Group<'_>> {
     let mut kinds: Vec<(String, Vec<&ProblemStatus>)> = Vec::new();
     for problem in problems {
         let kind = format!("{} {} {}", problem.severity, problem.file, unquoted(&problem.message));
@@ -80,18 +80,20 @@ pub(crate) fn by_kind(problems: &[ProblemStatus]) -> Vec<Vec<&ProblemStatus>> {
             None => kinds.push((kind, vec![problem])),
         }
     }
-    kinds.into_iter().map(|(_, same)| same).collect()
-}
-
-/// Divides problems of the same kind into those to show and the number of others.
-pub(crate) fn group<'p>(same: &'p [&'p ProblemStatus]) -> Group<'p> {
-    let shown = if same.len() > MOST_SHOWN { SHOWN_OF_MANY } else { same.len() };
-    Group { shown: &same[..shown], more: same.len() - shown }
+    kinds.into_iter().map(|(_, same)| Group::of(same)).collect()
 }
 
 /// Returns a message without the names in it, which stand between backquotes.
 fn unquoted(message: &str) -> String {
     message.split('`').step_by(2).collect::<Vec<_>>().join("`")
+}
+
+impl<'p> Group<'p> {
+    fn of(mut same: Vec<&'p ProblemStatus>) -> Self {
+        let all = same.len();
+        same.truncate(if all > MOST_SHOWN { SHOWN_OF_MANY } else { all });
+        Self { more: all - same.len(), shown: same }
+    }
 }
 
 impl Status {
@@ -169,9 +171,7 @@ mod tests {
     fn many_problems_of_one_kind_are_counted() {
         let mut problems: Vec<_> = (0..100).map(|n| problem(&format!("no route `r{n}`"), "warning")).collect();
         problems.push(problem("unknown mode `of`", "error"));
-        let kinds = by_kind(&problems);
-        let counted: Vec<_> =
-            kinds.iter().map(|same| group(same)).map(|group| (group.shown.len(), group.more)).collect();
+        let counted: Vec<_> = by_kind(&problems).iter().map(|group| (group.shown.len(), group.more)).collect();
         assert_eq!(counted, [(1, 99), (1, 0)]);
     }
 }

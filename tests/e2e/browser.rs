@@ -6,6 +6,7 @@ mod story;
 mod access;
 mod forms;
 mod live;
+mod operator;
 mod others;
 mod pictures;
 mod plain;
