@@ -1,4 +1,6 @@
-//! Client of an admin listener: one request and one response, with limits on time and size.
+//! Client of an admin listener: a request with its answer, or with a stream of events, and limits on time and size.
+
+mod events;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,9 +11,10 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -22,6 +25,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::plan::config::{Address, authority};
 use crate::status::Status;
+
+pub(super) use events::follow;
 
 /// Address of an admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +67,8 @@ pub(super) struct Answer {
 /// # Errors
 /// See [`Error`].
 pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Status, Value), Error> {
-    let (body, _) =
-        tokio::time::timeout(within, get(endpoint, "/status")).await.map_err(|_| Error::Timeout(within))??;
+    let asked = request(endpoint, "/status", within, |response| whole(response.into_body()));
+    let body = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
     let value: Value = serde_json::from_slice(&body).map_err(Error::Json)?;
     Ok((Status::deserialize(&value).map_err(Error::Json)?, value))
 }
@@ -73,46 +78,62 @@ pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Sta
 /// # Errors
 /// See [`Error`].
 pub(super) async fn ask(endpoint: &Endpoint, within: Duration) -> Result<Answer, Error> {
-    let asked = tokio::time::timeout(within, get(endpoint, "/status")).await;
-    let (body, clock) = asked.map_err(|_| Error::Timeout(within))??;
+    let dated = async |response: Response<Incoming>| {
+        let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let clock = date.and_then(|date| Some(rfc2822::parse(date).ok()?.timestamp()));
+        Ok((whole(response.into_body()).await?, clock))
+    };
+    let asked = request(endpoint, "/status", within, dated);
+    let (body, clock) = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
     Ok(Answer { status: serde_json::from_slice(&body).map_err(Error::Json)?, clock })
 }
 
-/// Body of an answer, and its `Date`.
-type Dated = (Vec<u8>, Option<Timestamp>);
-
-async fn get(endpoint: &Endpoint, path: &str) -> Result<Dated, Error> {
+/// Sends a request, waits for the head of the answer, and reads the body.
+async fn request<T, F: Future<Output = Result<T, Error>>>(
+    endpoint: &Endpoint,
+    path: &str,
+    within: Duration,
+    read: impl FnOnce(Response<Incoming>) -> F,
+) -> Result<T, Error> {
+    let request = head(endpoint, path);
+    let late = |_| Error::Timeout(within);
     match endpoint {
         Endpoint::Host(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Error::Connect)?;
-            exchange(stream, path, &endpoint.authority()).await
+            let connected = TcpStream::connect((host.as_str(), *port));
+            let stream = tokio::time::timeout(within, connected).await.map_err(late)?.map_err(Error::Connect)?;
+            exchange(stream, request, within, read).await
         }
         Endpoint::Unix(socket) => {
-            let stream = UnixStream::connect(socket).await.map_err(Error::Connect)?;
-            exchange(stream, path, &endpoint.authority()).await
+            let connected = UnixStream::connect(socket);
+            let stream = tokio::time::timeout(within, connected).await.map_err(late)?.map_err(Error::Connect)?;
+            exchange(stream, request, within, read).await
         }
     }
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    path: &str,
-    host: &str,
-) -> Result<Dated, Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+fn head(endpoint: &Endpoint, path: &str) -> Request<String> {
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::try_from(path).unwrap_or_default();
-    if let Ok(host) = http::HeaderValue::try_from(host) {
+    if let Ok(host) = http::HeaderValue::try_from(endpoint.authority()) {
         request.headers_mut().insert(http::header::HOST, host);
     }
+    request
+}
+
+async fn exchange<T, F: Future<Output = Result<T, Error>>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<String>,
+    within: Duration,
+    read: impl FnOnce(Response<Incoming>) -> F,
+) -> Result<T, Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(Error::Http)?;
+        let sent = tokio::time::timeout(within, sender.send_request(request)).await;
+        let response = sent.map_err(|_| Error::Timeout(within))?.map_err(Error::Http)?;
         if response.status() != StatusCode::OK {
             return Err(Error::Status(response.status()));
         }
-        let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| Some(rfc2822::parse(date).ok()?.timestamp()));
-        Ok((whole(response.into_body()).await?, date))
+        read(response).await
     };
     // The connection is driven only until the answer is read, because it serves one request.
     tokio::pin!(connection, answer);
@@ -127,14 +148,23 @@ async fn exchange(
 
 async fn whole(mut body: Incoming) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let Ok(data) = frame.map_err(Error::Http)?.into_data() else { continue };
+    while let Some(data) = frame(&mut body).await? {
         if bytes.len() + data.len() > LARGEST_ANSWER {
             return Err(Error::TooLarge);
         }
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
+}
+
+/// Returns the next data of a body; `None` at its end.
+async fn frame(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        if let Ok(data) = frame.map_err(Error::Http)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 impl Endpoint {
@@ -218,6 +248,8 @@ impl std::error::Error for Error {
     }
 }
 
+/// Time for a stream of events to begin.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest accepted answer. A status of thousands of routes has some megabytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 

@@ -3,6 +3,7 @@
 mod agree;
 mod disk;
 mod table;
+mod watch;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::status::Status;
@@ -32,7 +32,7 @@ pub(super) struct StatusArgs {
     /// Write it as JSON, with all that the replicas say
     #[arg(long)]
     json: bool,
-    /// Show it anew every second, until interrupted
+    /// Show it anew whenever it changes, until interrupted
     #[arg(short, long)]
     watch: bool,
     /// Compare the flag file and the phases of routes, and not the configs, which differ in a blue-green pair
@@ -69,6 +69,8 @@ struct Replica {
     answer: Result<(Status, Value), admin::Error>,
     /// Files whose content on disk the proxy has not read, in words.
     unread: Vec<String>,
+    /// Those that differed at the last look.
+    looked: Vec<String>,
 }
 
 /// The things by which replicas are compared.
@@ -113,7 +115,18 @@ impl Replica {
     /// Compares an answer with the files on disk.
     fn new(endpoint: Endpoint, answer: Result<(Status, Value), admin::Error>) -> Self {
         let unread = answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| disk::unread(&endpoint, status));
-        Self { endpoint, answer, unread }
+        Self { endpoint, answer, looked: unread.clone(), unread }
+    }
+
+    /// Looks at the files on disk again. Those that differ for the second time are unread. Returns true if that is news.
+    fn look_at_disk(&mut self) -> bool {
+        let Ok((status, _)) = &self.answer else { return false };
+        let fresh = disk::unread(&self.endpoint, status);
+        let still: Vec<String> = fresh.iter().filter(|file| self.looked.contains(*file)).cloned().collect();
+        self.looked = fresh;
+        let news = self.unread != still;
+        self.unread = still;
+        news
     }
 
     /// Returns what is not as it should be. Empty for a replica that did not answer.
@@ -128,9 +141,10 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
     runtime.block_on(async {
         if args.watch {
-            return watch(args, &endpoints, streams).await;
+            return watch::run(args, &endpoints, streams).await;
         }
         let replicas = settled(&endpoints).await;
+        let replicas: Vec<&Replica> = replicas.iter().collect();
         write!(streams.out, "{}", shown(args, &replicas))?;
         Ok(health(&replicas, args.scope()).code())
     })
@@ -143,37 +157,6 @@ fn endpoints(args: &StatusArgs) -> Result<Vec<Endpoint>, Failure> {
     let config = FlagFile::of(&args.config.config)?.config;
     let address = config.admin.ok_or_else(|| Failure::NoAdmin(args.config.config.clone()))?;
     Ok(vec![Endpoint::from(&address)])
-}
-
-/// Shows the status every second. The last one shown decides the exit code.
-async fn watch(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) -> Result<u8, Failure> {
-    // Before the first status, since whoever reads that may interrupt at once.
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
-    let in_place = streams.out_is_terminal() && !args.json;
-    let mut every = tokio::time::interval(EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    if in_place {
-        streams.clear()?;
-    }
-    let mut code = exit::OK;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(code),
-            _ = every.tick() => {}
-        }
-        let replicas = tokio::select! {
-            _ = interrupt.recv() => return Ok(code),
-            replicas = ask(endpoints) => replicas,
-        };
-        code = health(&replicas, args.scope()).code();
-        let text = shown(args, &replicas);
-        if in_place {
-            streams.draw_over(&text)?;
-        } else {
-            write!(streams.out, "{text}")?;
-        }
-        streams.out.flush()?;
-    }
 }
 
 /// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk.
@@ -203,7 +186,7 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     replicas.into_iter().map(|(_, replica)| replica).collect()
 }
 
-fn health(replicas: &[Replica], scope: Scope) -> Health {
+fn health(replicas: &[&Replica], scope: Scope) -> Health {
     let of_each = replicas.iter().map(|replica| match &replica.answer {
         Err(_) => Health::Unreachable,
         Ok(_) if !replica.unread.is_empty() => Health::Wrong,
@@ -214,7 +197,7 @@ fn health(replicas: &[Replica], scope: Scope) -> Health {
     if differences(replicas, scope).is_empty() { worst } else { worst.max(Health::Apart) }
 }
 
-fn shown(args: &StatusArgs, replicas: &[Replica]) -> String {
+fn shown(args: &StatusArgs, replicas: &[&Replica]) -> String {
     if args.json {
         return format!("{}\n", as_json(replicas, args.scope()));
     }
@@ -227,7 +210,7 @@ fn shown(args: &StatusArgs, replicas: &[Replica]) -> String {
     text
 }
 
-fn as_json(replicas: &[Replica], scope: Scope) -> Value {
+fn as_json(replicas: &[&Replica], scope: Scope) -> Value {
     let of_each = replicas.iter().map(|replica| {
         let told = replica.concerns(Timestamp::now()).into_iter().map(|concern| concern.text);
         let concerns: Vec<String> = told.chain(replica.unread.iter().cloned()).collect();
@@ -262,7 +245,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks at a file on disk that differs, before that is told: a proxy takes milliseconds to read an edit.
 const LOOKS: usize = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// Time between two requests of `--watch`.
+/// Time between two looks at the files on disk, and between two requests where there are no events.
 const EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

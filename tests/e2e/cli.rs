@@ -597,10 +597,10 @@ fn status_is_watched_until_interrupted() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    for _ in 0..2 {
-        let json: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        assert_eq!(json["well"], true);
-    }
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["well"], true);
+    crate::support::replace(&proxy.path("maintenance.toml"), "[routes]\nweb = \"offline\"\n");
+    while next()["replicas"][0]["status"]["routes"][0]["phase"] != "closed" {}
     let began = std::time::Instant::now();
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));

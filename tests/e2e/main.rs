@@ -45,6 +45,7 @@ mod shutdown;
 mod slow;
 mod smuggling;
 mod soak;
+mod status;
 mod streaming;
 mod tls;
 mod upgrade;

@@ -26,7 +26,7 @@ pub(super) enum Subject {
 }
 
 /// Returns all differences between the replicas that answered.
-pub(super) fn differences(replicas: &[Replica], scope: Scope) -> Vec<Difference> {
+pub(super) fn differences(replicas: &[&Replica], scope: Scope) -> Vec<Difference> {
     let answers: Vec<(String, &Status)> =
         replicas.iter().filter_map(|one| Some((one.endpoint.to_string(), &one.answer.as_ref().ok()?.0))).collect();
     let file = |role| answers.iter().map(|(name, status)| (name.as_str(), hash(status, role))).collect();

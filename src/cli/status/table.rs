@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::plan::problem::{Place, Problem};
 
 use crate::plan::snapshot::Phase;
-use crate::status::concerns::{Kind, by_kind, group};
+use crate::status::concerns::{Kind, by_kind};
 use crate::status::{FileStatus, ProblemStatus, RouteStatus, Status, story};
 
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_problem};
@@ -37,7 +37,7 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
 }
 
 /// Formats the last lines: the differences between the replicas, and the health of all.
-pub(super) fn verdict(replicas: &[Replica], scope: Scope) -> String {
+pub(super) fn verdict(replicas: &[&Replica], scope: Scope) -> String {
     let differences = differences(replicas, scope);
     let (style, text) = match health(replicas, scope) {
         Health::Well if replicas.len() == 1 => (GOOD, "no errors".to_owned()),
@@ -66,7 +66,7 @@ fn difference(difference: &Difference) -> String {
 }
 
 /// Returns the sentence for replicas of which something is not as it should be.
-fn not_well(replicas: &[Replica]) -> String {
+fn not_well(replicas: &[&Replica]) -> String {
     let now = Timestamp::now();
     let concerns: Vec<_> = replicas.iter().flat_map(|replica| replica.concerns(now)).collect();
     if concerns.iter().any(|concern| concern.kind == Kind::File) {
@@ -176,8 +176,7 @@ fn wrong(file: &FileStatus) -> String {
 /// Formats problems. Many of one kind are counted.
 fn problems(problems: &[ProblemStatus]) -> String {
     let mut text = String::new();
-    for same in by_kind(problems) {
-        let group = group(&same);
+    for group in by_kind(problems) {
         for problem in group.shown {
             text.push_str(&format!("{}\n", styled_problem(&of_status(problem))));
         }
