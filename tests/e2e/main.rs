@@ -33,6 +33,7 @@ mod layer;
 mod life;
 mod limits;
 mod once;
+mod operators;
 mod parking;
 mod pass;
 mod pause;

@@ -20,7 +20,7 @@ struct Followed {
 /// # Errors
 /// If there is no stream, if it breaks, or if it is silent for too long.
 pub(in crate::cli) async fn follow(endpoint: &Endpoint, on: impl FnMut(&Value)) -> Result<(), Error> {
-    request(endpoint, "/events", PATIENCE, |body| read(body, on)).await
+    request(endpoint, "/events", PATIENCE, |response| read(response.into_body(), on)).await
 }
 
 async fn read(mut body: Incoming, mut on: impl FnMut(&Value)) -> Result<(), Error> {

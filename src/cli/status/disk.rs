@@ -14,7 +14,7 @@ pub(super) fn unread(endpoint: &Endpoint, status: &Status) -> Vec<String> {
     if !is_local(endpoint) {
         return Vec::new();
     }
-    status.main_files().filter(|file| differs(file)).map(|file| words(file)).collect()
+    status.main_files().filter(|file| differs(file)).map(words).collect()
 }
 
 fn words(file: &FileStatus) -> String {
