@@ -181,6 +181,25 @@ fn a_replaced_directory_is_followed() {
 }
 
 #[test]
+fn a_directory_that_is_swapped_again_and_again_is_followed_by_events_alone() {
+    // The old directory is kept, or removed: by another process, and within the same moment.
+    let ends = ["", "rm -r o$n", "perl -e 'rename \"d\", \"o\"; rename \"m\", \"d\"; unlink \"o/f\"; rmdir \"o\"'"];
+    in_parallel(&ends, |end| {
+        block_on(async {
+            let mut bench = Bench::new(EVENTS_ONLY, "mkdir d; mv f d", "d/f");
+            for n in 0..30 {
+                let swap = if end.starts_with("perl") { "" } else { "mv d o$n; mv m d;" };
+                let swap = format!("n={n}; mkdir m; printf v{n} > m/f; {swap} {end}");
+                let want = format!("v{n}");
+                assert_eq!(bench.run(&swap, &want).await, [want], "{end}");
+                let want = format!("w{n}");
+                assert_eq!(bench.run(&format!("printf w{n} > t; mv t d/f"), &want).await, [want], "after {end}");
+            }
+        });
+    });
+}
+
+#[test]
 fn polling_alone_sees_every_change_too() {
     in_parallel(&[WAYS, MOVES].concat(), |(file, setup, act)| {
         block_on(async {

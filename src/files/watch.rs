@@ -4,10 +4,11 @@
 //! noisy directory, with logs beside the file, wakes nobody. Hints for one file replace each other, so no queue can
 //! overflow.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, mem};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -86,7 +87,8 @@ impl HintSet {
 pub(super) struct Watch {
     shared: Arc<Shared>,
     watcher: Option<RecommendedWatcher>,
-    armed: BTreeSet<PathBuf>,
+    /// Directories that are watched, with the device and inode that they had.
+    armed: BTreeMap<PathBuf, Option<(u64, u64)>>,
     enabled: bool,
     /// The way of watching since the last [`Watch::arm`].
     pub watching: Watching,
@@ -96,25 +98,33 @@ impl Watch {
     /// Creates a watch on nothing. Unless `enabled`, it never watches anything.
     pub(super) fn new(enabled: bool) -> Self {
         let watching = if enabled { Watching::Events } else { Watching::Polling };
-        Self { shared: Arc::default(), watcher: None, armed: BTreeSet::new(), enabled, watching }
+        Self { shared: Arc::default(), watcher: None, armed: BTreeMap::new(), enabled, watching }
     }
 
     /// Watches these chains and nothing else.
     ///
     /// Every watch is added again, because the system drops watches silently, and an inode's number can be reused. A
-    /// wanted watch is never removed first, because its pending events would be lost.
+    /// wanted watch is never removed first, because its pending events would be lost. But that of a directory whose name
+    /// leads to another one now is, because its events would be taken for those of the new one.
     pub(super) fn arm(&mut self, chains: &[&PathChain]) {
         if !self.enabled {
             return;
         }
         let dirs = self.shared.lock().set_names(chains);
-        let stale: Vec<_> = self.armed.difference(&dirs).cloned().collect();
-        self.armed = dirs;
+        let dirs: BTreeMap<_, _> = dirs
+            .into_iter()
+            .map(|dir| {
+                let id = identity(&dir);
+                (dir, id)
+            })
+            .collect();
+        let armed = mem::replace(&mut self.armed, dirs);
+        let stale: Vec<_> = armed.into_iter().filter(|(dir, id)| self.armed.get(dir) != Some(id)).collect();
         self.watching = match start(&mut self.watcher, &self.shared) {
             Ok(watcher) => {
                 // Removing a watch fails if it is gone already, which is fine.
-                stale.iter().for_each(|dir| drop(watcher.unwatch(dir)));
-                let results = self.armed.iter().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
+                stale.iter().for_each(|(dir, _)| drop(watcher.unwatch(dir)));
+                let results = self.armed.keys().map(|dir| (dir, watcher.watch(dir, RecursiveMode::NonRecursive)));
                 let failures: Vec<_> = results.filter_map(|(dir, result)| watch_failure(dir, result.err()?)).collect();
                 failures.into_iter().find(|failure| matters(failure, chains)).unwrap_or(Watching::Events)
             }
@@ -150,6 +160,11 @@ impl Watch {
     pub(super) async fn wait(&self) {
         self.shared.wake.notified().await;
     }
+}
+
+/// Returns the device and inode of a directory, if it exists.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()))
 }
 
 fn start<'a>(
@@ -235,6 +250,11 @@ impl NameEvent {
         matches!(event, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
     }
 
+    /// Returns true if the name leads nowhere now.
+    fn is_loss(event: &EventKind) -> bool {
+        matches!(event, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
+    }
+
     fn hint(self, path: &Path) -> Hint {
         match self {
             Self::Touched => Hint::Poll,
@@ -298,6 +318,10 @@ impl Table {
             // one is in place. That must not cast doubt on the new one.
             note = NameEvent::Touched;
         }
+        if NameEvent::is_loss(event) && self.has_moved_directory(path) {
+            // The name was lost in the old directory, since the new one is not watched yet.
+            note = NameEvent::Touched;
+        }
         let pending = &mut self.pending;
         pending.moved |= moved && name.leads_on;
         pending.count += 1;
@@ -306,6 +330,12 @@ impl Table {
             pending.names.insert(path.to_path_buf(), (pending.count, note));
         }
         true
+    }
+
+    /// Returns true if a directory on the way to a name was renamed into place, and is not watched yet.
+    fn has_moved_directory(&self, path: &Path) -> bool {
+        let is_new = |dir: &Path| matches!(self.pending.names.get(dir), Some((_, NameEvent::Renamed)));
+        path.ancestors().skip(1).any(is_new)
     }
 
     fn mark_lost(&mut self) -> bool {
