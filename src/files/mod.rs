@@ -232,6 +232,8 @@ impl Files {
         self.looks += 1;
         let chain = PathChain::of(path);
         if chain != entry.chain {
+            // Before the read, so that no later change of a link is missed until the watches are set.
+            self.watch.add_names(&chain);
             entry.chain = chain;
             self.rearm = true;
         }

@@ -132,6 +132,11 @@ impl Watch {
         };
     }
 
+    /// Lets the names of a chain matter, as far as their directories are watched already.
+    pub(super) fn add_names(&self, chain: &PathChain) {
+        self.shared.lock().add_names(chain);
+    }
+
     /// Takes the collected hints.
     pub(super) fn take(&self) -> HintSet {
         let pending = std::mem::take(&mut self.shared.lock().pending);
@@ -292,10 +297,7 @@ impl Table {
         let mut all = BTreeSet::new();
         self.names.clear();
         for chain in chains {
-            for path in chain.names() {
-                let name = self.names.entry(path.to_path_buf()).or_default();
-                name.leads_on |= chain.links.contains(path);
-            }
+            self.add_names(chain);
             all.extend(chain.dirs());
         }
         for dir in &all {
@@ -303,6 +305,14 @@ impl Table {
             name.leads_on = true;
         }
         all
+    }
+
+    fn add_names(&mut self, chain: &PathChain) {
+        for path in chain.names() {
+            let name = self.names.entry(path.to_path_buf()).or_default();
+            name.dir_only = false;
+            name.leads_on |= chain.links.contains(path);
+        }
     }
 
     /// Notes an event on a name. Returns true if anybody needs to know.
