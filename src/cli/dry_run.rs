@@ -6,8 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use similar::TextDiff;
 
-use crate::control::load;
 use crate::files::source::{self, ReadError};
+use crate::plan::encoding;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Phase;
 use crate::status::RouteStatus;
@@ -47,7 +47,7 @@ pub(super) fn show<T>(
 fn text_of(file: &Path) -> Result<String, Failure> {
     let problem = |problem| Failure::Problems(vec![problem]);
     match source::read(file).content {
-        Ok(content) => load::text(file, &content).map(str::to_owned).map_err(problem),
+        Ok(content) => encoding::decode(file, &content.bytes).map(str::to_owned).map_err(problem),
         Err(ReadError::Missing) => Ok(String::new()),
         Err(error) => Err(problem(Problem::in_file(file, error))),
     }

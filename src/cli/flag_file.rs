@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use crate::control::load;
 use crate::files::source;
 use crate::plan::config::Config;
+use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::problem::Problem;
 
 use super::edit::EditError;
 use super::exit;
 use super::failure::Failure;
-use crate::files::write::{self, Emptied, RewriteError};
+use crate::files::write::{self, Emptied, RewriteError, WriteError};
 
 /// Flag file of a config.
 pub(super) struct FlagFile {
@@ -77,7 +78,7 @@ pub(super) fn flags(file: &Path) -> Result<Flags, Failure> {
         Err(source::ReadError::Missing) => return Ok(Flags::default()),
         Err(error) => return Err(Failure::Problems(vec![Problem::in_file(file, error)])),
     };
-    let text = load::text(file, &content).map_err(|problem| Failure::Problems(vec![problem]))?;
+    let text = encoding::decode(file, &content.bytes).map_err(|problem| Failure::Problems(vec![problem]))?;
     let (parsed, problems) = parse(file, text);
     parsed.map(|parsed| parsed.flags).ok_or(Failure::Problems(problems))
 }
@@ -98,8 +99,17 @@ pub(super) fn edit<T>(
     });
     edited.map_err(|error| match error {
         RewriteError::Edit(failure) => failure,
+        RewriteError::Write(error @ WriteError::NotText(_)) => not_text(file, error),
         RewriteError::Write(error) => Failure::Write(error),
     })
+}
+
+/// Returns the failure for a file that is not UTF-8, with the place if it can be read again.
+fn not_text(file: &Path, error: WriteError) -> Failure {
+    match flags(file) {
+        Err(Failure::Problems(problems)) => Failure::WrongBefore { file: file.to_owned(), problems },
+        Ok(_) | Err(_) => Failure::Write(error),
+    }
 }
 
 /// Edits the text of a flag file, unless it would have errors afterwards. Nothing is written.

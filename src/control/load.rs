@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config};
+use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::lifecycle::RouteState;
 use crate::plan::page::Renderer;
@@ -107,7 +108,7 @@ pub(crate) fn from(
 
 /// Parses a config file's content.
 pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
-    match text(path, content) {
+    match encoding::decode(path, &content.bytes) {
         Ok(text) => config::parse(path, text),
         Err(problem) => (None, vec![problem]),
     }
@@ -115,7 +116,7 @@ pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, V
 
 /// Parses a flag file's content, and reports routes that the config does not have.
 pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
-    let text = match text(path, content) {
+    let text = match encoding::decode(path, &content.bytes) {
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
     };
@@ -125,17 +126,6 @@ pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (O
     };
     problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
     (Some(parsed.flags), problems)
-}
-
-/// Returns the text of a file.
-///
-/// # Errors
-/// If it is not UTF-8.
-pub(crate) fn text<'c>(path: &Path, content: &'c Content) -> Result<&'c str, Problem> {
-    std::str::from_utf8(&content.bytes).map_err(|error| {
-        let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
-        Problem::in_file(path, message).help("save the file as UTF-8 text")
-    })
 }
 
 /// Returns every file besides the config that a config names.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::config::PageConfig;
+use crate::plan::encoding;
 use crate::plan::page::{MESSAGES, Renderer, STACK_FOR_TEMPLATES, Source, Sources, TEMPLATES};
 use crate::plan::problem::{Problem, did_you_mean, quoted};
 
@@ -19,11 +20,11 @@ pub(crate) fn renderer(
     let mut sources = Sources::default();
     for (name, path) in page.dir.iter().flat_map(|dir| named_files(dir, page)) {
         match read(&path) {
-            Ok(content) => match String::from_utf8(content.bytes.to_vec()) {
-                Ok(text) => sources.files.push(Source { name, path: path.display().to_string(), text }),
-                Err(_) => {
-                    problems.push(Problem::in_file(&path, "it is not UTF-8").help("save the file as UTF-8 text"));
+            Ok(content) => match encoding::decode(&path, &content.bytes) {
+                Ok(text) => {
+                    sources.files.push(Source { name, path: path.display().to_string(), text: text.to_owned() });
                 }
+                Err(problem) => problems.push(problem),
             },
             // The built-in file takes the place of a missing one.
             Err(ReadError::Missing) => {}

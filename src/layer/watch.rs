@@ -16,6 +16,7 @@ use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
     Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,
 };
+use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
 use crate::plan::limits::Limits;
 use crate::plan::page::{Renderer, Sources};
@@ -268,8 +269,9 @@ enum Outcome {
 
 fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
     let file = path.display().to_string();
-    let Ok(text) = std::str::from_utf8(&content.bytes) else {
-        return (None, vec![Problem::error(&file, "it is not UTF-8").help("save the file as UTF-8 text")]);
+    let text = match encoding::decode(path, &content.bytes) {
+        Ok(text) => text,
+        Err(problem) => return (None, vec![problem]),
     };
     let (parsed, mut problems) = flags::parse(&file, text);
     if let Some(parsed) = &parsed {

@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(feature = "proxy"), allow(dead_code, unused_imports, reason = "the layer needs a part of it"))]
 
+pub(crate) mod encoding;
 pub mod problem;
 mod read;
 

@@ -285,6 +285,35 @@ fn a_command_does_not_edit_an_emptied_file_but_lifts_all_flags_on_demand() {
     setting.shows("anchor", 200);
 }
 
+#[test]
+fn where_the_system_gives_no_events_the_status_and_a_metric_say_so() {
+    let limit = "echo 0 > /proc/sys/user/max_inotify_instances";
+    let Some(setting) = Setting::elsewhere(OLD, &["-Ur"], limit) else { return };
+    let status = setting.backsoon.status();
+    assert_eq!(status["watching"]["by"], "polling");
+    assert!(status["watching"]["trouble"].as_str().unwrap().contains("max_user_instances"), "{status}");
+    assert!(status["problems"][0]["message"].as_str().unwrap().contains("polling"), "{status}");
+    assert!(setting.backsoon.metric("backsoon_files_polled", "") > 0.5);
+    // A signal waits for what was written just now, and for no longer than polling would.
+    setting.run("echo '[routes]' > F");
+    setting.backsoon.signal("HUP");
+    setting.shows("anchor", 200);
+}
+
+#[test]
+fn a_file_that_was_replaced_outside_its_mount_is_not_good() {
+    let mount = "mkdir outside && cp flags/F outside/F && mount --bind outside/F flags/F";
+    let Some(setting) = Setting::elsewhere(OLD, &["-Urm"], mount) else { return };
+    let labels = format!("file=\"{}\",role=\"flags\"", setting.flags()["path"].as_str().unwrap());
+    assert!(setting.flags()["caveat"].as_str().unwrap().contains("mounted by itself"));
+    assert!(setting.backsoon.metric("backsoon_file_good", &labels) > 0.5, "so far it is");
+    replace(&setting.backsoon.path("outside/F"), "[routes]\n");
+    wait("the loss to be seen", || setting.flags()["trouble"].as_str().is_some_and(|why| why.contains("outside")));
+    assert!(setting.backsoon.metric("backsoon_file_good", &labels) < 0.5);
+    assert!(get(setting.backsoon.admin, "/readyz").body.contains("flags/F"));
+    assert_eq!(setting.status("anchor"), 503);
+}
+
 const OLD: &str =
     "# the flags of old, with a line that is long enough to be cut\n[routes]\nanchor = \"offline\" # last\n";
 const WHOLE: &str = "[routes]\n# These lines are here so that the first three hundred bytes of the file end in the middle of a comment.\n\
@@ -309,14 +338,38 @@ struct Setting {
 
 impl Setting {
     fn with(flags: &str) -> Self {
+        let (dir, config) = Self::files(flags);
+        Self { backsoon: Backsoon::start_in(dir, &config) }
+    }
+
+    fn files(flags: &str) -> (tempfile::TempDir, String) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("flags")).unwrap();
         fs::write(dir.path().join("flags/F"), flags).unwrap();
         let upstream = Upstream::ok().url();
         let routes = ["web", "api", "anchor"]
             .map(|name| format!("[routes.{name}]\nhost = \"{name}.test\"\nupstream = \"{upstream}\"\n"));
-        let config = format!("maintenance = \"flags/F\"\n{LISTEN}{}", routes.concat());
-        Self { backsoon: Backsoon::start_in(dir, &config) }
+        (dir, format!("maintenance = \"flags/F\"\n{LISTEN}{}", routes.concat()))
+    }
+
+    /// Starts in namespaces of its own, after a preparation. Absent where there are no namespaces.
+    fn elsewhere(flags: &str, namespaces: &[&str], prepare: &str) -> Option<Self> {
+        let (dir, config) = Self::files(flags);
+        fs::write(dir.path().join("backsoon.toml"), config).unwrap();
+        let script = |then: &str| {
+            let mut command = Command::new("unshare");
+            let script = format!("cd \"$0\" && {prepare} && {then}");
+            command.args(namespaces).args(["sh", "-c", &script]).arg(dir.path());
+            command
+        };
+        let tried = script("umount flags/F 2> /dev/null; rm -rf outside").output();
+        if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {prepare}: there are no namespaces here: {tried:?}");
+            return None;
+        }
+        let run = format!("exec \"{}\" run --config backsoon.toml", env!("CARGO_BIN_EXE_backsoon"));
+        let command = script(&run);
+        Some(Self { backsoon: Backsoon::spawn(dir, command) })
     }
 
     fn dir(&self) -> PathBuf {

@@ -107,6 +107,27 @@ async fn a_new_certificate_is_served_to_the_next_connection_and_no_open_one_is_d
     assert!(problems(&backsoon, "key.pem").is_empty() && problems(&backsoon, "cert.pem").is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_that_follows_its_certificate_is_pending_and_no_alarm() {
+    let authority = Authority::new();
+    let upstream = Upstream::ok();
+    let [old, new] = [(); 2].map(|()| authority.identity(&["localhost"]));
+    let backsoon = secured(&old, &upstream.url(), "");
+    replace(&backsoon.path("cert.pem"), &new.cert);
+    wait("the key to be waited for", || {
+        let status = backsoon.status();
+        let files = status["files"].as_array().unwrap();
+        let key = files.iter().find(|file| file["role"] == "key").unwrap();
+        key["pending"]["why"].as_str().is_some_and(|why| why.contains("does not belong"))
+    });
+    replace(&backsoon.path("key.pem"), &new.key);
+    backsoon.wait_for_file("key.pem", &new.key);
+    let stream = connect(backsoon.address(), &authority.client(&[], &[&TLS13])).await.unwrap();
+    assert_eq!(served(&stream), &new.der()[..]);
+    assert!(backsoon.metric("backsoon_refused_inputs_total", "") < 0.5);
+    assert!(!backsoon.log_lines().iter().any(|line| line["level"] == "ERROR"), "{}", backsoon.log_text());
+}
+
 /// Returns the problems of a file in `/status`.
 fn problems(backsoon: &Backsoon, name: &str) -> Vec<String> {
     let status = backsoon.status();

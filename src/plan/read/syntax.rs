@@ -13,8 +13,8 @@ pub(in crate::plan) fn document<'t>(text: &'t str, report: &mut Report<'_>) -> O
         report.whole(message, format!("at most {LARGEST_FILE} bytes are allowed"));
         return None;
     }
-    if has_deep_key(text) {
-        report.whole(TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
+    if let Some(deep) = too_deep(text) {
+        report.wrong(deep..deep + 1, TOO_DEEP_MESSAGE, TOO_DEEP_HELP);
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -66,11 +66,11 @@ fn span_of(error: &Error, text: &str) -> Range<usize> {
     }
 }
 
-/// Returns true if a key outside of strings and comments has more than [`MOST_DOTS`]. The parser limits the depth of
-/// values and the dots of a key, but not their product. Tables nested that deep exhaust the stack when they are
-/// dropped.
-fn has_deep_key(text: &str) -> bool {
-    let mut dots = 0;
+/// Returns the place of the first key outside of strings and comments that has more than [`MOST_DOTS`], or of the first
+/// value that lies in more than [`MOST_BRACKETS`]. The parser limits the depth of values and the dots of a key, but not
+/// their product. Tables nested that deep exhaust the stack when they are dropped.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut dots, mut brackets) = (0, 0_usize);
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let length = match first {
@@ -83,12 +83,17 @@ fn has_deep_key(text: &str) -> bool {
             '=' | ',' | '{' | '}' | '[' | ']' | '\n' => dots = 0,
             _ => {}
         }
-        if dots > MOST_DOTS {
-            return true;
+        match first {
+            '[' | '{' => brackets += 1,
+            ']' | '}' => brackets = brackets.saturating_sub(1),
+            _ => {}
+        }
+        if dots > MOST_DOTS || brackets > MOST_BRACKETS {
+            return Some(text.len() - rest.len());
         }
         rest = rest.get(length..).unwrap_or_default();
     }
-    false
+    None
 }
 
 /// Returns the length of the string at the beginning of a text, with its quotes. An unclosed one ends with the line, or
@@ -211,6 +216,8 @@ const TOO_DEEP_MESSAGE: &str = "tables or lists are nested too deeply";
 const TOO_DEEP_HELP: &str = "nothing here is nested more than three levels deep";
 /// Most dots of a key. The deepest known key has three.
 const MOST_DOTS: usize = 8;
+/// Most brackets that are open at once. The parser allows 80, and the deepest known value lies in four.
+const MOST_BRACKETS: usize = 64;
 /// Most bytes of a file.
 const LARGEST_FILE: usize = 1024 * 1024;
 const TOML_HELP: &str = "lines are `key = value`, `[table]` or `# comment`";
