@@ -89,7 +89,7 @@ impl Backsoon {
         self.wait_for_file("maintenance.toml", text);
     }
 
-    /// Lifts every flag. An empty file says so as well, but is believed only after three seconds.
+    /// Lifts every flag. An empty file would be refused.
     pub fn unflag(&self) {
         self.flag("[routes]\n");
     }
