@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::author;
 use super::writers::{self, Sign};
 
 /// The reason why a file was not replaced.
@@ -263,6 +264,9 @@ fn replace(target: &Path, bytes: &[u8], expect: Expect<'_>, new_mode: u32) -> Re
         keep_owner(&file, &kept).map_err(Step::Own.failed(target))?;
         let mode = Permissions::from_mode(kept.mode() & MODE_BITS);
         file.set_permissions(mode).map_err(Step::Mode.failed(target))?;
+    }
+    if matches!(expect, Expect::Unchanged(_)) {
+        author::sign(&file, bytes);
     }
     // Flush before the rename. A name that survives a crash must not lead to text that does not.
     file.sync_all().map_err(Step::Write.failed(target))?;

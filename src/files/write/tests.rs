@@ -41,6 +41,25 @@ fn mode_and_owner_are_kept() {
 }
 
 #[test]
+fn an_edit_names_its_author_and_the_content_it_is_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flags.toml");
+    let file = File::create(directory.path().join("other.toml")).unwrap();
+    if rustix::fs::fsetxattr(&file, author::ATTRIBUTE, b"", rustix::fs::XattrFlags::empty()).is_err() {
+        skipped("an edit names its author", "this file system has no attributes of users");
+        return;
+    }
+    rewrite(&path, Emptied::Refused, |_| {}, |_| Ok::<_, Infallible>(("[routes]\n".to_owned(), ()))).unwrap();
+    let mut bytes = [0; 4096];
+    let length = rustix::fs::getxattr(&path, author::ATTRIBUTE, &mut bytes[..]).unwrap();
+    let signature: serde_json::Value = serde_json::from_slice(&bytes[..length]).unwrap();
+    assert_eq!(signature["sha256"], "6fc1d5f3a2c409e10a2c06ee91da1c062e32e797a545ddb54fa637d580979782");
+    for key in ["user", "host"] {
+        assert!(signature[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {signature}");
+    }
+}
+
+#[test]
 fn symlinks_are_followed_and_stay() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
