@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::control::certs;
 use crate::control::state::StateDir;
 use crate::files::source;
+use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
 use crate::plan::flags::Flags;
@@ -18,9 +19,12 @@ use crate::plan::page::Renderer;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
 use crate::plan::snapshot::Source;
 
+use super::confirm::Wish;
 use super::edit::{self, TableRef};
 use super::failure::{Failure, Force};
 use super::flag_file::FlagFile;
+use super::remains::Asked;
+use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
 
@@ -75,7 +79,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let now = Timestamp::now();
     if args.revoke {
-        return revoke(&args.route, &file, now, streams);
+        return revoke(args, &file, now, streams);
     }
     let route = route_of(&file.config, &args.route)?;
     let key = key(route)?;
@@ -116,16 +120,22 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-fn revoke(name: &str, file: &FlagFile, now: Timestamp, streams: &mut Streams) -> Result<u8, Failure> {
+fn revoke(args: &Bypass, file: &FlagFile, now: Timestamp, streams: &mut Streams) -> Result<u8, Failure> {
+    let name = args.route.as_str();
     if name != "*" {
         route_of(&file.config, name)?;
     }
     // Rounded up, so that a token issued in this same millisecond is void.
     let instant = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(now);
     let keys = [(name, Some(instant.to_string()))];
-    file.edit(|text| edit::set(text, TableRef::TopLevel("revoked"), &keys).map(|text| (text, ())))?;
+    let site = Site::find(&SiteArgs::of(&args.config))?;
+    let edited = site
+        .edit(Emptied::Refused, |text| edit::set(text, TableRef::TopLevel("revoked"), &keys).map(|text| (text, ())))?;
     let name = if name == "*" { "every route" } else { name };
     writeln!(streams.out, "every link and cookie that was issued for {name} before now is void")?;
+    let mut confirmation = site.confirmation(edited.text, Asked(Vec::new()), Wish::Taken)?;
+    confirmation.ask();
+    confirmation.tell(streams)?;
     Ok(exit::OK)
 }
 

@@ -55,17 +55,6 @@ impl FlagFile {
     pub(super) fn flags(&self) -> Result<Flags, Failure> {
         flags(&self.path)
     }
-
-    /// Edits the file, unless it would have errors afterwards.
-    ///
-    /// # Errors
-    /// If the file has errors, would get errors, or cannot be edited, read or written.
-    pub(super) fn edit<T>(
-        &self,
-        edit: impl FnMut(&str) -> Result<(String, T), EditError>,
-    ) -> Result<Edited<T>, Failure> {
-        self::edit(&self.path, Emptied::Refused, edit)
-    }
 }
 
 /// Reads the flags of a file. A missing file has none.

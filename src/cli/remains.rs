@@ -57,9 +57,10 @@ impl Facts {
         self.routes.iter().filter(|route| asked.has(&route.name))
     }
 
-    /// Returns true if a running proxy has opened a route.
+    /// Returns true if every running proxy that was asked has opened a route.
     fn has_open(&self, name: &str) -> bool {
-        self.from == Origin::Proxy && self.routes.iter().any(|route| route.name == name && route.is(Phase::Open))
+        let mut told = self.routes.iter().filter(|route| self.from == Origin::Proxy && route.name == name).peekable();
+        told.peek().is_some() && told.all(|route| route.is(Phase::Open))
     }
 }
 
@@ -271,6 +272,8 @@ mod tests {
         let open = RouteStatus { name: "web".to_owned(), phase: "open".to_owned(), ..RouteStatus::default() };
         let flags = flags("[routes]\nweb = \"hold\"\n");
         assert_eq!(causes(&flags, &asked, &facts(Origin::Proxy, std::slice::from_ref(&open)), now), [""; 0]);
+        let replica = RouteStatus { phase: "closed".to_owned(), ..open.clone() };
+        assert_eq!(causes(&flags, &asked, &facts(Origin::Proxy, &[open.clone(), replica]), now).len(), 1);
         let breach = Some(BreachStatus { at: None, what: "80 of 81 requests failed".to_owned() });
         let closed = RouteStatus { phase: "closed".to_owned(), breach, ..open.clone() };
         for from in [Origin::Proxy, Origin::Files] {

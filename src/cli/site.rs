@@ -45,6 +45,13 @@ pub(super) struct SiteArgs {
     config: ConfigFile,
 }
 
+impl SiteArgs {
+    /// Returns the options of a command that has none of them but `--config`.
+    pub(super) fn of(config: &ConfigFile) -> Self {
+        Self { admin: Vec::new(), flags: None, config: config.clone() }
+    }
+}
+
 /// Flag file of a proxy, with all that is known of the proxy.
 pub(super) struct Site {
     /// The flag file.

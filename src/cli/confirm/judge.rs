@@ -229,3 +229,102 @@ pub(super) fn config_differs(config: &Path, status: &Status) -> Option<bool> {
 
 /// Difference of two clocks that is told. `Date` has whole seconds.
 const SMALLEST_SKEW: SignedDuration = SignedDuration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::remains::Asked;
+    use super::*;
+    use crate::plan::flags::Mode;
+    use crate::status::{InForceStatus, PendingStatus};
+
+    const OWN: &str = "[routes]\nweb = \"offline\"\n";
+    const LATER: &str = "[routes]\nweb = \"offline\"\napi = \"hold\"\n";
+    const OTHER: &str = "[routes]\n";
+
+    fn claim() -> Claim {
+        let wish = Wish::Closed(Mode::Offline, None);
+        let mut claim = Claim::new(
+            Path::new("/nonexistent/maintenance.toml"),
+            Path::new("/nonexistent/backsoon.toml"),
+            OWN.to_owned(),
+            Asked(vec!["web".to_owned()]),
+            wish,
+        );
+        claim.changed = Some("2026-05-19T14:00:00.5Z".parse().unwrap());
+        claim
+    }
+
+    fn read(text: &str) -> FileStatus {
+        FileStatus { hash: Some(hash(text.as_bytes())), ..FileStatus::default() }
+    }
+
+    fn in_force(text: &str) -> Option<InForceStatus> {
+        Some(InForceStatus { hash: hash(text.as_bytes()), ..InForceStatus::default() })
+    }
+
+    fn error() -> Vec<ProblemStatus> {
+        vec![ProblemStatus { severity: "error".to_owned(), message: "bad".to_owned(), ..ProblemStatus::default() }]
+    }
+
+    #[test]
+    fn a_text_is_taken_if_it_or_a_later_one_is_in_force() {
+        let disk = Disk { text: LATER.to_owned(), hashes: vec![hash(OWN.as_bytes()), hash(LATER.as_bytes())] };
+        let changed = |at: &str| Some(at.parse::<Timestamp>().unwrap());
+        let refused = Some(Objection::Refused(vec!["bad".to_owned()]));
+        let cases = [
+            (read(OWN), None),
+            (read(LATER), None),
+            (read(OTHER), Some(Objection::NotTaken)),
+            (FileStatus::default(), Some(Objection::NotTaken)),
+            // A later edit that this command did not see on disk, an edit of the same tick, and an earlier one.
+            (FileStatus { changed: changed("2026-05-19T14:00:00.6Z"), ..read(OTHER) }, None),
+            (FileStatus { changed: changed("2026-05-19T14:00:00.5Z"), ..read(OTHER) }, Some(Objection::NotTaken)),
+            (FileStatus { changed: changed("2026-05-19T14:00:00.4Z"), ..read(OTHER) }, Some(Objection::NotTaken)),
+            // What was read last is refused, and what is in force counts.
+            (FileStatus { problems: error(), in_force: in_force(OWN), ..read(OTHER) }, None),
+            (FileStatus { problems: error(), in_force: in_force(OTHER), ..read(OWN) }, refused.clone()),
+            (FileStatus { problems: error(), ..read(OWN) }, refused),
+            (
+                FileStatus { changed: changed("2026-05-19T14:00:01Z"), problems: error(), ..read(OTHER) },
+                Some(Objection::NotTaken),
+            ),
+            (
+                FileStatus { pending: Some(PendingStatus { since: None, why: "x".to_owned() }), ..read(OTHER) },
+                Some(Objection::Pending("x".to_owned())),
+            ),
+        ];
+        for (file, expected) in cases {
+            assert_eq!(not_taken(&claim(), &disk, &file), expected, "{file:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_must_be_as_closed_as_asked() {
+        let now = Timestamp::now();
+        let hour = SignedDuration::from_hours(1);
+        let route = |phase: &str, mode: Option<&str>| RouteStatus {
+            name: "web".to_owned(),
+            phase: phase.to_owned(),
+            mode: mode.map(str::to_owned),
+            why: "so".to_owned(),
+            ..RouteStatus::default()
+        };
+        let judge = |route: &RouteStatus, disk: &str, until, clock| {
+            let claim = Claim { wish: Wish::Closed(Mode::Hold, until), ..claim() };
+            let flags = flags::parse("", disk).0.map(|parsed| parsed.flags);
+            not_closed(&claim, flags.as_ref(), route, clock).map(|objection| objection.to_string())
+        };
+        for (phase, mode) in [("closed", "hold"), ("draining", "offline"), ("closed", "words of a later version")] {
+            assert_eq!(judge(&route(phase, Some(mode)), OWN, None, None), None, "{phase} {mode}");
+        }
+        let says = |route: &RouteStatus, disk: &str, until, clock| judge(route, disk, until, clock).unwrap();
+        assert_eq!(says(&route("closed", Some("read-only")), OWN, None, None), "web is only read-only");
+        assert_eq!(says(&route("open", None), OWN, None, None), "web is open: so");
+        assert_eq!(says(&route("open", None), OTHER, None, None), "a later edit opened web again");
+        assert_eq!(says(&route("verifying", Some("hold")), OTHER, None, None), "a later edit opened web again");
+        let ahead = Some(now + hour + hour);
+        assert!(says(&route("open", None), OWN, Some(now + hour), ahead).contains("its clock is 2 h ahead"));
+        assert_eq!(says(&route("open", None), OWN, Some(now + hour), Some(now)), "web is open: so");
+        assert_eq!(says(&route("open", None), OTHER, Some(now - hour), Some(now)), "web is open: so");
+    }
+}
