@@ -43,6 +43,7 @@ mod schema;
 mod service;
 mod shares;
 mod shutdown;
+mod silence;
 mod slow;
 mod smuggling;
 mod soak;
