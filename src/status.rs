@@ -184,7 +184,7 @@ pub(crate) struct RouteStatus {
     pub started: Option<Timestamp>,
     /// End of the maintenance, if known.
     pub until: Option<Timestamp>,
-    /// `flag`, or `window` with its id.
+    /// `flag`, `window` with its id, `guard`, or `lost state`.
     pub source: Option<String>,
     /// The share of clients that is admitted, while the route ramps.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
 use crate::control::state::StateDir;
-use crate::plan::lifecycle::RouteState;
+use crate::plan::compile::Memory;
 
 use super::failure::Failure;
 use super::flag_file::with_option;
@@ -78,11 +77,11 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
     let at = args.at.unwrap_or_else(Timestamp::now);
-    let remembered = match args.at {
-        None => remembered(file, &loaded),
-        Some(_) => HashMap::new(),
+    let memory = match args.at {
+        None => memory(file, &loaded, streams)?,
+        Some(_) => Memory::default(),
     };
-    let snapshot = loaded.snapshot_of(remembered, at);
+    let snapshot = loaded.snapshot_of(memory, at);
     let report = report::explain(&loaded, &snapshot, &request_of(args), at);
     if args.json {
         let json = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
@@ -94,9 +93,16 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
 }
 
 /// Reads the saved state of the routes, because a route that is coming back is no longer in the flag file.
-fn remembered(config_file: &Path, loaded: &Loaded) -> HashMap<String, RouteState> {
+fn memory(config_file: &Path, loaded: &Loaded, streams: &mut Streams) -> Result<Memory, Failure> {
     let from_systemd = std::env::var_os("STATE_DIRECTORY");
-    StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek()
+    match StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek() {
+        Ok(memory) => Ok(memory),
+        Err(error) => {
+            streams
+                .note(format_args!("the saved state cannot be read: {error}; guard and checks are not considered"))?;
+            Ok(Memory::default())
+        }
+    }
 }
 
 fn request_of(args: &Explain) -> ExplainedRequest {

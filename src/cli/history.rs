@@ -199,6 +199,8 @@ impl HistoryPrinter<'_> {
         late_enough
             && match line.entry.as_ref().map(|entry| &entry.event) {
                 Some(Event::Phase { route, .. }) => asked(route),
+                // Any route may have been in what was lost.
+                Some(Event::Gap { .. }) => true,
                 Some(Event::Started { .. } | Event::Ended | Event::Edit { .. }) => self.args.routes.is_empty(),
                 // A reader of JSON may understand lines of newer versions.
                 None if self.args.json => self.args.routes.is_empty(),

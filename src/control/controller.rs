@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crate::files::{Change, Files};
 use crate::live::{Generation, Publisher};
-use crate::plan::compile::is_due;
+use crate::plan::compile::{Memory, is_due};
 use crate::plan::config::Config;
 use crate::plan::lifecycle::Observed;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
+use crate::status::ProblemStatus;
 use crate::telemetry::Meters;
 use crate::telemetry::log::LogHandle;
 
@@ -53,7 +54,7 @@ impl Controller {
             let from_systemd = std::env::var_os("STATE_DIRECTORY");
             Recorder::new(StateDir::new(inputs.config_file(), inputs.config().state_dir.as_deref(), from_systemd))
         });
-        inputs.known.remembered = recorder.as_mut().map(Recorder::remembered).unwrap_or_default();
+        inputs.known.memory = recorder.as_mut().map(Recorder::memory).unwrap_or_default();
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         Ok((Self { inputs, publication, recorder, finisher }, warnings))
@@ -78,7 +79,7 @@ impl Controller {
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
         self.record(&first.snapshot);
         // From now on, the previous snapshot remembers.
-        self.inputs.known.remembered.clear();
+        self.inputs.known.memory = Memory::default();
         first
     }
 
@@ -115,6 +116,9 @@ impl Controller {
 
     /// Reads every file again, changed or not, and publishes if that matters.
     pub(super) fn reload(&mut self, publisher: &mut Publisher) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_reload();
+        }
         let changes = self.inputs.files.force();
         // An input that was refused may be good now without having changed.
         let effect = self.inputs.refresh(&changes, Reread::All);
@@ -162,7 +166,18 @@ impl Controller {
 
     /// Reports the files and their problems.
     pub(super) fn report(&self) -> Report {
-        self.inputs.report()
+        let recording = self.recorder.as_ref().map(Recorder::recording).unwrap_or_default();
+        let mut report = self.inputs.report();
+        report.state_good = recording.problems.is_empty();
+        report.problems.extend(recording.problems.iter().map(ProblemStatus::from));
+        report.history_lost = recording.lost;
+        report
+    }
+
+    /// Tries again to write what could not be written. Returns true if something was tried.
+    pub(super) fn retry(&mut self) -> bool {
+        let generation = self.publication.generation();
+        self.recorder.as_mut().is_some_and(|recorder| recorder.retry(generation))
     }
 
     fn note(&mut self, event: Event) {

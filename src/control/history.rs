@@ -42,6 +42,15 @@ pub enum Event {
     },
     /// The proxy was asked to end.
     Ended,
+    /// Entries could not be written, for example because the disk was full.
+    Gap {
+        /// Number of the entries.
+        entries: u64,
+        /// Time of the first.
+        from: Timestamp,
+        /// Time of the last.
+        to: Timestamp,
+    },
     /// A file was seen with another content.
     Edit {
         /// The path of the file.
@@ -72,6 +81,9 @@ pub enum Event {
         /// The mode that clients meet, unless the route is open.
         #[serde(skip_serializing_if = "Option::is_none")]
         mode: Option<String>,
+        /// `flag`, `window` with its id, `guard` or `lost state`, unless the route is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
         /// Time at which the route opens by itself, if known.
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
@@ -93,6 +105,11 @@ impl History {
     /// Creates a writer. Opens no file yet.
     pub fn new(dir: StateDir) -> Self {
         Self { dir, largest: LARGEST }
+    }
+
+    /// Returns the path of the file that is written now.
+    pub(super) fn file(&self) -> PathBuf {
+        self.dir.file(HISTORY)
     }
 
     /// Appends entries, and flushes them to the disk.
@@ -183,7 +200,7 @@ fn shortened(event: &Event) -> Event {
             }
         }
         Event::Phase { why, .. } => *why = cut(why),
-        Event::Started { .. } | Event::Ended => {}
+        Event::Started { .. } | Event::Ended | Event::Gap { .. } => {}
     }
     event
 }

@@ -2,17 +2,15 @@
 //!
 //! There is no second validator.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags};
-use crate::plan::lifecycle::RouteState;
 use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
@@ -41,13 +39,13 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Compiles a snapshot for an instant.
     pub(crate) fn snapshot(&self, now: Timestamp) -> Snapshot {
-        self.snapshot_of(HashMap::new(), now)
+        self.snapshot_of(Memory::default(), now)
     }
 
     /// Compiles a snapshot with what a process remembers of the routes.
-    pub(crate) fn snapshot_of(&self, remembered: HashMap<String, RouteState>, now: Timestamp) -> Snapshot {
+    pub(crate) fn snapshot_of(&self, memory: Memory, now: Timestamp) -> Snapshot {
         let Self { config, flags, renderer, materials, .. } = self;
-        let known = Known { remembered, secrets: materials.secrets.clone(), ..Known::default() };
+        let known = Known { memory, secrets: materials.secrets.clone(), ..Known::default() };
         compile(Inputs { config, flags, renderer, known: &known, previous: None, now, generation: 1 })
     }
 }

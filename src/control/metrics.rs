@@ -70,6 +70,10 @@ fn process(text: &mut Exposition, scraped: &Scraped<'_>) {
     text.gauge("backsoon_workers", "Threads that serve requests.").sample(&[], workers);
     let help = "Times that a changed file was refused and the last good one stayed.";
     text.counter("backsoon_refused_inputs", help).sample(&[], number(scraped.report.refused));
+    let help = "1 if the saved state could be read, and state and history are written; 0 if not.";
+    text.gauge("backsoon_state_good", help).sample(&[], flag(scraped.report.state_good));
+    let help = "Entries of the history that could not be written.";
+    text.counter("backsoon_history_lost", help).sample(&[], number(scraped.report.history_lost));
 }
 
 fn files(text: &mut Exposition, report: &Report) {

@@ -3,17 +3,17 @@
 //! The recorder runs after each publication. A disk that fails does not affect what is served. The failure is logged
 //! once, and so is the recovery.
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::{fmt, io, mem};
+use std::{fmt, io};
 
 use jiff::Timestamp;
 
-use crate::plan::lifecycle::RouteState;
+use crate::plan::compile::Memory;
+use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::history::{Entry, Event, History};
-use super::state::{SaveError, StateDir, empty, text_of};
+use super::state::{LoadError, SaveError, StateDir, empty, text_of};
 
 /// Writer of the state and the history.
 pub(super) struct Recorder {
@@ -23,29 +23,107 @@ pub(super) struct Recorder {
     events: Vec<Event>,
     /// Content of the state file, as far as it is known.
     saved: Option<String>,
-    failing: bool,
+    /// Content that the state file should have, while it cannot be written.
+    unsaved: Option<String>,
+    /// The saved state that could not be read at the start, until a reload.
+    unread: Option<Problem>,
+    /// Failure of the last attempt to write the state.
+    state_failure: Option<String>,
+    /// Failure of the last attempt to write the history.
+    history_failure: Option<String>,
+    /// Entries that could not be written, until the history tells of them.
+    gap: Option<Gap>,
+    /// Entries that could not be written since the start.
+    lost: u64,
+}
+
+/// Entries of the history that are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gap {
+    entries: u64,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+/// State of the state file and the history, for the report.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recording {
+    /// Problems that last.
+    pub problems: Vec<Problem>,
+    /// Entries that could not be written since the start.
+    pub lost: u64,
 }
 
 impl Recorder {
     pub(super) fn new(state: StateDir) -> Self {
         let history = History::new(state.clone());
-        Self { state, history, events: Vec::new(), saved: None, failing: false }
+        let (events, saved, unsaved, unread, gap) = (Vec::new(), None, None, None, None);
+        Self {
+            state,
+            history,
+            events,
+            saved,
+            unsaved,
+            unread,
+            state_failure: None,
+            history_failure: None,
+            gap,
+            lost: 0,
+        }
     }
 
-    /// Returns what an earlier process remembered.
-    pub(super) fn remembered(&mut self) -> HashMap<String, RouteState> {
+    /// Returns the memory of an earlier process.
+    pub(super) fn memory(&mut self) -> Memory {
         match self.state.load() {
-            Ok(routes) if routes.is_empty() => {
-                self.saved = Some(empty());
-                routes
+            Ok(routes) => {
+                if routes.is_empty() {
+                    self.saved = Some(empty());
+                }
+                Memory::States(routes)
             }
-            Ok(routes) => routes,
             Err(error) => {
                 let source = error.source().map(ToString::to_string);
-                tracing::error!(%error, source, "no saved state: phases follow from the flag file and the clock alone");
-                HashMap::new()
+                tracing::error!(%error, source, "no saved state: routes with `verify` are checked before they open");
+                self.unread = Some(unread(&self.state, &error));
+                Memory::Lost
             }
         }
+    }
+
+    /// Forgets the problem of the start, because an operator has asked to read everything again.
+    pub(super) fn on_reload(&mut self) {
+        self.unread = None;
+    }
+
+    /// Returns what does not work.
+    pub(super) fn recording(&self) -> Recording {
+        let help = "make room, or make it writable; or name another directory by `state_dir`, and restart";
+        let unwritten = |ending: PathEnding, failure: &String| {
+            let (file, what) = match ending {
+                PathEnding::State => {
+                    (self.state.state_file(), "the state is not saved: a restart would not find the phases")
+                }
+                PathEnding::History => (self.history.file(), "the history is not written"),
+            };
+            let lost = self.gap.filter(|_| ending == PathEnding::History);
+            let lost = lost.map(|gap| format!("; {} entries are lost", gap.entries)).unwrap_or_default();
+            Problem::error(&file.display().to_string(), format!("{what}: {failure}{lost}")).help(help)
+        };
+        let state = self.state_failure.iter().map(|failure| unwritten(PathEnding::State, failure));
+        let history = self.history_failure.iter().map(|failure| unwritten(PathEnding::History, failure));
+        Recording { problems: self.unread.iter().cloned().chain(state).chain(history).collect(), lost: self.lost }
+    }
+
+    /// Tries again what failed. Returns true if something was tried.
+    pub(super) fn retry(&mut self, generation: u64) -> bool {
+        if self.state_failure.is_none() && self.history_failure.is_none() {
+            return false;
+        }
+        self.flush(generation);
+        if let Some(text) = self.unsaved.take() {
+            self.write_state(text);
+        }
+        true
     }
 
     /// Queues an event, to be written with the next publication or [`Recorder::flush`].
@@ -59,6 +137,7 @@ impl Recorder {
     pub(super) fn record(&mut self, live: &Snapshot, flags: Option<&str>) {
         for route in &live.routes {
             let mode = route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned());
+            let source = route.closed_by().map(|by| by.to_string());
             let until = route.closure.as_ref().and_then(|closure| closure.until);
             for transition in &route.transitions {
                 self.note(Event::Phase {
@@ -68,6 +147,7 @@ impl Recorder {
                     at: transition.at,
                     why: transition.reason.to_string(),
                     mode: mode.clone(),
+                    source: source.clone(),
                     until,
                     flags: flags.map(ToOwned::to_owned),
                 });
@@ -77,50 +157,82 @@ impl Recorder {
         self.save(live);
     }
 
-    /// Writes the queued events.
+    /// Writes the queued events. If some were lost before them, the first line tells so.
     pub(super) fn flush(&mut self, generation: u64) {
         let time = Timestamp::now();
-        let entries: Vec<Entry> = self.events.drain(..).map(|event| Entry { time, generation, event }).collect();
+        let gap = self.gap.map(|Gap { entries, from, to }| Event::Gap { entries, from, to });
+        let events = self.events.len() as u64;
+        let entries: Vec<Entry> =
+            gap.into_iter().chain(self.events.drain(..)).map(|event| Entry { time, generation, event }).collect();
         if entries.is_empty() {
             return;
         }
         let written = self.history.append(&entries).map_err(RecordError::Append);
-        self.report(written);
+        match &written {
+            Ok(()) => self.gap = None,
+            Err(_) if events > 0 => {
+                let gap = self.gap.unwrap_or(Gap { entries: 0, from: time, to: time });
+                self.gap = Some(Gap { entries: gap.entries + events, to: time, ..gap });
+                self.lost += events;
+            }
+            Err(_) => {}
+        }
+        self.history_failure = self.report(written, self.history_failure.is_some());
     }
 
     fn save(&mut self, live: &Snapshot) {
         let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
         let text = text_of(routes).unwrap_or_else(empty);
-        if self.saved.as_ref() == Some(&text) {
-            return;
+        if self.saved.as_ref() != Some(&text) {
+            self.write_state(text);
         }
-        let written = self.state.save(&text).map_err(RecordError::Save);
-        if written.is_ok() {
-            self.saved = Some(text);
-        }
-        self.report(written);
     }
 
-    /// Logs the first failure after a success, and the first success after a failure.
-    fn report(&mut self, written: Result<(), RecordError>) {
-        let failed = written.is_err();
-        if failed == mem::replace(&mut self.failing, failed) {
-            return;
-        }
+    fn write_state(&mut self, text: String) {
+        let written = self.state.save(&text).map_err(RecordError::Save);
+        (self.saved, self.unsaved) = if written.is_ok() { (Some(text), None) } else { (self.saved.take(), Some(text)) };
+        self.state_failure = self.report(written, self.state_failure.is_some());
+    }
+
+    /// Logs the first failure after a success, and the first success after a failure. Returns the failure in words.
+    fn report(&self, written: Result<(), RecordError>, failed: bool) -> Option<String> {
         let directory = self.state.path().display().to_string();
         match written {
-            Ok(()) => tracing::info!(directory, "state and history are written again"),
+            Ok(()) => {
+                if failed {
+                    tracing::info!(directory, "state and history are written again");
+                }
+                None
+            }
             Err(error) => {
                 let source = error.source().map(ToString::to_string);
-                tracing::warn!(
-                    directory,
-                    %error,
-                    source,
-                    "state and history cannot be written; name a directory by `state_dir`"
-                );
+                if !failed {
+                    tracing::warn!(
+                        directory,
+                        %error,
+                        source,
+                        "state and history cannot be written; name a directory by `state_dir`"
+                    );
+                }
+                Some(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
             }
         }
     }
+}
+
+/// File that cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PathEnding {
+    State,
+    History,
+}
+
+/// Returns the problem of a saved state that cannot be read.
+fn unread(state: &StateDir, error: &LoadError) -> Problem {
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    let help = "routes with `verify` had to pass their checks before they opened, all others follow from the flag file \
+                and the clock; a reload (SIGHUP) ends this remark";
+    Problem::error(&state.state_file().display().to_string(), format!("{error}{source}")).help(help)
 }
 
 /// A failure to record.

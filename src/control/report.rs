@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::live::Generation;
-use crate::plan::snapshot::{Announced, Phase, Route, Source};
+use crate::plan::snapshot::{Announced, Phase, Route};
 use crate::status::{
     AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, ProblemStatus, RequestsStatus, RouteStatus,
     UpstreamStatus, WatchingStatus,
@@ -18,8 +18,12 @@ pub(super) struct Report {
     pub files: Vec<FileStatus>,
     /// The way in which changes of files are noticed.
     pub watching: WatchingStatus,
-    /// Problems that belong to no file.
+    /// Problems that belong to no watched file.
     pub problems: Vec<ProblemStatus>,
+    /// True if the saved state could be read, and state and history are written.
+    pub state_good: bool,
+    /// Entries of the history that could not be written.
+    pub history_lost: u64,
     /// Number of times that a file was refused.
     pub refused: u64,
 }
@@ -37,7 +41,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         next: next(route),
         started: route.closure.as_ref().map(|closure| closure.started),
         until: route.closure.as_ref().and_then(|closure| closure.until),
-        source: route.closure.as_ref().map(|closure| source(&closure.source)),
+        source: route.closed_by().map(|by| by.to_string()),
         share: route.state.share(),
         watched_until: route.watched_until(),
         breach: breach(route),
@@ -63,13 +67,6 @@ fn next(route: &Route) -> Option<NextStatus> {
     let announced = || route.announced.first().map(|next| (Phase::Closed, Some(next.starts)));
     let (phase, at) = route.next.or_else(announced)?;
     Some(NextStatus { phase: phase.as_str().to_owned(), at })
-}
-
-fn source(source: &Source) -> String {
-    match source {
-        Source::Flag => "flag".to_owned(),
-        Source::Window(id) => format!("window {id}"),
-    }
 }
 
 fn breach(route: &Route) -> Option<BreachStatus> {

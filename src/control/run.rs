@@ -179,7 +179,10 @@ impl Loop {
             Wake::Observe(now) => {
                 self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
                 self.limits.log(&self.shared.meters, now);
-                // An observation changes nothing in the report.
+                if self.controller.retry() {
+                    self.shared.report.replace(self.controller.report());
+                }
+                // An observation changes nothing else in the report.
                 return ControlFlow::Continue(());
             }
             Wake::Guard(now) => self.shared.observations.borrow_mut().observe_guarded(now),

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::compile::Memory;
 use crate::plan::lifecycle::RouteState;
 
 use crate::files::write::{self, WriteError};
@@ -115,12 +116,7 @@ impl StateDir {
     /// # Errors
     /// If the file cannot be read, or is not a usable state.
     pub(crate) fn load(&self) -> Result<HashMap<String, RouteState>, LoadError> {
-        let mut bytes = Vec::new();
-        match self.open(STATE, OpenOptions::new().read(true)) {
-            Ok(file) => drop(file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(LoadError::Read)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-            Err(error) => return Err(LoadError::Read(error)),
-        }
+        let Some(bytes) = self.bytes().map_err(LoadError::Read)? else { return Ok(HashMap::new()) };
         parse(&bytes).map_err(|fault| {
             let aside = self.file(DAMAGED);
             let moved = fs::rename(self.file(STATE), &aside).is_ok();
@@ -128,15 +124,33 @@ impl StateDir {
         })
     }
 
-    /// Loads the state without moving an unusable file. Returns nothing in that case.
-    pub(crate) fn peek(&self) -> HashMap<String, RouteState> {
-        let read = || {
-            let mut bytes = Vec::new();
-            let file = self.open(STATE, OpenOptions::new().read(true)).ok()?;
-            file.take(LARGEST + 1).read_to_end(&mut bytes).ok()?;
-            parse(&bytes).ok()
+    /// Loads the memory that `run` would start with. Does not move an unusable file.
+    ///
+    /// # Errors
+    /// If the file cannot be read. The proxy may be able to.
+    pub(crate) fn peek(&self) -> io::Result<Memory> {
+        let Some(bytes) = self.bytes()? else { return Ok(Memory::default()) };
+        Ok(parse(&bytes).map_or(Memory::Lost, Memory::States))
+    }
+
+    /// Reads the state file; `None` if there is none.
+    fn bytes(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.open(STATE, OpenOptions::new().read(true)) {
+            Ok(file) => file,
+            // A file in the place of the directory has no state below it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
-        read().unwrap_or_default()
+        let mut bytes = Vec::new();
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Returns the path of the state file.
+    pub(super) fn state_file(&self) -> PathBuf {
+        self.file(STATE)
     }
 
     /// Saves a text that [`text_of`] made.
@@ -201,6 +215,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Keep this in one line of the log, with the parser's own words.
+            Self::Damaged(error) if error.is_eof() && error.column() == 0 => f.write_str("it is damaged: it is empty"),
             Self::Damaged(error) => write!(f, "it is damaged: {error}"),
             Self::Version(version) => write!(f, "it is of version {version}, which is not known here"),
             Self::TooLarge => write!(f, "it is larger than {LARGEST} bytes"),

@@ -45,12 +45,45 @@ pub struct Inputs<'i> {
 /// Facts about the routes besides the files, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// States that an earlier process saved. A previous snapshot comes before them.
-    pub remembered: HashMap<String, RouteState>,
+    /// Memory of an earlier process. A previous snapshot comes before it.
+    pub memory: Memory,
     /// Observations.
     pub observed: HashMap<String, Observed>,
     /// Secrets of the bypasses.
     pub secrets: HashMap<String, Arc<Key>>,
+}
+
+/// Memory of an earlier process.
+#[derive(Clone, Debug)]
+pub enum Memory {
+    /// States of the routes that were not simply open, by name.
+    States(HashMap<String, RouteState>),
+    /// The memory is there, and cannot be used: any route may have been about to be checked.
+    Lost,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::States(HashMap::new())
+    }
+}
+
+impl Memory {
+    /// Returns the state of a route; `None` if nothing is known of it.
+    fn of(&self, route: &str) -> Option<&RouteState> {
+        match self {
+            Self::States(states) => states.get(route),
+            Self::Lost => None,
+        }
+    }
+
+    /// Returns the instant of the earliest look.
+    fn seen(&self) -> Option<Timestamp> {
+        match self {
+            Self::States(states) => states.values().map(RouteState::seen).min(),
+            Self::Lost => None,
+        }
+    }
 }
 
 /// Compiles a snapshot. The result is valid until [`Snapshot::next_change`] or until an input changes.
@@ -147,7 +180,7 @@ impl<'f> MissedChanges<'f> {
 /// edited, and an edit counts from now. Reading it took a moment, which differs between replicas.
 fn last_evaluation(inputs: &Inputs<'_>) -> Option<Timestamp> {
     let Some(live) = inputs.previous else {
-        return inputs.known.remembered.values().map(RouteState::seen).min();
+        return inputs.known.memory.seen();
     };
     let held = live.next_change.and_then(|next| next.checked_sub(SignedDuration::from_nanos(1)).ok());
     let read = inputs.now.checked_sub(READ_WITHIN).unwrap_or(Timestamp::MIN);
@@ -234,9 +267,9 @@ fn advance(
     }
     let remembered = match before {
         Some(before) => (*before.state).clone(),
-        None => match inputs.known.remembered.get(name) {
+        None => match inputs.known.memory.of(name) {
             Some(remembered) => remembered.clone().restarted(),
-            None => return (Arc::new(RouteState::first(route_inputs)), Vec::new()),
+            None => return first(inputs, route_inputs),
         },
     };
     // Observations describe the present; they must not be applied to instants that are replayed.
@@ -254,6 +287,17 @@ fn advance(
     let (state, made) = state.advance(RouteInputs { over, observed, ..route_inputs });
     transitions.extend(made);
     (Arc::new(state), transitions)
+}
+
+/// Returns the state of a route that nothing is known of. If the memory was lost, its checks come before it opens.
+fn first(inputs: &Inputs<'_>, route_inputs: RouteInputs<'_>) -> (Arc<RouteState>, Vec<Transition>) {
+    match &inputs.known.memory {
+        Memory::Lost if route_inputs.desired.is_none() && !route_inputs.policy.verify.is_empty() => {
+            let (state, transition) = RouteState::unproven(route_inputs.now);
+            (Arc::new(state), vec![transition])
+        }
+        Memory::Lost | Memory::States(_) => (Arc::new(RouteState::first(route_inputs)), Vec::new()),
+    }
 }
 
 /// Returns the means to pass a route. They are the previous ones unless the secret or the revocation has changed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::compile::{Inputs, Known, compile, is_due};
+use super::compile::{Inputs, Known, Memory, compile, is_due};
 use super::config::{Config, PageConfig};
 use super::flags::{self, Flags};
 use super::page::{Renderer, Sources};
@@ -61,7 +61,7 @@ impl Rehearsal {
             let text = serde_json::to_string(&*route.state).expect("a state can be written");
             (route.config.name.clone(), serde_json::from_str(&text).expect("a state can be read"))
         };
-        self.known.remembered = worth.map(through_file).collect();
+        self.known.memory = Memory::States(worth.map(through_file).collect());
         self
     }
 }

@@ -1,6 +1,7 @@
 //! Snapshot: everything that the decision on a request needs, compiled and immutable.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,21 @@ impl Route {
         self.state.since()
     }
 
+    /// Returns what keeps the route from being open; `None` if it is open.
+    pub fn closed_by(&self) -> Option<ClosedBy<'_>> {
+        let closure = self.closure.as_ref()?;
+        if self.state.is_shut() {
+            return Some(ClosedBy::Guard);
+        }
+        if self.state.closing().is_some_and(|closing| closing.lost) {
+            return Some(ClosedBy::LostState);
+        }
+        Some(match &closure.source {
+            Source::Flag => ClosedBy::Flag,
+            Source::Window(id) => ClosedBy::Window(id),
+        })
+    }
+
     /// Returns the guard if it watches the route now: while it ramps, and for a time after it opened.
     pub fn guard(&self) -> Option<&Guard> {
         let guard = self.config.policy.guard.as_ref()?;
@@ -123,6 +139,30 @@ impl Route {
     /// Returns true if observations, and not only files and the clock, can change the route's state.
     pub fn is_in_motion(&self) -> bool {
         matches!(self.state.phase(), Phase::Draining | Phase::Verifying | Phase::Ramping) || self.state.is_watched()
+    }
+}
+
+/// Reason why a route is not open, as operators are told. Its clients are told the source of the maintenance instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy<'r> {
+    /// An entry of `[routes]`.
+    Flag,
+    /// A window, by its id.
+    Window(&'r str),
+    /// A finding of the guard, which no flag lifts.
+    Guard,
+    /// A saved state that was lost: the checks come before the opening.
+    LostState,
+}
+
+impl fmt::Display for ClosedBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Window(id) => write!(f, "window {id}"),
+            Self::Guard => f.write_str("guard"),
+            Self::LostState => f.write_str("lost state"),
+        }
     }
 }
 

@@ -744,6 +744,7 @@ fn transition(route: &str, from: &str, to: &str, why: &str) -> Event {
         at: "2026-05-19T14:00:00Z".parse().unwrap(),
         why: why.to_owned(),
         mode: None,
+        source: None,
         until: None,
         flags: None,
     }

@@ -1,5 +1,6 @@
 //! A route comes back once its smoke tests have passed, and stays back as long as its guard is content.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -73,6 +74,16 @@ fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
     let route = backsoon.route("web");
     let why = route["why"].as_str().unwrap();
     assert!(why.starts_with("the guard tripped: ") && why.contains(" of requests failed ("), "{why}");
+    assert_eq!(route["source"], "guard", "the flag that was lifted is not to blame");
+    let told = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        let config = backsoon.path("backsoon.toml");
+        String::from_utf8(command.args(args).arg("--config").arg(config).output().unwrap().stdout).unwrap()
+    };
+    let explained = told(&["explain", "http://any/"]);
+    assert!(explained.contains("the guard keeps it offline: ") && explained.contains("off web --force"), "{explained}");
+    assert!(told(&["explain", "http://any/", "--json"]).contains("\"source\": \"guard\""));
+    assert!(told(&["history", "--json"]).contains("\"source\":\"guard\""));
 }
 
 /// Returns an upstream with some bad paths, and with all paths bad on command.

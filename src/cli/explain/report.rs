@@ -12,7 +12,7 @@ use crate::plan::flags::{Mode, Target};
 use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
-use crate::plan::snapshot::{Closure, Phase, Route, Snapshot, Source};
+use crate::plan::snapshot::{ClosedBy, Closure, Phase, Route, Snapshot};
 use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
 
 use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
@@ -69,9 +69,14 @@ struct Matched {
 #[derive(Debug, Serialize)]
 struct ClosureReport {
     mode: &'static str,
-    /// Flag or window, in words.
+    /// `flag`, `window` with its id, or `guard`.
+    source: String,
+    /// Flag, window or guard, in words.
     by: String,
     until: Option<Timestamp>,
+    /// Finding of the guard that keeps the route closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breach: Option<String>,
 }
 
 /// Next window of a route.
@@ -155,7 +160,7 @@ impl Report {
         self.upstreams = config.upstreams.iter().map(ToString::to_string).collect();
         // A route that is coming back is no longer flagged.
         let flagged = route.closure.as_deref().filter(|_| matches!(route.phase(), Phase::Draining | Phase::Closed));
-        self.closure = flagged.map(|closure| closure_report(closure, &config.name, loaded, self.at));
+        self.closure = flagged.and_then(|closure| closure_report(closure, route, loaded, self.at));
         self.next = next_window(loaded, &config.name, self.at);
     }
 
@@ -240,6 +245,10 @@ impl Report {
 
     fn why_in_full(&self, now: Timestamp) -> String {
         let Some(closure) = &self.closure else { return self.why.clone() };
+        if let Some(breach) = &closure.breach {
+            let opens = format!("`backsoon off {} --force` opens it", self.route.as_deref().unwrap_or_default());
+            return format!("{} keeps it {}: {breach}; {opens}", closure.by, closure.mode);
+        }
         let until = closure.until.map_or_else(
             || "until lifted".to_owned(),
             |until| format!("until {} ({})", words::instant(until, now), words::span(now, until)),
@@ -312,18 +321,24 @@ fn mode_reason(closure: &Closure, request: &ExplainedRequest) -> String {
     }
 }
 
-fn closure_report(closure: &Closure, route: &str, loaded: &Loaded, at: Timestamp) -> ClosureReport {
-    let by = match &closure.source {
-        Source::Window(id) => format!("window {}", quoted(id)),
-        Source::Flag => {
-            let named = |target: &Target| matches!(target, Target::Route(name) if name == route);
+/// Tells what closes a route that is down.
+fn closure_report(closure: &Closure, route: &Route, loaded: &Loaded, at: Timestamp) -> Option<ClosureReport> {
+    let source = route.closed_by()?;
+    let route_name = route.config.name.as_str();
+    let by = match source {
+        ClosedBy::Guard => "the guard".to_owned(),
+        ClosedBy::LostState => "the saved state that was lost".to_owned(),
+        ClosedBy::Window(id) => format!("window {}", quoted(id)),
+        ClosedBy::Flag => {
+            let named = |target: &Target| matches!(target, Target::Route(name) if name == route_name);
             let own = loaded.flags.routes.iter().any(|flag| {
                 named(&flag.route) && flag.mode == closure.mode && flag.until.is_none_or(|until| at < until)
             });
-            format!("the flag for {}", if own { quoted(route) } else { "`\"*\"`".to_owned() })
+            format!("the flag for {}", if own { quoted(route_name) } else { "`\"*\"`".to_owned() })
         }
     };
-    ClosureReport { mode: closure.mode.as_str(), by, until: closure.until }
+    let breach = route.state.breach().filter(|_| source == ClosedBy::Guard).map(|breach| breach.what.clone());
+    Some(ClosureReport { mode: closure.mode.as_str(), source: source.to_string(), by, until: closure.until, breach })
 }
 
 /// Returns the first window that names the route and begins later.

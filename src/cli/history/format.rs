@@ -24,6 +24,7 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
             ("proxy", styled(BOLD, format!("backsoon {} started, pid {pid}", harmless(version))))
         }
         Event::Ended => ("proxy", styled(BOLD, "ended")),
+        Event::Gap { entries, from, to } => ("gap", styled(ERROR, gap(*entries, *from, *to))),
         Event::Edit { file, role, hash, taken, problems } => {
             let file = harmless(file);
             let hash = hash.as_deref().map(|hash| aside(&[short(hash)])).unwrap_or_default();
@@ -46,6 +47,12 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
 pub(super) fn json(line: &str) -> String {
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escaped).collect()
+}
+
+/// Tells of entries that are missing here.
+fn gap(entries: u64, from: Timestamp, to: Timestamp) -> String {
+    let lost = if entries == 1 { "1 entry was lost".to_owned() } else { format!("{entries} entries were lost") };
+    format!("{lost} between {} and {}: the history could not be written", instant(from), instant(to))
 }
 
 fn phase(entry: &Entry) -> String {
@@ -126,6 +133,7 @@ mod tests {
             at: at("2026-05-19T14:00:00Z"),
             why: why.to_owned(),
             mode: Some("offline".to_owned()),
+            source: Some("window M-1".to_owned()),
             until: Some(at("2026-05-19T15:00:00Z")),
             flags: Some("3fa9c1d2e4".to_owned()),
         }

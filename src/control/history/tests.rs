@@ -13,6 +13,7 @@ fn entry(generation: u64, why: &str) -> Entry {
         at,
         why: why.to_owned(),
         mode: Some("offline".to_owned()),
+        source: Some("window M-1".to_owned()),
         until: None,
         flags: None,
     };

@@ -30,6 +30,8 @@ pub enum Reason {
     Drained,
     /// The drain time has passed.
     DrainTimeOver,
+    /// The saved state was lost, so that nobody knows whether the checks had passed.
+    StateLost,
     /// The process that was draining ended, and its requests with it.
     Restarted,
     /// The flag was lifted while the route was still draining.
@@ -108,6 +110,7 @@ impl fmt::Display for Reason {
             }
             Self::Drained => "nothing is in flight any more",
             Self::DrainTimeOver => "the drain time is over",
+            Self::StateLost => "the saved state was lost: checks come first",
             Self::Restarted => "the proxy was restarted: nothing is in flight",
             Self::LiftedWhileDraining => "lifted before it was drained",
             Self::Lifted => "the flag was lifted",
@@ -160,8 +163,9 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 13] = [
+const FIXED: [Reason; 14] = [
     Reason::NotFlagged,
+    Reason::StateLost,
     Reason::Drained,
     Reason::DrainTimeOver,
     Reason::Restarted,

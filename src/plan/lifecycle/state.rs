@@ -1,5 +1,6 @@
 //! State of a route: its phase, the facts that this phase needs, and how one evaluation follows another.
 
+use std::ops::Not;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -77,9 +78,17 @@ pub struct Closing {
     /// Latest demand of the flag file.
     #[serde(rename = "demand")]
     pub desired: Desired,
+    /// The saved state was lost, and nothing is known of a maintenance: the demand is made up.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub lost: bool,
 }
 
 impl Closing {
+    /// Creates a closing for a demand of the flag file.
+    pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
+        Self { started, desired, lost: false }
+    }
+
     /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.
     pub fn planned(&self) -> Timestamp {
         self.desired.started.unwrap_or(self.started)
@@ -89,7 +98,7 @@ impl Closing {
     pub(super) fn unknown(started: Timestamp) -> Self {
         let (mode, source) = (Mode::Offline, Source::Flag);
         let desired = Desired { mode, source, until: None, started: None, overruns: false, by_hand: false };
-        Self { started, desired }
+        Self::new(started, desired)
     }
 }
 
@@ -149,9 +158,19 @@ impl RouteState {
         };
         let Some(desired) = desired else { return open };
         let started = desired.started.unwrap_or(now).min(now);
-        let closing = Closing { started, desired: desired.clone() };
+        let closing = Closing::new(started, desired.clone());
         let phase = PhaseState::Closed(Down { closing, breach: None });
         Self { phase, since: started, reason: Reason::flagged(desired), began: started, ..open }
+    }
+
+    /// Returns the state of a route whose saved state was lost, and the transition that tells so: nobody knows whether it
+    /// had passed its checks.
+    pub fn unproven(now: Timestamp) -> (Self, Transition) {
+        let closing = Closing { lost: true, ..Closing::unknown(now) };
+        let reason = Reason::StateLost;
+        let transition = Transition { from: Phase::Closed, to: Phase::Verifying, at: now, reason: reason.clone() };
+        let phase = PhaseState::Verifying(closing);
+        (Self { phase, since: now, reason, began: now, baseline: None, seen: now }, transition)
     }
 
     /// Goes through as many phases as the time and the observations allow, in order.
@@ -290,6 +309,14 @@ impl RouteState {
         }
     }
 
+    /// Returns true if the guard keeps the route down, whatever the flag file says.
+    pub fn is_shut(&self) -> bool {
+        match &self.phase {
+            PhaseState::Draining(down) | PhaseState::Closed(down) => down.breach.is_some(),
+            PhaseState::Open(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => false,
+        }
+    }
+
     /// Returns the share of clients that a ramp admits; `None` if the route does not ramp.
     pub fn share(&self) -> Option<f64> {
         match &self.phase {
@@ -330,9 +357,10 @@ impl PhaseState {
 }
 
 impl Closing {
-    /// Returns true if the clients are to come back by a ramp. Held requests are released at a rate of their own.
+    /// Returns true if the clients are to come back by a ramp. Held requests are released at a rate of their own. A route
+    /// whose state was lost was most likely open, and a ramp would turn its clients away.
     pub(super) fn ramps(&self, policy: &Policy) -> bool {
-        policy.ramp.is_some() && self.desired.mode != Mode::Hold
+        policy.ramp.is_some() && self.desired.mode != Mode::Hold && !self.lost
     }
 
     fn opens_into(&self, policy: &Policy) -> Phase {

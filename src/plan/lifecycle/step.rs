@@ -91,7 +91,7 @@ impl RouteState {
             if let Some(stricter) = self.tighten(&down, inputs, desired) {
                 return Step::Enter(stricter);
             }
-            let closing = Closing { started: closing.started, desired: desired.clone() };
+            let closing = Closing::new(closing.started, desired.clone());
             let closed = PhaseState::Closed(Down { closing, breach: None });
             return Step::Enter(self.enter(closed, inputs.now, Reason::flagged(desired)));
         }
@@ -169,7 +169,7 @@ impl RouteState {
     fn close_by_flag(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
         // A flag that was written only now has drained no requests before, whatever start it names.
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
-        let closing = Closing { started, desired: desired.clone() };
+        let closing = Closing::new(started, desired.clone());
         let down = Down { closing, breach: None };
         let baseline = inputs.observed.lately.or(self.baseline);
         Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
@@ -188,7 +188,7 @@ impl RouteState {
         if desired.mode <= down.closing.desired.mode {
             return None;
         }
-        let closing = Closing { started: down.closing.started, desired: desired.clone() };
+        let closing = Closing::new(down.closing.started, desired.clone());
         let down = Down { closing, breach: down.breach.clone() };
         Some(self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)))
     }
@@ -207,7 +207,7 @@ impl RouteState {
         let flagged = Reason::flagged(desired);
         let renamed = overruled.is_some() || Reason::flagged(before) != flagged;
         let reason = if renamed { flagged } else { self.reason.clone() };
-        let closing = Closing { started: down.closing.started, desired: desired.clone() };
+        let closing = Closing::new(down.closing.started, desired.clone());
         FlagEffect::Changed(Down { closing, breach: None }, reason)
     }
 
@@ -296,7 +296,7 @@ impl Down {
         }
         // An opening by force from before the flag must not open a route that the flag closed.
         let started = if desired.by_hand { inputs.now } else { self.closing.started };
-        let closing = Closing { started, desired: self.closing.desired.clone() };
+        let closing = Closing::new(started, self.closing.desired.clone());
         Some(Self { closing, breach: None })
     }
 }

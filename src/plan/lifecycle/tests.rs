@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::compile::compile;
+use super::super::compile::{Memory, compile};
 use super::super::config::{self, Ramp};
 use super::super::rehearsal::Rehearsal;
-use super::super::snapshot::Route;
+use super::super::snapshot::{ClosedBy, Route};
 use super::ramp::share;
 use super::state::MOST_TRANSITIONS;
 use super::*;
@@ -306,6 +306,45 @@ fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     // A breach outlives its process.
     proxy.observe(measured(100, 0, 900, 0)).at("15:07:00");
     assert!(proxy.restart().observe(Observed::default()).at("15:08:00").contains("the guard tripped"));
+}
+
+#[test]
+fn without_its_state_a_route_opens_only_after_its_checks_and_then_for_everybody() {
+    let policy = "ramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+    let lost = |policy: &str| {
+        let mut proxy = web(policy);
+        proxy.known.memory = Memory::Lost;
+        proxy
+    };
+    let mut proxy = lost(policy);
+    assert_eq!(proxy.at("15:00:00"), "verifying since 15:00:00: the saved state was lost: checks come first");
+    let route = &proxy.live.as_ref().unwrap().routes[0];
+    assert_eq!((route.transitions.len(), route.closed_by()), (1, Some(ClosedBy::LostState)));
+    proxy.known.memory = Memory::default();
+    proxy.observe(verified("15:00:00", 1, "15:00:03", None));
+    assert!(proxy.at("15:00:04").starts_with("verifying"));
+    assert!(proxy.restart().at("15:00:05").starts_with("verifying since 15:00:00"), "the loss is remembered");
+    proxy.observe(verified("15:00:00", 2, "15:00:08", None));
+    assert_eq!(proxy.at("15:00:09"), "open since 15:00:08: every check has passed");
+    // A route without checks has nothing to wait for, and a flag says more than what was lost.
+    assert!(lost("ramp = \"5m\"").at("15:00:00").starts_with("open"));
+    assert!(lost(policy).flag("[routes]\nweb = \"offline\"").at("15:00:00").starts_with("closed"));
+}
+
+#[test]
+fn the_guard_is_named_for_what_it_closed_and_not_the_flag_before() {
+    let mut proxy = web("ramp = \"5m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }");
+    let by = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].closed_by().map(|by| by.to_string());
+    proxy.at("13:00:00");
+    proxy.flag("[routes]\nweb = \"offline\"").at("14:00:00");
+    assert_eq!(by(&proxy).as_deref(), Some("flag"));
+    proxy.observe(remaining(0)).at("14:00:01");
+    proxy.flag("").at("14:01:00");
+    proxy.observe(measured(100, 0, 900, 0)).at("14:02:00");
+    assert_eq!(by(&proxy).as_deref(), Some("guard"));
+    // The same while a window is on: lifting that would not open the route.
+    proxy.observe(Observed::default()).flag(WINDOW).at("14:03:00");
+    assert_eq!(by(&proxy).as_deref(), Some("guard"));
 }
 
 #[test]
