@@ -5,6 +5,7 @@ use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp, Unit};
 
 use crate::plan::flags::Mode;
+use crate::plan::instant;
 use crate::plan::words;
 pub(super) use crate::plan::words::{harmless, instant, latency};
 
@@ -92,7 +93,7 @@ fn unit(span: &jiff::Span) -> Unit {
 /// A message with the right form.
 pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
-    if let Ok(instant) = text.parse() {
+    if let Some(instant) = instant::parse(text) {
         return Ok(instant);
     }
     if let Some(found) = beyond(text) {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::files::{Change, Files};
 use crate::plan::compile::{self, Known};
 use crate::plan::config::{Config, OnMissing};
-use crate::plan::flags::Flags;
+use crate::plan::flags::{Flags, Reading, Stale};
 use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
@@ -39,6 +39,8 @@ pub(super) struct Inputs {
     pub(super) files: Files,
     config: Arc<Config>,
     flags: Arc<Flags>,
+    /// Entries of the flags that can never act.
+    stale: Stale,
     materials: Arc<Materials>,
     renderer: Arc<Renderer>,
     /// State that is remembered and observed of the routes.
@@ -111,7 +113,7 @@ impl Inputs {
         if let Some(preview) = &preview {
             loaded = preview.adapt(loaded, &config_file, &mut files)?;
         }
-        let Loaded { config, flags, flags_missing, materials, renderer, warnings } = loaded;
+        let Loaded { config, flags, flags_missing, stale, materials, renderer, warnings } = loaded;
         log.set_level(config.log.level);
         if flags_missing {
             tracing::info!(path = %config.maintenance.display(), "no flag file: nothing is flagged");
@@ -122,6 +124,7 @@ impl Inputs {
             startup: StartupSettings::of(&config),
             config,
             flags,
+            stale,
             known: Known { secrets: materials.secrets.clone(), ..Known::default() },
             materials: Arc::new(materials),
             renderer,
@@ -314,8 +317,9 @@ impl Inputs {
             return self.give_up_flags();
         }
         let Ok(content) = self.files.settled(flag_file) else { return Effect::None };
-        let (flags, problems) = load::parse_flags(flag_file, &content, &config);
-        let Some(flags) = flags else { return self.refuse(flag_file, problems) };
+        let reading = Reading { now: Timestamp::now(), before: Some((&self.flags, &self.stale)) };
+        let (flags, problems) = load::parse_flags(flag_file, &content, &config, reading);
+        let Some((flags, stale)) = flags else { return self.refuse(flag_file, problems) };
         let doubt = self.files.get(flag_file).map(|state| state.doubt).unwrap_or_default();
         if let Some(refusal) = judge::refusal(flag_file, doubt) {
             return self.refuse(flag_file, vec![refusal]);
@@ -324,6 +328,7 @@ impl Inputs {
         self.note_edit(flag_file, Edit::Taken, &problems);
         self.findings.set(flag_file.clone(), problems);
         self.take_content(flag_file);
+        self.stale = stale;
         self.set_flags(flags);
         Effect::Publish
     }

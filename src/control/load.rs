@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::encoding;
-use crate::plan::flags::{self, Flags};
+use crate::plan::flags::{self, Flags, Reading, Stale};
 use crate::plan::page::Renderer;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
@@ -26,6 +26,8 @@ pub(crate) struct Loaded {
     pub config: Arc<Config>,
     /// The flag file.
     pub flags: Arc<Flags>,
+    /// Entries of the flag file that can never act.
+    pub stale: Stale,
     /// True if the flag file is missing. Nothing is flagged then.
     pub flags_missing: bool,
     /// Certificates, roots and secrets.
@@ -74,11 +76,12 @@ pub(crate) fn from(
     let flag_file = &config.maintenance;
     let (flags, flags_missing) = match read(flag_file) {
         Ok(content) => {
-            let (flags, found) = parse_flags(flag_file, &content, &config);
+            let reading = Reading { now: Timestamp::now(), before: None };
+            let (flags, found) = parse_flags(flag_file, &content, &config, reading);
             problems.extend(found);
             (flags, false)
         }
-        Err(ReadError::Missing) => (Some(Flags::default()), true),
+        Err(ReadError::Missing) => (Some(Default::default()), true),
         Err(error) => {
             problems.push(Problem::in_file(flag_file, error));
             (None, false)
@@ -92,10 +95,11 @@ pub(crate) fn from(
     let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
     problems.extend(found);
     match (flags, materials, renderer) {
-        (Some(flags), Some(materials), Some(renderer)) => Ok(Loaded {
+        (Some((flags, stale)), Some(materials), Some(renderer)) => Ok(Loaded {
             renderer: Arc::new(renderer),
             config: Arc::new(config),
             flags: Arc::new(flags),
+            stale,
             flags_missing,
             materials,
             warnings: problems,
@@ -112,18 +116,26 @@ pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, V
     }
 }
 
-/// Parses a flag file's content, and reports routes that the config does not have.
-pub(crate) fn parse_flags(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec<Problem>) {
+/// Parses a flag file's content. Reports routes that the config does not have, and entries that can never act.
+pub(crate) fn parse_flags(
+    path: &Path,
+    content: &Content,
+    config: &Config,
+    reading: Reading<'_>,
+) -> (Option<(Flags, Stale)>, Vec<Problem>) {
     let text = match encoding::decode(path, &content.bytes) {
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
     };
-    let (parsed, mut problems) = flags::parse(&path.display().to_string(), text);
+    let file = path.display().to_string();
+    let (parsed, mut problems) = flags::parse(&file, text);
     let Some(parsed) = parsed else {
         return (None, problems);
     };
     problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
-    (Some(parsed.flags), problems)
+    let (found, stale) = parsed.stale(&file, reading);
+    problems.extend(found);
+    (Some((parsed.flags, stale)), problems)
 }
 
 /// Returns every file besides the config that a config names.

@@ -3,6 +3,7 @@
 mod every;
 mod lifts;
 mod parse;
+mod stale;
 mod window;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use super::read::list;
 use super::text::Text;
 pub use every::Every;
 pub use lifts::{is_cut, is_unended, lifts};
+pub use stale::{Reading, Stale};
 
 /// Content of `maintenance.toml`, checked. By default nothing is flagged.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +47,7 @@ pub struct Flag {
 }
 
 /// Routes that a flag or a window is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Every route: `"*"`.
     Every,
@@ -277,6 +279,8 @@ pub struct Parsed {
     pub flags: Flags,
     /// Every route that the file names, once, at its first place. `"*"` is not included.
     pub mentions: Vec<Mention>,
+    /// Places of the entries that end.
+    ends: stale::Ends,
 }
 
 /// Route that a flag file names.
@@ -411,31 +415,47 @@ fn latest(instants: &[(Target, Timestamp)], route: &str) -> Option<Timestamp> {
 }
 
 impl Parsed {
-    /// Warns of every route that the file names and this proxy does not have. The rest of the file applies, so that one
-    /// file can serve a fleet.
+    /// Warns of the routes that the file names and this proxy does not have. The rest of the file applies, so that one
+    /// file can serve a fleet. A name that is nearly right has a warning of its own, all others share one.
     pub fn unknown_routes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Problem> {
         let names: Vec<&str> = names.into_iter().collect();
         let known: HashSet<&str> = names.iter().copied().collect();
         let unknown = self.mentions.iter().filter(|mention| !known.contains(mention.route.as_str()));
-        let looked_for = |index| if index < MOST_LOOKED_FOR { names.as_slice() } else { &[] };
-        let problems = unknown.enumerate().map(|(index, mention)| {
-            let near = did_you_mean(&mention.route, looked_for(index).iter().copied());
-            mention.unknown(near, &names)
-        });
-        problems.collect()
+        let (mut problems, mut foreign) = (Vec::new(), Vec::new());
+        for (index, mention) in unknown.enumerate() {
+            let looked_for = if index < MOST_LOOKED_FOR { names.as_slice() } else { &[] };
+            match did_you_mean(&mention.route, looked_for.iter().copied()) {
+                Some(near) => problems.push(mention.misspelt(near)),
+                None => foreign.push(mention),
+            }
+        }
+        problems.extend(foreign_routes(&foreign, &names));
+        problems
     }
 }
 
 impl Mention {
-    fn unknown(&self, near: Option<&str>, names: &[&str]) -> Problem {
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`? the rest of the file applies"),
-            None => format!("its routes are {}; the rest of the file applies", some_of(names)),
-        };
+    fn misspelt(&self, near: &str) -> Problem {
         Problem::warning(&self.file, format!("this proxy has no route {}", quoted(&self.route)))
             .at(self.place.clone())
-            .help(help)
+            .help(format!("did you mean `{near}`? the rest of the file applies"))
     }
+}
+
+/// Warns of routes that are not this proxy's, at the first of them.
+fn foreign_routes(foreign: &[&Mention], names: &[&str]) -> Option<Problem> {
+    let first = foreign.first()?;
+    let message = match foreign {
+        [only] => format!("this proxy has no route {}", quoted(&only.route)),
+        several => {
+            let shown: Vec<&str> = several.iter().take(MOST_NAMED).map(|mention| mention.route.as_str()).collect();
+            let more = several.len() - shown.len();
+            let shown = if more == 0 { list(&shown, "and") } else { format!("{} and {more} more", quoted_all(&shown)) };
+            format!("this proxy does not have {} routes of this file: {shown}", several.len())
+        }
+    };
+    let help = format!("its routes are {}; the rest of the file applies", some_of(names));
+    Some(Problem::warning(&first.file, message).at(first.place.clone()).help(help))
 }
 
 /// Lists names, as many as fit a line.
@@ -443,12 +463,18 @@ fn some_of(names: &[&str]) -> String {
     let (shown, more) = names.split_at(names.len().min(MOST_SHOWN));
     match more.len() {
         0 => list(shown, "and"),
-        more => format!("{} and {more} more", shown.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
+        more => format!("{} and {more} more", quoted_all(shown)),
     }
+}
+
+fn quoted_all(names: &[&str]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Most unknown routes for which a similar name is searched. Each is compared with every route, and the file of a fleet
 /// names thousands.
 const MOST_LOOKED_FOR: usize = 64;
-/// Most routes that a warning names.
+/// Most of this proxy's routes that a warning names.
 const MOST_SHOWN: usize = 8;
+/// Most foreign routes that a warning names.
+const MOST_NAMED: usize = 3;

@@ -2,60 +2,11 @@
 //! metric.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Backsoon, LISTEN, Upstream, UpstreamConnection, get, wait};
-
-#[test]
-fn a_signal_that_comes_while_the_ports_open_is_not_lost() {
-    for _ in 0..20 {
-        let (ended, log) = signalled_while_starting("TERM");
-        assert_eq!(ended, Some(0), "{log}");
-        assert!(log.contains("ending: finishing what is in flight") && log.contains("\"ended\""), "{log}");
-    }
-    for _ in 0..20 {
-        let (ended, log) = signalled_while_starting("HUP");
-        assert_eq!(ended, None, "a reload ended it: {log}");
-    }
-}
-
-/// Starts a proxy and sends it a signal as soon as its port is open. Returns its exit code, unless it goes on to
-/// reload, and its log.
-fn signalled_while_starting(signal: &str) -> (Option<i32>, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let config = format!("{LISTEN}[limits]\ngrace = \"0s\"\n[routes.web]\nupstream = \"http://127.0.0.1:9\"\n");
-    let mut child = started_in(dir.path(), &config);
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut log = String::new();
-    while !log.contains("\"listening\"") {
-        assert!(stderr.read_line(&mut log).unwrap() > 0, "no port: {log}");
-    }
-    let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    if signal == "HUP" {
-        while !log.contains("reading everything again") {
-            if stderr.read_line(&mut log).unwrap() == 0 {
-                return (Some(child.wait().unwrap().code().unwrap_or(-1)), log);
-            }
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        return (None, log);
-    }
-    stderr.read_to_string(&mut log).unwrap();
-    (Some(child.wait().unwrap().code().unwrap_or(-1)), log)
-}
-
-fn started_in(dir: &Path, config: &str) -> Child {
-    fs::write(dir.join("backsoon.toml"), config).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
-    command.args(["run", "--config"]).arg(dir.join("backsoon.toml"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
+use crate::support::{Backsoon, LISTEN, Upstream, UpstreamConnection, get, run_to_end, wait};
 
 /// A state file that cannot be used, and how a problem names its fault.
 const UNUSABLE: [(&str, &[u8], &str); 4] = [
@@ -137,4 +88,66 @@ fn a_history_that_could_not_be_written_tells_what_is_missing() {
     let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(printed.contains("lost between") && printed.contains("could not be written"), "{printed}");
     assert_eq!(backsoon.log_text().matches("cannot be written").count(), 1, "the log tells it once");
+}
+
+#[test]
+fn a_flag_that_can_never_act_is_told_when_it_is_written() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let flags = |year: u16| {
+        format!(
+            "[routes]\nweb = {{ until = {year}-05-19T15:00:00Z }}\n[[windows]]\nid = \"M-1\"\n\
+             routes = {{ web = \"offline\" }}\nstarts = {year}-05-19T14:00:00Z\nends = {year}-05-19T15:00:00Z\n"
+        )
+    };
+    let told = |backsoon: &Backsoon| {
+        let problems = flag_problems(backsoon);
+        problems.iter().map(|problem| problem["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    backsoon.flag(&flags(2020));
+    let expected = [
+        "the flag for `web` never acts: it is over since 2020-05-19T15:00:00Z",
+        "window `M-1` never acts: it is over since 2020-05-19T15:00:00Z",
+    ];
+    assert_eq!(told(&backsoon), expected);
+    assert_eq!(flag_problems(&backsoon)[0]["line"], 2);
+    assert_eq!(get(backsoon.address(), "/").status, 200);
+    let (code, checked) = checked(&backsoon);
+    assert_eq!(code, Some(0));
+    expected.iter().for_each(|message| assert!(checked.contains(message), "{checked}"));
+    // "For ever", as people write it.
+    backsoon.flag(&flags(9999).replace("05-19T15:00:00Z", "12-31T23:59:59Z"));
+    assert_eq!(told(&backsoon), [""; 0]);
+    assert_eq!(get(backsoon.address(), "/").status, 503);
+}
+
+#[test]
+fn the_routes_of_a_whole_fleet_are_one_warning() {
+    let upstream = Upstream::ok();
+    let mut backsoon = Backsoon::before(&upstream.url(), "");
+    let foreign: String = (0..100).map(|number| format!("node{number:03}-api = \"offline\"\n")).collect();
+    backsoon.flag(&format!("[routes]\nwebb = \"offline\"\n{foreign}"));
+    let problems = flag_problems(&backsoon);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0]["help"].as_str().unwrap().contains("did you mean `web`?"), "{problems:?}");
+    let expected =
+        "this proxy does not have 100 routes of this file: `node000-api`, `node001-api`, `node002-api` and 97 more";
+    assert_eq!(problems[1]["message"], expected);
+    backsoon.wait_for_log("taken, with a warning");
+    let lines = backsoon.log_lines();
+    assert_eq!(lines.iter().filter(|line| line["level"] == "WARN").count(), 2, "{lines:?}");
+}
+
+/// Returns the problems of the flag file in `/status`.
+fn flag_problems(backsoon: &Backsoon) -> Vec<Value> {
+    let status = backsoon.status();
+    let flags = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").cloned().unwrap();
+    flags["problems"].as_array().cloned().unwrap_or_default()
+}
+
+/// Runs `backsoon check`, and returns its exit code and its standard error.
+fn checked(backsoon: &Backsoon) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+    command.args(["check", "--config"]).arg(backsoon.path("backsoon.toml"));
+    run_to_end(command)
 }

@@ -13,7 +13,7 @@ fn entry(generation: u64, why: &str) -> Entry {
         at,
         why: why.to_owned(),
         mode: Some("offline".to_owned()),
-        source: Some("window M-1".to_owned()),
+        source: Some("flag".to_owned()),
         until: None,
         flags: None,
     };
@@ -103,7 +103,7 @@ fn a_line_is_flat_and_names_its_event() {
     let expected = "\
 {\"time\":\"2026-05-19T14:00:00Z\",\"generation\":1,\"event\":\"started\",\"version\":\"0.1.0\",\"pid\":42}
 {\"time\":\"2026-05-19T14:00:00Z\",\"generation\":2,\"event\":\"phase\",\"route\":\"web\",\"from\":\"open\",\"to\":\"draining\",\
-\"at\":\"2026-05-19T14:00:00Z\",\"why\":\"flagged offline\",\"mode\":\"offline\"}
+\"at\":\"2026-05-19T14:00:00Z\",\"why\":\"flagged offline\",\"mode\":\"offline\",\"source\":\"flag\"}
 ";
     assert_eq!(fs::read_to_string(state.file(HISTORY)).unwrap(), expected);
 }

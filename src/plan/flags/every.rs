@@ -121,6 +121,12 @@ impl Every {
         days.filter_map(|day| self.of(day)).find(|(starts, _)| *starts <= now)
     }
 
+    /// Returns true if the last day has passed, and nothing is in force any more.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let today = self.zone.to_datetime(now).date();
+        self.last.is_some_and(|last| last <= today) && self.on(now).is_none() && self.after(now).is_none()
+    }
+
     /// Returns the occurrence that begins on a day.
     fn of(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
         let (starts, ends) = self.planned(day)?;

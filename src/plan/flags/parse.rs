@@ -10,11 +10,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::keys;
-use super::super::problem::{Problem, quoted};
+use super::super::problem::{Place, Problem, quoted};
 use super::super::read::{Lines, Report, Section, Value, document, in_order};
 use super::super::text::text;
+use super::stale::Ends;
 use super::window::{self, window};
 use super::{Flag, Flags, Mention, Mode, Parsed, Target, Window};
+
+/// Places of entries, each with its index.
+type Places = Vec<(usize, Place)>;
 
 /// Parses a flag file.
 pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
@@ -25,14 +29,18 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     };
     let mut mentions = Mentions { file, seen: HashSet::new(), all: Vec::new() };
     let mut top = Section::new(&keys::FLAGS, "the flag file", 0..0, &table);
+    let (routes, flag_ends) =
+        top.take("routes").map(|value| route_flags(&value, &mut mentions, &mut report)).unwrap_or_default();
+    let (windows, window_ends) =
+        top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default();
     let flags = Flags {
-        routes: top.take("routes").map(|value| route_flags(&value, &mut mentions, &mut report)).unwrap_or_default(),
-        windows: top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default(),
+        routes,
+        windows,
         forced: instants(&mut top, "forced", &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
     };
     top.finish(&mut report, misplaced);
-    report.finish(Parsed { flags, mentions: mentions.all })
+    report.finish(Parsed { flags, mentions: mentions.all, ends: Ends { flags: flag_ends, windows: window_ends } })
 }
 
 /// Collector of the routes that a file names, each once.
@@ -76,19 +84,21 @@ fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
 }
 
 /// Reads `[routes]`.
-fn route_flags(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Flag> {
-    let Some(table) = value.table("[routes]", report) else { return Vec::new() };
+fn route_flags(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> (Vec<Flag>, Places) {
+    let Some(table) = value.table("[routes]", report) else { return (Vec::new(), Vec::new()) };
     report.at_most(MOST_ROUTES, table.len(), "flags", value.key_span.clone());
-    let mut flags = Vec::new();
+    let (mut flags, mut ends) = (Vec::new(), Vec::new());
     for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
         let value = Value::new(name.get_ref(), name, value);
         let target = mentions.target(&value, report);
         let flag = route_flag(&value, report);
         if let (Some(route), Some(flag)) = (target, flag) {
+            let until = value.inner.get("until").filter(|_| flag.until.is_some());
+            ends.extend(until.map(|until| (flags.len(), report.place(until.span()))));
             flags.push(Flag { route, ..flag });
         }
     }
-    flags
+    (flags, ends)
 }
 
 /// Reads `[forced]` or `[revoked]`: an instant for each route.
@@ -173,16 +183,20 @@ fn choose(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
 }
 
 /// Reads `[[windows]]`.
-fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Window> {
+fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> (Vec<Window>, Places) {
     let tables = value.tables("windows", report);
     report.at_most(MOST_WINDOWS, tables.len(), "windows", value.key_span.clone());
-    let mut windows = Vec::new();
+    let (mut windows, mut ends) = (Vec::new(), Vec::new());
     let mut ids: HashMap<String, Range<usize>> = HashMap::new();
     for (span, table) in tables.into_iter().take(MOST_WINDOWS) {
         unique_id(table, &mut ids, report);
-        windows.extend(window(span, table, mentions, report));
+        if let Some(window) = window(span, table, mentions, report) {
+            let end = ["ended", "ends", "every"].into_iter().find_map(|key| table.get(key));
+            ends.extend(end.map(|end| (windows.len(), report.place(end.span()))));
+            windows.push(window);
+        }
     }
-    windows
+    (windows, ends)
 }
 
 /// Reports an id that another window has.

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use toml::value::Datetime;
 
+use super::super::instant;
 use super::super::units::{LARGEST, as_bytes, as_duration};
 use super::{Report, did_you_mean, did_you_mean_text, list, quoted};
 
@@ -217,7 +218,7 @@ impl<'d> Value<'d> {
                 return None;
             }
         };
-        if let Ok(instant) = written.parse() {
+        if let Some(instant) = instant::parse(&written) {
             return Some(instant);
         }
         let (message, help) = match written.parse::<Datetime>() {
