@@ -46,6 +46,16 @@ pub(crate) enum AdminListener {
     Unix(std::os::unix::net::UnixListener),
 }
 
+impl AdminListener {
+    /// Returns the address as a command writes it: `127.0.0.1:9901` or `unix:/run/backsoon/admin.sock`.
+    pub(crate) fn address(&self) -> Option<String> {
+        match self {
+            Self::Tcp(listener) => Some(listener.local_addr().ok()?.to_string()),
+            Self::Unix(listener) => Some(format!("unix:{}", listener.local_addr().ok()?.as_pathname()?.display())),
+        }
+    }
+}
+
 /// State that the answers are made from.
 pub(super) struct Shared {
     pub followers: Followers,
@@ -218,6 +228,7 @@ fn status_of(shared: &Shared) -> Status {
         published: Some(Timestamp::now().checked_sub(ago).unwrap_or(shared.started)),
         stage: stage(shared).to_owned(),
         workers: shared.meters.workers.len(),
+        admin: report.admin.clone(),
         watching: Some(report.watching.clone()),
         problems: report.problems.clone(),
         files: report.files.clone(),

@@ -24,6 +24,7 @@ use super::preview::Preview;
 use super::publish::Publication;
 use super::recorder::Recorder;
 use super::report::Report;
+use super::runtime_file::RuntimeRecord;
 use super::state::StateDir;
 use super::transitions::{self, Cause};
 
@@ -33,6 +34,8 @@ pub(crate) struct Controller {
     publication: Publication,
     /// Records what happens. Absent in a preview.
     recorder: Option<Recorder>,
+    /// Runtime file of this process. Absent in a preview, and before the listeners are bound.
+    runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
     finisher: Option<Finisher>,
 }
@@ -57,7 +60,7 @@ impl Controller {
         inputs.known.memory = recorder.as_mut().map(Recorder::memory).unwrap_or_default();
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
-        Ok((Self { inputs, publication, recorder, finisher }, warnings))
+        Ok((Self { inputs, publication, recorder, runtime: None, finisher }, warnings))
     }
 
     /// Returns the config in force.
@@ -68,6 +71,16 @@ impl Controller {
     /// Sets the meters, once the number of workers is known.
     pub(crate) fn set_meters(&mut self, meters: Arc<Meters>) {
         self.publication.set_meters(meters);
+    }
+
+    /// Makes known where the admin listener is, in the runtime file and in the report.
+    pub(crate) fn announce(&mut self, admin: Option<String>) {
+        self.inputs.set_admin(admin.clone());
+        if let Some(recorder) = &self.recorder {
+            let mut runtime = RuntimeRecord::new(self.inputs.config_file(), recorder.state_dir(), admin);
+            runtime.write(self.inputs.config_file(), self.inputs.config());
+            self.runtime = Some(runtime);
+        }
     }
 
     /// Makes the first generation.
@@ -130,7 +143,12 @@ impl Controller {
             self.note(edit);
         }
         match effect {
-            Effect::Publish => self.publish(publisher, cause),
+            Effect::Publish => {
+                self.publish(publisher, cause);
+                if let Some(runtime) = &mut self.runtime {
+                    runtime.write(self.inputs.config_file(), self.inputs.config());
+                }
+            }
             // A refused edit is recorded as well.
             Effect::None => {
                 self.inputs.published(self.publication.generation());

@@ -140,6 +140,11 @@ impl Inputs {
         Ok((inputs, warnings))
     }
 
+    /// Sets the address at which the admin listener was bound.
+    pub(super) fn set_admin(&mut self, admin: Option<String>) {
+        self.startup.bound = admin;
+    }
+
     pub(super) fn config_file(&self) -> &Path {
         &self.config_file
     }

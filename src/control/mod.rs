@@ -44,6 +44,8 @@ mod report;
 #[cfg(feature = "proxy")]
 mod run;
 #[cfg(feature = "proxy")]
+mod runtime_file;
+#[cfg(feature = "proxy")]
 mod signals;
 #[cfg(feature = "proxy")]
 mod startup;

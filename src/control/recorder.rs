@@ -72,6 +72,11 @@ impl Recorder {
         }
     }
 
+    /// Returns the directory that is written to.
+    pub(super) fn state_dir(&self) -> &StateDir {
+        &self.state
+    }
+
     /// Returns the memory of an earlier process.
     pub(super) fn memory(&mut self) -> Memory {
         match self.state.load() {

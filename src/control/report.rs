@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub state_good: bool,
     /// Entries of the history that could not be written.
     pub history_lost: u64,
+    /// The address of the admin listener.
+    pub admin: Option<String>,
     /// Number of times that a file was refused.
     pub refused: u64,
 }

@@ -12,6 +12,8 @@ pub(super) struct StartupSettings {
     workers: Option<usize>,
     access_file: Option<PathBuf>,
     connections: Option<usize>,
+    /// The address at which the admin listener was bound.
+    pub(super) bound: Option<String>,
 }
 
 impl StartupSettings {
@@ -22,6 +24,7 @@ impl StartupSettings {
             workers: config.workers,
             access_file: config.log.access_file.clone(),
             connections: config.limits.connections,
+            bound: None,
         }
     }
 
@@ -36,7 +39,12 @@ impl StartupSettings {
         ];
         let file = config_file.display().to_string();
         let warning = |key: &str| {
-            Problem::warning(&file, format!("`{key}` has changed, which takes effect only with a restart"))
+            let still = match (key, &self.bound) {
+                ("admin", Some(bound)) => format!("; the admin listener is still {bound}"),
+                ("admin", None) => "; there is no admin listener until then".to_owned(),
+                (_, _) => String::new(),
+            };
+            Problem::warning(&file, format!("`{key}` has changed, which takes effect only with a restart{still}"))
                 .help("the rest of the config is in force; restart backsoon when it suits")
         };
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| warning(key)).collect()

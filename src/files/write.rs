@@ -237,6 +237,15 @@ pub(crate) fn privately(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     replace(path, bytes, Expect::Anything, PRIVATE_MODE).map(|_| ())
 }
 
+/// Replaces a file, or creates it for everybody to read. A symlink is refused, and no lock is taken. For files that
+/// only one process writes, and nobody edits.
+///
+/// # Errors
+/// If the system refuses a step, or something else is in the way; see [`WriteError`].
+pub(crate) fn readably(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    replace(path, bytes, Expect::Anything, NEW_MODE).map(|_| ())
+}
+
 /// The content that the file must have just before the rename.
 #[derive(Clone, Copy)]
 enum Expect<'a> {

@@ -2,6 +2,7 @@
 //! metric.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -150,4 +151,39 @@ fn checked(backsoon: &Backsoon) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
     command.args(["check", "--config"]).arg(backsoon.path("backsoon.toml"));
     run_to_end(command)
+}
+
+#[test]
+fn the_runtime_file_names_what_is_in_force_and_ends_with_its_process() {
+    let upstream = Upstream::ok();
+    let web = format!("[routes.web]\nupstream = \"{}\"\n", upstream.url());
+    let dir = tempfile::tempdir().unwrap();
+    let given = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("backsoon.toml"), format!("{LISTEN}[limits]\ngrace = \"0s\"\n{web}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+    command.args(["run", "--config"]).arg(dir.path().join("backsoon.toml")).env("RUNTIME_DIRECTORY", given.path());
+    let mut backsoon = Backsoon::spawn(dir, command);
+    let files = [backsoon.path(".backsoon/backsoon.runtime.json"), given.path().join("backsoon.runtime.json")];
+    let read = |file: &PathBuf| serde_json::from_str::<Value>(&fs::read_to_string(file).unwrap()).unwrap();
+    let folder = backsoon.dir.path().canonicalize().unwrap();
+    for file in &files {
+        let told = read(file);
+        assert_eq!(told["pid"], backsoon.child.id());
+        assert_eq!(told["admin"], backsoon.admin.to_string());
+        assert_eq!(told["config"], folder.join("backsoon.toml").display().to_string());
+        assert_eq!(told["maintenance"], folder.join("maintenance.toml").display().to_string());
+    }
+    assert_eq!(backsoon.status()["admin"], backsoon.admin.to_string());
+    // Another flag file is in force at once; another admin listener needs a restart, and the warning says where it is.
+    fs::write(backsoon.path("other.toml"), "").unwrap();
+    let moved = LISTEN.replace("[admin]\naddress = \"127.0.0.1:0\"", "[admin]\naddress = \"127.0.0.1:1\"");
+    backsoon.config(&format!("maintenance = \"other.toml\"\n{moved}[limits]\ngrace = \"0s\"\n{web}"));
+    let other = folder.join("other.toml").display().to_string();
+    files.iter().for_each(|file| wait("the new flag file", || read(file)["maintenance"] == other));
+    assert_eq!(read(&files[0])["admin"], backsoon.admin.to_string());
+    let still = format!("the admin listener is still {}", backsoon.admin);
+    assert!(backsoon.status().to_string().contains(&still), "{}", backsoon.status());
+    backsoon.signal("TERM");
+    assert_eq!(backsoon.wait_for_exit().code(), Some(0));
+    files.iter().for_each(|file| assert!(!file.exists()));
 }

@@ -62,6 +62,7 @@ impl Inputs {
             watching,
             problems: problem.into_iter().collect(),
             refused: self.findings.refused(),
+            admin: self.startup.bound.clone(),
             ..Report::default()
         }
     }
