@@ -65,7 +65,17 @@ impl Validation<'_> {
                 let line = problem.place.as_ref().map_or(0, |place| place.line);
                 self.found.entry((problem.file.clone(), line)).or_insert(problem);
             }
-            Ok(html) if name == "page.html" => self.check_page(Markup::of(&html)),
+            Ok(text) if text.trim().is_empty() => {
+                let file = source_of(name, self.own);
+                self.found.entry((file.clone(), 0)).or_insert_with(|| blank(&file));
+            }
+            Ok(html) if name == "page.html" => {
+                let file = page_of(self.own);
+                if !has_title(&html) {
+                    self.found.entry((file.clone(), 0)).or_insert_with(|| untitled(&file));
+                }
+                self.check_page(Markup::of(&html));
+            }
             Ok(_) => {}
         }
     }
@@ -92,8 +102,33 @@ pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> PageModel {
 }
 
 fn page_of(own: &[&Source]) -> String {
-    let page = own.iter().find(|source| source.name == "page.html").or(own.first());
-    page.map_or_else(String::new, |source| source.path.clone())
+    source_of("page.html", own)
+}
+
+/// Returns the file of a template; if it is the built-in one, the first of the operator's, which it may include.
+fn source_of(name: &str, own: &[&Source]) -> String {
+    let source = own.iter().find(|source| source.name == name).or(own.first());
+    source.map_or_else(String::new, |source| source.path.clone())
+}
+
+/// Returns true if a document has a title with text. A title in its body is that of a picture.
+fn has_title(html: &str) -> bool {
+    let lower = html.to_ascii_lowercase();
+    let head =
+        ["<body", "<svg"].into_iter().filter_map(|tag| lower.find(tag)).min().map_or(&*lower, |end| &lower[..end]);
+    let title = head.split_once("<title").and_then(|(_, rest)| rest.split_once('>'));
+    let text = title.map(|(_, rest)| rest.split_once("</title").map_or("", |(text, _)| text));
+    text.is_some_and(|text| !text.trim().is_empty())
+}
+
+/// Returns the problem of a template that an editor has emptied, or a full disk.
+fn blank(file: &str) -> Problem {
+    Problem::error(file, "the template renders nothing").help("remove the file for the built-in one, or write it again")
+}
+
+fn untitled(file: &str) -> Problem {
+    Problem::error(file, "the page has no title")
+        .help("write a <title> with text into its <head>; without one, the page may be cut off or half-written")
 }
 
 /// Returns warnings for the parts of a document that would not work.

@@ -109,6 +109,10 @@ fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
         ("<p>\n{% include \"/etc/passwd\" %}\n".to_owned(), 2, "template"),
         ("<p>\n{{ t(\"nobody\") }}\n".to_owned(), 2, "nobody"),
         (LOOP.to_owned(), 0, "fuel"),
+        (String::new(), 0, "renders nothing"),
+        ("{# all of it #}\n".to_owned(), 0, "renders nothing"),
+        ("<!doctype html>\n<p>{{ title }}</p>\n".to_owned(), 0, "no title"),
+        ("<title> </title><body><svg><title>a picture</title></svg>\n".to_owned(), 0, "no title"),
         (page("x") + "<script>var now = \"{{ title }}\"</script>\n", 0, "inline style or script"),
     ] {
         replace(&backsoon.path("pages/page.html"), &wrong);
