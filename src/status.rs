@@ -160,6 +160,9 @@ pub(crate) struct ProblemStatus {
     pub message: String,
     /// The correction, if one is known.
     pub help: Option<String>,
+    /// True for a warning about what may well be meant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expected: bool,
 }
 
 /// A route.
@@ -374,6 +377,7 @@ impl From<&Problem> for ProblemStatus {
             width: place.map(|place| place.width),
             message: problem.message.clone(),
             help: problem.help.clone(),
+            expected: problem.expected,
         }
     }
 }

@@ -187,11 +187,11 @@ impl Site {
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp, previous: Option<&Snapshot>) -> Option<Snapshot> {
         let config = self.config.as_ref()?;
         let from_systemd = std::env::var_os("STATE_DIRECTORY");
-        let remembered = StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek();
+        let memory = StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default();
         // Only the closures matter here, so the built-in page is enough.
         let renderer =
             previous.map_or_else(|| Arc::new(Renderer::built_in()), |previous| Arc::clone(&previous.renderer));
-        let known = Known { remembered, ..Known::default() };
+        let known = Known { memory, ..Known::default() };
         Some(compile(Inputs { config, flags, renderer: &renderer, known: &known, previous, now, generation: 1 }))
     }
 

@@ -46,7 +46,7 @@ pub(super) struct StatusArgs {
 pub(super) const AFTER_HELP: &str = "\
 Replicas agree when they have the same flag file and the same config in force, by the hash of the content, and each \
 route in the same phase and mode. What differs is listed by replica.
-Warnings about a file are shown, but do not count: one flag file may serve proxies with different routes.
+Routes of other proxies that share the flag file are shown, but do not count, nor does advice about the page.
 
 Examples:
   backsoon status
@@ -57,8 +57,8 @@ Examples:
 
 Exit codes:
   0   all agree, and all is as it should be
-  1   they do not agree, or something is not as it should be: a file has an error or cannot be read, an edit is not
-      believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, or
+  1   they do not agree, or something is not as it should be: a file has an error, a warning or cannot be read, an edit is
+      not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, or
       a problem is reported
   64  the arguments or the config are wrong
   69  one of them cannot be reached";
@@ -69,7 +69,7 @@ struct Replica {
     answer: Result<(Status, Value), admin::Error>,
     /// Files whose content on disk the proxy has not read, in words.
     unread: Vec<String>,
-    /// Those that differed at the last look.
+    /// Files that differed at the last look.
     looked: Vec<String>,
 }
 

@@ -455,7 +455,7 @@ fn foreign_routes(foreign: &[&Mention], names: &[&str]) -> Option<Problem> {
         }
     };
     let help = format!("its routes are {}; the rest of the file applies", some_of(names));
-    Some(Problem::warning(&first.file, message).at(first.place.clone()).help(help))
+    Some(Problem::warning(&first.file, message).at(first.place.clone()).help(help).expected())
 }
 
 /// Lists names, as many as fit a line.

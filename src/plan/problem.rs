@@ -25,6 +25,9 @@ pub struct Problem {
     pub message: String,
     /// Correction.
     pub help: Option<String>,
+    /// True for a warning about what may well be meant, such as a route of another proxy that shares the flag file.
+    #[serde(skip)]
+    pub expected: bool,
 }
 
 /// Weight of a [`Problem`].
@@ -56,7 +59,14 @@ pub struct Place {
 impl Problem {
     /// Creates a problem that refuses the file. The caller adds place and help.
     pub fn error(file: &str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, file: file.to_owned(), place: None, message: message.into(), help: None }
+        Self {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            place: None,
+            message: message.into(),
+            help: None,
+            expected: false,
+        }
     }
 
     /// Creates an error about a file as a whole.
@@ -80,6 +90,13 @@ impl Problem {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Marks a warning about what may well be meant.
+    #[must_use]
+    pub fn expected(mut self) -> Self {
+        self.expected = true;
         self
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Pending,
     /// Files are polled although events were wanted.
     Polling,
+    /// A file is in force, but not all of it acts as it says.
+    Warning,
     /// Something besides the files is wrong.
     Other,
 }
@@ -45,11 +47,9 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
         let text = format!("files are watched by {}, so edits take seconds: {why}", watching.by);
         Some(Concern { kind: Kind::Polling, text })
     });
-    let others = status.problems.iter().map(|problem| {
-        let text = if problem.file.is_empty() { String::new() } else { format!("{}: ", problem.file) };
-        Concern { kind: Kind::Other, text: text + &problem.message }
-    });
-    refused.chain(pending).chain(polling).chain(others).collect()
+    let others = status.other_problems().map(|problem| told(Kind::Other, problem));
+    let warnings = status.files.iter().flat_map(warnings);
+    refused.chain(pending).chain(polling).chain(others).chain(warnings).collect()
 }
 
 fn refused(file: &FileStatus) -> Concern {
@@ -62,6 +62,18 @@ fn refused(file: &FileStatus) -> Concern {
     Concern { kind: Kind::File, text }
 }
 
+fn told(kind: Kind, problem: &ProblemStatus) -> Concern {
+    let file = if problem.file.is_empty() { String::new() } else { format!("{}: ", problem.file) };
+    Concern { kind, text: file + &problem.message }
+}
+
+/// Returns the warnings about a file that count: those of the page are advice.
+fn warnings(file: &FileStatus) -> impl Iterator<Item = Concern> {
+    let counted = file.is_good() && file.role != Role::Page.as_str();
+    let problems = file.problems.iter().filter(move |problem| counted && !problem.is_error() && !problem.expected);
+    problems.map(|problem| told(Kind::Warning, problem))
+}
+
 fn pending(file: &FileStatus, now: Timestamp) -> Option<Concern> {
     let pending = file.pending.as_ref()?;
     let since = pending.since.map(|since| format!(" since {}", words::instant(since, now))).unwrap_or_default();
@@ -71,7 +83,7 @@ fn pending(file: &FileStatus, now: Timestamp) -> Option<Concern> {
 
 /// Groups problems by kind, in the order in which a kind appears first. A kind is a severity, a file and a message
 /// without what stands in quotes.
-pub(crate) fn by_kind(problems: &[ProblemStatus]) -> Vec<Group<'_>> {
+pub(crate) fn by_kind<'p>(problems: impl IntoIterator<Item = &'p ProblemStatus>) -> Vec<Group<'p>> {
     let mut kinds: Vec<(String, Vec<&ProblemStatus>)> = Vec::new();
     for problem in problems {
         let kind = format!("{} {} {}", problem.severity, problem.file, unquoted(&problem.message));
@@ -97,6 +109,12 @@ impl<'p> Group<'p> {
 }
 
 impl Status {
+    /// Returns the problems that are told nowhere else. The trouble with watching is told beside the files.
+    pub(crate) fn other_problems(&self) -> impl Iterator<Item = &ProblemStatus> {
+        let trouble = self.watching.as_ref().and_then(|watching| watching.trouble.as_deref());
+        self.problems.iter().filter(move |problem| trouble != Some(problem.message.as_str()))
+    }
+
     /// Returns the two files that every proxy has: the flag file and the config.
     pub(crate) fn main_files(&self) -> impl Iterator<Item = &FileStatus> {
         [Role::Flags, Role::Config].into_iter().filter_map(|role| self.file(role))
@@ -138,7 +156,10 @@ mod tests {
             let watching = WatchingStatus { by: "polling".to_owned(), trouble: trouble.map(str::to_owned) };
             Status { watching: Some(watching), ..Status::default() }
         };
+        let expected = ProblemStatus { expected: true, ..problem("no route `x`", "warning") };
+        let told_twice = Status { problems: vec![problem("no watches", "warning")], ..polls(Some("no watches")) };
         for (status, told) in [
+            (told_twice, vec!["files are watched by polling, so edits take seconds: no watches"]),
             (of_file(file()), vec![]),
             (
                 of_file(FileStatus { trouble: Some("it cannot be read".to_owned()), ..file() }),
@@ -148,7 +169,15 @@ mod tests {
                 of_file(FileStatus { problems: vec![problem("x", "error")], ..file() }),
                 vec!["maintenance.toml has an error, and is not in force as it stands"],
             ),
-            (of_file(FileStatus { problems: vec![problem("x", "warning")], ..file() }), vec![]),
+            (
+                of_file(FileStatus { problems: vec![problem("over", "warning")], ..file() }),
+                vec!["maintenance.toml: over"],
+            ),
+            (of_file(FileStatus { problems: vec![expected], ..file() }), vec![]),
+            (
+                of_file(FileStatus { problems: vec![problem("x", "warning")], role: "page".to_owned(), ..file() }),
+                vec![],
+            ),
             (
                 of_file(FileStatus { pending, ..file() }),
                 vec!["an edit of maintenance.toml is seen since 14:30 UTC, but not believed yet: it is empty"],

@@ -26,13 +26,13 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
     for concern in replica.concerns(now) {
         match concern.kind {
             // Shown above, or below with their places.
-            Kind::Polling | Kind::File | Kind::Other => {}
+            Kind::Polling | Kind::File | Kind::Warning | Kind::Other => {}
             Kind::Pending => text.push_str(&alarm(&concern.text)),
         }
     }
     replica.unread.iter().for_each(|unread| text.push_str(&alarm(unread)));
     status.files.iter().for_each(|file| text.push_str(&wrong(file)));
-    text.push_str(&problems(&status.problems));
+    text.push_str(&problems(status.other_problems()));
     text
 }
 
@@ -174,7 +174,7 @@ fn wrong(file: &FileStatus) -> String {
 }
 
 /// Formats problems. Many of one kind are counted.
-fn problems(problems: &[ProblemStatus]) -> String {
+fn problems<'p>(problems: impl IntoIterator<Item = &'p ProblemStatus>) -> String {
     let mut text = String::new();
     for group in by_kind(problems) {
         for problem in group.shown {

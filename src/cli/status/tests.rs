@@ -173,18 +173,19 @@ fn a_replica_that_does_not_answer_weighs_more_than_one_that_differs() {
 }
 
 #[test]
-fn an_error_counts_and_a_warning_does_not() {
-    let with = |severity: &str| {
+fn a_problem_counts_unless_it_is_expected() {
+    let with = |severity: &str, expected: bool| {
         let mut status = status("aa");
         status["files"][1]["problems"] = json!([{
             "severity": severity, "file": "maintenance.toml", "line": 2, "column": 7, "excerpt": "web = \"of\"",
-            "width": 4, "message": "unknown mode `of`", "help": "did you mean `offline`?",
+            "width": 4, "message": "unknown mode `of`", "help": "did you mean `offline`?", "expected": expected,
         }]);
         replica(status)
     };
-    assert_eq!(health_of(&[with("warning")]), Health::Well);
-    assert_eq!(health_of(&[with("error")]), Health::Wrong);
-    let shown = plain(&table::replica(&with("error"), Timestamp::now()));
+    assert_eq!(health_of(&[with("warning", true)]), Health::Well);
+    assert_eq!(health_of(&[with("warning", false)]), Health::Wrong);
+    assert_eq!(health_of(&[with("error", false)]), Health::Wrong);
+    let shown = plain(&table::replica(&with("error", false), Timestamp::now()));
     assert!(
         shown.ends_with(
             "error: unknown mode `of`\n --> maintenance.toml:2:7\n  |\n2 | web = \"of\"\n  |       ^^^^\n  = help: did you mean `offline`?\n"

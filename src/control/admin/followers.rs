@@ -143,7 +143,7 @@ impl Followers {
         self.list.borrow_mut().retain(|follower| follower.strong_count() > 0);
     }
 
-    /// Drops those that have not read for long.
+    /// Drops followers that have not read for long.
     fn drop_stalled(&self, now: Instant) {
         self.each(|follower| {
             if follower.waits_since.get().is_some_and(|since| now.saturating_duration_since(since) > LONGEST_STALL) {

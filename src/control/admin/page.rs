@@ -167,7 +167,7 @@ impl<'s> View<'s> {
                 text: story::watching(watching),
                 tone: if watching.trouble.is_none() { Tone::Good } else { Tone::Bad },
             }),
-            problems: problems(&status.problems).into_iter().chain(of_files).collect(),
+            problems: problems(status.other_problems()).into_iter().chain(of_files).collect(),
             status,
             published: status.published.map(|at| words::instant(at, now)),
             now: now.strftime("%H:%M:%S UTC").to_string(),
@@ -216,7 +216,7 @@ fn is_plain(file: &FileStatus) -> bool {
     file.is_good() && file.pending.is_none() && file.caveat.is_none()
 }
 
-fn problems(problems: &[ProblemStatus]) -> Vec<ProblemView<'_>> {
+fn problems<'s>(problems: impl IntoIterator<Item = &'s ProblemStatus>) -> Vec<ProblemView<'s>> {
     let mut views = Vec::new();
     for group in by_kind(problems) {
         views.extend(group.shown.iter().map(|problem| ProblemView { problem, marks: marks(problem), more: 0 }));
