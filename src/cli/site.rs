@@ -201,6 +201,27 @@ impl Site {
     }
 }
 
+/// Finds the admin listener of the proxy that runs with a config, with notes on where it comes from.
+///
+/// # Errors
+/// If the config is broken and has no runtime file, or if there is no admin listener.
+pub(super) fn listener(config_file: &Path) -> Result<(Endpoint, Option<String>), Failure> {
+    let (endpoint, note) = match FlagFile::of(config_file) {
+        Ok(FlagFile { config, .. }) => {
+            let (endpoints, note) = of_running(config_file, &config);
+            (endpoints.into_iter().next(), note)
+        }
+        Err(Failure::Problems(problems)) => {
+            let running = runtime::find(config_file, runtime::state_dir(config_file).as_deref());
+            let endpoint = running.as_ref().and_then(runtime::endpoint).ok_or(Failure::Problems(problems.clone()))?;
+            let note = format!("{}, asking the running proxy at {endpoint}", described(config_file, &problems));
+            (Some(endpoint), Some(note))
+        }
+        Err(other) => return Err(other),
+    };
+    Ok((endpoint.ok_or_else(|| Failure::NoAdmin(config_file.to_owned()))?, note))
+}
+
 /// Returns the admin listener of a config, and a note if it moved: a running proxy keeps the one that it began with.
 fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<String>) {
     let configured = config.admin.as_ref().map(Endpoint::from);

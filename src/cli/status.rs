@@ -18,9 +18,8 @@ use crate::status::concerns::{Concern, concerns};
 
 use super::admin::{self, Endpoint};
 use super::failure::Failure;
-use super::flag_file::FlagFile;
 use super::streams::Streams;
-use super::{ConfigFile, exit};
+use super::{ConfigFile, exit, site};
 use agree::differences;
 
 /// The arguments of `status`.
@@ -137,7 +136,7 @@ impl Replica {
 
 /// Shows the status, once or repeatedly.
 pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let endpoints = endpoints(args)?;
+    let endpoints = endpoints(args, streams)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
     runtime.block_on(async {
         if args.watch {
@@ -150,13 +149,24 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
     })
 }
 
-fn endpoints(args: &StatusArgs) -> Result<Vec<Endpoint>, Failure> {
+/// Returns the listeners to ask: those named, or that of the proxy that runs with the config.
+fn endpoints(args: &StatusArgs, streams: &mut Streams) -> Result<Vec<Endpoint>, Failure> {
     if !args.admin.is_empty() {
         return Ok(args.admin.clone());
     }
-    let config = FlagFile::of(&args.config.config)?.config;
-    let address = config.admin.ok_or_else(|| Failure::NoAdmin(args.config.config.clone()))?;
-    Ok(vec![Endpoint::from(&address)])
+    match site::listener(&args.config.config) {
+        Ok((endpoint, note)) => {
+            note.into_iter().try_for_each(|note| streams.note(note))?;
+            Ok(vec![endpoint])
+        }
+        Err(failure) => {
+            if matches!(failure, Failure::Problems(_)) {
+                streams
+                    .note("a running proxy is asked all the same if it is named: `backsoon status 127.0.0.1:9901`")?;
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk.

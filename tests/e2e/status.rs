@@ -318,3 +318,44 @@ fn a_blue_and_a_green_proxy_agree_in_their_flags_alone() {
     let (code, out) = status(shared.path(), &["--flags-only", &admin[0], &admin[1]]);
     assert!(code == 0 && out.ends_with("all 2 agree, no errors\n"), "{out}");
 }
+
+#[test]
+fn a_broken_config_does_not_hide_the_running_proxy() {
+    let proxy = Backsoon::before(&Upstream::ok().url(), "");
+    let (admin, dir) = (proxy.admin.to_string(), proxy.dir.path());
+    replace(&proxy.path("backsoon.toml"), "[routes.web\n");
+    wait("the mistake to be seen", || !proxy.status()["files"][0]["problems"][0].is_null());
+    // As a proxy that writes no runtime file leaves it.
+    let state = dir.join(".backsoon");
+    let _ = fs::remove_file(state.join("backsoon.runtime.json"));
+    let (code, out) = status(dir, &[]);
+    assert!(
+        code == 64 && out.contains("backsoon.toml:1:") && out.contains("`backsoon status 127.0.0.1:9901`"),
+        "{out}"
+    );
+    let (code, out) = status(dir, &[&admin]);
+    assert!(code == 1 && out.contains(&admin) && out.contains("a file has an error"), "{code}: {out}");
+    fs::create_dir_all(&state).unwrap();
+    let config = fs::canonicalize(proxy.path("backsoon.toml")).unwrap();
+    let runtime = json!({ "admin": admin, "config": config, "maintenance": proxy.path("maintenance.toml") });
+    fs::write(state.join("backsoon.runtime.json"), runtime.to_string()).unwrap();
+    let (code, out) = status(dir, &[]);
+    let told = "`backsoon.toml` has an error (line 1: ";
+    assert!(code == 1 && out.contains(told) && out.contains(&format!("asking the running proxy at {admin}")), "{out}");
+    assert!(out.contains("web    open "), "{out}");
+}
+
+#[test]
+fn an_admin_listener_that_moved_is_asked_at_its_old_address() {
+    let proxy = Backsoon::before(&Upstream::ok().url(), "");
+    let (admin, dir) = (proxy.admin.to_string(), proxy.dir.path());
+    let moved = LISTEN.replace("[admin]\naddress = \"127.0.0.1:0\"", "[admin]\naddress = \"127.0.0.1:9\"");
+    proxy.config(&format!("{moved}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n"));
+    let state = dir.join(".backsoon");
+    fs::create_dir_all(&state).unwrap();
+    let config = fs::canonicalize(proxy.path("backsoon.toml")).unwrap();
+    fs::write(state.join("backsoon.runtime.json"), json!({ "admin": admin, "config": config }).to_string()).unwrap();
+    let (code, out) = status(dir, &[]);
+    assert!(out.contains(&format!("the running proxy listens at {admin}; ")), "{out}");
+    assert!(code == 1 && out.contains("takes effect only with a restart"), "{code}: {out}");
+}
