@@ -187,7 +187,8 @@ impl Site {
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp, previous: Option<&Snapshot>) -> Option<Snapshot> {
         let config = self.config.as_ref()?;
         let from_systemd = std::env::var_os("STATE_DIRECTORY");
-        let memory = StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default();
+        let memory =
+            StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default();
         // Only the closures matter here, so the built-in page is enough.
         let renderer =
             previous.map_or_else(|| Arc::new(Renderer::built_in()), |previous| Arc::clone(&previous.renderer));

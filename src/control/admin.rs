@@ -233,7 +233,6 @@ fn status_of(shared: &Shared) -> Status {
         problems: report.problems.clone(),
         files: report.files.clone(),
         routes: routes.collect(),
-        ..Status::default()
     }
 }
 
