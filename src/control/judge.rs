@@ -52,8 +52,9 @@ fn doubt(in_force: &Flags, good: &[u8], hint: Hint, content: &Content) -> Doubt 
     if content.is_blank() {
         return if flags::lifts(in_force, &Flags::default()) { Doubt::Empty } else { Doubt::None };
     }
-    // Nothing renames half a file, so parsing can be left to whoever takes the content.
-    if hint == Hint::Renamed || !is_lifting(in_force, content) {
+    // Parsing is left to whoever takes the content if nothing follows from it: nothing renames half a file, and a file
+    // that is being written does not count yet.
+    if matches!(hint, Hint::Renamed | Hint::Writing) || !is_lifting(in_force, content) {
         return Doubt::None;
     }
     if flags::is_cut(&content.bytes, good) {

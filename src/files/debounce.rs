@@ -165,7 +165,7 @@ impl Debounce {
 
     /// Returns the reason that counts for a look that found a content: a look without a reason takes over the one of the
     /// looks before that found the same.
-    pub(crate) fn hint_for(&self, hint: Hint, hash: Hash) -> Hint {
+    fn hint_for(&self, hint: Hint, hash: Hash) -> Hint {
         match (&self.pending, hint) {
             (Some(pending), Hint::Poll | Hint::Forced(_)) if pending.seen.is_content(hash) => pending.hint,
             (_, hint) => hint,

@@ -383,7 +383,7 @@ impl Entry {
             return Doubt::None;
         }
         if let Some(judge) = &self.judge {
-            return judge(self.debounce.hint_for(hint, content.hash), content);
+            return judge(hint, content);
         }
         let was_full = self.state.content.as_ref().is_some_and(|content| !content.is_blank());
         if was_full && content.is_blank() { Doubt::Empty } else { Doubt::None }
