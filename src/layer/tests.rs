@@ -72,12 +72,14 @@ async fn an_app_is_closed_and_opened_by_its_file() {
     assert!(response.body().size_hint().exact().unwrap() > 1000);
     assert_eq!(app.ask(Method::GET, "/healthz").await.status(), 200);
     assert_eq!(app.ask(Method::HEAD, "/").await.body().size_hint().exact(), Some(0));
-    // A file that is wrong changes nothing.
-    app.flag("[routes]\napp = \"of\"\n");
-    while app.layer.shared.refused() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    // A file that is wrong changes nothing, nor does one that was emptied.
+    for (count, text) in ["[routes]\napp = \"of\"\n", ""].into_iter().enumerate() {
+        app.flag(text);
+        while app.layer.shared.refused() == u64::try_from(count).unwrap() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(app.ask(Method::GET, "/").await.status(), 503, "{text:?}");
     }
-    assert_eq!(app.ask(Method::GET, "/").await.status(), 503);
     app.flag("# nothing\n");
     let response = app.until(200).await;
     assert_eq!(response.headers()[ALLOW], "GET");
