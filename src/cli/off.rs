@@ -16,7 +16,7 @@ use super::remains::{self, Asked};
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::words::whole_seconds;
-use super::{WaitFor, dry_run, exit, words};
+use super::{WaitFor, dry_run, words};
 
 /// The arguments of `off`.
 #[derive(Args, Debug)]
@@ -132,9 +132,16 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
         let known = flags.windows.iter().map(|window| window.id.clone()).collect();
         return Err(Failure::NoWindow { id: id.to_owned(), known });
     };
+    let asked = window.routes.iter().map(|(target, _)| match target {
+        Target::Every => "*".to_owned(),
+        Target::Route(name) => name.clone(),
+    });
+    let asked = Asked(asked.collect());
     let Some(span) = window.in_force(now) else {
         writeln!(streams.out, "window {id} is not in force")?;
-        return Ok(exit::OK);
+        // The proxy may see that otherwise, and something else may close the routes.
+        let unchanged = site.edit(Emptied::Refused, |text| Ok((text.to_owned(), ())))?;
+        return report(site, unchanged, &asked, &args.wait, streams);
     };
     // Whole seconds are for people, but an end before the start would end nothing.
     let ended = if whole_seconds(now) < span.starts { now } else { whole_seconds(now) };
@@ -145,11 +152,7 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     }
     let edited = site.edit(Emptied::Refused, edit)?;
     writeln!(streams.out, "window {id} is ended")?;
-    let asked = window.routes.iter().map(|(target, _)| match target {
-        Target::Every => "*".to_owned(),
-        Target::Route(name) => name.clone(),
-    });
-    report(site, edited, &Asked(asked.collect()), &args.wait, streams)
+    report(site, edited, &asked, &args.wait, streams)
 }
 
 /// Records in the text that an operator opens routes regardless of checks and guards.

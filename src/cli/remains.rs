@@ -132,15 +132,21 @@ fn to_come(window: &Window, names: &[String], now: Timestamp) -> Option<String> 
 pub(super) fn unopened(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp) -> Vec<String> {
     let notes = facts.of(asked).filter_map(|route| {
         let name = harmless(&route.name);
-        let down = route.is(Phase::Closed) || route.is(Phase::Draining);
-        if let (true, Some(breach)) = (down, &route.breach) {
-            let what = harmless(&breach.what);
-            return Some(format!("{name} is closed by its guard: {what}; backsoon off {name} --force opens it"));
+        if let Some(guarded) = by_guard(route) {
+            return Some(guarded);
         }
+        let down = route.is(Phase::Closed) || route.is(Phase::Draining);
         let told = route.is(Phase::Open) || facts.from == Origin::Files || down && is_flagged(flags, &route.name, now);
         (!told).then(|| format!("{name} is {}: {}", harmless(&route.phase), harmless(&route.why)))
     });
     notes.collect()
+}
+
+/// Describes a route that its guard has closed.
+fn by_guard(route: &RouteStatus) -> Option<String> {
+    let down = route.is(Phase::Closed) || route.is(Phase::Draining);
+    let (name, breach) = (harmless(&route.name), route.breach.as_ref().filter(|_| down)?);
+    Some(format!("{name} is closed by its guard: {}; backsoon off {name} --force opens it", harmless(&breach.what)))
 }
 
 /// Returns the strictest mode in which flags and windows close a route; `None` if they do not.
@@ -162,6 +168,10 @@ pub(super) fn differing(asked: &Asked, entry: &Entry, facts: &Facts, now: Timest
 }
 
 fn differs(route: &RouteStatus, entry: &Entry, now: Timestamp) -> Option<String> {
+    // The guard stays, whatever is flagged.
+    if let Some(guarded) = by_guard(route) {
+        return Some(guarded);
+    }
     let name = harmless(&route.name);
     let mode = route.mode.as_deref().and_then(mode)?;
     let by = match route.source.as_deref().map(|source| (source, source.strip_prefix(WINDOW))) {

@@ -225,13 +225,13 @@ pub(super) fn listener(config_file: &Path) -> Result<(Endpoint, Option<String>),
 
 /// Returns the admin listener of a config, and a note if it moved: a running proxy keeps the one that it began with.
 fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<String>) {
-    let configured = config.admin.as_ref().map(Endpoint::from);
+    let chosen_by_system = matches!(&config.admin, Some(Address::Ip(address)) if address.port() == 0);
+    let configured = config.admin.as_ref().filter(|_| !chosen_by_system).map(Endpoint::from);
     let running = runtime::find(config_file, config.state_dir.as_deref());
     let running = running.as_ref().and_then(runtime::endpoint).filter(|running| Some(running) != configured.as_ref());
     let Some(running) = running.filter(|running| is_of(running, config_file)) else {
         return (configured.into_iter().collect(), None);
     };
-    let chosen_by_system = matches!(&config.admin, Some(Address::Ip(address)) if address.port() == 0);
     let note = (!chosen_by_system).then(|| {
         let told = configured.map_or("has no `[admin]`".to_owned(), |endpoint| format!("says {endpoint}"));
         format!("the running proxy listens at {running}; `[admin]` of the config {told}, which needs a restart")

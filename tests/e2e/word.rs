@@ -440,6 +440,14 @@ fn ending_a_window_says_what_still_closes_its_routes() {
     place.write("maintenance.toml", &format!("[routes]\nweb = \"offline\"\n{first}"));
     place.run(&["off", "--window", "W-1"]).exits(0).tells("web stays offline: flag; backsoon off web lifts it");
     place.run(&["off", "web"]).exits(0).keeps_quiet_of("W-1");
+    // A window that is not in force is left alone, and what closes its routes is told all the same.
+    let over = window("W-1", -7200, -3600, "");
+    place.write("maintenance.toml", &format!("[routes]\nweb = \"offline\"\n{over}"));
+    let proxy = place.start();
+    run(proxy.dir.path(), &["off", "--window", "W-1", "--wait"])
+        .exits(0)
+        .tells("window W-1 is not in force")
+        .tells("web stays offline: flag; backsoon off web lifts it");
 }
 
 #[test]
