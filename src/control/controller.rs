@@ -20,6 +20,7 @@ use crate::telemetry::log::LogHandle;
 use super::finisher::Finisher;
 use super::history::Event;
 use super::inputs::{Effect, Inputs, Reread};
+use super::page_trial::Tried;
 use super::preview::Preview;
 use super::publish::Publication;
 use super::recorder::Recorder;
@@ -38,6 +39,14 @@ pub(crate) struct Controller {
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
     finisher: Option<Finisher>,
+}
+
+/// Changes that the loop is woken for.
+pub(super) enum Changed {
+    /// Files have changed.
+    Files(Vec<Change>),
+    /// An edited page was tried.
+    Page(Tried),
 }
 
 impl Controller {
@@ -96,8 +105,8 @@ impl Controller {
         first
     }
 
-    /// Waits until files have changed, or have not for long enough. Cancel safe.
-    pub(super) async fn changes(&mut self) -> Vec<Change> {
+    /// Waits until files have changed, or have not for long enough, or the trial of a page has ended. Cancel safe.
+    pub(super) async fn changes(&mut self) -> Changed {
         let due = self.inputs.due();
         let wait = async move {
             match due {
@@ -106,8 +115,9 @@ impl Controller {
             }
         };
         tokio::select! {
-            changes = self.inputs.files.next() => changes,
-            () = wait => Vec::new(),
+            changes = self.inputs.files.next() => Changed::Files(changes),
+            tried = self.inputs.trial.tried() => Changed::Page(tried),
+            () = wait => Changed::Files(Vec::new()),
         }
     }
 
@@ -121,9 +131,12 @@ impl Controller {
         is_due(self.inputs.at_now(Some(live), self.publication.generation()), live)
     }
 
-    /// Takes in changed files, and publishes if they matter.
-    pub(super) fn refresh(&mut self, changes: &[Change], publisher: &mut Publisher) {
-        let effect = self.inputs.refresh(changes, Reread::Changed);
+    /// Takes in changed files or a page, and publishes if they matter.
+    pub(super) fn refresh(&mut self, changed: Changed, publisher: &mut Publisher) {
+        let effect = match changed {
+            Changed::Files(changes) => self.inputs.refresh(&changes, Reread::Changed),
+            Changed::Page(tried) => self.inputs.take_tried(tried),
+        };
         self.settle(effect, publisher, Cause::File);
     }
 

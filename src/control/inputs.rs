@@ -27,6 +27,7 @@ use super::findings::{Findings, warn};
 use super::history::Event;
 use super::judge;
 use super::load::{self, Loaded};
+use super::page_trial::{PageTrial, Tried};
 use super::pages;
 use super::preview::Preview;
 use super::startup::StartupSettings;
@@ -53,6 +54,8 @@ pub(super) struct Inputs {
     findings: Findings,
     /// Edits that are not recorded yet.
     edits: Vec<Event>,
+    /// Trial of the page's files after an edit.
+    pub(super) trial: PageTrial,
     preview: Option<Preview>,
     log: LogHandle,
 }
@@ -133,6 +136,7 @@ impl Inputs {
             pairs: Pairs::default(),
             findings: Findings::of_start(&warnings),
             edits: Vec::new(),
+            trial: PageTrial::new(),
             preview,
             log,
         };
@@ -242,7 +246,7 @@ impl Inputs {
             effect = self.take_materials().or(effect);
         }
         if touched.pages {
-            effect = self.take_pages().or(effect);
+            self.try_pages();
         }
         if touched.flags {
             effect = self.take_flags().or(effect);
@@ -267,6 +271,7 @@ impl Inputs {
             (Ok(materials), Some(renderer), None) => {
                 problems.extend(certs::exposed(&config));
                 problems.extend(self.startup.changed_by(&config, &self.config_file));
+                self.trial.forget();
                 self.set_config(config, problems);
                 self.set_renderer(renderer, remarks);
                 self.set_materials(materials);
@@ -354,9 +359,17 @@ impl Inputs {
         self.judge_flags();
     }
 
-    fn take_pages(&mut self) -> Effect {
+    /// Has the page's files tried; [`Inputs::take_tried`] takes the outcome.
+    fn try_pages(&mut self) {
         let config = Arc::clone(&self.config);
-        let (renderer, problems) = pages::renderer(&self.config_file, &config.page, |path| self.files.present(path));
+        let read = |path: &Path| self.files.present(path);
+        self.trial.start(pages::read_files(&self.config_file, &config.page, read));
+    }
+
+    /// Takes the outcome of a trial.
+    pub(super) fn take_tried(&mut self, tried: Tried) -> Effect {
+        let config = Arc::clone(&self.config);
+        let (renderer, problems) = tried.checked;
         let Some(renderer) = renderer else {
             let errors: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();
             self.findings.refuse(&errors);

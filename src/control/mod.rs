@@ -30,6 +30,8 @@ mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
+mod page_trial;
+#[cfg(feature = "proxy")]
 pub(crate) mod pages;
 #[cfg(feature = "proxy")]
 pub(crate) mod preview;

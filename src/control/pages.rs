@@ -10,12 +10,59 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use crate::files::source::{Content, ReadError};
 
-/// Makes a renderer from the files that the config names. There is none if any problem is an error.
+/// Outcome of a check: a renderer, unless any problem is an error.
+pub(crate) type Checked = (Option<Renderer>, Vec<Problem>);
+
+/// Files of a page as they were read, before their check. The check may take seconds.
+#[derive(Debug)]
+pub(crate) struct Unchecked {
+    config_file: PathBuf,
+    page: PageConfig,
+    sources: Sources,
+    /// Problems of the reading.
+    problems: Vec<Problem>,
+}
+
+impl Unchecked {
+    /// Checks the templates on a thread of its own, and gives the outcome to `then` there.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub(super) fn check_beside(self, then: impl FnOnce(Checked) + Send + 'static) -> std::io::Result<()> {
+        let check = std::thread::Builder::new().name("page".into()).stack_size(STACK_FOR_TEMPLATES);
+        check.spawn(move || then(self.check())).map(drop)
+    }
+
+    /// Returns the config that names the files.
+    pub(super) fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// Checks the templates.
+    fn check(self) -> Checked {
+        let Self { config_file, page, sources, mut problems } = self;
+        let (renderer, found) = check_templates(&page, &sources, &config_file.display().to_string());
+        let refused = problems.iter().any(Problem::is_error);
+        problems.extend(found);
+        (renderer.filter(|_| !refused), problems)
+    }
+}
+
+/// Makes a renderer from the files that the config names.
 pub(crate) fn renderer(
     config_file: &Path,
     page: &PageConfig,
+    read: impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> Checked {
+    read_files(config_file, page, read).check()
+}
+
+/// Reads the files of a page.
+pub(super) fn read_files(
+    config_file: &Path,
+    page: &PageConfig,
     mut read: impl FnMut(&Path) -> Result<Content, ReadError>,
-) -> (Option<Renderer>, Vec<Problem>) {
+) -> Unchecked {
     let mut problems = Vec::new();
     let mut sources = Sources::default();
     for (name, path) in page.dir.iter().flat_map(|dir| named_files(dir, page)) {
@@ -40,10 +87,7 @@ pub(crate) fn renderer(
             Err(error) => problems.push(Problem::in_file(logo, error)),
         }
     }
-    let (renderer, found) = check_templates(page, &sources, &config_file.display().to_string());
-    let refused = problems.iter().any(Problem::is_error);
-    problems.extend(found);
-    (renderer.filter(|_| !refused), problems)
+    Unchecked { config_file: config_file.to_owned(), page: page.clone(), sources, problems }
 }
 
 /// Checks templates on a thread with enough stack for any of them. A stack overflow would end the process.

@@ -19,13 +19,12 @@ use crate::telemetry::access::AccessWriter;
 
 use super::admin::{self, AdminListener, Followers, Page, Shared};
 use super::clock;
-use super::controller::Controller;
+use super::controller::{Changed, Controller};
 use super::limit_log::LimitLog;
 use super::observe::{self, Observations};
 use super::probe::Probes;
 use super::signals::{Command, Grace, Signals};
 use super::transitions::Cause;
-use crate::files::Change;
 
 /// Parts that the loop is started with.
 pub(crate) struct Start {
@@ -105,7 +104,7 @@ struct Wakers {
 
 /// The reason why the loop woke.
 enum Wake {
-    Files(Vec<Change>),
+    Files(Changed),
     /// The clock has reached the next change.
     Clock,
     Command(Command),
@@ -149,7 +148,7 @@ impl Loop {
         let guarded = self.shared.observations.borrow().has_guarded();
         let Wakers { signals, ended, watchdog, observe, guard, transition } = &mut self.wakers;
         tokio::select! {
-            changes = self.controller.changes() => Wake::Files(changes),
+            changed = self.controller.changes() => Wake::Files(changed),
             () = clock::moves(next_change, compiled, Timestamp::now, clock::LOOK_EVERY) => Wake::Clock,
             command = signals.next() => Wake::Command(command),
             _ = ended => Wake::Ended,
@@ -192,7 +191,7 @@ impl Loop {
         let observed = observe::observed(&live, &self.shared.observations.borrow(), &self.probes, Instant::now());
         self.controller.observe(observed);
         match wake {
-            Wake::Files(changes) => self.controller.refresh(&changes, &mut self.publisher),
+            Wake::Files(changed) => self.controller.refresh(changed, &mut self.publisher),
             Wake::Clock => self.controller.publish(&mut self.publisher, Cause::Time),
             Wake::Command(Command::Reload) => self.reload(),
             Wake::Command(Command::End(_)) if self.shared.stage.get() != Stage::Running => {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{CLOSED, ask, json};
-use crate::support::{Backsoon, LISTEN, replace, wait};
+use crate::support::{Backsoon, LISTEN, replace, sha256, wait};
 
 /// Returns a page with this word, valid in every language.
 fn page(word: &str) -> String {
@@ -143,6 +143,24 @@ fn a_config_that_was_refused_for_a_wrong_page_is_taken_once_that_is_removed() {
     fs::remove_file(backsoon.path("other/page.html")).unwrap();
     wait("the config to be taken", || html(&backsoon).contains("class=\"bare\""));
     assert_eq!(problems(&backsoon, "backsoon.toml"), [] as [Value; 0]);
+}
+
+#[test]
+fn a_flag_does_not_wait_for_a_page_that_is_tried() {
+    let backsoon = own(&[("pages/page.html", &page("Good"))], "");
+    replace(&backsoon.path("pages/page.html"), LOOP);
+    // Its trial has begun once the proxy has read it, and takes seconds in each language.
+    wait("the page to be read", || {
+        let status = backsoon.status();
+        let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "page").cloned();
+        file.is_some_and(|file| file["hash"].as_str() == Some(&sha256(LOOP.as_bytes())))
+    });
+    replace(&backsoon.path("maintenance.toml"), "[routes]\n");
+    wait("the flag to be lifted", || ask(backsoon.address(), "GET /", &[]).status != 503);
+    assert_eq!(problems(&backsoon, "page.html"), [] as [Value; 0], "the flag was faster than the trial");
+    wait("the end of the trial", || {
+        problems(&backsoon, "page.html").iter().any(|problem| is_error(problem, "pages/page.html", 0, "fuel"))
+    });
 }
 
 #[test]

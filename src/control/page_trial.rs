@@ -1,0 +1,76 @@
+//! The trial of an edited page, on a thread of its own: a template that loops is tried for seconds, and no edit of the
+//! flag file may wait for it.
+
+use tokio::sync::mpsc;
+
+use crate::plan::problem::Problem;
+
+use super::pages::{Checked, Unchecked};
+
+/// Runner of one trial at a time. Only the outcome of the latest one counts.
+#[derive(Debug)]
+pub(super) struct PageTrial {
+    sender: mpsc::UnboundedSender<Tried>,
+    receiver: mpsc::UnboundedReceiver<Tried>,
+    /// Number of the latest trial that was asked for.
+    latest: u64,
+    running: bool,
+    /// Files to try when the running trial has ended.
+    next: Option<Unchecked>,
+}
+
+/// Outcome of a trial.
+#[derive(Debug)]
+pub(super) struct Tried {
+    number: u64,
+    pub(super) checked: Checked,
+}
+
+impl PageTrial {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver, latest: 0, running: false, next: None }
+    }
+
+    /// Tries files, instead of all that were asked for before.
+    pub(super) fn start(&mut self, files: Unchecked) {
+        self.latest += 1;
+        if self.running {
+            self.next = Some(files);
+        } else {
+            self.run(files);
+        }
+    }
+
+    /// Forgets what is being tried, because the config has brought another page.
+    pub(super) fn forget(&mut self) {
+        self.latest += 1;
+        self.next = None;
+    }
+
+    /// Waits for the outcome of the latest trial. Cancel safe.
+    pub(super) async fn tried(&mut self) -> Tried {
+        loop {
+            // The sender is kept here, so that the channel never closes.
+            let Some(tried) = self.receiver.recv().await else { std::future::pending().await };
+            self.running = false;
+            if let Some(next) = self.next.take() {
+                self.run(next);
+            } else if tried.number == self.latest {
+                return tried;
+            }
+        }
+    }
+
+    fn run(&mut self, files: Unchecked) {
+        let (number, sender, failed) = (self.latest, self.sender.clone(), self.sender.clone());
+        self.running = true;
+        // Nobody waits any more if the process is ending.
+        let then = move |checked| drop(sender.send(Tried { number, checked }));
+        let config_file = files.config_file().to_owned();
+        if let Err(error) = files.check_beside(then) {
+            let problem = Problem::in_file(&config_file, format!("the templates cannot be checked: {error}"));
+            let _ = failed.send(Tried { number, checked: (None, vec![problem]) });
+        }
+    }
+}
