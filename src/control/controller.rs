@@ -205,10 +205,12 @@ impl Controller {
         report
     }
 
-    /// Tries again to write what could not be written. Returns true if something was tried.
-    pub(super) fn retry(&mut self) -> bool {
+    /// Looks at what no event tells: secrets that others can read, and a disk that can be written again. Returns true if
+    /// the report may have changed.
+    pub(super) fn look_around(&mut self) -> bool {
         let generation = self.publication.generation();
-        self.recorder.as_mut().is_some_and(|recorder| recorder.retry(generation))
+        let seen = self.inputs.look_at_secrets();
+        self.recorder.as_mut().is_some_and(|recorder| recorder.retry(generation)) || seen
     }
 
     fn note(&mut self, event: Event) {

@@ -40,6 +40,20 @@ impl Findings {
         self.by_file.remove(file);
     }
 
+    /// Adds a problem to a file. Returns false if it is known.
+    pub(super) fn add(&mut self, problem: &Problem) -> bool {
+        if self.by_file.values().flatten().any(|known| known == problem) {
+            return false;
+        }
+        self.by_file.entry(PathBuf::from(&problem.file)).or_default().push(problem.clone());
+        true
+    }
+
+    /// Forgets one problem, whichever file it is reported on.
+    pub(super) fn retract(&mut self, problem: &Problem) {
+        self.by_file.values_mut().for_each(|problems| problems.retain(|known| known != problem));
+    }
+
     /// Forgets the problems of the files that are not kept.
     pub(super) fn retain(&mut self, mut kept: impl FnMut(&Path) -> bool) {
         self.by_file.retain(|file, _| kept(file));

@@ -54,6 +54,8 @@ pub(super) struct Inputs {
     findings: Findings,
     /// Edits that are not recorded yet.
     edits: Vec<Event>,
+    /// Secrets that others can read, as they were at the last look.
+    exposed: Vec<Problem>,
     /// Trial of the page's files after an edit.
     pub(super) trial: PageTrial,
     preview: Option<Preview>,
@@ -136,6 +138,7 @@ impl Inputs {
             pairs: Pairs::default(),
             findings: Findings::of_start(&warnings),
             edits: Vec::new(),
+            exposed: Vec::new(),
             trial: PageTrial::new(),
             preview,
             log,
@@ -174,6 +177,22 @@ impl Inputs {
             now: Timestamp::now(),
             generation,
         }
+    }
+
+    /// Looks at who can read the secrets, which may change without their content. Returns true if it has changed.
+    pub(super) fn look_at_secrets(&mut self) -> bool {
+        let exposed = certs::exposed(&self.config);
+        if exposed == self.exposed {
+            return false;
+        }
+        let before = mem::replace(&mut self.exposed, exposed);
+        before
+            .iter()
+            .filter(|problem| !self.exposed.contains(problem))
+            .for_each(|problem| self.findings.retract(problem));
+        let new: Vec<Problem> = self.exposed.iter().filter(|problem| self.findings.add(problem)).cloned().collect();
+        warn(&new);
+        true
     }
 
     /// Returns when to refresh although no file has changed.

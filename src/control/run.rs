@@ -178,7 +178,7 @@ impl Loop {
             Wake::Observe(now) => {
                 self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
                 self.limits.log(&self.shared.meters, now);
-                if self.controller.retry() {
+                if self.controller.look_around() {
                     self.shared.report.replace(self.controller.report());
                 }
                 // An observation changes nothing else in the report.

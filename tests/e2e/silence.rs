@@ -2,6 +2,7 @@
 //! metric.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -186,4 +187,27 @@ fn the_runtime_file_names_what_is_in_force_and_ends_with_its_process() {
     backsoon.signal("TERM");
     assert_eq!(backsoon.wait_for_exit().code(), Some(0));
     files.iter().for_each(|file| assert!(!file.exists()));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_told_without_an_edit() {
+    let upstream = Upstream::ok();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
+    let mode = |mode: u32| fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o600);
+    let bypass = "bypass = { secret_file = \"secret\", header = \"X-Key\" }";
+    let config = format!("{LISTEN}[routes.web]\nupstream = \"{}\"\n{bypass}\n", upstream.url());
+    let backsoon = Backsoon::start_in(dir, &config);
+    let exposed = || backsoon.status()["files"].to_string().contains("everybody on this machine can read");
+    assert!(!exposed());
+    for _ in 0..2 {
+        mode(0o644);
+        wait("the warning", exposed);
+        mode(0o600);
+        wait("the end of the warning", || !exposed());
+    }
+    let told = backsoon.log_text().matches("everybody on this machine").count();
+    assert_eq!(told, 2, "once each time:\n{}", backsoon.log_text());
 }
