@@ -1,12 +1,16 @@
 //! `backsoon check`: reports every problem of the files that `run` would find.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::control::load::{self, Loaded};
+use crate::control::runtime_file;
+use crate::files::source::ReadError;
+use crate::plan::config::OnMissing;
 use crate::plan::problem::Problem;
 
 use super::failure::{Failure, summary};
@@ -34,13 +38,17 @@ Examples:
   backsoon check --json | jq '.problems[].message'
 
 Exit codes:
-  0   `run` would take the files (there may be warnings)
+  0   `run` would take the files, and so would the proxy that runs (there may be warnings)
   64  there are errors";
 
 /// Reads the files and reports their problems.
 pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| with_option(file, problems));
+    let loaded = loaded.and_then(|loaded| match refused_while_running(file, &loaded) {
+        Some(problem) => Err([loaded.warnings, vec![problem]].concat()),
+        None => Ok(loaded),
+    });
     if args.json {
         return as_json(&loaded, streams);
     }
@@ -51,6 +59,18 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     }
     writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, Timestamp::now()))?;
     Ok(exit::OK)
+}
+
+/// Returns the problem of a config that a start would take, and that the running proxy refuses: it names another flag
+/// file, and that does not exist. At a start nothing is in force that could be lost.
+fn refused_while_running(file: &Path, loaded: &Loaded) -> Option<Problem> {
+    let config = &loaded.config;
+    if !loaded.flags_missing || config.on_missing == OnMissing::Open {
+        return None;
+    }
+    let in_force = runtime_file::flags_in_force(file, config)?;
+    let is_other = in_force != runtime_file::canonical(&config.maintenance);
+    is_other.then(|| load::missing_flags(file, config, ReadError::Missing))
 }
 
 /// Returns a summary such as `3 routes, 2 listeners; 1 route is flagged now`.

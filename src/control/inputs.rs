@@ -325,9 +325,7 @@ impl Inputs {
             return None;
         }
         let error = self.files.settled(flag_file).err()?;
-        let message = format!("`maintenance` names {}, which cannot be read: {error}", flag_file.display());
-        let help = "write that file first (an empty one flags nothing); then this config is taken";
-        Some(Problem::in_file(&self.config_file, message).help(help))
+        Some(load::missing_flags(&self.config_file, config, error))
     }
 
     fn set_config(&mut self, config: Config, problems: Vec<Problem>) {

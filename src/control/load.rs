@@ -108,6 +108,14 @@ pub(crate) fn from(
     }
 }
 
+/// Returns the problem of a config that makes a running proxy read another flag file, which cannot be read. Without the
+/// flags of the old file, routes would open that nobody meant to open.
+pub(crate) fn missing_flags(config_file: &Path, config: &Config, error: ReadError) -> Problem {
+    let message = format!("`maintenance` names {}, which cannot be read: {error}", config.maintenance.display());
+    let help = "write that file first (an empty one flags nothing); then this config is taken";
+    Problem::in_file(config_file, message).help(help)
+}
+
 /// Parses a config file's content.
 pub(crate) fn parse_config(path: &Path, content: &Content) -> (Option<Config>, Vec<Problem>) {
     match encoding::decode(path, &content.bytes) {

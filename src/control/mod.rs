@@ -46,7 +46,7 @@ mod report;
 #[cfg(feature = "proxy")]
 mod run;
 #[cfg(feature = "proxy")]
-mod runtime_file;
+pub(crate) mod runtime_file;
 #[cfg(feature = "proxy")]
 mod signals;
 #[cfg(feature = "proxy")]

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::files::write;
 use crate::plan::config::Config;
@@ -71,8 +73,19 @@ impl Drop for RuntimeRecord {
     }
 }
 
+/// Returns the path of the flag file in force, if a proxy with this config is running.
+pub(crate) fn flags_in_force(config_file: &Path, config: &Config) -> Option<PathBuf> {
+    let state = StateDir::new(config_file, config.state_dir.as_deref(), env::var_os("STATE_DIRECTORY"));
+    let text = fs::read_to_string(state.file(RuntimeFile::ENDING)).ok()?;
+    let running: RuntimeFile = serde_json::from_str(&text).ok()?;
+    let pid = Pid::from_raw(i32::try_from(running.pid).ok()?)?;
+    // A process that was killed has left its file behind. One of another user cannot be signalled, but is there.
+    let is_there = test_kill_process(pid).err().is_none_or(|error| error == Errno::PERM);
+    (is_there && running.config == canonical(config_file)).then_some(running.maintenance)
+}
+
 /// Returns the path with all symlinks followed. The file itself need not exist.
-fn canonical(path: &Path) -> PathBuf {
+pub(crate) fn canonical(path: &Path) -> PathBuf {
     let beside = || {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Some(fs::canonicalize(directory).ok()?.join(path.file_name()?))

@@ -211,3 +211,28 @@ fn a_secret_that_others_can_read_is_told_without_an_edit() {
     let told = backsoon.log_text().matches("everybody on this machine").count();
     assert_eq!(told, 2, "once each time:\n{}", backsoon.log_text());
 }
+
+#[test]
+fn check_refuses_a_missing_flag_file_as_the_running_proxy_does_and_not_before_a_start() {
+    let upstream = Upstream::ok();
+    let config = |more: &str| format!("{more}{LISTEN}[routes.web]\nupstream = \"{}\"\n", upstream.url());
+    let mut backsoon = Backsoon::start(&config(""));
+    assert_eq!(checked(&backsoon).0, Some(0), "the flag file need not exist");
+    fs::write(backsoon.path("backsoon.toml"), config("maintenance = \"nowhere.toml\"\n")).unwrap();
+    let refused = || {
+        let status = backsoon.status();
+        let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "config").cloned().unwrap();
+        file["problems"].to_string().contains("nowhere.toml")
+    };
+    wait("the config to be refused", refused);
+    let (code, told) = checked(&backsoon);
+    assert!(
+        code == Some(64) && told.contains("`maintenance` names") && told.contains("write that file first"),
+        "{told}"
+    );
+    // Without the proxy there is nothing in force that could be lost.
+    backsoon.signal("KILL");
+    backsoon.wait_for_exit();
+    assert!(backsoon.path(".backsoon/backsoon.runtime.json").exists(), "it could not clean up");
+    assert_eq!(checked(&backsoon).0, Some(0));
+}
