@@ -17,7 +17,10 @@ pub(crate) fn path(file: &FileStatus) -> String {
 
 /// Returns the content of a file that is in force, and the one read last where that is another.
 pub(crate) fn content(file: &FileStatus, now: Timestamp) -> String {
-    let read = file.loaded.map_or("not read".to_owned(), |at| format!("read {}", words::instant(at, now)));
+    let Some(loaded) = file.loaded else {
+        return if file.is_good() { "not there" } else { "not read" }.to_owned();
+    };
+    let read = format!("read {}", words::instant(loaded, now));
     let read = match &file.hash {
         Some(hash) => format!("{} {read}", short(hash)),
         None => read,

@@ -324,7 +324,8 @@ fn a_broken_config_does_not_hide_the_running_proxy() {
     let proxy = Backsoon::before(&Upstream::ok().url(), "");
     let (admin, dir) = (proxy.admin.to_string(), proxy.dir.path());
     replace(&proxy.path("backsoon.toml"), "[routes.web\n");
-    wait("the mistake to be seen", || !proxy.status()["files"][0]["problems"][0].is_null());
+    let is_refused = |file: &Value| file["role"] == "config" && !file["problems"][0].is_null();
+    wait("the mistake to be seen", || proxy.status()["files"].as_array().unwrap().iter().any(is_refused));
     // As a proxy that writes no runtime file leaves it.
     let state = dir.join(".backsoon");
     let _ = fs::remove_file(state.join("backsoon.runtime.json"));

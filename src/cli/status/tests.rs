@@ -23,7 +23,7 @@ fn status(flags_hash: &str) -> Value {
     json!({
         "version": "0.1.0", "pid": 42, "watching": { "by": "events" }, "generation": 7, "published": "2026-05-19T14:28:00Z", "stage": "running",
         "files": [
-            { "path": "backsoon.toml", "role": "config", "hash": "c0ffee0011", "problems": [], "trouble": null },
+            { "path": "backsoon.toml", "role": "config", "hash": "c0ffee0011", "loaded": "2026-05-19T10:00:00Z", "problems": [], "trouble": null },
             { "path": "maintenance.toml", "role": "flags", "hash": flags_hash, "problems": [], "trouble": null,
               "loaded": "2026-05-19T14:28:00Z", "in_force": { "hash": flags_hash, "generation": 7 } },
         ],
@@ -44,7 +44,7 @@ fn a_replica_reads_as_a_table() {
         shown,
         "127.0.0.1:9901  backsoon 0.1.0, pid 42, running, generation 7 for 2 min\n\
          \x20 flags   maintenance.toml  f1a9 read 14:28 UTC, in force since generation 7\n\
-         \x20 config  backsoon.toml     c0ffee00 not read\n\
+         \x20 config  backsoon.toml     c0ffee00 read 10:00 UTC\n\
          \x20 files are watched by events\n\
          \x20 ROUTE  PHASE   MODE     SINCE      UNTIL      IN FLIGHT  HELD  P99      BY\n\
          \x20 api    open    -        10:00 UTC  -          3          0     24.6 ms  -\n\

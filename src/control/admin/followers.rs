@@ -81,14 +81,7 @@ impl Followers {
             return None;
         }
         let told = self.look(shared);
-        let follower = Rc::new(Follower {
-            queue: RefCell::default(),
-            waits_since: Cell::new(None),
-            over: Cell::new(false),
-            waker: RefCell::default(),
-            connection: Rc::clone(connection),
-        });
-        connection.follows.set(true);
+        let follower = Follower::on(connection);
         follower.send(&Bytes::from_static(RETRY.as_bytes()), &told);
         follower.send(told.event(), &told);
         if shared.stage.get() != Stage::Running {
@@ -212,6 +205,17 @@ impl Told {
 }
 
 impl Follower {
+    fn on(connection: &Rc<Connection>) -> Rc<Self> {
+        connection.follows.set(true);
+        Rc::new(Self {
+            queue: RefCell::default(),
+            waits_since: Cell::new(None),
+            over: Cell::new(false),
+            waker: RefCell::default(),
+            connection: Rc::clone(connection),
+        })
+    }
+
     /// Queues an event. Where too many wait already, the state replaces them all.
     fn send(&self, event: &Bytes, told: &Told) {
         if self.over.get() {
@@ -309,3 +313,46 @@ const RETRY: &str = "retry: 1000\n\n";
 /// A comment alone would not be seen by a browser's script, which wants to know that the connection lives.
 const BEAT: &str = ": heartbeat\nevent: beat\ndata: {}\n\n";
 const END: &str = "event: end\ndata: {}\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns all events that wait for a follower.
+    fn waiting(follower: &Follower) -> Vec<Bytes> {
+        follower.queue.borrow().iter().cloned().collect()
+    }
+
+    #[test]
+    fn what_waits_for_a_slow_follower_is_bounded_and_ends_with_the_state() {
+        let (told, follower) = (Told::new(Status::default()), Follower::on(&Rc::default()));
+        let counts = Bytes::from_static(b"event: counts\n\n");
+        for sent in 1..1000 {
+            follower.send(&counts, &told);
+            assert!(waiting(&follower).len() <= MOST_QUEUED, "{sent}");
+        }
+        let waiting = waiting(&follower);
+        assert_eq!(waiting.first(), Some(told.event()), "the state stands for all that was left out");
+        assert!(waiting.iter().skip(1).all(|event| *event == counts));
+        follower.end(&told);
+        follower.send(&counts, &told);
+        assert!(follower.queue.borrow().back().is_some_and(|last| last == END), "nothing follows the end");
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_does_not_read_loses_its_connection() {
+        let (followers, told) = (Followers::default(), Told::new(Status::default()));
+        let connection = Rc::default();
+        let follower = Follower::on(&connection);
+        followers.list.borrow_mut().push(Rc::downgrade(&follower));
+        follower.send(&Bytes::from_static(b"event: counts\n\n"), &told);
+        let is_over = async |connection: &Connection| {
+            let over = connection.over(Duration::from_secs(3600));
+            tokio::time::timeout(Duration::from_millis(10), over).await.is_ok()
+        };
+        followers.drop_stalled(Instant::now());
+        assert!(!is_over(&connection).await);
+        followers.drop_stalled(Instant::now() + LONGEST_STALL * 2);
+        assert!(is_over(&connection).await);
+    }
+}
