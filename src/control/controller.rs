@@ -46,7 +46,7 @@ pub(super) enum Changed {
     /// Files have changed.
     Files(Vec<Change>),
     /// An edited page was tried.
-    Page(Tried),
+    Page(Box<Tried>),
 }
 
 impl Controller {
@@ -116,7 +116,7 @@ impl Controller {
         };
         tokio::select! {
             changes = self.inputs.files.next() => Changed::Files(changes),
-            tried = self.inputs.trial.tried() => Changed::Page(tried),
+            tried = self.inputs.trial.tried() => Changed::Page(Box::new(tried)),
             () = wait => Changed::Files(Vec::new()),
         }
     }
@@ -135,7 +135,7 @@ impl Controller {
     pub(super) fn refresh(&mut self, changed: Changed, publisher: &mut Publisher) {
         let effect = match changed {
             Changed::Files(changes) => self.inputs.refresh(&changes, Reread::Changed),
-            Changed::Page(tried) => self.inputs.take_tried(tried),
+            Changed::Page(tried) => self.inputs.take_tried(*tried),
         };
         self.settle(effect, publisher, Cause::File);
     }
