@@ -124,7 +124,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
 
 fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
     let until = match (args.until, args.span) {
-        (Some(until), _) => Some(until),
+        (Some(until), _) => Some(until.min(words::last_instant())),
         // An end beyond the last instant is the last instant.
         (None, Some(span)) => Some(now.checked_add(span).unwrap_or(words::last_instant())),
         (None, None) => None,
