@@ -44,10 +44,39 @@ impl CountsStatus {
 }
 
 impl Status {
-    /// Divides into what changes with files, phases and generations, and what changes with every request.
-    pub(crate) fn split(mut self) -> (Self, Vec<CountsStatus>) {
-        let counts = self.routes.iter_mut().map(CountsStatus::take).collect();
-        (self, counts)
+    /// Returns the counts that differ from an earlier status; `None` if more than counts differs.
+    ///
+    /// Only routes that differ are copied, because most of thousands are idle.
+    pub(crate) fn counts_since(&self, before: &Self) -> Option<Vec<CountsStatus>> {
+        if self.routes.len() != before.routes.len() || self.around_routes() != before.around_routes() {
+            return None;
+        }
+        let differ = self.routes.iter().zip(&before.routes).filter(|(after, before)| after != before);
+        let counts = differ.map(|(after, before)| {
+            let (mut after, mut before) = (after.clone(), before.clone());
+            let (counts, _) = (CountsStatus::take(&mut after), CountsStatus::take(&mut before));
+            (after == before).then_some(counts)
+        });
+        counts.collect()
+    }
+
+    /// Returns everything but the routes.
+    fn around_routes(&self) -> impl PartialEq {
+        let Self {
+            version,
+            pid,
+            started,
+            generation,
+            published,
+            stage,
+            workers,
+            admin,
+            watching,
+            problems,
+            files,
+            routes: _,
+        } = self;
+        ((version, pid, started, generation, published, stage), (workers, admin, watching, problems, files))
     }
 }
 
@@ -77,15 +106,21 @@ mod tests {
         let before = Status { routes: vec![route("api", 0), route("web", 2)], ..Status::default() };
         let mut after = before.clone();
         after.routes[1] = RouteStatus { remaining: Some(3), held: 4, ..route("web", 5) };
-        let ((rest, _), (same, counts)) = (before.clone().split(), after.clone().split());
-        assert_eq!(rest, same);
+        assert_eq!(before.counts_since(&before), Some(vec![]));
+        let counts = after.counts_since(&before).unwrap();
+        assert_eq!(
+            counts.iter().map(|counts| (counts.name.as_str(), counts.remaining)).collect::<Vec<_>>(),
+            [("web", Some(3))]
+        );
+        let mut moved = after.clone();
+        moved.routes[0].phase = "closed".to_owned();
+        assert_eq!(moved.counts_since(&before), None);
         for (from, to) in [(&before, &after), (&after, &before)] {
             let mut json = json!(from);
-            let Value::Array(counts) = json!(to.clone().split().1) else { unreachable!() };
+            let Value::Array(counts) = json!(to.counts_since(from)) else { unreachable!() };
             let counts: Vec<_> = counts.into_iter().map(|counts| counts.as_object().unwrap().clone()).collect();
             apply(&mut json, &counts);
             assert_eq!(Status::deserialize(&json).unwrap(), *to);
         }
-        assert_eq!(counts[1].remaining, Some(3));
     }
 }

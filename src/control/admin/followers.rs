@@ -179,13 +179,11 @@ pub(super) async fn serve(shared: Rc<Shared>) {
 
 impl News {
     fn between(before: &Status, after: &Status) -> Self {
-        let ((before, before_counts), (after, counts)) = (before.clone().split(), after.clone().split());
-        if before != after {
-            return Self::State;
+        match after.counts_since(before) {
+            None => Self::State,
+            Some(counts) if counts.is_empty() => Self::None,
+            Some(counts) => Self::Counts(counts),
         }
-        let differ = counts.into_iter().zip(before_counts).filter(|(after, before)| after != before);
-        let differ: Vec<CountsStatus> = differ.map(|(after, _)| after).collect();
-        if differ.is_empty() { Self::None } else { Self::Counts(differ) }
     }
 }
 
