@@ -2,6 +2,7 @@
 //!
 //! Each `take_*` reads one part again. A part is replaced only if all of it is good; otherwise the last good one stays.
 
+mod follow;
 mod in_force;
 mod pairs;
 mod roles;
@@ -459,41 +460,6 @@ impl Inputs {
         self.findings.refuse(&problems);
         self.note_edit(file, Edit::Refused, &problems);
         self.findings.set(file.to_owned(), problems);
-        Effect::None
-    }
-
-    /// Logs what happened to a file other than new content, and acts on it.
-    fn follow(&mut self, change: &Change) -> Effect {
-        match change {
-            Change::Accepted(_) | Change::Noted(_) => {}
-            Change::Restored(path) => {
-                tracing::info!(path = %path.display(), "the file can be read again");
-                if *path == self.config.maintenance {
-                    // The flags may have been given up when the file went missing.
-                    return self.take_flags();
-                }
-            }
-            Change::Missing(path) if *path == self.config.maintenance && self.config.on_missing == OnMissing::Open => {
-                tracing::warn!(path = %path.display(), "the flag file is gone: nothing is flagged any more");
-                return self.give_up_flags();
-            }
-            Change::Missing(path) if self.is_optional(path) => {
-                tracing::info!(path = %path.display(), "the file is gone: the built-in one is shown");
-            }
-            Change::Missing(path) => {
-                tracing::warn!(path = %path.display(), "the file is gone, the last good one stays");
-            }
-            Change::Unreadable(path) => {
-                let error = self.files.get(path).and_then(|state| state.error).map(|error| error.to_string());
-                tracing::warn!(path = %path.display(), trouble = error, "the file cannot be read, the last good one stays");
-            }
-            Change::WatchWarning(path) => {
-                let warning = self.files.get(path).and_then(|state| state.warning);
-                let warning = warning.map(|warning| warning.to_string());
-                tracing::warn!(path = %path.display(), caveat = warning, "changes of the file may not be seen");
-            }
-            Change::Watching => tracing::warn!(watching = %self.files.watching(), "how files are watched has changed"),
-        }
         Effect::None
     }
 
