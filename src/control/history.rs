@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::state::StateDir;
 
+pub use crate::files::author::Author;
+
 pub(crate) use reader::{Line, Reader};
 
 /// A line of the history.
@@ -62,6 +64,9 @@ pub enum Event {
         hash: Option<String>,
         /// True if the content was taken.
         taken: bool,
+        /// Author of the content, as far as the file tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Author>,
         /// Errors and warnings in the content.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         problems: Vec<String>,

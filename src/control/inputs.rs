@@ -25,7 +25,7 @@ use crate::telemetry::log::LogHandle;
 
 use super::certs::{self, Materials};
 use super::findings::{Findings, warn};
-use super::history::Event;
+use super::history::{Author, Event};
 use super::judge;
 use super::load::{self, Loaded};
 use super::page_trial::{PageTrial, Tried};
@@ -463,12 +463,19 @@ impl Inputs {
         Effect::None
     }
 
+    /// Returns the author of the content that was read last.
+    fn author(&self, file: &Path) -> Option<Author> {
+        let content = self.files.get(file)?.content.as_ref()?;
+        Some(content.trace.author(content.hash))
+    }
+
     fn note_edit(&mut self, file: &Path, edit: Edit, problems: &[Problem]) {
         self.edits.push(Event::Edit {
             file: file.display().to_string(),
             role: self.role(file).as_str().to_owned(),
             hash: self.hash(file),
             taken: edit == Edit::Taken,
+            by: self.author(file),
             problems: problems.iter().map(|problem| problem.message.clone()).collect(),
         });
     }

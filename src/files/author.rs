@@ -1,11 +1,15 @@
-//! Author of an edit by command, written into an extended attribute of the file, so that the history can name who edited.
+//! Author of a content. An edit by command writes it into an extended attribute of the file, so that the history can name
+//! who edited. Of any other content only the owner of the file is known.
 //!
 //! The attribute goes with the content: it holds the content's hash, and says nothing about any other content. A file
 //! system without such attributes loses nothing but the name.
 
+#![cfg_attr(not(feature = "proxy"), allow(dead_code, unreachable_pub, reason = "the layer has no history"))]
+
 use std::fs::{self, File};
 
-use rustix::fs::{XattrFlags, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::source::Hash;
@@ -13,23 +17,85 @@ use super::source::Hash;
 /// Name of the attribute.
 pub(super) const ATTRIBUTE: &str = "user.backsoon.edit";
 
+/// Author of a content, as far as the file tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Author {
+    /// A command of backsoon.
+    Command {
+        /// Name of the user who ran it, or the number where it has none.
+        user: String,
+        /// Name of the host that it ran on.
+        host: String,
+        /// Words of the command, such as `on web`.
+        command: String,
+    },
+    /// Anything else: only the owner of the file is known.
+    Owner {
+        /// Name of the owner, or the number where it has none.
+        owner: String,
+    },
+}
+
+/// Content of the attribute.
+#[derive(Serialize, Deserialize)]
+struct Signature {
+    /// The SHA-256 of the content that it is about.
+    sha256: String,
+    user: String,
+    host: String,
+    command: String,
+}
+
+/// Traces that the author of a content has left on its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trace {
+    attribute: Option<Vec<u8>>,
+    owner: u32,
+}
+
+impl Trace {
+    /// Takes the traces from an open file.
+    pub(super) fn of(file: &File, owner: u32) -> Self {
+        let mut bytes = [0; LARGEST_ATTRIBUTE];
+        let length = fgetxattr(file, ATTRIBUTE, &mut bytes[..]).ok();
+        Self { attribute: length.and_then(|length| bytes.get(..length)).map(<[u8]>::to_vec), owner }
+    }
+
+    /// Returns the author of a content with this hash. An attribute that is about another content is not believed: the
+    /// file was edited in place since.
+    pub(crate) fn author(&self, hash: Hash) -> Author {
+        let signature = self.attribute.as_deref().and_then(|bytes| serde_json::from_slice::<Signature>(bytes).ok());
+        match signature.filter(|signature| signature.sha256 == hash.to_string()) {
+            Some(Signature { user, host, command, .. }) => Author::Command { user, host, command },
+            None => Author::Owner { owner: name_of_user(self.owner) },
+        }
+    }
+}
+
 /// Signs a file's content with the user, the host and the command of this process. A failure is no reason not to edit.
 pub(super) fn sign(file: &File, content: &[u8]) {
-    let signature = serde_json::json!({
-        "sha256": Hash(Sha256::digest(content).into()).to_string(),
-        "user": user(),
-        "host": rustix::system::uname().nodename().to_string_lossy(),
-        "command": command(std::env::args().skip(1)),
-    });
-    let _ = fsetxattr(file, ATTRIBUTE, signature.to_string().as_bytes(), XattrFlags::empty());
+    let signature = Signature {
+        sha256: Hash(Sha256::digest(content).into()).to_string(),
+        user: user(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        command: command(std::env::args().skip(1)),
+    };
+    let Ok(signature) = serde_json::to_vec(&signature) else { return };
+    let _ = fsetxattr(file, ATTRIBUTE, &signature, XattrFlags::empty());
 }
 
 /// Returns the name of the user, or the number where it has none. Whoever became root by `sudo` is named.
 fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let by_sudo = std::env::var("SUDO_USER").ok().filter(|name| uid == 0 && !name.is_empty());
-    let named = || name_of(uid, &fs::read_to_string("/etc/passwd").ok()?);
-    by_sudo.or_else(named).unwrap_or_else(|| uid.to_string())
+    by_sudo.unwrap_or_else(|| name_of_user(uid))
+}
+
+/// Returns the name of a user, or the number where it has none.
+fn name_of_user(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(uid, &passwd).unwrap_or_else(|| uid.to_string())
 }
 
 /// Finds the name of a user in the text of `/etc/passwd`.
@@ -49,6 +115,8 @@ fn command(words: impl Iterator<Item = String>) -> String {
 
 /// Characters of a command that are kept. An attribute has about 4,000 bytes on the usual file systems.
 const LONGEST_COMMAND: usize = 500;
+/// Bytes of an attribute that are read.
+const LARGEST_ATTRIBUTE: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +128,21 @@ mod tests {
         assert_eq!(name_of(1000, passwd).as_deref(), Some("anna"));
         assert_eq!(name_of(0, passwd).as_deref(), Some("root"));
         assert_eq!(name_of(7, passwd), None);
+    }
+
+    #[test]
+    fn an_attribute_is_believed_for_its_own_content_only() {
+        let (one, two) = (Hash([1; 32]), Hash([2; 32]));
+        let text = format!(r#"{{"sha256":"{one}","user":"anna","host":"edge-1","command":"on web"}}"#);
+        let trace = |attribute: &[u8]| Trace { attribute: Some(attribute.to_vec()), owner: 4_000_000_000 };
+        let words = |text: &str| text.to_owned();
+        let owner = Author::Owner { owner: words("4000000000") };
+        let command = Author::Command { user: words("anna"), host: words("edge-1"), command: words("on web") };
+        assert_eq!(trace(text.as_bytes()).author(one), command);
+        assert_eq!(trace(text.as_bytes()).author(two), owner);
+        for wrong in [&b""[..], b"{}", b"\xff", &text.as_bytes()[..40]] {
+            assert_eq!(trace(wrong).author(one), owner);
+        }
     }
 
     #[test]

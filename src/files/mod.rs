@@ -4,8 +4,7 @@
 //! be a worker of the proxy. An event only causes a look. What counts is what the look reads, and [`debounce`] decides
 //! when.
 
-#[cfg(feature = "proxy")]
-mod author;
+pub(crate) mod author;
 pub(crate) mod debounce;
 mod links;
 pub(crate) mod source;

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::author::Trace;
+
 /// Bytes that a watched file may have. A larger file is not read.
 pub(crate) const MAX_SIZE: u64 = 1024 * 1024;
 
@@ -27,12 +29,14 @@ pub(crate) struct Content {
     pub loaded: SystemTime,
     /// The file that holds it.
     pub file: FileId,
+    /// Traces of its author.
+    pub trace: Trace,
 }
 
 impl Content {
-    fn new(bytes: Vec<u8>, file: FileId) -> Self {
+    fn new(bytes: Vec<u8>, file: FileId, trace: Trace) -> Self {
         let hash = Hash(Sha256::digest(&bytes).into());
-        Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file }
+        Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file, trace }
     }
 
     /// Returns true if the content is empty or blank, like a file that was just truncated.
@@ -206,7 +210,7 @@ fn read_open(path: &Path, unlinked: &mut bool) -> Result<Content, ReadError> {
     if (before.size(), before.mtime(), before.mtime_nsec()) != (after.size(), after.mtime(), after.mtime_nsec()) {
         return Err(ReadError::Changing);
     }
-    Ok(Content::new(bytes, FileId::of(&after)))
+    Ok(Content::new(bytes, FileId::of(&after), Trace::of(&file, after.uid())))
 }
 
 fn read_bounded(file: &mut File, metadata: &Metadata) -> Result<Vec<u8>, ReadError> {
@@ -252,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_hash_prints_as_sha256sum_does() {
-        let hash = Content::new(b"abc".to_vec(), FileId::default()).hash.to_string();
+        let hash = Content::new(b"abc".to_vec(), FileId::default(), Trace::default()).hash.to_string();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 

@@ -236,3 +236,36 @@ fn check_refuses_a_missing_flag_file_as_the_running_proxy_does_and_not_before_a_
     assert!(backsoon.path(".backsoon/backsoon.runtime.json").exists(), "it could not clean up");
     assert_eq!(checked(&backsoon).0, Some(0));
 }
+
+/// A file system without attributes leaves only the owner to tell.
+#[test]
+fn the_history_says_who_edited() {
+    let upstream = Upstream::ok();
+    let proxy = Backsoon::before(&upstream.url(), "");
+    let command = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
+        command.args(words).arg("--config").arg(proxy.path("backsoon.toml"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let last_edit = || {
+        let lines = command(&["history", "--json"]);
+        let edits = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        edits.filter(|line| line["event"] == "edit").next_back().unwrap_or_default()["by"].clone()
+    };
+    command(&["on", "web", "--wait"]);
+    wait("the edit to be recorded", || !last_edit().is_null());
+    let by = last_edit();
+    let named = by["command"].as_str().is_some_and(|words| words.starts_with("on web --wait"));
+    let (user, host) = (&by["user"], &by["host"]);
+    assert!(named && user.is_string() && host.is_string() || by["owner"].is_string(), "{by}");
+    if named {
+        let user = user.as_str().unwrap();
+        assert!(command(&["history"]).contains(&format!("by {user} at ")));
+    }
+    // Written over the file of the command, whose attribute stays.
+    fs::write(proxy.path("maintenance.toml"), "[routes]\nweb = \"read-only\"\n").unwrap();
+    wait("the other edit to be recorded", || last_edit()["owner"].is_string());
+    assert!(command(&["history"]).contains("in a file of "));
+}

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::control::history::{Entry, Event};
+use crate::control::history::{Author, Entry, Event};
 use crate::plan::config::Config;
 use crate::plan::lifecycle::Reason;
 
@@ -25,9 +25,10 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
         }
         Event::Ended => ("proxy", styled(BOLD, "ended")),
         Event::Gap { entries, from, to } => ("gap", styled(ERROR, gap(*entries, *from, *to))),
-        Event::Edit { file, role, hash, taken, problems } => {
+        Event::Edit { file, role, hash, taken, by, problems } => {
             let file = harmless(file);
-            let hash = hash.as_deref().map(|hash| aside(&[short(hash)])).unwrap_or_default();
+            let facts = hash.as_deref().map(short).into_iter().chain(by.as_ref().map(author));
+            let hash = aside(&facts.collect::<Vec<_>>());
             let problems = first_problems(problems);
             let told = match (taken, problems.is_empty()) {
                 (true, true) => format!("{file} {}{hash}", styled(GOOD, "taken")),
@@ -47,6 +48,16 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
 pub(super) fn json(line: &str) -> String {
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escaped).collect()
+}
+
+/// Formats the author of an edit: `by anna at edge-1: on web`, or `in a file of anna`.
+fn author(by: &Author) -> String {
+    match by {
+        Author::Command { user, host, command } => {
+            format!("by {} at {}: {}", harmless(user), harmless(host), harmless(command))
+        }
+        Author::Owner { owner } => format!("in a file of {}", harmless(owner)),
+    }
 }
 
 /// Tells of entries that are missing here.
@@ -163,11 +174,23 @@ mod tests {
             role: "flags".to_owned(),
             hash: Some("3fa9c1d2e4".to_owned()),
             taken,
+            by: None,
             problems: problems.iter().copied().map(ToOwned::to_owned).collect(),
         };
         let line = |rest: &str| format!("2026-05-19 14:00:00 UTC  flags   maintenance.toml {rest}");
         assert_eq!(plain(edit(true, &[])), line("taken  (3fa9c1d2)"));
         assert_eq!(plain(edit(true, &["a"])), line("taken  (3fa9c1d2): a"));
+        let words = |text: &str| text.to_owned();
+        let command = Author::Command { user: words("anna"), host: words("edge-1"), command: words("on web\u{1b}") };
+        for (by, told) in [
+            (command, "by anna at edge-1: on web\u{fffd}"),
+            (Author::Owner { owner: words("anna") }, "in a file of anna"),
+        ] {
+            let mut edit = edit(true, &[]);
+            let Event::Edit { by: author, .. } = &mut edit else { panic!("{edit:?}") };
+            *author = Some(by);
+            assert_eq!(plain(edit), line(&format!("taken  (3fa9c1d2, {told})")));
+        }
         assert_eq!(plain(edit(false, &["a", "b", "c", "d", "e"])), line("refused  (3fa9c1d2): a; b; c; and 2 more"));
     }
 

@@ -82,6 +82,7 @@ fn what_is_appended_is_read_back_in_order() {
         role: "flags".to_owned(),
         hash: Some("3fa9".to_owned()),
         taken: false,
+        by: Some(Author::Owner { owner: "anna".to_owned() }),
         problems: vec!["unknown mode `offlin`".to_owned()],
     };
     let edit = Entry { event: edit, ..entry(3, "") };
@@ -139,6 +140,7 @@ fn an_entry_that_is_too_long_says_less_and_can_be_read_back() {
         role: "flags".to_owned(),
         hash: None,
         taken: false,
+        by: None,
         problems: vec!["\u{7}ä".repeat(3000); 1000],
     };
     let long = "ü".repeat(LONGEST);
