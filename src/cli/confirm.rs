@@ -23,6 +23,7 @@ use super::admin::{self, Endpoint};
 use super::failure::Failure;
 use super::remains::{Asked, Facts, Origin};
 
+pub(super) use judge::other_file;
 pub(super) use report::Goal;
 
 use judge::Objection;

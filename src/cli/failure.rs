@@ -58,6 +58,8 @@ pub(super) enum Failure {
     NotConfirmed { endpoint: Endpoint, source: admin::Error },
     /// The proxy read the file and refused it, because its config differs.
     Rejected { endpoint: Endpoint, problems: Vec<String> },
+    /// A proxy has flags in force that an edit of the file would drop. Nothing was written.
+    Unseen { endpoint: Endpoint, file: PathBuf, why: String },
     /// The edit is not in force, for these reasons. The file is written.
     NotLive { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
     /// The flag is live, but requests of these routes are still in flight; their number, if known.
@@ -114,6 +116,7 @@ impl Failure {
             },
             Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Port { .. } => exit::UNAVAILABLE,
             Self::NotLive { .. } => exit::TEMPFAIL,
+            Self::Unseen { .. } => exit::IO,
             Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::File { .. } | Self::Output(_) => exit::IO,
             Self::Internal(_) => exit::INTERNAL,
@@ -188,6 +191,9 @@ impl Failure {
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
+            Self::Unseen { .. } => {
+                "nothing was written; write the whole file first, or lift everything: `backsoon off --all`".to_owned()
+            }
             Self::NotLive { .. } => "the flag file is written; `backsoon status` says what is live".to_owned(),
             Self::NotDrained { .. } => {
                 "the rest is cut when the route's `drain` time is over; `backsoon status` counts them".to_owned()
@@ -262,6 +268,11 @@ impl fmt::Display for Failure {
             Self::Rejected { endpoint, problems } => {
                 write!(f, "{endpoint} refuses the flag file: {}", problems.join("; "))
             }
+            Self::Unseen { endpoint, file, why } => write!(
+                f,
+                "`{}` was not edited, because {endpoint} has flags in force that it lacks: {why}",
+                file.display()
+            ),
             Self::NotLive { endpoint, waited, reasons } => {
                 let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));
                 write!(f, "it is not in force at {endpoint} after {waited} s: {reasons}")
@@ -312,6 +323,7 @@ impl Error for Failure {
             | Self::NoAdmin(_)
             | Self::Rejected { .. }
             | Self::NotLive { .. }
+            | Self::Unseen { .. }
             | Self::NotDrained { .. }
             | Self::NotTheDemos(_) => None,
         }

@@ -28,6 +28,7 @@ mod flag_file;
 mod remains;
 mod runtime;
 mod site;
+mod unseen;
 
 mod admin;
 mod failure;

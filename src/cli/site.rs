@@ -30,7 +30,7 @@ use super::flag_file::{self, Edited, FlagFile};
 use super::remains::{self, Asked, Facts, Origin};
 use super::streams::Streams;
 use super::words::harmless;
-use super::{ConfigFile, WaitFor, runtime};
+use super::{ConfigFile, WaitFor, runtime, unseen};
 
 /// Options that name the flag file, and the proxies that go by it.
 #[derive(Args, Clone, Debug)]
@@ -158,12 +158,16 @@ impl Site {
     /// Edits the file, unless it would have errors afterwards. The caller says whether one that was emptied is edited, too.
     ///
     /// # Errors
-    /// If the file has errors, would get errors, or cannot be edited, read or written.
+    /// If the file has errors, would get errors, or cannot be edited, read or written, or if a proxy goes by flags that
+    /// an edit would drop.
     pub(super) fn edit<T>(
         &self,
         emptied: Emptied,
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
+        if emptied == Emptied::Refused {
+            unseen::check(&self.file, &self.endpoints)?;
+        }
         flag_file::edit(&self.file, emptied, edit)
     }
 
@@ -249,7 +253,7 @@ fn is_of(endpoint: &Endpoint, config_file: &Path) -> bool {
 }
 
 /// Asks once.
-fn ask(endpoint: &Endpoint) -> Result<Status, admin::Error> {
+pub(super) fn ask(endpoint: &Endpoint) -> Result<Status, admin::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(admin::Error::Connect)?;
     runtime.block_on(admin::ask(endpoint, MOMENT)).map(|answer| answer.status)
 }

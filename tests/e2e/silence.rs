@@ -251,8 +251,8 @@ fn the_history_says_who_edited() {
     };
     let last_edit = || {
         let lines = command(&["history", "--json"]);
-        let edits = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        edits.filter(|line| line["event"] == "edit").next_back().unwrap_or_default()["by"].clone()
+        let mut edits = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        edits.rfind(|line| line["event"] == "edit").unwrap_or_default()["by"].clone()
     };
     command(&["on", "web", "--wait"]);
     wait("the edit to be recorded", || !last_edit().is_null());

@@ -625,3 +625,34 @@ fn what_was_given_is_said_as_it_was_given() {
     place.run(&["on", "web", "--until", "+10000-01-01T00:00:00Z"]).exits(64).tells("9999-12-30T22:00:00Z");
     place.run(&["on", "web", "--until", "2036-02-30T00:00:00Z"]).exits(64).tells("no such day");
 }
+
+/// Cuts the file so that its second flag is lost, and it is still valid.
+const CUT: &str = "# Kept by hand.\n[routes]\napi = \"offline\" # for th";
+
+#[test]
+fn a_command_does_not_drop_flags_that_only_the_proxy_has() {
+    let upstream = Upstream::ok();
+    let route = |name: &str| format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\n", upstream.url());
+    let proxy = Backsoon::start(&format!("{LISTEN}{}{}{}", route("web"), route("api"), route("shop")));
+    let (dir, file) = (proxy.dir.path(), proxy.path("maintenance.toml"));
+    let whole = "# Kept by hand.\n[routes]\napi = \"offline\" # for the move\nweb = \"offline\"\n";
+    let edits: [&dyn Fn(); 2] = [&|| fs::write(&file, CUT).unwrap(), &|| fs::remove_file(&file).unwrap()];
+    for damage in edits {
+        proxy.flag(whole);
+        damage();
+        // At once, while the proxy still waits, and once it has refused the file.
+        for _ in 0..2 {
+            for command in [["on", "shop"], ["off", "api"]] {
+                run(dir, &command).exits(74).tells("has flags in force that it lacks").tells("backsoon off --all");
+            }
+            let refused = |file: &serde_json::Value| {
+                file["role"] == "flags" && (!file["problems"][0].is_null() || !file["trouble"].is_null())
+            };
+            wait("the file to be refused", || proxy.status()["files"].as_array().unwrap().iter().any(refused));
+        }
+        assert_eq!(get(proxy.address(), "/web").status, 503);
+    }
+    run(dir, &["off", "--all", "--wait"]).exits(0);
+    assert_eq!(get(proxy.address(), "/web").status, 200);
+    run(dir, &["on", "shop", "--wait"]).exits(0);
+}

@@ -107,7 +107,7 @@ pub(super) fn word(claim: &Claim, disk: &mut Disk, answer: Answer) -> Word {
 fn objections(claim: &Claim, disk: &Disk, answer: &Answer) -> Vec<Objection> {
     let status = &answer.status;
     let Some(file) = status.file(Role::Flags) else { return vec![Objection::NotTaken] };
-    if let Some(reads) = other_file(claim, file) {
+    if let Some(reads) = other_file(&claim.file, file) {
         return vec![Objection::OtherFile { reads, edited: claim.file.clone() }];
     }
     if let Some(objection) = not_taken(claim, disk, file) {
@@ -126,13 +126,12 @@ fn has(status: &Status, name: &str) -> bool {
     status.routes.iter().any(|route| route.name == name)
 }
 
-/// Returns the file that a proxy reads, if that is not the one of the claim.
-fn other_file(claim: &Claim, file: &FileStatus) -> Option<String> {
-    let own = fs::canonicalize(&claim.file).ok()?;
-    let metadata = fs::metadata(&own).ok()?;
-    let inode = format!("{}:{}", metadata.dev(), metadata.ino());
+/// Returns the file that a proxy reads, if that is not the one that was edited.
+pub(in super::super) fn other_file(edited: &Path, file: &FileStatus) -> Option<String> {
+    let own = real(edited)?;
+    let inode = fs::metadata(&own).map(|metadata| format!("{}:{}", metadata.dev(), metadata.ino()));
     // A mount in between gives the same file another path.
-    if file.inode.as_deref() == Some(inode.as_str()) {
+    if inode.is_ok_and(|inode| file.inode.as_deref() == Some(inode.as_str())) {
         return None;
     }
     let reads = [file.real.as_ref(), Some(&file.path)].into_iter().flatten();

@@ -1,0 +1,85 @@
+//! Flags that a proxy has in force and the file on disk has no more.
+//!
+//! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. An edit of such a file
+//! would drop those flags, because it looks like a whole new file. So a command asks first.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::files::source::{self, ReadError};
+use crate::plan::flags;
+use crate::status::{FileStatus, ProblemStatus, Role, Status};
+
+use super::admin::Endpoint;
+use super::confirm::other_file;
+use super::failure::Failure;
+use super::site;
+use super::words::harmless;
+
+/// Relation of the file on disk to the flags that a proxy has in force.
+enum Seen {
+    /// An edit of the file drops nothing unseen.
+    Whole,
+    /// The proxy waits whether the file stays as it is, for this reason.
+    Pending(String),
+    /// The proxy goes by an earlier content, for this reason.
+    Refused(String),
+}
+
+/// Refuses to edit a file while a proxy goes by flags that only an earlier content of it had. A proxy that cannot be
+/// asked refuses nothing.
+///
+/// # Errors
+/// [`Failure::Unseen`].
+pub(super) fn check(file: &Path, endpoints: &[Endpoint]) -> Result<(), Failure> {
+    let begun = Instant::now();
+    for endpoint in endpoints {
+        while let Ok(status) = site::ask(endpoint) {
+            match seen(file, &status) {
+                Seen::Whole => break,
+                Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Seen::Pending(why) | Seen::Refused(why) => {
+                    return Err(Failure::Unseen { file: file.to_owned(), endpoint: endpoint.clone(), why });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn seen(file: &Path, status: &Status) -> Seen {
+    let Some(told) = status.file(Role::Flags).filter(|told| other_file(file, told).is_none()) else {
+        return Seen::Whole;
+    };
+    let Some(in_force) = &told.in_force else { return Seen::Whole };
+    let pending = told.pending.as_ref().map(|pending| Seen::Pending(harmless(&pending.why)));
+    match source::read(file).content {
+        Ok(content) if content.hash.to_string() == in_force.hash => Seen::Whole,
+        // The edit itself refuses an emptied file. The mistakes of a text that cannot be parsed say more.
+        Ok(content) if content.is_blank() || !is_valid(&content.bytes) => Seen::Whole,
+        Ok(_) => pending.or_else(|| refused(told)).unwrap_or(Seen::Whole),
+        Err(ReadError::Missing) => pending.or_else(|| trouble(told)).unwrap_or(Seen::Whole),
+        Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
+            Seen::Whole
+        }
+    }
+}
+
+fn is_valid(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| flags::parse("", text).0.is_some())
+}
+
+fn refused(told: &FileStatus) -> Option<Seen> {
+    let error = told.problems.iter().find(|problem| ProblemStatus::is_error(problem))?;
+    Some(Seen::Refused(harmless(&error.message)))
+}
+
+fn trouble(told: &FileStatus) -> Option<Seen> {
+    Some(Seen::Refused(harmless(told.trouble.as_deref()?)))
+}
+
+/// Time for which a file may be pending. A proxy decides within 3 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two requests while a file is pending.
+const PAUSE: Duration = Duration::from_millis(20);
