@@ -88,6 +88,15 @@ pub(super) async fn ask(endpoint: &Endpoint, within: Duration) -> Result<Answer,
     Ok(Answer { status: serde_json::from_slice(&body).map_err(Error::Json)?, clock })
 }
 
+/// Asks once, for a second at most, outside any runtime.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) fn ask_at_once(endpoint: &Endpoint) -> Result<Status, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Connect)?;
+    runtime.block_on(ask(endpoint, MOMENT)).map(|answer| answer.status)
+}
+
 /// Sends a request, waits for the head of the answer, and reads the body.
 async fn request<T, F: Future<Output = Result<T, Error>>>(
     endpoint: &Endpoint,
@@ -250,6 +259,9 @@ impl std::error::Error for Error {
 
 /// Time for a stream of events to begin.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for an answer that only says where things are.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// Largest accepted answer. A status of thousands of routes has some megabytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 

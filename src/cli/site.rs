@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -100,7 +99,7 @@ impl Site {
             (true, Some(running)) => runtime::endpoint(running).into_iter().collect(),
             (true, None) | (false, _) => args.admin.clone(),
         };
-        let told = endpoints.first().map(|endpoint| (endpoint, ask(endpoint)));
+        let told = endpoints.first().map(|endpoint| (endpoint, admin::ask_at_once(endpoint)));
         let status = told.as_ref().and_then(|(_, told)| told.as_ref().ok());
         let error = described(config_file, &problems);
         let named = args.flags.clone().map(|file| (format!("using `{}`", file.display()), file));
@@ -245,17 +244,11 @@ fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<Str
 
 /// Returns true if a proxy with this config answers at an address.
 fn is_of(endpoint: &Endpoint, config_file: &Path) -> bool {
-    let Ok(status) = ask(endpoint) else { return false };
+    let Ok(status) = admin::ask_at_once(endpoint) else { return false };
     let Some(config) = status.file(Role::Config) else { return false };
     let own = fs::canonicalize(config_file).ok();
     let theirs = config.real.as_ref().map(PathBuf::from).or_else(|| fs::canonicalize(&config.path).ok());
     own.is_some() && own == theirs
-}
-
-/// Asks once.
-pub(super) fn ask(endpoint: &Endpoint) -> Result<Status, admin::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(admin::Error::Connect)?;
-    runtime.block_on(admin::ask(endpoint, MOMENT)).map(|answer| answer.status)
 }
 
 /// Returns the flag file that a running proxy goes by.
@@ -284,6 +277,3 @@ pub(super) fn config_text(config_file: &Path) -> Option<String> {
     let content = source::read(config_file).content.ok()?;
     Some(String::from_utf8_lossy(&content.bytes).into_owned())
 }
-
-/// Time for an answer that only says where things are.
-const MOMENT: Duration = Duration::from_secs(1);

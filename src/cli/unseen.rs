@@ -11,10 +11,9 @@ use crate::files::source::{self, ReadError};
 use crate::plan::flags;
 use crate::status::{FileStatus, ProblemStatus, Role, Status};
 
-use super::admin::Endpoint;
+use super::admin::{self, Endpoint};
 use super::confirm::other_file;
 use super::failure::Failure;
-use super::site;
 use super::words::harmless;
 
 /// Relation of the file on disk to the flags that a proxy has in force.
@@ -35,7 +34,7 @@ enum Seen {
 pub(super) fn check(file: &Path, endpoints: &[Endpoint]) -> Result<(), Failure> {
     let begun = Instant::now();
     for endpoint in endpoints {
-        while let Ok(status) = site::ask(endpoint) {
+        while let Ok(status) = admin::ask_at_once(endpoint) {
             match seen(file, &status) {
                 Seen::Whole => break,
                 Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
