@@ -308,6 +308,7 @@ impl Inputs {
                 Effect::None
             }
             (materials, _, missing) => {
+                self.pairs.forget();
                 problems.extend(materials.err().unwrap_or_default());
                 problems.extend(missing);
                 problems.extend(remarks);
@@ -440,7 +441,7 @@ impl Inputs {
 
     fn set_materials(&mut self, materials: Materials) {
         if self.waiting.is_none() {
-            self.pairs.fit();
+            self.pairs.forget();
         }
         self.known.secrets = materials.secrets.clone();
         self.materials = Arc::new(materials);

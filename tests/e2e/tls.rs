@@ -128,6 +128,30 @@ async fn a_key_that_follows_its_certificate_is_pending_and_no_alarm() {
     assert!(!backsoon.log_lines().iter().any(|line| line["level"] == "ERROR"), "{}", backsoon.log_text());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_config_with_another_fault_no_longer_waits_for_the_other_half_of_a_pair() {
+    let authority = Authority::new();
+    let upstream = Upstream::ok();
+    let [old, new] = [(); 2].map(|()| authority.identity(&["localhost"]));
+    let backsoon = secured(&old, &upstream.url(), "");
+    std::fs::write(backsoon.path("new.pem"), &new.cert).unwrap();
+    let route = format!("[routes.web]\nupstream = \"{}\"\n", upstream.url());
+    let unpaired = TLS.replace("cert.pem", "new.pem");
+    replace(&backsoon.path("backsoon.toml"), &format!("{unpaired}{route}"));
+    let pending = || {
+        let status = backsoon.status();
+        status["files"].as_array().unwrap().iter().any(|file| !file["pending"].is_null())
+    };
+    wait("the key to be waited for", pending);
+    // The same pair, and one more fault.
+    replace(&backsoon.path("backsoon.toml"), &format!("maintenance = \"gone.toml\"\n{unpaired}{route}"));
+    wait("the refusal", || problems(&backsoon, "backsoon.toml").iter().any(|problem| problem.contains("gone.toml")));
+    wait("the end of the wait", || !pending());
+    replace(&backsoon.path("backsoon.toml"), &format!("{TLS}{route}"));
+    wait("the config to be mended", || problems(&backsoon, "backsoon.toml").is_empty());
+    assert!(backsoon.metric("backsoon_refused_inputs_total", "") < 1.5, "one edit was refused once");
+}
+
 /// Returns the problems of a file in `/status`.
 fn problems(backsoon: &Backsoon, name: &str) -> Vec<String> {
     let status = backsoon.status();

@@ -35,8 +35,8 @@ impl Pairs {
         true
     }
 
-    /// Notes that all pairs fit.
-    pub(super) fn fit(&mut self) {
+    /// Ends the wait, because all pairs fit, or because the other half alone would mend nothing.
+    pub(super) fn forget(&mut self) {
         self.awaited = None;
     }
 
