@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(feature = "proxy"), allow(dead_code, unreachable_pub, reason = "the layer has no history"))]
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
@@ -79,7 +80,7 @@ pub(super) fn sign(file: &File, content: &[u8]) {
         sha256: Hash(Sha256::digest(content).into()).to_string(),
         user: user(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        command: command(std::env::args().skip(1)),
+        command: command(std::env::args_os().skip(1)),
     };
     let Ok(signature) = serde_json::to_vec(&signature) else { return };
     let _ = fsetxattr(file, ATTRIBUTE, &signature, XattrFlags::empty());
@@ -107,9 +108,9 @@ fn name_of(uid: u32, passwd: &str) -> Option<String> {
     })
 }
 
-/// Joins the words of a command, as far as an attribute has room for them.
-fn command(words: impl Iterator<Item = String>) -> String {
-    let words: Vec<String> = words.collect();
+/// Joins the words of a command, as far as an attribute has room for them. A path among them need not be UTF-8.
+fn command(words: impl Iterator<Item = OsString>) -> String {
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ").chars().take(LONGEST_COMMAND).collect()
 }
 
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_long_command_is_cut() {
         let words = ["on".to_owned(), "web".to_owned(), "ä".repeat(2000)];
-        let command = command(words.into_iter());
+        let command = command(words.into_iter().map(OsString::from));
         assert!(command.starts_with("on web ä") && command.chars().count() == LONGEST_COMMAND);
     }
 }

@@ -656,3 +656,17 @@ fn a_command_does_not_drop_flags_that_only_the_proxy_has() {
     assert_eq!(get(proxy.address(), "/web").status, 200);
     run(dir, &["on", "shop", "--wait"]).exits(0);
 }
+
+#[test]
+fn a_path_that_is_no_text_is_no_reason_not_to_edit() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join(std::ffi::OsStr::from_bytes(b"site-\xff"));
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("backsoon.toml"), format!("{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n"))
+        .unwrap();
+    let mut on = command(dir.path(), &["on", "web", "--config"]);
+    let done = done(on.arg(place.join("backsoon.toml")).output().unwrap());
+    assert!(fs::read_to_string(place.join("maintenance.toml")).is_ok_and(|text| text.contains("web")), "{}", done.err);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
