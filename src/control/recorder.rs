@@ -131,10 +131,13 @@ impl Recorder {
         true
     }
 
-    /// Queues an event, to be written with the next publication or [`Recorder::flush`].
+    /// Queues an event, to be written with the next publication or [`Recorder::flush`]. One for which there is no room is
+    /// counted as lost.
     pub(super) fn note(&mut self, event: Event) {
         if self.events.len() < MOST_NOTES {
             self.events.push(event);
+        } else {
+            self.lose(1, Timestamp::now());
         }
     }
 
@@ -159,7 +162,8 @@ impl Recorder {
             }
         }
         self.flush(live.generation);
-        self.save(live);
+        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
+        self.save(text_of(routes).unwrap_or_else(empty));
     }
 
     /// Writes the queued events. If some were lost before them, the first line tells so.
@@ -175,20 +179,23 @@ impl Recorder {
         let written = self.history.append(&entries).map_err(RecordError::Append);
         match &written {
             Ok(()) => self.gap = None,
-            Err(_) if events > 0 => {
-                let gap = self.gap.unwrap_or(Gap { entries: 0, from: time, to: time });
-                self.gap = Some(Gap { entries: gap.entries + events, to: time, ..gap });
-                self.lost += events;
-            }
+            Err(_) if events > 0 => self.lose(events, time),
             Err(_) => {}
         }
         self.history_failure = self.report(written, self.history_failure.is_some());
     }
 
-    fn save(&mut self, live: &Snapshot) {
-        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
-        let text = text_of(routes).unwrap_or_else(empty);
-        if self.saved.as_ref() != Some(&text) {
+    /// Counts events that are not written, until the history tells of them.
+    fn lose(&mut self, entries: u64, time: Timestamp) {
+        let gap = self.gap.unwrap_or(Gap { entries: 0, from: time, to: time });
+        self.gap = Some(Gap { entries: gap.entries + entries, to: time, ..gap });
+        self.lost += entries;
+    }
+
+    /// Saves a state, unless the file has it. While the last attempt has failed, its text waits to be tried again, and the
+    /// new one takes its place.
+    fn save(&mut self, text: String) {
+        if self.unsaved.is_some() || self.saved.as_ref() != Some(&text) {
             self.write_state(text);
         }
     }
@@ -269,3 +276,44 @@ impl Error for RecordError {
 
 /// Events that may be queued.
 const MOST_NOTES: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn recorder(dir: &tempfile::TempDir) -> Recorder {
+        Recorder::new(StateDir::new(&dir.path().join("backsoon.toml"), None, None))
+    }
+
+    #[test]
+    fn a_state_that_became_true_again_is_not_overwritten_by_one_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(&dir);
+        let file = recorder.state.state_file();
+        recorder.save("open".to_owned());
+        // A directory in the way fails for root as well.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        recorder.save("closed".to_owned());
+        recorder.save("open".to_owned());
+        fs::remove_dir(&file).unwrap();
+        recorder.retry(1);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "open");
+        assert!(recorder.recording().problems.is_empty());
+    }
+
+    #[test]
+    fn events_beyond_the_queue_are_counted_as_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(&dir);
+        for _ in 0..MOST_NOTES + 7 {
+            recorder.note(Event::Ended);
+        }
+        recorder.flush(1);
+        assert_eq!(recorder.recording().lost, 7);
+        let text = fs::read_to_string(recorder.history.file()).unwrap();
+        assert!(text.lines().any(|line| line.contains("\"gap\"") && line.contains('7')), "{}", text.len());
+    }
+}
