@@ -154,8 +154,8 @@ fn answer(shared: &Shared, connection: &Rc<Connection>, request: &Request<Incomi
 fn index(shared: &Shared, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let mut response = if accept.into_iter().any(|accept| accept.contains("text/html")) {
-        let told = shared.followers.look(shared);
-        shared.page.response(told.page(|status| shared.page.render(status, Timestamp::now())))
+        let (told, now) = (shared.followers.look(shared), Timestamp::now());
+        shared.page.response(told.page(now, |status| shared.page.render(status, now)))
     } else {
         text(StatusCode::OK, INDEX)
     };

@@ -124,6 +124,19 @@ fn a_browser_gets_a_page_and_everything_else_a_list() {
 }
 
 #[test]
+fn a_page_says_as_of_when_it_is_although_nothing_changes_and_somebody_follows() {
+    let proxy = Backsoon::before(&Upstream::ok().url(), "");
+    let mut follower = Follower::of(&proxy);
+    follower.until("the state", |name, _| name == "status");
+    let shown = || {
+        let page = request(proxy.admin, "GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\nconnection: close\r\n\r\n");
+        page.body.split("as of ").nth(1).unwrap().split('<').next().unwrap().to_owned()
+    };
+    let first = shown();
+    wait("a later time", || shown() != first);
+}
+
+#[test]
 fn the_listener_only_shows_and_only_to_its_own_pages() {
     let proxy = Backsoon::before(&Upstream::ok().url(), "");
     for path in ["/", "/livez", "/readyz", "/metrics", "/status", "/nowhere"] {

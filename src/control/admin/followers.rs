@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -35,7 +36,8 @@ pub(crate) struct Followers {
 pub(super) struct Told {
     pub(super) status: Status,
     event: OnceCell<Bytes>,
-    page: OnceCell<Bytes>,
+    /// The page, with the second that it shows.
+    page: RefCell<Option<(i64, Bytes)>>,
 }
 
 /// The queue of one follower.
@@ -189,16 +191,20 @@ impl News {
 
 impl Told {
     fn new(status: Status) -> Self {
-        Self { status, event: OnceCell::new(), page: OnceCell::new() }
+        Self { status, event: OnceCell::new(), page: RefCell::default() }
     }
 
     fn event(&self) -> &Bytes {
         self.event.get_or_init(|| event("status", &self.status))
     }
 
-    /// Returns the page of this state, made once.
-    pub(super) fn page(&self, make: impl FnOnce(&Status) -> String) -> Bytes {
-        self.page.get_or_init(|| make(&self.status).into()).clone()
+    /// Returns the page of this state, made once a second: the page shows what time it is.
+    pub(super) fn page(&self, now: Timestamp, make: impl FnOnce(&Status) -> String) -> Bytes {
+        let mut page = self.page.borrow_mut();
+        match &*page {
+            Some((second, page)) if *second == now.as_second() => page.clone(),
+            Some(_) | None => page.insert((now.as_second(), make(&self.status).into())).1.clone(),
+        }
     }
 }
 
