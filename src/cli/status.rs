@@ -17,7 +17,7 @@ use crate::status::Status;
 use crate::status::concerns::{Concern, concerns};
 
 use super::admin::{self, Endpoint};
-use super::failure::Failure;
+use super::failure::{Failure, chain};
 use super::streams::Streams;
 use super::{ConfigFile, exit, site};
 use agree::differences;
@@ -237,17 +237,6 @@ fn as_json(replicas: &[&Replica], scope: Scope) -> Value {
         "well": health(replicas, scope) == Health::Well,
         "replicas": of_each.collect::<Vec<_>>(),
     })
-}
-
-/// Formats an error with its causes.
-fn chain(error: &admin::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 /// Time for one replica's answer.

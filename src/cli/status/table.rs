@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 
 use crate::plan::problem::{Place, Problem};
-
 use crate::plan::snapshot::Phase;
 use crate::status::concerns::{Kind, by_kind};
 use crate::status::{FileStatus, ProblemStatus, RouteStatus, Status, story};
 
+use super::super::failure::chain;
 use super::super::streams::{BOLD, DIM, ERROR, GOOD, WARNING, styled, styled_problem};
 use super::super::words::{self, harmless};
 use super::agree::{Difference, differences, subjects};
-use super::{Health, Replica, Scope, chain, health};
+use super::{Health, Replica, Scope, health};
 
 /// Formats a replica: lines about the process and its files, its routes, and what is wrong.
 pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
