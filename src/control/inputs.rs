@@ -5,6 +5,7 @@
 mod follow;
 mod in_force;
 mod pairs;
+mod refused_page;
 mod roles;
 
 use std::mem;
@@ -34,6 +35,7 @@ use super::preview::Preview;
 use super::startup::StartupSettings;
 use in_force::InForce;
 use pairs::Pairs;
+use refused_page::RefusedPage;
 
 /// The inputs in force, and the files that they come from.
 pub(super) struct Inputs {
@@ -59,6 +61,7 @@ pub(super) struct Inputs {
     exposed: Vec<Problem>,
     /// Trial of the page's files after an edit.
     pub(super) trial: PageTrial,
+    refused_page: RefusedPage,
     preview: Option<Preview>,
     log: LogHandle,
 }
@@ -141,6 +144,7 @@ impl Inputs {
             edits: Vec::new(),
             exposed: Vec::new(),
             trial: PageTrial::new(),
+            refused_page: RefusedPage::default(),
             preview,
             log,
         };
@@ -286,7 +290,8 @@ impl Inputs {
             (preview.config)(&mut config);
         }
         let materials = certs::materials(&self.config_file, &config, |path| self.files.settled(path));
-        let (renderer, remarks) = pages::renderer(&self.config_file, &config.page, |path| self.files.present(path));
+        let page = pages::read_files(&self.config_file, &config.page, |path| self.files.present(path));
+        let (renderer, remarks) = self.refused_page.check(page);
         match (materials, renderer, self.misses_flags(&config)) {
             (Ok(materials), Some(renderer), None) => {
                 problems.extend(certs::exposed(&config));
@@ -388,6 +393,7 @@ impl Inputs {
     /// Takes the outcome of a trial.
     pub(super) fn take_tried(&mut self, tried: Tried) -> Effect {
         let config = Arc::clone(&self.config);
+        self.refused_page.note(tried.files, &tried.checked);
         let (renderer, problems) = tried.checked;
         let Some(renderer) = renderer else {
             let errors: Vec<Problem> = problems.iter().filter(|problem| problem.is_error()).cloned().collect();

@@ -23,6 +23,7 @@ pub(super) struct PageTrial {
 #[derive(Debug)]
 pub(super) struct Tried {
     number: u64,
+    pub(super) files: Unchecked,
     pub(super) checked: Checked,
 }
 
@@ -64,13 +65,13 @@ impl PageTrial {
 
     fn run(&mut self, files: Unchecked) {
         let (number, sender, failed) = (self.latest, self.sender.clone(), self.sender.clone());
+        let (tried, untried) = (files.clone(), files.clone());
         self.running = true;
         // Nobody waits any more if the process is ending.
-        let then = move |checked| drop(sender.send(Tried { number, checked }));
-        let config_file = files.config_file().to_owned();
+        let then = move |checked| drop(sender.send(Tried { number, files: tried, checked }));
         if let Err(error) = files.check_beside(then) {
-            let problem = Problem::in_file(&config_file, format!("the templates cannot be checked: {error}"));
-            let _ = failed.send(Tried { number, checked: (None, vec![problem]) });
+            let problem = Problem::in_file(untried.config_file(), format!("the templates cannot be checked: {error}"));
+            let _ = failed.send(Tried { number, files: untried, checked: (None, vec![problem]) });
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::files::source::{Content, ReadError};
 pub(crate) type Checked = (Option<Renderer>, Vec<Problem>);
 
 /// Files of a page as they were read, before their check. The check may take seconds.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unchecked {
     config_file: PathBuf,
     page: PageConfig,
@@ -39,7 +39,7 @@ impl Unchecked {
     }
 
     /// Checks the templates.
-    fn check(self) -> Checked {
+    pub(super) fn check(self) -> Checked {
         let Self { config_file, page, sources, mut problems } = self;
         let (renderer, found) = check_templates(&page, &sources, &config_file.display().to_string());
         let refused = problems.iter().any(Problem::is_error);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -161,6 +162,30 @@ fn a_flag_does_not_wait_for_a_page_that_is_tried() {
     wait("the end of the trial", || {
         problems(&backsoon, "page.html").iter().any(|problem| is_error(problem, "pages/page.html", 0, "fuel"))
     });
+}
+
+#[test]
+fn a_page_that_was_refused_is_not_tried_again_by_a_reload() {
+    let backsoon = own(&[("pages/page.html", &page("Good"))], "");
+    let began = Instant::now();
+    replace(&backsoon.path("pages/page.html"), LOOP);
+    wait("the end of the trial", || !problems(&backsoon, "page.html").is_empty());
+    let trial = began.elapsed();
+    for _ in 0..2 {
+        let refused = backsoon.metric("backsoon_refused_inputs_total", "");
+        let began = Instant::now();
+        backsoon.signal("HUP");
+        wait("the reload", || backsoon.metric("backsoon_refused_inputs_total", "") > refused);
+        assert!(began.elapsed() < trial / 2, "{:?} of {trial:?}", began.elapsed());
+        assert!(problems(&backsoon, "backsoon.toml").iter().any(|problem| is_error(
+            problem,
+            "pages/page.html",
+            0,
+            "fuel"
+        )));
+    }
+    replace(&backsoon.path("pages/page.html"), &page("Better"));
+    wait("the new page", || html(&backsoon).contains("Better"));
 }
 
 #[test]

@@ -1,0 +1,32 @@
+//! The page that was refused last. To try its templates may take seconds, so that is not done again by a reload, while
+//! its files are the same.
+
+use crate::plan::problem::Problem;
+
+use super::super::pages::{Checked, Unchecked};
+
+/// The files of the page that was refused last.
+#[derive(Debug, Default)]
+pub(super) struct RefusedPage {
+    latest: Option<(Unchecked, Vec<Problem>)>,
+}
+
+impl RefusedPage {
+    /// Checks files, unless they are those that were refused last.
+    pub(super) fn check(&mut self, files: Unchecked) -> Checked {
+        if let Some((_, problems)) = self.latest.as_ref().filter(|(refused, _)| *refused == files) {
+            return (None, problems.clone());
+        }
+        let checked = files.clone().check();
+        self.note(files, &checked);
+        checked
+    }
+
+    /// Notes the outcome of a check. One that could not be made is reported on the config, and is made again.
+    pub(super) fn note(&mut self, files: Unchecked, (renderer, problems): &Checked) {
+        let config_file = files.config_file().display().to_string();
+        let is_of_files = |problem: &Problem| !problem.is_error() || problem.file != config_file;
+        let is_refused = renderer.is_none() && problems.iter().all(is_of_files);
+        self.latest = is_refused.then(|| (files, problems.clone()));
+    }
+}
