@@ -57,7 +57,7 @@ fn seen(file: &Path, status: &Status) -> Seen {
         Ok(content) if content.hash.to_string() == in_force.hash => Seen::Whole,
         // The edit itself refuses an emptied file. The mistakes of a text that cannot be parsed say more.
         Ok(content) if content.is_blank() || !is_valid(&content.bytes) => Seen::Whole,
-        Ok(_) => pending.or_else(|| refused(told)).unwrap_or(Seen::Whole),
+        Ok(content) => pending.or_else(|| refused(told, &content.hash.to_string())).unwrap_or(Seen::Whole),
         Err(ReadError::Missing) => pending.or_else(|| trouble(told)).unwrap_or(Seen::Whole),
         Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
             Seen::Whole
@@ -69,8 +69,12 @@ fn is_valid(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| flags::parse("", text).0.is_some())
 }
 
-fn refused(told: &FileStatus) -> Option<Seen> {
+/// Returns the refusal of the content with this hash. An error of another content may be mended by this one.
+fn refused(told: &FileStatus, hash: &str) -> Option<Seen> {
     let error = told.problems.iter().find(|problem| ProblemStatus::is_error(problem))?;
+    if told.hash.as_deref() != Some(hash) {
+        return Some(Seen::Pending("it has not read the file as it is now".to_owned()));
+    }
     Some(Seen::Refused(harmless(&error.message)))
 }
 
@@ -82,3 +86,31 @@ fn trouble(told: &FileStatus) -> Option<Seen> {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two requests while a file is pending.
 const PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::InForceStatus;
+
+    #[test]
+    fn an_error_of_an_earlier_content_is_no_word_on_one_that_was_not_read_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("maintenance.toml");
+        std::fs::write(&file, "[routes]\nweb = \"offline\"\n").unwrap();
+        let own = source::read(&file).content.unwrap().hash.to_string();
+        let seen = |read: &str| {
+            let error = ProblemStatus { severity: "error".to_owned(), message: "bad".to_owned(), ..Default::default() };
+            let told = FileStatus {
+                path: file.display().to_string(),
+                role: Role::Flags.as_str().to_owned(),
+                hash: Some(read.to_owned()),
+                in_force: Some(InForceStatus::default()),
+                problems: vec![error],
+                ..FileStatus::default()
+            };
+            super::seen(&file, &Status { files: vec![told], ..Status::default() })
+        };
+        assert!(matches!(seen(&own), Seen::Refused(why) if why == "bad"));
+        assert!(matches!(seen("of a text that was mended since"), Seen::Pending(_)));
+    }
+}
