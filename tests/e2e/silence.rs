@@ -233,8 +233,22 @@ fn check_refuses_a_missing_flag_file_as_the_running_proxy_does_and_not_before_a_
     // Without the proxy there is nothing in force that could be lost.
     backsoon.signal("KILL");
     backsoon.wait_for_exit();
-    assert!(backsoon.path(".backsoon/backsoon.runtime.json").exists(), "it could not clean up");
+    let runtime_file = backsoon.path(".backsoon/backsoon.runtime.json");
+    assert!(runtime_file.exists(), "it could not clean up");
     assert_eq!(checked(&backsoon).0, Some(0));
+    // In a container the check before a start has the process id that the killed proxy had.
+    let mut left: Value = serde_json::from_slice(&fs::read(&runtime_file).unwrap()).unwrap();
+    left["pid"] = "PID".into();
+    let script = format!(
+        "sed -i \"s/\\\"PID\\\"/$$/\" '{}' && exec {} check --config '{}'",
+        runtime_file.display(),
+        env!("CARGO_BIN_EXE_backsoon"),
+        backsoon.path("backsoon.toml").display()
+    );
+    fs::write(&runtime_file, left.to_string()).unwrap();
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!fs::read_to_string(&runtime_file).unwrap().contains("PID"), "the script has named its own process");
 }
 
 /// A file system without attributes leaves only the owner to tell.
