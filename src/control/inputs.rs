@@ -303,6 +303,8 @@ impl Inputs {
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
                 self.in_force.retain(|path| self.files.get(path).is_some());
+                // Another flag file may be refused at first, and its next contents are doubted nevertheless.
+                self.judge_flags();
                 // The flag file may name routes that were added or removed.
                 let _ = self.take_flags();
                 Effect::Publish

@@ -498,3 +498,23 @@ fn in_parallel<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
         running.into_iter().for_each(|case| case.join().unwrap());
     });
 }
+
+#[test]
+fn a_flag_file_that_takes_over_with_an_error_is_doubted_as_well() {
+    let upstream = Upstream::ok();
+    let config = |more: &str| format!("{more}{LISTEN}[routes.web]\nupstream = \"{}\"\n", upstream.url());
+    let proxy = Backsoon::start(&config(""));
+    proxy.flag("[routes]\nweb = \"offline\"\n");
+    replace(&proxy.path("other.toml"), "[routes]\nweb = \"of\"\n");
+    proxy.config(&config("maintenance = \"other.toml\"\n"));
+    let told = |words: &str| {
+        let status = proxy.status();
+        let file = status["files"].as_array().unwrap().iter().find(|file| file["role"] == "flags").cloned().unwrap();
+        file["path"].as_str().unwrap().ends_with("other.toml") && file["problems"].to_string().contains(words)
+    };
+    wait("the error", || told("unknown mode"));
+    // Valid by itself, and as long as the buffer of a writer.
+    fs::write(proxy.path("other.toml"), format!("{:-<4096}", "[routes]\n# ")).unwrap();
+    wait("the refusal", || told("cut off"));
+    assert_eq!(get(proxy.address(), "/").status, 503);
+}
