@@ -52,6 +52,8 @@ pub(super) enum Error {
     TooLarge,
     /// The answer is not a status.
     Json(serde_json::Error),
+    /// The answer is an object in JSON, but of another program.
+    Foreign,
 }
 
 /// Answer of an admin listener to a request for its status.
@@ -70,7 +72,20 @@ pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Sta
     let asked = request(endpoint, "/status", within, |response| whole(response.into_body()));
     let body = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
     let value: Value = serde_json::from_slice(&body).map_err(Error::Json)?;
-    Ok((Status::deserialize(&value).map_err(Error::Json)?, value))
+    Ok((parsed(&value)?, value))
+}
+
+/// Parses a status. Every field may be left out, so that versions understand each other. Any object would be a status then,
+/// and one in which nothing is wrong. But a proxy has a generation, and routes.
+///
+/// # Errors
+/// [`Error::Json`] and [`Error::Foreign`].
+pub(super) fn parsed(value: &Value) -> Result<Status, Error> {
+    let status = Status::deserialize(value).map_err(Error::Json)?;
+    if status.routes.is_empty() && status.files.is_empty() && status.generation == 0 {
+        return Err(Error::Foreign);
+    }
+    Ok(status)
 }
 
 /// Fetches the status of an admin listener, with the time on its clock.
@@ -85,7 +100,8 @@ pub(super) async fn ask(endpoint: &Endpoint, within: Duration) -> Result<Answer,
     };
     let asked = request(endpoint, "/status", within, dated);
     let (body, clock) = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
-    Ok(Answer { status: serde_json::from_slice(&body).map_err(Error::Json)?, clock })
+    let value = serde_json::from_slice(&body).map_err(Error::Json)?;
+    Ok(Answer { status: parsed(&value)?, clock })
 }
 
 /// Asks once, for a second at most, outside any runtime.
@@ -241,7 +257,7 @@ impl fmt::Display for Error {
             Self::Http(_) => f.write_str("the connection failed"),
             Self::Status(status) => write!(f, "it answered {status}, not like an admin listener"),
             Self::TooLarge => write!(f, "it answered with more than {LARGEST_ANSWER} bytes"),
-            Self::Json(_) => f.write_str("it answered, but not with a status"),
+            Self::Json(_) | Self::Foreign => f.write_str("it answered, but not with a status"),
         }
     }
 }
@@ -252,7 +268,7 @@ impl std::error::Error for Error {
             Self::Connect(error) => Some(error),
             Self::Http(error) => Some(error),
             Self::Json(error) => Some(error),
-            Self::Timeout(_) | Self::Status(_) | Self::TooLarge => None,
+            Self::Timeout(_) | Self::Status(_) | Self::TooLarge | Self::Foreign => None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::files::source::ReadError;
 use crate::plan::config::OnMissing;
 use crate::plan::problem::Problem;
 
+use super::behind::Behind;
 use super::failure::{Failure, summary};
 use super::flag_file::with_option;
 use super::streams::{GOOD, Streams, styled};
@@ -45,10 +46,17 @@ Exit codes:
 pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| with_option(file, problems));
-    let loaded = loaded.and_then(|loaded| match refused_while_running(file, &loaded) {
-        Some(problem) => Err([loaded.warnings, vec![problem]].concat()),
-        None => Ok(loaded),
+    let behind = loaded.as_ref().ok().and_then(|loaded| Behind::find(file, &loaded.config.maintenance));
+    let loaded = loaded.and_then(|loaded| {
+        let refused = behind.as_ref().and_then(|behind| behind.problem(&loaded.config.maintenance));
+        match refused.or_else(|| refused_while_running(file, &loaded)) {
+            Some(problem) => Err([loaded.warnings, vec![problem]].concat()),
+            None => Ok(loaded),
+        }
     });
+    if let Some(behind) = behind.filter(|_| loaded.is_ok()) {
+        streams.note(behind)?;
+    }
     if args.json {
         return as_json(&loaded, streams);
     }

@@ -273,7 +273,9 @@ impl<'c> Poll<'c> {
             Word::Silent(admin::Error::Connect(_)) => self.patience.refused == Refused::GiveUp,
             // The listener may be busy, or going away.
             Word::Silent(admin::Error::Http(_) | admin::Error::Timeout(_)) => false,
-            Word::Silent(admin::Error::Status(_) | admin::Error::TooLarge | admin::Error::Json(_)) => true,
+            Word::Silent(
+                admin::Error::Status(_) | admin::Error::TooLarge | admin::Error::Json(_) | admin::Error::Foreign,
+            ) => true,
         }
     }
 

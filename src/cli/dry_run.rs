@@ -39,6 +39,10 @@ pub(super) fn show<T>(
     let file = site.file.display().to_string();
     let diff = TextDiff::from_lines(&before, &edited.text).unified_diff().header(&file, &file).to_string();
     diff.lines().try_for_each(|line| writeln!(streams.out, "{}", coloured(line)))?;
+    if before.trim().is_empty() {
+        let unseen = "the file has no content now; flags that a proxy has in force from an earlier one would be lifted";
+        writeln!(streams.out, "{unseen}")?;
+    }
     effects(site, &before, &edited).iter().try_for_each(|line| writeln!(streams.out, "{line}"))?;
     Ok(exit::OK)
 }

@@ -15,6 +15,7 @@ use crate::control::load::{self, Loaded};
 use crate::control::state::StateDir;
 use crate::plan::compile::Memory;
 
+use super::behind::Behind;
 use super::failure::Failure;
 use super::flag_file::with_option;
 use super::streams::Streams;
@@ -47,8 +48,8 @@ pub(super) struct Explain {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-Reads the files as they are now, with the saved state of the routes (but not with --at); no running proxy is asked. The \
-scheme and the port of the URL make no difference. A bypass or a ramp depends on --from, and with `trusted_proxies` on \
+Reads the files as they are now, with the saved state of the routes (but not with --at). If the running proxy goes by \
+an earlier content of the flag file, a note says so and why. The scheme and the port of the URL make no difference. A bypass or a ramp depends on --from, and with `trusted_proxies` on \
 -H 'X-Forwarded-For: …'.
 
 Examples:
@@ -76,6 +77,11 @@ struct ExplainedRequest {
 pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> {
     let file = &args.config.config;
     let loaded = load::once(file).map_err(|problems| Failure::Problems(with_option(file, problems)))?;
+    if args.at.is_none()
+        && let Some(behind) = Behind::find(file, &loaded.config.maintenance)
+    {
+        streams.note(behind)?;
+    }
     let at = args.at.unwrap_or_else(Timestamp::now);
     let memory = match args.at {
         None => memory(file, &loaded, streams)?,

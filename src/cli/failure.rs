@@ -286,7 +286,7 @@ impl fmt::Display for Failure {
                 write!(
                     f,
                     "it is live at {endpoint}, but after {} s not drained: {}",
-                    waited.as_secs(),
+                    waited.as_secs_f64().round(),
                     words::list(&left)
                 )
             }

@@ -6,6 +6,7 @@
 pub mod exit;
 pub mod run;
 
+mod behind;
 mod bypass;
 mod check;
 mod demo;

@@ -90,7 +90,9 @@ fn lift(args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
     let emptied = if args.all { Emptied::Taken } else { Emptied::Refused };
     let edited = site.edit(emptied, edit)?;
     all_known(&edited.report)?;
-    for line in summary(&edited.report) {
+    let anew = edited.changed && edited.report.removed.is_empty() && args.all;
+    let lines = if anew { vec![lifted_unseen(site)] } else { summary(&edited.report) };
+    for line in lines {
         writeln!(streams.out, "{line}")?;
     }
     if args.force {
@@ -159,6 +161,12 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
 fn with_forced(text: &str, routes: &[String], now: Timestamp) -> Result<String, EditError> {
     let keys: Vec<_> = routes.iter().map(|route| (route.as_str(), Some(now.to_string()))).collect();
     edit::set(text, TableRef::TopLevel("forced"), &keys)
+}
+
+/// Returns the line for a file that was empty or not there, and that has no flags from now on.
+fn lifted_unseen(site: &Site) -> String {
+    let file = site.file.display();
+    format!("`{file}` had no content; now it says that nothing is flagged, which lifts whatever was in force before")
 }
 
 /// Returns lines for what was done.

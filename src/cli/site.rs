@@ -236,8 +236,11 @@ fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<Str
         return (configured.into_iter().collect(), None);
     };
     let note = (!chosen_by_system).then(|| {
-        let told = configured.map_or("has no `[admin]`".to_owned(), |endpoint| format!("says {endpoint}"));
-        format!("the running proxy listens at {running}; `[admin]` of the config {told}, which needs a restart")
+        let told = match configured {
+            Some(endpoint) => format!("`[admin]` of the config says {endpoint}"),
+            None => "the config has no `[admin]` any more".to_owned(),
+        };
+        format!("the running proxy listens at {running}; {told}, which needs a restart")
     });
     (vec![running], note)
 }

@@ -26,7 +26,7 @@ use agree::differences;
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
     /// Admin listeners to ask: 127.0.0.1:9901, replica-2:9901, unix:/run/backsoon/admin.sock [default: the config's]
-    #[arg(value_name = "ADMIN")]
+    #[arg(value_name = "ADMIN", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
     /// Write it as JSON, with all that the replicas say
     #[arg(long)]

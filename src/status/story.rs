@@ -58,10 +58,20 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
         parts.push(format!("watched by its guard until {until}"));
     }
     if let Some(next) = &route.next {
-        let at = instant(next.at).map(|at| format!(" at {at}")).unwrap_or_default();
-        parts.push(format!("then {}{at}", next.phase));
+        let when = match instant(next.at) {
+            Some(at) => format!(" at {at}"),
+            None => condition(route).unwrap_or_default(),
+        };
+        parts.push(format!("then {}{when}", next.phase));
     }
     parts
+}
+
+/// Returns the condition for a closed route to leave its phase, where no time is known for that.
+fn condition(route: &RouteStatus) -> Option<String> {
+    let source = route.source.as_ref().filter(|_| route.is(Phase::Closed))?;
+    let end = if source == "flag" { "lifted" } else { "ended" };
+    Some(format!(" once the {source} is {end}"))
 }
 
 /// Returns the first digits of a hash, which are enough to compare by eye.

@@ -96,7 +96,7 @@ impl Confirmation {
                 Some(Word::Silent(error)) => chain(error),
                 Some(Word::InForce(_)) | None => continue,
             };
-            let left = timeout.saturating_sub(self.begun.elapsed()).as_secs_f64().round();
+            let left = timeout.saturating_sub(self.begun.elapsed()).as_secs_f64().ceil();
             streams.note(format_args!("waiting up to {left} s for {endpoint}: {why}"))?;
         }
         Ok(())

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::rc::Rc;
 
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -109,7 +108,7 @@ fn look_at_disk(replicas: &mut [Option<Replica>]) -> bool {
 async fn follow(index: usize, endpoint: Endpoint, answers: Rc<Answers>) {
     loop {
         let _ = admin::follow(&endpoint, |status| {
-            let parsed = Status::deserialize(status).map_err(admin::Error::Json);
+            let parsed = admin::parsed(status);
             answers.put(index, parsed.map(|parsed| (parsed, status.clone())));
         })
         .await;

@@ -98,7 +98,8 @@ fn errors(guard: &Guard, measured: &Measured, baseline: Option<&Counted>) -> Opt
     let Counted { requests, errors } = measured.counted;
     let rate = measured.counted.rate();
     (rate > most && measured.clients.exceed(most, |met| met.failed)).then(|| {
-        let seconds = measured.span.as_secs();
+        // A breach within the first second is no breach "in 0 s".
+        let seconds = measured.span.as_secs().max(1);
         format!(
             "{} of requests failed ({errors} of {requests} in {seconds} s), at most {} may{of}",
             percent(rate),
@@ -111,7 +112,8 @@ fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
     let (most, p99) = (guard.p99?, measured.p99?);
     (p99 > most && measured.clients.exceed(SLOW, |met| met.slow)).then(|| {
         let requests = measured.counted.requests;
-        let seconds = measured.span.as_secs();
+        // A breach within the first second is no breach "in 0 s".
+        let seconds = measured.span.as_secs().max(1);
         format!(
             "the 99th percentile was {} ms ({requests} requests in {seconds} s), at most {} ms may be",
             p99.as_millis(),
