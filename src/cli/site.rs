@@ -3,7 +3,6 @@
 //! All of it comes from the config on disk. While that is broken, a running proxy says what it goes by, found by
 //! `--admin` or by its runtime file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use jiff::Timestamp;
 use crate::control::state::StateDir;
 use crate::files::source;
 use crate::files::write::Emptied;
-use crate::plan::compile::{Inputs, Known, compile};
+use crate::plan::compile::{Inputs, Known, Memory, compile};
 use crate::plan::config::{Address, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::page::Renderer;
@@ -28,8 +27,9 @@ use super::failure::{Failure, Force};
 use super::flag_file::{self, Edited, FlagFile};
 use super::remains::{self, Asked, Facts, Origin};
 use super::streams::Streams;
+use super::unseen::{self, Target, has_config};
 use super::words::harmless;
-use super::{ConfigFile, WaitFor, runtime, unseen};
+use super::{ConfigFile, WaitFor, runtime};
 
 /// Options that name the flag file, and the proxies that go by it.
 #[derive(Args, Clone, Debug)]
@@ -165,7 +165,10 @@ impl Site {
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
         if emptied == Emptied::Refused {
-            unseen::check(&self.file, &self.endpoints)?;
+            let named_by = self.config.as_ref().filter(|config| config.maintenance == self.file);
+            let named_by = named_by.map(|_| &*self.config_file);
+            let memory = self.config.as_ref().map(|config| self.memory(config)).unwrap_or_default();
+            unseen::check(&Target { file: &self.file, named_by, memory }, &self.endpoints)?;
         }
         flag_file::edit(&self.file, emptied, edit)
     }
@@ -189,14 +192,18 @@ impl Site {
     /// Returns the snapshot that a proxy with this config would make of these flags; `None` without a config.
     pub(super) fn snapshot(&self, flags: &Flags, now: Timestamp, previous: Option<&Snapshot>) -> Option<Snapshot> {
         let config = self.config.as_ref()?;
-        let from_systemd = std::env::var_os("STATE_DIRECTORY");
-        let memory =
-            StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default();
+        let memory = self.memory(config);
         // Only the closures matter here, so the built-in page is enough.
         let renderer =
             previous.map_or_else(|| Arc::new(Renderer::built_in()), |previous| Arc::clone(&previous.renderer));
         let known = Known { memory, ..Known::default() };
         Some(compile(Inputs { config, flags, renderer: &renderer, known: &known, previous, now, generation: 1 }))
+    }
+
+    /// Reads the saved state of the proxy, as far as it can be read.
+    fn memory(&self, config: &Config) -> Memory {
+        let from_systemd = std::env::var_os("STATE_DIRECTORY");
+        StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default()
     }
 
     /// Parses a text of the flag file; `None` if it has errors.
@@ -247,11 +254,7 @@ fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<Str
 
 /// Returns true if a proxy with this config answers at an address.
 fn is_of(endpoint: &Endpoint, config_file: &Path) -> bool {
-    let Ok(status) = admin::ask_at_once(endpoint) else { return false };
-    let Some(config) = status.file(Role::Config) else { return false };
-    let own = fs::canonicalize(config_file).ok();
-    let theirs = config.real.as_ref().map(PathBuf::from).or_else(|| fs::canonicalize(&config.path).ok());
-    own.is_some() && own == theirs
+    admin::ask_at_once(endpoint).is_ok_and(|status| has_config(&status, config_file))
 }
 
 /// Returns the flag file that a running proxy goes by.

@@ -3,12 +3,15 @@
 //! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. An edit of such a file
 //! would drop those flags, because it looks like a whole new file. So a command asks first.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::files::source::{self, ReadError};
+use crate::plan::compile::Memory;
 use crate::plan::flags;
+use crate::plan::snapshot::Phase;
 use crate::status::{FileStatus, ProblemStatus, Role, Status};
 
 use super::admin::{self, Endpoint};
@@ -26,20 +29,30 @@ enum Seen {
     Refused(String),
 }
 
-/// Refuses to edit a file while a proxy goes by flags that only an earlier content of it had. A proxy that cannot be
-/// asked refuses nothing.
+/// Flag file that is about to be edited.
+pub(super) struct Target<'a> {
+    /// The file.
+    pub(super) file: &'a Path,
+    /// The config on disk, if that is what names the file.
+    pub(super) named_by: Option<&'a Path>,
+    /// Saved state of the proxy, for one that does not answer.
+    pub(super) memory: Memory,
+}
+
+/// Refuses to edit a file while a proxy goes by flags that only an earlier content of it had, or another file. A proxy
+/// that is not there refuses nothing.
 ///
 /// # Errors
 /// [`Failure::Unseen`].
-pub(super) fn check(file: &Path, endpoints: &[Endpoint]) -> Result<(), Failure> {
+pub(super) fn check(target: &Target<'_>, endpoints: &[Endpoint]) -> Result<(), Failure> {
     let begun = Instant::now();
     for endpoint in endpoints {
-        while let Ok(status) = admin::ask_at_once(endpoint) {
-            match seen(file, &status) {
+        loop {
+            match look(target, endpoint) {
                 Seen::Whole => break,
                 Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
                 Seen::Pending(why) | Seen::Refused(why) => {
-                    return Err(Failure::Unseen { file: file.to_owned(), endpoint: endpoint.clone(), why });
+                    return Err(Failure::Unseen { file: target.file.to_owned(), endpoint: endpoint.clone(), why });
                 }
             }
         }
@@ -47,10 +60,22 @@ pub(super) fn check(file: &Path, endpoints: &[Endpoint]) -> Result<(), Failure> 
     Ok(())
 }
 
-fn seen(file: &Path, status: &Status) -> Seen {
-    let Some(told) = status.file(Role::Flags).filter(|told| other_file(file, told).is_none()) else {
-        return Seen::Whole;
-    };
+fn look(target: &Target<'_>, endpoint: &Endpoint) -> Seen {
+    match admin::ask_at_once(endpoint) {
+        Ok(status) => seen(target, &status),
+        Err(error @ admin::Error::Timeout(_)) if is_missing(target.file) && has_closures(&target.memory) => {
+            Seen::Refused(format!("{}, and its saved state has closed routes; {error}", gone()))
+        }
+        Err(_) => Seen::Whole,
+    }
+}
+
+fn seen(target: &Target<'_>, status: &Status) -> Seen {
+    let file = target.file;
+    let Some(told) = status.file(Role::Flags) else { return Seen::Whole };
+    if let Some(reads) = other_file(file, told) {
+        return seen_beside(target, &reads, status);
+    }
     let Some(in_force) = &told.in_force else { return Seen::Whole };
     let pending = told.pending.as_ref().map(|pending| Seen::Pending(harmless(&pending.why)));
     match source::read(file).content {
@@ -58,11 +83,46 @@ fn seen(file: &Path, status: &Status) -> Seen {
         // The edit itself refuses an emptied file. The mistakes of a text that cannot be parsed say more.
         Ok(content) if content.is_blank() || !is_valid(&content.bytes) => Seen::Whole,
         Ok(content) => pending.or_else(|| refused(told, &content.hash.to_string())).unwrap_or(Seen::Whole),
-        Err(ReadError::Missing) => pending.or_else(|| trouble(told)).unwrap_or(Seen::Whole),
+        // A proxy that polls notices it later.
+        Err(ReadError::Missing) => pending.or_else(|| trouble(told)).unwrap_or_else(|| Seen::Pending(gone())),
         Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
             Seen::Whole
         }
     }
+}
+
+/// Judges a file that the proxy does not read. It takes up a missing one once that is made, if its config names it.
+fn seen_beside(target: &Target<'_>, reads: &str, status: &Status) -> Seen {
+    let takes_up = target.named_by.is_some_and(|config| has_config(status, config));
+    let is_closing = status.routes.iter().any(|route| !route.is(Phase::Open));
+    if takes_up && is_closing && is_missing(target.file) {
+        return Seen::Refused(format!("{}, and it reads `{reads}`", gone()));
+    }
+    Seen::Whole
+}
+
+/// Returns true if a status is that of a proxy with this config.
+pub(super) fn has_config(status: &Status, config_file: &Path) -> bool {
+    let Some(config) = status.file(Role::Config) else { return false };
+    let own = fs::canonicalize(config_file).ok();
+    let theirs = config.real.as_ref().map(PathBuf::from).or_else(|| fs::canonicalize(&config.path).ok());
+    own.is_some() && own == theirs
+}
+
+fn is_missing(file: &Path) -> bool {
+    matches!(source::read(file).content, Err(ReadError::Missing))
+}
+
+fn has_closures(memory: &Memory) -> bool {
+    match memory {
+        Memory::Lost => true,
+        Memory::States(states) => !states.is_empty(),
+    }
+}
+
+/// Describes a missing file, as a proxy does.
+fn gone() -> String {
+    ReadError::Missing.to_string()
 }
 
 fn is_valid(bytes: &[u8]) -> bool {
@@ -108,7 +168,8 @@ mod tests {
                 problems: vec![error],
                 ..FileStatus::default()
             };
-            super::seen(&file, &Status { files: vec![told], ..Status::default() })
+            let target = Target { file: &file, named_by: None, memory: Memory::default() };
+            super::seen(&target, &Status { files: vec![told], ..Status::default() })
         };
         assert!(matches!(seen(&own), Seen::Refused(why) if why == "bad"));
         assert!(matches!(seen("of a text that was mended since"), Seen::Pending(_)));

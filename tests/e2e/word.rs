@@ -670,3 +670,36 @@ fn a_path_that_is_no_text_is_no_reason_not_to_edit() {
     assert!(fs::read_to_string(place.join("maintenance.toml")).is_ok_and(|text| text.contains("web")), "{}", done.err);
     assert!(!done.err.contains("panicked"), "{}", done.err);
 }
+
+/// Returns a proxy with two routes, of which `api` is closed.
+fn closing_api() -> Backsoon {
+    let upstream = Upstream::ok();
+    let place = Place::new("", &format!("[routes.api]\npath = \"/api\"\nupstream = \"{}\"\n", upstream.url()));
+    place.write("maintenance.toml", "[routes]\napi = \"offline\"\n");
+    place.start()
+}
+
+#[test]
+fn a_new_flag_file_does_not_drop_those_of_the_one_in_force() {
+    let proxy = closing_api();
+    let config = fs::read_to_string(proxy.path("backsoon.toml")).unwrap();
+    replace(&proxy.path("backsoon.toml"), &format!("maintenance = \"new.toml\"\n{config}"));
+    run(proxy.dir.path(), &["on", "web"]).exits(74).tells("has flags in force that it lacks").tells("and it reads `");
+    assert!(!proxy.path("new.toml").exists(), "the proxy would take it up");
+    assert_eq!(get(proxy.address(), "/api").status, 503);
+    // A file that no config names is nobody's yet.
+    run(proxy.dir.path(), &["on", "web", "--flags", "next.toml"]).exits(0);
+}
+
+#[test]
+fn a_missing_flag_file_of_a_proxy_that_hangs_is_not_made_anew() {
+    let proxy = closing_api();
+    let state = || fs::read_to_string(proxy.path(".backsoon/backsoon.state.json")).unwrap_or_default();
+    wait("the state to be saved", || state().contains("api"));
+    proxy.signal("STOP");
+    fs::remove_file(proxy.path("maintenance.toml")).unwrap();
+    let done = run(proxy.dir.path(), &["on", "web"]);
+    proxy.signal("CONT");
+    done.exits(74).tells("has closed routes").tells("no answer within 1 s");
+    assert_eq!(get(proxy.address(), "/api").status, 503);
+}

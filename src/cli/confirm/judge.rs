@@ -145,7 +145,8 @@ pub(in super::super) fn other_file(edited: &Path, file: &FileStatus) -> Option<S
 
 /// Follows the links of a path. The file itself need not exist, but its directory must.
 fn real(path: &Path) -> Option<PathBuf> {
-    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    let directory = path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent });
+    let beside = || Some(fs::canonicalize(directory?).ok()?.join(path.file_name()?));
     fs::canonicalize(path).ok().or_else(beside)
 }
 
