@@ -286,6 +286,11 @@ impl Inputs {
             self.watch();
             return self.refuse(&self.config_file.clone(), problems);
         };
+        let doubt = self.files.get(&self.config_file).map(|state| state.doubt).unwrap_or_default();
+        if let Some(refusal) = judge::config_refusal(&self.config_file, doubt) {
+            self.watch();
+            return self.refuse(&self.config_file.clone(), vec![refusal]);
+        }
         if let Some(preview) = &self.preview {
             (preview.config)(&mut config);
         }
@@ -344,6 +349,7 @@ impl Inputs {
         self.log.set_level(config.log.level);
         self.config = Arc::new(config);
         self.take_content(&self.config_file.clone());
+        self.judge_config();
     }
 
     fn take_flags(&mut self) -> Effect {

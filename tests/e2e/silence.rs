@@ -283,3 +283,27 @@ fn the_history_says_who_edited() {
     wait("the other edit to be recorded", || last_edit()["owner"].is_string());
     assert!(command(&["history"]).contains("in a file of "));
 }
+
+#[test]
+fn a_config_that_was_cut_off_does_not_drop_routes() {
+    let upstream = Upstream::ok();
+    let route =
+        |name: &str, path: &str| format!("[routes.{name}]\npath = \"{path}\"\nupstream = \"{}\"\n", upstream.url());
+    let backsoon = Backsoon::start(&format!("{LISTEN}{}# Kept by hand.\n{}", route("web", "/"), route("api", "/api")));
+    backsoon.flag("[routes]\napi = \"offline\"\n");
+    let whole = fs::read_to_string(backsoon.path("backsoon.toml")).unwrap();
+    let (before, _) = whole.split_once("# Kept by hand.\n").unwrap();
+    // The first block of a longer file, and the beginning up to the middle of a comment.
+    let block = format!("{before}{}\n", "#".repeat(4096 - before.len() - 1));
+    for cut in [block, format!("{before}# Kept by")] {
+        fs::write(backsoon.path("backsoon.toml"), &cut).unwrap();
+        let refused = |file: &Value| file["role"] == "config" && !file["problems"][0].is_null();
+        wait("the config to be refused", || backsoon.status()["files"].as_array().unwrap().iter().any(refused));
+        assert!(backsoon.status().to_string().contains("it drops routes, and its end seems to be cut off"));
+        assert_eq!(get(backsoon.address(), "/api").status, 503);
+        backsoon.config(&whole);
+    }
+    // An edit that removes a route is taken, also in place.
+    fs::write(backsoon.path("backsoon.toml"), before).unwrap();
+    wait("the route to be gone", || get(backsoon.address(), "/api").status == 200);
+}
