@@ -76,7 +76,7 @@ fn effects<T>(site: &Site, before: &str, edited: &Edited<T>) -> Vec<String> {
     pairs.filter(|(old, new)| key(old) != key(new)).map(|(_, new)| effect(&new, now)).collect()
 }
 
-/// Returns all that an operator would call a change.
+/// Returns the state of a route, as far as an operator would see a change in it.
 fn key(route: &RouteStatus) -> (bool, Option<&str>, Option<Timestamp>) {
     let down = route.is(Phase::Closed) || route.is(Phase::Draining);
     (down, route.mode.as_deref().filter(|_| !route.is(Phase::Open)), route.until)

@@ -1,7 +1,7 @@
 //! The proxy that a command is about: its flag file, its routes, and the admin listeners that can be asked.
 //!
-//! All of it comes from the config on disk. While that is broken, a running proxy says what it goes by, found by
-//! `--admin` or by its runtime file.
+//! All three come from the config on disk. While the config is broken, they come from a running proxy, which is found
+//! by `--admin` or by its runtime file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl SiteArgs {
     }
 }
 
-/// Flag file of a proxy, with all that is known of the proxy.
+/// Flag file of a proxy, its routes and its admin listeners.
 pub(super) struct Site {
     /// The flag file.
     pub(super) file: PathBuf,
@@ -61,7 +61,7 @@ pub(super) struct Site {
     /// Names of the routes; `None` if nobody could tell.
     routes: Option<Vec<String>>,
     endpoints: Vec<Endpoint>,
-    /// Notes on where all this comes from.
+    /// Notes on where the flag file and the routes come from.
     notes: Vec<String>,
 }
 
@@ -154,11 +154,10 @@ impl Site {
         flag_file::flags(&self.file)
     }
 
-    /// Edits the file, unless it would have errors afterwards. The caller says whether one that was emptied is edited, too.
+    /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.
     ///
-    /// # Errors
-    /// If the file has errors, would get errors, or cannot be edited, read or written, or if a proxy goes by flags that
-    /// an edit would drop.
+    /// # Errors If the file has errors, would get errors, or cannot be edited, read or written. If a proxy has flags in
+    /// force that an edit would drop.
     pub(super) fn edit<T>(
         &self,
         emptied: Emptied,
@@ -182,7 +181,7 @@ impl Site {
         Confirmation::new(claim, self.endpoints.clone())
     }
 
-    /// Returns what the files say of the routes, with their saved state. Without a config nothing is known.
+    /// Returns the routes as the files have them, with their saved state. Without a config nothing is known.
     pub(super) fn facts(&self, flags: &Flags, now: Timestamp) -> Facts {
         let snapshot = self.snapshot(flags, now, None);
         let routes = snapshot.iter().flat_map(|snapshot| &snapshot.routes).map(remains::compiled);
@@ -233,7 +232,8 @@ pub(super) fn listener(config_file: &Path) -> Result<(Endpoint, Option<String>),
     Ok((endpoint.ok_or_else(|| Failure::NoAdmin(config_file.to_owned()))?, note))
 }
 
-/// Returns the admin listener of a config, and a note if it moved: a running proxy keeps the one that it began with.
+/// Returns the admin listener of a config, and a note if its address changed. A running proxy keeps the address that it
+/// began with.
 fn of_running(config_file: &Path, config: &Config) -> (Vec<Endpoint>, Option<String>) {
     let chosen_by_system = matches!(&config.admin, Some(Address::Ip(address)) if address.port() == 0);
     let configured = config.admin.as_ref().filter(|_| !chosen_by_system).map(Endpoint::from);

@@ -47,9 +47,9 @@ pub(super) struct Inputs {
     stale: Stale,
     materials: Arc<Materials>,
     renderer: Arc<Renderer>,
-    /// State that is remembered and observed of the routes.
+    /// Remembered and observed state of the routes.
     pub(super) known: Known,
-    /// A config that was refused only because of files that it names. Those are watched, too.
+    /// A config that was refused only because of files that it names. Such files are watched, too.
     waiting: Option<Config>,
     startup: StartupSettings,
     in_force: InForce,
@@ -184,7 +184,8 @@ impl Inputs {
         }
     }
 
-    /// Looks at who can read the secrets, which may change without their content. Returns true if it has changed.
+    /// Checks again which secrets others can read, since permissions change without the content. Returns true if the
+    /// result has changed.
     pub(super) fn look_at_secrets(&mut self) -> bool {
         let exposed = certs::exposed(&self.config);
         if exposed == self.exposed {
@@ -238,7 +239,7 @@ impl Inputs {
         let all = reread == Reread::All;
         let pages = pages::files_of(&self.config.page);
         let mut touched = Touched { config: all, flags: all, pages: all && !pages.is_empty(), materials: false };
-        // A config that waits for other files may be mended by any change, even by removing a bad template.
+        // Any change may mend a config that waits for other files, even the removal of a bad template.
         let waiting = self.waiting.is_some();
         if self.pairs.is_due() {
             (touched.config, touched.materials) = (all || waiting, !waiting);
@@ -331,8 +332,8 @@ impl Inputs {
         }
     }
 
-    /// Returns a problem if a config names another flag file that does not exist yet. Without the flags of the old
-    /// file, routes would open that nobody meant to open.
+    /// Returns a problem if a config names another flag file that does not exist yet. Routes that the old file flags
+    /// would open by mistake.
     fn misses_flags(&mut self, config: &Config) -> Option<Problem> {
         let flag_file = &config.maintenance;
         if *flag_file == self.config.maintenance || config.on_missing == OnMissing::Open {
@@ -463,8 +464,8 @@ impl Inputs {
         certs::files_of(&config).for_each(|(file, _)| self.take_content(file));
     }
 
-    /// Returns true if the only problem is a key that does not belong to its certificate yet, and the other half of the
-    /// pair may still be on its way.
+    /// Returns true if the only problem is a key that does not belong to its certificate, and the other half of the
+    /// pair may still come.
     fn awaits_pair(&mut self, config: &Config, problems: &[Problem]) -> bool {
         let unpaired = certs::unpaired(config, |path| self.files.settled(path));
         self.pairs.await_other_half(unpaired.filter(|_| problems.len() == 1))

@@ -12,7 +12,7 @@ use crate::telemetry::{Cell, RouteCell, Summary};
 
 use super::observe::Traffic;
 
-/// State of the files, made by the loop and read by the admin listener. Made anew after each event.
+/// State of the files. The loop makes it anew after each event, and the admin listener reads it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     pub files: Vec<FileStatus>,
@@ -30,7 +30,7 @@ pub(super) struct Report {
     pub refused: u64,
 }
 
-/// Describes a route as it is now. `traffic` is that of the last minute, if any.
+/// Describes a route as it is now. `traffic` covers the last minute, if there was any.
 pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) -> RouteStatus {
     let meter = &live.routes[route.index];
     let sum = |of: fn(&RouteCell) -> u64| meter.sum(of);

@@ -33,7 +33,7 @@ pub(crate) enum Watching {
 }
 
 impl Watching {
-    /// Returns true if events were wanted, and at least some files are polled.
+    /// Returns true if events were wanted, but at least some files are polled.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_degraded(&self) -> bool {
         match self {
@@ -104,8 +104,8 @@ impl Watch {
     /// Watches these chains and nothing else.
     ///
     /// Every watch is added again, because the system drops watches silently, and an inode's number can be reused. A
-    /// wanted watch is never removed first, because its pending events would be lost. But that of a directory whose name
-    /// leads to another one now is, because its events would be taken for those of the new one.
+    /// wanted watch is not removed first, because its pending events would be lost. The exception is a directory whose
+    /// name leads to another one now: its events would be taken for events of the new one.
     pub(super) fn arm(&mut self, chains: &[&PathChain]) {
         if !self.enabled {
             return;
@@ -132,7 +132,7 @@ impl Watch {
         };
     }
 
-    /// Lets the names of a chain matter, as far as their directories are watched already.
+    /// Notices events on the names of a chain, as far as their directories are watched already.
     pub(super) fn add_names(&self, chain: &PathChain) {
         self.shared.lock().add_names(chain);
     }
@@ -325,7 +325,7 @@ impl Table {
         let Some(mut note) = NameEvent::of(event) else { return false };
         if name.dir_only && note == NameEvent::Busy && !matches!(event, EventKind::Create(_)) {
             // A directory that is gone takes the file along. The end of an old directory may be reported after the new
-            // one is in place. That must not cast doubt on the new one.
+            // one is in place, and must not cast doubt on the new one.
             note = NameEvent::Touched;
         }
         if NameEvent::is_loss(event) && self.has_moved_directory(path) {
@@ -335,7 +335,7 @@ impl Table {
         let pending = &mut self.pending;
         pending.moved |= moved && name.leads_on;
         pending.count += 1;
-        // The latest event counts: a writer who starts again takes back that the file was finished.
+        // The latest event counts: once a writer starts again, the file is not finished any more.
         if note != NameEvent::Touched || !pending.names.contains_key(path) {
             pending.names.insert(path.to_path_buf(), (pending.count, note));
         }

@@ -1,5 +1,5 @@
-//! The sentences about files and routes that the command and the admin listener's page share. Text from outside stays as
-//! it is: whoever shows a sentence makes it harmless, or escapes it.
+//! The sentences about files and routes that the command and the admin listener's page share. Text from outside stays
+//! as it is. The caller makes a sentence harmless, or escapes it.
 
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ pub(crate) fn path(file: &FileStatus) -> String {
     }
 }
 
-/// Returns the content of a file that is in force, and the one read last where that is another.
+/// Returns the content of a file that is in force, and the content read last if it differs.
 pub(crate) fn content(file: &FileStatus, now: Timestamp) -> String {
     let Some(loaded) = file.loaded else {
         return if file.is_good() { "not there" } else { "not read" }.to_owned();

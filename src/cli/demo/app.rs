@@ -58,7 +58,7 @@ async fn serve(listener: std::net::TcpListener) {
 
 fn answer(request: &Request<Incoming>, requests: Arc<AtomicU64>) -> Response<AppBody> {
     let path = request.uri().path();
-    // Health checks and the page's own stream are not what a reader of the page would call requests.
+    // A reader of the page would not count health checks and the page's own stream as requests.
     if request.method() != Method::HEAD && path != "/events" && path != "/healthz" {
         requests.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! Comparison of two flag files: does the later one lift anything, and is its text the beginning of a longer one?
 //!
-//! No clock is asked, so a flag that is over counts like any other. Where two files are hard to compare, the later one
+//! No clock is asked, so a flag that is over counts like any other. If two files are hard to compare, the later one
 //! counts as lifting.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Flag, Flags, Mode, OnOverrun, Target, When, Window};
 
-/// Returns true if the flags `after` let anything through, now or later, that those `before` stop.
+/// Returns true if the flags `after` let anything through, now or later, that the flags `before` stop.
 pub fn lifts(before: &Flags, after: &Flags) -> bool {
     lifts_flag(&before.routes, &after.routes)
         || lifts_window(&before.windows, &after.windows)
@@ -19,15 +19,15 @@ pub fn lifts(before: &Flags, after: &Flags) -> bool {
 
 /// Returns true if a text that lifts something looks like the beginning of a longer one. `good` is the text in force.
 ///
-/// A full disk, a limit on a file's size and a killed writer leave such a text. It is valid by itself only by chance, and
-/// the signs are those that no editor leaves:
+/// A full disk, a limit on a file's size and a killed writer leave such a text. It is valid by itself only by chance.
+/// No editor leaves any of these signs:
 /// - The size is a multiple of 4096 bytes: the block of a file system and the buffer of a writer. For a text that ends
-///   within a line, 512 bytes are enough, the least block there is.
-/// - It is the beginning of the text in force, up to the middle of a line.
-/// - It ends in the middle of a comment, and has less than half the size of the text in force.
+///   within a line, a multiple of 512 bytes is enough, the smallest block that exists.
+/// - The text is the beginning of the text in force, up to the middle of a line.
+/// - The text ends in the middle of a comment, and has less than half the size of the text in force.
 ///
-/// A text that lacks only its last line break is no such text: `printf '[routes]' > file` is a usual edit. So the last
-/// line is compared with all lines in force. An end between two lines cannot be told from the last lines' removal.
+/// A text that lacks only its last line break is not cut: `printf '[routes]' > file` is a usual edit. So the last line
+/// is compared with all lines in force. A cut between two lines looks the same as the removal of the last lines.
 pub fn is_cut(text: &[u8], good: &[u8]) -> bool {
     if text.len().is_multiple_of(BLOCK) {
         return true;

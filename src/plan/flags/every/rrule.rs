@@ -1,7 +1,7 @@
 //! Recurrence by a part of RFC 5545: `DTSTART;TZID=Europe/Berlin:20260405T020000 RRULE:FREQ=WEEKLY;BYDAY=SU
 //! DURATION:PT2H`.
 //!
-//! The parts stand on one line or on several. A DTSTART that its own rule does not include is no occurrence.
+//! The parts stand on one line or on several. A DTSTART that does not match its own rule is no occurrence.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -40,12 +40,12 @@ pub(super) fn rrule(text: &str) -> Result<Every, Invalid> {
     checked(every, day)
 }
 
-/// Refuses a rule without occurrences, and one whose occurrences overlap.
+/// Refuses a rule without occurrences, and a rule whose occurrences overlap.
 fn checked(every: Every, first: Date) -> Result<Every, Invalid> {
     let days = (0..MOST_DAYS).filter(|days| shifted(first, *days).is_some_and(|day| every.planned(day).is_some()));
     let mut before = None;
     for day in days {
-        // Compared by local time. Occurrences that only a change of the clock brings together are cut, not refused.
+        // Compared by local time. Occurrences that overlap only because the clock changes are cut, not refused.
         let apart = before.map(|before| SignedDuration::from_hours(i64::from(day - before) * 24));
         if apart.is_some_and(|apart| apart < every.length.from(every.starts)) {
             let help = "shorten it, or let it come less often";
@@ -239,7 +239,7 @@ impl Recur {
         }
     }
 
-    /// Returns the rule. Its start fills in what is not written (RFC 5545 section 3.3.10).
+    /// Returns the rule. Parts that are not written come from the start (RFC 5545 section 3.3.10).
     fn rule(&self, start: Date) -> Result<Rule, Invalid> {
         let unit = self.unit.ok_or_else(|| missing("FREQ", "FREQ=WEEKLY"))?;
         let (mut weekdays, written) = self.weekdays.clone().unwrap_or_default();
