@@ -69,8 +69,8 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Returns the problem of a config that a start would take, and that the running proxy refuses: it names another flag
-/// file, and that does not exist. At a start nothing is in force that could be lost.
+/// Returns a problem if the running proxy would refuse a config because the flag file that it newly names does not
+/// exist. A start would take the config, since nothing is in force then that could be lost.
 fn refused_while_running(file: &Path, loaded: &Loaded) -> Option<Problem> {
     let config = &loaded.config;
     if !loaded.flags_missing || config.on_missing == OnMissing::Open {

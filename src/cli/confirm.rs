@@ -28,7 +28,7 @@ pub(super) use report::Goal;
 
 use judge::Objection;
 
-/// Edit that was made, and what it should bring about.
+/// Edit that was made, and the state that it should bring about.
 #[derive(Debug)]
 pub(super) struct Claim {
     /// The flag file, as the operator named it.
@@ -50,9 +50,9 @@ pub(super) struct Claim {
 pub(super) enum Wish {
     /// Closed in this mode or a stricter one, until this end.
     Closed(Mode, Option<Timestamp>),
-    /// Flagged no more. They may still be coming back.
+    /// Flagged no more, although the routes may still be coming back.
     Lifted,
-    /// The text is in force, whatever that does to routes.
+    /// The text is in force. Routes do not matter.
     Taken,
 }
 
@@ -113,7 +113,7 @@ impl Claim {
     }
 }
 
-/// Returns the change time of a file. A later edit has a later one, or the same.
+/// Returns the change time of a file. A later edit has the same time or a later one.
 fn changed(metadata: &fs::Metadata) -> Option<Timestamp> {
     Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
 }
@@ -134,7 +134,7 @@ impl Confirmation {
         Ok(Self { claim: Arc::new(claim), asked, runtime, begun: Instant::now(), waited: false })
     }
 
-    /// Asks for a moment: long enough to see an edit go live, short enough to be no wait.
+    /// Asks for up to a second: long enough to see an edit go live, short enough not to be felt as a wait.
     pub(super) fn ask(&mut self) {
         self.poll(Patience { within: MOMENT, refused: Refused::GiveUp, until: Until::InForce });
     }
@@ -150,7 +150,7 @@ impl Confirmation {
         !self.asked.is_empty() && self.asked.iter().all(confirmed)
     }
 
-    /// Returns the routes as the proxies have told them that confirmed; `None` if none did.
+    /// Returns the routes in the words of the proxies that confirmed; `None` if none did.
     pub(super) fn facts(&self) -> Option<Facts> {
         let told = self.asked.iter().filter_map(|(_, word)| match word {
             Some(Word::InForce(status)) => Some(&status.routes),
@@ -165,7 +165,7 @@ impl Confirmation {
         any.then_some(Facts { routes, from: Origin::Proxy })
     }
 
-    /// Asks again whoever has not reached the state yet.
+    /// Asks each proxy again that has not reached the state yet.
     fn poll(&mut self, patience: Patience) {
         if self.begun.elapsed() >= patience.within {
             return;
@@ -214,7 +214,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// Reads the file again. Every text that is found is the edit's, or a later one.
+    /// Reads the file again. Every text found there is the edit's or a later one.
     fn look(&mut self, file: &Path) {
         let Ok(text) = fs::read_to_string(file) else { return };
         if text == self.text {
@@ -279,7 +279,7 @@ impl<'c> Poll<'c> {
         }
     }
 
-    /// Returns the time between two requests: the longer it takes, the less a moment matters.
+    /// Returns the time between two requests, which grows with the time since the beginning.
     fn pause(&self) -> Duration {
         (self.begun.elapsed() / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
@@ -287,7 +287,7 @@ impl<'c> Poll<'c> {
 
 /// Time for which a command asks without being told to wait.
 const MOMENT: Duration = Duration::from_secs(1);
-/// Time between two requests at first: an edit that is in force is seen so much later.
+/// Time between two requests at first, by which an edit in force may be seen too late.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
 /// Time between two requests at last.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);

@@ -122,7 +122,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Options for what is done besides the edit.
+/// Options to wait for the effect of an edit, or only to show it.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
     /// Return once the change is in force, by the word of the admin listener, and closed routes are drained
@@ -180,7 +180,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn finish(done: Result<u8, Failure>, streams: &mut Streams) -> ExitCode {
     match done {
         Ok(code) => code.into(),
-        // The reader has closed the pipe (`backsoon status | head`), which is no error.
+        // A reader that closes the pipe (`backsoon status | head`) is no error.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK.into(),
         Err(failure) => {
             // If the error stream is closed too, only the exit code is left.

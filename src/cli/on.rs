@@ -137,7 +137,7 @@ fn entry(args: &On, now: Timestamp) -> Result<Entry, Failure> {
 
 /// Returns a summary: `web and api are offline until 15:00 UTC (30 min); backsoon off web api lifts them`.
 ///
-/// A file says where the flag is, if it is not known to be all that is in force.
+/// `file` is given if the flag is not known to be in force, and is named then.
 fn summary(routes: &[String], entry: &Entry, now: Timestamp, (file, changed): (Option<&Path>, bool)) -> String {
     let names: Vec<&str> = routes.iter().map(|route| if route == "*" { "every route" } else { route }).collect();
     let (be, lifts) = if names.len() == 1 { ("is", "lifts it") } else { ("are", "lifts them") };

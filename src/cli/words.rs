@@ -86,8 +86,8 @@ fn unit(span: &jiff::Span) -> Unit {
     }
 }
 
-/// Parses an instant: RFC 3339 with an offset. One of the last day of the year 9999, which people write for "for ever",
-/// is the last one that there is.
+/// Parses an instant: RFC 3339 with an offset. People write the last day of the year 9999 for "for ever", so an instant
+/// of that year beyond the last possible one is taken as that one.
 ///
 /// # Errors
 /// A message with the right form.
@@ -131,7 +131,7 @@ fn beyond(text: &str) -> Option<Result<Timestamp, String>> {
         Ok(civil) => civil,
         Err(_) => return no_such_day(date, time).map(Err),
     };
-    // Only the offset is left to be wrong.
+    // Only the offset can still be wrong.
     let right = format!("2026-05-19T15:00:00{offset}").parse::<Timestamp>().is_ok();
     right.then(|| if civil.year() == 9999 { Ok(last_instant()) } else { Err(out_of_range()) })
 }

@@ -14,7 +14,7 @@ use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::problem::Problem;
 
-/// Returns a judge that compares with what is in force: the flags, and the text that they come from.
+/// Returns a judge that compares with the flags in force and the text that they come from.
 pub(crate) fn of(flags: Arc<Flags>, good: Bytes) -> Judge {
     Arc::new(move |hint, content| doubt(&flags, &good, hint, content))
 }
@@ -77,8 +77,8 @@ fn doubt(in_force: &Flags, good: &[u8], hint: Hint, content: &Content) -> Doubt 
     if content.is_blank() {
         return if flags::lifts(in_force, &Flags::default()) { Doubt::Empty } else { Doubt::None };
     }
-    // Parsing is left to whoever takes the content if nothing follows from it: nothing renames half a file, and a file
-    // that is being written does not count yet.
+    // These two need no look at the content: nothing renames half a file, and a file that is being written does not
+    // count yet.
     if matches!(hint, Hint::Renamed | Hint::Writing) || !is_lifting(in_force, content) {
         return Doubt::None;
     }

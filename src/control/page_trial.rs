@@ -1,5 +1,5 @@
-//! The trial of an edited page, on a thread of its own: a template that loops is tried for seconds, and no edit of the
-//! flag file may wait for it.
+//! The trial of an edited page, on a thread of its own. A template that loops is tried for seconds, and no edit of the
+//! flag file may wait for that.
 
 use tokio::sync::mpsc;
 
@@ -43,7 +43,7 @@ impl PageTrial {
         }
     }
 
-    /// Forgets what is being tried, because the config has brought another page.
+    /// Forgets the trial, because the config has brought another page.
     pub(super) fn forget(&mut self) {
         self.latest += 1;
         self.next = None;

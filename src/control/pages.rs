@@ -24,10 +24,10 @@ pub(crate) struct Unchecked {
 }
 
 impl Unchecked {
-    /// Checks the templates on a thread of its own, and gives the outcome to `then` there.
+    /// Checks the templates on a thread of its own, and calls `then` there with the outcome.
     ///
     /// # Errors
-    /// If there can be no thread.
+    /// If no thread can be started.
     pub(super) fn check_beside(self, then: impl FnOnce(Checked) + Send + 'static) -> std::io::Result<()> {
         let check = std::thread::Builder::new().name("page".into()).stack_size(STACK_FOR_TEMPLATES);
         check.spawn(move || then(self.check())).map(drop)

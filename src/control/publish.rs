@@ -30,10 +30,10 @@ pub(super) struct Publication {
     bindings: Option<Bindings>,
 }
 
-/// Meters and TLS clients of the routes and upstreams. They depend on neither the flag file nor the time.
+/// Meters and TLS clients of the routes and upstreams, independent of the flag file and the time.
 #[derive(Clone)]
 struct Bindings {
-    /// The materials that they were made with. A new config brings new materials.
+    /// The materials that the bindings were made with. A new config brings new materials.
     materials: Arc<Materials>,
     routes: Arc<[Arc<RouteMeter>]>,
     upstreams: Arc<[LiveUpstream]>,

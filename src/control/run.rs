@@ -28,7 +28,7 @@ use super::transitions::Cause;
 
 /// Parts that the loop is started with.
 pub(crate) struct Start {
-    /// The signals, which are handled since before the first socket was bound.
+    /// The signals. They are handled from before the first socket is bound.
     pub signals: Signals,
     /// The inputs that were read at the start.
     pub controller: Controller,
@@ -160,8 +160,8 @@ impl Loop {
         }
     }
 
-    /// Tells probes and observations of a new generation. Returns when it changes next, when it was compiled, and
-    /// whether any of its routes is in transition.
+    /// Tells probes and observations of a new generation. Returns its next change, the time when it was compiled, and
+    /// true if any of its routes is in transition.
     fn follow(&mut self) -> (Option<Timestamp>, Timestamp, bool) {
         let live = self.publisher.current();
         let snapshot = &live.snapshot;

@@ -51,7 +51,7 @@ impl StartupSettings {
     }
 }
 
-/// Returns each address, and whether it speaks TLS. The certificate itself may change at run time.
+/// Returns each address, with true if it speaks TLS. The certificate itself may change at run time.
 fn listeners(listen: &[Listen]) -> Vec<(Address, bool)> {
     listen.iter().map(|listen| (listen.address.clone(), listen.tls.is_some())).collect()
 }

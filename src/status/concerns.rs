@@ -1,4 +1,5 @@
-//! Concerns: everything in a status that is not as it should be. The command and the admin listener's page say the same.
+//! Concerns: everything in a status that is not as it should be. The command and the admin listener's page say the
+//! same.
 
 use jiff::Timestamp;
 
@@ -23,7 +24,7 @@ pub(crate) enum Kind {
     Pending,
     /// Files are polled although events were wanted.
     Polling,
-    /// A file is in force, but not all of it acts as it says.
+    /// A file is in force, but a part of it has no effect.
     Warning,
     /// Something besides the files is wrong.
     Other,
@@ -81,8 +82,8 @@ fn pending(file: &FileStatus, now: Timestamp) -> Option<Concern> {
     Some(Concern { kind: Kind::Pending, text })
 }
 
-/// Groups problems by kind, in the order in which a kind appears first. A kind is a severity, a file and a message
-/// without what stands in quotes.
+/// Groups problems by kind, in the order in which a kind appears first. Problems of a kind have the same severity, file
+/// and message, apart from the names in backquotes.
 pub(crate) fn by_kind<'p>(problems: impl IntoIterator<Item = &'p ProblemStatus>) -> Vec<Group<'p>> {
     let mut kinds: Vec<(String, Vec<&ProblemStatus>)> = Vec::new();
     for problem in problems {
@@ -95,7 +96,7 @@ pub(crate) fn by_kind<'p>(problems: impl IntoIterator<Item = &'p ProblemStatus>)
     kinds.into_iter().map(|(_, same)| Group::of(same)).collect()
 }
 
-/// Returns a message without the names in it, which stand between backquotes.
+/// Returns a message without its names, which stand between backquotes.
 fn unquoted(message: &str) -> String {
     message.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
@@ -109,7 +110,7 @@ impl<'p> Group<'p> {
 }
 
 impl Status {
-    /// Returns the problems that are told nowhere else. The trouble with watching is told beside the files.
+    /// Returns the problems that are told nowhere else. Trouble with watching is told beside the files.
     pub(crate) fn other_problems(&self) -> impl Iterator<Item = &ProblemStatus> {
         let trouble = self.watching.as_ref().and_then(|watching| watching.trouble.as_deref());
         self.problems.iter().filter(move |problem| trouble != Some(problem.message.as_str()))

@@ -263,7 +263,7 @@ fn head(request: &ExplainedRequest) -> Head<'_> {
     Head { method, host, path, query: query.as_deref(), peer: *from, ..Head::unknown(headers) }
 }
 
-/// Explains why a request is forwarded, as far as the client does not matter.
+/// Explains why a request is forwarded, for reasons that are the same for every client.
 fn forward_reason(route: &Route, pass: Pass, request: &ExplainedRequest, path: &str) -> String {
     match pass {
         Pass::Open => format!("nothing is flagged for {} then", quoted(&route.config.name)),
@@ -313,7 +313,7 @@ fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
 }
 
-/// Explains why this request gets the page, where the mode alone does not say it.
+/// Explains why this request gets the page, if the mode alone does not tell.
 fn mode_reason(closure: &Closure, request: &ExplainedRequest) -> String {
     match closure.mode {
         Mode::ReadOnly => format!("{} may change something", request.method),

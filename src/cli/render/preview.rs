@@ -99,7 +99,7 @@ impl PreviewedPage {
             flags.routes.clear();
             for window in &mut flags.windows {
                 if let (None, Some((starts, ends))) = (window.in_force(now), window.span_at(now)) {
-                    // Shown as at its start, which is moved to now.
+                    // The page shows the window at its start, which is moved to now.
                     window.when = When::Once { starts, ends };
                     window.ended = None;
                     samples::shift(window, now.duration_since(starts));

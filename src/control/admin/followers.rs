@@ -23,7 +23,7 @@ use crate::status::counts::CountsStatus;
 
 use super::{Shared, status_of};
 
-/// All followers, and the state that they were told last.
+/// All followers, and the state that was sent to them last.
 #[derive(Default)]
 pub(crate) struct Followers {
     list: RefCell<Vec<Weak<Follower>>>,
@@ -51,7 +51,7 @@ struct Follower {
     connection: Rc<Connection>,
 }
 
-/// A connection as its follower sees it: it is to end with a follower that does not read.
+/// A connection of a follower, which is to end if the follower does not read.
 #[derive(Default)]
 pub(super) struct Connection {
     follows: Cell<bool>,
@@ -93,7 +93,7 @@ impl Followers {
         Some(Events(follower))
     }
 
-    /// Tells the followers that the process ends, and waits until they have read it, or for a moment.
+    /// Tells the followers that the process ends, and waits for up to a moment until they have read it.
     pub(in crate::control) async fn end(&self, shared: &Shared) {
         let told = self.look(shared);
         self.each(|follower| follower.end(&told));
@@ -102,16 +102,16 @@ impl Followers {
                 tokio::time::sleep(BETWEEN_LOOKS).await;
             }
         };
-        // The rest has to find out by itself.
+        // The other followers have to find out by themselves.
         let _ = tokio::time::timeout(LONGEST_END, left).await;
     }
 
-    /// Looks at the present state, and tells the followers if it is another. Returns it.
+    /// Looks at the present state, tells the followers if it has changed, and returns it.
     pub(super) fn look(&self, shared: &Shared) -> Rc<Told> {
         let mut fresh = status_of(shared);
         let before = self.told.borrow().clone();
         if let Some(before) = before.as_ref().filter(|before| before.status.generation == fresh.generation) {
-            // Computed from another clock, it would differ by some microseconds each time.
+            // The time of publication is computed from another clock, and would differ by some microseconds each time.
             fresh.published = before.status.published;
         }
         let news = before.as_ref().map_or(News::State, |before| News::between(&before.status, &fresh));
@@ -174,7 +174,7 @@ pub(super) async fn serve(shared: Rc<Shared>) {
             beat = began;
             followers.send(&Bytes::from_static(BEAT.as_bytes()), &told);
         }
-        // Whoever follows must not keep the control loop from its work.
+        // Followers must not keep the control loop from its work.
         tokio::time::sleep(LEAST_PAUSE.max(began.elapsed() * PAUSE_FACTOR)).await;
     }
 }
@@ -220,7 +220,7 @@ impl Follower {
         })
     }
 
-    /// Queues an event. Where too many wait already, the state replaces them all.
+    /// Queues an event. If too many wait already, the whole state replaces them all.
     fn send(&self, event: &Bytes, told: &Told) {
         if self.over.get() {
             return;
@@ -248,7 +248,7 @@ impl Follower {
 }
 
 impl Connection {
-    /// Waits until the connection is to end, whatever happens on it.
+    /// Waits until the connection has to end: its follower was dropped, or for `longest` it was no follower's.
     pub(super) async fn over(&self, longest: Duration) {
         loop {
             tokio::select! {
@@ -314,7 +314,7 @@ const PAUSE_FACTOR: u32 = 9;
 
 /// The time after which a browser reconnects.
 const RETRY: &str = "retry: 1000\n\n";
-/// A comment alone would not be seen by a browser's script, which wants to know that the connection lives.
+/// A heartbeat as an event, because the script of a page cannot see comments.
 const BEAT: &str = ": heartbeat\nevent: beat\ndata: {}\n\n";
 const END: &str = "event: end\ndata: {}\n\n";
 

@@ -1,5 +1,5 @@
-//! The page of the admin listener: `backsoon status` for a browser. It is read-only, whole without script, and follows
-//! `/events` where there is one.
+//! The page of the admin listener: `backsoon status` for a browser. The page is read-only and complete without script.
+//! The page is read-only and complete without script. With script, it follows `/events`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -108,7 +108,7 @@ impl Page {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.unwrap_or_default());
-        // A test renders it, so the template that is built in is whole.
+        // A test renders the built-in template, so it is whole.
         let _ = environment.add_template(NAME, TEMPLATE);
         let hash = |part: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part)));
         let policy = format!(
@@ -225,7 +225,7 @@ fn problems<'s>(problems: impl IntoIterator<Item = &'s ProblemStatus>) -> Vec<Pr
     views
 }
 
-/// Returns the carets below an excerpt. That of a long line begins at an unknown column, so it has none.
+/// Returns the carets below an excerpt. The excerpt of a long line begins at an unknown column, so it has no carets.
 fn marks(problem: &ProblemStatus) -> Option<String> {
     let (excerpt, column) = (problem.excerpt.as_ref()?, problem.column?);
     let length = excerpt.chars().count();
@@ -283,7 +283,7 @@ impl FileView {
     }
 }
 
-/// Open routes that the page shows. Nobody reads through more, and a browser becomes slow.
+/// Open routes that the page shows at most. Nobody reads through more, and a browser becomes slow.
 const MOST_ROUTES: usize = 500;
 
 /// The word of the stage in which a process finishes what is in flight.

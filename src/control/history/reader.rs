@@ -74,7 +74,7 @@ impl Reader {
         self.parse(bytes)
     }
 
-    /// Finds files that were started since, so that [`Reader::line`] continues with them.
+    /// Finds files that were started since the last look, so that [`Reader::line`] continues with them.
     ///
     /// # Errors
     /// If a file exists and cannot be read.
@@ -138,8 +138,8 @@ fn begun_since(dir: &StateDir, known: Option<Id>) -> io::Result<VecDeque<Tail>> 
             files.push_front(Tail::new(file, id));
         }
     }
-    // The known file was removed, so nothing tells which of the others were read. Only the newest is new for certain.
-    // The same happens if the known one is rotated away between two looks. That takes as many bytes as are kept.
+    // The known file was removed, so nothing tells which of the others were read. Only the newest is new for certain. A
+    // known file that is rotated away between two looks has the same effect, but only if all kept bytes were replaced.
     if known.is_some() && dir.file(HISTORY).exists() {
         files.drain(..files.len().saturating_sub(1));
     } else if known.is_some() {
@@ -208,5 +208,5 @@ impl Tail {
     }
 }
 
-/// Stands for a line that is too long. It parses as no entry.
+/// Stand-in for a line that is too long. No entry parses from it.
 const TOO_LONG: &[u8] = b"too long";
