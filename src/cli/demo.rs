@@ -92,7 +92,7 @@ fn is_replaceable(config: &Path) -> Result<bool, Failure> {
 fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams: &mut Streams) -> Result<(), Failure> {
     let url = format!("http://127.0.0.1:{}", args.port);
     let kept = kept.map(|kept| format!(" ({kept})")).unwrap_or_default();
-    // The name it was called by, because the demo usually runs before backsoon is installed.
+    // The name in the command line, because the demo usually runs before backsoon is installed.
     let program = std::env::args().next().unwrap_or_else(|| "backsoon".to_owned());
     writeln!(
         streams.out,
@@ -111,7 +111,7 @@ fn welcome(args: &Demo, config: &Path, flags: &Path, kept: Option<&str>, streams
     Ok(())
 }
 
-/// Config of the demo. Its first line marks a config as written by the demo.
+/// Config of the demo. The first line marks a config as written by the demo.
 const CONFIG: &str = include_str!("demo/backsoon.toml");
 const FLAGS: &str = include_str!("demo/maintenance.toml");
 

@@ -1,5 +1,5 @@
-//! `backsoon history`: shows what happened to the routes, and which files were edited, from the files that the proxy
-//! writes. The proxy need not run.
+//! `backsoon history`: shows transitions of routes and edits of files. The lines come from the proxy's files, so the
+//! proxy need not run.
 
 mod format;
 
@@ -58,7 +58,7 @@ fn parse_since(text: &str) -> Result<StartTime, String> {
     }
     match words::parse_instant(text) {
         Ok(at) => Ok(StartTime::At(at)),
-        // For a date or a time, the message says what is missing. Anything else could have been meant as either.
+        // For a date or a time, the message says what is missing. Any other text may be meant as a span or an instant.
         Err(lacks) if text.contains([':', '-']) => Err(lacks),
         Err(_) => Err("write how long ago that is, like `30m` or `2h`, or an instant".to_owned()),
     }
@@ -109,7 +109,7 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
     runtime.block_on(async {
-        // Before the first line, since whoever reads that may interrupt at once.
+        // The handler comes before the first line, since a reader of that line may interrupt at once.
         let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
         printer.print_existing(streams)?;
         printer.print_notes(config, streams)?;
@@ -118,7 +118,7 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
     Ok(exit::OK)
 }
 
-/// Reads the config. One that is there and broken is only noted: what happened is written down elsewhere.
+/// Reads the config. A broken config is only noted, since the history is in other files.
 fn config(file: &Path, streams: &mut Streams) -> Result<Option<Config>, Failure> {
     match FlagFile::of(file) {
         Ok(FlagFile { config, .. }) => Ok(Some(config)),
@@ -199,7 +199,7 @@ impl HistoryPrinter<'_> {
         late_enough
             && match line.entry.as_ref().map(|entry| &entry.event) {
                 Some(Event::Phase { route, .. }) => asked(route),
-                // Any route may have been in what was lost.
+                // The lost entries may have been about any route.
                 Some(Event::Gap { .. }) => true,
                 Some(Event::Started { .. } | Event::Ended | Event::Edit { .. }) => self.args.routes.is_empty(),
                 // A reader of JSON may understand lines of newer versions.
@@ -220,7 +220,7 @@ impl HistoryPrinter<'_> {
         Ok(())
     }
 
-    /// Notes what is not shown, and why that may be.
+    /// Notes which lines are not shown, and the likely reason.
     fn print_notes(&mut self, config: Option<&Config>, streams: &mut Streams) -> Result<(), Failure> {
         streams.out.flush()?;
         if !self.any {

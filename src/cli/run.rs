@@ -27,7 +27,7 @@ use super::exit;
 pub struct Options {
     /// The config file.
     pub config: PathBuf,
-    /// Hint for when a port is taken: which option or key changes it.
+    /// Hint if a port is taken: the option or the key that changes it.
     pub port_hint: Option<String>,
     /// Changes to the files' content, for the preview of a page.
     pub(crate) preview: Option<Preview>,
@@ -74,7 +74,7 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let runtime = runtime.map_err(|error| StartError::System("cannot start", error))?;
     // The watcher needs this runtime, so files are read inside it from the start.
     let _inside = runtime.enter();
-    // Before anybody can see the process: a port that answers invites the first signal.
+    // Signals are handled before the process can be seen, since the first one may come as soon as a port answers.
     let signals = Signals::new().map_err(|error| StartError::System("cannot receive signals", error))?;
     let files = Files::new(crate::files::Options::default());
     let (mut controller, _) =
@@ -171,7 +171,7 @@ fn bind_admin(address: &Address, inherited: &mut Inherited) -> Result<(AdminList
     Ok((listener, file))
 }
 
-/// Raises the limit on descriptors to the hard limit. The soft limit is a shell's default and nobody's decision.
+/// Raises the limit on descriptors to the hard limit. The soft limit is only a shell's default.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

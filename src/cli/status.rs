@@ -1,4 +1,4 @@
-//! `backsoon status`: shows the live state of every replica, and tells if they agree.
+//! `backsoon status`: shows the live state of every replica, and tells if the replicas agree.
 
 mod agree;
 mod disk;
@@ -66,7 +66,7 @@ Exit codes:
 struct Replica {
     endpoint: Endpoint,
     answer: Result<(Status, Value), admin::Error>,
-    /// Files whose content on disk the proxy has not read, in words.
+    /// Descriptions of files whose content on disk the proxy has not read.
     unread: Vec<String>,
     /// Files that differed at the last look.
     looked: Vec<String>,
@@ -117,7 +117,8 @@ impl Replica {
         Self { endpoint, answer, looked: unread.clone(), unread }
     }
 
-    /// Looks at the files on disk again. Those that differ for the second time are unread. Returns true if that is news.
+    /// Looks at the files on disk again. A file that differs for the second time is unread. Returns true if the unread
+    /// files have changed.
     fn look_at_disk(&mut self) -> bool {
         let Ok((status, _)) = &self.answer else { return false };
         let fresh = disk::unread(&self.endpoint, status);
@@ -128,7 +129,7 @@ impl Replica {
         news
     }
 
-    /// Returns what is not as it should be. Empty for a replica that did not answer.
+    /// Returns the concerns about a replica. A replica that did not answer has none.
     fn concerns(&self, now: Timestamp) -> Vec<Concern> {
         self.answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| concerns(status, now))
     }
@@ -241,7 +242,8 @@ fn as_json(replicas: &[&Replica], scope: Scope) -> Value {
 
 /// Time for one replica's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Looks at a file on disk that differs, before that is told: a proxy takes milliseconds to read an edit.
+/// Number of looks at a differing file on disk before the difference is told. A proxy takes milliseconds to read an
+/// edit.
 const LOOKS: usize = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Time between two looks at the files on disk, and between two requests where there are no events.

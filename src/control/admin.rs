@@ -1,5 +1,5 @@
-//! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status` and `/events`. Operators and probes
-//! use it, never visitors, and it works whatever is flagged. It only shows: nothing can be changed through it.
+//! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status` and `/events`. Operators and
+//! probes use the listener, never visitors. Flags do not matter to it, and nothing can be changed through it.
 
 mod followers;
 mod page;

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Waits until the wall clock reaches `instant`, or is set back to before `compiled`.
 ///
-/// `compiled` is the instant that the live snapshot was compiled for. Before it, a window that was over may lie ahead
-/// again.
+/// `compiled` is the instant that the live snapshot was compiled for. If the clock is set back before it, a window that
+/// was over may lie ahead again.
 ///
 /// A timer counts elapsed time, but a wall clock can be set and a machine can sleep. So `clock` is read again at least
 /// every `look_every`. Cancel safe.
@@ -28,7 +28,7 @@ pub(crate) async fn moves(
     }
 }
 
-/// Interval at which the clock is read, and so the delay of a change after the clock was set.
+/// Interval at which the clock is read. After the clock was set, a change may come late by this much.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Correction of the clock that needs no new snapshot.

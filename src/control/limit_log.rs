@@ -1,4 +1,4 @@
-//! The log of limits that were reached: one line for each, repeated while it goes on.
+//! The log of limits that were reached: one line for each limit, repeated as long as it is reached.
 
 use std::time::{Duration, Instant};
 

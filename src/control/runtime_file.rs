@@ -1,4 +1,4 @@
-//! The runtime file: names the admin address and the files in force of this process, for commands that find no usable
+//! The runtime file: names the admin address of this process and its files in force, for commands that find no usable
 //! config.
 
 use std::env;
@@ -39,8 +39,8 @@ impl RuntimeRecord {
         Self { places, admin, started: Timestamp::now(), written: None }
     }
 
-    /// Writes the file, if it says something new. A failure is no reason not to serve: the state directory has its own
-    /// problem then.
+    /// Writes the file if its content is new. The proxy serves even if that fails: the state directory then has a
+    /// problem of its own.
     pub(super) fn write(&mut self, config_file: &Path, config: &Config) {
         let file = RuntimeFile {
             pid: std::process::id(),
@@ -81,7 +81,7 @@ pub(crate) fn flags_in_force(config_file: &Path, config: &Config) -> Option<Path
     // In a container, every first process has the same id: this one may have that of a proxy that was killed.
     let other = Some(running.pid).filter(|pid| *pid != std::process::id())?;
     let pid = Pid::from_raw(i32::try_from(other).ok()?)?;
-    // A process that was killed has left its file behind. One of another user cannot be signalled, but is there.
+    // A process that was killed has left its file behind. A process of another user exists, but cannot be signalled.
     let is_there = test_kill_process(pid).err().is_none_or(|error| error == Errno::PERM);
     (is_there && running.config == canonical(config_file)).then_some(running.maintenance)
 }

@@ -100,7 +100,7 @@ pub struct Window {
     pub started: Option<Timestamp>,
     /// Actual end, if it was not `ends`.
     pub ended: Option<Timestamp>,
-    /// Time before its start at which it is announced.
+    /// Time from the announcement to the start.
     pub announce: Option<Duration>,
     /// Reaction when its end has come.
     pub on_overrun: OnOverrun,
@@ -344,7 +344,7 @@ impl Window {
         (starts <= now && until.is_none_or(|until| now < until)).then_some(Span { starts, ends, until })
     }
 
-    /// Returns the end of the maintenance that began at an instant: by the plan, or the actual one.
+    /// Returns the end of the maintenance that began at an instant: the planned or the actual end.
     pub fn over(&self, started: Timestamp) -> Option<Timestamp> {
         let (starts, ends) = self.span_begun(started)?;
         Some(self.ended.filter(|ended| *ended >= starts).unwrap_or(ends))

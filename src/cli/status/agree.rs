@@ -1,4 +1,4 @@
-//! Agreement of replicas: which files and routes they have in different states.
+//! Agreement of replicas: the files and routes that are in different states.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The watched files of the inputs: their roles, and what `/status` says of them.
+//! The watched files of the inputs: their roles, and their description in `/status`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::super::report::Report;
 use super::super::{certs, judge, load, pages};
 use super::Inputs;
 
-/// Describes how changes are noticed, with the problem if that is by polling although events were wanted.
+/// Describes how changes are noticed. If files are polled although events were wanted, that is a problem.
 fn watching(watching: &Watching) -> (WatchingStatus, Option<ProblemStatus>) {
     let by = match watching {
         Watching::Events => "events",
@@ -85,7 +85,7 @@ impl Inputs {
             changed: content.and_then(|content| changed(&content.file)),
             in_force: self.in_force.of(path).filter(|_| !is_secret),
             pending: state.and_then(|state| self.pending(path, state.pending?)).or_else(|| self.pairs.pending(path)),
-            // Of a dead file no change is ever seen, which is worse than a file that cannot be read.
+            // No change of a dead file is ever seen, which is worse than a file that cannot be read.
             trouble: error
                 .map(|error| error.to_string())
                 .or_else(|| warning.filter(is_dead).map(|dead| dead.to_string())),
@@ -114,7 +114,7 @@ impl Inputs {
         (self.role(path) != Role::Secret).then(|| content.hash.to_string())
     }
 
-    /// Returns true for a template or a message file. Without it, the built-in one is used.
+    /// Returns true for a template or a message file. Such a file is optional, since a built-in one exists.
     pub(super) fn is_optional(&self, path: &Path) -> bool {
         let page = &self.config.page;
         page.logo.as_deref() != Some(path) && pages::files_of(page).iter().any(|file| file == path)

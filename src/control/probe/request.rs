@@ -1,6 +1,6 @@
 //! One request of a check to one upstream, on a connection of its own.
 //!
-//! The proxy's connections belong to its workers. Besides, a check shall show that a new connection can be made.
+//! The proxy's connections belong to its workers. Besides, a check must show that a new connection can be made.
 
 use std::fmt;
 use std::future::Future;
@@ -35,7 +35,7 @@ pub(super) struct Target {
     pub host: String,
 }
 
-/// The reason why an upstream did not pass, worded as the end of a sentence about it.
+/// The reason why an upstream did not pass. The words end a sentence that begins with the upstream.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// No connection, or no TLS over it.
@@ -213,7 +213,7 @@ const MOST_CONNECTIONS: usize = 64;
 const MOST_LOOKUPS: usize = 8;
 /// Bytes of a response head.
 const MOST_HEAD: usize = 64 * 1024;
-/// The same over HTTP/2, in its own way of counting (RFC 9113 section 6.5.2).
+/// Bytes of a response head over HTTP/2, as HTTP/2 counts them (RFC 9113 section 6.5.2).
 const MOST_HEAD_FIELDS: u32 = 64 * 1024;
 /// Bytes of a response body that are read.
 const MOST_BODY: usize = 64 * 1024;
