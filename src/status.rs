@@ -1,7 +1,7 @@
 //! The JSON of `/status`, written by the admin listener and read by `backsoon status` and `--wait`.
 //!
 //! A reader may meet a proxy of another version. A field that an older proxy leaves out reads as empty, since every
-//! field has a default. Words are kept as text, so that those of a newer proxy can be shown.
+//! field has a default. Words are kept as text, so that the words of a newer proxy can be shown.
 
 pub(crate) mod concerns;
 pub(crate) mod counts;
@@ -59,7 +59,7 @@ pub(crate) struct WatchingStatus {
     pub trouble: Option<String>,
 }
 
-/// The runtime file: where a running proxy is found, and the files that it goes by.
+/// The runtime file: the address of a running proxy, and the files that it has in force.
 ///
 /// The proxy writes it as `<stem of the config>.runtime.json` into its state directory, so that the commands work while
 /// the config on disk is broken.
@@ -97,7 +97,7 @@ pub(crate) struct FileStatus {
     /// The file that was read: `device:inode`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<String>,
-    /// Change time (`ctime`) of that file. A later edit has a later one.
+    /// Change time (`ctime`) of that file. A later edit has a later time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<Timestamp>,
     /// The content in force, which differs from the one read last while that one is refused.
@@ -160,7 +160,7 @@ pub(crate) struct ProblemStatus {
     pub message: String,
     /// The correction, if one is known.
     pub help: Option<String>,
-    /// True for a warning about what may well be meant.
+    /// True for a warning about something that may be intended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub expected: bool,
 }

@@ -275,7 +275,7 @@ impl std::error::Error for Error {
 
 /// Time for a stream of events to begin.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time for an answer that only says where things are.
+/// Time for an answer that only tells where the files are.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// Largest accepted answer. A status of thousands of routes has some megabytes.

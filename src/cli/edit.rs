@@ -144,7 +144,7 @@ pub fn off(text: &str, which: Selection<'_>) -> Result<Lifted, EditError> {
     }
     let lifts_all = !removed.is_empty() || matches!(which, Selection::All);
     if lifts_all && text.trim().is_empty() {
-        // The proxy takes no empty file for a wish.
+        // The proxy would refuse an empty file.
         text = "[routes]\n".to_owned();
     }
     Ok(Lifted { removed, absent, text })

@@ -24,9 +24,9 @@ pub(super) enum Failure {
     NoSite(Vec<Problem>),
     /// An admin listener cannot be asked, and only it could tell which flag file is meant.
     Unreachable { endpoint: Endpoint, source: admin::Error },
-    /// The flag file was wrong before it was edited. It is unchanged.
+    /// The flag file had errors before the edit. Nothing was written.
     WrongBefore { file: PathBuf, problems: Vec<Problem> },
-    /// The flag file would be wrong after the edit. It is unchanged.
+    /// The flag file would have errors after the edit. Nothing was written.
     WrongAfter { file: PathBuf, problems: Vec<Problem> },
     /// The flag file cannot be edited.
     Edit { file: PathBuf, source: EditError },
@@ -330,7 +330,7 @@ impl Error for Failure {
     }
 }
 
-/// Converts an error of a write to the output, which is what a bare `?` means. All other errors are mapped explicitly.
+/// Converts an error of a write to the output. A bare `?` means such an error; all others are mapped explicitly.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

@@ -72,7 +72,7 @@ pub(super) fn flags(file: &Path) -> Result<Flags, Failure> {
     parsed.map(|parsed| parsed.flags).ok_or(Failure::Problems(problems))
 }
 
-/// Edits a flag file, unless it would have errors afterwards. The caller says whether one that was emptied is edited, too.
+/// Edits a flag file, unless it would have errors afterwards. The caller decides about a file that was emptied.
 ///
 /// # Errors
 /// If the file has errors, would get errors, or cannot be edited, read or written.

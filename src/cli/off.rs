@@ -73,7 +73,8 @@ pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
 /// Lifts flags of routes.
 fn lift(args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
     let which = if args.all { Selection::All } else { Selection::Routes(&args.routes) };
-    // A route that only the flag file has may be lifted. A name that neither has is a typo, and then nothing is done.
+    // The flag of a route that only the flag file has may be lifted. A name in neither file is a typo, and nothing is
+    // done.
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| site.check_route(route));
     let edit = |text: &str| {
         let lifted = edit::off(text, which)?;
@@ -141,11 +142,11 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     let asked = Asked(asked.collect());
     let Some(span) = window.in_force(now) else {
         writeln!(streams.out, "window {id} is not in force")?;
-        // The proxy may see that otherwise, and something else may close the routes.
+        // The proxy may judge differently, and something else may close the routes.
         let unchanged = site.edit(Emptied::Refused, |text| Ok((text.to_owned(), ())))?;
         return report(site, unchanged, &asked, &args.wait, streams);
     };
-    // Whole seconds are for people, but an end before the start would end nothing.
+    // People prefer whole seconds, but an end before the start would be ignored.
     let ended = if whole_seconds(now) < span.starts { now } else { whole_seconds(now) };
     let keys = [("ended", Some(ended.to_string()))];
     let edit = |text: &str| edit::set(text, TableRef::Window(id), &keys).map(|text| (text, ()));

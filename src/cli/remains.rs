@@ -1,7 +1,7 @@
-//! Words about what closes routes after an edit: other flags, windows, a guard, checks.
+//! Words about everything that closes routes after an edit: other flags, windows, a guard, checks.
 //!
-//! The flags are judged by the code that the proxy compiles them with. Where a proxy was asked, its word about a route
-//! comes before that.
+//! The flags are judged by the code with which the proxy compiles them. If a proxy was asked, its word about a route
+//! takes precedence.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +82,8 @@ pub(super) fn compiled(route: &Route) -> RouteStatus {
     }
 }
 
-/// Describes each flag and window that closes the routes after a flag was lifted or a window ended, or will close them.
+/// Describes each flag and window that closes the routes, or will close them, after a flag was lifted or a window
+/// ended.
 pub(super) fn causes(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp) -> Vec<String> {
     let closed = |names: Vec<String>| names.into_iter().filter(|name| !facts.has_open(name)).collect::<Vec<_>>();
     let mut lines = Vec::new();
@@ -128,7 +129,7 @@ fn to_come(window: &Window, names: &[String], now: Timestamp) -> Option<String> 
     Some(format!("window `{}` will flag {} from {at}{until}", window.id, words::list(names)))
 }
 
-/// Returns a note for each route that is not open for a reason that no flag and no window explains.
+/// Returns a note for each route that is not open, if neither a flag nor a window is the reason.
 pub(super) fn unopened(flags: &Flags, asked: &Asked, facts: &Facts, now: Timestamp) -> Vec<String> {
     let notes = facts.of(asked).filter_map(|route| {
         let name = harmless(&route.name);
@@ -162,7 +163,7 @@ fn is_flagged(flags: &Flags, route: &str, now: Timestamp) -> bool {
     mode_of(flags, route, now).is_some()
 }
 
-/// Returns a note for each route that is closed otherwise than a new flag says: more strictly, or with another end.
+/// Returns a note for each route whose closure differs from a new flag: in a stricter mode, or with another end.
 pub(super) fn differing(asked: &Asked, entry: &Entry, facts: &Facts, now: Timestamp) -> Vec<String> {
     facts.of(asked).filter_map(|route| differs(route, entry, now)).collect()
 }

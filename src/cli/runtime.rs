@@ -1,4 +1,4 @@
-//! The runtime file of a running proxy, by which a command finds it while the config on disk is broken.
+//! The runtime file, by which a command finds a running proxy while the config on disk is broken.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::status::RuntimeFile;
 use super::admin::Endpoint;
 use super::site::config_text;
 
-/// Finds the runtime file of a config. One in a directory that proxies share counts only if it names this config.
+/// Finds the runtime file of a config. In a directory that proxies share, a file counts only if it names this config.
 pub(super) fn find(config_file: &Path, state_dir: Option<&Path>) -> Option<RuntimeFile> {
     let mut name = config_file.file_stem().unwrap_or("backsoon".as_ref()).to_owned();
     name.push(RuntimeFile::ENDING);
@@ -49,7 +49,7 @@ fn read(path: &Path) -> Option<RuntimeFile> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Returns true if a runtime file is that of a config, which need not exist any more.
+/// Returns true if a runtime file belongs to a config, which need not exist any more.
 fn is_for(file: &RuntimeFile, config_file: &Path) -> bool {
     let name = config_file.file_name().unwrap_or_default();
     let directory = config_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

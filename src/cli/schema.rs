@@ -163,7 +163,7 @@ fn by_name(name: &Pattern, item: &Form) -> Value {
     json!({ "type": "object", "propertyNames": { "pattern": name.regex }, "additionalProperties": form(item) })
 }
 
-/// Returns a default of the tables, which is TOML, in JSON. None has a date or a time.
+/// Converts a default of the tables from TOML to JSON. No default has a date or a time.
 fn json_of(value: &str) -> Value {
     let table = toml::from_str::<Map<String, Value>>(&format!("value = {value}"));
     table.ok().and_then(|mut table| table.remove("value")).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! Standard output and standard error of the commands.
 //!
-//! Results go to the output, problems and notes to the error stream. Text is always written with its styles: a stream
-//! that is no terminal, or where the user asked for none (`NO_COLOR`, `TERM=dumb`), drops them.
+//! Results go to the output, problems and notes to the error stream. Text is always written with its styles. A stream
+//! drops them if it is no terminal, or if the user wants none (`NO_COLOR`, `TERM=dumb`).
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -28,7 +28,7 @@ pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 /// Labels and asides.
 pub(super) const DIM: Style = Style::new().dimmed();
-/// Headings, and what to look at first.
+/// Headings, and words to look at first.
 pub(super) const BOLD: Style = Style::new().bold();
 
 impl Streams {

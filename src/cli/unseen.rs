@@ -1,7 +1,7 @@
 //! Flags that a proxy has in force and the file on disk has no more.
 //!
-//! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. An edit of such a file
-//! would drop those flags, because it looks like a whole new file. So a command asks first.
+//! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. An edit of such a
+//! file would drop those flags, because it looks like a whole new file. So a command asks first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use super::words::harmless;
 enum Seen {
     /// An edit of the file drops nothing unseen.
     Whole,
-    /// The proxy waits whether the file stays as it is, for this reason.
+    /// The proxy waits to see if the file stays as it is, for this reason.
     Pending(String),
     /// The proxy goes by an earlier content, for this reason.
     Refused(String),
@@ -80,7 +80,8 @@ fn seen(target: &Target<'_>, status: &Status) -> Seen {
     let pending = told.pending.as_ref().map(|pending| Seen::Pending(harmless(&pending.why)));
     match source::read(file).content {
         Ok(content) if content.hash.to_string() == in_force.hash => Seen::Whole,
-        // The edit itself refuses an emptied file. The mistakes of a text that cannot be parsed say more.
+        // The edit itself refuses an emptied file. For a text that cannot be parsed, its mistakes are the better
+        // message.
         Ok(content) if content.is_blank() || !is_valid(&content.bytes) => Seen::Whole,
         Ok(content) => pending.or_else(|| refused(told, &content.hash.to_string())).unwrap_or(Seen::Whole),
         // A proxy that polls notices it later.

@@ -105,7 +105,7 @@ pub(crate) fn materials(
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
 }
 
-/// Returns the first key file whose key does not belong to its certificate. Both are good by themselves.
+/// Returns the first key file whose key does not belong to its certificate, although both are good by themselves.
 pub(super) fn unpaired(config: &Config, mut read: impl FnMut(&Path) -> Result<Content, ReadError>) -> Option<PathBuf> {
     let mut tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref());
     let is_unpaired = |files: &&TlsFiles| matches!(certificate(files, &mut read), Err(Fault::Unpaired(_)));

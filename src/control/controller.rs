@@ -1,6 +1,6 @@
 //! The controller takes in changed files and publishes generations.
 //!
-//! A bad input never changes what is live. Its problems are reported, and the last good input stays.
+//! A bad input never changes what is live. The problems are reported, and the last good input stays.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ impl Controller {
         first
     }
 
-    /// Waits until files have changed, or have not for long enough, or the trial of a page has ended. Cancel safe.
+    /// Waits until files have changed, the time for a look has come, or the trial of a page has ended. Cancel safe.
     pub(super) async fn changes(&mut self) -> Changed {
         let due = self.inputs.due();
         let wait = async move {
@@ -205,8 +205,8 @@ impl Controller {
         report
     }
 
-    /// Looks at what no event tells: secrets that others can read, and a disk that can be written again. Returns true if
-    /// the report may have changed.
+    /// Checks the facts that have no event: secrets that others can read, and a disk that can be written again. Returns
+    /// true if the report may have changed.
     pub(super) fn look_around(&mut self) -> bool {
         let generation = self.publication.generation();
         let seen = self.inputs.look_at_secrets();

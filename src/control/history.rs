@@ -2,7 +2,7 @@
 //!
 //! Lines are appended and flushed to the disk. Files are rotated, so that the history is bounded.
 //!
-//! Texts in it come from files and from upstreams. Make them harmless before they reach a terminal.
+//! Texts in the history come from files and from upstreams. Make them harmless before they reach a terminal.
 
 mod reader;
 
@@ -79,7 +79,7 @@ pub enum Event {
         from: String,
         /// The phase after.
         to: String,
-        /// Begin of the new phase, which may be before it was noticed.
+        /// Begin of the new phase, which may be earlier than the time when it was noticed.
         at: Timestamp,
         /// The reason for the transition.
         why: String,

@@ -44,7 +44,7 @@ impl Loaded {
         self.snapshot_of(Memory::default(), now)
     }
 
-    /// Compiles a snapshot with what a process remembers of the routes.
+    /// Compiles a snapshot with a process's memory of the routes.
     pub(crate) fn snapshot_of(&self, memory: Memory, now: Timestamp) -> Snapshot {
         let Self { config, flags, renderer, materials, .. } = self;
         let known = Known { memory, secrets: materials.secrets.clone(), ..Known::default() };
@@ -60,7 +60,7 @@ pub(crate) fn once(config_file: &Path) -> Result<Loaded, Vec<Problem>> {
     from(config_file, |path| source::read(path).content)
 }
 
-/// Loads with a reader of the caller's.
+/// Loads with the caller's reader.
 ///
 /// # Errors
 /// The same as those of [`once`].
@@ -108,8 +108,8 @@ pub(crate) fn from(
     }
 }
 
-/// Returns the problem of a config that makes a running proxy read another flag file, which cannot be read. Without the
-/// flags of the old file, routes would open that nobody meant to open.
+/// Returns the problem of a config that names another flag file, if that cannot be read. A running proxy must not take
+/// the config, since routes that the old file flags would open by mistake.
 pub(crate) fn missing_flags(config_file: &Path, config: &Config, error: ReadError) -> Problem {
     let message = format!("`maintenance` names {}, which cannot be read: {error}", config.maintenance.display());
     let help = "write that file first (an empty one flags nothing); then this config is taken";

@@ -233,7 +233,8 @@ fn by_route(mut metric: Metric<'_>, meters: &[Arc<RouteMeter>], of: fn(&RouteCel
     }
 }
 
-/// Writes the latency of routes that ever had a request. It takes as many lines as all counters of a route together.
+/// Writes the latency of routes that ever had a request. The others are left out, because a histogram takes as many
+/// lines as all counters of a route together.
 fn latency(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
     let help = "From a forwarded request's head to the response's head, or to the upstream's failure. Bounds hold; up to \
                 6 % below one may be counted above it.";

@@ -100,7 +100,7 @@ impl Recorder {
         self.unread = None;
     }
 
-    /// Returns what does not work.
+    /// Returns the faults of the state file and the history.
     pub(super) fn recording(&self) -> Recording {
         let help = "make room, or make it writable; or name another directory by `state_dir`, and restart";
         let unwritten = |ending: PathEnding, failure: &String| {
@@ -131,8 +131,8 @@ impl Recorder {
         true
     }
 
-    /// Queues an event, to be written with the next publication or [`Recorder::flush`]. One for which there is no room is
-    /// counted as lost.
+    /// Queues an event, to be written with the next publication or [`Recorder::flush`]. If the queue is full, the event
+    /// counts as lost.
     pub(super) fn note(&mut self, event: Event) {
         if self.events.len() < MOST_NOTES {
             self.events.push(event);
@@ -166,7 +166,7 @@ impl Recorder {
         self.save(text_of(routes).unwrap_or_else(empty));
     }
 
-    /// Writes the queued events. If some were lost before them, the first line tells so.
+    /// Writes the queued events. If events were lost before them, the first line says so.
     pub(super) fn flush(&mut self, generation: u64) {
         let time = Timestamp::now();
         let gap = self.gap.map(|Gap { entries, from, to }| Event::Gap { entries, from, to });
@@ -192,8 +192,8 @@ impl Recorder {
         self.lost += entries;
     }
 
-    /// Saves a state, unless the file has it. While the last attempt has failed, its text waits to be tried again, and the
-    /// new one takes its place.
+    /// Saves a state, unless the file has it already. After a failure the text waits for another attempt, and a newer
+    /// state takes its place.
     fn save(&mut self, text: String) {
         if self.unsaved.is_some() || self.saved.as_ref() != Some(&text) {
             self.write_state(text);

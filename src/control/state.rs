@@ -1,4 +1,4 @@
-//! The state file: what must be remembered of the routes over a restart.
+//! The state file: facts about the routes that must outlast a restart.
 //!
 //! The file is written atomically after a publication. Without it the proxy still works, because most of a phase
 //! follows from the flag file and the clock.
@@ -99,8 +99,8 @@ impl StateDir {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
 
-    /// Opens a file in the directory. Refuses a symlink, and does not wait for a pipe. Whoever can place one there must
-    /// not choose what is read or written.
+    /// Opens a file in the directory. Refuses a symlink, and does not wait for a pipe. A user who can place one there
+    /// must not choose the file that is read or written.
     ///
     /// # Errors
     /// If the system refuses, or the path is not a regular file.
@@ -111,7 +111,7 @@ impl StateDir {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// Loads what was remembered of the routes; nothing if there is no file.
+    /// Loads the memory of the routes, which is empty if there is no file.
     ///
     /// # Errors
     /// If the file cannot be read, or is not a usable state.
@@ -167,7 +167,7 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, RouteState>, Fault> {
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::TooLarge);
     }
-    // Read the version first, since it says what the rest looks like.
+    // Read the version first, since the form of the rest depends on it.
     let file: File<serde::de::IgnoredAny> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
     if file.version != VERSION {
         return Err(Fault::Version(file.version));

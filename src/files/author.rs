@@ -1,8 +1,8 @@
-//! Author of a content. An edit by command writes it into an extended attribute of the file, so that the history can name
-//! who edited. Of any other content only the owner of the file is known.
+//! Author of a content. An edit by command writes its author into an extended attribute of the file, for the history.
+//! For any other content only the owner of the file is known.
 //!
-//! The attribute goes with the content: it holds the content's hash, and says nothing about any other content. A file
-//! system without such attributes loses nothing but the name.
+//! The attribute holds the hash of the content, and says nothing about any other content. On a file system without such
+//! attributes, only the name of the author is lost.
 
 #![cfg_attr(not(feature = "proxy"), allow(dead_code, unreachable_pub, reason = "the layer has no history"))]
 
@@ -24,7 +24,7 @@ pub(super) const ATTRIBUTE: &str = "user.backsoon.edit";
 pub enum Author {
     /// A command of backsoon.
     Command {
-        /// Name of the user who ran it, or the number where it has none.
+        /// Name of the user who ran it, or the number of a user without a name.
         user: String,
         /// Name of the host that it ran on.
         host: String,
@@ -33,7 +33,7 @@ pub enum Author {
     },
     /// Anything else: only the owner of the file is known.
     Owner {
-        /// Name of the owner, or the number where it has none.
+        /// Name of the owner, or the number of an owner without a name.
         owner: String,
     },
 }
@@ -63,8 +63,8 @@ impl Trace {
         Self { attribute: length.and_then(|length| bytes.get(..length)).map(<[u8]>::to_vec), owner }
     }
 
-    /// Returns the author of a content with this hash. An attribute that is about another content is not believed: the
-    /// file was edited in place since.
+    /// Returns the author of a content with this hash. An attribute with another hash is ignored, since the file was
+    /// edited in place afterwards.
     pub(crate) fn author(&self, hash: Hash) -> Author {
         let signature = self.attribute.as_deref().and_then(|bytes| serde_json::from_slice::<Signature>(bytes).ok());
         match signature.filter(|signature| signature.sha256 == hash.to_string()) {
@@ -74,7 +74,7 @@ impl Trace {
     }
 }
 
-/// Signs a file's content with the user, the host and the command of this process. A failure is no reason not to edit.
+/// Signs a file's content with the user, the host and the command of this process. If that fails, the edit goes on.
 pub(super) fn sign(file: &File, content: &[u8]) {
     let signature = Signature {
         sha256: Hash(Sha256::digest(content).into()).to_string(),
@@ -86,14 +86,15 @@ pub(super) fn sign(file: &File, content: &[u8]) {
     let _ = fsetxattr(file, ATTRIBUTE, &signature, XattrFlags::empty());
 }
 
-/// Returns the name of the user, or the number where it has none. Whoever became root by `sudo` is named.
+/// Returns the name of the user of this process, or the number of a user without a name. After `sudo`, that is the user
+/// who called it.
 fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let by_sudo = std::env::var("SUDO_USER").ok().filter(|name| uid == 0 && !name.is_empty());
     by_sudo.unwrap_or_else(|| name_of_user(uid))
 }
 
-/// Returns the name of a user, or the number where it has none.
+/// Returns the name of a user, or the number of a user without a name.
 fn name_of_user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     name_of(uid, &passwd).unwrap_or_else(|| uid.to_string())

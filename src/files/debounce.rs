@@ -1,14 +1,14 @@
 //! Debouncing: decides when a new content of a file may be acted on.
 //!
-//! The machine is pure: it reads no file and no clock. Its inputs are the reason for a look, what the look found,
-//! and the time. The answer is a [`Step`].
+//! The machine is pure: it reads no file and no clock. The inputs are the reason for a look, its result, and the time.
+//! The answer is a [`Step`].
 //!
 //! A half-written file never gets through, as long as its writer goes on within [`Timing::quiet`]. A file that is empty
 //! or gone for just a moment is ignored.
 //!
-//! Writers differ in how much their end says. A rename is a wish. A close is one, unless the content takes something away:
-//! then its writer may be about to write the rest, and gets [`Timing::lifts`] to begin. Whoever knows what the contents
-//! mean says which do that, by a [`Doubt`].
+//! A file that is renamed into place is complete. A file that was closed is complete as well, unless its content takes
+//! something away. Then the writer may be about to write the rest, and gets [`Timing::lifts`] to begin. The judge of
+//! the file tells by a [`Doubt`] which contents take something away.
 
 use std::time::{Duration, Instant};
 
@@ -25,15 +25,15 @@ pub(crate) enum Hint {
     Closed,
     /// The file, or a symlink or directory on its path, was renamed into place.
     Renamed,
-    /// The operator asked for it (SIGHUP), and no event says anything of the file. A writer may be at work nevertheless,
-    /// so this is the age of the content: the time since the file was modified.
+    /// The operator asked for a look (SIGHUP), and no event says anything of the file. A writer may be at work
+    /// nevertheless. So this holds the age of the content: the time since the file was modified.
     #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer receives no signals"))]
     Forced(Duration),
 }
 
 impl Hint {
-    /// Turns a finished write into an unfinished one, when it belongs to where the path led before. That says nothing
-    /// about where the path leads now.
+    /// Turns a finished write into an unfinished one. Used for an event at a place to which the path led before, which
+    /// says nothing about the place to which it leads now.
     pub(crate) fn downgraded(self) -> Self {
         match self {
             Self::Poll => Self::Poll,
@@ -42,13 +42,13 @@ impl Hint {
     }
 }
 
-/// A doubt about a content: could it be the beginning of something, rather than what its writer wants?
+/// A doubt about a content: could it be only the beginning of what its writer wants?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// None: nothing is taken away that is in force.
+    /// None: everything in force stays.
     #[default]
     None,
-    /// Content that takes something away, as the beginning of a longer one does as well.
+    /// Content that takes something away, as the beginning of a longer content would.
     Lifts,
     /// Content that takes something away and has no line break at its end.
     Unended,
@@ -96,7 +96,7 @@ pub(crate) struct Timing {
     pub quiet: Duration,
     /// Delay for a content that was closed by its writer and lifts something.
     pub lifts: Duration,
-    /// Delay for such a content that has no line break at its end.
+    /// Delay for a content that lifts something and has no line break at its end.
     pub unended: Duration,
     /// Delay for a file that has become empty, or is cut off.
     pub empty: Duration,
@@ -133,14 +133,14 @@ pub(crate) struct Debounce {
 #[derive(Clone, Debug)]
 struct Pending {
     seen: Observation,
-    /// The strongest reason for a look that found it.
+    /// The strongest reason for a look that found this observation.
     hint: Hint,
     since: Instant,
     due: Instant,
 }
 
 impl Debounce {
-    /// Starts with whatever is there now, since there is nothing older to keep.
+    /// Starts with the present content, since there is nothing older to keep.
     pub(crate) fn start(seen: Observation, timing: Timing) -> Self {
         let mut debounce = Self { timing, accepted: None, error: None, pending: None };
         debounce.commit(seen);
@@ -163,8 +163,8 @@ impl Debounce {
         })
     }
 
-    /// Returns the reason that counts for a look that found a content: a look without a reason takes over the one of the
-    /// looks before that found the same.
+    /// Returns the reason that counts for a look that found a content. A look without a reason inherits that of earlier
+    /// looks with the same result.
     fn hint_for(&self, hint: Hint, hash: Hash) -> Hint {
         match (&self.pending, hint) {
             (Some(pending), Hint::Poll | Hint::Forced(_)) if pending.seen.is_content(hash) => pending.hint,
@@ -268,9 +268,10 @@ impl Observation {
 }
 
 const POLL: Duration = Duration::from_secs(2);
-/// Delay also for what only polling finds. With a shorter one, half a file would get through when a slow writer pauses.
+/// Delay also for changes that only polling finds. With a shorter delay, half a file would be believed when a slow
+/// writer pauses.
 const QUIET: Duration = Duration::from_secs(2);
-/// Delay within which a writer that closes the file after each part has begun the next one.
+/// Delay in which a writer that closes the file after each part begins the next part.
 const LIFTS: Duration = Duration::from_millis(18);
 /// Delay for a part that ends within a line. Few tools leave out the last line break, so most edits do not wait for it.
 const UNENDED: Duration = Duration::from_millis(500);

@@ -1,6 +1,6 @@
 //! Chains of symlinks: the names that a path leads through, walked as the kernel does.
 //!
-//! An event on any of these names can change what the path means. No file is opened or read.
+//! An event on any of these names can change the file that the path means. No file is opened or read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -53,7 +53,7 @@ impl PathChain {
         self.links.iter().map(PathBuf::as_path).chain([self.end.as_path()])
     }
 
-    /// Returns every name on which an event may change what the path means.
+    /// Returns every name on which an event may change the file that the path means.
     pub(super) fn all(&self) -> impl Iterator<Item = Cow<'_, Path>> {
         self.names().map(Cow::Borrowed).chain(self.dirs().into_iter().map(Cow::Owned))
     }

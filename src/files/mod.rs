@@ -1,8 +1,8 @@
 //! Watched files: their settled contents, and changes of them.
 //!
 //! Nothing here knows what the files mean. Files are read on the thread that awaits [`Files::next`], which must never
-//! be a worker of the proxy. An event only causes a look. What counts is what the look reads, and [`debounce`] decides
-//! when.
+//! be a worker of the proxy. An event only causes a look. The content that the look reads counts once [`debounce`] says
+//! so.
 
 pub(crate) mod author;
 pub(crate) mod debounce;
@@ -47,7 +47,7 @@ impl Default for Options {
 pub(crate) struct State {
     /// The last content that could be acted on. Kept while the file cannot be read. Absent if there never was one.
     pub content: Option<Content>,
-    /// The doubt that was left about that content. It lasted, but that does not make it a wish.
+    /// The doubt that was left about that content. A doubted content that lasts may still be unintended.
     pub doubt: Doubt,
     /// A newer observation that is not believed yet.
     pub pending: Option<Pending>,
@@ -82,7 +82,7 @@ pub(crate) enum Change {
     Unreadable(PathBuf),
     /// Changes may never be seen, for a new reason; see [`State::warning`].
     WatchWarning(PathBuf),
-    /// The content stays, but [`State::pending`] is another, or another file holds the content.
+    /// The content stays, but [`State::pending`] has changed, or another file holds the content.
     Noted(PathBuf),
     /// Changes are noticed in another way than before; see [`Files::watching`].
     Watching,
@@ -284,7 +284,7 @@ impl Files {
 
 #[cfg(feature = "proxy")]
 impl Files {
-    /// Watches a file that was not watched. Whatever is there now counts.
+    /// Watches a file that was not watched. The present content counts.
     fn load_new(&mut self, path: &Path) {
         let entry = Entry::new(path, self.options.timing);
         self.entries.insert(path.to_path_buf(), entry);
@@ -328,8 +328,8 @@ impl Files {
         self.entries.get(path).map(|entry| entry.chain.end.as_path())
     }
 
-    /// Looks at every file now, as the operator asked for it. Taken is what events say is finished, and what has been
-    /// quiet for long enough. The rest is waited for, since a writer may be at work.
+    /// Looks at every file now, because the operator asked for it. A content is taken if an event says that it is
+    /// finished, or if it has been quiet for long enough. All others are waited for, since a writer may be at work.
     pub(crate) fn force(&mut self) -> Vec<Change> {
         let hints = self.watch.take();
         self.arm();
@@ -409,7 +409,7 @@ impl Entry {
     }
 
     fn warn(&mut self, path: &Path, warning: WatchWarning) -> Option<Change> {
-        // A warning of a loss that has happened outweighs one of a loss that may.
+        // A loss that has happened outweighs a loss that may happen.
         let known = self.state.warning == Some(warning) || self.state.warning == Some(WatchWarning::Unlinked);
         (!known).then(|| {
             self.state.warning = Some(warning);

@@ -45,7 +45,7 @@ impl Content {
     }
 }
 
-/// The identity of a file, and its times. It says nothing of the content, which is compared by its hash.
+/// The identity of a file, and its times. Contents are compared by their hash instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -70,7 +70,7 @@ impl FileId {
         self.changed
     }
 
-    /// Returns the time since the content was last modified (`mtime`), or none if that lies ahead.
+    /// Returns the time since the content was last modified (`mtime`), or zero if that lies ahead.
     pub(crate) fn age(&self) -> Duration {
         let (seconds, nanoseconds) = self.modified;
         let seconds = u64::try_from(seconds).unwrap_or(0);

@@ -5,9 +5,9 @@
 //! After a failure before the rename, the file is as it was, and the temporary file is gone.
 //!
 //! [`rewrite`] reads, edits and replaces. A lock on the directory keeps its calls apart, in any number of processes. An
-//! editor takes no such lock. So the edit waits for a writer at work ([`writers`]), as far as one can be seen, and
-//! gives up rather than drop what that one is about to write. The file is compared just before the rename, and the edit
-//! starts over if the file changed. Nothing but the lock, a writer and the disk is waited for.
+//! editor takes no such lock. So the edit waits for other writers that it can see at work ([`writers`]), and gives up
+//! if they do not finish. Otherwise it would drop their text. The file is compared just before the rename, and the edit
+//! starts over if the file changed. The edit waits only for the lock, a writer and the disk.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -82,7 +82,7 @@ pub(crate) enum RewriteError<E> {
     Edit(E),
 }
 
-/// The way in which [`rewrite`] treats a file that was something and is empty now.
+/// The way in which [`rewrite`] treats a file that had a content and is empty now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emptied {
     /// Nothing is written.
@@ -180,9 +180,9 @@ impl Step {
 
 /// Reads the file at `path`, has `edit` make the new text, and replaces the file. A missing file reads as empty.
 ///
-/// `edit` returns the new text and a report for the caller. It runs again if the file changed meanwhile. An unchanged
-/// text is not written. `waiting` is told of the file once, if another edit or writer has been waited for for a second.
-/// The texts of flags that an emptied file has lost cannot be seen, so only an edit that wants none of them may take it.
+/// `edit` returns the new text and a report for the caller, and runs again if the file changed meanwhile. An unchanged
+/// text is not written. `waiting` is called once if the wait for another edit or writer takes more than a second. The
+/// flags of an emptied file are lost, so only an edit that keeps none of them may take such a file.
 ///
 /// # Errors
 /// If `edit` refuses, or the file cannot be read or replaced; see [`WriteError`].
@@ -333,7 +333,7 @@ impl Drop for Temporary {
     }
 }
 
-/// A wait that is told of once it is long.
+/// A wait that is reported once it is long.
 struct Waiting<'p, F> {
     path: &'p Path,
     began: Instant,
@@ -369,8 +369,8 @@ fn await_writer(target: &Path, mut pause: impl FnMut()) -> Result<(), WriteError
     }
 }
 
-/// Removes the temporary files of edits that were killed. Only a file with exactly such a name, of this user, and too old
-/// for an edit under way is one of them.
+/// Removes the temporary files of edits that were killed. Such a file has exactly the right form of name, belongs to
+/// this user, and is too old for an edit under way.
 fn remove_leftovers(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
@@ -435,7 +435,7 @@ fn cannot_lock(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
-/// Returns the file's metadata, if it exists. Refuses what is not a regular file before anything opens it.
+/// Returns the file's metadata, if it exists. Anything but a regular file is refused before it is opened.
 fn metadata(target: &Path) -> Result<Option<fs::Metadata>, WriteError> {
     match fs::symlink_metadata(target) {
         Ok(found) if found.is_file() => Ok(Some(found)),
@@ -465,7 +465,7 @@ fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, WriteError> {
 
 /// Mode of a new file, less the umask.
 const NEW_MODE: u32 = 0o644;
-/// Mode of a temporary file until it takes over the old file's mode. It may hold what others must not read.
+/// Mode of a temporary file until it takes over the old file's mode. The text may be one that others must not read.
 const PRIVATE_MODE: u32 = 0o600;
 /// Permission bits of `st_mode`.
 const MODE_BITS: u32 = 0o7777;
@@ -481,7 +481,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const WRITER_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two looks for a writer.
 const WRITER_PAUSE: Duration = Duration::from_millis(10);
-/// Time after which a wait is told of.
+/// Time after which a wait is reported.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 /// Age of a temporary file that nobody will rename any more.
 const LEFT_OVER: Duration = Duration::from_secs(60);

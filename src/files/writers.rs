@@ -1,7 +1,7 @@
 //! Writers at work: signs that somebody else is about to write a file, which must not be replaced now.
 //!
-//! A writer that has opened a file and lost its name to a rename writes to a file that nobody reads. An edit of what it
-//! has written so far would drop the rest.
+//! If an edit replaces a file that a writer has open, the rest of the writer's text goes to a file that nobody reads.
+//! The flags in that rest would be lost.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// A sign of a writer at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// The file was something, and became empty so long ago.
+    /// The file had a content, and became empty this long ago.
     Emptied(Duration),
     /// A process has the file open for writing.
     Open {
@@ -22,7 +22,7 @@ pub(crate) enum Sign {
         /// The name of its program, as far as it is known.
         name: String,
     },
-    /// The file was written within the last moment, and who has it open could not be seen.
+    /// The file was written within the last moment, and not all processes could be searched for its writer.
     Written,
     /// The file has just disappeared.
     Gone,
@@ -39,8 +39,8 @@ impl fmt::Display for Sign {
     }
 }
 
-/// Returns the sign of a writer, if there is one. `found` is absent for a missing file. `waited` is the time for which the
-/// caller has waited: a file that was modified lately at its begin is looked at until its end.
+/// Returns the sign of a writer, if there is one. `found` is absent for a missing file. `waited` is how long the caller
+/// has waited: a file that was recent when the wait began counts as recent until its end.
 pub(super) fn sign(target: &Path, found: Option<&Metadata>, waited: Duration) -> Option<Sign> {
     let Some(found) = found else {
         let parent = target.parent().and_then(|parent| fs::metadata(parent).ok());
@@ -117,8 +117,8 @@ fn is_blank(target: &Path, found: &Metadata) -> bool {
         && start.iter().all(u8::is_ascii_whitespace)
 }
 
-/// Returns true if an empty file was something before. One that is as it was made is a beginning, as of `touch`. If the
-/// file system does not remember that, a file that was modified lately counts as emptied.
+/// Returns true if an empty file had a content before. A file unchanged since its creation was always empty, as after
+/// `touch`. If the file system does not record the creation, a file that was modified lately counts as emptied.
 fn was_emptied(found: &Metadata, age: Duration) -> bool {
     let (Ok(made), Ok(modified)) = (found.created(), found.modified()) else { return age < RECENT };
     modified.duration_since(made).unwrap_or_default() >= SAME_TIME
@@ -130,18 +130,18 @@ fn age(found: &Metadata) -> Duration {
     modified.and_then(|modified| SystemTime::now().duration_since(modified).ok()).unwrap_or_default()
 }
 
-/// Time in which a writer goes on, or has stopped for good. The proxy believes a file after the same time.
+/// Time after which a silent writer has stopped for good. The proxy believes a file after the same time.
 const RECENT: Duration = Duration::from_secs(3);
-/// Age from which an emptied file is not waited for any more. It is less than the time in which a file counts as emptied
-/// where that is not remembered.
+/// Age from which an emptied file is not waited for any more. Must be less than [`RECENT`], after which a file does not
+/// count as emptied if its creation is not recorded.
 pub(super) const EMPTY: Duration = Duration::from_millis(2900);
-/// Time in which a writer whose descriptors cannot be seen goes on.
+/// Time after the last write for which an unseen writer counts as being at work.
 const JUST: Duration = Duration::from_millis(50);
-/// Time in which a file that a tool removes is made again.
+/// Time within which a tool that removes a file makes it again.
 pub(super) const GONE: Duration = Duration::from_millis(200);
-/// Difference of two times that are the same to a clock with the kernel's tick.
+/// Difference below which two times count as the same, because of the kernel's tick.
 const SAME_TIME: Duration = Duration::from_millis(5);
 /// Limit on the search. A machine with a thousand processes takes a tenth of it.
 const LONGEST_SEARCH: Duration = Duration::from_millis(300);
-/// Bytes of a file that may be blank. A longer one is not.
+/// Size from which a file is not examined for being blank.
 const LONGEST_BLANK: u64 = 4096;

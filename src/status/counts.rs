@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{LatencyStatus, RequestsStatus, RouteStatus, Status, UpstreamStatus};
 
-/// The counts of one route. Each field is that of the [`RouteStatus`]; one that has no value is `null`.
+/// The counts of one route, as in [`RouteStatus`]. A field without a value is `null`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CountsStatus {
@@ -44,9 +44,9 @@ impl CountsStatus {
 }
 
 impl Status {
-    /// Returns the counts that differ from an earlier status; `None` if more than counts differs.
+    /// Returns the counts that differ from an earlier status; `None` if anything besides counts differs.
     ///
-    /// Only routes that differ are copied, because most of thousands are idle.
+    /// Only routes that differ are copied, because most of the thousands of routes are idle.
     pub(crate) fn counts_since(&self, before: &Self) -> Option<Vec<CountsStatus>> {
         if self.routes.len() != before.routes.len() || self.around_routes() != before.around_routes() {
             return None;

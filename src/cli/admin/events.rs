@@ -1,4 +1,4 @@
-//! The event stream of an admin listener: the whole status first, and then what changes.
+//! The event stream of an admin listener: the whole status first, and then its changes.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Parser {
         self.rest.extend_from_slice(bytes);
         let mut events = Vec::new();
         let mut from = 0;
-        // Only what is new can complete an event, and the end of what was there before.
+        // Only the new bytes can complete an event, together with the end of the bytes before.
         let mut at = (self.rest.len() - bytes.len()).saturating_sub(1);
         while let Some(end) = self.rest.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair == b"\n\n")) {
             let block = self.rest.get(from..at + end).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Judgement of one `/status`: whether an edit is in force there, and if not, why.
+//! Judgement of one `/status`: the edit is in force there, or the reasons why it is not.
 
 use std::fmt;
 use std::fs;
@@ -37,7 +37,7 @@ pub(super) enum Objection {
     NoRoute {
         /// Name of the route.
         name: String,
-        /// True if the config on disk is another one than that in force.
+        /// True if the config on disk differs from the one in force.
         config_differs: bool,
     },
     /// The route is not closed.
@@ -61,7 +61,7 @@ pub(super) enum Objection {
 }
 
 impl Objection {
-    /// Returns true if time alone does not change it. A config that is just being read may.
+    /// Returns true if time alone does not remove the objection. A config that is just being read may remove it.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::OtherFile { .. }
@@ -73,7 +73,7 @@ impl Objection {
         }
     }
 
-    /// Returns true if it is the proxy's last word on the text.
+    /// Returns true if the objection is the proxy's last word on the text.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Refused(_))
     }
@@ -97,7 +97,7 @@ impl fmt::Display for Objection {
     }
 }
 
-/// Judges an answer. The file is read again before, so that a later edit is known as one.
+/// Judges an answer. The file is read again first, so that a later edit is recognized.
 pub(super) fn word(claim: &Claim, disk: &mut Disk, answer: Answer) -> Word {
     disk.look(&claim.file);
     let objections = objections(claim, disk, &answer);
@@ -136,7 +136,7 @@ pub(in super::super) fn other_file(edited: &Path, file: &FileStatus) -> Option<S
     }
     let reads = [file.real.as_ref(), Some(&file.path)].into_iter().flatten();
     let reads: Vec<PathBuf> = reads.filter_map(|path| real(Path::new(path))).collect();
-    // A path that means nothing here says nothing either.
+    // A path that does not exist here proves nothing.
     if reads.is_empty() || reads.contains(&own) {
         return None;
     }
@@ -150,7 +150,7 @@ fn real(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path).ok().or_else(beside)
 }
 
-/// Returns the objection to a text that is not in force: neither that of the claim nor a later one.
+/// Returns the objection if neither the text of the claim nor a later one is in force.
 fn not_taken(claim: &Claim, disk: &Disk, file: &FileStatus) -> Option<Objection> {
     let known = |hash: &str| disk.hashes.iter().any(|known| known == hash);
     let read = file.hash.as_deref();
@@ -192,7 +192,7 @@ fn not_closed(claim: &Claim, disk: Option<&Flags>, route: &RouteStatus, clock: O
     if down && mode.is_none_or(|mode| mode >= asked) {
         return None;
     }
-    // The claim's own flag may be over, which takes nothing back.
+    // The claim's own flag may be over, which is no objection.
     let over = until.is_some_and(|until| until <= now);
     let flagged = disk.map(|flags| remains::mode_of(flags, &route.name, now));
     Some(match (flagged, mode.filter(|_| down)) {

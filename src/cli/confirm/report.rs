@@ -17,7 +17,7 @@ use super::{Confirmation, Objection, Patience, Refused, Until, Word, judge};
 pub(in crate::cli) enum Goal {
     /// The edit is in force.
     InForce,
-    /// The edit is in force, and nothing is in flight that began before.
+    /// The edit is in force, and no request from before is in flight.
     Drained,
 }
 
@@ -110,7 +110,7 @@ impl Confirmation {
         Ok(())
     }
 
-    /// Reports every proxy that has not reached the goal but the furthest one, which is returned.
+    /// Reports every proxy that has not reached the goal, except the furthest one, which is returned.
     fn fail(self, goal: Goal, timeout: Duration, streams: &mut Streams) -> Result<(), Failure> {
         let waited = timeout.min(self.begun.elapsed());
         let mut failures = Vec::new();

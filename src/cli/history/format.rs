@@ -44,7 +44,7 @@ pub(super) fn entry(entry: &Entry, width: usize) -> String {
     format!("{time}  {:width$}  {told}", harmless(about))
 }
 
-/// Escapes the control characters of a line of JSON that JSON itself leaves alone, such as DEL and C1.
+/// Escapes control characters that JSON leaves alone, such as DEL and C1, in a line of JSON.
 pub(super) fn json(line: &str) -> String {
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escaped).collect()
@@ -115,7 +115,7 @@ const TRANSITION_WIDTH: usize = "verifying → ramping".len() - "→".len() + 1;
 const WIDEST: usize = 24;
 /// Most problems of an edit that a line shows.
 const PROBLEMS: usize = 3;
-/// Delay from which on a line says when its transition really happened.
+/// Delay from which a line says when its transition really happened.
 const LATE: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub(super) fn offline() -> Flags {
     Flags { routes: vec![flag], ..Flags::default() }
 }
 
-/// Refuses a name that is no route of the config.
+/// Refuses a name that is not a route of the config.
 pub(super) fn check_route(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let known: Vec<String> = loaded.config.routes.iter().map(|route| route.name.clone()).collect();
     if known.iter().any(|known| known == name) {

@@ -65,7 +65,7 @@ fn difference(difference: &Difference) -> String {
     format!("{}: {}\n", difference.subject, states.collect::<Vec<_>>().join("; "))
 }
 
-/// Returns the sentence for replicas of which something is not as it should be.
+/// Returns the sentence for replicas with concerns.
 fn not_well(replicas: &[&Replica]) -> String {
     let now = Timestamp::now();
     let concerns: Vec<_> = replicas.iter().flat_map(|replica| replica.concerns(now)).collect();
@@ -173,7 +173,7 @@ fn wrong(file: &FileStatus) -> String {
     text
 }
 
-/// Formats problems. Many of one kind are counted.
+/// Formats problems. If many are of one kind, the rest is only counted.
 fn problems<'p>(problems: impl IntoIterator<Item = &'p ProblemStatus>) -> String {
     let mut text = String::new();
     for group in by_kind(problems) {

@@ -1,4 +1,4 @@
-//! Watches replicas: by their events, and by asking where there are none.
+//! Watches replicas: by their events, or by requests if there are no events.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -42,7 +42,7 @@ pub(super) async fn run(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut
 }
 
 async fn show(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) -> Result<u8, Failure> {
-    // Before the first status, since whoever reads that may interrupt at once.
+    // The handler comes before the first status, since a reader of it may interrupt at once.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Internal)?;
     let in_place = streams.out_is_terminal() && !args.json;
     if in_place {
@@ -82,7 +82,7 @@ async fn show(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) 
     }
 }
 
-/// Replaces what was answered anew. A replica's remarks about files on disk stay as long as they are true.
+/// Replaces the answers that have come anew. A replica's remarks about files on disk stay as long as they are true.
 fn take(replicas: &mut [Option<Replica>], endpoints: &[Endpoint], answers: &Answers) -> bool {
     let mut latest = answers.latest.borrow_mut();
     for ((place, endpoint), answer) in replicas.iter_mut().zip(endpoints).zip(latest.iter_mut()) {
@@ -95,7 +95,7 @@ fn take(replicas: &mut [Option<Replica>], endpoints: &[Endpoint], answers: &Answ
     true
 }
 
-/// Looks at all files on disk. Returns true if that is news.
+/// Looks at all files on disk. Returns true if the unread files have changed.
 fn look_at_disk(replicas: &mut [Option<Replica>]) -> bool {
     let mut news = false;
     for replica in replicas.iter_mut().flatten() {
@@ -112,7 +112,8 @@ async fn follow(index: usize, endpoint: Endpoint, answers: Rc<Answers>) {
             answers.put(index, parsed.map(|parsed| (parsed, status.clone())));
         })
         .await;
-        // An older proxy has no events, one that ends has no more, and one that is gone cannot be reached. Asking tells.
+        // An older proxy has no events, an ending one has no more, and a dead one cannot be reached. A request tells
+        // which.
         answers.put(index, admin::status(&endpoint, PATIENCE).await);
         tokio::time::sleep(EVERY).await;
     }

@@ -1,4 +1,4 @@
-//! Changes of files other than new content: what the log says of them, and what follows.
+//! Changes of files other than new content: their lines in the log, and their effects.
 
 use crate::files::Change;
 use crate::plan::config::OnMissing;

@@ -37,7 +37,7 @@ impl InForce {
         }
     }
 
-    /// Forgets a file that nothing is taken from any more.
+    /// Forgets a file that is not in use any more.
     pub(super) fn forget(&mut self, file: &Path) {
         self.by_file.remove(file);
     }
@@ -71,7 +71,7 @@ impl Inputs {
         self.in_force.publish(generation);
     }
 
-    /// Has the flag file's next contents compared with what is in force.
+    /// Sets the judge of the flag file, which compares later contents with the flags in force.
     pub(super) fn judge_flags(&mut self) {
         let flag_file = &self.config.maintenance;
         let good = self.files.get(flag_file).and_then(|state| Some(state.content.as_ref()?.bytes.clone()));

@@ -33,7 +33,7 @@ impl Exposition {
         self.metric(name, help, "gauge", "")
     }
 
-    /// Begins a counter. Its samples have `_total` behind the name.
+    /// Begins a counter. The names of its samples end in `_total`.
     pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Metric<'_> {
         self.metric(name, help, "counter", "_total")
     }

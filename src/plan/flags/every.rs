@@ -1,8 +1,9 @@
 //! Recurring windows: `every = "Sun 02:00-04:00 Europe/Berlin"`, or a part of RFC 5545's recurrence rules.
 //!
-//! Times of day are local. Where the clock jumps ahead, a time that does not exist becomes the later one in its place
-//! (02:30 becomes 03:30). Where it falls back, a time that comes twice means the first, at the start and at the end.
-//! RFC 5545 section 3.3.5 says the same. In the night of a change a span of times therefore lasts an hour more or less.
+//! Times of day are local. If the clock jumps ahead, a time that does not exist becomes the later one in its place
+//! (02:30 becomes 03:30). If the clock falls back, a time that comes twice means the first one, at the start and at the
+//! end. RFC 5545 section 3.3.5 says the same. In the night of a change a span of times therefore lasts an hour more or
+//! less.
 //!
 //! An occurrence that loses all of its length this way is left out. An occurrence that overlaps the next ends where the
 //! next begins. So occurrences are in order, and no two are in force at once.
@@ -155,7 +156,7 @@ impl Length {
         days.saturating_add(starts.duration_until(self.until)).saturating_add(self.more)
     }
 
-    /// Returns the number of days for which an occurrence may go on after its first day, with any change of the clock.
+    /// Returns the most days that an occurrence may go on after its first day, with any change of the clock.
     fn reach(self) -> i32 {
         let more = i32::try_from(self.more.as_hours() / 24).unwrap_or(LONGEST_DAYS);
         self.days.saturating_add(more).min(LONGEST_DAYS) + 2

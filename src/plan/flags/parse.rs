@@ -70,7 +70,7 @@ impl Mentions<'_> {
     }
 }
 
-/// Returns a correction for a route's name or a mode at the top level: a flag whose header is missing.
+/// Returns a correction for a route's name or a mode at the top level, which is a flag without its header.
 fn misplaced(key: &str, value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(word) if MODES.iter().any(|(mode, _)| mode == word) => {

@@ -1,7 +1,7 @@
 //! Stale entries: flags and windows whose time was over when they were written, so that they can never act.
 //!
-//! Most are mistakes, such as the year of the last plan. An entry that has had its time is no mistake. So an entry is
-//! compared with the flags before: only one that is new, or that was stale before, is reported.
+//! Most are mistakes, such as the year of the last plan. An entry that was in force and is over is no mistake. So the
+//! flags before are compared: an entry is reported only if it is new, or was stale before.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::super::problem::{Place, Problem, quoted};
 use super::{Flag, Flags, OnOverrun, Parsed, Target, When, Window};
 
-/// Entries that were over when they were seen first.
+/// Entries that were already over when they were first seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stale {
     flags: HashSet<(Target, Timestamp)>,
@@ -22,7 +22,7 @@ pub struct Stale {
 pub struct Reading<'f> {
     /// Instant of the reading.
     pub now: Timestamp,
-    /// Flags in force, and what was stale in them. Without them every entry is new.
+    /// Flags in force, with their stale entries. Without them every entry is new.
     pub before: Option<(&'f Flags, &'f Stale)>,
 }
 
@@ -75,7 +75,7 @@ impl<'f> Known<'f> {
         let Some((flags, stale)) = before else {
             return Self { flags: HashSet::new(), windows: &[], stale: None };
         };
-        // Most files have no flag with an end, and are not to cost anything.
+        // Most files have no flag with an end, and should cost nothing.
         let ending = flags.routes.iter().filter(|flag| flag.until.is_some());
         Self {
             flags: ending.map(|flag| (&flag.route, flag.until)).collect(),
@@ -118,7 +118,7 @@ fn over(window: &Window, now: Timestamp) -> Option<String> {
     }
 }
 
-/// Tells of an `ended` that does not count. For a window that recurs, it may belong to an earlier time.
+/// Warns of an `ended` that does not count. For a window that recurs, it may belong to an earlier occurrence.
 fn ended_before_start(window: &Window) -> Option<String> {
     let When::Once { starts, .. } = &window.when else { return None };
     let ended = window.ended.filter(|ended| ended < starts)?;
