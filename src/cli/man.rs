@@ -41,7 +41,7 @@ pub(super) fn run(args: &Man, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Counts our pages in a directory.
+/// Counts the manual pages of backsoon in a directory.
 fn pages(dir: &Path) -> usize {
     let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter(|name| name.to_string_lossy().starts_with("backsoon")).count()

@@ -1,8 +1,8 @@
 //! Control decides *when it changes*: it watches files, clocks and signals, compiles, and publishes. No request ever
 //! waits for it.
 //!
-//! Control may block and may fail; then what is live stays. An event is only a hint. Control wakes, reads what is true
-//! now, and compiles it. The result is published, or the last good one is kept.
+//! Control may block and may fail; then the live snapshot stays. An event is only a hint. Control wakes, reads the
+//! present state, and compiles it. The result is published, or the last good one is kept.
 
 pub(crate) mod clock;
 

@@ -22,8 +22,8 @@ use super::probe::Probes;
 
 use tally::Tally;
 
-/// Observations of every route that ever had a request, by name. A route that is no longer configured is kept: it may
-/// return, and its meter never goes back.
+/// Observations of every route that ever had a request, by name. A route that is no longer configured is kept, because
+/// it may return, and its meter never goes back.
 #[derive(Debug)]
 pub(super) struct Observations {
     began: Instant,
@@ -70,7 +70,7 @@ impl Observations {
         Self { began: now, observed_at: now, routes, guarded, down }
     }
 
-    /// Observes every route. One without new requests costs a read of each worker's cells.
+    /// Observes every route. A route without new requests costs a read of each worker's cells.
     pub(super) fn observe(&mut self, meters: &Meters, now: Instant) {
         meters.each_route(|meter| self.look(meter, now));
         self.observed_at = now;
@@ -149,8 +149,8 @@ impl Observations {
         Some(measured)
     }
 
-    /// Returns the counts of the last ten minutes in which a route was plainly open. `None` if it is not open now, or had
-    /// no request: a route that is coming back must not be its own measure.
+    /// Returns the counts of the last ten minutes in which a route was plainly open. `None` if it is not open now, or
+    /// had no request, because a route that is coming back must not be its own measure.
     pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Counted> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;
@@ -264,7 +264,7 @@ fn observation(
     }
 }
 
-/// Time between two observations, and so the lag of what is reported.
+/// Time between two observations, by which reports may lag.
 pub(super) const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Time between two observations of guarded routes. A breach is found at most this much later.

@@ -51,7 +51,7 @@ struct RouteProbe {
 struct ProbeSpec {
     began: Timestamp,
     checks: Vec<Check>,
-    /// The upstreams' ids, which change with their roots, and the host that each is asked for.
+    /// The ids of the upstreams, which change with their roots, and the host for which each is asked.
     upstreams: Vec<(usize, String)>,
 }
 
@@ -195,8 +195,8 @@ impl ResultSink {
     }
 }
 
-/// Counts one more attempt. Once enough have passed in a row, the result stays. Its instant is then that of the last
-/// attempt needed, the same in every replica.
+/// Counts one more attempt. Once enough have passed in a row, the result stays. The result has the instant of the last
+/// attempt needed, which is the same in every replica.
 fn after(before: &CheckResult, times: u32, due: Timestamp, failure: Option<String>) -> CheckResult {
     match failure {
         Some(failure) => CheckResult { passed: 0, at: None, failure: Some(failure) },
@@ -248,7 +248,7 @@ impl Schedule {
     }
 
     /// Returns the number of the next attempt. The first attempt is the one due last, made at once if late. Attempts
-    /// that were due during another are skipped. A clock that is set back does not make anybody wait.
+    /// that were due during another are skipped. If the clock is set back, nobody has to wait longer.
     fn next(self, last: Option<u64>, now: Timestamp) -> u64 {
         let elapsed = Duration::try_from(now.duration_since(self.began)).unwrap_or_default().as_nanos();
         let every = self.every.as_nanos().max(1);

@@ -27,7 +27,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Handles the signals from now on. One that comes before [`Signals::next`] is asked for waits for it.
+    /// Handles the signals from now on. [`Signals::next`] also returns a signal that came before the call.
     ///
     /// # Errors
     /// If the system refuses.

@@ -8,8 +8,8 @@ use crate::status::{FileStatus, Status};
 
 use super::super::admin::Endpoint;
 
-/// Returns the files that differ on disk from what the proxy read last, in words. Empty for a proxy elsewhere, and for a
-/// file that cannot be read from here.
+/// Describes the files that differ on disk from the content that the proxy read last. A file that cannot be read from
+/// here is left out, as are all files of a proxy elsewhere.
 pub(super) fn unread(endpoint: &Endpoint, status: &Status) -> Vec<String> {
     if !is_local(endpoint) {
         return Vec::new();
@@ -21,7 +21,7 @@ fn words(file: &FileStatus) -> String {
     format!("{} on disk is not what the proxy has read: an edit that it has not seen, or another file", file.path)
 }
 
-/// Returns true if the file can be read from here, and has another content than the proxy read last.
+/// Returns true if the file can be read from here, and its content differs from the one that the proxy read last.
 fn differs(file: &FileStatus) -> bool {
     let path = file.real.as_deref().unwrap_or(&file.path);
     // A relative path belongs to the directory that the proxy was started in.

@@ -35,22 +35,22 @@ impl Pairs {
         true
     }
 
-    /// Ends the wait, because all pairs fit, or because the other half alone would mend nothing.
+    /// Ends the wait, because all pairs fit, or because the other half alone would not help.
     pub(super) fn forget(&mut self) {
         self.awaited = None;
     }
 
-    /// Returns when the patience ends.
+    /// Returns the instant at which the wait ends.
     pub(super) fn due(&self) -> Option<Instant> {
         self.awaited.as_ref().map(|awaited| awaited.due)
     }
 
-    /// Returns true if the patience has ended.
+    /// Returns true if the wait has ended.
     pub(super) fn is_due(&self) -> bool {
         self.due().is_some_and(|due| due <= Instant::now())
     }
 
-    /// Returns what is pending of a key file.
+    /// Returns the wait for a key file's certificate, if there is one.
     pub(super) fn pending(&self, file: &Path) -> Option<PendingStatus> {
         let awaited = self.awaited.as_ref().filter(|awaited| awaited.key == file)?;
         let why = "the key does not belong to its certificate yet".to_owned();
@@ -58,5 +58,5 @@ impl Pairs {
     }
 }
 
-/// Time within which whoever renews a certificate writes its key. It takes milliseconds.
+/// Longest time between the writes of a certificate and its key. A renewal needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);

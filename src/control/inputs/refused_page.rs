@@ -1,5 +1,5 @@
-//! The page that was refused last. To try its templates may take seconds, so that is not done again by a reload, while
-//! its files are the same.
+//! The page that was refused last. A trial of its templates may take seconds, so a reload does not try them again while
+//! the files are the same.
 
 use crate::plan::problem::Problem;
 
@@ -12,7 +12,7 @@ pub(super) struct RefusedPage {
 }
 
 impl RefusedPage {
-    /// Checks files, unless they are those that were refused last.
+    /// Checks files, unless they are the same as those refused last.
     pub(super) fn check(&mut self, files: Unchecked) -> Checked {
         if let Some((_, problems)) = self.latest.as_ref().filter(|(refused, _)| *refused == files) {
             return (None, problems.clone());
@@ -22,7 +22,7 @@ impl RefusedPage {
         checked
     }
 
-    /// Notes the outcome of a check. One that could not be made is reported on the config, and is made again.
+    /// Notes the outcome of a check. A check that could not be made is reported on the config, and is repeated.
     pub(super) fn note(&mut self, files: Unchecked, (renderer, problems): &Checked) {
         let config_file = files.config_file().display().to_string();
         let is_of_files = |problem: &Problem| !problem.is_error() || problem.file != config_file;
