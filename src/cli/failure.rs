@@ -123,7 +123,7 @@ impl Failure {
         }
     }
 
-    /// Writes the failure with its causes, and what would help.
+    /// Writes the failure with its causes and a hint.
     pub(super) fn report(&self, streams: &mut Streams) -> io::Result<()> {
         if let Self::Problems(problems) | Self::NoSite(problems) = self {
             streams.problems(problems)?;

@@ -14,7 +14,7 @@ use crate::status::{BreachStatus, RouteStatus};
 use super::edit::Entry;
 use super::words::{self, harmless};
 
-/// Routes that an edit was about.
+/// Routes named in an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked(pub(super) Vec<String>);
 

@@ -182,7 +182,7 @@ fn raise_descriptor_limit() {
 }
 
 impl StartError {
-    /// Prints the error and what would help, and returns the exit code.
+    /// Prints the error and a hint, and returns the exit code.
     fn tell(&self, options: &Options) -> u8 {
         match self {
             Self::Problems(problems) => {

@@ -31,7 +31,7 @@ use super::unseen::{self, Target, has_config};
 use super::words::harmless;
 use super::{ConfigFile, WaitFor, runtime};
 
-/// Options that name the flag file, and the proxies that go by it.
+/// Options that name the flag file, and the proxies that follow it.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SiteArgs {
     /// Ask this admin listener, and not the config's; may be given again, and then all must confirm
@@ -156,8 +156,9 @@ impl Site {
 
     /// Edits the file, unless it would have errors afterwards. The caller decides about a file that was emptied.
     ///
-    /// # Errors If the file has errors, would get errors, or cannot be edited, read or written. If a proxy has flags in
-    /// force that an edit would drop.
+    /// # Errors
+    /// If the file has errors, would get errors, or cannot be edited, read or written. Also if an edit would drop flags
+    /// that a proxy has in force.
     pub(super) fn edit<T>(
         &self,
         emptied: Emptied,
@@ -211,7 +212,7 @@ impl Site {
     }
 }
 
-/// Finds the admin listener of the proxy that runs with a config, with notes on where it comes from.
+/// Finds the admin listener of the proxy that runs with a config, with notes on the source of the address.
 ///
 /// # Errors
 /// If the config is broken and has no runtime file, or if there is no admin listener.

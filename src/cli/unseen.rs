@@ -1,7 +1,7 @@
 //! Flags that a proxy has in force and the file on disk has no more.
 //!
-//! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. An edit of such a
-//! file would drop those flags, because it looks like a whole new file. So a command asks first.
+//! A proxy refuses a file that was emptied or cut off, and keeps its flags while the file is gone. To the proxy,
+//! an edit of such a file would be a whole new file without those flags. So a command asks first.
 
 use std::fs;
 use std::path::{Path, PathBuf};

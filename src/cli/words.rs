@@ -86,7 +86,7 @@ fn unit(span: &jiff::Span) -> Unit {
     }
 }
 
-/// Parses an instant: RFC 3339 with an offset. People write the last day of the year 9999 for "for ever", so an instant
+/// Parses an instant: RFC 3339 with an offset. People write the last day of the year 9999 for "for ever". An instant
 /// of that year beyond the last possible one is taken as that one.
 ///
 /// # Errors

@@ -49,7 +49,7 @@ pub(super) struct Inputs {
     renderer: Arc<Renderer>,
     /// Remembered and observed state of the routes.
     pub(super) known: Known,
-    /// A config that was refused only because of files that it names. Such files are watched, too.
+    /// A config that was refused only because of files that it names. The files are watched, too.
     waiting: Option<Config>,
     startup: StartupSettings,
     in_force: InForce,

@@ -77,8 +77,8 @@ fn doubt(in_force: &Flags, good: &[u8], hint: Hint, content: &Content) -> Doubt 
     if content.is_blank() {
         return if flags::lifts(in_force, &Flags::default()) { Doubt::Empty } else { Doubt::None };
     }
-    // These two need no look at the content: nothing renames half a file, and a file that is being written does not
-    // count yet.
+    // A look at the content is needless: nothing renames half a file, and a file that is being written does not count
+    // yet.
     if matches!(hint, Hint::Renamed | Hint::Writing) || !is_lifting(in_force, content) {
         return Doubt::None;
     }

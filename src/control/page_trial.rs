@@ -33,7 +33,7 @@ impl PageTrial {
         Self { sender, receiver, latest: 0, running: false, next: None }
     }
 
-    /// Tries files, instead of all that were asked for before.
+    /// Tries files, in place of all files that still wait for a trial.
     pub(super) fn start(&mut self, files: Unchecked) {
         self.latest += 1;
         if self.running {

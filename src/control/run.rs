@@ -28,7 +28,7 @@ use super::transitions::Cause;
 
 /// Parts that the loop is started with.
 pub(crate) struct Start {
-    /// The signals. They are handled from before the first socket is bound.
+    /// The signals, handled from before the first socket is bound.
     pub signals: Signals,
     /// The inputs that were read at the start.
     pub controller: Controller,

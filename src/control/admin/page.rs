@@ -1,5 +1,5 @@
 //! The page of the admin listener: `backsoon status` for a browser. The page is read-only and complete without script.
-//! The page is read-only and complete without script. With script, it follows `/events`.
+//! With script, it follows `/events`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,7 +55,7 @@ enum Tone {
     Bad,
     /// A route is closed, as somebody wished.
     Closed,
-    /// A route is on its way.
+    /// A route is in transition.
     Moving,
     /// All is open and well.
     Good,
@@ -79,7 +79,7 @@ struct FileView {
     path: String,
     content: String,
     tone: Tone,
-    /// Reasons for which the content is not in force, or may never change.
+    /// Reasons why the content is not in force, or may never change.
     remarks: Vec<String>,
 }
 

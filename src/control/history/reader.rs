@@ -87,7 +87,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns how many lines were skipped because they are torn or not the history's.
+    /// Returns the number of lines that were skipped because they are torn or no lines of the history.
     pub(crate) fn damaged(&self) -> usize {
         self.damaged
     }

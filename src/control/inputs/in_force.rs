@@ -47,7 +47,7 @@ impl InForce {
         self.by_file.retain(|file, _| kept(file));
     }
 
-    /// Notes the generation that is made of all that was taken.
+    /// Notes the generation that is made of all contents taken so far.
     pub(super) fn publish(&mut self, generation: u64) {
         for taken in self.by_file.values_mut() {
             taken.generation.get_or_insert(generation);
