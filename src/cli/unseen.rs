@@ -130,7 +130,8 @@ fn is_valid(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| flags::parse("", text).0.is_some())
 }
 
-/// Returns the refusal of the content with this hash. An error of another content may be mended by this one.
+/// Returns the refusal of the content with this hash. Errors of another content do not count, since this one may mend
+/// them.
 fn refused(told: &FileStatus, hash: &str) -> Option<Seen> {
     let error = told.problems.iter().find(|problem| ProblemStatus::is_error(problem))?;
     if told.hash.as_deref() != Some(hash) {

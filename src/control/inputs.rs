@@ -201,7 +201,7 @@ impl Inputs {
         true
     }
 
-    /// Returns when to refresh although no file has changed.
+    /// Returns the instant of the next refresh that needs no changed file.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pairs.due()
     }
@@ -309,7 +309,7 @@ impl Inputs {
                 self.watch();
                 self.findings.retain(|path| self.files.get(path).is_some() || path.is_file());
                 self.in_force.retain(|path| self.files.get(path).is_some());
-                // Another flag file may be refused at first, and its next contents are doubted nevertheless.
+                // Even if the new flag file is refused at first, its next contents must be doubted.
                 self.judge_flags();
                 // The flag file may name routes that were added or removed.
                 let _ = self.take_flags();
@@ -376,7 +376,7 @@ impl Inputs {
         Effect::Publish
     }
 
-    /// Flags nothing any more, because the flag file is gone.
+    /// Drops all flags, because the flag file is gone.
     fn give_up_flags(&mut self) -> Effect {
         self.findings.clear(&self.config.maintenance);
         self.in_force.forget(&self.config.maintenance);

@@ -119,7 +119,7 @@ impl Recorder {
         Recording { problems: self.unread.iter().cloned().chain(state).chain(history).collect(), lost: self.lost }
     }
 
-    /// Tries again what failed. Returns true if something was tried.
+    /// Repeats the writes that failed. Returns true if there was one.
     pub(super) fn retry(&mut self, generation: u64) -> bool {
         if self.state_failure.is_none() && self.history_failure.is_none() {
             return false;

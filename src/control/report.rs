@@ -1,4 +1,4 @@
-//! The report: what `/status` and `/readyz` say about files and routes.
+//! The report about files and routes, for `/status` and `/readyz`.
 
 use std::time::Duration;
 

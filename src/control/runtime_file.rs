@@ -78,7 +78,7 @@ pub(crate) fn flags_in_force(config_file: &Path, config: &Config) -> Option<Path
     let state = StateDir::new(config_file, config.state_dir.as_deref(), env::var_os("STATE_DIRECTORY"));
     let text = fs::read_to_string(state.file(RuntimeFile::ENDING)).ok()?;
     let running: RuntimeFile = serde_json::from_str(&text).ok()?;
-    // In a container, every first process has the same id: this one may have that of a proxy that was killed.
+    // In a container, every first process has the same id. So this process may have the id of a proxy that was killed.
     let other = Some(running.pid).filter(|pid| *pid != std::process::id())?;
     let pid = Pid::from_raw(i32::try_from(other).ok()?)?;
     // A process that was killed has left its file behind. A process of another user exists, but cannot be signalled.

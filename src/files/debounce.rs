@@ -204,7 +204,7 @@ impl Debounce {
         }
     }
 
-    /// Returns since when the observation has been the same. Activity on the file starts the time again.
+    /// Returns the time since which the observation has been the same. Activity on the file starts it again.
     fn since(&self, hint: Hint, seen: Observation, now: Instant) -> Instant {
         match (&self.pending, hint) {
             (Some(pending), Hint::Poll | Hint::Forced(_)) if pending.seen.is_like(seen) => pending.since,

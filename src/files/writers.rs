@@ -124,7 +124,7 @@ fn was_emptied(found: &Metadata, age: Duration) -> bool {
     modified.duration_since(made).unwrap_or_default() >= SAME_TIME
 }
 
-/// Returns the time since a file was modified; none if that lies ahead.
+/// Returns the time since a file was modified; zero if that lies ahead.
 fn age(found: &Metadata) -> Duration {
     let modified = found.modified().ok();
     modified.and_then(|modified| SystemTime::now().duration_since(modified).ok()).unwrap_or_default()

@@ -280,7 +280,7 @@ mod tests {
             (FileStatus { changed: changed("2026-05-19T14:00:00.6Z"), ..read(OTHER) }, None),
             (FileStatus { changed: changed("2026-05-19T14:00:00.5Z"), ..read(OTHER) }, Some(Objection::NotTaken)),
             (FileStatus { changed: changed("2026-05-19T14:00:00.4Z"), ..read(OTHER) }, Some(Objection::NotTaken)),
-            // What was read last is refused, and what is in force counts.
+            // The content read last is refused, and the content in force counts.
             (FileStatus { problems: error(), in_force: in_force(OWN), ..read(OTHER) }, None),
             (FileStatus { problems: error(), in_force: in_force(OTHER), ..read(OWN) }, refused.clone()),
             (FileStatus { problems: error(), ..read(OWN) }, refused),

@@ -248,7 +248,7 @@ impl Follower {
 }
 
 impl Connection {
-    /// Waits until the connection has to end: its follower was dropped, or for `longest` it was no follower's.
+    /// Waits until the connection has to end: its follower was dropped, or it has lasted for `longest` without one.
     pub(super) async fn over(&self, longest: Duration) {
         loop {
             tokio::select! {
