@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use similar::TextDiff;
 
 use crate::files::source::{self, ReadError};
+use crate::files::write::Emptied;
 use crate::plan::encoding;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Phase;
@@ -27,9 +28,11 @@ use super::words;
 /// As the edit itself.
 pub(super) fn show<T>(
     site: &Site,
+    emptied: Emptied,
     edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     streams: &mut Streams,
 ) -> Result<u8, Failure> {
+    site.check_unseen(emptied)?;
     let before = text_of(&site.file)?;
     let edited = flag_file::edit_text(&site.file, &before, edit)?;
     if !edited.changed {

@@ -85,10 +85,10 @@ fn lift(args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
             if args.force { with_forced(&lifted.text, &args.routes, Timestamp::now())? } else { lifted.text.clone() };
         Ok((new, lifted))
     };
-    if args.wait.dry_run {
-        return dry_run::show(site, edit, streams);
-    }
     let emptied = if args.all { Emptied::Taken } else { Emptied::Refused };
+    if args.wait.dry_run {
+        return dry_run::show(site, emptied, edit, streams);
+    }
     let edited = site.edit(emptied, edit)?;
     all_known(&edited.report)?;
     let anew = edited.changed && edited.report.removed.is_empty() && args.all;
@@ -151,7 +151,7 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     let keys = [("ended", Some(ended.to_string()))];
     let edit = |text: &str| edit::set(text, TableRef::Window(id), &keys).map(|text| (text, ()));
     if args.wait.dry_run {
-        return dry_run::show(site, edit, streams);
+        return dry_run::show(site, Emptied::Refused, edit, streams);
     }
     let edited = site.edit(Emptied::Refused, edit)?;
     writeln!(streams.out, "window {id} is ended")?;

@@ -103,7 +103,7 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     site.check_wait(&args.wait)?;
     let flag = |text: &str| edit::on(text, &routes, &entry).map(|text| (text, ()));
     if args.wait.dry_run {
-        return dry_run::show(&site, flag, streams);
+        return dry_run::show(&site, Emptied::Refused, flag, streams);
     }
     let fresh = !site.file.exists();
     let edited = site.edit(Emptied::Refused, flag)?;

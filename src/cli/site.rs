@@ -164,13 +164,22 @@ impl Site {
         emptied: Emptied,
         edit: impl FnMut(&str) -> Result<(String, T), EditError>,
     ) -> Result<Edited<T>, Failure> {
+        self.check_unseen(emptied)?;
+        flag_file::edit(&self.file, emptied, edit)
+    }
+
+    /// Refuses an edit that would drop flags which only a proxy has.
+    ///
+    /// # Errors
+    /// [`Failure::Unseen`].
+    pub(super) fn check_unseen(&self, emptied: Emptied) -> Result<(), Failure> {
         if emptied == Emptied::Refused {
             let named_by = self.config.as_ref().filter(|config| config.maintenance == self.file);
             let named_by = named_by.map(|_| &*self.config_file);
             let memory = self.config.as_ref().map(|config| self.memory(config)).unwrap_or_default();
             unseen::check(&Target { file: &self.file, named_by, memory }, &self.endpoints)?;
         }
-        flag_file::edit(&self.file, emptied, edit)
+        Ok(())
     }
 
     /// Prepares to ask the proxies about an edit that was made.

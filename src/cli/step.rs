@@ -87,7 +87,7 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     let changes = with_full_progress(&args.what, &flags, &args.window, index);
     let edit = |text: &str| apply(text, &args.window, index, &changes).map(|text| (text, ()));
     if args.wait.dry_run {
-        return dry_run::show(&site, edit, streams);
+        return dry_run::show(&site, Emptied::Refused, edit, streams);
     }
     let edited = site.edit(Emptied::Refused, edit)?;
     let already = if edited.changed { "" } else { " already" };

@@ -45,19 +45,24 @@ pub(super) struct Target<'a> {
 /// # Errors
 /// [`Failure::Unseen`].
 pub(super) fn check(target: &Target<'_>, endpoints: &[Endpoint]) -> Result<(), Failure> {
+    // All at once, since each may keep the command waiting.
+    thread::scope(|scope| {
+        let asked: Vec<_> = endpoints.iter().map(|endpoint| scope.spawn(move || check_one(target, endpoint))).collect();
+        asked.into_iter().try_for_each(|asked| asked.join().unwrap_or(Ok(())))
+    })
+}
+
+fn check_one(target: &Target<'_>, endpoint: &Endpoint) -> Result<(), Failure> {
     let begun = Instant::now();
-    for endpoint in endpoints {
-        loop {
-            match look(target, endpoint) {
-                Seen::Whole => break,
-                Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
-                Seen::Pending(why) | Seen::Refused(why) => {
-                    return Err(Failure::Unseen { file: target.file.to_owned(), endpoint: endpoint.clone(), why });
-                }
+    loop {
+        match look(target, endpoint) {
+            Seen::Whole => return Ok(()),
+            Seen::Pending(_) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            Seen::Pending(why) | Seen::Refused(why) => {
+                return Err(Failure::Unseen { file: target.file.to_owned(), endpoint: endpoint.clone(), why });
             }
         }
     }
-    Ok(())
 }
 
 fn look(target: &Target<'_>, endpoint: &Endpoint) -> Seen {

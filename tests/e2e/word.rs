@@ -642,8 +642,8 @@ fn a_command_does_not_drop_flags_that_only_the_proxy_has() {
         damage();
         // At once, while the proxy still waits, and once it has refused the file.
         for _ in 0..2 {
-            for command in [["on", "shop"], ["off", "api"]] {
-                run(dir, &command).exits(74).tells("has flags in force that it lacks").tells("backsoon off --all");
+            for command in [&["on", "shop"][..], &["off", "api"], &["on", "shop", "--dry-run"]] {
+                run(dir, command).exits(74).tells("has flags in force that it lacks").tells("backsoon off --all");
             }
             let refused = |file: &serde_json::Value| {
                 file["role"] == "flags" && (!file["problems"][0].is_null() || !file["trouble"].is_null())
