@@ -349,7 +349,18 @@ impl RuntimeFile {
 impl FileStatus {
     /// Returns true if the content is in force as it stands.
     pub(crate) fn is_good(&self) -> bool {
-        self.trouble.is_none() && !self.problems.iter().any(ProblemStatus::is_error)
+        self.trouble.is_none() && self.error().is_none()
+    }
+
+    /// Returns the first error for which the content read last is refused.
+    pub(crate) fn error(&self) -> Option<&ProblemStatus> {
+        self.problems.iter().find(|problem| problem.is_error())
+    }
+
+    /// Returns the error for which the content with this hash is refused. Errors of another content do not count, since
+    /// this one may mend them.
+    pub(crate) fn error_of(&self, hash: &str) -> Option<&ProblemStatus> {
+        self.error().filter(|_| self.hash.as_deref() == Some(hash))
     }
 
     /// Returns the hash of the content in force. An older proxy tells only the one read last.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::files::source::{self, ReadError};
 use crate::plan::problem::Problem;
-use crate::status::{FileStatus, ProblemStatus, Role};
+use crate::status::{FileStatus, Role};
 
 use super::admin::{self, Endpoint};
 use super::confirm::other_file;
@@ -62,17 +62,37 @@ impl fmt::Display for Behind {
 
 fn lag(flag_file: &Path, told: &FileStatus) -> Option<Lag> {
     let in_force = told.in_force.as_ref()?;
-    let unread = match source::read(flag_file).content {
-        Ok(content) if content.hash.to_string() == in_force.hash => return None,
-        Ok(_) => Some(Lag::Pending("it has not taken the content on disk yet".to_owned())),
+    let (unread, error) = match source::read(flag_file).content.map(|content| content.hash.to_string()) {
+        Ok(hash) if hash == in_force.hash => return None,
+        Ok(hash) => (Some(Lag::Pending("it has not taken the content on disk yet".to_owned())), told.error_of(&hash)),
         // The proxy may be told to open everything then.
-        Err(ReadError::Missing) => None,
+        Err(ReadError::Missing) => (None, told.error()),
         Err(ReadError::NotAFile(_) | ReadError::TooLarge(_) | ReadError::Changing | ReadError::Unreadable(_)) => {
             return None;
         }
     };
-    let error = told.problems.iter().find(|problem| ProblemStatus::is_error(problem));
     let refused = error.map(|error| &error.message).or(told.trouble.as_ref());
     let pending = told.pending.as_ref().map(|pending| Lag::Pending(harmless(&pending.why)));
     pending.or_else(|| refused.map(|why| Lag::Refused(harmless(why)))).or(unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{InForceStatus, ProblemStatus};
+
+    #[test]
+    fn an_error_of_an_earlier_content_is_no_refusal_of_the_one_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("maintenance.toml");
+        std::fs::write(&file, "[routes]\nweb = \"offline\"\n").unwrap();
+        let own = source::read(&file).content.unwrap().hash.to_string();
+        let lag = |read: &str| {
+            let error = ProblemStatus { severity: "error".to_owned(), message: "bad".to_owned(), ..Default::default() };
+            let (hash, in_force) = (Some(read.to_owned()), Some(InForceStatus::default()));
+            lag(&file, &FileStatus { hash, in_force, problems: vec![error], ..FileStatus::default() })
+        };
+        assert!(matches!(lag(&own), Some(Lag::Refused(why)) if why == "bad"));
+        assert!(matches!(lag("of a text that was mended since"), Some(Lag::Pending(_))));
+    }
 }

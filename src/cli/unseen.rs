@@ -12,7 +12,7 @@ use crate::files::source::{self, ReadError};
 use crate::plan::compile::Memory;
 use crate::plan::flags;
 use crate::plan::snapshot::Phase;
-use crate::status::{FileStatus, ProblemStatus, Role, Status};
+use crate::status::{FileStatus, Role, Status};
 
 use super::admin::{self, Endpoint};
 use super::confirm::other_file;
@@ -135,14 +135,12 @@ fn is_valid(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| flags::parse("", text).0.is_some())
 }
 
-/// Returns the refusal of the content with this hash. Errors of another content do not count, since this one may mend
-/// them.
 fn refused(told: &FileStatus, hash: &str) -> Option<Seen> {
-    let error = told.problems.iter().find(|problem| ProblemStatus::is_error(problem))?;
-    if told.hash.as_deref() != Some(hash) {
-        return Some(Seen::Pending("it has not read the file as it is now".to_owned()));
-    }
-    Some(Seen::Refused(harmless(&error.message)))
+    told.error()?;
+    Some(match told.error_of(hash) {
+        Some(error) => Seen::Refused(harmless(&error.message)),
+        None => Seen::Pending("it has not read the file as it is now".to_owned()),
+    })
 }
 
 fn trouble(told: &FileStatus) -> Option<Seen> {
@@ -157,7 +155,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::InForceStatus;
+    use crate::status::{InForceStatus, ProblemStatus};
 
     #[test]
     fn an_error_of_an_earlier_content_is_no_word_on_one_that_was_not_read_yet() {
