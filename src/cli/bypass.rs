@@ -157,8 +157,7 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     if let Some(id) = &args.window {
         return named_scope(id, flags);
     }
-    let from_systemd = std::env::var_os("STATE_DIRECTORY");
-    let state = StateDir::new(&args.config.config, file.config.state_dir.as_deref(), from_systemd);
+    let state = StateDir::of_process(&args.config.config, file.config.state_dir.as_deref());
     let known = Known { memory: state.peek().unwrap_or_default(), ..Known::default() };
     // Only the closures matter here, so the built-in page is enough.
     let renderer = Arc::new(Renderer::built_in());

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -120,7 +119,7 @@ fn changed(metadata: &fs::Metadata) -> Option<Timestamp> {
 
 /// Returns a hash as `/status` spells it.
 fn hash(bytes: &[u8]) -> String {
-    Hash(Sha256::digest(bytes).into()).to_string()
+    Hash::of(bytes).to_string()
 }
 
 impl Confirmation {

@@ -100,8 +100,7 @@ pub(super) fn run(args: &Explain, streams: &mut Streams) -> Result<u8, Failure> 
 
 /// Reads the saved state of the routes, because a route that is coming back is no longer in the flag file.
 fn memory(config_file: &Path, loaded: &Loaded, streams: &mut Streams) -> Result<Memory, Failure> {
-    let from_systemd = std::env::var_os("STATE_DIRECTORY");
-    match StateDir::new(config_file, loaded.config.state_dir.as_deref(), from_systemd).peek() {
+    match StateDir::of_process(config_file, loaded.config.state_dir.as_deref()).peek() {
         Ok(memory) => Ok(memory),
         Err(error) => {
             streams

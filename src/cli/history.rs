@@ -83,12 +83,11 @@ Exit codes:
 /// Shows the history.
 pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let config = config(&args.config.config, streams)?;
-    let from_systemd = std::env::var_os("STATE_DIRECTORY");
     let state_dir = match &config {
         Some(config) => config.state_dir.clone(),
         None => runtime::state_dir(&args.config.config),
     };
-    let dir = StateDir::new(&args.config.config, state_dir.as_deref(), from_systemd);
+    let dir = StateDir::of_process(&args.config.config, state_dir.as_deref());
     let path = dir.path().to_owned();
     let config = config.as_ref();
     let reader = Reader::open(dir).map_err(unreadable(&path))?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::control::state::{StateDir, first_of};
 use crate::plan::config::Address;
 use crate::status::RuntimeFile;
 
@@ -14,7 +15,7 @@ use super::site::config_text;
 pub(super) fn find(config_file: &Path, state_dir: Option<&Path>) -> Option<RuntimeFile> {
     let mut name = config_file.file_stem().unwrap_or("backsoon".as_ref()).to_owned();
     name.push(RuntimeFile::ENDING);
-    let beside = config_file.with_file_name(".backsoon");
+    let beside = StateDir::beside(config_file);
     let own = state_dir.into_iter().chain([&*beside]).find_map(|directory| read(&directory.join(&name)));
     own.or_else(|| {
         let shared = of_systemd("STATE_DIRECTORY").into_iter().chain(of_systemd("RUNTIME_DIRECTORY"));
@@ -58,8 +59,7 @@ fn is_for(file: &RuntimeFile, config_file: &Path) -> bool {
 }
 
 fn of_systemd(variable: &str) -> Option<PathBuf> {
-    let list = std::env::var_os(variable)?.into_string().ok()?;
-    list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+    first_of(std::env::var_os(variable)?)
 }
 
 /// Directories that proxies of other configs may use as well.

@@ -211,8 +211,7 @@ impl Site {
 
     /// Reads the saved state of the proxy, as far as it can be read.
     fn memory(&self, config: &Config) -> Memory {
-        let from_systemd = std::env::var_os("STATE_DIRECTORY");
-        StateDir::new(&self.config_file, config.state_dir.as_deref(), from_systemd).peek().unwrap_or_default()
+        StateDir::of_process(&self.config_file, config.state_dir.as_deref()).peek().unwrap_or_default()
     }
 
     /// Parses a text of the flag file; `None` if it has errors.

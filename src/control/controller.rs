@@ -62,10 +62,8 @@ impl Controller {
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let previews = preview.is_some();
         let (mut inputs, warnings) = Inputs::read(config_file, files, preview, log)?;
-        let mut recorder = (!previews).then(|| {
-            let from_systemd = std::env::var_os("STATE_DIRECTORY");
-            Recorder::new(StateDir::new(inputs.config_file(), inputs.config().state_dir.as_deref(), from_systemd))
-        });
+        let mut recorder = (!previews)
+            .then(|| Recorder::new(StateDir::of_process(inputs.config_file(), inputs.config().state_dir.as_deref())));
         inputs.known.memory = recorder.as_mut().map(Recorder::memory).unwrap_or_default();
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());

@@ -75,7 +75,7 @@ impl Drop for RuntimeRecord {
 
 /// Returns the path of the flag file in force, if a proxy with this config is running.
 pub(crate) fn flags_in_force(config_file: &Path, config: &Config) -> Option<PathBuf> {
-    let state = StateDir::new(config_file, config.state_dir.as_deref(), env::var_os("STATE_DIRECTORY"));
+    let state = StateDir::of_process(config_file, config.state_dir.as_deref());
     let text = fs::read_to_string(state.file(RuntimeFile::ENDING)).ok()?;
     let running: RuntimeFile = serde_json::from_str(&text).ok()?;
     // In a container, every first process has the same id. So this process may have the id of a proxy that was killed.

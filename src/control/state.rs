@@ -4,6 +4,7 @@
 //! follows from the flag file and the clock.
 
 use std::collections::HashMap;
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -67,16 +68,22 @@ struct File<R> {
 impl StateDir {
     /// Chooses the directory: the config's, else systemd's (`$STATE_DIRECTORY`), else one beside the config.
     pub fn new(config_file: &Path, configured: Option<&Path>, from_systemd: Option<OsString>) -> Self {
-        let first = |list: OsString| {
-            let list = list.into_string().ok()?;
-            list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
-        };
         let directory = match configured {
             Some(configured) => configured.to_owned(),
-            None => from_systemd.and_then(first).unwrap_or_else(|| config_file.with_file_name(DEFAULT)),
+            None => from_systemd.and_then(first_of).unwrap_or_else(|| Self::beside(config_file)),
         };
         let stem = config_file.file_stem().map_or_else(|| OsString::from("backsoon"), ToOwned::to_owned);
         Self { directory, stem }
+    }
+
+    /// Chooses the directory as [`StateDir::new`] does, in the environment of this process.
+    pub(crate) fn of_process(config_file: &Path, configured: Option<&Path>) -> Self {
+        Self::new(config_file, configured, env::var_os("STATE_DIRECTORY"))
+    }
+
+    /// Returns the directory beside a config, which is the default.
+    pub(crate) fn beside(config_file: &Path) -> PathBuf {
+        config_file.with_file_name(DEFAULT)
     }
 
     /// Returns the path of the file with this ending.
@@ -161,6 +168,12 @@ impl StateDir {
         self.make().map_err(SaveError::Directory)?;
         write::privately(&self.file(STATE), text.as_bytes()).map_err(SaveError::Write)
     }
+}
+
+/// Returns the first directory of a list by systemd.
+pub(crate) fn first_of(list: OsString) -> Option<PathBuf> {
+    let list = list.into_string().ok()?;
+    list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 fn parse(bytes: &[u8]) -> Result<HashMap<String, RouteState>, Fault> {

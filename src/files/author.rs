@@ -11,7 +11,6 @@ use std::fs::{self, File};
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::source::Hash;
 
@@ -77,7 +76,7 @@ impl Trace {
 /// Signs a file's content with the user, the host and the command of this process. If that fails, the edit goes on.
 pub(super) fn sign(file: &File, content: &[u8]) {
     let signature = Signature {
-        sha256: Hash(Sha256::digest(content).into()).to_string(),
+        sha256: Hash::of(content).to_string(),
         user: user(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         command: command(std::env::args_os().skip(1)),

@@ -35,7 +35,7 @@ pub(crate) struct Content {
 
 impl Content {
     fn new(bytes: Vec<u8>, file: FileId, trace: Trace) -> Self {
-        let hash = Hash(Sha256::digest(&bytes).into());
+        let hash = Hash::of(&bytes);
         Self { bytes: bytes.into(), hash, loaded: SystemTime::now(), file, trace }
     }
 
@@ -88,6 +88,13 @@ impl fmt::Display for FileId {
 /// The SHA-256 of a content. Prints as 64 lowercase hexadecimal digits, like `sha256sum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// Hashes a content.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
