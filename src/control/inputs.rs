@@ -288,7 +288,7 @@ impl Inputs {
             return self.refuse(&self.config_file.clone(), problems);
         };
         let doubt = self.files.get(&self.config_file).map(|state| state.doubt).unwrap_or_default();
-        if let Some(refusal) = judge::config_refusal(&self.config_file, doubt) {
+        if let Some(refusal) = judge::config::refusal(&self.config_file, doubt) {
             self.watch();
             return self.refuse(&self.config_file.clone(), vec![refusal]);
         }

@@ -1,7 +1,9 @@
-//! Judges of new contents: doubt a flag file that lifts something, and a config that drops routes, because the beginning
-//! of a longer file does so, too. They read no file.
+//! Judge of new contents of a flag file: doubts one that lifts something, because the beginning of a longer file does so,
+//! too. It reads no file.
 
-use std::collections::HashSet;
+#[cfg(feature = "proxy")]
+pub(crate) mod config;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,36 +12,12 @@ use bytes::Bytes;
 use crate::files::Judge;
 use crate::files::debounce::{Doubt, Hint};
 use crate::files::source::Content;
-use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
 use crate::plan::problem::Problem;
 
 /// Returns a judge that compares with the flags in force and the text that they come from.
 pub(crate) fn of(flags: Arc<Flags>, good: Bytes) -> Judge {
     Arc::new(move |hint, content| doubt(&flags, &good, hint, content))
-}
-
-/// Returns a judge of a config that compares with the one in force, and with the text that it comes from. A request to a
-/// route that is gone gets that of another one, or 404, whatever was flagged.
-pub(crate) fn of_config(config: Arc<Config>, good: Bytes) -> Judge {
-    Arc::new(move |hint, content| doubt_config(&config, &good, hint, content))
-}
-
-/// Returns the problem of a config that is refused although it is valid, because its end seems to be missing.
-pub(crate) fn config_refusal(config_file: &Path, doubt: Doubt) -> Option<Problem> {
-    let help = "write it again, with a line break at its end, or write it beside and rename it";
-    match doubt {
-        Doubt::None | Doubt::Lifts | Doubt::Unended | Doubt::Empty => None,
-        Doubt::Cut => Some(Problem::in_file(config_file, config_reason(doubt)).help(help)),
-    }
-}
-
-/// Returns the doubt about a config in words.
-pub(crate) fn config_reason(doubt: Doubt) -> &'static str {
-    match doubt {
-        Doubt::None | Doubt::Lifts | Doubt::Unended | Doubt::Empty => reason(doubt),
-        Doubt::Cut => "it drops routes, and its end seems to be cut off",
-    }
 }
 
 /// Returns the problem of a content that is refused although it is valid, because it lifts something and its writer
@@ -86,24 +64,6 @@ fn doubt(in_force: &Flags, good: &[u8], hint: Hint, content: &Content) -> Doubt 
         return Doubt::Cut;
     }
     if flags::is_unended(&content.bytes, good) { Doubt::Unended } else { Doubt::Lifts }
-}
-
-fn doubt_config(in_force: &Config, good: &[u8], hint: Hint, content: &Content) -> Doubt {
-    if content.is_blank() {
-        return Doubt::Empty;
-    }
-    if matches!(hint, Hint::Renamed | Hint::Writing) || !drops_routes(in_force, content) {
-        return Doubt::None;
-    }
-    if flags::is_cut(&content.bytes, good) { Doubt::Cut } else { Doubt::None }
-}
-
-/// Returns true if a config is valid and lacks a route. A text with errors is refused anyway.
-fn drops_routes(in_force: &Config, content: &Content) -> bool {
-    let text = std::str::from_utf8(&content.bytes).ok();
-    let Some(config) = text.and_then(|text| config::parse(Path::new(""), text).0) else { return false };
-    let kept: HashSet<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
-    in_force.routes.iter().any(|route| !kept.contains(route.name.as_str()))
 }
 
 /// Returns true if a content is valid and lifts something. A text with errors is refused anyway.

@@ -82,7 +82,7 @@ impl Inputs {
     /// Has the config's next contents compared with what is in force.
     pub(super) fn judge_config(&mut self) {
         let good = self.files.get(&self.config_file).and_then(|state| Some(state.content.as_ref()?.bytes.clone()));
-        let judge = judge::of_config(Arc::clone(&self.config), good.unwrap_or_default());
+        let judge = judge::config::of(Arc::clone(&self.config), good.unwrap_or_default());
         self.files.set_judge(&self.config_file, judge);
     }
 

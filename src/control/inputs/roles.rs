@@ -102,7 +102,7 @@ impl Inputs {
             Wait::Doubt(doubt) if self.role(path) == Role::Flags => {
                 format!("{}; {}", judge::reason(doubt), judge::help(doubt))
             }
-            Wait::Doubt(doubt) if self.role(path) == Role::Config => judge::config_reason(doubt).to_owned(),
+            Wait::Doubt(doubt) if self.role(path) == Role::Config => judge::config::reason(doubt).to_owned(),
             Wait::Doubt(doubt) => judge::reason(doubt).to_owned(),
         };
         Some(PendingStatus { since: Timestamp::try_from(pending.since).ok(), why })
