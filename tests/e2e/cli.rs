@@ -2,21 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use backsoon::control::history::{Entry, Event, History};
 use backsoon::control::state::StateDir;
 use serde_json::Value;
 
+use crate::command::{Done, run as run_in};
 use crate::support::{Backsoon, LISTEN, PATIENCE, Upstream, wait};
-
-/// Result of a command.
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
 
 /// Directory with a config of two routes, and no flag file.
 struct Place(tempfile::TempDir);
@@ -59,39 +52,6 @@ impl Place {
 
     fn run(&self, args: &[&str]) -> Done {
         run_in(self.0.path(), args)
-    }
-}
-
-fn run_in(dir: &Path, args: &[&str]) -> Done {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_backsoon")).args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap();
-    Done::from(output)
-}
-
-impl From<Output> for Done {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-impl Done {
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        assert!(self.out.contains(text), "no {text:?} in the output:\n{}\nerr: {}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, text: &str) -> Self {
-        assert!(self.err.contains(text), "no {text:?} in the error:\n{}\nout: {}", self.err, self.out);
-        self
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod asked;
 mod authority;
+mod command;
 mod load;
 mod support;
 mod two;

@@ -2,58 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::command::{Done, command, run};
 use crate::support::{Backsoon, LISTEN, Upstream, get, replace, sha256, wait};
-
-/// Result of a command.
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
-        self
-    }
-
-    /// Demands a text in the output or the notes.
-    #[track_caller]
-    fn tells(self, text: &str) -> Self {
-        let all = format!("{}{}", self.out, self.err);
-        assert!(all.contains(text), "no {text:?} in:\n{all}");
-        self
-    }
-
-    #[track_caller]
-    fn keeps_quiet_of(self, text: &str) -> Self {
-        let all = format!("{}{}", self.out, self.err);
-        assert!(!all.contains(text), "{text:?} in:\n{all}");
-        self
-    }
-}
-
-fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backsoon"));
-    command.args(args).current_dir(dir).stdin(Stdio::null()).env_remove("BACKSOON_ADMIN");
-    command
-}
-
-fn run(dir: &Path, args: &[&str]) -> Done {
-    done(command(dir, args).output().unwrap())
-}
-
-fn done(output: std::process::Output) -> Done {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
 
 fn begin(dir: &Path, args: &[&str]) -> Child {
     command(dir, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -128,7 +84,10 @@ fn operators_at_once_are_all_told_that_it_is_live() {
     let ons: Vec<Child> =
         routes.iter().map(|name| begin(proxy.dir.path(), &["on", name, "--wait", "--timeout", "60s"])).collect();
     for on in ons {
-        done(on.wait_with_output().unwrap()).exits(0).tells("live at ").tells("nothing is in flight that began before");
+        Done::from(on.wait_with_output().unwrap())
+            .exits(0)
+            .tells("live at ")
+            .tells("nothing is in flight that began before");
     }
     routes.iter().for_each(|name| assert_eq!(get(proxy.address(), &format!("/{name}")).status, 503, "{name}"));
     // Two at a time, in the time of one poll.
@@ -136,7 +95,7 @@ fn operators_at_once_are_all_told_that_it_is_live() {
         let offs: Vec<Child> =
             pair.iter().map(|name| begin(proxy.dir.path(), &["off", name, "--wait", "--timeout", "60s"])).collect();
         for off in offs {
-            done(off.wait_with_output().unwrap()).exits(0).tells("live at ");
+            Done::from(off.wait_with_output().unwrap()).exits(0).tells("live at ");
         }
     }
 }
@@ -212,7 +171,7 @@ fn every_admin_listener_that_is_named_must_confirm() {
         .env("BACKSOON_ADMIN", format!("{first},{second}"))
         .output()
         .unwrap();
-    done(by_environment).exits(0).tells("2 of 2 asked");
+    Done::from(by_environment).exits(0).tells("2 of 2 asked");
     let gone = ["--admin", "unix:/nonexistent/admin.sock"];
     on(&[&both, &gone[..]].concat(), &["--wait", "--timeout", "1s"])
         .exits(69)
@@ -238,7 +197,7 @@ fn a_refused_connection_is_tried_again_until_the_time_is_over() {
     let off = begin(place.dir.path(), &["off", "web", "--wait", "--timeout", "60s"]);
     wait("the file to be written", || !place.flags().contains("web"));
     let _proxy = place.start();
-    done(off.wait_with_output().unwrap()).exits(0).tells("live at ");
+    Done::from(off.wait_with_output().unwrap()).exits(0).tells("live at ");
 }
 
 #[test]
@@ -666,7 +625,7 @@ fn a_path_that_is_no_text_is_no_reason_not_to_edit() {
     fs::write(place.join("backsoon.toml"), format!("{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n"))
         .unwrap();
     let mut on = command(dir.path(), &["on", "web", "--config"]);
-    let done = done(on.arg(place.join("backsoon.toml")).output().unwrap());
+    let done = Done::from(on.arg(place.join("backsoon.toml")).output().unwrap());
     assert!(fs::read_to_string(place.join("maintenance.toml")).is_ok_and(|text| text.contains("web")), "{}", done.err);
     assert!(!done.err.contains("panicked"), "{}", done.err);
 }
