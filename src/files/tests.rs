@@ -200,7 +200,7 @@ fn a_directory_that_is_swapped_again_and_again_is_followed_mostly_by_events() {
                     polled += usize::from(began.elapsed() > Duration::from_millis(1900));
                 }
             }
-            assert!(polled <= 6, "{end}: {polled} of 60 by polling");
+            assert!(polled <= 3, "{end}: {polled} of 60 by polling");
         });
     });
 }

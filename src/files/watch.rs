@@ -110,6 +110,7 @@ impl Watch {
         if !self.enabled {
             return;
         }
+        let replaced = self.shared.lock().replaced.clone();
         let dirs = self.shared.lock().set_names(chains);
         let dirs: BTreeMap<_, _> = dirs
             .into_iter()
@@ -130,6 +131,7 @@ impl Watch {
             }
             Err(error) => Watching::Unavailable(error.to_string()),
         };
+        self.shared.lock().replaced.retain(|dir| !replaced.contains(dir));
     }
 
     /// Notices events on the names of a chain, as far as their directories are watched already.
@@ -196,6 +198,8 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     names: HashMap<PathBuf, Name>,
+    /// Directories that were renamed into place, and whose watches are still those of the directories before them.
+    replaced: BTreeSet<PathBuf>,
     pending: PendingEvents,
 }
 
@@ -328,9 +332,12 @@ impl Table {
             // one is in place, and must not cast doubt on the new one.
             note = NameEvent::Touched;
         }
-        if NameEvent::is_loss(event) && self.has_moved_directory(path) {
+        if NameEvent::is_loss(event) && path.ancestors().skip(1).any(|dir| self.replaced.contains(dir)) {
             // The name was lost in the old directory, since the new one is not watched yet.
             note = NameEvent::Touched;
+        }
+        if name.leads_on && note == NameEvent::Renamed {
+            self.replaced.insert(path.to_path_buf());
         }
         let pending = &mut self.pending;
         pending.moved |= moved && name.leads_on;
@@ -340,12 +347,6 @@ impl Table {
             pending.names.insert(path.to_path_buf(), (pending.count, note));
         }
         true
-    }
-
-    /// Returns true if a directory on the way to a name was renamed into place, and is not watched yet.
-    fn has_moved_directory(&self, path: &Path) -> bool {
-        let is_new = |dir: &Path| matches!(self.pending.names.get(dir), Some((_, NameEvent::Renamed)));
-        path.ancestors().skip(1).any(is_new)
     }
 
     fn mark_lost(&mut self) -> bool {
@@ -372,4 +373,36 @@ fn watch_failure(dir: &Path, error: notify::Error) -> Option<Watching> {
 fn matters(failure: &Watching, chains: &[&PathChain]) -> bool {
     let Watching::Unwatched(dir, _) = failure else { return true };
     chains.iter().any(|chain| chain.holders().contains(dir.as_path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::RemoveKind;
+
+    use super::*;
+
+    /// Pretends that the system reports an event on a path.
+    fn report(watch: &Watch, kind: EventKind, path: &Path) {
+        watch.shared.on_event(&Ok(Event::new(kind).add_path(path.to_path_buf())));
+    }
+
+    #[test]
+    fn the_late_end_of_a_swapped_directory_casts_no_doubt_on_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/f"), "x").unwrap();
+        let chain = PathChain::of(&root.join("d/f"));
+        let mut watch = Watch::new(true);
+        watch.arm(&[&chain]);
+        report(&watch, EventKind::Modify(ModifyKind::Name(RenameMode::To)), &root.join("d"));
+        assert_eq!(watch.take().on(&chain), Some(Hint::Renamed));
+        // The file of the old directory is removed, and its watch still has the name.
+        report(&watch, EventKind::Remove(RemoveKind::File), &root.join("d/f"));
+        assert!(!watch.is_busy(&chain), "nobody writes the new file");
+        assert_eq!(watch.take().on(&chain), Some(Hint::Poll));
+        watch.arm(&[&chain]);
+        report(&watch, EventKind::Remove(RemoveKind::File), &root.join("d/f"));
+        assert_eq!(watch.take().on(&chain), Some(Hint::Writing), "the new directory is watched now");
+    }
 }
