@@ -497,7 +497,7 @@ fn thousands_wait_in_little_memory_and_none_is_lost() {
     drop(hold(&backsoon, GET));
     wait("the place to be free", || held(&backsoon) == 0);
     let status = "GET /.backsoon/status HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
-    wait_for_page(|| {
+    wait_for_page("the page to be finished", || {
         let mut client = Client::connect(backsoon.address());
         client.send(status);
         client.head().contains("content-encoding: br")
@@ -522,7 +522,8 @@ fn thousands_wait_in_little_memory_and_none_is_lost() {
     println!("{CLIENTS} at 2000/s came within {first_to_last:?}, and were answered within {took:?}");
     assert_eq!(order.len(), CLIENTS);
     assert!(first_to_last > Duration::from_millis(2300), "{first_to_last:?}");
-    assert!(first_to_last < Duration::from_secs(8), "{first_to_last:?}");
+    // It takes 2.5 s where the machine has the time.
+    assert!(first_to_last < Duration::from_secs(30), "{first_to_last:?}");
     assert_eq!((held(&backsoon), counted(&backsoon, "_released")), (0, CLIENTS as f64));
 }
 

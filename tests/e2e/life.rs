@@ -240,7 +240,7 @@ fn steps_follow_what_happens_and_what_a_script_reports() {
 fn who_watches_the_page_goes_when_its_turn_comes() {
     let upstream = Upstream::ok();
     let place = Place::new(&format!(
-        "[routes.web]\nupstream = \"{}\"\nramp = [\"50% at 0s\", \"100% at 3s\"]\n",
+        "[routes.web]\nupstream = \"{}\"\nramp = [\"50% at 0s\", \"100% at 6s\"]\n",
         upstream.url()
     ));
     let config = std::fs::read_to_string(place.path().join("backsoon.toml")).unwrap();

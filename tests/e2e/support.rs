@@ -181,7 +181,7 @@ impl Backsoon {
         let head = format!(
             "GET / HTTP/1.1\r\nhost: {host}\r\naccept: text/html\r\naccept-encoding: br\r\nconnection: close\r\n\r\n"
         );
-        wait_for_page(|| {
+        wait_for_page("the page to be finished", || {
             let mut client = Client::connect(self.address());
             client.send(&head);
             client.head().contains("content-encoding: br")
@@ -240,10 +240,10 @@ pub fn wait(what: &str, condition: impl FnMut() -> bool) {
     wait_within(PATIENCE, what, condition);
 }
 
-/// Waits until a page is finished. The thread that does it leaves the processor to all others, so that it takes long
-/// where others keep it busy.
-pub fn wait_for_page(condition: impl FnMut() -> bool) {
-    wait_within(5 * PATIENCE, "the page to be finished", condition);
+/// Waits until a page is finished or tried. The thread that does it leaves the processor to all others, so that it takes
+/// long where others keep it busy.
+pub fn wait_for_page(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(5 * PATIENCE, what, condition);
 }
 
 fn wait_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {

@@ -81,7 +81,7 @@ pub fn close(proxy: &Backsoon, flags: &str) {
     let mut files = status["files"].as_array().unwrap().iter();
     assert!(files.all(|file| file["problems"] == json!([])), "{:#}", status["files"]);
     let head = "GET /.backsoon/status/ HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept-encoding: br\r\n\r\n";
-    wait_for_page(|| {
+    wait_for_page("the page to be finished", || {
         let mut client = Client::connect(proxy.address());
         client.send(head);
         client.head().contains("content-encoding: br")

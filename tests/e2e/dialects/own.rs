@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{CLOSED, ask, json};
-use crate::support::{Backsoon, LISTEN, replace, sha256, wait};
+use crate::support::{Backsoon, LISTEN, replace, sha256, wait, wait_for_page};
 
 /// Returns a page with this word, valid in every language.
 fn page(word: &str) -> String {
@@ -91,12 +91,12 @@ fn an_own_page_is_shown_follows_its_file_and_gives_way_to_the_built_in_one() {
     let version = || json(&ask(backsoon.address(), "GET /", &["accept: application/json"]).body)["version"].clone();
     let before = version();
     replace(&backsoon.path("pages/page.html"), &page("Two"));
-    wait("the new page", || html(&backsoon).contains("<p>Two:"));
+    wait_for_page("the new page", || html(&backsoon).contains("<p>Two:"));
     assert_ne!(version(), before, "who watches is told");
     fs::remove_file(backsoon.path("pages/page.html")).unwrap();
-    wait("the built-in page", || html(&backsoon).contains("class=\"bare\""));
+    wait_for_page("the built-in page", || html(&backsoon).contains("class=\"bare\""));
     write(backsoon.dir.path(), &[("pages/page.html", &page("Three"))]);
-    wait("the page that came back", || html(&backsoon).contains("<p>Three:"));
+    wait_for_page("the page that came back", || html(&backsoon).contains("<p>Three:"));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
         (page("x") + "<script>var now = \"{{ title }}\"</script>\n", 0, "inline style or script"),
     ] {
         replace(&backsoon.path("pages/page.html"), &wrong);
-        wait("the wrong page to be refused", || {
+        wait_for_page("the wrong page to be refused", || {
             problems(&backsoon, "page.html").iter().any(|problem| is_error(problem, "pages/page.html", line, words))
         });
         assert!(html(&backsoon).contains("<p>Good:"), "{wrong}");
@@ -126,7 +126,7 @@ fn a_wrong_page_is_refused_with_its_place_and_the_last_good_one_stays() {
         assert!(found.iter().any(|problem| is_error(problem, "pages/page.html", line, words)), "{wrong}: {found:?}");
     }
     replace(&backsoon.path("pages/page.html"), &page("Better"));
-    wait("the better page", || html(&backsoon).contains("<p>Better:"));
+    wait_for_page("the better page", || html(&backsoon).contains("<p>Better:"));
     assert_eq!(problems(&backsoon, "page.html"), [] as [Value; 0]);
 }
 
@@ -139,7 +139,7 @@ fn a_config_that_was_refused_for_a_wrong_page_is_taken_once_that_is_removed() {
     fs::create_dir(backsoon.path("other")).unwrap();
     replace(&backsoon.path("other/page.html"), "<p>\n{% if %}\n");
     replace(&backsoon.path("backsoon.toml"), &config("").replace("\"pages\"", "\"other\""));
-    wait("the config to be refused", || !problems(&backsoon, "backsoon.toml").is_empty());
+    wait_for_page("the config to be refused", || !problems(&backsoon, "backsoon.toml").is_empty());
     assert!(html(&backsoon).contains("<p>Good:"));
     fs::remove_file(backsoon.path("other/page.html")).unwrap();
     wait("the config to be taken", || html(&backsoon).contains("class=\"bare\""));
@@ -159,7 +159,7 @@ fn a_flag_does_not_wait_for_a_page_that_is_tried() {
     replace(&backsoon.path("maintenance.toml"), "[routes]\n");
     wait("the flag to be lifted", || ask(backsoon.address(), "GET /", &[]).status != 503);
     assert_eq!(problems(&backsoon, "page.html"), [] as [Value; 0], "the flag was faster than the trial");
-    wait("the end of the trial", || {
+    wait_for_page("the end of the trial", || {
         problems(&backsoon, "page.html").iter().any(|problem| is_error(problem, "pages/page.html", 0, "fuel"))
     });
 }
@@ -169,7 +169,7 @@ fn a_page_that_was_refused_is_not_tried_again_by_a_reload() {
     let backsoon = own(&[("pages/page.html", &page("Good"))], "");
     let began = Instant::now();
     replace(&backsoon.path("pages/page.html"), LOOP);
-    wait("the end of the trial", || !problems(&backsoon, "page.html").is_empty());
+    wait_for_page("the end of the trial", || !problems(&backsoon, "page.html").is_empty());
     let trial = began.elapsed();
     for _ in 0..2 {
         let refused = backsoon.metric("backsoon_refused_inputs_total", "");
@@ -185,7 +185,7 @@ fn a_page_that_was_refused_is_not_tried_again_by_a_reload() {
         )));
     }
     replace(&backsoon.path("pages/page.html"), &page("Better"));
-    wait("the new page", || html(&backsoon).contains("Better"));
+    wait_for_page("the new page", || html(&backsoon).contains("Better"));
 }
 
 #[test]
@@ -224,9 +224,9 @@ fn own_messages_replace_some_and_bring_a_language() {
     assert!(shown.contains("<html lang=\"de\"") && !shown.contains("Paused for maintenance"), "the rest is built in");
     assert!(in_language(&backsoon, "fr").contains("<html lang=\"en\""), "it is not among the languages");
     replace(&backsoon.path("pages/messages/de.toml"), "default-message = \"Wir sind bald zurück.\"\n");
-    wait("the new words", || in_language(&backsoon, "de").contains("Wir sind bald zurück."));
+    wait_for_page("the new words", || in_language(&backsoon, "de").contains("Wir sind bald zurück."));
     replace(&backsoon.path("pages/messages/de.toml"), "default-message = \"{nobody}\"\nnobody = \"x\"\n[\n");
-    wait("the wrong words to be refused", || !problems(&backsoon, "de.toml").is_empty());
+    wait_for_page("the wrong words to be refused", || !problems(&backsoon, "de.toml").is_empty());
     assert!(in_language(&backsoon, "de").contains("Wir sind bald zurück."));
 }
 
@@ -246,7 +246,7 @@ fn a_logo_becomes_a_part_of_the_page() {
     let inlined = format!("src=\"data:image/svg+xml;base64,{}\"", STANDARD.encode(svg));
     assert!(shown.contains(&inlined) && shown.contains("Acme &amp; Sons"), "{shown}");
     replace(&backsoon.path("logo.svg"), "<svg/>");
-    wait("the new logo", || !html(&backsoon).replace("&#x2f;", "/").contains(&inlined));
+    wait_for_page("the new logo", || !html(&backsoon).replace("&#x2f;", "/").contains(&inlined));
 }
 
 #[test]
