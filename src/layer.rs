@@ -80,7 +80,7 @@ use tower_service::Service;
 use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields};
 use crate::plan::app::{AppVerdict, decide_in_app};
 use crate::plan::config::{Exception, Policy};
-use crate::plan::path::Prefix;
+use crate::plan::path::PathPattern;
 use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 
@@ -195,7 +195,7 @@ impl Builder {
         let mut problems = Vec::new();
         let mut always_open = Vec::new();
         for path in &self.always_open {
-            match Prefix::new(path) {
+            match PathPattern::new(path) {
                 Ok(path) => always_open.push(Exception { path, answer: None }),
                 Err(_) => problems.push(wrong(format!("`{path}` is not a path"), "write one like `/healthz`")),
             }

@@ -4,6 +4,7 @@ mod address;
 mod page;
 mod parse;
 mod policy;
+mod read_only;
 mod route;
 mod values;
 
@@ -19,10 +20,11 @@ use super::dialect::Dialect;
 use super::limits::Limits;
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
-pub use policy::{Allowed, Bypass, Check, ErrorRate, Guard, HANGS, Hold, OnBreach, Policy, Ramp, Streams};
+pub use policy::{Bypass, Check, ErrorRate, Guard, HANGS, Hold, OnBreach, Policy, Ramp, Streams};
+pub use read_only::Allowed;
 pub(super) use route::route_name;
 
-use super::path::Prefix;
+use super::path::{PathPattern, Prefix};
 use super::problem::Problem;
 
 /// Content of `backsoon.toml`, checked. Paths are resolved against the folder of the file.
@@ -164,7 +166,7 @@ pub struct RouteConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
     /// The path and everything below it.
-    pub path: Prefix,
+    pub path: PathPattern,
     /// The proxy's own answer; without one the request is forwarded.
     pub answer: Option<Arc<Fixed>>,
 }

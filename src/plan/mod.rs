@@ -11,6 +11,7 @@ pub mod problem;
 mod read;
 
 pub(crate) mod color;
+pub(crate) mod methods;
 pub mod path;
 pub(crate) mod target;
 pub(crate) mod text;

@@ -6,10 +6,18 @@
 //! merged, and `.` and `..` are resolved.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// Path prefix of the config, in normal form: it begins with `/` and ends without, except for `/` itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(Box<str>);
+
+/// Path of the config in which `*` stands for any characters of one segment. Covers everything below, as a prefix does.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    prefix: Prefix,
+    is_literal: bool,
+}
 
 /// Reason for which a path has no normal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +59,54 @@ impl Prefix {
     pub fn below<'p>(&self, normal: &'p str) -> Option<&'p str> {
         normal.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+}
+
+impl PathPattern {
+    /// Parses a pattern as an operator writes it: `/login`, `/v1/*/export`, `/report-*`. A trailing `/*` may be left
+    /// out, since everything below is covered anyway.
+    ///
+    /// # Errors
+    /// Returns the reason if it has no normal form.
+    pub fn new(path: &str) -> Result<Self, BadPath> {
+        let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
+        Prefix::new(path).map(|prefix| Self { is_literal: !prefix.as_str().contains('*'), prefix })
+    }
+
+    /// Returns the pattern as text.
+    pub fn as_str(&self) -> &str {
+        self.prefix.as_str()
+    }
+
+    /// Returns true if a path in normal form matches the pattern or lies below a match.
+    pub fn covers(&self, normal: &str) -> bool {
+        if self.is_literal {
+            return self.prefix.covers(normal);
+        }
+        let mut segments = normal.split('/');
+        self.as_str().split('/').all(|pattern| segments.next().is_some_and(|segment| matches(pattern, segment)))
+    }
+}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PathPattern").field(&self.as_str()).finish()
+    }
+}
+
+/// Returns true if a segment matches a pattern, in which `*` stands for any characters.
+fn matches(pattern: &str, segment: &str) -> bool {
+    let Some((start, pattern)) = pattern.split_once('*') else { return pattern == segment };
+    let Some(mut rest) = segment.strip_prefix(start) else { return false };
+    let mut parts = pattern.split('*').peekable();
+    // The first place of each part leaves the most for the parts after it. The last part ends the segment.
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(found) = rest.find(part) else { return false };
+        rest = &rest[found + part.len()..];
+    }
+    true
 }
 
 /// Brings a request's path (without the query) to its normal form. Borrows if it already has that form.
@@ -193,5 +249,22 @@ mod tests {
         assert!(app.covers("/app") && app.covers("/app/") && app.covers("/app/x"));
         assert!(!app.covers("/apple") && !app.covers("/ap") && !app.covers("/"));
         assert!(Prefix::new("/").unwrap().covers("/anything"));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters_of_one_segment() {
+        for (pattern, covered, others) in [
+            ("/a*", ["/a", "/apple", "/apple/x"], ["/b", "/", "/x/a"]),
+            ("/v1/*/x", ["/v1/7/x", "/v1/long/x/below", "/v1/*/x"], ["/v1/x", "/v1/7/8/x", "/v1/7/xy"]),
+            ("/*.ics", ["/a.ics", "/.ics", "/a.ics/x"], ["/a.icsx", "/x/a.ics", "/a"]),
+            ("/a*b*c", ["/abc", "/a-b-b-c", "/abcbc"], ["/ac", "/abcd", "/acb"]),
+            ("/*a", ["/a", "/aa", "/ba/x"], ["/ab", "/", "/b/a"]),
+            ("/login/*", ["/login", "/login/", "/login/x"], ["/loginx", "/", "/log"]),
+            ("/*", ["/", "/a", "/a/b"], ["a", "", "*"]),
+        ] {
+            let parsed = PathPattern::new(pattern).unwrap();
+            assert!(covered.iter().all(|path| parsed.covers(path)), "{pattern}");
+            assert!(!others.iter().any(|path| path.starts_with('/') && parsed.covers(path)), "{pattern}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use http::Method;
 use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
 pub use super::head::Head;
+use super::methods::{is_overridden, is_safe};
 use super::pass;
 pub use super::pass::Pass;
 use super::path;
@@ -123,22 +124,26 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
         return Verdict::Forward(route, Pass::Open);
     };
     let (method, plain) = (head.method, path == head.path);
+    let is_safe = is_safe(method);
     if plain {
         match exception(&route.config, path).map(|exception| &exception.answer) {
             // On a read-only route a probe must reach the upstream.
-            Some(Some(_)) if closure.mode == Mode::ReadOnly && method.is_safe() => {
+            Some(Some(_)) if closure.mode == Mode::ReadOnly && is_safe => {
                 return Verdict::Forward(route, Pass::Excepted);
             }
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
             Some(None) => return Verdict::Forward(route, Pass::Excepted),
-            None if method.is_safe() && passes_as_well_known(&route.config, path) => {
+            None if is_safe && passes_as_well_known(&route.config, path) => {
                 return Verdict::Forward(route, Pass::Excepted);
             }
             None => {}
         }
     }
-    if closure.mode == Mode::ReadOnly && (method.is_safe() || plain && is_allowed(&route.config, method, path)) {
-        return Verdict::Forward(route, Pass::ReadOnly);
+    if closure.mode == Mode::ReadOnly {
+        let reads = is_safe && !is_overridden(head.headers, head.query);
+        if reads || plain && is_allowed(&route.config, method, path) {
+            return Verdict::Forward(route, Pass::ReadOnly);
+        }
     }
     if let Ok(reason) = pass::check(snapshot, route, closure, head) {
         return Verdict::Forward(route, reason.pass());
@@ -161,14 +166,15 @@ pub enum Exemption {
     Always,
 }
 
-/// Returns the closures of its route during which a forwarded request may go on. Only the method and the path count.
+/// Returns the closures of its route during which a forwarded request may go on. Only the method and the path count: a
+/// field that asks for another method does not end a request that was let in.
 /// Clients with a bypass get no exemption, and neither do the well-known paths, because requests for them are short.
 pub fn exemption(route: &RouteConfig, method: &Method, path: &str) -> Exemption {
     // Most routes have no exceptions, so the normal form is not needed.
     let plain = || path::normalize(path).is_ok_and(|normal| normal == path);
     if exception(route, path).is_some_and(|exception| exception.answer.is_none()) && plain() {
         Exemption::Always
-    } else if method.is_safe() || is_allowed(route, method, path) && plain() {
+    } else if is_safe(method) || is_allowed(route, method, path) && plain() {
         Exemption::ReadOnly
     } else {
         Exemption::Never

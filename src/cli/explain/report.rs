@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::control::load::Loaded;
 use crate::plan::config::{HostPattern, RouteConfig};
 use crate::plan::flags::{Mode, Target};
+use crate::plan::methods::is_safe;
 use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
@@ -271,7 +272,7 @@ fn forward_reason(route: &Route, pass: Pass, request: &ExplainedRequest, path: &
             Some(exception) => format!("`always_open` has {}", quoted(exception.path.as_str())),
             None => "crawlers and certificates need it (`well_known`)".to_owned(),
         },
-        Pass::ReadOnly if request.method.is_safe() => {
+        Pass::ReadOnly if is_safe(&request.method) => {
             format!("the route is read-only, and {} changes nothing", request.method)
         }
         Pass::ReadOnly => "the route is read-only, and `read_only` allows this".to_owned(),

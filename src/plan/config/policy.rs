@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::super::keys;
-use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
+use super::read_only::{self, Allowed};
 use super::{address, values};
 
 /// Policy of a route. By default requests in flight finish, and all clients come back at once.
@@ -152,15 +152,6 @@ pub struct Bypass {
     pub secret_file: Option<PathBuf>,
 }
 
-/// Requests that pass a read-only route: those of one method, or of any, at a path and below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// The method; `None` is any.
-    pub method: Option<Method>,
-    /// The path and everything below it.
-    pub path: Prefix,
-}
-
 /// Reads a route's policy.
 pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
     Policy {
@@ -171,7 +162,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
         verify: section.take("verify").map(|value| verify(&value, report)).unwrap_or_default(),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
-        read_only: section.take("read_only").map(|value| read_only(&value, report)).unwrap_or_default(),
+        read_only: section.take("read_only").map(|value| read_only::read_only(&value, report)).unwrap_or_default(),
     }
 }
 
@@ -395,51 +386,12 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-/// Reads `read_only = { allow = ["POST /login", "/search"] }`.
-fn read_only(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Allowed> {
-    let Some(table) = value.table("read_only = { allow = [\"POST /login\"] }", report) else { return Vec::new() };
-    let mut section = Section::new(&keys::READ_ONLY, "`read_only`", value.span.clone(), table);
-    let mut allowed = Vec::new();
-    if let Some(value) = section.take("allow") {
-        let items = value.any_number();
-        report.at_most(MOST_NETWORKS, items.len(), "exceptions", value.key_span.clone());
-        allowed.extend(items.iter().take(MOST_NETWORKS).filter_map(|item| self::allowed(item, report)));
-    }
-    section.finish(report, no_hint);
-    allowed
-}
-
-/// Reads `POST /login` or `/search`.
-fn allowed(value: &Value<'_>, report: &mut Report<'_>) -> Option<Allowed> {
-    let text = value.string("POST /login", report)?.trim();
-    let (method, path) = match text.split_once(char::is_whitespace) {
-        Some((method, path)) => (Some(method), path.trim()),
-        None => (None, text),
-    };
-    let method = match method {
-        None => None,
-        Some(word) => match METHODS.iter().find(|method| method.as_str().eq_ignore_ascii_case(word)) {
-            Some(method) => Some(method.clone()),
-            None => {
-                let help = "write a method and a path, `POST /login`, or a path alone for every method";
-                report.wrong(value.span.clone(), format!("{} is not a method", quoted(word)), help);
-                return None;
-            }
-        },
-    };
-    // Descriptions of endpoints end in `/*`; a path already covers everything below it.
-    let path = path.strip_suffix("/*").filter(|path| !path.is_empty()).unwrap_or(path);
-    Some(Allowed { method, path: values::prefix_of(value, path, report)? })
-}
-
 const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", "bypass", "read_only"];
 
 /// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =
     ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
 
-const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 const ON_BREACH: [(&str, OnBreach); 3] =
     [("close", OnBreach::Close), ("hold-ramp", OnBreach::HoldRamp), ("warn", OnBreach::Warn)];
 

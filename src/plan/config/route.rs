@@ -9,7 +9,7 @@ use toml::de::{DeString, DeValue};
 
 use super::super::dialect::Dialect;
 use super::super::keys;
-use super::super::path::Prefix;
+use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
@@ -129,10 +129,10 @@ fn always_open(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Exception> {
 /// Reads `"/webhooks/"` or `{ path = "/healthz", answer = 200 }`.
 fn exception(value: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
     let DeValue::Table(table) = value.inner else {
-        return prefix(value, report).map(|path| Exception { path, answer: None });
+        return pattern(value, report).map(|path| Exception { path, answer: None });
     };
     let mut section = Section::new(&keys::EXCEPTION, "an item of `always_open`", value.span.clone(), table);
-    let path = section.need("path", "say which: `path = \"/healthz\"`").and_then(|value| prefix(&value, report));
+    let path = section.need("path", "say which: `path = \"/healthz\"`").and_then(|value| pattern(&value, report));
     let answer = section.take("answer");
     let status = answer.as_ref().and_then(|value| value.count(200, 599, report));
     let body = section.take("body");
@@ -154,6 +154,11 @@ fn prefixes(value: &Value<'_>, items: Vec<Value<'_>>, report: &mut Report<'_>) -
         prefixes.extend(prefix(&item, report).map(|prefix| (prefix, item.span)));
     }
     prefixes
+}
+
+fn pattern(value: &Value<'_>, report: &mut Report<'_>) -> Option<PathPattern> {
+    let text = value.string("/", report)?;
+    values::pattern_of(value, text, report)
 }
 
 fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::path::{BadPath, Prefix};
+use super::super::path::{BadPath, PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Report, Value};
 
@@ -15,18 +15,42 @@ pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Dur
 pub(super) fn prefix_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<Prefix> {
     let help = match text {
         _ if text.contains('*') => "a path is a prefix: `/app` covers everything below it, no `*` is needed".to_owned(),
-        _ if text.contains(['?', '#']) => "routes are told apart by path only: leave out what follows it".to_owned(),
+        _ if text.contains(['?', '#']) => ONLY_PATHS.to_owned(),
         _ => match Prefix::new(text) {
             Ok(prefix) => return Some(prefix),
-            Err(BadPath::Relative) => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
-            Err(BadPath::Encoding) => "a `%` stands before two hexadecimal digits".to_owned(),
-            Err(BadPath::Ambiguous) => "no segment is dots with a parameter (`..;x`)".to_owned(),
-            Err(BadPath::AboveRoot) => "`..` leads above the root".to_owned(),
+            Err(bad) => help_with(bad, text),
         },
     };
     report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
     None
 }
+
+/// Reads a path in which `*` stands for any characters of a segment.
+pub(super) fn pattern_of(value: &Value<'_>, text: &str, report: &mut Report<'_>) -> Option<PathPattern> {
+    let help = match text {
+        _ if text.contains("**") => "`*` stands for any characters of one segment, and what is below is covered: \
+                                     write `/a/*/b`"
+            .to_owned(),
+        _ if text.contains(['?', '#']) => ONLY_PATHS.to_owned(),
+        _ => match PathPattern::new(text) {
+            Ok(pattern) => return Some(pattern),
+            Err(bad) => help_with(bad, text),
+        },
+    };
+    report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), help);
+    None
+}
+
+fn help_with(bad: BadPath, text: &str) -> String {
+    match bad {
+        BadPath::Relative => format!("a path begins with `/`: {}", quoted(&format!("/{text}"))),
+        BadPath::Encoding => "a `%` stands before two hexadecimal digits".to_owned(),
+        BadPath::Ambiguous => "no segment is dots with a parameter (`..;x`)".to_owned(),
+        BadPath::AboveRoot => "`..` leads above the root".to_owned(),
+    }
+}
+
+const ONLY_PATHS: &str = "routes are told apart by path only: leave out what follows it";
 
 /// Longest drain time, and longest of a route's other times.
 const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);

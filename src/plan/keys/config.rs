@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::key::pattern::{
     ADDRESS, COLOR, DIRECTORY, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK,
-    NETWORK, ORIGIN, OWN_PREFIX, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
+    NETWORK, ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
@@ -262,7 +262,7 @@ pub static ROUTE: Table = Table {
         ),
         Key::new(
             "always_open",
-            Form::OneOrArray(&Form::Either(&[Form::Text(&PREFIX), Form::Table(&EXCEPTION)]), 0..=256),
+            Form::OneOrArray(&Form::Either(&[Form::Text(&PATH_PATTERN), Form::Table(&EXCEPTION)]), 0..=256),
             Absent::Is("[]"),
             "Paths that stay open whatever is flagged. A table makes the proxy answer them itself.",
         ),
@@ -318,7 +318,7 @@ pub static ROUTE: Table = Table {
             "read_only",
             Form::Table(&READ_ONLY),
             Absent::Is("{}"),
-            "Requests that pass in the mode `read-only`, besides GET, HEAD and OPTIONS.",
+            "Requests that pass in the mode `read-only`, besides those whose method only reads.",
         ),
     ],
     rules: &[],
@@ -329,7 +329,12 @@ pub static EXCEPTION: Table = Table {
     header: "always_open",
     about: "Path that stays open.",
     keys: &[
-        Key::new("path", Form::Text(&PREFIX), Absent::Required, "Prefix of the path."),
+        Key::new(
+            "path",
+            Form::Text(&PATH_PATTERN),
+            Absent::Required,
+            "Path, and all below it. `*` stands for any characters of a segment.",
+        ),
         Key::new(
             "answer",
             Form::Count(200, 599),
@@ -465,7 +470,7 @@ pub static READ_ONLY: Table = Table {
         "allow",
         Form::OneOrArray(&Form::Text(&EXCEPTION_TEXT), 0..=256),
         Absent::Is("[]"),
-        "Requests that pass: a method and a path prefix (`POST /login`), or a path prefix for every method.",
+        "Requests that pass: a method and a path (`POST /login`), or a path for every method. `*` stands for any characters of a segment.",
     )],
     rules: &[],
 };
