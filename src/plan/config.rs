@@ -1,6 +1,7 @@
 //! Config: the operator's static file, parsed into values that need no further checking.
 
 mod address;
+mod guard;
 mod page;
 mod parse;
 mod policy;
@@ -18,9 +19,10 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
+pub use guard::{ErrorRate, Guard, HANGS, OnBreach};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
-pub use policy::{Bypass, Check, ErrorRate, Guard, HANGS, Hold, OnBreach, Policy, Ramp, Streams};
+pub use policy::{Bypass, Check, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
 

@@ -10,7 +10,9 @@ use toml::de::DeValue;
 use super::super::keys;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
+use super::guard::{Guard, guard};
 use super::read_only::{self, Allowed};
+use super::values::percent;
 use super::{address, values};
 
 /// Policy of a route. By default requests in flight finish, and all clients come back at once.
@@ -100,47 +102,6 @@ pub struct Check {
     pub region: Option<String>,
 }
 
-/// Limits for a route that has come back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guard {
-    /// Share of requests that may fail.
-    pub error_rate: Option<ErrorRate>,
-    /// Limit for the 99th percentile of the latency.
-    pub p99: Option<Duration>,
-    /// Requests that may hang, which means [`HANGS`] without a response.
-    pub zombies: Option<u64>,
-    /// Time of watching after the route is fully open.
-    pub watch: Duration,
-    /// Requests that are needed before shares and percentiles mean anything.
-    pub min_requests: u64,
-    /// Consequence of a breach.
-    pub on_breach: OnBreach,
-}
-
-/// Time without a response's head after which a request hangs.
-pub const HANGS: Duration = Duration::from_secs(10);
-
-/// Share of requests that may fail: above 0, at most 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ErrorRate {
-    /// Fixed share.
-    Absolute(f64),
-    /// Share above the baseline, which is the share from before the maintenance.
-    AboveBaseline(f64),
-}
-
-/// Consequence of a breach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnBreach {
-    /// The route closes again, until an operator acts.
-    #[default]
-    Close,
-    /// The ramp stays where it is as long as the breach lasts.
-    HoldRamp,
-    /// The breach is only reported.
-    Warn,
-}
-
 /// Clients that may pass a closed route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bypass {
@@ -228,12 +189,6 @@ fn point(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Duration, f64)> 
     point
 }
 
-/// Reads `25%` as a share, above 0 and at most 1.
-fn percent(text: &str) -> Option<f64> {
-    let number = text.trim().strip_suffix('%')?.trim().parse::<f64>().ok()?;
-    (number > 0.0 && number <= 100.0).then_some(number / 100.0)
-}
-
 fn hold(value: &Value<'_>, report: &mut Report<'_>) -> Hold {
     let mut hold = Hold::default();
     let Some(table) = value.table("hold = { max_wait = \"30s\", max_held = 1000, release = \"50/s\" }", report) else {
@@ -305,45 +260,6 @@ fn probe_path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
-    let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
-    let mut section = Section::new(&keys::GUARD, "`guard`", value.span.clone(), table);
-    let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
-    let p99 = section.take("p99");
-    let p99 = p99.and_then(|value| value.duration(Duration::from_millis(1), LONGEST_P99, report));
-    let zombies = section.take("zombies").and_then(|value| value.count(1, MOST_HELD, report));
-    let watch = section.take("watch").and_then(|value| values::duration(&value, report));
-    let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_HELD, report));
-    let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
-    section.finish(report, no_hint);
-    if error_rate.is_none() && p99.is_none() && zombies.is_none() {
-        let help = "say what is measured: `error_rate = \"baseline + 1%\"`, `p99 = \"800ms\"`, `zombies = 10`";
-        report.warn(value.span.clone(), "this guard guards against nothing", help);
-    }
-    Some(Guard {
-        error_rate,
-        p99,
-        zombies,
-        watch: watch.unwrap_or(DEFAULT_WATCH),
-        min_requests: min_requests.unwrap_or(DEFAULT_MIN_REQUESTS),
-        on_breach: on_breach.unwrap_or_default(),
-    })
-}
-
-/// Reads `1%` or `baseline + 1%`.
-fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<ErrorRate> {
-    let text = value.string("baseline + 1%", report)?;
-    let rate = match text.trim().strip_prefix("baseline") {
-        None => percent(text).map(ErrorRate::Absolute),
-        Some(rest) => rest.trim_start().strip_prefix('+').and_then(percent).map(ErrorRate::AboveBaseline),
-    };
-    if rate.is_none() {
-        let help = "write it as `1%` or `baseline + 1%`";
-        report.wrong(value.span.clone(), format!("{} is not a rate of errors", quoted(text)), help);
-    }
-    rate
-}
-
 fn bypass(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bypass> {
     let table = value.table("bypass = { networks = [\"192.0.2.0/24\"] }", report)?;
     let mut section = Section::new(&keys::BYPASS, "`bypass`", value.span.clone(), table);
@@ -392,19 +308,13 @@ const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", 
 const TAKEN: [&str; 8] =
     ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
 
-const ON_BREACH: [(&str, OnBreach); 3] =
-    [("close", OnBreach::Close), ("hold-ramp", OnBreach::HoldRamp), ("warn", OnBreach::Warn)];
 
 const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
-const DEFAULT_WATCH: Duration = Duration::from_secs(600);
-/// Below this number a single failure is more than one in a hundred.
-const DEFAULT_MIN_REQUESTS: u64 = 100;
 const MOST_HELD: u64 = 1_000_000;
 const MOST_TIMES: u64 = 1000;
 const MOST_CHECKS: usize = 32;
 const MOST_POINTS: usize = 64;
 const MOST_NETWORKS: usize = 256;
 const LONGEST_REGION: usize = 64;
-const LONGEST_P99: Duration = Duration::from_secs(600);
 const LONGEST_RAMP: Duration = Duration::from_secs(7 * 24 * 3600);

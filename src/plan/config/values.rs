@@ -52,5 +52,11 @@ fn help_with(bad: BadPath, text: &str) -> String {
 
 const ONLY_PATHS: &str = "routes are told apart by path only: leave out what follows it";
 
+/// Reads `25%` as a share, above 0 and at most 1.
+pub(super) fn percent(text: &str) -> Option<f64> {
+    let number = text.trim().strip_suffix('%')?.trim().parse::<f64>().ok()?;
+    (number > 0.0 && number <= 100.0).then_some(number / 100.0)
+}
+
 /// Longest drain time, and longest of a route's other times.
 const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
