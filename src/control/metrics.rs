@@ -176,7 +176,7 @@ fn requests(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
             responses.sample(&[("route", &meter.name), ("class", class)], number(count));
         }
     }
-    let counters: [Row<RouteCell, u64>; 5] = [
+    let counters: [Row<RouteCell, u64>; 6] = [
         (
             "backsoon_maintenance_responses",
             "Requests answered with the page because the route is under maintenance.",
@@ -186,6 +186,11 @@ fn requests(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
             "backsoon_proxy_errors",
             "Requests that the proxy answered with 502, 503 or 504, or cut, because the upstream failed.",
             |cell| cell.failed.get(),
+        ),
+        (
+            "backsoon_grpc_failures",
+            "gRPC calls that the upstream answered with the status of a failure, or with none.",
+            |cell| cell.calls_failed.get(),
         ),
         ("backsoon_drain_cut", "Requests broken off because their route was down and the drain time over.", |cell| {
             cell.cut.get()

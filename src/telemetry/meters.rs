@@ -174,6 +174,8 @@ pub struct RouteCell {
     pub hold_released: Cell,
     /// Requests that the proxy answered with 502, 503 or 504, because the upstream failed.
     pub failed: Cell,
+    /// gRPC calls that the upstream answered with the status of a failure, or with none.
+    pub calls_failed: Cell,
     /// Requests that the client gave up before the response was finished.
     pub aborted: Cell,
     /// Requests that passed the closed route by its bypass.

@@ -55,7 +55,7 @@ struct Slice {
 pub struct Summary {
     /// Requests that got the head of a response, or failed because of the upstream.
     pub count: u64,
-    /// Requests that failed: a response of 5xx, an answer by the proxy instead, or a response that was cut. At most
+    /// Requests that failed: a response of 5xx, a failed gRPC call, an answer by the proxy, or a cut response. At most
     /// `count`.
     pub failed: u64,
     /// The median latency, from the request's head to the response's. All percentiles are at most 1/16 too high.
@@ -85,7 +85,7 @@ impl Recent {
     pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
         self.forget(now);
         let began = std::mem::replace(&mut self.observed_at, now);
-        let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get());
+        let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get() + cell.calls_failed.get());
         let clients = meter.take_met();
         if meter.micros() == self.last.micros && failed == self.failed && clients.is_empty() {
             return Counted::default();

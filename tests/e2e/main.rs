@@ -36,6 +36,7 @@ mod life;
 mod limits;
 mod once;
 mod operators;
+mod outcomes;
 mod parking;
 mod pass;
 mod pause;

@@ -163,7 +163,12 @@ impl UpstreamBody {
                 Frame::data(first)
             }
             Ok(data) => Frame::data(data),
-            Err(trailers) => trailers,
+            Err(other) => {
+                if let Some(trailers) = other.trailers_ref() {
+                    self.record.note_call_status(trailers);
+                }
+                other
+            }
         };
         self.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
         if self.rest.is_empty() && self.source.is_end_stream() {

@@ -400,6 +400,9 @@ impl UpstreamRequest {
         let Exchange { mut record, generation, context, .. } = exchange;
         let now = Instant::now();
         record.answered(response.status(), now);
+        if context.is_grpc() {
+            record.call_answered(response.status(), response.headers());
+        }
         self.pool.answered_after(|| now.saturating_duration_since(self.options.at));
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.hop.trailers);

@@ -2,6 +2,7 @@
 
 pub(crate) mod balance;
 pub(crate) mod body;
+mod call;
 pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod forward;

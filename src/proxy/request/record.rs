@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
 
+use super::call::{CallOutcome, CallStatus, NO_STATUS};
+
 /// Record of one request, open from its head to the end of its response. If it is dropped while open, the client has
 /// given up.
 pub(crate) struct RequestRecord {
@@ -39,6 +41,8 @@ pub(crate) struct RequestRecord {
     pub(crate) released: Instant,
     /// The line for the access log, if this request is recorded.
     entry: Option<Box<Entry>>,
+    /// The part of the outcome that is still to come.
+    outcome: CallOutcome,
     /// The time of the end; `None` while the request is open.
     ended: Option<Instant>,
 }
@@ -86,6 +90,7 @@ impl RequestRecord {
             started,
             released: started,
             entry,
+            outcome: CallOutcome::Known,
             ended: None,
         }
     }
@@ -164,6 +169,38 @@ impl RequestRecord {
         self.note(|entry| entry.status = status);
     }
 
+    /// Notes that the response answers a gRPC call: its status is in this head, or will be in the trailers. Another
+    /// HTTP status than 200 says enough by itself.
+    pub(crate) fn call_answered(&mut self, status: StatusCode, head: &HeaderMap) {
+        if status == StatusCode::OK {
+            self.outcome = CallOutcome::InTrailers;
+            self.note_call_status(head);
+        }
+    }
+
+    /// Notes the status of a gRPC call, if these fields have it and it was not known before.
+    pub(crate) fn note_call_status(&mut self, fields: &HeaderMap) {
+        if self.outcome == CallOutcome::Known {
+            return;
+        }
+        match CallStatus::of(fields) {
+            CallStatus::Missing => {}
+            CallStatus::Answered => self.outcome = CallOutcome::Known,
+            CallStatus::Failed(why) => self.call_failed(why),
+        }
+    }
+
+    /// Counts a gRPC call that failed, as its client sees it.
+    fn call_failed(&mut self, why: &'static str) {
+        self.outcome = CallOutcome::Known;
+        if let Some(route) = &self.route {
+            let cell = &route.workers[self.worker.id];
+            cell.calls_failed.increment();
+            self.observe(cell, |_| ClientCounts { failed: 1, ..ClientCounts::default() });
+        }
+        self.note(|entry| entry.error = Some(why));
+    }
+
     /// Ends the record with the page as the answer. `verdict` is the log's word for the reason.
     pub(crate) fn shown<B: Body>(
         mut self,
@@ -238,6 +275,9 @@ impl RequestRecord {
 
     /// Ends the record of a response that was handed on completely.
     pub(crate) fn complete(&mut self, bytes: u64, now: Instant) {
+        if self.outcome == CallOutcome::InTrailers {
+            self.call_failed(NO_STATUS);
+        }
         self.leave_unread();
         self.end(bytes, now);
     }

@@ -47,6 +47,11 @@ impl ResponseContext {
         Self { head_only: *method == Method::HEAD, accept, call, id }
     }
 
+    /// Returns true if the request is a gRPC call, whose status is in the trailers. Those of gRPC-Web are in the body.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.call == Some(Dialect::Grpc)
+    }
+
     /// Returns the dialect of an error. It is computed only if there is an error, since most requests are forwarded.
     fn dialect(&self) -> Dialect {
         self.call.unwrap_or_else(|| Dialect::accepted(|| self.accept.iter().map(HeaderValue::as_bytes)))
