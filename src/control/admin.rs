@@ -200,12 +200,23 @@ fn harden<B>(mut response: Response<B>) -> Response<B> {
 /// Returns ready until the process ends. A bad file does not make it unready, because the last good one is live.
 fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     let report = shared.report.borrow();
-    let ready = shared.stage.get() == Stage::Running;
+    let live = shared.reader.current();
+    let shut: Vec<&str> = live
+        .snapshot
+        .routes
+        .iter()
+        .filter(|route| route.ends_readiness())
+        .map(|route| route.config.name.as_str())
+        .collect();
+    let ready = shared.stage.get() == Stage::Running && shut.is_empty();
     let bad: Vec<&str> = report.files.iter().filter(|file| !file.is_good()).map(|file| file.path.as_str()).collect();
-    let generation = shared.reader.current().snapshot.generation;
-    let body = serde_json::json!({
+    let generation = live.snapshot.generation;
+    let mut body = serde_json::json!({
         "ready": ready, "stage": stage(shared), "generation": generation, "files_not_in_force": bad,
     });
+    if !shut.is_empty() {
+        body["closed_by_guard"] = shut.into();
+    }
     json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }
 

@@ -52,6 +52,8 @@ struct Guarded {
     from: Instant,
     phase: Phase,
     since: Timestamp,
+    /// First finding since which requests count anew.
+    suspected: Option<Timestamp>,
 }
 
 /// Traffic of a route in a span that ends now.
@@ -99,7 +101,8 @@ impl Observations {
                 TrafficUse::None => drop(down.insert(meter.name.clone())),
                 TrafficUse::Guard => {
                     let (meter, phase, since) = (Arc::clone(meter), route.phase(), route.since());
-                    guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since });
+                    let suspected = route.state.suspicion().map(|suspicion| suspicion.breach.at);
+                    guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since, suspected });
                 }
             }
             // Observe with the old state, before the new one is known.
@@ -225,8 +228,13 @@ impl TrafficUse {
 }
 
 impl Guarded {
-    /// Returns true if the route is still in the same return: it still ramps, or is watched after that ramp.
+    /// Returns true if requests go on counting: the route still ramps or is watched after that ramp, and its guard has
+    /// not found anything new.
     fn is_same_return(&self, route: &Route) -> bool {
+        let suspected = route.state.suspicion().map(|suspicion| suspicion.breach.at);
+        if suspected.is_some() && suspected != self.suspected {
+            return false;
+        }
         let same = self.phase == route.phase() && self.since == route.since();
         same || self.phase == Phase::Ramping && route.phase() == Phase::Open
     }

@@ -1,4 +1,5 @@
-//! Probes: while a route is verifying, its upstreams get the requests of its `verify` checks.
+//! Probes: while a route is verifying, or before its guard closes it, its upstreams get the requests of its `verify`
+//! checks.
 //!
 //! The state machine ([`crate::plan::lifecycle`]) decides by the results whether the route opens.
 //!
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::live::Generation;
 use crate::plan::config::{Check, HostPattern, RouteConfig};
-use crate::plan::lifecycle::{CheckResult, Phase, Verification};
+use crate::plan::lifecycle::{CheckResult, Verification};
 use crate::plan::snapshot::Route;
 
 use request::{Permits, Target};
@@ -66,13 +67,14 @@ impl Probes {
         }
     }
 
-    /// Starts the checks of routes that are verifying, and stops those of other routes. Must be called after each
+    /// Starts the checks of routes that are verifying or suspected by their guard, and stops those of other routes. Must be called after each
     /// publication, on a thread that runs local tasks.
     pub(super) fn on_publish(&mut self, generation: &Generation) {
         let mut before = std::mem::take(&mut self.routes);
-        for route in generation.snapshot.routes.iter().filter(|route| route.phase() == Phase::Verifying) {
+        for route in &generation.snapshot.routes {
+            let Some(began) = route.state.checked_since() else { continue };
             let name = &route.config.name;
-            let spec = ProbeSpec::of(route, generation);
+            let spec = ProbeSpec::of(route, began, generation);
             // A task ends only by a panic. Start the probe again then.
             let is_current = |probe: &mut RouteProbe| probe.spec == spec && probe.tasks.try_join_next().is_none();
             let kept = before.remove(name).and_then(|mut probe| is_current(&mut probe).then_some(probe));
@@ -86,7 +88,7 @@ impl Probes {
         self.changed.notified().await;
     }
 
-    /// Returns the results of a route's checks; `None` if the route is not verifying.
+    /// Returns the results of a route's checks; `None` if none run.
     pub(super) fn results(&self, route: &str) -> Option<Verification> {
         let probe = self.routes.get(route)?;
         Some(Verification { began: probe.spec.began, checks: probe.results.borrow().clone() })
@@ -120,12 +122,12 @@ impl std::fmt::Debug for Probes {
 }
 
 impl ProbeSpec {
-    fn of(route: &Route, generation: &Generation) -> Self {
+    fn of(route: &Route, began: Timestamp, generation: &Generation) -> Self {
         let live = route.upstreams.iter().filter_map(|&index| {
             let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
             Some((live.meter.id, host(&route.config).unwrap_or_else(|| upstream.address.authority())))
         });
-        Self { began: route.state.began(), checks: route.config.policy.verify.clone(), upstreams: live.collect() }
+        Self { began, checks: route.config.policy.verify.clone(), upstreams: live.collect() }
     }
 }
 

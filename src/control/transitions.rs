@@ -63,7 +63,12 @@ pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
 fn log_transitions(route: &Route) {
     let (name, mode, until) = (route.config.name.as_str(), mode(route), until(route));
     for Transition { from, to, at, reason } in &route.transitions {
-        let (from, phase, at, why) = (from.as_str(), to.as_str(), at.to_string(), reason.to_string());
+        let (stays, at, why) = (from == to, at.to_string(), reason.to_string());
+        let (from, phase) = (from.as_str(), to.as_str());
+        if stays {
+            tracing::warn!(route = name, phase, at, why, "the guard of a route has news");
+            continue;
+        }
         tracing::info!(route = name, phase, from, at, mode, until, why, "a route changed its phase");
     }
 }

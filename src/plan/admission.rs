@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
-use super::config::{Policy, RouteConfig};
+use super::config::RouteConfig;
 use super::lifecycle::Source;
 
 use cohorts::Cohorts;
@@ -30,10 +30,9 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Prepares the means of a route; `None` if it has neither a bypass nor a ramp.
+    /// Prepares the means of a route; `None` if it has no bypass and never admits a share.
     pub fn new(route: &RouteConfig, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> Option<Self> {
-        let Policy { bypass, ramp, .. } = &route.policy;
-        if bypass.is_none() && ramp.is_none() {
+        if route.policy.bypass.is_none() && !route.policy.admits_shares() {
             return None;
         }
         Some(Self {

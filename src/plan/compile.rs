@@ -302,7 +302,7 @@ fn first(inputs: &Inputs<'_>, route_inputs: RouteInputs<'_>) -> (Arc<RouteState>
 
 /// Returns the means to pass a route. They are the previous ones unless the secret or the revocation has changed.
 fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admission>> {
-    if config.policy.bypass.is_none() && config.policy.ramp.is_none() {
+    if config.policy.bypass.is_none() && !config.policy.admits_shares() {
         return None;
     }
     let key = inputs.known.secrets.get(&config.name);

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
-pub use guard::{ErrorRate, Guard, HANGS, OnBreach};
+pub use guard::{ErrorRate, Guard, HANGS, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use policy::{Bypass, Check, Hold, Policy, Ramp, Streams};

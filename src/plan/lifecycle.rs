@@ -17,7 +17,9 @@
 //! evaluations are replayed in order: a ramp begins at the end of its window, whenever that is noticed. An edit counts
 //! from now.
 
+mod breach;
 mod clients;
+mod finding;
 mod guard;
 mod observed;
 mod ramp;

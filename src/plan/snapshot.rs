@@ -10,7 +10,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::Admission;
-use super::config::{Guard, Log, RouteConfig, TrustedProxies, Upstream};
+use super::config::{Guard, Log, Readiness, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
@@ -134,6 +134,11 @@ impl Route {
     pub fn watched_until(&self) -> Option<Timestamp> {
         let guard = self.config.policy.guard.filter(|_| self.state.is_watched())?;
         Some(super::lifecycle::after(self.state.began(), guard.watch))
+    }
+
+    /// Returns true if the guard keeps the route closed, and is configured to take the proxy from its balancer then.
+    pub fn ends_readiness(&self) -> bool {
+        self.state.is_shut() && self.config.policy.guard.is_some_and(|guard| guard.readiness == Readiness::Ends)
     }
 
     /// Returns true if observations, and not only files and the clock, can change the route's state.

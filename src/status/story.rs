@@ -62,7 +62,9 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
             Some(at) => format!(" at {at}"),
             None => condition(route).unwrap_or_default(),
         };
-        parts.push(format!("then {}{when}", next.phase));
+        // Without an instant, a route that its guard closed has no next phase.
+        let tries = route.source.as_deref() == Some(GUARD) && route.is(Phase::Closed);
+        parts.push(if tries { format!("tries again{when}") } else { format!("then {}{when}", next.phase) });
     }
     parts
 }
@@ -78,3 +80,6 @@ fn condition(route: &RouteStatus) -> Option<String> {
 pub(crate) fn short(hash: &str) -> &str {
     hash.get(..8).unwrap_or(hash)
 }
+
+/// Source of a route that its guard closed.
+const GUARD: &str = "guard";

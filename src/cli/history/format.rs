@@ -68,13 +68,17 @@ fn gap(entries: u64, from: Timestamp, to: Timestamp) -> String {
 
 fn phase(entry: &Entry) -> String {
     let Event::Phase { from, to, at, why, until, flags, .. } = &entry.event else { return String::new() };
-    let style = match to.as_str() {
-        "open" => GOOD,
+    let stays = from == to;
+    let style = match (to.as_str(), Reason::parse(why)) {
         // Only a guard that trips takes down a route that was coming back.
-        "draining" | "closed" if matches!(Reason::parse(why), Reason::GuardTripped(_)) => ERROR,
+        ("draining" | "closed", Reason::GuardTripped(_)) => ERROR,
+        (_, Reason::GuardContent | Reason::TriedWell) => GOOD,
+        ("open", _) if !stays => GOOD,
         _ => WARNING,
     };
-    let transition = format!("{:TRANSITION_WIDTH$}", format!("{} → {}", harmless(from), harmless(to)));
+    // A guard may find something that does not change the phase.
+    let transition = if stays { harmless(to) } else { format!("{} → {}", harmless(from), harmless(to)) };
+    let transition = format!("{transition:TRANSITION_WIDTH$}");
     let mut more = Vec::new();
     if entry.time.duration_since(*at).abs() >= LATE {
         more.push(format!("since {}", instant(*at)));

@@ -1,7 +1,7 @@
 //! Tests of which span is measured. The clock is an argument.
 
 use crate::control::tests::Routes;
-use crate::plan::config::{ErrorRate, OnBreach};
+use crate::plan::config::{ErrorRate, OnBreach, Readiness};
 use crate::plan::lifecycle::ClientCounts;
 
 use super::*;
@@ -13,6 +13,8 @@ const GUARD: Guard = Guard {
     watch: Duration::from_secs(600),
     min_requests: 20,
     on_breach: OnBreach::Close,
+    retry_after: None,
+    readiness: Readiness::Stays,
 };
 
 /// One guarded route, `web`, that ramps for ten minutes, and its observations.

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::control::tests::Routes;
+use crate::plan::snapshot::Phase;
 
 use super::*;
 

@@ -189,11 +189,9 @@ impl Observables {
 
     fn seen(&self, route: &Route) -> Observed {
         let (phase, watched) = (route.phase(), route.state.is_watched());
-        let checks = self.checks.clone().filter(|_| phase == Phase::Verifying);
-        let verification = checks.map(|check| Verification {
-            began: route.state.began(),
-            checks: vec![check; route.config.policy.verify.len()],
-        });
+        let checks = self.checks.clone().zip(route.state.checked_since());
+        let verification =
+            checks.map(|(check, began)| Verification { began, checks: vec![check; route.config.policy.verify.len()] });
         Observed {
             remaining: self.remaining.filter(|_| phase == Phase::Draining),
             verification,

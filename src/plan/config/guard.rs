@@ -22,6 +22,10 @@ pub struct Guard {
     pub min_requests: u64,
     /// Consequence of a breach.
     pub on_breach: OnBreach,
+    /// Time after which a guard that closed the route tries again by itself. It doubles with each try in vain.
+    pub retry_after: Option<Duration>,
+    /// Readiness of the proxy while its guard keeps the route closed.
+    pub readiness: Readiness,
 }
 
 /// Time without a response's head after which a request hangs.
@@ -48,6 +52,16 @@ pub enum OnBreach {
     Warn,
 }
 
+/// Readiness of a proxy whose guard has closed a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// The proxy stays ready, and answers with the page.
+    #[default]
+    Stays,
+    /// The proxy is not ready, so that a balancer asks other replicas.
+    Ends,
+}
+
 /// Reads `guard = { … }`.
 pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
     let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
@@ -59,6 +73,13 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
     let watch = section.take("watch").and_then(|value| values::duration(&value, report));
     let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_COUNT, report));
     let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
+    let retry = section.take("retry_after");
+    if let Some(value) = retry.as_ref().filter(|_| !matches!(on_breach, None | Some(OnBreach::Close))) {
+        let help = "leave it out, or write `on_breach = \"close\"`";
+        report.wrong(value.key_span.clone(), "`retry_after` needs a guard that closes the route", help);
+    }
+    let retry_after = retry.and_then(|value| value.duration(LEAST_RETRY, LONGEST_RETRY, report));
+    let ready = section.take("ready").and_then(|value| value.boolean(report));
     section.finish(report, no_hint);
     if error_rate.is_none() && p99.is_none() && zombies.is_none() {
         let help = "say what is measured: `error_rate = \"baseline + 1%\"`, `p99 = \"800ms\"`, `zombies = 10`";
@@ -71,6 +92,8 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
         watch: watch.unwrap_or(DEFAULT_WATCH),
         min_requests: min_requests.unwrap_or(DEFAULT_MIN_REQUESTS),
         on_breach: on_breach.unwrap_or_default(),
+        retry_after,
+        readiness: if ready == Some(false) { Readiness::Ends } else { Readiness::Stays },
     })
 }
 
@@ -94,5 +117,8 @@ const ON_BREACH: [(&str, OnBreach); 3] =
 const DEFAULT_WATCH: Duration = Duration::from_secs(600);
 /// Below this number a single failure is more than one in a hundred.
 const DEFAULT_MIN_REQUESTS: u64 = 100;
+/// Shorter tries would let visitors in and out again.
+const LEAST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_P99: Duration = Duration::from_secs(600);
 const MOST_COUNT: u64 = 1_000_000;

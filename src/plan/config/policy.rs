@@ -37,6 +37,18 @@ pub struct Policy {
     pub read_only: Vec<Allowed>,
 }
 
+impl Policy {
+    /// Returns true if the route may admit a share of the clients: by its ramp, or while a guard tries again.
+    pub fn admits_shares(&self) -> bool {
+        self.ramp.is_some() || self.guard.is_some_and(|guard| guard.retry_after.is_some())
+    }
+
+    /// Returns true if the guard holds the ramp as long as a breach lasts.
+    pub fn holds_ramp(&self) -> bool {
+        self.guard.is_some_and(|guard| guard.on_breach == super::OnBreach::HoldRamp)
+    }
+}
+
 /// Handling of WebSockets, other tunnels and event streams when a route closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Streams {

@@ -431,6 +431,18 @@ pub static GUARD: Table = Table {
             "Effect of a breach: the route closes until an operator acts, the ramp stays while the breach lasts, or a \
              warning alone.",
         ),
+        Key::new(
+            "retry_after",
+            Form::Time(Duration::from_secs(1), Duration::from_secs(24 * 3600)),
+            Absent::Means("it waits for an operator"),
+            "Time after which a guard that closed the route tries again by itself. It doubles with each try in vain.",
+        ),
+        Key::new(
+            "ready",
+            Form::Bool,
+            Absent::Is("true"),
+            "Whether `/readyz` still says that the proxy is ready while its guard keeps the route closed.",
+        ),
     ],
     rules: &[],
 };

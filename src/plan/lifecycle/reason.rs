@@ -68,6 +68,20 @@ pub enum Reason {
     Ramped,
     /// The guard closed the route, for what it measured.
     GuardTripped(String),
+    /// The checks are run before the guard closes the route.
+    GuardChecks(String),
+    /// The checks have passed, and the guard counts anew before it closes the route.
+    GuardCountsAnew(String),
+    /// The guard holds the ramp.
+    GuardHolds(String),
+    /// The guard only warns.
+    GuardWarns(String),
+    /// The guard finds nothing any more.
+    GuardContent,
+    /// The guard closed the route, and tries again by itself.
+    TriesAgain,
+    /// The guard was content with the few clients that tried the route.
+    TriedWell,
     /// Text of another version, which this one does not write.
     Other(String),
 }
@@ -91,7 +105,7 @@ impl Reason {
     pub fn parse(text: &str) -> Self {
         let fixed = FIXED.into_iter().find(|reason| reason.to_string() == text);
         fixed
-            .or_else(|| text.strip_prefix(TRIPPED).map(|what| Self::GuardTripped(what.to_owned())))
+            .or_else(|| parse_finding(text))
             .or_else(|| parse_flagged(text))
             .or_else(|| parse_failure(text))
             .or_else(|| parse_pending(text))
@@ -125,6 +139,13 @@ impl fmt::Display for Reason {
             Self::CheckFailed { region: None, failure } => return write!(f, "{FAILS}{failure}"),
             Self::Ramped => "everybody is admitted",
             Self::GuardTripped(what) => return write!(f, "{TRIPPED}{what}"),
+            Self::GuardChecks(what) => return write!(f, "{CHECKS_FIRST}{what}"),
+            Self::GuardCountsAnew(what) => return write!(f, "{COUNTS_ANEW}{what}"),
+            Self::GuardHolds(what) => return write!(f, "{HOLDS}{what}"),
+            Self::GuardWarns(what) => return write!(f, "{WARNS}{what}"),
+            Self::GuardContent => "the guard finds nothing any more",
+            Self::TriesAgain => "the guard closed it, and tries again",
+            Self::TriedWell => "the few clients that tried it did well",
             Self::Other(text) => text,
         })
     }
@@ -134,6 +155,17 @@ impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+fn parse_finding(text: &str) -> Option<Reason> {
+    let finding: [(&str, fn(String) -> Reason); 5] = [
+        (TRIPPED, Reason::GuardTripped),
+        (CHECKS_FIRST, Reason::GuardChecks),
+        (COUNTS_ANEW, Reason::GuardCountsAnew),
+        (HOLDS, Reason::GuardHolds),
+        (WARNS, Reason::GuardWarns),
+    ];
+    finding.into_iter().find_map(|(opening, reason)| text.strip_prefix(opening).map(|what| reason(what.to_owned())))
 }
 
 fn parse_flagged(text: &str) -> Option<Reason> {
@@ -163,7 +195,7 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 14] = [
+const FIXED: [Reason; 17] = [
     Reason::NotFlagged,
     Reason::StateLost,
     Reason::Drained,
@@ -178,7 +210,14 @@ const FIXED: [Reason; 14] = [
     Reason::NoRamp,
     Reason::ChecksPassed,
     Reason::Ramped,
+    Reason::GuardContent,
+    Reason::TriesAgain,
+    Reason::TriedWell,
 ];
+const CHECKS_FIRST: &str = "the guard asks the checks before it closes: ";
+const COUNTS_ANEW: &str = "the checks pass, so the guard counts anew: ";
+const HOLDS: &str = "the guard holds the ramp: ";
+const WARNS: &str = "the guard warns: ";
 const FLAGGED: &str = "flagged ";
 const BY_WINDOW: &str = " by window ";
 const OVERRUNS: &str = ", which is overrunning";
@@ -205,6 +244,10 @@ mod tests {
             failed(Some("eu")),
             Reason::ChecksPending { passed: 1, total: 3 },
             Reason::GuardTripped("6 requests hang".to_owned()),
+            Reason::GuardChecks("6 requests hang".to_owned()),
+            Reason::GuardCountsAnew("6 requests hang".to_owned()),
+            Reason::GuardHolds("6 requests hang".to_owned()),
+            Reason::GuardWarns("6 requests hang".to_owned()),
             Reason::Other("words of a later version".to_owned()),
         ];
         for reason in FIXED.into_iter().chain(others) {

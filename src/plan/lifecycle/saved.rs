@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Closing, Down, PhaseState, Return, RouteState, Watch};
+use super::finding::{Findings, Suspicion};
+use super::state::{Closing, Down, PhaseState, Return, RouteState, Trial, Watch};
 use super::{Breach, Counted, Phase, Reason};
 
 /// State of a route as the state file has it: flat, with a place for the facts of every phase.
@@ -22,6 +23,10 @@ pub(super) struct SavedRoute {
     baseline: Option<Counted>,
     #[serde(default)]
     breach: Option<Breach>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suspicion: Option<Suspicion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
     seen: Timestamp,
 }
 
@@ -37,6 +42,8 @@ impl From<RouteState> for SavedRoute {
             watched: state.is_watched(),
             baseline: state.baseline,
             breach: state.breach().cloned(),
+            suspicion: state.suspicion().cloned(),
+            trial: state.trial(),
             seen: state.seen,
         }
     }
@@ -44,14 +51,20 @@ impl From<RouteState> for SavedRoute {
 
 impl From<SavedRoute> for RouteState {
     fn from(saved: SavedRoute) -> Self {
-        let SavedRoute { phase, since, why, closure, began, share, watched, baseline, breach, seen } = saved;
+        let SavedRoute { phase, since, why, closure, began, share, watched, baseline, breach, suspicion, trial, seen } =
+            saved;
         let closing = closure.unwrap_or_else(|| Closing::unknown(since));
         let phase = match phase {
-            Phase::Open => PhaseState::Open(watched.then_some(Watch { closing, breach })),
+            Phase::Open => {
+                PhaseState::Open(watched.then_some(Watch { closing, findings: Findings { breach, suspicion } }))
+            }
             Phase::Draining => PhaseState::Draining(Down { closing, breach }),
             Phase::Closed => PhaseState::Closed(Down { closing, breach }),
             Phase::Verifying => PhaseState::Verifying(closing),
-            Phase::Ramping => PhaseState::Ramping(Return { closing, share, breach }),
+            Phase::Ramping => {
+                let (findings, trial) = (Findings { breach, suspicion }, trial.unwrap_or_default());
+                PhaseState::Ramping(Return { closing, share, findings, trial })
+            }
         };
         Self { phase, since, reason: Reason::parse(&why), began, baseline, seen }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
 use super::super::flags::Mode;
+use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
 use super::{Breach, Counted, Desired, Observed, Phase, Reason, Source, after};
@@ -48,8 +49,7 @@ pub(super) enum PhaseState {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Watch {
     pub(super) closing: Closing,
-    /// Finding of a guard that only warns or holds ramps.
-    pub(super) breach: Option<Breach>,
+    pub(super) findings: Findings,
 }
 
 /// Facts about a route that is down.
@@ -66,8 +66,21 @@ pub(super) struct Return {
     pub(super) closing: Closing,
     /// Share of the clients that is admitted. It never falls.
     pub(super) share: f64,
-    /// Finding that holds the ramp, or that is only reported.
-    pub(super) breach: Option<Breach>,
+    pub(super) findings: Findings,
+    pub(super) trial: Trial,
+}
+
+/// Trial by a few clients, after a guard closed the route and tries again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Trial {
+    /// The guard did not close the route.
+    #[default]
+    None,
+    /// A few clients are admitted, and the guard watches them.
+    Under,
+    /// The few clients did well.
+    Over,
 }
 
 /// Maintenance that took a route down: from its beginning until the route is open again and not watched any more.
@@ -81,12 +94,15 @@ pub struct Closing {
     /// The saved state was lost, and nothing is known of a maintenance: the demand is made up.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub lost: bool,
+    /// Times that the guard tried again by itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u32,
 }
 
 impl Closing {
     /// Creates a closing for a demand of the flag file.
     pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
-        Self { started, desired, lost: false }
+        Self { started, desired, lost: false, tries: 0 }
     }
 
     /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.
@@ -140,8 +156,18 @@ pub(super) enum Step {
     Stay,
     /// The phase goes on, and something about it has changed.
     Update(RouteState),
+    /// The phase goes on, and the history tells of the new reason.
+    Tell(RouteState),
     /// The route enters another phase, or the same one anew.
     Enter(RouteState),
+}
+
+/// Judgement on the checks of a route.
+pub(super) enum Verdict {
+    /// Every check had passed by then.
+    Passed(Timestamp),
+    /// The reason for which the route stays closed.
+    Pending(Reason),
 }
 
 impl RouteState {
@@ -188,6 +214,12 @@ impl RouteState {
                     state = updated;
                     break;
                 }
+                Step::Tell(updated) => {
+                    let (phase, reason) = (updated.phase(), updated.reason.clone());
+                    transitions.push(Transition { from: phase, to: phase, at: inputs.now, reason });
+                    state = updated;
+                    break;
+                }
                 Step::Enter(entered) => {
                     let (from, to) = (state.phase(), entered.phase());
                     transitions.push(Transition { from, to, at: entered.since, reason: entered.reason.clone() });
@@ -228,12 +260,15 @@ impl RouteState {
     pub fn next_change(&self, inputs: RouteInputs<'_>) -> Option<Timestamp> {
         let Policy { ramp, guard, .. } = inputs.policy;
         let instant = match &self.phase {
-            PhaseState::Open(None) | PhaseState::Closed(_) | PhaseState::Verifying(_) => None,
+            PhaseState::Open(None) | PhaseState::Closed(_) => None,
+            PhaseState::Ramping(back) if back.trial == Trial::Under => None,
+            PhaseState::Verifying(_) => Some(after(self.began, LONG_CHECKS)),
             PhaseState::Open(Some(_)) => guard.map(|guard| after(self.began, guard.watch)),
             PhaseState::Draining(_) => Some(after(self.began, inputs.drain)),
             PhaseState::Ramping(_) => ramp.as_ref().map(|ramp| next_tick(ramp, self.began, inputs.now)),
         };
-        instant.filter(|instant| *instant > inputs.now)
+        let instants = instant.into_iter().chain(self.deadlines(inputs).into_iter().flatten());
+        instants.filter(|instant| *instant > inputs.now).min()
     }
 
     /// Returns the phase that comes next and its instant, as far as they are known.
@@ -242,15 +277,57 @@ impl RouteState {
         match &self.phase {
             PhaseState::Open(_) => None,
             PhaseState::Draining(_) => Some((Phase::Closed, Some(after(self.began, inputs.drain)))),
-            // An operator has to act.
-            PhaseState::Closed(Down { breach: Some(_), .. }) => None,
+            // An operator has to act, unless the guard tries again.
+            PhaseState::Closed(down @ Down { breach: Some(_), .. }) => {
+                let next = if verify.is_empty() { Phase::Ramping } else { Phase::Verifying };
+                down.retries_at(inputs.policy.guard.as_ref()).map(|at| (next, Some(at)))
+            }
             PhaseState::Closed(Down { closing, breach: None }) => {
                 let next = if verify.is_empty() { closing.opens_into(inputs.policy) } else { Phase::Verifying };
                 Some((next, inputs.desired.and_then(|desired| desired.until)))
             }
             PhaseState::Verifying(closing) => Some((closing.opens_into(inputs.policy), None)),
+            // The end of a ramp that does not move is not known.
+            PhaseState::Ramping(back) if back.trial == Trial::Under => Some((Phase::Open, None)),
+            PhaseState::Ramping(back) if back.findings.breach.is_some() && inputs.policy.holds_ramp() => {
+                Some((Phase::Open, None))
+            }
             PhaseState::Ramping(_) => Some((Phase::Open, ramp.as_ref().map(|ramp| after(self.began, ramp.length())))),
         }
+    }
+
+    /// Returns the beginning of the checks that are to run now: those before the opening, or those before the guard
+    /// closes the route.
+    pub fn checked_since(&self) -> Option<Timestamp> {
+        match &self.phase {
+            PhaseState::Verifying(_) => Some(self.began),
+            PhaseState::Open(Some(Watch { findings, .. })) | PhaseState::Ramping(Return { findings, .. }) => {
+                findings.suspicion.as_ref().filter(|suspicion| !suspicion.cleared).map(|suspicion| suspicion.breach.at)
+            }
+            PhaseState::Open(None) | PhaseState::Draining(_) | PhaseState::Closed(_) => None,
+        }
+    }
+
+    /// Returns the first finding of a guard that counts anew since then.
+    pub(crate) fn suspicion(&self) -> Option<&Suspicion> {
+        match &self.phase {
+            PhaseState::Open(watch) => watch.as_ref()?.findings.suspicion.as_ref(),
+            PhaseState::Ramping(back) => back.findings.suspicion.as_ref(),
+            PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) => None,
+        }
+    }
+
+    /// Returns how far the trial of a route that ramps is; `None` without one.
+    pub(super) fn trial(&self) -> Option<Trial> {
+        match &self.phase {
+            PhaseState::Ramping(back) => Some(back.trial).filter(|trial| *trial != Trial::None),
+            PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) => None,
+        }
+    }
+
+    /// Returns true if the checks before the opening take longer than visitors expect.
+    pub fn is_checked_for_long(&self, now: Timestamp) -> bool {
+        matches!(self.phase, PhaseState::Verifying(_)) && after(self.began, LONG_CHECKS) <= now
     }
 
     /// Returns the phase without its facts.
@@ -302,10 +379,10 @@ impl RouteState {
     /// Returns the finding of the guard: it keeps the route closed, holds the ramp, or is only reported.
     pub fn breach(&self) -> Option<&Breach> {
         match &self.phase {
-            PhaseState::Open(watch) => watch.as_ref()?.breach.as_ref(),
+            PhaseState::Open(watch) => watch.as_ref()?.findings.breach.as_ref(),
             PhaseState::Draining(down) | PhaseState::Closed(down) => down.breach.as_ref(),
             PhaseState::Verifying(_) => None,
-            PhaseState::Ramping(back) => back.breach.as_ref(),
+            PhaseState::Ramping(back) => back.findings.breach.as_ref(),
         }
     }
 
@@ -348,10 +425,10 @@ impl PhaseState {
 
     fn breach_mut(&mut self) -> Option<&mut Breach> {
         match self {
-            Self::Open(watch) => watch.as_mut()?.breach.as_mut(),
+            Self::Open(watch) => watch.as_mut()?.findings.first_mut(),
             Self::Draining(down) | Self::Closed(down) => down.breach.as_mut(),
             Self::Verifying(_) => None,
-            Self::Ramping(back) => back.breach.as_mut(),
+            Self::Ramping(back) => back.findings.first_mut(),
         }
     }
 }
@@ -367,6 +444,14 @@ impl Closing {
         if self.ramps(policy) { Phase::Ramping } else { Phase::Open }
     }
 }
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Time of checks after which visitors are told that it takes longer.
+const LONG_CHECKS: Duration = Duration::from_secs(300);
 
 /// Most transitions of one evaluation.
 pub(super) const MOST_TRANSITIONS: usize = 8;

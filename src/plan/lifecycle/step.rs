@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::config::{Check, OnBreach};
+use super::super::config::Check;
+use super::breach::Heeded;
+use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Watch};
-use super::{Breach, CheckResult, Desired, Reason, after, judge};
+use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Verdict, Watch};
+use super::{CheckResult, Desired, Reason, after};
 
 impl RouteState {
     /// Evaluates the phase once. `remaining` is the number of requests in flight from before the route went down, if it
@@ -28,11 +30,15 @@ impl RouteState {
         }
         let Some(watch) = watch else { return Step::Stay };
         let guard = inputs.policy.guard.filter(|guard| inputs.now < after(self.began, guard.watch));
-        let Some(guard) = guard else { return Step::Update(self.with(PhaseState::Open(None))) };
-        match (self.judge(watch.breach.as_ref(), inputs), guard.on_breach) {
-            (Some(breach), OnBreach::Close) => Step::Enter(self.close_by_guard(&watch.closing, inputs, breach)),
-            (breach, OnBreach::Close | OnBreach::HoldRamp | OnBreach::Warn) => {
-                Step::Update(self.with(PhaseState::Open(Some(Watch { breach, ..watch.clone() }))))
+        if guard.is_none() {
+            return Step::Update(self.with(PhaseState::Open(None)));
+        }
+        match self.heed(&watch.findings, inputs) {
+            Heeded::Close(breach) => Step::Enter(self.close_by_guard(&watch.closing, inputs, breach)),
+            Heeded::GoOn(findings) => {
+                let watched = Watch { findings: findings.clone(), ..watch.clone() };
+                let updated = self.with(PhaseState::Open(Some(watched)));
+                self.go_on(&watch.findings, &findings, updated, inputs.policy)
             }
         }
     }
@@ -71,6 +77,9 @@ impl RouteState {
             return match &down.breach {
                 // A window may have given another reason meanwhile.
                 Some(breach) if !down.is_forced(inputs) => {
+                    if down.retries_at(inputs.policy.guard.as_ref()).is_some_and(|at| at <= inputs.now) {
+                        return Step::Enter(self.try_again(down, inputs));
+                    }
                     Step::Update(Self { reason: Reason::tripped(breach), ..self.clone() })
                 }
                 Some(_) | None => Step::Enter(self.come_back(down, inputs)),
@@ -110,7 +119,7 @@ impl RouteState {
     }
 
     /// Judges the results of the checks.
-    fn verify(&self, checks: &[Check], results: &[CheckResult]) -> Verdict {
+    pub(super) fn verify(&self, checks: &[Check], results: &[CheckResult]) -> Verdict {
         let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
         let (passed, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
             (count + 1, result.at.map_or(at, |passed| passed.max(at)))
@@ -129,33 +138,34 @@ impl RouteState {
 
     fn step_ramping(&self, back: &Return, inputs: RouteInputs<'_>) -> Step {
         let RouteInputs { policy, desired, now, .. } = inputs;
+        match back.trial {
+            Trial::Under => return self.step_trial(back, inputs),
+            Trial::None | Trial::Over => {}
+        }
         let Some(ramp) = policy.ramp.as_ref() else {
             return Step::Enter(match desired {
                 Some(desired) => self.close_by_flag(inputs, desired),
                 None => self.open(&back.closing, inputs, now, Reason::NoRamp),
             });
         };
-        let breach = self.judge(back.breach.as_ref(), inputs);
-        let on_breach = policy.guard.map(|guard| guard.on_breach);
-        let began = match (&breach, on_breach) {
-            (Some(_), Some(OnBreach::HoldRamp)) => self.held_began(now),
-            (Some(_), Some(OnBreach::Close | OnBreach::Warn)) | (Some(_), None) | (None, _) => self.began,
+        let heeded = self.heed(&back.findings, inputs);
+        let began = match &heeded {
+            Heeded::GoOn(Findings { breach: Some(_), .. }) if policy.holds_ramp() => self.held_began(now),
+            Heeded::GoOn(_) | Heeded::Close(_) => self.began,
         };
         // A ramp that is shorter now than at the last evaluation did not end before that.
         let over = after(began, ramp.length()).max(self.seen);
-        match (desired, breach) {
+        match (desired, heeded) {
             // The ramp ended before this input came.
             _ if over < now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
             (Some(desired), _) => Step::Enter(self.close_by_flag(inputs, desired)),
-            (None, Some(breach)) if on_breach == Some(OnBreach::Close) => {
-                Step::Enter(self.close_by_guard(&back.closing, inputs, breach))
-            }
+            (None, Heeded::Close(breach)) => Step::Enter(self.close_by_guard(&back.closing, inputs, breach)),
             (None, _) if over == now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
-            (None, breach) => {
+            (None, Heeded::GoOn(findings)) => {
                 let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
                 let share = back.share.max(share(ramp, elapsed));
-                let phase = PhaseState::Ramping(Return { share, breach, ..back.clone() });
-                Step::Update(Self { began, ..self.with(phase) })
+                let phase = PhaseState::Ramping(Return { share, findings: findings.clone(), ..back.clone() });
+                self.go_on(&back.findings, &findings, Self { began, ..self.with(phase) }, policy)
             }
         }
     }
@@ -166,20 +176,13 @@ impl RouteState {
     }
 
     /// Takes the route down because it is flagged.
-    fn close_by_flag(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
+    pub(super) fn close_by_flag(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
         // A flag that was written only now has drained no requests before, whatever start it names.
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
         let closing = Closing::new(started, desired.clone());
         let down = Down { closing, breach: None };
         let baseline = inputs.observed.lately.or(self.baseline);
         Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
-    }
-
-    /// Takes the route down because its guard found a breach.
-    fn close_by_guard(&self, closing: &Closing, inputs: RouteInputs<'_>, breach: Breach) -> Self {
-        let reason = Reason::tripped(&breach);
-        let down = Down { closing: closing.clone(), breach: Some(breach) };
-        self.enter(PhaseState::Draining(down), inputs.now, reason)
     }
 
     /// Puts a route that is down into a stricter mode, if that is desired. Requests that the previous mode let through
@@ -232,28 +235,38 @@ impl RouteState {
         self.enter(PhaseState::Verifying(down.closing.clone()), inputs.now, reason)
     }
 
+    /// Brings a route back that its guard closed, to see whether it does better now.
+    fn try_again(&self, down: &Down, inputs: RouteInputs<'_>) -> Self {
+        let closing = Closing { tries: down.closing.tries.saturating_add(1), ..down.closing.clone() };
+        if inputs.policy.verify.is_empty() {
+            return self.admit(&closing, inputs, inputs.now, Reason::TriesAgain);
+        }
+        self.enter(PhaseState::Verifying(closing), inputs.now, Reason::TriesAgain)
+    }
+
     /// Lets clients in: by a ramp where there is one, else all at once.
     fn admit(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
-        if !closing.ramps(inputs.policy) {
+        let trial = if closing.tries > 0 && inputs.policy.guard.is_some() { Trial::Under } else { Trial::None };
+        if !closing.ramps(inputs.policy) && trial == Trial::None {
             return self.open(closing, inputs, at, reason);
         }
-        let back = Return { closing: closing.clone(), share: 0.0, breach: None };
+        let back = Return { closing: closing.clone(), share: 0.0, findings: Findings::default(), trial };
         self.enter(PhaseState::Ramping(back), at, reason)
     }
 
     /// Opens the route. Its guard watches it from then on, unless the route was still draining.
-    fn open(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
+    pub(super) fn open(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
         let watch = match self.phase {
             PhaseState::Draining(_) => None,
             PhaseState::Open(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => {
-                inputs.policy.guard.map(|_| Watch { closing: closing.clone(), breach: None })
+                inputs.policy.guard.map(|_| Watch { closing: closing.clone(), findings: Findings::default() })
             }
         };
         self.enter(PhaseState::Open(watch), at, reason)
     }
 
     /// Enters a phase: the only way from one to another.
-    fn enter(&self, phase: PhaseState, at: Timestamp, reason: Reason) -> Self {
+    pub(super) fn enter(&self, phase: PhaseState, at: Timestamp, reason: Reason) -> Self {
         let began = match phase {
             PhaseState::Closed(_) => self.began,
             PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => at,
@@ -262,17 +275,8 @@ impl RouteState {
     }
 
     /// Stays in the phase with other facts.
-    fn with(&self, phase: PhaseState) -> Self {
+    pub(super) fn with(&self, phase: PhaseState) -> Self {
         Self { phase, reason: self.reason.clone(), ..*self }
-    }
-
-    /// Asks the guard. After a restart its finding stays until there are new measurements.
-    fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
-        let guard = inputs.policy.guard.as_ref()?;
-        match &inputs.observed.measured {
-            Some(measured) => judge(guard, measured, self.baseline.as_ref(), inputs.now),
-            None => breach.cloned(),
-        }
     }
 }
 
@@ -309,12 +313,4 @@ enum FlagEffect {
     Changed(Down, Reason),
     /// Nothing changes.
     Same,
-}
-
-/// Judgement on the checks of a route.
-enum Verdict {
-    /// Every check had passed by then.
-    Passed(Timestamp),
-    /// The reason for which the route stays closed.
-    Pending(Reason),
 }

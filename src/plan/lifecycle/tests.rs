@@ -305,6 +305,7 @@ fn the_phase_is_found_again_after_a_restart_in_each_of_them() {
     assert!(proxy.live.as_ref().unwrap().routes[0].state.is_watched());
     // A breach outlives its process.
     proxy.observe(measured(100, 0, 900, 0)).at("15:07:00");
+    assert!(proxy.at("15:07:10").contains("the checks have not passed since"));
     assert!(proxy.restart().observe(Observed::default()).at("15:08:00").contains("the guard tripped"));
 }
 
@@ -455,8 +456,9 @@ fn what_is_flagged_anew_after_a_breach_is_checked_whatever_was_forced_before() {
     proxy.flag(OFFLINE).at("14:00:00");
     assert!(proxy.flag(forced).at("14:10:00").starts_with("open"));
     proxy.observe(measured(100, 0, 900, 0)).at("14:15:00");
+    proxy.at("14:15:10");
     proxy.observe(Observed::default()).at("14:16:00");
-    assert_eq!(proxy.flag(&format!("{forced}{OFFLINE}")).at("14:30:00"), "closed since 14:15:00: flagged offline");
+    assert_eq!(proxy.flag(&format!("{forced}{OFFLINE}")).at("14:30:00"), "closed since 14:15:10: flagged offline");
     assert!(proxy.flag(forced).at("14:40:00").starts_with("verifying since 14:40:00"));
 }
 
@@ -493,7 +495,8 @@ fn an_operator_is_heard_whose_clock_was_set_back_since() {
     assert!(proxy.at("14:00:00").starts_with("verifying"));
     let forced = |clock: &str| format!("[forced]\nweb = 2026-05-19T{clock}Z\n");
     assert!(proxy.flag(&forced("14:00:01")).at("14:00:02").starts_with("open"));
-    assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:01:00").contains("the guard tripped"));
+    assert!(proxy.observe(measured(100, 0, 900, 0)).at("14:01:00").contains("the guard asks the checks"));
+    assert!(proxy.at("14:01:10").contains("the guard tripped"));
     proxy.observe(Observed::default());
     assert!(proxy.at("13:00:00").contains("the guard tripped"));
     assert!(proxy.flag(&forced("13:00:01")).at("13:00:02").starts_with("open"));
@@ -577,8 +580,9 @@ const EDITS: [&str; 9] = [
     "[forced]\nweb = 2026-05-19T14:30:00Z\n",
 ];
 
-const POLICIES: [&str; 5] = [
+const POLICIES: [&str; 6] = [
     "",
+    "verify = [{ get = \"/\" }]\nguard = { error_rate = \"5%\", watch = \"5m\", retry_after = \"2m\" }",
     "drain = \"30s\"\nramp = \"5m\"\nverify = [{ get = \"/\", times = 2 }]\nguard = { error_rate = \"5%\", watch = \"10m\" }",
     "ramp = [\"10% at 0s\", \"100% at 4m\"]\nguard = { error_rate = \"5%\", on_breach = \"hold-ramp\" }",
     "drain = \"1ms\"\nverify = [{ get = \"/\", times = 1 }]",
@@ -676,7 +680,7 @@ proptest! {
                 let told = match route.phase() {
                     Phase::Open => true,
                     Phase::Draining | Phase::Closed => breached && why.starts_with("the guard tripped: "),
-                    Phase::Verifying => why.contains("check") && route.closure.is_some(),
+                    Phase::Verifying => (why.contains("check") || why.contains("tries again")) && route.closure.is_some(),
                     Phase::Ramping => !why.is_empty() && route.closure.is_some() && route.next.is_some(),
                 };
                 prop_assert!(told, "{:?} {:?}", step, route.state);

@@ -49,7 +49,7 @@ impl Exchange {
 
     /// Returns the client's cohort, if the route may ramp.
     fn cohort(&self, route: &Route, request: &Request<Incoming>) -> Option<u32> {
-        let admission = route.admission.as_deref().filter(|_| route.config.policy.ramp.is_some())?;
+        let admission = route.admission.as_deref().filter(|_| route.config.policy.admits_shares())?;
         Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
     }
 
