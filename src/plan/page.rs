@@ -31,7 +31,7 @@ use super::flags::Mode;
 use super::lifecycle::Phase;
 
 use language::Language;
-pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow};
+pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Trouble};
 use rendered::Encodings;
 pub use rendered::Rendered;
 pub use renderer::Renderer;
@@ -139,10 +139,11 @@ impl Page {
 /// Returns the heading for a page without one.
 fn default_title(content: &PageContent, language: &Language) -> String {
     language.own(
-        match (content.phase, content.mode) {
-            (Phase::Verifying | Phase::Ramping, _) => "coming-back",
-            (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
-            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
+        match (content.trouble, content.phase, content.mode) {
+            (Trouble::Found, ..) => "problem-title",
+            (_, Phase::Verifying | Phase::Ramping, _) => "coming-back",
+            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
+            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
         },
         &[],
     )
@@ -151,12 +152,14 @@ fn default_title(content: &PageContent, language: &Language) -> String {
 /// Returns the paragraph for a page without one.
 fn default_message(content: &PageContent, language: &Language) -> String {
     language.own(
-        match (content.phase, content.mode) {
-            (Phase::Verifying, _) => "coming-back-verifying",
-            (Phase::Ramping, _) => "coming-back-ramping",
-            (Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",
-            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold) => "default-message-hold",
-            (Phase::Open | Phase::Draining | Phase::Closed, Mode::Offline) => "default-message",
+        match (content.trouble, content.phase, content.mode) {
+            (Trouble::Found, ..) => "coming-back-problem",
+            (Trouble::Slow, Phase::Verifying, _) => "coming-back-verifying-long",
+            (_, Phase::Verifying, _) => "coming-back-verifying",
+            (_, Phase::Ramping, _) => "coming-back-ramping",
+            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",
+            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold) => "default-message-hold",
+            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Offline) => "default-message",
         },
         &[],
     )

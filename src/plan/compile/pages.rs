@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::config::Policy;
 use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
-use super::super::page::{Page, PageContent, PageModel, Prerender, ServiceRow};
+use super::super::page::{Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
 use super::super::snapshot::{Closure, Source};
 use super::causes::Cause;
 use super::{Inputs, steps};
@@ -56,8 +56,8 @@ impl RouteDraft<'_> {
     }
 }
 
-/// Key of a page without its content: cause, mode, end and phase.
-type Key = (usize, Mode, Option<Timestamp>, Phase);
+/// Key of a page without its content: cause, mode, end, phase and trouble.
+type Key = (usize, Mode, Option<Timestamp>, Phase, Trouble);
 
 /// Pages of a snapshot.
 pub(super) struct Pages<'i> {
@@ -98,12 +98,16 @@ impl<'i> Pages<'i> {
     }
 
     fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
-        let phase = shown_phase(draft.state.phase());
+        let (phase, trouble) = (shown_phase(draft.state.phase()), trouble(&draft.state, self.inputs.now));
+        if trouble == Trouble::Found {
+            let content = self.remembered(draft, closing).after_a_problem();
+            return self.page(PageModel::new(PageContent { phase, ..content }, self.inputs.now));
+        }
         let Some(cause) = draft.cause else {
-            let content = PageContent { phase, until, ..self.remembered(draft, closing) };
+            let content = PageContent { phase, trouble, until, ..self.remembered(draft, closing) };
             return self.page(PageModel::new(content, self.inputs.now));
         };
-        let key = (cause.address(), closing.desired.mode, until, phase);
+        let key = (cause.address(), closing.desired.mode, until, phase, trouble);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
@@ -114,7 +118,7 @@ impl<'i> Pages<'i> {
                 self.of_window(window, mode, planned, until)
             }
         };
-        let page = self.page(PageModel::new(PageContent { phase, ..content }, self.inputs.now));
+        let page = self.page(PageModel::new(PageContent { phase, trouble, ..content }, self.inputs.now));
         self.by_cause.insert(key, Arc::clone(&page));
         page
     }
@@ -170,6 +174,17 @@ impl<'i> Pages<'i> {
         let bound = service.route.as_ref().and_then(|name| routes.binary_search_by(|route| route.name.cmp(name)).ok());
         let real = bound.and_then(|index| self.drafts.get(index)).map(RouteDraft::status);
         ServiceRow::new(service, real)
+    }
+}
+
+/// Returns the trouble that clients are told.
+fn trouble(state: &RouteState, now: Timestamp) -> Trouble {
+    if state.is_shut() {
+        Trouble::Found
+    } else if state.is_checked_for_long(now) {
+        Trouble::Slow
+    } else {
+        Trouble::None
     }
 }
 

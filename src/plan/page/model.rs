@@ -19,6 +19,8 @@ pub struct PageContent {
     pub mode: Mode,
     /// Phase of the maintenance: closed, verifying or ramping.
     pub phase: Phase,
+    /// Trouble with the return of the service.
+    pub trouble: Trouble,
     /// Heading.
     pub title: Option<Text>,
     /// Line below the heading.
@@ -43,6 +45,18 @@ pub struct PageContent {
     pub services: Vec<ServiceRow>,
     /// Steps of the timeline.
     pub steps: Vec<Step>,
+}
+
+/// Trouble with the return of the service, as visitors are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// Everything goes on as it should.
+    #[default]
+    None,
+    /// The checks take long.
+    Slow,
+    /// The service had come back, and a problem was found.
+    Found,
 }
 
 /// Row of the table, with its actual status.
@@ -145,11 +159,37 @@ impl PageContent {
         }
     }
 
+    /// Returns the content for a service in which a problem was found. The words and the plan of the maintenance are not
+    /// true any more, and nobody knows the end.
+    #[must_use]
+    pub fn after_a_problem(self) -> Self {
+        let services = self.services.into_iter().map(|row| ServiceRow { eta: None, ..row }).collect();
+        Self {
+            trouble: Trouble::Found,
+            id: self.id,
+            started: self.started,
+            regions: self.regions,
+            services,
+            steps: self.steps,
+            ..Self::bare(self.mode, None)
+        }
+    }
+
+    /// Returns the part of the return that the page speaks of; the keys of its messages end in it.
+    pub fn stage(&self) -> &'static str {
+        match (self.trouble, self.phase) {
+            (Trouble::Found, _) => "problem",
+            (Trouble::Slow, Phase::Verifying) => "verifying-long",
+            (Trouble::None | Trouble::Slow, phase) => phase.as_str(),
+        }
+    }
+
     /// Returns the content of a closure without any words.
     pub fn bare(mode: Mode, until: Option<Timestamp>) -> Self {
         Self {
             mode,
             phase: Phase::Closed,
+            trouble: Trouble::None,
             title: None,
             summary: None,
             message: None,

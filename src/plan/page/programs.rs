@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::flags::StepState;
 use super::super::text::Text;
-use super::model::{Counts, Eta, PageModel};
+use super::model::{Counts, Eta, PageModel, Trouble};
 
 /// Problem document (RFC 9457): its standard members, and the rest as extensions. Instants are RFC 3339, lengths of
 /// time are seconds.
@@ -20,6 +20,8 @@ struct Problem<'f> {
     detail: &'f str,
     mode: &'static str,
     phase: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    problem: bool,
     retry_after: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'f str>,
@@ -123,6 +125,7 @@ pub(super) fn problem(model: &PageModel, version: u64, words: Wording<'_>) -> St
         detail: words.detail,
         mode: content.mode.as_str(),
         phase: content.phase.as_str(),
+        problem: content.trouble == Trouble::Found,
         retry_after: model.retry_after(),
         reference: content.id.as_deref(),
         summary: content.summary.as_ref().map(own),

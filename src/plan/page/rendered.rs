@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::accept::Coding;
 use super::super::dialect::Dialect;
-use super::PageModel;
 use super::language::Language;
 use super::programs::{self, Wording};
+use super::{PageModel, Trouble};
 
 /// Finished answer.
 #[derive(Clone, Debug)]
@@ -140,9 +140,10 @@ pub(super) fn machine_answer(dialect: Dialect, model: &PageModel, version: u64, 
 
 /// Returns one line for answers that no person reads.
 pub(super) fn short(model: &PageModel, language: &Language) -> String {
-    let line = match model.content.until {
-        Some(until) => language.own("short", &[("full", language.date_time(until))]),
-        None => language.own("short-open-ended", &[]),
+    let line = match (model.content.trouble, model.content.until) {
+        (Trouble::Found, _) => language.own("short-problem", &[]),
+        (Trouble::None | Trouble::Slow, Some(until)) => language.own("short", &[("full", language.date_time(until))]),
+        (Trouble::None | Trouble::Slow, None) => language.own("short-open-ended", &[]),
     };
     line + "\n"
 }
