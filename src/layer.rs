@@ -77,7 +77,7 @@ use http::{Method, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields};
+use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields, timed, with_retry_after};
 use crate::plan::app::{AppVerdict, decide_in_app};
 use crate::plan::config::{Exception, Policy};
 use crate::plan::path::PathPattern;
@@ -286,7 +286,7 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
 fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
     let renderer = &live.snapshot.renderer;
     let (method, headers) = (request.method(), request.headers());
-    let variant = renderer.choose(route.config.dialect, method, request.uri().query(), headers);
+    let variant = timed(renderer.choose(route.config.dialect, method, request.uri().query(), headers));
     let rendered = closure.page.rendered(variant);
     let body = if *method == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
     let mut response = Response::new(body);
@@ -294,7 +294,13 @@ fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) 
     response.headers_mut().clone_from(&rendered.head);
     let (elapsed, cors) = (live.published.elapsed(), &renderer.config.cors);
     let answer = AnswerContext { method, headers, elapsed, variant, cors };
-    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    if let Some(body) = with_retry_after(&rendered.body, variant, seconds) {
+        response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+        if *method != Method::HEAD {
+            *response.body_mut() = body;
+        }
+    }
     if rendered.status == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -9,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::accept::Coding;
 use super::config::Origins;
 use super::dialect::Dialect;
 use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant};
@@ -29,15 +31,15 @@ pub(crate) struct AnswerContext<'q> {
     pub cors: &'q Origins,
 }
 
-/// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. `random`
-/// returns a number from 1 up to the one it is given.
+/// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. Returns the
+/// seconds of that time. `random` returns a number from 1 up to the one it is given.
 pub(crate) fn add_fields(
     answer: &mut HeaderMap,
     status: StatusCode,
     closure: &Closure,
     context: AnswerContext<'_>,
     random: impl Fn(u64) -> u64,
-) {
+) -> u64 {
     answer.insert(PROXY_STATUS, MAINTENANCE);
     let seconds = retry_after(closure, context.elapsed, &random);
     let dialect = context.variant.dialect;
@@ -52,6 +54,28 @@ pub(crate) fn add_fields(
     if let Some(origin) = context.headers.get(ORIGIN) {
         allow(origin, context, answer);
     }
+    seconds
+}
+
+/// Returns the body of a page with the same time to come back as its fields. Programs read it in JSON, and would
+/// otherwise all come back at once; `None` for other dialects.
+pub(crate) fn with_retry_after(body: &Bytes, variant: Variant, seconds: u64) -> Option<Bytes> {
+    if !is_json(variant.dialect) || variant.coding != Coding::Identity {
+        return None;
+    }
+    // A quote inside of a text is escaped, so that no text looks like the member.
+    let from = memchr::memmem::find(body, RETRY_MEMBER)? + RETRY_MEMBER.len();
+    let digits = body.get(from..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some([body.get(..from)?, seconds.to_string().as_bytes(), body.get(from + digits..)?].concat().into())
+}
+
+/// Returns the variant in which the body can say when to come back: JSON is not compressed.
+pub(crate) fn timed(variant: Variant) -> Variant {
+    if is_json(variant.dialect) { Variant { coding: Coding::Identity, ..variant } } else { variant }
+}
+
+fn is_json(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Json | Dialect::Problem)
 }
 
 /// Returns true if a browser asks for a document that it may ask for again. The answer to a form must not be reloaded.
@@ -113,6 +137,8 @@ const MAINTENANCE: HeaderValue =
 const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// Member of the JSON that says when to come back, up to its number.
+const RETRY_MEMBER: &[u8] = b"\"retry_after\":";
 /// Field with the milliseconds after which a gRPC client may try again (gRPC proposal A6).
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 

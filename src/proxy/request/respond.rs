@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::live::Generation;
 use crate::plan::accept::Coding;
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields};
+use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, timed, with_retry_after};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::page::{Rendered, Variant};
@@ -67,7 +67,8 @@ pub(crate) fn page<B>(
     context: &ResponseContext,
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
-    let variant = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
+    let chosen = renderer.choose(route.dialect, request.method(), request.uri().query(), request.headers());
+    let variant = timed(chosen);
     let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
     let answer = AnswerContext {
@@ -77,7 +78,8 @@ pub(crate) fn page<B>(
         variant,
         cors: &renderer.config.cors,
     };
-    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    set_time(&mut response, rendered, (variant, seconds), context);
     response
 }
 
@@ -91,8 +93,23 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     // The head is gone, and with it the request's origin and whether it was a navigation.
     let cors = &live.snapshot.renderer.config.cors;
     let answer = AnswerContext { method, headers, elapsed, variant, cors };
-    add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
+    set_time(&mut response, rendered, (variant, seconds), context);
     response
+}
+
+/// Puts the seconds of `Retry-After` into the body, if this variant says them.
+fn set_time(
+    response: &mut Response<Body>,
+    rendered: &Rendered,
+    (variant, seconds): (Variant, u64),
+    context: &ResponseContext,
+) {
+    let Some(body) = with_retry_after(&rendered.body, variant, seconds) else { return };
+    response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    if !context.head_only {
+        *response.body_mut() = Body::Full(body);
+    }
 }
 
 /// Returns the operator's fixed answer for a path of a closed route.
@@ -112,8 +129,8 @@ fn without_content(status: StatusCode, context: &ResponseContext) -> Response<Bo
     response
 }
 
-/// Returns the status of a route, for anybody: the page with status 200, or the fact that the route is open. A page
-/// that asks for an `admitted` client is told that the route is open.
+/// Returns the status of a route, for anybody: the page with status 200, or the fact that the route is open. For an
+/// `admitted` client the route is open.
 pub(crate) fn status<B>(
     route: &Route,
     admitted: bool,
@@ -123,7 +140,7 @@ pub(crate) fn status<B>(
 ) -> Response<Body> {
     let renderer = &live.snapshot.renderer;
     let variant = renderer.choose(route.config.dialect, request.method(), request.uri().query(), request.headers());
-    let closure = route.closure.as_ref().filter(|_| !(admitted && variant.dialect == Dialect::Html));
+    let closure = route.closure.as_ref().filter(|_| !admitted);
     let mut response = match closure {
         Some(closure) => answer(StatusCode::OK, closure.page.rendered(variant), context),
         None => answer(StatusCode::OK, &Rendered::new(JSON, route.open.clone()), context),
