@@ -1,6 +1,7 @@
 //! Config: the operator's static file, parsed into values that need no further checking.
 
 mod address;
+mod checks;
 mod guard;
 mod page;
 mod parse;
@@ -19,10 +20,11 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
+pub use checks::Check;
 pub use guard::{ErrorRate, Guard, HANGS, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
-pub use policy::{Bypass, Check, Hold, Policy, Ramp, Streams};
+pub use policy::{Bypass, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
 

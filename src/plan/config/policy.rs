@@ -9,7 +9,8 @@ use toml::de::DeValue;
 
 use super::super::keys;
 use super::super::problem::{did_you_mean, quoted};
-use super::super::read::{Report, Section, Value, did_you_mean_text, no_hint};
+use super::super::read::{Report, Section, Value, no_hint};
+use super::checks::{self, Check};
 use super::guard::{Guard, guard};
 use super::read_only::{self, Allowed};
 use super::values::percent;
@@ -97,23 +98,6 @@ impl Default for Hold {
     }
 }
 
-/// Smoke test of the upstreams.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Check {
-    /// Path and query to ask for.
-    pub get: String,
-    /// Status of a success.
-    pub expect: u16,
-    /// Longest time for the answer.
-    pub within: Duration,
-    /// Successes in a row that are needed.
-    pub times: u32,
-    /// Time between two attempts.
-    pub every: Duration,
-    /// Name of the place that checks, for the timeline.
-    pub region: Option<String>,
-}
-
 /// Clients that may pass a closed route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bypass {
@@ -132,7 +116,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
         ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
-        verify: section.take("verify").map(|value| verify(&value, report)).unwrap_or_default(),
+        verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
         read_only: section.take("read_only").map(|value| read_only::read_only(&value, report)).unwrap_or_default(),
@@ -234,44 +218,6 @@ fn rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<f64> {
     rate
 }
 
-fn verify(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Check> {
-    let items = value.one_or_more(report);
-    report.at_most(MOST_CHECKS, items.len(), "checks", value.key_span.clone());
-    items.iter().take(MOST_CHECKS).filter_map(|item| check(item, report)).collect()
-}
-
-fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
-    let table = value.table("verify = [{ get = \"/healthz\", expect = 200 }]", report)?;
-    let mut section = Section::new(&keys::CHECK, "`verify`", value.span.clone(), table);
-    let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
-    let get = get.and_then(|value| probe_path(&value, report));
-    let expect = section.take("expect").and_then(|value| value.count(100, 599, report));
-    let within = section.take("within").and_then(|value| values::duration(&value, report));
-    let times = section.take("times").and_then(|value| value.count(1, MOST_TIMES, report));
-    let every = section.take("every").and_then(|value| values::duration(&value, report));
-    let region =
-        section.take("region").and_then(|value| value.words(LONGEST_REGION, super::super::read::Lines::One, report));
-    section.finish(report, |key, _| matches!(key, "path" | "url").then(|| did_you_mean_text("get")));
-    Some(Check {
-        get: get?,
-        expect: expect.and_then(|expect| u16::try_from(expect).ok()).unwrap_or(200),
-        within: within.unwrap_or(DEFAULT_WITHIN),
-        times: times.and_then(|times| u32::try_from(times).ok()).unwrap_or(1),
-        every: every.unwrap_or(DEFAULT_EVERY),
-        region,
-    })
-}
-
-fn probe_path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = value.string("/healthz", report)?;
-    let is_target = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
-    if !is_target || text.contains('#') {
-        report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), "write one like `/healthz`");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
 fn bypass(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bypass> {
     let table = value.table("bypass = { networks = [\"192.0.2.0/24\"] }", report)?;
     let mut section = Section::new(&keys::BYPASS, "`bypass`", value.span.clone(), table);
@@ -321,12 +267,7 @@ const TAKEN: [&str; 8] =
     ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
 
 
-const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
-const DEFAULT_EVERY: Duration = Duration::from_secs(5);
 const MOST_HELD: u64 = 1_000_000;
-const MOST_TIMES: u64 = 1000;
-const MOST_CHECKS: usize = 32;
 const MOST_POINTS: usize = 64;
 const MOST_NETWORKS: usize = 256;
-const LONGEST_REGION: usize = 64;
 const LONGEST_RAMP: Duration = Duration::from_secs(7 * 24 * 3600);
