@@ -16,6 +16,7 @@ use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
 pub use every::Every;
+use every::Exception;
 pub use lifts::{is_cut, is_unended, lifts};
 pub use stale::{Reading, Stale};
 
@@ -311,6 +312,13 @@ impl Window {
         }
     }
 
+    fn recurs(&self) -> bool {
+        match self.when {
+            When::Once { .. } => false,
+            When::Every(_) => true,
+        }
+    }
+
     /// Returns the next start after an instant.
     pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.when {
@@ -346,7 +354,8 @@ impl Window {
 
     /// Returns the end of the maintenance that began at an instant: the planned or the actual end.
     pub fn over(&self, started: Timestamp) -> Option<Timestamp> {
-        let (starts, ends) = self.span_begun(started)?;
+        // An occurrence that is left out while it is on is not over: what began then is cancelled.
+        let (starts, ends) = self.span_begun(started).filter(|(_, ends)| !self.recurs() || started < *ends)?;
         Some(self.ended.filter(|ended| *ended >= starts).unwrap_or(ends))
     }
 

@@ -10,6 +10,7 @@
 //!
 //! The time zones are part of the program; no files are read.
 
+mod except;
 mod plain;
 mod rrule;
 
@@ -20,6 +21,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
 use super::super::problem::{did_you_mean, quoted};
+pub(in crate::plan) use except::Exception;
+use except::Exceptions;
 
 /// Recurring span of a window.
 #[derive(Clone, PartialEq)]
@@ -33,6 +36,7 @@ pub struct Every {
     first: Option<Date>,
     /// Last day.
     last: Option<Date>,
+    except: Exceptions,
 }
 
 /// Days of a rule: every `interval`-th day, week or month, limited to those in both lists. An empty list limits
@@ -95,6 +99,26 @@ impl Every {
         if is_rule { rrule::rrule(text) } else { plain::plain(text) }
     }
 
+    /// Leaves an occurrence out. Returns false if there is none to leave out.
+    pub(super) fn leave_out(&mut self, exception: Exception) -> bool {
+        let is_one = match exception {
+            Exception::Day(day) => self.planned(day).is_some(),
+            Exception::Start(start) => self.before(start).is_some_and(|(starts, _)| starts == start),
+        };
+        self.except.add(exception);
+        is_one
+    }
+
+    /// Returns the local day of an instant.
+    pub(super) fn day_of(&self, instant: Timestamp) -> Date {
+        self.zone.to_datetime(instant).date()
+    }
+
+    /// Returns the first instant of a local day.
+    pub(super) fn midnight(&self, day: Date) -> Option<Timestamp> {
+        instant(&self.zone, day, Time::midnight())
+    }
+
     /// Returns the occurrence in force at an instant.
     pub fn on(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         // No two occurrences are in force at once, so only the last that has begun can be.
@@ -145,7 +169,7 @@ impl Every {
         let starts = instant(&self.zone, day, self.starts)?;
         let ends = instant(&self.zone, shifted(day, self.length.days)?, self.length.until)?;
         let ends = ends.checked_add(self.length.more).ok()?;
-        (starts < ends).then_some((starts, ends))
+        (starts < ends && !self.except.has(day, starts)).then_some((starts, ends))
     }
 }
 

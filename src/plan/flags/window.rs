@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
+use toml::value::Datetime;
 
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::keys;
 use super::super::problem::quoted;
-use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, in_order, no_hint};
+use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, in_order, list, no_hint};
 use super::super::text::{Text, text};
 use super::super::units::LARGEST;
 use super::parse::{Mentions, mode};
 use super::{
-    Auto, Every, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,
+    Auto, Every, Exception, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When,
+    Window,
 };
 
 /// Reads a window. Returns `None` if a required part is wrong or absent.
@@ -68,6 +70,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "mode" => return Some("a window has a mode for each route: `routes = { web = \"offline\" }`".to_owned()),
         "components" | "component" => "services",
         "tasks" | "timeline" => "steps",
+        "exdate" | "exceptions" | "exception" | "skip" | "skips" => "except",
         "rrule" | "repeat" | "repeats" | "recurring" | "schedule" => "every",
         _ => return None,
     };
@@ -88,6 +91,10 @@ impl Span {
     fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
         if let Some(value) = section.take("every") {
             return Self::recurring(&value, section, report);
+        }
+        if let Some(value) = section.take("except") {
+            let help = "remove it; a window that comes once is cancelled by removing the window";
+            report.wrong(value.key_span, "`except` is for a window that comes again", help);
         }
         let starts =
             section.need("starts", &format!("say when it begins: `starts = 2026-05-19T14:00:00Z`; {OR_EVERY}"));
@@ -110,6 +117,7 @@ impl Span {
 
     /// Reads `every = "Sun 02:00-04:00 Europe/Berlin"`.
     fn recurring(value: &Value<'_>, section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let except = section.take("except");
         for key in ["starts", "ends", "started"] {
             if let Some(other) = section.take(key) {
                 let help = format!("remove `{key}`, or remove `every` if it comes only once");
@@ -126,12 +134,57 @@ impl Span {
             return None;
         }
         match Every::parse(text) {
-            Ok(every) => Some(Self { when: When::Every(every), started: None }),
+            Ok(mut every) => {
+                except.iter().for_each(|value| leave_out(&mut every, value, report));
+                Some(Self { when: When::Every(every), started: None })
+            }
             Err((message, help)) => {
                 report.wrong(value.span.clone(), message, help);
                 None
             }
         }
+    }
+}
+
+/// Reads `except = [2026-12-27, 2027-01-03T01:00:00Z]`. An exception without an occurrence is most likely a mistake.
+fn leave_out(every: &mut Every, value: &Value<'_>, report: &mut Report<'_>) {
+    let items = value.any_number();
+    report.at_most(MOST_EXCEPTIONS, items.len(), "exceptions", value.key_span.clone());
+    for item in items.iter().take(MOST_EXCEPTIONS) {
+        let Some(exception) = exception(item, report) else { continue };
+        if every.leave_out(exception) {
+            continue;
+        }
+        let (shown, from) = match exception {
+            Exception::Day(day) => (format!("on {day}"), every.midnight(day)),
+            Exception::Start(start) => (format!("at {start}"), Some(start)),
+        };
+        let near = from.map(|from| [every.before(from), every.after(from)]).unwrap_or_default();
+        let near = near.iter().flatten().map(|(starts, _)| match exception {
+            Exception::Day(_) => every.day_of(*starts).to_string(),
+            Exception::Start(_) => starts.to_string(),
+        });
+        let near: Vec<String> = near.collect();
+        let near: Vec<&str> = near.iter().map(String::as_str).collect();
+        let help = match near.as_slice() {
+            [] => "remove it".to_owned(),
+            near => format!("the nearest to it are {}", list(near, "and")),
+        };
+        report.warn(item.span.clone(), format!("`except` leaves nothing out: no occurrence begins {shown}"), help);
+    }
+}
+
+/// Reads a date, or an instant.
+fn exception(item: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
+    let written = match item.inner {
+        DeValue::String(text) => text.parse::<Datetime>().ok(),
+        DeValue::Datetime(datetime) => Some(*datetime),
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    };
+    let day = written.filter(|written| written.time.is_none()).and_then(|written| written.date);
+    match day.and_then(|day| day.to_string().parse().ok()) {
+        Some(day) => Some(Exception::Day(day)),
+        None => item.instant(report).map(Exception::Start),
     }
 }
 
@@ -290,6 +343,7 @@ const LONGEST_ID: usize = 64;
 /// Longest announcement: a year.
 const LONGEST_ANNOUNCE: Duration = Duration::from_secs(366 * 24 * 3600);
 const MOST_REGIONS: usize = 64;
+const MOST_EXCEPTIONS: usize = 256;
 const MOST_SERVICES: usize = 256;
 const MOST_STEPS: usize = 256;
 

@@ -67,6 +67,8 @@ pub(in crate::plan) const ERROR_RATE: Pattern =
 pub(in crate::plan) const RAMP_POINT: Pattern =
     Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
 pub(in crate::plan) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");
+pub(in crate::plan) const OCCASION: Pattern =
+    Pattern::new("date, or [instant](#types)", "2026-12-27", r"^[+-]?[0-9]{4,6}-?[0-9]{2}-?[0-9]{2}([Tt ].*)?$");
 
 /// Name of a route.
 pub const ROUTE_NAME: Pattern = Pattern::new("name of a route", "web", r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$");

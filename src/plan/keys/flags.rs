@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{RECURRENCE, ROUTE_NAME};
+use super::super::key::pattern::{OCCASION, RECURRENCE, ROUTE_NAME};
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::units::LARGEST;
 
@@ -65,6 +65,13 @@ pub static WINDOW: Table = Table {
             Absent::Means("once"),
             "Recurrence, such as `Sun 02:00-04:00 Europe/Berlin`, instead of `starts` and `ends`. At most 256 bytes.",
         ),
+        Key::new(
+            "except",
+            Form::OneOrArray(&Form::Text(&OCCASION), 0..=256),
+            Absent::Means("none"),
+            "Occurrences of `every` that are left out: dates (`2026-12-27`) in the time zone of the rule, or instants at \
+             which one begins.",
+        ),
         Key::new("starts", Form::Instant, Absent::Means("required without `every`"), "Start."),
         Key::new("ends", Form::Instant, Absent::Means("required without `every`"), "End: the first instant after it."),
         Key::new(
@@ -106,7 +113,10 @@ pub static WINDOW: Table = Table {
         Key::new("services", Form::Tables(&SERVICE, 256), Absent::Is("[]"), "Rows of the table of services."),
         Key::new("steps", Form::Tables(&STEP, 256), Absent::Is("[]"), "Steps of the timeline."),
     ],
-    rules: &[Rule::Instead { key: "every", of: &["starts", "ends"], refused: &["started"] }],
+    rules: &[
+        Rule::Needs("except", "every"),
+        Rule::Instead { key: "every", of: &["starts", "ends"], refused: &["started"] },
+    ],
 };
 
 /// `impact` of a window.

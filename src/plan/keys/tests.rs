@@ -134,7 +134,7 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
     for rule in table.rules {
         match rule {
             Rule::Needs(key, other) if is_set(key) => names.push(other),
-            Rule::Instead { key, of, .. } if !is_set(key) => names.extend(*of),
+            Rule::Instead { key, of, .. } if !is_set(key) && !names.contains(key) => names.extend(*of),
             Rule::Needs(..) | Rule::Instead { .. } => {}
         }
     }

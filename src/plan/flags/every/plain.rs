@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use jiff::civil::{Time, Weekday};
 
 use super::super::super::problem::{did_you_mean, quoted};
-use super::{Every, Invalid, Length, Nth, Rule, Unit, WEEKDAYS, weekday, zone_of};
+use super::{Every, Exceptions, Invalid, Length, Nth, Rule, Unit, WEEKDAYS, weekday, zone_of};
 
 /// Reads `Sun 02:00-04:00 Europe/Berlin`.
 pub(super) fn plain(text: &str) -> Result<Every, Invalid> {
@@ -24,7 +24,8 @@ pub(super) fn plain(text: &str) -> Result<Every, Invalid> {
         Some(more) => zone_of(&more.join(" "))?,
     };
     let rule = days_of(&days.join(" "))?;
-    Ok(Every { text: text.trim().to_owned(), rule, starts, length, zone, first: None, last: None })
+    let text = text.trim().to_owned();
+    Ok(Every { text, rule, starts, length, zone, first: None, last: None, except: Exceptions::default() })
 }
 
 /// Reads `02:00-04:00`. An end that is not after the start is on the next day.

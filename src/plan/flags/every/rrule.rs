@@ -8,11 +8,14 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
 use super::super::super::problem::quoted;
-use super::{Every, Invalid, LONGEST_DAYS, Length, MOST_DAYS, Nth, Rule, Unit, instant, shifted, weekday, zone_of};
+use super::{
+    Every, Exception, Exceptions, Invalid, LONGEST_DAYS, Length, MOST_DAYS, Nth, Rule, Unit, instant, shifted, weekday,
+    zone_of,
+};
 
 /// Reads a rule of RFC 5545.
 pub(super) fn rrule(text: &str) -> Result<Every, Invalid> {
-    let Parts { start, end, duration, recur } = Parts::read(text)?;
+    let Parts { start, end, duration, recur, except } = Parts::read(text)?;
     let start = start.ok_or_else(|| missing("DTSTART", "DTSTART;TZID=Europe/Berlin:20260405T020000"))?;
     let zone = start.zone.clone().ok_or_else(|| {
         let help = "write `DTSTART;TZID=Europe/Berlin:20260405T020000`, or end it with `Z` for UTC";
@@ -33,11 +36,17 @@ pub(super) fn rrule(text: &str) -> Result<Every, Invalid> {
     let last = recur.until.as_ref().map(|until| until.last_day(starts, &zone)).transpose()?;
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let rule = recur.rule(day)?;
-    let mut every = Every { text, rule, starts, length, zone, first: Some(day), last };
+    let mut every = Every { text, rule, starts, length, zone, first: Some(day), last, except: Exceptions::default() };
+    // Exceptions count for COUNT: they are left out of what the rule gives (RFC 5545 section 3.8.5.1).
     if let Some(count) = recur.count {
         every.last = Some(nth_day(&every.rule, day, count)?);
     }
-    checked(every, day)
+    let mut every = checked(every, day)?;
+    for moment in except {
+        let exception = moment.exception(&every.zone)?;
+        every.leave_out(exception);
+    }
+    Ok(every)
 }
 
 /// Refuses a rule without occurrences, and a rule whose occurrences overlap.
@@ -76,6 +85,7 @@ struct Parts {
     end: Option<Moment>,
     duration: Option<ParsedDuration>,
     recur: Option<Recur>,
+    except: Vec<Moment>,
 }
 
 impl Parts {
@@ -91,6 +101,12 @@ impl Parts {
                 "DTEND" => once(&mut parts.end, &name, Moment::read(parameters, value)?)?,
                 "DURATION" if head.len() == name.len() => {
                     once(&mut parts.duration, &name, ParsedDuration::read(value)?)?;
+                }
+                "EXDATE" => {
+                    let parameters: Vec<&str> = parameters.collect();
+                    for value in value.split(',') {
+                        parts.except.push(Moment::read(parameters.iter().copied(), value)?);
+                    }
                 }
                 "RRULE" if head.len() == name.len() => once(&mut parts.recur, &name, Recur::read(value)?)?,
                 _ => return Err(unknown(head)),
@@ -142,6 +158,14 @@ impl Moment {
     fn instant(&self, zone: &TimeZone) -> Result<Timestamp, Invalid> {
         let found = instant(self.zone.as_ref().unwrap_or(zone), self.local.date(), self.local.time());
         found.ok_or_else(|| (format!("{} is beyond the end of time", self.local), "write a year like 2026".to_owned()))
+    }
+
+    /// Returns the exception that the moment stands for: a day, or a start.
+    fn exception(&self, zone: &TimeZone) -> Result<Exception, Invalid> {
+        if self.is_day {
+            return Ok(Exception::Day(self.local.date()));
+        }
+        self.instant(zone).map(Exception::Start)
     }
 
     /// Returns the exact time until a later moment.
@@ -306,7 +330,7 @@ fn unknown(part: &str) -> Invalid {
 }
 
 const HELP: &str =
-    "of RFC 5545 there is FREQ=DAILY, WEEKLY and MONTHLY with INTERVAL, BYDAY, BYMONTHDAY, COUNT and UNTIL";
+    "of RFC 5545 there is FREQ=DAILY, WEEKLY and MONTHLY with INTERVAL, BYDAY, BYMONTHDAY, COUNT and UNTIL, and EXDATE";
 /// Greatest `INTERVAL`.
 const MOST_INTERVAL: i32 = 1000;
 /// Greatest `COUNT`.

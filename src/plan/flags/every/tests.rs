@@ -158,6 +158,38 @@ fn rules_of_rfc_5545_mean_what_they_mean_there() {
 }
 
 #[test]
+fn exceptions_are_left_out() {
+    let starts = |exceptions: &str| -> Vec<String> {
+        let start = "DTSTART;TZID=America/New_York:20260501T220000 RRULE:FREQ=DAILY;COUNT=5 DURATION:PT1H";
+        let found = next(&format!("{start} {exceptions}"), "2026-01-01T00:00:00Z", 9);
+        found.iter().map(|span| span[8..10].to_owned()).collect()
+    };
+    // 22:00 in New York is 02:00 of the next day in UTC.
+    for (exceptions, expected) in [
+        ("", vec!["02", "03", "04", "05", "06"]),
+        ("EXDATE;VALUE=DATE:20260502", vec!["02", "04", "05", "06"]),
+        ("EXDATE;TZID=America/New_York:20260502T220000,20260505T220000", vec!["02", "04", "05"]),
+        ("EXDATE:20260503T020000Z\nEXDATE:20260504T020000Z", vec!["02", "05", "06"]),
+        ("EXDATE:20260502T220000", vec!["02", "04", "05", "06"]),
+        ("EXDATE;TZID=Europe/Berlin:20260503T040000", vec!["02", "04", "05", "06"]),
+        ("EXDATE;VALUE=DATE:20260601 EXDATE:20260503T020001Z", vec!["02", "03", "04", "05", "06"]),
+    ] {
+        assert_eq!(starts(exceptions), expected, "{exceptions}");
+    }
+    let mut sunday = every("Sun 02:00-04:00 Europe/Berlin");
+    assert!(sunday.leave_out(Exception::Day(Date::constant(2026, 12, 27))));
+    assert!(sunday.leave_out(Exception::Start(at("2027-01-03T01:00:00Z"))));
+    assert!(!sunday.leave_out(Exception::Day(Date::constant(2026, 12, 26))));
+    assert!(!sunday.leave_out(Exception::Start(at("2027-01-10T01:30:00Z"))));
+    let dropped = at("2026-12-27T02:00:00Z");
+    assert_eq!(
+        (sunday.on(dropped), sunday.after(dropped).map(|next| next.0)),
+        (None, Some(at("2027-01-10T01:00:00Z")))
+    );
+    assert_eq!(sunday.before(at("2027-01-10T00:00:00Z")).map(|last| last.0), Some(at("2026-12-20T01:00:00Z")));
+}
+
+#[test]
 fn what_is_not_understood_is_refused_with_a_word_of_help() {
     for (text, message, help) in [
         ("Sun 02:00-04:00", "does not say in which time zone", "Europe/Berlin"),
@@ -280,7 +312,7 @@ fn what_a_rule_leaves_open_or_says_twice_is_refused() {
         (format!("{at} RRULE:FREQ=WEEKLY;BYDAY=1SU DURATION:PT1H"), "`BYDAY=1SU`", "MONTHLY"),
         (format!("{at} RRULE:FREQ=WEEKLY;BYMONTHDAY=1 DURATION:PT1H"), "`BYMONTHDAY`", "MONTHLY"),
         (format!("{at} RRULE:FREQ=WEEKLY;WKST=SU DURATION:PT1H"), "`WKST=SU` is not understood", "Monday"),
-        (format!("{at} RRULE:FREQ=DAILY EXDATE:20260502T100000Z DURATION:PT1H"), "`EXDATE` is not understood", "FREQ"),
+        (format!("{at} RRULE:FREQ=DAILY EXDATE:tomorrow DURATION:PT1H"), "not a date and time", "20260405T020000"),
         (format!("{at} RRULE:FREQ=DAILY DURATION:-PT1H"), "not a length", "DURATION:PT2H"),
         (format!("{at} RRULE:FREQ=MONTHLY DURATION:P1M"), "not a length", "DURATION:PT2H"),
         (format!("{at} RRULE:FREQ=MONTHLY DURATION:P61D"), "longer than 60 days", "shorten"),
