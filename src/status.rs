@@ -29,6 +29,9 @@ pub(crate) struct Status {
     pub generation: u64,
     /// Time of its publication.
     pub published: Option<Timestamp>,
+    /// The time on the proxy's clock at this answer. Events do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
     /// `running` or `draining`.
     pub stage: String,
     /// The number of threads that serve requests.
@@ -198,6 +201,12 @@ pub(crate) struct RouteStatus {
     /// Finding of the guard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breach: Option<BreachStatus>,
+    /// The check that fails and keeps the route from opening, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// True if a window keeps the route closed after its planned end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub overruns: bool,
     /// Windows to come that are announced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub announced: Vec<AnnouncedStatus>,

@@ -1,5 +1,6 @@
 //! Client of an admin listener: a request with its answer, or with a stream of events, and limits on time and size.
 
+mod clock;
 mod events;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::plan::config::{Address, authority};
 use crate::status::Status;
 
+pub(super) use clock::Offset;
 pub(super) use events::follow;
 
 /// Address of an admin listener.
@@ -64,15 +66,19 @@ pub(super) struct Answer {
     pub(super) clock: Option<Timestamp>,
 }
 
-/// Fetches the status of an admin listener, parsed and as raw JSON.
+/// Fetches the status of an admin listener, parsed and as raw JSON, and the offset of its clock if it tells the time.
 ///
 /// # Errors
 /// See [`Error`].
-pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<(Status, Value), Error> {
+pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<((Status, Value), Option<Offset>), Error> {
+    let sent = Timestamp::now();
     let asked = request(endpoint, "/status", within, |response| whole(response.into_body()));
     let body = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
+    let received = Timestamp::now();
     let value: Value = serde_json::from_slice(&body).map_err(Error::Json)?;
-    Ok((parsed(&value)?, value))
+    let status = parsed(&value)?;
+    let offset = status.now.map(|theirs| Offset::between(sent, theirs, received));
+    Ok(((status, value), offset))
 }
 
 /// Parses a status. Every field may be left out, so that versions understand each other. Any object would be a status then,

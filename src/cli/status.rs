@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::status::Status;
 use crate::status::concerns::{Concern, concerns};
 
-use super::admin::{self, Endpoint};
+use super::admin::{self, Endpoint, Offset};
 use super::failure::{Failure, chain};
 use super::streams::Streams;
 use super::{ConfigFile, exit, site};
@@ -44,7 +44,8 @@ pub(super) struct StatusArgs {
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Replicas agree when they have the same flag file and the same config in force, by the hash of the content, and each \
-route in the same phase and mode. What differs is listed by replica.
+route in the same phase and mode, with the same share of clients, and with or without a finding of its guard. Their \
+clocks must be less than a second apart. What differs is listed by replica.
 Routes of other proxies that share the flag file are shown, but do not count, nor does advice about the page.
 
 Examples:
@@ -57,20 +58,25 @@ Examples:
 Exit codes:
   0   all agree, and all is as it should be
   1   they do not agree, or something is not as it should be: a file has an error, a warning or cannot be read, an edit is
-      not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, or
-      a problem is reported
+      not believed yet, files are polled although events were wanted, the file on disk is not what the proxy has read, a
+      guard found something, a check fails, a window overruns, a clock is off, or a problem is reported
   64  the arguments or the config are wrong
   69  one of them cannot be reached";
 
 /// Replica with its answer.
 struct Replica {
     endpoint: Endpoint,
-    answer: Result<(Status, Value), admin::Error>,
+    answer: Answer,
     /// Descriptions of files whose content on disk the proxy has not read.
     unread: Vec<String>,
     /// Files that differed at the last look.
     looked: Vec<String>,
+    /// Offset of the proxy's clock, if it told the time.
+    clock: Option<Offset>,
 }
+
+/// Answer of an admin listener.
+type Answer = Result<(Status, Value), admin::Error>;
 
 /// The things by which replicas are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +118,9 @@ impl StatusArgs {
 
 impl Replica {
     /// Compares an answer with the files on disk.
-    fn new(endpoint: Endpoint, answer: Result<(Status, Value), admin::Error>) -> Self {
+    fn new(endpoint: Endpoint, answer: Answer, clock: Option<Offset>) -> Self {
         let unread = answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| disk::unread(&endpoint, status));
-        Self { endpoint, answer, looked: unread.clone(), unread }
+        Self { endpoint, answer, looked: unread.clone(), unread, clock }
     }
 
     /// Looks at the files on disk again. A file that differs for the second time is unread. Returns true if the unread
@@ -133,6 +139,13 @@ impl Replica {
     fn concerns(&self, now: Timestamp) -> Vec<Concern> {
         self.answer.as_ref().map_or_else(|_| Vec::new(), |(status, _)| concerns(status, now))
     }
+
+    /// Returns what this machine alone can tell: files on disk that the proxy has not read, and a clock that is off.
+    fn remarks(&self) -> Vec<String> {
+        let clock = self.clock.as_ref().filter(|clock| clock.is_told());
+        let clock = clock.map(|clock| format!("its clock, by which windows begin and end, is {clock}"));
+        self.unread.iter().cloned().chain(clock).collect()
+    }
 }
 
 /// Shows the status, once or repeatedly.
@@ -143,7 +156,7 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
         if args.watch {
             return watch::run(args, &endpoints, streams).await;
         }
-        let replicas = settled(&endpoints).await;
+        let replicas = settled(&endpoints, args.scope()).await;
         let replicas: Vec<&Replica> = replicas.iter().collect();
         write!(streams.out, "{}", shown(args, &replicas))?;
         Ok(health(&replicas, args.scope()).code())
@@ -170,11 +183,13 @@ fn endpoints(args: &StatusArgs, streams: &mut Streams) -> Result<Vec<Endpoint>, 
     }
 }
 
-/// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk.
-async fn settled(endpoints: &[Endpoint]) -> Vec<Replica> {
+/// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk, or to follow another one
+/// to the next phase.
+async fn settled(endpoints: &[Endpoint], scope: Scope) -> Vec<Replica> {
     let mut replicas = ask(endpoints).await;
     for _ in 0..LOOKS {
-        if replicas.iter().all(|replica| replica.unread.is_empty()) {
+        let all: Vec<&Replica> = replicas.iter().collect();
+        if all.iter().all(|replica| replica.unread.is_empty()) && differences(&all, scope).is_empty() {
             break;
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -188,8 +203,8 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     let mut asking = JoinSet::new();
     for (index, endpoint) in endpoints.iter().cloned().enumerate() {
         asking.spawn(async move {
-            let answer = admin::status(&endpoint, PATIENCE).await;
-            (index, Replica::new(endpoint, answer))
+            let (answer, clock) = split(admin::status(&endpoint, PATIENCE).await);
+            (index, Replica::new(endpoint, answer, clock))
         });
     }
     let mut replicas = asking.join_all().await;
@@ -197,10 +212,18 @@ async fn ask(endpoints: &[Endpoint]) -> Vec<Replica> {
     replicas.into_iter().map(|(_, replica)| replica).collect()
 }
 
+/// Takes the offset of the clock out of an answer.
+fn split(asked: Result<((Status, Value), Option<Offset>), admin::Error>) -> (Answer, Option<Offset>) {
+    match asked {
+        Ok((answer, clock)) => (Ok(answer), clock),
+        Err(error) => (Err(error), None),
+    }
+}
+
 fn health(replicas: &[&Replica], scope: Scope) -> Health {
     let of_each = replicas.iter().map(|replica| match &replica.answer {
         Err(_) => Health::Unreachable,
-        Ok(_) if !replica.unread.is_empty() => Health::Wrong,
+        Ok(_) if !replica.remarks().is_empty() => Health::Wrong,
         Ok((status, _)) if !concerns(status, Timestamp::now()).is_empty() => Health::Wrong,
         Ok(_) => Health::Well,
     });
@@ -224,7 +247,7 @@ fn shown(args: &StatusArgs, replicas: &[&Replica]) -> String {
 fn as_json(replicas: &[&Replica], scope: Scope) -> Value {
     let of_each = replicas.iter().map(|replica| {
         let told = replica.concerns(Timestamp::now()).into_iter().map(|concern| concern.text);
-        let concerns: Vec<String> = told.chain(replica.unread.iter().cloned()).collect();
+        let concerns: Vec<String> = told.chain(replica.remarks()).collect();
         let (status, error) = match &replica.answer {
             Ok((_, value)) => (Some(value), None),
             Err(error) => (None, Some(chain(error))),

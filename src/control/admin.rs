@@ -143,7 +143,7 @@ fn answer(shared: &Shared, connection: &Rc<Connection>, request: &Request<Incomi
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(shared),
         "/metrics" => metrics(shared),
-        "/status" => json(StatusCode::OK, &status_of(shared)),
+        "/status" => json(StatusCode::OK, &Status { now: Some(Timestamp::now()), ..status_of(shared) }),
         "/" => index(shared, request.headers()),
         _ => text(StatusCode::NOT_FOUND, "not found; there is / /livez /readyz /metrics /status /events\n"),
     };
@@ -237,6 +237,7 @@ fn status_of(shared: &Shared) -> Status {
         started: Some(shared.started),
         generation: live.snapshot.generation,
         published: Some(Timestamp::now().checked_sub(ago).unwrap_or(shared.started)),
+        now: None,
         stage: stage(shared).to_owned(),
         workers: shared.meters.workers.len(),
         admin: report.admin.clone(),

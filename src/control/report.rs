@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::live::Generation;
+use crate::plan::lifecycle::Reason;
 use crate::plan::snapshot::{Announced, Phase, Route};
 use crate::status::{
     AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, ProblemStatus, RequestsStatus, RouteStatus,
@@ -47,6 +48,8 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         share: route.state.share(),
         watched_until: route.watched_until(),
         breach: breach(route),
+        failing: failing(route),
+        overruns: overruns(route),
         announced: route.announced.iter().map(announced).collect(),
         long: route.long,
         in_flight: sum(|cell| cell.in_flight.get()),
@@ -74,6 +77,18 @@ fn next(route: &Route) -> Option<NextStatus> {
 fn breach(route: &Route) -> Option<BreachStatus> {
     let breach = route.state.breach()?;
     Some(BreachStatus { at: Some(breach.at), what: breach.what.clone() })
+}
+
+/// Returns the reason of a route whose check failed when it ran last.
+fn failing(route: &Route) -> Option<String> {
+    let reason = route.state.reason();
+    matches!(reason, Reason::CheckFailed { .. }).then(|| reason.to_string())
+}
+
+/// Returns true if a window keeps the route closed after its planned end.
+fn overruns(route: &Route) -> bool {
+    let down = matches!(route.phase(), Phase::Draining | Phase::Closed);
+    down && route.state.closing().is_some_and(|closing| closing.desired.overruns)
 }
 
 fn announced(announced: &Announced) -> AnnouncedStatus {

@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::{FileStatus, ProblemStatus, Role, Status};
+use super::{FileStatus, ProblemStatus, Role, RouteStatus, Status};
+use crate::plan::snapshot::Phase;
 use crate::plan::words;
 
 /// One thing that is not as it should be.
@@ -26,6 +27,8 @@ pub(crate) enum Kind {
     Polling,
     /// A file is in force, but a part of it has no effect.
     Warning,
+    /// A route is not as it was meant to be: a finding of its guard, a failing check, a window that overruns.
+    Route,
     /// Something besides the files is wrong.
     Other,
 }
@@ -48,9 +51,24 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
         let text = format!("files are watched by {}, so edits take seconds: {why}", watching.by);
         Some(Concern { kind: Kind::Polling, text })
     });
+    let routes = status.routes.iter().flat_map(of_route);
     let others = status.other_problems().map(|problem| told(Kind::Other, problem));
     let warnings = status.files.iter().flat_map(warnings);
-    refused.chain(pending).chain(polling).chain(others).chain(warnings).collect()
+    refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
+}
+
+/// Returns the concerns about a route. An operator's own maintenance is none.
+fn of_route(route: &RouteStatus) -> impl Iterator<Item = Concern> {
+    let name = &route.name;
+    let down = route.is(Phase::Closed) || route.is(Phase::Draining);
+    let by_guard = if down { "is closed by its guard" } else { "is open, and its guard objects" };
+    let breach = route.breach.as_ref().map(|breach| format!("{name} {by_guard}: {}", breach.what));
+    let failing = route.failing.as_ref().map(|failing| format!("{name} does not open: {failing}"));
+    let overruns = route.overruns.then(|| match &route.source {
+        Some(source) => format!("{name} is still closed: {source} is past its planned end"),
+        None => format!("{name} is still closed after the planned end"),
+    });
+    [breach, failing, overruns].into_iter().flatten().map(|text| Concern { kind: Kind::Route, text })
 }
 
 fn refused(file: &FileStatus) -> Concern {

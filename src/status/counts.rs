@@ -68,6 +68,7 @@ impl Status {
             started,
             generation,
             published,
+            now: _,
             stage,
             workers,
             admin,

@@ -17,54 +17,101 @@ pub(super) struct Difference {
     pub(super) states: Vec<(String, Vec<String>)>,
 }
 
-/// The file or the route that differs.
+/// The file, the clock or the route that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Flags,
     Config,
+    Clock,
     Route(String),
 }
+
+/// State of a file, a clock or a route, by which replicas are compared.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    text: String,
+    /// Share of the clients that a ramp admits.
+    share: Option<f64>,
+}
+
+/// Name of a replica with its state.
+type Named = (String, State);
 
 /// Returns all differences between the replicas that answered.
 pub(super) fn differences(replicas: &[&Replica], scope: Scope) -> Vec<Difference> {
     let answers: Vec<(String, &Status)> =
         replicas.iter().filter_map(|one| Some((one.endpoint.to_string(), &one.answer.as_ref().ok()?.0))).collect();
-    let file = |role| answers.iter().map(|(name, status)| (name.as_str(), hash(status, role))).collect();
-    let mut found = vec![(Subject::Flags, file(Role::Flags))];
+    let mut found = vec![(Subject::Flags, files(&answers, Role::Flags))];
     if scope == Scope::All {
-        found.push((Subject::Config, file(Role::Config)));
+        found.push((Subject::Config, files(&answers, Role::Config)));
     }
-    let mut routes: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();
-    for (name, status) in &answers {
-        for route in &status.routes {
-            routes.entry(&route.name).or_default().push((name, state(route)));
-        }
-    }
-    for (route, mut states) in routes {
-        if scope == Scope::All {
-            let missing = answers.iter().filter(|(name, _)| !states.iter().any(|(known, _)| known == name));
-            let missing: Vec<_> = missing.map(|(name, _)| (name.as_str(), "not there".to_owned())).collect();
-            states.extend(missing);
-        }
-        found.push((Subject::Route(route.to_owned()), states));
-    }
+    found.extend(clocks(replicas).map(|states| (Subject::Clock, states)));
+    found.extend(routes(&answers, scope));
     found.into_iter().filter_map(|(subject, states)| Difference::of(subject, states)).collect()
 }
 
-/// Returns the hash of the content in force.
-fn hash(status: &Status, role: Role) -> String {
-    status.file(role).and_then(FileStatus::hash_in_force).map_or("none", |hash| hash).to_owned()
+/// Returns the hashes of the content in force.
+fn files(answers: &[(String, &Status)], role: Role) -> Vec<Named> {
+    let hash = |status: &Status| status.file(role).and_then(FileStatus::hash_in_force).unwrap_or("none").to_owned();
+    answers.iter().map(|(name, status)| (name.clone(), State::of_text(hash(status)))).collect()
 }
 
-/// Returns the phase of a route with its mode, in words.
-fn state(route: &RouteStatus) -> String {
-    match &route.mode {
-        Some(mode) => format!("{}, {mode}", route.phase),
-        None => route.phase.clone(),
+/// Returns the offsets of all clocks, if two of them are apart.
+fn clocks(replicas: &[&Replica]) -> Option<Vec<Named>> {
+    let clocks: Vec<_> = replicas.iter().filter_map(|one| Some((one.endpoint.to_string(), one.clock?))).collect();
+    let apart = clocks.iter().any(|(_, one)| clocks.iter().any(|(_, other)| one.is_apart(other)));
+    let states = clocks.into_iter().map(|(name, clock)| (name, State::of_text(clock.to_string())));
+    apart.then(|| states.collect())
+}
+
+/// Returns the states of all routes. A route that is not there is a state, unless only the flags count.
+fn routes(answers: &[(String, &Status)], scope: Scope) -> Vec<(Subject, Vec<Named>)> {
+    let mut routes: BTreeMap<&str, Vec<Named>> = BTreeMap::new();
+    for (name, status) in answers {
+        for route in &status.routes {
+            routes.entry(&route.name).or_default().push((name.clone(), State::of_route(route)));
+        }
+    }
+    for states in routes.values_mut().filter(|_| scope == Scope::All) {
+        let missing = answers.iter().filter(|(name, _)| !states.iter().any(|(known, _)| known == name));
+        let missing: Vec<Named> =
+            missing.map(|(name, _)| (name.clone(), State::of_text("not there".to_owned()))).collect();
+        states.extend(missing);
+    }
+    routes.into_iter().map(|(route, states)| (Subject::Route(route.to_owned()), states)).collect()
+}
+
+impl State {
+    fn of_text(text: String) -> Self {
+        Self { text, share: None }
+    }
+
+    /// Returns the phase of a route with its mode and the finding of its guard, in words.
+    fn of_route(route: &RouteStatus) -> Self {
+        let breach = route.breach.as_ref().map(|_| "with a finding of its guard");
+        let parts = [Some(route.phase.as_str()), route.mode.as_deref(), breach];
+        Self { text: parts.into_iter().flatten().collect::<Vec<_>>().join(", "), share: route.share }
+    }
+
+    /// Returns true if two states are the same, but for the steps of a ramp between two answers.
+    fn is_like(&self, other: &Self) -> bool {
+        let shares = match (self.share, other.share) {
+            (Some(one), Some(other)) => (one - other).abs() <= SMALLEST_SHARE,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        shares && self.text == other.text
     }
 }
 
-/// Formats subjects for a sentence: `flag files and phases of web and api`.
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)?;
+        self.share.map_or(Ok(()), |share| write!(f, ", {:.0}% of clients", share * 100.0))
+    }
+}
+
+/// Formats subjects for a sentence: `flag files and states of web and api`.
 pub(super) fn subjects(differences: &[Difference]) -> String {
     let of = |subject: &Subject, name: &str| {
         let is_one = differences.iter().any(|difference| difference.subject == *subject);
@@ -75,27 +122,29 @@ pub(super) fn subjects(differences: &[Difference]) -> String {
     if routes.len() > MOST_NAMED {
         named.push(format!("{} more routes", routes.len() - MOST_NAMED));
     }
-    let phases = (!named.is_empty()).then(|| format!("phases of {}", words::list(&named)));
-    let parts = [of(&Subject::Flags, "flag files"), of(&Subject::Config, "configs"), phases];
-    words::list(&parts.into_iter().flatten().collect::<Vec<_>>())
+    let states = (!named.is_empty()).then(|| format!("states of {}", words::list(&named)));
+    let files = [of(&Subject::Flags, "flag files"), of(&Subject::Config, "configs")];
+    let parts = files.into_iter().chain([of(&Subject::Clock, "times"), states]);
+    words::list(&parts.flatten().collect::<Vec<_>>())
 }
 
 impl Difference {
     /// Groups listeners by state; `None` if they all have the same.
-    fn of(subject: Subject, states: Vec<(&str, String)>) -> Option<Self> {
-        let mut grouped: Vec<(String, Vec<String>)> = Vec::new();
+    fn of(subject: Subject, states: Vec<Named>) -> Option<Self> {
+        let mut grouped: Vec<(State, Vec<String>)> = Vec::new();
         for (name, state) in states {
-            match grouped.iter_mut().find(|(known, _)| *known == state) {
-                Some((_, names)) => names.push(name.to_owned()),
-                None => grouped.push((state, vec![name.to_owned()])),
+            match grouped.iter_mut().find(|(known, _)| known.is_like(&state)) {
+                Some((_, names)) => names.push(name),
+                None => grouped.push((state, vec![name])),
             }
         }
-        (grouped.len() > 1).then_some(Self { subject, states: grouped })
+        let states: Vec<_> = grouped.into_iter().map(|(state, names)| (state.to_string(), names)).collect();
+        (states.len() > 1).then_some(Self { subject, states })
     }
 
     /// Returns true if the states are hashes.
     pub(super) fn is_of_file(&self) -> bool {
-        self.subject.route().is_none()
+        matches!(self.subject, Subject::Flags | Subject::Config)
     }
 
     /// Returns the difference as `--json` writes it.
@@ -109,7 +158,7 @@ impl Difference {
 impl Subject {
     fn route(&self) -> Option<&str> {
         match self {
-            Self::Flags | Self::Config => None,
+            Self::Flags | Self::Config | Self::Clock => None,
             Self::Route(name) => Some(name),
         }
     }
@@ -120,10 +169,14 @@ impl std::fmt::Display for Subject {
         match self {
             Self::Flags => f.write_str("flag file"),
             Self::Config => f.write_str("config"),
+            Self::Clock => f.write_str("clock, against this machine's"),
             Self::Route(name) => write!(f, "route {}", words::harmless(name)),
         }
     }
 }
+
+/// Difference of two shares that counts. Linear ramps move by a hundredth at a time, and answers come one by one.
+const SMALLEST_SHARE: f64 = 0.025;
 
 /// Routes that a sentence names one by one.
 const MOST_NAMED: usize = 5;

@@ -27,10 +27,10 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
         match concern.kind {
             // Shown above, or below with their places.
             Kind::Polling | Kind::File | Kind::Warning | Kind::Other => {}
-            Kind::Pending => text.push_str(&alarm(&concern.text)),
+            Kind::Pending | Kind::Route => text.push_str(&alarm(&concern.text)),
         }
     }
-    replica.unread.iter().for_each(|unread| text.push_str(&alarm(unread)));
+    replica.remarks().iter().for_each(|remark| text.push_str(&alarm(remark)));
     status.files.iter().for_each(|file| text.push_str(&wrong(file)));
     text.push_str(&problems(status.other_problems()));
     text
@@ -40,7 +40,7 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
 pub(super) fn verdict(replicas: &[&Replica], scope: Scope) -> String {
     let differences = differences(replicas, scope);
     let (style, text) = match health(replicas, scope) {
-        Health::Well if replicas.len() == 1 => (GOOD, "no errors".to_owned()),
+        Health::Well if replicas.len() == 1 => (GOOD, "this proxy: no errors".to_owned()),
         Health::Well => (GOOD, format!("all {} agree, no errors", replicas.len())),
         Health::Wrong => (ERROR, not_well(replicas)),
         Health::Apart => (ERROR, format!("the replicas do not agree: they have different {}", subjects(&differences))),
@@ -72,7 +72,7 @@ fn not_well(replicas: &[&Replica]) -> String {
     if concerns.iter().any(|concern| concern.kind == Kind::File) {
         return "a file has an error: what was live before it stays live".to_owned();
     }
-    match concerns.len() + replicas.iter().map(|replica| replica.unread.len()).sum::<usize>() {
+    match concerns.len() + replicas.iter().map(|replica| replica.remarks().len()).sum::<usize>() {
         1 => "one thing is not as it should be".to_owned(),
         more => format!("{more} things are not as they should be"),
     }

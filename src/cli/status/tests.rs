@@ -12,7 +12,7 @@ fn plain(styled: &str) -> String {
 
 fn replica(status: Value) -> Replica {
     let answer = serde_json::from_value(status.clone()).map(|parsed| (parsed, status)).map_err(admin::Error::Json);
-    Replica { endpoint: "127.0.0.1:9901".parse().unwrap(), answer, unread: Vec::new(), looked: Vec::new() }
+    Replica { endpoint: "127.0.0.1:9901".parse().unwrap(), answer, unread: Vec::new(), looked: Vec::new(), clock: None }
 }
 
 fn health_of(replicas: &[Replica]) -> Health {
@@ -85,13 +85,79 @@ fn replicas_that_differ_say_in_what() {
         (route("mode", Value::Null), "closed, offline", "closed", "web"),
     ] {
         let line = format!("route web: {here} at 127.0.0.1:9901; {there} at 127.0.0.1:9902\n");
-        let told = (Health::Apart, format!("{line}{end} phases of {phases}\n"));
+        let told = (Health::Apart, format!("{line}{end} states of {phases}\n"));
         assert_eq!(compared(Scope::All, change.clone()), told);
         assert_eq!(compared(Scope::FlagsOnly, change), told);
     }
     let missing = |status: &mut Value| drop(status["routes"].as_array_mut().unwrap().pop());
     let line = "route web: closed, offline at 127.0.0.1:9901; not there at 127.0.0.1:9902\n";
-    assert_eq!(compared(Scope::All, missing), (Health::Apart, format!("{line}{end} phases of web\n")));
+    assert_eq!(compared(Scope::All, missing), (Health::Apart, format!("{line}{end} states of web\n")));
+}
+
+/// Fails where `agree` compares the hashes of files and the phases alone.
+#[test]
+fn replicas_differ_by_share_breach_and_clock() {
+    let ramping = |share: f64| {
+        let mut status = status("aa");
+        status["routes"][1] = json!({ "name": "web", "phase": "ramping", "share": share });
+        status
+    };
+    let breach = |status: &mut Value| {
+        status["routes"][1]["breach"] = json!({ "at": "2026-05-19T14:20:00Z", "what": "3 of 9 requests failed" });
+    };
+    let between = |here: Value, there: Value| {
+        let mut replicas = [replica(here), replica(there)];
+        replicas[1].endpoint = "127.0.0.1:9902".parse().unwrap();
+        let replicas: Vec<&Replica> = replicas.iter().collect();
+        (health(&replicas, Scope::All), plain(&table::verdict(&replicas, Scope::All)))
+    };
+    let of_web = "the replicas do not agree: they have different states of web\n";
+    assert_eq!(between(ramping(0.5), ramping(0.515)).0, Health::Well);
+    let line = "route web: ramping, 51% of clients at 127.0.0.1:9901; ramping, 21% of clients at 127.0.0.1:9902\n";
+    assert_eq!(between(ramping(0.51), ramping(0.21)), (Health::Apart, format!("{line}{of_web}")));
+    let line = "route web: closed, offline at 127.0.0.1:9901; \
+                closed, offline, with a finding of its guard at 127.0.0.1:9902\n";
+    assert_eq!(compared(Scope::FlagsOnly, breach), (Health::Apart, format!("{line}{of_web}")));
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_with_its_replica() {
+    let at = |millis: i64| Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap();
+    let with = |port: u16, millis| {
+        let clock = Some(Offset::between(at(0), at(millis), at(10)));
+        Replica { endpoint: Endpoint::Host("127.0.0.1".to_owned(), port), clock, ..replica(status("aa")) }
+    };
+    let verdict = |replicas: &[Replica]| {
+        let replicas: Vec<&Replica> = replicas.iter().collect();
+        (health(&replicas, Scope::All), plain(&table::verdict(&replicas, Scope::All)))
+    };
+    assert_eq!(verdict(&[with(1, 900), with(2, 5)]).0, Health::Well);
+    let (found, text) = verdict(&[with(1, 120_005), with(2, 5)]);
+    assert_eq!(found, Health::Apart);
+    let line = "clock, against this machine's: 2 min ahead at 127.0.0.1:1; 0.0 s ahead at 127.0.0.1:2\n";
+    assert_eq!(text, format!("{line}the replicas do not agree: they have different times\n"));
+    let alone = with(1, -3_000);
+    assert_eq!(verdict(std::slice::from_ref(&alone)).0, Health::Wrong);
+    let shown = plain(&table::replica(&alone, at(0)));
+    assert!(shown.ends_with("  its clock, by which windows begin and end, is 3.0 s behind\n"), "{shown}");
+}
+
+/// Fails where a finding of the guard, a failing check or an overrun is "no errors".
+#[test]
+fn a_route_that_is_not_as_it_was_meant_to_be_is_never_well() {
+    for (key, value, told) in [
+        ("breach", json!({ "what": "3 of 9 failed" }), "web is closed by its guard: 3 of 9 failed"),
+        ("failing", "a check fails: 500".into(), "web does not open: a check fails: 500"),
+        ("overruns", true.into(), "web is still closed: window M-1 is past its planned end"),
+    ] {
+        let mut status = status("aa");
+        status["routes"][1][key] = value;
+        let replicas = [replica(status)];
+        assert!(plain(&table::replica(&replicas[0], Timestamp::now())).ends_with(&format!("  {told}\n")), "{key}");
+        assert_eq!(health_of(&replicas).code(), 1);
+        assert_eq!(plain(&table::verdict(&[&replicas[0]], Scope::All)), "one thing is not as it should be\n");
+    }
+    assert_eq!(plain(&table::verdict(&[&replica(status("aa"))], Scope::All)), "this proxy: no errors\n");
 }
 
 #[test]
@@ -168,6 +234,7 @@ fn a_replica_that_does_not_answer_weighs_more_than_one_that_differs() {
         answer: Err(refused),
         unread: Vec::new(),
         looked: Vec::new(),
+        clock: None,
     };
     assert_eq!(health_of(&[replica(status("aa")), replica(status("bb")), silent]), Health::Unreachable);
 }

@@ -4,26 +4,20 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::rc::Rc;
 
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
-use crate::status::Status;
-
-use super::super::admin::{self, Endpoint};
+use super::super::admin::{self, Endpoint, Offset};
 use super::super::exit;
 use super::super::failure::Failure;
 use super::super::streams::Streams;
-use super::{EVERY, PATIENCE, Replica, StatusArgs, health, shown};
-
-/// The answer of an admin listener.
-type Answer = Result<(Status, Value), admin::Error>;
+use super::{Answer, EVERY, PATIENCE, Replica, StatusArgs, health, shown, split};
 
 /// The latest answers that are not shown yet. A later one replaces an earlier one, so that nothing piles up.
 struct Answers {
-    latest: RefCell<Vec<Option<Answer>>>,
+    latest: RefCell<Vec<Option<(Answer, Option<Offset>)>>>,
     news: Notify,
 }
 
@@ -86,9 +80,10 @@ async fn show(args: &StatusArgs, endpoints: &[Endpoint], streams: &mut Streams) 
 fn take(replicas: &mut [Option<Replica>], endpoints: &[Endpoint], answers: &Answers) -> bool {
     let mut latest = answers.latest.borrow_mut();
     for ((place, endpoint), answer) in replicas.iter_mut().zip(endpoints).zip(latest.iter_mut()) {
-        let Some(answer) = answer.take() else { continue };
-        let before = place.take().map(|replica| replica.unread).unwrap_or_default();
-        let mut fresh = Replica::new(endpoint.clone(), answer);
+        let Some((answer, clock)) = answer.take() else { continue };
+        let (before, known) = place.take().map(|replica| (replica.unread, replica.clock)).unwrap_or_default();
+        // Events do not tell the time, so the offset measured last counts.
+        let mut fresh = Replica::new(endpoint.clone(), answer, clock.or(known));
         fresh.unread.retain(|file| before.contains(file));
         *place = Some(fresh);
     }
@@ -107,22 +102,24 @@ fn look_at_disk(replicas: &mut [Option<Replica>]) -> bool {
 /// Follows one listener for ever.
 async fn follow(index: usize, endpoint: Endpoint, answers: Rc<Answers>) {
     loop {
+        // An older proxy has no events, an ending one has no more, and a dead one cannot be reached. A request tells
+        // which, and the time on the proxy's clock.
+        let (answer, clock) = split(admin::status(&endpoint, PATIENCE).await);
+        let known = clock;
+        answers.put(index, answer, clock);
         let _ = admin::follow(&endpoint, |status| {
             let parsed = admin::parsed(status);
-            answers.put(index, parsed.map(|parsed| (parsed, status.clone())));
+            answers.put(index, parsed.map(|parsed| (parsed, status.clone())), known);
         })
         .await;
-        // An older proxy has no events, an ending one has no more, and a dead one cannot be reached. A request tells
-        // which.
-        answers.put(index, admin::status(&endpoint, PATIENCE).await);
         tokio::time::sleep(EVERY).await;
     }
 }
 
 impl Answers {
-    fn put(&self, index: usize, answer: Answer) {
+    fn put(&self, index: usize, answer: Answer, clock: Option<Offset>) {
         if let Some(place) = self.latest.borrow_mut().get_mut(index) {
-            *place = Some(answer);
+            *place = Some((answer, clock));
         }
         self.news.notify_one();
     }
