@@ -2,6 +2,7 @@
 
 mod address;
 mod checks;
+mod endpoint;
 mod guard;
 mod page;
 mod parse;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use super::dialect::Dialect;
 use super::limits::Limits;
 pub use checks::Check;
+pub use endpoint::Endpoint;
 pub use guard::{ErrorRate, Guard, HANGS, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
