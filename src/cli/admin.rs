@@ -2,6 +2,7 @@
 
 mod clock;
 mod events;
+mod resolve;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -26,6 +27,7 @@ use crate::status::Status;
 pub(super) use crate::plan::config::Endpoint;
 pub(super) use clock::Offset;
 pub(super) use events::follow;
+pub(super) use resolve::{TooMany, resolved};
 
 /// Error of a request to an admin listener.
 #[derive(Debug)]

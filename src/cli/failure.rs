@@ -54,6 +54,8 @@ pub(super) enum Failure {
     Past,
     /// The config has no admin listener.
     NoAdmin(PathBuf),
+    /// More admin listeners than can be asked.
+    TooMany(admin::TooMany),
     /// An admin listener did not confirm. The flag file is written.
     NotConfirmed { endpoint: Endpoint, source: admin::Error },
     /// The proxy read the file and refused it, because its config differs.
@@ -103,6 +105,7 @@ impl Failure {
             | Self::NoUrl { .. }
             | Self::Past
             | Self::NoAdmin(_)
+            | Self::TooMany(_)
             | Self::NotTheDemos(_) => exit::USAGE,
             Self::Rejected { .. } => exit::REFUSED,
             Self::Write(error) | Self::Page(error) | Self::Demo(error) => match error {
@@ -190,6 +193,7 @@ impl Failure {
             Self::NoUrl { .. } => "name it: `--url https://www.example.com/`".to_owned(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
+            Self::TooMany(_) => "name fewer, or a name with fewer addresses".to_owned(),
             Self::NotConfirmed { .. } => "the flag file is written; is the proxy running?".to_owned(),
             Self::Unseen { .. } => {
                 "nothing was written; write the whole file first, or lift everything: `backsoon off --all`".to_owned()
@@ -263,6 +267,7 @@ impl fmt::Display for Failure {
             }
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
+            Self::TooMany(error) => error.fmt(f),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
             Self::Unreachable { endpoint, .. } => write!(f, "{endpoint} cannot be asked"),
             Self::Rejected { endpoint, problems } => {
@@ -321,12 +326,19 @@ impl Error for Failure {
             | Self::NoUrl { .. }
             | Self::Past
             | Self::NoAdmin(_)
+            | Self::TooMany(_)
             | Self::Rejected { .. }
             | Self::NotLive { .. }
             | Self::Unseen { .. }
             | Self::NotDrained { .. }
             | Self::NotTheDemos(_) => None,
         }
+    }
+}
+
+impl From<admin::TooMany> for Failure {
+    fn from(error: admin::TooMany) -> Self {
+        Self::TooMany(error)
     }
 }
 

@@ -34,7 +34,7 @@ use super::{ConfigFile, WaitFor, runtime};
 /// Options that name the flag file, and the proxies that follow it.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SiteArgs {
-    /// Ask this admin listener, and not the config's; may be given again, and then all must confirm
+    /// Ask this admin listener, and not the config's; all must confirm, if it is given again or is a name of several
     #[arg(long, value_name = "ADDRESS", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
     /// Edit this flag file, and not the config's
@@ -72,24 +72,27 @@ impl Site {
     /// If the config is broken, and neither a running proxy nor an option says which flag file is meant.
     pub(super) fn find(args: &SiteArgs) -> Result<Self, Failure> {
         match FlagFile::of(&args.config.config) {
-            Ok(FlagFile { path, config }) => Ok(Self::of_config(args, path, config)),
+            Ok(FlagFile { path, config }) => Self::of_config(args, path, config),
             Err(Failure::Problems(problems)) => Self::without_config(args, problems),
             Err(other) => Err(other),
         }
     }
 
-    fn of_config(args: &SiteArgs, maintenance: PathBuf, config: Config) -> Self {
+    fn of_config(args: &SiteArgs, maintenance: PathBuf, config: Config) -> Result<Self, Failure> {
         let config_file = args.config.config.clone();
-        let (endpoints, note) =
-            if args.admin.is_empty() { of_running(&config_file, &config) } else { (args.admin.clone(), None) };
-        Self {
+        let (endpoints, note) = if args.admin.is_empty() {
+            of_replicas(&config_file, &config)?
+        } else {
+            (admin::resolved(args.admin.clone())?, None)
+        };
+        Ok(Self {
             file: args.flags.clone().unwrap_or(maintenance),
             routes: Some(config.routes.iter().map(|route| route.name.clone()).collect()),
             config_file,
             config: Some(config),
             endpoints,
             notes: note.into_iter().collect(),
-        }
+        })
     }
 
     fn without_config(args: &SiteArgs, problems: Vec<Problem>) -> Result<Self, Failure> {
@@ -97,7 +100,7 @@ impl Site {
         let running = runtime::find(config_file, runtime::state_dir(config_file).as_deref());
         let endpoints = match (args.admin.is_empty(), &running) {
             (true, Some(running)) => runtime::endpoint(running).into_iter().collect(),
-            (true, None) | (false, _) => args.admin.clone(),
+            (true, None) | (false, _) => admin::resolved(args.admin.clone())?,
         };
         let told = endpoints.first().map(|endpoint| (endpoint, admin::ask_at_once(endpoint)));
         let status = told.as_ref().and_then(|(_, told)| told.as_ref().ok());
@@ -113,7 +116,8 @@ impl Site {
             });
         };
         let routes = status.map(|status| status.routes.iter().map(|route| route.name.clone()).collect());
-        let notes = vec![format!("{error}, {using}")];
+        let mut notes = vec![format!("{error}, {using}")];
+        notes.extend(unknown_replicas(config_file).filter(|_| args.admin.is_empty()));
         Ok(Self { file, config_file: config_file.clone(), config: None, routes, endpoints: endpoints.clone(), notes })
     }
 
@@ -239,6 +243,37 @@ pub(super) fn listener(config_file: &Path) -> Result<(Endpoint, Option<String>),
         Err(other) => return Err(other),
     };
     Ok((endpoint.ok_or_else(|| Failure::NoAdmin(config_file.to_owned()))?, note))
+}
+
+/// Finds the admin listeners of all replicas of a config, or of the proxy that runs with it, with notes as above.
+///
+/// # Errors
+/// As [`listener`], and if there are too many.
+pub(super) fn listeners(config_file: &Path) -> Result<(Vec<Endpoint>, Vec<String>), Failure> {
+    if let Ok(FlagFile { config, .. }) = FlagFile::of(config_file)
+        && !config.replicas.is_empty()
+    {
+        return Ok((admin::resolved(config.replicas)?, Vec::new()));
+    }
+    let (endpoint, note) = listener(config_file)?;
+    let unknown = note.as_ref().and_then(|_| unknown_replicas(config_file));
+    Ok((vec![endpoint], note.into_iter().chain(unknown).collect()))
+}
+
+/// Returns a note if a config that cannot be read names replicas: only one proxy can be asked then.
+fn unknown_replicas(config_file: &Path) -> Option<String> {
+    let text = config_text(config_file)?;
+    let mut top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+    let named = top.any(|line| line.split_once('=').is_some_and(|(key, _)| key.trim() == "replicas"));
+    named.then(|| "its `replicas` are not read: name them with `--admin`, or one proxy is asked alone".to_owned())
+}
+
+/// Returns the replicas of a config; without any, what [`of_running`] returns.
+fn of_replicas(config_file: &Path, config: &Config) -> Result<(Vec<Endpoint>, Option<String>), Failure> {
+    if config.replicas.is_empty() {
+        return Ok(of_running(config_file, config));
+    }
+    Ok((admin::resolved(config.replicas.clone())?, None))
 }
 
 /// Returns the admin listener of a config, and a note if its address changed. A running proxy keeps the address that it

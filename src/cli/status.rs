@@ -25,7 +25,8 @@ use agree::differences;
 /// The arguments of `status`.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
-    /// Admin listeners to ask: 127.0.0.1:9901, replica-2:9901, unix:/run/backsoon/admin.sock [default: the config's]
+    /// Admin listeners to ask: 127.0.0.1:9901, replica-2:9901, unix:/run/backsoon/admin.sock [default: `replicas`
+    /// of the config, or its own]
     #[arg(value_name = "ADMIN", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
     /// Write it as JSON, with all that the replicas say
@@ -52,6 +53,7 @@ Examples:
   backsoon status
   backsoon status --watch
   backsoon status replica-1:9901 replica-2:9901
+  backsoon status backsoon-headless:9901    all addresses of the name
   backsoon status --flags-only blue:9901 green:9902
   backsoon status --json | jq '.replicas[].status.routes[] | select(.phase != \"open\")'
 
@@ -166,12 +168,12 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
 /// Returns the listeners to ask: those named, or that of the proxy that runs with the config.
 fn endpoints(args: &StatusArgs, streams: &mut Streams) -> Result<Vec<Endpoint>, Failure> {
     if !args.admin.is_empty() {
-        return Ok(args.admin.clone());
+        return Ok(admin::resolved(args.admin.clone())?);
     }
-    match site::listener(&args.config.config) {
-        Ok((endpoint, note)) => {
-            note.into_iter().try_for_each(|note| streams.note(note))?;
-            Ok(vec![endpoint])
+    match site::listeners(&args.config.config) {
+        Ok((endpoints, notes)) => {
+            notes.into_iter().try_for_each(|note| streams.note(note))?;
+            Ok(endpoints)
         }
         Err(failure) => {
             if matches!(failure, Failure::Problems(_)) {

@@ -139,6 +139,7 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
         drain: Duration::ZERO,
         listen: Vec::new(),
         admin: None,
+        replicas: Vec::new(),
         limits: Limits::default(),
         log: Log { access: Access::Off, ..Log::default() },
         page,

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use super::dialect::Dialect;
 use super::limits::Limits;
 pub use checks::Check;
-pub use endpoint::Endpoint;
+pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{ErrorRate, Guard, HANGS, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
@@ -52,6 +52,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Address of the admin listener, if there is one.
     pub admin: Option<Address>,
+    /// Admin listeners of all proxies that share the flag file, for commands; the proxy itself asks none.
+    pub replicas: Vec<Endpoint>,
     /// Limits and time-outs.
     pub limits: Limits,
     /// The log and the access log.

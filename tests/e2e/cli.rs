@@ -472,7 +472,7 @@ fn wait_returns_when_the_next_request_sees_it() {
         .says("web is offline until ")
         .says("live at unix:")
         .says("generation ")
-        .says("nothing is in flight that began before\n");
+        .says("nothing is in flight at this proxy that began before\n");
     assert_eq!(crate::support::get(proxy.address(), "/").status, 503);
     run_in(proxy.dir.path(), &["off", "--all", "--wait"]).exits(0).says("lifted the flag of web\nlive at ");
     assert_eq!(crate::support::get(proxy.address(), "/").status, 200);

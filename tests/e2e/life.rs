@@ -196,7 +196,7 @@ fn wait_returns_when_nothing_is_in_flight_any_more_and_has_a_code_for_giving_up(
         waiting.join().unwrap()
     });
     assert_eq!(waiting.0, Some(0), "{}", waiting.2);
-    assert!(waiting.1.ends_with("nothing is in flight that began before\n"), "{}", waiting.1);
+    assert!(waiting.1.ends_with("nothing is in flight at this proxy that began before\n"), "{}", waiting.1);
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod parking;
 mod pass;
 mod pause;
 mod publish;
+mod replicas;
 mod running;
 mod schema;
 mod service;

@@ -87,7 +87,7 @@ fn operators_at_once_are_all_told_that_it_is_live() {
         Done::from(on.wait_with_output().unwrap())
             .exits(0)
             .tells("live at ")
-            .tells("nothing is in flight that began before");
+            .tells("nothing is in flight at this proxy that began before");
     }
     routes.iter().for_each(|name| assert_eq!(get(proxy.address(), &format!("/{name}")).status, 503, "{name}"));
     // Two at a time, in the time of one poll.

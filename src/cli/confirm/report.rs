@@ -54,7 +54,8 @@ impl Confirmation {
     ) -> Result<u8, Failure> {
         self.wait(timeout, streams)?;
         let confirmed = self.asked.iter().filter(|(_, word)| matches!(word, Some(Word::InForce(_)))).count();
-        let alone = self.asked.len() == 1;
+        let of = self.asked.len();
+        let alone = of == 1;
         let aside = if alone { " (1 of 1 asked)" } else { "" };
         for (endpoint, word) in &self.asked {
             if let Some(Word::InForce(status)) = word {
@@ -62,7 +63,7 @@ impl Confirmation {
             }
         }
         if !alone && confirmed > 0 {
-            writeln!(streams.out, "{confirmed} of {} asked confirm it", self.asked.len())?;
+            writeln!(streams.out, "{confirmed} of {of} asked confirm it")?;
         }
         streams.out.flush()?;
         if goal == Goal::Drained {
@@ -70,7 +71,8 @@ impl Confirmation {
         }
         self.fail(goal, timeout, streams)?;
         if goal == Goal::Drained {
-            writeln!(streams.out, "nothing is in flight that began before")?;
+            let place = if alone { "this proxy".to_owned() } else { format!("any of the {of} replicas") };
+            writeln!(streams.out, "nothing is in flight at {place} that began before")?;
         }
         Ok(exit::OK)
     }

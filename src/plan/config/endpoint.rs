@@ -47,7 +47,9 @@ impl FromStr for Endpoint {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
+        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.strip_prefix("http+unix:")) {
+            // As a URL, it begins with two slashes more.
+            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
             return if path.is_empty() { Err(ENDPOINT_HELP) } else { Ok(Self::Unix(path.into())) };
         }
         let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
@@ -73,7 +75,11 @@ impl fmt::Display for Endpoint {
     }
 }
 
-const ENDPOINT_HELP: &str = "write it like `127.0.0.1:9901`, `replica-2:9901` or `unix:/run/backsoon/admin.sock`";
+/// Most replicas of a config, of a command, and of a name.
+pub const MOST_REPLICAS: usize = 64;
+
+/// Correction of an endpoint that cannot be read.
+pub const ENDPOINT_HELP: &str = "write it like `127.0.0.1:9901`, `replica-2:9901` or `unix:/run/backsoon/admin.sock`";
 
 #[cfg(test)]
 mod tests {
@@ -85,7 +91,9 @@ mod tests {
         assert_eq!("127.0.0.1:9901".parse(), host("127.0.0.1", 9901));
         assert_eq!("http://replica-2:9901/".parse(), host("replica-2", 9901));
         assert_eq!("[::1]:9901".parse(), host("::1", 9901));
-        assert_eq!("unix:/run/a.sock".parse(), Ok(Endpoint::Unix("/run/a.sock".into())));
+        for unix in ["unix:/run/a.sock", "unix:///run/a.sock", "http+unix:///run/a.sock"] {
+            assert_eq!(unix.parse(), Ok(Endpoint::Unix("/run/a.sock".into())));
+        }
         for wrong in ["", "9901", "localhost", "localhost:0", ":9901", "a b:1", "unix:", "https://x:1"] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }

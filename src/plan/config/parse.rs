@@ -9,9 +9,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::keys;
 use super::super::limits::{self, Limits};
-use super::super::problem::Problem;
+use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
-use super::{Access, Address, Config, Listen, Log, LogLevel, OnMissing, RouteConfig, TlsFiles, TrustedProxies};
+use super::{
+    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, TlsFiles,
+    TrustedProxies,
+};
 use super::{address, page, route, values};
 
 /// Parses a config.
@@ -46,6 +49,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         drain: drain.unwrap_or(DEFAULT_DRAIN),
         listen: listen.into_iter().map(|(listen, _)| listen).collect(),
         admin,
+        replicas: top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default(),
         limits: top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default(),
         log: top.take("log").map(|value| log(&value, report)).unwrap_or_default(),
         page: page::page(top, report),
@@ -142,6 +146,30 @@ fn admin(value: &Value<'_>, listen: &[(Listen, Range<usize>)], report: &mut Repo
         return None;
     }
     Some(address)
+}
+
+fn replicas(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Endpoint> {
+    let items = value.any_number();
+    report.at_most(MOST_REPLICAS, items.len(), "replicas", value.key_span.clone());
+    let mut replicas: Vec<Endpoint> = Vec::new();
+    for item in items.iter().take(MOST_REPLICAS) {
+        let Some(text) = item.string("replica-1:9901", report) else { continue };
+        match text.parse::<Endpoint>() {
+            Ok(replica) if replicas.contains(&replica) => {
+                let message = format!("{} is named twice", quoted(text));
+                report.warn(item.span.clone(), message, "name each replica once");
+            }
+            Ok(replica) => replicas.push(replica),
+            Err(help) => {
+                report.wrong(
+                    item.span.clone(),
+                    format!("{} is not the address of an admin listener", quoted(text)),
+                    help,
+                );
+            }
+        }
+    }
+    replicas
 }
 
 fn trusted(value: &Value<'_>, report: &mut Report<'_>) -> TrustedProxies {

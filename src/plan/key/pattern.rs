@@ -26,6 +26,11 @@ pub(in crate::plan) const ADDRESS: Pattern = Pattern::new(
     "0.0.0.0:8080",
     r"^(unix:/.+|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5})$",
 );
+pub(in crate::plan) const ENDPOINT: Pattern = Pattern::new(
+    "address of an admin listener",
+    "replica-1:9901",
+    r"^((http\+)?unix:/.+|(http://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/*)$",
+);
 pub(in crate::plan) const UPSTREAM: Pattern =
     Pattern::new("upstream", "http://127.0.0.1:3000", r"^(unix:/.+|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+)$");
 pub(in crate::plan) const HOST: Pattern =

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK,
-    NETWORK, ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
+    ADDRESS, COLOR, DIRECTORY, ENDPOINT, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE,
+    LINK, NETWORK, ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
@@ -57,6 +57,13 @@ pub static CONFIG: Table = Table {
             Form::Table(&ADMIN),
             Absent::Means("no admin listener"),
             "Listener for operators. A change needs a restart.",
+        ),
+        Key::new(
+            "replicas",
+            Form::OneOrArray(&Form::Text(&ENDPOINT), 0..=64),
+            Absent::Means("the proxy of `[admin]` alone"),
+            "Admin listeners of all proxies that share the flag file, this one included. `status`, `on`, `off` and `step` \
+             ask them all. A name that has several addresses stands for all of them.",
         ),
         Key::new("limits", Form::Table(&limits::TABLE), Absent::Is("{}"), "Limits and time-outs."),
         Key::new("log", Form::Table(&LOG), Absent::Is("{}"), "Log and access log."),
