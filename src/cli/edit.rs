@@ -1,4 +1,4 @@
-//! Edits of a flag file's text, for `backsoon on`, `off`, `step` and `bypass`.
+//! Edits of a flag file's text, for `backsoon on`, `off`, `step`, `bypass`, `plan` and its kin.
 //!
 //! Text in, text out: no file, no clock. Edits are made at the spans that the parser reports. Every other byte stays:
 //! comments, blank lines, order, spelling of strings, CRLF line ends, a byte order mark. Comments inside a replaced
@@ -13,6 +13,7 @@
 mod find;
 mod set;
 mod splice;
+mod windows;
 
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +23,7 @@ use toml_edit::{Document, Item, TableLike};
 
 use self::find::{FlagForm, InsertPoint};
 pub use self::set::{TableRef, has_progress, set, steps_of};
+pub use self::windows::{NewSpan, NewWindow, add, leave_out, remove};
 use crate::plan::flags::Mode;
 
 /// Content of a flag.

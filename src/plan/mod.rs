@@ -18,6 +18,7 @@ pub(crate) mod text;
 mod units;
 pub(crate) mod words;
 
+pub mod agenda;
 pub mod config;
 pub mod flags;
 pub(crate) mod limits;

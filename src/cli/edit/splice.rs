@@ -132,7 +132,7 @@ fn line_end(text: &str, at: usize) -> usize {
 }
 
 /// Returns the last line of a text, with its line ending if it has one.
-fn last_line(text: &str) -> &str {
+pub(super) fn last_line(text: &str) -> &str {
     let body = text.strip_suffix('\n').unwrap_or(text);
     &text[line_start(text, body.len())..]
 }
@@ -150,12 +150,13 @@ fn comment_start(text: &str, at: usize) -> usize {
 }
 
 /// Returns the line ending of the text's first line.
-fn newline(text: &str) -> &'static str {
+pub(super) fn newline(text: &str) -> &'static str {
     let first = &text[..line_end(text, 0)];
     if first.ends_with("\r\n") { "\r\n" } else { "\n" }
 }
 
-fn word(mode: Mode) -> &'static str {
+/// Returns the word for a mode in the flag file.
+pub(super) fn word(mode: Mode) -> &'static str {
     match mode {
         Mode::Offline => "offline",
         Mode::ReadOnly => "read-only",
@@ -164,7 +165,7 @@ fn word(mode: Mode) -> &'static str {
 }
 
 /// Quotes a string on one line, whatever it contains, so that a flag stays one line of the file.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -109,6 +109,11 @@ impl Every {
         is_one
     }
 
+    /// Returns the time zone of the rule.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Returns the local day of an instant.
     pub(super) fn day_of(&self, instant: Timestamp) -> Date {
         self.zone.to_datetime(instant).date()
