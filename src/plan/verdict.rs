@@ -124,23 +124,22 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
         return Verdict::Forward(route, Pass::Open);
     };
     let (method, plain) = (head.method, path == head.path);
-    let is_safe = is_safe(method);
     if plain {
         match exception(&route.config, path).map(|exception| &exception.answer) {
             // On a read-only route a probe must reach the upstream.
-            Some(Some(_)) if closure.mode == Mode::ReadOnly && is_safe => {
+            Some(Some(_)) if closure.mode == Mode::ReadOnly && is_safe(method) => {
                 return Verdict::Forward(route, Pass::Excepted);
             }
             Some(Some(fixed)) => return Verdict::Answer(route, fixed),
             Some(None) => return Verdict::Forward(route, Pass::Excepted),
-            None if is_safe && passes_as_well_known(&route.config, path) => {
+            None if method.is_safe() && passes_as_well_known(&route.config, path) => {
                 return Verdict::Forward(route, Pass::Excepted);
             }
             None => {}
         }
     }
     if closure.mode == Mode::ReadOnly {
-        let reads = is_safe && !is_overridden(head.headers, head.query);
+        let reads = is_safe(method) && !is_overridden(head.headers, head.query);
         if reads || plain && is_allowed(&route.config, method, path) {
             return Verdict::Forward(route, Pass::ReadOnly);
         }

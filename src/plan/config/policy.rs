@@ -266,7 +266,6 @@ const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", 
 const TAKEN: [&str; 8] =
     ["host", "cookie", "connection", "content-length", "transfer-encoding", "upgrade", "te", "expect"];
 
-
 const MOST_HELD: u64 = 1_000_000;
 const MOST_POINTS: usize = 64;
 const MOST_NETWORKS: usize = 256;
