@@ -11,6 +11,7 @@ use crate::plan::problem::{Problem, did_you_mean, quoted};
 
 use super::admin::{self, Endpoint};
 use super::edit::EditError;
+use super::refusal::Refusal;
 use super::streams::{ERROR, Streams, styled};
 use super::{exit, words};
 use crate::files::write::WriteError;
@@ -50,6 +51,8 @@ pub(super) enum Failure {
     NoSecret { route: String },
     /// The config does not tell at which URL a browser reaches the route.
     NoUrl { route: String },
+    /// The window, or the clock, does not allow what was asked for. Nothing was written.
+    Refused(Refusal),
     /// The end is not in the future.
     Past,
     /// The config has no admin listener.
@@ -103,6 +106,7 @@ impl Failure {
             | Self::MovesByItself { .. }
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
+            | Self::Refused(_)
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)
@@ -191,6 +195,7 @@ impl Failure {
                 if route.contains('.') { format!("\"{route}\"") } else { route.clone() }
             ),
             Self::NoUrl { .. } => "name it: `--url https://www.example.com/`".to_owned(),
+            Self::Refused(refusal) => refusal.help(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::TooMany(_) => "name fewer, or a name with fewer addresses".to_owned(),
@@ -265,6 +270,7 @@ impl fmt::Display for Failure {
                     quoted(route)
                 )
             }
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::TooMany(error) => error.fmt(f),
@@ -324,6 +330,7 @@ impl Error for Failure {
             | Self::MovesByItself { .. }
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
+            | Self::Refused(_)
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)

@@ -8,13 +8,17 @@ pub mod run;
 
 mod behind;
 mod bypass;
+mod cancel;
 mod check;
 mod demo;
 mod explain;
+mod extend;
 mod history;
 mod off;
 mod on;
+mod plan;
 mod render;
+mod skip;
 mod status;
 mod step;
 
@@ -22,10 +26,13 @@ mod completions;
 mod man;
 mod schema;
 
+mod calendar;
 mod confirm;
 mod dry_run;
 pub mod edit;
 mod flag_file;
+mod planning;
+mod refusal;
 mod remains;
 mod runtime;
 mod site;
@@ -85,6 +92,18 @@ enum Command {
     /// Lift flags: open routes again
     #[command(after_help = off::AFTER_HELP)]
     Off(off::Off),
+    /// Plan a maintenance: write a window into the flag file
+    #[command(after_help = plan::AFTER_HELP)]
+    Plan(plan::PlanArgs),
+    /// Move the end of a window
+    #[command(after_help = extend::AFTER_HELP)]
+    Extend(extend::ExtendArgs),
+    /// Leave one occurrence of a recurring window out
+    #[command(after_help = skip::AFTER_HELP)]
+    Skip(skip::SkipArgs),
+    /// Cancel a window that has not begun
+    #[command(after_help = cancel::AFTER_HELP)]
+    Cancel(cancel::CancelArgs),
     /// Move a step of a window's timeline
     #[command(after_help = step::AFTER_HELP)]
     Step(step::StepArgs),
@@ -163,6 +182,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args, &mut streams),
         Command::On(args) => on::run(&args, &mut streams),
         Command::Off(args) => off::run(&args, &mut streams),
+        Command::Plan(args) => plan::run(&args, &mut streams),
+        Command::Extend(args) => extend::run(&args, &mut streams),
+        Command::Skip(args) => skip::run(&args, &mut streams),
+        Command::Cancel(args) => cancel::run(&args, &mut streams),
         Command::Step(args) => step::run(&args, &mut streams),
         Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
@@ -205,6 +228,7 @@ fn definition() -> clap::Command {
 const AFTER_HELP: &str = "\
 Try it:             backsoon demo
 Pause for a while:  backsoon on web --for 30m --message \"We are moving to a bigger disk.\"
+Plan it:            backsoon plan web --at \"Sun 02:00 Europe/Berlin\" --for 1h
 Is it live?         backsoon status
 What happened?      backsoon history
 

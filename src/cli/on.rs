@@ -48,7 +48,7 @@ pub(super) struct On {
 
 /// Modes as arguments.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeWord {
+pub(super) enum ModeWord {
     /// Every request is answered with the maintenance page
     Offline,
     /// Reading goes on, the rest is answered with the page

@@ -312,7 +312,8 @@ impl Window {
         }
     }
 
-    fn recurs(&self) -> bool {
+    /// Returns true if the window comes again.
+    pub fn recurs(&self) -> bool {
         match self.when {
             When::Once { .. } => false,
             When::Every(_) => true,

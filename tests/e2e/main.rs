@@ -40,6 +40,7 @@ mod outcomes;
 mod parking;
 mod pass;
 mod pause;
+mod planning;
 mod publish;
 mod replicas;
 mod running;

@@ -1,0 +1,74 @@
+//! Code that the commands for windows share: they find the window, and ask the proxies about an edit.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::plan::flags::{Flags, When, Window};
+
+use super::confirm::{Goal, Wish};
+use super::failure::Failure;
+use super::remains::Asked;
+use super::site::Site;
+use super::streams::Streams;
+use super::{WaitFor, exit};
+
+/// Absence of JSON: the words are written already.
+pub(super) const WORDS: Option<fn(bool) -> Value> = None;
+
+/// Finds a window by its id.
+///
+/// # Errors
+/// [`Failure::NoWindow`].
+pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
+    flags.windows.iter().find(|window| window.id == id).ok_or_else(|| {
+        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+        Failure::NoWindow { id: id.to_owned(), known }
+    })
+}
+
+/// Returns the time zone of a window's rule; UTC if it comes once.
+pub(super) fn zone(window: &Window) -> TimeZone {
+    match &window.when {
+        When::Once { .. } => TimeZone::UTC,
+        When::Every(every) => every.zone().clone(),
+    }
+}
+
+/// Returns the instant at which a window that comes once was over.
+pub(super) fn over(window: &Window, now: Timestamp) -> Option<Timestamp> {
+    match &window.when {
+        When::Once { starts, ends } if *starts <= now && window.in_force(now).is_none() => {
+            Some(window.ended.filter(|ended| ended >= starts).unwrap_or(*ends))
+        }
+        When::Once { .. } | When::Every(_) => None,
+    }
+}
+
+/// Asks the proxies about an edit of windows, and tells what they say: in words, or as JSON made of whether it is in
+/// force everywhere.
+///
+/// # Errors
+/// With `--wait`, if the edit is not in force in time.
+pub(super) fn finish(
+    site: &Site,
+    text: String,
+    wait: &WaitFor,
+    json: Option<impl FnOnce(bool) -> Value>,
+    streams: &mut Streams,
+) -> Result<u8, Failure> {
+    let mut confirmation = site.confirmation(text, Asked(Vec::new()), Wish::Taken)?;
+    confirmation.ask();
+    let Some(json) = json else { return wait.conclude(confirmation, Goal::InForce, streams) };
+    if wait.wait {
+        confirmation.wait(wait.timeout.unsigned_abs(), streams)?;
+    }
+    let in_force = confirmation.is_in_force();
+    writeln!(streams.data(), "{:#}", json(in_force))?;
+    if in_force || !wait.wait {
+        return Ok(exit::OK);
+    }
+    wait.conclude(confirmation, Goal::InForce, streams)
+}

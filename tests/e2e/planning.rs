@@ -1,0 +1,173 @@
+//! Plans: windows are written, moved, left out and cancelled by commands, which say what will be.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::command::{Done, run as run_in};
+use crate::support::{Backsoon, Upstream};
+
+const CONFIG: &str = "\
+[[listen]]
+address = \"127.0.0.1:8080\"
+[routes.web]
+host = \"www.example.com\"
+upstream = \"http://127.0.0.1:3000\"
+[routes.api]
+host = \"api.example.com\"
+upstream = \"http://127.0.0.1:3001\"
+";
+
+/// Directory with a config of two routes, and a flag file.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(flags: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("backsoon.toml"), CONFIG).unwrap();
+        fs::write(dir.path().join("maintenance.toml"), flags).unwrap();
+        Self(dir)
+    }
+
+    fn flags(&self) -> String {
+        fs::read_to_string(self.0.path().join("maintenance.toml")).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        run_in(self.0.path(), args)
+    }
+
+    /// Demands that a command is refused with a word, and that it writes nothing.
+    #[track_caller]
+    fn refuses(&self, args: &[&str], why: &str) {
+        let before = self.flags();
+        self.run(args).exits(64).complains(why);
+        assert_eq!(self.flags(), before, "{args:?}");
+    }
+}
+
+const FLAGS: &str = "\
+[routes]
+api = \"offline\"   # since the disk filled up
+
+# the yearly one
+[[windows]]
+id     = \"YEARLY\"
+starts = 2090-03-26T00:00:00Z
+ends   = 2090-03-26T02:00:00Z
+routes = { web = \"hold\" }
+[[windows.steps]]
+title  = \"Snapshot\"
+
+[[windows]]
+id     = \"SUNDAYS\"
+every  = \"Sun 02:30-03:00 Europe/Berlin\"
+routes = { web = \"offline\" }
+";
+
+#[test]
+fn plan_writes_a_window_and_says_what_it_will_be() {
+    let place = Place::new(FLAGS);
+    let at = ["plan", "web", "api", "--at", "2090-03-26 02:30 Europe/Berlin", "--for", "1h", "--announce", "48h"];
+    let more = ["--title", "A \"new\" disk", "--mode", "read-only", "--message", "Reading goes on."];
+    let dry = place.run(&[&at[..], &more, &["--dry-run"]].concat()).exits(0);
+    dry.says("+starts   = 2090-03-26T01:30:00Z");
+    assert_eq!(place.flags(), FLAGS);
+    // The clocks go from 02:00 to 03:00 in that night.
+    let done = place.run(&[&at[..], &more].concat()).exits(0);
+    done.says(
+        "MNT-2090-0326-a: web and api will be read-only Sun 2090-03-26 03:30-04:30 CEST (01:30-02:30 UTC), 1 h, in ",
+    )
+    .says("announced from Fri 2090-03-24 02:30 CET (01:30 UTC)")
+    .says("backsoon cancel MNT-2090-0326-a takes it back")
+    .complains("02:30 does not exist on 2090-03-26, because the clocks change: 03:30 takes its place")
+    .complains("meets window YEARLY on web, Sun 2090-03-26 03:30-04:00 CEST (01:30-02:00 UTC), 30 min");
+    let expected = "
+[[windows]]
+id       = \"MNT-2090-0326-a\"
+title    = \"A \\\"new\\\" disk\"
+message  = \"Reading goes on.\"
+starts   = 2090-03-26T01:30:00Z
+ends     = 2090-03-26T02:30:00Z
+announce = \"48h\"
+routes   = { web = \"read-only\", api = \"read-only\" }
+";
+    assert_eq!(place.flags(), format!("{FLAGS}{expected}"));
+    let json = place.run(&["plan", "*", "--at", "2090-03-26T12:00Z", "--for", "90m", "--json"]).exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["id"], &json["ends"]), (&"MNT-2090-0326-b".into(), &"2090-03-26T13:30:00Z".into()));
+    assert_eq!((&json["routes"]["*"], &json["in_force"]), (&"offline".into(), &false.into()));
+    let every = ["plan", "web", "--every", "Sat 02:30-05:30 Europe/Berlin", "--id", "SATURDAYS"];
+    place.run(&every).exits(0).says("by the rule Sat 02:30-05:30 Europe/Berlin").says("cancel SATURDAYS --series");
+    place.run(&["check"]).exits(0);
+}
+
+#[test]
+fn plan_refuses_what_makes_no_sense() {
+    let place = Place::new(FLAGS);
+    for (args, why) in [
+        (&["--at", "2020-01-01T00:00Z", "--for", "1h"][..], "the start is in the past: Wed 2020-01-01 00:00 UTC"),
+        (&["--at", "Sun 02:00 Berlin", "--for", "1h"], "did you mean `Europe/Berlin`?"),
+        (&["--at", "tomorrow 02:00 UTC"], "--for"),
+        (&["--for", "1h"], "--at"),
+        (&["--at", "in 2h", "--for", "60"], "add a unit"),
+        (&["--every", "Sun 02:00-04:00"], "does not say in which time zone"),
+        (&["--every", "DTSTART:20200101T000000Z RRULE:FREQ=DAILY;COUNT=3 DURATION:PT1H"], "no occurrence to come"),
+        (&["--at", "in 2h", "--for", "1h", "--id", "SUNDAYS"], "has a window `SUNDAYS` already"),
+        (&["--at", "in 2h", "--for", "1h", "--announce", "9000h"], "would have errors"),
+    ] {
+        place.refuses(&[&["plan", "web"], args].concat(), why);
+    }
+    place.refuses(&["plan", "--at", "in 2h", "--for", "1h"], "ROUTE");
+    place.refuses(&["plan", "wbe", "--at", "in 2h", "--for", "1h"], "did you mean `web`?");
+    place.run(&["plan", "foreign", "--at", "in 2h", "--for", "1h", "--force"]).exits(0);
+}
+
+#[test]
+fn windows_are_extended_skipped_and_cancelled() {
+    let place = Place::new(FLAGS);
+    place.run(&["extend", "YEARLY", "30m"]).exits(0).says("window YEARLY ends Sun 2090-03-26 02:30 UTC");
+    assert_eq!(place.flags(), FLAGS.replace("02:00:00Z", "02:30:00Z"));
+    let next = place.run(&["skip", "SUNDAYS", "next", "--json"]).exits(0);
+    let next: Value = serde_json::from_str(&next.out).unwrap();
+    assert!(next["left_out"]["starts"].as_str() < next["next"].as_str(), "{next}");
+    place.run(&["skip", "SUNDAYS", "2090-04-02"]).exits(0).says("leaves out Sun 2090-04-02 02:30");
+    assert!(place.flags().contains(", 2090-04-02]\n"), "{}", place.flags());
+    place.run(&["cancel", "SUNDAYS", "--series", "--dry-run"]).exits(0).says("-every  = \"Sun");
+    place.run(&["cancel", "SUNDAYS", "--series"]).exits(0).says("window SUNDAYS is cancelled");
+    place.run(&["cancel", "YEARLY"]).exits(0).says("is cancelled: Sun 2090-03-26 00:00-02:30 UTC, 2 h 30 min");
+    assert_eq!(place.flags(), FLAGS[..FLAGS.find("[[windows]]").unwrap()]);
+}
+
+#[test]
+fn what_is_not_to_be_moved_is_refused_with_the_right_command() {
+    let on = "[[windows]]\nid = \"ON\"\nstarts = 2020-01-01T00:00:00Z\nends = 2090-01-01T00:00:00Z\nroutes = { api = \"hold\" }\n";
+    let over = on.replace("ON", "OVER").replace("2090-01-01", "2020-02-01");
+    let place = Place::new(&format!("{FLAGS}\n{on}{over}"));
+    for (args, why) in [
+        (&["extend", "OVER", "1h"][..], "is over since Sat 2020-02-01 00:00 UTC"),
+        (&["extend", "SUNDAYS", "1h"], "is not on; it begins Sun "),
+        (&["extend", "NONE", "1h"], "has no window `NONE`"),
+        (&["skip", "YEARLY", "2090-03-26"], "comes once"),
+        (&["skip", "SUNDAYS", "2090-04-03"], "the nearest are 2090-04-02 and 2090-04-09"),
+        (&["skip", "SUNDAYS", "2020-03-01"], "is over"),
+        (&["skip", "SUNDAYS", "tomorrow"], "write a day"),
+        (&["cancel", "ON"], "`backsoon off --window ON`"),
+        (&["cancel", "OVER"], "is over since"),
+        (&["cancel", "SUNDAYS"], "`backsoon skip SUNDAYS next`"),
+    ] {
+        place.refuses(args, why);
+    }
+}
+
+#[test]
+fn a_plan_is_waited_for_and_can_be_taken_back() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let run = |args: &[&str]| run_in(backsoon.dir.path(), args);
+    run(&["plan", "web", "--at", "in 2h", "--for", "1h", "--id", "P", "--wait"]).exits(0).says("live at");
+    run(&["extend", "P", "15m", "--wait"]).exits(0).says("live at");
+    let json = run(&["cancel", "P", "--wait", "--json"]).exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["id"], &json["in_force"]), (&"P".into(), &true.into()));
+}
