@@ -26,7 +26,10 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let policy = "ramp = \"10m\"\nguard = { error_rate = \"baseline + 1%\", zombies = 3, min_requests = 20 }";
+        Self::by("ramp = \"10m\"\nguard = { error_rate = \"baseline + 1%\", zombies = 3, min_requests = 20 }")
+    }
+
+    fn by(policy: &str) -> Self {
         let routes = Routes::new(&format!("[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}\n"));
         let start = Instant::now();
         let mut observations = Observations::new(start);
@@ -237,4 +240,24 @@ fn a_breach_is_found_at_the_next_look() {
     assert!(!web.observations.has_guarded());
     let why = web.routes.live.snapshot.route("web").unwrap().state.reason().to_string();
     assert!(why.contains("8.3% of requests failed (30 of 360 in 8 s), at most 2.0% may"), "{why}");
+}
+
+#[test]
+fn requests_count_anew_from_the_finding_that_the_checks_are_asked_about() {
+    let mut web = Watched::by("verify = [{ get = \"/\" }]\nguard = { error_rate = \"5%\", min_requests = 20 }");
+    web.flagged(1_000, DOWN);
+    web.flagged(40_000, DOWN);
+    let forced = "[forced]\nweb = 2026-05-19T14:00:41Z\n";
+    assert_eq!(web.flagged(41_000, forced), Phase::Open);
+    web.runs(41_500..61_500, 10, 5);
+    let found = web.observations.measured("web", &GUARD, &Clients::default(), web.at(61_000));
+    assert_eq!(web.measured(61_000).map(|(span, ..)| span), Some(20.0));
+    web.routes.observe("web", found, None);
+    assert_eq!(web.flagged(61_500, forced), Phase::Open);
+    assert!(web.routes.live.snapshot.route("web").unwrap().state.suspicion().is_some());
+    web.runs(62_000..64_000, 10, 0);
+    assert_eq!(web.measured(63_500), Some((2.0, 40, 0)), "nothing from before counts");
+    // The same suspicion again, after its checks have passed, changes nothing.
+    assert_eq!(web.flagged(64_000, forced), Phase::Open);
+    assert_eq!(web.measured(64_000).map(|(span, ..)| span), Some(2.5));
 }

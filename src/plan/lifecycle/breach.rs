@@ -41,7 +41,9 @@ impl RouteState {
             (None, None) => go_on(None),
             (None, Some(breach)) if checks.is_empty() => Heeded::Close(breach),
             (None, Some(breach)) => go_on(Some(Suspicion { breach, cleared: false })),
-            (Some(suspicion), _) if checks.is_empty() => Heeded::Close(suspicion.breach.clone()),
+            (Some(suspicion), _) if checks.is_empty() && !suspicion.cleared => {
+                Heeded::Close(Breach { at: inputs.now, ..suspicion.breach.clone() })
+            }
             (Some(suspicion), Some(breach)) if suspicion.cleared && is_before(&suspicion.breach, inputs) => {
                 Heeded::Close(breach)
             }

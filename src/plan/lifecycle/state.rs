@@ -441,7 +441,8 @@ impl Closing {
     }
 
     fn opens_into(&self, policy: &Policy) -> Phase {
-        if self.ramps(policy) { Phase::Ramping } else { Phase::Open }
+        let is_tried = self.tries > 0 && policy.guard.is_some();
+        if self.ramps(policy) || is_tried { Phase::Ramping } else { Phase::Open }
     }
 }
 

@@ -104,8 +104,10 @@ impl RouteState {
             let closed = PhaseState::Closed(Down { closing, breach: None });
             return Step::Enter(self.enter(closed, inputs.now, Reason::flagged(desired)));
         }
-        if down.is_forced(inputs) {
-            return Step::Enter(self.admit(closing, inputs, inputs.now, Reason::ForcedUnchecked));
+        // A word of force from before the guard closed the route does not skip the checks of another try.
+        if down.is_forced(inputs) && (closing.tries == 0 || inputs.forced >= Some(self.began)) {
+            let closing = Closing { tries: 0, ..closing.clone() };
+            return Step::Enter(self.admit(&closing, inputs, inputs.now, Reason::ForcedUnchecked));
         }
         let checks = &inputs.policy.verify;
         if checks.is_empty() {
@@ -157,10 +159,10 @@ impl RouteState {
         let over = after(began, ramp.length()).max(self.seen);
         match (desired, heeded) {
             // The ramp ended before this input came.
-            _ if over < now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
+            _ if over < now => Step::Enter(self.ramped(back, inputs, over)),
             (Some(desired), _) => Step::Enter(self.close_by_flag(inputs, desired)),
             (None, Heeded::Close(breach)) => Step::Enter(self.close_by_guard(&back.closing, inputs, breach)),
-            (None, _) if over == now => Step::Enter(self.open(&back.closing, inputs, over, Reason::Ramped)),
+            (None, _) if over == now => Step::Enter(self.ramped(back, inputs, over)),
             (None, Heeded::GoOn(findings)) => {
                 let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
                 let share = back.share.max(share(ramp, elapsed));
@@ -168,6 +170,15 @@ impl RouteState {
                 self.go_on(&back.findings, &findings, Self { began, ..self.with(phase) }, policy)
             }
         }
+    }
+
+    /// Opens the route after its ramp. A suspicion goes on.
+    fn ramped(&self, back: &Return, inputs: RouteInputs<'_>, at: Timestamp) -> Self {
+        let mut open = self.open(&back.closing, inputs, at, Reason::Ramped);
+        if let PhaseState::Open(Some(watch)) = &mut open.phase {
+            watch.findings.suspicion.clone_from(&back.findings.suspicion);
+        }
+        open
     }
 
     /// Returns the beginning of a ramp that is held: the time since the last evaluation does not count.
@@ -229,10 +240,11 @@ impl RouteState {
             None if is_over => Reason::TimeOver,
             None => Reason::Lifted,
         };
+        let closing = Closing { tries: 0, ..down.closing.clone() };
         if inputs.policy.verify.is_empty() || down.is_forced(inputs) {
-            return self.admit(&down.closing, inputs, inputs.now, reason);
+            return self.admit(&closing, inputs, inputs.now, reason);
         }
-        self.enter(PhaseState::Verifying(down.closing.clone()), inputs.now, reason)
+        self.enter(PhaseState::Verifying(closing), inputs.now, reason)
     }
 
     /// Brings a route back that its guard closed, to see whether it does better now.
