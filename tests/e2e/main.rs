@@ -15,6 +15,7 @@ mod wire;
 
 mod balance;
 mod believed;
+mod breach;
 mod browser;
 mod cli;
 mod clients;
