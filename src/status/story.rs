@@ -83,3 +83,22 @@ pub(crate) fn short(hash: &str) -> &str {
 
 /// Source of a route that its guard closed.
 const GUARD: &str = "guard";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::NextStatus;
+
+    #[test]
+    fn a_route_that_its_guard_closed_is_told_when_it_is_tried_again() {
+        let at = "2026-05-19T14:40:00Z".parse().unwrap();
+        let next = NextStatus { phase: Phase::Verifying.as_str().to_owned(), at: Some(at) };
+        let closed = |source: &str, next: Option<NextStatus>| {
+            let (phase, why) = (Phase::Closed.as_str().to_owned(), "x".to_owned());
+            route(&RouteStatus { phase, why, source: Some(source.to_owned()), next, ..RouteStatus::default() }, at)
+        };
+        assert_eq!(closed("guard", Some(next.clone())), ["x", "tries again at 14:40 UTC"]);
+        assert_eq!(closed("flag", Some(next)), ["x", "then verifying at 14:40 UTC"]);
+        assert_eq!(closed("guard", None), ["x"]);
+    }
+}

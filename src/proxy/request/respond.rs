@@ -79,7 +79,7 @@ pub(crate) fn page<B>(
         cors: &renderer.config.cors,
     };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
-    set_time(&mut response, rendered, (variant, seconds), context);
+    set_time(&mut response, rendered, variant, seconds, context);
     response
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     let cors = &live.snapshot.renderer.config.cors;
     let answer = AnswerContext { method, headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
-    set_time(&mut response, rendered, (variant, seconds), context);
+    set_time(&mut response, rendered, variant, seconds, context);
     response
 }
 
@@ -102,7 +102,8 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
 fn set_time(
     response: &mut Response<Body>,
     rendered: &Rendered,
-    (variant, seconds): (Variant, u64),
+    variant: Variant,
+    seconds: u64,
     context: &ResponseContext,
 ) {
     let Some(body) = with_retry_after(&rendered.body, variant, seconds) else { return };
