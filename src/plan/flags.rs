@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
-pub use every::Every;
 use every::Exception;
+pub use every::{Every, Odd, Oddity};
 pub use lifts::{is_cut, is_unended, lifts};
 pub use stale::{Reading, Stale};
 
@@ -128,7 +128,7 @@ pub enum When {
         ends: Timestamp,
     },
     /// A recurring span.
-    Every(Every),
+    Every(Box<Every>),
 }
 
 /// Reaction when a window's end has come.

@@ -1,79 +1,70 @@
-//! Recurring windows: `every = "Sun 02:00-04:00 Europe/Berlin"`, or a part of RFC 5545's recurrence rules.
+//! Recurring windows: `every = "Sun 02:00-04:00 Europe/Berlin"`, or a recurrence rule of RFC 5545.
 //!
-//! Times of day are local. If the clock jumps ahead, a time that does not exist becomes the later one in its place
-//! (02:30 becomes 03:30). If the clock falls back, a time that comes twice means the first one, at the start and at the
-//! end. RFC 5545 section 3.3.5 says the same. In the night of a change a span of times therefore lasts an hour more or
-//! less.
+//! Starts are local times, and each occurrence has the same length. If the clock jumps ahead, a start that does not exist
+//! becomes the later one in its place (02:30 becomes 03:30). If the clock falls back, a start that comes twice means the
+//! first one. RFC 5545 section 3.3.5 says the same. An occurrence keeps its length through a change, so it may end at
+//! another local time. Whole days are the exception: they end at the same time of day (section 3.3.6).
 //!
-//! An occurrence that loses all of its length this way is left out. An occurrence that overlaps the next ends where the
-//! next begins. So occurrences are in order, and no two are in force at once.
+//! An occurrence that overlaps the next ends where the next begins. So occurrences are in order, and no two are in force
+//! at once.
 //!
-//! The time zones are part of the program; no files are read.
+//! Local times are computed first, and each becomes an instant by jiff alone: one time zone database decides. The zones
+//! are part of the program; no files are read. A crate that recurs in time zones of its own would be a second one.
 
 mod except;
+mod odd;
 mod plain;
 mod rrule;
+mod rule;
+mod zone;
 
 use std::fmt;
 
-use jiff::civil::{Date, Time, Weekday};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
-use super::super::problem::{did_you_mean, quoted};
 pub(in crate::plan) use except::Exception;
 use except::Exceptions;
+pub use odd::{Odd, Oddity};
+use rule::{Rule, Way, step};
 
 /// Recurring span of a window.
 #[derive(Clone, PartialEq)]
 pub struct Every {
     text: String,
     rule: Rule,
-    starts: Time,
     length: Length,
     zone: TimeZone,
-    /// First day; a rule's intervals are counted from here.
-    first: Option<Date>,
-    /// Last day.
-    last: Option<Date>,
+    /// First local time; a rule's intervals are counted from here.
+    first: Option<DateTime>,
+    /// Last instant at which an occurrence may begin.
+    last: Option<Timestamp>,
     except: Exceptions,
 }
 
-/// Days of a rule: every `interval`-th day, week or month, limited to those in both lists. An empty list limits
-/// nothing.
-#[derive(Clone, Debug, PartialEq)]
-struct Rule {
-    unit: Unit,
-    /// Interval, at least 1.
-    interval: i32,
-    weekdays: Vec<Nth>,
-    /// Days of the month, counted from 1, or backwards from -1.
-    month_days: Vec<i8>,
-}
-
-/// Unit of a rule's interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Day,
-    Week,
-    Month,
-}
-
-/// Weekday: the nth of the month, backwards if negative, or every one of them if 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Nth(i8, Weekday);
-
-/// Length of an occurrence: until a time of day, so many days later, and then some more.
+/// Length of an occurrence: so many days of the calendar, and then an exact time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Length {
     days: i32,
-    until: Time,
     more: SignedDuration,
+}
+
+/// Start of an occurrence: the local time of the rule, and the instant that it means.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    planned: DateTime,
+    instant: Timestamp,
 }
 
 impl fmt::Debug for Every {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Every").field(&self.text).finish()
+        let mut tuple = f.debug_tuple("Every");
+        tuple.field(&self.text);
+        if self.except != Exceptions::default() {
+            tuple.field(&self.except);
+        }
+        tuple.finish()
     }
 }
 
@@ -102,8 +93,8 @@ impl Every {
     /// Leaves an occurrence out. Returns false if there is none to leave out.
     pub(super) fn leave_out(&mut self, exception: Exception) -> bool {
         let is_one = match exception {
-            Exception::Day(day) => self.planned(day).is_some(),
-            Exception::Start(start) => self.before(start).is_some_and(|(starts, _)| starts == start),
+            Exception::Day(day) => self.starts_on(day, &self.rule.on(day)).next().is_some(),
+            Exception::Start(instant) => self.last_start(instant).is_some_and(|start| start.instant == instant),
         };
         self.except.add(exception);
         is_one
@@ -114,6 +105,16 @@ impl Every {
         &self.zone
     }
 
+    /// Tells what may be wrong with the rule although it is understood.
+    pub(super) fn caution(&self) -> Option<Invalid> {
+        if let Some(message) = zone::caution(&self.zone) {
+            return Some((message, "if another time is meant, write region and city, as `Europe/Berlin`".to_owned()));
+        }
+        let help = "correct the times; to close a route until further notice, flag it under `[routes]`";
+        self.is_always_on()
+            .then(|| ("`every` is always on: each time begins when the one before ends".to_owned(), help.to_owned()))
+    }
+
     /// Returns the local day of an instant.
     pub(super) fn day_of(&self, instant: Timestamp) -> Date {
         self.zone.to_datetime(instant).date()
@@ -121,7 +122,7 @@ impl Every {
 
     /// Returns the first instant of a local day.
     pub(super) fn midnight(&self, day: Date) -> Option<Timestamp> {
-        instant(&self.zone, day, Time::midnight())
+        instant(&self.zone, day.to_datetime(Time::midnight()))
     }
 
     /// Returns the occurrence in force at an instant.
@@ -130,140 +131,124 @@ impl Every {
         self.before(now).filter(|(_, ends)| now < *ends)
     }
 
-    /// Returns the next occurrence that begins after an instant, if there is one within eight years.
+    /// Returns the next occurrence that begins after an instant.
     pub fn after(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let today = self.zone.to_datetime(now).date();
-        // One day of margin: a change of the clock may move a start into the next day.
-        let yesterday = shifted(today, -1).unwrap_or(today);
-        let from = self.first.map_or(yesterday, |first| first.max(yesterday));
-        let days = (0..MOST_DAYS).map_while(|days| shifted(from, days));
-        let days = days.take_while(|day| self.last.is_none_or(|last| *day <= last));
-        days.filter_map(|day| self.of(day)).find(|(starts, _)| *starts > now)
+        self.next_start(now, Timestamp::MAX).and_then(|start| self.of(start))
     }
 
-    /// Returns the last occurrence that began at or before an instant, if there was one within eight years.
+    /// Returns the last occurrence that began at or before an instant.
     pub fn before(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let today = self.zone.to_datetime(now).date();
-        let tomorrow = shifted(today, 1).unwrap_or(today);
-        let from = self.last.map_or(tomorrow, |last| last.min(tomorrow));
-        let days = (0..MOST_DAYS).map_while(|days| shifted(from, -days));
-        let days = days.take_while(|day| self.first.is_none_or(|first| *day >= first));
-        days.filter_map(|day| self.of(day)).find(|(starts, _)| *starts <= now)
+        self.last_start(now).and_then(|start| self.of(start))
     }
 
-    /// Returns true if the last day has passed, and nothing is in force any more.
+    /// Returns true if no occurrence begins any more, and none is in force.
     pub fn is_over(&self, now: Timestamp) -> bool {
-        let today = self.zone.to_datetime(now).date();
-        self.last.is_some_and(|last| last <= today) && self.on(now).is_none() && self.after(now).is_none()
+        self.last.is_some_and(|last| last <= now) && self.on(now).is_none()
     }
 
-    /// Returns the occurrence that begins on a day.
-    fn of(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
-        let (starts, ends) = self.planned(day)?;
-        let next = (1..=self.length.reach()).find_map(|days| self.planned(shifted(day, days)?));
-        let ends = next.map_or(ends, |(next, _)| next.min(ends));
-        (starts < ends).then_some((starts, ends))
-    }
-
-    /// Returns the occurrence that begins on a day, before the next one cuts it.
-    fn planned(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
-        let inside = self.first.is_none_or(|first| day >= first) && self.last.is_none_or(|last| day <= last);
-        if !inside || !self.rule.has(day, self.first) {
-            return None;
+    /// Returns the first start after one instant, and before another.
+    fn next_start(&self, after: Timestamp, before: Timestamp) -> Option<Start> {
+        let today = self.day_of(after);
+        // A change of the clock may move a start into the next day.
+        let yesterday = step(today, Way::Back).unwrap_or(today);
+        let from = self.first.map_or(yesterday, |first| first.date().max(yesterday));
+        let last = self.day_of(self.last.map_or(before, |last| last.min(before)));
+        let mut walk = self.rule.walk(from, Way::Ahead, last);
+        let mut found: Option<Start> = None;
+        while let Some((day, times)) = walk.next() {
+            let starts = self.starts_on(day, &times).filter(|start| start.instant > after && start.instant < before);
+            let Some(start) = starts.min_by_key(|start| start.instant) else { continue };
+            if found.is_none_or(|found| start.instant < found.instant) {
+                found = Some(start);
+            }
+            // Where the clock jumps, the next day may have an earlier start.
+            walk.end_after(day);
         }
-        let starts = instant(&self.zone, day, self.starts)?;
-        let ends = instant(&self.zone, shifted(day, self.length.days)?, self.length.until)?;
-        let ends = ends.checked_add(self.length.more).ok()?;
-        (starts < ends && !self.except.has(day, starts)).then_some((starts, ends))
+        found
+    }
+
+    /// Returns the last start at or before an instant.
+    fn last_start(&self, now: Timestamp) -> Option<Start> {
+        let from = self.day_of(self.last.map_or(now, |last| last.min(now)));
+        let first = self.first.map_or(Date::MIN, DateTime::date);
+        let mut walk = self.rule.walk(from, Way::Back, first);
+        let mut found: Option<Start> = None;
+        while let Some((day, times)) = walk.next() {
+            let starts = self.starts_on(day, &times).filter(|start| start.instant <= now);
+            let Some(start) = starts.max_by_key(|start| start.instant) else { continue };
+            if found.is_none_or(|found| start.instant > found.instant) {
+                found = Some(start);
+            }
+            walk.end_after(day);
+        }
+        found
+    }
+
+    /// Returns the starts of a day at times of day, without the exceptions.
+    fn starts_on(&self, day: Date, times: &[Time]) -> impl Iterator<Item = Start> {
+        let starts = times.iter().map(move |time| day.to_datetime(*time)).filter_map(|planned| {
+            let instant = instant(&self.zone, planned)?;
+            let inside =
+                self.first.is_none_or(|first| first <= planned) && self.last.is_none_or(|last| instant <= last);
+            (inside && !self.except.has(day, instant)).then_some(Start { planned, instant })
+        });
+        starts.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Returns the occurrence of a start; `None` at the end of time.
+    fn of(&self, start: Start) -> Option<(Timestamp, Timestamp)> {
+        let ends = self.end(start)?;
+        let next = self.next_start(start.instant, ends);
+        Some((start.instant, next.map_or(ends, |next| next.instant)))
+    }
+
+    /// Returns the end of an occurrence, before the next one cuts it.
+    fn end(&self, start: Start) -> Option<Timestamp> {
+        let whole = shifted(start.planned, self.length.days).and_then(|planned| instant(&self.zone, planned));
+        let nominal = match self.length.days {
+            0 => start.instant,
+            // Samoa left out a whole day: there, a day later is the same instant.
+            _ => whole
+                .filter(|end| *end > start.instant)
+                .or_else(|| start.instant.checked_add(self.length.local()).ok())?,
+        };
+        nominal.checked_add(self.length.more).ok()
+    }
+
+    /// Returns true if each of some occurrences begins no later than the one before it ends.
+    fn is_always_on(&self) -> bool {
+        let first = self.first.unwrap_or(self.rule.anchor);
+        let starts: Vec<DateTime> = self.planned(first).take(CHECKED_FOR_GAPS).collect();
+        let is_gapless =
+            |pair: &[DateTime]| matches!(pair, [one, next] if one.duration_until(*next) <= self.length.local());
+        self.last.is_none()
+            && self.except == Exceptions::default()
+            && starts.len() > 1
+            && starts.windows(2).all(is_gapless)
+    }
+
+    /// Returns the local starts from one on, without a look at time zones and exceptions.
+    fn planned(&self, from: DateTime) -> impl Iterator<Item = DateTime> {
+        let days = self.rule.walk(from.date(), Way::Ahead, Date::MAX);
+        let starts = days.flat_map(|(day, times)| times.into_iter().map(move |time| day.to_datetime(time)));
+        starts.filter(move |start| *start >= from)
     }
 }
 
 impl Length {
-    /// Returns the length by local time, from a time of day.
-    fn from(self, starts: Time) -> SignedDuration {
-        let days = SignedDuration::from_hours(i64::from(self.days) * 24);
-        days.saturating_add(starts.duration_until(self.until)).saturating_add(self.more)
-    }
-
-    /// Returns the most days that an occurrence may go on after its first day, with any change of the clock.
-    fn reach(self) -> i32 {
-        let more = i32::try_from(self.more.as_hours() / 24).unwrap_or(LONGEST_DAYS);
-        self.days.saturating_add(more).min(LONGEST_DAYS) + 2
+    /// Returns the length by local time.
+    fn local(self) -> SignedDuration {
+        SignedDuration::from_hours(i64::from(self.days) * 24).saturating_add(self.more)
     }
 }
 
-impl Rule {
-    fn has(&self, day: Date, first: Option<Date>) -> bool {
-        let anchor = first.unwrap_or(EPOCH);
-        let units = match self.unit {
-            Unit::Day => days_between(anchor, day),
-            Unit::Week => days_between(monday(anchor), monday(day)).div_euclid(7),
-            Unit::Month => month(day) - month(anchor),
-        };
-        units.rem_euclid(self.interval) == 0
-            && (self.weekdays.is_empty() || self.weekdays.iter().any(|own| own.is(day)))
-            && (self.month_days.is_empty() || self.month_days.iter().any(|own| is_month_day(*own, day)))
-    }
-}
-
-impl Nth {
-    fn is(self, day: Date) -> bool {
-        let Self(nth, weekday) = self;
-        let from_end = day.days_in_month() - day.day();
-        day.weekday() == weekday
-            && match nth {
-                0 => true,
-                1.. => (day.day() - 1) / 7 + 1 == nth,
-                ..0 => -(from_end / 7 + 1) == nth,
-            }
-    }
-}
-
-fn is_month_day(number: i8, day: Date) -> bool {
-    day.day() == if number > 0 { number } else { day.days_in_month() + 1 + number }
-}
-
-/// Returns the Monday of a day's week.
-fn monday(day: Date) -> Date {
-    shifted(day, -i32::from(day.weekday().to_monday_zero_offset())).unwrap_or(day)
-}
-
-/// Returns a day's month, counted through the years.
-fn month(day: Date) -> i32 {
-    i32::from(day.year()) * 12 + i32::from(day.month())
-}
-
-fn days_between(from: Date, to: Date) -> i32 {
-    from.until(to).map_or(0, |span| span.get_days())
-}
-
-fn shifted(day: Date, days: i32) -> Option<Date> {
-    day.checked_add(Span::new().try_days(days).ok()?).ok()
+fn shifted(start: DateTime, days: i32) -> Option<DateTime> {
+    start.checked_add(Span::new().try_days(days).ok()?).ok()
 }
 
 /// Returns the instant of a local time; `None` beyond the ends of time.
-fn instant(zone: &TimeZone, day: Date, time: Time) -> Option<Timestamp> {
-    zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
-}
-
-/// Finds a time zone by its name, in any case.
-fn zone_of(name: &str) -> Result<TimeZone, Invalid> {
-    // jiff knows the name `Etc/Unknown`, and would take it for UTC.
-    if let Some(zone) = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown()) {
-        return Ok(zone);
-    }
-    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-    let meant = name.replace(' ', "_");
-    let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-    // Most wrong names have the right city.
-    let by_city = known.iter().find(|known| city(known) == city(&meant)).map(String::as_str);
-    let near = by_city.or_else(|| did_you_mean(&meant, known.iter().map(String::as_str)));
-    let near = near.filter(|near| !near.eq_ignore_ascii_case(name));
-    let help = near.map_or_else(
-        || "write an IANA name, `Europe/Berlin` or `UTC`".to_owned(),
-        |near| format!("did you mean `{near}`?"),
-    );
-    Err((format!("there is no time zone {}", quoted(name)), help))
+fn instant(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
+    zone.to_ambiguous_timestamp(local).compatible().ok()
 }
 
 fn weekday(name: &str) -> Option<Weekday> {
@@ -272,8 +257,6 @@ fn weekday(name: &str) -> Option<Weekday> {
     WEEKDAYS.iter().find(|(own, _)| *own == lower || lower == own[..3] || lower == own[..2]).map(|(_, day)| *day)
 }
 
-/// Origin of weeks and months, unless a rule has a first day.
-const EPOCH: Date = Date::constant(1970, 1, 1);
 const WEEKDAYS: [(&str, Weekday); 7] = [
     ("monday", Weekday::Monday),
     ("tuesday", Weekday::Tuesday),
@@ -283,10 +266,10 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
     ("saturday", Weekday::Saturday),
     ("sunday", Weekday::Sunday),
 ];
-/// Days that are searched for an occurrence: 29 February may be eight years away.
-const MOST_DAYS: i32 = 3000;
 /// Longest occurrence in days.
 const LONGEST_DAYS: i32 = 60;
+/// Occurrences that are compared to find out if a rule is always on.
+const CHECKED_FOR_GAPS: usize = 100;
 
 #[cfg(test)]
 mod tests;

@@ -125,18 +125,19 @@ impl Span {
             }
         }
         let text = value.string("Sun 02:00-04:00 Europe/Berlin", report)?;
-        if text.len() > LONGEST_LINE {
-            report.wrong(
-                value.span.clone(),
-                "`every` is too long",
-                format!("at most {LONGEST_LINE} bytes are allowed"),
-            );
+        if text.len() > LONGEST_RULE {
+            let help =
+                format!("at most {LONGEST_RULE} bytes are allowed; days that are left out may stand in `except`");
+            report.wrong(value.span.clone(), "`every` is too long", help);
             return None;
         }
         match Every::parse(text) {
             Ok(mut every) => {
+                if let Some((message, help)) = every.caution() {
+                    report.warn(value.span.clone(), message, help);
+                }
                 except.iter().for_each(|value| leave_out(&mut every, value, report));
-                Some(Self { when: When::Every(every), started: None })
+                Some(Self { when: When::Every(Box::new(every)), started: None })
             }
             Err((message, help)) => {
                 report.wrong(value.span.clone(), message, help);
@@ -338,6 +339,8 @@ fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {
 pub(super) const LONGEST_MESSAGE: usize = 4096;
 /// Bytes of a text that is shown on one line.
 const LONGEST_LINE: usize = 256;
+/// Bytes of a recurrence, with some EXDATEs.
+const LONGEST_RULE: usize = 1024;
 /// Bytes of a window's id, which becomes part of headers and file names.
 const LONGEST_ID: usize = 64;
 /// Longest announcement: a year.

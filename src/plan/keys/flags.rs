@@ -63,7 +63,7 @@ pub static WINDOW: Table = Table {
             "every",
             Form::Text(&RECURRENCE),
             Absent::Means("once"),
-            "Recurrence, such as `Sun 02:00-04:00 Europe/Berlin`, instead of `starts` and `ends`. At most 256 bytes.",
+            "Recurrence, such as `Sun 02:00-04:00 Europe/Berlin`, instead of `starts` and `ends`. At most 1024 bytes.",
         ),
         Key::new(
             "except",

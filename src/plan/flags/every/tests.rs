@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 
 use super::*;
 
@@ -32,18 +32,18 @@ fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
         // Berlin springs forward from 02:00 to 03:00 on 29 March, and falls back from 03:00 to 02:00 on 25 October.
         ("Sun 00:30-01:30 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-28T23:30:00Z 2026-03-29T00:30:00Z"),
         ("Sun 01:30-02:30 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T00:30:00Z 2026-03-29T01:30:00Z"),
-        ("Sun 02:30-04:00 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z 2026-03-29T02:00:00Z"),
-        ("Sun 01:00-04:00 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T00:00:00Z 2026-03-29T02:00:00Z"),
-        ("Sun 01:00-04:00 Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-24T23:00:00Z 2026-10-25T03:00:00Z"),
-        ("Sun 02:30-04:00 Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z 2026-10-25T03:00:00Z"),
+        ("Sun 02:30-04:00 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z 2026-03-29T03:00:00Z"),
+        ("Sun 01:00-04:00 Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T00:00:00Z 2026-03-29T03:00:00Z"),
+        ("Sun 01:00-04:00 Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-24T23:00:00Z 2026-10-25T02:00:00Z"),
+        ("Sun 02:30-04:00 Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z 2026-10-25T02:00:00Z"),
         ("Sun 01:00-02:30 Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-24T23:00:00Z 2026-10-25T00:30:00Z"),
         // New York: 8 March and 1 November, at 02:00.
-        ("Sun 02:00-04:00 America/New_York", "2026-03-07T12:00:00Z", "2026-03-08T07:00:00Z 2026-03-08T08:00:00Z"),
-        ("Sun 00:30-03:00 America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T04:30:00Z 2026-11-01T08:00:00Z"),
-        ("Sun 01:30-02:30 America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T05:30:00Z 2026-11-01T07:30:00Z"),
+        ("Sun 02:00-04:00 America/New_York", "2026-03-07T12:00:00Z", "2026-03-08T07:00:00Z 2026-03-08T09:00:00Z"),
+        ("Sun 00:30-03:00 America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T04:30:00Z 2026-11-01T07:00:00Z"),
+        ("Sun 01:30-02:30 America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T05:30:00Z 2026-11-01T06:30:00Z"),
         // Lord Howe moves by half an hour: 5 April from 02:00 back to 01:30, 4 October from 02:00 to 02:30.
-        ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-04-03T12:00:00Z", "2026-04-04T14:00:00Z 2026-04-04T16:30:00Z"),
-        ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-10-02T12:00:00Z", "2026-10-03T14:30:00Z 2026-10-03T16:00:00Z"),
+        ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-04-03T12:00:00Z", "2026-04-04T14:00:00Z 2026-04-04T16:00:00Z"),
+        ("Sun 01:00-03:00 Australia/Lord_Howe", "2026-10-02T12:00:00Z", "2026-10-03T14:30:00Z 2026-10-03T16:30:00Z"),
         ("Sun 02:00-04:00 UTC", "2026-03-28T12:00:00Z", "2026-03-29T02:00:00Z 2026-03-29T04:00:00Z"),
         // The length stays the same.
         (
@@ -57,57 +57,61 @@ fn local_times_are_right_on_both_sides_of_a_change_of_the_clock() {
     }
 }
 
-/// Spans before, in, into, out of and over each change: their actual start, and their minutes.
+/// Spans before, in, into, out of and over each change: the actual start, and the length of every other day.
 #[test]
-fn a_span_lasts_as_long_as_the_clock_on_the_wall_says() {
+fn a_start_is_local_and_the_length_is_kept_over_every_change_of_the_clock() {
     let table = [
-        ("00:30-01:30 Europe/Berlin", "2026-03-29", "2026-03-28T23:30:00Z", 60),
-        ("02:15-02:45 Europe/Berlin", "2026-03-29", "2026-03-29T01:15:00Z", 30),
-        ("01:30-02:30 Europe/Berlin", "2026-03-29", "2026-03-29T00:30:00Z", 60),
-        ("02:30-04:00 Europe/Berlin", "2026-03-29", "2026-03-29T01:30:00Z", 30),
-        ("01:00-04:00 Europe/Berlin", "2026-03-29", "2026-03-29T00:00:00Z", 120),
-        ("00:30-01:30 Europe/Berlin", "2026-10-25", "2026-10-24T22:30:00Z", 60),
-        ("02:15-02:45 Europe/Berlin", "2026-10-25", "2026-10-25T00:15:00Z", 30),
-        ("01:30-02:30 Europe/Berlin", "2026-10-25", "2026-10-24T23:30:00Z", 60),
-        ("02:30-04:00 Europe/Berlin", "2026-10-25", "2026-10-25T00:30:00Z", 150),
-        ("01:00-04:00 Europe/Berlin", "2026-10-25", "2026-10-24T23:00:00Z", 240),
-        ("00:30-01:30 America/New_York", "2026-03-08", "2026-03-08T05:30:00Z", 60),
-        ("02:15-02:45 America/New_York", "2026-03-08", "2026-03-08T07:15:00Z", 30),
-        ("01:30-02:30 America/New_York", "2026-03-08", "2026-03-08T06:30:00Z", 60),
-        ("02:30-04:00 America/New_York", "2026-03-08", "2026-03-08T07:30:00Z", 30),
-        ("01:00-04:00 America/New_York", "2026-03-08", "2026-03-08T06:00:00Z", 120),
-        ("00:15-00:45 America/New_York", "2026-11-01", "2026-11-01T04:15:00Z", 30),
-        ("01:15-01:45 America/New_York", "2026-11-01", "2026-11-01T05:15:00Z", 30),
-        ("00:30-01:30 America/New_York", "2026-11-01", "2026-11-01T04:30:00Z", 60),
-        ("01:30-03:00 America/New_York", "2026-11-01", "2026-11-01T05:30:00Z", 150),
-        ("00:00-03:00 America/New_York", "2026-11-01", "2026-11-01T04:00:00Z", 240),
-        ("00:30-01:30 Australia/Lord_Howe", "2026-10-04", "2026-10-03T14:00:00Z", 60),
-        ("02:05-02:25 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:35:00Z", 20),
-        ("01:30-02:15 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:00:00Z", 45),
-        ("02:15-04:00 Australia/Lord_Howe", "2026-10-04", "2026-10-03T15:45:00Z", 75),
-        ("01:00-04:00 Australia/Lord_Howe", "2026-10-04", "2026-10-03T14:30:00Z", 150),
-        ("00:30-01:15 Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:30:00Z", 45),
-        ("01:35-01:55 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:35:00Z", 20),
-        ("01:00-01:45 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:00:00Z", 45),
-        ("01:45-03:00 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:45:00Z", 105),
-        ("01:00-03:00 Australia/Lord_Howe", "2026-04-05", "2026-04-04T14:00:00Z", 150),
-        ("00:30-01:30 UTC", "2026-03-29", "2026-03-29T00:30:00Z", 60),
-        ("01:00-04:00 UTC", "2026-03-29", "2026-03-29T01:00:00Z", 180),
-        ("00:30-01:30 UTC", "2026-10-25", "2026-10-25T00:30:00Z", 60),
-        ("01:00-04:00 UTC", "2026-10-25", "2026-10-25T01:00:00Z", 180),
+        // Into summer: a start that does not exist moves by the length of the gap.
+        ("00:30-01:30 Europe/Berlin", "2027-03-27T23:30:00Z", 60),
+        ("02:15-02:45 Europe/Berlin", "2027-03-28T01:15:00Z", 30),
+        ("02:30-03:30 Europe/Berlin", "2027-03-28T01:30:00Z", 60),
+        ("02:00-03:00 Europe/Berlin", "2027-03-28T01:00:00Z", 60),
+        ("02:00-04:00 Europe/Berlin", "2027-03-28T01:00:00Z", 120),
+        ("01:30-02:30 Europe/Berlin", "2027-03-28T00:30:00Z", 60),
+        ("01:00-04:00 Europe/Berlin", "2027-03-28T00:00:00Z", 180),
+        ("02:30-04:00 America/New_York", "2027-03-14T07:30:00Z", 90),
+        ("01:00-04:00 America/New_York", "2027-03-14T06:00:00Z", 180),
+        ("02:05-02:25 Australia/Lord_Howe", "2026-10-03T15:35:00Z", 20),
+        ("01:30-02:15 Australia/Lord_Howe", "2026-10-03T15:00:00Z", 45),
+        ("02:15-04:00 Australia/Lord_Howe", "2026-10-03T15:45:00Z", 105),
+        ("02:30-03:30 Australia/Sydney", "2026-10-03T16:30:00Z", 60),
+        // Midnight itself does not exist in Santiago.
+        ("00:00-01:00 America/Santiago", "2027-09-05T04:00:00Z", 60),
+        ("23:30-00:30 America/Santiago", "2027-09-05T03:30:00Z", 60),
+        // Morocco leaves its summer time for Ramadan, and goes back to it after it.
+        ("02:30-03:30 Africa/Casablanca", "2026-03-22T02:30:00Z", 60),
+        ("02:00-04:00 Africa/Casablanca", "2026-02-15T01:00:00Z", 120),
+        // Out of summer: a start that comes twice is the first.
+        ("00:30-01:30 Europe/Berlin", "2027-10-30T22:30:00Z", 60),
+        ("02:15-02:45 Europe/Berlin", "2027-10-31T00:15:00Z", 30),
+        ("02:30-03:30 Europe/Berlin", "2027-10-31T00:30:00Z", 60),
+        ("01:30-02:30 Europe/Berlin", "2027-10-30T23:30:00Z", 60),
+        ("01:00-04:00 Europe/Berlin", "2027-10-30T23:00:00Z", 180),
+        ("01:30-03:00 America/New_York", "2027-11-07T05:30:00Z", 90),
+        ("01:35-01:55 Australia/Lord_Howe", "2026-04-04T14:35:00Z", 20),
+        ("01:00-03:00 Australia/Lord_Howe", "2026-04-04T14:00:00Z", 120),
+        ("23:30-00:30 America/Santiago", "2027-04-04T02:30:00Z", 60),
+        ("02:30-03:30 Australia/Sydney", "2027-04-03T15:30:00Z", 60),
+        // No change.
+        ("02:00-04:00 Asia/Kathmandu", "2027-03-27T20:15:00Z", 120),
+        ("01:00-04:00 UTC", "2027-03-28T01:00:00Z", 180),
     ];
-    for (text, day, starts, minutes) in table {
+    for (text, starts, minutes) in table {
         let starts = at(starts);
         let found = every(&format!("daily {text}")).after(starts - SignedDuration::from_secs(1));
-        assert_eq!(found, Some((starts, starts + SignedDuration::from_mins(minutes))), "{text} on {day}");
+        assert_eq!(found, Some((starts, starts + SignedDuration::from_mins(minutes))), "{text} at {starts}");
     }
 }
 
 #[test]
-fn a_span_that_the_clock_jumps_over_is_left_out() {
-    // 02:00 to 03:00 does not exist on that day: both ends are one instant.
-    let found = next("Sun 02:00-03:00 Europe/Berlin", "2026-03-28T12:00:00Z", 1);
-    assert_eq!(found, ["2026-04-05T00:00:00Z 2026-04-05T01:00:00Z"]);
+fn whole_days_end_with_the_day_however_long_it_is() {
+    for (text, from, expected) in [
+        ("Sun 00:00-24:00 Europe/Berlin", "2027-03-27T12:00:00Z", "2027-03-27T23:00:00Z 2027-03-28T22:00:00Z"),
+        ("Sun 00:00-24:00 Europe/Berlin", "2027-10-30T12:00:00Z", "2027-10-30T22:00:00Z 2027-10-31T23:00:00Z"),
+        ("Sun 00:00-00:00 America/Santiago", "2027-09-04T12:00:00Z", "2027-09-05T04:00:00Z 2027-09-06T03:00:00Z"),
+    ] {
+        assert_eq!(next(text, from, 1), [expected], "{text}");
+    }
 }
 
 #[test]
@@ -124,6 +128,13 @@ fn days_are_written_in_the_ways_that_people_write_them() {
     assert_eq!(starts("1st Sun"), ["05-03", "06-07", "07-05"]);
     assert_eq!(starts("last Fri"), ["05-29", "06-26", "07-31"]);
     assert_eq!(starts("day 31"), ["05-31", "07-31", "08-31"]);
+    assert_eq!(starts("day 1,15"), ["05-01", "05-15", "06-01"]);
+    assert_eq!(starts("last day"), ["05-31", "06-30", "07-31"]);
+    assert_eq!(starts("last day of the month"), ["05-31", "06-30", "07-31"]);
+    assert_eq!(starts("1st,3rd Sun"), ["05-03", "05-17", "06-07"]);
+    assert_eq!(starts("first, third sunday"), ["05-03", "05-17", "06-07"]);
+    assert_eq!(starts("last workday"), ["05-29", "06-30", "07-31"]);
+    assert_eq!(starts("1st weekday"), ["05-01", "06-01", "07-01"]);
 }
 
 #[test]
@@ -198,13 +209,13 @@ fn what_is_not_understood_is_refused_with_a_word_of_help() {
         ("Sonday 02:00-04:00 UTC", "not a day", "did you mean"),
         ("Sun 2-4 UTC", "does not say at what time", "Sun 02:00-04:00 Europe/Berlin"),
         ("Sun 25:00-04:00 UTC", "not a span of time", "02:00-04:00"),
+        ("3rd Sonday 02:00-04:00 UTC", "not a day", "`sunday`"),
+        ("day last 02:00-04:00 UTC", "`day last` is not a day", "`last day`"),
         ("day 32 02:00-04:00 UTC", "not a day", "day 15"),
-        ("DTSTART:20260501T100000Z RRULE:FREQ=YEARLY DURATION:PT1H", "not understood", "FREQ=DAILY"),
-        (
-            "DTSTART:20260501T100000Z RRULE:FREQ=DAILY;BYSETPOS=1 DURATION:PT1H",
-            "`BYSETPOS=1` is not understood",
-            "FREQ",
-        ),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=FORTNIGHTLY DURATION:PT1H", "not understood", "FREQ=HOURLY"),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=MINUTELY DURATION:PT1S", "comes too often", "FREQ=HOURLY"),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=DAILY;BYEASTER=1 DURATION:PT1H", "`BYEASTER=1` is not", "BYSETPOS"),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=DAILY;;BYHOUR=1 DURATION:PT1H", "is not understood", "FREQ"),
         ("DTSTART:20260501T100000Z RRULE:FREQ=DAILY", "has no DURATION", "DURATION:PT2H"),
         ("DTSTART:20260501T100000 RRULE:FREQ=DAILY DURATION:PT1H", "in which time zone", "TZID"),
         ("RRULE:FREQ=DAILY DURATION:PT1H", "has no DTSTART", "DTSTART"),
@@ -303,7 +314,19 @@ fn an_occurrence_ends_where_the_next_begins() {
 fn what_a_rule_leaves_open_or_says_twice_is_refused() {
     let at = "DTSTART:20260501T100000Z";
     for (text, message, help) in [
-        (format!("{at} RRULE:FREQ=YEARLY DURATION:PT1H"), "`FREQ=YEARLY` is not understood", "FREQ=DAILY"),
+        (format!("{at} RRULE:FREQ=YEARLY;BYMONTH=13 DURATION:PT1H"), "`BYMONTH=13` is not understood", "BYMONTH"),
+        (format!("{at} RRULE:FREQ=YEARLY;BYDAY=54SU DURATION:PT1H"), "`BYDAY=54SU` is not understood", "BYDAY"),
+        (format!("{at} RRULE:FREQ=MONTHLY;BYDAY=6SU DURATION:PT1H"), "more weeks than a month has", "-5"),
+        (format!("{at} RRULE:FREQ=MONTHLY;BYYEARDAY=6 DURATION:PT1H"), "`BYYEARDAY` is for", "FREQ=YEARLY"),
+        (format!("{at} RRULE:FREQ=HOURLY;BYSETPOS=1 DURATION:PT1M"), "`BYSETPOS` is not for FREQ=HOURLY", "BYHOUR"),
+        (format!("{at} RRULE:FREQ=HOURLY DURATION:PT1H1S"), "begins before the one before it is over", "shorten"),
+        (
+            format!("{at} RRULE:FREQ=HOURLY;BYMINUTE=0,10,20,30,40 DURATION:PT1M"),
+            "may come 120 times a day",
+            "at most 96",
+        ),
+        (format!("{at} RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30 DURATION:PT1H"), "does not come", "BYMONTH"),
+        (format!("{at} RRULE:FREQ=YEARLY;BYYEARDAY=366;BYMONTH=1 DURATION:PT1H"), "does not come", "BYMONTH"),
         (format!("{at} RRULE:FREQ=DAILY;COUNT=3;UNTIL=20260601 DURATION:PT1H"), "both COUNT and UNTIL", "remove"),
         (format!("{at} RRULE:FREQ=DAILY;FREQ=WEEKLY DURATION:PT1H"), "`FREQ` twice", "remove"),
         (format!("{at} {at} RRULE:FREQ=DAILY DURATION:PT1H"), "`DTSTART` twice", "remove"),
@@ -311,7 +334,7 @@ fn what_a_rule_leaves_open_or_says_twice_is_refused() {
         (format!("{at} RRULE:INTERVAL=2 DURATION:PT1H"), "has no FREQ", "FREQ=WEEKLY"),
         (format!("{at} RRULE:FREQ=WEEKLY;BYDAY=1SU DURATION:PT1H"), "`BYDAY=1SU`", "MONTHLY"),
         (format!("{at} RRULE:FREQ=WEEKLY;BYMONTHDAY=1 DURATION:PT1H"), "`BYMONTHDAY`", "MONTHLY"),
-        (format!("{at} RRULE:FREQ=WEEKLY;WKST=SU DURATION:PT1H"), "`WKST=SU` is not understood", "Monday"),
+        (format!("{at} RRULE:FREQ=WEEKLY;WKST=XX DURATION:PT1H"), "`WKST=XX` is not understood", "WKST"),
         (format!("{at} RRULE:FREQ=DAILY EXDATE:tomorrow DURATION:PT1H"), "not a date and time", "20260405T020000"),
         (format!("{at} RRULE:FREQ=DAILY DURATION:-PT1H"), "not a length", "DURATION:PT2H"),
         (format!("{at} RRULE:FREQ=MONTHLY DURATION:P1M"), "not a length", "DURATION:PT2H"),
@@ -417,5 +440,129 @@ proptest! {
                 break;
             }
         }
+    }
+}
+
+/// Rules, and what python-dateutil makes of them: see `tests/recurrence/make.py`.
+const DATEUTIL: &str = include_str!("../../../../tests/recurrence/expected.txt");
+
+#[test]
+fn recurrence_is_that_of_dateutil() {
+    let end = DateTime::constant(2031, 1, 1, 0, 0, 0, 0);
+    for line in DATEUTIL.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [zone, start, rule, count, sum, shown @ ..] = words.as_slice() else { panic!("{line}") };
+        let rule = every(&format!("DTSTART;TZID={zone}:{start} RRULE:{rule} DURATION:PT1S"));
+        let mut found: Vec<Timestamp> = Vec::new();
+        let mut now = at("2025-01-01T00:00:00Z");
+        while found.len() < 100
+            && let Some(Start { instant, .. }) = rule.next_start(now, Timestamp::MAX)
+            && rule.zone.to_datetime(instant) < end
+        {
+            found.push(instant);
+            now = instant;
+        }
+        let told: Vec<String> = found.iter().take(3).chain(found.last()).map(Timestamp::to_string).collect();
+        assert_eq!(told, shown, "{line}");
+        assert_eq!(found.len().to_string(), *count, "{line}");
+        let total: i64 = found.iter().zip(1..).map(|(found, number)| found.as_second() * number).sum();
+        assert_eq!(total.rem_euclid(1 << 32).to_string(), *sum, "{line}");
+        // The way back finds the same.
+        for pair in found.windows(2).step_by(25) {
+            let before = rule.last_start(pair[1] - SignedDuration::from_secs(1));
+            assert_eq!(before.map(|start| start.instant), Some(pair[0]), "{line}");
+        }
+    }
+}
+
+#[test]
+fn rules_are_taken_as_calendars_write_them() {
+    let at = "DTSTART;TZID=Europe/Berlin:20260503T020000";
+    for (rule, expected) in [
+        ("FREQ=WEEKLY;WKST=SU;BYDAY=SU", ["26-05-03", "26-05-10", "26-05-17"]),
+        ("FREQ=WEEKLY;BYDAY=SU;", ["26-05-03", "26-05-10", "26-05-17"]),
+        ("FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU", ["26-10-25", "27-10-31", "28-10-29"]),
+        ("FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1;", ["26-05-29", "26-06-30", "26-07-31"]),
+    ] {
+        let found = next(&format!("{at} RRULE:{rule} DURATION:PT1H"), "2026-01-01T00:00:00Z", 3);
+        let found: Vec<&str> = found.iter().map(|span| &span[2..10]).collect();
+        assert_eq!(found, expected, "{rule}");
+    }
+}
+
+#[test]
+fn odd_nights_are_told_with_what_is_odd() {
+    let (from, until) = (at("2026-11-28T00:00:00Z"), at("2027-11-28T00:00:00Z"));
+    let odd = |text: &str| every(text).odd(from, until).iter().map(Odd::to_string).collect::<Vec<_>>();
+    for (text, expected) in [
+        (
+            "Sun 02:30-03:30 Europe/Berlin",
+            vec![
+                "2027-03-28: 02:30 does not exist, it is on from 03:30 to 04:30",
+                "2027-10-31: 02:30 comes twice, the first counts, it is on from 02:30 to 02:30",
+            ],
+        ),
+        (
+            "Sun 01:00-04:00 America/New_York",
+            vec![
+                "2027-03-14: the clock changes, it is on from 01:00 to 05:00",
+                "2027-11-07: 01:00 comes twice, the first counts, it is on from 01:00 to 03:00",
+            ],
+        ),
+        ("Sun 00:00-01:00 America/Santiago", vec!["2027-09-05: 00:00 does not exist, it is on from 01:00 to 02:00"]),
+        (
+            "Sat 23:30-00:30 America/Santiago",
+            vec![
+                "2027-04-03: 23:30 comes twice, the first counts, it is on from 23:30 to 23:30",
+                "2027-09-04: the clock changes, it is on from 23:30 to 01:30 on 2027-09-05",
+            ],
+        ),
+        ("Sun 04:00-05:00 Europe/Berlin", vec![]),
+        ("Mon 02:30-03:30 Europe/Berlin", vec![]),
+        ("Sun 00:00-24:00 Europe/Berlin", vec![]),
+        ("daily 02:30-03:30 Asia/Kathmandu", vec![]),
+    ] {
+        assert_eq!(odd(text), expected, "{text}");
+    }
+    let hourly = every("DTSTART;TZID=Europe/Berlin:20260101T000000 RRULE:FREQ=HOURLY;BYMINUTE=0,30 DURATION:PT10M");
+    assert_eq!(hourly.odd(from, until).len(), 4, "{:?}", hourly.odd(from, until));
+}
+
+#[test]
+fn what_may_be_wrong_is_told() {
+    for (text, expected) in [
+        ("daily 02:00-02:00 UTC", Some("always on")),
+        ("Mon-Sun 00:00-24:00 Europe/Berlin", Some("always on")),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=WEEKLY DURATION:P7D", Some("always on")),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=HOURLY DURATION:PT1H", Some("always on")),
+        ("Sun 02:00-02:00 UTC", None),
+        ("Mon-Fri 00:00-24:00 UTC", None),
+        ("daily 02:00-01:59 UTC", None),
+        ("DTSTART:20260501T100000Z RRULE:FREQ=DAILY;COUNT=3 DURATION:P1D", None),
+        ("Sun 02:00-04:00 EST", Some("all year")),
+        ("Sun 02:00-04:00 CET", None),
+        ("Sun 02:00-04:00 Etc/GMT+2", Some("behind UTC")),
+    ] {
+        let told = every(text).caution().map(|(message, _)| message);
+        assert_eq!(told.is_some(), expected.is_some(), "{text}: {told:?}");
+        assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()), "{text}");
+    }
+}
+
+#[test]
+fn rare_occurrences_are_found_however_old_the_rule_is() {
+    for (rule, before, after) in [
+        ("FREQ=YEARLY;BYYEARDAY=366;BYDAY=SU", "2000-12-31", "2028-12-31"),
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=SU", "2004-02-29", "2032-02-29"),
+        ("FREQ=YEARLY;INTERVAL=1000", "2000-01-01", "3000-01-01"),
+        ("FREQ=DAILY;INTERVAL=1000;BYMONTH=2", "", "2030-02-12"),
+        ("FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1;BYHOUR=2,3", "2025-12-31", "2026-12-31"),
+        ("FREQ=HOURLY;INTERVAL=999;BYHOUR=5", "2026-02-05", "2027-01-04"),
+    ] {
+        let every = every(&format!("DTSTART;TZID=Europe/Berlin:20000101T023000 RRULE:{rule} DURATION:PT1M"));
+        let now = at("2026-05-01T00:00:00Z");
+        let day = |span: Option<(Timestamp, Timestamp)>| span.map(|(starts, _)| every.day_of(starts).to_string());
+        let found = (day(every.before(now)).unwrap_or_default(), day(every.after(now)).unwrap_or_default());
+        assert_eq!(found, (before.to_owned(), after.to_owned()), "{rule}");
     }
 }
