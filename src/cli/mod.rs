@@ -6,6 +6,7 @@
 pub mod exit;
 pub mod run;
 
+mod agenda;
 mod behind;
 mod bypass;
 mod cancel;
@@ -104,6 +105,9 @@ enum Command {
     /// Cancel a window that has not begun
     #[command(after_help = cancel::AFTER_HELP)]
     Cancel(cancel::CancelArgs),
+    /// Show which windows are to come, and where they meet
+    #[command(after_help = agenda::AFTER_HELP)]
+    Agenda(agenda::AgendaArgs),
     /// Move a step of a window's timeline
     #[command(after_help = step::AFTER_HELP)]
     Step(step::StepArgs),
@@ -186,6 +190,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Extend(args) => extend::run(&args, &mut streams),
         Command::Skip(args) => skip::run(&args, &mut streams),
         Command::Cancel(args) => cancel::run(&args, &mut streams),
+        Command::Agenda(args) => agenda::run(&args, &mut streams),
         Command::Step(args) => step::run(&args, &mut streams),
         Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),

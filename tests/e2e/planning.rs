@@ -171,3 +171,33 @@ fn a_plan_is_waited_for_and_can_be_taken_back() {
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((&json["id"], &json["in_force"]), (&"P".into(), &true.into()));
 }
+
+#[test]
+fn the_agenda_tells_what_comes_and_where_windows_meet() {
+    let daily = |id: &str, when: &str, routes: &str| {
+        format!("[[windows]]\nid = \"{id}\"\nevery = \"{when} UTC\"\nroutes = {{ {routes} }}\n")
+    };
+    let text = daily("NIGHT", "daily 02:00-04:00", "web = \"offline\"")
+        + &daily("EARLY", "daily 03:00-03:30", "\"*\" = \"hold\"")
+        + &daily("API", "Sun 12:00-13:00", "api = \"read-only\"");
+    let place = Place::new(&text);
+    place
+        .run(&["agenda", "--weeks", "1"])
+        .exits(0)
+        .says("week of Mon ")
+        .says("NIGHT")
+        .says("! meets NIGHT on web,")
+        .says("api read-only");
+    place.run(&["agenda", "api"]).exits(0).says("API").keeps_quiet_of("NIGHT");
+    place.run(&["agenda", "apj"]).exits(64).complains("did you mean `api`?");
+    let json = place.run(&["agenda", "--weeks", "2", "--json"]).exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    let windows: Vec<&str> =
+        json["occurrences"].as_array().unwrap().iter().map(|one| one["window"].as_str().unwrap()).collect();
+    assert!(windows.iter().filter(|id| **id == "API").count() == 2, "{json:#}");
+    assert_eq!(json["conflicts"][0]["routes"][0], "web");
+    let ical = place.run(&["agenda", "--ical"]).exits(0).out;
+    assert_eq!(ical.matches("BEGIN:VEVENT\r\n").count(), ical.matches("END:VEVENT\r\n").count());
+    assert!(ical.starts_with("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//backsoon//"), "{ical}");
+    Place::new("").run(&["agenda"]).exits(0).says("nothing is planned within 4 weeks");
+}
