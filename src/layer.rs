@@ -54,16 +54,20 @@
 //!
 //! # Differences from the proxy
 //!
-//! Draining, checks, ramps, guards, bypass and `read_only.allow` belong to the proxy alone. The layer knows no client's
+//! Draining, checks, ramps, guards and bypass belong to the proxy alone. The layer knows no client's
 //! address, so a hold has no shares: one client may take all places.
 //!
 //! A closed app receives nothing that the proxy would not forward. The page answers paths without a normal form
 //! (`/100%`), CONNECT, TRACE, targets in a form of another method, and everything below `/.backsoon`. An open app
-//! receives all of these, except for `/.backsoon/status`.
+//! receives all of these, except for `/.backsoon/status` and `/.backsoon/badge.svg`.
+//!
+//! `Router::layer` of axum puts the layer behind axum's choice of a route, and axum adds `Allow` to the page then. Wrap
+//! the whole app instead: `Router::new().fallback_service(app).layer(maintenance)`.
 
 mod body;
 mod future;
 mod queue;
+mod respond;
 mod watch;
 
 use std::fmt;
@@ -72,16 +76,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields, timed, with_retry_after};
-use crate::plan::app::{AppVerdict, decide_in_app};
-use crate::plan::config::{Exception, Policy};
+use crate::plan::app::{AppResource, AppVerdict, decide_in_app};
+use crate::plan::config::{Allowed, Exception, Policy};
 use crate::plan::path::PathPattern;
-use crate::plan::snapshot::{Closure, Route};
 use crate::plan::verdict::Head;
 
 /// Limits of a hold, for [`Builder::hold`].
@@ -97,6 +98,7 @@ pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
 pub use future::MaintenanceFuture;
 use queue::Place;
+use respond::{badge, page, preflight, status};
 use watch::{Live, Shared};
 
 /// Layer that answers for an app under maintenance; see the [module's description](self).
@@ -121,6 +123,7 @@ pub struct Builder {
     flag_file: PathBuf,
     page: PageConfig,
     always_open: Vec<String>,
+    writable: Vec<(Method, String)>,
     hold: Hold,
 }
 
@@ -139,6 +142,7 @@ impl MaintenanceLayer {
             flag_file: flag_file.as_ref().to_owned(),
             page: PageConfig::default(),
             always_open: Vec::new(),
+            writable: Vec::new(),
             hold: Hold::default(),
         }
     }
@@ -173,6 +177,19 @@ impl Builder {
         self
     }
 
+    /// Lets a method reach a path, with everything below it, while the app is read-only. Safe methods always may.
+    ///
+    /// ```
+    /// # use backsoon::layer::MaintenanceLayer;
+    /// # let builder = MaintenanceLayer::builder("web", "maintenance.toml");
+    /// let builder = builder.allow_in_read_only(http::Method::POST, "/login");
+    /// ```
+    #[must_use]
+    pub fn allow_in_read_only(mut self, method: Method, path: impl Into<String>) -> Self {
+        self.writable.push((method, path.into()));
+        self
+    }
+
     /// Sets how many requests wait while the app is on hold, for how long, and how fast they return.
     ///
     /// ```
@@ -193,13 +210,19 @@ impl Builder {
     pub fn start(self) -> Result<MaintenanceLayer, StartError> {
         let wrong = |message: String, help: &str| Problem::error("the layer", message).help(help);
         let mut problems = Vec::new();
-        let mut always_open = Vec::new();
-        for path in &self.always_open {
-            match PathPattern::new(path) {
-                Ok(path) => always_open.push(Exception { path, answer: None }),
-                Err(_) => problems.push(wrong(format!("`{path}` is not a path"), "write one like `/healthz`")),
+        let mut pattern = |path: &str| match PathPattern::new(path) {
+            Ok(path) => Some(path),
+            Err(_) => {
+                problems.push(wrong(format!("`{path}` is not a path"), "write one like `/healthz`"));
+                None
             }
-        }
+        };
+        let always_open =
+            self.always_open.iter().filter_map(|path| Some(Exception { path: pattern(path)?, answer: None }));
+        let always_open: Vec<Exception> = always_open.collect();
+        let allowed =
+            |(method, path): &(Method, String)| Some(Allowed { method: Some(method.clone()), path: pattern(path)? });
+        let read_only: Vec<Allowed> = self.writable.iter().filter_map(allowed).collect();
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if self.route.is_empty() || !self.route.chars().all(named) {
             let help = "a name is made of letters, digits, `_`, `.` and `-`";
@@ -208,7 +231,7 @@ impl Builder {
         if !problems.is_empty() {
             return Err(StartError { problems });
         }
-        let policy = Policy { hold: self.hold, ..Policy::default() };
+        let policy = Policy { hold: self.hold, read_only, ..Policy::default() };
         let shared = watch::start(self.route, self.flag_file, self.page, always_open, policy);
         shared.map(|shared| MaintenanceLayer { shared }).map_err(|problems| StartError { problems })
     }
@@ -278,55 +301,9 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
         AppVerdict::Pass(route) => Decision::Pass(route.notice.clone()),
         AppVerdict::Show(route, closure) => Decision::Answer(page(live, route, closure, request)),
         AppVerdict::Hold(route, closure) => Decision::Hold(page(live, route, closure, request)),
-        AppVerdict::Status(route) => Decision::Answer(status(live, route, request)),
-    }
-}
-
-/// Returns the page of the closed app.
-fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &Request<B>) -> Response<Bytes> {
-    let renderer = &live.snapshot.renderer;
-    let (method, headers) = (request.method(), request.headers());
-    let variant = timed(renderer.choose(route.config.dialect, method, request.uri().query(), headers));
-    let rendered = closure.page.rendered(variant);
-    let body = if *method == Method::HEAD { Bytes::new() } else { rendered.body.clone() };
-    let mut response = Response::new(body);
-    *response.status_mut() = rendered.status;
-    response.headers_mut().clone_from(&rendered.head);
-    let (elapsed, cors) = (live.published.elapsed(), &renderer.config.cors);
-    let answer = AnswerContext { method, headers, elapsed, variant, cors };
-    let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
-    if let Some(body) = with_retry_after(&rendered.body, variant, seconds) {
-        response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-        if *method != Method::HEAD {
-            *response.body_mut() = body;
-        }
-    }
-    if rendered.status == StatusCode::NO_CONTENT {
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    response
-}
-
-/// Returns the app's status for any client: its page with status 200, or a document that says it is open.
-fn status<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes> {
-    let mut response = match &route.closure {
-        Some(closure) => page(live, route, closure, request),
-        None => Response::new(route.open.clone()),
-    };
-    *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.remove(RETRY_AFTER);
-    headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-    if route.closure.is_none() {
-        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    }
-    response
-}
-
-/// Adds the field that announces a maintenance, or says that the app is read-only.
-fn insert_notice<R>(response: &mut Response<R>, notice: Option<http::HeaderValue>) {
-    if let Some(notice) = notice {
-        response.headers_mut().insert(MAINTENANCE_FIELD, notice);
+        AppVerdict::Own(..) if *request.method() == Method::OPTIONS => Decision::Answer(preflight(request)),
+        AppVerdict::Own(AppResource::Status, route) => Decision::Answer(status(live, route, request)),
+        AppVerdict::Own(AppResource::Badge, route) => Decision::Answer(badge(live, route, request)),
     }
 }
 

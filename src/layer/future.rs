@@ -13,8 +13,9 @@ use tower_service::Service;
 
 use super::body::MaintenanceBody;
 use super::queue::{Place, Wait, Wakeup};
+use super::respond::insert_notice;
 use super::watch::Shared;
-use super::{Decision, decide, insert_notice};
+use super::{Decision, decide};
 
 pin_project! {
     /// Future of a response behind the layer.

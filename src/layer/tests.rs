@@ -93,6 +93,88 @@ async fn a_read_only_app_can_be_read_and_says_so() {
     assert_eq!(app.ask(Method::POST, "/").await.status(), 503);
 }
 
+/// Fails where `read_only.allow` is the proxy's alone.
+#[tokio::test]
+async fn a_read_only_app_takes_what_is_allowed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("maintenance.toml");
+    fs::write(&file, "[routes]\napp = \"read-only\"\n").unwrap();
+    let layer = MaintenanceLayer::builder("app", &file).allow_in_read_only(Method::POST, "/login").start().unwrap();
+    let app = App { file, layer, _dir: dir };
+    for (method, path, status) in [
+        (Method::POST, "/login", 200),
+        (Method::POST, "/login/again", 200),
+        (Method::PUT, "/login", 503),
+        (Method::POST, "/loginx", 503),
+        (Method::POST, "//login", 503),
+        (Method::POST, "/login/../x", 503),
+        (Method::POST, "/login%", 503),
+    ] {
+        assert_eq!(app.ask(method.clone(), path).await.status(), status, "{method} {path}");
+    }
+    app.flag("[routes]\napp = \"offline\"\n");
+    app.until(503).await;
+    assert_eq!(app.ask(Method::POST, "/login").await.status(), 503);
+    let error = MaintenanceLayer::builder("app", &app.file).allow_in_read_only(Method::POST, "login").start();
+    assert!(error.unwrap_err().to_string().contains("`login` is not a path"));
+}
+
+/// Fails where an answer of the layer has no id.
+#[tokio::test]
+async fn an_answer_of_the_layer_has_the_id_that_the_app_gave_or_a_new_one() {
+    let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
+    let ask = async |path: &str, given: Option<&str>| {
+        let service = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(axum::body::Body::empty())));
+        let mut request = Request::get(path);
+        if let Some(given) = given {
+            request = request.header("x-request-id", given);
+        }
+        let service = ServiceBuilder::new().layer(app.layer.clone()).service(service);
+        let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    let long = "x".repeat(129);
+    for path in ["/", "/.backsoon/status", "/.backsoon/badge.svg"] {
+        assert_eq!(ask(path, Some("abc-1")).await, "abc-1");
+        for given in [None, Some(""), Some("a b"), Some(long.as_str())] {
+            assert_eq!(ask(path, given).await.len(), 32, "{given:?}");
+        }
+        assert_ne!(ask(path, None).await, ask(path, None).await);
+    }
+}
+
+/// Fails where the badge is a path of the app.
+#[tokio::test]
+async fn the_badge_says_whether_the_app_is_closed() {
+    let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
+    let badge = async || {
+        let response = app.ask(Method::GET, "/.backsoon/badge.svg").await;
+        assert_eq!(
+            (response.status().as_u16(), response.headers()["access-control-allow-origin"].as_bytes()),
+            (200, &b"*"[..])
+        );
+        assert!(response.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("image/svg+xml"));
+        axum::body::to_bytes(axum::body::Body::new(response.into_body()), 1 << 20).await.unwrap()
+    };
+    let closed = badge().await;
+    app.flag("[routes]\n");
+    app.until(200).await;
+    assert_ne!(badge().await, closed);
+    assert_eq!(app.ask(Method::OPTIONS, "/.backsoon/badge.svg").await.status(), 204);
+}
+
+/// The layer around the whole app keeps axum from adding `Allow`, and the layer inside does not.
+#[tokio::test]
+async fn the_page_of_a_wrapped_router_has_no_allow() {
+    let app = App::new("[routes]\napp = \"offline\"\n", Hold::default());
+    let router = || axum::Router::new().route("/", axum::routing::get(async || "hello"));
+    let ask = || Request::post("/").body(axum::body::Body::empty()).unwrap();
+    let inside = router().layer(app.layer.clone()).oneshot(ask()).await.unwrap();
+    assert!(inside.headers().contains_key(ALLOW), "axum adds it");
+    let wrapped = axum::Router::new().fallback_service(router()).layer(app.layer.clone()).oneshot(ask()).await.unwrap();
+    assert_eq!((wrapped.status().as_u16(), wrapped.headers().get(ALLOW)), (503, None));
+}
+
 #[tokio::test]
 async fn requests_on_hold_wait_for_the_app_within_their_limits() {
     let hold = Hold { max_wait: Duration::from_secs(20), max_held: 2, release: 1000.0 };
@@ -233,7 +315,9 @@ async fn nothing_reaches_a_closed_app_that_is_not_excepted() {
                 let is_propfind = method.as_str() == "PROPFIND";
                 let asks_star = target == "*" && method == Method::OPTIONS;
                 let expected = match phase {
-                    "open" => !(STATUS.contains(&target.as_str()) && matches!(method.as_str(), "GET" | "HEAD")),
+                    "open" => {
+                        !(OWN.contains(&target.as_str()) && matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"))
+                    }
                     "read-only" => {
                         let readable = readable || WELL_KNOWN.contains(&target.as_str());
                         excepted || (is_read || is_propfind) && readable || asks_star
@@ -289,7 +373,7 @@ const METHODS: [&str; 14] = [
 
 const EXCEPTED: [&str; 4] = ["/healthz", "/healthz/", "/healthz/deep", "http://a/healthz"];
 const WELL_KNOWN: [&str; 2] = ["/robots.txt", "/.well-known/acme-challenge/token"];
-const STATUS: [&str; 3] = ["/.backsoon/status", "/.backsoon/status/", "//.backsoon/status/x"];
+const OWN: [&str; 4] = ["/.backsoon/status", "/.backsoon/status/", "//.backsoon/status/x", "/.backsoon/badge.svg"];
 
 /// Targets with a normal form, outside the layer's own paths.
 const READABLE: [&str; 34] = [
@@ -356,7 +440,6 @@ fn targets() -> Vec<String> {
         "/.backsoon/none",
         "/.backsoon/events",
         "/.backsoon/events/x",
-        "/.backsoon/badge.svg",
         "/.backsoon/bypass?token=x",
         "/.BACKSOON/../.backsoon/x",
         "/%2ebacksoon/x",
@@ -368,6 +451,6 @@ fn targets() -> Vec<String> {
         "http://a/100%",
     ];
     let long = ["/x".repeat(10_000), format!("/{}%", "x".repeat(20_000)), format!("/{}", "%2e%2e/".repeat(5_000))];
-    let all = READABLE.iter().chain(&EXCEPTED).chain(&WELL_KNOWN).chain(&STATUS).chain(&others);
+    let all = READABLE.iter().chain(&EXCEPTED).chain(&WELL_KNOWN).chain(&OWN).chain(&others);
     all.map(|target| (*target).to_owned()).chain(long).collect()
 }

@@ -15,8 +15,17 @@ pub(crate) enum AppVerdict<'s> {
     Show(&'s Route, &'s Closure),
     /// The request waits for the app.
     Hold(&'s Route, &'s Closure),
-    /// The app's status answers the request; its page asks for that now and then.
-    Status(&'s Route),
+    /// The layer answers the request on one of its own paths.
+    Own(AppResource, &'s Route),
+}
+
+/// Resource of the layer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppResource {
+    /// The app's status, for which its page asks now and then.
+    Status,
+    /// The badge.
+    Badge,
 }
 
 /// Decides by the proxy's own verdict: nothing reaches a closed app that the proxy would not forward. Requests that the
@@ -28,15 +37,18 @@ pub(crate) fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &
         Ok(()) => decide(snapshot, head),
         Err(_) => Verdict::Refuse(Refusal::BadPath),
     };
-    let is_read = matches!(*head.method, Method::GET | Method::HEAD);
+    let is_read = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
     match verdict {
         Verdict::Forward(route, _) => AppVerdict::Pass(route),
         Verdict::Show(route, closure) => AppVerdict::Show(route, closure),
         Verdict::Hold(route, closure) => AppVerdict::Hold(route, closure),
-        Verdict::Own(Resource::Status, route) if is_read => AppVerdict::Status(route),
+        Verdict::Own(Resource::Status, route) if is_read => AppVerdict::Own(AppResource::Status, route),
+        Verdict::Own(Resource::Badge, route) if is_read => AppVerdict::Own(AppResource::Badge, route),
         // The app is the only route, whatever the path. Pages below a path without a normal form ask for the status,
         // too.
-        Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => AppVerdict::Status(route),
+        Verdict::Refuse(Refusal::BadPath) if is_read && is_status(snapshot, head.path) => {
+            AppVerdict::Own(AppResource::Status, route)
+        }
         Verdict::Answer(..) | Verdict::Own(..) | Verdict::Refuse(_) => match &route.closure {
             Some(closure) => AppVerdict::Show(route, closure),
             None => AppVerdict::Pass(route),
