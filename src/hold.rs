@@ -192,7 +192,7 @@ impl HoldQueues {
     }
 
     /// Returns the number of places taken in a queue.
-    #[cfg(all(test, feature = "layer"))]
+    #[cfg(feature = "layer")]
     pub(crate) fn held(&self, route: &str) -> usize {
         self.lock().get(route).map_or(0, |queue| queue.waiting.len() + queue.called.len())
     }

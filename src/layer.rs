@@ -65,8 +65,10 @@
 //! the whole app instead: `Router::new().fallback_service(app).layer(maintenance)`.
 
 mod body;
+mod flights;
 mod future;
 mod queue;
+mod report;
 mod respond;
 mod watch;
 
@@ -145,6 +147,21 @@ impl MaintenanceLayer {
             writable: Vec::new(),
             hold: Hold::default(),
         }
+    }
+
+    /// Returns the state of the app and of the flag file as JSON, in the form of the proxy's `/status`.
+    ///
+    /// Serve it as `/status` on an address for operators, and the commands can ask it: `backsoon status 127.0.0.1:9901`,
+    /// and `backsoon on web --flags maintenance.toml --admin 127.0.0.1:9901 --wait`. Nobody else should see it.
+    ///
+    /// ```
+    /// # use backsoon::layer::MaintenanceLayer;
+    /// # fn admin(maintenance: MaintenanceLayer) -> axum::Router {
+    /// axum::Router::new().route("/status", axum::routing::get(async move || maintenance.status_json()))
+    /// # }
+    /// ```
+    pub fn status_json(&self) -> String {
+        serde_json::to_string_pretty(&report::status(&self.shared)).unwrap_or_default()
     }
 }
 
@@ -259,9 +276,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let live = self.shared.live();
+        let (live, flight) = self.shared.enter(request.method());
         match decide(&live, &request) {
-            Decision::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice),
+            Decision::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice, flight),
             Decision::Answer(answer) => MaintenanceFuture::answered(answer),
             Decision::Hold(page) => {
                 match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {

@@ -103,7 +103,8 @@ mod hold;
 pub mod live;
 #[cfg(feature = "proxy")]
 mod net;
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "proxy", feature = "layer"))]
+#[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer writes a status, and reads none"))]
 mod status;
 #[cfg(feature = "proxy")]
 #[doc(hidden)]

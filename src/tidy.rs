@@ -19,7 +19,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("status", &["plan"]),
     ("control", &["plan", "files", "telemetry", "live", "net", "status"]),
     ("proxy", &["plan", "telemetry", "live", "hold", "net"]),
-    ("layer", &["plan", "files", "control", "hold"]),
+    ("layer", &["plan", "files", "control", "hold", "status"]),
     ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
 ];
 

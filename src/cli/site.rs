@@ -37,7 +37,7 @@ pub(super) struct SiteArgs {
     /// Ask this admin listener, and not the config's; all must confirm, if it is given again or is a name of several
     #[arg(long, value_name = "ADDRESS", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
-    /// Edit this flag file, and not the config's
+    /// Edit this flag file, and not the config's; an app with the layer has no config
     #[arg(long, value_name = "FILE")]
     flags: Option<PathBuf>,
     #[command(flatten)]
@@ -116,7 +116,9 @@ impl Site {
             });
         };
         let routes = status.map(|status| status.routes.iter().map(|route| route.name.clone()).collect());
-        let mut notes = vec![format!("{error}, {using}")];
+        // Without a proxy there is no config, and none is missed: an app has the flag file alone.
+        let is_missed = args.flags.is_none() || config_file.exists();
+        let mut notes: Vec<String> = is_missed.then(|| format!("{error}, {using}")).into_iter().collect();
         notes.extend(unknown_replicas(config_file).filter(|_| args.admin.is_empty()));
         Ok(Self { file, config_file: config_file.clone(), config: None, routes, endpoints: endpoints.clone(), notes })
     }

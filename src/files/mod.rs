@@ -153,6 +153,11 @@ impl Files {
         self.entries.get(path).map(|entry| &entry.state)
     }
 
+    /// Returns where a path leads, with all symlinks followed.
+    pub(crate) fn real(&self, path: &Path) -> Option<&Path> {
+        self.entries.get(path).map(|entry| entry.chain.end.as_path())
+    }
+
     /// Sets the judge of a watched file. Without one, only a file that became empty is doubted.
     pub(crate) fn set_judge(&mut self, path: &Path, judge: Judge) {
         if let Some(entry) = self.entries.get_mut(path) {
@@ -321,11 +326,6 @@ impl Files {
     /// Returns how changes are noticed.
     pub(crate) fn watching(&self) -> &Watching {
         &self.watch.watching
-    }
-
-    /// Returns where a path leads, with all symlinks followed.
-    pub(crate) fn real(&self, path: &Path) -> Option<&Path> {
-        self.entries.get(path).map(|entry| entry.chain.end.as_path())
     }
 
     /// Looks at every file now, because the operator asked for it. A content is taken if an event says that it is

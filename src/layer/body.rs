@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::flights::Flight;
+
 pin_project! {
     /// Body of a response behind the layer: the app's, or the page's.
     #[derive(Debug)]
@@ -21,7 +23,7 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<R> {
         Page { rest: Bytes },
-        App { #[pin] body: R },
+        App { #[pin] body: R, flight: Option<Flight> },
     }
 }
 
@@ -31,9 +33,9 @@ impl<R> MaintenanceBody<R> {
         Self { kind: Kind::Page { rest } }
     }
 
-    /// Returns the app's body.
-    pub(super) fn app(body: R) -> Self {
-        Self { kind: Kind::App { body } }
+    /// Returns the app's body. Its request is in the app until the body is dropped.
+    pub(super) fn app(body: R, flight: Option<Flight>) -> Self {
+        Self { kind: Kind::App { body, flight } }
     }
 }
 
@@ -45,21 +47,21 @@ impl<R: Body<Data = Bytes>> Body for MaintenanceBody<R> {
         match self.project().kind.project() {
             KindProjection::Page { rest } if rest.is_empty() => Poll::Ready(None),
             KindProjection::Page { rest } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(rest))))),
-            KindProjection::App { body } => body.poll_frame(cx),
+            KindProjection::App { body, .. } => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Page { rest } => rest.is_empty(),
-            Kind::App { body } => body.is_end_stream(),
+            Kind::App { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Page { rest } => SizeHint::with_exact(rest.len() as u64),
-            Kind::App { body } => body.size_hint(),
+            Kind::App { body, .. } => body.size_hint(),
         }
     }
 }

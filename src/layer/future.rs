@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::MaintenanceBody;
+use super::flights::Flight;
 use super::queue::{Place, Wait, Wakeup};
 use super::respond::insert_notice;
 use super::watch::Shared;
@@ -35,7 +36,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// The app works on the request.
-        Passed { #[pin] answer: S::Future, notice: Option<HeaderValue> },
+        Passed { #[pin] answer: S::Future, notice: Option<HeaderValue>, flight: Option<Flight> },
         Answered { answer: Option<Response<Bytes>> },
         /// The request waits for its route.
         Held { asked: Option<Box<(S, Request<B>)>>, shared: Arc<Shared>, wait: Wait },
@@ -43,8 +44,8 @@ pin_project! {
 }
 
 impl<S: Service<Request<B>>, B> MaintenanceFuture<S, B> {
-    pub(super) fn passed(answer: S::Future, notice: Option<HeaderValue>) -> Self {
-        Self { state: State::Passed { answer, notice } }
+    pub(super) fn passed(answer: S::Future, notice: Option<HeaderValue>, flight: Flight) -> Self {
+        Self { state: State::Passed { answer, notice, flight: Some(flight) } }
     }
 
     pub(super) fn answered(answer: Response<Bytes>) -> Self {
@@ -72,10 +73,11 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Passed { answer, notice } => {
+                StateProjection::Passed { answer, notice, flight } => {
                     let mut response = ready!(answer.poll(cx))?;
                     insert_notice(&mut response, notice.take());
-                    return Poll::Ready(Ok(response.map(MaintenanceBody::app)));
+                    let flight = flight.take();
+                    return Poll::Ready(Ok(response.map(|body| MaintenanceBody::app(body, flight))));
                 }
                 StateProjection::Answered { answer } => {
                     let answer = answer.take().expect("a future is not polled after it has answered");
@@ -84,7 +86,8 @@ where
                 StateProjection::Held { asked, shared, wait } => {
                     let (wakeup, place) = ready!(wait.as_mut().poll(cx));
                     let (mut service, request) = *asked.take().expect("a future is not polled after its wait is over");
-                    match (wakeup, decide(&shared.live(), &request)) {
+                    let (live, flight) = shared.enter(request.method());
+                    match (wakeup, decide(&live, &request)) {
                         // On hold again, or not before its turn: the request keeps its place.
                         (Wakeup::Turn, Decision::Hold(_)) | (Wakeup::Look, Decision::Pass(_) | Decision::Hold(_)) => {
                             *asked = Some(Box::new((service, request)));
@@ -92,7 +95,7 @@ where
                             continue;
                         }
                         (Wakeup::Turn | Wakeup::Deadline, Decision::Pass(notice)) => {
-                            State::Passed { answer: service.call(request), notice }
+                            State::Passed { answer: service.call(request), notice, flight: Some(flight) }
                         }
                         (_, Decision::Answer(page)) | (Wakeup::Deadline, Decision::Hold(page)) => {
                             State::Answered { answer: Some(page) }

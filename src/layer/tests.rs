@@ -193,6 +193,37 @@ async fn requests_on_hold_wait_for_the_app_within_their_limits() {
     assert_eq!(app.layer.shared.waiting(), 0);
 }
 
+/// Fails where nobody can ask a layer: there was no status.
+#[tokio::test]
+async fn the_status_tells_when_the_app_has_drained_and_what_of_the_file_is_in_force() {
+    let app = App::new("[routes]\n", Hold::default());
+    let told = || serde_json::from_str::<serde_json::Value>(&app.layer.status_json()).unwrap();
+    let route = |key: &str| told()["routes"][0][key].clone();
+    assert_eq!((route("phase"), route("in_flight"), route("name")), ("open".into(), 0.into(), "app".into()));
+    let (read, written) = (app.ask(Method::GET, "/").await, app.ask(Method::POST, "/").await);
+    assert_eq!(route("in_flight"), 2, "a response counts until its body is dropped");
+    let flags = "[routes]\napp = \"offline\"\n";
+    app.flag(flags);
+    app.until(503).await;
+    assert_eq!((route("phase"), route("mode"), route("remaining")), ("draining".into(), "offline".into(), 2.into()));
+    assert_eq!(route("source"), "flag");
+    drop((read, written));
+    assert_eq!((route("phase"), route("in_flight"), route("remaining")), ("closed".into(), 0.into(), ().into()));
+    let until = async |what: &str, condition: &dyn Fn(&serde_json::Value) -> bool| {
+        let met = async {
+            while !condition(&told()["files"][0]) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), met).await.expect(what);
+    };
+    let hash = crate::files::source::Hash::of(flags.as_bytes()).to_string();
+    until("the file in force", &|file| file["in_force"]["hash"] == hash).await;
+    app.flag("[routes]\napp = \"of\"\n");
+    until("the mistake", &|file| !file["problems"][0].is_null()).await;
+    assert_eq!(told()["files"][0]["in_force"]["hash"], hash);
+}
+
 #[tokio::test]
 async fn requests_on_hold_go_on_in_the_order_of_their_arrival() {
     let hold = Hold { release: 100.0, ..Hold::default() };

@@ -6,10 +6,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use http::Method;
 use jiff::Timestamp;
 
 use crate::control::{clock, judge};
-use crate::files::source::Content;
+use crate::files::source::{Content, ReadError};
 use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
@@ -17,12 +18,15 @@ use crate::plan::config::{
     Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,
 };
 use crate::plan::encoding;
-use crate::plan::flags::{self, Flags};
+use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::limits::Limits;
 use crate::plan::page::{Renderer, Sources};
 use crate::plan::path::Prefix;
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
+use crate::status::{FileStatus, InForceStatus, PendingStatus, ProblemStatus, Role};
+
+use super::flights::{Eras, Flight};
 
 /// State shared by the clones of a layer and their services.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct Shared {
     live: ArcSwap<Live>,
     pub(super) hold: Hold,
     pub(super) holds: Arc<HoldQueues>,
+    pub(super) started: Timestamp,
+    file: ArcSwap<FileStatus>,
     /// Number of times that the file was refused.
     refused: AtomicU64,
 }
@@ -39,6 +45,7 @@ pub(super) struct Shared {
 pub(super) struct Live {
     pub(super) snapshot: Snapshot,
     pub(super) published: Instant,
+    pub(super) eras: Eras,
 }
 
 impl Live {
@@ -46,12 +53,36 @@ impl Live {
     pub(super) fn route(&self) -> &Route {
         self.snapshot.routes.first().expect("a layer's config has one route")
     }
+
+    /// Returns the mode that closes the app.
+    fn mode(&self) -> Option<Mode> {
+        self.route().closure.as_ref().map(|closure| closure.mode)
+    }
 }
 
 impl Shared {
     /// Returns what is live. Called once for each request.
     pub(super) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// Returns what is live, and counts a request by it. A closing that is published in between is looked at again, so that
+    /// no request slips in uncounted.
+    pub(super) fn enter(&self, method: &Method) -> (Arc<Live>, Flight) {
+        let mut live = self.live();
+        loop {
+            let flight = live.eras.begin(method);
+            let now = self.live();
+            if Arc::ptr_eq(&live, &now) {
+                return (live, flight);
+            }
+            live = now;
+        }
+    }
+
+    /// Returns the state of the flag file.
+    pub(super) fn file(&self) -> FileStatus {
+        FileStatus::clone(&self.file.load())
     }
 
     /// Returns the number of held requests.
@@ -98,6 +129,8 @@ pub(super) fn start(
                         live: ArcSwap::from_pointee(live),
                         hold,
                         holds: Arc::default(),
+                        started: Timestamp::now(),
+                        file: ArcSwap::from_pointee(watch.file_status()),
                         refused: AtomicU64::new(0),
                     };
                     let shared = Arc::new(shared);
@@ -158,18 +191,32 @@ struct FlagWatch {
     flags: Flags,
     renderer: Arc<Renderer>,
     generation: u64,
+    /// Content in force.
+    in_force: Option<InForceStatus>,
+    /// Problems of the content read last.
+    problems: Vec<ProblemStatus>,
 }
 
 impl FlagWatch {
     fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>) -> Self {
         let files = Files::new(Options::default());
-        Self { config, flag_file, files, flags: Flags::default(), renderer, generation: 0 }
+        Self {
+            config,
+            flag_file,
+            files,
+            flags: Flags::default(),
+            renderer,
+            generation: 0,
+            in_force: None,
+            problems: Vec::new(),
+        }
     }
 
     fn read_first(&mut self) -> Result<Live, Vec<Problem>> {
         self.files.set([self.flag_file.clone()]);
         if let Some(content) = self.content() {
             let (flags, problems) = parse(&self.flag_file, &content, &self.config);
+            self.problems = problems.iter().map(ProblemStatus::from).collect();
             self.take(flags.ok_or(problems)?, &content);
         }
         let live = self.compile(None);
@@ -194,15 +241,20 @@ impl FlagWatch {
                 () = tokio::time::sleep(LOOK_EVERY) => Outcome::Unchanged,
             };
             let Some(shared) = shared.upgrade() else { return };
-            if outcome == Outcome::Refused {
-                shared.refused.fetch_add(1, Ordering::AcqRel);
-            }
             if outcome == Outcome::Publish {
-                let live = self.compile(Some(&shared.live().snapshot));
+                let live = self.compile(Some(&shared.live()));
                 shared.live.store(Arc::new(live));
                 shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
+            }
+            // After the publication: what is said to be in force is in force.
+            shared.file.store(Arc::new(self.file_status()));
+            match outcome {
                 // After the publication, because compressed forms and other languages take a moment.
-                finish(&shared.live());
+                Outcome::Publish => finish(&shared.live()),
+                Outcome::Refused => {
+                    shared.refused.fetch_add(1, Ordering::AcqRel);
+                }
+                Outcome::Unchanged => {}
             }
         }
     }
@@ -218,6 +270,7 @@ impl FlagWatch {
         };
         let (flags, mut problems) = parse(&self.flag_file, &content, &self.config);
         problems.extend(self.refusal().filter(|_| flags.is_some()));
+        self.problems = problems.iter().map(ProblemStatus::from).collect();
         for problem in &problems {
             let kept = if problem.is_error() { "refused, the last good one stays: " } else { "" };
             tracing::warn!(file = problem.file, help = problem.help, "{kept}{}", problem.message);
@@ -234,6 +287,37 @@ impl FlagWatch {
         let judge = judge::of(Arc::new(flags.clone()), content.bytes.clone());
         self.files.set_judge(&self.flag_file, judge);
         self.flags = flags;
+        let since = Timestamp::try_from(content.loaded).ok();
+        self.in_force = Some(InForceStatus { hash: content.hash.to_string(), generation: self.generation + 1, since });
+    }
+
+    /// Describes the flag file. A missing one is no trouble: it flags nothing, or what it flagged stays.
+    fn file_status(&self) -> FileStatus {
+        let state = self.files.get(&self.flag_file);
+        let content = state.and_then(|state| state.content.as_ref());
+        let error = state.and_then(|state| state.error).filter(|error| *error != ReadError::Missing);
+        let pending = state.and_then(|state| state.pending).map(|pending| PendingStatus {
+            since: Timestamp::try_from(pending.since).ok(),
+            why: "it was seen, and has not lasted yet".to_owned(),
+        });
+        let changed = content.and_then(|content| {
+            let (seconds, nanoseconds) = content.file.changed();
+            Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
+        });
+        FileStatus {
+            path: self.flag_file.display().to_string(),
+            role: Role::Flags.as_str().to_owned(),
+            hash: content.map(|content| content.hash.to_string()),
+            loaded: content.and_then(|content| Timestamp::try_from(content.loaded).ok()),
+            real: content.and_then(|_| Some(self.files.real(&self.flag_file)?.display().to_string())),
+            inode: content.map(|content| content.file.to_string()),
+            changed,
+            in_force: self.in_force.clone(),
+            pending,
+            problems: self.problems.clone(),
+            trouble: error.map(|error| error.to_string()),
+            caveat: None,
+        }
     }
 
     /// Returns the problem of a content that is valid, and lifts flags by mistake.
@@ -245,18 +329,22 @@ impl FlagWatch {
         self.files.get(&self.flag_file)?.content.clone()
     }
 
-    fn compile(&mut self, previous: Option<&Snapshot>) -> Live {
+    fn compile(&mut self, previous: Option<&Live>) -> Live {
         self.generation += 1;
         let snapshot = compile(Inputs {
             config: &self.config,
             flags: &self.flags,
             renderer: &self.renderer,
             known: &Known::default(),
-            previous,
+            previous: previous.map(|previous| &previous.snapshot),
             now: Timestamp::now(),
             generation: self.generation,
         });
-        Live { snapshot, published: Instant::now() }
+        let mut live = Live { snapshot, published: Instant::now(), eras: Eras::default() };
+        if let Some(previous) = previous {
+            live.eras = previous.eras.next(previous.mode(), live.mode());
+        }
+        live
     }
 }
 

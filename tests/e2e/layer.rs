@@ -9,6 +9,7 @@ use backsoon::layer::MaintenanceLayer;
 use backsoon::plan::config::Hold;
 use tokio::runtime::Runtime;
 
+use crate::command::run;
 use crate::support::{Backsoon, Client, Upstream};
 use crate::wire::alone;
 
@@ -39,6 +40,48 @@ impl App {
     fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
+}
+
+/// Fails where an app with the layer cannot be asked, and where a command needs a config of the proxy.
+#[test]
+fn the_commands_work_for_an_app_without_a_proxy() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("maintenance.toml");
+    std::fs::write(&file, "[routes]\n").unwrap();
+    let layer = MaintenanceLayer::builder("app", &file).start().unwrap();
+    let (entered, arrived) = std::sync::mpsc::channel();
+    let release = Arc::new(tokio::sync::Notify::new());
+    let released = Arc::clone(&release);
+    let slow = axum::routing::get(async move || {
+        entered.send(()).unwrap();
+        released.notified().await;
+    });
+    let status = layer.clone();
+    let app = axum::Router::new().route("/", slow).layer(layer);
+    let admin = axum::Router::new().route("/status", axum::routing::get(async move || status.status_json()));
+    let runtime = Runtime::new().unwrap();
+    let [app, admin] = [app, admin].map(|router| {
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        address
+    });
+    let admin = admin.to_string();
+    let command =
+        |args: &[&str]| run(place.path(), &[args, &["--flags", "maintenance.toml", "--admin", &admin]].concat());
+    let mut client = Client::connect(app);
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    arrived.recv().unwrap();
+    let late = command(&["on", "app", "--wait", "--timeout", "2s"]).exits(3).complains("not drained: app (1 request)");
+    late.keeps_quiet_of("backsoon.toml");
+    assert_eq!(ask(app, "GET", "/"), Some(503));
+    release.notify_one();
+    assert_eq!(client.response().status, 200);
+    command(&["on", "app", "--wait"]).exits(0).says("nothing is in flight at this proxy that began before\n");
+    run(place.path(), &["status", &admin]).exits(0).says("app    closed  offline").says("no errors");
+    command(&["on", "apt"]).exits(64).complains("apt");
+    command(&["off", "app"]).exits(0).says("lifted the flag of app");
+    run(place.path(), &["on", "app", "--flags", "maintenance.toml"]).exits(0).tells("not confirmed");
 }
 
 /// Sends a request line and returns the status of the answer, if there is one.
