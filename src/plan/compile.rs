@@ -19,7 +19,7 @@ use super::page::Renderer;
 use super::pass::{Admission, Key};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
-use causes::{Cause, Causes, desired_of};
+use causes::{Cause, Causes};
 use pages::{Pages, RouteDraft};
 
 /// Inputs that fully determine a snapshot.
@@ -144,7 +144,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
 pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
     live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
-        let desired = causes.of(&route.config.name).as_deref().map(desired_of);
+        let desired = causes.desired(&route.config.name);
         let over = over(&inputs, &route.state, inputs.now);
         let (state, transitions) = route.state.advance(route_inputs(&inputs, &route.config, desired.as_ref(), over));
         let tripped = state.breach().is_some() != route.state.breach().is_some();
@@ -170,7 +170,7 @@ impl<'f> MissedChanges<'f> {
 
     /// Returns the demands for a route, with their instants.
     fn desires(&self, route: &str) -> impl Iterator<Item = (Timestamp, Option<Desired>)> {
-        self.missed.iter().map(move |(at, causes)| (*at, causes.of(route).as_deref().map(desired_of)))
+        self.missed.iter().map(move |(at, causes)| (*at, causes.desired(route)))
     }
 }
 
@@ -200,7 +200,7 @@ fn draft_route<'i>(
         None => inputs.previous.and_then(|previous| previous.route(&config.name)),
     };
     let causes = missed.now.of(&config.name);
-    let desired = causes.as_deref().map(desired_of);
+    let desired = missed.now.desired(&config.name);
     let route_inputs = route_inputs(inputs, config, desired.as_ref(), None);
     let (state, transitions) = advance(inputs, missed, config, before, route_inputs);
     let next = state.next(route_inputs);

@@ -1,6 +1,6 @@
 //! Causes: the flags and windows in force, and the routes that they close.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -60,14 +60,69 @@ impl<'f> Cause<'f> {
     }
 }
 
-/// Causes in force, by route.
+/// Causes in force, by route, and those in force at their ends: windows that touch are one closure.
 pub(super) struct Causes<'f> {
-    every: Vec<Cause<'f>>,
-    by_route: HashMap<&'f str, Vec<Cause<'f>>>,
+    now: InForce<'f>,
+    /// Causes in force at the ends of others.
+    later: HashMap<Timestamp, InForce<'f>>,
 }
 
 impl<'f> Causes<'f> {
     pub(super) fn new(flags: &'f Flags, now: Timestamp) -> Self {
+        let now = InForce::new(flags, now);
+        let (mut ends, mut later) = (now.ends(), HashMap::new());
+        while let Some(end) = ends.pop_first().filter(|_| later.len() < MOST_ENDS) {
+            let next = InForce::new(flags, end);
+            ends.extend(next.ends().into_iter().filter(|next| *next > end && !later.contains_key(next)));
+            later.insert(end, next);
+        }
+        Self { now, later }
+    }
+
+    /// Returns the strictest causes for a route, its own before those for every route; `None` if there are none.
+    pub(super) fn of(&self, route: &str) -> Option<Vec<Cause<'f>>> {
+        self.now.of(route)
+    }
+
+    /// Merges the strictest causes for a route: the earliest start, and the latest end.
+    pub(super) fn desired(&self, route: &str) -> Option<Desired> {
+        let causes = self.now.of(route)?;
+        let primary = super::primary(&causes)?;
+        Some(Desired {
+            mode: primary.mode(),
+            source: primary.source(),
+            until: latest_end(&causes).map(|until| self.last_end(route, primary.mode(), until)),
+            started: causes.iter().filter_map(|cause| cause.since()).min(),
+            overruns: matches!(primary, Cause::Window(_, _, span) if span.until.is_none()),
+            by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_))),
+        })
+    }
+
+    /// Returns the end of the last of the windows that follow one another without a gap, and without a milder mode.
+    fn last_end(&self, route: &str, mode: Mode, until: Timestamp) -> Timestamp {
+        let mut end = until;
+        while let Some(causes) = self.later.get(&end).and_then(|later| later.of(route)) {
+            if causes.iter().all(|cause| cause.mode() < mode) {
+                break;
+            }
+            match latest_end(&causes) {
+                Some(later) if later > end => end = later,
+                // Without an end it overruns, and is told as planned until then.
+                Some(_) | None => break,
+            }
+        }
+        end
+    }
+}
+
+/// Causes in force at an instant, by route.
+struct InForce<'f> {
+    every: Vec<Cause<'f>>,
+    by_route: HashMap<&'f str, Vec<Cause<'f>>>,
+}
+
+impl<'f> InForce<'f> {
+    fn new(flags: &'f Flags, now: Timestamp) -> Self {
         let mut causes = Self { every: Vec::new(), by_route: HashMap::new() };
         for window in &flags.windows {
             let Some(span) = window.in_force(now) else { continue };
@@ -88,26 +143,21 @@ impl<'f> Causes<'f> {
         }
     }
 
-    /// Returns the strictest causes for a route, its own before those for every route; `None` if there are none.
-    pub(super) fn of(&self, route: &str) -> Option<Vec<Cause<'f>>> {
+    fn of(&self, route: &str) -> Option<Vec<Cause<'f>>> {
         let own = self.by_route.get(route).map(Vec::as_slice).unwrap_or_default();
         let all = || own.iter().chain(&self.every).copied();
         let strictest = all().map(Cause::mode).max()?;
         Some(all().filter(|cause| cause.mode() == strictest).collect())
     }
+
+    fn ends(&self) -> BTreeSet<Timestamp> {
+        self.every.iter().chain(self.by_route.values().flatten()).filter_map(|cause| cause.until()).collect()
+    }
 }
 
-/// Merges causes of one mode: the earliest start, and the latest end.
-pub(super) fn desired_of(causes: &[Cause<'_>]) -> Desired {
-    let primary = super::primary(causes).unwrap_or(causes[0]);
-    Desired {
-        mode: primary.mode(),
-        source: primary.source(),
-        until: causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten(),
-        started: causes.iter().filter_map(|cause| cause.since()).min(),
-        overruns: matches!(primary, Cause::Window(_, _, span) if span.until.is_none()),
-        by_hand: causes.iter().any(|cause| matches!(cause, Cause::Flag(_))),
-    }
+/// Returns the latest end of causes; `None` if one of them has none.
+fn latest_end(causes: &[Cause<'_>]) -> Option<Timestamp> {
+    causes.iter().map(|cause| cause.until()).reduce(|a, b| Some(a?.max(b?))).flatten()
 }
 
 /// Returns the next instant at which a flag or a window begins, ends, or is announced.
@@ -117,3 +167,6 @@ pub(super) fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     let forced = flags.forced.iter().map(|(_, instant)| *instant).filter(|&instant| instant > now);
     untils.chain(windows).chain(forced).min()
 }
+
+/// Most ends at which is looked for windows that go on. A rule that is always on has one each day.
+const MOST_ENDS: usize = 32;

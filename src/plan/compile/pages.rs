@@ -114,7 +114,9 @@ impl<'i> Pages<'i> {
         let content = match cause {
             Cause::Flag(flag) => PageContent::of_flag(flag, until),
             Cause::Window(window, mode, span) => {
-                let planned = (span.starts, span.ends);
+                // Windows that touch are one closure: the plan that is shown ends with the last of them.
+                let goes_on = until.filter(|until| span.until.is_some_and(|own| own < *until));
+                let planned = (span.starts, goes_on.map_or(span.ends, |until| until.max(span.ends)));
                 self.of_window(window, mode, planned, until)
             }
         };
