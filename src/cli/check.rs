@@ -4,14 +4,15 @@ use std::io::Write as _;
 use std::path::Path;
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::control::load::{self, Loaded};
 use crate::control::runtime_file;
 use crate::files::source::ReadError;
 use crate::plan::config::OnMissing;
-use crate::plan::problem::Problem;
+use crate::plan::flags::{Odd, Window};
+use crate::plan::problem::{Problem, quoted};
 
 use super::behind::Behind;
 use super::failure::{Failure, summary};
@@ -32,7 +33,8 @@ pub(super) struct Check {
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 Reads the config, the flag file, certificates and roots exactly as `run` does, and changes nothing. Problems go to \
-standard error, each with its place and what would be right.
+standard error, each with its place and what would be right. Notes tell the nights of the next year in which the clock \
+changes during a recurring window.
 
 Examples:
   backsoon check --config /etc/backsoon/backsoon.toml
@@ -65,7 +67,16 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     if loaded.flags_missing {
         streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
-    writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, Timestamp::now()))?;
+    let now = Timestamp::now();
+    let odd = odd_nights(&loaded, now);
+    for (window, night) in odd.iter().take(MOST_NIGHTS) {
+        streams.note(format_args!("window {} on {night}", quoted(&window.id)))?;
+    }
+    if let Some(more) = odd.len().checked_sub(MOST_NIGHTS).filter(|more| *more > 0) {
+        streams
+            .note(format_args!("{} more in which the clock changes; --json has all", words::count(more, "night")))?;
+    }
+    writeln!(streams.out, "{}: {}", styled(GOOD, "ok"), counted(&loaded, now))?;
     Ok(exit::OK)
 }
 
@@ -106,10 +117,24 @@ fn flagged(loaded: &Loaded, now: Timestamp) -> Vec<String> {
     snapshot.routes.into_iter().filter(|route| route.closure.is_some()).map(|route| route.config.name.clone()).collect()
 }
 
+/// Returns the occurrences of the next year that a change of the clock moves.
+fn odd_nights(loaded: &Loaded, now: Timestamp) -> Vec<(&Window, Odd)> {
+    loaded.flags.odd_nights(now, now.checked_add(YEAR).unwrap_or(Timestamp::MAX))
+}
+
 fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Result<u8, Failure> {
     let (code, value) = match loaded {
         Ok(loaded) => {
             let routes: Vec<&str> = loaded.config.routes.iter().map(|route| route.name.as_str()).collect();
+            let odd: Vec<_> = odd_nights(loaded, Timestamp::now())
+                .into_iter()
+                .map(|(window, night)| {
+                    json!({
+                        "window": window.id, "planned": night.planned, "starts": night.starts, "ends": night.ends,
+                        "oddity": night.oddity.as_str(), "told": night.to_string(),
+                    })
+                })
+                .collect();
             let value = json!({
                 "ok": true,
                 "summary": counted(loaded, Timestamp::now()),
@@ -118,6 +143,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "listeners": loaded.config.listen.len(),
                 "routes": routes,
                 "flagged": flagged(loaded, Timestamp::now()),
+                "odd_nights": odd,
             });
             (exit::OK, value)
         }
@@ -126,3 +152,8 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
     writeln!(streams.data(), "{value:#}")?;
     Ok(code)
 }
+
+/// Nights that are told one by one.
+const MOST_NIGHTS: usize = 8;
+/// Time ahead in which nights are looked for.
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);

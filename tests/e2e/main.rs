@@ -59,4 +59,5 @@ mod tls;
 mod upgrade;
 mod watch;
 mod watchers;
+mod windows;
 mod word;

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::{Flags, When, Window};
 use super::{Every, Start};
 
 /// Occurrence that a change of the clock moves.
@@ -52,6 +53,32 @@ impl fmt::Display for Odd {
             }
         };
         write!(f, "it is on from {} to {}", day(from), day(to))
+    }
+}
+
+impl Flags {
+    /// Returns the odd nights of all recurring windows between two instants, soonest first.
+    pub fn odd_nights(&self, from: Timestamp, until: Timestamp) -> Vec<(&Window, Odd)> {
+        let of = |window: &Window| match &window.when {
+            When::Once { .. } => Vec::new(),
+            When::Every(every) => every.odd(from, until),
+        };
+        let windows = self.windows.iter();
+        let mut nights: Vec<_> =
+            windows.flat_map(|window| of(window).into_iter().map(move |odd| (window, odd))).collect();
+        nights.sort_by_key(|(_, odd)| odd.starts);
+        nights
+    }
+}
+
+impl Oddity {
+    /// Returns the word for the oddity in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::Twice => "twice",
+            Self::OtherEnd => "other-end",
+        }
     }
 }
 
