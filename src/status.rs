@@ -210,6 +210,9 @@ pub(crate) struct RouteStatus {
     /// Windows to come that are announced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub announced: Vec<AnnouncedStatus>,
+    /// Next occurrence of each window to come, announced or not, soonest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<PlannedStatus>,
     /// True once the route has been under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
@@ -263,6 +266,25 @@ pub(crate) struct AnnouncedStatus {
     pub starts: Option<Timestamp>,
     /// End of the window.
     pub ends: Option<Timestamp>,
+}
+
+/// The next occurrence of a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PlannedStatus {
+    /// The id of the window.
+    pub window: String,
+    /// The word of its mode.
+    pub mode: String,
+    /// Start of the occurrence.
+    pub starts: Option<Timestamp>,
+    /// End of the occurrence.
+    pub ends: Option<Timestamp>,
+    /// True if clients are told of it.
+    pub announced: bool,
+    /// The rule of a window that comes again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
 }
 
 /// The number of a route's requests by outcome.

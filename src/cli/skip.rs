@@ -102,7 +102,7 @@ type Span = (Timestamp, Timestamp);
 
 /// Finds the occurrence to leave out.
 fn occurrence(window: &Window, day: DayWord, now: Timestamp) -> Result<(&Every, Span), Refusal> {
-    let every = match &window.when {
+    let every: &Every = match &window.when {
         When::Once { .. } => return Err(Refusal::ComesOnce(window.id.clone())),
         When::Every(every) => every,
     };

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::live::Generation;
 use crate::plan::lifecycle::Reason;
-use crate::plan::snapshot::{Announced, Phase, Route};
+use crate::plan::snapshot::{Announced, Phase, Planned, Route};
 use crate::status::{
-    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, ProblemStatus, RequestsStatus, RouteStatus,
-    UpstreamStatus, WatchingStatus,
+    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, PlannedStatus, ProblemStatus, RequestsStatus,
+    RouteStatus, UpstreamStatus, WatchingStatus,
 };
 use crate::telemetry::{Cell, RouteCell, Summary};
 
@@ -51,6 +51,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         failing: failing(route),
         overruns: overruns(route),
         announced: route.announced.iter().map(announced).collect(),
+        planned: route.planned.iter().map(|plan| planned(plan, route)).collect(),
         long: route.long,
         in_flight: sum(|cell| cell.in_flight.get()),
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
@@ -94,6 +95,18 @@ fn overruns(route: &Route) -> bool {
 fn announced(announced: &Announced) -> AnnouncedStatus {
     let Announced { id, mode, starts, ends } = announced;
     AnnouncedStatus { window: id.clone(), mode: mode.as_str().to_owned(), starts: Some(*starts), ends: Some(*ends) }
+}
+
+fn planned(plan: &Planned, route: &Route) -> PlannedStatus {
+    let Planned { id, mode, starts, ends, every } = plan;
+    PlannedStatus {
+        window: id.clone(),
+        mode: mode.as_str().to_owned(),
+        starts: Some(*starts),
+        ends: Some(*ends),
+        announced: route.announced.iter().any(|announced| announced.id == *id && announced.starts == *starts),
+        every: every.clone(),
+    }
 }
 
 fn latency(summary: &Summary) -> LatencyStatus {

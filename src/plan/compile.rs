@@ -5,6 +5,7 @@
 mod causes;
 mod notices;
 mod pages;
+mod plans;
 mod steps;
 
 use std::collections::HashMap;
@@ -100,6 +101,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         .collect();
     let mut pages = Pages::new(&inputs, &drafts);
     let announced = notices::Announcements::new(flags, now);
+    let plans = plans::Plans::new(flags, now);
     let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
     let routes: Vec<Route> = routes
         .map(|(index, ((draft, config), upstreams))| {
@@ -118,6 +120,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 notice: notices::notice(closure.as_deref(), &announced),
                 open: notices::open(&announced),
                 announced,
+                planned: plans.of(&config.name),
                 long: started.is_some_and(|started| now.duration_since(started) >= LONG),
                 closure,
             }

@@ -320,6 +320,14 @@ impl Window {
         }
     }
 
+    /// Returns the next span that begins after an instant.
+    pub fn next_span(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        match &self.when {
+            When::Once { starts, ends } => Some((*starts, *ends)).filter(|(starts, _)| *starts > now),
+            When::Every(every) => every.after(now),
+        }
+    }
+
     /// Returns the next start after an instant.
     pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.when {

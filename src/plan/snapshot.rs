@@ -77,6 +77,8 @@ pub struct Route {
     pub epoch: u64,
     /// Announced windows, soonest first.
     pub announced: Vec<Announced>,
+    /// Next occurrence of each window to come, announced or not, soonest first.
+    pub planned: Vec<Planned>,
     /// Ways past a closed route besides those of its mode, such as bypass links and the ramp; `None` if there are none.
     pub admission: Option<Arc<Admission>>,
     /// `Maintenance` field of responses, while the route is open or read-only.
@@ -169,6 +171,21 @@ impl fmt::Display for ClosedBy<'_> {
             Self::LostState => f.write_str("lost state"),
         }
     }
+}
+
+/// Next occurrence of a window of a route. Clients are not told of it before it is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Id of the window.
+    pub id: String,
+    /// Mode to come.
+    pub mode: Mode,
+    /// Start.
+    pub starts: Timestamp,
+    /// End.
+    pub ends: Timestamp,
+    /// Rule of a window that comes again.
+    pub every: Option<String>,
 }
 
 /// Window that is announced for a route.

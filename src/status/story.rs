@@ -66,8 +66,26 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
         let tries = route.source.as_deref() == Some(GUARD) && route.is(Phase::Closed);
         parts.push(if tries { format!("tries again{when}") } else { format!("then {}{when}", next.phase) });
     }
+    parts.extend(planned(route, now));
     parts
 }
+
+/// Returns the plans for a route: `planned: M-1, offline from 2026-12-06 01:00 UTC`.
+fn planned(route: &RouteStatus, now: Timestamp) -> Option<String> {
+    let told = route.planned.iter().take(MOST_PLANS).filter_map(|plan| {
+        let from = words::instant(plan.starts?, now);
+        Some(format!("{}, {} from {from}", plan.window, plan.mode))
+    });
+    let told = told.collect::<Vec<_>>().join("; ");
+    let more = match route.planned.len().saturating_sub(MOST_PLANS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!told.is_empty()).then(|| format!("planned: {told}{more}"))
+}
+
+/// Most plans that are told of one route; `backsoon agenda` has all.
+const MOST_PLANS: usize = 2;
 
 /// Returns the condition for a closed route to leave its phase, where no time is known for that.
 fn condition(route: &RouteStatus) -> Option<String> {
