@@ -6,7 +6,7 @@ mod format;
 use std::collections::VecDeque;
 use std::io;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -47,12 +47,16 @@ pub(super) struct HistoryArgs {
 
 /// Start of the part to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StartTime {
+pub(super) enum StartTime {
     Ago(SignedDuration),
     At(Timestamp),
 }
 
-fn parse_since(text: &str) -> Result<StartTime, String> {
+/// Parses how long ago something was, or an instant.
+///
+/// # Errors
+/// A message with the right form.
+pub(super) fn parse_since(text: &str) -> Result<StartTime, String> {
     if let Ok(span) = words::parse_span(text) {
         return Ok(StartTime::Ago(span));
     }
@@ -82,15 +86,8 @@ Exit codes:
 
 /// Shows the history.
 pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let config = config(&args.config.config, streams)?;
-    let state_dir = match &config {
-        Some(config) => config.state_dir.clone(),
-        None => runtime::state_dir(&args.config.config),
-    };
-    let dir = StateDir::of_process(&args.config.config, state_dir.as_deref());
-    let path = dir.path().to_owned();
+    let Recorded { config, reader, path } = open(&args.config.config, streams)?;
     let config = config.as_ref();
-    let reader = Reader::open(dir).map_err(unreadable(&path))?;
     let since = args.since.map(|since| since.instant(Timestamp::now()));
     let mut printer = HistoryPrinter {
         args,
@@ -115,6 +112,32 @@ pub(super) fn run(args: &HistoryArgs, streams: &mut Streams) -> Result<u8, Failu
         printer.follow(interrupt, streams).await
     })?;
     Ok(exit::OK)
+}
+
+/// History of a proxy, and its config.
+pub(super) struct Recorded {
+    /// The config; `None` if it is broken.
+    pub(super) config: Option<Config>,
+    /// Reader at the oldest line.
+    pub(super) reader: Reader,
+    /// Directory of the history.
+    pub(super) path: PathBuf,
+}
+
+/// Opens the history of the proxy with this config.
+///
+/// # Errors
+/// If the config is missing, or the history cannot be read.
+pub(super) fn open(config_file: &Path, streams: &mut Streams) -> Result<Recorded, Failure> {
+    let config = config(config_file, streams)?;
+    let state_dir = match &config {
+        Some(config) => config.state_dir.clone(),
+        None => runtime::state_dir(config_file),
+    };
+    let dir = StateDir::of_process(config_file, state_dir.as_deref());
+    let path = dir.path().to_owned();
+    let reader = Reader::open(dir).map_err(unreadable(&path))?;
+    Ok(Recorded { config, reader, path })
 }
 
 /// Reads the config. A broken config is only noted, since the history is in other files.
@@ -257,7 +280,8 @@ enum ReadUntil {
 }
 
 impl StartTime {
-    fn instant(self, now: Timestamp) -> Timestamp {
+    /// Returns the instant that is meant.
+    pub(super) fn instant(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
             Self::Ago(span) => now.checked_sub(span).unwrap_or(Timestamp::MIN),

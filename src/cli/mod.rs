@@ -19,6 +19,7 @@ mod off;
 mod on;
 mod plan;
 mod render;
+mod report;
 mod skip;
 mod status;
 mod step;
@@ -120,6 +121,9 @@ enum Command {
     /// Show what happened: transitions of routes, and edits of files
     #[command(after_help = history::AFTER_HELP)]
     History(history::HistoryArgs),
+    /// Sum up downtimes, for the post-mortem
+    #[command(after_help = report::AFTER_HELP)]
+    Report(report::ReportArgs),
     /// Explain what would happen to a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Explain),
@@ -195,6 +199,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
         Command::History(args) => history::run(&args, &mut streams),
+        Command::Report(args) => report::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),
         Command::Render(args) => render::run(&args, &mut streams),
         Command::Completions(args) => completions::run(&args, &mut streams),

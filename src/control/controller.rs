@@ -97,7 +97,7 @@ impl Controller {
         self.inputs.published(self.publication.generation());
         transitions::log_first(&first.snapshot);
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
-        self.record(&first.snapshot);
+        self.record(&first);
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
         first
@@ -177,7 +177,7 @@ impl Controller {
         self.finish(&after.snapshot);
         // Log after publishing, so that a blocked log cannot delay a publication.
         transitions::log(&before.snapshot, &after.snapshot, cause);
-        self.record(&after.snapshot);
+        self.record(&after);
     }
 
     /// Queues the pages of a snapshot to be finished.
@@ -217,7 +217,7 @@ impl Controller {
         }
     }
 
-    fn record(&mut self, live: &Snapshot) {
+    fn record(&mut self, live: &Generation) {
         let flags = self.inputs.flags_hash();
         if let Some(recorder) = &mut self.recorder {
             recorder.record(live, flags.as_deref());

@@ -95,7 +95,23 @@ pub enum Event {
         /// The SHA-256 of the flag file in force.
         #[serde(skip_serializing_if = "Option::is_none")]
         flags: Option<String>,
+        /// Requests in the phases before, with a transition by which clients come back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requests: Option<ClosureCounts>,
     },
+}
+
+/// Requests that a maintenance concerned, as this process counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureCounts {
+    /// Time from which they are counted: the begin, or the start of a process that was started later.
+    pub since: Timestamp,
+    /// Requests answered with the page.
+    pub refused: u64,
+    /// Requests that waited.
+    pub held: u64,
+    /// Requests broken off because the drain time was over.
+    pub lost: u64,
 }
 
 /// Writer of the history.

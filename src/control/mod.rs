@@ -11,6 +11,8 @@ pub(crate) mod admin;
 #[cfg(feature = "proxy")]
 pub(crate) mod certs;
 #[cfg(feature = "proxy")]
+mod closure_counts;
+#[cfg(feature = "proxy")]
 pub(crate) mod controller;
 #[cfg(feature = "proxy")]
 mod findings;

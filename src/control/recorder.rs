@@ -8,10 +8,11 @@ use std::{fmt, io};
 
 use jiff::Timestamp;
 
+use crate::live::Generation;
 use crate::plan::compile::Memory;
 use crate::plan::problem::Problem;
-use crate::plan::snapshot::Snapshot;
 
+use super::closure_counts::ClosureCounter;
 use super::history::{Entry, Event, History};
 use super::state::{LoadError, SaveError, StateDir, empty, text_of};
 
@@ -21,6 +22,7 @@ pub(super) struct Recorder {
     history: History,
     /// Events that are not written yet.
     events: Vec<Event>,
+    counter: ClosureCounter,
     /// Content of the state file, as far as it is known.
     saved: Option<String>,
     /// Content that the state file should have, while it cannot be written.
@@ -62,6 +64,7 @@ impl Recorder {
             state,
             history,
             events,
+            counter: ClosureCounter::new(Timestamp::now()),
             saved,
             unsaved,
             unread,
@@ -142,12 +145,14 @@ impl Recorder {
     }
 
     /// Records the transitions of a publication, and saves the state.
-    pub(super) fn record(&mut self, live: &Snapshot, flags: Option<&str>) {
-        for route in &live.routes {
+    pub(super) fn record(&mut self, live: &Generation, flags: Option<&str>) {
+        let snapshot = &live.snapshot;
+        for route in &snapshot.routes {
             let mode = route.closure.as_ref().map(|closure| closure.mode.as_str().to_owned());
             let source = route.closed_by().map(|by| by.to_string());
             let until = route.closure.as_ref().and_then(|closure| closure.until);
             for transition in &route.transitions {
+                let requests = self.counter.take(&live.routes[route.index], transition);
                 self.note(Event::Phase {
                     route: route.config.name.clone(),
                     from: transition.from.as_str().to_owned(),
@@ -158,11 +163,12 @@ impl Recorder {
                     source: source.clone(),
                     until,
                     flags: flags.map(ToOwned::to_owned),
+                    requests,
                 });
             }
         }
-        self.flush(live.generation);
-        let routes = live.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
+        self.flush(snapshot.generation);
+        let routes = snapshot.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
         self.save(text_of(routes).unwrap_or_else(empty));
     }
 

@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use backsoon::control::history::{ClosureCounts, Entry, Event, History};
+use backsoon::control::state::StateDir;
 use serde_json::Value;
 
 use crate::command::{Done, run as run_in};
-use crate::support::{Backsoon, Upstream};
+use crate::support::{Backsoon, Upstream, get, wait};
 
 const CONFIG: &str = "\
 [[listen]]
@@ -200,4 +202,80 @@ fn the_agenda_tells_what_comes_and_where_windows_meet() {
     assert_eq!(ical.matches("BEGIN:VEVENT\r\n").count(), ical.matches("END:VEVENT\r\n").count());
     assert!(ical.starts_with("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//backsoon//"), "{ical}");
     Place::new("").run(&["agenda"]).exits(0).says("nothing is planned within 4 weeks");
+}
+
+/// Line of the history.
+fn phase(transition: (&str, &str), at: &str, source: &str, requests: Option<ClosureCounts>) -> Entry {
+    let (from, to) = transition;
+    let at = at.parse().unwrap();
+    let down = !["open", "ramping"].contains(&to);
+    let event = Event::Phase {
+        route: "web".to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        at,
+        why: String::new(),
+        mode: down.then(|| "offline".to_owned()),
+        source: down.then(|| source.to_owned()),
+        until: source.starts_with("window").then(|| "2026-05-19T15:00:00Z".parse().unwrap()),
+        flags: None,
+        requests,
+    };
+    Entry { time: at, generation: 1, event }
+}
+
+#[test]
+fn the_report_sums_up_what_was_down_and_why() {
+    let place = Place::new("");
+    let counts = |since: &str, refused| ClosureCounts { since: since.parse().unwrap(), refused, held: 2, lost: 1 };
+    let window = "window M-1";
+    let entries = [
+        phase(("open", "draining"), "2026-05-19T14:00:00Z", window, None),
+        phase(("draining", "closed"), "2026-05-19T14:00:10Z", window, None),
+        phase(("closed", "ramping"), "2026-05-19T15:05:00Z", "", Some(counts("2026-05-19T14:00:00Z", 120))),
+        phase(("ramping", "closed"), "2026-05-19T15:06:00Z", "guard", Some(counts("2026-05-19T15:05:00Z", 5))),
+        phase(("closed", "open"), "2026-05-19T15:16:00Z", "", Some(counts("2026-05-19T15:06:00Z", 9))),
+    ];
+    let state = StateDir::new(&place.0.path().join("backsoon.toml"), None, None);
+    History::new(state).append(&entries).unwrap();
+    place.run(&["report"]).exits(0).says("nothing was down since ");
+    let all = ["report", "--since", "2026-01-01T00:00:00Z"];
+    place
+        .run(&all)
+        .exits(0)
+        .says("2 downtimes since 2026-01-01 00:00:00 UTC")
+        .says("web: 1 h 15 min down in 2 downtimes, the longest 1 h 5 min; planned 1 h, overrun 5 min, by guard 10 min")
+        .says("requests: 134 refused, 6 held, 3 lost\n")
+        .says("window M-1; overrun 5 min");
+    let markdown = place.run(&["report", "--window", "M-1", "--markdown"]).exits(0);
+    markdown
+        .says("| web | 2026-05-19 14:00:00 UTC | 2026-05-19 15:05:00 UTC | 1 h 5 min | offline | window M-1 | 5 min | 125 | 4 | 2 |")
+        .keeps_quiet_of("| guard |");
+    let json = place.run(&[&all[..], &["--json", "web"]].concat()).exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (&json["routes"][0]["overrun_seconds"], &json["routes"][0]["by_guard_seconds"]),
+        (&300.into(), &600.into())
+    );
+    place.run(&["report", "wbe"]).exits(0).complains("did you mean `web`?");
+}
+
+#[test]
+fn a_proxy_counts_what_its_report_tells_and_shows_plans_in_its_status() {
+    let upstream = Upstream::ok();
+    let backsoon = Backsoon::before(&upstream.url(), "");
+    let run = |args: &[&str]| run_in(backsoon.dir.path(), args);
+    run(&["on", "web", "--wait"]).exits(0);
+    for _ in 0..3 {
+        assert_eq!(get(backsoon.address(), "/").status, 503);
+    }
+    run(&["off", "web", "--wait"]).exits(0);
+    wait("the report", || run(&["report", "--json"]).out.contains("\"refused\": 3"));
+    run(&["report"]).says("requests: 3 refused, 0 held, 0 lost\n").says("flag");
+
+    run(&["plan", "web", "--at", "in 72h", "--for", "1h", "--id", "P", "--mode", "hold", "--wait"]).exits(0);
+    let route = backsoon.route("web");
+    assert_eq!((&route["planned"][0]["window"], &route["planned"][0]["mode"]), (&"P".into(), &"hold".into()));
+    assert_eq!((&route["planned"][0]["announced"], &route["announced"]), (&false.into(), &Value::Null));
+    run(&["status"]).exits(0).says("planned: P, hold from ");
 }

@@ -151,6 +151,7 @@ mod tests {
             source: Some("window M-1".to_owned()),
             until: Some(at("2026-05-19T15:00:00Z")),
             flags: Some("3fa9c1d2e4".to_owned()),
+            requests: None,
         }
     }
 

@@ -16,6 +16,7 @@ fn entry(generation: u64, why: &str) -> Entry {
         source: Some("flag".to_owned()),
         until: None,
         flags: None,
+        requests: None,
     };
     Entry { time: at, generation, event }
 }
