@@ -79,7 +79,7 @@
 //! | window | a planned maintenance, the half-open span [starts, ends) |
 //! | phase | the state of a route: open, draining, closed, verifying, ramping (`plan::lifecycle`) |
 //! | guard, breach | the limits that a returning route must keep; the limit that it broke |
-//! | cohort, share | a client's place in a ramp; the part of the clients that is admitted |
+//! | turn, cohort, share | what is the same about a client in all ramps; its place in one; the part that is admitted |
 //! | closure | the reason why a route is closed, with its page |
 //! | exception | a path that a closed route leaves open |
 //! | snapshot, generation | the compiled whole, immutable except for pages that are finished behind it; its number |

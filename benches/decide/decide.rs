@@ -89,13 +89,16 @@ fn policies(c: &mut Criterion) {
     let back = at("", Some(&closed), 700);
     let ramping = at("", Some(&back), 730);
     let read_only = at("[routes]\nweb = \"read-only\"\n", None, 0);
-    let token = Token { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
+    let token = Token { issued: 0, expires: 4_000_000_000_000, turn: 7 };
     let cookie = |purpose, name: &str| {
-        let signed = key.sign(Binding { purpose, route: "web", source: &Source::Flag }, token);
+        let signed = key.sign(
+            Binding { purpose, route: if purpose == Purpose::Ramp { "" } else { "web" }, source: &Source::Flag },
+            token,
+        );
         format!("session=0123456789abcdef; {name}={signed}; theme=dark")
     };
     let (pass, ramp) =
-        (cookie(Purpose::Pass, "__Host-backsoon-bypass-web"), cookie(Purpose::Ramp, "__Host-backsoon-ramp-web"));
+        (cookie(Purpose::Pass, "__Host-backsoon-bypass-web"), cookie(Purpose::Ramp, "__Host-backsoon-ramp"));
     let wrong = cookie(Purpose::Ramp, "__Host-backsoon-bypass-web");
     let (get, post) = (Method::GET, Method::POST);
     for (what, snapshot, method, from, fields) in [

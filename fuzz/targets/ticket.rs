@@ -31,7 +31,7 @@ static CLOSED: LazyLock<(Snapshot, String)> = LazyLock::new(|| {
         compile(Inputs { config, flags, renderer, known, previous, now, generation: 1 })
     };
     let closed = at(Some(&at(None, 0)), 600);
-    let ticket = Token { issued: 0, expires: 4_000_000_000_000, cohort: 7 };
+    let ticket = Token { issued: 0, expires: 4_000_000_000_000, turn: 7 };
     let binding = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
     let signed = key.sign(binding, ticket);
     (closed, signed)

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     // Whole seconds, because people read the end.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
-    let token = Token { issued, expires: millis(expires), cohort: 0 };
+    let token = Token { issued, expires: millis(expires), turn: 0 };
     let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, token);
     let cookie = format!("{}={}", pass_cookie(&route.name), sign(Purpose::Pass));
     let link = || {

@@ -11,7 +11,6 @@ use memchr::memmem::Finder;
 use super::config::RouteConfig;
 use super::lifecycle::Source;
 
-use cohorts::Cohorts;
 use key::{Binding, InvalidToken, Key, Purpose, Token, millis};
 
 /// Means to pass a route, prepared once for all requests.
@@ -19,8 +18,8 @@ use key::{Binding, InvalidToken, Key, Purpose, Token, millis};
 pub struct Admission {
     /// Secret of the bypass, if there is one.
     pub key: Option<Arc<Key>>,
-    /// Hash of the cohorts.
-    pub(super) cohorts: Cohorts,
+    /// Secret that signs the cookies of turns, the same for all routes; `None` if no route has one.
+    pub(super) turns: Option<Arc<Key>>,
     /// Instant before which links and cookies are void.
     pub(super) revoked: Option<Timestamp>,
     /// Searchers for the cookies' names with `=`. A route's name has only characters of a cookie's name (RFC 6265
@@ -29,28 +28,33 @@ pub struct Admission {
     pub(super) ramp_cookie: Finder<'static>,
 }
 
+/// Secrets that a route uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'k> {
+    /// Secret of the route's own bypass.
+    pub bypass: Option<&'k Arc<Key>>,
+    /// Secret that signs the cookies of turns.
+    pub turns: Option<&'k Arc<Key>>,
+}
+
 impl Admission {
     /// Prepares the means of a route; `None` if it has no bypass and never admits a share.
-    pub fn new(route: &RouteConfig, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> Option<Self> {
+    pub fn new(route: &RouteConfig, keys: Keys<'_>, revoked: Option<Timestamp>) -> Option<Self> {
         if route.policy.bypass.is_none() && !route.policy.admits_shares() {
             return None;
         }
         Some(Self {
-            key: key.cloned(),
-            cohorts: key.map_or_else(|| Key::public().cohorts(&route.name), |key| key.cohorts(&route.name)),
+            key: keys.bypass.cloned(),
+            turns: keys.turns.cloned(),
             revoked,
             pass_cookie: Finder::new(&format!("{}=", pass_cookie(&route.name))).into_owned(),
-            ramp_cookie: Finder::new(&format!("{}=", ramp_cookie(&route.name))).into_owned(),
+            ramp_cookie: Finder::new(&format!("{RAMP_COOKIE}=")).into_owned(),
         })
     }
 
-    /// Returns true if the admission was prepared from the same key and revocation.
-    pub fn is_from(&self, key: Option<&Arc<Key>>, revoked: Option<Timestamp>) -> bool {
-        let same = match (&self.key, key) {
-            (Some(own), Some(key)) => Arc::ptr_eq(own, key) || own.is_same(key),
-            (own, key) => own.is_none() && key.is_none(),
-        };
-        same && self.revoked == revoked
+    /// Returns true if the admission was prepared from the same keys and revocation.
+    pub fn is_from(&self, keys: Keys<'_>, revoked: Option<Timestamp>) -> bool {
+        is_same(self.key.as_ref(), keys.bypass) && is_same(self.turns.as_ref(), keys.turns) && self.revoked == revoked
     }
 
     /// Redeems a link's token for a cookie, and returns its `Set-Cookie`.
@@ -87,6 +91,14 @@ impl Admission {
     }
 }
 
+/// Returns true if two keys have the same secret, or if there are none.
+fn is_same(key: Option<&Arc<Key>>, other: Option<&Arc<Key>>) -> bool {
+    match (key, other) {
+        (Some(key), Some(other)) => Arc::ptr_eq(key, other) || key.is_same(other),
+        (key, other) => key.is_none() && other.is_none(),
+    }
+}
+
 pub(super) fn cookie(name: &str, value: &str, seconds: u64) -> String {
     format!("{name}={value}; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
 }
@@ -96,9 +108,8 @@ pub fn pass_cookie(route: &str) -> String {
     format!("{COOKIES}bypass-{route}")
 }
 
-pub(super) fn ramp_cookie(route: &str) -> String {
-    format!("{COOKIES}ramp-{route}")
-}
-
 /// Prefix of the names of the proxy's cookies. A browser accepts a `__Host-` cookie only from this host, and over TLS.
 pub const COOKIES: &str = "__Host-backsoon-";
+/// Name of the cookie that keeps a client's turn. All routes share it, so that the API is asked with the cookie of the
+/// page.
+pub(super) const RAMP_COOKIE: &str = "__Host-backsoon-ramp";

@@ -17,7 +17,7 @@ use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
 use super::lifecycle::{Desired, Observed, Phase, RouteInputs, RouteState, Transition};
 use super::page::Renderer;
-use super::pass::{Admission, Key};
+use super::pass::{Admission, Key, Keys};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
 
 use causes::{Cause, Causes};
@@ -102,6 +102,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
     let mut pages = Pages::new(&inputs, &drafts);
     let announced = notices::Announcements::new(flags, now);
     let plans = plans::Plans::new(flags, now);
+    let turns = turns_key(&inputs);
     let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
     let routes: Vec<Route> = routes
         .map(|(index, ((draft, config), upstreams))| {
@@ -116,7 +117,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 transitions: draft.transitions.clone(),
                 next: draft.next,
                 epoch: draft.epoch,
-                admission: admission(&inputs, config),
+                admission: admission(&inputs, turns, config),
                 notice: notices::notice(closure.as_deref(), &announced),
                 open: notices::open(&announced),
                 announced,
@@ -135,6 +136,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         drain: config.drain,
         log: config.log.clone(),
         reserved: config.page.prefix.clone(),
+        sets_cookies: turns.is_some(),
         renderer: Arc::clone(inputs.renderer),
         pages: pages.made,
         table: layout.table,
@@ -303,17 +305,24 @@ fn first(inputs: &Inputs<'_>, route_inputs: RouteInputs<'_>) -> (Arc<RouteState>
     }
 }
 
+/// Returns the secret that signs the cookies of turns: that of the first route that has one. All routes use it, because
+/// a client shows one cookie to all of them.
+fn turns_key<'i>(inputs: &Inputs<'i>) -> Option<&'i Arc<Key>> {
+    let first = inputs.known.secrets.iter().min_by_key(|(route, _)| route.as_str());
+    first.map(|(_, key)| key)
+}
+
 /// Returns the means to pass a route. They are the previous ones unless the secret or the revocation has changed.
-fn admission(inputs: &Inputs<'_>, config: &Arc<RouteConfig>) -> Option<Arc<Admission>> {
+fn admission(inputs: &Inputs<'_>, turns: Option<&Arc<Key>>, config: &Arc<RouteConfig>) -> Option<Arc<Admission>> {
     if config.policy.bypass.is_none() && !config.policy.admits_shares() {
         return None;
     }
-    let key = inputs.known.secrets.get(&config.name);
+    let keys = Keys { bypass: inputs.known.secrets.get(&config.name), turns };
     let revoked = inputs.flags.revoked(&config.name);
     let before = inputs.previous.and_then(|previous| previous.route(&config.name)?.admission.as_ref());
-    match before.filter(|before| before.is_from(key, revoked)) {
+    match before.filter(|before| before.is_from(keys, revoked)) {
         Some(before) => Some(Arc::clone(before)),
-        None => Admission::new(config, key, revoked).map(Arc::new),
+        None => Admission::new(config, keys, revoked).map(Arc::new),
     }
 }
 

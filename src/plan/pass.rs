@@ -4,13 +4,16 @@
 //! - The secret of `bypass`, in the field that it names.
 //! - A cookie from a signed link, bound to the route and to the window that closes it.
 //! - While the route ramps: a cohort below the admitted number. A cohort is a hash of the address, the same in every
-//!   replica. A signed cookie keeps it, so that a client whose address changes does not flip.
+//!   replica and on all routes of a window. A signed cookie keeps the address's part, so that a client whose address
+//!   changes does not flip.
 //!
 //! An unknown client is in no network, and in the last cohort. A client that a trusted proxy names without an address is in
 //! a cohort by that name.
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turns;
 
 use std::net::IpAddr;
 
@@ -24,8 +27,9 @@ use super::head::Head;
 use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
 
-pub use super::admission::{Admission, COOKIES, key, pass_cookie};
-use super::admission::{cookie, ramp_cookie};
+pub(crate) use super::admission::cohorts::{Group, Turn};
+pub use super::admission::{Admission, COOKIES, Keys, key, pass_cookie};
+use super::admission::{RAMP_COOKIE, cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
 /// Reason for forwarding a request.
@@ -76,7 +80,7 @@ pub fn check(
     closure: &Closure,
     head: &Head<'_>,
 ) -> Result<PassReason, Option<InvalidToken>> {
-    let admission = route.admission.as_deref().ok_or(None)?;
+    route.admission.as_deref().ok_or(None)?;
     let trusted = &snapshot.trusted_proxies;
     let mut invalid = None;
     if let Some(bypass) = &route.config.policy.bypass {
@@ -89,7 +93,7 @@ pub fn check(
             Err(found) => invalid = found,
         }
     }
-    if closure.admits > 0 && cohort(admission, snapshot, route, head).0 < closure.admits {
+    if closure.admits > 0 && is_admitted(route, closure, turn(snapshot, route, head).0) {
         return Ok(PassReason::Cohort);
     }
     Err(invalid)
@@ -125,52 +129,72 @@ pub fn check_credential(
     Err(invalid)
 }
 
-/// Returns a client's cohort, and true if its cookie names it.
-pub fn cohort(admission: &Admission, snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (u32, bool) {
-    let name = &route.config.name;
-    if let Some(key) = &admission.key {
+/// Returns the cohort of a client in the ramp of a closed route.
+pub fn cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> u32 {
+    turn(snapshot, route, head).0.cohort(group(route, closure))
+}
+
+/// Returns true if a ramp admits the clients of a turn.
+pub(crate) fn is_admitted(route: &Route, closure: &Closure, turn: Turn) -> bool {
+    closure.admits > 0 && turn.cohort(group(route, closure)) < closure.admits
+}
+
+/// Returns the group of a route's ramp: the routes beside which a client comes back.
+fn group<'g>(route: &'g Route, closure: &'g Closure) -> Group<'g> {
+    match (&route.config.policy.ramp_group, &closure.source) {
+        (Some(name), _) => Group::Named(name),
+        (None, Source::Window(id)) => Group::Window(id),
+        (None, Source::Flag) => Group::Flags,
+    }
+}
+
+/// Returns a client's turn, and true if its cookie names it.
+pub(crate) fn turn(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (Turn, bool) {
+    if let Some(admission) = &route.admission
+        && let Some(key) = &admission.turns
+    {
         let now = instant(snapshot, head);
-        let good = |token| admission.verify(key, ramp_of(name), token, now).ok();
+        let good = |token| admission.verify(key, TURN, token, now).ok();
         if let Some(token) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(good) {
-            return (token.cohort, true);
+            return (Turn::Hash(token.turn), true);
         }
     }
-    let cohort = match client::of(head.peer, head.headers, &snapshot.trusted_proxies) {
-        Client::Address(IpAddr::V4(address)) => admission.cohorts.of(&address.octets()),
+    let turn = match client::of(head.peer, head.headers, &snapshot.trusted_proxies) {
+        Client::Address(IpAddr::V4(address)) => Turn::of(&address.octets()),
         // A client has all addresses of its /64, and changes them daily (RFC 8981).
-        Client::Address(IpAddr::V6(address)) => admission.cohorts.of(&address.octets()[..8]),
-        Client::Named(name) => admission.cohorts.of(name),
-        // Nothing tells these clients apart. As one cohort they would all come back at once, and perhaps first.
-        Client::Unknown => LAST,
+        Client::Address(IpAddr::V6(address)) => Turn::of(&address.octets()[..8]),
+        Client::Named(name) => Turn::of(name),
+        Client::Unknown => Turn::Last,
         // All clients of a unix socket are one.
-        Client::Unix => admission.cohorts.of(&[]),
+        Client::Unix => Turn::of(&[]),
     };
-    (cohort, false)
+    (turn, false)
 }
 
-/// Returns a `Set-Cookie` that keeps the cohort of a client without a cookie. Only documents get one: caches may share
-/// other responses, and their client has the document's cookie.
-pub fn keep_cohort(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Option<String> {
+/// Returns a `Set-Cookie` that keeps the turn of a client without a cookie. Only documents and what scripts fetch get
+/// one: caches may share other responses, and their client has the cookie already.
+pub fn keep_turn(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Option<String> {
     let admission = route.admission.as_deref()?;
-    let (key, ramp) = (admission.key.as_ref()?, route.config.policy.ramp.as_ref()?);
-    if closure.admits == 0 || !is_document(head.method, head.headers) {
+    let key = admission.turns.as_ref()?;
+    if closure.admits == 0 || !is_document(head.method, head.headers) && !is_fetched(head.headers) {
         return None;
     }
-    let (cohort, kept) = cohort(admission, snapshot, route, head);
-    // An unknown client must not stay in the last cohort.
-    if kept || cohort == LAST {
-        return None;
-    }
-    let lasts = ramp.length().as_secs() + KEPT;
+    // An unknown client must not stay the last one.
+    let (Turn::Hash(turn), false) = turn(snapshot, route, head) else { return None };
+    let lasts = route.config.policy.ramp.as_ref().map_or(0, |ramp| ramp.length().as_secs()) + KEPT;
     let issued = instant(snapshot, head);
-    let token = Token { issued, expires: issued + lasts * 1000, cohort };
-    let value = key.sign(ramp_of(&route.config.name), token);
-    Some(cookie(&ramp_cookie(&route.config.name), &value, lasts))
+    let token = Token { issued, expires: issued + lasts * 1000, turn };
+    Some(cookie(RAMP_COOKIE, &key.sign(TURN, token), lasts))
 }
 
-/// Returns the binding of a cohort, which is kept from one maintenance to the next.
-fn ramp_of(route: &str) -> Binding<'_> {
-    Binding { purpose: Purpose::Ramp, route, source: &Source::Flag }
+/// Binding of a turn, which is kept on all routes and from one maintenance to the next.
+const TURN: Binding<'static> = Binding { purpose: Purpose::Ramp, route: "", source: &Source::Flag };
+
+/// Returns true if a script of the same site fetches data. Its page may come from another host, which set no cookie
+/// for this one.
+fn is_fetched(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_DEST).is_some_and(|dest| dest == "empty")
+        && headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-site" || site == "same-origin")
 }
 
 /// Returns true if a browser navigates to a document.
@@ -229,14 +253,13 @@ pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Last cohort to be admitted.
-const LAST: u32 = u32::MAX;
-
 const TOKEN: &str = "token=";
 const HTML: &[u8] = b"text/html";
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Secrets, or cookies of one name, that are tried. A client sends one.
-const MOST_TRIED: usize = 2;
-/// Seconds for which a cohort is kept after the end of a ramp that nothing holds.
+/// Secrets, or cookies of one name, that are tried. A client sends one, and others may add to it.
+const MOST_TRIED: usize = 8;
+/// Seconds for which a turn is kept after the end of a ramp that nothing holds.
 const KEPT: u64 = 24 * 3600;

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub reserved: Prefix,
     /// Renderer of the pages, which knows their languages.
     pub renderer: Arc<Renderer>,
+    /// True if some route has a secret, so that clients may have cookies of this proxy.
+    pub sets_cookies: bool,
     /// Pages of all closed routes.
     pub pages: HashMap<Arc<PageModel>, Arc<Page>>,
     /// Routes, sorted by name. A route's index here is its handle within this snapshot.

@@ -83,7 +83,7 @@ fn the_secret_passes_ends_at_the_proxy_and_its_answers_are_not_stored() {
                   maintenance: mine\r\n\r\nhello";
     let upstream = Upstream::answering(answer);
     let backsoon = start(&with_bypass(&upstream, BY_SECRET));
-    let open = ask(backsoon.address(), "/", &["x-key: something", "cookie: a=1; __Host-backsoon-ramp-web=x; b=2"]);
+    let open = ask(backsoon.address(), "/", &["x-key: something", "cookie: a=1; __Host-backsoon-ramp=x; b=2"]);
     assert_eq!(
         (open.status, open.field("cache-control"), open.field("maintenance")),
         (200, Some("max-age=600"), Some("mine"))

@@ -307,7 +307,7 @@ fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Hea
 
 /// Tells how far a ramp is, and at which share a client is admitted.
 fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
-    let cohort = route.admission.as_deref().map_or(0, |admission| pass::cohort(admission, snapshot, route, head).0);
+    let cohort = route.closure.as_ref().map_or(0, |closure| pass::cohort(snapshot, route, closure, head));
     let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
     let from = if head.peer.is_none() { " (--from says which client)" } else { "" };
     let share = route.state.share().unwrap_or_default() * 100.0;

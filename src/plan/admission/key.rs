@@ -1,6 +1,6 @@
 //! Secret of a route: it signs tokens and is compared with the secret that clients send.
 //!
-//! Links and cookies carry a token: `base64url(version, key id, issued, expires, cohort, window, tag)`. The tag is
+//! Links and cookies carry a token: `base64url(version, key id, issued, expires, turn, window, tag)`. The tag is
 //! HMAC-SHA-256 over the purpose, the route's name with its length, and everything before the tag. So a token is valid
 //! for one purpose, on one route, in one window.
 
@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 use super::super::lifecycle::Source;
-use super::cohorts::Cohorts;
 
 /// Secret with its derived keys. It is never printed.
 #[derive(Clone)]
@@ -34,7 +33,7 @@ pub enum Purpose {
     Link = 1,
     /// Cookie that lets its client pass.
     Pass = 2,
-    /// Cookie that keeps a client's cohort.
+    /// Cookie that keeps a client's turn, on every route.
     Ramp = 3,
 }
 
@@ -43,9 +42,9 @@ pub enum Purpose {
 pub struct Binding<'b> {
     /// Purpose of the token.
     pub purpose: Purpose,
-    /// Name of the route.
+    /// Name of the route; empty for a turn.
     pub route: &'b str,
-    /// Flag or window that closes the route. A cohort has no closure, and uses `Flag`.
+    /// Flag or window that closes the route. A turn has no closure, and uses `Flag`.
     pub source: &'b Source,
 }
 
@@ -56,8 +55,8 @@ pub struct Token {
     pub issued: u64,
     /// Time of expiry, in milliseconds since 1970.
     pub expires: u64,
-    /// Cohort of the client; 0 for other purposes.
-    pub cohort: u32,
+    /// Turn of the client; 0 for other purposes.
+    pub turn: u32,
 }
 
 /// Fault of a token or a secret.
@@ -106,11 +105,6 @@ impl Key {
         if secret.len() < SHORTEST { Err(secret.len()) } else { Ok(Self::of(secret)) }
     }
 
-    /// Returns the key for cohorts without a secret. It is the same in every replica, and not secret.
-    pub(in crate::plan) fn public() -> Self {
-        Self::of(b"backsoon ramp")
-    }
-
     fn of(secret: &[u8]) -> Self {
         let mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
         let mut key = Self { mac, id: [0; 4], secret: secret.into() };
@@ -121,12 +115,6 @@ impl Key {
     /// Returns true if a client has sent the secret. The comparison takes the same time for every input.
     pub(in crate::plan) fn is(&self, sent: &[u8]) -> bool {
         self.secret.ct_eq(sent).into()
-    }
-
-    /// Returns the hash for the cohorts of a route.
-    pub(in crate::plan) fn cohorts(&self, route: &str) -> Cohorts {
-        let tag = self.hash(HASH_COHORT, route, b"").finalize().into_bytes();
-        Cohorts::new(tag.first_chunk().copied().unwrap_or_default())
     }
 
     /// Returns true if the secrets are the same.
@@ -141,7 +129,7 @@ impl Key {
         bytes.extend_from_slice(&self.id);
         bytes.extend_from_slice(&token.issued.to_be_bytes());
         bytes.extend_from_slice(&token.expires.to_be_bytes());
-        bytes.extend_from_slice(&token.cohort.to_be_bytes());
+        bytes.extend_from_slice(&token.turn.to_be_bytes());
         bytes.extend_from_slice(window_of(binding.source).as_bytes());
         let tag = self.hash(binding.purpose as u8, binding.route, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&tag);
@@ -164,7 +152,7 @@ impl Key {
         let (id, rest) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
         let (issued, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
         let (expires, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
-        let (cohort, window) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
+        let (turn, window) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
         // Neither id is secret, so their comparison may take any time.
         if *id != self.id {
             return Err(InvalidToken::OtherKey);
@@ -174,7 +162,7 @@ impl Key {
             return Err(InvalidToken::OtherWindow);
         }
         let (issued, expires) = (u64::from_be_bytes(*issued), u64::from_be_bytes(*expires));
-        Ok(Token { issued, expires, cohort: u32::from_be_bytes(*cohort) })
+        Ok(Token { issued, expires, turn: u32::from_be_bytes(*turn) })
     }
 
     fn hash(&self, purpose: u8, route: &str, bytes: &[u8]) -> Hmac<Sha256> {
@@ -208,7 +196,6 @@ fn window_of(source: &Source) -> &str {
 
 /// First byte of the hash for a key's id. No [`Purpose`] has this number, so no tag has this hash.
 const HASH_ID: u8 = 4;
-const HASH_COHORT: u8 = 5;
 
 /// Fewest bytes of a secret: 128 random bits cannot be guessed.
 pub const SHORTEST: usize = 16;

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::super::keys;
 use super::super::problem::{did_you_mean, quoted};
-use super::super::read::{Report, Section, Value, no_hint};
+use super::super::read::{Lines, Report, Section, Value, no_hint};
 use super::checks::{self, Check};
 use super::guard::{Guard, guard};
 use super::read_only::{self, Allowed};
@@ -26,6 +26,8 @@ pub struct Policy {
     pub streams: Streams,
     /// Ramp by which clients come back.
     pub ramp: Option<Ramp>,
+    /// Group of routes in whose ramps a client has the same place; `None` groups the routes of a window.
+    pub ramp_group: Option<String>,
     /// Limits of held requests.
     pub hold: Hold,
     /// Checks that must succeed before the route opens.
@@ -115,6 +117,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
         drain: section.take("drain").and_then(|value| values::duration(&value, report)),
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
         ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
+        ramp_group: ramp_group(section, report),
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
@@ -139,6 +142,19 @@ fn streams(value: &Value<'_>, report: &mut Report<'_>) -> Option<Streams> {
             None
         }
     }
+}
+
+/// Reads `ramp_group = "shop"`.
+fn ramp_group(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<String> {
+    let value = section.take("ramp_group")?;
+    if section.take("ramp").is_none() {
+        report.wrong(
+            value.key_span.clone(),
+            "`ramp_group` needs `ramp`",
+            "say how the clients come back: `ramp = \"5m\"`",
+        );
+    }
+    value.words(LONGEST_GROUP, Lines::One, report)
 }
 
 fn ramp(value: &Value<'_>, report: &mut Report<'_>) -> Option<Ramp> {
@@ -260,7 +276,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 8] = ["drain", "streams", "ramp", "hold", "verify", "guard", "bypass", "read_only"];
+const KEYS: [&str; 9] = ["drain", "streams", "ramp", "ramp_group", "hold", "verify", "guard", "bypass", "read_only"];
 
 /// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =
@@ -269,4 +285,5 @@ const TAKEN: [&str; 8] =
 const MOST_HELD: u64 = 1_000_000;
 const MOST_POINTS: usize = 64;
 const MOST_NETWORKS: usize = 256;
+const LONGEST_GROUP: usize = 64;
 const LONGEST_RAMP: Duration = Duration::from_secs(7 * 24 * 3600);

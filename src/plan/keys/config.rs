@@ -307,6 +307,13 @@ pub static ROUTE: Table = Table {
              `[\"5% at 0s\", \"25% at 2m\", \"100% at 5m\"]`. Points grow, end at 100 %, and lie within a \
              week.",
         ),
+        Key::new(
+            "ramp_group",
+            Form::Words(64),
+            Absent::Means("the routes of one window, or of flags"),
+            "Routes in whose ramps a client has the same turn. Who is admitted to one of them is admitted to the others, \
+             as far as they are. Needs `ramp`.",
+        ),
         Key::new("hold", Form::Table(&HOLD), Absent::Is("{}"), "Bounds of the mode `hold`."),
         Key::new(
             "verify",
@@ -328,7 +335,7 @@ pub static ROUTE: Table = Table {
             "Requests that pass in the mode `read-only`, besides those whose method only reads.",
         ),
     ],
-    rules: &[],
+    rules: &[Rule::Needs("ramp_group", "ramp")],
 };
 
 /// Item of `always_open`.

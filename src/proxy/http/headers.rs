@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::plan::client::{self, Client, X_FORWARDED_FOR};
-use crate::plan::config::{Bypass, TrustedProxies};
+use crate::plan::config::TrustedProxies;
 use crate::plan::pass;
 
 use super::fields::{Field, Fields};
@@ -252,11 +252,8 @@ pub(crate) fn plain_length(digits: &[u8]) -> &[u8] {
     &digits[zeros.min(digits.len().saturating_sub(1))..]
 }
 
-/// Removes the credentials for a closed route: the upstream must not see the secret, nor anything signed with it.
-pub(crate) fn strip_pass(headers: &mut HeaderMap, fields: Fields, bypass: &Bypass) {
-    if let Some(name) = &bypass.header {
-        headers.remove(name);
-    }
+/// Removes the proxy's own cookies: no upstream may see what is signed with a secret, whichever route it serves.
+pub(crate) fn strip_own_cookies(headers: &mut HeaderMap, fields: Fields) {
     let has_own = |line: &HeaderValue| pass::without_own(line.as_bytes()).is_some();
     if !fields.has(Field::Cookie) || !headers.get_all(COOKIE).iter().any(has_own) {
         return;
@@ -496,20 +493,18 @@ mod tests {
 
     #[test]
     fn what_lets_a_client_pass_ends_here_and_other_cookies_stay_byte_for_byte() {
-        let bypass = Bypass { header: Some(HeaderName::from_static("x-key")), ..Bypass::default() };
         let cookies = |lines: &[&str]| {
-            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).chain([("x-key", "secret")]).collect();
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
             let mut fields = headers(&lines);
             let seen = Fields::of(&fields);
-            strip_pass(&mut fields, seen, &bypass);
-            assert!(!fields.contains_key("x-key"));
+            strip_own_cookies(&mut fields, seen);
             fields.get_all(COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(cookies(&["a=1;  b=\"2\";c"]), ["a=1;  b=\"2\";c"]);
         assert_eq!(cookies(&["a=1; __Host-backsoon-bypass-web=x; b=2"]), ["a=1; b=2"]);
-        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x; b=2", "c=3"]), ["b=2", "c=3"]);
-        assert_eq!(cookies(&["__Host-backsoon-ramp-web=x;__Host-backsoon-bypass-web=y"]), [""; 0]);
-        assert_eq!(cookies(&["x=__Host-backsoon-ramp-web=x"]), ["x=__Host-backsoon-ramp-web=x"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp=x; b=2", "c=3"]), ["b=2", "c=3"]);
+        assert_eq!(cookies(&["__Host-backsoon-ramp=x;__Host-backsoon-bypass-web=y"]), [""; 0]);
+        assert_eq!(cookies(&["x=__Host-backsoon-ramp=x"]), ["x=__Host-backsoon-ramp=x"]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use crate::live::Generation;
 use crate::plan::config::RouteConfig;
 use crate::plan::limits::Limits;
+use crate::plan::pass::{self, Turn};
 use crate::plan::snapshot::Snapshot;
 use crate::proxy::connection::{CLOSE_TIMEOUT, Takeover};
 use crate::proxy::io::request_body::Broken;
@@ -38,8 +39,8 @@ pub(crate) struct Watch {
     worker: Rc<Worker>,
     record: RequestRecord,
     route: Arc<RouteConfig>,
-    /// The client's cohort, if the route may ramp. The route is back for this client once its cohort is admitted.
-    cohort: Option<u32>,
+    /// The client's turn, if the route may ramp. The route is back for this client once it is admitted.
+    turn: Option<Turn>,
     /// The state that was last sent; `None` at first.
     sent_state: Option<State>,
     /// The wait for the next publication. It stays registered, so that the watcher misses none.
@@ -85,7 +86,7 @@ impl Watch {
     pub(crate) fn begin(
         record: RequestRecord,
         route: &Arc<RouteConfig>,
-        cohort: Option<u32>,
+        turn: Option<Turn>,
         most: usize,
     ) -> Result<Self, RequestRecord> {
         let worker = Rc::clone(&record.worker);
@@ -96,7 +97,7 @@ impl Watch {
         Ok(Self {
             published: Box::pin(Arc::clone(&worker.published).notified_owned()),
             route: Arc::clone(route),
-            cohort,
+            turn,
             sent_state: None,
             heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT_INTERVAL)),
             worker,
@@ -118,7 +119,7 @@ impl Watch {
             self.published.set(Arc::clone(&self.worker.published).notified_owned());
         }
         let generation = self.worker.generation();
-        let (state, event) = look(&generation.snapshot, &self.route.name, self.cohort);
+        let (state, event) = look(&generation.snapshot, &self.route.name, self.turn);
         if self.sent_state != Some(state) {
             let event = if self.sent_state.is_none() { first(&generation, &event) } else { event };
             self.sent_state = Some(state);
@@ -225,12 +226,13 @@ pub(crate) fn once(generation: &Live, route: &str) -> Bytes {
     Bytes::from([format!("retry: {wait}\n").as_bytes(), &event].concat())
 }
 
-fn look(snapshot: &Snapshot, route: &str, cohort: Option<u32>) -> (State, Bytes) {
-    let closure = snapshot.route(route).and_then(|route| route.closure.as_ref());
+fn look(snapshot: &Snapshot, route: &str, turn: Option<Turn>) -> (State, Bytes) {
+    let closed = snapshot.route(route).and_then(|route| Some((route, route.closure.as_ref()?)));
     // Admitted clients are told that the route is open. So watchers come back gradually, and not all when the ramp
     // ends.
-    let closure = closure.filter(|closure| cohort.is_none_or(|cohort| cohort >= closure.admits));
-    match closure.map(|closure| &closure.page) {
+    let is_out = |route, closure| turn.is_none_or(|turn| !pass::is_admitted(route, closure, turn));
+    let closed = closed.filter(|(route, closure)| is_out(*route, closure));
+    match closed.map(|(_, closure)| &closure.page) {
         Some(page) => (State::Page(page.version), page.event()),
         None => (State::Open, Bytes::from_static(OPEN_EVENT)),
     }

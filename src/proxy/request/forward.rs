@@ -66,7 +66,7 @@ pub(crate) struct Forwarded {
     pub route: usize,
     /// The reason for forwarding.
     pub pass: Pass,
-    /// The cookie that keeps the client's cohort. Boxed, because most requests have none.
+    /// The cookie that keeps the client's turn. Boxed, because most requests have none.
     pub cookie: Option<Box<HeaderValue>>,
 }
 

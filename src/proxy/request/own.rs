@@ -8,7 +8,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::plan::config::RouteConfig;
-use crate::plan::pass::{self, InvalidToken};
+use crate::plan::pass::{self, InvalidToken, Turn};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::Resource;
 use crate::proxy::error::Error;
@@ -31,14 +31,14 @@ impl Exchange {
         }
         let answer = match resource {
             Resource::Events if *request.method() == Method::GET => {
-                let cohort = self.cohort(route, &request);
-                return self.events(&route.config, cohort, &request);
+                let turn = self.turn(route, &request);
+                return self.events(&route.config, turn, &request);
             }
             Resource::Events => respond::events(Body::Empty, &self.context),
             Resource::Status => {
                 let closure = route.closure.as_ref();
-                let admits = closure.map_or(0, |closure| closure.admits);
-                let admitted = self.cohort(route, &request).is_some_and(|cohort| cohort < admits);
+                let admitted = closure.zip(self.turn(route, &request));
+                let admitted = admitted.is_some_and(|(closure, turn)| pass::is_admitted(route, closure, turn));
                 respond::status(route, admitted, &self.generation, &request, &self.context)
             }
             Resource::Badge => respond::badge(route, &self.generation, &self.context),
@@ -47,15 +47,15 @@ impl Exchange {
         self.answer(request, move |exchange| exchange.record.answered_here("own", answer))
     }
 
-    /// Returns the client's cohort, if the route may ramp.
-    fn cohort(&self, route: &Route, request: &Request<Incoming>) -> Option<u32> {
-        let admission = route.admission.as_deref().filter(|_| route.config.policy.admits_shares())?;
-        Some(pass::cohort(admission, &self.generation.snapshot, route, &self.head(request)).0)
+    /// Returns the client's turn, if the route may ramp.
+    fn turn(&self, route: &Route, request: &Request<Incoming>) -> Option<Turn> {
+        let ramps = route.config.policy.admits_shares();
+        ramps.then(|| pass::turn(&self.generation.snapshot, route, &self.head(request)).0)
     }
 
     /// Streams events. Over HTTP/1 the stream takes over the socket and saves the memory of hyper, which never answers
     /// this request.
-    fn events<S>(mut self, route: &Arc<RouteConfig>, cohort: Option<u32>, request: &Request<Incoming>) -> Progress<S> {
+    fn events<S>(mut self, route: &Arc<RouteConfig>, turn: Option<Turn>, request: &Request<Incoming>) -> Progress<S> {
         self.record.set_watching();
         let connection = Rc::clone(&self.record.connection);
         let over_socket = self.version != Version::HTTP_2 && request.body().is_end_stream();
@@ -63,7 +63,7 @@ impl Exchange {
             // On HTTP/1, the bytes that follow belong to a body that nobody reads.
             connection.close_after_answer();
         }
-        match Watch::begin(self.record, route, cohort, self.generation.snapshot.limits.watchers) {
+        match Watch::begin(self.record, route, turn, self.generation.snapshot.limits.watchers) {
             Ok(watch) if over_socket => {
                 connection.take_over(Box::new(EventStream::new(watch, &self.context.id, &self.generation)));
                 Progress::Waiting(Box::pin(std::future::pending()))

@@ -56,8 +56,11 @@ pub(super) fn request(
     let mut hop = headers::strip_request(headers, exchange.fields, exchange.version);
     // A body before the switch is ambiguous: one side would read it as part of the request, the other as the tunnel's.
     hop.upgrade = hop.upgrade.filter(|_| empty);
-    if let Some(bypass) = &route.config.policy.bypass {
-        headers::strip_pass(headers, exchange.fields, bypass);
+    if let Some(name) = route.config.policy.bypass.as_ref().and_then(|bypass| bypass.header.as_ref()) {
+        headers.remove(name);
+    }
+    if exchange.generation.snapshot.sets_cookies {
+        headers::strip_own_cookies(headers, exchange.fields);
     }
     headers.reserve(MOST_ADDED);
     let peer = &exchange.record.connection.peer;

@@ -164,13 +164,13 @@ impl Exchange {
     }
 
     /// Inspects a client without valid credentials. Counts a wrong guess. Returns the cookie that keeps the client's
-    /// cohort, if one is needed.
+    /// turn, if one is needed.
     fn inspect(&self, route: &Route, request: &Request<Incoming>) -> Option<HeaderValue> {
         let (Some(closure), Some(_)) = (&route.closure, &route.admission) else { return None };
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
         let guesses = pass::check_credential(snapshot, route, closure, &head)
             .is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
-        let cookie = pass::keep_cohort(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
+        let cookie = pass::keep_turn(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
         if guesses && !self.waited {
             self.has_guessed(route, request.headers());
         }
