@@ -16,7 +16,7 @@ use backsoon::plan::flags::{self, Flags};
 use backsoon::plan::page::{Renderer, samples};
 use backsoon::plan::pass::{Binding, Key, Purpose, Token};
 use backsoon::plan::path;
-use backsoon::plan::snapshot::{Snapshot, Source};
+use backsoon::plan::snapshot::Snapshot;
 use backsoon::plan::verdict::{Head, decide};
 use backsoon::telemetry::{Meters, UpstreamKey};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -89,12 +89,9 @@ fn policies(c: &mut Criterion) {
     let back = at("", Some(&closed), 700);
     let ramping = at("", Some(&back), 730);
     let read_only = at("[routes]\nweb = \"read-only\"\n", None, 0);
-    let token = Token { issued: 0, expires: 4_000_000_000_000, turn: 7 };
+    let token = Token { expires: 4_000_000_000_000, turn: 7, begins: 4_000_000_000_000, ..Token::default() };
     let cookie = |purpose, name: &str| {
-        let signed = key.sign(
-            Binding { purpose, route: if purpose == Purpose::Ramp { "" } else { "web" }, source: &Source::Flag },
-            token,
-        );
+        let signed = key.sign(Binding { purpose, route: if purpose == Purpose::Ramp { "" } else { "web" } }, token);
         format!("session=0123456789abcdef; {name}={signed}; theme=dark")
     };
     let (pass, ramp) =

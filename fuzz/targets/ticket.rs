@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use backsoon::plan::compile::{Inputs, Known, compile};
 use backsoon::plan::page::Renderer;
 use backsoon::plan::pass::{Binding, Key, Purpose, Token};
-use backsoon::plan::snapshot::{Snapshot, Source};
+use backsoon::plan::snapshot::Snapshot;
 use backsoon::plan::verdict::{Head, Verdict, decide};
 use backsoon::plan::{config, flags};
 use http::header::COOKIE;
@@ -31,8 +31,8 @@ static CLOSED: LazyLock<(Snapshot, String)> = LazyLock::new(|| {
         compile(Inputs { config, flags, renderer, known, previous, now, generation: 1 })
     };
     let closed = at(Some(&at(None, 0)), 600);
-    let ticket = Token { issued: 0, expires: 4_000_000_000_000, turn: 7 };
-    let binding = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
+    let ticket = Token { expires: 4_000_000_000_000, begins: 4_000_000_000_000, ..Token::default() };
+    let binding = Binding { purpose: Purpose::Pass, route: "web" };
     let signed = key.sign(binding, ticket);
     (closed, signed)
 });

@@ -17,7 +17,7 @@ use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
 use crate::plan::flags::Flags;
 use crate::plan::page::Renderer;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
-use crate::plan::snapshot::Source;
+use crate::plan::snapshot::{LONG, Source};
 
 use super::confirm::Wish;
 use super::edit::{self, TableRef};
@@ -37,7 +37,7 @@ pub(super) struct Bypass {
     /// For how long the link and its cookie are good: 30m, 1h, 2h 30m
     #[arg(long = "for", value_name = "TIME", value_parser = words::parse_span, default_value = "1h")]
     span: SignedDuration,
-    /// The window's id, or `flag` [default: the window in force, else the next one, else `flag`]
+    /// The window's id, if it is not the maintenance in force or the next one
     #[arg(long, value_name = "ID")]
     window: Option<String>,
     /// The page that the link opens: https://www.example.com/app
@@ -59,7 +59,7 @@ pub(super) struct Bypass {
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
 The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is needed. The link is \
-good for one route and one maintenance. Opening it sets a cookie, and its browser passes until the time is over. \
+good for one route and one maintenance: as long as the route stays closed, whatever closes it. Opening it sets a cookie, and its browser passes until the time is over. \
 --revoke edits the flag file in place; comments and layout stay.
 
 Examples:
@@ -85,14 +85,17 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let key = key(route)?;
     let flags = file.flags()?;
     let scope = scope(args, &file, &flags, now)?;
-    // A token issued in the same millisecond as a revocation counts as issued after it.
-    let revoked = flags.revoked(&route.name).map_or(0, millis);
-    let issued = millis(now).max(revoked);
     // Whole seconds, because people read the end.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
-    let token = Token { issued, expires: millis(expires), turn: 0 };
-    let sign = |purpose| key.sign(Binding { purpose, route: &route.name, source: &scope }, token);
+    let token = Token {
+        issued: millis(scope.issued),
+        expires: millis(expires),
+        begins: millis(scope.begins),
+        window: scope.ahead.as_deref().unwrap_or_default(),
+        ..Token::default()
+    };
+    let sign = |purpose| key.sign(Binding { purpose, route: &route.name }, token);
     let cookie = format!("{}={}", pass_cookie(&route.name), sign(Purpose::Pass));
     let link = || {
         let (origin, path) = destination(args, &file.config, route)?;
@@ -101,22 +104,26 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     };
     let made = if args.cookie { cookie } else { link()? };
     if args.json {
-        let window = match &scope {
-            Source::Flag => None,
-            Source::Window(id) => Some(id),
-        };
         let what = if args.cookie { "cookie" } else { "link" };
-        let json = serde_json::json!({ "route": route.name, "window": window, "expires": expires, what: made });
+        let json = serde_json::json!({ "route": route.name, "window": scope.window, "expires": expires, what: made });
         writeln!(streams.data(), "{json:#}")?;
         return Ok(exit::OK);
     }
     writeln!(streams.out, "{made}")?;
     let until = format!("{} ({})", words::instant(expires, now), words::span(now, expires));
-    let during = match &scope {
-        Source::Flag => "while a flag closes it".to_owned(),
-        Source::Window(id) => format!("in window {id}"),
+    let during = match (&scope.ahead, &scope.window) {
+        (Some(id), _) => format!("from the start of window {id}, while it stays closed"),
+        (None, Some(id)) => format!("while it stays closed (window {id})"),
+        (None, None) => "while it stays closed".to_owned(),
     };
     streams.note(format_args!("good for {} until {until}, {during}", route.name))?;
+    if let Some(id) = scope.ahead.filter(|_| expires <= scope.begins) {
+        streams.note(format_args!("warning: it expires before window {id} begins; give it more time by `--for`"))?;
+    }
+    if args.span > LONG {
+        let help = "whoever has it passes for so long; `--revoke` voids it before";
+        streams.note(format_args!("warning: this is longer than a day: {help}"))?;
+    }
     Ok(exit::OK)
 }
 
@@ -152,11 +159,20 @@ fn key(route: &RouteConfig) -> Result<Key, Failure> {
     certs::secret(secret, read).map_err(|problem| Failure::Problems(vec![problem]))
 }
 
-/// Returns the source of the closure that the link is for: the current one as the proxy remembers it, or the next one.
-fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Source, Failure> {
-    if let Some(id) = &args.window {
-        return named_scope(id, flags);
-    }
+/// Maintenance that a link is for.
+struct Scope {
+    /// Time of issue.
+    issued: Timestamp,
+    /// Instant within the maintenance.
+    begins: Timestamp,
+    /// Window that is still to begin.
+    ahead: Option<String>,
+    /// Window in force, or still to begin.
+    window: Option<String>,
+}
+
+/// Finds the maintenance that the link is for: the one in force as the proxy remembers it, or the next one.
+fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Scope, Failure> {
     let state = StateDir::of_process(&args.config.config, file.config.state_dir.as_deref());
     let known = Known { memory: state.peek().unwrap_or_default(), ..Known::default() };
     // Only the closures matter here, so the built-in page is enough.
@@ -164,28 +180,47 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     let config = &file.config;
     let snapshot =
         compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
-    let closure = snapshot.route(&args.route).and_then(|route| route.closure.as_ref());
-    Ok(closure.map_or_else(|| next_window(flags, &args.route, now), |closure| closure.source.clone()))
+    let route = snapshot.route(&args.route);
+    let closure = route.and_then(|route| route.closure.as_ref());
+    // This clock may be behind, and a token issued in the same millisecond as a revocation counts as issued after it.
+    let before = [flags.revoked(&args.route), closure.map(|closure| closure.open_before)];
+    let issued = before.into_iter().flatten().fold(now, Timestamp::max);
+    let ahead = match &args.window {
+        Some(id) => named_window(id, flags, now)?,
+        None if closure.is_some() => None,
+        None => next_window(flags, &args.route, now),
+    };
+    let in_force = || match closure.map(|closure| &closure.source) {
+        Some(Source::Window(id)) => Some(id.clone()),
+        Some(Source::Flag) | None => None,
+    };
+    Ok(match ahead {
+        Some((begins, id)) => Scope { issued, begins, ahead: Some(id.clone()), window: Some(id) },
+        None => Scope { issued, begins: issued, ahead: None, window: in_force() },
+    })
 }
 
-/// Returns the window of an id. A window called `flag` comes before the flag itself.
-fn named_scope(id: &str, flags: &Flags) -> Result<Source, Failure> {
-    if flags.windows.iter().any(|window| window.id == id) {
-        return Ok(Source::Window(id.to_owned()));
+/// Returns the next start of the window of an id; `None` if it is in force, or for `flag`. A window called `flag` comes
+/// before the flag itself.
+fn named_window(id: &str, flags: &Flags, now: Timestamp) -> Result<Option<(Timestamp, String)>, Failure> {
+    let Some(window) = flags.windows.iter().find(|window| window.id == id) else {
+        if id == "flag" {
+            return Ok(None);
+        }
+        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+        return Err(Failure::NoWindow { id: id.to_owned(), known });
+    };
+    if window.in_force(now).is_some() {
+        return Ok(None);
     }
-    if id == "flag" {
-        return Ok(Source::Flag);
-    }
-    let known = flags.windows.iter().map(|window| window.id.clone()).collect();
-    Err(Failure::NoWindow { id: id.to_owned(), known })
+    let starts = window.next_start(now).ok_or_else(|| Failure::WindowOver { id: id.to_owned() })?;
+    Ok(Some((starts, id.to_owned())))
 }
 
-/// Returns the next window of a route, or the flag if none is planned.
-fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Source {
+/// Returns the next window of a route; `None` if none is planned.
+fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Option<(Timestamp, String)> {
     let own = flags.windows.iter().filter(|window| window.routes.iter().any(|(target, _)| target.is(route)));
-    let planned = own.filter_map(|window| Some((window.span_at(now)?.0, window))).filter(|(starts, _)| *starts > now);
-    let first = planned.min_by_key(|(starts, _)| *starts);
-    first.map_or(Source::Flag, |(_, window)| Source::Window(window.id.clone()))
+    own.filter_map(|window| Some((window.next_start(now)?, window.id.clone()))).min_by_key(|(starts, _)| *starts)
 }
 
 /// Returns the origin and the path that the link leads to.

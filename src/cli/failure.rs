@@ -43,6 +43,8 @@ pub(super) enum Failure {
     NoLanguage { tag: String, known: Vec<String> },
     /// The flag file does not have this window.
     NoWindow { id: String, known: Vec<String> },
+    /// The window is over.
+    WindowOver { id: String },
     /// The window has no such step.
     NoStep { id: String, step: String, known: Vec<String> },
     /// The step follows the proxy's own state (`auto`).
@@ -101,6 +103,7 @@ impl Failure {
             | Self::Edit { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
             | Self::MovesByItself { .. }
@@ -181,6 +184,7 @@ impl Failure {
                     format!("its windows are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
                 }
             },
+            Self::WindowOver { .. } => "name one that is still to begin, or leave `--window` out".to_owned(),
             Self::NoStep { known, .. } if known.is_empty() => "add one under a `[[windows.steps]]` line".to_owned(),
             Self::NoStep { step, known, .. } => match did_you_mean(step, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {}?", quoted(near)),
@@ -260,6 +264,7 @@ impl fmt::Display for Failure {
             Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
             Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
+            Self::WindowOver { id } => write!(f, "window {} is over", quoted(id)),
             Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
             Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
             Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
@@ -325,6 +330,7 @@ impl Error for Failure {
             | Self::WrongAfter { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
             | Self::MovesByItself { .. }

@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use super::config::RouteConfig;
 use super::lifecycle::Source;
 
-use key::{Binding, InvalidToken, Key, Purpose, Token, millis};
+use key::{Binding, InvalidToken, Key, LONGEST, Purpose, Space, Token, millis};
 
 /// Means to pass a route, prepared once for all requests.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ pub struct Admission {
     /// section 4.1.1), including dots.
     pub(super) pass_cookie: Finder<'static>,
     pub(super) ramp_cookie: Finder<'static>,
+}
+
+/// Maintenance that a route is under, as far as a token can be for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Maintenance<'m> {
+    /// Flag or window that closes the route now.
+    pub source: &'m Source,
+    /// Instant at which the route was last open before.
+    pub open_before: Timestamp,
 }
 
 /// Secrets that a route uses.
@@ -61,34 +70,60 @@ impl Admission {
     ///
     /// # Errors
     /// Returns the fault of the token.
-    pub fn redeem(&self, route: &str, source: &Source, token: &[u8], now: Timestamp) -> Result<String, InvalidToken> {
+    pub fn redeem(
+        &self,
+        route: &str,
+        maintenance: Maintenance<'_>,
+        token: &[u8],
+        now: Timestamp,
+    ) -> Result<String, InvalidToken> {
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
-        let link = Binding { purpose: Purpose::Link, route, source };
-        let token = self.verify(key, link, token, millis(now))?;
+        let link = Binding { purpose: Purpose::Link, route };
+        let mut space = [0; LONGEST];
+        let token = self.verify(link, maintenance, token, millis(now), &mut space)?;
         // The cookie has the link's time of issue, so that both are revoked together.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
         Ok(cookie(&pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
     }
 
-    /// Reads a token, and checks its time and the revocation.
-    pub(super) fn verify(
+    /// Reads a token that lets its client pass, and checks that it is good for this maintenance now.
+    pub(super) fn verify<'t>(
         &self,
-        key: &Key,
         binding: Binding<'_>,
+        maintenance: Maintenance<'_>,
         token: &[u8],
         now: u64,
-    ) -> Result<Token, InvalidToken> {
-        let token = key.read(binding, token)?;
+        space: &'t mut Space,
+    ) -> Result<Token<'t>, InvalidToken> {
+        let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
+        let token = key.read(binding, token, space)?;
         if token.expires <= now {
             return Err(InvalidToken::Expired);
         }
-        match self.revoked {
-            Some(revoked) if token.issued < millis(revoked) && binding.purpose != Purpose::Ramp => {
-                Err(InvalidToken::Revoked)
-            }
-            Some(_) | None => Ok(token),
+        if self.revoked.is_some_and(|revoked| token.issued < millis(revoked)) {
+            return Err(InvalidToken::Revoked);
         }
+        if is_for(&token, maintenance, now) { Ok(token) } else { Err(InvalidToken::OtherWindow) }
     }
+
+    /// Reads a cookie that keeps a turn.
+    pub(super) fn kept_turn(&self, token: &[u8], now: u64) -> Option<u32> {
+        let mut space = [0; LONGEST];
+        let token = self.turns.as_ref()?.read(TURN, token, &mut space).ok()?;
+        (token.expires > now).then_some(token.turn)
+    }
+}
+
+/// Binding of a turn, which is kept on all routes and from one maintenance to the next.
+pub(super) const TURN: Binding<'static> = Binding { purpose: Purpose::Ramp, route: "" };
+
+/// Returns true if a token was made for this maintenance, whatever closes the route now: after it had begun, or ahead for
+/// a window that has begun since.
+fn is_for(token: &Token<'_>, maintenance: Maintenance<'_>, now: u64) -> bool {
+    let has_begun = || token.window.is_empty() || token.begins <= now;
+    // A window that was moved keeps its id.
+    let is_in_force = || matches!(maintenance.source, Source::Window(id) if id == token.window);
+    token.begins >= millis(maintenance.open_before) && (has_begun() || is_in_force())
 }
 
 /// Returns true if two keys have the same secret, or if there are none.

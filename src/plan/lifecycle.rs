@@ -106,6 +106,12 @@ pub struct Desired {
     pub by_hand: bool,
 }
 
+/// Subtracts a duration from an instant, and stops at the first instant there is.
+fn before(instant: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    instant.checked_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
 /// Adds a duration to an instant, and stops at the last instant there is.
 pub(super) fn after(instant: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);

@@ -12,8 +12,6 @@
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod turns;
 
 use std::net::IpAddr;
 
@@ -28,8 +26,9 @@ use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
 
 pub(crate) use super::admission::cohorts::{Group, Turn};
+use super::admission::key::LONGEST;
 pub use super::admission::{Admission, COOKIES, Keys, key, pass_cookie};
-use super::admission::{RAMP_COOKIE, cookie};
+use super::admission::{RAMP_COOKIE, TURN, cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
 /// Reason for forwarding a request.
@@ -119,9 +118,9 @@ pub fn check_credential(
         }
         invalid = Some(InvalidToken::Forged);
     }
-    let binding = Binding { purpose: Purpose::Pass, route: &route.config.name, source: &closure.source };
+    let binding = Binding { purpose: Purpose::Pass, route: &route.config.name };
     for token in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
-        match admission.verify(key, binding, token, instant(snapshot, head)) {
+        match admission.verify(binding, closure.maintenance(), token, instant(snapshot, head), &mut [0; LONGEST]) {
             Ok(_) => return Ok(PassReason::Cookie),
             Err(found) => invalid = invalid.or(Some(found)),
         }
@@ -150,13 +149,11 @@ fn group<'g>(route: &'g Route, closure: &'g Closure) -> Group<'g> {
 
 /// Returns a client's turn, and true if its cookie names it.
 pub(crate) fn turn(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (Turn, bool) {
-    if let Some(admission) = &route.admission
-        && let Some(key) = &admission.turns
-    {
+    if let Some(admission) = &route.admission {
         let now = instant(snapshot, head);
-        let good = |token| admission.verify(key, TURN, token, now).ok();
-        if let Some(token) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(good) {
-            return (Turn::Hash(token.turn), true);
+        let kept = |token| admission.kept_turn(token, now);
+        if let Some(turn) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(kept) {
+            return (Turn::Hash(turn), true);
         }
     }
     let turn = match client::of(head.peer, head.headers, &snapshot.trusted_proxies) {
@@ -183,12 +180,9 @@ pub fn keep_turn(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &H
     let (Turn::Hash(turn), false) = turn(snapshot, route, head) else { return None };
     let lasts = route.config.policy.ramp.as_ref().map_or(0, |ramp| ramp.length().as_secs()) + KEPT;
     let issued = instant(snapshot, head);
-    let token = Token { issued, expires: issued + lasts * 1000, turn };
+    let token = Token { issued, expires: issued + lasts * 1000, turn, ..Token::default() };
     Some(cookie(RAMP_COOKIE, &key.sign(TURN, token), lasts))
 }
-
-/// Binding of a turn, which is kept on all routes and from one maintenance to the next.
-const TURN: Binding<'static> = Binding { purpose: Purpose::Ramp, route: "", source: &Source::Flag };
 
 /// Returns true if a script of the same site fetches data. Its page may come from another host, which set no cookie
 /// for this one.

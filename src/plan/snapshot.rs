@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
-use super::admission::Admission;
+use super::admission::{Admission, Maintenance};
 use super::config::{Guard, Log, Readiness, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::lifecycle::RouteState;
@@ -214,12 +214,21 @@ pub struct Closure {
     pub until: Option<Timestamp>,
     /// Flag or window that closes the route.
     pub source: Source,
+    /// Instant at which the route was last open before. Links and cookies of testers from before are void.
+    pub open_before: Timestamp,
     /// Seconds from the compilation to `until`.
     pub seconds_left: Option<u64>,
     /// Clients with a cohort below this number are admitted while the route ramps; 0 admits nobody.
     pub admits: u32,
     /// Finished page.
     pub page: Arc<Page>,
+}
+
+impl Closure {
+    /// Returns the maintenance, for the tokens that are made for it.
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance { source: &self.source, open_before: self.open_before }
+    }
 }
 
 /// Look-up of routes: the most specific host that has the path, then the longest path.

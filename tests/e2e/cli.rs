@@ -102,11 +102,19 @@ fn bypass_prints_a_link_for_what_closes_the_route_or_will() {
     fs::write(place.0.path().join("key"), "0123456789abcdef\n").unwrap();
     let made = place.run(&["bypass", "web"]).exits(0);
     assert!(made.out.starts_with("https://www.example.com:8443/.backsoon/bypass/app?token="), "{}", made.out);
-    assert!(made.err.contains("good for web until") && made.err.contains("(1 h), in window M-1"), "{}", made.err);
+    let ahead = "(1 h), from the start of window M-1, while it stays closed";
+    assert!(made.err.contains("good for web until") && made.err.contains(ahead), "{}", made.err);
+    assert!(made.err.contains("warning: it expires before window M-1 begins"), "{}", made.err);
     let place = place.flags(&format!("[routes]\nweb = \"offline\"\n{window}"));
     let made = place.run(&["bypass", "web", "--for", "30m", "--url", "https://x.example.org/y"]).exits(0);
     assert!(made.out.starts_with("https://x.example.org/.backsoon/bypass/y?token="), "{}", made.out);
-    assert!(made.err.contains("(30 min), while a flag closes it"), "{}", made.err);
+    assert!(made.err.contains("(30 min), while it stays closed") && !made.err.contains("warning"), "{}", made.err);
+    let long = place.run(&["bypass", "web", "--for", "8760h"]).exits(0).err;
+    assert!(long.contains("warning: this is longer than a day"), "{long}");
+    let over = window.replace("2090", "2020");
+    let place = place.flags(&over);
+    assert!(place.run(&["bypass", "web", "--window", "M-1"]).exits(64).err.contains("window `M-1` is over"));
+    let place = place.flags(&format!("[routes]\nweb = \"offline\"\n{window}"));
     let json: Value =
         serde_json::from_str(&place.run(&["bypass", "web", "--window", "M-1", "--json"]).exits(0).out).unwrap();
     assert_eq!((&json["route"], &json["window"]), (&"web".into(), &"M-1".into()));

@@ -20,6 +20,7 @@ mod browser;
 mod cli;
 mod clients;
 mod comeback;
+mod credentials;
 mod crowds;
 mod deploy;
 mod dialects;

@@ -162,7 +162,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_is_revoked() {
 }
 
 #[test]
-fn a_link_is_good_for_its_window_and_its_secret_alone() {
+fn a_link_is_good_for_its_closure_and_its_secret_alone() {
     let backsoon = start(&with_bypass(&Upstream::ok(), BY_SECRET));
     let window = |id: &str| {
         format!(
@@ -174,9 +174,13 @@ fn a_link_is_good_for_its_window_and_its_secret_alone() {
     let cookie = cookie_of(&ask(backsoon.address(), &link, &[]));
     assert_eq!(ask(backsoon.address(), "/", &[&cookie]).status, 200);
     backsoon.flag(&window("M-2"));
+    assert_eq!(ask(backsoon.address(), "/", &[&cookie]).status, 200, "the route stays down");
+    backsoon.unflag();
+    wait("the route to open", || backsoon.route("web")["phase"] == "open");
+    backsoon.flag(&window("M-1"));
     assert_eq!(ask(backsoon.address(), "/", &[&cookie]).status, 503);
     assert_eq!(ask(backsoon.address(), &link, &[]).status, 403);
-    backsoon.flag(&window("M-1"));
+    let cookie = format!("cookie: {}", bypass(&backsoon, &["web", "--cookie"]));
     assert_eq!(ask(backsoon.address(), "/", &[&cookie]).status, 200);
     std::fs::write(backsoon.path("key.new"), "another secret of some length").unwrap();
     std::fs::rename(backsoon.path("key.new"), backsoon.path("key")).unwrap();

@@ -1,8 +1,8 @@
 //! Secret of a route: it signs tokens and is compared with the secret that clients send.
 //!
-//! Links and cookies carry a token: `base64url(version, key id, issued, expires, turn, window, tag)`. The tag is
-//! HMAC-SHA-256 over the purpose, the route's name with its length, and everything before the tag. So a token is valid
-//! for one purpose, on one route, in one window.
+//! Links and cookies carry a token: `base64url(version, key id, issued, expires, turn, begins, length of the window's id,
+//! window's id, name, tag)`. The tag is HMAC-SHA-256 over the purpose, the route's name with its length, and everything
+//! before the tag. So a token is valid for one purpose, on one route.
 
 use std::fmt;
 
@@ -12,8 +12,6 @@ use ctutils::CtEq;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
-
-use super::super::lifecycle::Source;
 
 /// Secret with its derived keys. It is never printed.
 #[derive(Clone)]
@@ -37,27 +35,34 @@ pub enum Purpose {
     Ramp = 3,
 }
 
-/// Binding of a token: everything that it is valid for.
+/// Binding of a token, which its tag covers besides its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding<'b> {
     /// Purpose of the token.
     pub purpose: Purpose,
     /// Name of the route; empty for a turn.
     pub route: &'b str,
-    /// Flag or window that closes the route. A turn has no closure, and uses `Flag`.
-    pub source: &'b Source,
 }
 
 /// Content of a link or a cookie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Token<'t> {
     /// Time of issue, in milliseconds since 1970.
     pub issued: u64,
     /// Time of expiry, in milliseconds since 1970.
     pub expires: u64,
     /// Turn of the client; 0 for other purposes.
     pub turn: u32,
+    /// Instant within the maintenance that it is for, in milliseconds since 1970: its planned start, or the time of issue.
+    pub begins: u64,
+    /// Window that it is for, if that has not begun yet; else empty.
+    pub window: &'t str,
+    /// Name of the link; empty if it has none.
+    pub name: &'t str,
 }
+
+/// Space for the content of a token while it is read.
+pub type Space = [u8; LONGEST];
 
 /// Fault of a token or a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +71,9 @@ pub enum InvalidToken {
     Forged,
     /// Signed by another key: the secret was changed.
     OtherKey,
-    /// Bound to another window, or to another flag.
+    /// Signed by a version that bound it to other things.
+    OtherVersion,
+    /// Issued for another maintenance.
     OtherWindow,
     /// Expired.
     Expired,
@@ -79,7 +86,7 @@ impl InvalidToken {
     pub fn is_guess(self) -> bool {
         match self {
             Self::Forged => true,
-            Self::OtherKey | Self::OtherWindow | Self::Expired | Self::Revoked => false,
+            Self::OtherKey | Self::OtherVersion | Self::OtherWindow | Self::Expired | Self::Revoked => false,
         }
     }
 
@@ -88,6 +95,7 @@ impl InvalidToken {
         match self {
             Self::Forged => "it is not one that was issued for this route",
             Self::OtherKey => "the secret has changed since it was issued",
+            Self::OtherVersion => "another version of backsoon issued it",
             Self::OtherWindow => "it was issued for another maintenance",
             Self::Expired => "it has expired",
             Self::Revoked => "it was revoked",
@@ -123,16 +131,32 @@ impl Key {
     }
 
     /// Signs a token.
-    pub fn sign(&self, binding: Binding<'_>, token: Token) -> String {
+    pub fn sign(&self, binding: Binding<'_>, token: Token<'_>) -> String {
         let mut bytes = Vec::with_capacity(LONGEST);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.id);
         bytes.extend_from_slice(&token.issued.to_be_bytes());
         bytes.extend_from_slice(&token.expires.to_be_bytes());
         bytes.extend_from_slice(&token.turn.to_be_bytes());
-        bytes.extend_from_slice(window_of(binding.source).as_bytes());
+        bytes.extend_from_slice(&token.begins.to_be_bytes());
+        // An id and a name have 64 bytes at most.
+        bytes.push(u8::try_from(token.window.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(token.window.as_bytes());
+        bytes.extend_from_slice(token.name.as_bytes());
         let tag = self.hash(binding.purpose as u8, binding.route, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&tag);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Signs a token for a flag as 0.1 did.
+    #[cfg(test)]
+    pub(in crate::plan) fn sign_as_before(&self, binding: Binding<'_>, token: Token<'_>) -> String {
+        let mut bytes = vec![VERSION_BEFORE];
+        bytes.extend_from_slice(&self.id);
+        bytes.extend_from_slice(&token.issued.to_be_bytes());
+        bytes.extend_from_slice(&token.expires.to_be_bytes());
+        bytes.extend_from_slice(&token.turn.to_be_bytes());
+        bytes.extend_from_slice(&self.hash(binding.purpose as u8, binding.route, &bytes).finalize().into_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -140,29 +164,28 @@ impl Key {
     ///
     /// # Errors
     /// Returns the fault if it has no valid tag for this binding.
-    pub(in crate::plan) fn read(&self, binding: Binding<'_>, text: &[u8]) -> Result<Token, InvalidToken> {
-        let mut buffer = [0; LONGEST];
+    pub(in crate::plan) fn read<'t>(
+        &self,
+        binding: Binding<'_>,
+        text: &[u8],
+        space: &'t mut Space,
+    ) -> Result<Token<'t>, InvalidToken> {
         // A longer text would not fit, and is no token of this proxy.
         let text = Some(text).filter(|text| text.len() <= LONGEST_TEXT).ok_or(InvalidToken::Forged)?;
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| InvalidToken::Forged)?;
-        let (signed, tag) = buffer[..length].split_last_chunk::<TAG>().ok_or(InvalidToken::Forged)?;
-        let (&[VERSION], rest) = signed.split_first_chunk::<1>().ok_or(InvalidToken::Forged)? else {
-            return Err(InvalidToken::Forged);
-        };
+        let length = URL_SAFE_NO_PAD.decode_slice(text, space).map_err(|_| InvalidToken::Forged)?;
+        let space: &'t [u8] = space;
+        let (signed, tag) = space[..length].split_last_chunk::<TAG>().ok_or(InvalidToken::Forged)?;
+        let (&[version], rest) = signed.split_first_chunk::<1>().ok_or(InvalidToken::Forged)?;
         let (id, rest) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
-        let (issued, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
-        let (expires, rest) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Forged)?;
-        let (turn, window) = rest.split_first_chunk::<4>().ok_or(InvalidToken::Forged)?;
         // Neither id is secret, so their comparison may take any time.
-        if *id != self.id {
-            return Err(InvalidToken::OtherKey);
+        if !matches!(version, VERSION | VERSION_BEFORE) || *id != self.id {
+            return Err(if version == VERSION { InvalidToken::OtherKey } else { InvalidToken::Forged });
         }
         self.hash(binding.purpose as u8, binding.route, signed).verify_slice(tag).map_err(|_| InvalidToken::Forged)?;
-        if window != window_of(binding.source).as_bytes() {
-            return Err(InvalidToken::OtherWindow);
+        match version {
+            VERSION => content(rest).ok_or(InvalidToken::Forged),
+            _ => Err(InvalidToken::OtherVersion),
         }
-        let (issued, expires) = (u64::from_be_bytes(*issued), u64::from_be_bytes(*expires));
-        Ok(Token { issued, expires, turn: u32::from_be_bytes(*turn) })
     }
 
     fn hash(&self, purpose: u8, route: &str, bytes: &[u8]) -> Hmac<Sha256> {
@@ -186,12 +209,22 @@ pub fn millis(instant: Timestamp) -> u64 {
     u64::try_from(instant.as_millisecond()).unwrap_or(0)
 }
 
-/// Returns the window's id, or an empty text for a flag. An id is never empty.
-fn window_of(source: &Source) -> &str {
-    match source {
-        Source::Flag => "",
-        Source::Window(id) => id,
-    }
+/// Reads the content of a token between the key's id and the tag.
+fn content(bytes: &[u8]) -> Option<Token<'_>> {
+    let (issued, rest) = bytes.split_first_chunk::<8>()?;
+    let (expires, rest) = rest.split_first_chunk::<8>()?;
+    let (turn, rest) = rest.split_first_chunk::<4>()?;
+    let (begins, rest) = rest.split_first_chunk::<8>()?;
+    let (&[length], rest) = rest.split_first_chunk::<1>()?;
+    let (window, name) = rest.split_at_checked(usize::from(length))?;
+    Some(Token {
+        issued: u64::from_be_bytes(*issued),
+        expires: u64::from_be_bytes(*expires),
+        turn: u32::from_be_bytes(*turn),
+        begins: u64::from_be_bytes(*begins),
+        window: std::str::from_utf8(window).ok()?,
+        name: std::str::from_utf8(name).ok()?,
+    })
 }
 
 /// First byte of the hash for a key's id. No [`Purpose`] has this number, so no tag has this hash.
@@ -200,10 +233,12 @@ const HASH_ID: u8 = 4;
 /// Fewest bytes of a secret: 128 random bits cannot be guessed.
 pub const SHORTEST: usize = 16;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Version of 0.1, which bound a token to the flag or the window.
+const VERSION_BEFORE: u8 = 1;
 /// Bytes of a tag.
 const TAG: usize = 32;
-/// Bytes of a token with the longest id of a window.
-const LONGEST: usize = 1 + 4 + 8 + 8 + 4 + 64 + TAG;
+/// Bytes of a token with the longest id of a window and the longest name.
+pub(in crate::plan) const LONGEST: usize = 1 + 4 + 8 + 8 + 4 + 8 + 1 + 64 + 64 + TAG;
 /// Bytes of the longest token in base64.
 const LONGEST_TEXT: usize = LONGEST * 4 / 3 + 1;

@@ -92,6 +92,7 @@ impl<'i> Pages<'i> {
             until,
             seconds_left: left,
             source: closing.desired.source.clone(),
+            open_before: draft.state.open_before(),
             admits: draft.state.share().map_or(0, lifecycle::cohorts),
             page: self.page_of(draft, closing, until),
         }))

@@ -28,6 +28,8 @@ pub(super) struct SavedRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
     seen: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open_before: Option<Timestamp>,
 }
 
 impl From<RouteState> for SavedRoute {
@@ -45,14 +47,17 @@ impl From<RouteState> for SavedRoute {
             suspicion: state.suspicion().cloned(),
             trial: state.trial(),
             seen: state.seen,
+            open_before: state.open_before,
         }
     }
 }
 
 impl From<SavedRoute> for RouteState {
     fn from(saved: SavedRoute) -> Self {
-        let SavedRoute { phase, since, why, closure, began, share, watched, baseline, breach, suspicion, trial, seen } =
-            saved;
+        let SavedRoute {
+            phase, since, why, closure, began, share, watched, baseline, breach, suspicion, trial, ..
+        } = saved;
+        let SavedRoute { seen, open_before, .. } = saved;
         let closing = closure.unwrap_or_else(|| Closing::unknown(since));
         let phase = match phase {
             Phase::Open => {
@@ -66,6 +71,6 @@ impl From<SavedRoute> for RouteState {
                 PhaseState::Ramping(Return { closing, share, findings, trial })
             }
         };
-        Self { phase, since, reason: Reason::parse(&why), began, baseline, seen }
+        Self { phase, since, reason: Reason::parse(&why), began, baseline, seen, open_before }
     }
 }

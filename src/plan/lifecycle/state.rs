@@ -11,7 +11,7 @@ use super::super::flags::Mode;
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
-use super::{Breach, Counted, Desired, Observed, Phase, Reason, Source, after};
+use super::{Breach, Counted, Desired, Observed, Phase, Reason, Source, after, before};
 
 /// State of a route, as far as it has to be remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct RouteState {
     pub(super) baseline: Option<Counted>,
     /// Instant of the last evaluation.
     pub(super) seen: Timestamp,
+    /// Instant at which the route was last open before the flag file took it down; `None` if that is not known. The route
+    /// may change its cause and its phase since, and its guard may close it again: it is one maintenance.
+    pub(super) open_before: Option<Timestamp>,
 }
 
 /// Phase of a route with the facts that only this phase has.
@@ -181,12 +184,15 @@ impl RouteState {
             began: now,
             baseline: None,
             seen: now,
+            open_before: None,
         };
         let Some(desired) = desired else { return open };
         let started = desired.started.unwrap_or(now).min(now);
         let closing = Closing::new(started, desired.clone());
         let phase = PhaseState::Closed(Down { closing, breach: None });
-        Self { phase, since: started, reason: Reason::flagged(desired), began: started, ..open }
+        // A flag does not tell how long it has been there.
+        let open_before = (!desired.by_hand).then(|| before(started, UNSEEN));
+        Self { phase, since: started, reason: Reason::flagged(desired), began: started, open_before, ..open }
     }
 
     /// Returns the state of a route whose saved state was lost, and the transition that tells so: nobody knows whether it
@@ -196,7 +202,7 @@ impl RouteState {
         let reason = Reason::StateLost;
         let transition = Transition { from: Phase::Closed, to: Phase::Verifying, at: now, reason: reason.clone() };
         let phase = PhaseState::Verifying(closing);
-        (Self { phase, since: now, reason, began: now, baseline: None, seen: now }, transition)
+        (Self { phase, since: now, reason, began: now, baseline: None, seen: now, open_before: None }, transition)
     }
 
     /// Goes through as many phases as the time and the observations allow, in order.
@@ -246,6 +252,7 @@ impl RouteState {
         for instant in [&mut self.since, &mut self.began, &mut self.seen] {
             *instant = now.min(*instant);
         }
+        self.open_before = self.open_before.map(|instant| instant.min(now));
         // Otherwise a command that an operator gives now would be older than the closing and the breach that it
         // overrules.
         if let Some(closing) = self.phase.closing_mut() {
@@ -361,6 +368,18 @@ impl RouteState {
         self.seen
     }
 
+    /// Returns the instant at which the route was last open before the flag file took it down; the earliest instant there
+    /// is if nothing is known of it.
+    pub fn open_before(&self) -> Timestamp {
+        self.open_before.unwrap_or(Timestamp::MIN)
+    }
+
+    /// Returns the instant at which an open route was opened. A process that has just begun cannot tell; a link that was
+    /// made shortly before, or by a clock that is behind, is good.
+    pub(super) fn opened(&self) -> Timestamp {
+        if self.reason == Reason::NotFlagged { before(self.since, UNSEEN) } else { self.since }
+    }
+
     /// Returns the requests and errors before the route went down.
     pub fn baseline(&self) -> Option<Counted> {
         self.baseline
@@ -453,6 +472,9 @@ fn is_zero(count: &u32) -> bool {
 
 /// Time of checks after which visitors are told that it takes longer.
 const LONG_CHECKS: Duration = Duration::from_secs(300);
+
+/// Time before the first look at a route in which it is taken to have been open already.
+const UNSEEN: Duration = Duration::from_secs(600);
 
 /// Most transitions of one evaluation.
 pub(super) const MOST_TRANSITIONS: usize = 8;

@@ -26,7 +26,7 @@ impl RouteState {
 
     fn step_open(&self, watch: Option<&Watch>, inputs: RouteInputs<'_>) -> Step {
         if let Some(desired) = inputs.desired {
-            return Step::Enter(self.close_by_flag(inputs, desired));
+            return Step::Enter(Self { open_before: Some(self.opened()), ..self.close_by_flag(inputs, desired) });
         }
         let Some(watch) = watch else { return Step::Stay };
         let guard = inputs.policy.guard.filter(|guard| inputs.now < after(self.began, guard.watch));
@@ -283,7 +283,8 @@ impl RouteState {
             PhaseState::Closed(_) => self.began,
             PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => at,
         };
-        Self { phase, since: at, reason, began, baseline: self.baseline, seen: self.seen }
+        let open_before = self.open_before;
+        Self { phase, since: at, reason, began, baseline: self.baseline, seen: self.seen, open_before }
     }
 
     /// Stays in the phase with other facts.

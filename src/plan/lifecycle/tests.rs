@@ -728,3 +728,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_maintenance_is_one_from_the_flag_over_the_guard_to_the_next_flag() {
+    let mut proxy = web("guard = { error_rate = \"5%\" }\ndrain = \"1s\"");
+    let began = |proxy: &mut Rehearsal, clock: &str| proxy.look(at(clock)).state.open_before();
+    proxy.flag("").look(at("13:00:00"));
+    proxy.flag(WINDOW);
+    let opened = began(&mut proxy, "14:00:00");
+    assert_eq!(opened, at("12:50:00"), "it was open before this process looked");
+    proxy.look(at("14:30:00"));
+    proxy.flag("");
+    assert_eq!(proxy.look(at("14:40:00")).phase(), Phase::Open);
+    proxy.observe(measured(1000, 900, 1, 0)).look(at("14:41:00"));
+    assert!(proxy.look(at("14:42:00")).state.is_shut());
+    proxy.flag(OFFLINE);
+    assert_eq!(began(&mut proxy, "14:43:00"), opened, "the guard closed it, and then a flag");
+    proxy.observe(Observed::default()).flag("").look(at("14:50:00"));
+    proxy.look(at("14:51:00"));
+    proxy.flag(OFFLINE);
+    assert_eq!(began(&mut proxy, "14:55:00"), at("14:50:00"), "it was open, though watched");
+    let saved = serde_json::to_string(&*proxy.look(at("14:56:00")).state).unwrap();
+    let restored: RouteState = serde_json::from_str(&saved).unwrap();
+    assert_eq!(restored.open_before(), at("14:50:00"));
+}

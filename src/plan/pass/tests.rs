@@ -1,5 +1,7 @@
 //! Tests of bypass and cohorts.
 
+mod turns;
+
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -76,12 +78,13 @@ fn shows(snapshot: &Snapshot, head: Head<'_>) -> Result<PassReason, Option<Inval
     reason
 }
 
-/// Token for a flag, from 14:00 to 15:00.
-fn token() -> Token {
-    Token { issued: millis(at("2026-05-19T14:00:00Z")), expires: millis(at("2026-05-19T15:00:00Z")), turn: 0 }
+/// Token for the maintenance of 14:00, until 15:00.
+fn token() -> Token<'static> {
+    let issued = millis(at("2026-05-19T14:00:00Z"));
+    Token { issued, begins: issued, expires: millis(at("2026-05-19T15:00:00Z")), ..Token::default() }
 }
 
-const PASS: Binding<'_> = Binding { purpose: Purpose::Pass, route: "web", source: &Source::Flag };
+const PASS: Binding<'_> = Binding { purpose: Purpose::Pass, route: "web" };
 const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
 
 #[test]
@@ -127,7 +130,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let (now, route) = (live.compiled, &live.routes[0]);
     let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
     let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, token());
-    let cookie = admission.redeem("web", &closure.source, link.as_bytes(), now).unwrap();
+    let cookie = admission.redeem("web", closure.maintenance(), link.as_bytes(), now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();
     assert!(pair.starts_with("__Host-backsoon-bypass-web="), "{cookie}");
     assert_eq!(rest, " Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=3300");
@@ -138,10 +141,13 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(InvalidToken::Expired)));
     live.compiled = at("2026-05-19T16:00:00Z");
     assert_eq!(shows(&live, client), Err(Some(InvalidToken::Expired)));
-    assert_eq!(admission.redeem("web", &closure.source, link.as_bytes(), live.compiled), Err(InvalidToken::Expired));
+    assert_eq!(
+        admission.redeem("web", closure.maintenance(), link.as_bytes(), live.compiled),
+        Err(InvalidToken::Expired)
+    );
     let as_link = pair.split_once('=').unwrap().1;
     assert_eq!(
-        admission.redeem("web", &closure.source, as_link.as_bytes(), now),
+        admission.redeem("web", closure.maintenance(), as_link.as_bytes(), now),
         Err(InvalidToken::Forged),
         "a cookie is no link"
     );
@@ -179,27 +185,81 @@ fn what_was_issued_before_a_revocation_is_void() {
     assert_eq!(shows(&every, from("203.0.113.1", &cookies)), Err(Some(InvalidToken::Revoked)));
 }
 
+/// Returns a window for the route.
+fn window(id: &str, starts: &str, ends: &str) -> String {
+    format!(
+        "[[windows]]\nid = \"{id}\"\nstarts = 2026-05-19T{starts}:00Z\nends = 2026-05-19T{ends}:00Z\nroutes = {{ web = \"offline\" }}\n"
+    )
+}
+
+/// Compiles these flag files, each for its time of the day.
+fn after(files: &[(&str, &str)]) -> Snapshot {
+    let mut live = None;
+    for (time, flags) in files {
+        let now = at(&format!("2026-05-19T{time}:00Z"));
+        live = Some(later(flags, live.as_ref(), now, Some(key())));
+    }
+    live.unwrap()
+}
+
+/// Shows a cookie that was made at an instant.
+fn shown(live: &Snapshot, made: &str, ahead: Option<(&str, &str)>) -> Result<PassReason, Option<InvalidToken>> {
+    let instant = |time: &str| millis(at(&format!("2026-05-19T{time}:00Z")));
+    let (window, begins) = ahead.map_or(("", made), |(window, starts)| (window, starts));
+    let expires = millis(at("2027-05-19T00:00:00Z"));
+    let token = Token { issued: instant(made), begins: instant(begins), expires, window, ..Token::default() };
+    let cookies = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, token)))]);
+    shows(live, from("203.0.113.1", &cookies))
+}
+
 #[test]
-fn a_cookie_is_good_in_its_window_alone() {
-    let window = |id: &str| {
-        live(&format!(
-            "[[windows]]\nid = \"{id}\"\nstarts = 2026-05-19T14:00:00Z\nends = 2026-05-19T15:00:00Z\nroutes = {{ web = \"offline\" }}\n"
-        ))
-    };
-    let source = Source::Window("M-1".to_owned());
-    let value = key().sign(Binding { source: &source, ..PASS }, token());
-    let cookies = headers(&[("cookie", &format!("{}={value}", pass_cookie("web")))]);
-    let client = from("203.0.113.1", &cookies);
-    assert_eq!(shows(&window("M-1"), client), Ok(PassReason::Cookie));
-    assert_eq!(shows(&window("M-2"), client), Err(Some(InvalidToken::OtherWindow)));
-    assert_eq!(shows(&live(OFFLINE), client), Err(Some(InvalidToken::OtherWindow)), "nor is a flag its window");
+fn a_cookie_is_good_from_the_beginning_of_a_closure_to_its_end() {
+    let planned = window("M-1", "14:00", "15:00");
+    let both = format!("{OFFLINE}{planned}");
+    let by_flag = [("13:00", ""), ("13:55", OFFLINE)];
+    let other = Err(Some(InvalidToken::OtherWindow));
+    for (more, made, expected) in [
+        (&[][..], "13:56", Ok(PassReason::Cookie)),
+        (&[], "13:05", Ok(PassReason::Cookie)),
+        (&[("14:05", both.as_str())], "13:56", Ok(PassReason::Cookie)),
+        (&[("14:05", &both), ("15:05", &both)], "13:56", Ok(PassReason::Cookie)),
+        (&[("14:05", &planned), ("14:10", OFFLINE)], "13:56", Ok(PassReason::Cookie)),
+        // The ramp lasts for an hour.
+        (&[("14:05", ""), ("14:10", OFFLINE)], "13:56", Ok(PassReason::Cookie)),
+        (&[("14:05", ""), ("15:06", ""), ("15:10", OFFLINE)], "13:56", other),
+        (&[("14:05", ""), ("15:06", ""), ("15:10", OFFLINE)], "15:07", Ok(PassReason::Cookie)),
+        (&[("14:05", ""), ("16:00", &window("M-2", "16:00", "17:00"))], "13:56", other),
+    ] {
+        let live = after(&[&by_flag, more].concat());
+        assert_eq!(shown(&live, made, None), expected, "{more:?}, made at {made}");
+    }
     assert!(!InvalidToken::OtherWindow.is_guess(), "the cookie of yesterday is no guess");
-    let flag = headers(&[("cookie", &format!("{}={}", pass_cookie("web"), key().sign(PASS, token())))]);
-    assert_eq!(
-        shows(&window("flag"), from("203.0.113.1", &flag)),
-        Err(Some(InvalidToken::OtherWindow)),
-        "by whatever name"
-    );
+}
+
+#[test]
+fn a_cookie_that_is_made_ahead_waits_for_its_window() {
+    let (planned, earlier) = (window("M-1", "14:00", "15:00"), window("M-1", "13:30", "15:00"));
+    let other = Err(Some(InvalidToken::OtherWindow));
+    let ahead = Some(("M-1", "14:00"));
+    for (files, expected) in [
+        (&[("12:00", ""), ("13:00", OFFLINE)][..], other),
+        (&[("12:00", ""), ("14:00", planned.as_str())], Ok(PassReason::Cookie)),
+        (&[("12:00", ""), ("13:40", &earlier)], Ok(PassReason::Cookie)),
+        (&[("12:00", ""), ("13:00", OFFLINE), ("14:01", OFFLINE)], Ok(PassReason::Cookie)),
+        (&[("14:30", &planned)], Ok(PassReason::Cookie)),
+        (&[("12:00", ""), ("16:00", &window("M-2", "16:00", "17:00"))], Ok(PassReason::Cookie)),
+    ] {
+        assert_eq!(shown(&after(files), "12:30", ahead), expected, "{files:?}");
+    }
+}
+
+#[test]
+fn a_token_of_the_version_before_is_refused_and_is_no_guess() {
+    // Made by 0.1 with this secret, for the flag of the route `web`.
+    let signed = key().sign_as_before(PASS, token());
+    let mut space = [0; LONGEST];
+    assert_eq!(key().read(PASS, signed.as_bytes(), &mut space), Err(InvalidToken::OtherVersion));
+    assert!(!InvalidToken::OtherVersion.is_guess());
 }
 
 #[test]
@@ -309,44 +369,44 @@ proptest! {
     #[test]
     fn a_ticket_is_read_with_its_own_binding_and_with_no_other(
         secret in "[!-~]{16,64}", other in "[!-~]{16,64}", route in "[a-z.]{1,64}", window in "[ -~]{0,64}",
-        issued: u64, expires: u64, turn: u32,
+        name in "[a-z]{0,64}", issued: u64, expires: u64, turn: u32, begins: u64,
     ) {
         let (key, other_key) = (Key::new(secret.as_bytes()).unwrap(), Key::new(other.as_bytes()).unwrap());
-        let source = if window.is_empty() { Source::Flag } else { Source::Window(window.clone()) };
-        let another = Source::Window(format!("{window}x"));
-        let binding = Binding { purpose: Purpose::Pass, route: &route, source: &source };
-        let token = Token { issued, expires, turn };
+        let binding = Binding { purpose: Purpose::Pass, route: &route };
+        let (window, name) = (window.as_str(), name.as_str());
+        let token = Token { issued, expires, turn, begins, window, name };
         let text = key.sign(binding, token);
-        prop_assert_eq!(key.read(binding, text.as_bytes()), Ok(token));
+        let mut space = [0; LONGEST];
+        prop_assert_eq!(key.read(binding, text.as_bytes(), &mut space), Ok(token));
         for purpose in [Purpose::Link, Purpose::Ramp] {
-            prop_assert_eq!(key.read(Binding { purpose, ..binding }, text.as_bytes()), Err(InvalidToken::Forged));
+            let read = key.read(Binding { purpose, ..binding }, text.as_bytes(), &mut space);
+            prop_assert_eq!(read, Err(InvalidToken::Forged));
         }
         let longer = format!("{route}x");
-        prop_assert_eq!(key.read(Binding { route: &longer, ..binding }, text.as_bytes()), Err(InvalidToken::Forged));
-        prop_assert_eq!(key.read(Binding { source: &another, ..binding }, text.as_bytes()), Err(InvalidToken::OtherWindow));
+        let read = key.read(Binding { route: &longer, ..binding }, text.as_bytes(), &mut space);
+        prop_assert_eq!(read, Err(InvalidToken::Forged));
         if secret != other {
-            prop_assert_eq!(other_key.read(binding, text.as_bytes()), Err(InvalidToken::OtherKey));
+            prop_assert_eq!(other_key.read(binding, text.as_bytes(), &mut space), Err(InvalidToken::OtherKey));
         }
     }
 
     #[test]
     fn no_byte_of_a_ticket_can_be_changed(window in "[a-z]{0,64}", flip in 1_u8..=255, cut in 0_usize..200) {
-        let source = if window.is_empty() { Source::Flag } else { Source::Window(window) };
-        let binding = Binding { source: &source, ..PASS };
-        let text = key().sign(binding, token());
+        let text = key().sign(PASS, Token { window: &window, ..token() });
+        let mut space = [0; LONGEST];
         for index in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[index] ^= flip;
-            prop_assert!(key().read(binding, &bytes).is_err(), "byte {}", index);
+            prop_assert!(key().read(PASS, &bytes, &mut space).is_err(), "byte {}", index);
         }
         if cut < text.len() {
-            prop_assert!(key().read(binding, &text.as_bytes()[..cut]).is_err());
+            prop_assert!(key().read(PASS, &text.as_bytes()[..cut], &mut space).is_err());
         }
     }
 
     #[test]
     fn whatever_is_no_ticket_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        prop_assert!(key().read(PASS, &bytes).is_err());
+        prop_assert!(key().read(PASS, &bytes, &mut [0; LONGEST]).is_err());
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl Exchange {
         let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
         let token = pass::token(head.query).as_bytes();
         let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
-        let cookie = admission.and_then(|admission| admission.redeem(&route.config.name, &closure.source, token, now));
+        let cookie =
+            admission.and_then(|admission| admission.redeem(&route.config.name, closure.maintenance(), token, now));
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.context),
             Err(invalid) => {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 
-use super::super::compile::{Inputs, Known, compile};
-use super::super::config;
-use super::super::flags;
-use super::super::head::Head;
-use super::super::page::Renderer;
-use super::super::snapshot::{Phase, Route, Snapshot};
-use super::*;
+use super::super::super::compile::{Inputs, Known, compile};
+use super::super::super::config;
+use super::super::super::flags;
+use super::super::super::head::Head;
+use super::super::super::page::Renderer;
+use super::super::super::snapshot::{Phase, Route, Snapshot};
+use super::super::*;
 
 const SECRET: &[u8] = b"0123456789abcdef";
 
