@@ -13,7 +13,7 @@ use crate::control::state::StateDir;
 use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, compile};
-use crate::plan::config::{Address, Config, HostPattern, RouteConfig};
+use crate::plan::config::{Address, Config, Cookies, HostPattern, RouteConfig};
 use crate::plan::flags::Flags;
 use crate::plan::page::Renderer;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
@@ -225,31 +225,40 @@ fn next_window(flags: &Flags, route: &str, now: Timestamp) -> Option<(Timestamp,
 
 /// Returns the origin and the path that the link leads to.
 fn destination(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(String, String), Failure> {
+    let allows_http = route.policy.cookies == Cookies::AlsoHttp;
     if let Some(url) = &args.url {
+        let scheme = url.scheme_str().unwrap_or("https");
+        if scheme != "https" && !allows_http {
+            return Err(Failure::NotHttps { route: route.name.clone() });
+        }
         let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        return Ok((format!("https://{authority}"), url.path().to_owned()));
+        return Ok((format!("{scheme}://{authority}"), url.path().to_owned()));
     }
     let no_url = || Failure::NoUrl { route: route.name.clone() };
     let exact = route.hosts.iter().find_map(|host| match host {
         HostPattern::Exact(host) => Some(host),
         HostPattern::Below(_) => None,
     });
-    let port = config.listen.iter().filter(|listen| listen.tls.is_some()).find_map(|listen| match listen.address {
-        Address::Ip(address) => Some(address.port()),
-        Address::Unix(_) => None,
-    });
-    let (host, port) = (exact.ok_or_else(no_url)?, port.ok_or_else(no_url)?);
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let port = |tls: bool| {
+        config.listen.iter().filter(|listen| listen.tls.is_some() == tls).find_map(|listen| match listen.address {
+            Address::Ip(address) => Some(address.port()),
+            Address::Unix(_) => None,
+        })
+    };
+    let secure = port(true).map(|port| ("https", port, 443));
+    let address = secure.or_else(|| port(false).filter(|_| allows_http).map(|port| ("http", port, 80)));
+    let (host, (scheme, port, usual)) = (exact.ok_or_else(no_url)?, address.ok_or_else(no_url)?);
+    let port = if port == usual { String::new() } else { format!(":{port}") };
     let path = route.paths.first().map_or("/", |path| path.as_str());
-    Ok((format!("https://{host}{port}"), path.to_owned()))
+    Ok((format!("{scheme}://{host}{port}"), path.to_owned()))
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {
     let help = "write one like `https://www.example.com/app`";
     let url = text.parse::<Uri>().map_err(|error| format!("{error}; {help}"))?;
     match url.scheme_str() {
-        Some("https") => Ok(url),
-        Some(_) => Err(format!("the cookie is kept over https alone; {help}")),
+        Some("https" | "http") => Ok(url),
+        Some(scheme) => Err(format!("a browser does not open {scheme}: here; {help}")),
         None => Err(help.to_owned()),
     }
 }

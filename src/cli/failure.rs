@@ -51,6 +51,8 @@ pub(super) enum Failure {
     MovesByItself { step: usize, auto: &'static str },
     /// The route has no secret to sign with.
     NoSecret { route: String },
+    /// The route keeps its cookies over HTTPS alone.
+    NotHttps { route: String },
     /// The config does not tell at which URL a browser reaches the route.
     NoUrl { route: String },
     /// The window, or the clock, does not allow what was asked for. Nothing was written.
@@ -110,6 +112,7 @@ impl Failure {
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
             | Self::Refused(_)
+            | Self::NotHttps { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)
@@ -184,6 +187,9 @@ impl Failure {
                     format!("its windows are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
                 }
             },
+            Self::NotHttps { .. } => {
+                "write the URL with `https:`, or allow plain HTTP for the route: `cookie_secure = false`".to_owned()
+            }
             Self::WindowOver { .. } => "name one that is still to begin, or leave `--window` out".to_owned(),
             Self::NoStep { known, .. } if known.is_empty() => "add one under a `[[windows.steps]]` line".to_owned(),
             Self::NoStep { step, known, .. } => match did_you_mean(step, known.iter().map(String::as_str)) {
@@ -268,6 +274,7 @@ impl fmt::Display for Failure {
             Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
             Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
             Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
+            Self::NotHttps { route } => write!(f, "the cookie of the route {} is kept over https alone", quoted(route)),
             Self::NoUrl { route } => {
                 write!(
                     f,
@@ -337,6 +344,7 @@ impl Error for Failure {
             | Self::NoSecret { .. }
             | Self::NoUrl { .. }
             | Self::Refused(_)
+            | Self::NotHttps { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)

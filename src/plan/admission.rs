@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
-use super::config::RouteConfig;
+use super::config::{Cookies, RouteConfig};
 use super::lifecycle::Source;
 
 use key::{Binding, InvalidToken, Key, LONGEST, Purpose, Space, Token, millis};
@@ -22,10 +22,12 @@ pub struct Admission {
     pub(super) turns: Option<Arc<Key>>,
     /// Instant before which links and cookies are void.
     pub(super) revoked: Option<Timestamp>,
-    /// Searchers for the cookies' names with `=`. A route's name has only characters of a cookie's name (RFC 6265
+    /// Transports over which cookies are kept.
+    cookies: Cookies,
+    /// Searchers for the cookies' names with `=`, by the transports that the route allows. A route's name has only characters of a cookie's name (RFC 6265
     /// section 4.1.1), including dots.
-    pub(super) pass_cookie: Finder<'static>,
-    pub(super) ramp_cookie: Finder<'static>,
+    pub(super) pass_cookies: Box<[Finder<'static>]>,
+    pub(super) ramp_cookies: Box<[Finder<'static>]>,
 }
 
 /// Maintenance that a route is under, as far as a token can be for it.
@@ -35,6 +37,26 @@ pub struct Maintenance<'m> {
     pub source: &'m Source,
     /// Instant at which the route was last open before.
     pub open_before: Timestamp,
+}
+
+/// Transport of a client's request, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TLS.
+    Https,
+    /// Clear text.
+    Http,
+}
+
+/// Link that was opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenedLink<'l> {
+    /// Name of the route.
+    pub route: &'l str,
+    /// Transport for which the cookie is made.
+    pub transport: Transport,
+    /// Token of the link.
+    pub token: &'l [u8],
 }
 
 /// Secrets that a route uses.
@@ -56,14 +78,16 @@ impl Admission {
             key: keys.bypass.cloned(),
             turns: keys.turns.cloned(),
             revoked,
-            pass_cookie: Finder::new(&format!("{}=", pass_cookie(&route.name))).into_owned(),
-            ramp_cookie: Finder::new(&format!("{RAMP_COOKIE}=")).into_owned(),
+            cookies: route.policy.cookies,
+            pass_cookies: finders(route.policy.cookies, &pass_cookie(&route.name)),
+            ramp_cookies: finders(route.policy.cookies, RAMP_COOKIE),
         })
     }
 
-    /// Returns true if the admission was prepared from the same keys and revocation.
-    pub fn is_from(&self, keys: Keys<'_>, revoked: Option<Timestamp>) -> bool {
-        is_same(self.key.as_ref(), keys.bypass) && is_same(self.turns.as_ref(), keys.turns) && self.revoked == revoked
+    /// Returns true if the admission was prepared from the same keys, revocation and transports.
+    pub fn is_from(&self, route: &RouteConfig, keys: Keys<'_>, revoked: Option<Timestamp>) -> bool {
+        let same = self.cookies == route.policy.cookies && self.revoked == revoked;
+        same && is_same(self.key.as_ref(), keys.bypass) && is_same(self.turns.as_ref(), keys.turns)
     }
 
     /// Redeems a link's token for a cookie, and returns its `Set-Cookie`.
@@ -72,18 +96,18 @@ impl Admission {
     /// Returns the fault of the token.
     pub fn redeem(
         &self,
-        route: &str,
+        opened: OpenedLink<'_>,
         maintenance: Maintenance<'_>,
-        token: &[u8],
         now: Timestamp,
     ) -> Result<String, InvalidToken> {
+        let OpenedLink { route, transport, token } = opened;
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route };
         let mut space = [0; LONGEST];
         let token = self.verify(link, maintenance, token, millis(now), &mut space)?;
         // The cookie has the link's time of issue, so that both are revoked together.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
-        Ok(cookie(&pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
+        Ok(cookie(transport, &pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
     }
 
     /// Reads a token that lets its client pass, and checks that it is good for this maintenance now.
@@ -134,17 +158,46 @@ fn is_same(key: Option<&Arc<Key>>, other: Option<&Arc<Key>>) -> bool {
     }
 }
 
-pub(super) fn cookie(name: &str, value: &str, seconds: u64) -> String {
-    format!("{name}={value}; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
+/// Returns the searchers for a cookie's name, on each transport.
+fn finders(cookies: Cookies, name: &str) -> Box<[Finder<'static>]> {
+    let names = match cookies {
+        Cookies::Https => vec![format!("{name}=")],
+        Cookies::AlsoHttp => vec![format!("{name}="), format!("{}=", over_http(name))],
+    };
+    names.iter().map(|name| Finder::new(name).into_owned()).collect()
+}
+
+/// Returns a `Set-Cookie` for a transport.
+pub(super) fn cookie(transport: Transport, name: &str, value: &str, seconds: u64) -> String {
+    let (name, secure) = match transport {
+        Transport::Https => (name, " Secure;"),
+        Transport::Http => (over_http(name), ""),
+    };
+    format!("{name}={value};{secure} HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}")
+}
+
+/// Returns the name of a cookie over plain HTTP, where browsers take none that begins with `__Host-`.
+fn over_http(name: &str) -> &str {
+    name.strip_prefix("__Host-").unwrap_or(name)
+}
+
+/// Returns true if a `Cookie` pair is one of the proxy's cookies.
+pub(super) fn is_own_cookie(pair: &[u8]) -> bool {
+    let pair = pair.trim_ascii_start();
+    let ramp = over_http(RAMP_COOKIE).as_bytes();
+    pair.starts_with(COOKIES.as_bytes())
+        || pair.starts_with(over_http(PASS_COOKIES).as_bytes())
+        || pair.strip_prefix(ramp).is_some_and(|rest| rest.starts_with(b"="))
 }
 
 /// Returns the name of the cookie that lets a client pass.
 pub fn pass_cookie(route: &str) -> String {
-    format!("{COOKIES}bypass-{route}")
+    format!("{PASS_COOKIES}{route}")
 }
 
 /// Prefix of the names of the proxy's cookies. A browser accepts a `__Host-` cookie only from this host, and over TLS.
 pub const COOKIES: &str = "__Host-backsoon-";
+const PASS_COOKIES: &str = "__Host-backsoon-bypass-";
 /// Name of the cookie that keeps a client's turn. All routes share it, so that the API is asked with the cookie of the
 /// page.
 pub(super) const RAMP_COOKIE: &str = "__Host-backsoon-ramp";

@@ -320,7 +320,7 @@ fn admission(inputs: &Inputs<'_>, turns: Option<&Arc<Key>>, config: &Arc<RouteCo
     let keys = Keys { bypass: inputs.known.secrets.get(&config.name), turns };
     let revoked = inputs.flags.revoked(&config.name);
     let before = inputs.previous.and_then(|previous| previous.route(&config.name)?.admission.as_ref());
-    match before.filter(|before| before.is_from(keys, revoked)) {
+    match before.filter(|before| before.is_from(config, keys, revoked)) {
         Some(before) => Some(Arc::clone(before)),
         None => Admission::new(config, keys, revoked).map(Arc::new),
     }

@@ -26,7 +26,7 @@ pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{ErrorRate, Guard, HANGS, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
-pub use policy::{Bypass, Hold, Policy, Ramp, Streams};
+pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
 

@@ -21,14 +21,15 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::client::{self, Client};
+use super::config::Cookies;
 use super::head::Head;
 use super::path::Prefix;
 use super::snapshot::{Closure, Route, Snapshot, Source};
 
 pub(crate) use super::admission::cohorts::{Group, Turn};
 use super::admission::key::LONGEST;
-pub use super::admission::{Admission, COOKIES, Keys, key, pass_cookie};
-use super::admission::{RAMP_COOKIE, TURN, cookie};
+pub use super::admission::{Admission, COOKIES, Keys, OpenedLink, Transport, key, pass_cookie};
+use super::admission::{RAMP_COOKIE, TURN, cookie, is_own_cookie};
 pub use key::{Binding, InvalidToken, Key, Purpose, SHORTEST, Token, millis};
 
 /// Reason for forwarding a request.
@@ -119,7 +120,7 @@ pub fn check_credential(
         invalid = Some(InvalidToken::Forged);
     }
     let binding = Binding { purpose: Purpose::Pass, route: &route.config.name };
-    for token in cookies(head.headers, &admission.pass_cookie).take(MOST_TRIED) {
+    for token in cookies(head.headers, &admission.pass_cookies).take(MOST_TRIED) {
         match admission.verify(binding, closure.maintenance(), token, instant(snapshot, head), &mut [0; LONGEST]) {
             Ok(_) => return Ok(PassReason::Cookie),
             Err(found) => invalid = invalid.or(Some(found)),
@@ -152,7 +153,7 @@ pub(crate) fn turn(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (Turn
     if let Some(admission) = &route.admission {
         let now = instant(snapshot, head);
         let kept = |token| admission.kept_turn(token, now);
-        if let Some(turn) = cookies(head.headers, &admission.ramp_cookie).take(MOST_TRIED).find_map(kept) {
+        if let Some(turn) = cookies(head.headers, &admission.ramp_cookies).take(MOST_TRIED).find_map(kept) {
             return (Turn::Hash(turn), true);
         }
     }
@@ -170,9 +171,18 @@ pub(crate) fn turn(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> (Turn
 
 /// Returns a `Set-Cookie` that keeps the turn of a client without a cookie. Only documents and what scripts fetch get
 /// one: caches may share other responses, and their client has the cookie already.
-pub fn keep_turn(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> Option<String> {
+pub fn keep_turn(
+    snapshot: &Snapshot,
+    route: &Route,
+    closure: &Closure,
+    head: &Head<'_>,
+    transport: Transport,
+) -> Option<String> {
     let admission = route.admission.as_deref()?;
     let key = admission.turns.as_ref()?;
+    if transport == Transport::Http && route.config.policy.cookies == Cookies::Https {
+        return None;
+    }
     if closure.admits == 0 || !is_document(head.method, head.headers) && !is_fetched(head.headers) {
         return None;
     }
@@ -181,7 +191,7 @@ pub fn keep_turn(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &H
     let lasts = route.config.policy.ramp.as_ref().map_or(0, |ramp| ramp.length().as_secs()) + KEPT;
     let issued = instant(snapshot, head);
     let token = Token { issued, expires: issued + lasts * 1000, turn, ..Token::default() };
-    Some(cookie(RAMP_COOKIE, &key.sign(TURN, token), lasts))
+    Some(cookie(transport, RAMP_COOKIE, &key.sign(TURN, token), lasts))
 }
 
 /// Returns true if a script of the same site fetches data. Its page may come from another host, which set no cookie
@@ -205,9 +215,10 @@ fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
     millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Returns the values of a cookie.
-fn cookies<'h>(headers: &'h HeaderMap, name: &'h Finder<'static>) -> impl Iterator<Item = &'h [u8]> {
-    headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).flat_map(move |line| {
+/// Returns the values of a cookie, by each of its names.
+fn cookies<'h>(headers: &'h HeaderMap, names: &'h [Finder<'static>]) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes);
+    lines.flat_map(move |line| names.iter().map(move |name| (line, name))).flat_map(|(line, name)| {
         name.find_iter(line).filter_map(move |at| {
             let begins = matches!(line[..at].trim_ascii_end().last(), None | Some(b';'));
             let value = &line[at + name.needle().len()..];
@@ -239,7 +250,7 @@ pub fn token(query: Option<&str>) -> &str {
 
 /// Returns a `Cookie` field without the proxy's own cookies; `None` if it has none of them.
 pub fn without_own(line: &[u8]) -> Option<Vec<u8>> {
-    let is_own = |pair: &&[u8]| pair.trim_ascii_start().starts_with(COOKIES.as_bytes());
+    let is_own = |pair: &&[u8]| is_own_cookie(pair);
     let pairs = || line.split(|&byte| byte == b';');
     pairs().any(|pair| is_own(&pair)).then(|| {
         let left: Vec<&[u8]> = pairs().filter(|pair| !is_own(pair)).collect();

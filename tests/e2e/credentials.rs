@@ -75,3 +75,46 @@ fn a_credential_lasts_as_long_as_the_route_stays_down_whatever_closes_it() {
     let again = format!("cookie: {}", bypass(&backsoon, &["web", "--cookie"]));
     assert_eq!(ask(&backsoon, "/", &[&again]).status, 200);
 }
+
+#[test]
+fn a_link_works_over_plain_http_where_the_route_allows_it() {
+    let upstream = Upstream::ok();
+    let backsoon = start(&upstream, "cookie_secure = false\n");
+    backsoon.flag(OFFLINE);
+    let link = bypass(&backsoon, &["web", "--url", "http://a/x"]);
+    let answer = ask(&backsoon, &link["http://a".len()..], &[]);
+    let set = answer.field("set-cookie").unwrap();
+    assert!(set.starts_with("backsoon-bypass-web=") && !set.contains("Secure"), "{set}");
+    let cookie = format!("cookie: {}; a=b", set.split(';').next().unwrap());
+    upstream.forget();
+    assert_eq!(ask(&backsoon, "/x", &[&cookie]).status, 200);
+    let seen = upstream.seen().to_lowercase();
+    assert!(seen.contains("cookie: a=b\r\n") && !seen.contains("backsoon-bypass"), "{seen}");
+
+    let strict = start(&upstream, "");
+    strict.flag(OFFLINE);
+    let refused = run(&strict, &["web", "--url", "http://a/x"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(64) && said.contains("`cookie_secure = false`"), "{said}");
+    assert_eq!(ask(&strict, "/x", &[&cookie]).status, 503, "the cookie of another site");
+}
+
+#[test]
+fn the_upstream_can_tell_a_tester_and_nobody_else_can_claim_to_be_one() {
+    let upstream = Upstream::ok();
+    let backsoon = start(&upstream, "always_open = \"/open\"\n");
+    let secret = format!("x-key: {SECRET}");
+    let claims = ["X-Maintenance: bypass", "x_maintenance: bypass"];
+    let seen = |path: &str, fields: &[&str]| {
+        upstream.forget();
+        assert_eq!(ask(&backsoon, path, fields).status, 200);
+        upstream.seen().to_lowercase()
+    };
+    assert!(!seen("/", &[claims[0], claims[1], &secret]).contains("maintenance"), "it is open");
+    backsoon.flag(OFFLINE);
+    let seen_open = seen("/open", &claims);
+    assert!(!seen_open.contains("maintenance"), "{seen_open}");
+    let tester = seen("/", &[&secret, claims[1], "x-maintenance: other"]);
+    assert_eq!(tester.matches("maintenance").count(), 1, "{tester}");
+    assert!(tester.contains("\r\nx-maintenance: bypass\r\n"), "{tester}");
+}

@@ -36,6 +36,8 @@ pub struct Policy {
     pub guard: Option<Guard>,
     /// Clients that may pass while it is closed.
     pub bypass: Option<Bypass>,
+    /// Transports over which the cookies of the bypass and the ramp are kept.
+    pub cookies: Cookies,
     /// Requests that pass while it is read-only, besides safe methods.
     pub read_only: Vec<Allowed>,
 }
@@ -111,6 +113,16 @@ pub struct Bypass {
     pub secret_file: Option<PathBuf>,
 }
 
+/// Transports over which the proxy's cookies are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cookies {
+    /// HTTPS alone.
+    #[default]
+    Https,
+    /// HTTPS, and plain HTTP of an internal site.
+    AlsoHttp,
+}
+
 /// Reads a route's policy.
 pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
     Policy {
@@ -122,6 +134,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
+        cookies: section.take("cookie_secure").map(|value| cookies(&value, report)).unwrap_or_default(),
         read_only: section.take("read_only").map(|value| read_only::read_only(&value, report)).unwrap_or_default(),
     }
 }
@@ -262,6 +275,11 @@ fn bypass(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bypass> {
     Some(Bypass { networks, header, secret_file })
 }
 
+/// Reads `cookie_secure = false`.
+fn cookies(value: &Value<'_>, report: &mut Report<'_>) -> Cookies {
+    if value.boolean(report) == Some(false) { Cookies::AlsoHttp } else { Cookies::Https }
+}
+
 fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> {
     let text = value.string("X-Maintenance-Key", report)?;
     let name = HeaderName::from_bytes(text.as_bytes()).ok();
@@ -276,7 +294,8 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 9] = ["drain", "streams", "ramp", "ramp_group", "hold", "verify", "guard", "bypass", "read_only"];
+const KEYS: [&str; 10] =
+    ["drain", "streams", "ramp", "ramp_group", "hold", "verify", "guard", "bypass", "cookie_secure", "read_only"];
 
 /// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =

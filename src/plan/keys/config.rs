@@ -329,6 +329,13 @@ pub static ROUTE: Table = Table {
         ),
         Key::new("bypass", Form::Table(&BYPASS), Absent::Means("nobody passes"), "Clients that pass a closed route."),
         Key::new(
+            "cookie_secure",
+            Form::Bool,
+            Absent::Is("true"),
+            "Sets the cookies of bypass and ramp over HTTPS alone. `false` also sets them over plain HTTP, for internal \
+             sites.",
+        ),
+        Key::new(
             "read_only",
             Form::Table(&READ_ONLY),
             Absent::Is("{}"),

@@ -130,7 +130,11 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let (now, route) = (live.compiled, &live.routes[0]);
     let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
     let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, token());
-    let cookie = admission.redeem("web", closure.maintenance(), link.as_bytes(), now).unwrap();
+    let redeem = |token: &str, now| {
+        let link = OpenedLink { route: "web", transport: Transport::Https, token: token.as_bytes() };
+        admission.redeem(link, closure.maintenance(), now)
+    };
+    let cookie = redeem(&link, now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();
     assert!(pair.starts_with("__Host-backsoon-bypass-web="), "{cookie}");
     assert_eq!(rest, " Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=3300");
@@ -141,16 +145,9 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     assert_eq!(shows(&live, Head { elapsed: Duration::from_secs(3300), ..client }), Err(Some(InvalidToken::Expired)));
     live.compiled = at("2026-05-19T16:00:00Z");
     assert_eq!(shows(&live, client), Err(Some(InvalidToken::Expired)));
-    assert_eq!(
-        admission.redeem("web", closure.maintenance(), link.as_bytes(), live.compiled),
-        Err(InvalidToken::Expired)
-    );
+    assert_eq!(redeem(&link, live.compiled), Err(InvalidToken::Expired));
     let as_link = pair.split_once('=').unwrap().1;
-    assert_eq!(
-        admission.redeem("web", closure.maintenance(), as_link.as_bytes(), now),
-        Err(InvalidToken::Forged),
-        "a cookie is no link"
-    );
+    assert_eq!(redeem(as_link, now), Err(InvalidToken::Forged), "a cookie is no link");
     assert_eq!(
         shows(&live, from("203.0.113.1", &headers(&[("cookie", &format!("{COOKIES}bypass-web={link}"))]))),
         Err(Some(InvalidToken::Forged)),
@@ -167,7 +164,9 @@ fn a_cookie_is_found_by_its_whole_name_alone() {
         for (name, line) in lines {
             fields.append(name, HeaderValue::from_str(line).unwrap());
         }
-        cookies(&fields, &name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+        cookies(&fields, std::slice::from_ref(&name))
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(values(&["a=1; __Host-backsoon-ramp=x; b=2"]), ["x"]);
     assert_eq!(values(&["__Host-backsoon-ramp=x;__Host-backsoon-ramp=y ", "__Host-backsoon-ramp="]), ["x", "y", ""]);
@@ -295,15 +294,19 @@ fn a_kept_cohort_counts_more_than_the_address_and_is_given_once() {
     let document = headers(&[("accept", "text/html,*/*")]);
     for n in 0..200 {
         let client = from(&format!("198.51.100.{n}"), &document);
-        let cookie = keep_turn(&live, route, closure, &client).unwrap();
+        let cookie = keep_turn(&live, route, closure, &client, Transport::Https).unwrap();
         let with = headers(&[("accept", "text/html"), ("cookie", cookie.split(';').next().unwrap())]);
         let moved = from(&format!("203.0.113.{n}"), &with);
         assert_eq!(turn(&live, route, &moved).0, turn(&live, route, &client).0);
         assert_eq!(shows(&live, moved).is_ok(), shows(&live, client).is_ok(), "it does not flip with its address");
-        assert_eq!(keep_turn(&live, route, closure, &moved), None);
+        assert_eq!(keep_turn(&live, route, closure, &moved, Transport::Https), None);
     }
     let script = headers(&[("accept", "text/html"), ("sec-fetch-mode", "cors")]);
-    assert_eq!(keep_turn(&live, route, closure, &from("198.51.100.1", &script)), None, "not what a script fetches");
+    assert_eq!(
+        keep_turn(&live, route, closure, &from("198.51.100.1", &script), Transport::Https),
+        None,
+        "not what a script fetches"
+    );
     let forged = headers(&[("cookie", "__Host-backsoon-ramp=AAAA")]);
     let client = from("198.51.100.1", &forged);
     assert_eq!(turn(&live, route, &client), turn(&live, route, &from("198.51.100.1", &document)));
@@ -315,7 +318,7 @@ fn without_a_secret_there_are_no_cookies_and_every_replica_hashes_alike() {
     let route = &live.routes[0];
     let document = headers(&[("accept", "text/html")]);
     let client = from("198.51.100.1", &document);
-    assert_eq!(keep_turn(&live, route, route.closure.as_ref().unwrap(), &client), None);
+    assert_eq!(keep_turn(&live, route, route.closure.as_ref().unwrap(), &client, Transport::Https), None);
     let closure = route.closure.as_ref().unwrap();
     let cohort = |address: &str| cohort(&live, route, closure, &from(address, &document));
     // The cohort must never change, because two versions may run side by side.
@@ -347,7 +350,7 @@ fn unknown_clients_are_in_no_network_and_not_in_one_cohort() {
         assert_eq!(cohort(unknown), u32::MAX, "{unknown}");
         let unknown = named(unknown);
         assert_eq!(shows(&live, from("10.0.0.1", &unknown)), Err(None), "nobody before all others");
-        assert_eq!(keep_turn(&live, route, closure, &from("10.0.0.1", &unknown)), None);
+        assert_eq!(keep_turn(&live, route, closure, &from("10.0.0.1", &unknown), Transport::Https), None);
     }
 }
 

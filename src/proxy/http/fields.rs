@@ -29,6 +29,8 @@ pub(crate) enum Field {
     Http2Settings,
     /// `Proxy`, which no app may receive: CGI makes `HTTP_PROXY` of it, which many programs obey (httpoxy).
     Proxy,
+    /// `X-Maintenance`, by which the upstream tells the requests of testers. Only this proxy sets it.
+    Maintenance,
     /// Any field that apps believe to come from a proxy.
     Spoofable,
     /// Any field that becomes another one in CGI, which reads `_` and the like as `-`.
@@ -57,6 +59,7 @@ impl Field {
             "proxy-authorization" => Self::ProxyAuthorization,
             "http2-settings" => Self::Http2Settings,
             "proxy" => Self::Proxy,
+            "x-maintenance" => Self::Maintenance,
             other if !spoofable::may_be_spoofable(other) => return None,
             other if spoofable::is_disguised(other) => Self::Disguised,
             other if spoofable::is_spoofable(other) => Self::Spoofable,

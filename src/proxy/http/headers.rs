@@ -28,6 +28,9 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `X-Request-Id`.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// `X-Maintenance`: `bypass` in requests that pass a closed route by its bypass.
+pub(crate) const X_MAINTENANCE: HeaderName = HeaderName::from_static("x-maintenance");
+
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -285,6 +288,9 @@ pub(crate) fn add_forwarded(
     if fields.has(Field::Proxy) {
         headers.remove(PROXY);
     }
+    if fields.has(Field::Maintenance) {
+        headers.remove(X_MAINTENANCE);
+    }
     if fields.has(Field::Disguised) {
         if trusted.is_some() { strip_disguised_by_client(headers) } else { strip_disguised(headers) }
     }
@@ -504,6 +510,10 @@ mod tests {
         assert_eq!(cookies(&["a=1; __Host-backsoon-bypass-web=x; b=2"]), ["a=1; b=2"]);
         assert_eq!(cookies(&["__Host-backsoon-ramp=x; b=2", "c=3"]), ["b=2", "c=3"]);
         assert_eq!(cookies(&["__Host-backsoon-ramp=x;__Host-backsoon-bypass-web=y"]), [""; 0]);
+        assert_eq!(
+            cookies(&["backsoon-ramp=x; backsoon-bypass-web=y; backsoon-ramps=z; backsoon=0"]),
+            ["backsoon-ramps=z; backsoon=0"]
+        );
         assert_eq!(cookies(&["x=__Host-backsoon-ramp=x"]), ["x=__Host-backsoon-ramp=x"]);
     }
 

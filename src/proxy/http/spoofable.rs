@@ -98,7 +98,7 @@ const GROUPS: &[Group] = &[
 
 /// Fields that must not come in disguise either, though they are not spoofable: the message's length and the request's
 /// id.
-pub(crate) const ALSO_PROTECTED: [&str; 3] = ["content-length", "transfer-encoding", "x-request-id"];
+pub(crate) const ALSO_PROTECTED: [&str; 4] = ["content-length", "transfer-encoding", "x-maintenance", "x-request-id"];
 
 /// Endings of the names that other vendors use for the client's address.
 const SUFFIXES: &[&str] =

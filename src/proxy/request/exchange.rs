@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use crate::live::Generation;
 use crate::plan::client;
+use crate::plan::pass::Transport;
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Verdict, decide};
 use crate::proxy::connection::ClientConnection;
@@ -87,13 +88,14 @@ impl Exchange {
         head(&self.generation, request, &self.record)
     }
 
-    /// Returns true if the client is known to use TLS. Only then does it keep our cookies.
-    pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
+    /// Returns the client's transport, as far as it is known.
+    pub(crate) fn transport(&self, headers: &HeaderMap) -> Transport {
         let said = headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted).map(HeaderValue::as_bytes);
-        match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
+        let is_https = match said.and_then(|said| said.split(|&byte| byte == b',').next()) {
             Some(first) => first.trim_ascii().eq_ignore_ascii_case(b"https"),
             None => self.record.connection.peer.scheme == "https",
-        }
+        };
+        if is_https { Transport::Https } else { Transport::Http }
     }
 
     /// Counts a wrong credential. Returns true if the client has recently shown many.

@@ -16,7 +16,7 @@ use crate::plan::verdict::Pass;
 use crate::proxy::error::Error;
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
-use crate::proxy::http::headers::{self, HopByHop, X_REQUEST_ID};
+use crate::proxy::http::headers::{self, HopByHop, X_MAINTENANCE, X_REQUEST_ID};
 use crate::proxy::in_flight::{InFlight, Interruption, Kind};
 use crate::proxy::io::request_body::RequestBody;
 use crate::proxy::io::upload::Upload;
@@ -119,6 +119,9 @@ pub(crate) fn start(
     let host = prepare::host(&request);
     let keep_host = forwarded.route().config.keep_host;
     let (mut request, hop, options) = prepare::request(exchange, forwarded.route(), &host, request);
+    if forwarded.pass == Pass::Bypassed {
+        request.headers_mut().insert(X_MAINTENANCE, respond::BYPASS);
+    }
     let reuse = if options.repeatable { Reuse::Any } else { Reuse::Recent };
     forwarded.exchange.record.set_upstream(&pool, options.upload.as_ref());
     let early = may_send_now(&forwarded.exchange, &mut request, &pool);

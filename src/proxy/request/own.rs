@@ -7,8 +7,8 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::plan::config::RouteConfig;
-use crate::plan::pass::{self, InvalidToken, Turn};
+use crate::plan::config::{Cookies, RouteConfig};
+use crate::plan::pass::{self, InvalidToken, OpenedLink, Transport, Turn};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::Resource;
 use crate::proxy::error::Error;
@@ -88,10 +88,15 @@ impl Exchange {
             return respond::see_other(&target, None, &self.context);
         };
         let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
+        // A proxy in front may use TLS without saying so. Where plain HTTP is not allowed, the cookie is made for TLS.
+        let transport = match route.config.policy.cookies {
+            Cookies::Https => Transport::Https,
+            Cookies::AlsoHttp => self.transport(request.headers()),
+        };
         let token = pass::token(head.query).as_bytes();
+        let link = OpenedLink { route: &route.config.name, transport, token };
         let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
-        let cookie =
-            admission.and_then(|admission| admission.redeem(&route.config.name, closure.maintenance(), token, now));
+        let cookie = admission.and_then(|admission| admission.redeem(link, closure.maintenance(), now));
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.context),
             Err(invalid) => {

@@ -343,7 +343,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
+pub(crate) const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
 /// Value for an upstream's answer on a read-only route, which forwards no request that changes something.
 const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");

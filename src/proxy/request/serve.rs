@@ -170,7 +170,7 @@ impl Exchange {
         let (snapshot, head) = (&self.generation.snapshot, self.head(request));
         let guesses = pass::check_credential(snapshot, route, closure, &head)
             .is_err_and(|void| void.is_some_and(InvalidToken::is_guess));
-        let cookie = pass::keep_turn(snapshot, route, closure, &head).filter(|_| self.is_https(request.headers()));
+        let cookie = pass::keep_turn(snapshot, route, closure, &head, self.transport(request.headers()));
         if guesses && !self.waited {
             self.has_guessed(route, request.headers());
         }

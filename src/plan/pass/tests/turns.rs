@@ -117,13 +117,32 @@ fn the_cookie_of_the_page_keeps_the_turn_on_the_api() {
             let (page, moved) = (format!("198.51.100.{n}"), format!("2001:db8:{n}::1"));
             let head = Head { peer: Some(page.parse().unwrap()), ..Head::unknown(&document) };
             let (web, closure) = (route("web"), route("web").closure.as_ref().unwrap());
-            let cookie = keep_turn(&live, web, closure, &head).unwrap();
+            let cookie = keep_turn(&live, web, closure, &head, Transport::Https).unwrap();
             let value = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
             let with = HeaderMap::from_iter([(COOKIE, value)]);
             let admitted = is_admitted(&live, "web", &page, &document);
             assert_eq!(is_admitted(&live, "api", &moved, &with), admitted, "client {n}, {secrets:?}");
         }
     }
+}
+
+#[test]
+fn a_turn_is_kept_over_plain_http_where_the_route_allows_it() {
+    let live = ramping("cookie_secure = false", SECRET_FILE, WINDOW, &["api"]);
+    let document = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/html"))]);
+    let head = Head { peer: Some([198, 51, 100, 1].into()), ..Head::unknown(&document) };
+    let kept = |name: &str, transport| {
+        let route = live.route(name).unwrap();
+        keep_turn(&live, route, route.closure.as_ref().unwrap(), &head, transport)
+    };
+    let plain = kept("web", Transport::Http).unwrap();
+    assert!(plain.starts_with("backsoon-ramp=") && !plain.contains("Secure"), "{plain}");
+    assert!(kept("web", Transport::Https).unwrap().starts_with("__Host-backsoon-ramp="));
+    assert_eq!(kept("api", Transport::Http), None);
+    let value = HeaderValue::from_str(plain.split(';').next().unwrap()).unwrap();
+    let with = HeaderMap::from_iter([(COOKIE, value)]);
+    let is_kept = |name: &str| turn(&live, live.route(name).unwrap(), &Head::unknown(&with)).1;
+    assert!(is_kept("web") && !is_kept("api"), "a route that does not allow it takes none");
 }
 
 #[test]
@@ -141,6 +160,6 @@ fn what_a_script_of_the_site_fetches_keeps_its_turn_too() {
         let fields = HeaderMap::from_iter(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
         let head = Head { peer: Some([198, 51, 100, 1].into()), ..Head::unknown(&fields) };
         let closure = route.closure.as_ref().unwrap();
-        assert_eq!(keep_turn(&live, route, closure, &head).is_some(), kept, "{dest} {site}");
+        assert_eq!(keep_turn(&live, route, closure, &head, Transport::Https).is_some(), kept, "{dest} {site}");
     }
 }
