@@ -97,7 +97,8 @@ routes = { \"*\" = \"offline\" }
                 }
             }
         }
-        // Berlin has no 02:00 on the day when its clocks go forward, so a window planned for then begins at 03:00.
+        // Berlin has no 02:00 on the day when its clocks go forward. A window planned for then begins at 03:00, and lasts as
+        // long as on every other Sunday.
         let sunday: Vec<&str> = told
             .iter()
             .map(String::as_str)
@@ -108,8 +109,8 @@ routes = { \"*\" = \"offline\" }
             [
                 "2026-03-29T01:00:00Z web open draining",
                 "2026-03-29T01:00:30Z web draining closed",
-                "2026-03-29T01:10:00Z web closed ramping",
-                "2026-03-29T01:15:00Z web ramping open",
+                "2026-03-29T02:10:00Z web closed ramping",
+                "2026-03-29T02:15:00Z web ramping open",
             ]
         );
         let of = |end: &str| told.iter().filter(|line| line.ends_with(end)).count();
