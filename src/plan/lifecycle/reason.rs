@@ -157,15 +157,18 @@ impl Serialize for Reason {
     }
 }
 
+/// Opening of a text that tells what a guard found, with its reason.
+type Opening = (&'static str, fn(String) -> Reason);
+
 fn parse_finding(text: &str) -> Option<Reason> {
-    let finding: [(&str, fn(String) -> Reason); 5] = [
+    let openings: [Opening; 5] = [
         (TRIPPED, Reason::GuardTripped),
         (CHECKS_FIRST, Reason::GuardChecks),
         (COUNTS_ANEW, Reason::GuardCountsAnew),
         (HOLDS, Reason::GuardHolds),
         (WARNS, Reason::GuardWarns),
     ];
-    finding.into_iter().find_map(|(opening, reason)| text.strip_prefix(opening).map(|what| reason(what.to_owned())))
+    openings.into_iter().find_map(|(opening, reason)| text.strip_prefix(opening).map(|what| reason(what.to_owned())))
 }
 
 fn parse_flagged(text: &str) -> Option<Reason> {
