@@ -65,6 +65,7 @@
 //! the whole app instead: `Router::new().fallback_service(app).layer(maintenance)`.
 
 mod body;
+mod events;
 mod flights;
 mod future;
 mod queue;
@@ -98,9 +99,10 @@ pub use crate::plan::config::PageConfig;
 #[doc(inline)]
 pub use crate::plan::problem::Problem;
 pub use body::MaintenanceBody;
+use events::{Events, Telling};
 pub use future::MaintenanceFuture;
 use queue::Place;
-use respond::{badge, page, preflight, status};
+use respond::{badge, events_head, page, preflight, status};
 use watch::{Live, Shared};
 
 /// Layer that answers for an app under maintenance; see the [module's description](self).
@@ -127,6 +129,7 @@ pub struct Builder {
     always_open: Vec<String>,
     writable: Vec<(Method, String)>,
     hold: Hold,
+    telling: Telling,
 }
 
 /// Problems that kept a layer from starting. Each says what would be right.
@@ -146,7 +149,14 @@ impl MaintenanceLayer {
             always_open: Vec::new(),
             writable: Vec::new(),
             hold: Hold::default(),
+            telling: Telling::default(),
         }
+    }
+
+    /// Ends all event streams, and those to come, so that a graceful shutdown does not wait for open pages. See
+    /// [`Builder::events`].
+    pub fn end_events(&self) {
+        self.shared.watchers.end();
     }
 
     /// Returns the state of the app and of the flag file as JSON, in the form of the proxy's `/status`.
@@ -220,6 +230,16 @@ impl Builder {
         self
     }
 
+    /// Tells open pages at once when they change, and when the app is back. Without it a page looks every half minute.
+    ///
+    /// Each open page holds a connection then, and a response that does not end while the app is closed. An app that waits
+    /// for its connections before it exits has to call [`MaintenanceLayer::end_events`].
+    #[must_use]
+    pub fn events(mut self) -> Self {
+        self.telling = Telling::AtOnce;
+        self
+    }
+
     /// Reads the flag file, and watches it from now on.
     ///
     /// # Errors
@@ -249,7 +269,8 @@ impl Builder {
             return Err(StartError { problems });
         }
         let policy = Policy { hold: self.hold, read_only, ..Policy::default() };
-        let shared = watch::start(self.route, self.flag_file, self.page, always_open, policy);
+        let shared =
+            watch::start(self.flag_file, self.page, self.telling, watch::config(self.route, always_open, policy));
         shared.map(|shared| MaintenanceLayer { shared }).map_err(|problems| StartError { problems })
     }
 }
@@ -280,6 +301,10 @@ where
         match decide(&live, &request) {
             Decision::Pass(notice) => MaintenanceFuture::passed(self.inner.call(request), notice, flight),
             Decision::Answer(answer) => MaintenanceFuture::answered(answer),
+            Decision::Watch(head) => match Events::begin(&self.shared) {
+                Some(events) => MaintenanceFuture::watching(head, events),
+                None => MaintenanceFuture::answered(head.map(|_| events::once(&live))),
+            },
             Decision::Hold(page) => {
                 match Place::take(&self.shared.holds, &live.route().config.name, self.shared.hold) {
                     // Only the service that was polled is ready, so it travels with the request.
@@ -300,6 +325,8 @@ enum Decision {
     /// The app answers, and its answer gets this notice.
     Pass(Option<http::HeaderValue>),
     Answer(Response<Bytes>),
+    /// A stream of events answers, with this head.
+    Watch(Response<Bytes>),
     /// The request waits. This is the answer if the wait is in vain.
     Hold(Response<Bytes>),
 }
@@ -318,9 +345,17 @@ fn decide<B>(live: &Live, request: &Request<B>) -> Decision {
         AppVerdict::Pass(route) => Decision::Pass(route.notice.clone()),
         AppVerdict::Show(route, closure) => Decision::Answer(page(live, route, closure, request)),
         AppVerdict::Hold(route, closure) => Decision::Hold(page(live, route, closure, request)),
+        AppVerdict::Own(AppResource::Events, route) if live.telling == Telling::Never => match &route.closure {
+            Some(closure) => Decision::Answer(page(live, route, closure, request)),
+            None => Decision::Pass(route.notice.clone()),
+        },
         AppVerdict::Own(..) if *request.method() == Method::OPTIONS => Decision::Answer(preflight(request)),
         AppVerdict::Own(AppResource::Status, route) => Decision::Answer(status(live, route, request)),
         AppVerdict::Own(AppResource::Badge, route) => Decision::Answer(badge(live, route, request)),
+        AppVerdict::Own(AppResource::Events, _) if *request.method() == Method::HEAD => {
+            Decision::Answer(events_head(request))
+        }
+        AppVerdict::Own(AppResource::Events, _) => Decision::Watch(events_head(request)),
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::events::Events;
 use super::flights::Flight;
 
 pin_project! {
@@ -23,6 +24,7 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<R> {
         Page { rest: Bytes },
+        Events { events: Box<Events> },
         App { #[pin] body: R, flight: Option<Flight> },
     }
 }
@@ -31,6 +33,11 @@ impl<R> MaintenanceBody<R> {
     /// Returns a body that is in memory.
     pub(super) fn page(rest: Bytes) -> Self {
         Self { kind: Kind::Page { rest } }
+    }
+
+    /// Returns a stream of events.
+    pub(super) fn events(events: Events) -> Self {
+        Self { kind: Kind::Events { events: Box::new(events) } }
     }
 
     /// Returns the app's body. Its request is in the app until the body is dropped.
@@ -47,6 +54,7 @@ impl<R: Body<Data = Bytes>> Body for MaintenanceBody<R> {
         match self.project().kind.project() {
             KindProjection::Page { rest } if rest.is_empty() => Poll::Ready(None),
             KindProjection::Page { rest } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(rest))))),
+            KindProjection::Events { events } => events.poll(cx).map(|event| Some(Ok(Frame::data(event?)))),
             KindProjection::App { body, .. } => body.poll_frame(cx),
         }
     }
@@ -54,6 +62,7 @@ impl<R: Body<Data = Bytes>> Body for MaintenanceBody<R> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Page { rest } => rest.is_empty(),
+            Kind::Events { .. } => false,
             Kind::App { body, .. } => body.is_end_stream(),
         }
     }
@@ -61,6 +70,7 @@ impl<R: Body<Data = Bytes>> Body for MaintenanceBody<R> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Page { rest } => SizeHint::with_exact(rest.len() as u64),
+            Kind::Events { .. } => SizeHint::default(),
             Kind::App { body, .. } => body.size_hint(),
         }
     }

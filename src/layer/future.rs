@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::MaintenanceBody;
+use super::events::Events;
 use super::flights::Flight;
 use super::queue::{Place, Wait, Wakeup};
 use super::respond::insert_notice;
@@ -38,6 +39,8 @@ pin_project! {
         /// The app works on the request.
         Passed { #[pin] answer: S::Future, notice: Option<HeaderValue>, flight: Option<Flight> },
         Answered { answer: Option<Response<Bytes>> },
+        /// A stream of events answers.
+        Watching { answer: Option<(Response<Bytes>, Events)> },
         /// The request waits for its route.
         Held { asked: Option<Box<(S, Request<B>)>>, shared: Arc<Shared>, wait: Wait },
     }
@@ -50,6 +53,10 @@ impl<S: Service<Request<B>>, B> MaintenanceFuture<S, B> {
 
     pub(super) fn answered(answer: Response<Bytes>) -> Self {
         Self { state: State::Answered { answer: Some(answer) } }
+    }
+
+    pub(super) fn watching(head: Response<Bytes>, events: Events) -> Self {
+        Self { state: State::Watching { answer: Some((head, events)) } }
     }
 
     pub(super) fn held(service: S, request: Request<B>, shared: Arc<Shared>, place: Place) -> Self {
@@ -83,6 +90,10 @@ where
                     let answer = answer.take().expect("a future is not polled after it has answered");
                     return Poll::Ready(Ok(answer.map(MaintenanceBody::page)));
                 }
+                StateProjection::Watching { answer } => {
+                    let (head, events) = answer.take().expect("a future is not polled after it has answered");
+                    return Poll::Ready(Ok(head.map(|_| MaintenanceBody::events(events))));
+                }
                 StateProjection::Held { asked, shared, wait } => {
                     let (wakeup, place) = ready!(wait.as_mut().poll(cx));
                     let (mut service, request) = *asked.take().expect("a future is not polled after its wait is over");
@@ -97,9 +108,8 @@ where
                         (Wakeup::Turn | Wakeup::Deadline, Decision::Pass(notice)) => {
                             State::Passed { answer: service.call(request), notice, flight: Some(flight) }
                         }
-                        (_, Decision::Answer(page)) | (Wakeup::Deadline, Decision::Hold(page)) => {
-                            State::Answered { answer: Some(page) }
-                        }
+                        (_, Decision::Answer(page) | Decision::Watch(page))
+                        | (Wakeup::Deadline, Decision::Hold(page)) => State::Answered { answer: Some(page) },
                     }
                 }
             };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL,
-    CONTENT_LENGTH, RETRY_AFTER,
+    CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
@@ -61,6 +61,19 @@ pub(super) fn insert_notice<R>(response: &mut Response<R>, notice: Option<Header
 pub(super) fn badge<B>(live: &Live, route: &Route, request: &Request<B>) -> Response<Bytes> {
     let mut response = answer(live.snapshot.renderer.badge(route.closure.is_some()), request);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// Returns the head of a stream of events.
+pub(super) fn events_head<B>(request: &Request<B>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Otherwise nginx would hold events back.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(X_REQUEST_ID, request_id(request));
     response
 }
 

@@ -163,6 +163,45 @@ async fn the_badge_says_whether_the_app_is_closed() {
     assert_eq!(app.ask(Method::OPTIONS, "/.backsoon/badge.svg").await.status(), 204);
 }
 
+/// Fails where a page of the layer has to look for itself.
+#[tokio::test]
+async fn a_watcher_is_told_of_a_new_page_and_of_the_opening_and_streams_end_with_the_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("maintenance.toml");
+    fs::write(&file, "[routes]\napp = \"offline\"\n").unwrap();
+    let layer = MaintenanceLayer::builder("app", &file).events().start().unwrap();
+    let app = App { file, layer, _dir: dir };
+    let follow = async || {
+        let response = app.ask(Method::GET, "/.backsoon/events/x").await;
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        Box::pin(response.into_body())
+    };
+    let next = async |stream: &mut std::pin::Pin<Box<MaintenanceBody<axum::body::Body>>>| {
+        let frame = std::future::poll_fn(|cx| stream.as_mut().poll_frame(cx));
+        let frame = tokio::time::timeout(Duration::from_secs(20), frame).await.expect("it is told");
+        frame.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap())
+    };
+    let mut stream = follow().await;
+    let first = next(&mut stream).await.unwrap();
+    assert!(first.contains("event: clock") && first.contains("event: page"), "{first}");
+    app.flag("[routes]\napp = { mode = \"offline\", message = \"Moving.\" }\n");
+    let page = next(&mut stream).await.unwrap();
+    assert!(page.starts_with("event: page\n") && !first.contains(page.trim()), "{page}");
+    let mut other = follow().await;
+    next(&mut other).await.unwrap();
+    app.flag("[routes]\n");
+    assert!(next(&mut stream).await.unwrap().starts_with("event: open\n"));
+    assert_eq!(next(&mut stream).await, None);
+    drop((stream, other));
+    app.flag("[routes]\napp = \"offline\"\n");
+    app.until(503).await;
+    let mut stream = follow().await;
+    next(&mut stream).await.unwrap();
+    app.layer.end_events();
+    assert_eq!(next(&mut stream).await, None);
+    assert_eq!(next(&mut follow().await).await, None);
+}
+
 /// The layer around the whole app keeps axum from adding `Allow`, and the layer inside does not.
 #[tokio::test]
 async fn the_page_of_a_wrapped_router_has_no_allow() {

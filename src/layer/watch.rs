@@ -26,6 +26,7 @@ use crate::plan::problem::Problem;
 use crate::plan::snapshot::{Route, Snapshot};
 use crate::status::{FileStatus, InForceStatus, PendingStatus, ProblemStatus, Role};
 
+use super::events::{Telling, Watchers};
 use super::flights::{Eras, Flight};
 
 /// State shared by the clones of a layer and their services.
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) hold: Hold,
     pub(super) holds: Arc<HoldQueues>,
     pub(super) started: Timestamp,
+    pub(super) watchers: Watchers,
     file: ArcSwap<FileStatus>,
     /// Number of times that the file was refused.
     refused: AtomicU64,
@@ -46,6 +48,7 @@ pub(super) struct Live {
     pub(super) snapshot: Snapshot,
     pub(super) published: Instant,
     pub(super) eras: Eras,
+    pub(super) telling: Telling,
 }
 
 impl Live {
@@ -103,16 +106,15 @@ impl Shared {
 /// # Errors
 /// The problems of the file or of the page.
 pub(super) fn start(
-    route: String,
     flag_file: PathBuf,
     page: PageConfig,
-    always_open: Vec<Exception>,
-    policy: Policy,
+    telling: Telling,
+    mut config: Config,
 ) -> Result<Arc<Shared>, Vec<Problem>> {
     let (renderer, problems) = Renderer::new(&page, &Sources::default(), "the layer");
     let renderer = Arc::new(renderer.ok_or(problems)?);
-    let hold = policy.hold;
-    let config = config(route, page, always_open, policy);
+    let hold = config.routes.first().map(|route| route.policy.hold).unwrap_or_default();
+    config.page = page;
     let (ready, started) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("maintenance".to_owned());
     let spawned = thread.spawn(move || {
@@ -121,7 +123,7 @@ pub(super) fn start(
             Err(error) => return drop(ready.send(Err(vec![start_problem(&error)]))),
         };
         runtime.block_on(async {
-            let mut watch = FlagWatch::new(config, flag_file, renderer);
+            let mut watch = FlagWatch::new(config, flag_file, renderer, telling);
             match watch.read_first() {
                 Err(problems) => drop(ready.send(Err(problems))),
                 Ok(live) => {
@@ -130,6 +132,7 @@ pub(super) fn start(
                         hold,
                         holds: Arc::default(),
                         started: Timestamp::now(),
+                        watchers: Watchers::default(),
                         file: ArcSwap::from_pointee(watch.file_status()),
                         refused: AtomicU64::new(0),
                     };
@@ -151,7 +154,7 @@ fn start_problem(error: &std::io::Error) -> Problem {
 }
 
 /// Returns a config with a single route, for every host and path.
-fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: Policy) -> Config {
+pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy) -> Config {
     let route = RouteConfig {
         name: route,
         hosts: Vec::new(),
@@ -175,7 +178,7 @@ fn config(route: String, page: PageConfig, always_open: Vec<Exception>, policy: 
         replicas: Vec::new(),
         limits: Limits::default(),
         log: Log { access: Access::Off, ..Log::default() },
-        page,
+        page: PageConfig::default(),
         routes: vec![Arc::new(route)],
     }
 }
@@ -191,6 +194,7 @@ struct FlagWatch {
     flags: Flags,
     renderer: Arc<Renderer>,
     generation: u64,
+    telling: Telling,
     /// Content in force.
     in_force: Option<InForceStatus>,
     /// Problems of the content read last.
@@ -198,7 +202,7 @@ struct FlagWatch {
 }
 
 impl FlagWatch {
-    fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>) -> Self {
+    fn new(config: Config, flag_file: PathBuf, renderer: Arc<Renderer>, telling: Telling) -> Self {
         let files = Files::new(Options::default());
         Self {
             config,
@@ -207,6 +211,7 @@ impl FlagWatch {
             flags: Flags::default(),
             renderer,
             generation: 0,
+            telling,
             in_force: None,
             problems: Vec::new(),
         }
@@ -245,6 +250,10 @@ impl FlagWatch {
                 let live = self.compile(Some(&shared.live()));
                 shared.live.store(Arc::new(live));
                 shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
+            }
+            // Each watcher reads the state that is published now.
+            if outcome == Outcome::Publish {
+                shared.watchers.wake();
             }
             // After the publication: what is said to be in force is in force.
             shared.file.store(Arc::new(self.file_status()));
@@ -340,7 +349,7 @@ impl FlagWatch {
             now: Timestamp::now(),
             generation: self.generation,
         });
-        let mut live = Live { snapshot, published: Instant::now(), eras: Eras::default() };
+        let mut live = Live { snapshot, published: Instant::now(), eras: Eras::default(), telling: self.telling };
         if let Some(previous) = previous {
             live.eras = previous.eras.next(previous.mode(), live.mode());
         }

@@ -26,6 +26,8 @@ pub(crate) enum AppResource {
     Status,
     /// The badge.
     Badge,
+    /// The stream of events, which a layer may leave to its page.
+    Events,
 }
 
 /// Decides by the proxy's own verdict: nothing reaches a closed app that the proxy would not forward. Requests that the
@@ -43,6 +45,7 @@ pub(crate) fn decide_in_app<'s>(snapshot: &'s Snapshot, route: &'s Route, uri: &
         Verdict::Show(route, closure) => AppVerdict::Show(route, closure),
         Verdict::Hold(route, closure) => AppVerdict::Hold(route, closure),
         Verdict::Own(Resource::Status, route) if is_read => AppVerdict::Own(AppResource::Status, route),
+        Verdict::Own(Resource::Events, route) if is_read => AppVerdict::Own(AppResource::Events, route),
         Verdict::Own(Resource::Badge, route) if is_read => AppVerdict::Own(AppResource::Badge, route),
         // The app is the only route, whatever the path. Pages below a path without a normal form ask for the status,
         // too.
