@@ -106,19 +106,41 @@ pub(super) fn run(args: &PlanArgs, streams: &mut Streams) -> Result<u8, Failure>
         let window = with_id(&draft, &zone, &site.parse(text).unwrap_or_default());
         Ok::<_, EditError>((edit::add(text, &window)?, window.id))
     };
+    let remark = args.at.as_ref().and_then(|at| at.remark.clone());
+    let origin = Origin { now, zone: zone.clone(), remark };
     if args.wait.dry_run {
-        return dry_run::show(&site, Emptied::Refused, plan, streams);
+        return rehearse(&site, plan, origin, streams);
     }
     let edited = site.edit(Emptied::Refused, plan)?;
-    let remark = args.at.as_ref().and_then(|at| at.remark.clone());
-    let planned = Planned::new(&edited.report, &edited.flags, Origin { now, zone, remark });
+    let planned = Planned::new(&edited.report, &edited.flags, origin);
     let planned = planned.ok_or_else(|| Failure::Refused(never(&draft)))?;
     if args.json {
         let json = |in_force| planned.json(in_force);
         return planning::finish(&site, edited.text, &args.wait, Some(json), streams);
     }
     planned.tell(now, streams)?;
+    planned.tell_way_back(streams)?;
     planning::finish(&site, edited.text, &args.wait, planning::WORDS, streams)
+}
+
+/// Shows the edit, and tells what the window would be.
+fn rehearse(
+    site: &Site,
+    mut plan: impl FnMut(&str) -> Result<(String, String), EditError>,
+    origin: Origin,
+    streams: &mut Streams,
+) -> Result<u8, Failure> {
+    let now = origin.now;
+    let mut made = None;
+    let edit = |text: &str| {
+        let (text, id) = plan(text)?;
+        made = Some((text.clone(), id));
+        Ok((text, ()))
+    };
+    let code = dry_run::show(site, Emptied::Refused, edit, streams)?;
+    let planned = made.and_then(|(text, id)| Planned::new(&id, &site.parse(&text)?, origin));
+    planned.map_or(Ok(()), |planned| planned.tell(now, streams))?;
+    Ok(code)
 }
 
 /// Checks what was asked for, and returns the window without its final id.

@@ -73,7 +73,7 @@ fn plan_writes_a_window_and_says_what_it_will_be() {
     let at = ["plan", "web", "api", "--at", "2090-03-26 02:30 Europe/Berlin", "--for", "1h", "--announce", "48h"];
     let more = ["--title", "A \"new\" disk", "--mode", "read-only", "--message", "Reading goes on."];
     let dry = place.run(&[&at[..], &more, &["--dry-run"]].concat()).exits(0);
-    dry.says("+starts   = 2090-03-26T01:30:00Z");
+    dry.says("+starts   = 2090-03-26T01:30:00Z").says("MNT-2090-0326-a: web and api will be read-only Sun 2090-03-26");
     assert_eq!(place.flags(), FLAGS);
     // The clocks go from 02:00 to 03:00 in that night.
     let done = place.run(&[&at[..], &more].concat()).exits(0);

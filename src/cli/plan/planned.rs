@@ -77,9 +77,14 @@ impl Planned {
             Some(_) => writeln!(streams.out, "announced at once")?,
             None => writeln!(streams.out, "not announced to clients (--announce 48h does that)")?,
         }
-        let series = if self.first.every.is_some() { " --series" } else { "" };
-        writeln!(streams.out, "backsoon cancel {}{series} takes it back", shell(window))?;
         self.notes().iter().try_for_each(|note| streams.note(note)).map_err(Failure::Output)
+    }
+
+    /// Tells how the plan is taken back.
+    pub(super) fn tell_way_back(&self, streams: &mut Streams) -> Result<(), Failure> {
+        let series = if self.first.every.is_some() { " --series" } else { "" };
+        writeln!(streams.out, "backsoon cancel {}{series} takes it back", shell(&self.first.window))?;
+        Ok(())
     }
 
     /// Returns the remarks: the clock's, and the other windows on the routes.
