@@ -168,24 +168,17 @@ impl Failure {
             Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
             Self::NoRoute { name, known, force } => {
                 let near = did_you_mean(name, known.iter().map(String::as_str));
-                let near = near.map_or_else(
-                    || format!("its routes are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>())),
-                    |near| format!("did you mean `{near}`?"),
-                );
+                let near = near.map_or_else(|| one_of("routes", known), |near| format!("did you mean `{near}`?"));
                 match force {
                     Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
                     Force::Impossible => near,
                 }
             }
-            Self::NoLanguage { known, .. } => {
-                format!("its languages are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
-            }
+            Self::NoLanguage { known, .. } => one_of("languages", known),
             Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
             Self::NoWindow { id, known } => match did_you_mean(id, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    format!("its windows are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
-                }
+                None => one_of("windows", known),
             },
             Self::NotHttps { .. } => {
                 "write the URL with `https:`, or allow plain HTTP for the route: `cookie_secure = false`".to_owned()
@@ -194,9 +187,7 @@ impl Failure {
             Self::NoStep { known, .. } if known.is_empty() => "add one under a `[[windows.steps]]` line".to_owned(),
             Self::NoStep { step, known, .. } => match did_you_mean(step, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {}?", quoted(near)),
-                None => {
-                    format!("its steps are {}", words::list(&known.iter().map(|k| quoted(k)).collect::<Vec<_>>()))
-                }
+                None => one_of("steps", known),
             },
             Self::MovesByItself { .. } => "remove its `auto` to move it by hand".to_owned(),
             Self::NoSecret { route } => format!(
@@ -242,6 +233,11 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// Returns the names that would have been right: "its routes are `api` and `web`".
+fn one_of(what: &str, known: &[String]) -> String {
+    format!("its {what} are {}", words::list(&known.iter().map(|name| quoted(name)).collect::<Vec<_>>()))
 }
 
 /// Counts problems, such as `2 errors, 1 warning`.

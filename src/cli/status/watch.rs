@@ -15,9 +15,12 @@ use super::super::failure::Failure;
 use super::super::streams::Streams;
 use super::{Answer, EVERY, PATIENCE, Replica, StatusArgs, health, shown, split};
 
+/// An answer, and the offset of the clock if it was measured.
+type Told = (Answer, Option<Offset>);
+
 /// The latest answers that are not shown yet. A later one replaces an earlier one, so that nothing piles up.
 struct Answers {
-    latest: RefCell<Vec<Option<(Answer, Option<Offset>)>>>,
+    latest: RefCell<Vec<Option<Told>>>,
     news: Notify,
 }
 
