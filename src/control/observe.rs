@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::live::Generation;
-use crate::plan::config::Guard;
-use crate::plan::lifecycle::{Clients, Counted, Measured, Observed, Phase};
+use crate::plan::config::{Guard, Latency};
+use crate::plan::lifecycle::{Baseline, Clients, Measured, Observed, Phase, is_suspect, windows};
 use crate::plan::snapshot::Route;
 use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
 
 use super::probe::Probes;
 
-use tally::Tally;
+use tally::{Seen, Tally};
 
 /// Observations of every route that ever had a request, by name. A route that is no longer configured is kept, because
 /// it may return, and its meter never goes back.
@@ -34,6 +34,12 @@ pub(super) struct Observations {
     guarded: HashMap<String, Guarded>,
     /// Other routes that are not plainly open.
     down: HashSet<String>,
+    /// Routes among those that a guard will watch.
+    returning: Vec<Arc<RouteMeter>>,
+    /// Time of the last observation of those.
+    returning_at: Option<Instant>,
+    /// Routes whose latency is compared with that of before.
+    timed: HashSet<String>,
 }
 
 /// Traffic observed on a route.
@@ -56,6 +62,17 @@ struct Guarded {
     suspected: Option<Timestamp>,
 }
 
+/// Standard by which a returning route is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged<'j> {
+    /// The guard.
+    pub guard: &'j Guard,
+    /// Behaviour before the route went down.
+    pub baseline: Option<&'j Baseline>,
+    /// Clients whose requests hang.
+    pub hanging: &'j Clients,
+}
+
 /// Traffic of a route in a span that ends now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traffic {
@@ -68,8 +85,9 @@ pub(super) struct Traffic {
 impl Observations {
     /// Creates observations. Must be called before the first request arrives.
     pub(super) fn new(now: Instant) -> Self {
-        let (routes, guarded, down) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { began: now, observed_at: now, routes, guarded, down }
+        let (routes, guarded, down, timed) = (HashMap::new(), HashMap::new(), HashSet::new(), HashSet::new());
+        let (returning, returning_at) = (Vec::new(), None);
+        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, timed }
     }
 
     /// Observes every route. A route without new requests costs a read of each worker's cells.
@@ -84,6 +102,14 @@ impl Observations {
         meters.iter().for_each(|meter| self.look(meter, now));
     }
 
+    /// Observes the routes that a guard will watch. Called right before a publication that may open them: requests from
+    /// there on belong to the open route.
+    pub(super) fn observe_returning(&mut self, now: Instant) {
+        let meters = self.returning.clone();
+        meters.iter().for_each(|meter| self.look(meter, now));
+        self.returning_at = Some(now);
+    }
+
     /// Returns true if any route is guarded. Only then is [`GUARD_EVERY`] worth its cost.
     pub(super) fn has_guarded(&self) -> bool {
         !self.guarded.is_empty()
@@ -92,31 +118,45 @@ impl Observations {
     /// Takes note of the state of the routes. Must be called right after each publication, including the first.
     /// Requests before it count for the state before.
     pub(super) fn on_publish(&mut self, generation: &Generation, now: Instant) {
-        let (mut guarded, mut down) = (HashMap::new(), HashSet::new());
+        let (mut guarded, mut down, mut returning, mut begun) =
+            (HashMap::new(), HashSet::new(), Vec::new(), Vec::new());
+        let returns = self.returns_at(now);
+        self.timed = generation
+            .snapshot
+            .routes
+            .iter()
+            .filter(|route| is_timed(route))
+            .map(|route| route.config.name.clone())
+            .collect();
         for (route, meter) in generation.snapshot.routes.iter().zip(generation.routes.iter()) {
             let (before, traffic_use) = (self.guarded.get(&meter.name), TrafficUse::of(route));
-            let from = before.filter(|before| before.is_same_return(route)).map_or(now, |before| before.from);
+            let begins = before.is_none_or(|before| !before.is_same_return(route));
+            let from = before.filter(|_| !begins).map_or_else(|| returns(&meter.name), |before| before.from);
             match traffic_use {
                 TrafficUse::Baseline => {}
-                TrafficUse::None => drop(down.insert(meter.name.clone())),
+                TrafficUse::None => {
+                    down.insert(meter.name.clone());
+                    returning.extend(route.config.policy.guard.map(|_| Arc::clone(meter)));
+                }
                 TrafficUse::Guard => {
                     let (meter, phase, since) = (Arc::clone(meter), route.phase(), route.since());
                     let suspected = route.state.suspicion().map(|suspicion| suspicion.breach.at);
                     guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since, suspected });
                 }
             }
+            begun.extend((traffic_use == TrafficUse::Guard && begins).then(|| (meter.name.clone(), from)));
             // Observe with the old state, before the new one is known.
-            if self.traffic_use(&meter.name) != traffic_use || traffic_use == TrafficUse::Guard && from == now {
+            if self.traffic_use(&meter.name) != traffic_use || traffic_use == TrafficUse::Guard && begins {
                 self.look(meter, now);
             }
         }
         let before = std::mem::replace(&mut self.guarded, guarded);
-        self.down = down;
+        (self.down, self.returning, self.returning_at) = (down, returning, None);
         for name in before.keys().filter(|name| !self.guarded.contains_key(*name)) {
             self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.drop_long());
         }
-        for (name, _) in self.guarded.iter().filter(|(_, guarded)| guarded.from == now) {
-            self.routes.get_mut(name).into_iter().for_each(|seen| seen.recent.keep_long(now));
+        for (name, from) in begun {
+            self.routes.get_mut(&name).into_iter().for_each(|seen| seen.recent.keep_long(from));
         }
     }
 
@@ -127,38 +167,42 @@ impl Observations {
         Some(Traffic { span: span.min(Recent::SPAN).min(lived).max(OBSERVE_EVERY), summary })
     }
 
-    /// Measures a guarded route; `None` if the route is not guarded now. `hanging` are its requests that hang.
-    ///
-    /// The span is [`WINDOW`]. If that has too few requests for the guard, the span goes back as far as
-    /// [`Recent::LONG`]. Requests before the ramp never count.
-    pub(super) fn measured(&self, route: &str, guard: &Guard, hanging: &Clients, now: Instant) -> Option<Measured> {
-        let guarded = self.guarded.get(route)?;
-        let seen = self.routes.get(route);
-        let elapsed = now.saturating_duration_since(guarded.from);
-        let over = |span: Duration| {
-            let span = span.min(elapsed);
-            let summary = seen.and_then(|seen| seen.recent.since(guarded.from, span, now));
-            let counted = summary.map(|summary| Counted { requests: summary.count, errors: summary.failed });
-            let p99 = summary.map(|summary| summary.p99);
-            Measured { span, counted: counted.unwrap_or_default(), p99, clients: Clients::default() }
+    /// Measures a guarded route; `None` if the route is not guarded now. Requests before the ramp never count.
+    pub(super) fn measured(&self, route: &str, judged: Judged<'_>, now: Instant) -> Option<Measured> {
+        let Judged { guard, baseline, hanging } = judged;
+        let from = self.guarded.get(route)?.from;
+        let elapsed = now.saturating_duration_since(from);
+        let Some(RouteTraffic { recent, .. }) = self.routes.get(route) else {
+            return Some(Measured { windows: windows(&[], elapsed), hanging: hanging.clone() });
         };
-        let window = over(WINDOW);
-        let mut measured = if window.counted.requests < guard.min_requests { over(Recent::LONG) } else { window };
-        if measured.may_breach(guard) || !hanging.is_empty() {
-            let clients = seen.map(|seen| seen.recent.clients(guarded.from, measured.span, now));
-            measured.clients = clients.unwrap_or_default();
-            measured.clients.add(hanging);
+        let slow = guard.p99.and_then(|p99| p99.bound(baseline.and_then(|baseline| baseline.p99)));
+        let mut windows = windows(&recent.moments(from, now, slow), elapsed);
+        for window in windows.iter_mut().filter(|window| is_suspect(guard, window, baseline)) {
+            window.clients = recent.clients(from, window.span, now);
+            window.p99 = recent.since(from, window.span, now).map(|summary| summary.p99);
         }
-        Some(measured)
+        let mut all = Clients::default();
+        if !hanging.is_empty() {
+            all = recent.clients(from, Recent::SPAN, now);
+            all.add(hanging);
+        }
+        Some(Measured { windows, hanging: all })
     }
 
-    /// Returns the counts of the last ten minutes in which a route was plainly open. `None` if it is not open now, or
+    /// Returns the behaviour in the last ten minutes in which a route was plainly open. `None` if it is not open now, or
     /// had no request, because a route that is coming back must not be its own measure.
-    pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Counted> {
+    pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Baseline> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;
         }
-        self.routes.get(route)?.open.counted(now)
+        self.routes.get(route)?.open.baseline(now)
+    }
+
+    /// Returns the time from which the requests of a route count that begins to come back now.
+    fn returns_at(&self, now: Instant) -> impl Fn(&str) -> Instant + use<> {
+        let names: HashSet<_> = self.returning.iter().map(|meter| meter.name.clone()).collect();
+        let observed = self.returning_at;
+        move |name| observed.filter(|_| names.contains(name)).unwrap_or(now)
     }
 
     fn look(&mut self, meter: &RouteMeter, now: Instant) {
@@ -167,13 +211,17 @@ impl Observations {
             return;
         }
         let traffic_use = self.traffic_use(&meter.name);
-        match self.routes.get_mut(&meter.name) {
-            Some(seen) => seen.look(meter, traffic_use, now),
-            None => {
-                let mut seen = self.new_route(&meter.name);
-                seen.look(meter, traffic_use, now);
-                self.routes.insert(meter.name.clone(), seen);
-            }
+        let timed = self.timed.contains(&meter.name);
+        if !self.routes.contains_key(&meter.name) {
+            self.routes.insert(meter.name.clone(), self.new_route(&meter.name));
+        }
+        let Some(seen) = self.routes.get_mut(&meter.name) else { return };
+        let counted = seen.recent.observe(meter, now);
+        if traffic_use == TrafficUse::Baseline {
+            // Percentiles cost more than counts, and ten seconds hardly change them.
+            let timed = timed && seen.open.begins_slot(now);
+            let p99 = if timed { seen.recent.over(Recent::SPAN, now).map(|summary| summary.p99) } else { None };
+            seen.open.add(Seen { counted, hanging: meter.hanging().all_hanging(), p99 }, now);
         }
     }
 
@@ -194,15 +242,6 @@ impl Observations {
             TrafficUse::None
         } else {
             TrafficUse::Baseline
-        }
-    }
-}
-
-impl RouteTraffic {
-    fn look(&mut self, meter: &RouteMeter, traffic_use: TrafficUse, now: Instant) {
-        let counted = self.recent.observe(meter, now);
-        if traffic_use == TrafficUse::Baseline {
-            self.open.add(counted, now);
         }
     }
 }
@@ -255,6 +294,14 @@ fn is_observed(route: &Route) -> bool {
     route.is_in_motion() || route.config.policy.guard.is_some()
 }
 
+/// Returns true if the latency of a route is compared with that of before.
+fn is_timed(route: &Route) -> bool {
+    match route.config.policy.guard.and_then(|guard| guard.p99) {
+        Some(Latency::Times(_) | Latency::Both { .. }) => true,
+        Some(Latency::AtMost(_)) | None => false,
+    }
+}
+
 fn observation(
     route: &Route,
     live: &Generation,
@@ -267,7 +314,11 @@ fn observation(
     Observed {
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
         verification: probes.results(name),
-        measured: guard.and_then(|guard| observations.measured(name, guard, &meter.hanging(), now)),
+        measured: guard.and_then(|guard| {
+            let (baseline, hanging) = (route.state.baseline(), meter.hanging());
+            let judged = Judged { guard, baseline: baseline.as_ref(), hanging: &hanging };
+            observations.measured(name, judged, now)
+        }),
         lately: guard.and_then(|_| observations.baseline(name, now)),
     }
 }
@@ -277,6 +328,3 @@ pub(super) const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Time between two observations of guarded routes. A breach is found at most this much later.
 pub(super) const GUARD_EVERY: Duration = Duration::from_millis(500);
-
-/// Span that a guard judges, if it has enough requests.
-pub(super) const WINDOW: Duration = Duration::from_secs(30);

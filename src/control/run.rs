@@ -185,9 +185,14 @@ impl Loop {
                 return ControlFlow::Continue(());
             }
             Wake::Guard(now) => self.shared.observations.borrow_mut().observe_guarded(now),
-            Wake::Files(_) | Wake::Clock | Wake::Command(_) | Wake::Watchdog | Wake::Transition => {}
+            // A route may go down now, and its last requests belong to the baseline.
+            Wake::Files(_) | Wake::Clock | Wake::Command(_) => {
+                self.shared.observations.borrow_mut().observe(&self.shared.meters, Instant::now());
+            }
+            Wake::Watchdog | Wake::Transition => {}
         }
         let live = self.publisher.current();
+        self.shared.observations.borrow_mut().observe_returning(Instant::now());
         let observed = observe::observed(&live, &self.shared.observations.borrow(), &self.probes, Instant::now());
         self.controller.observe(observed);
         match wake {

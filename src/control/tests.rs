@@ -10,7 +10,7 @@ use crate::live::{Generation, LiveUpstream};
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{self, Config};
 use crate::plan::flags::{self, Flags};
-use crate::plan::lifecycle::{Counted, Measured, Verification};
+use crate::plan::lifecycle::{Baseline, Measured, Verification};
 use crate::plan::page::Renderer;
 use crate::telemetry::{Meters, UpstreamKey};
 
@@ -69,7 +69,7 @@ impl Routes {
     }
 
     /// Sets what is observed of a route from now on.
-    pub(super) fn observe(&mut self, route: &str, measured: Option<Measured>, lately: Option<Counted>) {
+    pub(super) fn observe(&mut self, route: &str, measured: Option<Measured>, lately: Option<Baseline>) {
         let observed = self.known.observed.entry(route.to_owned()).or_default();
         (observed.measured, observed.lately) = (measured, lately);
     }

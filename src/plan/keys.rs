@@ -6,11 +6,11 @@
 
 mod config;
 mod flags;
+mod guard;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{
-    ADMIN, BYPASS, CHECK, CONFIG, EXCEPTION, GUARD, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS,
-};
+pub use config::{ADMIN, BYPASS, CHECK, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use flags::{FLAG, FLAGS, IMPACT, PROGRESS, SERVICE, STEP, WINDOW};
+pub use guard::GUARD;

@@ -17,18 +17,23 @@
 //! evaluations are replayed in order: a ramp begins at the end of its window, whenever that is noticed. An edit counts
 //! from now.
 
+mod baseline;
 mod breach;
 mod clients;
+mod excess;
 mod finding;
 mod guard;
 mod observed;
 mod ramp;
 mod reason;
 mod saved;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::time::Duration;
 
@@ -37,13 +42,17 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::Mode;
 
+pub(crate) use baseline::Baseline;
 pub(crate) use clients::{Client, ClientCounts, Clients};
-pub(crate) use guard::{Breach, Counted, Measured, judge};
+pub(crate) use guard::{Breach, Counted, Measured, is_suspect, judge};
 pub(crate) use observed::{CheckResult, Observed, Verification};
 pub(crate) use ramp::cohorts;
 pub(crate) use reason::Reason;
 pub use state::Transition;
 pub(crate) use state::{Closing, RouteInputs, RouteState};
+pub(crate) use window::{Moment, windows};
+#[cfg(test)]
+pub(crate) use {excess::Sample, window::Window};
 
 /// Phase of a route's maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

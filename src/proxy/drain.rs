@@ -83,21 +83,27 @@ impl Worker {
         }
     }
 
-    /// Counts the hanging requests of watched routes. Resets the count of unwatched ones, so that a later watch does
-    /// not start from a stale value.
+    /// Counts the hanging requests of routes that are watched, and of those that are open, to know what is usual there.
+    /// Resets the count of the others, so that a later watch does not start from a stale value.
     pub(crate) fn count_hanging(&self, generation: &Generation) {
         let now = Instant::now();
+        let connections = self.connections();
+        let in_flight = connections.values().flat_map(|connection| connection.in_flight());
+        let hanging: Vec<_> = in_flight.filter(|in_flight| in_flight.hangs(now)).collect();
         for route in generation.snapshot.routes.iter().filter(|route| counts_hanging(route)) {
             let meter = &generation.routes[route.index];
-            let mut hanging = Clients::default();
-            if route.guard().is_some() {
-                let connections = self.connections();
-                let in_flight = connections.values().flat_map(|connection| connection.in_flight());
-                let clients = in_flight.filter_map(|in_flight| in_flight.hanging_client(meter, now));
-                clients
-                    .for_each(|client| hanging.count(client, ClientCounts { hanging: 1, ..ClientCounts::default() }));
+            let is_watched = route.guard().is_some();
+            let mut clients = Clients::default();
+            for in_flight in hanging.iter().filter(|in_flight| in_flight.is_on(meter)) {
+                let subject = in_flight.subject();
+                // Requests from before the watch are not the guard's.
+                let counts = if is_watched { subject.is_some() } else { route.phase() == Phase::Open };
+                if counts {
+                    let hangs = ClientCounts { hanging: 1, ..ClientCounts::default() };
+                    clients.count(subject.and_then(|subject| subject.client), hangs);
+                }
             }
-            meter.workers[self.id].set_hanging(hanging);
+            meter.workers[self.id].set_hanging(clients);
         }
     }
 }

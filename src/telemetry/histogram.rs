@@ -109,6 +109,11 @@ fn index(micros: u64) -> usize {
     usize::try_from(u64::from(shift) * WIDTH + (micros >> shift)).unwrap_or(BUCKETS - 1)
 }
 
+/// Returns the first bucket whose values are all above this latency.
+pub fn first_above(latency: Duration) -> usize {
+    index(micros(latency)) + 1
+}
+
 /// Returns the greatest value of a bucket, the inverse of `index`. The last bucket has none.
 fn greatest(index: usize) -> u64 {
     if index >= BUCKETS - 1 {

@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::time::{Duration, Instant};
 
-use crate::plan::lifecycle::{Clients, Counted};
+use crate::plan::lifecycle::{Clients, Counted, Moment};
 
-use super::histogram::Counts;
+use super::histogram::{Counts, first_above};
 use super::meters::RouteMeter;
 
 /// A sliding window over the last [`Recent::SPAN`] of a route's traffic.
@@ -126,6 +126,17 @@ impl Recent {
         summary(self.slices(from, span, now))
     }
 
+    /// Returns the same slices one by one, the newest first. `slow` is the latency above which a request is slow.
+    pub fn moments(&self, from: Instant, now: Instant, slow: Option<Duration>) -> Vec<Moment> {
+        let first = slow.map_or(usize::MAX, first_above);
+        let moment = |slice: &Slice| Moment {
+            age: now.saturating_duration_since(slice.ended),
+            counted: Counted { requests: slice.count(), errors: slice.failed },
+            slow: slice.count_from(first),
+        };
+        self.slices(from, Self::LONG, now).map(moment).collect()
+    }
+
     /// Returns the outcomes by client in the same slices, if the route was guarded.
     pub fn clients(&self, from: Instant, span: Duration, now: Instant) -> Clients {
         let mut clients = Clients::default();
@@ -173,6 +184,12 @@ impl Slice {
 
     fn count(&self) -> u64 {
         self.hits.iter().map(|&(_, hits)| u64::from(hits)).sum()
+    }
+
+    /// Returns the number of hits from this bucket on.
+    fn count_from(&self, first: usize) -> u64 {
+        let hits = self.hits.iter().rev().take_while(|(index, _)| usize::from(*index) >= first);
+        hits.map(|&(_, hits)| u64::from(hits)).sum()
     }
 
     /// Merges the slice that follows.

@@ -51,7 +51,7 @@ fn a_route_stays_closed_and_says_why_until_its_checks_have_passed() {
 }
 
 #[test]
-fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
+fn a_guard_closes_a_route_that_fails_and_every_command_names_it() {
     let fails = Arc::new(AtomicBool::new(false));
     let (upstream, _) = upstream(&fails);
     let guard = "drain = \"1ms\"\nguard = { error_rate = \"baseline + 5%\", min_requests = 50 }";
@@ -62,15 +62,13 @@ fn a_guard_closes_the_route_within_two_seconds_of_its_threshold() {
     wait("the route to be closed", || phase(&backsoon) == "closed");
     backsoon.unflag();
     wait("the route to be open", || phase(&backsoon) == "open");
-    // Enough requests to judge by, and then as many failures as it takes.
-    (0..60).for_each(|_| assert_eq!(ask(), 200));
     fails.store(true, SeqCst);
-    (0..5).for_each(|_| assert_eq!(ask(), 500));
-    let threshold = Instant::now();
+    let failing = Instant::now();
     ask_until("the route to be closed again", || ask() == 503);
-    let took = threshold.elapsed();
-    println!("closed {took:?} after the threshold");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    let took = failing.elapsed();
+    println!("closed after {took:?}");
+    // Failures that fit into two stretches are an incident.
+    assert!(took > Duration::from_secs(6), "{took:?}");
     let route = backsoon.route("web");
     let why = route["why"].as_str().unwrap();
     assert!(why.starts_with("the guard tripped: ") && why.contains(" of requests failed ("), "{why}");
@@ -133,10 +131,11 @@ fn from(last: u8, backsoon: &Backsoon, path: &str) -> u16 {
     client.response().status
 }
 
-/// Sends honest clients' requests for as long as a guard needs to notice earlier failures, and expects every answer.
-fn stays_open(backsoon: &Backsoon, honest: &[u8]) {
+/// Sends requests of honest clients beside bad ones, for as long as a guard needs to notice, and expects every answer.
+fn stays_open(backsoon: &Backsoon, honest: &[u8], bad: impl Fn()) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(2500) {
+    while began.elapsed() < Duration::from_millis(9500) {
+        bad();
         for &last in honest {
             assert_eq!(from(last, backsoon, "/"), 200, "{}", backsoon.route("web"));
         }
@@ -150,31 +149,10 @@ fn one_client_whose_requests_fail_does_not_close_the_route_and_all_do() {
     let fails = Arc::new(AtomicBool::new(false));
     let backsoon = watched(&uneven(&fails), "error_rate = \"5%\", min_requests = 20");
     let honest = [2, 3, 4];
-    for _ in 0..10 {
-        honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
-        (0..20).for_each(|_| assert_eq!(from(9, &backsoon, "/bad"), 500));
-    }
-    stays_open(&backsoon, &honest);
-    // One honest client is enough to keep the route open.
-    let backsoon = watched(&uneven(&fails), "error_rate = \"5%\", min_requests = 20");
-    for _ in 0..50 {
-        assert_eq!((from(2, &backsoon, "/"), from(9, &backsoon, "/bad")), (200, 500));
-    }
-    stays_open(&backsoon, &[2]);
+    stays_open(&backsoon, &honest, || (0..10).for_each(|_| assert_eq!(from(9, &backsoon, "/bad"), 500)));
     fails.store(true, SeqCst);
     let mut turns = honest.iter().cycle();
     ask_until("the route to be closed", || from(*turns.next().unwrap(), &backsoon, "/") == 503);
-}
-
-#[test]
-fn ten_clients_whose_requests_fail_do_not_close_a_busy_route_and_a_dozen_does() {
-    let backsoon = watched(&uneven(&Arc::default()), "error_rate = \"5%\", min_requests = 20");
-    let honest: Vec<u8> = (50..80).collect();
-    let fail = |last| (0..20).for_each(|_| assert_eq!(from(last, &backsoon, "/bad"), 500));
-    honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
-    (2..=11).for_each(fail);
-    stays_open(&backsoon, &honest);
-    ask_until("the route to be closed", || (2..=13).any(|last| from(last, &backsoon, "/bad") == 503));
 }
 
 #[test]
@@ -187,7 +165,7 @@ fn a_client_has_all_of_its_64_and_is_whom_trusted_proxies_name() {
         client.response().status
     };
     let (began, mut hosts) = (Instant::now(), 1..);
-    while began.elapsed() < Duration::from_millis(2500) {
+    while began.elapsed() < Duration::from_millis(9500) {
         assert_eq!(ask(format!("2001:db8::{:x}", hosts.next().unwrap()), "/bad"), 500);
         (1..4).for_each(|host| assert_eq!(ask(format!("192.0.2.{host}"), "/"), 200));
     }
@@ -195,12 +173,6 @@ fn a_client_has_all_of_its_64_and_is_whom_trusted_proxies_name() {
     // As many networks as it takes to trip the guard.
     let mut networks = 1..;
     ask_until("the route to be closed", || ask(format!("2001:db8:0:{:x}::1", networks.next().unwrap()), "/bad") == 503);
-}
-
-#[test]
-fn one_client_alone_closes_the_route_for_itself() {
-    let backsoon = watched(&uneven(&Arc::default()), "error_rate = \"5%\", min_requests = 20");
-    ask_until("the route to be closed", || from(9, &backsoon, "/bad") == 503);
 }
 
 #[test]
@@ -213,17 +185,13 @@ fn one_clients_slow_requests_do_not_close_the_route_and_those_of_all_do() {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         })
     };
-    for _ in 0..10 {
-        honest.iter().for_each(|&last| assert_eq!(from(last, &backsoon, "/"), 200));
-    }
-    assert_eq!(slow(&[9; 40]), [200; 40]);
-    stays_open(&backsoon, &honest);
+    stays_open(&backsoon, &honest, || assert_eq!(slow(&[9; 10]), [200; 10]));
     ask_until("the route to be closed", || slow(&[2, 3, 4, 2, 3, 4]).contains(&503));
 }
 
 #[test]
 fn one_clients_hanging_requests_do_not_close_the_route_and_those_of_all_do() {
-    let backsoon = watched(&uneven(&Arc::default()), "zombies = 10");
+    let backsoon = watched(&uneven(&Arc::default()), "zombies = \"at most 10\"");
     let honest = [2, 3, 4];
     let hang = |last| {
         let mut client = Client::from(last, backsoon.address());
@@ -231,10 +199,8 @@ fn one_clients_hanging_requests_do_not_close_the_route_and_those_of_all_do() {
         client
     };
     let _stranger: Vec<Client> = (0..40).map(|_| hang(9)).collect();
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(12) {
-        stays_open(&backsoon, &honest);
-    }
+    stays_open(&backsoon, &honest, || ());
+    stays_open(&backsoon, &honest, || ());
     let _others: Vec<Client> = (20..32).map(hang).collect();
     wait("the route to be closed", || from(2, &backsoon, "/") == 503);
     let why = backsoon.route("web")["why"].as_str().unwrap().to_owned();

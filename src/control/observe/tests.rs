@@ -1,15 +1,15 @@
 //! Tests of which span is measured. The clock is an argument.
 
 use crate::control::tests::Routes;
-use crate::plan::config::{ErrorRate, OnBreach, Readiness};
-use crate::plan::lifecycle::ClientCounts;
+use crate::plan::config::{Bound, OnBreach, Readiness};
+use crate::plan::lifecycle::{ClientCounts, Counted};
 
 use super::*;
 
 const GUARD: Guard = Guard {
-    error_rate: Some(ErrorRate::AboveBaseline(0.01)),
+    error_rate: Some(Bound::AboveBaseline(0.01)),
     p99: None,
-    zombies: Some(3),
+    zombies: Some(Bound::AboveBaseline(3)),
     watch: Duration::from_secs(600),
     min_requests: 20,
     on_breach: OnBreach::Close,
@@ -70,14 +70,22 @@ impl Watched {
         }
     }
 
-    /// Returns seconds, requests and errors.
+    /// Measures by a guard without a baseline.
+    fn look(&self, millis: u64) -> Option<Measured> {
+        let judged = Judged { guard: &GUARD, baseline: None, hanging: &Clients::default() };
+        self.observations.measured("web", judged, self.at(millis))
+    }
+
+    /// Returns seconds, requests and errors of the longest window.
     fn measured(&self, millis: u64) -> Option<(f32, u64, u64)> {
-        let measured = self.observations.measured("web", &GUARD, &Clients::default(), self.at(millis))?;
-        Some((measured.span.as_secs_f32(), measured.counted.requests, measured.counted.errors))
+        let window = self.look(millis)?.windows.pop().unwrap();
+        Some((window.span.as_secs_f32(), window.errors.requests, window.errors.bad))
     }
 
     fn baseline(&self, millis: u64) -> Option<(u64, u64)> {
-        self.observations.baseline("web", self.at(millis)).map(|counted| (counted.requests, counted.errors))
+        self.observations
+            .baseline("web", self.at(millis))
+            .map(|before| (before.counted.requests, before.counted.errors))
     }
 }
 
@@ -160,7 +168,7 @@ fn nothing_is_measured_of_a_route_that_does_not_come_back() {
 }
 
 #[test]
-fn the_last_half_minute_is_measured_but_nothing_before_the_ramp() {
+fn the_last_minute_is_measured_but_nothing_before_the_ramp() {
     let mut web = Watched::new();
     web.runs(0..5000, 100, 100);
     web.flagged(5000, DOWN);
@@ -172,19 +180,19 @@ fn the_last_half_minute_is_measured_but_nothing_before_the_ramp() {
     assert_eq!(web.measured(40_000), Some((0.0, 0, 0)));
     web.runs(40_500..41_001, 15, 1);
     assert_eq!(web.measured(41_000), Some((1.0, 30, 2)));
-    web.runs(41_500..90_001, 15, 0);
-    // Sixty observations, and the first failures are out of the window.
-    assert_eq!(web.measured(90_000), Some((30.0, 900, 0)));
+    web.runs(41_500..110_001, 15, 0);
+    // 120 observations, and the first failures are out of the window.
+    assert_eq!(web.measured(110_000), Some((60.0, 1800, 0)));
     // After another closure, the first ramp does not count for the second.
-    web.flagged(90_000, DOWN);
-    web.flagged(121_000, DOWN);
-    assert_eq!(web.flagged(121_000, ""), Phase::Ramping);
-    web.runs(121_500..122_001, 1, 0);
-    assert_eq!(web.measured(122_000), Some((1.0, 2, 0)));
+    web.flagged(110_000, DOWN);
+    web.flagged(141_000, DOWN);
+    assert_eq!(web.flagged(141_000, ""), Phase::Ramping);
+    web.runs(141_500..142_001, 1, 0);
+    assert_eq!(web.measured(142_000), Some((1.0, 2, 0)));
 }
 
 #[test]
-fn where_there_is_too_little_in_half_a_minute_all_counts_since_the_ramp_began() {
+fn where_there_is_too_little_in_a_minute_all_counts_since_the_ramp_began() {
     let mut web = Watched::new();
     web.flagged(1000, DOWN);
     web.flagged(32_000, DOWN);
@@ -197,10 +205,10 @@ fn where_there_is_too_little_in_half_a_minute_all_counts_since_the_ramp_began() 
     }
     let (span, requests, errors) = web.measured(32_000 + 1_200_000).unwrap();
     assert!(span == 600.0 && (20..=22).contains(&requests) && errors * 2 == requests, "{span} {requests} {errors}");
-    // Half a minute has enough requests, and the rest is forgotten.
-    web.serves(20, 0);
+    // A minute has enough requests, and the rest is forgotten.
+    web.serves(30, 0);
     web.runs(1_232_500..1_233_001, 0, 0);
-    assert_eq!(web.measured(1_233_000), Some((30.0, 20, 0)));
+    assert_eq!(web.measured(1_233_000), Some((60.0, 30, 0)));
 }
 
 #[test]
@@ -211,14 +219,14 @@ fn the_watch_goes_on_with_what_the_ramp_began() {
     web.flagged(32_000, "");
     web.runs(32_500..632_000, 1, 0);
     assert_eq!(web.flagged(632_000, ""), Phase::Open);
-    assert_eq!(web.measured(632_000), Some((30.0, 59, 0)));
+    assert_eq!(web.measured(632_000), Some((60.0, 119, 0)));
     // Watched for ten more minutes, and no longer.
     assert_eq!(web.flagged(1_233_000, ""), Phase::Open);
     assert!(web.measured(1_233_000).is_none() && !web.observations.has_guarded());
 }
 
 #[test]
-fn a_breach_is_found_at_the_next_look() {
+fn a_breach_is_found_in_eight_seconds_and_an_incident_of_three_is_none() {
     let mut web = Watched::new();
     web.serves(1000, 10);
     web.observations.observe(&web.routes.meters, web.at(500));
@@ -226,20 +234,61 @@ fn a_breach_is_found_at_the_next_look() {
     web.flagged(1000, DOWN);
     web.flagged(32_000, DOWN);
     web.flagged(32_000, "");
-    assert_eq!(
-        web.routes.live.snapshot.route("web").unwrap().state.baseline(),
-        Some(Counted { requests: 1000, errors: 10 })
-    );
-    web.runs(32_500..40_001, 20, 0);
-    web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_000)), None);
-    assert_eq!(web.flagged(40_000, ""), Phase::Ramping);
-    web.serves(40, 30);
-    web.runs(40_500..40_501, 0, 0);
-    web.routes.observe("web", web.observations.measured("web", &GUARD, &Clients::default(), web.at(40_500)), None);
-    assert_eq!(web.flagged(40_500, ""), Phase::Draining);
+    let before = web.routes.live.snapshot.route("web").unwrap().state.baseline().unwrap();
+    assert_eq!(before.counted, Counted { requests: 1000, errors: 10 });
+    let mut look = |from: u64, to: u64, errors| {
+        for now in (from + 500..=to).step_by(500) {
+            web.runs(now..now + 1, 20, errors);
+            let judged = Judged { guard: &GUARD, baseline: Some(&before), hanging: &Clients::default() };
+            let measured = web.observations.measured("web", judged, web.at(now));
+            web.routes.observe("web", measured, None);
+            if web.flagged(now, "") == Phase::Draining {
+                return Some(now);
+            }
+        }
+        None
+    };
+    assert_eq!(look(32_000, 40_000, 0), None);
+    assert_eq!(look(40_000, 43_000, 20), None);
+    assert_eq!(look(43_000, 105_000, 0), None);
+    assert_eq!(look(105_000, 115_000, 4), Some(112_500));
     assert!(!web.observations.has_guarded());
     let why = web.routes.live.snapshot.route("web").unwrap().state.reason().to_string();
-    assert!(why.contains("8.3% of requests failed (30 of 360 in 8 s), at most 2.0% may"), "{why}");
+    assert!(why.contains("10% of requests failed (60 of 600 in 15 s), at most 2.4% may"), "{why}");
+}
+
+#[test]
+fn what_comes_in_the_very_moment_of_the_return_counts() {
+    let mut web = Watched::new();
+    web.serves(1, 0);
+    web.observations.observe(&web.routes.meters, web.at(500));
+    web.flagged(1000, DOWN);
+    web.flagged(32_000, DOWN);
+    web.observations.observe_returning(web.at(32_000));
+    // The workers know of the publication before the observations do.
+    web.serves(40, 40);
+    assert_eq!(web.flagged(32_100, ""), Phase::Ramping);
+    web.serves(2, 2);
+    web.runs(32_500..32_501, 0, 0);
+    assert_eq!(web.measured(32_500), Some((0.5, 42, 42)));
+}
+
+#[test]
+fn a_baseline_tells_what_hung_and_how_long_it_took() {
+    let mut web = Watched::new();
+    web.routes.configure(
+        "[routes.web]\nupstream = \"http://127.0.0.1:1\"\nguard = { p99 = \"baseline * 1.5\", zombies = 3 }\n",
+    );
+    web.flagged(0, "");
+    for second in 1..60 {
+        let mut hanging = Clients::default();
+        (0..second % 8).for_each(|_| hanging.count(None, ClientCounts { hanging: 1, ..ClientCounts::default() }));
+        web.routes.live.routes[0].workers[0].set_hanging(hanging);
+        web.serves(10, 0);
+        web.observations.observe(&web.routes.meters, web.at(second * 1000));
+    }
+    let before = web.observations.baseline("web", web.at(60_000)).unwrap();
+    assert_eq!((before.hanging, before.p99.map(|p99| p99.as_millis())), (Some(7), Some(3)));
 }
 
 #[test]
@@ -250,7 +299,10 @@ fn requests_count_anew_from_the_finding_that_the_checks_are_asked_about() {
     let forced = "[forced]\nweb = 2026-05-19T14:00:41Z\n";
     assert_eq!(web.flagged(41_000, forced), Phase::Open);
     web.runs(41_500..61_500, 10, 5);
-    let found = web.observations.measured("web", &GUARD, &Clients::default(), web.at(61_000));
+    // The bound of the guard is fixed.
+    let guard = web.routes.live.snapshot.routes[0].config.policy.guard.unwrap();
+    let judged = Judged { guard: &guard, baseline: None, hanging: &Clients::default() };
+    let found = web.observations.measured("web", judged, web.at(61_000));
     assert_eq!(web.measured(61_000).map(|(span, ..)| span), Some(20.0));
     web.routes.observe("web", found, None);
     assert_eq!(web.flagged(61_500, forced), Phase::Open);

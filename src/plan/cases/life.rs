@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::lifecycle::{CheckResult, ClientCounts, Clients, Counted, Measured, Observed, Phase, Verification};
+use super::super::lifecycle::{
+    Baseline, CheckResult, ClientCounts, Clients, Counted, Measured, Observed, Phase, Sample, Verification, Window,
+};
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
 use super::Case;
@@ -26,7 +28,7 @@ struct Observables {
     remaining: Option<u64>,
     checks: Option<CheckResult>,
     measured: Option<Measured>,
-    lately: Option<Counted>,
+    lately: Option<Baseline>,
 }
 
 /// Returns each line of the course with its effects: the transitions since the line before, and every route that is not
@@ -172,16 +174,12 @@ impl Observables {
                 self.checks = Some(CheckResult { passed, at: Some(now), failure: None });
             }
             "fails" => self.checks = Some(CheckResult { passed: 0, at: None, failure: Some(rest.to_owned()) }),
-            "lately" => self.lately = Some(counted(rest)),
+            "lately" => self.lately = Baseline::of(&[counted(rest)]),
             "measured" => {
                 let mut parts = rest.split(' ');
                 let mut part = || parts.next().unwrap_or_default();
                 let (counted, p99, zombies) = (counted(part()), number(part().trim_end_matches("ms")), number(part()));
-                let (span, p99) = (Duration::from_secs(30), Some(Duration::from_millis(p99)));
-                let mut clients = Clients::default();
-                let Counted { requests, errors: failed } = counted;
-                clients.count(None, ClientCounts { requests, failed, slow: requests, hanging: zombies });
-                self.measured = Some(Measured { span, counted, p99, clients });
+                self.measured = Some(measured(counted, p99, zombies));
             }
             _ => panic!("what does `{words}` mean?"),
         }
@@ -203,3 +201,23 @@ impl Observables {
 
 /// Most compilations at one instant.
 const MOST_LOOKS: usize = 4;
+
+/// Returns measurements of half a minute, all of one client. All requests are slow or none.
+fn measured(counted: Counted, p99: u64, hanging: u64) -> Measured {
+    let Counted { requests, errors: failed } = counted;
+    let slow = if p99 > 800 { requests } else { 0 };
+    let clients = |hanging| {
+        let mut clients = Clients::default();
+        clients.count(None, ClientCounts { requests, failed, slow, hanging });
+        clients
+    };
+    let sample = |bad| Sample { requests, bad, stretches: 8 };
+    let window = Window {
+        span: Duration::from_secs(30),
+        errors: sample(failed),
+        slow: sample(slow),
+        p99: Some(Duration::from_millis(p99)),
+        clients: clients(0),
+    };
+    Measured { windows: vec![window], hanging: clients(hanging) }
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, no_hint};
@@ -11,14 +13,14 @@ use super::values::{self, percent};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guard {
     /// Share of requests that may fail.
-    pub error_rate: Option<ErrorRate>,
+    pub error_rate: Option<Bound<f64>>,
     /// Limit for the 99th percentile of the latency.
-    pub p99: Option<Duration>,
+    pub p99: Option<Latency>,
     /// Requests that may hang, which means [`HANGS`] without a response.
-    pub zombies: Option<u64>,
+    pub zombies: Option<Bound<u64>>,
     /// Time of watching after the route is fully open.
     pub watch: Duration,
-    /// Requests that are needed before shares and percentiles mean anything.
+    /// Requests that are needed before anything is judged.
     pub min_requests: u64,
     /// Consequence of a breach.
     pub on_breach: OnBreach,
@@ -31,13 +33,79 @@ pub struct Guard {
 /// Time without a response's head after which a request hangs.
 pub const HANGS: Duration = Duration::from_secs(10);
 
-/// Share of requests that may fail: above 0, at most 1.
+/// Bound of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound<T> {
+    /// Fixed bound.
+    AtMost(T),
+    /// Bound above the baseline, which is the measurement from before the maintenance.
+    AboveBaseline(T),
+    /// Bound above the baseline that has a fixed bound itself: the baseline may be that of an incident.
+    Both {
+        /// Excess over the baseline that is allowed.
+        above: T,
+        /// Fixed bound.
+        most: T,
+    },
+}
+
+impl<T: Copy> Bound<T> {
+    /// Returns what may be added to the baseline, if the baseline matters.
+    pub fn above(self) -> Option<T> {
+        match self {
+            Self::AtMost(_) => None,
+            Self::AboveBaseline(above) | Self::Both { above, .. } => Some(above),
+        }
+    }
+
+    /// Returns the fixed bound, if there is one.
+    pub fn most(self) -> Option<T> {
+        match self {
+            Self::AboveBaseline(_) => None,
+            Self::AtMost(most) | Self::Both { most, .. } => Some(most),
+        }
+    }
+}
+
+/// Bound of the 99th percentile of the latency.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ErrorRate {
-    /// Fixed share.
-    Absolute(f64),
-    /// Share above the baseline, which is the share from before the maintenance.
-    AboveBaseline(f64),
+pub enum Latency {
+    /// Fixed bound.
+    AtMost(Duration),
+    /// Multiple of the baseline's.
+    Times(f64),
+    /// Multiple of the baseline's, with a fixed bound.
+    Both {
+        /// Factor, above 1.
+        times: f64,
+        /// Fixed bound.
+        most: Duration,
+    },
+}
+
+impl Latency {
+    /// Returns the bound for this baseline; `None` if there is none.
+    pub fn bound(self, baseline: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::AtMost(most) => Some(most),
+            Self::Times(times) => Some(multiple(baseline?, times)),
+            Self::Both { times, most } => Some(baseline.map_or(most, |p99| multiple(p99, times).min(most))),
+        }
+    }
+}
+
+/// Returns a multiple of a latency, as far as there are such latencies.
+fn multiple(latency: Duration, times: f64) -> Duration {
+    Duration::try_from_secs_f64(latency.as_secs_f64() * times).unwrap_or(Duration::MAX)
+}
+
+impl Guard {
+    /// Returns true if anything is compared with the baseline alone: without one it is not judged.
+    pub fn needs_baseline(&self) -> bool {
+        let errors = matches!(self.error_rate, Some(Bound::AboveBaseline(_)));
+        let zombies = matches!(self.zombies, Some(Bound::AboveBaseline(_)));
+        errors || zombies || matches!(self.p99, Some(Latency::Times(_)))
+    }
 }
 
 /// Consequence of a breach.
@@ -67,9 +135,8 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
     let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
     let mut section = Section::new(&keys::GUARD, "`guard`", value.span.clone(), table);
     let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
-    let p99 = section.take("p99");
-    let p99 = p99.and_then(|value| value.duration(Duration::from_millis(1), LONGEST_P99, report));
-    let zombies = section.take("zombies").and_then(|value| value.count(1, MOST_COUNT, report));
+    let p99 = section.take("p99").and_then(|value| latency(&value, report));
+    let zombies = section.take("zombies").and_then(|value| zombies(&value, report));
     let watch = section.take("watch").and_then(|value| values::duration(&value, report));
     let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_COUNT, report));
     let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
@@ -97,28 +164,89 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
     })
 }
 
-/// Reads `1%` or `baseline + 1%`.
-fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<ErrorRate> {
+/// Reads `1%`, `baseline + 1%`, or `baseline + 1%, at most 5%`.
+fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bound<f64>> {
     let text = value.string("baseline + 1%", report)?;
-    let rate = match text.trim().strip_prefix("baseline") {
-        None => percent(text).map(ErrorRate::Absolute),
-        Some(rest) => rest.trim_start().strip_prefix('+').and_then(percent).map(ErrorRate::AboveBaseline),
-    };
+    let rate = bound(text, percent);
     if rate.is_none() {
-        let help = "write it as `1%` or `baseline + 1%`";
+        let help = "write it as `1%`, `baseline + 1%` or `baseline + 1%, at most 5%`";
         report.wrong(value.span.clone(), format!("{} is not a rate of errors", quoted(text)), help);
     }
     rate
 }
 
+/// Reads `10`, `"baseline + 10"`, or `"baseline + 10, at most 50"`. A bare number counts from the baseline: what hung
+/// before may hang again.
+fn zombies(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bound<u64>> {
+    if !matches!(value.inner, DeValue::String(_)) {
+        return value.count(1, MOST_COUNT, report).map(Bound::AboveBaseline);
+    }
+    let text = value.string("baseline + 10", report)?;
+    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=MOST_COUNT).contains(number));
+    let zombies = bound(text, number);
+    if zombies.is_none() {
+        let help = "write it as `10`, `\"baseline + 10, at most 50\"` or `\"at most 50\"`";
+        report.wrong(value.span.clone(), format!("{} is not a number of requests", quoted(text)), help);
+    }
+    zombies
+}
+
+/// Reads `800ms`, `baseline * 1.5`, or `baseline * 1.5, at most 2s`.
+fn latency(value: &Value<'_>, report: &mut Report<'_>) -> Option<Latency> {
+    let text = if let DeValue::String(text) = value.inner { text.trim() } else { "" };
+    if !text.starts_with(BASELINE) {
+        return value.duration(LEAST_P99, LONGEST_P99, report).map(Latency::AtMost);
+    }
+    let (times, most) = parts(text);
+    let times = times.and_then(|times| times.strip_prefix('*')?.trim().parse::<f64>().ok());
+    let times = times.filter(|times| *times > 1.0 && *times <= MOST_TIMES);
+    let most = most.map(|most| Value::duration_of(most).ok().filter(|most| (LEAST_P99..=LONGEST_P99).contains(most)));
+    let latency = match (times, most) {
+        (Some(times), None) => Some(Latency::Times(times)),
+        (Some(times), Some(Some(most))) => Some(Latency::Both { times, most }),
+        (None, _) | (Some(_), Some(None)) => None,
+    };
+    if latency.is_none() {
+        let help = "write it as `800ms`, `baseline * 1.5` or `baseline * 1.5, at most 2s`; the factor is above 1";
+        report.wrong(value.span.clone(), format!("{} is not a bound of the latency", quoted(text)), help);
+    }
+    latency
+}
+
+/// Reads a bound whose numbers are read by `number`.
+fn bound<T>(text: &str, number: impl Fn(&str) -> Option<T>) -> Option<Bound<T>> {
+    let text = text.trim();
+    if !text.starts_with(BASELINE) {
+        return number(text.strip_prefix(AT_MOST).unwrap_or(text)).map(Bound::AtMost);
+    }
+    let (above, most) = parts(text);
+    let above = number(above?.strip_prefix('+')?)?;
+    Some(match most {
+        None => Bound::AboveBaseline(above),
+        Some(most) => Bound::Both { above, most: number(most)? },
+    })
+}
+
+/// Returns the text after `baseline` up to a comma, and the text after `at most`.
+fn parts(text: &str) -> (Option<&str>, Option<&str>) {
+    let (first, most) = text.split_once(',').map_or((text, None), |(first, most)| (first, Some(most.trim())));
+    let most = most.map(|most| most.strip_prefix(AT_MOST).unwrap_or_default().trim());
+    (first.strip_prefix(BASELINE).map(str::trim), most)
+}
+
+const BASELINE: &str = "baseline";
+const AT_MOST: &str = "at most";
+
 const ON_BREACH: [(&str, OnBreach); 3] =
     [("close", OnBreach::Close), ("hold-ramp", OnBreach::HoldRamp), ("warn", OnBreach::Warn)];
 
 const DEFAULT_WATCH: Duration = Duration::from_secs(600);
-/// Below this number a single failure is more than one in a hundred.
-const DEFAULT_MIN_REQUESTS: u64 = 100;
+/// A share of fewer requests says little. Whether it is too high is asked of chance as well.
+const DEFAULT_MIN_REQUESTS: u64 = 20;
+const LEAST_P99: Duration = Duration::from_millis(1);
 /// Shorter tries would let visitors in and out again.
 const LEAST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_P99: Duration = Duration::from_secs(600);
 const MOST_COUNT: u64 = 1_000_000;
+const MOST_TIMES: f64 = 100.0;

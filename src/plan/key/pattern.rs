@@ -67,8 +67,21 @@ pub(in crate::plan) const LANGUAGE: Pattern =
 pub(in crate::plan) const FIELD_NAME: Pattern =
     Pattern::new("name of a header field", "X-Maintenance-Key", r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
 pub(in crate::plan) const RATE: Pattern = Pattern::new("rate", "50/s", r"^\s*\+?0*[1-9][0-9]*\s*/[sm]$");
-pub(in crate::plan) const ERROR_RATE: Pattern =
-    Pattern::new("error rate", "baseline + 1%", r"^\s*(baseline\s*\+\s*)?[0-9.eE+-]+\s*%\s*$");
+pub(in crate::plan) const ERROR_RATE: Pattern = Pattern::new(
+    "error rate",
+    "baseline + 1%",
+    concat!(
+        r"^\s*((at most\s*)?[0-9.eE+-]+\s*%",
+        r"|baseline\s*\+\s*[0-9.eE+-]+\s*%\s*(,\s*at most\s*[0-9.eE+-]+\s*%)?)\s*$"
+    ),
+);
+pub(in crate::plan) const TIMES_BASELINE: Pattern =
+    Pattern::new("multiple of the baseline", "baseline * 1.5", r"^\s*baseline\s*\*\s*[0-9.eE+-]+\s*(,\s*at most .+)?$");
+pub(in crate::plan) const ZOMBIES: Pattern = Pattern::new(
+    "number of requests",
+    "baseline + 10",
+    concat!(r"^\s*((at most\s*)?\+?[0-9]+", r"|baseline\s*\+\s*\+?[0-9]+\s*(,\s*at most\s*\+?[0-9]+)?)\s*$"),
+);
 pub(in crate::plan) const RAMP_POINT: Pattern =
     Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
 pub(in crate::plan) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ENDPOINT, ERROR_RATE, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE,
-    LINK, NETWORK, ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
+    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK, NETWORK,
+    ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
+use super::guard::GUARD;
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {
@@ -409,65 +410,6 @@ pub static CHECK: Table = Table {
     rules: &[],
 };
 
-/// `guard` of a route.
-pub static GUARD: Table = Table {
-    header: "guard",
-    about: "Conditions for a route that has come back. At least one of the first three should be set.",
-    keys: &[
-        Key::new(
-            "error_rate",
-            Form::Text(&ERROR_RATE),
-            Absent::Means("not measured"),
-            "Share of requests that may fail: `1%`, or `baseline + 1%` for one percent more than before the route went \
-             down.",
-        ),
-        Key::new(
-            "p99",
-            Form::Time(MILLISECOND, Duration::from_secs(600)),
-            Absent::Means("not measured"),
-            "Latency that 99 of a hundred requests must not exceed.",
-        ),
-        Key::new(
-            "zombies",
-            Form::Count(1, 1_000_000),
-            Absent::Means("not measured"),
-            "Requests that may hang: without a response for 10 s.",
-        ),
-        Key::new(
-            "watch",
-            ROUTE_TIME,
-            Absent::Is("\"10m\""),
-            "Time for which the guard watches after the route is fully open.",
-        ),
-        Key::new(
-            "min_requests",
-            Form::Count(1, 1_000_000),
-            Absent::Is("100"),
-            "Requests within the last 30 s that are needed before shares and percentiles count.",
-        ),
-        Key::new(
-            "on_breach",
-            Form::Choice(&["close", "hold-ramp", "warn"]),
-            Absent::Is("\"close\""),
-            "Effect of a breach: the route closes until an operator acts, the ramp stays while the breach lasts, or a \
-             warning alone.",
-        ),
-        Key::new(
-            "retry_after",
-            Form::Time(Duration::from_secs(1), Duration::from_secs(24 * 3600)),
-            Absent::Means("it waits for an operator"),
-            "Time after which a guard that closed the route tries again by itself. It doubles with each try in vain.",
-        ),
-        Key::new(
-            "ready",
-            Form::Bool,
-            Absent::Is("true"),
-            "Whether `/readyz` still says that the proxy is ready while its guard keeps the route closed.",
-        ),
-    ],
-    rules: &[],
-};
-
 /// `bypass` of a route.
 pub static BYPASS: Table = Table {
     header: "bypass",
@@ -508,5 +450,5 @@ pub static READ_ONLY: Table = Table {
     rules: &[],
 };
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const ROUTE_TIME: Form = Form::Time(MILLISECOND, Duration::from_secs(24 * 3600));
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const ROUTE_TIME: Form = Form::Time(MILLISECOND, Duration::from_secs(24 * 3600));

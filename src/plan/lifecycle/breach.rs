@@ -12,7 +12,7 @@ use super::super::config::{Check, Guard, OnBreach, Policy, Ramp};
 use super::super::flags::Mode;
 use super::finding::{Findings, Suspicion};
 use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Verdict};
-use super::{Breach, Reason, after, judge};
+use super::{Breach, Measured, Reason, after, judge};
 
 /// Answer to what a guard found, or did not find.
 pub(super) enum Heeded {
@@ -127,7 +127,7 @@ impl RouteState {
     /// Returns true if the guard knows enough about the few clients: after some time and requests, or after its watch.
     fn has_seen_enough(&self, inputs: RouteInputs<'_>) -> bool {
         let Some(guard) = inputs.policy.guard else { return true };
-        let requests = inputs.observed.measured.as_ref().map_or(0, |measured| measured.counted.requests);
+        let requests = inputs.observed.measured.as_ref().map_or(0, Measured::requests);
         let enough = requests >= guard.min_requests && after(self.began, LEAST_TRIAL) <= inputs.now;
         enough || after(self.began, guard.watch) <= inputs.now
     }
@@ -142,7 +142,7 @@ impl RouteState {
             PhaseState::Open(None) | PhaseState::Draining(_) | PhaseState::Verifying(_) => return [None; 3],
         };
         let suspicion = findings.suspicion.as_ref().map(|Suspicion { breach, cleared }| {
-            let anew = || measured.map_or(Duration::ZERO, |measured| measured.span.saturating_sub(SLACK));
+            let anew = || measured.map_or(Duration::ZERO, |measured| measured.span().saturating_sub(SLACK));
             after(breach.at, if *cleared { anew() } else { round(&policy.verify) })
         });
         let watch = policy.guard.filter(|_| trial == Trial::Under).map(|guard| guard.watch);
@@ -153,7 +153,7 @@ impl RouteState {
 
 /// Returns true if the present measurements began after a finding.
 fn is_before(breach: &Breach, inputs: RouteInputs<'_>) -> bool {
-    let span = inputs.observed.measured.as_ref().map_or(Duration::MAX, |measured| measured.span);
+    let span = inputs.observed.measured.as_ref().map_or(Duration::MAX, Measured::span);
     let since = Duration::try_from(inputs.now.duration_since(breach.at)).unwrap_or_default();
     // Two clocks are compared.
     span <= since + SLACK

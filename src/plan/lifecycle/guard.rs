@@ -1,4 +1,7 @@
 //! Guard: judges whether a route that came back does as well as before.
+//!
+//! Everything is judged by whether it is more than chance explains, see [`super::excess`], and by whether more than a
+//! few clients are affected, see [`super::clients`]. Without a baseline only fixed bounds count.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,8 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::config::{ErrorRate, Guard};
+use super::super::config::{Bound, Guard, HANGS};
+use super::baseline::Baseline;
 use super::clients::Clients;
+use super::excess::{Allowed, float, is_more_than};
+use super::window::Window;
 
 /// Count of requests and of failures among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,36 +25,36 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Returns the sum of both.
+    pub fn plus(self, more: Self) -> Self {
+        Self { requests: self.requests + more.requests, errors: self.errors + more.errors }
+    }
+
     /// Returns the share that failed; 0 if there were no requests.
-    #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
     pub fn rate(&self) -> f64 {
-        if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
+        if self.requests == 0 { 0.0 } else { float(self.errors) / float(self.requests) }
     }
 }
 
-/// Measurements of a route.
-#[derive(Clone, Debug, PartialEq)]
+/// Measurements of a route that came back.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// Time over which the requests were counted.
-    pub span: Duration,
-    /// Requests in that time.
-    pub counted: Counted,
-    /// 99th percentile of their latencies.
-    pub p99: Option<Duration>,
-    /// Counts for each client, including requests that have waited longer than [`super::super::config::HANGS`] for a
-    /// response's head. Filled in only if something may be wrong. Requests from before the watch belong to no client
-    /// and cause no breach.
-    pub clients: Clients,
+    /// Counts over several spans, the shortest first.
+    pub windows: Vec<Window>,
+    /// Requests that wait longer than [`HANGS`] for a response's head, by client, beside all clients of the last
+    /// minute. Empty if there are none.
+    pub hanging: Clients,
 }
 
 impl Measured {
-    /// Returns true if errors or latency may be a breach, before baseline and clients are considered.
-    pub fn may_breach(&self, guard: &Guard) -> bool {
-        let least = guard.error_rate.map(|rate| match rate {
-            ErrorRate::Absolute(least) | ErrorRate::AboveBaseline(least) => least,
-        });
-        let fails = least.is_some_and(|least| self.counted.rate() > least);
-        fails || guard.p99.zip(self.p99).is_some_and(|(most, p99)| p99 > most)
+    /// Returns the time over which the longest window counted.
+    pub fn span(&self) -> Duration {
+        self.windows.last().map_or(Duration::ZERO, |window| window.span)
+    }
+
+    /// Returns the requests of the longest window.
+    pub fn requests(&self) -> u64 {
+        self.windows.last().map_or(0, |window| window.errors.requests)
     }
 }
 
@@ -69,64 +75,113 @@ impl fmt::Display for Breach {
 
 /// Judges the measurements. Returns `None` if all is well, if there are too few requests, or if only a few clients are
 /// affected.
-pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Counted>, now: Timestamp) -> Option<Breach> {
-    let enough = measured.counted.requests >= guard.min_requests;
-    let zombies = || zombies(guard, measured);
-    let errors = || enough.then(|| errors(guard, measured, baseline)).flatten();
-    let slow = || enough.then(|| slow(guard, measured)).flatten();
+pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Baseline>, now: Timestamp) -> Option<Breach> {
+    let zombies = || zombies(guard, measured, baseline);
+    let errors = || measured.windows.iter().find_map(|window| errors(guard, window, baseline));
+    let slow = || measured.windows.iter().find_map(|window| slow(guard, window, baseline));
     zombies().or_else(errors).or_else(slow).map(|what| Breach { at: now, what })
 }
 
-/// Compares the hanging requests with the allowed number. It is a number and not a share, since each hanging request
-/// matters.
-fn zombies(guard: &Guard, measured: &Measured) -> Option<String> {
-    let most = guard.zombies?;
-    let hanging = measured.clients.all_hanging();
-    let seconds = super::super::config::HANGS.as_secs();
-    (measured.clients.hanging(most) > most)
-        .then(|| format!("{hanging} requests hang for more than {seconds} s without a response, at most {most} may"))
+/// Returns true if a window may be a breach, before its clients are considered.
+pub(crate) fn is_suspect(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> bool {
+    let fails = || allowed(guard.error_rate, baseline).is_some_and(|allowed| window.errors.exceeds(allowed));
+    let is_slow = || guard.p99.is_some() && window.slow.exceeds(SLOW);
+    window.errors.requests >= guard.min_requests && (fails() || is_slow())
 }
 
-fn errors(guard: &Guard, measured: &Measured, baseline: Option<&Counted>) -> Option<String> {
-    let before = baseline.copied().unwrap_or_default().rate();
-    let (most, of) = match guard.error_rate? {
-        ErrorRate::Absolute(most) => (most, String::new()),
-        ErrorRate::AboveBaseline(more) => {
-            (before + more, format!(" (before it was {}, and {} more may)", percent(before), percent(more)))
-        }
-    };
-    let Counted { requests, errors } = measured.counted;
-    let rate = measured.counted.rate();
-    (rate > most && measured.clients.exceed(most, |met| met.failed)).then(|| {
-        // A breach within the first second is no breach "in 0 s".
-        let seconds = measured.span.as_secs().max(1);
+/// Compares the hanging requests with those that hung before. Long polls hung before as well.
+fn zombies(guard: &Guard, measured: &Measured, baseline: Option<&Baseline>) -> Option<String> {
+    let bound = guard.zombies?;
+    let before = baseline.and_then(|baseline| baseline.hanging);
+    let minute = measured.windows.iter().rfind(|window| window.span <= MINUTE);
+    let requests = minute.map_or(0, |window| window.errors.requests);
+    let relative = bound.above().zip(before).map(|(above, before)| {
+        // As many clients as before may come, and half again as many.
+        before.saturating_add(before / 2).saturating_add(above.max(requests / FEW_OF))
+    });
+    let most = relative.into_iter().chain(bound.most()).min()?;
+    let hanging = measured.hanging.all_hanging();
+    let usual = float(before.unwrap_or(0));
+    let by_chance = bound.most().is_none_or(|fixed| hanging <= fixed) && !is_more_than(usual, hanging);
+    (!by_chance && measured.hanging.hanging(most) > most).then(|| {
+        let seconds = HANGS.as_secs();
+        let before = before.map(|before| format!(" (before it were at most {before})")).unwrap_or_default();
+        format!("{hanging} requests hang for more than {seconds} s without a response, at most {most} may{before}")
+    })
+}
+
+fn errors(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option<String> {
+    let allowed = allowed(guard.error_rate, baseline)?;
+    let errors = window.errors;
+    let breaks = errors.requests >= guard.min_requests
+        && errors.exceeds(allowed)
+        && window.clients.exceed(allowed.share, |met| met.failed);
+    breaks.then(|| {
         format!(
-            "{} of requests failed ({errors} of {requests} in {seconds} s), at most {} may{of}",
-            percent(rate),
-            percent(most)
+            "{} of requests failed ({} of {} in {} s), at most {} may{}",
+            percent(errors.share()),
+            errors.bad,
+            errors.requests,
+            seconds(window),
+            percent(allowed.share),
+            compared(guard.error_rate, baseline)
         )
     })
 }
 
-fn slow(guard: &Guard, measured: &Measured) -> Option<String> {
-    let (most, p99) = (guard.p99?, measured.p99?);
-    (p99 > most && measured.clients.exceed(SLOW, |met| met.slow)).then(|| {
-        let requests = measured.counted.requests;
-        // A breach within the first second is no breach "in 0 s".
-        let seconds = measured.span.as_secs().max(1);
+/// Returns the share that may be bad; `None` if nothing is measured, or if there is nothing to compare with.
+fn allowed(bound: Option<Bound<f64>>, baseline: Option<&Baseline>) -> Option<Allowed> {
+    let bound = bound?;
+    let relative = bound.above().zip(baseline).map(|(above, baseline)| {
+        let before = baseline.errors();
+        Allowed { share: before.share + above, ..before }
+    });
+    let fixed = bound.most().map(|share| Allowed { share, dispersion: 1.0 });
+    match (relative, fixed) {
+        (Some(relative), Some(fixed)) => Some(if fixed.share < relative.share { fixed } else { relative }),
+        (relative, fixed) => relative.or(fixed),
+    }
+}
+
+/// Returns what a bound of errors is made of, in words.
+fn compared(bound: Option<Bound<f64>>, baseline: Option<&Baseline>) -> String {
+    let Some((above, baseline)) = bound.and_then(Bound::above).zip(baseline) else { return String::new() };
+    let (before, by_chance) = (percent(baseline.counted.rate()), percent(baseline.errors().share));
+    let chance = if before == by_chance { String::new() } else { format!(", by chance up to {by_chance}") };
+    format!(" (before it was {before}{chance}, and {} more may)", percent(above))
+}
+
+fn slow(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option<String> {
+    let most = guard.p99?.bound(baseline.and_then(|baseline| baseline.p99))?;
+    let Window { slow, p99, .. } = window;
+    let breaks =
+        slow.requests >= guard.min_requests && slow.exceeds(SLOW) && window.clients.exceed(SLOW.share, |met| met.slow);
+    breaks.then(|| {
         format!(
-            "the 99th percentile was {} ms ({requests} requests in {seconds} s), at most {} ms may be",
-            p99.as_millis(),
+            "the 99th percentile was {} ms ({} requests in {} s), at most {} ms may be",
+            p99.unwrap_or(most).as_millis(),
+            slow.requests,
+            seconds(window),
             most.as_millis()
         )
     })
 }
 
+/// Returns the seconds of a window. A breach within the first second is no breach "in 0 s".
+fn seconds(window: &Window) -> u64 {
+    window.span.as_secs().max(1)
+}
+
 /// Opening of every text that tells of a breach.
 pub(super) const TRIPPED: &str = "the guard tripped: ";
 
-/// Share of requests that may be slower than the limit, by the definition of a 99th percentile.
-const SLOW: f64 = 0.01;
+/// Requests that may be slower than the limit, by the definition of a 99th percentile.
+const SLOW: Allowed = Allowed { share: 0.01, dispersion: 1.0 };
+
+/// Hanging requests are few if they are not one in this many of the last minute's requests.
+const FEW_OF: u64 = 100;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Counted, Measured};
+use super::{Baseline, Measured};
 
 /// Observations of a route at one instant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,8 +13,8 @@ pub struct Observed {
     pub verification: Option<Verification>,
     /// Measurements of the guard.
     pub measured: Option<Measured>,
-    /// Requests and errors while the route was open lately; they become the baseline.
-    pub lately: Option<Counted>,
+    /// Behaviour of the route while it was open lately. It becomes the baseline.
+    pub lately: Option<Baseline>,
 }
 
 impl Observed {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Findings, Suspicion};
 use super::state::{Closing, Down, PhaseState, Return, RouteState, Trial, Watch};
-use super::{Breach, Counted, Phase, Reason};
+use super::{Baseline, Breach, Phase, Reason};
 
 /// State of a route as the state file has it: flat, with a place for the facts of every phase.
 #[derive(Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(super) struct SavedRoute {
     #[serde(default)]
     watched: bool,
     #[serde(default)]
-    baseline: Option<Counted>,
+    baseline: Option<Baseline>,
     #[serde(default)]
     breach: Option<Breach>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use super::super::flags::Mode;
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
-use super::{Breach, Counted, Desired, Observed, Phase, Reason, Source, after, before};
+use super::{Baseline, Breach, Desired, Observed, Phase, Reason, Source, after, before};
 
 /// State of a route, as far as it has to be remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub struct RouteState {
     /// Instant from which the phase's time counts: the drain time, the ramp, the watch. It moves if the clock is set
     /// back, or if a guard holds a ramp. A closed route keeps the instant of the phase before.
     pub(super) began: Timestamp,
-    /// Requests and errors before the route went down, for the guard to compare with.
-    pub(super) baseline: Option<Counted>,
+    /// Behaviour of the route before it went down, for the guard to compare with.
+    pub(super) baseline: Option<Baseline>,
     /// Instant of the last evaluation.
     pub(super) seen: Timestamp,
     /// Instant at which the route was last open before the flag file took it down; `None` if that is not known. The route
@@ -380,8 +380,8 @@ impl RouteState {
         if self.reason == Reason::NotFlagged { before(self.since, UNSEEN) } else { self.since }
     }
 
-    /// Returns the requests and errors before the route went down.
-    pub fn baseline(&self) -> Option<Counted> {
+    /// Returns the behaviour of the route before it went down; `None` if that is not known.
+    pub fn baseline(&self) -> Option<Baseline> {
         self.baseline
     }
 

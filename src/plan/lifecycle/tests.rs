@@ -52,13 +52,22 @@ fn remaining(count: u64) -> Observed {
 }
 
 fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
-    let measured = Measured {
+    let slow = if p99 > 800 { requests } else { 0 };
+    let sample = |bad| excess::Sample { requests, bad, stretches: 8 };
+    let window = window::Window {
         span: Duration::from_secs(30),
-        counted: Counted { requests, errors },
+        errors: sample(errors),
+        slow: sample(slow),
         p99: Some(Duration::from_millis(p99)),
-        clients: alone(requests, errors, zombies),
+        clients: alone(requests, errors, 0),
     };
-    Observed { measured: Some(measured), lately: Some(Counted { requests: 1000, errors: 5 }), ..Observed::default() }
+    let measured = Measured { windows: vec![window], hanging: alone(requests, errors, zombies) };
+    let lately = Baseline::of(&[Counted { requests: 100, errors: 0 }; 10]).map(|baseline| Baseline {
+        counted: Counted { requests: 1000, errors: 5 },
+        hanging: Some(0),
+        ..baseline
+    });
+    Observed { measured: Some(measured), lately, ..Observed::default() }
 }
 
 /// Adds this many clients that met nothing bad.
@@ -66,7 +75,9 @@ fn beside(honest: u8, observed: Observed) -> Observed {
     let mut observed = observed;
     for last in 0..honest {
         let met = ClientCounts { requests: 1, ..ClientCounts::default() };
-        observed.measured.as_mut().unwrap().clients.count(Some([192, 0, 2, last].into()), met);
+        let measured = observed.measured.as_mut().unwrap();
+        measured.windows[0].clients.count(Some([192, 0, 2, last].into()), met);
+        measured.hanging.count(Some([192, 0, 2, last].into()), met);
     }
     observed
 }
@@ -75,8 +86,10 @@ fn beside(honest: u8, observed: Observed) -> Observed {
 fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
     let rehearsal = web("guard = { error_rate = \"5%\", p99 = \"800ms\", zombies = 5 }");
     let guard = rehearsal.config.routes[0].policy.guard.unwrap();
-    let found = |observed: &Observed| judge(&guard, observed.measured.as_ref().unwrap(), None, at("14:00:00"));
-    for bad in [measured(1000, 900, 1, 0), measured(1000, 0, 900, 0), measured(1000, 0, 1, 6)] {
+    let found = |observed: &Observed| {
+        judge(&guard, observed.measured.as_ref().unwrap(), observed.lately.as_ref(), at("14:00:00"))
+    };
+    for bad in [measured(1000, 900, 1, 0), measured(1000, 0, 900, 0), measured(500, 0, 1, 6)] {
         assert!(found(&bad).is_some(), "{bad:?}");
         for honest in [1, 3, 50] {
             assert_eq!(found(&beside(honest, bad.clone())), None, "{honest} {bad:?}");
@@ -222,10 +235,12 @@ fn a_guard_closes_the_route_until_an_operator_acts() {
     proxy.at("14:00:01");
     proxy.flag("").at("14:30:00");
     // There are too few requests.
-    assert!(proxy.observe(measured(99, 50, 10, 0)).at("14:31:00").starts_with("ramping"));
-    assert!(proxy.observe(measured(100, 1, 800, 5)).at("14:32:00").starts_with("ramping"));
-    let why = "the guard tripped: 2.0% of requests failed (2 of 100 in 30 s), at most 1.5% may (before it was 0.5%, and 1.0% more may)";
-    assert_eq!(proxy.observe(measured(100, 2, 10, 0)).at("14:33:00"), format!("draining since 14:33:00: {why}"));
+    assert!(proxy.observe(measured(19, 15, 10, 0)).at("14:31:00").starts_with("ramping"));
+    // One in a hundred fails by chance.
+    assert!(proxy.observe(measured(100, 3, 800, 5)).at("14:32:00").starts_with("ramping"));
+    let why = "the guard tripped: 10% of requests failed (10 of 100 in 30 s), at most 1.8% may \
+               (before it was 0.5%, by chance up to 0.8%, and 1.0% more may)";
+    assert_eq!(proxy.observe(measured(100, 10, 10, 0)).at("14:33:00"), format!("draining since 14:33:00: {why}"));
     assert_eq!(proxy.at("14:33:01"), format!("closed since 14:33:00: {why}"));
     proxy.observe(measured(0, 0, 0, 0));
     assert!(proxy.at("16:00:00").starts_with("closed since 14:33:00"));

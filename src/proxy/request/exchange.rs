@@ -80,7 +80,9 @@ impl Exchange {
     /// Returns the client to count for the guard of the route, if the route has a guard.
     pub(crate) fn subject(&self, route: &Route, headers: &HeaderMap) -> Option<Subject> {
         let guard = route.guard()?;
-        Some(Subject { client: self.client(headers).map(client::network), slow: guard.p99.unwrap_or(Duration::MAX) })
+        let before = route.state.baseline().and_then(|baseline| baseline.p99);
+        let slow = guard.p99.and_then(|p99| p99.bound(before)).unwrap_or(Duration::MAX);
+        Some(Subject { client: self.client(headers).map(client::network), slow })
     }
 
     /// Returns the request's head as the decision saw it, but without the host.
