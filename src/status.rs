@@ -198,6 +198,9 @@ pub(crate) struct RouteStatus {
     /// End of the guard's watch after the return of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watched_until: Option<Timestamp>,
+    /// Keys of the guard that are not judged, because nothing is known of the time before the maintenance.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<String>,
     /// Finding of the guard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breach: Option<BreachStatus>,

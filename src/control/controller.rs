@@ -17,9 +17,11 @@ use crate::status::ProblemStatus;
 use crate::telemetry::Meters;
 use crate::telemetry::log::LogHandle;
 
+use super::baselines_file::BaselinesFile;
 use super::finisher::Finisher;
 use super::history::Event;
 use super::inputs::{Effect, Inputs, Reread};
+use super::observe::Baselines;
 use super::page_trial::Tried;
 use super::preview::Preview;
 use super::publish::Publication;
@@ -35,6 +37,8 @@ pub(crate) struct Controller {
     publication: Publication,
     /// Records what happens. Absent in a preview.
     recorder: Option<Recorder>,
+    /// Baselines of the guards for the next process. Absent in a preview.
+    baselines: Option<BaselinesFile>,
     /// Runtime file of this process. Absent in a preview, and before the listeners are bound.
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
@@ -67,7 +71,8 @@ impl Controller {
         inputs.known.memory = recorder.as_mut().map(Recorder::memory).unwrap_or_default();
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
-        Ok((Self { inputs, publication, recorder, runtime: None, finisher }, warnings))
+        let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
+        Ok((Self { inputs, publication, recorder, baselines, runtime: None, finisher }, warnings))
     }
 
     /// Returns the config in force.
@@ -122,6 +127,18 @@ impl Controller {
     /// Takes in observations of the routes, for the next publication.
     pub(super) fn observe(&mut self, observed: HashMap<String, Observed>) {
         self.inputs.known.observed = observed;
+    }
+
+    /// Returns the baselines that an earlier process saved.
+    pub(super) fn baselines(&self) -> Baselines {
+        self.baselines.as_ref().map(BaselinesFile::load).unwrap_or_default()
+    }
+
+    /// Saves the baselines for the next process.
+    pub(super) fn save_baselines(&mut self, baselines: &Baselines) {
+        if let Some(file) = &mut self.baselines {
+            file.save(baselines);
+        }
     }
 
     /// Returns true if time or an observation would change the phase of any route in transition.

@@ -2,6 +2,7 @@
 //!
 //! A guard judges a route by them, and compares them with the time when the route was open.
 
+mod remembered;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
 
 use super::probe::Probes;
 
+pub(super) use remembered::Baselines;
+use remembered::Remembered;
 use tally::{Seen, Tally};
 
 /// Observations of every route that ever had a request, by name. A route that is no longer configured is kept, because
@@ -40,6 +43,8 @@ pub(super) struct Observations {
     returning_at: Option<Instant>,
     /// Routes whose latency is compared with that of before.
     timed: HashSet<String>,
+    /// Baselines of earlier times.
+    remembered: Baselines,
 }
 
 /// Traffic observed on a route.
@@ -87,7 +92,8 @@ impl Observations {
     pub(super) fn new(now: Instant) -> Self {
         let (routes, guarded, down, timed) = (HashMap::new(), HashMap::new(), HashSet::new(), HashSet::new());
         let (returning, returning_at) = (Vec::new(), None);
-        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, timed }
+        let remembered = Baselines::default();
+        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, timed, remembered }
     }
 
     /// Observes every route. A route without new requests costs a read of each worker's cells.
@@ -189,13 +195,38 @@ impl Observations {
         Some(Measured { windows, hanging: all })
     }
 
-    /// Returns the behaviour in the last ten minutes in which a route was plainly open. `None` if it is not open now, or
-    /// had no request, because a route that is coming back must not be its own measure.
+    /// Returns the behaviour in the last ten minutes in which a route was plainly open, or an earlier one if that was
+    /// clearly better or tells more. `None` if the route is not open now, or never had a request, because a route that
+    /// is coming back must not be its own measure.
     pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Baseline> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;
         }
+        self.remembered.choose(route, self.lately(route, now))
+    }
+
+    fn lately(&self, route: &str, now: Instant) -> Option<Baseline> {
         self.routes.get(route)?.open.baseline(now)
+    }
+
+    /// Takes over the baselines that an earlier process remembered.
+    pub(super) fn recall(&mut self, remembered: Baselines, at: Timestamp) {
+        self.remembered = remembered;
+        self.remembered.forget(at);
+    }
+
+    /// Remembers the baselines of the routes with a guard, for a later time or process. `at` is the same instant as
+    /// `now`.
+    pub(super) fn remember(&mut self, live: &Generation, now: Instant, at: Timestamp) -> &Baselines {
+        let routes = live.snapshot.routes.iter().filter(|route| route.config.policy.guard.is_some());
+        for name in routes.map(|route| route.config.name.as_str()) {
+            let lately = Some(name).filter(|name| self.traffic_use(name) == TrafficUse::Baseline);
+            if let Some(baseline) = lately.and_then(|name| self.lately(name, now)) {
+                self.remembered.take(name, Remembered { at, baseline });
+            }
+        }
+        self.remembered.forget(at);
+        &self.remembered
     }
 
     /// Returns the time from which the requests of a route count that begins to come back now.

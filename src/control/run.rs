@@ -83,6 +83,8 @@ struct Loop {
     limits: LimitLog,
     /// The last generation that probes and observations were told of.
     followed: u64,
+    /// Time at which baselines were saved last.
+    remembered_at: Instant,
     wakers: Wakers,
     stage: channel::Sender<Stage>,
     access: Arc<AccessWriter>,
@@ -137,8 +139,10 @@ impl Loop {
             tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
         }
         controller.finish(&publisher.current().snapshot);
+        shared.observations.borrow_mut().recall(controller.baselines(), Timestamp::now());
         let (probes, limits) = (Probes::new(Timestamp::now), LimitLog::new());
-        Self { controller, publisher, shared, probes, limits, followed: 0, wakers, stage, access }
+        let remembered_at = Instant::now();
+        Self { controller, publisher, shared, probes, limits, followed: 0, remembered_at, wakers, stage, access }
     }
 
     /// Waits until something may have changed.
@@ -178,6 +182,9 @@ impl Loop {
             Wake::Observe(now) => {
                 self.shared.observations.borrow_mut().observe(&self.shared.meters, now);
                 self.limits.log(&self.shared.meters, now);
+                if now.saturating_duration_since(self.remembered_at) >= REMEMBER_EVERY {
+                    self.remember(now);
+                }
                 if self.controller.look_around() {
                     self.shared.report.replace(self.controller.report());
                 }
@@ -204,6 +211,7 @@ impl Loop {
             }
             Wake::Command(Command::End(grace)) => {
                 self.controller.record_end(live.snapshot.generation);
+                self.remember(Instant::now());
                 self.drain(&live.snapshot, grace);
             }
             Wake::Watchdog => notify(&[NotifyState::Watchdog]),
@@ -215,6 +223,13 @@ impl Loop {
         self.shared.report.replace(self.controller.report());
         self.shared.followers.note();
         ControlFlow::Continue(())
+    }
+
+    /// Saves the baselines of the routes with a guard.
+    fn remember(&mut self, now: Instant) {
+        let live = self.publisher.current();
+        self.remembered_at = now;
+        self.controller.save_baselines(self.shared.observations.borrow_mut().remember(&live, now, Timestamp::now()));
     }
 
     /// Returns how the process ended, now that the workers have.
@@ -301,5 +316,8 @@ fn notify(state: &[NotifyState<'_>]) {
 
 /// Interval at which routes in transition are checked.
 const TRANSITION_EVERY: Duration = Duration::from_millis(100);
+
+/// Interval at which baselines are saved.
+const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 
 const LEAST_WATCHDOG: Duration = Duration::from_millis(100);

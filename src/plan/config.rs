@@ -23,7 +23,7 @@ use super::dialect::Dialect;
 use super::limits::Limits;
 pub use checks::Check;
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
-pub use guard::{Bound, Guard, HANGS, Latency, OnBreach, Readiness};
+pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};

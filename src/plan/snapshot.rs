@@ -10,7 +10,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Admission, Maintenance};
-use super::config::{Guard, Log, Readiness, RouteConfig, TrustedProxies, Upstream};
+use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, TrustedProxies, Upstream};
 use super::flags::Mode;
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
@@ -132,6 +132,15 @@ impl Route {
             Phase::Draining | Phase::Closed | Phase::Verifying => false,
         };
         watched.then_some(guard)
+    }
+
+    /// Returns the measurements that the guard of a route that is down or watched cannot judge, because nothing is known
+    /// of the time before.
+    pub fn unjudged(&self) -> Vec<Measurement> {
+        let guard = self.config.policy.guard.as_ref().filter(|_| !self.state.is_plain());
+        let baseline = self.state.baseline();
+        let is_unknown = |measurement: &Measurement| baseline.is_none_or(|baseline| !baseline.has(*measurement));
+        guard.into_iter().flat_map(Guard::relative).filter(is_unknown).collect()
     }
 
     /// Returns the end of the guard's watch, while the route is open again.

@@ -57,6 +57,9 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
     if let Some(until) = instant(route.watched_until) {
         parts.push(format!("watched by its guard until {until}"));
     }
+    if !route.unjudged.is_empty() {
+        parts.push(format!("its guard does not judge {}: no baseline", route.unjudged.join(", ")));
+    }
     if let Some(next) = &route.next {
         let when = match instant(next.at) {
             Some(at) => format!(" at {at}"),

@@ -27,6 +27,7 @@ mod dialects;
 mod drain;
 mod edits;
 mod floods;
+mod guard;
 mod heads;
 mod hold;
 mod http1;

@@ -99,12 +99,35 @@ fn multiple(latency: Duration, times: f64) -> Duration {
     Duration::try_from_secs_f64(latency.as_secs_f64() * times).unwrap_or(Duration::MAX)
 }
 
+/// Measurement of a guard, by the key of its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measurement {
+    /// `error_rate`.
+    ErrorRate,
+    /// `p99`.
+    P99,
+    /// `zombies`.
+    Zombies,
+}
+
+impl Measurement {
+    /// Returns the key in `guard`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ErrorRate => "error_rate",
+            Self::P99 => "p99",
+            Self::Zombies => "zombies",
+        }
+    }
+}
+
 impl Guard {
-    /// Returns true if anything is compared with the baseline alone: without one it is not judged.
-    pub fn needs_baseline(&self) -> bool {
-        let errors = matches!(self.error_rate, Some(Bound::AboveBaseline(_)));
-        let zombies = matches!(self.zombies, Some(Bound::AboveBaseline(_)));
-        errors || zombies || matches!(self.p99, Some(Latency::Times(_)))
+    /// Returns the measurements that are compared with the baseline alone, and so are not judged without one.
+    pub fn relative(&self) -> impl Iterator<Item = Measurement> {
+        let errors = matches!(self.error_rate, Some(Bound::AboveBaseline(_))).then_some(Measurement::ErrorRate);
+        let latency = matches!(self.p99, Some(Latency::Times(_))).then_some(Measurement::P99);
+        let zombies = matches!(self.zombies, Some(Bound::AboveBaseline(_))).then_some(Measurement::Zombies);
+        errors.into_iter().chain(latency).chain(zombies)
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::config::Measurement;
 use super::Counted;
-use super::excess::{Allowed, dispersion, float, upper_bound};
+use super::excess::{Allowed, Sample, dispersion, float, upper_bound};
 
 /// Behaviour of a route before it went down, for its guard to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,23 @@ impl Baseline {
         (sum.requests > 0).then(|| Self { counted, dispersion: dispersion(&slots), hanging: None, p99: None })
     }
 
+    /// Returns true if the baseline tells of a measurement.
+    pub fn has(&self, measurement: Measurement) -> bool {
+        match measurement {
+            Measurement::ErrorRate => true,
+            Measurement::P99 => self.p99.is_some(),
+            Measurement::Zombies => self.hanging.is_some(),
+        }
+    }
+
+    /// Returns true if clearly more requests failed than before, as in an incident.
+    pub fn is_worse_than(&self, before: &Self) -> bool {
+        let Counted { requests, errors } = self.counted;
+        let allowed = before.errors();
+        let sample = Sample { requests, bad: errors, stretches: u32::MAX };
+        sample.exceeds(Allowed { share: allowed.share + INCIDENT, ..allowed })
+    }
+
     /// Returns the share of errors, as high as it may have been by chance.
     pub(super) fn errors(&self) -> Allowed {
         let dispersion = if self.dispersion.is_finite() { self.dispersion.max(1.0) } else { 1.0 };
@@ -41,6 +59,9 @@ impl Baseline {
         Allowed { share: upper_bound(requests / dispersion, errors / dispersion), dispersion }
     }
 }
+
+/// Share of errors more than before that makes an incident.
+const INCIDENT: f64 = 0.01;
 
 fn independent() -> f64 {
     1.0
