@@ -332,6 +332,9 @@ pub(crate) struct UpstreamStatus {
     pub failures: u64,
     /// Workers that avoid the upstream now.
     pub ejected: u64,
+    /// Failure, in words, for which the route leaves the upstream out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
 }
 
 /// The role of a watched file.

@@ -43,6 +43,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     bypasses(&mut text, &meters);
     latency(&mut text, &meters);
     upstreams(&mut text, scraped.live);
+    left_out(&mut text, scraped.live);
     text.finish()
 }
 
@@ -280,6 +281,19 @@ fn upstreams(text: &mut Exposition, live: &Generation) {
     ];
     for (name, help, of) in counters {
         by_upstream(text.counter(name, help), live, of);
+    }
+}
+
+/// Writes who is left out, for routes that have checks.
+fn left_out(text: &mut Exposition, live: &Generation) {
+    let help = "1 while the route leaves the upstream out, because it fails its checks.";
+    let mut gauge = text.gauge("backsoon_upstream_left_out", help);
+    for route in live.snapshot.routes.iter().filter(|route| !route.config.policy.verify.is_empty()) {
+        for &index in route.upstreams.iter() {
+            let Some(upstream) = live.upstreams.get(index) else { continue };
+            let is_out = route.left_out.iter().any(|out| out.upstream == index);
+            gauge.sample(&[("route", &route.config.name), ("upstream", &upstream.meter.name)], flag(is_out));
+        }
     }
 }
 

@@ -317,7 +317,8 @@ pub(super) fn observed(
     probes: &Probes,
     now: Instant,
 ) -> HashMap<String, Observed> {
-    let routes = live.snapshot.routes.iter().filter(|route| is_observed(route));
+    let is_observed = |route: &&Route| is_observed(route) || probes.has(&route.config.name);
+    let routes = live.snapshot.routes.iter().filter(is_observed);
     routes.map(|route| (route.config.name.clone(), observation(route, live, observations, probes, now))).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Probes: while a route is verifying, or before its guard closes it, its upstreams get the requests of its `verify`
-//! checks.
+//! checks. After it has opened, upstreams that are left out get them until they pass.
 //!
-//! The state machine ([`crate::plan::lifecycle`]) decides by the results whether the route opens.
+//! The state machine ([`crate::plan::lifecycle`]) decides by the results whether the route opens, and who is left out.
 //!
 //! Attempts follow a schedule on the wall clock that starts with the phase. Replicas therefore probe at the same
 //! instants, and a restarted one joins in.
@@ -22,12 +22,13 @@ use tokio::task::JoinSet;
 
 use crate::live::Generation;
 use crate::plan::config::{Check, HostPattern, RouteConfig};
-use crate::plan::lifecycle::{CheckResult, Verification};
+use crate::plan::flags::Mode;
+use crate::plan::lifecycle::{CheckResult, Phase, UpstreamChecks, Verification};
 use crate::plan::snapshot::Route;
 
 use request::{Permits, Target};
 
-/// Checks of every route that is verifying. Dropping it ends their tasks.
+/// Checks of every route that is verifying, or open without some of its upstreams. Dropping it ends their tasks.
 pub(super) struct Probes {
     clock: Clock,
     permits: Permits,
@@ -42,9 +43,9 @@ struct Clock(Rc<dyn Fn() -> Timestamp>);
 /// Checks of one route.
 struct RouteProbe {
     spec: ProbeSpec,
-    results: Rc<RefCell<Vec<CheckResult>>>,
-    /// One endless task for each check.
-    tasks: JoinSet<()>,
+    results: Rc<RefCell<Vec<UpstreamChecks>>>,
+    /// For each upstream, one endless task for each check.
+    tasks: Vec<JoinSet<()>>,
 }
 
 /// The subject of the results. If any of it changes, they are void.
@@ -67,19 +68,23 @@ impl Probes {
         }
     }
 
-    /// Starts the checks of routes that are verifying or suspected by their guard, and stops those of other routes. Must be called after each
-    /// publication, on a thread that runs local tasks.
+    /// Starts the checks of routes that are verifying or suspected by their guard, and stops those that decide nothing
+    /// any more. Must be called after each publication, on a thread that runs local tasks.
     pub(super) fn on_publish(&mut self, generation: &Generation) {
         let mut before = std::mem::take(&mut self.routes);
         for route in &generation.snapshot.routes {
-            let Some(began) = route.state.checked_since() else { continue };
             let name = &route.config.name;
-            let spec = ProbeSpec::of(route, began, generation);
-            // A task ends only by a panic. Start the probe again then.
-            let is_current = |probe: &mut RouteProbe| probe.spec == spec && probe.tasks.try_join_next().is_none();
-            let kept = before.remove(name).and_then(|mut probe| is_current(&mut probe).then_some(probe));
-            let probe = kept.unwrap_or_else(|| self.begin(name, spec, &targets(route, generation)));
-            self.routes.insert(name.clone(), probe);
+            let before = before.remove(name);
+            let probe = match route.state.checked_since() {
+                Some(began) => {
+                    let spec = ProbeSpec::of(route, began, generation);
+                    let kept = before.and_then(|probe| probe.for_spec(&spec));
+                    Some(kept.unwrap_or_else(|| self.begin(name, spec, targets(route, generation))))
+                }
+                None if is_served_without_some(route) => before.and_then(|probe| probe.go_on_for(route, generation)),
+                None => None,
+            };
+            self.routes.extend(probe.map(|probe| (name.clone(), probe)));
         }
     }
 
@@ -88,31 +93,77 @@ impl Probes {
         self.changed.notified().await;
     }
 
-    /// Returns the results of a route's checks; `None` if none run.
+    /// Returns the results of a route's checks; `None` if none are made.
     pub(super) fn results(&self, route: &str) -> Option<Verification> {
         let probe = self.routes.get(route)?;
-        Some(Verification { began: probe.spec.began, checks: probe.results.borrow().clone() })
+        Some(Verification { began: probe.spec.began, upstreams: probe.results.borrow().clone() })
     }
 
-    fn begin(&self, name: &str, spec: ProbeSpec, targets: &Rc<[Target]>) -> RouteProbe {
-        let results = Rc::new(RefCell::new(vec![CheckResult::default(); spec.checks.len()]));
-        let mut tasks = JoinSet::new();
-        for (index, check) in spec.checks.iter().enumerate() {
-            let (clock, permits, targets) = (self.clock.clone(), self.permits.clone(), Rc::clone(targets));
-            let (check, schedule) = (Rc::new(check.clone()), Schedule { began: spec.began, every: check.every });
+    /// Returns true if checks of a route are made.
+    pub(super) fn has(&self, route: &str) -> bool {
+        self.routes.contains_key(route)
+    }
+
+    fn begin(&self, name: &str, spec: ProbeSpec, targets: Vec<Target>) -> RouteProbe {
+        let results = targets.iter().map(|target| UpstreamChecks::unasked(target.upstream.clone(), &spec.checks));
+        let results = Rc::new(RefCell::new(results.collect()));
+        let tasks = targets.into_iter().enumerate().map(|(upstream, target)| {
             let sink = ResultSink {
                 route: name.to_owned(),
-                index,
+                upstream,
                 results: Rc::clone(&results),
                 changed: Rc::clone(&self.changed),
             };
-            tasks.spawn_local(async move {
-                let ask = async || attempt(&targets, &check, &permits).await;
-                schedule.repeat(&clock, ask, |due, failure| sink.record(&check, due, failure)).await;
-            });
-        }
+            self.ask(&spec, target, &Rc::new(sink))
+        });
+        let tasks = tasks.collect();
         RouteProbe { spec, results, tasks }
     }
+
+    /// Spawns the tasks that check one upstream.
+    fn ask(&self, spec: &ProbeSpec, target: Target, sink: &Rc<ResultSink>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let target = Rc::new(target);
+        for (index, check) in spec.checks.iter().cloned().enumerate() {
+            let (clock, permits) = (self.clock.clone(), self.permits.clone());
+            let (target, sink) = (Rc::clone(&target), Rc::clone(sink));
+            let schedule = Schedule { began: spec.began, every: check.every };
+            tasks.spawn_local(async move {
+                let ask = async || request::failure(&target, &check, &permits).await;
+                schedule.repeat(&clock, ask, |due, failure| sink.record(index, &check, due, failure)).await;
+            });
+        }
+        tasks
+    }
+}
+
+impl RouteProbe {
+    /// Returns the probe if it is for this subject. A task ends only by a panic, and then the probe has to start again.
+    fn for_spec(mut self, spec: &ProbeSpec) -> Option<Self> {
+        let runs = self.tasks.iter_mut().all(|tasks| tasks.try_join_next().is_none());
+        (runs && self.spec == *spec).then_some(self)
+    }
+
+    /// Returns the probe for a route that is served without some upstreams. Upstreams that have passed are not asked any
+    /// more.
+    fn go_on_for(mut self, route: &Route, generation: &Generation) -> Option<Self> {
+        let spec = ProbeSpec::of(route, self.spec.began, generation);
+        if spec != self.spec {
+            return None;
+        }
+        for (results, tasks) in self.results.borrow().iter().zip(&mut self.tasks) {
+            if results.passed(&spec.checks).is_some() {
+                tasks.abort_all();
+            }
+        }
+        Some(self)
+    }
+}
+
+/// Returns true if requests are forwarded, and not to every upstream.
+fn is_served_without_some(route: &Route) -> bool {
+    let reads = route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
+    !route.left_out.is_empty() && (reads || matches!(route.phase(), Phase::Open | Phase::Ramping))
 }
 
 impl std::fmt::Debug for Probes {
@@ -131,7 +182,7 @@ impl ProbeSpec {
     }
 }
 
-fn targets(route: &Route, generation: &Generation) -> Rc<[Target]> {
+fn targets(route: &Route, generation: &Generation) -> Vec<Target> {
     let host = host(&route.config);
     let targets = route.upstreams.iter().filter_map(|&index| {
         let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
@@ -150,37 +201,20 @@ fn host(route: &RouteConfig) -> Option<String> {
     exact.filter(|_| route.keep_host)
 }
 
-/// Sends a check to every upstream at once. Returns the failure of the first upstream in the config's order.
-async fn attempt(targets: &Rc<[Target]>, check: &Rc<Check>, permits: &Permits) -> Option<String> {
-    let mut asked = JoinSet::new();
-    for index in 0..targets.len() {
-        let (targets, check, permits) = (Rc::clone(targets), Rc::clone(check), permits.clone());
-        asked.spawn_local(async move {
-            let target = targets.get(index)?;
-            let failure = request::send(target, &check, &permits).await.err()?;
-            Some((index, format!("GET {} on {} {failure}", check.get, target.upstream)))
-        });
-    }
-    let mut first = None;
-    while let Some(asked) = asked.join_next().await {
-        let failure = asked.unwrap_or_else(|error| Some((usize::MAX, format!("GET {}: {error}", check.get))));
-        first = [first, failure].into_iter().flatten().min();
-    }
-    first.map(|(_, failure): (usize, String)| failure)
-}
-
-/// Receiver of one check's results.
+/// Receiver of the results of one upstream.
 struct ResultSink {
     route: String,
-    index: usize,
-    results: Rc<RefCell<Vec<CheckResult>>>,
+    upstream: usize,
+    results: Rc<RefCell<Vec<UpstreamChecks>>>,
     changed: Rc<Notify>,
 }
 
 impl ResultSink {
-    fn record(&self, check: &Check, due: Timestamp, failure: Option<String>) {
+    fn record(&self, index: usize, check: &Check, due: Timestamp, failure: Option<String>) {
         let mut results = self.results.borrow_mut();
-        let Some(checked) = results.get_mut(self.index) else { return };
+        let Some(checked) = results.get_mut(self.upstream).and_then(|upstream| upstream.checks.get_mut(index)) else {
+            return;
+        };
         let after = after(checked, check.times, due, failure);
         if after == *checked {
             return;

@@ -65,7 +65,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         },
         requests_per_second: traffic.map_or(0.0, per_second),
         latency: traffic.map(|traffic| latency(&traffic.summary)),
-        upstreams: route.upstreams.iter().map(|&index| upstream(live, index)).collect(),
+        upstreams: route.upstreams.iter().map(|&index| upstream(route, live, index)).collect(),
     }
 }
 
@@ -127,7 +127,8 @@ fn per_second(traffic: Traffic) -> f64 {
     (rate * 100.0).round() / 100.0
 }
 
-fn upstream(live: &Generation, index: usize) -> UpstreamStatus {
+fn upstream(route: &Route, live: &Generation, index: usize) -> UpstreamStatus {
+    let left_out = route.left_out.iter().find(|out| out.upstream == index);
     let meter = &live.upstreams[index].meter;
     UpstreamStatus {
         name: meter.name.clone(),
@@ -136,5 +137,6 @@ fn upstream(live: &Generation, index: usize) -> UpstreamStatus {
         connect_failures: meter.sum(|cell| cell.connect_failures.get()),
         failures: meter.sum(|cell| cell.failures.get()),
         ejected: meter.sum(|cell| cell.ejected.get()),
+        left_out: left_out.map(|out| out.failure.clone()),
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn log_first(first: &Snapshot) {
 /// Logs a publication, and each route whose phase or mode changed.
 pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
     warn_of_long(Some(before), after);
+    log_left_out(before, after);
     let (generation, why) = (after.generation, cause.as_str());
     if cause.is_routine() && after.routes.iter().all(|route| is_as_before(before, route)) {
         tracing::debug!(generation, why, "published");
@@ -93,6 +94,29 @@ fn is_as_before(before: &Snapshot, route: &Route) -> bool {
     let mode = |closure: &Option<Arc<Closure>>| closure.as_ref().map(|closure| closure.mode);
     let was = before.route(&route.config.name);
     route.transitions.is_empty() && was.is_some_and(|was| mode(&was.closure) == mode(&route.closure))
+}
+
+/// Logs who is left out from now on, and who is used again.
+fn log_left_out(before: &Snapshot, after: &Snapshot) {
+    let of = |snapshot: &Snapshot, route: &Route| -> Vec<(String, String)> {
+        let outs = route
+            .left_out
+            .iter()
+            .filter_map(|out| Some((snapshot.upstreams.get(out.upstream)?.to_string(), out.failure.clone())));
+        outs.collect()
+    };
+    for route in &after.routes {
+        let name = route.config.name.as_str();
+        let Some(was) = before.route(name).filter(|was| was.left_out != route.left_out) else { continue };
+        let (was, is) = (of(before, was), of(after, route));
+        let lacks = |list: &[(String, String)], upstream: &str| !list.iter().any(|(other, _)| other == upstream);
+        for (upstream, failure) in is.iter().filter(|(upstream, _)| lacks(&was, upstream)) {
+            tracing::warn!(route = name, upstream, failure, "the route goes without an upstream that fails its checks");
+        }
+        for (upstream, _) in was.iter().filter(|(upstream, _)| lacks(&is, upstream)) {
+            tracing::info!(route = name, upstream, "the route uses an upstream again");
+        }
+    }
 }
 
 /// Warns once of each route that somebody may have forgotten to open.

@@ -3,6 +3,7 @@
 //! Compiling cannot fail. Everything that could be wrong with the inputs was a [`super::problem::Problem`] before.
 
 mod causes;
+mod in_use;
 mod notices;
 mod pages;
 mod plans;
@@ -109,9 +110,12 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
             let closure = pages.close(draft);
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
+            let left_out = in_use::outs(&inputs, config, &upstreams, &layout.upstreams);
             Route {
                 index,
                 config: Arc::clone(config),
+                in_use: in_use::in_use(&upstreams, &left_out),
+                left_out,
                 upstreams,
                 state: Arc::clone(&draft.state),
                 transitions: draft.transitions.clone(),
@@ -148,13 +152,14 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
 /// Returns true if time or an observation would change the state of a route in transition.
 pub fn is_due(inputs: Inputs<'_>, live: &Snapshot) -> bool {
     let causes = Causes::new(inputs.flags, inputs.now);
-    live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
+    let moves = live.routes.iter().filter(|route| route.is_in_motion()).any(|route| {
         let desired = causes.desired(&route.config.name);
         let over = over(&inputs, &route.state, inputs.now);
         let (state, transitions) = route.state.advance(route_inputs(&inputs, &route.config, desired.as_ref(), over));
         let tripped = state.breach().is_some() != route.state.breach().is_some();
         !transitions.is_empty() || tripped || state.reason() != route.state.reason()
-    })
+    });
+    moves || in_use::is_due(&inputs, live)
 }
 
 /// Causes in force now, and at each instant since the last evaluation at which they changed by themselves.

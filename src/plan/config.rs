@@ -21,7 +21,7 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
-pub use checks::Check;
+pub use checks::{Check, Quorum};
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};

@@ -4,6 +4,7 @@
 //! hold each entry against the parser: `Section::finish` compares the names, and `keys/tests.rs` the defaults, the
 //! ranges and the words.
 
+mod checks;
 mod config;
 mod flags;
 mod guard;
@@ -11,6 +12,7 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ADMIN, BYPASS, CHECK, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
+pub use checks::CHECK;
+pub use config::{ADMIN, BYPASS, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use flags::{FLAG, FLAGS, IMPACT, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;

@@ -33,6 +33,7 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod window;
 
 use std::time::Duration;
@@ -45,11 +46,12 @@ use super::flags::Mode;
 pub(crate) use baseline::Baseline;
 pub(crate) use clients::{Client, ClientCounts, Clients};
 pub(crate) use guard::{Breach, Counted, Measured, is_suspect, judge};
-pub(crate) use observed::{CheckResult, Observed, Verification};
+pub(crate) use observed::Observed;
 pub(crate) use ramp::cohorts;
 pub(crate) use reason::Reason;
 pub use state::Transition;
 pub(crate) use state::{Closing, RouteInputs, RouteState};
+pub(crate) use verification::{CheckResult, UpstreamChecks, Verification, enough, is_out_of_reach, left_out};
 pub(crate) use window::{Moment, windows};
 #[cfg(test)]
 pub(crate) use {excess::Sample, window::Window};

@@ -68,6 +68,10 @@ pub struct Route {
     pub config: Arc<RouteConfig>,
     /// Indexes into [`Snapshot::upstreams`]; at least one.
     pub upstreams: Arc<[usize]>,
+    /// Upstreams among them that requests are sent to; at least one.
+    pub in_use: Arc<[usize]>,
+    /// Upstreams that are left out, because they fail their checks.
+    pub left_out: Vec<LeftOut>,
     /// State of the route.
     pub state: Arc<RouteState>,
     /// Transitions that this snapshot made.
@@ -92,6 +96,15 @@ pub struct Route {
     /// True if the route has been closed for longer than [`LONG`]: the flag may have been forgotten, and crawlers drop
     /// the route's pages.
     pub long: bool,
+}
+
+/// Upstream that is left out of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Index into [`Snapshot::upstreams`].
+    pub upstream: usize,
+    /// Failure of its checks, in words.
+    pub failure: String,
 }
 
 /// Time under maintenance after which the operator is reminded.

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Route,
     /// Something besides the files is wrong.
     Other,
+    /// A route goes without an upstream that fails its checks.
+    LeftOut,
 }
 
 /// Problems of the same kind, of which one stands for all.
@@ -54,6 +56,8 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let routes = status.routes.iter().flat_map(of_route);
     let others = status.other_problems().map(|problem| told(Kind::Other, problem));
     let warnings = status.files.iter().flat_map(warnings);
+    let left_out = status.routes.iter().flat_map(left_out);
+    let routes = routes.chain(left_out);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
 }
 
@@ -69,6 +73,14 @@ fn of_route(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         None => format!("{name} is still closed after the planned end"),
     });
     [breach, failing, overruns].into_iter().flatten().map(|text| Concern { kind: Kind::Route, text })
+}
+
+fn left_out(route: &RouteStatus) -> impl Iterator<Item = Concern> {
+    let failures = route.upstreams.iter().filter_map(|upstream| Some((&upstream.name, upstream.left_out.as_ref()?)));
+    failures.map(|(name, failure)| {
+        let text = format!("{} goes without {name}: {failure}", route.name);
+        Concern { kind: Kind::LeftOut, text }
+    })
 }
 
 fn refused(file: &FileStatus) -> Concern {

@@ -17,6 +17,7 @@ mod balance;
 mod believed;
 mod breach;
 mod browser;
+mod checks;
 mod cli;
 mod clients;
 mod comeback;

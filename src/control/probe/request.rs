@@ -101,6 +101,12 @@ impl Default for Permits {
     }
 }
 
+/// Makes one attempt. Returns the failure in words, or `None` if the upstream passed.
+pub(super) async fn failure(target: &Target, check: &Check, permits: &Permits) -> Option<String> {
+    let failure = send(target, check, permits).await.err()?;
+    Some(format!("GET {} on {} {failure}", check.get, target.upstream))
+}
+
 /// Sends one request. The time spent waiting for a permit does not count as the upstream's.
 ///
 /// The head and the beginning of the body must arrive in time and unbroken. A page that stops in the middle does not
@@ -108,7 +114,7 @@ impl Default for Permits {
 ///
 /// # Errors
 /// The reason why the upstream did not pass.
-pub(super) async fn send(target: &Target, check: &Check, permits: &Permits) -> Result<(), Failure> {
+async fn send(target: &Target, check: &Check, permits: &Permits) -> Result<(), Failure> {
     // Nobody closes the semaphore. If it were closed, there would be nothing to wait for.
     let _place = permits.connections.acquire().await.ok();
     let asked = Box::pin(async {

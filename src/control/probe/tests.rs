@@ -133,8 +133,14 @@ impl Web {
         self.routes.live.snapshot.route("web").unwrap().phase()
     }
 
+    /// Returns the worst result of each check over all upstreams.
     fn checks(&self) -> Vec<CheckResult> {
-        self.probes.results("web").unwrap().checks
+        let upstreams = self.probes.results("web").unwrap().upstreams;
+        let worst = |index: usize| {
+            let results = upstreams.iter().map(move |upstream| upstream.checks[index].clone());
+            results.min_by_key(|result| (result.failure.is_none(), result.passed)).unwrap()
+        };
+        (0..upstreams[0].checks.len()).map(worst).collect()
     }
 
     /// Waits until the results satisfy a condition.
@@ -234,6 +240,38 @@ fn every_upstream_must_pass_and_the_first_that_does_not_is_named() {
         web.until(|checks| checks[0].passed == 3).await;
         let authority = good.address.strip_prefix("http://").unwrap();
         assert!(good.asked.borrow()[0].contains(&format!("host: {authority}\r\n")));
+    });
+}
+
+#[test]
+fn after_the_opening_only_who_is_left_out_is_asked_until_it_passes() {
+    run(async {
+        let (good, bad, fine) = (Server::tcp(OK).await, Server::tcp(BROKEN).await, Server::tcp(OK).await);
+        let upstreams = format!("[{}, {}, {}]", quoted(&good), quoted(&bad), quoted(&fine));
+        let mut web = Web::verifying(&route(&upstreams, "keep_host = false", OFTEN), None);
+        let passed = |web: &Web| {
+            let upstreams = web.probes.results("web").unwrap().upstreams;
+            upstreams.iter().filter(|upstream| upstream.checks[0].passed == 3).count()
+        };
+        while passed(&web) < 2 {
+            web.probes.changed().await;
+        }
+        web.routes.verify("web", web.probes.results("web"));
+        web.is("", Phase::Open);
+        let is_used = |web: &Web| web.routes.live.snapshot.route("web").unwrap().in_use.len();
+        assert_eq!((is_used(&web), web.probes.has("web")), (2, true));
+        let (so_far, asked) = (good.asked(), bad.asked());
+        while bad.asked() < asked + 3 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert!(good.asked() <= so_far + 1, "who passed is left alone");
+        bad.answers(OK);
+        while passed(&web) < 3 {
+            web.probes.changed().await;
+        }
+        web.routes.verify("web", web.probes.results("web"));
+        web.is("", Phase::Open);
+        assert_eq!((is_used(&web), web.probes.has("web")), (3, false));
     });
 }
 

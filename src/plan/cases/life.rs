@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::lifecycle::{
-    Baseline, CheckResult, ClientCounts, Clients, Counted, Measured, Observed, Phase, Sample, Verification, Window,
+    Baseline, CheckResult, ClientCounts, Clients, Counted, Measured, Observed, Phase, Sample, UpstreamChecks,
+    Verification, Window,
 };
 use super::super::rehearsal::Rehearsal;
 use super::super::snapshot::Route;
@@ -188,8 +189,15 @@ impl Observables {
     fn seen(&self, route: &Route) -> Observed {
         let (phase, watched) = (route.phase(), route.state.is_watched());
         let checks = self.checks.clone().zip(route.state.checked_since());
-        let verification =
-            checks.map(|(check, began)| Verification { began, checks: vec![check; route.config.policy.verify.len()] });
+        let verification = checks.map(|(check, began)| Verification {
+            began,
+            upstreams: (route.config.upstreams.iter())
+                .map(|upstream| UpstreamChecks {
+                    upstream: upstream.clone(),
+                    checks: vec![check.clone(); route.config.policy.verify.len()],
+                })
+                .collect(),
+        });
         Observed {
             remaining: self.remaining.filter(|_| phase == Phase::Draining),
             verification,

@@ -2,7 +2,7 @@
 
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
-use super::super::lifecycle::{CheckResult, Phase};
+use super::super::lifecycle::{Phase, UpstreamChecks, enough, is_out_of_reach};
 use super::super::text::Text;
 use super::Inputs;
 use super::pages::RouteDraft;
@@ -104,17 +104,17 @@ fn progress(auto: Auto, drafts: &[&RouteDraft<'_>], states: &[StepState], inputs
     }
 }
 
-/// Returns true if a check of the route has failed.
+/// Returns true if so many upstreams fail that the route cannot open.
 fn has_failed_check(draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> bool {
-    draft.policy.verify.iter().zip(check_results(draft, inputs)).any(|(_, result)| result.failure.is_some())
+    is_out_of_reach(draft.policy, check_results(draft, inputs))
 }
 
-/// Returns, for each check of a route, its successes and how many are needed.
+/// Returns, for each check of a route, the successes that a quorum of its upstreams has, and how many are needed.
 fn passed(draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
     let results = check_results(draft, inputs);
     let check = |(index, check): (usize, &Check)| {
         let passed = match draft.state.phase() {
-            Phase::Verifying => results.get(index).map_or(0, |result| result.passed),
+            Phase::Verifying => enough(draft.policy, results, index),
             Phase::Open | Phase::Ramping => check.times,
             Phase::Draining | Phase::Closed => 0,
         };
@@ -123,8 +123,8 @@ fn passed(draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> Vec<(u64, u64)> {
     draft.policy.verify.iter().enumerate().map(check).collect()
 }
 
-/// Returns the results of a route's checks so far.
-fn check_results<'i>(draft: &RouteDraft<'_>, inputs: &Inputs<'i>) -> &'i [CheckResult] {
+/// Returns the results of a route's checks so far, for each upstream.
+fn check_results<'i>(draft: &RouteDraft<'_>, inputs: &Inputs<'i>) -> &'i [UpstreamChecks] {
     let observed = inputs.known.observed.get(draft.name);
     observed.map(|observed| observed.checked(draft.state.began())).unwrap_or_default()
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
@@ -22,6 +24,62 @@ pub struct Check {
     pub every: Duration,
     /// Name of the place that checks, for the timeline.
     pub region: Option<String>,
+}
+
+/// Number of upstreams that must pass every check before the route opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quorum {
+    /// More than half of them.
+    #[default]
+    Most,
+    /// All of them.
+    All,
+    /// This many, or all if there are fewer.
+    AtLeast(usize),
+}
+
+impl Quorum {
+    /// Returns the number for a route with this many upstreams: at least 1.
+    pub fn of(self, upstreams: usize) -> usize {
+        match self {
+            Self::Most => upstreams / 2 + 1,
+            Self::All => upstreams.max(1),
+            Self::AtLeast(number) => number.min(upstreams).max(1),
+        }
+    }
+}
+
+/// Reads the `quorum` of a route with this many upstreams.
+pub(super) fn quorum_of(section: &mut Section<'_>, upstreams: usize, report: &mut Report<'_>) -> Quorum {
+    let Some(value) = section.take("quorum") else { return Quorum::default() };
+    if !section.has("verify") {
+        let help = "say what must pass: `verify = [{ get = \"/healthz\" }]`";
+        report.wrong(value.key_span.clone(), "`quorum` needs `verify`", help);
+    }
+    quorum(&value, upstreams, report).unwrap_or_default()
+}
+
+/// Reads `"all"` or a number of upstreams.
+fn quorum(value: &Value<'_>, upstreams: usize, report: &mut Report<'_>) -> Option<Quorum> {
+    match value.inner {
+        DeValue::String(text) if text == "all" => Some(Quorum::All),
+        DeValue::Integer(_) => {
+            let number = usize::try_from(value.count(1, MOST_UPSTREAMS, report)?).ok()?;
+            if number > upstreams {
+                let message = format!("`quorum` asks for {number} upstreams, and the route has {upstreams}");
+                report.warn(value.span.clone(), message, "all of them must pass then: write `\"all\"`");
+            }
+            Some(Quorum::AtLeast(number))
+        }
+        _ => {
+            value.mistyped(
+                "`\"all\"` or a number",
+                "write `quorum = \"all\"`, or how many upstreams must pass",
+                report,
+            );
+            None
+        }
+    }
 }
 
 /// Reads the checks of a route.
@@ -66,4 +124,5 @@ const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
 const MOST_TIMES: u64 = 1000;
 const MOST_CHECKS: usize = 32;
+const MOST_UPSTREAMS: u64 = 64;
 const LONGEST_REGION: usize = 64;

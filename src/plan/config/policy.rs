@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::super::keys;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, no_hint};
-use super::checks::{self, Check};
+use super::checks::{self, Check, Quorum};
 use super::guard::{Guard, guard};
 use super::read_only::{self, Allowed};
 use super::values::percent;
@@ -32,6 +32,8 @@ pub struct Policy {
     pub hold: Hold,
     /// Checks that must succeed before the route opens.
     pub verify: Vec<Check>,
+    /// Upstreams that must pass the checks.
+    pub quorum: Quorum,
     /// Guard that watches the returning route and may close it again.
     pub guard: Option<Guard>,
     /// Clients that may pass while it is closed.
@@ -123,8 +125,8 @@ pub enum Cookies {
     AlsoHttp,
 }
 
-/// Reads a route's policy.
-pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Policy {
+/// Reads the policy of a route with this many upstreams.
+pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut Report<'_>) -> Policy {
     Policy {
         drain: section.take("drain").and_then(|value| values::duration(&value, report)),
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
@@ -132,6 +134,7 @@ pub(super) fn policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Poli
         ramp_group: ramp_group(section, report),
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
+        quorum: checks::quorum_of(section, upstreams, report),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
         cookies: section.take("cookie_secure").map(|value| cookies(&value, report)).unwrap_or_default(),
@@ -294,8 +297,19 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 10] =
-    ["drain", "streams", "ramp", "ramp_group", "hold", "verify", "guard", "bypass", "cookie_secure", "read_only"];
+const KEYS: [&str; 11] = [
+    "drain",
+    "streams",
+    "ramp",
+    "ramp_group",
+    "hold",
+    "verify",
+    "quorum",
+    "guard",
+    "bypass",
+    "cookie_secure",
+    "read_only",
+];
 
 /// Fields that cannot carry a secret, because they have another meaning.
 const TAKEN: [&str; 8] =

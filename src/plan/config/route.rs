@@ -36,7 +36,7 @@ pub(super) fn route<'d>(
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
-    let policy = policy::policy(&mut section, report);
+    let policy = policy::policy(&mut section, upstreams.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
     Some(RouteConfig {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::super::key::pattern::{
     ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK, NETWORK,
-    ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, REQUEST_TARGET, UPSTREAM,
+    ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
+use super::checks::CHECK;
 use super::guard::GUARD;
 
 /// `backsoon.toml`.
@@ -320,7 +321,13 @@ pub static ROUTE: Table = Table {
             "verify",
             Form::OneOrArray(&Form::Table(&CHECK), 1..=32),
             Absent::Means("no check"),
-            "Checks that every upstream must pass before the route opens.",
+            "Checks of the upstreams before the route opens. An upstream that fails is left out.",
+        ),
+        Key::new(
+            "quorum",
+            Form::Either(&[Form::Choice(&["all"]), Form::Count(1, 64)]),
+            Absent::Means("more than half"),
+            "Number of upstreams that must pass every check before the route opens. Needs `verify`.",
         ),
         Key::new(
             "guard",
@@ -343,7 +350,7 @@ pub static ROUTE: Table = Table {
             "Requests that pass in the mode `read-only`, besides those whose method only reads.",
         ),
     ],
-    rules: &[Rule::Needs("ramp_group", "ramp")],
+    rules: &[Rule::Needs("ramp_group", "ramp"), Rule::Needs("quorum", "verify")],
 };
 
 /// Item of `always_open`.
@@ -391,21 +398,6 @@ pub static HOLD: Table = Table {
             Absent::Is("\"50/s\""),
             "Rate at which held requests are forwarded when the route is back: `50/s` or `30/m`.",
         ),
-    ],
-    rules: &[],
-};
-
-/// Item of `verify`.
-pub static CHECK: Table = Table {
-    header: "verify",
-    about: "Check of the upstreams.",
-    keys: &[
-        Key::new("get", Form::Text(&REQUEST_TARGET), Absent::Required, "Path, with its query, that is requested."),
-        Key::new("expect", Form::Count(100, 599), Absent::Is("200"), "Status that must come."),
-        Key::new("within", ROUTE_TIME, Absent::Is("\"2s\""), "Longest time that the answer may take."),
-        Key::new("times", Form::Count(1, 1000), Absent::Is("1"), "Successes in a row that are needed."),
-        Key::new("every", ROUTE_TIME, Absent::Is("\"5s\""), "Time between two attempts."),
-        Key::new("region", Form::Words(64), Absent::Means("none"), "Name of the place of the check, for the timeline."),
     ],
     rules: &[],
 };

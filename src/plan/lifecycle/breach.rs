@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::super::config::{Check, Guard, OnBreach, Policy, Ramp};
 use super::super::flags::Mode;
 use super::finding::{Findings, Suspicion};
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Verdict};
+use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial};
+use super::verification::{Verdict, verdict};
 use super::{Breach, Measured, Reason, after, judge};
 
 /// Answer to what a guard found, or did not find.
@@ -60,9 +61,9 @@ impl RouteState {
             Heeded::GoOn(Findings { breach: None, suspicion: Some(suspicion) })
         };
         let close = |why: &str| Heeded::Close(Breach { at: inputs.now, what: format!("{}; {why}", breach.what) });
-        match self.verify(checks, inputs.observed.checked(breach.at)) {
+        match verdict(inputs.policy, inputs.observed.checked(breach.at), self.began) {
             Verdict::Passed(_) => go_on(true),
-            Verdict::Pending(failed @ Reason::CheckFailed { .. }) => close(&failed.to_string()),
+            Verdict::Failed(failed) => close(&failed.to_string()),
             // Without measurements the instant is one that passed unseen, and nothing was asked then.
             Verdict::Pending(_)
                 if inputs.observed.measured.is_some() && after(breach.at, round(checks)) <= inputs.now =>

@@ -165,14 +165,6 @@ pub(super) enum Step {
     Enter(RouteState),
 }
 
-/// Judgement on the checks of a route.
-pub(super) enum Verdict {
-    /// Every check had passed by then.
-    Passed(Timestamp),
-    /// The reason for which the route stays closed.
-    Pending(Reason),
-}
-
 impl RouteState {
     /// Returns the first state of a route without a remembered one. None of its requests is in flight here.
     pub fn first(inputs: RouteInputs<'_>) -> Self {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::config::Check;
 use super::breach::Heeded;
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Verdict, Watch};
-use super::{CheckResult, Desired, Reason, after};
+use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
+use super::verification::{Verdict, verdict};
+use super::{Desired, Reason, after};
 
 impl RouteState {
     /// Evaluates the phase once. `remaining` is the number of requests in flight from before the route went down, if it
@@ -109,33 +109,13 @@ impl RouteState {
             let closing = Closing { tries: 0, ..closing.clone() };
             return Step::Enter(self.admit(&closing, inputs, inputs.now, Reason::ForcedUnchecked));
         }
-        let checks = &inputs.policy.verify;
-        if checks.is_empty() {
+        if inputs.policy.verify.is_empty() {
             return Step::Enter(self.admit(closing, inputs, inputs.now, Reason::NoChecks));
         }
-        let results = inputs.observed.checked(self.began);
-        match self.verify(checks, results) {
+        match verdict(inputs.policy, inputs.observed.checked(self.began), self.began) {
             Verdict::Passed(at) => Step::Enter(self.admit(closing, inputs, at.min(inputs.now), Reason::ChecksPassed)),
-            Verdict::Pending(reason) => Step::Update(Self { reason, ..self.clone() }),
+            Verdict::Failed(reason) | Verdict::Pending(reason) => Step::Update(Self { reason, ..self.clone() }),
         }
-    }
-
-    /// Judges the results of the checks.
-    pub(super) fn verify(&self, checks: &[Check], results: &[CheckResult]) -> Verdict {
-        let passed = checks.iter().zip(results).filter(|(check, result)| result.passed >= check.times);
-        let (passed, at) = passed.fold((0, self.began), |(count, at), (_, result)| {
-            (count + 1, result.at.map_or(at, |passed| passed.max(at)))
-        });
-        if passed == checks.len() {
-            return Verdict::Passed(at);
-        }
-        let failed = checks.iter().zip(results).find_map(|(check, result)| Some((check, result.failure.as_ref()?)));
-        Verdict::Pending(match failed {
-            Some((Check { region, .. }, failure)) => {
-                Reason::CheckFailed { region: region.as_ref().map(ToString::to_string), failure: failure.clone() }
-            }
-            None => Reason::ChecksPending { passed, total: checks.len() },
-        })
     }
 
     fn step_ramping(&self, back: &Return, inputs: RouteInputs<'_>) -> Step {

@@ -19,10 +19,18 @@ fn at(clock: &str) -> Timestamp {
 
 /// Creates a proxy whose only route has this policy.
 fn web(policy: &str) -> Rehearsal {
-    let text =
-        format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:1\"\n{policy}");
-    let (config, problems) = config::parse("backsoon.toml", &text);
+    web_with(1, policy)
+}
+
+/// Creates a proxy whose only route has this many upstreams.
+fn web_with(upstreams: usize, policy: &str) -> Rehearsal {
+    let (config, problems) = config::parse("backsoon.toml", &text_of(upstreams, policy));
     Rehearsal::new(config.unwrap_or_else(|| panic!("{problems:?}")))
+}
+
+fn text_of(upstreams: usize, policy: &str) -> String {
+    let upstreams: Vec<String> = (1..=upstreams).map(|port| format!("http://127.0.0.1:{port}")).collect();
+    format!("[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = {upstreams:?}\n{policy}")
 }
 
 impl Rehearsal {
@@ -104,9 +112,18 @@ fn alone(requests: u64, failed: u64, hanging: u64) -> Clients {
     clients
 }
 
+/// Returns the results of the only check, for each upstream.
+fn of_upstreams(began: Timestamp, checks: Vec<CheckResult>) -> Verification {
+    let (config, _) = config::parse("backsoon.toml", &text_of(checks.len(), ""));
+    let upstreams = config.unwrap().routes[0].upstreams.clone();
+    let upstreams = upstreams.into_iter().zip(checks);
+    let upstreams = upstreams.map(|(upstream, check)| UpstreamChecks { upstream, checks: vec![check] }).collect();
+    Verification { began, upstreams }
+}
+
 fn verified(began: &str, passed: u32, due: &str, failure: Option<&str>) -> Observed {
     let check = CheckResult { passed, at: Some(at(due)), failure: failure.map(str::to_owned) };
-    Observed { verification: Some(Verification { began: at(began), checks: vec![check] }), ..Observed::default() }
+    Observed { verification: Some(of_upstreams(at(began), vec![check])), ..Observed::default() }
 }
 
 const OFFLINE: &str = "[routes]\nweb = \"offline\"\n";
@@ -178,6 +195,68 @@ fn it_opens_when_every_check_has_passed_and_says_why_it_does_not() {
     assert_eq!(proxy.at("14:30:02"), "verifying since 14:30:00: 0 of 1 checks have passed");
     proxy.observe(verified("14:30:00", 3, "14:30:10", None));
     assert_eq!(proxy.at("14:30:11"), "open since 14:30:10: every check has passed");
+}
+
+/// Returns the results of upstreams: the instant at which each has passed its only check, or its failure.
+fn results(began: &str, results: &[Result<&str, &str>]) -> Observed {
+    let check = |result: &Result<&str, &str>| match result {
+        Ok(due) => CheckResult { passed: 1, at: Some(at(due)), failure: None },
+        Err("") => CheckResult::default(),
+        Err(failure) => CheckResult { passed: 0, at: None, failure: Some((*failure).to_owned()) },
+    };
+    let verification = of_upstreams(at(began), results.iter().map(check).collect());
+    Observed { verification: Some(verification), ..Observed::default() }
+}
+
+#[test]
+fn it_opens_when_a_quorum_of_its_upstreams_has_passed_and_leaves_out_the_others() {
+    let (early, late) = (Ok("14:30:05"), Ok("14:30:10"));
+    let opened = |clock: &str| format!("open since 14:30:{clock}: every check has passed");
+    let fails = || "verifying since 14:30:00: a check fails: no".to_owned();
+    let waits = || "verifying since 14:30:00: 0 of 1 checks have passed".to_owned();
+    for (quorum, found, told, left_out) in [
+        ("", vec![early, Err("no"), late], opened("10"), vec![1]),
+        ("", vec![late, early, early], opened("05"), vec![]),
+        ("", vec![early, Err(""), early], opened("05"), vec![1]),
+        ("", vec![early, Err("no"), Err("")], fails(), vec![]),
+        ("", vec![early, Err("no")], fails(), vec![]),
+        ("", vec![Err(""), early], waits(), vec![]),
+        ("", vec![Err("no"), Err("no"), Err("no")], fails(), vec![]),
+        ("quorum = 1", vec![Err("no"), Err("no"), late], opened("10"), vec![0, 1]),
+        ("quorum = 3", vec![early, Err("no"), early], fails(), vec![]),
+        ("quorum = 9", vec![early, late], opened("10"), vec![]),
+        ("quorum = \"all\"", vec![early, Err("no"), early], fails(), vec![]),
+        ("quorum = \"all\"", vec![early, late, early], opened("10"), vec![]),
+    ] {
+        let mut proxy = web_with(found.len(), &format!("verify = [{{ get = \"/\" }}]\n{quorum}"));
+        proxy.flag(OFFLINE).at("14:00:00");
+        proxy.flag("").at("14:30:00");
+        proxy.observe(results("14:30:00", &found));
+        assert_eq!(proxy.at("14:30:11"), told, "{quorum} {found:?}");
+        let route = &proxy.live.as_ref().unwrap().routes[0];
+        let outs: Vec<usize> = route.left_out.iter().map(|out| out.upstream).collect();
+        let used = found.len() - left_out.len();
+        assert_eq!((outs, route.in_use.len()), (left_out, used), "{quorum} {found:?}");
+    }
+}
+
+#[test]
+fn who_passes_later_is_used_again_and_without_results_everybody_is() {
+    let mut proxy = web_with(3, "verify = [{ get = \"/\" }]");
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.flag("").at("14:30:00");
+    let all = [Ok("14:30:05"), Ok("14:30:05"), Ok("14:40:00")];
+    proxy.observe(results("14:30:00", &[all[0], all[1], Err("no")])).at("14:30:05");
+    let used = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].in_use.to_vec();
+    assert_eq!((used(&proxy), proxy.is_due(at("14:30:06"))), (vec![0, 1], false));
+    proxy.observe(results("14:30:00", &all));
+    assert!(proxy.is_due(at("14:40:00")));
+    proxy.at("14:40:00");
+    assert_eq!(used(&proxy), [0, 1, 2]);
+    proxy.observe(results("14:30:00", &[all[0], all[1], Err("no")])).at("14:41:00");
+    assert_eq!(used(&proxy), [0, 1]);
+    proxy.restart().observe(Observed::default()).at("14:42:00");
+    assert_eq!(used(&proxy), [0, 1, 2]);
 }
 
 #[test]
@@ -628,7 +707,7 @@ impl Rehearsal {
             Happens::Observe(left, passed, errors, fails) => {
                 let began = self.live.as_ref().map_or(now, |live| live.routes[0].state.began());
                 let check = CheckResult { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
-                let verification = Some(Verification { began, checks: vec![check] });
+                let verification = Some(of_upstreams(began, vec![check]));
                 self.observe(Observed {
                     remaining: Some(left),
                     verification,

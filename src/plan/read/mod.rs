@@ -139,6 +139,11 @@ impl<'d> Section<'d> {
         Some(Value::new(key, name, value))
     }
 
+    /// Returns true if a key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Takes a key's value. Its absence is reported at the end, with this correction.
     pub(super) fn need(&mut self, key: &'static str, help: &str) -> Option<Value<'d>> {
         let value = self.take(key);

@@ -18,7 +18,7 @@ pub(crate) enum Candidates {
 
 impl Candidates {
     pub(crate) fn new(worker: &Worker, generation: &Generation, route: &Route) -> Self {
-        match &*route.upstreams {
+        match &*route.in_use {
             [only] => Self::One(Some(worker.pool(generation, *only))),
             many => Self::Many(many.iter().map(|&index| worker.pool(generation, index)).collect()),
         }

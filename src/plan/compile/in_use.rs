@@ -1,0 +1,57 @@
+//! Choice of the upstreams that a route uses: all but those that fail their checks.
+
+use std::sync::Arc;
+
+use super::super::config::{RouteConfig, Upstream};
+use super::super::lifecycle::{Phase, left_out};
+use super::super::snapshot::{LeftOut, Snapshot};
+use super::Inputs;
+
+/// Returns the upstreams of a route that are left out now. `upstreams` are the indexes of all of them in `list`.
+pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Vec<LeftOut> {
+    // Most routes have no checks. They cost no look-up.
+    let checked = !config.policy.verify.is_empty();
+    let observed = checked.then(|| inputs.known.observed.get(&config.name)).flatten();
+    let Some(results) = observed.and_then(|observed| observed.verification.as_ref()) else { return Vec::new() };
+    let outs = left_out(&config.policy, &results.upstreams).into_iter().filter_map(|results| {
+        let index = upstreams.iter().copied().find(|index| list.get(*index) == Some(&results.upstream))?;
+        let failure = results.failure().map_or(UNPROVEN, |(_, failure)| failure).to_owned();
+        Some(LeftOut { upstream: index, failure })
+    });
+    let mut outs: Vec<LeftOut> = outs.collect();
+    // A guard that looks twice has the checks begin anew. Until they tell, it stays as it was.
+    if outs.is_empty() && !results.upstreams.iter().all(|results| results.passed(&config.policy.verify).is_some()) {
+        outs = before(inputs, config, list);
+    }
+    // Results of an earlier config may name other upstreams. One is always used.
+    if outs.len() < upstreams.len() { outs } else { Vec::new() }
+}
+
+/// Returns the upstreams that were left out while the route served.
+fn before(inputs: &Inputs<'_>, config: &RouteConfig, list: &[Upstream]) -> Vec<LeftOut> {
+    let Some(live) = inputs.previous else { return Vec::new() };
+    let route = live.route(&config.name).filter(|route| matches!(route.phase(), Phase::Open | Phase::Ramping));
+    let outs = route.map(|route| route.left_out.clone()).unwrap_or_default();
+    outs.into_iter().filter(|out| live.upstreams.get(out.upstream) == list.get(out.upstream)).collect()
+}
+
+/// Returns the upstreams that are used.
+pub(super) fn in_use(upstreams: &Arc<[usize]>, outs: &[LeftOut]) -> Arc<[usize]> {
+    if outs.is_empty() {
+        return Arc::clone(upstreams);
+    }
+    let used = |index: &usize| !outs.iter().any(|out| out.upstream == *index);
+    upstreams.iter().copied().filter(used).collect()
+}
+
+/// Returns true if a route would use other upstreams than it does.
+pub(super) fn is_due(inputs: &Inputs<'_>, live: &Snapshot) -> bool {
+    let indexes = |outs: &[LeftOut]| outs.iter().map(|out| out.upstream).collect::<Vec<_>>();
+    live.routes.iter().filter(|route| !route.config.policy.verify.is_empty()).any(|route| {
+        let outs = outs(inputs, &route.config, &route.upstreams, &live.upstreams);
+        indexes(&outs) != indexes(&route.left_out)
+    })
+}
+
+/// Words for an upstream that has neither passed nor failed yet.
+const UNPROVEN: &str = "it has not passed its checks yet";

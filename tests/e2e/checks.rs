@@ -1,0 +1,91 @@
+//! Checks of upstreams: who fails is left out, and the route opens with those that pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use crate::support::{Backsoon, LISTEN, Upstream, get, wait};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+const BROKEN: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
+
+/// An upstream whose checks fail on command. Other requests are always answered well, and counted.
+struct Service {
+    upstream: Upstream,
+    fails: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+}
+
+impl Service {
+    fn new(fails: bool) -> Self {
+        let (fails, served) = (Arc::new(AtomicBool::new(fails)), Arc::new(AtomicU64::new(0)));
+        let (failing, count) = (Arc::clone(&fails), Arc::clone(&served));
+        let upstream = Upstream::handling(move |connection| {
+            while let Some(request) = connection.request() {
+                let is_check = request.contains("(verify)");
+                count.fetch_add(u64::from(!is_check), SeqCst);
+                connection.send(if is_check && failing.load(SeqCst) { BROKEN } else { OK });
+            }
+        });
+        Self { upstream, fails, served }
+    }
+
+    fn served(&self) -> u64 {
+        self.served.load(SeqCst)
+    }
+}
+
+fn before(services: &[Service], policy: &str) -> Backsoon {
+    let urls: Vec<String> = services.iter().map(|service| format!("{:?}", service.upstream.url())).collect();
+    let policy = format!("drain = \"1ms\"\nverify = [{{ get = \"/healthz\", times = 2, every = \"50ms\" }}]\n{policy}");
+    Backsoon::start(&format!("{LISTEN}[routes.web]\nupstream = [{}]\n{policy}", urls.join(", ")))
+}
+
+fn phase(backsoon: &Backsoon) -> String {
+    backsoon.route("web")["phase"].as_str().unwrap().to_owned()
+}
+
+/// Closes the route, and lifts the flag.
+fn close_and_lift(backsoon: &Backsoon) {
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    wait("the route to be closed", || phase(backsoon) == "closed");
+    backsoon.unflag();
+}
+
+#[test]
+fn one_of_three_that_fails_is_left_out_and_told_of_and_used_again_once_it_passes() {
+    let services = [Service::new(false), Service::new(true), Service::new(false)];
+    let mut backsoon = before(&services, "");
+    close_and_lift(&backsoon);
+    wait("the route to open", || phase(&backsoon) == "open");
+    (0..30).for_each(|_| assert_eq!(get(backsoon.address(), "/").status, 200));
+    assert_eq!(services[1].served(), 0, "who fails is not asked");
+    assert!(services[0].served() > 0 && services[2].served() > 0);
+    let upstream = services[1].upstream.url();
+    let told = &backsoon.route("web")["upstreams"];
+    let failure = format!("GET /healthz on {upstream} answered 500, expected 200");
+    assert_eq!(told[1]["left_out"], failure.as_str(), "{told}");
+    assert!(told[0].get("left_out").is_none() && told[2].get("left_out").is_none(), "{told}");
+    let labels = format!("route=\"web\",upstream=\"{upstream}\"");
+    assert_eq!(backsoon.metric("backsoon_upstream_left_out", &labels), 1.0);
+    assert_eq!(backsoon.wait_for_log("the route goes without an upstream that fails its checks")["upstream"], upstream);
+    services[1].fails.store(false, SeqCst);
+    wait("it to be used again", || get(backsoon.address(), "/").status == 200 && services[1].served() > 0);
+    assert_eq!(backsoon.metric("backsoon_upstream_left_out", &labels), 0.0);
+}
+
+#[test]
+fn all_can_be_asked_for_and_without_a_quorum_the_route_stays_closed() {
+    for (quorum, services) in [
+        ("quorum = \"all\"", vec![Service::new(false), Service::new(true), Service::new(false)]),
+        ("quorum = 2", vec![Service::new(true), Service::new(true), Service::new(false)]),
+        ("", vec![Service::new(true), Service::new(true)]),
+    ] {
+        let backsoon = before(&services, quorum);
+        close_and_lift(&backsoon);
+        wait("a failure to be told", || backsoon.route("web")["why"].as_str().unwrap().starts_with("a check fails"));
+        assert_eq!((phase(&backsoon).as_str(), get(backsoon.address(), "/").status), ("verifying", 503), "{quorum}");
+        services[1].fails.store(false, SeqCst);
+        services[0].fails.store(false, SeqCst);
+        wait("the route to open", || phase(&backsoon) == "open");
+    }
+}
