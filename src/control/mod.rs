@@ -12,6 +12,7 @@ mod baselines_file;
 #[cfg(feature = "proxy")]
 pub(crate) mod certs;
 #[cfg(feature = "proxy")]
+pub(crate) mod checker;
 mod closure_counts;
 #[cfg(feature = "proxy")]
 pub(crate) mod controller;

@@ -6,7 +6,6 @@
 //! Attempts follow a schedule on the wall clock that starts with the phase. Replicas therefore probe at the same
 //! instants, and a restarted one joins in.
 
-mod request;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +25,7 @@ use crate::plan::flags::Mode;
 use crate::plan::lifecycle::{CheckResult, Phase, UpstreamChecks, Verification};
 use crate::plan::snapshot::Route;
 
-use request::{Permits, Target};
+use super::checker::{self, Permits, Target};
 
 /// Checks of every route that is verifying, or open without some of its upstreams. Dropping it ends their tasks.
 pub(super) struct Probes {
@@ -129,7 +128,7 @@ impl Probes {
             let (target, sink) = (Rc::clone(&target), Rc::clone(sink));
             let schedule = Schedule { began: spec.began, every: check.every };
             tasks.spawn_local(async move {
-                let ask = async || request::failure(&target, &check, &permits).await;
+                let ask = async || checker::failure(&target, &check, &permits).await;
                 schedule.repeat(&clock, ask, |due, failure| sink.record(index, &check, due, failure)).await;
             });
         }

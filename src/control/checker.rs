@@ -27,7 +27,7 @@ use crate::plan::config::{Check, Upstream, UpstreamAddress};
 
 /// The upstream that is checked.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub upstream: Upstream,
     /// The TLS client; `None` for clear text.
     pub tls: Option<Arc<ClientConfig>>,
@@ -37,7 +37,7 @@ pub(super) struct Target {
 
 /// The reason why an upstream did not pass. The words end a sentence that begins with the upstream.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// No connection, or no TLS over it.
     Connection(io::Error),
     /// The answer did not come in time.
@@ -87,7 +87,7 @@ impl std::error::Error for Failure {
 
 /// Permits that bound the checks of all routes together.
 #[derive(Clone, Debug)]
-pub(super) struct Permits {
+pub(crate) struct Permits {
     connections: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
 }
@@ -102,7 +102,7 @@ impl Default for Permits {
 }
 
 /// Makes one attempt. Returns the failure in words, or `None` if the upstream passed.
-pub(super) async fn failure(target: &Target, check: &Check, permits: &Permits) -> Option<String> {
+pub(crate) async fn failure(target: &Target, check: &Check, permits: &Permits) -> Option<String> {
     let failure = send(target, check, permits).await.err()?;
     Some(format!("GET {} on {} {failure}", check.get, target.upstream))
 }
