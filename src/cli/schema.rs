@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use super::exit;
 use super::failure::Failure;
 use super::streams::Streams;
-use crate::plan::key::{Absent, DURATION, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, TARGET, Table};
+use crate::plan::key::{
+    Absent, DURATION, FIELD_NAME, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, TARGET, Table,
+};
 use crate::plan::keys::{CONFIG, FLAGS};
 
 /// The arguments of `schema`.
@@ -87,6 +89,7 @@ fn condition(rule: &Rule) -> Map<String, Value> {
     let has = |key: &&str| json!({ "required": [key] });
     object(match rule {
         Rule::Needs(key, other) => json!({ "dependentRequired": { *key: [other] } }),
+        Rule::OneOf(keys) => json!({ "oneOf": keys.iter().map(has).collect::<Vec<_>>() }),
         Rule::Instead { key, of, refused } => json!({
             "if": has(key),
             "then": { "not": { "anyOf": of.iter().chain(*refused).map(has).collect::<Vec<_>>() } },
@@ -130,6 +133,7 @@ fn form(form: &Form) -> Map<String, Value> {
         Form::Choice(words) => json!({ "enum": words }),
         Form::Array(item, counts) => array(item, counts),
         Form::OneOrArray(item, counts) => json!({ "anyOf": [self::form(item), array(item, counts)] }),
+        Form::Fields(longest) => by_name(&FIELD_NAME, &Form::Words(*longest)),
         Form::Table(inner) => Value::Object(table(inner)),
         Form::Tables(inner, most) => json!({ "type": "array", "items": table(inner), "maxItems": most }),
         Form::Routes(item) => by_name(&ROUTE_NAME, item),

@@ -128,7 +128,7 @@ impl Probes {
             let (target, sink) = (Rc::clone(&target), Rc::clone(sink));
             let schedule = Schedule { began: spec.began, every: check.every };
             tasks.spawn_local(async move {
-                let ask = async || checker::failure(&target, &check, &permits).await;
+                let ask = async || checker::attempt(&target, &check, &permits).await.failure;
                 schedule.repeat(&clock, ask, |due, failure| sink.record(index, &check, due, failure)).await;
             });
         }
@@ -223,7 +223,10 @@ impl ResultSink {
                 tracing::warn!(route = self.route, failure, "a check fails");
             }
             Some(_) => {}
-            None => tracing::debug!(route = self.route, get = check.get, passed = after.passed, "a check passes"),
+            None => {
+                let (check, passed) = (check.probe.to_string(), after.passed);
+                tracing::debug!(route = self.route, check, passed, "a check passes");
+            }
         }
         *checked = after;
         self.changed.notify_one();

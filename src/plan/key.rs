@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::units::{LARGEST, as_bytes, as_duration};
-pub use pattern::{DURATION, INSTANT, Pattern, ROUTE_NAME, SIZE, TARGET};
+pub use pattern::{DURATION, FIELD_NAME, INSTANT, Pattern, ROUTE_NAME, SIZE, TARGET};
 
 /// Table of a file, with its keys in the order in which the parser takes them.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub enum Form {
     Array(&'static Self, RangeInclusive<usize>),
     /// One value, or a list of a length within the range.
     OneOrArray(&'static Self, RangeInclusive<usize>),
+    /// Table with a line of text, of at most this many bytes, for each of some header fields.
+    Fields(usize),
     /// Table in the line, or under a header of its own.
     Table(&'static Table),
     /// Tables under `[[…]]` headers, at most this many.
@@ -97,6 +99,8 @@ pub enum Absent {
 pub enum Rule {
     /// The first key needs the second.
     Needs(&'static str, &'static str),
+    /// Keys of which exactly one must be written.
+    OneOf(&'static [&'static str]),
     /// Key that replaces others.
     Instead {
         /// Key.
@@ -154,6 +158,7 @@ impl Form {
             | Self::Share
             | Self::Instant
             | Self::Choice(_)
+            | Self::Fields(_)
             | Self::Array(..)
             | Self::OneOrArray(..)
             | Self::Table(_)

@@ -158,7 +158,8 @@ fn tables_in(form: &Form) -> Vec<&'static Table> {
         | Form::Size(..)
         | Form::Time(..)
         | Form::Instant
-        | Form::Choice(_) => Vec::new(),
+        | Form::Choice(_)
+        | Form::Fields(_) => Vec::new(),
     }
 }
 
@@ -201,6 +202,7 @@ fn type_of(form: &Form) -> String {
         Form::Choice(words) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", "),
         Form::Array(item, counts) => format!("list of {}: {}", count(counts), type_of(item)),
         Form::OneOrArray(item, counts) => format!("{}; or a list of {}", type_of(item), count(counts)),
+        Form::Fields(longest) => format!("for each header field: line of text, {longest} bytes at most"),
         Form::Table(table) => format!("table {}", link(table)),
         Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
         Form::Routes(item) | Form::Targets(item) => format!("for each route: {}", type_of(item)),

@@ -287,8 +287,6 @@ fn who_does_not_answer_in_time_fails() {
         let web = Web::verifying(&route(&quoted(&server), "", check), None);
         let failure = web.failure().await;
         assert!(failure.contains(" broke off: "), "{failure}");
-        let seconds = checker::Failure::Late(Duration::from_secs(2));
-        assert_eq!(seconds.to_string(), "did not answer within 2 s");
     });
 }
 

@@ -1,29 +1,150 @@
-//! Checks of a route's upstreams.
+//! Checks of a route's upstreams: what is asked, and which answer passes.
 
+mod read;
+
+use std::fmt;
 use std::time::Duration;
 
-use toml::de::DeValue;
+use http::{HeaderName, HeaderValue, Method};
+use regex_lite::Regex;
 
-use super::super::keys;
-use super::super::problem::quoted;
-use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
-use super::values;
+pub(super) use read::{quorum_of, verify};
 
 /// Smoke test of the upstreams.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Path and query to ask for.
-    pub get: String,
-    /// Status of a success.
-    pub expect: u16,
+    /// The question, and the answer that passes.
+    pub probe: Probe,
     /// Longest time for the answer.
     pub within: Duration,
+    /// Time from which on an answer is too slow to pass.
+    pub faster_than: Option<Duration>,
     /// Successes in a row that are needed.
     pub times: u32,
     /// Time between two attempts.
     pub every: Duration,
-    /// Name of the place that checks, for the timeline.
-    pub region: Option<String>,
+    /// Names of the places that the check speaks for, for the timeline.
+    pub regions: Vec<String>,
+}
+
+/// Question of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// An HTTP request.
+    Http(Box<HttpProbe>),
+    /// A connection alone, with TLS where the upstream has it.
+    Connect,
+    /// A call of `grpc.health.v1.Health/Check` over HTTP/2.
+    Grpc(GrpcProbe),
+}
+
+/// HTTP request of a check, and the answer that passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// `Host` of the request; `None` is the one that the route's requests have.
+    pub host: Option<String>,
+    /// More fields of the request.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Body of the request.
+    pub send: Option<String>,
+    /// Redirects that are followed.
+    pub follow: u64,
+    /// Statuses that pass; at least one.
+    pub expect: Vec<Statuses>,
+    /// Text that the body must contain.
+    pub body: Option<String>,
+    /// Regular expression that must match in the body.
+    pub matches: Option<BodyPattern>,
+    /// Fields of the response, with the text that each must contain.
+    pub expect_fields: Vec<(HeaderName, String)>,
+}
+
+/// Call of the health service of gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcProbe {
+    /// Name of the service; empty for the whole server.
+    pub service: String,
+    /// Authority of the call; `None` is the one that the route's requests have.
+    pub host: Option<String>,
+}
+
+/// Statuses that pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statuses {
+    /// This one.
+    One(u16),
+    /// A class by its first digit: 2 for `2xx`.
+    Class(u16),
+}
+
+/// Regular expression for a body. Two are equal if they are written alike.
+#[derive(Clone, Debug)]
+pub struct BodyPattern(Regex);
+
+impl Probe {
+    /// Returns the host that the check asks for, if it names one.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http(probe) => probe.host.as_deref(),
+            Self::Connect => None,
+            Self::Grpc(probe) => probe.host.as_deref(),
+        }
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(probe) => write!(f, "{} {}", probe.method, probe.target),
+            Self::Connect => f.write_str("connecting"),
+            Self::Grpc(probe) if probe.service.is_empty() => f.write_str("gRPC health"),
+            Self::Grpc(probe) => write!(f, "gRPC health of {}", probe.service),
+        }
+    }
+}
+
+impl Statuses {
+    /// Returns true if a status passes.
+    pub fn has(self, status: u16) -> bool {
+        match self {
+            Self::One(one) => status == one,
+            Self::Class(digit) => status / 100 == digit,
+        }
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(status) => write!(f, "{status}"),
+            Self::Class(digit) => write!(f, "{digit}xx"),
+        }
+    }
+}
+
+impl BodyPattern {
+    /// Returns true if the expression matches somewhere in a text. Takes time in proportion to the text.
+    pub fn is_in(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl PartialEq for BodyPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for BodyPattern {}
+
+impl fmt::Display for BodyPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
 }
 
 /// Number of upstreams that must pass every check before the route opens.
@@ -48,81 +169,3 @@ impl Quorum {
         }
     }
 }
-
-/// Reads the `quorum` of a route with this many upstreams.
-pub(super) fn quorum_of(section: &mut Section<'_>, upstreams: usize, report: &mut Report<'_>) -> Quorum {
-    let Some(value) = section.take("quorum") else { return Quorum::default() };
-    if !section.has("verify") {
-        let help = "say what must pass: `verify = [{ get = \"/healthz\" }]`";
-        report.wrong(value.key_span.clone(), "`quorum` needs `verify`", help);
-    }
-    quorum(&value, upstreams, report).unwrap_or_default()
-}
-
-/// Reads `"all"` or a number of upstreams.
-fn quorum(value: &Value<'_>, upstreams: usize, report: &mut Report<'_>) -> Option<Quorum> {
-    match value.inner {
-        DeValue::String(text) if text == "all" => Some(Quorum::All),
-        DeValue::Integer(_) => {
-            let number = usize::try_from(value.count(1, MOST_UPSTREAMS, report)?).ok()?;
-            if number > upstreams {
-                let message = format!("`quorum` asks for {number} upstreams, and the route has {upstreams}");
-                report.warn(value.span.clone(), message, "all of them must pass then: write `\"all\"`");
-            }
-            Some(Quorum::AtLeast(number))
-        }
-        _ => {
-            value.mistyped(
-                "`\"all\"` or a number",
-                "write `quorum = \"all\"`, or how many upstreams must pass",
-                report,
-            );
-            None
-        }
-    }
-}
-
-/// Reads the checks of a route.
-pub(super) fn verify(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Check> {
-    let items = value.one_or_more(report);
-    report.at_most(MOST_CHECKS, items.len(), "checks", value.key_span.clone());
-    items.iter().take(MOST_CHECKS).filter_map(|item| check(item, report)).collect()
-}
-
-fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
-    let table = value.table("verify = [{ get = \"/healthz\", expect = 200 }]", report)?;
-    let mut section = Section::new(&keys::CHECK, "`verify`", value.span.clone(), table);
-    let get = section.need("get", "say which path is asked for: `get = \"/healthz\"`");
-    let get = get.and_then(|value| probe_path(&value, report));
-    let expect = section.take("expect").and_then(|value| value.count(100, 599, report));
-    let within = section.take("within").and_then(|value| values::duration(&value, report));
-    let times = section.take("times").and_then(|value| value.count(1, MOST_TIMES, report));
-    let every = section.take("every").and_then(|value| values::duration(&value, report));
-    let region = section.take("region").and_then(|value| value.words(LONGEST_REGION, Lines::One, report));
-    section.finish(report, |key, _| matches!(key, "path" | "url").then(|| did_you_mean_text("get")));
-    Some(Check {
-        get: get?,
-        expect: expect.and_then(|expect| u16::try_from(expect).ok()).unwrap_or(200),
-        within: within.unwrap_or(DEFAULT_WITHIN),
-        times: times.and_then(|times| u32::try_from(times).ok()).unwrap_or(1),
-        every: every.unwrap_or(DEFAULT_EVERY),
-        region,
-    })
-}
-
-fn probe_path(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = value.string("/healthz", report)?;
-    let is_target = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
-    if !is_target || text.contains('#') {
-        report.wrong(value.span.clone(), format!("{} is not a path", quoted(text)), "write one like `/healthz`");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
-const DEFAULT_EVERY: Duration = Duration::from_secs(5);
-const MOST_TIMES: u64 = 1000;
-const MOST_CHECKS: usize = 32;
-const MOST_UPSTREAMS: u64 = 64;
-const LONGEST_REGION: usize = 64;

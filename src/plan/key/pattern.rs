@@ -64,7 +64,8 @@ pub(in crate::plan) const LINK: Pattern = Pattern::new(
 pub(in crate::plan) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
 pub(in crate::plan) const LANGUAGE: Pattern =
     Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");
-pub(in crate::plan) const FIELD_NAME: Pattern =
+/// Name of a header field.
+pub const FIELD_NAME: Pattern =
     Pattern::new("name of a header field", "X-Maintenance-Key", r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
 pub(in crate::plan) const RATE: Pattern = Pattern::new("rate", "50/s", r"^\s*\+?0*[1-9][0-9]*\s*/[sm]$");
 pub(in crate::plan) const ERROR_RATE: Pattern = Pattern::new(
@@ -84,6 +85,12 @@ pub(in crate::plan) const ZOMBIES: Pattern = Pattern::new(
 );
 pub(in crate::plan) const RAMP_POINT: Pattern =
     Pattern::new("point of a ramp", "100% at 5m", r"^\s*[0-9.eE+-]+\s*%\s* at .+$");
+pub(in crate::plan) const AUTHORITY: Pattern =
+    Pattern::new("host, with or without a port", "www.example.com", r"^[A-Za-z0-9._~%:\[\]-]+$");
+pub(in crate::plan) const GRPC_SERVICE: Pattern =
+    Pattern::new("name of a gRPC service", "shop.Cart", r"^[A-Za-z0-9._/-]*$");
+pub(in crate::plan) const STATUS_CLASS: Pattern = Pattern::new("class of statuses", "2xx", r"^[1-5][Xx][Xx]$");
+pub(in crate::plan) const REGEX: Pattern = Pattern::new("regular expression", "ready|ok", r"\S");
 pub(in crate::plan) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");
 pub(in crate::plan) const OCCASION: Pattern =
     Pattern::new("date, or [instant](#types)", "2026-12-27", r"^[+-]?[0-9]{4,6}-?[0-9]{2}-?[0-9]{2}([Tt ].*)?$");

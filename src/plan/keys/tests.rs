@@ -117,7 +117,8 @@ fn for_tables(form: &'static Form, wrap: Wrap<'_>, found: &mut dyn FnMut(&'stati
         | Form::Size(..)
         | Form::Time(..)
         | Form::Instant
-        | Form::Choice(_) => {}
+        | Form::Choice(_)
+        | Form::Fields(_) => {}
     }
 }
 
@@ -135,7 +136,8 @@ fn smallest(table: &'static Table, set: Option<(&str, &str)>) -> Entries {
         match rule {
             Rule::Needs(key, other) if is_set(key) => names.push(other),
             Rule::Instead { key, of, .. } if !is_set(key) && !names.contains(key) => names.extend(*of),
-            Rule::Needs(..) | Rule::Instead { .. } => {}
+            Rule::OneOf(keys) if !keys.iter().any(|key| is_set(key)) => names.push(keys[0]),
+            Rule::Needs(..) | Rule::Instead { .. } | Rule::OneOf(_) => {}
         }
     }
     names.retain(|name| !is_set(name));
@@ -163,6 +165,7 @@ fn sample(form: &'static Form) -> String {
         Form::Instant => "2026-05-19T14:00:00Z".to_owned(),
         Form::Choice(words) => format!("{:?}", words[0]),
         Form::Array(item, _) | Form::OneOrArray(item, _) => format!("[{}]", sample(item)),
+        Form::Fields(_) => "{ X-Name = \"words\" }".to_owned(),
         Form::Table(table) => in_line(smallest(table, None)),
         Form::Tables(table, _) => format!("[{}]", in_line(smallest(table, None))),
         Form::Routes(item) | Form::Targets(item) => format!("{{ web = {} }}", sample(item)),
@@ -183,8 +186,11 @@ fn each_table_can_be_written_with_its_required_keys_alone() {
 fn a_key_is_required_if_the_table_says_so() {
     every_table(&mut |site| {
         for key in site.table.keys {
-            let either =
-                site.table.rules.iter().any(|rule| matches!(rule, Rule::Instead { of, .. } if of.contains(&key.name)));
+            let either = site.table.rules.iter().any(|rule| match rule {
+                Rule::Instead { of, .. } => of.contains(&key.name),
+                Rule::OneOf(keys) => keys[0] == key.name,
+                Rule::Needs(..) => false,
+            });
             let required = either || matches!(key.absent, Absent::Required);
             let (parsed, problems) = site.without(key);
             assert_eq!(parsed.is_none(), required, "{} {}: {problems:#?}", site.table.header, key.name);
@@ -255,6 +261,11 @@ fn bounds(site: &Site<'_>, key: &Key, form: &'static Form, wrap: Wrap<'_>) {
             lengths(site, key, item, counts);
         }
         Form::Either(forms) => forms.iter().for_each(|form| bounds(site, key, form, wrap)),
+        Form::Fields(longest) => {
+            takes(sample(form));
+            refuses(format!("{{ X-Name = {} }}", text(longest + 1)));
+            refuses("{ \"no name\" = \"words\" }".to_owned());
+        }
         Form::Text(_) | Form::Bool | Form::Share | Form::Instant => takes(sample(form)),
         Form::Routes(item) | Form::Targets(item) => {
             bounds(site, key, item, &|value| wrap(format!("{{ web = {value} }}")))

@@ -87,7 +87,8 @@ pub(super) fn verdict(policy: &Policy, results: &[UpstreamChecks], began: Timest
     let failed = results.iter().find_map(UpstreamChecks::failure);
     let reason = match failed {
         Some((check, failure)) => {
-            let region = checks.get(check).and_then(|check| check.region.clone());
+            let regions = checks.get(check).map(|check| check.regions.join(", "));
+            let region = regions.filter(|regions| !regions.is_empty());
             Reason::CheckFailed { region, failure: failure.to_owned() }
         }
         None => {
