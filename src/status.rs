@@ -6,11 +6,14 @@
 pub(crate) mod concerns;
 pub(crate) mod counts;
 pub(crate) mod story;
+pub(crate) mod verified;
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use verified::OutlookStatus;
 
 use crate::plan::problem::{Problem, Severity};
 use crate::plan::snapshot::Phase;
@@ -233,6 +236,9 @@ pub(crate) struct RouteStatus {
     /// The latency in the last minute; absent if there was no request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencyStatus>,
+    /// Outcome of its checks if it were closed now. Present while it is open, if they were tried lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<OutlookStatus>,
     /// The upstreams, in the order of the config.
     pub upstreams: Vec<UpstreamStatus>,
 }

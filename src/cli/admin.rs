@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::status::Status;
+use crate::status::verified::Verified;
 
 pub(super) use crate::plan::config::Endpoint;
 pub(super) use clock::Offset;
@@ -71,6 +72,19 @@ pub(super) async fn status(endpoint: &Endpoint, within: Duration) -> Result<((St
     Ok(((status, value), offset))
 }
 
+/// Has a proxy try the checks of routes now: of all that have some, if none is named.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) async fn verify(endpoint: &Endpoint, routes: &[String], within: Duration) -> Result<Verified, Error> {
+    let query: Vec<String> = routes.iter().map(|route| format!("route={route}")).collect();
+    let mut head = head(endpoint, &format!("/verify?{}", query.join("&")));
+    *head.method_mut() = http::Method::POST;
+    let asked = send(endpoint, head, within, |response| whole(response.into_body()));
+    let body = tokio::time::timeout(within, asked).await.map_err(|_| Error::Timeout(within))??;
+    serde_json::from_slice(&body).map_err(Error::Json)
+}
+
 /// Parses a status. Every field may be left out, so that versions understand each other. Any object would be a status then,
 /// and one in which nothing is wrong. But a proxy has a generation, and routes.
 ///
@@ -109,14 +123,23 @@ pub(super) fn ask_at_once(endpoint: &Endpoint) -> Result<Status, Error> {
     runtime.block_on(ask(endpoint, MOMENT)).map(|answer| answer.status)
 }
 
-/// Sends a request, waits for the head of the answer, and reads the body.
+/// Asks for a path, waits for the head of the answer, and reads the body.
 async fn request<T, F: Future<Output = Result<T, Error>>>(
     endpoint: &Endpoint,
     path: &str,
     within: Duration,
     read: impl FnOnce(Response<Incoming>) -> F,
 ) -> Result<T, Error> {
-    let request = head(endpoint, path);
+    send(endpoint, head(endpoint, path), within, read).await
+}
+
+/// Sends a request, waits for the head of the answer, and reads the body.
+async fn send<T, F: Future<Output = Result<T, Error>>>(
+    endpoint: &Endpoint,
+    request: Request<String>,
+    within: Duration,
+    read: impl FnOnce(Response<Incoming>) -> F,
+) -> Result<T, Error> {
     let late = |_| Error::Timeout(within);
     match endpoint {
         Endpoint::Host(host, port) => {

@@ -5,7 +5,7 @@ use std::io::Write;
 
 /// Success.
 pub const OK: u8 = 0;
-/// `status` found replicas that differ, or a file with an error.
+/// `status` found replicas that differ, or a file with an error. `verify` found a route that would not open.
 pub const DIFFERS: u8 = 1;
 /// `on --wait`: the flag is in force, but requests that began before it are still in flight.
 pub const NOT_DRAINED: u8 = 3;

@@ -57,6 +57,8 @@ pub(super) enum Failure {
     NoUrl { route: String },
     /// The window, or the clock, does not allow what was asked for. Nothing was written.
     Refused(Refusal),
+    /// The route has no checks, or no route has; its name.
+    NoChecks(Option<String>),
     /// The end is not in the future.
     Past,
     /// The config has no admin listener.
@@ -113,6 +115,7 @@ impl Failure {
             | Self::NoUrl { .. }
             | Self::Refused(_)
             | Self::NotHttps { .. }
+            | Self::NoChecks(_)
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)
@@ -197,6 +200,7 @@ impl Failure {
             ),
             Self::NoUrl { .. } => "name it: `--url https://www.example.com/`".to_owned(),
             Self::Refused(refusal) => refusal.help(),
+            Self::NoChecks(_) => "write some into the config: `verify = [{ get = \"/healthz\" }]`".to_owned(),
             Self::Past => "leave `--until` out, or name an instant that is still to come".to_owned(),
             Self::NoAdmin(_) => "add `[admin]` with `address = \"127.0.0.1:9901\"`, or name the address".to_owned(),
             Self::TooMany(_) => "name fewer, or a name with fewer addresses".to_owned(),
@@ -279,6 +283,8 @@ impl fmt::Display for Failure {
                 )
             }
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::NoChecks(Some(route)) => write!(f, "the route {} has no checks", quoted(route)),
+            Self::NoChecks(None) => f.write_str("no route has checks"),
             Self::Past => f.write_str("the end is in the past"),
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::TooMany(error) => error.fmt(f),
@@ -341,6 +347,7 @@ impl Error for Failure {
             | Self::NoUrl { .. }
             | Self::Refused(_)
             | Self::NotHttps { .. }
+            | Self::NoChecks(_)
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)

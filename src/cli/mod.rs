@@ -23,6 +23,7 @@ mod report;
 mod skip;
 mod status;
 mod step;
+mod verify;
 
 mod completions;
 mod man;
@@ -118,6 +119,9 @@ enum Command {
     /// Show what is live, in every replica named
     #[command(after_help = status::AFTER_HELP)]
     Status(status::StatusArgs),
+    /// Try the checks of routes now, on each upstream
+    #[command(after_help = verify::AFTER_HELP)]
+    Verify(verify::Verify),
     /// Show what happened: transitions of routes, and edits of files
     #[command(after_help = history::AFTER_HELP)]
     History(history::HistoryArgs),
@@ -198,6 +202,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Step(args) => step::run(&args, &mut streams),
         Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
+        Command::Verify(args) => verify::run(&args, &mut streams),
         Command::History(args) => history::run(&args, &mut streams),
         Command::Report(args) => report::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),

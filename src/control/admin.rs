@@ -1,8 +1,9 @@
-//! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status` and `/events`. Operators and
-//! probes use the listener, never visitors. Flags do not matter to it, and nothing can be changed through it.
+//! The admin listener: a page for people, `/livez`, `/readyz`, `/metrics`, `/status`, `/events` and `/verify`. Operators
+//! and probes use the listener, never visitors. Flags do not matter to it, and nothing can be changed through it.
 
 mod followers;
 mod page;
+mod verify;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -26,9 +27,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::live::{Reader, Stage};
-use crate::status::Status;
+use crate::status::{RouteStatus, Status};
 use crate::telemetry::Meters;
 
+use super::lookout::Lookout;
 use super::metrics::{self, Scraped};
 use super::observe::Observations;
 use super::report::{self, Report};
@@ -64,6 +66,7 @@ pub(super) struct Shared {
     pub meters: Arc<Meters>,
     pub report: RefCell<Report>,
     pub observations: RefCell<Observations>,
+    pub lookout: Lookout,
     pub stage: Cell<Stage>,
     pub started: Timestamp,
 }
@@ -114,8 +117,8 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
     tokio::task::spawn_local(async move {
         let connection = Rc::new(Connection::default());
         let service = service_fn(|request| {
-            let response = harden(answer(&shared, &connection, &request));
-            async move { Ok::<_, Infallible>(response) }
+            let (shared, connection) = (Rc::clone(&shared), Rc::clone(&connection));
+            async move { Ok::<_, Infallible>(harden(answer(&shared, &connection, &request).await)) }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD_SIZE);
@@ -131,7 +134,10 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shar
 /// An answer, or the stream of a follower.
 type Answer = Response<Either<Full<Bytes>, Events>>;
 
-fn answer(shared: &Shared, connection: &Rc<Connection>, request: &Request<Incoming>) -> Answer {
+async fn answer(shared: &Rc<Shared>, connection: &Rc<Connection>, request: &Request<Incoming>) -> Answer {
+    if request.uri().path() == "/verify" {
+        return verify::answer(shared, request).await.map(Either::Left);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -145,7 +151,7 @@ fn answer(shared: &Shared, connection: &Rc<Connection>, request: &Request<Incomi
         "/metrics" => metrics(shared),
         "/status" => json(StatusCode::OK, &Status { now: Some(Timestamp::now()), ..status_of(shared) }),
         "/" => index(shared, request.headers()),
-        _ => text(StatusCode::NOT_FOUND, "not found; there is / /livez /readyz /metrics /status /events\n"),
+        _ => text(StatusCode::NOT_FOUND, "not found; there is / /livez /readyz /metrics /status /events /verify\n"),
     };
     whole.map(Either::Left)
 }
@@ -229,7 +235,8 @@ fn status_of(shared: &Shared) -> Status {
     let ago = now.saturating_duration_since(live.published);
     let routes = live.snapshot.routes.iter().map(|route| {
         let traffic = observations.traffic(&route.config.name, LATELY, now);
-        report::route(route, &live, traffic)
+        let outlook = shared.lookout.outlook(route, &live.snapshot);
+        RouteStatus { outlook, ..report::route(route, &live, traffic) }
     });
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -251,7 +258,13 @@ fn status_of(shared: &Shared) -> Status {
 fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
     let live = shared.reader.current();
     let report = shared.report.borrow();
-    let scraped = Scraped { live: &live, meters: &shared.meters, report: &report, started: shared.started };
+    let scraped = Scraped {
+        live: &live,
+        meters: &shared.meters,
+        report: &report,
+        lookout: &shared.lookout,
+        started: shared.started,
+    };
     let mut response = text(StatusCode::OK, metrics::text(&scraped));
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     response
@@ -287,6 +300,7 @@ backsoon
 /metrics  for Prometheus
 /status   what is live, as JSON
 /events   the same whenever it changes, as server-sent events
+/verify   POST: do the checks of routes pass now, as JSON
 
 In a browser this is a page.
 ";

@@ -5,6 +5,7 @@
 mod failure;
 mod grpc;
 mod http;
+mod round;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,10 @@ use crate::plan::config::{Check, Probe, Upstream, UpstreamAddress};
 
 use failure::Failure;
 
+pub(crate) use round::{LONGEST_ROUND, Subject, host, round, targets};
+
 /// The upstream that is checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub upstream: Upstream,
     /// The TLS client; `None` for clear text.

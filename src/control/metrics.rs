@@ -17,6 +17,7 @@ use crate::telemetry::{Counts, Limit, Meters, RouteCell, RouteMeter, UpstreamCel
 
 use exposition::{Exposition, Histogram, Metric};
 
+use super::lookout::Lookout;
 use super::report::Report;
 
 /// Everything that a scrape reads.
@@ -24,6 +25,7 @@ pub(super) struct Scraped<'s> {
     pub live: &'s Generation,
     pub meters: &'s Meters,
     pub report: &'s Report,
+    pub lookout: &'s Lookout,
     pub started: Timestamp,
 }
 
@@ -44,6 +46,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     latency(&mut text, &meters);
     upstreams(&mut text, scraped.live);
     left_out(&mut text, scraped.live);
+    outlooks(&mut text, scraped);
     text.finish()
 }
 
@@ -293,6 +296,17 @@ fn left_out(text: &mut Exposition, live: &Generation) {
             let Some(upstream) = live.upstreams.get(index) else { continue };
             let is_out = route.left_out.iter().any(|out| out.upstream == index);
             gauge.sample(&[("route", &route.config.name), ("upstream", &upstream.meter.name)], flag(is_out));
+        }
+    }
+}
+
+/// Writes the outlook of open routes whose checks were tried lately.
+fn outlooks(text: &mut Exposition, scraped: &Scraped<'_>) {
+    let help = "1 if the checks of the open route would fail now, so that it would not open if it were closed.";
+    let mut gauge = text.gauge("backsoon_route_checks_would_fail", help);
+    for route in &scraped.live.snapshot.routes {
+        if let Some(outlook) = scraped.lookout.outlook(route, &scraped.live.snapshot) {
+            gauge.sample(&[("route", &route.config.name)], flag(!outlook.opens));
         }
     }
 }

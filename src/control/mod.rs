@@ -30,6 +30,8 @@ mod limit_log;
 #[cfg(feature = "proxy")]
 pub(crate) mod load;
 #[cfg(feature = "proxy")]
+mod lookout;
+#[cfg(feature = "proxy")]
 mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;

@@ -20,12 +20,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::live::Generation;
-use crate::plan::config::{Check, HostPattern, RouteConfig};
+use crate::plan::config::Check;
 use crate::plan::flags::Mode;
 use crate::plan::lifecycle::{CheckResult, Phase, UpstreamChecks, Verification};
 use crate::plan::snapshot::Route;
 
-use super::checker::{self, Permits, Target};
+use super::checker::{self, Permits, Target, host, targets};
 
 /// Checks of every route that is verifying, or open without some of its upstreams. Dropping it ends their tasks.
 pub(super) struct Probes {
@@ -179,25 +179,6 @@ impl ProbeSpec {
         });
         Self { began, checks: route.config.policy.verify.clone(), upstreams: live.collect() }
     }
-}
-
-fn targets(route: &Route, generation: &Generation) -> Vec<Target> {
-    let host = host(&route.config);
-    let targets = route.upstreams.iter().filter_map(|&index| {
-        let (upstream, live) = (generation.snapshot.upstreams.get(index)?, generation.upstreams.get(index)?);
-        let host = host.clone().unwrap_or_else(|| upstream.address.authority());
-        Some(Target { upstream: upstream.clone(), tls: live.tls.clone(), host })
-    });
-    targets.collect()
-}
-
-/// Returns the first host of a route that is no pattern, if upstreams see the client's `Host`.
-fn host(route: &RouteConfig) -> Option<String> {
-    let exact = route.hosts.iter().find_map(|host| match host {
-        HostPattern::Exact(host) => Some(host.clone()),
-        HostPattern::Below(_) => None,
-    });
-    exact.filter(|_| route.keep_host)
 }
 
 /// Receiver of the results of one upstream.

@@ -65,6 +65,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         },
         requests_per_second: traffic.map_or(0.0, per_second),
         latency: traffic.map(|traffic| latency(&traffic.summary)),
+        outlook: None,
         upstreams: route.upstreams.iter().map(|&index| upstream(route, live, index)).collect(),
     }
 }

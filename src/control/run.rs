@@ -21,6 +21,7 @@ use super::admin::{self, AdminListener, Followers, Page, Shared};
 use super::clock;
 use super::controller::{Changed, Controller};
 use super::limit_log::LimitLog;
+use super::lookout::{self, Lookout};
 use super::observe::{self, Observations};
 use super::probe::Probes;
 use super::signals::{Command, Grace, Signals};
@@ -132,12 +133,14 @@ impl Loop {
             meters,
             report: RefCell::new(controller.report()),
             observations: RefCell::new(Observations::new(Instant::now())),
+            lookout: Lookout::default(),
             stage: Cell::new(Stage::Running),
             started: Timestamp::now(),
         });
         if let Some(listener) = admin {
             tokio::task::spawn_local(admin::serve(listener, Rc::clone(&shared)));
         }
+        tokio::task::spawn_local(look_out(Rc::clone(&shared)));
         controller.finish(&publisher.current().snapshot);
         shared.observations.borrow_mut().recall(controller.baselines(), Timestamp::now());
         let (probes, limits) = (Probes::new(Timestamp::now), LimitLog::new());
@@ -265,6 +268,11 @@ impl Loop {
         tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
         notify(&[NotifyState::Stopping]);
     }
+}
+
+/// Tries the checks of open routes now and then, until the process ends.
+async fn look_out(shared: Rc<Shared>) {
+    lookout::watch(&shared.lookout, &shared.reader, || shared.followers.note()).await;
 }
 
 impl Wakers {

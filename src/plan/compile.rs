@@ -2,6 +2,7 @@
 //!
 //! Compiling cannot fail. Everything that could be wrong with the inputs was a [`super::problem::Problem`] before.
 
+mod ahead;
 mod causes;
 mod in_use;
 mod notices;
@@ -146,6 +147,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         table: layout.table,
         routes,
         upstreams: layout.upstreams,
+        ahead: ahead::starts(flags, now),
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Admission, Maintenance};
 use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, TrustedProxies, Upstream};
-use super::flags::Mode;
+use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub upstreams: Arc<[Upstream]>,
     /// Look-up of a request's route.
     pub table: Arc<Table>,
+    /// Next start of each window to come, soonest first, with the routes that it closes.
+    pub ahead: Vec<(Timestamp, Vec<Target>)>,
 }
 
 impl Snapshot {
@@ -56,6 +58,12 @@ impl Snapshot {
     pub fn route(&self, name: &str) -> Option<&Route> {
         let index = self.routes.binary_search_by(|route| route.config.name.as_str().cmp(name)).ok()?;
         self.routes.get(index)
+    }
+
+    /// Returns the next start of a window that closes a route, announced or not.
+    pub fn closes(&self, route: &str) -> Option<Timestamp> {
+        let next = self.ahead.iter().find(|(_, targets)| targets.iter().any(|target| target.is(route)));
+        next.map(|(starts, _)| *starts)
     }
 }
 

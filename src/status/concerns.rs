@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Other,
     /// A route goes without an upstream that fails its checks.
     LeftOut,
+    /// A route would not open if it were closed now.
+    Outlook,
 }
 
 /// Problems of the same kind, of which one stands for all.
@@ -57,7 +59,8 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let others = status.other_problems().map(|problem| told(Kind::Other, problem));
     let warnings = status.files.iter().flat_map(warnings);
     let left_out = status.routes.iter().flat_map(left_out);
-    let routes = routes.chain(left_out);
+    let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));
+    let routes = routes.chain(left_out).chain(outlooks);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
 }
 
@@ -81,6 +84,14 @@ fn left_out(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         let text = format!("{} goes without {name}: {failure}", route.name);
         Concern { kind: Kind::LeftOut, text }
     })
+}
+
+fn outlook(route: &RouteStatus, now: Timestamp) -> Option<Concern> {
+    let outlook = route.outlook.as_ref().filter(|outlook| !outlook.opens)?;
+    let closes = outlook.closes.map(|at| format!(", and a window closes it {}", words::instant(at, now)));
+    let failures = outlook.failures.join("; ");
+    let text = format!("the checks of {} would fail now{}: {failures}", route.name, closes.unwrap_or_default());
+    Some(Concern { kind: Kind::Outlook, text })
 }
 
 fn refused(file: &FileStatus) -> Concern {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
+use serde_json::Value;
+
+use crate::command::{Done, run};
 use crate::support::{Backsoon, LISTEN, Upstream, get, wait};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -88,4 +91,68 @@ fn all_can_be_asked_for_and_without_a_quorum_the_route_stays_closed() {
         services[0].fails.store(false, SeqCst);
         wait("the route to open", || phase(&backsoon) == "open");
     }
+}
+
+/// Runs `backsoon verify` with the proxy's config.
+fn verify(backsoon: &Backsoon, args: &[&str]) -> Done {
+    run(backsoon.dir.path(), &[&["verify"], args].concat())
+}
+
+#[test]
+fn verify_has_the_running_proxy_try_the_checks_now_and_status_tells_what_came() {
+    let services = [Service::new(false), Service::new(true), Service::new(false)];
+    let backsoon =
+        before(&services, "[routes.plain]\nhost = \"plain.example.com\"\nupstream = \"http://127.0.0.1:1\"\n");
+    let fails = format!("{}  ", services[1].upstream.url());
+    let done = verify(&backsoon, &[]).exits(0).says("web would open: 2 of 3 upstreams pass, 2 must");
+    let row = done.out.lines().find(|line| line.contains(&fails)).unwrap();
+    assert!(row.starts_with("  fails   GET /healthz  ") && row.ends_with("  answered 500, expected 200"), "{row}");
+    done.says(&format!("checked by the proxy at {}", backsoon.admin)).keeps_quiet_of("plain");
+    assert_eq!(backsoon.route("web")["outlook"]["opens"], true);
+    services[0].fails.store(true, SeqCst);
+    verify(&backsoon, &["web"]).exits(1).says("web would stay closed: 1 of 3 upstreams pass, 2 must");
+    let outlook = backsoon.route("web")["outlook"].clone();
+    assert_eq!(
+        (&outlook["opens"], outlook["failures"].as_array().unwrap().len()),
+        (&Value::from(false), 2),
+        "{outlook}"
+    );
+    assert_eq!(backsoon.metric("backsoon_route_checks_would_fail", "route=\"web\""), 1.0);
+    let told = "the checks of web would fail now: GET /healthz on ";
+    run(backsoon.dir.path(), &["status"]).exits(1).says(told);
+    let json: Value = serde_json::from_str(&verify(&backsoon, &["--json"]).exits(1).out).unwrap();
+    let attempts = json[0]["verified"]["routes"][0]["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), attempts[2]["failure"].is_null()), (3, true), "{json}");
+    // Nothing was closed by that.
+    assert_eq!((phase(&backsoon).as_str(), get(backsoon.address(), "/").status), ("open", 200));
+    let admin = backsoon.admin.to_string();
+    verify(&backsoon, &["--admin", &admin, "--admin", &admin]).exits(1).says(&admin);
+    verify(&backsoon, &["plain"]).exits(64).complains("the route `plain` has no checks");
+    verify(&backsoon, &["wbe"]).exits(64).complains("wbe");
+    verify(&backsoon, &["--admin", "127.0.0.1:1"]).exits(69);
+}
+
+#[test]
+fn verify_checks_from_its_own_process_where_no_proxy_can_be_asked() {
+    let service = Service::new(false);
+    let dir = tempfile::tempdir().unwrap();
+    let config = |admin: &str| {
+        let route = format!("[routes.web]\nupstream = {:?}\nverify = {{ get = \"/\" }}\n", service.upstream.url());
+        std::fs::write(
+            dir.path().join("backsoon.toml"),
+            format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{admin}{route}"),
+        )
+        .unwrap();
+    };
+    for (admin, why) in [
+        ("", "the config has no `[admin]`: this process checks by `backsoon.toml`"),
+        ("[admin]\naddress = \"127.0.0.1:1\"\n", "the proxy at 127.0.0.1:1 cannot be asked"),
+    ] {
+        config(admin);
+        service.fails.store(false, SeqCst);
+        run(dir.path(), &["verify"]).exits(0).complains(why).says("checked from here\nweb would open: 1 of 1");
+        service.fails.store(true, SeqCst);
+        run(dir.path(), &["verify", "web"]).exits(1).says("answered 500, expected 200");
+    }
+    run(dir.path(), &["verify", "wbe"]).exits(64).complains("did you mean `web`?");
 }

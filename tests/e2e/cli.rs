@@ -71,6 +71,7 @@ const COMMANDS: [&str; 20] = [
     "step",
     "bypass",
     "status",
+    "verify",
     "history",
     "report",
     "explain",

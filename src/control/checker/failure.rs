@@ -37,7 +37,7 @@ pub(crate) enum Failure {
         name: String,
         /// Text that it should contain.
         expected: String,
-        /// Its value, if it is there.
+        /// Value that came, if the field is there.
         found: Option<String>,
     },
     /// The answer redirects to another host, which is not this upstream's.
