@@ -291,7 +291,7 @@ fn upstreams(text: &mut Exposition, live: &Generation) {
 fn left_out(text: &mut Exposition, live: &Generation) {
     let help = "1 while the route leaves the upstream out, because it fails its checks.";
     let mut gauge = text.gauge("backsoon_upstream_left_out", help);
-    for route in live.snapshot.routes.iter().filter(|route| !route.config.policy.verify.is_empty()) {
+    for route in live.snapshot.routes.iter().filter(|route| route.config.policy.has_checks()) {
         for &index in route.upstreams.iter() {
             let Some(upstream) = live.upstreams.get(index) else { continue };
             let is_out = route.left_out.iter().any(|out| out.upstream == index);

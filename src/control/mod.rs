@@ -21,6 +21,8 @@ mod findings;
 #[cfg(feature = "proxy")]
 mod finisher;
 #[cfg(feature = "proxy")]
+mod health;
+#[cfg(feature = "proxy")]
 pub mod history;
 #[cfg(feature = "proxy")]
 mod inputs;

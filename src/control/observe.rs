@@ -19,6 +19,7 @@ use crate::plan::lifecycle::{Baseline, Clients, Measured, Observed, Phase, is_su
 use crate::plan::snapshot::Route;
 use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
 
+use super::health::Health;
 use super::probe::Probes;
 
 pub(super) use remembered::Baselines;
@@ -310,16 +311,30 @@ impl Guarded {
     }
 }
 
-/// Returns observations of each route that is in transition or guarded. Most routes are neither.
+/// Checks that are being made.
+pub(super) struct Checks<'c> {
+    /// Checks of routes that come back.
+    pub probes: &'c Probes,
+    /// Checks of routes that serve.
+    pub health: &'c Health,
+}
+
+impl Checks<'_> {
+    fn are_made_of(&self, route: &str) -> bool {
+        self.probes.has(route) || self.health.has(route)
+    }
+}
+
+/// Returns observations of each route that is in transition, guarded or checked. Most routes are neither.
 pub(super) fn observed(
     live: &Generation,
     observations: &Observations,
-    probes: &Probes,
+    checks: &Checks<'_>,
     now: Instant,
 ) -> HashMap<String, Observed> {
-    let is_observed = |route: &&Route| is_observed(route) || probes.has(&route.config.name);
+    let is_observed = |route: &&Route| is_observed(route) || checks.are_made_of(&route.config.name);
     let routes = live.snapshot.routes.iter().filter(is_observed);
-    routes.map(|route| (route.config.name.clone(), observation(route, live, observations, probes, now))).collect()
+    routes.map(|route| (route.config.name.clone(), observation(route, live, observations, checks, now))).collect()
 }
 
 fn is_observed(route: &Route) -> bool {
@@ -338,14 +353,15 @@ fn observation(
     route: &Route,
     live: &Generation,
     observations: &Observations,
-    probes: &Probes,
+    checks: &Checks<'_>,
     now: Instant,
 ) -> Observed {
     let (name, meter) = (route.config.name.as_str(), &live.routes[route.index]);
     let guard = route.config.policy.guard.as_ref();
     Observed {
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
-        verification: probes.results(name),
+        verification: checks.probes.results(name),
+        unwell: checks.health.unwell(name),
         measured: guard.and_then(|guard| {
             let (baseline, hanging) = (route.state.baseline(), meter.hanging());
             let judged = Judged { guard, baseline: baseline.as_ref(), hanging: &hanging };

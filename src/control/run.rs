@@ -20,9 +20,10 @@ use crate::telemetry::access::AccessWriter;
 use super::admin::{self, AdminListener, Followers, Page, Shared};
 use super::clock;
 use super::controller::{Changed, Controller};
+use super::health::Health;
 use super::limit_log::LimitLog;
 use super::lookout::{self, Lookout};
-use super::observe::{self, Observations};
+use super::observe::{self, Checks, Observations};
 use super::probe::Probes;
 use super::signals::{Command, Grace, Signals};
 use super::transitions::Cause;
@@ -81,6 +82,7 @@ struct Loop {
     publisher: Publisher,
     shared: Rc<Shared>,
     probes: Probes,
+    health: Health,
     limits: LimitLog,
     /// The last generation that probes and observations were told of.
     followed: u64,
@@ -143,9 +145,21 @@ impl Loop {
         tokio::task::spawn_local(look_out(Rc::clone(&shared)));
         controller.finish(&publisher.current().snapshot);
         shared.observations.borrow_mut().recall(controller.baselines(), Timestamp::now());
-        let (probes, limits) = (Probes::new(Timestamp::now), LimitLog::new());
+        let (probes, health, limits) = (Probes::new(Timestamp::now), Health::default(), LimitLog::new());
         let remembered_at = Instant::now();
-        Self { controller, publisher, shared, probes, limits, followed: 0, remembered_at, wakers, stage, access }
+        Self {
+            controller,
+            publisher,
+            shared,
+            probes,
+            health,
+            limits,
+            followed: 0,
+            remembered_at,
+            wakers,
+            stage,
+            access,
+        }
     }
 
     /// Waits until something may have changed.
@@ -164,6 +178,7 @@ impl Loop {
             now = guard.tick(), if guarded => Wake::Guard(now.into_std()),
             _ = transition.tick(), if in_transition => Wake::Transition,
             () = self.probes.changed() => Wake::Transition,
+            () = self.health.changed() => Wake::Transition,
         }
     }
 
@@ -174,6 +189,7 @@ impl Loop {
         let snapshot = &live.snapshot;
         if mem::replace(&mut self.followed, snapshot.generation) != snapshot.generation {
             self.probes.on_publish(&live);
+            self.health.on_publish(&live);
             self.shared.observations.borrow_mut().on_publish(&live, Instant::now());
         }
         (snapshot.next_change, snapshot.compiled, snapshot.routes.iter().any(Route::is_in_motion))
@@ -203,7 +219,8 @@ impl Loop {
         }
         let live = self.publisher.current();
         self.shared.observations.borrow_mut().observe_returning(Instant::now());
-        let observed = observe::observed(&live, &self.shared.observations.borrow(), &self.probes, Instant::now());
+        let checks = Checks { probes: &self.probes, health: &self.health };
+        let observed = observe::observed(&live, &self.shared.observations.borrow(), &checks, Instant::now());
         self.controller.observe(observed);
         match wake {
             Wake::Files(changed) => self.controller.refresh(changed, &mut self.publisher),

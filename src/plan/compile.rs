@@ -239,7 +239,8 @@ fn route_inputs<'g>(
     desired: Option<&'g Desired>,
     over: Option<Timestamp>,
 ) -> RouteInputs<'g> {
-    static NOTHING: Observed = Observed { remaining: None, verification: None, measured: None, lately: None };
+    static NOTHING: Observed =
+        Observed { remaining: None, verification: None, unwell: Vec::new(), measured: None, lately: None };
     let seldom = !inputs.known.observed.is_empty();
     RouteInputs {
         policy: &config.policy,

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 
 use super::dialect::Dialect;
 use super::limits::Limits;
-pub use checks::{BodyPattern, Check, GrpcProbe, HttpProbe, Probe, Quorum, Statuses};
+pub use checks::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Quorum, Statuses};
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};

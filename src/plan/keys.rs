@@ -12,7 +12,7 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
-pub use checks::CHECK;
+pub use checks::{CHECK, HEALTH};
 pub use config::{ADMIN, BYPASS, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use flags::{FLAG, FLAGS, IMPACT, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;

@@ -46,7 +46,7 @@ use super::flags::Mode;
 pub(crate) use baseline::Baseline;
 pub(crate) use clients::{Client, ClientCounts, Clients};
 pub(crate) use guard::{Breach, Counted, Measured, is_suspect, judge};
-pub(crate) use observed::Observed;
+pub(crate) use observed::{Observed, Unwell};
 pub(crate) use ramp::cohorts;
 pub(crate) use reason::Reason;
 pub use state::Transition;

@@ -156,3 +156,30 @@ fn verify_checks_from_its_own_process_where_no_proxy_can_be_asked() {
     }
     run(dir.path(), &["verify", "wbe"]).exits(64).complains("did you mean `web`?");
 }
+
+#[test]
+fn health_leaves_out_who_fails_while_the_route_is_open_and_never_all() {
+    let services = [Service::new(false), Service::new(false)];
+    let urls: Vec<String> = services.iter().map(|service| format!("{:?}", service.upstream.url())).collect();
+    let health = "health = { get = \"/healthz\", every = \"20ms\", fails = 2, times = 2 }";
+    let config = format!("{LISTEN}[routes.web]\nupstream = [{}]\n{health}\n", urls.join(", "));
+    let mut backsoon = Backsoon::start(&config);
+    let left_out = |backsoon: &Backsoon| -> Vec<bool> {
+        let route = backsoon.route("web");
+        route["upstreams"].as_array().unwrap().iter().map(|upstream| upstream["left_out"].is_string()).collect()
+    };
+    services[0].fails.store(true, SeqCst);
+    wait("it to be left out", || left_out(&backsoon) == [true, false]);
+    let told = backsoon.wait_for_log("the route goes without an upstream that fails its checks");
+    assert_eq!(told["upstream"], services[0].upstream.url());
+    let so_far = services[0].served();
+    (0..20).for_each(|_| assert_eq!(get(backsoon.address(), "/").status, 200));
+    assert_eq!(services[0].served(), so_far, "who fails is not asked");
+    services[1].fails.store(true, SeqCst);
+    wait("all to be used", || left_out(&backsoon) == [false, false]);
+    assert_eq!((phase(&backsoon).as_str(), get(backsoon.address(), "/").status), ("open", 200));
+    services[0].fails.store(false, SeqCst);
+    wait("the other to be left out", || left_out(&backsoon) == [false, true]);
+    services[1].fails.store(false, SeqCst);
+    wait("both to be used", || left_out(&backsoon) == [false, false]);
+}

@@ -57,7 +57,7 @@ impl Place {
 
 // --- the command line
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "demo",
     "check",

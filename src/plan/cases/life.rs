@@ -201,6 +201,7 @@ impl Observables {
         Observed {
             remaining: self.remaining.filter(|_| phase == Phase::Draining),
             verification,
+            unwell: Vec::new(),
             measured: self.measured.clone().filter(|_| phase == Phase::Ramping || watched),
             lately: self.lately.filter(|_| phase == Phase::Open && !watched),
         }

@@ -3,28 +3,49 @@
 use std::sync::Arc;
 
 use super::super::config::{RouteConfig, Upstream};
-use super::super::lifecycle::{Phase, left_out};
+use super::super::lifecycle::{Observed, Phase, left_out};
 use super::super::snapshot::{LeftOut, Snapshot};
 use super::Inputs;
 
 /// Returns the upstreams of a route that are left out now. `upstreams` are the indexes of all of them in `list`.
 pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Vec<LeftOut> {
     // Most routes have no checks. They cost no look-up.
-    let checked = !config.policy.verify.is_empty();
-    let observed = checked.then(|| inputs.known.observed.get(&config.name)).flatten();
-    let Some(results) = observed.and_then(|observed| observed.verification.as_ref()) else { return Vec::new() };
-    let outs = left_out(&config.policy, &results.upstreams).into_iter().filter_map(|results| {
-        let index = upstreams.iter().copied().find(|index| list.get(*index) == Some(&results.upstream))?;
-        let failure = results.failure().map_or(UNPROVEN, |(_, failure)| failure).to_owned();
-        Some(LeftOut { upstream: index, failure })
+    let observed = config.policy.has_checks().then(|| inputs.known.observed.get(&config.name)).flatten();
+    let Some(observed) = observed else { return Vec::new() };
+    let find = |upstream: &Upstream| upstreams.iter().copied().find(|index| list.get(*index) == Some(upstream));
+    let unproven = unproven(inputs, config, observed, list, find);
+    let unwell = observed.unwell.iter().filter(|_| !config.policy.health.is_empty()).filter_map(|unwell| {
+        let upstream = find(&unwell.upstream)?;
+        let is_new = !unproven.iter().any(|out| out.upstream == upstream);
+        is_new.then(|| LeftOut { upstream, failure: unwell.failure.clone() })
     });
-    let mut outs: Vec<LeftOut> = outs.collect();
-    // A guard that looks twice has the checks begin anew. Until they tell, it stays as it was.
-    if outs.is_empty() && !results.upstreams.iter().all(|results| results.passed(&config.policy.verify).is_some()) {
-        outs = before(inputs, config, list);
-    }
+    let unwell: Vec<LeftOut> = unwell.collect();
+    // If nobody were left, all are used that have passed when the route opened.
+    let outs = if unproven.len() + unwell.len() < upstreams.len() { [unproven, unwell].concat() } else { unproven };
     // Results of an earlier config may name other upstreams. One is always used.
     if outs.len() < upstreams.len() { outs } else { Vec::new() }
+}
+
+/// Returns the upstreams that have not passed the checks before the opening. `find` returns the index of an upstream.
+fn unproven(
+    inputs: &Inputs<'_>,
+    config: &RouteConfig,
+    observed: &Observed,
+    list: &[Upstream],
+    find: impl Fn(&Upstream) -> Option<usize>,
+) -> Vec<LeftOut> {
+    let policy = &config.policy;
+    let Some(results) = observed.verification.as_ref().filter(|_| !policy.verify.is_empty()) else { return Vec::new() };
+    let outs = left_out(policy, &results.upstreams).into_iter().filter_map(|results| {
+        let failure = results.failure().map_or(UNPROVEN, |(_, failure)| failure).to_owned();
+        Some(LeftOut { upstream: find(&results.upstream)?, failure })
+    });
+    let outs: Vec<LeftOut> = outs.collect();
+    // A guard that looks twice has the checks begin anew. Until they tell, it stays as it was.
+    if outs.is_empty() && !results.upstreams.iter().all(|results| results.passed(&policy.verify).is_some()) {
+        return before(inputs, config, list);
+    }
+    outs
 }
 
 /// Returns the upstreams that were left out while the route served.
@@ -47,7 +68,7 @@ pub(super) fn in_use(upstreams: &Arc<[usize]>, outs: &[LeftOut]) -> Arc<[usize]>
 /// Returns true if a route would use other upstreams than it does.
 pub(super) fn is_due(inputs: &Inputs<'_>, live: &Snapshot) -> bool {
     let indexes = |outs: &[LeftOut]| outs.iter().map(|out| out.upstream).collect::<Vec<_>>();
-    live.routes.iter().filter(|route| !route.config.policy.verify.is_empty()).any(|route| {
+    live.routes.iter().filter(|route| route.config.policy.has_checks()).any(|route| {
         let outs = outs(inputs, &route.config, &route.upstreams, &live.upstreams);
         indexes(&outs) != indexes(&route.left_out)
     })

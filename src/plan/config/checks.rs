@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use regex_lite::Regex;
 
-pub(super) use read::{quorum_of, verify};
+pub(super) use read::{health, quorum_of, verify};
 
 /// Smoke test of the upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub struct Check {
     pub every: Duration,
     /// Names of the places that the check speaks for, for the timeline.
     pub regions: Vec<String>,
+}
+
+/// Check that is made while the route is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The check. After `times` passes in a row the upstream is used again.
+    pub check: Check,
+    /// Failures in a row after which the upstream is left out.
+    pub fails: u32,
 }
 
 /// Question of a check.

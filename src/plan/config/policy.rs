@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::super::keys;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, no_hint};
-use super::checks::{self, Check, Quorum};
+use super::checks::{self, Check, HealthCheck, Quorum};
 use super::guard::{Guard, guard};
 use super::read_only::{self, Allowed};
 use super::values::percent;
@@ -34,6 +34,8 @@ pub struct Policy {
     pub verify: Vec<Check>,
     /// Upstreams that must pass the checks.
     pub quorum: Quorum,
+    /// Checks that are made while it is open.
+    pub health: Vec<HealthCheck>,
     /// Guard that watches the returning route and may close it again.
     pub guard: Option<Guard>,
     /// Clients that may pass while it is closed.
@@ -45,6 +47,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Returns true if upstreams are checked at any time.
+    pub fn has_checks(&self) -> bool {
+        !self.verify.is_empty() || !self.health.is_empty()
+    }
+
     /// Returns true if the route may admit a share of the clients: by its ramp, or while a guard tries again.
     pub fn admits_shares(&self) -> bool {
         self.ramp.is_some() || self.guard.is_some_and(|guard| guard.retry_after.is_some())
@@ -135,6 +142,7 @@ pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut R
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         quorum: checks::quorum_of(section, upstreams, report),
+        health: section.take("health").map(|value| checks::health(&value, report)).unwrap_or_default(),
         guard: section.take("guard").and_then(|value| guard(&value, report)),
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
         cookies: section.take("cookie_secure").map(|value| cookies(&value, report)).unwrap_or_default(),
@@ -297,7 +305,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "drain",
     "streams",
     "ramp",
@@ -305,6 +313,7 @@ const KEYS: [&str; 11] = [
     "hold",
     "verify",
     "quorum",
+    "health",
     "guard",
     "bypass",
     "cookie_secure",

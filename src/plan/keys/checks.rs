@@ -4,11 +4,10 @@ use super::super::key::pattern::{AUTHORITY, GRPC_SERVICE, REGEX, REQUEST_TARGET,
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::config::ROUTE_TIME;
 
-/// Item of `verify`.
-pub static CHECK: Table = Table {
-    header: "verify",
-    about: "Check of the upstreams.",
-    keys: &[
+/// Lists the keys of a check, and further keys.
+macro_rules! keys_of_check {
+    ($($more:expr),*) => {
+        &[
         Key::new("get", Form::Text(&REQUEST_TARGET), ONE_OF, "Path, with its query, that is requested."),
         Key::new("tcp", Form::Bool, ONE_OF, "Only connects, with TLS where the upstream has it."),
         Key::new(
@@ -76,7 +75,29 @@ pub static CHECK: Table = Table {
             Absent::Means("none"),
             "Names of the places that the check speaks for, for the timeline.",
         ),
-    ],
+            $($more,)*
+        ]
+    };
+}
+
+/// Item of `verify`.
+pub static CHECK: Table = Table {
+    header: "verify",
+    about: "Check of the upstreams.",
+    keys: keys_of_check!(),
+    rules: &[Rule::OneOf(&["get", "tcp", "grpc"])],
+};
+
+/// Item of `health`.
+pub static HEALTH: Table = Table {
+    header: "health",
+    about: "Check of the upstreams while the route is open.",
+    keys: keys_of_check!(Key::new(
+        "fails",
+        Form::Count(1, 1000),
+        Absent::Is("3"),
+        "Failures in a row after which the upstream is left out. `times` passes in a row bring it back."
+    )),
     rules: &[Rule::OneOf(&["get", "tcp", "grpc"])],
 };
 

@@ -8,7 +8,7 @@ use super::super::key::pattern::{
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
-use super::checks::CHECK;
+use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
 
 /// `backsoon.toml`.
@@ -328,6 +328,12 @@ pub static ROUTE: Table = Table {
             Form::Either(&[Form::Choice(&["all"]), Form::Count(1, 64)]),
             Absent::Means("more than half"),
             "Number of upstreams that must pass every check before the route opens. Needs `verify`.",
+        ),
+        Key::new(
+            "health",
+            Form::OneOrArray(&Form::Table(&HEALTH), 1..=32),
+            Absent::Means("no check"),
+            "Checks of the upstreams while the route is open. An upstream that fails is left out.",
         ),
         Key::new(
             "guard",

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::super::config::Upstream;
 use super::{Baseline, Measured, UpstreamChecks, Verification};
 
 /// Observations of a route at one instant.
@@ -11,6 +12,8 @@ pub struct Observed {
     pub remaining: Option<u64>,
     /// Results of the checks.
     pub verification: Option<Verification>,
+    /// Upstreams that fail their health checks.
+    pub unwell: Vec<Unwell>,
     /// Measurements of the guard.
     pub measured: Option<Measured>,
     /// Behaviour of the route while it was open lately. It becomes the baseline.
@@ -24,4 +27,13 @@ impl Observed {
         let results = self.verification.as_ref().filter(|results| results.began == began);
         results.map(|results| results.upstreams.as_slice()).unwrap_or_default()
     }
+}
+
+/// Upstream that fails its health checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwell {
+    /// The upstream.
+    pub upstream: Upstream,
+    /// Failure of its checks, in words.
+    pub failure: String,
 }

@@ -6,17 +6,27 @@ use http::{HeaderName, HeaderValue, Method};
 use regex_lite::{Regex, RegexBuilder};
 use toml::de::DeValue;
 
+use super::super::super::key::Table;
 use super::super::super::keys;
 use super::super::super::problem::quoted;
 use super::super::super::read::{Lines, Report, Section, Value, did_you_mean_text, in_order};
 use super::super::values;
-use super::{BodyPattern, Check, GrpcProbe, HttpProbe, Probe, Quorum, Statuses};
+use super::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Quorum, Statuses};
 
 /// Reads the checks of a route.
 pub(in crate::plan::config) fn verify(value: &Value<'_>, report: &mut Report<'_>) -> Vec<Check> {
     let items = value.one_or_more(report);
     report.at_most(MOST_CHECKS, items.len(), "checks", value.key_span.clone());
-    items.iter().take(MOST_CHECKS).filter_map(|item| check(item, report)).collect()
+    let kind = (&keys::CHECK, "verify");
+    items.iter().take(MOST_CHECKS).filter_map(|item| Some(check(item, kind, report)?.check)).collect()
+}
+
+/// Reads the health checks of a route.
+pub(in crate::plan::config) fn health(value: &Value<'_>, report: &mut Report<'_>) -> Vec<HealthCheck> {
+    let items = value.one_or_more(report);
+    report.at_most(MOST_CHECKS, items.len(), "checks", value.key_span.clone());
+    let kind = (&keys::HEALTH, "health");
+    items.iter().take(MOST_CHECKS).filter_map(|item| check(item, kind, report)).collect()
 }
 
 /// Reads the `quorum` of a route with this many upstreams.
@@ -51,9 +61,10 @@ fn quorum(value: &Value<'_>, upstreams: usize, report: &mut Report<'_>) -> Optio
     Some(Quorum::AtLeast(number))
 }
 
-fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
-    let table = value.table("verify = [{ get = \"/healthz\", expect = 200 }]", report)?;
-    let mut section = Section::new(&keys::CHECK, "`verify`", value.span.clone(), table);
+/// Reads a check by its table of keys, which goes by a name.
+fn check(value: &Value<'_>, (keys, name): (&'static Table, &str), report: &mut Report<'_>) -> Option<HealthCheck> {
+    let table = value.table(&format!("{name} = [{{ get = \"/healthz\", expect = 200 }}]"), report)?;
+    let mut section = Section::new(keys, quoted(name), value.span.clone(), table);
     let question = Question::take(&mut section, report);
     let conditions = Conditions::take(&mut section, report);
     let within = section.take("within").and_then(|value| values::duration(&value, report)).unwrap_or(DEFAULT_WITHIN);
@@ -61,20 +72,24 @@ fn check(value: &Value<'_>, report: &mut Report<'_>) -> Option<Check> {
     let times = section.take("times").and_then(|value| value.count(1, MOST_TIMES, report));
     let every = section.take("every").and_then(|value| values::duration(&value, report));
     let regions = section.take("region").map(|value| regions(&value, report)).unwrap_or_default();
+    let fails = if keys.has("fails") { section.take("fails") } else { None };
+    let fails = fails.and_then(|value| value.count(1, MOST_TIMES, report));
     let is_asked = !question.asked.is_empty();
     section.finish(report, |key, _| matches!(key, "path" | "url").then(|| did_you_mean_text("get")));
     if !is_asked && !["path", "url", "Get", "GET"].iter().any(|key| table.contains_key(*key)) {
         let help = "say which path is asked for: `get = \"/healthz\"`; or `tcp = true`, or `grpc = \"service\"`";
-        report.wrong(value.span.clone(), "`verify` has no `get`", help);
+        report.wrong(value.span.clone(), format!("{} has no `get`", quoted(name)), help);
     }
-    Some(Check {
+    let small = |number: u64| u32::try_from(number).ok();
+    let check = Check {
         probe: probe(question, conditions, report)?,
         within,
         faster_than,
-        times: times.and_then(|times| u32::try_from(times).ok()).unwrap_or(1),
+        times: times.and_then(small).unwrap_or(1),
         every: every.unwrap_or(DEFAULT_EVERY),
         regions,
-    })
+    };
+    Some(HealthCheck { check, fails: fails.and_then(small).unwrap_or(DEFAULT_FAILS) })
 }
 
 /// Keys that say what is asked.
@@ -353,6 +368,7 @@ const RESERVED: [&str; 8] =
 
 const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
+const DEFAULT_FAILS: u32 = 3;
 const MOST_TIMES: u64 = 1000;
 const MOST_CHECKS: usize = 32;
 const MOST_UPSTREAMS: u64 = 64;
