@@ -260,6 +260,28 @@ fn who_passes_later_is_used_again_and_without_results_everybody_is() {
 }
 
 #[test]
+fn one_dead_of_three_is_no_second_witness_against_an_open_route_and_stays_left_out() {
+    let policy = "verify = [{ get = \"/\", times = 1 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+    let mut proxy = web_with(3, policy);
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.flag("").at("14:30:00");
+    let (early, late) = (Ok("14:30:05"), Ok("14:31:01"));
+    proxy.observe(results("14:30:00", &[early, Err("no"), early])).at("14:30:05");
+    let suspected = |found: &[Result<&str, &str>]| Observed {
+        verification: results("14:31:00", found).verification,
+        ..measured(1000, 0, 900, 0)
+    };
+    let used = |proxy: &Rehearsal| proxy.live.as_ref().unwrap().routes[0].in_use.to_vec();
+    let before = results("14:30:00", &[early, Err("no"), early]).verification;
+    proxy.observe(Observed { verification: before, ..measured(1000, 0, 900, 0) }).at("14:31:00");
+    for found in [[Err(""), Err(""), Err("")], [Err(""), Err("no"), Err("")], [late, Err("no"), late]] {
+        let told = proxy.observe(suspected(&found)).at("14:31:01");
+        assert!(told.starts_with("open"), "{found:?}: {told}");
+        assert_eq!(used(&proxy), [0, 2], "{found:?}");
+    }
+}
+
+#[test]
 fn an_operator_may_overrule_the_checks_by_a_word_that_is_younger() {
     let mut proxy = web("verify = [{ get = \"/\" }]");
     proxy.flag(OFFLINE).at("14:00:00");
