@@ -25,7 +25,7 @@ pub(super) struct Verify {
     /// Routes to verify; by default all that have checks
     #[arg(value_name = "ROUTE")]
     routes: Vec<String>,
-    /// Ask this admin listener, and not the config's; may be given again
+    /// Ask this admin listener, and not the config's; may be given again. A name stands for all its addresses
     #[arg(long, value_name = "ADDRESS", env = "BACKSOON_ADMIN", hide_env_values = true, value_delimiter = ',')]
     admin: Vec<Endpoint>,
     /// Write the outcome as JSON
@@ -60,10 +60,10 @@ struct Report {
 
 /// Place that makes the attempts.
 enum Place {
-    /// Proxies that were named.
+    /// Proxies that were named, or the replicas of the config.
     Named(Vec<Endpoint>),
-    /// The proxy that runs with the config, if it can be asked, with a note on its address.
-    Running(Endpoint, Option<String>),
+    /// The proxy that runs with the config, if it can be asked, with notes on its address.
+    Running(Endpoint, Vec<String>),
     /// This process, for this reason.
     Here(String),
 }
@@ -90,10 +90,13 @@ pub(super) fn run(args: &Verify, streams: &mut Streams) -> Result<u8, Failure> {
 /// Finds the place that is to make the attempts.
 fn place(args: &Verify) -> Result<Place, Failure> {
     if !args.admin.is_empty() {
-        return Ok(Place::Named(args.admin.clone()));
+        return Ok(Place::Named(admin::resolved(args.admin.clone())?));
     }
-    match site::listener(&args.config.config) {
-        Ok((endpoint, note)) => Ok(Place::Running(endpoint, note)),
+    match site::listeners(&args.config.config) {
+        Ok((endpoints, notes)) => match <[Endpoint; 1]>::try_from(endpoints) {
+            Ok([endpoint]) => Ok(Place::Running(endpoint, notes)),
+            Err(replicas) => Ok(Place::Named(replicas)),
+        },
         Err(Failure::NoAdmin(_)) => Ok(Place::Here("the config has no `[admin]`".to_owned())),
         Err(other) => Err(other),
     }
@@ -102,9 +105,9 @@ fn place(args: &Verify) -> Result<Place, Failure> {
 async fn reports(args: &Verify, place: Place, streams: &mut Streams) -> Result<Vec<Report>, Failure> {
     let why = match place {
         Place::Named(endpoints) => return of_named(args, endpoints).await,
-        Place::Running(endpoint, note) => match admin::verify(&endpoint, &args.routes, WITHIN).await {
+        Place::Running(endpoint, notes) => match admin::verify(&endpoint, &args.routes, WITHIN).await {
             Ok(verified) => {
-                note.into_iter().try_for_each(|note| streams.note(note))?;
+                notes.into_iter().try_for_each(|note| streams.note(note))?;
                 return Ok(vec![Report { by: Some(endpoint), verified }]);
             }
             Err(error) => format!("the proxy at {endpoint} cannot be asked ({})", chain(&error)),
