@@ -8,6 +8,7 @@ pub(crate) mod clock;
 
 #[cfg(feature = "proxy")]
 pub(crate) mod admin;
+#[cfg(feature = "proxy")]
 mod baselines_file;
 #[cfg(feature = "proxy")]
 pub(crate) mod certs;
