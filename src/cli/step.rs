@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use crate::files::write::Emptied;
 use crate::plan::flags::{Flags, StepState};
@@ -13,7 +14,7 @@ use super::failure::Failure;
 use super::remains::Asked;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
-use super::{WaitFor, dry_run};
+use super::{WaitFor, dry_run, words};
 
 /// The arguments of `step`.
 #[derive(Args, Debug)]
@@ -85,7 +86,12 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     let flags = site.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
     let changes = with_full_progress(&args.what, &flags, &args.window, index);
-    let edit = |text: &str| apply(text, &args.window, index, &changes).map(|text| (text, ()));
+    let at = instant_for(&flags, &args.window, index, Timestamp::now());
+    let edit = |text: &str| {
+        let moved = apply(text, &args.window, index, &changes)?;
+        let at = at.filter(|(_, is_due)| *is_due || moved != text).map(|(at, _)| at);
+        Ok((with_instant(&moved, &args.window, index, at)?, ()))
+    };
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, edit, streams);
     }
@@ -98,13 +104,30 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     args.wait.conclude(confirmation, Goal::InForce, streams)
 }
 
-/// Sets a step's progress to its total if the step becomes done and no other progress is given.
+/// Returns the instant to write with a step of a recurring window, where a state belongs to one occurrence, and whether
+/// the step needs it although its state stays the same.
+fn instant_for(flags: &Flags, id: &str, index: usize, now: Timestamp) -> Option<(Timestamp, bool)> {
+    let window = flags.windows.iter().find(|window| window.id == id).filter(|window| window.recurs())?;
+    let (starts, _) = window.span_of(now)?;
+    let is_own = window.steps.get(index)?.at.is_some_and(|at| at >= starts);
+    Some((words::whole_seconds(now), !is_own))
+}
+
+/// Sets a step's progress to its total if the step becomes done and no other progress is given. The progress of an earlier
+/// occurrence begins anew.
 fn with_full_progress(changes: &[StepChange], flags: &Flags, id: &str, index: usize) -> Vec<StepChange> {
     let mut changes = changes.to_vec();
     let window = flags.windows.iter().find(|window| window.id == id);
     let progress = window.and_then(|window| window.steps.get(index)).and_then(|step| step.progress.as_ref());
-    if let ([StepChange::State(StepState::Done)], Some(progress)) = (changes.as_slice(), progress) {
-        changes.push(StepChange::Progress(progress.total, progress.total));
+    let is_earlier = instant_for(flags, id, index, Timestamp::now()).is_some_and(|(_, is_due)| is_due);
+    match (changes.as_slice(), progress) {
+        ([StepChange::State(StepState::Done)], Some(progress)) => {
+            changes.push(StepChange::Progress(progress.total, progress.total));
+        }
+        ([StepChange::State(_)], Some(progress)) if is_earlier => {
+            changes.push(StepChange::Progress(0, progress.total));
+        }
+        _ => {}
     }
     changes
 }
@@ -159,6 +182,14 @@ fn apply(text: &str, id: &str, index: usize, changes: &[StepChange]) -> Result<S
 
 fn with_state(text: &str, id: &str, index: usize, state: StepState) -> Result<String, EditError> {
     edit::set(text, TableRef::Step(id, index), &[("state", Some(format!("\"{}\"", state.as_str())))])
+}
+
+/// Writes when a step was moved.
+fn with_instant(text: &str, id: &str, index: usize, at: Option<Timestamp>) -> Result<String, EditError> {
+    match at {
+        Some(at) => edit::set(text, TableRef::Step(id, index), &[("at", Some(at.to_string()))]),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// Sets a step's progress. An existing unit stays.
@@ -226,6 +257,30 @@ progress = { done = 1, total = 7, unit = \"schema changes\" }
         let moved = apply(FILE, "M-1", 0, &[StepChange::State(StepState::Done), StepChange::Progress(2, 2)]).unwrap();
         let inline = "{ title = \"Inline\", state = \"done\", progress = { done = 2, total = 2 } }";
         assert_eq!(moved, FILE.replace("{ title = \"Inline\" }", inline));
+    }
+
+    #[test]
+    fn a_step_of_a_recurring_window_gets_the_instant_and_leaves_the_last_occurrence_behind() {
+        let now: Timestamp = "2026-05-24T02:30:00.5Z".parse().unwrap();
+        let file = |at: &str| {
+            let step = format!("{{ title = \"Vacuum\", state = \"done\", progress = {{ done = 7, total = 7 }}{at} }}");
+            format!("[[windows]]\nid = \"W\"\nevery = \"Sun 02:00-04:00 UTC\"\nsteps = [{step}]\n")
+        };
+        let due = |at: &str| {
+            let flags = crate::plan::flags::parse("maintenance.toml", &file(at)).0.unwrap().flags;
+            instant_for(&flags, "W", 0, now).map(|(at, is_due)| (at.to_string(), is_due))
+        };
+        let told = Some("2026-05-24T02:30:00Z".to_owned());
+        assert_eq!(due("").unzip(), (told.clone(), Some(true)));
+        assert_eq!(due(", at = 2026-05-17T02:30:00Z").unzip(), (told.clone(), Some(true)));
+        assert_eq!(due(", at = 2026-05-24T02:10:00Z").unzip(), (told, Some(false)));
+        let flags = crate::plan::flags::parse("maintenance.toml", FILE).0.unwrap().flags;
+        assert_eq!(instant_for(&flags, "M-2", 0, now), None);
+        let flags = crate::plan::flags::parse("maintenance.toml", &file("")).0.unwrap().flags;
+        let running = with_full_progress(&[StepChange::State(StepState::Running)], &flags, "W", 0);
+        assert_eq!(running, [StepChange::State(StepState::Running), StepChange::Progress(0, 7)]);
+        let moved = with_instant(&file(""), "W", 0, Some(words::whole_seconds(now))).unwrap();
+        assert_eq!(moved, file(", at = 2026-05-24T02:30:00Z"));
     }
 
     #[test]

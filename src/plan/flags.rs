@@ -211,6 +211,8 @@ pub struct Step {
     pub state: StepState,
     /// Progress, such as 3 of 7 schema changes.
     pub progress: Option<Progress>,
+    /// Instant at which the step was moved last. In a recurring window, a state from before an occurrence is not its own.
+    pub at: Option<Timestamp>,
 }
 
 /// Event that moves a step by itself.

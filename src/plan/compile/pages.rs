@@ -133,7 +133,7 @@ impl<'i> Pages<'i> {
         planned: (Timestamp, Timestamp),
         until: Option<Timestamp>,
     ) -> PageContent {
-        let steps = steps::steps(window, self.inputs, self.drafts);
+        let steps = steps::steps(window, planned.0, self.inputs, self.drafts);
         PageContent { steps, ..PageContent::of_window(window, mode, planned, until, |service| self.row(service)) }
     }
 

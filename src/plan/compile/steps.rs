@@ -1,5 +1,7 @@
 //! Automatic steps of a window. Their state follows the state of the window's routes.
 
+use jiff::Timestamp;
+
 use super::super::config::Check;
 use super::super::flags::{Auto, Progress, Step, StepState, Window};
 use super::super::lifecycle::{Phase, UpstreamChecks, enough, is_out_of_reach};
@@ -7,18 +9,15 @@ use super::super::text::Text;
 use super::Inputs;
 use super::pages::RouteDraft;
 
-/// Returns the steps of a window in their actual state.
-pub(super) fn steps(window: &Window, inputs: &Inputs<'_>, drafts: &[RouteDraft<'_>]) -> Vec<Step> {
-    if window.steps.iter().all(|step| step.auto.is_none()) {
-        return window.steps.clone();
-    }
+/// Returns the steps of the occurrence of a window that begins at an instant, in their actual state.
+pub(super) fn steps(window: &Window, starts: Timestamp, inputs: &Inputs<'_>, drafts: &[RouteDraft<'_>]) -> Vec<Step> {
     let of_window = |draft: &&RouteDraft<'_>| window.routes.iter().any(|(target, _)| target.is(draft.name));
     let drafts: Vec<&RouteDraft<'_>> = drafts.iter().filter(of_window).collect();
     window
         .steps
         .iter()
         .map(|step| match step.auto {
-            None => step.clone(),
+            None => window.step_in(step, starts),
             Some(auto) => {
                 let (state, progress) = combined_state(auto, &drafts, inputs);
                 Step { state, progress, ..step.clone() }

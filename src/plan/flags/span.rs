@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{OnOverrun, When, Window};
+use super::{OnOverrun, Service, Step, StepState, When, Window};
 
 impl Window {
     /// Returns the span in force at an instant, else the next.
@@ -84,6 +84,23 @@ impl Window {
         Some(starts.checked_sub(ahead).unwrap_or(Timestamp::MIN))
     }
 
+    /// Returns a step as it is in the occurrence that begins at an instant. A state from before belongs to another one.
+    pub fn step_in(&self, step: &Step, starts: Timestamp) -> Step {
+        let is_earlier = self.recurs() && step.at.is_some_and(|at| at < starts);
+        if is_earlier {
+            return Step { state: StepState::Pending, progress: None, at: None, ..step.clone() };
+        }
+        // Pages are compared by content, and `at` is not shown.
+        Step { at: None, ..step.clone() }
+    }
+
+    /// Returns a service as it is in the occurrence that begins at an instant. A return that was expected before belongs to
+    /// another one.
+    pub fn service_in(&self, service: &Service, starts: Timestamp) -> Service {
+        let eta = service.eta.filter(|eta| !self.recurs() || *eta >= starts);
+        Service { eta, ..service.clone() }
+    }
+
     /// Returns the next instant at which the window begins, ends, or is announced.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let of = |(starts, ends): (Timestamp, Timestamp)| [Some(starts), Some(ends), self.announced_from(starts)];
@@ -105,4 +122,30 @@ pub struct Span {
     pub ends: Timestamp,
     /// Actual end; `None` if it goes on until somebody ends it.
     pub until: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn states_and_returns_of_an_earlier_occurrence_are_not_those_of_the_next() {
+        let text = "[[windows]]\nid = \"W\"\nroutes = { web = \"offline\" }\nEVERY\nservices = [{ name = \"db\", status = \
+                    \"offline\", eta = 2026-05-17T03:00:00Z }]\nsteps = [{ title = \"Vacuum\", state = \"done\", progress = { \
+                    done = 7, total = 7 }, at = 2026-05-17T02:30:00Z }, { title = \"Old\", state = \"running\" }]\n";
+        let once = "starts = 2026-05-24T02:00:00Z\nends = 2026-05-24T04:00:00Z";
+        for (when, starts, state, has_eta) in [
+            ("every = \"Sun 02:00-04:00 UTC\"", "2026-05-17T02:00:00Z", StepState::Done, true),
+            ("every = \"Sun 02:00-04:00 UTC\"", "2026-05-24T02:00:00Z", StepState::Pending, false),
+            (once, "2026-05-24T02:00:00Z", StepState::Done, true),
+        ] {
+            let window = parse("flags", &text.replace("EVERY", when)).0.unwrap().flags.windows.remove(0);
+            let starts = starts.parse().unwrap();
+            let [vacuum, old] = [0, 1].map(|index: usize| window.step_in(&window.steps[index], starts));
+            assert_eq!((vacuum.state, vacuum.progress.is_some()), (state, state == StepState::Done), "{when} {starts}");
+            assert_eq!(old.state, StepState::Running, "a state without an instant is that of every occurrence");
+            assert_eq!(window.service_in(&window.services[0], starts).eta.is_some(), has_eta, "{when} {starts}");
+        }
+    }
 }

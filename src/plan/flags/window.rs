@@ -48,6 +48,9 @@ pub(super) fn window(
     };
     section.finish(report, hint);
     let span = span?;
+    if let When::Every(_) = span.when {
+        undated(table, &window.steps, report);
+    }
     (window.when, window.started) = (span.when, span.started);
     Some(window)
 }
@@ -293,6 +296,17 @@ fn steps(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Step> {
         .collect()
 }
 
+/// Warns of steps of a recurring window whose state holds for every occurrence.
+fn undated(table: &DeTable<'_>, steps: &[Step], report: &mut Report<'_>) {
+    let Some(DeValue::Array(written)) = table.get("steps").map(|steps| steps.get_ref()) else { return };
+    let is_undated = |step: &Step| step.at.is_none() && step.auto.is_none() && step.state != StepState::Pending;
+    for (step, table) in steps.iter().zip(written).filter(|(step, _)| is_undated(step)) {
+        let message = format!("step {} is {} in every occurrence", quoted(&step.title.plain), step.state.as_str());
+        let help = "say when it was moved, `at = 2026-05-19T14:00:00Z`; `backsoon step` writes it";
+        report.warn(table.span(), message, help);
+    }
+}
+
 fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
     let title = section.need("title", "give it one: `title = \"Database migrations\"`");
     let title = title.and_then(|value| text(&value, LONGEST_LINE, Lines::One, report));
@@ -309,12 +323,13 @@ fn step(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Step> {
     }
     let state = section.take("state").and_then(|value| value.choice(&STATES, report));
     let progress = section.take("progress").and_then(|value| progress(&value, report));
+    let at = section.take("at").and_then(|value| value.instant(report));
     section.finish(report, |key, _| match key {
         "status" => Some("did you mean `state`?".to_owned()),
         "name" => Some("did you mean `title`?".to_owned()),
         _ => None,
     });
-    Some(Step { title: title?, detail, auto, state: state.unwrap_or_default(), progress })
+    Some(Step { title: title?, detail, auto, state: state.unwrap_or_default(), progress, at })
 }
 
 fn progress(value: &Value<'_>, report: &mut Report<'_>) -> Option<Progress> {

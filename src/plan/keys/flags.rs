@@ -175,6 +175,13 @@ pub static STEP: Table = Table {
             "State of the step.",
         ),
         Key::new("progress", Form::Table(&PROGRESS), Absent::Means("none"), "Progress of the step, in counted units."),
+        Key::new(
+            "at",
+            Form::Instant,
+            Absent::Means("not known"),
+            "Instant at which the step was moved. In a window with `every`, a step that was moved before the occurrence \
+             began is pending again. `backsoon step` writes it there.",
+        ),
     ],
     rules: &[],
 };

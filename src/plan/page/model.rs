@@ -141,7 +141,7 @@ impl PageContent {
         mode: Mode,
         planned: (Timestamp, Timestamp),
         until: Option<Timestamp>,
-        row: impl FnMut(&Service) -> ServiceRow,
+        mut row: impl FnMut(&Service) -> ServiceRow,
     ) -> Self {
         Self {
             title: window.title.clone(),
@@ -153,8 +153,8 @@ impl PageContent {
             started: Some(window.started.unwrap_or(planned.0)),
             regions: window.regions.clone(),
             impact: window.impact.clone(),
-            services: window.services.iter().map(row).collect(),
-            steps: window.steps.clone(),
+            services: window.services.iter().map(|service| row(&window.service_in(service, planned.0))).collect(),
+            steps: window.steps.iter().map(|step| window.step_in(step, planned.0)).collect(),
             ..Self::bare(mode, until)
         }
     }

@@ -81,6 +81,7 @@ pub fn worst(now: Timestamp) -> Flags {
             total: 40 * 99_999_999,
             unit: (index.is_multiple_of(4)).then(|| line(index)),
         }),
+        at: None,
     };
     let window = Window {
         ended: None,
