@@ -196,6 +196,8 @@ fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'
             windows.push(window);
         }
     }
+    let recurring = windows.iter().filter(|window| window.recurs()).count();
+    report.at_most(MOST_RECURRING, recurring, "recurring windows", value.key_span.clone());
     (windows, ends)
 }
 
@@ -214,8 +216,10 @@ fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, repor
     }
 }
 
-/// Windows of one file.
-const MOST_WINDOWS: usize = 256;
+/// Windows of one file. Those that are over cost next to nothing, and may stay for years.
+const MOST_WINDOWS: usize = 2048;
+/// Recurring windows of one file. Each costs a look at the calendar.
+const MOST_RECURRING: usize = 256;
 /// Routes whose place is kept for "this proxy has no route".
 const MOST_MENTIONS: usize = 4096;
 

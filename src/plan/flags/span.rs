@@ -148,4 +148,17 @@ mod tests {
             assert_eq!(window.service_in(&window.services[0], starts).eta.is_some(), has_eta, "{when} {starts}");
         }
     }
+
+    #[test]
+    fn years_of_windows_that_are_over_have_no_file_refused() {
+        let windows = |count: usize, when: &str| -> String {
+            (0..count)
+                .map(|id| format!("[[windows]]\nid = \"{id}\"\nroutes = {{ web = \"hold\" }}\n{when}\n"))
+                .collect()
+        };
+        let over = windows(2048, "starts = 2020-05-24T02:00:00Z\nends = 2020-05-24T04:00:00Z");
+        assert!(parse("flags", &over).0.is_some());
+        let (parsed, problems) = parse("flags", &windows(257, "every = \"Sun 02:00-04:00 UTC\""));
+        assert!(parsed.is_none() && problems[0].message.contains("recurring windows"), "{problems:#?}");
+    }
 }

@@ -17,7 +17,12 @@ pub static FLAGS: Table = Table {
             Absent::Is("{}"),
             "Flags by route: a mode (`web = \"offline\"`) or a table. `\"*\"` means every route.",
         ),
-        Key::new("windows", Form::Tables(&WINDOW, 256), Absent::Is("[]"), "Planned windows."),
+        Key::new(
+            "windows",
+            Form::Tables(&WINDOW, 2048),
+            Absent::Is("[]"),
+            "Planned windows, those that are over included. At most 256 may have `every`.",
+        ),
         Key::new(
             "forced",
             Form::Targets(&Form::Instant),
