@@ -4,6 +4,7 @@
 //! hold each entry against the parser: `Section::finish` compares the names, and `keys/tests.rs` the defaults, the
 //! ranges and the words.
 
+mod bypass;
 mod checks;
 mod config;
 mod flags;
@@ -12,7 +13,8 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
+pub use bypass::BYPASS;
 pub use checks::{CHECK, HEALTH};
-pub use config::{ADMIN, BYPASS, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
+pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use flags::{FLAG, FLAGS, IMPACT, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;

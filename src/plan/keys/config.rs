@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FIELD_NAME, FILE, HOST, LANGUAGE, LINK, NETWORK,
-    ORIGIN, OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
+    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, LANGUAGE, LINK, ORIGIN, OWN_PREFIX,
+    PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
+use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
 
@@ -406,33 +407,6 @@ pub static HOLD: Table = Table {
         ),
     ],
     rules: &[],
-};
-
-/// `bypass` of a route.
-pub static BYPASS: Table = Table {
-    header: "bypass",
-    about: "Clients that pass a closed route.",
-    keys: &[
-        Key::new(
-            "networks",
-            Form::OneOrArray(&Form::Text(&NETWORK), 0..=256),
-            Absent::Is("[]"),
-            "Networks and addresses whose clients pass.",
-        ),
-        Key::new(
-            "header",
-            Form::Text(&FIELD_NAME),
-            Absent::Means("no field"),
-            "Header field in which a client may send the secret. Needs `secret_file`.",
-        ),
-        Key::new(
-            "secret_file",
-            Form::Text(&FILE),
-            Absent::Means("no secret, no links"),
-            "File with the secret, which also signs links and cookies.",
-        ),
-    ],
-    rules: &[Rule::Needs("header", "secret_file")],
 };
 
 /// `read_only` of a route.
