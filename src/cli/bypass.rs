@@ -1,4 +1,6 @@
-//! `backsoon bypass`: makes a link that lets its reader pass a closed route, or revokes all such links.
+//! `backsoon bypass`: makes a link that lets its reader pass a closed route, lists links, or revokes them.
+
+mod links;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,7 +16,7 @@ use crate::files::source;
 use crate::files::write::Emptied;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{Address, Config, Cookies, HostPattern, RouteConfig};
-use crate::plan::flags::Flags;
+use crate::plan::flags::{Flags, Link};
 use crate::plan::page::Renderer;
 use crate::plan::pass::{Binding, Key, Purpose, Token, millis, pass_cookie};
 use crate::plan::snapshot::{LONG, Source};
@@ -32,8 +34,11 @@ use super::{ConfigFile, exit, words};
 #[derive(Args, Debug)]
 pub(super) struct Bypass {
     /// The route, by its name in the config; with --revoke, '*' is every route
-    #[arg(value_name = "ROUTE")]
-    route: String,
+    #[arg(value_name = "ROUTE", required_unless_present_any = ["list", "revoke"])]
+    route: Option<String>,
+    /// Give the link a name, under which the flag file lists it: only there it is good
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
     /// For how long the link and its cookie are good: 30m, 1h, 2h 30m
     #[arg(long = "for", value_name = "TIME", value_parser = words::parse_span, default_value = "1h")]
     span: SignedDuration,
@@ -49,9 +54,18 @@ pub(super) struct Bypass {
     /// Write it as JSON
     #[arg(long)]
     json: bool,
-    /// Revoke every link and cookie issued until now, in the flag file
-    #[arg(long, conflicts_with_all = ["span", "window", "url", "cookie", "json"])]
-    revoke: bool,
+    /// List the links that have a name
+    #[arg(long, conflicts_with_all = ["span", "window", "url", "cookie", "name", "revoke"])]
+    list: bool,
+    /// Revoke the link of this name; without NAME, every link and cookie that was issued for the route until now
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["span", "window", "url", "cookie", "json", "name"]
+    )]
+    revoke: Option<String>,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -60,14 +74,18 @@ pub(super) struct Bypass {
 pub(super) const AFTER_HELP: &str = "\
 The link is signed with the route's secret (`bypass = { secret_file = \"key\" }`); no running proxy is needed. The link is \
 good for one route and one maintenance: as long as the route stays closed, whatever closes it. Opening it sets a cookie, and its browser passes until the time is over. \
---revoke edits the flag file in place; comments and layout stay.
+--name, --revoke and --list use the flag file, which never holds the \
+secret. A name has one link: a new one replaces it.
 
 Examples:
   backsoon bypass web                               a link for an hour
   backsoon bypass web --for 4h --window MNT-2026-0519-a
   backsoon bypass web --url https://www.example.com/app
   curl -b \"$(backsoon bypass web --cookie)\" https://www.example.com/
-  backsoon bypass web --revoke
+  backsoon bypass web --name ann                    listed, and revoked by its name
+  backsoon bypass --list
+  backsoon bypass --revoke ann
+  backsoon bypass web --revoke                      all of them
 
 Exit codes:
   0   the link is printed, or what was issued is revoked
@@ -78,13 +96,19 @@ Exit codes:
 pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let now = Timestamp::now();
-    if args.revoke {
-        return revoke(args, &file, now, streams);
+    if args.list {
+        return links::list(args.json, args.route.as_deref(), &file.flags()?, streams);
     }
-    let route = route_of(&file.config, &args.route)?;
+    match (args.revoke.as_deref(), args.route.as_deref()) {
+        (Some(""), Some(route)) => return revoke(args, route, &file, streams),
+        (Some(name), _) => return links::revoke(args, name, &file.flags()?, streams),
+        (None, _) => {}
+    }
+    let name = args.route.as_deref().unwrap_or_default();
+    let route = route_of(&file.config, name)?;
     let key = key(route)?;
     let flags = file.flags()?;
-    let scope = scope(args, &file, &flags, now)?;
+    let scope = scope(args, name, &file, &flags, now)?;
     // Whole seconds, because people read the end.
     let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let expires = whole.checked_add(args.span).map_err(|_| Failure::Past)?;
@@ -93,6 +117,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
         expires: millis(expires),
         begins: millis(scope.begins),
         window: scope.ahead.as_deref().unwrap_or_default(),
+        name: args.name.as_deref().unwrap_or_default(),
         ..Token::default()
     };
     let sign = |purpose| key.sign(Binding { purpose, route: &route.name }, token);
@@ -103,6 +128,11 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
         Ok::<_, Failure>(format!("{origin}{prefix}/bypass{path}?token={}", sign(Purpose::Link)))
     };
     let made = if args.cookie { cookie } else { link()? };
+    if let Some(name) = &args.name {
+        let issued = Timestamp::from_millisecond(scope.issued.as_millisecond()).unwrap_or(scope.issued);
+        let link = Link { name: name.clone(), route: route.name.clone(), issued, expires };
+        links::write(args, &link, &flags, streams)?;
+    }
     if args.json {
         let what = if args.cookie { "cookie" } else { "link" };
         let json = serde_json::json!({ "route": route.name, "window": scope.window, "expires": expires, what: made });
@@ -127,8 +157,8 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-fn revoke(args: &Bypass, file: &FlagFile, now: Timestamp, streams: &mut Streams) -> Result<u8, Failure> {
-    let name = args.route.as_str();
+fn revoke(args: &Bypass, name: &str, file: &FlagFile, streams: &mut Streams) -> Result<u8, Failure> {
+    let now = Timestamp::now();
     if name != "*" {
         route_of(&file.config, name)?;
     }
@@ -172,7 +202,7 @@ struct Scope {
 }
 
 /// Finds the maintenance that the link is for: the one in force as the proxy remembers it, or the next one.
-fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Scope, Failure> {
+fn scope(args: &Bypass, name: &str, file: &FlagFile, flags: &Flags, now: Timestamp) -> Result<Scope, Failure> {
     let state = StateDir::of_process(&args.config.config, file.config.state_dir.as_deref());
     let known = Known { memory: state.peek().unwrap_or_default(), ..Known::default() };
     // Only the closures matter here, so the built-in page is enough.
@@ -180,15 +210,15 @@ fn scope(args: &Bypass, file: &FlagFile, flags: &Flags, now: Timestamp) -> Resul
     let config = &file.config;
     let snapshot =
         compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
-    let route = snapshot.route(&args.route);
+    let route = snapshot.route(name);
     let closure = route.and_then(|route| route.closure.as_ref());
     // This clock may be behind, and a token issued in the same millisecond as a revocation counts as issued after it.
-    let before = [flags.revoked(&args.route), closure.map(|closure| closure.open_before)];
+    let before = [flags.revoked(name), closure.map(|closure| closure.open_before)];
     let issued = before.into_iter().flatten().fold(now, Timestamp::max);
     let ahead = match &args.window {
         Some(id) => named_window(id, flags, now)?,
         None if closure.is_some() => None,
-        None => next_window(flags, &args.route, now),
+        None => next_window(flags, name, now),
     };
     let in_force = || match closure.map(|closure| &closure.source) {
         Some(Source::Window(id)) => Some(id.clone()),
@@ -251,6 +281,16 @@ fn destination(args: &Bypass, config: &Config, route: &RouteConfig) -> Result<(S
     let port = if port == usual { String::new() } else { format!(":{port}") };
     let path = route.paths.first().map_or("/", |path| path.as_str());
     Ok((format!("{scheme}://{host}{port}"), path.to_owned()))
+}
+
+/// Reads the name of a link: what a route's name may be.
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if (1..=64).contains(&text.len()) && !text.starts_with('-') && text.chars().all(is_part) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 64 letters, digits, `_`, `.` and `-`".to_owned())
+    }
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {

@@ -51,6 +51,10 @@ pub(super) enum Failure {
     MovesByItself { step: usize, auto: &'static str },
     /// The route has no secret to sign with.
     NoSecret { route: String },
+    /// No link has this name.
+    NoLink { name: String, known: Vec<String> },
+    /// A link of this name is for another route.
+    OtherLink { name: String, route: String },
     /// The route keeps its cookies over HTTPS alone.
     NotHttps { route: String },
     /// The config does not tell at which URL a browser reaches the route.
@@ -116,6 +120,8 @@ impl Failure {
             | Self::Refused(_)
             | Self::NotHttps { .. }
             | Self::NoChecks(_)
+            | Self::NoLink { .. }
+            | Self::OtherLink { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)
@@ -169,20 +175,17 @@ impl Failure {
                 "nothing was written; try again".to_owned()
             }
             Self::WrongBefore { .. } => "correct it by hand first; what is live stays live meanwhile".to_owned(),
-            Self::NoRoute { name, known, force } => {
-                let near = did_you_mean(name, known.iter().map(String::as_str));
-                let near = near.map_or_else(|| one_of("routes", known), |near| format!("did you mean `{near}`?"));
-                match force {
-                    Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
-                    Force::Impossible => near,
-                }
-            }
+            Self::NoRoute { name, known, force } => no_route_help(name, known, *force),
             Self::NoLanguage { known, .. } => one_of("languages", known),
             Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
             Self::NoWindow { id, known } => match did_you_mean(id, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => one_of("windows", known),
             },
+            Self::NoLink { name, known } => no_link_help(name, known),
+            Self::OtherLink { name, .. } => {
+                format!("choose another name, or revoke that one: `backsoon bypass --revoke {name}`")
+            }
             Self::NotHttps { .. } => {
                 "write the URL with `https:`, or allow plain HTTP for the route: `cookie_secure = false`".to_owned()
             }
@@ -225,6 +228,25 @@ impl Failure {
             | Self::Internal(_)
             | Self::Output(_) => return None,
         })
+    }
+}
+
+fn no_route_help(name: &str, known: &[String], force: Force) -> String {
+    let near = did_you_mean(name, known.iter().map(String::as_str));
+    let near = near.map_or_else(|| one_of("routes", known), |near| format!("did you mean `{near}`?"));
+    match force {
+        Force::Possible => format!("{near} (for a proxy that shares the file: --force)"),
+        Force::Impossible => near,
+    }
+}
+
+fn no_link_help(name: &str, known: &[String]) -> String {
+    if name.is_empty() {
+        return "name the route, `backsoon bypass web --revoke`, or a link, `backsoon bypass --revoke ann`".to_owned();
+    }
+    match known {
+        [] => "no link has a name".to_owned(),
+        names => format!("the names are {}", words::list(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>())),
     }
 }
 
@@ -274,6 +296,11 @@ impl fmt::Display for Failure {
             Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
             Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
             Self::NoSecret { route } => write!(f, "the route {} has no secret to sign a link with", quoted(route)),
+            Self::NoLink { name, .. } if name.is_empty() => write!(f, "it is not said what to revoke"),
+            Self::NoLink { name, .. } => write!(f, "the flag file has no link {}", quoted(name)),
+            Self::OtherLink { name, route } => {
+                write!(f, "the link {} is for the route {}", quoted(name), quoted(route))
+            }
             Self::NotHttps { route } => write!(f, "the cookie of the route {} is kept over https alone", quoted(route)),
             Self::NoUrl { route } => {
                 write!(
@@ -348,6 +375,8 @@ impl Error for Failure {
             | Self::Refused(_)
             | Self::NotHttps { .. }
             | Self::NoChecks(_)
+            | Self::NoLink { .. }
+            | Self::OtherLink { .. }
             | Self::Past
             | Self::NoAdmin(_)
             | Self::TooMany(_)

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use super::config::{Cookies, RouteConfig};
+use super::flags::{Flags, Link};
 use super::lifecycle::Source;
 
 use key::{Binding, InvalidToken, Key, LONGEST, Purpose, Space, Token, millis};
@@ -22,6 +23,8 @@ pub struct Admission {
     pub(super) turns: Option<Arc<Key>>,
     /// Instant before which links and cookies are void.
     pub(super) revoked: Option<Timestamp>,
+    /// Named links of the route.
+    links: Vec<Link>,
     /// Transports over which cookies are kept.
     cookies: Cookies,
     /// Searchers for the cookies' names with `=`, by the transports that the route allows. A route's name has only characters of a cookie's name (RFC 6265
@@ -37,6 +40,8 @@ pub struct Maintenance<'m> {
     pub source: &'m Source,
     /// Instant at which the route was last open before.
     pub open_before: Timestamp,
+    /// Present instant, in the unit of tokens.
+    pub now: u64,
 }
 
 /// Transport of a client's request, as far as it is known.
@@ -70,44 +75,42 @@ pub struct Keys<'k> {
 
 impl Admission {
     /// Prepares the means of a route; `None` if it has no bypass and never admits a share.
-    pub fn new(route: &RouteConfig, keys: Keys<'_>, revoked: Option<Timestamp>) -> Option<Self> {
+    pub fn new(route: &RouteConfig, keys: Keys<'_>, flags: &Flags) -> Option<Self> {
         if route.policy.bypass.is_none() && !route.policy.admits_shares() {
             return None;
         }
         Some(Self {
             key: keys.bypass.cloned(),
             turns: keys.turns.cloned(),
-            revoked,
+            revoked: flags.revoked(&route.name),
+            links: links_of(flags, route).cloned().collect(),
             cookies: route.policy.cookies,
             pass_cookies: finders(route.policy.cookies, &pass_cookie(&route.name)),
             ramp_cookies: finders(route.policy.cookies, RAMP_COOKIE),
         })
     }
 
-    /// Returns true if the admission was prepared from the same keys, revocation and transports.
-    pub fn is_from(&self, route: &RouteConfig, keys: Keys<'_>, revoked: Option<Timestamp>) -> bool {
-        let same = self.cookies == route.policy.cookies && self.revoked == revoked;
-        same && is_same(self.key.as_ref(), keys.bypass) && is_same(self.turns.as_ref(), keys.turns)
+    /// Returns true if the admission was prepared from the same keys, revocations and transports.
+    pub fn is_from(&self, route: &RouteConfig, keys: Keys<'_>, flags: &Flags) -> bool {
+        let same = self.cookies == route.policy.cookies && self.revoked == flags.revoked(&route.name);
+        same && self.links.iter().eq(links_of(flags, route))
+            && is_same(self.key.as_ref(), keys.bypass)
+            && is_same(self.turns.as_ref(), keys.turns)
     }
 
     /// Redeems a link's token for a cookie, and returns its `Set-Cookie`.
     ///
     /// # Errors
     /// Returns the fault of the token.
-    pub fn redeem(
-        &self,
-        opened: OpenedLink<'_>,
-        maintenance: Maintenance<'_>,
-        now: Timestamp,
-    ) -> Result<String, InvalidToken> {
+    pub fn redeem(&self, opened: OpenedLink<'_>, maintenance: Maintenance<'_>) -> Result<String, InvalidToken> {
         let OpenedLink { route, transport, token } = opened;
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route };
         let mut space = [0; LONGEST];
-        let token = self.verify(link, maintenance, token, millis(now), &mut space)?;
+        let token = self.verify(link, maintenance, token, &mut space)?;
         // The cookie has the link's time of issue, so that both are revoked together.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
-        Ok(cookie(transport, &pass_cookie(route), &value, token.expires.saturating_sub(millis(now)) / 1000))
+        Ok(cookie(transport, &pass_cookie(route), &value, token.expires.saturating_sub(maintenance.now) / 1000))
     }
 
     /// Reads a token that lets its client pass, and checks that it is good for this maintenance now.
@@ -116,18 +119,21 @@ impl Admission {
         binding: Binding<'_>,
         maintenance: Maintenance<'_>,
         token: &[u8],
-        now: u64,
         space: &'t mut Space,
     ) -> Result<Token<'t>, InvalidToken> {
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let token = key.read(binding, token, space)?;
-        if token.expires <= now {
+        if token.expires <= maintenance.now {
             return Err(InvalidToken::Expired);
         }
         if self.revoked.is_some_and(|revoked| token.issued < millis(revoked)) {
             return Err(InvalidToken::Revoked);
         }
-        if is_for(&token, maintenance, now) { Ok(token) } else { Err(InvalidToken::OtherWindow) }
+        let is_listed = |link: &Link| link.name == token.name && millis(link.issued) == token.issued;
+        if !token.name.is_empty() && !self.links.iter().any(is_listed) {
+            return Err(InvalidToken::Withdrawn);
+        }
+        if is_for(&token, maintenance) { Ok(token) } else { Err(InvalidToken::OtherWindow) }
     }
 
     /// Reads a cookie that keeps a turn.
@@ -143,8 +149,8 @@ pub(super) const TURN: Binding<'static> = Binding { purpose: Purpose::Ramp, rout
 
 /// Returns true if a token was made for this maintenance, whatever closes the route now: after it had begun, or ahead for
 /// a window that has begun since.
-fn is_for(token: &Token<'_>, maintenance: Maintenance<'_>, now: u64) -> bool {
-    let has_begun = || token.window.is_empty() || token.begins <= now;
+fn is_for(token: &Token<'_>, maintenance: Maintenance<'_>) -> bool {
+    let has_begun = || token.window.is_empty() || token.begins <= maintenance.now;
     // A window that was moved keeps its id.
     let is_in_force = || matches!(maintenance.source, Source::Window(id) if id == token.window);
     token.begins >= millis(maintenance.open_before) && (has_begun() || is_in_force())
@@ -156,6 +162,11 @@ fn is_same(key: Option<&Arc<Key>>, other: Option<&Arc<Key>>) -> bool {
         (Some(key), Some(other)) => Arc::ptr_eq(key, other) || key.is_same(other),
         (key, other) => key.is_none() && other.is_none(),
     }
+}
+
+/// Returns the named links of a route.
+fn links_of<'f>(flags: &'f Flags, route: &RouteConfig) -> impl Iterator<Item = &'f Link> {
+    flags.links.iter().filter(|link| link.route == route.name)
 }
 
 /// Returns the searchers for a cookie's name, on each transport.

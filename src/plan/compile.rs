@@ -326,11 +326,10 @@ fn admission(inputs: &Inputs<'_>, turns: Option<&Arc<Key>>, config: &Arc<RouteCo
         return None;
     }
     let keys = Keys { bypass: inputs.known.secrets.get(&config.name), turns };
-    let revoked = inputs.flags.revoked(&config.name);
     let before = inputs.previous.and_then(|previous| previous.route(&config.name)?.admission.as_ref());
-    match before.filter(|before| before.is_from(config, keys, revoked)) {
+    match before.filter(|before| before.is_from(config, keys, inputs.flags)) {
         Some(before) => Some(Arc::clone(before)),
-        None => Admission::new(config, keys, revoked).map(Arc::new),
+        None => Admission::new(config, keys, inputs.flags).map(Arc::new),
     }
 }
 

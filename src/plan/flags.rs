@@ -2,6 +2,7 @@
 
 mod every;
 mod lifts;
+mod links;
 mod parse;
 mod span;
 mod stale;
@@ -19,6 +20,7 @@ use super::text::Text;
 use every::Exception;
 pub use every::{Every, Odd, Oddity};
 pub use lifts::{is_cut, is_unended, lifts};
+pub use links::Link;
 pub use span::Span;
 pub use stale::{Reading, Stale};
 
@@ -34,6 +36,8 @@ pub struct Flags {
     pub forced: Vec<(Target, Timestamp)>,
     /// `[revoked]`: bypass links and cookies of a route from before this instant are void.
     pub revoked: Vec<(Target, Timestamp)>,
+    /// `[links]`: links of testers that have a name.
+    pub links: Vec<Link>,
 }
 
 /// One entry of `[routes]`: short (`web = "offline"`), or with words and an end.

@@ -120,8 +120,9 @@ pub fn check_credential(
         invalid = Some(InvalidToken::Forged);
     }
     let binding = Binding { purpose: Purpose::Pass, route: &route.config.name };
+    let maintenance = closure.maintenance(instant(snapshot, head));
     for token in cookies(head.headers, &admission.pass_cookies).take(MOST_TRIED) {
-        match admission.verify(binding, closure.maintenance(), token, instant(snapshot, head), &mut [0; LONGEST]) {
+        match admission.verify(binding, maintenance, token, &mut [0; LONGEST]) {
             Ok(_) => return Ok(PassReason::Cookie),
             Err(found) => invalid = invalid.or(Some(found)),
         }
@@ -211,7 +212,7 @@ fn is_document(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Returns the present instant in the unit of tokens.
-fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
+pub(crate) fn instant(snapshot: &Snapshot, head: &Head<'_>) -> u64 {
     millis(snapshot.compiled).saturating_add(u64::try_from(head.elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 

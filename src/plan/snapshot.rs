@@ -255,9 +255,9 @@ pub struct Closure {
 }
 
 impl Closure {
-    /// Returns the maintenance, for the tokens that are made for it.
-    pub fn maintenance(&self) -> Maintenance<'_> {
-        Maintenance { source: &self.source, open_before: self.open_before }
+    /// Returns the maintenance at an instant in the unit of tokens, for the tokens that are made for it.
+    pub fn maintenance(&self, now: u64) -> Maintenance<'_> {
+        Maintenance { source: &self.source, open_before: self.open_before, now }
     }
 }
 

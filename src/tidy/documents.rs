@@ -205,7 +205,8 @@ fn type_of(form: &Form) -> String {
         Form::Fields(longest) => format!("for each header field: line of text, {longest} bytes at most"),
         Form::Table(table) => format!("table {}", link(table)),
         Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
-        Form::Routes(item) | Form::Targets(item) => format!("for each route: {}", type_of(item)),
+        Form::Routes(item) => format!("for each name: {}", type_of(item)),
+        Form::Targets(item) => format!("for each route: {}", type_of(item)),
         Form::Either(forms) => forms.iter().map(type_of).collect::<Vec<_>>().join("; or "),
     }
 }

@@ -118,3 +118,41 @@ fn the_upstream_can_tell_a_tester_and_nobody_else_can_claim_to_be_one() {
     assert_eq!(tester.matches("maintenance").count(), 1, "{tester}");
     assert!(tester.contains("\r\nx-maintenance: bypass\r\n"), "{tester}");
 }
+
+#[test]
+fn a_named_link_is_listed_and_revoked_alone() {
+    let backsoon = start(&Upstream::ok(), "");
+    backsoon.flag(OFFLINE);
+    let cookie = |args: &[&str]| format!("cookie: {}", bypass(&backsoon, &[&["web", "--cookie"], args].concat()));
+    let status = |cookie: &str| ask(&backsoon, "/", &[cookie]).status;
+    let (ann, bob, unnamed) = (cookie(&["--name", "ann"]), cookie(&["--name", "bob", "--for", "2h"]), cookie(&[]));
+    assert_eq!((status(&ann), status(&bob), status(&unnamed)), (200, 200, 200));
+    let flags = std::fs::read_to_string(backsoon.path("maintenance.toml")).unwrap();
+    assert!(flags.starts_with(OFFLINE) && flags.contains("\nann = { route = \"web\", issued = "), "{flags}");
+    assert!(!flags.contains("horse"), "{flags}");
+    let listed = bypass(&backsoon, &["--list"]);
+    assert!(listed.starts_with("ann  web  good until ") && listed.contains("\nbob  web  good until "), "{listed}");
+
+    let said = bypass(&backsoon, &["--revoke", "ann"]);
+    assert!(said.starts_with("the link ann and its cookies are void"), "{said}");
+    assert_eq!((status(&ann), status(&bob), status(&unnamed)), (503, 200, 200));
+    let newer = cookie(&["--name", "bob"]);
+    assert_eq!((status(&bob), status(&newer)), (503, 200), "a newer link replaces it");
+    assert_eq!(backsoon.metric("backsoon_bypass_refused_total", "route=\"web\""), 0.0, "none of these was a guess");
+    let listed: serde_json::Value = serde_json::from_str(&bypass(&backsoon, &["--list", "--json"])).unwrap();
+    let links = listed["links"].as_array().unwrap();
+    assert_eq!((links.len(), &links[0]["name"], &links[0]["revoked"]), (1, &"bob".into(), &false.into()));
+
+    bypass(&backsoon, &["web", "--revoke"]);
+    wait("all of them to be revoked", || [&newer, &unnamed].iter().all(|cookie| status(cookie) == 503));
+    for (args, expected) in [
+        (&["--revoke", "ann"][..], "no link `ann`"),
+        (&["--revoke"], "not said what to revoke"),
+        (&["web", "--name", "a b"], "1 to 64 letters"),
+        (&[], "ROUTE"),
+    ] {
+        let output = run(&backsoon, args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(64) && said.contains(expected), "{args:?}: {said}");
+    }
+}

@@ -79,6 +79,8 @@ pub enum InvalidToken {
     Expired,
     /// Revoked.
     Revoked,
+    /// Named, and its name has no such link in the flag file.
+    Withdrawn,
 }
 
 impl InvalidToken {
@@ -86,7 +88,12 @@ impl InvalidToken {
     pub fn is_guess(self) -> bool {
         match self {
             Self::Forged => true,
-            Self::OtherKey | Self::OtherVersion | Self::OtherWindow | Self::Expired | Self::Revoked => false,
+            Self::OtherKey
+            | Self::OtherVersion
+            | Self::OtherWindow
+            | Self::Expired
+            | Self::Revoked
+            | Self::Withdrawn => false,
         }
     }
 
@@ -99,6 +106,7 @@ impl InvalidToken {
             Self::OtherWindow => "it was issued for another maintenance",
             Self::Expired => "it has expired",
             Self::Revoked => "it was revoked",
+            Self::Withdrawn => "it was revoked or replaced, or the flag file with it has not arrived yet",
         }
     }
 }

@@ -15,6 +15,7 @@ pub fn lifts(before: &Flags, after: &Flags) -> bool {
         || lifts_window(&before.windows, &after.windows)
         || is_ahead(&after.forced, &before.forced)
         || is_ahead(&before.revoked, &after.revoked)
+        || after.links.iter().any(|link| !before.links.contains(link))
 }
 
 /// Returns true if a text that lifts something looks like the beginning of a longer one. `good` is the text in force.

@@ -11,8 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::super::config::{MOST_ROUTES, route_name};
 use super::super::keys;
 use super::super::problem::{Place, Problem, quoted};
-use super::super::read::{Lines, Report, Section, Value, document, in_order};
+use super::super::read::{Lines, Report, Section, Value, document, in_order, no_hint};
 use super::super::text::text;
+use super::links::Link;
 use super::stale::Ends;
 use super::window::{self, window};
 use super::{Flag, Flags, Mention, Mode, Parsed, Target, Window};
@@ -38,6 +39,7 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
         windows,
         forced: instants(&mut top, "forced", &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
+        links: links(&mut top, &mut mentions, &mut report),
     };
     top.finish(&mut report, misplaced);
     report.finish(Parsed { flags, mentions: mentions.all, ends: Ends { flags: flag_ends, windows: window_ends } })
@@ -118,6 +120,36 @@ fn instants(
         instants.extend(target.zip(value.instant(report)));
     }
     instants
+}
+
+/// Reads `[links]`.
+fn links(top: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<Link> {
+    let Some(value) = top.take("links") else { return Vec::new() };
+    let Some(table) = value.table("[links]", report) else { return Vec::new() };
+    report.at_most(MOST_LINKS, table.len(), "links", value.key_span.clone());
+    let values = in_order(table).into_iter().take(MOST_LINKS);
+    values.filter_map(|(name, value)| link(&Value::new(name.get_ref(), name, value), mentions, report)).collect()
+}
+
+/// Reads `ann = { route = "web", issued = …, expires = … }`.
+fn link(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<Link> {
+    let name = route_name(value.key, &value.key_span, report).map(str::to_owned);
+    let table = value.table(LINK_EXAMPLE, report)?;
+    let mut section = Section::new(&keys::LINK, format!("the link {}", quoted(value.key)), value.span.clone(), table);
+    let route = section.need("route", "name the route that it passes: `route = \"web\"`");
+    let route = route.and_then(|value| route_of(&value, mentions, report));
+    let mut instant = |key, help: &str| section.need(key, help).and_then(|value| value.instant(report));
+    let issued = instant("issued", "`backsoon bypass ROUTE --name NAME` writes it");
+    let expires = instant("expires", "`backsoon bypass ROUTE --name NAME` writes it");
+    section.finish(report, no_hint);
+    Some(Link { name: name?, route: route?, issued: issued?, expires: expires? })
+}
+
+fn route_of(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("web", report)?;
+    let name = route_name(text, &value.span, report)?;
+    mentions.note(name, value.span.clone(), report);
+    Some(name.to_owned())
 }
 
 /// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.
@@ -216,6 +248,9 @@ fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, repor
     }
 }
 
+/// Links of one file.
+const MOST_LINKS: usize = 1024;
+const LINK_EXAMPLE: &str = "ann = { route = \"web\", issued = 2026-05-19T14:00:00Z, expires = 2026-05-19T15:00:00Z }";
 /// Windows of one file. Those that are over cost next to nothing, and may stay for years.
 const MOST_WINDOWS: usize = 2048;
 /// Recurring windows of one file. Each costs a look at the calendar.

@@ -37,6 +37,25 @@ pub static FLAGS: Table = Table {
             "Instants before which the bypass links and cookies of a route are void. `backsoon bypass --revoke` writes \
              it.",
         ),
+        Key::new(
+            "links",
+            Form::Routes(&Form::Table(&LINK)),
+            Absent::Is("{}"),
+            "Bypass links by their names, at most 1024. A named link that is not here is void. `backsoon bypass --name` \
+             writes it, and `--revoke NAME` takes it out.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// Entry of `[links]`.
+pub static LINK: Table = Table {
+    header: "[links.NAME]",
+    about: "Bypass link with a name.",
+    keys: &[
+        Key::new("route", Form::Text(&ROUTE_NAME), Absent::Required, "Route that it passes."),
+        Key::new("issued", Form::Instant, Absent::Required, "Instant of issue, to the millisecond."),
+        Key::new("expires", Form::Instant, Absent::Required, "Instant from which it is void."),
     ],
     rules: &[],
 };

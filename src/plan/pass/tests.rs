@@ -130,9 +130,9 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let (now, route) = (live.compiled, &live.routes[0]);
     let (admission, closure) = (route.admission.clone().unwrap(), Arc::clone(route.closure.as_ref().unwrap()));
     let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, token());
-    let redeem = |token: &str, now| {
+    let redeem = |token: &str, now: Timestamp| {
         let link = OpenedLink { route: "web", transport: Transport::Https, token: token.as_bytes() };
-        admission.redeem(link, closure.maintenance(), now)
+        admission.redeem(link, closure.maintenance(millis(now)))
     };
     let cookie = redeem(&link, now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();

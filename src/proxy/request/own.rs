@@ -87,7 +87,7 @@ impl Exchange {
         let Some(closure) = &route.closure else {
             return respond::see_other(&target, None, &self.context);
         };
-        let now = snapshot.compiled.checked_add(head.elapsed).unwrap_or(snapshot.compiled);
+        let maintenance = closure.maintenance(pass::instant(snapshot, &head));
         // A proxy in front may use TLS without saying so. Where plain HTTP is not allowed, the cookie is made for TLS.
         let transport = match route.config.policy.cookies {
             Cookies::Https => Transport::Https,
@@ -96,7 +96,7 @@ impl Exchange {
         let token = pass::token(head.query).as_bytes();
         let link = OpenedLink { route: &route.config.name, transport, token };
         let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
-        let cookie = admission.and_then(|admission| admission.redeem(link, closure.maintenance(), now));
+        let cookie = admission.and_then(|admission| admission.redeem(link, maintenance));
         match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
             Ok(cookie) => respond::see_other(&target, cookie, &self.context),
             Err(invalid) => {
