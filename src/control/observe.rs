@@ -307,7 +307,7 @@ impl Guarded {
             return false;
         }
         let same = self.phase == route.phase() && self.since == route.since();
-        same || self.phase == Phase::Ramping && route.phase() == Phase::Open
+        same || self.phase == Phase::Ramping && matches!(route.phase(), Phase::Open | Phase::Closed)
     }
 }
 

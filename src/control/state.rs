@@ -285,6 +285,7 @@ mod tests {
             desired: Some(&desired),
             forced: None,
             over: None,
+            lifted: None,
             observed: &Observed::default(),
             now: "2026-05-19T14:00:00Z".parse().unwrap(),
         })

@@ -218,7 +218,9 @@ fn draft_route<'i>(
     let next = state.next(route_inputs);
     let changes_at = state.next_change(route_inputs);
     // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
-    let is_shown = state.closing().is_some_and(|closing| Some(&closing.desired) == desired.as_ref());
+    let is_shown = state.closing().is_some_and(|closing| {
+        Some(&closing.desired) == desired.as_ref() || closing.eases.is_some() && closing.eases == desired
+    });
     RouteDraft {
         epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
@@ -248,6 +250,7 @@ fn route_inputs<'g>(
         desired,
         forced: inputs.flags.forced(&config.name),
         over,
+        lifted: inputs.flags.lifted(&config.name),
         observed: seldom.then(|| inputs.known.observed.get(&config.name)).flatten().unwrap_or(&NOTHING),
         now: inputs.now,
     }
@@ -335,10 +338,16 @@ fn admission(inputs: &Inputs<'_>, turns: Option<&Arc<Key>>, config: &Arc<RouteCo
 
 /// Returns the first generation of the closure: this one if the route has just gone down.
 fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition], generation: u64) -> u64 {
-    let went_down = transitions.iter().any(|transition| transition.to == Phase::Draining);
-    match before {
-        Some(before) if state.phase() != Phase::Open && !went_down => before.epoch,
-        Some(_) | None => generation,
+    // A route that is lifted while it drains lets the older requests go on. The first generation is older than none.
+    let mut marks = transitions.iter().filter_map(|transition| match (transition.from, transition.to) {
+        (_, Phase::Draining) => Some(generation),
+        (Phase::Draining, Phase::Verifying | Phase::Ramping) => Some(0),
+        (_, Phase::Open | Phase::Closed | Phase::Verifying | Phase::Ramping) => None,
+    });
+    match (marks.next_back(), before) {
+        (Some(mark), _) => mark,
+        (None, Some(before)) if state.phase() != Phase::Open => before.epoch,
+        (None, Some(_) | None) => generation,
     }
 }
 

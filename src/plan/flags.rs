@@ -34,6 +34,8 @@ pub struct Flags {
     /// `[forced]`: instant at which an operator last opened a route by force. Earlier results of its guard and its
     /// checks are overruled.
     pub forced: Vec<(Target, Timestamp)>,
+    /// `[lifted]`: instant at which an operator last lifted a route, so that replicas that see it later ramp alike.
+    pub lifted: Vec<(Target, Lift)>,
     /// `[revoked]`: bypass links and cookies of a route from before this instant are void.
     pub revoked: Vec<(Target, Timestamp)>,
     /// `[links]`: links of testers that have a name.
@@ -51,6 +53,24 @@ pub struct Flag {
     pub until: Option<Timestamp>,
     /// Operator's words for the page.
     pub message: Option<Text>,
+}
+
+/// Lifting of a route by an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lift {
+    /// Instant of the edit.
+    pub at: Timestamp,
+    /// Way in which the clients come back.
+    pub pace: Pace,
+}
+
+/// Way in which clients come back after the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// By the ramp of the route.
+    Ramp,
+    /// All at once.
+    AtOnce,
 }
 
 /// Routes that a flag or a window is for.
@@ -325,6 +345,12 @@ impl Flags {
     /// Returns the instant at which an operator last opened a route by force.
     pub fn forced(&self, route: &str) -> Option<Timestamp> {
         latest(&self.forced, route)
+    }
+
+    /// Returns the latest lifting of a route by an operator.
+    pub fn lifted(&self, route: &str) -> Option<Lift> {
+        let of_route = self.lifted.iter().filter(|(target, _)| target.is(route));
+        of_route.map(|(_, lift)| *lift).max_by_key(|lift| lift.at)
     }
 
     /// Returns the instant before which bypass links and cookies of a route are void.

@@ -16,5 +16,5 @@ mod tests;
 pub use bypass::BYPASS;
 pub use checks::{CHECK, HEALTH};
 pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
-pub use flags::{FLAG, FLAGS, IMPACT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
+pub use flags::{FLAG, FLAGS, IMPACT, LIFT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;

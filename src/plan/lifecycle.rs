@@ -20,6 +20,7 @@
 mod baseline;
 mod breach;
 mod clients;
+mod comeback;
 mod excess;
 mod finding;
 mod guard;

@@ -149,8 +149,8 @@ impl Route {
         let guard = self.config.policy.guard.as_ref()?;
         let watched = match self.state.phase() {
             Phase::Ramping => true,
-            Phase::Open => self.state.is_watched(),
-            Phase::Draining | Phase::Closed | Phase::Verifying => false,
+            Phase::Open | Phase::Closed => self.state.is_watched(),
+            Phase::Draining | Phase::Verifying => false,
         };
         watched.then_some(guard)
     }
@@ -238,6 +238,8 @@ pub struct Announced {
 pub struct Closure {
     /// Strictest mode that is flagged for the route.
     pub mode: Mode,
+    /// Milder mode that admitted clients get while the route ramps; `None` if they get everything.
+    pub eases: Option<Mode>,
     /// Start of the maintenance.
     pub started: Timestamp,
     /// End, if it is known.

@@ -138,13 +138,17 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
             None => {}
         }
     }
-    if closure.mode == Mode::ReadOnly {
+    let reads = || {
         let reads = is_safe(method) && !is_overridden(head.headers, head.query);
-        if reads || plain && is_allowed(&route.config, method, path) {
-            return Verdict::Forward(route, Pass::ReadOnly);
-        }
+        reads || plain && is_allowed(&route.config, method, path)
+    };
+    if closure.mode == Mode::ReadOnly && reads() {
+        return Verdict::Forward(route, Pass::ReadOnly);
     }
-    if let Ok(reason) = pass::check(snapshot, route, closure, head) {
+    if let Ok(reason) = pass::check(snapshot, route, closure, head)
+        // Clients that are admitted to a milder mode get what that lets through.
+        && (reason.pass() != Pass::Admitted || closure.eases != Some(Mode::ReadOnly) || reads())
+    {
         return Verdict::Forward(route, reason.pass());
     }
     match closure.mode {

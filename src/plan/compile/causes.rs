@@ -165,7 +165,8 @@ pub(super) fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     let untils = flags.routes.iter().filter_map(|flag| flag.until).filter(|&until| until > now);
     let windows = flags.windows.iter().filter_map(|window| window.next_change(now));
     let forced = flags.forced.iter().map(|(_, instant)| *instant).filter(|&instant| instant > now);
-    untils.chain(windows).chain(forced).min()
+    let lifted = flags.lifted.iter().map(|(_, lift)| lift.at).filter(|&instant| instant > now);
+    untils.chain(windows).chain(forced).chain(lifted).min()
 }
 
 /// Most ends at which is looked for windows that go on. A rule that is always on has one each day.

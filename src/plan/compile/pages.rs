@@ -93,6 +93,7 @@ impl<'i> Pages<'i> {
             seconds_left: left,
             source: closing.desired.source.clone(),
             open_before: draft.state.open_before(),
+            eases: draft.state.eases_into(),
             admits: draft.state.share().map_or(0, lifecycle::cohorts),
             page: self.page_of(draft, closing, until),
         }))

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Flag, Flags, Mode, OnOverrun, Target, When, Window};
+use super::{Flag, Flags, Lift, Mode, OnOverrun, Pace, Target, When, Window};
 
 /// Returns true if the flags `after` let anything through, now or later, that the flags `before` stop.
 pub fn lifts(before: &Flags, after: &Flags) -> bool {
     lifts_flag(&before.routes, &after.routes)
         || lifts_window(&before.windows, &after.windows)
         || is_ahead(&after.forced, &before.forced)
+        || is_ahead(&at_once(&after.lifted), &at_once(&before.lifted))
         || is_ahead(&before.revoked, &after.revoked)
         || after.links.iter().any(|link| !before.links.contains(link))
 }
@@ -110,6 +111,12 @@ fn lifts_route(before: &[(Target, Mode)], after: &[(Target, Mode)]) -> bool {
 fn is_ahead(list: &[(Target, Timestamp)], other: &[(Target, Timestamp)]) -> bool {
     let known: HashMap<_, _> = other.iter().map(|(target, instant)| (name(target), *instant)).collect();
     list.iter().any(|(target, instant)| known.get(&name(target)).is_none_or(|known| known < instant))
+}
+
+/// Returns the liftings that skip a ramp. The others let nothing through by themselves.
+fn at_once(lifted: &[(Target, Lift)]) -> Vec<(Target, Timestamp)> {
+    let at_once = lifted.iter().filter(|(_, lift)| lift.pace == Pace::AtOnce);
+    at_once.map(|(target, lift)| (target.clone(), lift.at)).collect()
 }
 
 /// Returns true if an end comes before another. `None` is no end.

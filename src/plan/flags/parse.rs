@@ -16,7 +16,7 @@ use super::super::text::text;
 use super::links::Link;
 use super::stale::Ends;
 use super::window::{self, window};
-use super::{Flag, Flags, Mention, Mode, Parsed, Target, Window};
+use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Target, Window};
 
 /// Places of entries, each with its index.
 type Places = Vec<(usize, Place)>;
@@ -38,6 +38,7 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
         routes,
         windows,
         forced: instants(&mut top, "forced", &mut mentions, &mut report),
+        lifted: lifted(&mut top, &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
         links: links(&mut top, &mut mentions, &mut report),
     };
@@ -150,6 +151,34 @@ fn route_of(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<
     let name = route_name(text, &value.span, report)?;
     mentions.note(name, value.span.clone(), report);
     Some(name.to_owned())
+}
+
+/// Reads `[lifted]`: an instant for each route, or a table that tells how the clients come back.
+fn lifted(top: &mut Section<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Vec<(Target, Lift)> {
+    let Some(value) = top.take("lifted") else { return Vec::new() };
+    let Some(table) = value.table("[lifted]", report) else { return Vec::new() };
+    report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());
+    let mut lifts = Vec::new();
+    for (name, value) in in_order(table).into_iter().take(MOST_ROUTES) {
+        let value = Value::new(name.get_ref(), name, value);
+        let target = mentions.target(&value, report);
+        lifts.extend(target.zip(lift(&value, report)));
+    }
+    lifts
+}
+
+/// Reads an instant, or `{ at = INSTANT, ramp = false }`.
+fn lift(value: &Value<'_>, report: &mut Report<'_>) -> Option<Lift> {
+    let DeValue::Table(table) = value.inner else {
+        return value.instant(report).map(|at| Lift { at, pace: Pace::Ramp });
+    };
+    let name = format!("the lifting of {}", quoted(value.key));
+    let mut section = Section::new(&keys::LIFT, name, value.span.clone(), table);
+    let at = section.need("at", "say when it was lifted: `at = 2026-05-19T14:40:00Z`");
+    let at = at.and_then(|value| value.instant(report));
+    let ramps = section.take("ramp").and_then(|value| value.boolean(report)).unwrap_or(true);
+    section.finish(report, no_hint);
+    Some(Lift { at: at?, pace: if ramps { Pace::Ramp } else { Pace::AtOnce } })
 }
 
 /// Reads `web = "offline"`, or a table with words and an end. The caller fills in the target.

@@ -31,6 +31,13 @@ pub static FLAGS: Table = Table {
              overruled. `backsoon off --force` writes it.",
         ),
         Key::new(
+            "lifted",
+            Form::Targets(&Form::Either(&[Form::Instant, Form::Table(&LIFT)])),
+            Absent::Is("{}"),
+            "Instants at which an operator lifted a route, from which its ramp counts for five minutes after. \
+             `backsoon off` writes it.",
+        ),
+        Key::new(
             "revoked",
             Form::Targets(&Form::Instant),
             Absent::Is("{}"),
@@ -73,6 +80,17 @@ pub static FLAG: Table = Table {
             "Instant at which the flag lifts by itself.",
         ),
         Key::new("message", Form::Translated(4096), Absent::Means("none"), "Paragraphs of the page."),
+    ],
+    rules: &[],
+};
+
+/// Entry of `[lifted]`.
+pub static LIFT: Table = Table {
+    header: "[lifted.NAME]",
+    about: "Lifting of a route.",
+    keys: &[
+        Key::new("at", Form::Instant, Absent::Required, "Instant at which the route was lifted."),
+        Key::new("ramp", Form::Bool, Absent::Is("true"), "`false` admits everybody at once, after the checks."),
     ],
     rules: &[],
 };

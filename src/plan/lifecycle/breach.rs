@@ -75,7 +75,7 @@ impl RouteState {
     }
 
     /// Asks the guard. After a restart its finding stays until there are new measurements.
-    fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
+    pub(super) fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
         let guard = inputs.policy.guard.as_ref()?;
         match &inputs.observed.measured {
             Some(measured) => judge(guard, measured, self.baseline.as_ref(), inputs.now),
@@ -98,7 +98,7 @@ impl RouteState {
         let reason = Reason::tripped(&breach);
         let mut closing = closing.clone();
         closing.desired.mode = Mode::Offline;
-        let down = Down { closing, breach: Some(breach) };
+        let down = Down { breach: Some(breach), ..Down::new(closing) };
         self.enter(PhaseState::Draining(down), inputs.now, reason)
     }
 
@@ -119,7 +119,7 @@ impl RouteState {
             return self.go_on(before, &findings, self.with(PhaseState::Ramping(back)), policy);
         }
         if policy.ramp.is_none() {
-            return Step::Enter(self.open(&back.closing, inputs, now, Reason::TriedWell));
+            return Step::Enter(self.arrive(&back.closing, inputs, now, Reason::TriedWell));
         }
         let phase = PhaseState::Ramping(Return { trial: Trial::Over, ..back });
         Step::Tell(Self { began: now, reason: Reason::TriedWell, ..self.with(phase) })

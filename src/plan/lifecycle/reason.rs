@@ -66,6 +66,8 @@ pub enum Reason {
     },
     /// The ramp has admitted everybody.
     Ramped,
+    /// An operator ended the ramp.
+    RampSkipped,
     /// The guard closed the route, for what it measured.
     GuardTripped(String),
     /// The checks are run before the guard closes the route.
@@ -138,6 +140,7 @@ impl fmt::Display for Reason {
             Self::CheckFailed { region: Some(region), failure } => return write!(f, "{FAILS_IN}{region}: {failure}"),
             Self::CheckFailed { region: None, failure } => return write!(f, "{FAILS}{failure}"),
             Self::Ramped => "everybody is admitted",
+            Self::RampSkipped => "an operator let everybody in at once",
             Self::GuardTripped(what) => return write!(f, "{TRIPPED}{what}"),
             Self::GuardChecks(what) => return write!(f, "{CHECKS_FIRST}{what}"),
             Self::GuardCountsAnew(what) => return write!(f, "{COUNTS_ANEW}{what}"),
@@ -198,7 +201,7 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 17] = [
+const FIXED: [Reason; 18] = [
     Reason::NotFlagged,
     Reason::StateLost,
     Reason::Drained,
@@ -216,6 +219,7 @@ const FIXED: [Reason; 17] = [
     Reason::GuardContent,
     Reason::TriesAgain,
     Reason::TriedWell,
+    Reason::RampSkipped,
 ];
 const CHECKS_FIRST: &str = "the guard asks the checks before it closes: ";
 const COUNTS_ANEW: &str = "the checks pass, so the guard counts anew: ";

@@ -1,10 +1,13 @@
 //! The form in which a route's state is saved, the same since 0.1.
 
+use std::ops::Not;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Findings, Suspicion};
-use super::state::{Closing, Down, PhaseState, Return, RouteState, Trial, Watch};
+use super::state::{Checking, Closing, Down, Interrupted, PhaseState, Return, RouteState, Trial, Watch};
 use super::{Baseline, Breach, Phase, Reason};
 
 /// State of a route as the state file has it: flat, with a place for the facts of every phase.
@@ -27,6 +30,12 @@ pub(super) struct SavedRoute {
     suspicion: Option<Suspicion>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interrupted: Option<Interrupted>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    eased: bool,
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    late: Duration,
     seen: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     open_before: Option<Timestamp>,
@@ -34,6 +43,13 @@ pub(super) struct SavedRoute {
 
 impl From<RouteState> for SavedRoute {
     fn from(state: RouteState) -> Self {
+        let (interrupted, eased, late) = match &state.phase {
+            PhaseState::Draining(down) | PhaseState::Closed(down) => {
+                (down.interrupted.clone(), down.watched, Duration::ZERO)
+            }
+            PhaseState::Verifying(checking) => (checking.interrupted.clone(), false, checking.late),
+            PhaseState::Open(_) | PhaseState::Ramping(_) => (None, false, Duration::ZERO),
+        };
         Self {
             phase: state.phase(),
             since: state.since,
@@ -41,11 +57,14 @@ impl From<RouteState> for SavedRoute {
             closure: state.closing().cloned(),
             began: state.began,
             share: state.share().unwrap_or_default(),
-            watched: state.is_watched(),
+            watched: matches!(state.phase, PhaseState::Open(Some(_))),
             baseline: state.baseline,
             breach: state.breach().cloned(),
             suspicion: state.suspicion().cloned(),
             trial: state.trial(),
+            interrupted,
+            eased,
+            late,
             seen: state.seen,
             open_before: state.open_before,
         }
@@ -57,15 +76,16 @@ impl From<SavedRoute> for RouteState {
         let SavedRoute {
             phase, since, why, closure, began, share, watched, baseline, breach, suspicion, trial, ..
         } = saved;
-        let SavedRoute { seen, open_before, .. } = saved;
+        let SavedRoute { interrupted, eased: watched_down, late, seen, open_before, .. } = saved;
         let closing = closure.unwrap_or_else(|| Closing::unknown(since));
         let phase = match phase {
             Phase::Open => {
                 PhaseState::Open(watched.then_some(Watch { closing, findings: Findings { breach, suspicion } }))
             }
-            Phase::Draining => PhaseState::Draining(Down { closing, breach }),
-            Phase::Closed => PhaseState::Closed(Down { closing, breach }),
-            Phase::Verifying => PhaseState::Verifying(closing),
+            Phase::Draining => PhaseState::Draining(Down { closing, breach, interrupted, watched: watched_down }),
+            Phase::Closed => PhaseState::Closed(Down { closing, breach, interrupted, watched: watched_down }),
+            // The requests that were spared ended with their process.
+            Phase::Verifying => PhaseState::Verifying(Checking { closing, late, interrupted, spares: false }),
             Phase::Ramping => {
                 let (findings, trial) = (Findings { breach, suspicion }, trial.unwrap_or_default());
                 PhaseState::Ramping(Return { closing, share, findings, trial })

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
-use super::super::flags::Mode;
+use super::super::flags::{Lift, Mode};
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
@@ -43,7 +43,7 @@ pub(super) enum PhaseState {
     /// Under maintenance.
     Closed(Down),
     /// The maintenance is over; checks decide when the route opens.
-    Verifying(Closing),
+    Verifying(Checking),
     /// Admitting a growing share of the clients.
     Ramping(Return),
 }
@@ -61,6 +61,33 @@ pub(super) struct Down {
     pub(super) closing: Closing,
     /// Finding that keeps the route down, whatever the flag file says.
     pub(super) breach: Option<Breach>,
+    /// Return that this closure interrupted. A slip of the finger and a hold give it back.
+    pub(super) interrupted: Option<Interrupted>,
+    /// The route came back to a milder mode, and the guard watches what that lets through.
+    pub(super) watched: bool,
+}
+
+/// Return of a route that was interrupted: where it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Interrupted {
+    /// Maintenance that the route was coming back from.
+    pub(super) closing: Closing,
+    /// Share of the clients that was admitted; `None` if everybody was, and the guard watched.
+    pub(super) share: Option<f64>,
+    /// Time that the ramp or the watch had lasted.
+    pub(super) elapsed: Duration,
+}
+
+/// Facts about a route whose checks run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Checking {
+    pub(super) closing: Closing,
+    /// Time from the end of the maintenance until this process noticed it.
+    pub(super) late: Duration,
+    /// Ramp that goes on after the checks.
+    pub(super) interrupted: Option<Interrupted>,
+    /// Requests from before the maintenance go on, because it was lifted while they were in flight.
+    pub(super) spares: bool,
 }
 
 /// Facts about a route that ramps.
@@ -100,12 +127,15 @@ pub struct Closing {
     /// Times that the guard tried again by itself.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u32,
+    /// Milder demand that is in force while the route comes back: what it lets through is checked, ramped and watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eases: Option<Desired>,
 }
 
 impl Closing {
     /// Creates a closing for a demand of the flag file.
     pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
-        Self { started, desired, lost: false, tries: 0 }
+        Self { started, desired, lost: false, tries: 0, eases: None }
     }
 
     /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.
@@ -147,6 +177,8 @@ pub struct RouteInputs<'i> {
     pub forced: Option<Timestamp>,
     /// End of the window that took the route down, by the flag file as it is now.
     pub over: Option<Timestamp>,
+    /// Latest lifting by an operator, as the flag file has it.
+    pub lifted: Option<Lift>,
     /// Observations at this instant.
     pub observed: &'i Observed,
     /// Instant of the evaluation.
@@ -181,7 +213,7 @@ impl RouteState {
         let Some(desired) = desired else { return open };
         let started = desired.started.unwrap_or(now).min(now);
         let closing = Closing::new(started, desired.clone());
-        let phase = PhaseState::Closed(Down { closing, breach: None });
+        let phase = PhaseState::Closed(Down::new(closing));
         // A flag does not tell how long it has been there.
         let open_before = (!desired.by_hand).then(|| before(started, UNSEEN));
         Self { phase, since: started, reason: Reason::flagged(desired), began: started, open_before, ..open }
@@ -193,7 +225,7 @@ impl RouteState {
         let closing = Closing { lost: true, ..Closing::unknown(now) };
         let reason = Reason::StateLost;
         let transition = Transition { from: Phase::Closed, to: Phase::Verifying, at: now, reason: reason.clone() };
-        let phase = PhaseState::Verifying(closing);
+        let phase = PhaseState::Verifying(Checking::new(closing));
         (Self { phase, since: now, reason, began: now, baseline: None, seen: now, open_before: None }, transition)
     }
 
@@ -259,10 +291,12 @@ impl RouteState {
     pub fn next_change(&self, inputs: RouteInputs<'_>) -> Option<Timestamp> {
         let Policy { ramp, guard, .. } = inputs.policy;
         let instant = match &self.phase {
+            PhaseState::Closed(Down { watched: true, .. }) | PhaseState::Open(Some(_)) => {
+                guard.map(|guard| after(self.began, guard.watch))
+            }
             PhaseState::Open(None) | PhaseState::Closed(_) => None,
             PhaseState::Ramping(back) if back.trial == Trial::Under => None,
             PhaseState::Verifying(_) => Some(after(self.began, LONG_CHECKS)),
-            PhaseState::Open(Some(_)) => guard.map(|guard| after(self.began, guard.watch)),
             PhaseState::Draining(_) => Some(after(self.began, inputs.drain)),
             PhaseState::Ramping(_) => ramp.as_ref().map(|ramp| next_tick(ramp, self.began, inputs.now)),
         };
@@ -281,17 +315,25 @@ impl RouteState {
                 let next = if verify.is_empty() { Phase::Ramping } else { Phase::Verifying };
                 down.retries_at(inputs.policy.guard.as_ref()).map(|at| (next, Some(at)))
             }
-            PhaseState::Closed(Down { closing, breach: None }) => {
-                let next = if verify.is_empty() { closing.opens_into(inputs.policy) } else { Phase::Verifying };
+            PhaseState::Closed(Down { closing, breach: None, interrupted, .. }) => {
+                let next = if verify.is_empty() {
+                    closing.opens_into(interrupted.as_ref(), inputs.policy)
+                } else {
+                    Phase::Verifying
+                };
                 Some((next, inputs.desired.and_then(|desired| desired.until)))
             }
-            PhaseState::Verifying(closing) => Some((closing.opens_into(inputs.policy), None)),
-            // The end of a ramp that does not move is not known.
-            PhaseState::Ramping(back) if back.trial == Trial::Under => Some((Phase::Open, None)),
-            PhaseState::Ramping(back) if back.findings.breach.is_some() && inputs.policy.holds_ramp() => {
-                Some((Phase::Open, None))
+            PhaseState::Verifying(Checking { closing, interrupted, .. }) => {
+                Some((closing.opens_into(interrupted.as_ref(), inputs.policy), None))
             }
-            PhaseState::Ramping(_) => Some((Phase::Open, ramp.as_ref().map(|ramp| after(self.began, ramp.length())))),
+            // The end of a ramp that does not move is not known.
+            PhaseState::Ramping(back) if back.trial == Trial::Under => Some((back.closing.ends_in(), None)),
+            PhaseState::Ramping(back) if back.findings.breach.is_some() && inputs.policy.holds_ramp() => {
+                Some((back.closing.ends_in(), None))
+            }
+            PhaseState::Ramping(back) => {
+                Some((back.closing.ends_in(), ramp.as_ref().map(|ramp| after(self.began, ramp.length()))))
+            }
         }
     }
 
@@ -382,7 +424,7 @@ impl RouteState {
         match &self.phase {
             PhaseState::Open(watch) => watch.as_ref().map(|watch| &watch.closing),
             PhaseState::Draining(down) | PhaseState::Closed(down) => Some(&down.closing),
-            PhaseState::Verifying(closing) => Some(closing),
+            PhaseState::Verifying(checking) => Some(&checking.closing),
             PhaseState::Ramping(back) => Some(&back.closing),
         }
     }
@@ -413,9 +455,28 @@ impl RouteState {
         }
     }
 
-    /// Returns true while the route is open and its guard still watches it.
+    /// Returns true while the guard watches what came back: an open route, or one in a milder mode than before.
     pub fn is_watched(&self) -> bool {
-        matches!(self.phase, PhaseState::Open(Some(_)))
+        match &self.phase {
+            PhaseState::Open(watch) => watch.is_some(),
+            PhaseState::Closed(down) => down.watched,
+            PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => false,
+        }
+    }
+
+    /// Returns the milder mode in which clients that are admitted come back; `None` if they get everything.
+    pub fn eases_into(&self) -> Option<Mode> {
+        match &self.phase {
+            PhaseState::Verifying(Checking { closing, .. }) | PhaseState::Ramping(Return { closing, .. }) => {
+                closing.eases.as_ref().map(|desired| desired.mode)
+            }
+            PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Closed(_) => None,
+        }
+    }
+
+    /// Returns true if requests from before the closure go on.
+    pub fn spares(&self) -> bool {
+        matches!(&self.phase, PhaseState::Verifying(checking) if checking.spares)
     }
 
     /// Returns true if the route is simply open, which need not be remembered over a restart.
@@ -429,7 +490,7 @@ impl PhaseState {
         match self {
             Self::Open(watch) => watch.as_mut().map(|watch| &mut watch.closing),
             Self::Draining(down) | Self::Closed(down) => Some(&mut down.closing),
-            Self::Verifying(closing) => Some(closing),
+            Self::Verifying(checking) => Some(&mut checking.closing),
             Self::Ramping(back) => Some(&mut back.closing),
         }
     }
@@ -444,6 +505,20 @@ impl PhaseState {
     }
 }
 
+impl Down {
+    /// Creates the facts of a closure that interrupted nothing.
+    pub(super) fn new(closing: Closing) -> Self {
+        Self { closing, breach: None, interrupted: None, watched: false }
+    }
+}
+
+impl Checking {
+    /// Creates the facts of checks that follow the end of a maintenance at once.
+    pub(super) fn new(closing: Closing) -> Self {
+        Self { closing, late: Duration::ZERO, interrupted: None, spares: false }
+    }
+}
+
 impl Closing {
     /// Returns true if the clients are to come back by a ramp. Held requests are released at a rate of their own. A route
     /// whose state was lost was most likely open, and a ramp would turn its clients away.
@@ -451,9 +526,19 @@ impl Closing {
         policy.ramp.is_some() && self.desired.mode != Mode::Hold && !self.lost
     }
 
-    fn opens_into(&self, policy: &Policy) -> Phase {
+    fn opens_into(&self, interrupted: Option<&Interrupted>, policy: &Policy) -> Phase {
         let is_tried = self.tries > 0 && policy.guard.is_some();
-        if self.ramps(policy) || is_tried { Phase::Ramping } else { Phase::Open }
+        let gives_back = policy.ramp.is_some() && interrupted.is_some_and(|interrupted| interrupted.share.is_some());
+        if self.ramps(policy) || is_tried || gives_back && self.desired.mode == Mode::Hold {
+            Phase::Ramping
+        } else {
+            self.ends_in()
+        }
+    }
+
+    /// Returns the phase at the end of the return.
+    fn ends_in(&self) -> Phase {
+        if self.eases.is_some() { Phase::Closed } else { Phase::Open }
     }
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::flags::Mode;
 use super::breach::Heeded;
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
+use super::state::{Checking, Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
 use super::verification::{Verdict, verdict};
 use super::{Desired, Reason, after};
 
@@ -19,7 +20,7 @@ impl RouteState {
             PhaseState::Open(watch) => self.step_open(watch.as_ref(), inputs),
             PhaseState::Draining(down) => self.step_draining(down, inputs, remaining),
             PhaseState::Closed(down) => self.step_closed(down, inputs),
-            PhaseState::Verifying(closing) => self.step_verifying(closing, inputs),
+            PhaseState::Verifying(checking) => self.step_verifying(checking, inputs),
             PhaseState::Ramping(back) => self.step_ramping(back, inputs),
         }
     }
@@ -50,17 +51,23 @@ impl RouteState {
             return Step::Enter(self.close(down, ends, Reason::DrainTimeOver));
         }
         let heeded = match inputs.desired {
-            // The route never was down: everybody is served as before.
-            None if down.breach.is_none() => {
-                return Step::Enter(self.open(&down.closing, inputs, inputs.now, Reason::LiftedWhileDraining));
+            None if down.breach.is_none() && self.is_slip(down, inputs) => {
+                return Step::Enter(self.give_back(down, inputs));
             }
-            None if down.is_forced(inputs) => return Step::Enter(self.come_back(down, inputs)),
+            None if down.breach.is_none() || down.is_forced(inputs) => {
+                return Step::Enter(self.come_back(down, inputs, None));
+            }
             None => FlagEffect::Same,
             Some(desired) => self.follow_flags(down, inputs, desired),
         };
         let (down, reason) = match heeded {
             FlagEffect::Stricter(state) => return Step::Enter(state),
             FlagEffect::Changed(down, reason) => (down, reason),
+            // What the stricter mode stopped ends before the milder one begins.
+            FlagEffect::Milder(down, eases) => {
+                let closing = Closing { eases: Some(eases), ..down.closing.clone() };
+                (Down { closing, ..down }, self.reason.clone())
+            }
             FlagEffect::Same => (down.clone(), self.reason.clone()),
         };
         if remaining == Some(0) {
@@ -73,6 +80,10 @@ impl RouteState {
     }
 
     fn step_closed(&self, down: &Down, inputs: RouteInputs<'_>) -> Step {
+        if let Some(tripped) = self.trips_eased(down, inputs) {
+            return Step::Enter(tripped);
+        }
+        let down = &self.unwatched(down, inputs);
         let Some(desired) = inputs.desired else {
             return match &down.breach {
                 // A window may have given another reason meanwhile.
@@ -82,7 +93,7 @@ impl RouteState {
                     }
                     Step::Update(Self { reason: Reason::tripped(breach), ..self.clone() })
                 }
-                Some(_) | None => Step::Enter(self.come_back(down, inputs)),
+                Some(_) | None => Step::Enter(self.come_back(down, inputs, None)),
             };
         };
         match self.follow_flags(down, inputs, desired) {
@@ -90,44 +101,54 @@ impl RouteState {
             FlagEffect::Changed(down, reason) => {
                 Step::Update(Self { phase: PhaseState::Closed(down), reason, ..self.clone() })
             }
-            FlagEffect::Same => Step::Stay,
+            FlagEffect::Milder(down, eases) => Step::Enter(self.come_back(&down, inputs, Some(&eases))),
+            FlagEffect::Same => Step::Update(self.with(PhaseState::Closed(down.clone()))),
         }
     }
 
-    fn step_verifying(&self, closing: &Closing, inputs: RouteInputs<'_>) -> Step {
-        let down = Down { closing: closing.clone(), breach: None };
-        if let Some(desired) = inputs.desired {
-            if let Some(stricter) = self.tighten(&down, inputs, desired) {
-                return Step::Enter(stricter);
-            }
-            let closing = Closing::new(closing.started, desired.clone());
-            let closed = PhaseState::Closed(Down { closing, breach: None });
-            return Step::Enter(self.enter(closed, inputs.now, Reason::flagged(desired)));
+    fn step_verifying(&self, checking: &Checking, inputs: RouteInputs<'_>) -> Step {
+        let eased = inputs.desired.filter(|desired| checking.closing.is_eased_by(desired));
+        if let Some(desired) = inputs.desired.filter(|_| eased.is_none()) {
+            return Step::Enter(self.close_anew(checking, inputs, desired));
         }
+        let closing = Closing { eases: eased.cloned(), ..checking.closing.clone() };
+        let checking = &Checking { closing, ..checking.clone() };
+        let tries = checking.closing.tries;
+        let forced = Down::new(checking.closing.clone()).is_forced(inputs);
         // A word of force from before the guard closed the route does not skip the checks of another try.
-        if down.is_forced(inputs) && (closing.tries == 0 || inputs.forced >= Some(self.began)) {
-            let closing = Closing { tries: 0, ..closing.clone() };
-            return Step::Enter(self.admit(&closing, inputs, inputs.now, Reason::ForcedUnchecked));
+        if forced && (tries == 0 || inputs.forced >= Some(self.began)) {
+            let closing = Closing { tries: 0, ..checking.closing.clone() };
+            let checking = Checking { closing, ..checking.clone() };
+            return Step::Enter(self.admit(&checking.passed(inputs.now, inputs.now), inputs, Reason::ForcedUnchecked));
         }
-        if inputs.policy.verify.is_empty() {
-            return Step::Enter(self.admit(closing, inputs, inputs.now, Reason::NoChecks));
+        let checks = &inputs.policy.verify;
+        if checks.is_empty() {
+            return Step::Enter(self.admit(&checking.passed(inputs.now, inputs.now), inputs, Reason::NoChecks));
         }
         match verdict(inputs.policy, inputs.observed.checked(self.began), self.began) {
-            Verdict::Passed(at) => Step::Enter(self.admit(closing, inputs, at.min(inputs.now), Reason::ChecksPassed)),
-            Verdict::Failed(reason) | Verdict::Pending(reason) => Step::Update(Self { reason, ..self.clone() }),
+            Verdict::Passed(at) => {
+                let passed = checking.passed(self.ramps_from(checking, checks, at), at.min(inputs.now));
+                Step::Enter(self.admit(&passed, inputs, Reason::ChecksPassed))
+            }
+            Verdict::Failed(reason) | Verdict::Pending(reason) => {
+                Step::Update(Self { phase: PhaseState::Verifying(checking.clone()), reason, ..self.clone() })
+            }
         }
     }
 
     fn step_ramping(&self, back: &Return, inputs: RouteInputs<'_>) -> Step {
-        let RouteInputs { policy, desired, now, .. } = inputs;
+        let RouteInputs { policy, now, .. } = inputs;
         match back.trial {
             Trial::Under => return self.step_trial(back, inputs),
             Trial::None | Trial::Over => {}
         }
+        let eased = inputs.desired.filter(|desired| back.closing.eases.is_some() && desired.mode == Mode::ReadOnly);
+        let desired = inputs.desired.filter(|_| eased.is_none());
+        let closing = Closing { eases: eased.cloned(), ..back.closing.clone() };
         let Some(ramp) = policy.ramp.as_ref() else {
             return Step::Enter(match desired {
                 Some(desired) => self.close_by_flag(inputs, desired),
-                None => self.open(&back.closing, inputs, now, Reason::NoRamp),
+                None => self.arrive(&closing, inputs, now, Reason::NoRamp),
             });
         };
         let heeded = self.heed(&back.findings, inputs);
@@ -141,12 +162,15 @@ impl RouteState {
             // The ramp ended before this input came.
             _ if over < now => Step::Enter(self.ramped(back, inputs, over)),
             (Some(desired), _) => Step::Enter(self.close_by_flag(inputs, desired)),
-            (None, Heeded::Close(breach)) => Step::Enter(self.close_by_guard(&back.closing, inputs, breach)),
-            (None, _) if over == now => Step::Enter(self.ramped(back, inputs, over)),
+            (None, Heeded::Close(breach)) => Step::Enter(self.close_by_guard(&closing, inputs, breach)),
+            (None, _) if over == now => Step::Enter(self.ramped(&Return { closing, ..back.clone() }, inputs, over)),
+            (None, _) if inputs.skips_ramp(&closing) => {
+                Step::Enter(self.arrive(&closing, inputs, now, Reason::RampSkipped))
+            }
             (None, Heeded::GoOn(findings)) => {
                 let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
                 let share = back.share.max(share(ramp, elapsed));
-                let phase = PhaseState::Ramping(Return { share, findings: findings.clone(), ..back.clone() });
+                let phase = PhaseState::Ramping(Return { closing, share, findings: findings.clone(), ..back.clone() });
                 self.go_on(&back.findings, &findings, Self { began, ..self.with(phase) }, policy)
             }
         }
@@ -154,7 +178,7 @@ impl RouteState {
 
     /// Opens the route after its ramp. A suspicion goes on.
     fn ramped(&self, back: &Return, inputs: RouteInputs<'_>, at: Timestamp) -> Self {
-        let mut open = self.open(&back.closing, inputs, at, Reason::Ramped);
+        let mut open = self.arrive(&back.closing, inputs, at, Reason::Ramped);
         if let PhaseState::Open(Some(watch)) = &mut open.phase {
             watch.findings.suspicion.clone_from(&back.findings.suspicion);
         }
@@ -171,19 +195,20 @@ impl RouteState {
         // A flag that was written only now has drained no requests before, whatever start it names.
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
         let closing = Closing::new(started, desired.clone());
-        let down = Down { closing, breach: None };
+        let down = Down { interrupted: self.interrupted_here(inputs), ..Down::new(closing) };
         let baseline = inputs.observed.lately.or(self.baseline);
         Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
     }
 
     /// Puts a route that is down into a stricter mode, if that is desired. Requests that the previous mode let through
     /// then have to end, too.
-    fn tighten(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
+    pub(super) fn tighten(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
         if desired.mode <= down.closing.desired.mode {
             return None;
         }
         let closing = Closing::new(down.closing.started, desired.clone());
-        let down = Down { closing, breach: down.breach.clone() };
+        let interrupted = self.carried(down, inputs, desired);
+        let down = Down { breach: down.breach.clone(), interrupted, ..Down::new(closing) };
         Some(self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)))
     }
 
@@ -195,14 +220,19 @@ impl RouteState {
             return FlagEffect::Stricter(stricter);
         }
         let before = &down.closing.desired;
-        if overruled.is_none() && (down.breach.is_some() || before == desired) {
+        let same = before == desired && down.closing.eases.is_none();
+        if overruled.is_none() && (down.breach.is_some() || same) {
             return FlagEffect::Same;
+        }
+        if self.is_milder(down, inputs, desired) {
+            return FlagEffect::Milder(down.clone(), desired.clone());
         }
         let flagged = Reason::flagged(desired);
         let renamed = overruled.is_some() || Reason::flagged(before) != flagged;
         let reason = if renamed { flagged } else { self.reason.clone() };
         let closing = Closing::new(down.closing.started, desired.clone());
-        FlagEffect::Changed(Down { closing, breach: None }, reason)
+        let interrupted = self.carried(down, inputs, desired);
+        FlagEffect::Changed(Down { closing, breach: None, interrupted, watched: down.watched }, reason)
     }
 
     /// Takes the route down completely.
@@ -211,50 +241,13 @@ impl RouteState {
         self.enter(PhaseState::Closed(down.clone()), at, reason)
     }
 
-    /// Brings the route back after its maintenance, through its checks if it has any.
-    fn come_back(&self, down: &Down, inputs: RouteInputs<'_>) -> Self {
-        let past = |instant: &Timestamp| *instant <= inputs.now && *instant >= self.since;
-        let is_over = inputs.over.filter(past).or(down.closing.desired.until.filter(past)).is_some();
-        let reason = match &down.breach {
-            Some(_) => Reason::Forced,
-            None if is_over => Reason::TimeOver,
-            None => Reason::Lifted,
-        };
-        let closing = Closing { tries: 0, ..down.closing.clone() };
-        if inputs.policy.verify.is_empty() || down.is_forced(inputs) {
-            return self.admit(&closing, inputs, inputs.now, reason);
-        }
-        self.enter(PhaseState::Verifying(closing), inputs.now, reason)
-    }
-
     /// Brings a route back that its guard closed, to see whether it does better now.
     fn try_again(&self, down: &Down, inputs: RouteInputs<'_>) -> Self {
         let closing = Closing { tries: down.closing.tries.saturating_add(1), ..down.closing.clone() };
         if inputs.policy.verify.is_empty() {
-            return self.admit(&closing, inputs, inputs.now, Reason::TriesAgain);
+            return self.admit(&Checking::new(closing).passed(inputs.now, inputs.now), inputs, Reason::TriesAgain);
         }
-        self.enter(PhaseState::Verifying(closing), inputs.now, Reason::TriesAgain)
-    }
-
-    /// Lets clients in: by a ramp where there is one, else all at once.
-    fn admit(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
-        let trial = if closing.tries > 0 && inputs.policy.guard.is_some() { Trial::Under } else { Trial::None };
-        if !closing.ramps(inputs.policy) && trial == Trial::None {
-            return self.open(closing, inputs, at, reason);
-        }
-        let back = Return { closing: closing.clone(), share: 0.0, findings: Findings::default(), trial };
-        self.enter(PhaseState::Ramping(back), at, reason)
-    }
-
-    /// Opens the route. Its guard watches it from then on, unless the route was still draining.
-    pub(super) fn open(&self, closing: &Closing, inputs: RouteInputs<'_>, at: Timestamp, reason: Reason) -> Self {
-        let watch = match self.phase {
-            PhaseState::Draining(_) => None,
-            PhaseState::Open(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => {
-                inputs.policy.guard.map(|_| Watch { closing: closing.clone(), findings: Findings::default() })
-            }
-        };
-        self.enter(PhaseState::Open(watch), at, reason)
+        self.enter(PhaseState::Verifying(Checking::new(closing)), inputs.now, Reason::TriesAgain)
     }
 
     /// Enters a phase: the only way from one to another.
@@ -276,7 +269,7 @@ impl RouteState {
 impl Down {
     /// Returns true if an operator has overruled guard and checks: after the breach if there is one, otherwise after
     /// the closing.
-    fn is_forced(&self, inputs: RouteInputs<'_>) -> bool {
+    pub(super) fn is_forced(&self, inputs: RouteInputs<'_>) -> bool {
         // A future instant was written by a clock that is ahead. It counts once it has come.
         let Some(forced) = inputs.forced.filter(|forced| *forced <= inputs.now) else { return false };
         match &self.breach {
@@ -288,13 +281,15 @@ impl Down {
     /// Returns the facts without the breach, if an operator has overruled it by a flag or by force. A window that
     /// begins and ends by itself overrules nothing.
     fn overruled(&self, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Self> {
-        if self.breach.is_none() || !desired.by_hand && !self.is_forced(inputs) {
+        // A flag that was in force when the guard tripped is no answer to that.
+        let anew = desired.by_hand && self.closing.eases.as_ref() != Some(desired);
+        if self.breach.is_none() || !anew && !self.is_forced(inputs) {
             return None;
         }
         // An opening by force from before the flag must not open a route that the flag closed.
-        let started = if desired.by_hand { inputs.now } else { self.closing.started };
+        let started = if anew { inputs.now } else { self.closing.started };
         let closing = Closing::new(started, self.closing.desired.clone());
-        Some(Self { closing, breach: None })
+        Some(Self::new(closing))
     }
 }
 
@@ -304,6 +299,8 @@ enum FlagEffect {
     Stricter(RouteState),
     /// The route stays down for another reason.
     Changed(Down, Reason),
+    /// The route comes back to a milder mode.
+    Milder(Down, Desired),
     /// Nothing changes.
     Same,
 }
