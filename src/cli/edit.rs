@@ -11,6 +11,7 @@
 //!   because it may be about more than this flag. Windows are not touched.
 
 mod find;
+mod lifted;
 mod set;
 mod splice;
 mod windows;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use toml_edit::{Document, Item, TableLike};
 
 use self::find::{FlagForm, InsertPoint};
+pub use self::lifted::{forget_lifted, note_lifted};
 pub use self::set::{TableRef, has_progress, set, steps_of};
 pub use self::windows::{NewSpan, NewWindow, add, leave_out, remove};
 use crate::plan::flags::Mode;

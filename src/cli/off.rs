@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::files::write::Emptied;
-use crate::plan::flags::Target;
+use crate::plan::flags::{Lift, Pace, Target};
 
 use super::confirm::{Goal, Wish};
 use super::edit::{self, EditError, Lifted, Selection, TableRef};
@@ -30,6 +30,9 @@ pub(super) struct Off {
     /// End this window now
     #[arg(long, value_name = "ID", conflicts_with_all = ["routes", "all", "force"])]
     window: Option<String>,
+    /// Let everybody in at once after the checks: no ramp
+    #[arg(long)]
+    now: bool,
     /// Open the routes even if their checks or guards have failed
     #[arg(long, conflicts_with = "all")]
     force: bool,
@@ -75,14 +78,15 @@ fn lift(args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
     let which = if args.all { Selection::All } else { Selection::Routes(&args.routes) };
     // The flag of a route that only the flag file has may be lifted. A name in neither file is a typo, and nothing is
     // done.
+    let now = Timestamp::now();
     let all_known = |lifted: &Lifted| lifted.absent.iter().try_for_each(|route| site.check_route(route));
     let edit = |text: &str| {
         let lifted = edit::off(text, which)?;
         if all_known(&lifted).is_err() {
             return Ok((text.to_owned(), lifted));
         }
-        let new =
-            if args.force { with_forced(&lifted.text, &args.routes, Timestamp::now())? } else { lifted.text.clone() };
+        let new = with_lifted(&lifted, args, now)?;
+        let new = if args.force { with_forced(&new, &args.routes, now)? } else { new };
         Ok((new, lifted))
     };
     let emptied = if args.all { Emptied::Taken } else { Emptied::Refused };
@@ -149,13 +153,33 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     // People prefer whole seconds, but an end before the start would be ignored.
     let ended = if whole_seconds(now) < span.starts { now } else { whole_seconds(now) };
     let keys = [("ended", Some(ended.to_string()))];
-    let edit = |text: &str| edit::set(text, TableRef::Window(id), &keys).map(|text| (text, ()));
+    let edit = |text: &str| {
+        let text = edit::set(text, TableRef::Window(id), &keys)?;
+        // The end is in the window. Only a ramp that is skipped has to be told.
+        let lift = Lift { at: now, pace: Pace::AtOnce };
+        Ok((if args.now { edit::note_lifted(&text, &asked.0, lift)? } else { text }, ()))
+    };
     if args.wait.dry_run {
         return dry_run::show(site, Emptied::Refused, edit, streams);
     }
     let edited = site.edit(Emptied::Refused, edit)?;
     writeln!(streams.out, "window {id} is ended")?;
     report(site, edited, &asked, &args.wait, streams)
+}
+
+/// Records in the text when the routes were lifted, and how their clients come back.
+fn with_lifted(lifted: &Lifted, args: &Off, now: Timestamp) -> Result<String, EditError> {
+    let routes = match (args.now, args.all) {
+        // A route that is coming back already has no flag.
+        (true, true) => vec!["*".to_owned()],
+        (true, false) => edit::deduplicated(&args.routes),
+        (false, _) => lifted.removed.clone(),
+    };
+    let pace = if args.now { Pace::AtOnce } else { Pace::Ramp };
+    if routes.is_empty() {
+        return edit::forget_lifted(&lifted.text, &[], now);
+    }
+    edit::note_lifted(&lifted.text, &routes, Lift { at: now, pace })
 }
 
 /// Records in the text that an operator opens routes regardless of checks and guards.

@@ -101,7 +101,10 @@ pub(super) fn run(args: &On, streams: &mut Streams) -> Result<u8, Failure> {
     let now = whole_seconds(Timestamp::now());
     let entry = entry(args, now)?;
     site.check_wait(&args.wait)?;
-    let flag = |text: &str| edit::on(text, &routes, &entry).map(|text| (text, ()));
+    let flag = |text: &str| {
+        let text = edit::on(text, &routes, &entry)?;
+        Ok((edit::forget_lifted(&text, &routes, now)?, ()))
+    };
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, flag, streams);
     }

@@ -135,11 +135,12 @@ fn removed(text: &str, table: &dyn TableLike, member: Range<usize>) -> Option<Ra
 
 /// Appends a new table at the end of the text.
 fn appended(text: &str, name: &str, key: &str, value: &str) -> Change {
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let joint = match text.trim_end() {
-        "" => "",
-        _ if text.ends_with("\n\n") => "",
-        _ if text.ends_with('\n') => "\n",
-        _ => "\n\n",
+        "" => String::new(),
+        _ if text.ends_with("\n\n") || text.ends_with("\n\r\n") => String::new(),
+        _ if text.ends_with('\n') => newline.to_owned(),
+        _ => newline.repeat(2),
     };
-    (text.len()..text.len(), format!("{joint}[{name}]\n{} = {value}\n", splice::key(key)))
+    (text.len()..text.len(), format!("{joint}[{name}]{newline}{} = {value}{newline}", splice::key(key)))
 }
