@@ -122,6 +122,7 @@ fn is_missing(file: &Path) -> bool {
 fn has_closures(memory: &Memory) -> bool {
     match memory {
         Memory::Lost => true,
+        Memory::Fresh => false,
         Memory::States(states) => !states.is_empty(),
     }
 }

@@ -83,7 +83,9 @@ impl Recorder {
     /// Returns the memory of an earlier process.
     pub(super) fn memory(&mut self) -> Memory {
         match self.state.load() {
-            Ok(routes) => {
+            // An empty state is written once a route has checks: the next start is not the first one then.
+            Ok(None) => Memory::Fresh,
+            Ok(Some(routes)) => {
                 if routes.is_empty() {
                     self.saved = Some(empty());
                 }
@@ -169,7 +171,12 @@ impl Recorder {
         }
         self.flush(snapshot.generation);
         let routes = snapshot.routes.iter().map(|route| (route.config.name.as_str(), &*route.state));
-        self.save(text_of(routes).unwrap_or_else(empty));
+        let text = text_of(routes);
+        let has_checks = || snapshot.routes.iter().any(|route| !route.config.policy.verify.is_empty());
+        if text.is_none() && self.saved.is_none() && self.unsaved.is_none() && !has_checks() {
+            return;
+        }
+        self.save(text.unwrap_or_else(empty));
     }
 
     /// Writes the queued events. If events were lost before them, the first line says so.

@@ -118,13 +118,13 @@ impl StateDir {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// Loads the memory of the routes, which is empty if there is no file.
+    /// Loads the memory of the routes; `None` if there is no file.
     ///
     /// # Errors
     /// If the file cannot be read, or is not a usable state.
-    pub(crate) fn load(&self) -> Result<HashMap<String, RouteState>, LoadError> {
-        let Some(bytes) = self.bytes().map_err(LoadError::Read)? else { return Ok(HashMap::new()) };
-        parse(&bytes).map_err(|fault| {
+    pub(crate) fn load(&self) -> Result<Option<HashMap<String, RouteState>>, LoadError> {
+        let Some(bytes) = self.bytes().map_err(LoadError::Read)? else { return Ok(None) };
+        parse(&bytes).map(Some).map_err(|fault| {
             let aside = self.file(DAMAGED);
             let moved = fs::rename(self.file(STATE), &aside).is_ok();
             LoadError::Unusable(fault, moved.then_some(aside))
@@ -297,13 +297,13 @@ mod tests {
     fn what_is_saved_is_loaded_and_what_is_not_there_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
-        assert!(state.load().unwrap().is_empty() && !state.path().exists());
+        assert!(state.load().unwrap().is_none() && !state.path().exists());
         let route = closed();
         state.save(&text_of([("web", &route)].into_iter()).unwrap()).unwrap();
-        assert_eq!(state.load().unwrap(), HashMap::from([("web".to_owned(), route)]));
+        assert_eq!(state.load().unwrap(), Some(HashMap::from([("web".to_owned(), route)])));
         assert!(state.path().join("edge.state.json").is_file());
         state.save(&empty()).unwrap();
-        assert!(state.load().unwrap().is_empty());
+        assert_eq!(state.load().unwrap(), Some(HashMap::new()));
     }
 
     #[test]
@@ -347,10 +347,10 @@ mod tests {
             let LoadError::Unusable(fault, Some(kept)) = &error else { panic!("{error:?}") };
             assert!(fault.to_string().contains(expected) && *kept == aside, "{error:?}");
             assert_eq!(fs::read(&aside).unwrap(), bytes);
-            assert!(state.load().unwrap().is_empty());
+            assert!(state.load().unwrap().is_none());
         }
         state.save(&whole).unwrap();
-        assert_eq!(state.load().unwrap().len(), 1);
+        assert_eq!(state.load().unwrap().unwrap().len(), 1);
     }
 
     #[test]

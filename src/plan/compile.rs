@@ -4,6 +4,7 @@
 
 mod ahead;
 mod causes;
+mod fresh;
 mod in_use;
 mod notices;
 mod pages;
@@ -61,6 +62,8 @@ pub struct Known {
 pub enum Memory {
     /// States of the routes that were not simply open, by name.
     States(HashMap<String, RouteState>),
+    /// No process has left a memory: the flag file alone tells of the last minutes.
+    Fresh,
     /// The memory is there, and cannot be used: any route may have been about to be checked.
     Lost,
 }
@@ -76,7 +79,7 @@ impl Memory {
     fn of(&self, route: &str) -> Option<&RouteState> {
         match self {
             Self::States(states) => states.get(route),
-            Self::Lost => None,
+            Self::Fresh | Self::Lost => None,
         }
     }
 
@@ -84,7 +87,7 @@ impl Memory {
     fn seen(&self) -> Option<Timestamp> {
         match self {
             Self::States(states) => states.values().map(RouteState::seen).min(),
-            Self::Lost => None,
+            Self::Fresh | Self::Lost => None,
         }
     }
 }
@@ -192,7 +195,10 @@ impl<'f> MissedChanges<'f> {
 /// edited, and an edit counts from now. Reading it took a moment, which differs between replicas.
 fn last_evaluation(inputs: &Inputs<'_>) -> Option<Timestamp> {
     let Some(live) = inputs.previous else {
-        return inputs.known.memory.seen();
+        return match &inputs.known.memory {
+            Memory::Fresh => fresh::horizon(inputs.config, inputs.now),
+            memory @ (Memory::States(_) | Memory::Lost) => memory.seen(),
+        };
     };
     let held = live.next_change.and_then(|next| next.checked_sub(SignedDuration::from_nanos(1)).ok());
     let read = inputs.now.checked_sub(READ_WITHIN).unwrap_or(Timestamp::MIN);
@@ -285,7 +291,7 @@ fn advance(
         Some(before) => (*before.state).clone(),
         None => match inputs.known.memory.of(name) {
             Some(remembered) => remembered.clone().restarted(),
-            None => return first(inputs, route_inputs),
+            None => return first(inputs, missed, config, route_inputs),
         },
     };
     // Observations describe the present; they must not be applied to instants that are replayed.
@@ -306,13 +312,22 @@ fn advance(
 }
 
 /// Returns the state of a route that nothing is known of. If the memory was lost, its checks come before it opens.
-fn first(inputs: &Inputs<'_>, route_inputs: RouteInputs<'_>) -> (Arc<RouteState>, Vec<Transition>) {
+fn first(
+    inputs: &Inputs<'_>,
+    missed: &MissedChanges<'_>,
+    config: &RouteConfig,
+    route_inputs: RouteInputs<'_>,
+) -> (Arc<RouteState>, Vec<Transition>) {
     match &inputs.known.memory {
         Memory::Lost if route_inputs.desired.is_none() && !route_inputs.policy.verify.is_empty() => {
             let (state, transition) = RouteState::unproven(route_inputs.now);
             (Arc::new(state), vec![transition])
         }
-        Memory::Lost | Memory::States(_) => (Arc::new(RouteState::first(route_inputs)), Vec::new()),
+        Memory::Fresh if route_inputs.desired.is_none() => {
+            let (state, transitions) = fresh::first(inputs, missed, config, route_inputs);
+            (Arc::new(state), transitions)
+        }
+        Memory::Fresh | Memory::Lost | Memory::States(_) => (Arc::new(RouteState::first(route_inputs)), Vec::new()),
     }
 }
 

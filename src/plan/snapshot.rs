@@ -135,6 +135,9 @@ impl Route {
         if self.state.is_shut() {
             return Some(ClosedBy::Guard);
         }
+        if self.state.closing().is_some_and(|closing| closing.untold) {
+            return Some(ClosedBy::Start);
+        }
         if self.state.closing().is_some_and(|closing| closing.lost) {
             return Some(ClosedBy::LostState);
         }
@@ -192,6 +195,8 @@ pub enum ClosedBy<'r> {
     Guard,
     /// A saved state that was lost: the checks come before the opening.
     LostState,
+    /// A start without a saved state: each check has to pass once.
+    Start,
 }
 
 impl fmt::Display for ClosedBy<'_> {
@@ -201,6 +206,7 @@ impl fmt::Display for ClosedBy<'_> {
             Self::Window(id) => write!(f, "window {id}"),
             Self::Guard => f.write_str("guard"),
             Self::LostState => f.write_str("lost state"),
+            Self::Start => f.write_str("start"),
         }
     }
 }

@@ -37,6 +37,7 @@ mod latency;
 #[cfg(feature = "layer")]
 mod layer;
 mod life;
+mod lifted;
 mod limits;
 mod once;
 mod operators;

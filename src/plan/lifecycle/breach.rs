@@ -61,7 +61,7 @@ impl RouteState {
             Heeded::GoOn(Findings { breach: None, suspicion: Some(suspicion) })
         };
         let close = |why: &str| Heeded::Close(Breach { at: inputs.now, what: format!("{}; {why}", breach.what) });
-        match verdict(inputs.policy, inputs.observed.checked(breach.at), self.began) {
+        match verdict(inputs.policy, checks, inputs.observed.checked(breach.at), self.began) {
             Verdict::Passed(_) => go_on(true),
             Verdict::Failed(failed) => close(&failed.to_string()),
             // Without measurements the instant is one that passed unseen, and nothing was asked then.

@@ -32,6 +32,8 @@ pub enum Reason {
     DrainTimeOver,
     /// The saved state was lost, so that nobody knows whether the checks had passed.
     StateLost,
+    /// The process began without a saved state.
+    Untold,
     /// The process that was draining ended, and its requests with it.
     Restarted,
     /// The flag was lifted while the route was still draining.
@@ -127,6 +129,7 @@ impl fmt::Display for Reason {
             Self::Drained => "nothing is in flight any more",
             Self::DrainTimeOver => "the drain time is over",
             Self::StateLost => "the saved state was lost: checks come first",
+            Self::Untold => "nothing is known of it yet: each check has to pass once",
             Self::Restarted => "the proxy was restarted: nothing is in flight",
             Self::LiftedWhileDraining => "lifted before it was drained",
             Self::Lifted => "the flag was lifted",
@@ -201,9 +204,10 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 18] = [
+const FIXED: [Reason; 19] = [
     Reason::NotFlagged,
     Reason::StateLost,
+    Reason::Untold,
     Reason::Drained,
     Reason::DrainTimeOver,
     Reason::Restarted,

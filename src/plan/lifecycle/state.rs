@@ -127,6 +127,9 @@ pub struct Closing {
     /// Times that the guard tried again by itself.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u32,
+    /// A process began without any memory: each check has to pass once.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub untold: bool,
     /// Milder demand that is in force while the route comes back: what it lets through is checked, ramped and watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eases: Option<Desired>,
@@ -135,7 +138,7 @@ pub struct Closing {
 impl Closing {
     /// Creates a closing for a demand of the flag file.
     pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
-        Self { started, desired, lost: false, tries: 0, eases: None }
+        Self { started, desired, lost: false, tries: 0, untold: false, eases: None }
     }
 
     /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.
@@ -227,6 +230,30 @@ impl RouteState {
         let transition = Transition { from: Phase::Closed, to: Phase::Verifying, at: now, reason: reason.clone() };
         let phase = PhaseState::Verifying(Checking::new(closing));
         (Self { phase, since: now, reason, began: now, baseline: None, seen: now, open_before: None }, transition)
+    }
+
+    /// Returns the state of a route that nothing is known of, and the transition that tells so. The first pass of each
+    /// check opens it.
+    pub fn untold(now: Timestamp) -> (Self, Transition) {
+        let (state, transition) = Self::unproven(now);
+        let reason = Reason::Untold;
+        let closing = Closing { lost: true, untold: true, ..Closing::unknown(now) };
+        let phase = PhaseState::Verifying(Checking::new(closing));
+        (Self { phase, reason: reason.clone(), ..state }, Transition { reason, ..transition })
+    }
+
+    /// Returns the state of a route that was down until an instant, for reasons that nobody remembers.
+    pub fn shut(until: Timestamp) -> Self {
+        let phase = PhaseState::Closed(Down::new(Closing::unknown(until)));
+        let reason = Reason::Flagged(Mode::Offline);
+        Self { phase, since: until, reason, began: until, baseline: None, seen: until, open_before: None }
+    }
+
+    /// Returns the state in a process that notices only now what happened, and that has no older requests.
+    pub fn noticed(self, now: Timestamp) -> Self {
+        let PhaseState::Verifying(checking) = self.phase else { return self };
+        let late = Duration::try_from(now.duration_since(self.began)).unwrap_or_default();
+        Self { phase: PhaseState::Verifying(Checking { late, spares: false, ..checking }), ..self }
     }
 
     /// Goes through as many phases as the time and the observations allow, in order.

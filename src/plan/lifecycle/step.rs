@@ -125,7 +125,8 @@ impl RouteState {
         if checks.is_empty() {
             return Step::Enter(self.admit(&checking.passed(inputs.now, inputs.now), inputs, Reason::NoChecks));
         }
-        match verdict(inputs.policy, inputs.observed.checked(self.began), self.began) {
+        let checks = &checking.enough(checks);
+        match verdict(inputs.policy, checks, inputs.observed.checked(self.began), self.began) {
             Verdict::Passed(at) => {
                 let passed = checking.passed(self.ramps_from(checking, checks, at), at.min(inputs.now));
                 Step::Enter(self.admit(&passed, inputs, Reason::ChecksPassed))

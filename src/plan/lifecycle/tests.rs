@@ -666,6 +666,7 @@ enum Happens {
     Observe(u64, u32, u64, bool),
     Time(i64),
     Restart,
+    Forget,
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -675,6 +676,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (0..3_u64, 0..4_u32, 0..40_u64, any::<bool>()).prop_map(|(a, b, c, d)| Happens::Observe(a, b, c, d)),
         6 => prop_oneof![1..90_i64, 100..4000_i64, -300..0_i64].prop_map(Happens::Time),
         1 => Just(Happens::Restart),
+        1 => Just(Happens::Forget),
     ]
 }
 
@@ -722,6 +724,9 @@ impl Rehearsal {
         match *step {
             Happens::Time(_) => {}
             Happens::Restart => drop(self.restart()),
+            Happens::Forget => {
+                self.restart().known.memory = Memory::Fresh;
+            }
             Happens::Edit(edit) => drop(self.flag(EDITS[edit])),
             Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
             Happens::Observe(left, passed, errors, fails) => {
@@ -810,7 +815,8 @@ proptest! {
                 prop_assert!(told, "{:?} {:?}", step, route.state);
             }
             // A ramp never falls, as long as it is the same one.
-            if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (last, route.phase(), was_closed) {
+            let before = last.filter(|_| !matches!(step, Happens::Forget));
+            if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (before, route.phase(), was_closed) {
                 prop_assert!(route.state.share().unwrap_or_default() >= share, "{:?}: {} from {}", step, route.state.share().unwrap_or_default(), share);
             }
             last = Some((route.phase(), route.state.share().unwrap_or_default()));

@@ -74,9 +74,9 @@ impl CheckResult {
     }
 }
 
-/// Judges the results of checks that began at an instant.
-pub(super) fn verdict(policy: &Policy, results: &[UpstreamChecks], began: Timestamp) -> Verdict {
-    let checks = &policy.verify;
+/// Judges the results of checks that began at an instant. `checks` are those of the policy, with the successes that are
+/// needed here.
+pub(super) fn verdict(policy: &Policy, checks: &[Check], results: &[UpstreamChecks], began: Timestamp) -> Verdict {
     let mut passed: Vec<Timestamp> = results.iter().filter_map(|upstream| upstream.passed(checks)).collect();
     passed.sort_unstable();
     let needed = policy.quorum.of(results.len());

@@ -256,3 +256,61 @@ fn a_lifting_may_skip_the_ramp_but_not_the_checks() {
     proxy.observe(verified("14:30:00", 3, "14:30:10", None));
     assert_eq!(proxy.at("14:30:11"), "open since 14:30:10: every check has passed");
 }
+
+/// Starts another process without memory, with these flags.
+fn fresh(policy: &str, flags: &str) -> Rehearsal {
+    let mut proxy = web(policy);
+    proxy.known.memory = Memory::Fresh;
+    proxy.flag(flags);
+    proxy
+}
+
+#[test]
+fn a_start_without_memory_joins_the_return_that_the_file_tells_of() {
+    let checked = "ramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+    let lifted = "[lifted]\nweb = 2026-05-19T15:00:00Z\n";
+    let until = "[routes.web]\nmode = \"offline\"\nuntil = 2026-05-19T15:00:00Z\n";
+    for flags in [WINDOW, lifted, until] {
+        assert_eq!(fresh(RAMP, flags).at("15:03:00").split(':').next(), Some("ramping since 15"), "{flags}");
+        let mut proxy = fresh(RAMP, flags);
+        proxy.at("15:03:00");
+        assert_eq!(route(&proxy).state.began(), at("15:00:00"));
+        assert!((proxy.share() - 0.31).abs() < 0.011, "{flags} {}", proxy.share());
+        // The guard still watches, and then nothing is left of it.
+        let mut proxy = fresh(RAMP, flags);
+        assert!(proxy.at("15:12:00").starts_with("open") && route(&proxy).state.is_watched());
+        assert_eq!(fresh(RAMP, flags).at("15:40:00"), "open since 15:40:00: nothing flags it");
+        // Checks come first, in full, and the ramp after them is the one of the others.
+        let mut proxy = fresh(checked, flags);
+        assert_eq!(proxy.at("15:03:02"), "verifying since 15:00:00: 0 of 1 checks have passed", "{flags}");
+        proxy.known.memory = Memory::default();
+        proxy.observe(verified("15:00:00", 1, "15:03:00", None));
+        assert!(proxy.at("15:03:03").starts_with("verifying"));
+        proxy.observe(verified("15:00:00", 3, "15:03:10", None));
+        assert!(proxy.at("15:03:10").starts_with("ramping since 15:03:10: every check has passed"));
+        assert_eq!(route(&proxy).state.began(), at("15:00:10"), "{flags}");
+    }
+}
+
+#[test]
+fn a_start_without_memory_and_history_needs_one_pass_of_each_check() {
+    let checked = "ramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]";
+    // A window that ended hours ago may be verifying still, elsewhere.
+    for flags in ["", WINDOW] {
+        let mut proxy = fresh(checked, flags);
+        let untold = "verifying since 18:00:00: nothing is known of it yet: each check has to pass once";
+        assert_eq!(proxy.at("18:00:00"), untold);
+        assert_eq!(route(&proxy).closed_by(), Some(ClosedBy::Start));
+        proxy.known.memory = Memory::default();
+        proxy.observe(verified("18:00:00", 0, "18:00:00", Some("GET / answered 500")));
+        assert!(proxy.at("18:00:01").ends_with("a check fails: GET / answered 500"));
+        proxy.restart().observe(verified("18:00:00", 1, "18:00:05", None));
+        assert_eq!(proxy.at("18:00:05"), "open since 18:00:05: every check has passed");
+    }
+    // A flag that is in force says more, and so does an operator.
+    assert!(fresh(checked, OFFLINE).at("18:00:00").starts_with("closed since 18:00:00: flagged offline"));
+    let mut proxy = fresh(checked, "");
+    proxy.at("18:00:00");
+    assert!(proxy.flag("[forced]\nweb = 2026-05-19T18:00:02Z\n").at("18:00:02").starts_with("open since 18:00:02"));
+    assert!(fresh("ramp = \"10m\"", "").at("18:00:00").starts_with("open"));
+}
