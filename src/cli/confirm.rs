@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::files::source::Hash;
-use crate::plan::flags::Mode;
+use crate::plan::flags::{self, Flags, Mode};
 use crate::plan::snapshot::Phase;
 use crate::status::Status;
 
@@ -102,6 +102,8 @@ enum Until {
     InForce,
     /// The edit is in force, and no asked route has requests from before.
     Drained,
+    /// The edit is in force, and every asked route is open.
+    Open,
 }
 
 impl Claim {
@@ -109,6 +111,12 @@ impl Claim {
     pub(super) fn new(file: &Path, config: &Path, text: String, asked: Asked, wish: Wish) -> Self {
         let changed = fs::metadata(file).ok().and_then(|metadata| changed(&metadata));
         Self { file: file.to_owned(), config: config.to_owned(), text, changed, asked, wish }
+    }
+
+    /// Returns the flags of the file as it is now, which a later edit may have changed.
+    fn flags(&self) -> Flags {
+        let text = fs::read_to_string(&self.file).unwrap_or_else(|_| self.text.clone());
+        flags::parse("", &text).0.map(|parsed| parsed.flags).unwrap_or_default()
     }
 }
 
@@ -141,6 +149,12 @@ impl Confirmation {
     /// Asks until the routes are drained everywhere as well, or the time since the edit is over.
     pub(super) fn drain(&mut self, timeout: Duration) {
         self.poll(Patience { within: timeout, refused: Refused::Retry, until: Until::Drained });
+    }
+
+    /// Asks until the routes are open everywhere as well, or the time since the edit is over. A route that something
+    /// keeps closed is not waited for.
+    pub(super) fn open(&mut self, timeout: Duration) {
+        self.poll(Patience { within: timeout, refused: Refused::Retry, until: Until::Open });
     }
 
     /// Returns true if every proxy has confirmed, and there is one.
@@ -190,6 +204,9 @@ fn is_reached(word: &Word, claim: &Claim, until: Until) -> bool {
         (Word::InForce(_), Until::InForce) => true,
         (Word::InForce(status), Until::Drained) => {
             !status.routes.iter().any(|route| route.is(Phase::Draining) && claim.asked.has(&route.name))
+        }
+        (Word::InForce(status), Until::Open) => {
+            !status.routes.iter().any(|route| !route.is(Phase::Open) && claim.asked.has(&route.name))
         }
         (Word::Not(_) | Word::Silent(_), _) => false,
     }
@@ -264,7 +281,9 @@ impl<'c> Poll<'c> {
     /// Returns true if waiting would not change a word.
     fn is_final(&self, word: &Word) -> bool {
         match word {
-            Word::InForce(_) => false,
+            Word::InForce(status) => {
+                self.patience.until == Until::Open && judge::is_stuck(self.claim, &self.disk, status)
+            }
             Word::Not(objections) => {
                 let lasting = objections.iter().any(Objection::is_lasting);
                 objections.iter().any(Objection::is_final) || lasting && self.begun.elapsed() >= MOMENT

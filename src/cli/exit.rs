@@ -9,6 +9,8 @@ pub const OK: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// `on --wait`: the flag is in force, but requests that began before it are still in flight.
 pub const NOT_DRAINED: u8 = 3;
+/// `off`: the flags are gone, but something keeps a route from being open.
+pub const NOT_OPEN: u8 = 4;
 /// The command line, the config or the flag file is wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
 /// `--wait`: a proxy refuses the flag file (`EX_DATAERR`).

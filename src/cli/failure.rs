@@ -79,6 +79,8 @@ pub(super) enum Failure {
     NotLive { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
     /// The flag is live, but requests of these routes are still in flight; their number, if known.
     NotDrained { endpoint: Endpoint, waited: Duration, routes: Vec<(String, Option<u64>)> },
+    /// The flags are lifted there, but the routes are not open, for these reasons.
+    NotOpen { endpoint: Endpoint, waited: Duration, reasons: Vec<String> },
     /// A port is taken, or may not be bound.
     Port { port: u16, option: &'static str, source: io::Error },
     /// The demo's directory has a config that the demo did not write.
@@ -140,6 +142,7 @@ impl Failure {
             Self::NotLive { .. } => exit::TEMPFAIL,
             Self::Unseen { .. } => exit::IO,
             Self::NotDrained { .. } => exit::NOT_DRAINED,
+            Self::NotOpen { .. } => exit::NOT_OPEN,
             Self::File { .. } | Self::Output(_) => exit::IO,
             Self::Internal(_) => exit::INTERNAL,
         }
@@ -215,6 +218,7 @@ impl Failure {
             Self::NotDrained { .. } => {
                 "the rest is cut when the route's `drain` time is over; `backsoon status` counts them".to_owned()
             }
+            Self::NotOpen { .. } => "the flag file is written; `backsoon status` follows the rest".to_owned(),
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
             Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
@@ -342,6 +346,10 @@ impl fmt::Display for Failure {
                     words::list(&left)
                 )
             }
+            Self::NotOpen { endpoint, waited, reasons } => {
+                let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));
+                write!(f, "not open at {endpoint} after {waited} s: {reasons}")
+            }
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
             Self::File { verb, path, .. } => write!(f, "cannot {verb} `{}`", path.display()),
@@ -384,6 +392,7 @@ impl Error for Failure {
             | Self::NotLive { .. }
             | Self::Unseen { .. }
             | Self::NotDrained { .. }
+            | Self::NotOpen { .. }
             | Self::NotTheDemos(_) => None,
         }
     }

@@ -156,7 +156,8 @@ struct ConfigFile {
 /// Options to wait for the effect of an edit, or only to show it.
 #[derive(Args, Clone, Debug)]
 struct WaitFor {
-    /// Return once the change is in force, by the word of the admin listener, and closed routes are drained
+    /// Return once the change is in force, by the word of the admin listener, and closed routes are drained, or lifted
+    /// ones open
     #[arg(short, long)]
     wait: bool,
     /// With --wait: give up after this time
@@ -250,6 +251,7 @@ What happened?      backsoon history
 Exit codes (each command's --help says what they mean for it):
   0   done
   3   on --wait: in force, but requests are still in flight
+  4   off: lifted, but something keeps a route closed
   64  the arguments, the config or the flag file are wrong
   65  --wait: the proxy refuses the flag file
   69  an address or a proxy cannot be reached

@@ -16,7 +16,7 @@ use super::remains::{self, Asked};
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::words::whole_seconds;
-use super::{WaitFor, dry_run, words};
+use super::{WaitFor, dry_run, exit, words};
 
 /// The arguments of `off`.
 #[derive(Args, Debug)]
@@ -46,16 +46,19 @@ pub(super) struct Off {
 pub(super) const AFTER_HELP: &str = "\
 The flag's line is removed from the flag file; comments, layout and planned windows stay. Whatever still closes the \
 route is reported: another flag, a window, its guard, a failing check. The route comes back as its config says: after \
-checks (`verify`), or gradually (`ramp`). --force skips the checks, and opens a route that its guard has closed.
+checks (`verify`), and gradually (`ramp`). --force skips the checks, and opens a route that its guard has closed; --now \
+skips the ramp. The instant is noted in `[lifted]`, so that replicas which see it later ramp alike.
 
 Examples:
   backsoon off web
-  backsoon off --all --wait         returns once it is live
+  backsoon off --all --wait         returns once everything is open
+  backsoon off web --now            without the ramp
   backsoon off --window MNT-2026-0519-a
   backsoon off web --force          even if checks fail
 
 Exit codes:
-  0   the flags are gone, or there were none (with --wait: that is in force; notes say what still closes a route)
+  0   the flags are gone, or there were none (with --wait: every route is open)
+  4   the flags are gone, and a flag, a window or a guard keeps a route closed (with --wait: or it is not open in time)
   64  the arguments, the config or the flag file are wrong; nothing was written
   65  with --wait: the proxy refuses the flag file; the file is written
   69  with --wait: an admin listener cannot be asked; the file is written
@@ -128,7 +131,10 @@ fn report<T>(
     }
     let notes = remains::unopened(&edited.flags, asked, &facts, now);
     edit::deduplicated(&notes).iter().try_for_each(|note| streams.note(note))?;
-    wait.conclude(confirmation, Goal::InForce, streams)
+    let kept =
+        facts.routes.iter().any(|route| asked.has(&route.name) && remains::keeps(&edited.flags, route, now).is_some());
+    let code = wait.conclude(confirmation, Goal::Open, streams)?;
+    Ok(if kept { exit::NOT_OPEN } else { code })
 }
 
 /// Ends a window now.
@@ -155,9 +161,8 @@ fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Resul
     let keys = [("ended", Some(ended.to_string()))];
     let edit = |text: &str| {
         let text = edit::set(text, TableRef::Window(id), &keys)?;
-        // The end is in the window. Only a ramp that is skipped has to be told.
-        let lift = Lift { at: now, pace: Pace::AtOnce };
-        Ok((if args.now { edit::note_lifted(&text, &asked.0, lift)? } else { text }, ()))
+        let pace = if args.now { Pace::AtOnce } else { Pace::Ramp };
+        Ok((edit::note_lifted(&text, &asked.0, Lift { at: now, pace })?, ()))
     };
     if args.wait.dry_run {
         return dry_run::show(site, Emptied::Refused, edit, streams);

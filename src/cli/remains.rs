@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::plan::flags::{Flags, Mode, Span, Target, Window};
 use crate::plan::snapshot::{Phase, Route, Source};
-use crate::status::{BreachStatus, RouteStatus};
+use crate::status::{BreachStatus, RouteStatus, Status};
 
 use super::edit::Entry;
 use super::words::{self, harmless};
@@ -22,6 +22,13 @@ impl Asked {
     /// Returns true if a route is among them; `*` stands for every route.
     pub(super) fn has(&self, route: &str) -> bool {
         self.0.iter().any(|asked| asked == "*" || asked == route)
+    }
+
+    /// Returns the routes with their verb: `web is`, `web and api are`.
+    pub(super) fn be(&self) -> String {
+        let names: Vec<String> =
+            self.0.iter().map(|name| if name == "*" { EVERY.to_owned() } else { name.clone() }).collect();
+        are(&names)
     }
 
     /// Returns the routes of a flag's or window's target that are among them, in words.
@@ -141,6 +148,39 @@ pub(super) fn unopened(flags: &Flags, asked: &Asked, facts: &Facts, now: Timesta
         (!told).then(|| format!("{name} is {}: {}", harmless(&route.phase), harmless(&route.why)))
     });
     notes.collect()
+}
+
+/// Returns what keeps a route closed until somebody acts, with the way to open it.
+pub(super) fn keeps(flags: &Flags, route: &RouteStatus, now: Timestamp) -> Option<String> {
+    if let Some(guarded) = by_guard(route) {
+        return Some(guarded);
+    }
+    mode_of(flags, &route.name, now)?;
+    let asked = Asked(vec![route.name.clone()]);
+    let told = Facts { routes: vec![route.clone()], from: Origin::Proxy };
+    causes(flags, &asked, &told, now).into_iter().next()
+}
+
+/// Returns the reason for each asked route that is not open, with the way to open it.
+pub(super) fn unopened_reasons(flags: &Flags, asked: &Asked, status: &Status) -> Vec<String> {
+    let now = Timestamp::now();
+    let closed = status.routes.iter().filter(|route| asked.has(&route.name) && !route.is(Phase::Open));
+    closed.map(|route| keeps(flags, route, now).unwrap_or_else(|| comes_back(route, now))).collect()
+}
+
+/// Describes a route that is coming back by itself, with the way to hurry that.
+fn comes_back(route: &RouteStatus, now: Timestamp) -> String {
+    let (name, phase, why) = (harmless(&route.name), harmless(&route.phase), harmless(&route.why));
+    if route.is(Phase::Ramping) {
+        let share = route.share.map(|share| format!(", {:.0}% are admitted", share * 100.0)).unwrap_or_default();
+        let at = route.next.as_ref().and_then(|next| next.at);
+        let at = at.map(|at| format!(", everybody at {}", words::instant(at, now))).unwrap_or_default();
+        return format!("{name} is {phase}{share}{at}; backsoon off {name} --now admits everybody");
+    }
+    if route.is(Phase::Verifying) {
+        return format!("{name} is {phase}: {why}; backsoon off {name} --force opens it without the checks");
+    }
+    format!("{name} is {phase}: {why}")
 }
 
 /// Describes a route that its guard has closed.

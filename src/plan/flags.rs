@@ -131,6 +131,8 @@ pub struct Window {
     pub announce: Option<Duration>,
     /// Reaction when its end has come.
     pub on_overrun: OnOverrun,
+    /// Event that ends it.
+    pub opens: Opens,
     /// Affected regions.
     pub regions: Vec<String>,
     /// Impact on customers.
@@ -165,6 +167,18 @@ pub enum OnOverrun {
     Open,
     /// Keep the routes closed until the window is `ended`, moved or removed: the maintenance is overrunning.
     Stay,
+}
+
+/// Event that ends a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opens {
+    /// Its end has come; `on_overrun` has the last word.
+    #[default]
+    Time,
+    /// Every step that is moved by hand is done, before or after the planned end.
+    Steps,
+    /// An operator ends it.
+    Word,
 }
 
 /// Impact on customers: `impact = { level = "low", note = "…" }`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use crate::command::run;
 use crate::support::{Backsoon, Client, LISTEN, Upstream, get, wait};
 
 /// Returns an upstream whose checks fail on command. It answers `/slow` in halves: the second as soon as the checks pass.
@@ -69,6 +70,36 @@ fn a_replica_without_memory_does_not_open_what_its_checks_keep_closed() {
     assert_eq!((get(replica.address(), "/").status, &replica.route("web")["phase"]), (503, &"verifying".into()));
     fails.store(false, SeqCst);
     wait("the first pass", || get(replica.address(), "/").status == 200);
+}
+
+#[test]
+fn off_waits_until_the_route_is_open_or_says_why_it_is_not() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let upstream = upstream(&fails);
+    let verify = "drain = \"1ms\"\nverify = [{ get = \"/\", every = \"50ms\" }]";
+    let checked = Backsoon::before(&upstream.url(), verify);
+    let ramping = Backsoon::before(&upstream.url(), "drain = \"1ms\"\nramp = \"5m\"");
+    until(&checked, "open");
+    let off = |backsoon: &Backsoon, more: &[&str]| {
+        let admin = backsoon.admin.to_string();
+        run(backsoon.dir.path(), &[&["off", "web", "--wait", "--admin", &admin], more].concat())
+    };
+    for backsoon in [&checked, &ramping] {
+        backsoon.flag("[routes]\nweb = \"offline\"\n");
+        until(backsoon, "closed");
+    }
+    fails.store(true, SeqCst);
+    off(&checked, &["--timeout", "2s"])
+        .exits(4)
+        .tells(&format!("not open at {}", checked.admin))
+        .tells("web is verifying: a check fails: GET /")
+        .tells("backsoon off web --force opens it without the checks");
+    off(&ramping, &["--timeout", "2s"]).exits(4).tells("web is ramping, 1% are admitted, everybody at ");
+    off(&ramping, &["--now"]).exits(0).tells("web is open at this proxy\n");
+    assert_eq!(get(ramping.address(), "/").status, 200);
+    fails.store(false, SeqCst);
+    off(&checked, &[]).exits(0).tells("web is open at this proxy\n");
+    assert_eq!(get(checked.address(), "/").status, 200);
 }
 
 const PAUSE: Duration = Duration::from_millis(10);

@@ -122,6 +122,14 @@ fn objections(claim: &Claim, disk: &Disk, answer: &Answer) -> Vec<Objection> {
     missing.chain(asked.filter_map(|route| not_closed(claim, flags.as_ref(), route, answer.clock))).collect()
 }
 
+/// Returns true if a guard, a flag or a window keeps an asked route closed, which time alone may never change.
+pub(super) fn is_stuck(claim: &Claim, disk: &Disk, status: &Status) -> bool {
+    let Some(flags) = flags::parse("", &disk.text).0.map(|parsed| parsed.flags) else { return false };
+    let now = Timestamp::now();
+    let asked = status.routes.iter().filter(|route| claim.asked.has(&route.name) && !route.is(Phase::Open));
+    asked.into_iter().any(|route| remains::keeps(&flags, route, now).is_some())
+}
+
 fn has(status: &Status, name: &str) -> bool {
     status.routes.iter().any(|route| route.name == name)
 }

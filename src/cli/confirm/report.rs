@@ -9,6 +9,7 @@ use crate::status::Status;
 use super::super::admin::Endpoint;
 use super::super::exit;
 use super::super::failure::{Failure, chain};
+use super::super::remains;
 use super::super::streams::{GOOD, Streams, styled};
 use super::{Confirmation, Objection, Patience, Refused, Until, Word, judge};
 
@@ -19,6 +20,8 @@ pub(in crate::cli) enum Goal {
     InForce,
     /// The edit is in force, and no request from before is in flight.
     Drained,
+    /// The edit is in force, and the routes are open.
+    Open,
 }
 
 impl Confirmation {
@@ -66,14 +69,24 @@ impl Confirmation {
             writeln!(streams.out, "{confirmed} of {of} asked confirm it")?;
         }
         streams.out.flush()?;
-        if goal == Goal::Drained {
-            self.drain(timeout);
+        match goal {
+            Goal::InForce => {}
+            Goal::Drained => self.drain(timeout),
+            Goal::Open => self.open(timeout),
         }
+        let reached = match goal {
+            Goal::InForce => None,
+            Goal::Drained => {
+                let place = if alone { "this proxy".to_owned() } else { format!("any of the {of} replicas") };
+                Some(format!("nothing is in flight at {place} that began before"))
+            }
+            Goal::Open => {
+                let place = if alone { "this proxy".to_owned() } else { format!("all {of} replicas") };
+                Some(format!("{} open at {place}", self.claim.asked.be()))
+            }
+        };
         self.fail(goal, timeout, streams)?;
-        if goal == Goal::Drained {
-            let place = if alone { "this proxy".to_owned() } else { format!("any of the {of} replicas") };
-            writeln!(streams.out, "nothing is in flight at {place} that began before")?;
-        }
+        reached.iter().try_for_each(|line| writeln!(streams.out, "{line}"))?;
         Ok(exit::OK)
     }
 
@@ -124,6 +137,10 @@ impl Confirmation {
                     let routes: Vec<_> = draining.map(|route| (route.name.clone(), route.remaining)).collect();
                     (!routes.is_empty()).then_some(Failure::NotDrained { endpoint, waited, routes })
                 }
+                Some(Word::InForce(status)) if goal == Goal::Open => {
+                    let reasons = remains::unopened_reasons(&self.claim.flags(), &self.claim.asked, &status);
+                    (!reasons.is_empty()).then_some(Failure::NotOpen { endpoint, waited, reasons })
+                }
                 Some(Word::InForce(_)) | None => None,
                 Some(Word::Not(objections)) => Some(denied(endpoint, &objections, waited)),
                 Some(Word::Silent(source)) => Some(Failure::NotConfirmed { endpoint, source }),
@@ -150,4 +167,4 @@ fn list(objections: &[Objection]) -> String {
 }
 
 /// Codes of the failures of a wait, the furthest from the goal last.
-const ORDER: [u8; 4] = [exit::NOT_DRAINED, exit::UNAVAILABLE, exit::TEMPFAIL, exit::REFUSED];
+const ORDER: [u8; 5] = [exit::NOT_DRAINED, exit::NOT_OPEN, exit::UNAVAILABLE, exit::TEMPFAIL, exit::REFUSED];

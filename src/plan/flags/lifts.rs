@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Flag, Flags, Lift, Mode, OnOverrun, Pace, Target, When, Window};
+use super::{Flag, Flags, Lift, Mode, Opens, Pace, Target, When, Window};
 
 /// Returns true if the flags `after` let anything through, now or later, that the flags `before` stop.
 pub fn lifts(before: &Flags, after: &Flags) -> bool {
@@ -72,7 +72,9 @@ fn lifts_flag(before: &[Flag], after: &[Flag]) -> bool {
 fn lifts_window(before: &[Window], after: &[Window]) -> bool {
     let kept: HashMap<_, _> = after.iter().map(|window| (window.id.as_str(), window)).collect();
     before.iter().any(|window| match kept.get(window.id.as_str()) {
-        Some(kept) => lifts_time(window, kept) || lifts_route(&window.routes, &kept.routes),
+        Some(kept) => {
+            lifts_time(window, kept) || lifts_steps(window, kept) || lifts_route(&window.routes, &kept.routes)
+        }
         None => true,
     })
 }
@@ -83,7 +85,7 @@ fn lifts_time(before: &Window, after: &Window) -> bool {
             now_starts > starts || is_earlier(end(after, (*now_starts, *now_ends)), end(before, (*starts, *ends)))
         }
         (When::Every(rule), When::Every(now)) => {
-            let opens = (before.on_overrun, after.on_overrun) == (OnOverrun::Stay, OnOverrun::Open);
+            let opens = before.stays() && !after.stays();
             rule != now || before.ended != after.ended || opens
         }
         (When::Once { .. }, When::Every(_)) | (When::Every(_), When::Once { .. }) => true,
@@ -92,11 +94,14 @@ fn lifts_time(before: &Window, after: &Window) -> bool {
 
 /// Returns the end of a window's single span; `None` if it goes on until somebody ends it.
 fn end(window: &Window, (starts, ends): (Timestamp, Timestamp)) -> Option<Timestamp> {
-    match (window.ended, window.on_overrun) {
-        (Some(ended), _) if ended >= starts => Some(ended),
-        (_, OnOverrun::Stay) => None,
-        (_, OnOverrun::Open) => Some(ends),
-    }
+    let ended = window.ended.filter(|ended| *ended >= starts);
+    ended.or_else(|| (!window.stays()).then_some(ends))
+}
+
+/// Returns true if steps end a window that others did not end before.
+fn lifts_steps(before: &Window, after: &Window) -> bool {
+    let over = |window: &Window| window.opens == Opens::Steps && window.undone().next().is_none();
+    over(after) && !over(before)
 }
 
 fn lifts_route(before: &[(Target, Mode)], after: &[(Target, Mode)]) -> bool {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{OnOverrun, Service, Step, StepState, When, Window};
+use super::{OnOverrun, Opens, Service, Step, StepState, When, Window};
 
 impl Window {
     /// Returns the span in force at an instant, else the next.
@@ -54,12 +54,22 @@ impl Window {
     pub fn in_force(&self, now: Timestamp) -> Option<Span> {
         // A span that overruns, or ended late, goes on after its planned end.
         let (starts, ends) = self.span_begun(now)?;
-        let until = match (self.ended, self.on_overrun) {
-            (Some(ended), _) if ended >= starts => Some(ended),
-            (_, OnOverrun::Stay) if now >= ends => None,
-            (_, OnOverrun::Open | OnOverrun::Stay) => Some(ends),
-        };
+        let ended = self.ended.filter(|ended| *ended >= starts);
+        if ended.is_none() && self.opens == Opens::Steps && self.undone().next().is_none() {
+            return None;
+        }
+        let until = ended.or_else(|| (!self.stays() || now < ends).then_some(ends));
         (starts <= now && until.is_none_or(|until| now < until)).then_some(Span { starts, ends, until })
+    }
+
+    /// Returns true if the window goes on after its planned end, until something else ends it.
+    pub fn stays(&self) -> bool {
+        self.on_overrun == OnOverrun::Stay || self.opens != Opens::Time
+    }
+
+    /// Returns the steps that are moved by hand and not done.
+    pub fn undone(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.auto.is_none() && step.state != StepState::Done)
     }
 
     /// Returns the end of the maintenance that began at an instant: the planned or the actual end.

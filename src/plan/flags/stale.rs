@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::super::problem::{Place, Problem, quoted};
-use super::{Flag, Flags, OnOverrun, Parsed, Target, When, Window};
+use super::{Flag, Flags, Parsed, Target, When, Window};
 
 /// Entries that were already over when they were first seen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,8 +108,7 @@ fn over(window: &Window, now: Timestamp) -> Option<String> {
     match &window.when {
         When::Once { starts, ends } => {
             let was_ended = window.ended.is_some_and(|ended| ended >= *starts);
-            let overruns = window.on_overrun == OnOverrun::Stay;
-            (*ends <= now && !was_ended && !overruns).then(|| format!("it is over since {ends}"))
+            (*ends <= now && !was_ended && !window.stays()).then(|| format!("it is over since {ends}"))
         }
         When::Every(every) => every.is_over(now).then(|| match every.before(now) {
             Some((_, ends)) => format!("its last time is over since {ends}"),

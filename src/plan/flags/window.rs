@@ -15,8 +15,8 @@ use super::super::text::{Text, text};
 use super::super::units::LARGEST;
 use super::parse::{Mentions, mode};
 use super::{
-    Auto, Every, Exception, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When,
-    Window,
+    Auto, Every, Exception, Impact, Mode, OnOverrun, Opens, Progress, Service, ServiceStatus, Step, StepState, Target,
+    When, Window,
 };
 
 /// Reads a window. Returns `None` if a required part is wrong or absent.
@@ -29,6 +29,7 @@ pub(super) fn window(
     let mut section = Section::new(&keys::WINDOW, window_name(table), span, table);
     let id = section.need("id", "give it one: `id = \"MNT-2026-0519-a\"`").and_then(|value| id(&value, report));
     let span = Span::read(&mut section, report);
+    let opens;
     let mut window = Window {
         id: id.unwrap_or_default(),
         title: line(&mut section, "title", report),
@@ -40,6 +41,10 @@ pub(super) fn window(
         ended: section.take("ended").and_then(|value| value.instant(report)),
         announce: section.take("announce").and_then(|value| announce(&value, report)),
         on_overrun: section.take("on_overrun").and_then(|value| value.choice(&ON_OVERRUN, report)).unwrap_or_default(),
+        opens: {
+            opens = section.take("opens");
+            opens.as_ref().and_then(|value| value.choice(&OPENS, report)).unwrap_or_default()
+        },
         regions: regions(&mut section, report),
         impact: section.take("impact").and_then(|value| impact(&value, report)),
         routes: routes(&mut section, mentions, report),
@@ -47,12 +52,28 @@ pub(super) fn window(
         steps: steps(&mut section, report),
     };
     section.finish(report, hint);
+    if let Some(value) = opens.filter(|_| window.opens == Opens::Steps) {
+        window.opens = by_steps(&value, table, &window.steps, report);
+    }
     let span = span?;
     if let When::Every(_) = span.when {
         undated(table, &window.steps, report);
     }
     (window.when, window.started) = (span.when, span.started);
     Some(window)
+}
+
+/// Judges `opens = "steps"`. The steps belong to one occurrence. Without a step that somebody can move, the time counts.
+fn by_steps(value: &Value<'_>, table: &DeTable<'_>, steps: &[Step], report: &mut Report<'_>) -> Opens {
+    if table.contains_key("every") {
+        let help = "its steps belong to one occurrence: use `\"word\"`, or give it `starts` and `ends`";
+        report.wrong(value.span.clone(), "`opens = \"steps\"` is not for a window that comes again", help);
+    } else if steps.iter().all(|step| step.auto.is_some()) {
+        let message = format!("`opens = \"steps\"` of {} is not used: no step is moved by hand", window_name(table));
+        report.warn(value.span.clone(), message, "add a step without `auto`, or use `\"word\"`");
+        return Opens::Time;
+    }
+    Opens::Steps
 }
 
 /// Returns the name of a window in messages.
@@ -367,6 +388,7 @@ const MOST_STEPS: usize = 256;
 
 const OR_EVERY: &str = "if it comes again, `every = \"Sun 02:00-04:00 Europe/Berlin\"` in place of both";
 const ON_OVERRUN: [(&str, OnOverrun); 2] = [("open", OnOverrun::Open), ("stay", OnOverrun::Stay)];
+const OPENS: [(&str, Opens); 3] = [("time", Opens::Time), ("steps", Opens::Steps), ("word", Opens::Word)];
 const AUTOS: [(&str, Auto); 4] = {
     use Auto::{Drain, Ramp, Verify, Watch};
     [(Drain.as_str(), Drain), (Verify.as_str(), Verify), (Ramp.as_str(), Ramp), (Watch.as_str(), Watch)]

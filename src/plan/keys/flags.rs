@@ -144,6 +144,13 @@ pub static WINDOW: Table = Table {
             Absent::Is("\"open\""),
             "Effect of the end: the routes come back, or they stay closed, overrunning, until the window has `ended`.",
         ),
+        Key::new(
+            "opens",
+            Form::Choice(&["time", "steps", "word"]),
+            Absent::Is("\"time\""),
+            "Event that ends the window: its end, or every step without `auto` is done, or `backsoon off --window`. \
+             `steps` is not for `every`.",
+        ),
         Key::new("regions", REGIONS, Absent::Is("[]"), "Regions that are concerned."),
         Key::new("impact", Form::Table(&IMPACT), Absent::Means("none"), "Impact on customers."),
         Key::new(

@@ -200,7 +200,9 @@ impl RouteState {
     fn ended(&self, down: &Down, inputs: RouteInputs<'_>) -> Timestamp {
         let now = inputs.now;
         let least = down.closing.started.max(before_by(now, REMEMBERED));
-        let known = [inputs.lifted.map(|lift| lift.at), inputs.over, down.closing.desired.until];
+        // The planned end of a window that overran is no end.
+        let over = inputs.over.filter(|_| !down.closing.desired.overruns);
+        let known = [inputs.lifted.map(|lift| lift.at), over, down.closing.desired.until];
         let known = known.into_iter().flatten().filter(|at| *at <= now && *at >= least);
         known.max().filter(|_| down.breach.is_none()).unwrap_or(now)
     }

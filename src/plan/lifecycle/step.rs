@@ -80,6 +80,10 @@ impl RouteState {
     }
 
     fn step_closed(&self, down: &Down, inputs: RouteInputs<'_>) -> Step {
+        // A milder mode that waited for the drain begins when that has ended, whatever came after.
+        if let Some(eases) = down.closing.eases.as_ref().filter(|_| down.breach.is_none()) {
+            return Step::Enter(self.come_back(down, inputs, Some(eases)));
+        }
         if let Some(tripped) = self.trips_eased(down, inputs) {
             return Step::Enter(tripped);
         }

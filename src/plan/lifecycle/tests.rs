@@ -680,7 +680,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-const EDITS: [&str; 12] = [
+const EDITS: [&str; 14] = [
     "",
     "[routes]\nweb = \"offline\"\n",
     "[routes]\nweb = \"read-only\"\n",
@@ -693,6 +693,8 @@ const EDITS: [&str; 12] = [
     "[lifted]\nweb = 2026-05-19T14:28:00Z\n",
     "[lifted]\nweb = { at = 2026-05-19T14:35:00Z, ramp = false }\n",
     "[lifted]\nweb = 2026-05-19T14:18:00Z\n[[windows]]\nid = \"F\"\nstarts = 2026-05-19T14:05:00Z\nends = 2026-05-19T14:15:00Z\nroutes = { web = \"offline\" }\n[[windows]]\nid = \"G\"\nstarts = 2026-05-19T14:05:00Z\nends = 2026-05-19T14:45:00Z\nroutes = { web = \"read-only\" }\n[[windows]]\nid = \"H\"\nstarts = 2026-05-19T14:30:00Z\nends = 2026-05-19T14:32:00Z\nroutes = { web = \"hold\" }\n",
+    "[[windows]]\nid = \"I\"\nstarts = 2026-05-19T14:05:00Z\nends = 2026-05-19T14:25:00Z\nopens = \"steps\"\nroutes = { web = \"offline\" }\nsteps = [{ title = \"a\", state = \"running\" }]\n",
+    "[[windows]]\nid = \"I\"\nstarts = 2026-05-19T14:05:00Z\nends = 2026-05-19T14:25:00Z\nopens = \"steps\"\nroutes = { web = \"offline\" }\nsteps = [{ title = \"a\", state = \"done\" }]\n[[windows]]\nid = \"J\"\nstarts = 2026-05-19T14:30:00Z\nends = 2026-05-19T14:40:00Z\nopens = \"word\"\nroutes = { web = \"read-only\" }\n",
 ];
 
 const POLICIES: [&str; 6] = [

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::flags::{
-    self, Flags, Impact, Mode, OnOverrun, Progress, Service, ServiceStatus, Step, StepState, Target, When, Window,
+    self, Flags, Impact, Mode, OnOverrun, Opens, Progress, Service, ServiceStatus, Step, StepState, Target, When,
+    Window,
 };
 use super::super::text::Text;
 
@@ -87,6 +88,7 @@ pub fn worst(now: Timestamp) -> Flags {
         ended: None,
         announce: None,
         on_overrun: OnOverrun::Open,
+        opens: Opens::Time,
         title: Some(line(1)),
         summary: Some(line(2)),
         message: Some(Text::from(HOSTILE.join("\n\n").repeat(4).as_str())),

@@ -314,3 +314,36 @@ fn a_start_without_memory_and_history_needs_one_pass_of_each_check() {
     assert!(proxy.flag("[forced]\nweb = 2026-05-19T18:00:02Z\n").at("18:00:02").starts_with("open since 18:00:02"));
     assert!(fresh("ramp = \"10m\"", "").at("18:00:00").starts_with("open"));
 }
+
+#[test]
+fn a_window_ends_by_the_clock_by_its_steps_or_by_a_word() {
+    let window = |opens: &str, state: &str, more: &str| {
+        let steps =
+            format!("steps = [{{ title = \"drain\", auto = \"drain\" }}, {{ title = \"move\", state = \"{state}\" }}]");
+        format!("{WINDOW}opens = \"{opens}\"\n{more}{steps}\n")
+    };
+    let ended = "ended = 2026-05-19T15:20:00Z\n";
+    for (opens, state, then, at_ten_past, at_twenty_past) in [
+        ("time", "running", window("time", "running", ""), "open", "open"),
+        ("steps", "running", window("steps", "done", ""), "closed", "open"),
+        ("steps", "failed", window("steps", "failed", ended), "closed", "open"),
+        ("word", "done", window("word", "done", ended), "closed", "open"),
+        ("word", "done", window("word", "done", ""), "closed", "closed"),
+    ] {
+        let mut proxy = web("");
+        proxy.flag(&window(opens, state, "")).at("14:30:00");
+        let told = proxy.at("15:10:00");
+        assert!(told.starts_with(at_ten_past), "{opens} {state}: {told}");
+        assert_eq!(told.ends_with(", which is overrunning"), at_ten_past == "closed", "{told}");
+        let told = proxy.flag(&then).at("15:20:00");
+        assert!(told.starts_with(at_twenty_past), "{opens} {state}: {told}");
+    }
+    // The steps may be done before the end, and the ramp counts from when that was seen, also after an overrun.
+    for clock in ["14:50:00", "15:02:00"] {
+        let mut proxy = web(RAMP);
+        proxy.flag(&window("steps", "running", "")).at("14:30:00");
+        proxy.at("14:31:00");
+        proxy.at("15:01:00".min(clock));
+        assert!(proxy.flag(&window("steps", "done", "")).at(clock).starts_with(&format!("ramping since {clock}")));
+    }
+}
