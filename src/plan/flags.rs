@@ -172,7 +172,7 @@ pub enum OnOverrun {
 /// Event that ends a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Opens {
-    /// Its end has come; `on_overrun` has the last word.
+    /// The planned end; `on_overrun` has the last word.
     #[default]
     Time,
     /// Every step that is moved by hand is done, before or after the planned end.

@@ -20,6 +20,7 @@
 mod baseline;
 mod breach;
 mod clients;
+mod closing;
 mod comeback;
 mod excess;
 mod finding;
@@ -46,12 +47,13 @@ use super::flags::Mode;
 
 pub(crate) use baseline::Baseline;
 pub(crate) use clients::{Client, ClientCounts, Clients};
+pub(crate) use closing::Closing;
 pub(crate) use guard::{Breach, Counted, Measured, is_suspect, judge};
 pub(crate) use observed::{Observed, Unwell};
 pub(crate) use ramp::cohorts;
 pub(crate) use reason::Reason;
 pub use state::Transition;
-pub(crate) use state::{Closing, RouteInputs, RouteState};
+pub(crate) use state::{RouteInputs, RouteState};
 pub(crate) use verification::{CheckResult, UpstreamChecks, Verification, enough, is_out_of_reach, left_out};
 pub(crate) use window::{Moment, windows};
 #[cfg(test)]

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use super::super::config::{Check, Guard, OnBreach, Policy, Ramp};
 use super::super::flags::Mode;
+use super::closing::Closing;
 use super::finding::{Findings, Suspicion};
-use super::state::{Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial};
+use super::state::{Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial};
 use super::verification::{Verdict, verdict};
 use super::{Breach, Measured, Reason, after, judge};
 

@@ -1,6 +1,5 @@
 //! State of a route: its phase, the facts that this phase needs, and how one evaluation follows another.
 
-use std::ops::Not;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
 use super::super::flags::{Lift, Mode};
+use super::closing::Closing;
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
-use super::{Baseline, Breach, Desired, Observed, Phase, Reason, Source, after, before};
+use super::{Baseline, Breach, Desired, Observed, Phase, Reason, after, before};
 
 /// State of a route, as far as it has to be remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,47 +111,6 @@ pub(super) enum Trial {
     Under,
     /// The few clients did well.
     Over,
-}
-
-/// Maintenance that took a route down: from its beginning until the route is open again and not watched any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Closing {
-    /// Beginning of the maintenance.
-    pub started: Timestamp,
-    /// Latest demand of the flag file.
-    #[serde(rename = "demand")]
-    pub desired: Desired,
-    /// The saved state was lost, and nothing is known of a maintenance: the demand is made up.
-    #[serde(default, skip_serializing_if = "Not::not")]
-    pub lost: bool,
-    /// Times that the guard tried again by itself.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub tries: u32,
-    /// A process began without any memory: each check has to pass once.
-    #[serde(default, skip_serializing_if = "Not::not")]
-    pub untold: bool,
-    /// Milder demand that is in force while the route comes back: what it lets through is checked, ramped and watched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eases: Option<Desired>,
-}
-
-impl Closing {
-    /// Creates a closing for a demand of the flag file.
-    pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
-        Self { started, desired, lost: false, tries: 0, untold: false, eases: None }
-    }
-
-    /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.
-    pub fn planned(&self) -> Timestamp {
-        self.desired.started.unwrap_or(self.started)
-    }
-
-    /// Returns a closing for a route whose state file does not tell what took it down.
-    pub(super) fn unknown(started: Timestamp) -> Self {
-        let (mode, source) = (Mode::Offline, Source::Flag);
-        let desired = Desired { mode, source, until: None, started: None, overruns: false, by_hand: false };
-        Self::new(started, desired)
-    }
 }
 
 /// Change of a route from one phase to another.
@@ -544,34 +503,6 @@ impl Checking {
     pub(super) fn new(closing: Closing) -> Self {
         Self { closing, late: Duration::ZERO, interrupted: None, spares: false }
     }
-}
-
-impl Closing {
-    /// Returns true if the clients are to come back by a ramp. Held requests are released at a rate of their own. A route
-    /// whose state was lost was most likely open, and a ramp would turn its clients away.
-    pub(super) fn ramps(&self, policy: &Policy) -> bool {
-        policy.ramp.is_some() && self.desired.mode != Mode::Hold && !self.lost
-    }
-
-    fn opens_into(&self, interrupted: Option<&Interrupted>, policy: &Policy) -> Phase {
-        let is_tried = self.tries > 0 && policy.guard.is_some();
-        let gives_back = policy.ramp.is_some() && interrupted.is_some_and(|interrupted| interrupted.share.is_some());
-        if self.ramps(policy) || is_tried || gives_back && self.desired.mode == Mode::Hold {
-            Phase::Ramping
-        } else {
-            self.ends_in()
-        }
-    }
-
-    /// Returns the phase at the end of the return.
-    fn ends_in(&self) -> Phase {
-        if self.eases.is_some() { Phase::Closed } else { Phase::Open }
-    }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// Time of checks after which visitors are told that it takes longer.

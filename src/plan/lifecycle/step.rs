@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::super::flags::Mode;
 use super::breach::Heeded;
+use super::closing::Closing;
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Checking, Closing, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
+use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
 use super::verification::{Verdict, verdict};
 use super::{Desired, Reason, after};
 
