@@ -195,14 +195,17 @@ fn not_closed(claim: &Claim, disk: Option<&Flags>, route: &RouteStatus, clock: O
     let Wish::Closed(asked, until) = claim.wish else { return None };
     let name = harmless(&route.name);
     let now = Timestamp::now();
-    let down = route.is(Phase::Closed) || route.is(Phase::Draining);
+    let flagged = disk.map(|flags| remains::mode_of(flags, &route.name, now));
+    // A route on its way to a milder mode is as closed as that, or closer.
+    let eases = flagged.flatten().is_some_and(|mode| mode >= asked);
+    let eases = eases && (route.is(Phase::Verifying) || route.is(Phase::Ramping));
+    let down = route.is(Phase::Closed) || route.is(Phase::Draining) || eases;
     let mode = route.mode.as_deref().and_then(remains::mode);
     if down && mode.is_none_or(|mode| mode >= asked) {
         return None;
     }
     // The claim's own flag may be over, which is no objection.
     let over = until.is_some_and(|until| until <= now);
-    let flagged = disk.map(|flags| remains::mode_of(flags, &route.name, now));
     Some(match (flagged, mode.filter(|_| down)) {
         (Some(None), None) if !over => Objection::TakenBack(name),
         (_, Some(mode)) => Objection::Milder { name, being: words::being(mode) },
@@ -328,6 +331,7 @@ mod tests {
         let says = |route: &RouteStatus, disk: &str, until, clock| judge(route, disk, until, clock).unwrap();
         assert_eq!(says(&route("closed", Some("read-only")), OWN, None, None), "web is only read-only");
         assert_eq!(says(&route("open", None), OWN, None, None), "web is open: so");
+        assert_eq!(judge(&route("ramping", Some("offline")), OWN, None, None), None, "on its way to a milder mode");
         assert_eq!(says(&route("open", None), OTHER, None, None), "a later edit opened web again");
         assert_eq!(says(&route("verifying", Some("hold")), OTHER, None, None), "a later edit opened web again");
         let ahead = Some(now + hour + hour);
