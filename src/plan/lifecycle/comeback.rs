@@ -209,7 +209,19 @@ impl RouteState {
     }
 }
 
+impl Down {
+    /// Creates the facts of a closure that interrupted nothing.
+    pub(super) fn new(closing: Closing) -> Self {
+        Self { closing, breach: None, interrupted: None, watched: false }
+    }
+}
+
 impl Checking {
+    /// Creates the facts of checks that follow the end of a maintenance at once.
+    pub(super) fn new(closing: Closing) -> Self {
+        Self { closing, late: Duration::ZERO, interrupted: None, spares: false }
+    }
+
     /// Returns the checks with the passes that suffice here. A route that nothing is known of was most likely open.
     pub(super) fn enough<'c>(&self, checks: &'c [Check]) -> Cow<'c, [Check]> {
         if !self.closing.untold {

@@ -491,20 +491,6 @@ impl PhaseState {
     }
 }
 
-impl Down {
-    /// Creates the facts of a closure that interrupted nothing.
-    pub(super) fn new(closing: Closing) -> Self {
-        Self { closing, breach: None, interrupted: None, watched: false }
-    }
-}
-
-impl Checking {
-    /// Creates the facts of checks that follow the end of a maintenance at once.
-    pub(super) fn new(closing: Closing) -> Self {
-        Self { closing, late: Duration::ZERO, interrupted: None, spares: false }
-    }
-}
-
 /// Time of checks after which visitors are told that it takes longer.
 const LONG_CHECKS: Duration = Duration::from_secs(300);
 
