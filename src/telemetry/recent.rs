@@ -127,7 +127,7 @@ impl Recent {
     }
 
     /// Returns the same slices one by one, the newest first. `slow` is the latency above which a request is slow.
-    pub fn moments(&self, from: Instant, now: Instant, slow: Option<Duration>) -> Vec<Moment> {
+    pub(crate) fn moments(&self, from: Instant, now: Instant, slow: Option<Duration>) -> Vec<Moment> {
         let first = slow.map_or(usize::MAX, first_above);
         let moment = |slice: &Slice| Moment {
             age: now.saturating_duration_since(slice.ended),

@@ -7,7 +7,7 @@ use super::{Clients, Counted};
 
 /// Counts between two observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Time since its end.
     pub age: Duration,
     /// Requests and errors.
