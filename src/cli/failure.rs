@@ -279,6 +279,15 @@ pub(super) fn summary(problems: &[Problem]) -> String {
     }
 }
 
+/// Lists routes with their requests in flight, as far as these are known.
+fn in_flight(routes: &[(String, Option<u64>)]) -> String {
+    let left = routes.iter().map(|(name, left)| match left {
+        Some(left) => format!("{name} ({})", words::count(usize::try_from(*left).unwrap_or(0), "request")),
+        None => name.clone(),
+    });
+    words::list(&left.collect::<Vec<_>>())
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -334,17 +343,8 @@ impl fmt::Display for Failure {
                 write!(f, "it is not in force at {endpoint} after {waited} s: {reasons}")
             }
             Self::NotDrained { endpoint, waited, routes } => {
-                let left = routes.iter().map(|(name, left)| match left {
-                    Some(left) => format!("{name} ({})", words::count(usize::try_from(*left).unwrap_or(0), "request")),
-                    None => name.clone(),
-                });
-                let left: Vec<String> = left.collect();
-                write!(
-                    f,
-                    "it is live at {endpoint}, but after {} s not drained: {}",
-                    waited.as_secs_f64().round(),
-                    words::list(&left)
-                )
+                let (waited, left) = (waited.as_secs_f64().round(), in_flight(routes));
+                write!(f, "it is live at {endpoint}, but after {waited} s not drained: {left}")
             }
             Self::NotOpen { endpoint, waited, reasons } => {
                 let (waited, reasons) = (waited.as_secs_f64().round(), reasons.join("; "));

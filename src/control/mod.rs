@@ -14,6 +14,7 @@ mod baselines_file;
 pub(crate) mod certs;
 #[cfg(feature = "proxy")]
 pub(crate) mod checker;
+#[cfg(feature = "proxy")]
 mod closure_counts;
 #[cfg(feature = "proxy")]
 pub(crate) mod controller;
