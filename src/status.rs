@@ -222,6 +222,9 @@ pub(crate) struct RouteStatus {
     /// True once the route has been under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
+    /// Steps that are not done although the window that closes the route opens it soon.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<String>,
     /// Requests that were forwarded and are not finished.
     pub in_flight: u64,
     /// Requests in flight that began before the route went down. Present while it drains, once it is known.

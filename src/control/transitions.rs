@@ -39,12 +39,14 @@ impl Cause {
 /// Logs the first publication.
 pub(super) fn log_first(first: &Snapshot) {
     warn_of_long(None, first);
+    warn_of_undone(None, first);
     first.routes.iter().for_each(log_transitions);
 }
 
 /// Logs a publication, and each route whose phase or mode changed.
 pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
     warn_of_long(Some(before), after);
+    warn_of_undone(Some(before), after);
     log_left_out(before, after);
     let (generation, why) = (after.generation, cause.as_str());
     if cause.is_routine() && after.routes.iter().all(|route| is_as_before(before, route)) {
@@ -116,6 +118,20 @@ fn log_left_out(before: &Snapshot, after: &Snapshot) {
         for (upstream, _) in was.iter().filter(|(upstream, _)| lacks(&is, upstream)) {
             tracing::info!(route = name, upstream, "the route uses an upstream again");
         }
+    }
+}
+
+/// Warns once of each route that a window opens soon although steps of it are not done.
+fn warn_of_undone(before: Option<&Snapshot>, after: &Snapshot) {
+    let was_told = |name: &str| before.and_then(|before| before.route(name)).is_some_and(|was| !was.undone.is_empty());
+    for route in after.routes.iter().filter(|route| !route.undone.is_empty() && !was_told(&route.config.name)) {
+        let (name, opens, steps) = (route.config.name.as_str(), until(route), route.undone.join(", "));
+        tracing::warn!(
+            route = name,
+            opens,
+            steps,
+            "the window ends soon, and opens the route although steps are not done"
+        );
     }
 }
 

@@ -10,6 +10,7 @@ mod notices;
 mod pages;
 mod plans;
 mod steps;
+mod undone;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -130,6 +131,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 open: notices::open(&announced),
                 announced,
                 planned: plans.of(&config.name),
+                undone: undone::undone(draft, now).titles,
                 long: started.is_some_and(|started| now.duration_since(started) >= LONG),
                 closure,
             }
@@ -382,8 +384,9 @@ fn next_change(
     let ticks = pages.made.values().filter_map(|page| page.model.next_change(now));
     let young = routes.iter().filter(|route| !route.long).filter_map(|route| route.closure.as_ref());
     let ages = young.filter_map(|closure| closure.started.checked_add(LONG).ok());
+    let undone = drafts.iter().filter_map(|draft| undone::undone(draft, now).told_from);
     let drafts = drafts.iter().filter_map(|draft| draft.changes_at);
-    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(drafts).min()
+    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(undone).chain(drafts).min()
 }
 
 /// Parts of a snapshot that follow from the config's routes alone.

@@ -9,6 +9,7 @@ mod checks;
 mod config;
 mod flags;
 mod guard;
+mod times;
 
 #[cfg(test)]
 mod tests;

@@ -104,6 +104,8 @@ pub struct Route {
     /// True if the route has been closed for longer than [`LONG`]: the flag may have been forgotten, and crawlers drop
     /// the route's pages.
     pub long: bool,
+    /// Titles of the steps that are not done although the window that closes the route opens it soon.
+    pub undone: Vec<String>,
 }
 
 /// Upstream that is left out of a route.

@@ -75,7 +75,15 @@ fn of_route(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         Some(source) => format!("{name} is still closed: {source} is past its planned end"),
         None => format!("{name} is still closed after the planned end"),
     });
-    [breach, failing, overruns].into_iter().flatten().map(|text| Concern { kind: Kind::Route, text })
+    [breach, failing, overruns, undone(route)].into_iter().flatten().map(|text| Concern { kind: Kind::Route, text })
+}
+
+/// Tells of steps that are not done although the route opens soon.
+fn undone(route: &RouteStatus) -> Option<String> {
+    let steps = words::list(&route.undone, "and");
+    let (name, source) = (&route.name, route.source.as_deref().unwrap_or("its window"));
+    let undone = if route.undone.len() == 1 { "is not done" } else { "are not done" };
+    (!route.undone.is_empty()).then(|| format!("{name} opens soon, at the end of {source}, but {steps} {undone}"))
 }
 
 fn left_out(route: &RouteStatus) -> impl Iterator<Item = Concern> {

@@ -2,7 +2,7 @@
 
 use super::super::key::pattern::{AUTHORITY, GRPC_SERVICE, REGEX, REQUEST_TARGET, STATUS_CLASS};
 use super::super::key::{Absent, Form, Key, Rule, Table};
-use super::config::ROUTE_TIME;
+use super::times::ROUTE_TIME;
 
 /// Lists the keys of a check, and further keys.
 macro_rules! keys_of_check {

@@ -1,7 +1,5 @@
 //! Keys of the config.
 
-use std::time::Duration;
-
 use super::super::key::pattern::{
     ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, LANGUAGE, LINK, ORIGIN, OWN_PREFIX,
     PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
@@ -11,6 +9,7 @@ use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
+use super::times::ROUTE_TIME;
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {
@@ -421,6 +420,3 @@ pub static READ_ONLY: Table = Table {
     )],
     rules: &[],
 };
-
-pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(super) const ROUTE_TIME: Form = Form::Time(MILLISECOND, Duration::from_secs(24 * 3600));

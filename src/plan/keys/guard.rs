@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::key::pattern::{ERROR_RATE, TIMES_BASELINE, ZOMBIES};
 use super::super::key::{Absent, Form, Key, Table};
-use super::config::{MILLISECOND, ROUTE_TIME};
+use super::times::{MILLISECOND, ROUTE_TIME};
 
 /// `guard` of a route.
 pub static GUARD: Table = Table {

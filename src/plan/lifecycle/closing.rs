@@ -1,13 +1,13 @@
 //! Maintenance that took a route down, as far as its return depends on it.
 
 use std::ops::Not;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
 use super::super::flags::Mode;
-use super::state::Interrupted;
 use super::{Desired, Phase, Source};
 
 /// Maintenance that took a route down: from its beginning until the route is open again and not watched any more.
@@ -30,6 +30,17 @@ pub struct Closing {
     /// Milder demand that is in force while the route comes back: what it lets through is checked, ramped and watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eases: Option<Desired>,
+}
+
+/// Return of a route that was interrupted: where it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Interrupted {
+    /// Maintenance that the route was coming back from.
+    pub(super) closing: Closing,
+    /// Share of the clients that was admitted; `None` if everybody was, and the guard watched.
+    pub(super) share: Option<f64>,
+    /// Time that the ramp or the watch had lasted.
+    pub(super) elapsed: Duration,
 }
 
 impl Closing {

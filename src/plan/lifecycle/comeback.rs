@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{Check, OnBreach};
 use super::super::flags::{Mode, Pace};
-use super::closing::Closing;
+use super::closing::{Closing, Interrupted};
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Checking, Down, Interrupted, PhaseState, Return, RouteInputs, RouteState, Trial, Watch};
+use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Trial, Watch};
 use super::{Desired, Reason, after};
 
 /// Return of a route that may admit clients now.

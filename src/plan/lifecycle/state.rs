@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
 use super::super::flags::{Lift, Mode};
-use super::closing::Closing;
+use super::closing::{Closing, Interrupted};
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
@@ -65,17 +65,6 @@ pub(super) struct Down {
     pub(super) interrupted: Option<Interrupted>,
     /// The route came back to a milder mode, and the guard watches what that lets through.
     pub(super) watched: bool,
-}
-
-/// Return of a route that was interrupted: where it goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Interrupted {
-    /// Maintenance that the route was coming back from.
-    pub(super) closing: Closing,
-    /// Share of the clients that was admitted; `None` if everybody was, and the guard watched.
-    pub(super) share: Option<f64>,
-    /// Time that the ramp or the watch had lasted.
-    pub(super) elapsed: Duration,
 }
 
 /// Facts about a route whose checks run.

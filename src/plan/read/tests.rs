@@ -141,11 +141,11 @@ fn what_is_too_many_is_refused_and_not_listed_without_end() {
             "[[windows]]\nid = \"w{n}\"\nstarts = 2026-05-19T14:00:00Z\nends = 2026-05-19T15:00:00Z\nroutes.web = \"hold\"\n"
         )
     };
-    let (flags, problems) = flags::parse("maintenance.toml", &(0..256).map(window).collect::<String>());
-    assert_eq!((flags.map(|parsed| parsed.flags.windows.len()), problems), (Some(256), Vec::new()));
-    let (flags, problems) = flags::parse("maintenance.toml", &(0..257).map(window).collect::<String>());
+    let (flags, problems) = flags::parse("maintenance.toml", &(0..2048).map(window).collect::<String>());
+    assert_eq!((flags.map(|parsed| parsed.flags.windows.len()), problems), (Some(2048), Vec::new()));
+    let (flags, problems) = flags::parse("maintenance.toml", &(0..2049).map(window).collect::<String>());
     assert!(flags.is_none());
-    assert_eq!(problems[0].message, "too many windows: 257, and at most 256 are allowed");
+    assert_eq!(problems[0].message, "too many windows: 2049, and at most 2048 are allowed");
     let wrong: String = (0..500).map(|n| format!("key{n} = 1\n")).collect();
     let (_, problems) = flags::parse("maintenance.toml", &wrong);
     assert_eq!((problems.len(), problems[100].message.as_str()), (101, "400 more problems are not shown"));
