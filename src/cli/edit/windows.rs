@@ -129,7 +129,7 @@ fn is_without(before: &str, after: &str, id: &str) -> bool {
 /// Leaves the occurrence out that begins on a day of the window's time zone.
 ///
 /// # Errors
-/// As [`set`].
+/// Returns the reason for which the text stays as it was.
 pub fn leave_out(text: &str, id: &str, day: Date) -> Result<String, EditError> {
     let doc = parse(text)?;
     let value = match excepted(text, &doc, id)? {
