@@ -344,6 +344,9 @@ pub(crate) struct UpstreamStatus {
     /// Failure, in words, for which the route leaves the upstream out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
+    /// Failure of its health checks, in words, although the route uses the upstream: no other is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<String>,
 }
 
 /// The role of a watched file.

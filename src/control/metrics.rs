@@ -46,6 +46,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     latency(&mut text, &meters);
     upstreams(&mut text, scraped.live);
     left_out(&mut text, scraped.live);
+    all_unwell(&mut text, scraped.live);
     outlooks(&mut text, scraped);
     text.finish()
 }
@@ -297,6 +298,15 @@ fn left_out(text: &mut Exposition, live: &Generation) {
             let is_out = route.left_out.iter().any(|out| out.upstream == index);
             gauge.sample(&[("route", &route.config.name), ("upstream", &upstream.meter.name)], flag(is_out));
         }
+    }
+}
+
+/// Writes whether a route goes on although its upstreams fail, for routes that have health checks.
+fn all_unwell(text: &mut Exposition, live: &Generation) {
+    let help = "1 while the route uses upstreams that fail its health checks, because no other is left.";
+    let mut gauge = text.gauge("backsoon_route_all_unwell", help);
+    for route in live.snapshot.routes.iter().filter(|route| !route.config.policy.health.is_empty()) {
+        gauge.sample(&[("route", &route.config.name)], flag(!route.spared.is_empty()));
     }
 }
 

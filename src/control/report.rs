@@ -131,6 +131,7 @@ fn per_second(traffic: Traffic) -> f64 {
 
 fn upstream(route: &Route, live: &Generation, index: usize) -> UpstreamStatus {
     let left_out = route.left_out.iter().find(|out| out.upstream == index);
+    let spared = route.spared.iter().find(|out| out.upstream == index);
     let meter = &live.upstreams[index].meter;
     UpstreamStatus {
         name: meter.name.clone(),
@@ -140,5 +141,6 @@ fn upstream(route: &Route, live: &Generation, index: usize) -> UpstreamStatus {
         failures: meter.sum(|cell| cell.failures.get()),
         ejected: meter.sum(|cell| cell.ejected.get()),
         left_out: left_out.map(|out| out.failure.clone()),
+        unwell: spared.map(|out| out.failure.clone()),
     }
 }

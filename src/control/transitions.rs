@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::plan::snapshot::{Closure, Route, Snapshot, Transition};
+use crate::plan::snapshot::{Closure, LeftOut, Route, Snapshot, Transition};
 
 /// The reason for a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(super) fn log(before: &Snapshot, after: &Snapshot, cause: Cause) {
     warn_of_long(Some(before), after);
     warn_of_undone(Some(before), after);
     log_left_out(before, after);
+    log_spared(before, after);
     let (generation, why) = (after.generation, cause.as_str());
     if cause.is_routine() && after.routes.iter().all(|route| is_as_before(before, route)) {
         tracing::debug!(generation, why, "published");
@@ -117,6 +118,25 @@ fn log_left_out(before: &Snapshot, after: &Snapshot) {
         }
         for (upstream, _) in was.iter().filter(|(upstream, _)| lacks(&is, upstream)) {
             tracing::info!(route = name, upstream, "the route uses an upstream again");
+        }
+    }
+}
+
+/// Logs each route whose upstreams all fail from now on, and each that has a good one again.
+fn log_spared(before: &Snapshot, after: &Snapshot) {
+    for route in &after.routes {
+        let name = route.config.name.as_str();
+        let was_spared = before.route(name).is_some_and(|was| !was.spared.is_empty());
+        match (was_spared, route.spared.first()) {
+            (false, Some(LeftOut { failure, .. })) => {
+                tracing::warn!(
+                    route = name,
+                    failure,
+                    "all upstreams fail their health checks, and are used all the same"
+                );
+            }
+            (true, None) => tracing::info!(route = name, "an upstream of the route passes its health checks again"),
+            (false, None) | (true, Some(_)) => {}
         }
     }
 }

@@ -115,12 +115,13 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
             let closure = pages.close(draft);
             let announced = announced.of(&config.name);
             let started = closure.as_ref().map(|closure| closure.started);
-            let left_out = in_use::outs(&inputs, config, &upstreams, &layout.upstreams);
+            let outs = in_use::outs(&inputs, config, &upstreams, &layout.upstreams);
             Route {
                 index,
                 config: Arc::clone(config),
-                in_use: in_use::in_use(&upstreams, &left_out),
-                left_out,
+                in_use: in_use::in_use(&upstreams, &outs.left_out),
+                left_out: outs.left_out,
+                spared: outs.spared,
                 upstreams,
                 state: Arc::clone(&draft.state),
                 transitions: draft.transitions.clone(),

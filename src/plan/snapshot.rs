@@ -80,6 +80,8 @@ pub struct Route {
     pub in_use: Arc<[usize]>,
     /// Upstreams that are left out, because they fail their checks.
     pub left_out: Vec<LeftOut>,
+    /// Upstreams that fail their health checks and are used all the same, because no other is left.
+    pub spared: Vec<LeftOut>,
     /// State of the route.
     pub state: Arc<RouteState>,
     /// Transitions that this snapshot made.

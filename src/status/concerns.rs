@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Other,
     /// A route goes without an upstream that fails its checks.
     LeftOut,
+    /// A route uses upstreams that fail their health checks, because no other is left.
+    Unwell,
     /// A route would not open if it were closed now.
     Outlook,
 }
@@ -60,7 +62,8 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     let warnings = status.files.iter().flat_map(warnings);
     let left_out = status.routes.iter().flat_map(left_out);
     let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));
-    let routes = routes.chain(left_out).chain(outlooks);
+    let unwell = status.routes.iter().filter_map(unwell);
+    let routes = routes.chain(left_out).chain(unwell).chain(outlooks);
     refused.chain(pending).chain(routes).chain(polling).chain(others).chain(warnings).collect()
 }
 
@@ -92,6 +95,18 @@ fn left_out(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         let text = format!("{} goes without {name}: {failure}", route.name);
         Concern { kind: Kind::LeftOut, text }
     })
+}
+
+/// Tells of upstreams that are used although they fail: all others do, too.
+fn unwell(route: &RouteStatus) -> Option<Concern> {
+    let failures = route.upstreams.iter().filter_map(|upstream| Some((&upstream.name, upstream.unwell.as_ref()?)));
+    let failures: Vec<String> = failures.map(|(name, failure)| format!("{name}: {failure}")).collect();
+    let text = format!(
+        "{} has no upstream that passes its health checks, and uses them all the same: {}",
+        route.name,
+        failures.join("; ")
+    );
+    (!failures.is_empty()).then_some(Concern { kind: Kind::Unwell, text })
 }
 
 fn outlook(route: &RouteStatus, now: Timestamp) -> Option<Concern> {
@@ -179,7 +194,7 @@ const SHOWN_OF_MANY: usize = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{PendingStatus, WatchingStatus};
+    use crate::status::{PendingStatus, UpstreamStatus, WatchingStatus};
 
     fn now() -> Timestamp {
         "2026-05-19T14:30:00Z".parse().unwrap()
@@ -243,6 +258,28 @@ mod tests {
             ),
         ] {
             assert_eq!(texts(&status), told);
+        }
+    }
+
+    #[test]
+    fn a_route_whose_upstreams_all_fail_is_one_concern() {
+        let upstream = |name: &str, unwell: Option<&str>| UpstreamStatus {
+            name: name.to_owned(),
+            unwell: unwell.map(str::to_owned),
+            ..UpstreamStatus::default()
+        };
+        for (upstreams, told) in [
+            (vec![upstream("http://a", None)], vec![]),
+            (
+                vec![upstream("http://a", Some("answered 500")), upstream("http://b", Some("timed out"))],
+                vec![
+                    "web has no upstream that passes its health checks, and uses them all the same: \
+                     http://a: answered 500; http://b: timed out",
+                ],
+            ),
+        ] {
+            let route = RouteStatus { name: "web".to_owned(), upstreams, ..RouteStatus::default() };
+            assert_eq!(texts(&Status { routes: vec![route], ..Status::default() }), told);
         }
     }
 

@@ -177,6 +177,11 @@ fn health_leaves_out_who_fails_while_the_route_is_open_and_never_all() {
     assert_eq!(services[0].served(), so_far, "who fails is not asked");
     services[1].fails.store(true, SeqCst);
     wait("all to be used", || left_out(&backsoon) == [false, false]);
+    let told = backsoon.wait_for_log("all upstreams fail their health checks, and are used all the same");
+    assert_eq!(told["route"], "web");
+    let unwell = |upstream: &Value| upstream["unwell"].is_string();
+    assert!(backsoon.route("web")["upstreams"].as_array().unwrap().iter().all(unwell));
+    assert_eq!(backsoon.metric("backsoon_route_all_unwell", "route=\"web\""), 1.0);
     assert_eq!((phase(&backsoon).as_str(), get(backsoon.address(), "/").status), ("open", 200));
     services[0].fails.store(false, SeqCst);
     wait("the other to be left out", || left_out(&backsoon) == [false, true]);

@@ -27,7 +27,9 @@ pub(super) fn replica(replica: &Replica, now: Timestamp) -> String {
         match concern.kind {
             // Shown above, or below with their places.
             Kind::Polling | Kind::File | Kind::Warning | Kind::Other => {}
-            Kind::Pending | Kind::Route | Kind::LeftOut | Kind::Outlook => text.push_str(&alarm(&concern.text)),
+            Kind::Pending | Kind::Route | Kind::LeftOut | Kind::Unwell | Kind::Outlook => {
+                text.push_str(&alarm(&concern.text));
+            }
         }
     }
     replica.remarks().iter().for_each(|remark| text.push_str(&alarm(remark)));

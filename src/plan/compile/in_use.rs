@@ -7,11 +7,20 @@ use super::super::lifecycle::{Observed, Phase, left_out};
 use super::super::snapshot::{LeftOut, Snapshot};
 use super::Inputs;
 
-/// Returns the upstreams of a route that are left out now. `upstreams` are the indexes of all of them in `list`.
-pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Vec<LeftOut> {
+/// Upstreams that fail their checks.
+#[derive(Default)]
+pub(super) struct Outs {
+    /// Upstreams that are left out.
+    pub(super) left_out: Vec<LeftOut>,
+    /// Upstreams that fail `health`, and are used because no other is left.
+    pub(super) spared: Vec<LeftOut>,
+}
+
+/// Returns the upstreams of a route that fail their checks now. `upstreams` are the indexes of all of them in `list`.
+pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize], list: &[Upstream]) -> Outs {
     // Most routes have no checks. They cost no look-up.
     let observed = config.policy.has_checks().then(|| inputs.known.observed.get(&config.name)).flatten();
-    let Some(observed) = observed else { return Vec::new() };
+    let Some(observed) = observed else { return Outs::default() };
     let find = |upstream: &Upstream| upstreams.iter().copied().find(|index| list.get(*index) == Some(upstream));
     let unproven = unproven(inputs, config, observed, list, find);
     let unwell = observed.unwell.iter().filter(|_| !config.policy.health.is_empty()).filter_map(|unwell| {
@@ -21,9 +30,13 @@ pub(super) fn outs(inputs: &Inputs<'_>, config: &RouteConfig, upstreams: &[usize
     });
     let unwell: Vec<LeftOut> = unwell.collect();
     // If nobody were left, all are used that have passed when the route opened.
-    let outs = if unproven.len() + unwell.len() < upstreams.len() { [unproven, unwell].concat() } else { unproven };
+    let (left_out, spared) = if unproven.len() + unwell.len() < upstreams.len() {
+        ([unproven, unwell].concat(), Vec::new())
+    } else {
+        (unproven, unwell)
+    };
     // Results of an earlier config may name other upstreams. One is always used.
-    if outs.len() < upstreams.len() { outs } else { Vec::new() }
+    if left_out.len() < upstreams.len() { Outs { left_out, spared } } else { Outs { left_out: Vec::new(), spared } }
 }
 
 /// Returns the upstreams that have not passed the checks before the opening. `find` returns the index of an upstream.
@@ -70,7 +83,7 @@ pub(super) fn is_due(inputs: &Inputs<'_>, live: &Snapshot) -> bool {
     let indexes = |outs: &[LeftOut]| outs.iter().map(|out| out.upstream).collect::<Vec<_>>();
     live.routes.iter().filter(|route| route.config.policy.has_checks()).any(|route| {
         let outs = outs(inputs, &route.config, &route.upstreams, &live.upstreams);
-        indexes(&outs) != indexes(&route.left_out)
+        indexes(&outs.left_out) != indexes(&route.left_out) || indexes(&outs.spared) != indexes(&route.spared)
     })
 }
 

@@ -1,6 +1,7 @@
 //! Rules one by one, and then random courses of events, through `compile`.
 
 mod comeback;
+mod upstreams;
 
 use std::collections::HashMap;
 use std::sync::Arc;
