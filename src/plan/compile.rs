@@ -3,6 +3,7 @@
 //! Compiling cannot fail. Everything that could be wrong with the inputs was a [`super::problem::Problem`] before.
 
 mod ahead;
+mod anew;
 mod causes;
 mod fresh;
 mod in_use;
@@ -223,7 +224,9 @@ fn draft_route<'i>(
     let causes = missed.now.of(&config.name);
     let desired = missed.now.desired(&config.name);
     let route_inputs = route_inputs(inputs, config, desired.as_ref(), None);
-    let (state, transitions) = advance(inputs, missed, config, before, route_inputs);
+    let is_reloaded = layout.unchanged.is_none() && desired.is_none();
+    let checked = is_reloaded.then(|| anew::checked(inputs, config, before)).flatten();
+    let (state, transitions) = checked.unwrap_or_else(|| advance(inputs, missed, config, before, route_inputs));
     let next = state.next(route_inputs);
     let changes_at = state.next_change(route_inputs);
     // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
@@ -356,10 +359,11 @@ fn admission(inputs: &Inputs<'_>, turns: Option<&Arc<Key>>, config: &Arc<RouteCo
 
 /// Returns the first generation of the closure: this one if the route has just gone down.
 fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition], generation: u64) -> u64 {
-    // A route that is lifted while it drains lets the older requests go on. The first generation is older than none.
+    // A route that is lifted while it drains, or moved, lets the older requests go on. The first generation is older
+    // than none.
     let mut marks = transitions.iter().filter_map(|transition| match (transition.from, transition.to) {
         (_, Phase::Draining) => Some(generation),
-        (Phase::Draining, Phase::Verifying | Phase::Ramping) => Some(0),
+        (Phase::Draining, Phase::Verifying | Phase::Ramping) | (Phase::Open, Phase::Verifying) => Some(0),
         (_, Phase::Open | Phase::Closed | Phase::Verifying | Phase::Ramping) => None,
     });
     match (marks.next_back(), before) {

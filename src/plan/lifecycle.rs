@@ -28,6 +28,7 @@ mod guard;
 mod observed;
 mod ramp;
 mod reason;
+mod reload;
 mod saved;
 #[cfg(test)]
 mod simulation;

@@ -139,6 +139,9 @@ impl Route {
         if self.state.is_shut() {
             return Some(ClosedBy::Guard);
         }
+        if self.state.closing().is_some_and(|closing| closing.reloaded) {
+            return Some(ClosedBy::Reload);
+        }
         if self.state.closing().is_some_and(|closing| closing.untold) {
             return Some(ClosedBy::Start);
         }
@@ -201,6 +204,8 @@ pub enum ClosedBy<'r> {
     LostState,
     /// A start without a saved state: each check has to pass once.
     Start,
+    /// A reload of the config, which added or moved the route: each check has to pass once.
+    Reload,
 }
 
 impl fmt::Display for ClosedBy<'_> {
@@ -211,6 +216,7 @@ impl fmt::Display for ClosedBy<'_> {
             Self::Guard => f.write_str("guard"),
             Self::LostState => f.write_str("lost state"),
             Self::Start => f.write_str("start"),
+            Self::Reload => f.write_str("reload"),
         }
     }
 }

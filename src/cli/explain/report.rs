@@ -329,6 +329,7 @@ fn closure_report(closure: &Closure, route: &Route, loaded: &Loaded, at: Timesta
     let by = match source {
         ClosedBy::Guard => "the guard".to_owned(),
         ClosedBy::Start => "the start without a saved state".to_owned(),
+        ClosedBy::Reload => "the reload of the config, which added or moved it".to_owned(),
         ClosedBy::LostState => "the saved state that was lost".to_owned(),
         ClosedBy::Window(id) => format!("window {}", quoted(id)),
         ClosedBy::Flag => {

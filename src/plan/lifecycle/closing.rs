@@ -27,6 +27,9 @@ pub struct Closing {
     /// A process began without any memory: each check has to pass once.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub untold: bool,
+    /// A reload of the config added or moved the route.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub reloaded: bool,
     /// Milder demand that is in force while the route comes back: what it lets through is checked, ramped and watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eases: Option<Desired>,
@@ -46,7 +49,7 @@ pub(super) struct Interrupted {
 impl Closing {
     /// Creates a closing for a demand of the flag file.
     pub(super) fn new(started: Timestamp, desired: Desired) -> Self {
-        Self { started, desired, lost: false, tries: 0, untold: false, eases: None }
+        Self { started, desired, lost: false, tries: 0, untold: false, reloaded: false, eases: None }
     }
 
     /// Returns the start of the latest demand by the flag file: the route may have been down for other reasons before.

@@ -34,6 +34,10 @@ pub enum Reason {
     StateLost,
     /// The process began without a saved state.
     Untold,
+    /// A reload of the config added the route: each check has to pass once.
+    Added,
+    /// A reload of the config moved the route to other upstreams: each check has to pass once.
+    Moved,
     /// The process that was draining ended, and its requests with it.
     Restarted,
     /// The flag was lifted while the route was still draining.
@@ -130,6 +134,8 @@ impl fmt::Display for Reason {
             Self::DrainTimeOver => "the drain time is over",
             Self::StateLost => "the saved state was lost: checks come first",
             Self::Untold => "nothing is known of it yet: each check has to pass once",
+            Self::Added => "the config has added it: each check has to pass once",
+            Self::Moved => "the config has moved it to other upstreams: each check has to pass once",
             Self::Restarted => "the proxy was restarted: nothing is in flight",
             Self::LiftedWhileDraining => "lifted before it was drained",
             Self::Lifted => "the flag was lifted",
@@ -204,10 +210,12 @@ fn parse_pending(text: &str) -> Option<Reason> {
 }
 
 /// Reasons without fields: each has a fixed text.
-const FIXED: [Reason; 19] = [
+const FIXED: [Reason; 21] = [
     Reason::NotFlagged,
     Reason::StateLost,
     Reason::Untold,
+    Reason::Added,
+    Reason::Moved,
     Reason::Drained,
     Reason::DrainTimeOver,
     Reason::Restarted,
