@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::super::config::{RouteConfig, Upstream};
+use super::super::flags::Mode;
 use super::super::lifecycle::{Observed, Phase, left_out};
-use super::super::snapshot::{LeftOut, Snapshot};
+use super::super::snapshot::{LeftOut, Route, Snapshot};
 use super::Inputs;
 
 /// Upstreams that fail their checks.
@@ -64,7 +65,9 @@ fn unproven(
 /// Returns the upstreams that were left out while the route served.
 fn before(inputs: &Inputs<'_>, config: &RouteConfig, list: &[Upstream]) -> Vec<LeftOut> {
     let Some(live) = inputs.previous else { return Vec::new() };
-    let route = live.route(&config.name).filter(|route| matches!(route.phase(), Phase::Open | Phase::Ramping));
+    let reads = |route: &Route| route.closure.as_ref().is_some_and(|closure| closure.mode == Mode::ReadOnly);
+    let serves = |route: &&Route| reads(route) || matches!(route.phase(), Phase::Open | Phase::Ramping);
+    let route = live.route(&config.name).filter(serves);
     let outs = route.map(|route| route.left_out.clone()).unwrap_or_default();
     outs.into_iter().filter(|out| live.upstreams.get(out.upstream) == list.get(out.upstream)).collect()
 }

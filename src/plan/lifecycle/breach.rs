@@ -140,6 +140,7 @@ impl RouteState {
         let (findings, trial) = match &self.phase {
             PhaseState::Open(Some(watch)) => (&watch.findings, Trial::None),
             PhaseState::Ramping(back) => (&back.findings, back.trial),
+            PhaseState::Closed(Down { watched: Some(findings), .. }) => (findings, Trial::None),
             PhaseState::Closed(down) => return [down.retries_at(policy.guard.as_ref()), None, None],
             PhaseState::Open(None) | PhaseState::Draining(_) | PhaseState::Verifying(_) => return [None; 3],
         };

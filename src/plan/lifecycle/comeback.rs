@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{Check, OnBreach};
 use super::super::flags::{Mode, Pace};
+use super::breach::Heeded;
 use super::closing::{Closing, Interrupted};
 use super::finding::Findings;
 use super::ramp::share;
@@ -25,6 +26,14 @@ pub(super) struct Comeback<'c> {
     from: Timestamp,
     /// Instant of the admission, as it is reported.
     at: Timestamp,
+}
+
+/// Answer to the guard of a route in a milder mode than before.
+pub(super) enum Eased {
+    /// The route closes completely.
+    Trips(RouteState),
+    /// The route stays in its mode, and the history tells of the new reason if there is one.
+    GoesOn(Down, Option<Reason>),
 }
 
 impl RouteState {
@@ -83,7 +92,10 @@ impl RouteState {
             let watch = guarded.then(|| Watch { closing: closing.clone(), findings: Findings::default() });
             return self.enter(PhaseState::Open(watch), at, reason);
         };
-        let down = Down { watched: guarded, ..Down::new(Closing::new(closing.started, eased.clone())) };
+        let down = Down {
+            watched: guarded.then(Findings::default),
+            ..Down::new(Closing::new(closing.started, eased.clone()))
+        };
         Self { began: at, ..self.enter(PhaseState::Closed(down), at, Reason::flagged(eased)) }
     }
 
@@ -123,19 +135,25 @@ impl RouteState {
         self.enter(phase, inputs.now, Reason::flagged(desired))
     }
 
-    /// Returns the end of what a milder mode lets through, if its guard finds a breach.
-    pub(super) fn trips_eased(&self, down: &Down, inputs: RouteInputs<'_>) -> Option<Self> {
-        let guard = inputs.policy.guard.filter(|guard| down.watched && guard.on_breach == OnBreach::Close)?;
-        let breach = self.judge(None, inputs).filter(|_| inputs.now < after(self.began, guard.watch))?;
-        let demand = &down.closing.desired;
-        let closing = Closing { eases: Some(demand.clone()), ..down.closing.clone() };
-        Some(self.close_by_guard(&closing, inputs, breach))
-    }
-
-    /// Returns the facts without the guard's watch, once that is over.
-    pub(super) fn unwatched(&self, down: &Down, inputs: RouteInputs<'_>) -> Down {
-        let watches = inputs.policy.guard.is_some_and(|guard| inputs.now < after(self.began, guard.watch));
-        Down { watched: down.watched && watches, ..down.clone() }
+    /// Heeds the guard of what a milder mode lets through, as long as that is watched.
+    pub(super) fn heed_eased(&self, down: &Down, inputs: RouteInputs<'_>) -> Eased {
+        let guard = inputs.policy.guard.filter(|guard| inputs.now < after(self.began, guard.watch));
+        let Some((findings, guard)) = down.watched.as_ref().zip(guard) else {
+            return Eased::GoesOn(Down { watched: None, ..down.clone() }, None);
+        };
+        if guard.on_breach != OnBreach::Close {
+            return Eased::GoesOn(down.clone(), None);
+        }
+        match self.heed(findings, inputs) {
+            Heeded::Close(breach) => {
+                let closing = Closing { eases: Some(down.closing.desired.clone()), ..down.closing.clone() };
+                Eased::Trips(self.close_by_guard(&closing, inputs, breach))
+            }
+            Heeded::GoOn(found) => {
+                let news = found.news(findings, guard.on_breach);
+                Eased::GoesOn(Down { watched: Some(found), ..down.clone() }, news)
+            }
+        }
     }
 
     /// Returns true if a demand lets requests through that the route refuses or holds, and the policy has a rule for
@@ -212,7 +230,7 @@ impl RouteState {
 impl Down {
     /// Creates the facts of a closure that interrupted nothing.
     pub(super) fn new(closing: Closing) -> Self {
-        Self { closing, breach: None, interrupted: None, watched: false }
+        Self { closing, breach: None, interrupted: None, watched: None }
     }
 }
 

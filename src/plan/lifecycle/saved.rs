@@ -46,7 +46,7 @@ impl From<RouteState> for SavedRoute {
     fn from(state: RouteState) -> Self {
         let (interrupted, eased, late) = match &state.phase {
             PhaseState::Draining(down) | PhaseState::Closed(down) => {
-                (down.interrupted.clone(), down.watched, Duration::ZERO)
+                (down.interrupted.clone(), down.watched.is_some(), Duration::ZERO)
             }
             PhaseState::Verifying(checking) => (checking.interrupted.clone(), false, checking.late),
             PhaseState::Open(_) | PhaseState::Ramping(_) => (None, false, Duration::ZERO),
@@ -77,8 +77,10 @@ impl From<SavedRoute> for RouteState {
         let SavedRoute {
             phase, since, why, closure, began, share, watched, baseline, breach, suspicion, trial, ..
         } = saved;
-        let SavedRoute { interrupted, eased: watched_down, late, seen, open_before, .. } = saved;
+        let SavedRoute { interrupted, eased, late, seen, open_before, .. } = saved;
         let closing = closure.unwrap_or_else(|| Closing::unknown(since));
+        let of_eased = Findings { breach: None, suspicion: suspicion.clone() };
+        let watched_down = eased.then_some(of_eased);
         let phase = match phase {
             Phase::Open => {
                 PhaseState::Open(watched.then_some(Watch { closing, findings: Findings { breach, suspicion } }))

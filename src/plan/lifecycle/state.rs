@@ -63,8 +63,8 @@ pub(super) struct Down {
     pub(super) breach: Option<Breach>,
     /// Return that this closure interrupted. A slip of the finger and a hold give it back.
     pub(super) interrupted: Option<Interrupted>,
-    /// The route came back to a milder mode, and the guard watches what that lets through.
-    pub(super) watched: bool,
+    /// Findings of the guard, if the route came back to a milder mode and the guard watches what that lets through.
+    pub(super) watched: Option<Findings>,
 }
 
 /// Facts about a route whose checks run.
@@ -266,7 +266,7 @@ impl RouteState {
     pub fn next_change(&self, inputs: RouteInputs<'_>) -> Option<Timestamp> {
         let Policy { ramp, guard, .. } = inputs.policy;
         let instant = match &self.phase {
-            PhaseState::Closed(Down { watched: true, .. }) | PhaseState::Open(Some(_)) => {
+            PhaseState::Closed(Down { watched: Some(_), .. }) | PhaseState::Open(Some(_)) => {
                 guard.map(|guard| after(self.began, guard.watch))
             }
             PhaseState::Open(None) | PhaseState::Closed(_) => None,
@@ -317,10 +317,9 @@ impl RouteState {
     pub fn checked_since(&self) -> Option<Timestamp> {
         match &self.phase {
             PhaseState::Verifying(_) => Some(self.began),
-            PhaseState::Open(Some(Watch { findings, .. })) | PhaseState::Ramping(Return { findings, .. }) => {
-                findings.suspicion.as_ref().filter(|suspicion| !suspicion.cleared).map(|suspicion| suspicion.breach.at)
+            PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Ramping(_) => {
+                self.suspicion().filter(|suspicion| !suspicion.cleared).map(|suspicion| suspicion.breach.at)
             }
-            PhaseState::Open(None) | PhaseState::Draining(_) | PhaseState::Closed(_) => None,
         }
     }
 
@@ -329,7 +328,8 @@ impl RouteState {
         match &self.phase {
             PhaseState::Open(watch) => watch.as_ref()?.findings.suspicion.as_ref(),
             PhaseState::Ramping(back) => back.findings.suspicion.as_ref(),
-            PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) => None,
+            PhaseState::Closed(down) => down.watched.as_ref()?.suspicion.as_ref(),
+            PhaseState::Draining(_) | PhaseState::Verifying(_) => None,
         }
     }
 
@@ -434,7 +434,7 @@ impl RouteState {
     pub fn is_watched(&self) -> bool {
         match &self.phase {
             PhaseState::Open(watch) => watch.is_some(),
-            PhaseState::Closed(down) => down.watched,
+            PhaseState::Closed(down) => down.watched.is_some(),
             PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => false,
         }
     }
@@ -473,7 +473,9 @@ impl PhaseState {
     fn breach_mut(&mut self) -> Option<&mut Breach> {
         match self {
             Self::Open(watch) => watch.as_mut()?.findings.first_mut(),
-            Self::Draining(down) | Self::Closed(down) => down.breach.as_mut(),
+            Self::Draining(down) | Self::Closed(down) => {
+                down.breach.as_mut().or(down.watched.as_mut().and_then(Findings::first_mut))
+            }
             Self::Verifying(_) => None,
             Self::Ramping(back) => back.findings.first_mut(),
         }

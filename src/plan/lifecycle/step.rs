@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::super::flags::Mode;
 use super::breach::Heeded;
 use super::closing::Closing;
+use super::comeback::Eased;
 use super::finding::Findings;
 use super::ramp::share;
 use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
@@ -85,10 +86,18 @@ impl RouteState {
         if let Some(eases) = down.closing.eases.as_ref().filter(|_| down.breach.is_none()) {
             return Step::Enter(self.come_back(down, inputs, Some(eases)));
         }
-        if let Some(tripped) = self.trips_eased(down, inputs) {
-            return Step::Enter(tripped);
+        let (down, news) = match self.heed_eased(down, inputs) {
+            Eased::Trips(tripped) => return Step::Enter(tripped),
+            Eased::GoesOn(down, news) => (down, news),
+        };
+        match (self.step_down(&down, inputs), news) {
+            (Step::Update(updated), Some(reason)) => Step::Tell(Self { reason, ..updated }),
+            (step, _) => step,
         }
-        let down = &self.unwatched(down, inputs);
+    }
+
+    /// Follows the flag file while the route is closed, and no guard objects anew.
+    fn step_down(&self, down: &Down, inputs: RouteInputs<'_>) -> Step {
         let Some(desired) = inputs.desired else {
             return match &down.breach {
                 // A window may have given another reason meanwhile.
@@ -238,7 +247,7 @@ impl RouteState {
         let reason = if renamed { flagged } else { self.reason.clone() };
         let closing = Closing::new(down.closing.started, desired.clone());
         let interrupted = self.carried(down, inputs, desired);
-        FlagEffect::Changed(Down { closing, breach: None, interrupted, watched: down.watched }, reason)
+        FlagEffect::Changed(Down { closing, breach: None, interrupted, watched: down.watched.clone() }, reason)
     }
 
     /// Takes the route down completely.

@@ -142,7 +142,8 @@ fn a_softer_mode_is_a_return_of_what_it_lets_through() {
     assert_eq!((closure(&proxy).0, route(&proxy).state.is_watched()), (Mode::ReadOnly, true));
     assert!(route(&proxy).guard().is_some());
     proxy.observe(measured(100, 0, 900, 0));
-    assert!(proxy.at("15:31:00").contains("the guard tripped"), "{}", proxy.at("15:31:00"));
+    assert!(proxy.at("15:31:00").contains("the guard asks the checks"), "{}", proxy.at("15:31:00"));
+    assert!(proxy.at("15:31:20").contains("the guard tripped"), "{}", proxy.at("15:31:20"));
     assert_eq!(closure(&proxy).0, Mode::Offline);
     assert!(proxy.observe(Observed::default()).at("15:40:00").contains("the guard tripped"), "the window is no answer");
     // Its end brings the writes back: not before somebody has looked at the breach.
@@ -346,4 +347,46 @@ fn a_window_ends_by_the_clock_by_its_steps_or_by_a_word() {
         proxy.at("15:01:00".min(clock));
         assert!(proxy.flag(&window("steps", "done", "")).at(clock).starts_with(&format!("ramping since {clock}")));
     }
+}
+
+#[test]
+fn the_guard_of_what_came_back_to_read_only_asks_the_checks_first() {
+    let policy = "drain = \"1ms\"\nverify = [{ get = \"/\", times = 1 }]\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+    let suspected = |failure: Option<&str>| {
+        let passed = u32::from(failure.is_none());
+        Observed {
+            verification: verified("14:32:00", passed, "14:32:01", failure).verification,
+            ..measured(1000, 0, 900, 0)
+        }
+    };
+    let read_only = || {
+        let mut proxy = web(policy);
+        proxy.flag(OFFLINE).at("14:00:00");
+        proxy.at("14:00:01");
+        proxy.flag(READ_ONLY).at("14:30:00");
+        proxy.observe(verified("14:30:00", 1, "14:30:01", None));
+        assert_eq!(proxy.at("14:30:02"), "closed since 14:30:01: flagged read-only");
+        proxy.observe(measured(1000, 0, 900, 0));
+        let told = proxy.at("14:32:00");
+        assert!(told.starts_with("closed since 14:30:01: the guard asks the checks"), "{told}");
+        assert_eq!(route(&proxy).closure.as_ref().unwrap().mode, Mode::ReadOnly);
+        assert_eq!(route(&proxy).state.checked_since(), Some(at("14:32:00")));
+        proxy
+    };
+    // A check that fails is a second witness; none in a minute is an answer.
+    let mut proxy = read_only();
+    assert!(proxy.observe(suspected(Some("no"))).at("14:32:02").contains("the guard tripped"));
+    assert_eq!(route(&proxy).closure.as_ref().unwrap().mode, Mode::Offline);
+    let mut proxy = read_only();
+    assert!(proxy.at("14:32:02").starts_with("closed since 14:30:01"));
+    assert!(proxy.at("14:33:05").contains("the guard tripped"));
+    // Checks that pass let it count anew, also over a restart. What is as bad then closes it.
+    let mut proxy = read_only();
+    proxy.observe(suspected(None)).at("14:32:02");
+    assert_eq!(route(&proxy).closure.as_ref().unwrap().mode, Mode::ReadOnly);
+    assert_eq!(route(&proxy).state.checked_since(), None);
+    proxy.observe(Observed::default()).restart();
+    assert!(proxy.at("14:32:10").starts_with("closed since 14:30:01"));
+    assert!(route(&proxy).state.suspicion().is_some_and(|suspicion| suspicion.cleared));
+    assert!(proxy.observe(measured(1000, 0, 900, 0)).at("14:33:00").contains("the guard tripped"));
 }
