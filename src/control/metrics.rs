@@ -249,7 +249,7 @@ fn latency(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
     let help = "From a forwarded request's head to the response's head, or to the upstream's failure. Bounds hold; up to \
                 6 % below one may be counted above it.";
     let mut metric = text.histogram("backsoon_request_duration_seconds", help);
-    for meter in meters.iter().filter(|meter| meter.micros() > 0) {
+    for meter in meters.iter().filter(|meter| meter.has_latency()) {
         metric.samples(&[("route", &meter.name)], &histogram(&meter.latency()));
     }
 }

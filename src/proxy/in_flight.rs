@@ -35,6 +35,8 @@ pub(crate) struct InFlight {
     interruption: Cell<Interruption>,
     /// The client, if the route has a guard that counts it.
     subject: RefCell<Option<Box<Subject>>>,
+    /// True if the guard of the route leaves the request out.
+    ignored: Cell<bool>,
     /// The state of the request's body, if there is one.
     upload: RefCell<Option<Rc<UploadState>>>,
     /// The upstream whose connection the request holds, by the id of its meter.
@@ -111,6 +113,7 @@ impl InFlight {
             leaves_at: Cell::new(None),
             interruption: Cell::new(Interruption::None),
             subject: RefCell::default(),
+            ignored: Cell::new(false),
             upload: RefCell::default(),
             upstream: Cell::new(None),
             untaken: Cell::new(None),
@@ -126,6 +129,7 @@ impl InFlight {
         self.kind.set(Kind::Plain);
         self.started.set(started);
         self.answered.set(false);
+        self.ignored.set(false);
         self.leaves_at.set(None);
         self.interruption.set(Interruption::None);
         self.upstream.set(None);
@@ -137,6 +141,17 @@ impl InFlight {
     /// Notes the client if a guard watches the route, or none.
     pub(crate) fn observe(&self, subject: Option<Subject>) {
         self.subject.replace(subject.map(Box::new));
+    }
+
+    /// Notes that the guard of the route leaves the request out.
+    pub(crate) fn ignore(&self) {
+        self.ignored.set(true);
+        self.observe(None);
+    }
+
+    /// Returns true if the guard of the route leaves the request out.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.ignored.get()
     }
 
     pub(crate) fn subject(&self) -> Option<Subject> {
@@ -249,10 +264,11 @@ impl InFlight {
         }
     }
 
-    /// Returns true if the request hangs without a response's head. While the client still sends, the upstream is not to
+    /// Returns true if the request hangs without a response's head, and counts for the guard. While the client still sends, the upstream is not to
     /// blame.
     pub(crate) fn hangs(&self, now: Instant) -> bool {
         self.route.get() != 0
+            && !self.is_ignored()
             && !self.answered.get()
             && !self.upload.borrow().as_ref().is_some_and(|upload| upload.state.get() == Upload::Open)
             && now.saturating_duration_since(self.started.get()) > HANGS
@@ -471,6 +487,10 @@ mod tests {
         assert!(!in_flight.hangs(late));
         upload.state.set(Upload::Complete);
         assert!(in_flight.hangs(late) && in_flight.is_on(&web));
+        in_flight.ignore();
+        assert!(!in_flight.hangs(late), "the guard leaves it out");
+        in_flight.start(&web, 1, Exemption::Never, now);
+        assert!(in_flight.hangs(late), "the next request of the connection counts");
         in_flight.set_answered();
         assert!(!in_flight.hangs(late));
     }

@@ -176,6 +176,8 @@ pub struct RouteCell {
     pub failed: Cell,
     /// gRPC calls that the upstream answered with the status of a failure, or with none.
     pub calls_failed: Cell,
+    /// Failures among `upstream`, `failed` and `calls_failed` of requests that the guard leaves out.
+    pub ignored_failures: Cell,
     /// Requests that the client gave up before the response was finished.
     pub aborted: Cell,
     /// Requests that passed the closed route by its bypass.
@@ -195,6 +197,8 @@ pub struct RouteCell {
     /// Set by [`RouteCell::record_latency`]. Created by the route's first request on this worker, so an idle route
     /// costs nothing.
     latency: OnceLock<Box<Histogram>>,
+    /// Set by [`RouteCell::record_ignored_latency`].
+    ignored_latency: OnceLock<Box<Histogram>>,
 }
 
 /// Outcomes by client, on one worker. Only that worker and control take the lock, and control only to copy.
@@ -227,7 +231,22 @@ impl RouteCell {
     pub fn record_latency(&self, latency: Duration) {
         self.latency.get_or_init(Box::default).record(latency);
     }
+
+    /// Records the latency of a request that the guard leaves out. Only the owning worker may call this.
+    pub fn record_ignored_latency(&self, latency: Duration) {
+        self.ignored_latency.get_or_init(Box::default).record(latency);
+    }
+
+    /// Returns the failures of requests that the guard counts. The cells are read one after the other, so the number may
+    /// be wrong for a moment.
+    pub fn failures(&self) -> u64 {
+        let failures = self.upstream[SERVER_ERROR].get() + self.failed.get() + self.calls_failed.get();
+        failures.saturating_sub(self.ignored_failures.get())
+    }
 }
+
+/// Index of the class 5xx in [`RouteCell::upstream`].
+pub const SERVER_ERROR: usize = 5;
 
 fn lock(outcomes: &Mutex<ClientOutcomes>) -> MutexGuard<'_, ClientOutcomes> {
     outcomes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -274,14 +293,28 @@ impl RouteMeter {
 
     /// Returns the latencies of all workers; see [`RouteCell::record_latency`].
     pub fn latency(&self) -> Counts {
+        let mut counts = self.counted_latency();
+        let ignored = self.workers.iter().filter_map(|cell| cell.ignored_latency.get());
+        ignored.for_each(|histogram| counts.add(histogram));
+        counts
+    }
+
+    /// Returns the same without the requests that the guard leaves out.
+    pub fn counted_latency(&self) -> Counts {
         let mut counts = Counts::default();
         self.histograms().for_each(|histogram| counts.add(histogram));
         counts
     }
 
-    /// Returns the sum of all latencies in microseconds. As long as it stays the same, there was no request.
+    /// Returns the sum of all latencies in microseconds, without those that the guard leaves out. As long as it stays
+    /// the same, there was no request that counts.
     pub fn micros(&self) -> u64 {
         self.histograms().map(Histogram::micros).fold(0, u64::wrapping_add)
+    }
+
+    /// Returns true if there was any request.
+    pub fn has_latency(&self) -> bool {
+        self.workers.iter().any(|cell| cell.latency.get().is_some() || cell.ignored_latency.get().is_some())
     }
 
     fn histograms(&self) -> impl Iterator<Item = &Histogram> {

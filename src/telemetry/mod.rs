@@ -11,6 +11,7 @@ pub mod recent;
 
 pub use histogram::{Counts, Histogram};
 pub use meters::{
-    Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
+    Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, SERVER_ERROR, UpstreamCell, UpstreamKey, UpstreamMeter,
+    WorkerCell,
 };
 pub use recent::{Recent, Summary};

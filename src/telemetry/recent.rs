@@ -1,6 +1,6 @@
 //! Recent traffic of a route: of the last minute, or of the last ten if asked for.
 //!
-//! The counts since the start are read now and then, and their differences kept. Times are arguments on the monotonic
+//! Requests that the guard of the route leaves out are not in it. The counts since the start are read now and then, and their differences kept. Times are arguments on the monotonic
 //! clock, so setting the wall clock changes nothing here.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::plan::lifecycle::{Clients, Counted, Moment};
 
 use super::histogram::{Counts, first_above};
-use super::meters::RouteMeter;
+use super::meters::{RouteCell, RouteMeter};
 
 /// A sliding window over the last [`Recent::SPAN`] of a route's traffic.
 ///
@@ -85,12 +85,13 @@ impl Recent {
     pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
         self.forget(now);
         let began = std::mem::replace(&mut self.observed_at, now);
-        let failed = meter.sum(|cell| cell.upstream[SERVER_ERROR].get() + cell.failed.get() + cell.calls_failed.get());
+        // A number that was wrong for a moment is made up for by the next.
+        let failed = meter.sum(RouteCell::failures).max(self.failed);
         let clients = meter.take_met();
         if meter.micros() == self.last.micros && failed == self.failed && clients.is_empty() {
             return Counted::default();
         }
-        let counts = meter.latency();
+        let counts = meter.counted_latency();
         let hits = self.last.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
@@ -241,9 +242,6 @@ fn summary<'s>(slices: impl Iterator<Item = &'s Slice>) -> Option<Summary> {
     })
 }
 
-/// Index of the class 5xx in [`super::RouteCell::upstream`].
-const SERVER_ERROR: usize = 5;
-
 /// Slices of the window: one per half second, and a few more for frequent observers.
 const MOST_SLICES: usize = 128;
 
@@ -293,6 +291,29 @@ mod tests {
         assert_eq!(told(&recent, 60, at(start, 59)), Some((2, 102)));
         assert_eq!(told(&recent, 600, at(start, 60)), Some((1, 3)), "no more is remembered");
         assert_eq!(told(&recent, 600, at(start, 61)), None);
+    }
+
+    #[test]
+    fn requests_that_the_guard_leaves_out_are_not_counted_and_no_failure_is_counted_twice() {
+        let (meter, start) = (route(1), Instant::now());
+        let (cell, mut recent) = (&meter.workers[0], Recent::new(start));
+        cell.record_latency(SECOND);
+        cell.record_ignored_latency(SECOND * 14);
+        cell.upstream[5].increment();
+        cell.ignored_failures.increment();
+        assert_eq!(recent.observe(&meter, start), Counted { requests: 1, errors: 0 });
+        assert_eq!((told(&recent, 60, start), meter.latency().count()), (Some((1, 1015)), 2));
+        // A look between the two cells of a failure sees too many, and the next look makes up for it.
+        cell.upstream[5].increment();
+        assert_eq!(recent.observe(&meter, at(start, 1)).errors, 1);
+        cell.ignored_failures.increment();
+        assert_eq!(recent.observe(&meter, at(start, 2)).errors, 0);
+        cell.upstream[5].increment();
+        cell.record_latency(SECOND);
+        assert_eq!(recent.observe(&meter, at(start, 3)), Counted { requests: 1, errors: 0 });
+        cell.upstream[5].increment();
+        cell.record_latency(SECOND);
+        assert_eq!(recent.observe(&meter, at(start, 4)), Counted { requests: 1, errors: 1 });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::super::keys;
+use super::super::path::PathPattern;
 use super::super::problem::quoted;
 use super::super::read::{Report, Section, Value, no_hint};
 use super::values::{self, percent};
@@ -153,13 +154,14 @@ pub enum Readiness {
     Ends,
 }
 
-/// Reads `guard = { … }`.
-pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard> {
+/// Reads `guard = { … }`: the guard, and the paths that it leaves out.
+pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Guard, Vec<PathPattern>)> {
     let table = value.table("guard = { error_rate = \"baseline + 1%\", watch = \"10m\" }", report)?;
     let mut section = Section::new(&keys::GUARD, "`guard`", value.span.clone(), table);
     let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
     let p99 = section.take("p99").and_then(|value| latency(&value, report));
     let zombies = section.take("zombies").and_then(|value| zombies(&value, report));
+    let ignored = section.take("ignore").map(|value| ignored(&value, report)).unwrap_or_default();
     let watch = section.take("watch").and_then(|value| values::duration(&value, report));
     let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_COUNT, report));
     let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
@@ -175,7 +177,7 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
         let help = "say what is measured: `error_rate = \"baseline + 1%\"`, `p99 = \"800ms\"`, `zombies = 10`";
         report.warn(value.span.clone(), "this guard guards against nothing", help);
     }
-    Some(Guard {
+    let guard = Guard {
         error_rate,
         p99,
         zombies,
@@ -184,7 +186,19 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<Guard>
         on_breach: on_breach.unwrap_or_default(),
         retry_after,
         readiness: if ready == Some(false) { Readiness::Ends } else { Readiness::Stays },
-    })
+    };
+    Some((guard, ignored))
+}
+
+/// Reads `ignore = ["/reports/*", "/events"]`.
+fn ignored(value: &Value<'_>, report: &mut Report<'_>) -> Vec<PathPattern> {
+    let items = value.any_number();
+    report.at_most(MOST_IGNORED, items.len(), "paths", value.key_span.clone());
+    let pattern = |item: &Value<'_>, report: &mut Report<'_>| {
+        let text = item.string("/reports/*", report)?.trim();
+        values::pattern_of(item, text, report)
+    };
+    items.iter().take(MOST_IGNORED).filter_map(|item| pattern(item, report)).collect()
 }
 
 /// Reads `1%`, `baseline + 1%`, or `baseline + 1%, at most 5%`.
@@ -271,5 +285,6 @@ const LEAST_P99: Duration = Duration::from_millis(1);
 const LEAST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_P99: Duration = Duration::from_secs(600);
+const MOST_IGNORED: usize = 64;
 const MOST_COUNT: u64 = 1_000_000;
 const MOST_TIMES: f64 = 100.0;

@@ -1,5 +1,6 @@
 //! Policy of a route: how it goes down and comes back, who may pass meanwhile, and what closes it again.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::super::keys;
+use super::super::path::{PathPattern, normalize};
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, no_hint};
 use super::checks::{self, Check, HealthCheck, Quorum};
@@ -38,6 +40,8 @@ pub struct Policy {
     pub health: Vec<HealthCheck>,
     /// Guard that watches the returning route and may close it again.
     pub guard: Option<Guard>,
+    /// Paths whose requests the guard leaves out.
+    pub ignored: Vec<PathPattern>,
     /// Clients that may pass while it is closed.
     pub bypass: Option<Bypass>,
     /// Transports over which the cookies of the bypass and the ramp are kept.
@@ -55,6 +59,18 @@ impl Policy {
     /// Returns true if the route may admit a share of the clients: by its ramp, or while a guard tries again.
     pub fn admits_shares(&self) -> bool {
         self.ramp.is_some() || self.guard.is_some_and(|guard| guard.retry_after.is_some())
+    }
+
+    /// Returns true if the guard leaves out requests of a path, as it came from a client. A path that is not in normal
+    /// form is never left out: an upstream may take it for another.
+    pub fn ignores(&self, path: &str) -> bool {
+        if self.ignored.is_empty() {
+            return false;
+        }
+        match normalize(path) {
+            Ok(Cow::Borrowed(normal)) => self.ignored.iter().any(|ignored| ignored.covers(normal)),
+            Ok(Cow::Owned(_)) | Err(_) => false,
+        }
     }
 
     /// Returns true if the guard holds the ramp as long as a breach lasts.
@@ -134,6 +150,7 @@ pub enum Cookies {
 
 /// Reads the policy of a route with this many upstreams.
 pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut Report<'_>) -> Policy {
+    let mut ignored = Vec::new();
     Policy {
         drain: section.take("drain").and_then(|value| values::duration(&value, report)),
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
@@ -143,7 +160,11 @@ pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut R
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         quorum: checks::quorum_of(section, upstreams, report),
         health: section.take("health").map(|value| checks::health(&value, report)).unwrap_or_default(),
-        guard: section.take("guard").and_then(|value| guard(&value, report)),
+        guard: section.take("guard").and_then(|value| guard(&value, report)).map(|(guard, paths)| {
+            ignored = paths;
+            guard
+        }),
+        ignored,
         bypass: section.take("bypass").and_then(|value| bypass(&value, report)),
         cookies: section.take("cookie_secure").map(|value| cookies(&value, report)).unwrap_or_default(),
         read_only: section.take("read_only").map(|value| read_only::read_only(&value, report)).unwrap_or_default(),

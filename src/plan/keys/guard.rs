@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{ERROR_RATE, TIMES_BASELINE, ZOMBIES};
+use super::super::key::pattern::{ERROR_RATE, PATH_PATTERN, TIMES_BASELINE, ZOMBIES};
 use super::super::key::{Absent, Form, Key, Table};
 use super::times::{MILLISECOND, ROUTE_TIME};
 
@@ -31,6 +31,13 @@ pub static GUARD: Table = Table {
             Absent::Means("not measured"),
             "Requests that may hang, without a response for 10 s, besides those that hung before: `10` or \
              `baseline + 10`, `baseline + 10, at most 50`, or `at most 50`.",
+        ),
+        Key::new(
+            "ignore",
+            Form::OneOrArray(&Form::Text(&PATH_PATTERN), 0..=64),
+            Absent::Is("[]"),
+            "Paths whose requests are not counted, such as long polls and reports. What is below them is left out as well. \
+             `*` stands for any characters of a segment.",
         ),
         Key::new(
             "watch",

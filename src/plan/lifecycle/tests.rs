@@ -94,6 +94,20 @@ fn beside(honest: u8, observed: Observed) -> Observed {
 }
 
 #[test]
+fn a_guard_leaves_out_paths_as_they_are_written() {
+    let rehearsal = web("guard = { error_rate = \"5%\", ignore = [\"/reports/*\", \"/v1/*/export\", \"/events\"] }");
+    let policy = &rehearsal.config.routes[0].policy;
+    for path in ["/reports", "/reports/1/2", "/v1/7/export", "/v1/7/export/all", "/events"] {
+        assert!(policy.ignores(path), "{path}");
+    }
+    // Another spelling may be another page for the upstream, so it counts.
+    for path in ["/", "/report", "/reportsx", "/v1/export", "/%72eports/1", "//reports/1", "/a/../events", "*", "/%"] {
+        assert!(!policy.ignores(path), "{path}");
+    }
+    assert!(!web("guard = { error_rate = \"5%\" }").config.routes[0].policy.ignores("/reports"));
+}
+
+#[test]
 fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
     let rehearsal = web("guard = { error_rate = \"5%\", p99 = \"800ms\", zombies = 5 }");
     let guard = rehearsal.config.routes[0].policy.guard.unwrap();

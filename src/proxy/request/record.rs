@@ -22,7 +22,7 @@ use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access::Line;
-use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter};
+use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, SERVER_ERROR};
 
 use super::call::{CallOutcome, CallStatus, NO_STATUS};
 
@@ -158,15 +158,29 @@ impl RequestRecord {
             let cell = &route.workers[self.worker.id];
             let took = now.saturating_duration_since(self.released);
             cell.upstream[class].increment();
-            cell.record_latency(took);
+            if class == SERVER_ERROR {
+                self.note_failure(cell);
+            }
+            self.record_latency(cell, took);
             self.observe(cell, |slow| ClientCounts {
                 requests: 1,
-                failed: u64::from(class == 5),
+                failed: u64::from(class == SERVER_ERROR),
                 slow: u64::from(took > slow),
                 hanging: 0,
             });
         }
         self.note(|entry| entry.status = status);
+    }
+
+    /// Notes that a failure was counted, if the guard leaves the request out.
+    fn note_failure(&self, cell: &RouteCell) {
+        if self.in_flight.is_ignored() {
+            cell.ignored_failures.increment();
+        }
+    }
+
+    fn record_latency(&self, cell: &RouteCell, took: Duration) {
+        if self.in_flight.is_ignored() { cell.record_ignored_latency(took) } else { cell.record_latency(took) }
     }
 
     /// Notes that the response answers a gRPC call: its status is in this head, or will be in the trailers. Another
@@ -196,6 +210,7 @@ impl RequestRecord {
         if let Some(route) = &self.route {
             let cell = &route.workers[self.worker.id];
             cell.calls_failed.increment();
+            self.note_failure(cell);
             self.observe(cell, |_| ClientCounts { failed: 1, ..ClientCounts::default() });
         }
         self.note(|entry| entry.error = Some(why));
@@ -241,7 +256,8 @@ impl RequestRecord {
                 let cell = &route.workers[self.worker.id];
                 let took = self.released.elapsed();
                 cell.failed.increment();
-                cell.record_latency(took);
+                self.note_failure(cell);
+                self.record_latency(cell, took);
                 self.observe(cell, |slow| ClientCounts {
                     requests: 1,
                     failed: 1,
@@ -335,7 +351,9 @@ impl RequestRecord {
     /// Ends the record of a response that the upstream cut short.
     fn fail(&mut self, why: &'static str) {
         if let Some(route) = &self.route {
-            self.observe(&route.workers[self.worker.id], |_| ClientCounts { failed: 1, ..ClientCounts::default() });
+            let cell = &route.workers[self.worker.id];
+            self.observe(cell, |_| ClientCounts { failed: 1, ..ClientCounts::default() });
+            self.note_failure(cell);
         }
         self.cut(why, |cell| &cell.failed);
     }

@@ -132,7 +132,11 @@ impl Exchange {
         let generation = &self.generation;
         let exemption = exemption(&route.config, request.method(), request.uri().path());
         self.record.start(&generation.routes[route.index], generation.snapshot.generation, exemption);
-        self.record.in_flight.observe(self.subject(route, request.headers()));
+        if route.config.policy.ignores(request.uri().path()) {
+            self.record.in_flight.ignore();
+        } else {
+            self.record.in_flight.observe(self.subject(route, request.headers()));
+        }
         if pass == Pass::Bypassed {
             self.record.set_bypassed();
         }
