@@ -25,6 +25,8 @@ pub(super) enum Failure {
     NoSite(Vec<Problem>),
     /// An admin listener cannot be asked, and only it could tell which flag file is meant.
     Unreachable { endpoint: Endpoint, source: admin::Error },
+    /// A proxy that was named does not try its checks. Those that answer are shown.
+    Silent { endpoint: Endpoint, source: admin::Error },
     /// The flag file had errors before the edit. Nothing was written.
     WrongBefore { file: PathBuf, problems: Vec<Problem> },
     /// The flag file would have errors after the edit. Nothing was written.
@@ -138,7 +140,9 @@ impl Failure {
                 | WriteError::NotText(_)
                 | WriteError::TooLarge(_) => exit::USAGE,
             },
-            Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Port { .. } => exit::UNAVAILABLE,
+            Self::NotConfirmed { .. } | Self::Unreachable { .. } | Self::Silent { .. } | Self::Port { .. } => {
+                exit::UNAVAILABLE
+            }
             Self::NotLive { .. } => exit::TEMPFAIL,
             Self::Unseen { .. } => exit::IO,
             Self::NotDrained { .. } => exit::NOT_DRAINED,
@@ -174,6 +178,7 @@ impl Failure {
                 "name the running proxy with `--admin ADDRESS`, or its flag file with `--flags FILE`".to_owned()
             }
             Self::Unreachable { .. } => "nothing was written; name the flag file with `--flags FILE`".to_owned(),
+            Self::Silent { .. } => "start that proxy, or leave it out by naming the others with `--admin`".to_owned(),
             Self::Write(WriteError::Locked(_) | WriteError::Busy(..) | WriteError::Contended(_)) => {
                 "nothing was written; try again".to_owned()
             }
@@ -329,7 +334,9 @@ impl fmt::Display for Failure {
             Self::NoAdmin(config) => write!(f, "`{}` has no admin listener to ask", config.display()),
             Self::TooMany(error) => error.fmt(f),
             Self::NotConfirmed { endpoint, .. } => write!(f, "{endpoint} did not confirm it"),
-            Self::Unreachable { endpoint, .. } => write!(f, "{endpoint} cannot be asked"),
+            Self::Unreachable { endpoint, .. } | Self::Silent { endpoint, .. } => {
+                write!(f, "{endpoint} cannot be asked")
+            }
             Self::Rejected { endpoint, problems } => {
                 write!(f, "{endpoint} refuses the flag file: {}", problems.join("; "))
             }
@@ -364,7 +371,9 @@ impl Error for Failure {
         match self {
             Self::Edit { source, .. } => Some(source),
             Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
-            Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } => Some(source),
+            Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } | Self::Silent { source, .. } => {
+                Some(source)
+            }
             Self::Port { source, .. } | Self::File { source, .. } | Self::Internal(source) | Self::Output(source) => {
                 Some(source)
             }

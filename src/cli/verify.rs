@@ -58,13 +58,20 @@ struct Report {
     verified: Verified,
 }
 
+/// Outcomes of all places that were asked.
+struct Asked {
+    reports: Vec<Report>,
+    /// The failure of the first proxy that gave no outcome.
+    silent: Option<Failure>,
+}
+
 /// Place that makes the attempts.
 enum Place {
     /// Proxies that were named, or the replicas of the config.
     Named(Vec<Endpoint>),
     /// The proxy that runs with the config, if it can be asked, with notes on its address.
     Running(Endpoint, Vec<String>),
-    /// This process, for this reason.
+    /// The command's own process, for this reason.
     Here(String),
 }
 
@@ -73,7 +80,7 @@ pub(super) fn run(args: &Verify, streams: &mut Streams) -> Result<u8, Failure> {
     // The search asks proxies in a runtime of its own.
     let place = place(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-    let reports = LocalSet::new().block_on(&runtime, reports(args, place, streams))?;
+    let Asked { reports, silent } = LocalSet::new().block_on(&runtime, reports(args, place, streams))?;
     for report in &reports {
         check_names(args, &report.verified)?;
     }
@@ -82,6 +89,9 @@ pub(super) fn run(args: &Verify, streams: &mut Streams) -> Result<u8, Failure> {
     } else {
         let text: String = reports.iter().map(|report| shown(report, reports.len())).collect();
         write!(streams.out, "{text}")?;
+    }
+    if let Some(failure) = silent {
+        return Err(failure);
     }
     let all = reports.iter().all(|report| report.verified.all_open());
     Ok(if all { exit::OK } else { exit::DIFFERS })
@@ -102,13 +112,13 @@ fn place(args: &Verify) -> Result<Place, Failure> {
     }
 }
 
-async fn reports(args: &Verify, place: Place, streams: &mut Streams) -> Result<Vec<Report>, Failure> {
+async fn reports(args: &Verify, place: Place, streams: &mut Streams) -> Result<Asked, Failure> {
     let why = match place {
-        Place::Named(endpoints) => return of_named(args, endpoints).await,
+        Place::Named(endpoints) => return Ok(of_named(args, endpoints).await),
         Place::Running(endpoint, notes) => match admin::verify(&endpoint, &args.routes, WITHIN).await {
             Ok(verified) => {
                 notes.into_iter().try_for_each(|note| streams.note(note))?;
-                return Ok(vec![Report { by: Some(endpoint), verified }]);
+                return Ok(Asked { reports: vec![Report { by: Some(endpoint), verified }], silent: None });
             }
             Err(error) => format!("the proxy at {endpoint} cannot be asked ({})", chain(&error)),
         },
@@ -116,17 +126,20 @@ async fn reports(args: &Verify, place: Place, streams: &mut Streams) -> Result<V
     };
     let config = &args.config.config;
     streams.note(format_args!("{why}: this process checks by `{}`", config.display()))?;
-    Ok(vec![Report { by: None, verified: from_here(args, config).await? }])
+    Ok(Asked { reports: vec![Report { by: None, verified: from_here(args, config).await? }], silent: None })
 }
 
-async fn of_named(args: &Verify, endpoints: Vec<Endpoint>) -> Result<Vec<Report>, Failure> {
-    let mut reports = Vec::new();
+async fn of_named(args: &Verify, endpoints: Vec<Endpoint>) -> Asked {
+    let mut asked = Asked { reports: Vec::new(), silent: None };
     for endpoint in endpoints {
-        let asked = admin::verify(&endpoint, &args.routes, WITHIN).await;
-        let verified = asked.map_err(|source| refused(args, &endpoint, source))?;
-        reports.push(Report { by: Some(endpoint), verified });
+        match admin::verify(&endpoint, &args.routes, WITHIN).await {
+            Ok(verified) => asked.reports.push(Report { by: Some(endpoint), verified }),
+            Err(source) => {
+                asked.silent.get_or_insert_with(|| refused(args, &endpoint, source));
+            }
+        }
     }
-    Ok(reports)
+    asked
 }
 
 /// Explains why a proxy that was named gave no outcome.
@@ -135,7 +148,7 @@ fn refused(args: &Verify, endpoint: &Endpoint, source: admin::Error) -> Failure 
         (admin::Error::Status(status), Some(name)) if *status == hyper::StatusCode::NOT_FOUND => {
             Failure::NoRoute { name: name.clone(), known: Vec::new(), force: Force::Impossible }
         }
-        _ => Failure::Unreachable { endpoint: endpoint.clone(), source },
+        _ => Failure::Silent { endpoint: endpoint.clone(), source },
     }
 }
 

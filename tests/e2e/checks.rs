@@ -129,7 +129,9 @@ fn verify_has_the_running_proxy_try_the_checks_now_and_status_tells_what_came() 
     verify(&backsoon, &["--admin", &admin, "--admin", &admin]).exits(1).says(&admin);
     verify(&backsoon, &["plain"]).exits(64).complains("the route `plain` has no checks");
     verify(&backsoon, &["wbe"]).exits(64).complains("wbe");
-    verify(&backsoon, &["--admin", "127.0.0.1:1"]).exits(69);
+    // One that gives no answer does not hide what the others find.
+    let one_is_gone = verify(&backsoon, &["--admin", "127.0.0.1:1", "--admin", &admin]).exits(69);
+    one_is_gone.says("web would stay closed").complains("127.0.0.1:1 cannot be asked").complains("start that proxy");
 }
 
 #[test]
