@@ -212,7 +212,7 @@ fn scope(args: &Bypass, name: &str, file: &FlagFile, flags: &Flags, now: Timesta
         compile(Inputs { config, flags, renderer: &renderer, known: &known, previous: None, now, generation: 1 });
     let route = snapshot.route(name);
     let closure = route.and_then(|route| route.closure.as_ref());
-    // This clock may be behind, and a token issued in the same millisecond as a revocation counts as issued after it.
+    // The local clock may be behind. A token of the same millisecond as a revocation counts as issued after it.
     let before = [flags.revoked(name), closure.map(|closure| closure.open_before)];
     let issued = before.into_iter().flatten().fold(now, Timestamp::max);
     let ahead = match &args.window {

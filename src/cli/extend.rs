@@ -101,7 +101,7 @@ fn new_end(window: &Window, by: SignedDuration, now: Timestamp) -> Result<Move, 
             }
             let own = window.ended.filter(|ended| ended >= starts);
             match (on.map(|span| span.until), own) {
-                // It overruns: nobody means an end that has passed.
+                // The window overruns, and nobody means an end that has passed.
                 (Some(None), _) => Ok(Move { from: *ends, ..moved(now, "ends")? }),
                 (_, Some(ended)) => moved(ended, "ended"),
                 (_, None) => moved(*ends, "ends"),

@@ -47,8 +47,8 @@ pub(super) fn over(window: &Window, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// Asks the proxies about an edit of windows, and tells what they say: in words, or as JSON made of whether it is in
-/// force everywhere.
+/// Asks the proxies about an edit of windows, and tells what they say in words or as JSON. The function for JSON is told
+/// if the edit is in force everywhere.
 ///
 /// # Errors
 /// With `--wait`, if the edit is not in force in time.

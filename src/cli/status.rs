@@ -185,8 +185,7 @@ fn endpoints(args: &StatusArgs, streams: &mut Streams) -> Result<Vec<Endpoint>, 
     }
 }
 
-/// Asks all endpoints, and asks again as long as a proxy may be about to read what is on disk, or to follow another one
-/// to the next phase.
+/// Asks all endpoints, and asks again while a proxy may be about to read its files or to reach the phase of another.
 async fn settled(endpoints: &[Endpoint], scope: Scope) -> Vec<Replica> {
     let mut replicas = ask(endpoints).await;
     for _ in 0..LOOKS {

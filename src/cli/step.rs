@@ -104,8 +104,8 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     args.wait.conclude(confirmation, Goal::InForce, streams)
 }
 
-/// Returns the instant to write with a step of a recurring window, where a state belongs to one occurrence, and whether
-/// the step needs it although its state stays the same.
+/// Returns the instant to write with a step of a recurring window, whose states belong to one occurrence each. The flag
+/// is true if the step needs the instant although its state stays the same.
 fn instant_for(flags: &Flags, id: &str, index: usize, now: Timestamp) -> Option<(Timestamp, bool)> {
     let window = flags.windows.iter().find(|window| window.id == id).filter(|window| window.recurs())?;
     let (starts, _) = window.span_of(now)?;

@@ -196,9 +196,9 @@ impl Observations {
         Some(Measured { windows, hanging: all })
     }
 
-    /// Returns the behaviour in the last ten minutes in which a route was plainly open, or an earlier one if that was
-    /// clearly better or tells more. `None` if the route is not open now, or never had a request, because a route that
-    /// is coming back must not be its own measure.
+    /// Returns the behaviour in the last ten minutes in which a route was plainly open. An earlier one is taken if that
+    /// was clearly better or tells more. `None` if the route never had a request, or is not open now: a route that comes
+    /// back must not be its own measure.
     pub(super) fn baseline(&self, route: &str, now: Instant) -> Option<Baseline> {
         if self.traffic_use(route) != TrafficUse::Baseline {
             return None;

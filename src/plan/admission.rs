@@ -147,8 +147,8 @@ impl Admission {
 /// Binding of a turn, which is kept on all routes and from one maintenance to the next.
 pub(super) const TURN: Binding<'static> = Binding { purpose: Purpose::Ramp, route: "" };
 
-/// Returns true if a token was made for this maintenance, whatever closes the route now: after it had begun, or ahead for
-/// a window that has begun since.
+/// Returns true if a token was made for this maintenance, whatever closes the route now. The token was made after the
+/// maintenance had begun, or ahead for a window that has begun since.
 fn is_for(token: &Token<'_>, maintenance: Maintenance<'_>) -> bool {
     let has_begun = || token.window.is_empty() || token.begins <= maintenance.now;
     // A window that was moved keeps its id.

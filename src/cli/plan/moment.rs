@@ -155,7 +155,7 @@ mod tests {
             ("sunday 02:00 europe/berlin", "2026-11-29T01:00:00Z"),
             ("Sat 18:30 UTC", "2026-11-28T18:30:00Z"),
             ("Sat 18:00 UTC", "2026-12-05T18:00:00Z"),
-            // It is Sunday in Auckland already.
+            // Auckland has Sunday already.
             ("Sun 06:00 Pacific/Auckland", "2026-12-05T17:00:00Z"),
             ("in 2h", "2026-11-28T20:00:00Z"),
             ("in 1h 30m", "2026-11-28T19:30:00Z"),

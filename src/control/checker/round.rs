@@ -71,7 +71,7 @@ pub(crate) fn host(route: &RouteConfig) -> Option<String> {
 
 /// Makes one attempt of each check on each upstream. Must be called on a thread that runs local tasks.
 ///
-/// What has not ended after [`LONGEST_ROUND`] counts as failed.
+/// Attempts that have not ended after [`LONGEST_ROUND`] count as failed.
 pub(crate) async fn round(subjects: Vec<Subject>, permits: &Permits) -> Verified {
     let at = Timestamp::now();
     let deadline = Instant::now() + LONGEST_ROUND;

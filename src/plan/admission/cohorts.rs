@@ -1,7 +1,7 @@
 //! Cohorts: the places of clients in a ramp.
 //!
 //! A client has one turn: the hash of its address. Its cohort is a hash of that turn and of the ramp's group. So a client
-//! that is admitted to a page is admitted to the API beside it, and the next maintenance does not begin with the same
+//! that is admitted to a page is admitted to the API beside it. The next maintenance does not begin with the same
 //! clients again. No secret takes part, so all routes and replicas agree. The hash is `SipHash`-2-4.
 
 use std::hash::Hasher as _;

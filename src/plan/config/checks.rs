@@ -84,7 +84,7 @@ pub struct GrpcProbe {
 /// Statuses that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statuses {
-    /// This one.
+    /// A single status.
     One(u16),
     /// A class by its first digit: 2 for `2xx`.
     Class(u16),

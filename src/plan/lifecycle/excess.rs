@@ -1,7 +1,7 @@
 //! Excess: more bad requests than chance explains.
 //!
-//! A share of bad requests is compared with the share that may be bad, by the likelihood that the allowed share brings
-//! about such a count. Nothing is judged by a single incident: the bad requests must come in several stretches of time.
+//! The test asks how likely the share that may be bad brings about such a count of bad requests. Nothing is judged by a
+//! single incident: the bad requests must come in several stretches of time.
 
 /// Requests of a span, and how many of them were bad.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -377,8 +377,8 @@ impl RouteState {
         self.seen
     }
 
-    /// Returns the instant at which the route was last open before the flag file took it down; the earliest instant there
-    /// is if nothing is known of it.
+    /// Returns the instant at which the route was last open before the flag file took it down. If nothing is known of it,
+    /// that is the earliest instant there is.
     pub fn open_before(&self) -> Timestamp {
         self.open_before.unwrap_or(Timestamp::MIN)
     }

@@ -65,7 +65,7 @@ impl RouteState {
         let (down, reason) = match heeded {
             FlagEffect::Stricter(state) => return Step::Enter(state),
             FlagEffect::Changed(down, reason) => (down, reason),
-            // What the stricter mode stopped ends before the milder one begins.
+            // Requests that the stricter mode stopped end before the milder one begins.
             FlagEffect::Milder(down, eases) => {
                 let closing = Closing { eases: Some(eases), ..down.closing.clone() };
                 (Down { closing, ..down }, self.reason.clone())

@@ -1,7 +1,7 @@
 //! Time zones by their names, and corrections for names that are wrong.
 //!
 //! A correction never names a zone whose clock differs from what was written. Abbreviations such as `CEST` and `IST`
-//! hold for a part of the year, or stand for several times, so the zones that use them are told and none is proposed.
+//! hold for a part of the year, or stand for several times. So an error lists the zones that use them, and proposes none.
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
