@@ -196,7 +196,12 @@ fn ignored(value: &Value<'_>, report: &mut Report<'_>) -> Vec<PathPattern> {
     report.at_most(MOST_IGNORED, items.len(), "paths", value.key_span.clone());
     let pattern = |item: &Value<'_>, report: &mut Report<'_>| {
         let text = item.string("/reports/*", report)?.trim();
-        values::pattern_of(item, text, report)
+        let pattern = values::pattern_of(item, text, report)?;
+        if pattern.covers("/") {
+            let help = "leave `guard` out, or name the paths that say nothing of the service";
+            report.warn(item.span.clone(), format!("{} leaves out every request", quoted(text)), help);
+        }
+        Some(pattern)
     };
     items.iter().take(MOST_IGNORED).filter_map(|item| pattern(item, report)).collect()
 }
