@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::super::config::{Check, Guard, OnBreach, Policy, Ramp};
 use super::super::flags::Mode;
-use super::closing::Closing;
+use super::closing::{Closing, Trial};
 use super::finding::{Findings, Suspicion};
-use super::state::{Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial};
+use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step};
 use super::verification::{Verdict, verdict};
 use super::{Breach, Measured, Reason, after, judge};
 
@@ -108,6 +108,13 @@ impl RouteState {
         let RouteInputs { policy, desired, now, .. } = inputs;
         if let Some(desired) = desired {
             return Step::Enter(self.close_by_flag(inputs, desired));
+        }
+        if inputs.skips_ramp(self.began) {
+            return Step::Enter(self.arrive(&back.closing, inputs, now, Reason::RampSkipped));
+        }
+        if inputs.forced.is_some_and(|forced| forced <= now && forced >= self.began) {
+            let closing = Closing { tries: 0, ..back.closing.clone() };
+            return Step::Enter(self.admit(&Checking::new(closing).passed(now, now), inputs, Reason::Forced));
         }
         let findings = match self.heed(&back.findings, inputs) {
             Heeded::Close(breach) => return Step::Enter(self.close_by_guard(&back.closing, inputs, breach)),

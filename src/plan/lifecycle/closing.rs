@@ -44,6 +44,29 @@ pub(super) struct Interrupted {
     pub(super) share: Option<f64>,
     /// Time that the ramp or the watch had lasted.
     pub(super) elapsed: Duration,
+    /// Trial by a few clients that was under way.
+    #[serde(default, skip_serializing_if = "Trial::is_none")]
+    pub(super) trial: Trial,
+}
+
+/// Trial by a few clients, after a guard closed the route and tries again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Trial {
+    /// The guard did not close the route.
+    #[default]
+    None,
+    /// A few clients are admitted, and the guard watches them.
+    Under,
+    /// The few clients did well.
+    Over,
+}
+
+impl Trial {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 impl Closing {
@@ -65,6 +88,18 @@ impl Closing {
     }
 }
 
+impl Interrupted {
+    /// Returns true if a few clients were trying the route, and still can.
+    pub(super) fn is_tried(&self, policy: &Policy) -> bool {
+        self.trial == Trial::Under && policy.guard.is_some()
+    }
+
+    /// Returns true if what was interrupted admits a share of the clients.
+    fn ramps_on(&self, policy: &Policy) -> bool {
+        self.share.is_some() && (policy.ramp.is_some() || self.is_tried(policy))
+    }
+}
+
 impl Closing {
     /// Returns true if the clients are to come back by a ramp. Held requests are released at a rate of their own. A route
     /// whose state was lost was most likely open, and a ramp would turn its clients away.
@@ -74,7 +109,7 @@ impl Closing {
 
     pub(super) fn opens_into(&self, interrupted: Option<&Interrupted>, policy: &Policy) -> Phase {
         let is_tried = self.tries > 0 && policy.guard.is_some();
-        let gives_back = policy.ramp.is_some() && interrupted.is_some_and(|interrupted| interrupted.share.is_some());
+        let gives_back = interrupted.is_some_and(|interrupted| interrupted.ramps_on(policy));
         if self.ramps(policy) || is_tried || gives_back && self.desired.mode == Mode::Hold {
             Phase::Ramping
         } else {

@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::config::{Check, OnBreach};
 use super::super::flags::{Mode, Pace};
 use super::breach::Heeded;
-use super::closing::{Closing, Interrupted};
+use super::closing::{Closing, Interrupted, Trial};
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Trial, Watch};
+use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Watch};
 use super::{Desired, Reason, after};
 
 /// Return of a route that may admit clients now.
@@ -70,12 +70,18 @@ impl RouteState {
             let back = Return { closing: closing.clone(), share: 0.0, findings, trial: Trial::Under };
             return self.enter(PhaseState::Ramping(back), at, reason);
         }
-        if policy.ramp.is_none() || inputs.skips_ramp(closing) {
+        if inputs.skips_ramp(closing.started) {
             return self.arrive(closing, inputs, at, reason);
         }
-        if let Some(Interrupted { closing: before, share: Some(share), elapsed }) = interrupted {
+        if let Some(before) = interrupted.filter(|interrupted| interrupted.is_tried(policy)) {
+            return self.enter(before.trial_again(), at, reason);
+        }
+        if policy.ramp.is_none() {
+            return self.arrive(closing, inputs, at, reason);
+        }
+        if let Some(Interrupted { closing: before, share: Some(share), elapsed, trial }) = interrupted {
             let closing = Closing { eases: closing.eases.clone(), ..before.clone() };
-            let back = Return { closing, share: *share, findings, trial: Trial::None };
+            let back = Return { closing, share: *share, findings, trial: trial.past() };
             return Self { began: before_by(from, *elapsed), ..self.enter(PhaseState::Ramping(back), at, reason) };
         }
         if !closing.ramps(policy) {
@@ -108,12 +114,17 @@ impl RouteState {
     /// Undoes a slip of the finger: everybody is served as before.
     pub(super) fn give_back(&self, down: &Down, inputs: RouteInputs<'_>) -> Self {
         let (now, reason) = (inputs.now, Reason::LiftedWhileDraining);
-        let Some(Interrupted { closing, share, elapsed }) = down.interrupted.clone() else {
+        let Some(before) = down.interrupted.clone() else {
             return self.enter(PhaseState::Open(None), now, reason);
         };
+        if before.is_tried(inputs.policy) {
+            return self.enter(before.trial_again(), now, reason);
+        }
+        let Interrupted { closing, share, elapsed, trial } = before;
         let phase = match share {
             Some(share) if inputs.policy.ramp.is_some() => {
-                PhaseState::Ramping(Return { closing, share, findings: Findings::default(), trial: Trial::None })
+                let trial = trial.past();
+                PhaseState::Ramping(Return { closing, share, findings: Findings::default(), trial })
             }
             Some(_) | None => {
                 PhaseState::Open(inputs.policy.guard.map(|_| Watch { closing, findings: Findings::default() }))
@@ -170,6 +181,8 @@ impl RouteState {
         let elapsed = Duration::try_from(inputs.now.duration_since(self.began)).unwrap_or_default();
         let (closing, share) = match &self.phase {
             PhaseState::Open(watch) => (&watch.as_ref()?.closing, None),
+            // A trial has no time of the ramp.
+            PhaseState::Ramping(back) if back.trial == Trial::Under => (&back.closing, Some(back.share)),
             PhaseState::Ramping(back) => {
                 // The last look may be long ago.
                 let share = inputs.policy.ramp.as_ref().map_or(back.share, |ramp| share(ramp, elapsed));
@@ -177,7 +190,7 @@ impl RouteState {
             }
             PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) => return None,
         };
-        Some(Interrupted { closing: closing.clone(), share, elapsed })
+        Some(Interrupted { closing: closing.clone(), share, elapsed, trial: self.trial().unwrap_or_default() })
     }
 
     /// Returns the interrupted return of a route that stays down for another demand. A hold after another mode owes the
@@ -262,15 +275,34 @@ impl Closing {
 
     /// Returns the ramp that would follow this closure, not yet begun.
     fn owes(&self, inputs: RouteInputs<'_>) -> Option<Interrupted> {
-        let whole = || Interrupted { closing: self.clone(), share: Some(0.0), elapsed: Duration::ZERO };
+        let trial = Trial::None;
+        let whole = || Interrupted { closing: self.clone(), share: Some(0.0), elapsed: Duration::ZERO, trial };
         self.ramps(inputs.policy).then(whole)
     }
 }
 
+impl Interrupted {
+    /// Returns the trial from its beginning. Its time does not go on, because nobody tried the route meanwhile.
+    fn trial_again(&self) -> PhaseState {
+        let (share, findings) = (self.share.unwrap_or_default(), Findings::default());
+        PhaseState::Ramping(Return { closing: self.closing.clone(), share, findings, trial: self.trial })
+    }
+}
+
+impl Trial {
+    /// Returns the trial of a ramp that goes on. One that cannot go on, because the guard is gone, is over.
+    fn past(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Under | Self::Over => Self::Over,
+        }
+    }
+}
+
 impl RouteInputs<'_> {
-    /// Returns true if an operator has lifted this closure without its ramp.
-    pub(super) fn skips_ramp(&self, closing: &Closing) -> bool {
-        let lift = self.lifted.filter(|lift| lift.at <= self.now && lift.at >= closing.started);
+    /// Returns true if an operator has let everybody in at once, at an instant or after it.
+    pub(super) fn skips_ramp(&self, since: Timestamp) -> bool {
+        let lift = self.lifted.filter(|lift| lift.at <= self.now && lift.at >= since);
         lift.is_some_and(|lift| lift.pace == Pace::AtOnce)
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::closing::{Closing, Interrupted};
+use super::closing::{Closing, Interrupted, Trial};
 use super::finding::{Findings, Suspicion};
-use super::state::{Checking, Down, PhaseState, Return, RouteState, Trial, Watch};
+use super::state::{Checking, Down, PhaseState, Return, RouteState, Watch};
 use super::{Baseline, Breach, Phase, Reason};
 
 /// State of a route as the state file has it: flat, with a place for the facts of every phase.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::config::Policy;
 use super::super::flags::{Lift, Mode};
-use super::closing::{Closing, Interrupted};
+use super::closing::{Closing, Interrupted, Trial};
 use super::finding::{Findings, Suspicion};
 use super::ramp::next_tick;
 use super::saved::SavedRoute;
@@ -87,19 +87,6 @@ pub(super) struct Return {
     pub(super) share: f64,
     pub(super) findings: Findings,
     pub(super) trial: Trial,
-}
-
-/// Trial by a few clients, after a guard closed the route and tries again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Trial {
-    /// The guard did not close the route.
-    #[default]
-    None,
-    /// A few clients are admitted, and the guard watches them.
-    Under,
-    /// The few clients did well.
-    Over,
 }
 
 /// Change of a route from one phase to another.

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::super::flags::Mode;
 use super::breach::Heeded;
-use super::closing::Closing;
+use super::closing::{Closing, Trial};
 use super::comeback::Eased;
 use super::finding::Findings;
 use super::ramp::share;
-use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step, Trial, Watch};
+use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step, Watch};
 use super::verification::{Verdict, verdict};
 use super::{Desired, Reason, after};
 
@@ -179,7 +179,7 @@ impl RouteState {
             (Some(desired), _) => Step::Enter(self.close_by_flag(inputs, desired)),
             (None, Heeded::Close(breach)) => Step::Enter(self.close_by_guard(&closing, inputs, breach)),
             (None, _) if over == now => Step::Enter(self.ramped(&Return { closing, ..back.clone() }, inputs, over)),
-            (None, _) if inputs.skips_ramp(&closing) => {
+            (None, _) if inputs.skips_ramp(self.skippable(back)) => {
                 Step::Enter(self.arrive(&closing, inputs, now, Reason::RampSkipped))
             }
             (None, Heeded::GoOn(findings)) => {
@@ -188,6 +188,14 @@ impl RouteState {
                 let phase = PhaseState::Ramping(Return { closing, share, findings: findings.clone(), ..back.clone() });
                 self.go_on(&back.findings, &findings, Self { began, ..self.with(phase) }, policy)
             }
+        }
+    }
+
+    /// Returns the instant from which a word skips the ramp. One from before a trial is no answer to what the guard found.
+    fn skippable(&self, back: &Return) -> Timestamp {
+        match back.trial {
+            Trial::None => back.closing.started,
+            Trial::Under | Trial::Over => self.began,
         }
     }
 

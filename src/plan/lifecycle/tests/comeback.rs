@@ -95,6 +95,61 @@ fn a_hold_suspends_a_ramp_and_gives_it_back_where_it_was() {
     }
 }
 
+/// Creates a proxy whose guard closed the route, and tries again with a few clients.
+fn tried(policy: &str) -> Rehearsal {
+    let mut proxy = web(&format!("drain = \"1m\"\nguard = {{ error_rate = \"5%\", retry_after = \"10m\" }}\n{policy}"));
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.at("14:01:00");
+    proxy.flag("").at("14:30:00");
+    proxy.observe(measured(100, 90, 1, 0)).at("14:31:00");
+    proxy.at("14:32:00");
+    proxy.observe(Observed::default());
+    assert_eq!(proxy.at("14:42:00"), "ramping since 14:42:00: the guard closed it, and tries again");
+    proxy
+}
+
+#[test]
+fn a_slip_and_a_hold_in_a_trial_give_the_trial_back() {
+    for policy in ["", "ramp = \"10m\"", "ramp = [\"5% at 0s\", \"100% at 1m\"]"] {
+        for (closes, shut, over) in [(OFFLINE, "14:44:00", "14:44:01"), (HOLD, "14:44:00", "14:48:00")] {
+            let mut proxy = tried(policy);
+            proxy.flag(closes).at(shut);
+            // A process that begins has no requests to drain, so that nothing slipped.
+            let back = if closes == HOLD { proxy.restart() } else { &mut proxy }.flag("").at(over);
+            assert!(back.starts_with("ramping"), "{policy} {closes} {back}");
+            assert!((proxy.share() - 0.05).abs() < f64::EPSILON, "{policy} {closes} {}", proxy.share());
+            proxy.observe(measured(100, 90, 1, 0)).at("14:48:10");
+            assert!(route(&proxy).state.breach().is_some(), "{policy} {closes}: the trial fails");
+        }
+    }
+}
+
+#[test]
+fn an_operator_ends_a_trial_by_force_or_at_once() {
+    let now = "[lifted]\nweb = { at = 2026-05-19T14:44:00Z, ramp = false }\n";
+    let force = "[forced]\nweb = 2026-05-19T14:44:00Z\n";
+    let opened = "open since 14:44:00: an operator let everybody in at once";
+    for (policy, word, expected) in [
+        ("", now, opened),
+        ("ramp = \"10m\"", now, opened),
+        ("", force, "open since 14:44:00: an operator opened it"),
+        ("ramp = \"10m\"", force, "ramping since 14:44:00: an operator opened it"),
+    ] {
+        let mut proxy = tried(policy);
+        assert_eq!(proxy.flag(word).at("14:44:00"), expected, "{policy} {word}");
+        assert!(proxy.at("14:58:00").starts_with("open"));
+    }
+    // A word from before the trial is no answer to what the guard found.
+    for word in [now, force] {
+        let mut proxy = tried("ramp = \"10m\"");
+        let before = word.replace("14:44", "14:30");
+        assert!(proxy.flag(&before).at("14:44:00").contains("tries again"), "{before}");
+        proxy.observe(measured(100, 0, 1, 0));
+        assert_eq!(proxy.at("14:45:00"), "ramping since 14:42:00: the few clients that tried it did well", "{before}");
+        assert!(proxy.at("14:46:00").starts_with("ramping"), "{before}");
+    }
+}
+
 #[test]
 fn a_hold_after_another_mode_owes_its_ramp_and_a_hold_alone_does_not() {
     for (before, now, expected) in [
