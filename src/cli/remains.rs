@@ -145,6 +145,9 @@ pub(super) fn unopened(flags: &Flags, asked: &Asked, facts: &Facts, now: Timesta
         }
         let down = route.is(Phase::Closed) || route.is(Phase::Draining);
         let told = route.is(Phase::Open) || facts.from == Origin::Files || down && is_flagged(flags, &route.name, now);
+        if !told && route.failing.is_some() {
+            return Some(comes_back(route, now));
+        }
         (!told).then(|| format!("{name} is {}: {}", harmless(&route.phase), harmless(&route.why)))
     });
     notes.collect()
@@ -335,10 +338,14 @@ mod tests {
         }
         let verifying =
             RouteStatus { phase: "verifying".to_owned(), why: "0 of 1 checks have passed".to_owned(), ..open };
-        assert_eq!(
-            unopened(&Flags::default(), &asked, &facts(Origin::Proxy, &[verifying]), now),
-            ["web is verifying: 0 of 1 checks have passed"]
-        );
+        let failing =
+            RouteStatus { why: "a check fails".to_owned(), failing: Some(String::new()), ..verifying.clone() };
+        for (route, says) in [
+            (verifying, "web is verifying: 0 of 1 checks have passed"),
+            (failing, "web is verifying: a check fails; backsoon off web --force opens it without the checks"),
+        ] {
+            assert_eq!(unopened(&Flags::default(), &asked, &facts(Origin::Proxy, &[route]), now), [says]);
+        }
     }
 
     #[test]
