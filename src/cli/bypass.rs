@@ -151,7 +151,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
         streams.note(format_args!("warning: it expires before window {id} begins; give it more time by `--for`"))?;
     }
     if args.span > LONG {
-        let help = "whoever has it passes for so long; `--revoke` voids it before";
+        let help = "anybody with the link passes for so long; `--revoke` voids a link early";
         streams.note(format_args!("warning: this is longer than a day: {help}"))?;
     }
     Ok(exit::OK)

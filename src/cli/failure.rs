@@ -319,7 +319,9 @@ impl fmt::Display for Failure {
             Self::OtherLink { name, route } => {
                 write!(f, "the link {} is for the route {}", quoted(name), quoted(route))
             }
-            Self::NotHttps { route } => write!(f, "the cookie of the route {} is kept over https alone", quoted(route)),
+            Self::NotHttps { route } => {
+                write!(f, "browsers keep the cookie of the route {} over HTTPS alone", quoted(route))
+            }
             Self::NoUrl { route } => {
                 write!(
                     f,

@@ -198,7 +198,7 @@ fn row(downtime: &Downtime, now: Timestamp) -> [String; 6] {
         remarks.push("still down".to_owned());
     }
     if !downtime.complete {
-        remarks.push("it began before the history does".to_owned());
+        remarks.push("the history begins later".to_owned());
     }
     let begin = downtime.parts.first().map_or(downtime.begun, |part| part.from);
     let end = downtime.ended.unwrap_or(now);

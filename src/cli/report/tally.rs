@@ -13,7 +13,7 @@ pub(super) struct Downtime {
     pub(super) route: String,
     /// Begin, or the oldest entry of it.
     pub(super) begun: Timestamp,
-    /// False if it began before the history does.
+    /// False if the history begins later.
     pub(super) complete: bool,
     /// Instant at which clients came back; `None` while it lasts.
     pub(super) ended: Option<Timestamp>,
