@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::plan::agenda::{Agenda, Occurrence, OccurrenceState, Odd};
+use crate::plan::agenda::{Agenda, Occurrence, OccurrenceState};
 use crate::plan::flags::{Flags, Target};
 
 use super::failure::Failure;
@@ -122,7 +122,7 @@ fn occurrence(one: &Occurrence) -> Value {
         "announced_from": one.announced,
         "routes": routes,
         "odd": one.odd.as_ref().map(|odd| json!({
-            "kind": kind(odd),
+            "kind": odd.oddity.as_str(),
             "what": calendar::odd(odd, one.starts, one.ends, &one.zone),
         })),
     })
@@ -141,15 +141,6 @@ fn state(state: OccurrenceState) -> &'static str {
         OccurrenceState::Coming => "coming",
         OccurrenceState::On => "on",
         OccurrenceState::Overrunning => "overrunning",
-    }
-}
-
-fn kind(odd: &Odd) -> &'static str {
-    match odd {
-        Odd::Start { .. } => "start",
-        Odd::Twice => "twice",
-        Odd::Length { .. } => "length",
-        Odd::Change => "change",
     }
 }
 

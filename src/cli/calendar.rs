@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::plan::agenda::Odd;
 use crate::plan::flags::Target;
+use crate::plan::flags::{Odd, Oddity};
 
 use super::words;
 
@@ -53,16 +53,12 @@ pub(super) fn abbreviation(at: Timestamp, zone: &TimeZone) -> String {
 /// Describes an odd night, after "it".
 pub(super) fn odd(odd: &Odd, starts: Timestamp, ends: Timestamp, zone: &TimeZone) -> String {
     let (from, to) = (time(starts, zone), time(ends, zone));
-    match odd {
-        Odd::Start { usual } => {
-            format!("starts at {from}, not at {}: the clocks change that night", usual.strftime("%H:%M"))
+    match odd.oddity {
+        Oddity::Moved => {
+            format!("starts at {from}, not at {}: the clocks change that night", odd.planned.strftime("%H:%M"))
         }
-        Odd::Twice => format!("starts at {from}, which comes twice as the clocks change: the first one counts"),
-        Odd::Length { usual } => {
-            let usual = words::span(starts, starts.checked_add(*usual).unwrap_or(starts));
-            format!("lasts {}, not {usual}: the clocks change that night", words::span(starts, ends))
-        }
-        Odd::Change => {
+        Oddity::Twice => format!("starts at {from}, which comes twice as the clocks change: the first one counts"),
+        Oddity::OtherEnd => {
             format!("lasts {} as ever, and the clocks change meanwhile: it ends at {to}", { words::span(starts, ends) })
         }
     }

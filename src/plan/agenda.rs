@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::flags::{Every, Flags, Mode, Target, When, Window};
+use super::flags::{Flags, Mode, Odd, Target, When, Window};
 
 /// Occurrences from an instant on, soonest first.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +40,7 @@ pub struct Occurrence {
     pub every: Option<String>,
     /// Time zone of that rule; UTC for a window that comes once.
     pub zone: TimeZone,
-    /// Differences from the other occurrences of the window.
+    /// Way in which a change of the clock moves it.
     pub odd: Option<Odd>,
 }
 
@@ -54,25 +53,6 @@ pub enum OccurrenceState {
     On,
     /// On after its end, until somebody ends it.
     Overrunning,
-}
-
-/// Oddity of an occurrence in a night in which the clock changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Odd {
-    /// Start at another time of day, because the usual one does not exist that day.
-    Start {
-        /// Usual time of day.
-        usual: Time,
-    },
-    /// Start at a time of day that comes twice. The first one counts.
-    Twice,
-    /// Another length than usual.
-    Length {
-        /// Usual length.
-        usual: SignedDuration,
-    },
-    /// The usual start and length, but a change of the clock in between.
-    Change,
 }
 
 /// Two occurrences of different windows that meet on routes.
@@ -125,7 +105,7 @@ impl Occurrence {
     fn of_window(window: &Window, (starts, ends): (Timestamp, Timestamp), state: OccurrenceState) -> Self {
         let (every, zone, odd) = match &window.when {
             When::Once { .. } => (None, TimeZone::UTC, None),
-            When::Every(every) => (Some(every.to_string()), every.zone().clone(), odd(every, starts, ends)),
+            When::Every(every) => (Some(every.to_string()), every.zone().clone(), every.odd_at(starts)),
         };
         let ahead = window.announce.and_then(|announce| SignedDuration::try_from(announce).ok());
         Self {
@@ -160,30 +140,6 @@ impl Window {
         let to_come = to_come.take_while(move |(starts, _)| *starts < until);
         on.into_iter().chain(to_come.map(|span| Occurrence::of_window(self, span, OccurrenceState::Coming)))
     }
-}
-
-/// Compares an occurrence with those before and after it, as the clock on the wall has them.
-fn odd(every: &Every, starts: Timestamp, ends: Timestamp) -> Option<Odd> {
-    let zone = every.zone();
-    let others = [every.before(starts - SignedDuration::from_nanos(1)), every.after(starts)];
-    let others: Vec<_> = others.into_iter().flatten().collect();
-    let time = |at: Timestamp| zone.to_datetime(at).time();
-    let shared = |mut all: Vec<Time>| all.pop().filter(|last| all.iter().all(|time| time == last));
-    let usual = shared(others.iter().map(|(starts, _)| time(*starts)).collect());
-    if let Some(usual) = usual.filter(|usual| *usual != time(starts)) {
-        return Some(Odd::Start { usual });
-    }
-    let length = |(starts, ends): &(Timestamp, Timestamp)| ends.duration_since(*starts);
-    let own = length(&(starts, ends));
-    if let Some(usual) = others.first().map(length).filter(|usual| *usual != own)
-        && others.iter().all(|other| length(other) == usual)
-    {
-        return Some(Odd::Length { usual });
-    }
-    if zone.to_ambiguous_timestamp(zone.to_datetime(starts)).is_ambiguous() {
-        return Some(Odd::Twice);
-    }
-    (zone.to_offset(starts) != zone.to_offset(ends)).then_some(Odd::Change)
 }
 
 /// Finds the pairs that meet. The occurrences are sorted by their starts.
@@ -227,6 +183,7 @@ const MOST_CONFLICTS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
+    use super::super::flags::Oddity;
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -290,14 +247,13 @@ mod tests {
             let text = window("W", &format!("every = \"{rule}\""), "web = \"offline\"");
             let from = at(&format!("{day}T00:00:00Z")) - SignedDuration::from_hours(12);
             let found = agenda(&text, &from.to_string(), &(from + SignedDuration::from_hours(36)).to_string());
-            found.occurrences.iter().map(|one| one.odd).collect::<Vec<_>>()
+            found.occurrences.iter().map(|one| one.odd.as_ref().map(|odd| odd.oddity)).collect::<Vec<_>>()
         };
-        let usual = Time::constant(2, 30, 0, 0);
-        assert_eq!(odd("Sun 02:30-05:30 Europe/Berlin", "2027-03-28"), [Some(Odd::Start { usual })]);
+        assert_eq!(odd("Sun 02:30-05:30 Europe/Berlin", "2027-03-28"), [Some(Oddity::Moved)]);
         assert_eq!(odd("Sun 02:30-05:30 Europe/Berlin", "2027-03-21"), [None]);
         assert_eq!(odd("Sun 12:00-14:00 Europe/Berlin", "2027-03-28"), [None]);
-        assert!(odd("Sun 02:15-02:45 Europe/Berlin", "2026-10-25")[0].is_some());
-        assert!(odd("Sun 01:00-04:00 Europe/Berlin", "2026-10-25")[0].is_some());
+        assert_eq!(odd("Sun 02:15-02:45 Europe/Berlin", "2026-10-25"), [Some(Oddity::Twice)]);
+        assert_eq!(odd("Sun 01:00-04:00 Europe/Berlin", "2026-10-25"), [Some(Oddity::OtherEnd)]);
         assert_eq!(odd("Sun 01:00-04:00 UTC", "2026-10-25"), [None]);
     }
 }

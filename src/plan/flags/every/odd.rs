@@ -35,9 +35,9 @@ pub enum Oddity {
 }
 
 impl fmt::Display for Odd {
-    /// Writes the night in local times: `2027-03-28: 02:30 does not exist, it is on from 03:30 to 04:30`.
+    /// Writes the night in local times: `2027-03-28: 02:30 does not exist, it is on from 03:30 to 04:30, for 1h`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { planned, local: (from, to), oddity, .. } = self;
+        let Self { starts, ends, planned, local: (from, to), oddity } = self;
         let planned_at = planned.strftime("%H:%M");
         write!(f, "{}: ", planned.date())?;
         match oddity {
@@ -52,7 +52,8 @@ impl fmt::Display for Odd {
                 at.strftime("%H:%M on %F").to_string()
             }
         };
-        write!(f, "it is on from {} to {}", day(from), day(to))
+        // An hour that comes twice is not seen in the local times.
+        write!(f, "it is on from {} to {}, for {:#}", day(from), day(to), ends.duration_since(*starts))
     }
 }
 
@@ -103,6 +104,12 @@ impl Every {
         }
         odd.truncate(MOST_TOLD);
         odd
+    }
+
+    /// Returns what a change of the clock does to the occurrence that begins at an instant.
+    pub fn odd_at(&self, starts: Timestamp) -> Option<Odd> {
+        let start = self.last_start(starts).filter(|start| start.instant == starts)?;
+        self.oddity(start)
     }
 
     fn oddity(&self, start: Start) -> Option<Odd> {

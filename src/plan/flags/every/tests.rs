@@ -498,23 +498,26 @@ fn odd_nights_are_told_with_what_is_odd() {
         (
             "Sun 02:30-03:30 Europe/Berlin",
             vec![
-                "2027-03-28: 02:30 does not exist, it is on from 03:30 to 04:30",
-                "2027-10-31: 02:30 comes twice, the first counts, it is on from 02:30 to 02:30",
+                "2027-03-28: 02:30 does not exist, it is on from 03:30 to 04:30, for 1h",
+                "2027-10-31: 02:30 comes twice, the first counts, it is on from 02:30 to 02:30, for 1h",
             ],
         ),
         (
             "Sun 01:00-04:00 America/New_York",
             vec![
-                "2027-03-14: the clock changes, it is on from 01:00 to 05:00",
-                "2027-11-07: 01:00 comes twice, the first counts, it is on from 01:00 to 03:00",
+                "2027-03-14: the clock changes, it is on from 01:00 to 05:00, for 3h",
+                "2027-11-07: 01:00 comes twice, the first counts, it is on from 01:00 to 03:00, for 3h",
             ],
         ),
-        ("Sun 00:00-01:00 America/Santiago", vec!["2027-09-05: 00:00 does not exist, it is on from 01:00 to 02:00"]),
+        (
+            "Sun 00:00-01:00 America/Santiago",
+            vec!["2027-09-05: 00:00 does not exist, it is on from 01:00 to 02:00, for 1h"],
+        ),
         (
             "Sat 23:30-00:30 America/Santiago",
             vec![
-                "2027-04-03: 23:30 comes twice, the first counts, it is on from 23:30 to 23:30",
-                "2027-09-04: the clock changes, it is on from 23:30 to 01:30 on 2027-09-05",
+                "2027-04-03: 23:30 comes twice, the first counts, it is on from 23:30 to 23:30, for 1h",
+                "2027-09-04: the clock changes, it is on from 23:30 to 01:30 on 2027-09-05, for 1h",
             ],
         ),
         ("Sun 04:00-05:00 Europe/Berlin", vec![]),
