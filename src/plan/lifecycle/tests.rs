@@ -678,6 +678,8 @@ fn a_route_that_only_stays_open_costs_no_new_memory() {
 enum Happens {
     Edit(usize),
     Policy(usize),
+    /// A reload moves the route to another upstream.
+    Move(usize),
     Observe(u64, u32, u64, bool),
     Time(i64),
     Restart,
@@ -688,6 +690,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         3 => (0..EDITS.len()).prop_map(Happens::Edit),
         1 => (0..POLICIES.len()).prop_map(Happens::Policy),
+        1 => (1..3_usize).prop_map(Happens::Move),
         3 => (0..3_u64, 0..4_u32, 0..40_u64, any::<bool>()).prop_map(|(a, b, c, d)| Happens::Observe(a, b, c, d)),
         6 => prop_oneof![1..90_i64, 100..4000_i64, -300..0_i64].prop_map(Happens::Time),
         1 => Just(Happens::Restart),
@@ -746,6 +749,11 @@ impl Rehearsal {
             }
             Happens::Edit(edit) => drop(self.flag(EDITS[edit])),
             Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
+            Happens::Move(upstream) => {
+                let mut route = (*self.config.routes[0]).clone();
+                route.upstreams = web_with(2, "").config.routes[0].upstreams[upstream - 1..upstream].to_vec();
+                self.config.routes[0] = Arc::new(route);
+            }
             Happens::Observe(left, passed, errors, fails) => {
                 let began = self.live.as_ref().map_or(now, |live| live.routes[0].state.began());
                 let check = CheckResult { passed, at: Some(began), failure: fails.then(|| "no".to_owned()) };
