@@ -139,7 +139,7 @@ fn bypass_says_what_is_missing() {
     assert!(place.run(&["bypass", "wep"]).exits(64).err.contains("did you mean `web`?"));
     fs::write(place.0.path().join("key"), "0123456789abcdef").unwrap();
     assert!(place.run(&["bypass", "web", "--window", "M-9"]).exits(64).err.contains("no window `M-9`"));
-    assert!(place.run(&["bypass", "web", "--url", "http://a/"]).exits(64).err.contains("over https alone"));
+    assert!(place.run(&["bypass", "web", "--url", "http://a/"]).exits(64).err.contains("over HTTPS alone"));
     let cleartext = Place::with(&WITH_SECRET.replace("tls = ", "# "));
     fs::write(cleartext.0.path().join("key"), "0123456789abcdef").unwrap();
     let no_url = cleartext.run(&["bypass", "web"]).exits(64).err;
