@@ -222,6 +222,9 @@ pub(crate) struct RouteStatus {
     /// True once the route has been under maintenance for 24 hours.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
+    /// True while a guard that closed the route lets a few clients try it again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tried: bool,
     /// Steps that are not done although the window that closes the route opens it soon.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<String>,

@@ -99,9 +99,23 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
     let already = if edited.changed { "" } else { " already" };
     let what: Vec<String> = args.what.iter().filter_map(describe).collect();
     writeln!(streams.out, "step {} of {} is{already} {}", index + 1, args.window, what.join(", "))?;
+    if let Some(turned) = turned(&flags, &edited.flags, &args.window, Timestamp::now()) {
+        writeln!(streams.out, "{turned}")?;
+    }
     let mut confirmation = site.confirmation(edited.text, Asked(Vec::new()), Wish::Taken)?;
     confirmation.ask();
     args.wait.conclude(confirmation, Goal::InForce, streams)
+}
+
+/// Tells that a window with `opens = "steps"` ended by the move of a step, or is on again.
+fn turned(before: &Flags, after: &Flags, id: &str, now: Timestamp) -> Option<String> {
+    let find = |flags: &Flags| flags.windows.iter().find(|window| window.id == id).cloned();
+    let (before, after) = (find(before)?, find(after)?);
+    match (before.in_force(now).is_some(), after.in_force(now).is_some()) {
+        (false, true) => Some(format!("window {id} is on again, and closes its routes: not all of its steps are done")),
+        (true, false) => Some(format!("window {id} is over, and its routes come back: all of its steps are done")),
+        (true, true) | (false, false) => None,
+    }
 }
 
 /// Returns the instant to write with a step of a recurring window, whose states belong to one occurrence each. The flag
@@ -224,6 +238,22 @@ ends = 2026-05-19T15:00:00Z
 title = \"Migrate\"
 progress = { done = 1, total = 7, unit = \"schema changes\" }
 ";
+
+    #[test]
+    fn a_step_that_ends_or_resumes_a_window_tells_so() {
+        let file = |state: &str| {
+            let text = format!(
+                "[[windows]]\nid = \"S\"\nstarts = 2026-05-19T14:00:00Z\nends = 2026-05-19T15:00:00Z\nopens = \"steps\"\n\
+                 routes.web = \"offline\"\nsteps = [{{ title = \"A\", state = \"{state}\" }}]\n"
+            );
+            crate::plan::flags::parse("maintenance.toml", &text).0.unwrap().flags
+        };
+        let now = "2026-05-19T15:30:00Z".parse().unwrap();
+        let told = |before: &str, after: &str| turned(&file(before), &file(after), "S", now);
+        assert!(told("done", "running").is_some_and(|told| told.starts_with("window S is on again")));
+        assert!(told("running", "done").is_some_and(|told| told.starts_with("window S is over")));
+        assert_eq!((told("running", "failed"), told("done", "done")), (None, None));
+    }
 
     #[test]
     fn a_step_is_moved_in_place_and_all_else_stays() {

@@ -54,6 +54,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         announced: route.announced.iter().map(announced).collect(),
         planned: route.planned.iter().map(|plan| planned(plan, route)).collect(),
         long: route.long,
+        tried: route.state.is_tried(),
         undone: route.undone.clone(),
         in_flight: sum(|cell| cell.in_flight.get()),
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),

@@ -136,7 +136,7 @@ impl Route {
     /// Returns what keeps the route from being open; `None` if it is open.
     pub fn closed_by(&self) -> Option<ClosedBy<'_>> {
         let closure = self.closure.as_ref()?;
-        if self.state.is_shut() {
+        if self.state.is_shut() || self.state.is_tried() {
             return Some(ClosedBy::Guard);
         }
         if self.state.closing().is_some_and(|closing| closing.reloaded) {

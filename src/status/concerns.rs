@@ -78,7 +78,11 @@ fn of_route(route: &RouteStatus) -> impl Iterator<Item = Concern> {
         Some(source) => format!("{name} is still closed: {source} is past its planned end"),
         None => format!("{name} is still closed after the planned end"),
     });
-    [breach, failing, overruns, undone(route)].into_iter().flatten().map(|text| Concern { kind: Kind::Route, text })
+    let tried = route.tried.then(|| format!("{name} is closed by its guard, which lets a few clients try it again"));
+    [breach, tried, failing, overruns, undone(route)]
+        .into_iter()
+        .flatten()
+        .map(|text| Concern { kind: Kind::Route, text })
 }
 
 /// Tells of steps that are not done although the route opens soon.

@@ -133,6 +133,8 @@ fn a_guard_asks_the_checks_before_it_closes_and_may_try_again_by_itself() {
     assert!(told(&backsoon, &["history"]).contains("the guard closed it, and tries again"));
     service.fails.store(false, SeqCst);
     wait("a few clients to be let in", || backsoon.route("web")["share"] == 0.05);
+    let status = told(&backsoon, &["status"]);
+    assert!(status.contains("web is closed by its guard, which lets a few clients try it again"), "{status}");
 }
 
 #[test]

@@ -328,6 +328,11 @@ impl RouteState {
         }
     }
 
+    /// Returns true while a guard that closed the route lets a few clients try it again.
+    pub fn is_tried(&self) -> bool {
+        self.trial() == Some(Trial::Under)
+    }
+
     /// Returns true if the checks before the opening take longer than visitors expect.
     pub fn is_checked_for_long(&self, now: Timestamp) -> bool {
         matches!(self.phase, PhaseState::Verifying(_)) && after(self.began, LONG_CHECKS) <= now
