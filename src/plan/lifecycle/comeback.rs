@@ -180,7 +180,11 @@ impl RouteState {
     pub(super) fn interrupted_here(&self, inputs: RouteInputs<'_>) -> Option<Interrupted> {
         let elapsed = Duration::try_from(inputs.now.duration_since(self.began)).unwrap_or_default();
         let (closing, share) = match &self.phase {
-            PhaseState::Open(watch) => (&watch.as_ref()?.closing, None),
+            PhaseState::Open(watch) => {
+                // The watch may have ended since the last look.
+                let watches = inputs.policy.guard.is_some_and(|guard| elapsed < guard.watch);
+                (&watch.as_ref().filter(|_| watches)?.closing, None)
+            }
             // A trial has no time of the ramp.
             PhaseState::Ramping(back) if back.trial == Trial::Under => (&back.closing, Some(back.share)),
             PhaseState::Ramping(back) => {

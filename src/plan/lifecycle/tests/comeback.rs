@@ -78,6 +78,19 @@ fn a_slip_in_a_ramp_or_in_a_watch_gives_that_back() {
 }
 
 #[test]
+fn a_watch_that_ended_unseen_is_not_given_back() {
+    let mut proxy = web(&RAMP.replace("1ms", "1m"));
+    proxy.flag(OFFLINE).at("14:00:00");
+    proxy.at("14:02:00");
+    proxy.flag("").at("14:30:00");
+    assert!(proxy.at("14:41:00").starts_with("open") && route(&proxy).state.is_watched());
+    // Nobody looks until long after the watch.
+    proxy.flag(OFFLINE).at("15:30:00");
+    let saved = serde_json::to_value(&*route(&proxy).state).unwrap();
+    assert_eq!((route(&proxy).phase(), saved.get("interrupted")), (Phase::Draining, None), "{saved:#}");
+}
+
+#[test]
 fn a_hold_suspends_a_ramp_and_gives_it_back_where_it_was() {
     for (policy, hold) in [(RAMP, HOLD), (RAMP, "[routes.web]\nmode = \"hold\"\nuntil = 2026-05-19T14:36:02Z\n")] {
         let mut proxy = web(policy);
