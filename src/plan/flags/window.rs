@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::value::Datetime;
 
 use super::super::config::{MOST_ROUTES, route_name};
+use super::super::instant;
 use super::super::keys;
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, in_order, list, no_hint};
@@ -206,12 +207,20 @@ fn exception(item: &Value<'_>, report: &mut Report<'_>) -> Option<Exception> {
         DeValue::Datetime(datetime) => Some(*datetime),
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     };
+    let is_instant = matches!(item.inner, DeValue::String(text) if instant::parse(text).is_some());
+    if written.is_none() && !is_instant {
+        let help = format!("write the day on which it begins, `except = [{EXAMPLE_DAY}]`, or the instant of its start");
+        item.mistyped("a day that exists, or a date and time", help, report);
+        return None;
+    }
     let day = written.filter(|written| written.time.is_none()).and_then(|written| written.date);
     match day.and_then(|day| day.to_string().parse().ok()) {
         Some(day) => Some(Exception::Day(day)),
         None => item.instant(report).map(Exception::Start),
     }
 }
+
+const EXAMPLE_DAY: &str = "2026-12-27";
 
 /// Reads the time of the announcement before the start.
 fn announce(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
