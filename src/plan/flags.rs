@@ -182,7 +182,7 @@ pub enum Opens {
 }
 
 /// Impact on customers: `impact = { level = "low", note = "…" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Impact {
     /// Level as a free word: none, low, medium, high.
     pub level: Text,
@@ -279,7 +279,8 @@ impl Auto {
 }
 
 /// State of a [`Step`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StepState {
     /// Not begun.
     #[default]
@@ -305,7 +306,7 @@ impl StepState {
 }
 
 /// Progress of a step: `progress = { done = 3, total = 7, unit = "schema changes" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Progress {
     /// At most `total`.
     pub done: u64,

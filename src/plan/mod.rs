@@ -39,6 +39,7 @@ pub mod pass;
 
 pub(crate) mod answer;
 pub mod compile;
+pub mod news;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;

@@ -2,17 +2,19 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use super::problem::quoted;
 use super::read::{Lines, Report, Value, in_order};
 
 /// Text of the operator: `title = "…"`, or `title = { en = "…", de = "…" }`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Text {
     /// Text for clients whose language is not listed.
     pub plain: String,
     /// Texts by language tag (BCP 47), in the order of the file; empty if there is only one text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<(String, String)>,
 }
 

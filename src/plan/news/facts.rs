@@ -1,0 +1,197 @@
+//! Facts: reads the incidents of an instant from the flag file and the routes.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::super::flags::{Flag, Mode, Step, Target, When, Window};
+use super::super::snapshot::{Phase, Source};
+use super::sight::ClosingSight;
+use super::{Facts, Kind, RouteSight, Sight, Stage, StepFacts, Trouble};
+
+/// Incident that is seen at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sighting {
+    /// Cause, by which the incident is known again.
+    pub(super) cause: Cause,
+    /// Facts.
+    pub(super) facts: Facts,
+}
+
+/// Cause of an incident.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cause {
+    /// Window that comes once, by its id.
+    Once(String),
+    /// Occurrence of a window, by its id and its planned start.
+    Occurrence(String, Timestamp),
+    /// Entry of `[routes]`, and when the route was lifted last.
+    Flag(String, Option<Timestamp>),
+}
+
+/// Reads all incidents that are announced or active.
+pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
+    let mut all: Vec<Sighting> = sight.flags.windows.iter().flat_map(|window| of_window(sight, window)).collect();
+    let planned: BTreeSet<&String> =
+        all.iter().filter(|one| one.facts.stage.is_active()).flat_map(|one| &one.facts.routes).collect();
+    let down: Vec<(&RouteSight, &ClosingSight)> = sight
+        .routes
+        .iter()
+        .filter_map(|route| route.down().map(|closing| (route, closing)))
+        // A flag within a window is part of it.
+        .filter(|(route, closing)| closing.source == Source::Flag && !planned.contains(&route.name))
+        .collect();
+    let mut unplanned: Vec<Sighting> = Vec::new();
+    for (route, closing) in down {
+        let flag = flag_of(sight, &route.name);
+        let target = flag.map_or(route.name.as_str(), |flag| name(&flag.route));
+        let lifted = sight.flags.lifted(target).map(|lift| lift.at);
+        let cause = Cause::Flag(target.to_owned(), lifted);
+        let facts = of_flag(flag, route, closing);
+        match unplanned.iter_mut().find(|one| one.cause == cause) {
+            Some(one) => one.facts.join(facts),
+            None => unplanned.push(Sighting { cause, facts }),
+        }
+    }
+    all.extend(unplanned);
+    all
+}
+
+/// Reads the occurrence of a window that is active, and the one that is announced.
+fn of_window(sight: Sight<'_>, window: &Window) -> Vec<Sighting> {
+    let closings: Vec<(&RouteSight, &ClosingSight)> = sight
+        .routes
+        .iter()
+        .filter_map(|route| route.down().map(|closing| (route, closing)))
+        .filter(|(_, closing)| matches!(&closing.source, Source::Window(id) if *id == window.id))
+        .collect();
+    let in_force = window.in_force(sight.now);
+    let of_closing = || {
+        let planned = closings.iter().map(|(_, closing)| closing.planned).max()?;
+        window.span_of(planned)
+    };
+    let mut found = Vec::new();
+    if let Some((starts, ends)) = in_force.map(|span| (span.starts, span.ends)).or_else(of_closing) {
+        let mut facts = window_facts(sight, window, (starts, ends));
+        let found_trouble = closings.iter().any(|(_, closing)| closing.found);
+        facts.stage = if in_force.is_some() { Stage::InProgress } else { stage(&closings) };
+        facts.ends = in_force.map_or(Some(ends), |span| span.until.or(Some(ends)));
+        facts.trouble = match () {
+            () if found_trouble => Trouble::Found,
+            () if in_force.is_some() && ends <= sight.now => Trouble::Overrun,
+            () => Trouble::None,
+        };
+        if let Some((_, closing)) = closings.iter().find(|(_, closing)| !closing.steps.is_empty()) {
+            facts.steps.clone_from(&closing.steps);
+        }
+        found.push(Sighting { cause: cause(window, starts), facts });
+    }
+    if let Some(span) = window.announced(sight.now) {
+        found.push(Sighting { cause: cause(window, span.0), facts: window_facts(sight, window, span) });
+    }
+    found
+}
+
+fn cause(window: &Window, starts: Timestamp) -> Cause {
+    match window.when {
+        When::Once { .. } => Cause::Once(window.id.clone()),
+        When::Every(_) => Cause::Occurrence(window.id.clone(), starts),
+    }
+}
+
+/// Returns the stage of a maintenance whose time is over: that of the route that is furthest from being open.
+fn stage(closings: &[(&RouteSight, &ClosingSight)]) -> Stage {
+    let stages = closings.iter().map(|(route, _)| stage_of(route.phase));
+    stages.min().unwrap_or(Stage::Over)
+}
+
+fn stage_of(phase: Phase) -> Stage {
+    match phase {
+        Phase::Draining | Phase::Closed => Stage::InProgress,
+        Phase::Verifying => Stage::Checking,
+        Phase::Ramping => Stage::Returning,
+        Phase::Open => Stage::Over,
+    }
+}
+
+/// Returns the facts of an occurrence that is still to come.
+fn window_facts(sight: Sight<'_>, window: &Window, (starts, ends): (Timestamp, Timestamp)) -> Facts {
+    let of_window = |route: &&RouteSight| window.routes.iter().any(|(target, _)| target.is(&route.name));
+    let own = window.regions.iter().chain(window.services.iter().flat_map(|service| &service.regions));
+    Facts {
+        kind: Kind::Planned,
+        reference: Some(window.id.clone()),
+        title: window.title.clone(),
+        summary: window.summary.clone(),
+        message: window.message.clone(),
+        impact: window.impact.clone(),
+        mode: window.routes.iter().map(|(_, mode)| *mode).max().unwrap_or(Mode::Offline),
+        routes: sight.routes.iter().filter(of_window).map(|route| route.name.clone()).collect(),
+        services: window.services.iter().map(|service| service.name.clone()).collect(),
+        regions: own.cloned().collect(),
+        starts,
+        ends: Some(ends),
+        steps: window.steps.iter().map(|step| StepFacts::from(&window.step_in(step, starts))).collect(),
+        stage: Stage::Scheduled,
+        trouble: Trouble::None,
+    }
+}
+
+/// Returns the facts of a route that a flag closes, or that its guard or its checks keep closed.
+fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight) -> Facts {
+    Facts {
+        kind: Kind::Unplanned,
+        reference: None,
+        title: None,
+        summary: None,
+        message: flag.and_then(|flag| flag.message.clone()),
+        impact: None,
+        mode: flag.map_or(closing.mode, |flag| flag.mode),
+        routes: BTreeSet::from([route.name.clone()]),
+        services: Vec::new(),
+        regions: BTreeSet::new(),
+        starts: seconds(closing.started),
+        ends: flag.and_then(|flag| flag.until),
+        steps: closing.steps.clone(),
+        stage: stage_of(route.phase),
+        trouble: if closing.found { Trouble::Found } else { Trouble::None },
+    }
+}
+
+/// Returns the entry of `[routes]` that closes a route: its own, or that for all.
+fn flag_of<'f>(sight: Sight<'f>, route: &str) -> Option<&'f Flag> {
+    let of_route = || sight.flags.routes.iter().filter(|flag| flag.route.is(route));
+    let own = of_route().find(|flag| flag.route != Target::Every);
+    own.or_else(|| of_route().next()).filter(|flag| flag.until.is_none_or(|until| sight.now < until))
+}
+
+fn name(target: &Target) -> &str {
+    match target {
+        Target::Every => "*",
+        Target::Route(name) => name,
+    }
+}
+
+/// Returns an instant in whole seconds, which is what feeds can say.
+pub(super) fn seconds(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}
+
+impl Facts {
+    /// Adds another route of the same incident. The route that is furthest from being open counts.
+    fn join(&mut self, other: Self) {
+        self.routes.extend(other.routes);
+        self.mode = self.mode.max(other.mode);
+        self.starts = self.starts.min(other.starts);
+        self.stage = self.stage.min(other.stage);
+        if other.trouble != Trouble::None {
+            self.trouble = other.trouble;
+        }
+    }
+}
+
+impl From<&Step> for StepFacts {
+    fn from(step: &Step) -> Self {
+        Self { title: step.title.clone(), state: step.state, progress: step.progress.clone() }
+    }
+}

@@ -1,0 +1,281 @@
+//! Ledger of the incidents: what was told before, to which each look adds what has changed.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::super::flags::StepState;
+use super::facts::{Cause, Sighting, seconds, sightings};
+use super::{Facts, Incident, Key, Kind, Sight, Stage, StepFacts, Trouble, Update, UpdateKind};
+
+/// Incidents, oldest first: those that are announced or active, and those of the past that are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    incidents: Vec<Incident>,
+}
+
+/// Update that a look has added, by the places of its incident and of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Index in [`Ledger::incidents`].
+    pub incident: usize,
+    /// Index in [`Incident::updates`].
+    pub update: usize,
+}
+
+impl Ledger {
+    /// Returns the incidents, oldest first.
+    pub fn incidents(&self) -> &[Incident] {
+        &self.incidents
+    }
+
+    /// Finds an incident by its key, or by the id of its window. Of several with one id, the latest is meant.
+    pub fn find(&self, name: &str) -> Option<&Incident> {
+        let is =
+            |incident: &&Incident| incident.key.as_str() == name || incident.facts.reference.as_deref() == Some(name);
+        self.incidents.iter().rev().find(is)
+    }
+
+    /// Takes in what is seen at an instant. Returns the updates that it gave rise to, oldest first.
+    pub fn observe(&mut self, sight: Sight<'_>) -> Vec<Told> {
+        let mut told = Vec::new();
+        let mut seen = Vec::new();
+        for sighting in sightings(sight) {
+            let index = self.place(&sighting, sight, &seen);
+            seen.push(index);
+            self.update(index, sighting.facts, sight.now, &mut told);
+        }
+        for index in 0..self.incidents.len() {
+            if !seen.contains(&index) && !self.incidents[index].facts.stage.is_final() {
+                self.end(index, sight, &mut told);
+            }
+        }
+        told
+    }
+
+    /// Forgets the incidents that were over before an instant by this much, and the oldest beyond [`MOST_INCIDENTS`].
+    /// Returns true if there were any.
+    pub fn forget(&mut self, now: Timestamp, keep: Duration) -> bool {
+        let before = self.incidents.len();
+        let oldest = SignedDuration::try_from(keep).ok().and_then(|keep| now.checked_sub(keep).ok());
+        let oldest = oldest.unwrap_or(Timestamp::MIN);
+        self.incidents.retain(|incident| !incident.facts.stage.is_final() || incident.updated() >= oldest);
+        let mut excess = self.incidents.len().saturating_sub(MOST_INCIDENTS);
+        self.incidents.retain(|incident| {
+            let drop = excess > 0 && incident.facts.stage.is_final();
+            excess -= usize::from(drop);
+            !drop
+        });
+        self.incidents.len() != before
+    }
+
+    /// Returns the index of the incident that is seen. A new one has no updates yet.
+    fn place(&mut self, sighting: &Sighting, sight: Sight<'_>, seen: &[usize]) -> usize {
+        let known = (0..self.incidents.len()).rev().filter(|index| !seen.contains(index));
+        let index = match &sighting.cause {
+            Cause::Once(id) | Cause::Occurrence(id, _) => self.window_place(sighting, id, sight, known),
+            Cause::Flag(..) => {
+                let is = |incident: &Incident| is_same_closure(incident, &sighting.facts);
+                known.into_iter().find(|index| is(&self.incidents[*index]))
+            }
+        };
+        index.unwrap_or_else(|| {
+            let incident =
+                Incident { key: self.key(&sighting.cause), facts: sighting.facts.clone(), updates: Vec::new() };
+            self.incidents.push(incident);
+            self.incidents.len() - 1
+        })
+    }
+
+    fn window_place(
+        &self,
+        sighting: &Sighting,
+        id: &str,
+        sight: Sight<'_>,
+        known: impl Iterator<Item = usize>,
+    ) -> Option<usize> {
+        let of_window: Vec<usize> =
+            known.filter(|index| self.incidents[*index].facts.reference.as_deref() == Some(id)).collect();
+        let facts = |index: &usize| &self.incidents[*index].facts;
+        let same = of_window.iter().copied().find(|index| facts(index).starts == sighting.facts.starts);
+        if same.is_some() {
+            return same;
+        }
+        let is_once = matches!(sighting.cause, Cause::Once(_));
+        let goes_on = of_window.iter().copied().find(|index| {
+            let facts = facts(index);
+            // A window that comes once may be moved at any time; an occurrence whose time the rule no longer has, only
+            // before it begins.
+            is_once && !facts.stage.is_final()
+                || facts.stage == Stage::Scheduled
+                    && sighting.facts.stage == Stage::Scheduled
+                    && sight.now < facts.starts
+        });
+        goes_on
+    }
+
+    /// Returns a key that is not taken.
+    fn key(&self, cause: &Cause) -> Key {
+        let (word, name, instant) = match cause {
+            Cause::Once(id) => ("window", id, None),
+            Cause::Occurrence(id, starts) => ("occurrence", id, Some(*starts)),
+            Cause::Flag(target, lifted) => ("flag", target, *lifted),
+        };
+        let instant = instant.map(|instant| instant.to_string()).unwrap_or_default();
+        let keys = (0_u32..).map(|number| Key::of(&[word, name, &instant, &number.to_string()]));
+        let mut free = keys.filter(|key| self.incidents.iter().all(|incident| incident.key != *key));
+        free.next().unwrap_or_else(|| Key::of(&[word, name, &instant]))
+    }
+
+    /// Notes the facts of an incident, and the updates that follow from them.
+    fn update(&mut self, index: usize, facts: Facts, now: Timestamp, told: &mut Vec<Told>) {
+        let incident = &mut self.incidents[index];
+        let facts = facts.after(&incident.facts);
+        let is_new = incident.updates.is_empty();
+        let kinds = if is_new { first(&facts) } else { changes(&incident.facts, &facts) };
+        incident.facts = facts;
+        for kind in kinds {
+            // What began while nobody looked has begun all the same at its time.
+            let at = if is_new && kind == UpdateKind::Began { incident.facts.starts.min(now) } else { now };
+            incident.tell(kind, at);
+            told.push(Told { incident: index, update: incident.updates.len() - 1 });
+        }
+    }
+
+    /// Ends an incident that is not seen any more.
+    fn end(&mut self, index: usize, sight: Sight<'_>, told: &mut Vec<Told>) {
+        let facts = self.incidents[index].facts.clone();
+        let has_begun = facts.stage != Stage::Scheduled;
+        let window = sight.flags.windows.iter().find(|window| Some(&window.id) == facts.reference.as_ref());
+        // A window that began and ended while nobody looked.
+        let was_missed = window.is_some() && facts.starts <= sight.now;
+        let facts = if has_begun || was_missed { facts.over() } else { Facts { stage: Stage::Cancelled, ..facts } };
+        self.update(index, facts, sight.now, told);
+    }
+}
+
+/// Returns true if an unplanned incident goes on in another look, or came back. A route that its guard closes again has
+/// the start of the maintenance that it came back from.
+fn is_same_closure(incident: &Incident, seen: &Facts) -> bool {
+    let facts = &incident.facts;
+    facts.kind == Kind::Unplanned
+        && !facts.routes.is_disjoint(&seen.routes)
+        && (!facts.stage.is_final() || facts.starts == seen.starts)
+}
+
+/// Returns the updates of an incident that was not known.
+fn first(facts: &Facts) -> Vec<UpdateKind> {
+    let begins = if facts.stage == Stage::Scheduled { UpdateKind::Announced } else { UpdateKind::Began };
+    let goes_on = match facts.stage {
+        Stage::Checking => Some(UpdateKind::Checking),
+        Stage::Returning => Some(UpdateKind::Returning),
+        Stage::Scheduled | Stage::InProgress | Stage::Over | Stage::Cancelled => None,
+    };
+    std::iter::once(begins).chain(goes_on).collect()
+}
+
+/// Returns the updates between two looks at an incident, in the order in which they are told.
+fn changes(before: &Facts, now: &Facts) -> Vec<UpdateKind> {
+    let mut kinds = Vec::new();
+    if before.stage == Stage::Scheduled && (now.stage.is_active() || now.stage == Stage::Over) {
+        kinds.push(UpdateKind::Began);
+    }
+    if !now.stage.is_final() {
+        kinds.extend(moved(before, now));
+        kinds.extend(step_done(&before.steps, &now.steps));
+    }
+    match (before.stage, now.stage) {
+        (old, new) if old == new => {
+            if before.trouble != Trouble::Overrun && now.trouble == Trouble::Overrun {
+                kinds.push(UpdateKind::Overrun);
+            }
+        }
+        (Stage::Scheduled, Stage::InProgress) | (_, Stage::Scheduled) => {}
+        (_, Stage::InProgress) => kinds.push(UpdateKind::ClosedAgain),
+        (_, Stage::Checking) => kinds.push(UpdateKind::Checking),
+        (_, Stage::Returning) => kinds.push(UpdateKind::Returning),
+        (_, Stage::Over) => kinds.push(UpdateKind::Over),
+        (_, Stage::Cancelled) => kinds.push(UpdateKind::Cancelled),
+    }
+    let words = |facts: &Facts| (facts.title.clone(), facts.summary.clone(), facts.message.clone());
+    if kinds.is_empty() && words(before) != words(now) {
+        kinds.push(UpdateKind::Reworded);
+    }
+    kinds
+}
+
+/// Returns the update of a plan that has changed. Once the work is done, its end is no news.
+fn moved(before: &Facts, now: &Facts) -> Option<UpdateKind> {
+    if now.stage > Stage::InProgress {
+        return None;
+    }
+    if before.starts != now.starts && now.kind == Kind::Planned {
+        return Some(UpdateKind::Moved { starts: now.starts, ends: now.ends });
+    }
+    match (before.ends, now.ends) {
+        (Some(old), Some(new)) if old < new => Some(UpdateKind::Extended { ends: Some(new) }),
+        (Some(old), Some(new)) if new < old => Some(UpdateKind::Expected { ends: new }),
+        (Some(_), None) => Some(UpdateKind::Extended { ends: None }),
+        (None, Some(new)) => Some(UpdateKind::Expected { ends: new }),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+/// Returns the update of the last step that has been done since. Several at once are told as one.
+fn step_done(before: &[StepFacts], now: &[StepFacts]) -> Option<UpdateKind> {
+    let was_done = |step: &StepFacts| before.iter().any(|old| old.title == step.title && old.state == StepState::Done);
+    let newly = now.iter().rev().find(|step| step.state == StepState::Done && !was_done(step))?;
+    let done = now.iter().filter(|step| step.state == StepState::Done).count();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(UpdateKind::StepDone { title: newly.title.clone(), done: count(done), total: count(now.len()) })
+}
+
+impl Facts {
+    /// Keeps what a flag told, once it is lifted.
+    fn after(self, before: &Self) -> Self {
+        if self.kind == Kind::Planned || self.stage <= Stage::InProgress {
+            return self;
+        }
+        Self { message: before.message.clone(), ends: before.ends, ..self }
+    }
+
+    /// Returns the facts once everything is open.
+    fn over(self) -> Self {
+        let mut steps = self.steps;
+        for step in steps.iter_mut().filter(|step| step.state == StepState::Running) {
+            (step.state, step.progress) = (StepState::Done, None);
+        }
+        Self { stage: Stage::Over, trouble: Trouble::None, steps, ..self }
+    }
+}
+
+impl Incident {
+    /// Adds an update. Beyond [`MOST_UPDATES`] the second is dropped: the first tells of the announcement.
+    fn tell(&mut self, kind: UpdateKind, at: Timestamp) {
+        if self.updates.len() >= MOST_UPDATES {
+            self.updates.remove(1);
+        }
+        let last = self.updates.last();
+        let sequence = last.map_or(0, |update| update.sequence).saturating_add(1);
+        // Updates are in the order of time, even if the clock was set back.
+        let at = last.map_or(at, |update| update.at.max(at));
+        let same = self.updates.iter().filter(|update| update.kind == kind).count();
+        let key = Key::of(&[self.key.as_str(), kind.as_str(), &kind.detail(), &same.to_string()]);
+        let stage = stage_after(&kind, self.facts.stage);
+        self.updates.push(Update { key, sequence, at: seconds(at), kind, stage, message: self.facts.message.clone() });
+    }
+}
+
+/// Returns the stage after an update. Several updates of one look pass through several.
+fn stage_after(kind: &UpdateKind, now: Stage) -> Stage {
+    if *kind == UpdateKind::Began { Stage::InProgress } else { now }
+}
+
+/// Most incidents that are kept.
+const MOST_INCIDENTS: usize = 1000;
+/// Most updates of an incident.
+const MOST_UPDATES: usize = 200;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Sight: what is to be seen of the maintenance at one instant.
+
+use jiff::Timestamp;
+
+use super::super::flags::{Flags, Mode};
+use super::super::snapshot::{Phase, Route, Snapshot, Source};
+use super::StepFacts;
+
+/// Flag file and routes at one instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'s> {
+    /// Flag file in force.
+    pub flags: &'s Flags,
+    /// Routes of this proxy.
+    pub routes: &'s [RouteSight],
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// Route at one instant, as far as the public is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSight {
+    /// Name.
+    pub name: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Maintenance that the route is down for or comes back from; `None` if it is plainly open.
+    pub closing: Option<ClosingSight>,
+}
+
+/// Maintenance of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosingSight {
+    /// Flag or window.
+    pub source: Source,
+    /// Beginning of the maintenance.
+    pub started: Timestamp,
+    /// Planned start of the latest demand.
+    pub planned: Timestamp,
+    /// Mode.
+    pub mode: Mode,
+    /// A problem was found after the work.
+    pub found: bool,
+    /// Steps as the page shows them; empty while there is no page.
+    pub steps: Vec<StepFacts>,
+}
+
+impl RouteSight {
+    /// Looks at all routes of a snapshot.
+    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
+        snapshot.routes.iter().map(Self::of).collect()
+    }
+
+    fn of(route: &Route) -> Self {
+        let state = &route.state;
+        let closing = state.closing().map(|closing| ClosingSight {
+            source: closing.desired.source.clone(),
+            started: closing.started,
+            planned: closing.planned(),
+            mode: closing.desired.mode,
+            found: state.is_shut() || state.is_tried(),
+            steps: steps(route),
+        });
+        Self { name: route.config.name.clone(), phase: route.phase(), closing }
+    }
+
+    /// Returns the maintenance, while the route is not open.
+    pub fn down(&self) -> Option<&ClosingSight> {
+        self.closing.as_ref().filter(|_| self.phase != Phase::Open)
+    }
+}
+
+fn steps(route: &Route) -> Vec<StepFacts> {
+    let steps = route.closure.iter().flat_map(|closure| &closure.page.model.content.steps);
+    steps.map(StepFacts::from).collect()
+}
