@@ -15,7 +15,8 @@ use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
-    Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, TrustedProxies, WellKnown,
+    Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig, TrustedProxies,
+    WellKnown,
 };
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Mode};
@@ -179,6 +180,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         limits: Limits::default(),
         log: Log { access: Access::Off, ..Log::default() },
         page: PageConfig::default(),
+        status: StatusConfig::default(),
         routes: vec![Arc::new(route)],
     }
 }

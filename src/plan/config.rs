@@ -9,6 +9,7 @@ mod parse;
 mod policy;
 mod read_only;
 mod route;
+mod status;
 mod values;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub(super) use parse::MOST_ROUTES;
 pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
+pub use status::{StatusConfig, StatusService};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;
@@ -60,6 +62,8 @@ pub struct Config {
     pub log: Log,
     /// Brand, languages and paths of the page.
     pub page: PageConfig,
+    /// The status site.
+    pub status: StatusConfig,
     /// Routes, sorted by name. Snapshots share them.
     pub routes: Vec<Arc<RouteConfig>>,
 }

@@ -3,11 +3,14 @@
 //! The news are made of the flag file, of the phases of the routes, and of the news before. Nothing in them is for
 //! operators only: no address, no hash, no measurement, no reason of a guard.
 
+pub mod document;
 mod facts;
 mod key;
 mod ledger;
 mod sight;
+mod site;
 mod update;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -20,7 +23,9 @@ use super::text::Text;
 pub use key::Key;
 pub use ledger::{Ledger, Told};
 pub use sight::{RouteSight, Sight};
+pub use site::{News, PATH, Service, ServiceStatus};
 pub use update::{Update, UpdateKind};
+pub use words::Words;
 
 /// Maintenance or interruption, from its announcement until it is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

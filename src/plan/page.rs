@@ -30,7 +30,7 @@ use super::dialect::Dialect;
 use super::flags::Mode;
 use super::lifecycle::Phase;
 
-use language::Language;
+pub(in crate::plan) use language::Language;
 pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Trouble};
 use rendered::Encodings;
 pub use rendered::Rendered;

@@ -12,8 +12,8 @@ use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::{
-    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, TlsFiles,
-    TrustedProxies,
+    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, StatusConfig,
+    TlsFiles, TrustedProxies,
 };
 use super::{address, page, route, values};
 
@@ -53,6 +53,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         limits: top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default(),
         log: top.take("log").map(|value| log(&value, report)).unwrap_or_default(),
         page: page::page(top, report),
+        status: StatusConfig::default(),
         routes: routes(top, report),
     }
 }

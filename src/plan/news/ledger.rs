@@ -10,8 +10,12 @@ use super::facts::{Cause, Sighting, seconds, sightings};
 use super::{Facts, Incident, Key, Kind, Sight, Stage, StepFacts, Trouble, Update, UpdateKind};
 
 /// Incidents, oldest first: those that are announced or active, and those of the past that are kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
+    /// Instant of its beginning. Nothing is known of the time before.
+    since: Timestamp,
+    /// Instant of the last change.
+    changed: Timestamp,
     incidents: Vec<Incident>,
 }
 
@@ -25,6 +29,22 @@ pub struct Told {
 }
 
 impl Ledger {
+    /// Creates a ledger that begins at an instant.
+    pub fn new(since: Timestamp) -> Self {
+        let since = seconds(since);
+        Self { since, changed: since, incidents: Vec::new() }
+    }
+
+    /// Returns the instant of its beginning. Nothing is known of the time before.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Returns the instant of the last change: of an update, or of a fact that is told without one, such as progress.
+    pub fn changed(&self) -> Timestamp {
+        self.changed
+    }
+
     /// Returns the incidents, oldest first.
     pub fn incidents(&self) -> &[Incident] {
         &self.incidents
@@ -67,7 +87,11 @@ impl Ledger {
             excess -= usize::from(drop);
             !drop
         });
-        self.incidents.len() != before
+        let forgotten = self.incidents.len() != before;
+        if forgotten {
+            self.changed = self.changed.max(seconds(now));
+        }
+        forgotten
     }
 
     /// Returns the index of the incident that is seen. A new one has no updates yet.
@@ -133,6 +157,9 @@ impl Ledger {
         let incident = &mut self.incidents[index];
         let facts = facts.after(&incident.facts);
         let is_new = incident.updates.is_empty();
+        if is_new || incident.facts != facts {
+            self.changed = self.changed.max(seconds(now));
+        }
         let kinds = if is_new { first(&facts) } else { changes(&incident.facts, &facts) };
         incident.facts = facts;
         for kind in kinds {
@@ -166,7 +193,8 @@ fn is_same_closure(incident: &Incident, seen: &Facts) -> bool {
 
 /// Returns the updates of an incident that was not known.
 fn first(facts: &Facts) -> Vec<UpdateKind> {
-    let begins = if facts.stage == Stage::Scheduled { UpdateKind::Announced } else { UpdateKind::Began };
+    let announced = UpdateKind::Announced { starts: facts.starts, ends: facts.ends };
+    let begins = if facts.stage == Stage::Scheduled { announced } else { UpdateKind::Began };
     let goes_on = match facts.stage {
         Stage::Checking => Some(UpdateKind::Checking),
         Stage::Returning => Some(UpdateKind::Returning),
@@ -192,7 +220,7 @@ fn changes(before: &Facts, now: &Facts) -> Vec<UpdateKind> {
             }
         }
         (Stage::Scheduled, Stage::InProgress) | (_, Stage::Scheduled) => {}
-        (_, Stage::InProgress) => kinds.push(UpdateKind::ClosedAgain),
+        (_, Stage::InProgress) => kinds.push(UpdateKind::ClosedAgain { trouble: now.trouble }),
         (_, Stage::Checking) => kinds.push(UpdateKind::Checking),
         (_, Stage::Returning) => kinds.push(UpdateKind::Returning),
         (_, Stage::Over) => kinds.push(UpdateKind::Over),

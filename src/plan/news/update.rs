@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::text::Text;
-use super::{Key, Stage};
+use super::{Key, Stage, Trouble};
 
 /// Change of an incident that the public is told of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,12 @@ pub struct Update {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum UpdateKind {
     /// A window was announced.
-    Announced,
+    Announced {
+        /// Start.
+        starts: Timestamp,
+        /// End.
+        ends: Option<Timestamp>,
+    },
     /// The operator's words have changed.
     Reworded,
     /// The window begins at another time.
@@ -68,7 +73,10 @@ pub enum UpdateKind {
     /// Clients come back step by step.
     Returning,
     /// It closed again: a problem was found, or an operator closed it.
-    ClosedAgain,
+    ClosedAgain {
+        /// Reason, as far as the public is told.
+        trouble: Trouble,
+    },
     /// It is over.
     Over,
     /// It was called off.
@@ -79,7 +87,7 @@ impl UpdateKind {
     /// Returns the word for the kind in every output.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Announced => "announced",
+            Self::Announced { .. } => "announced",
             Self::Reworded => "reworded",
             Self::Moved { .. } => "moved",
             Self::Extended { .. } => "extended",
@@ -89,7 +97,7 @@ impl UpdateKind {
             Self::Overrun => "overrun",
             Self::Checking => "checking",
             Self::Returning => "returning",
-            Self::ClosedAgain => "closed-again",
+            Self::ClosedAgain { .. } => "closed-again",
             Self::Over => "over",
             Self::Cancelled => "cancelled",
         }
@@ -102,13 +110,13 @@ impl UpdateKind {
             Self::Extended { ends } => end(*ends),
             Self::Expected { ends } => ends.to_string(),
             Self::StepDone { title, done, .. } => format!("{done} {}", title.plain),
-            Self::Announced
+            Self::Announced { .. }
             | Self::Reworded
             | Self::Began
             | Self::Overrun
             | Self::Checking
             | Self::Returning
-            | Self::ClosedAgain
+            | Self::ClosedAgain { .. }
             | Self::Over
             | Self::Cancelled => String::new(),
         }

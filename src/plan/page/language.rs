@@ -15,11 +15,11 @@ use super::super::problem::{Problem, did_you_mean, quoted};
 use super::super::read::{Lines, Report, Value, did_you_mean_text, document, in_order};
 
 /// Words of the page in one language.
-pub(super) struct Language {
+pub(in crate::plan) struct Language {
     /// Language tag (BCP 47).
-    pub(super) tag: String,
+    pub(in crate::plan) tag: String,
     /// The language is written from right to left.
-    pub(super) right_to_left: bool,
+    pub(in crate::plan) right_to_left: bool,
     messages: Messages,
     digits: Vec<char>,
     months: Vec<String>,
@@ -182,7 +182,7 @@ impl Language {
     }
 
     /// Returns a message with its placeholders filled in; `None` for an unknown key. `n` chooses the plural.
-    pub(super) fn message(&self, key: &str, n: Option<u64>, arguments: &[(&str, String)]) -> Option<String> {
+    pub(in crate::plan) fn message(&self, key: &str, n: Option<u64>, arguments: &[(&str, String)]) -> Option<String> {
         let pattern = match self.messages.0.get(key)? {
             Message::Text(text) => text,
             Message::List(items) => return Some(items.join(self.messages.text("list-separator"))),
@@ -196,12 +196,12 @@ impl Language {
     }
 
     /// Returns a message whose key every language has; see [`Language::message`].
-    pub(super) fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
+    pub(in crate::plan) fn own(&self, key: &str, arguments: &[(&str, String)]) -> String {
         self.message(key, None, arguments).unwrap_or_default()
     }
 
     /// Writes a whole number, with the digits and the grouping of the language.
-    pub(super) fn number(&self, number: u64) -> String {
+    pub(in crate::plan) fn number(&self, number: u64) -> String {
         let plain = number.to_string();
         let group = self.messages.text("group");
         let mut text = String::with_capacity(plain.len() * 2);
@@ -215,7 +215,7 @@ impl Language {
     }
 
     /// Writes a length of time in its two largest units of days, hours and minutes.
-    pub(super) fn span(&self, seconds: u64) -> String {
+    pub(in crate::plan) fn span(&self, seconds: u64) -> String {
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
         let (d, h, m) = (("d", self.number(days)), ("h", self.number(hours)), ("m", self.number(minutes)));
         match (days, hours, minutes) {
@@ -229,13 +229,13 @@ impl Language {
     }
 
     /// Writes a time of day in UTC: `14:14`.
-    pub(super) fn clock(&self, instant: Timestamp) -> String {
+    pub(in crate::plan) fn clock(&self, instant: Timestamp) -> String {
         let plain = instant.strftime("%H:%M").to_string();
         plain.chars().map(|character| self.digit(character)).collect()
     }
 
     /// Writes a date in UTC: `19 May 2026`.
-    pub(super) fn date(&self, instant: Timestamp) -> String {
+    pub(in crate::plan) fn date(&self, instant: Timestamp) -> String {
         let date = TimeZone::UTC.to_datetime(instant).date();
         let plain = |number: i16| number.to_string().chars().map(|digit| self.digit(digit)).collect::<String>();
         let month = usize::try_from(date.month() - 1).ok().and_then(|index| self.months.get(index));
@@ -245,12 +245,12 @@ impl Language {
     }
 
     /// Writes a date and a time: `19 May 2026, 14:14 UTC`.
-    pub(super) fn date_time(&self, instant: Timestamp) -> String {
+    pub(in crate::plan) fn date_time(&self, instant: Timestamp) -> String {
         self.own("date-time", &[("date", self.date(instant)), ("clock", self.clock(instant))])
     }
 
     /// Joins a list: `eu-west, us-east`.
-    pub(super) fn list(&self, items: &[String]) -> String {
+    pub(in crate::plan) fn list(&self, items: &[String]) -> String {
         items.join(self.messages.text("list-separator"))
     }
 

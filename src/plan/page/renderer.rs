@@ -166,6 +166,11 @@ impl Renderer {
         Variant { dialect, language, coding: accept::coding(fields(ACCEPT_ENCODING)) }
     }
 
+    /// Returns the languages that are offered, the default one first.
+    pub(in crate::plan) fn languages(&self) -> &[Language] {
+        &self.languages
+    }
+
     /// Returns the badge of a route.
     pub fn badge(&self, maintenance: bool) -> &Rendered {
         &self.badges[usize::from(maintenance)]

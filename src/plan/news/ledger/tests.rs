@@ -33,7 +33,7 @@ fn down(name: &str, phase: Phase, source: Source, started: &str) -> RouteSight {
 
 impl World {
     fn new(text: &str) -> Self {
-        Self { ledger: Ledger::default(), flags: flags(text), routes: vec![open("web")] }
+        Self { ledger: Ledger::new(Timestamp::UNIX_EPOCH), flags: flags(text), routes: vec![open("web")] }
     }
 
     /// Looks at an instant, and returns the words for the updates.

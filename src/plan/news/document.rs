@@ -1,0 +1,188 @@
+//! Documents: finished bytes of feeds and status APIs, which a filter cuts without rendering anything.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use sha2::{Digest, Sha256};
+
+/// Finished document. Its bytes are the same until the news change.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Media type.
+    pub content_type: HeaderValue,
+    /// Strong entity tag of the whole document.
+    pub etag: HeaderValue,
+    /// `Last-Modified`: instant of the last change.
+    pub modified: HeaderValue,
+    /// Whole document.
+    pub whole: Bytes,
+    sections: Vec<Section>,
+    tail: Bytes,
+}
+
+/// Part of a document: a head, and items that a filter may leave out.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    /// Bytes before the items.
+    pub head: Bytes,
+    /// Items.
+    pub items: Vec<Item>,
+    /// Bytes between two items.
+    pub separator: &'static str,
+}
+
+/// Item of a document.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What the item is about.
+    pub tags: Arc<Tags>,
+    /// Bytes.
+    pub bytes: Bytes,
+}
+
+/// What an item of a document is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// Routes.
+    pub routes: BTreeSet<String>,
+    /// Names and keys of services.
+    pub services: BTreeSet<String>,
+    /// Regions; none means all.
+    pub regions: BTreeSet<String>,
+    /// Ids of windows, and keys of incidents; none means all.
+    pub windows: BTreeSet<String>,
+}
+
+/// Choice of items by a request: `?service=…&region=…&window=…`, and the routes of its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter<'q> {
+    /// Service, by its name or its key.
+    pub service: Option<Cow<'q, str>>,
+    /// Region.
+    pub region: Option<Cow<'q, str>>,
+    /// Window by its id, or incident by its key.
+    pub window: Option<Cow<'q, str>>,
+    /// Routes that the client may learn of; `None` for all.
+    pub routes: Option<BTreeSet<&'q str>>,
+}
+
+impl Filter<'_> {
+    /// Returns true if an item is chosen.
+    pub fn has(&self, tags: &Tags) -> bool {
+        let is = |wanted: &Option<Cow<'_, str>>, own: &BTreeSet<String>, none_is_all: bool| match wanted {
+            Some(wanted) => none_is_all && own.is_empty() || own.contains(wanted.as_ref()),
+            None => true,
+        };
+        let routes = |known: &BTreeSet<&str>| tags.routes.iter().any(|route| known.contains(route.as_str()));
+        is(&self.service, &tags.services, false)
+            && is(&self.region, &tags.regions, true)
+            && is(&self.window, &tags.windows, true)
+            && self.routes.as_ref().is_none_or(routes)
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Filter::default()
+    }
+}
+
+impl Document {
+    /// Creates a document of sections and a tail.
+    pub fn new(
+        content_type: &'static str,
+        modified: Timestamp,
+        sections: Vec<Section>,
+        tail: impl Into<Bytes>,
+    ) -> Self {
+        let tail = tail.into();
+        let whole = joined(&sections, &tail, |_| true);
+        Self {
+            content_type: HeaderValue::from_static(content_type),
+            etag: etag(&whole),
+            modified: http_date(modified),
+            whole,
+            sections,
+            tail,
+        }
+    }
+
+    /// Returns the bytes that a filter leaves, and their entity tag.
+    pub fn select(&self, filter: &Filter<'_>) -> (Bytes, HeaderValue) {
+        let all = || self.sections.iter().flat_map(|section| &section.items).all(|item| filter.has(&item.tags));
+        if filter.is_empty() || all() {
+            return (self.whole.clone(), self.etag.clone());
+        }
+        let bytes = joined(&self.sections, &self.tail, |item| filter.has(&item.tags));
+        let etag = etag(&bytes);
+        (bytes, etag)
+    }
+}
+
+fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> Bytes {
+    let mut all = BytesMut::new();
+    for section in sections {
+        all.extend_from_slice(&section.head);
+        for (place, item) in section.items.iter().filter(|item| keep(item)).enumerate() {
+            if place > 0 {
+                all.extend_from_slice(section.separator.as_bytes());
+            }
+            all.extend_from_slice(&item.bytes);
+        }
+    }
+    all.extend_from_slice(tail);
+    all.freeze()
+}
+
+/// Returns the strong entity tag of some bytes.
+fn etag(bytes: &Bytes) -> HeaderValue {
+    let hash = Sha256::digest(bytes);
+    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{hex}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// Formats an instant for an HTTP field.
+fn http_date(instant: Timestamp) -> HeaderValue {
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&instant);
+    text.ok()
+        .and_then(|text| text.try_into().ok())
+        .unwrap_or_else(|| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(route: &str, region: Option<&str>, text: &'static str) -> Item {
+        let set = |text: &str| BTreeSet::from([text.to_owned()]);
+        let tags = Tags {
+            routes: set(route),
+            services: set(text),
+            regions: region.map(set).unwrap_or_default(),
+            windows: set(&format!("MNT-{text}")),
+        };
+        Item { tags: Arc::new(tags), bytes: Bytes::from_static(text.as_bytes()) }
+    }
+
+    #[test]
+    fn a_filter_chooses_items_and_separates_what_is_left() {
+        let items = vec![item("web", Some("eu"), "a"), item("web", None, "b"), item("api", Some("us"), "c")];
+        let section = Section { head: Bytes::from_static(b"["), items, separator: "," };
+        let document = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![section], "]");
+        let select = |filter: Filter<'_>| String::from_utf8(document.select(&filter).0.to_vec()).unwrap();
+        assert_eq!(select(Filter::default()), "[a,b,c]");
+        assert_eq!(select(Filter { region: Some("eu".into()), ..Filter::default() }), "[a,b]");
+        assert_eq!(select(Filter { service: Some("c".into()), ..Filter::default() }), "[c]");
+        assert_eq!(select(Filter { window: Some("MNT-b".into()), ..Filter::default() }), "[b]");
+        assert_eq!(select(Filter { service: Some("?".into()), ..Filter::default() }), "[]");
+        assert_eq!(select(Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() }), "[c]");
+        let (whole, tag) =
+            document.select(&Filter { routes: Some(BTreeSet::from(["api", "web"])), ..Filter::default() });
+        assert_eq!((whole.as_ptr(), tag), (document.whole.as_ptr(), document.etag.clone()), "nothing is copied");
+        assert_ne!(document.select(&Filter { service: Some("a".into()), ..Filter::default() }).1, document.etag);
+        assert_eq!(document.modified, "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+}

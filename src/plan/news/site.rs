@@ -1,0 +1,185 @@
+//! News as all documents are made of them: the name and the URL of the site, services, incidents and windows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::super::config::{RouteConfig, StatusConfig};
+use super::super::flags::{Mode, Window};
+use super::document::Tags;
+use super::{Facts, Incident, Key, Kind, Stage, Trouble};
+
+/// News that documents are made of.
+#[derive(Clone, Debug)]
+pub struct News<'n> {
+    /// Name of the site.
+    pub title: String,
+    /// URL of the site without a slash at its end: absolute, or a path if no URL is configured.
+    pub url: String,
+    /// Services, in the order of the config.
+    pub services: Vec<Service>,
+    /// Incidents, oldest first.
+    pub incidents: &'n [Incident],
+    /// Windows of the flag file, for calendars.
+    pub windows: &'n [Window],
+    /// Instant of the last change.
+    pub changed: Timestamp,
+    /// Instant from which incidents are known.
+    pub since: Timestamp,
+}
+
+/// Service with its status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Key, the same for ever.
+    pub key: Key,
+    /// Name.
+    pub name: String,
+    /// Second line.
+    pub detail: Option<String>,
+    /// Routes that it consists of.
+    pub routes: BTreeSet<String>,
+    /// Regions that it is in.
+    pub regions: Vec<String>,
+    /// Status.
+    pub status: ServiceStatus,
+    /// Instant of the last change of its status.
+    pub changed: Timestamp,
+}
+
+/// Status of a service. The variants are those of Statuspage's API, and are ordered by severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceStatus {
+    /// Works.
+    #[default]
+    Operational,
+    /// Works in part, such as reading alone.
+    Degraded,
+    /// Down for a planned maintenance.
+    UnderMaintenance,
+    /// Some of its routes are down.
+    PartialOutage,
+    /// Down.
+    MajorOutage,
+}
+
+impl<'n> News<'n> {
+    /// Puts the news together. `prefix` is the reserved prefix, below which the site always is.
+    pub fn new<'r>(
+        config: &StatusConfig,
+        brand: Option<&str>,
+        prefix: &str,
+        routes: impl Iterator<Item = &'r RouteConfig>,
+        ledger: &'n super::Ledger,
+        windows: &'n [Window],
+    ) -> Self {
+        let incidents = ledger.incidents();
+        let own_path = || format!("{}/{PATH}", prefix.trim_end_matches('/'));
+        Self {
+            title: config.title.as_deref().or(brand).unwrap_or("Status").to_owned(),
+            url: config.url.clone().unwrap_or_else(own_path),
+            services: services(config, routes, incidents, ledger.since()),
+            incidents,
+            windows,
+            changed: ledger.changed(),
+            since: ledger.since(),
+        }
+    }
+
+    /// Returns the URL of a path of the site, such as `/history.atom`.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Returns the services that an incident concerns.
+    pub fn services_of(&self, facts: &Facts) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| concerns(facts, service))
+    }
+
+    /// Returns what an incident is about.
+    pub fn tags(&self, incident: &Incident) -> Arc<Tags> {
+        let facts = &incident.facts;
+        let named = facts.services.iter().map(|name| name.plain.clone());
+        let known = self.services_of(facts).flat_map(|service| [service.name.clone(), service.key.to_string()]);
+        Arc::new(Tags {
+            routes: facts.routes.clone(),
+            services: named.chain(known).collect(),
+            regions: facts.regions.clone(),
+            windows: facts.reference.iter().cloned().chain([incident.key.to_string()]).collect(),
+        })
+    }
+
+    /// Returns the incidents that are announced or active.
+    pub fn current(&self) -> impl Iterator<Item = &'n Incident> + use<'n> {
+        self.incidents.iter().filter(|incident| !incident.facts.stage.is_final())
+    }
+}
+
+impl Service {
+    /// Returns what the service is about, for filters.
+    pub fn tags(&self) -> Arc<Tags> {
+        Arc::new(Tags {
+            routes: self.routes.clone(),
+            services: BTreeSet::from([self.name.clone(), self.key.to_string()]),
+            regions: self.regions.iter().cloned().collect(),
+            windows: BTreeSet::new(),
+        })
+    }
+}
+
+/// Returns true if an incident concerns a service: by one of its routes, or by its name.
+fn concerns(facts: &Facts, service: &Service) -> bool {
+    !facts.routes.is_disjoint(&service.routes) || facts.services.iter().any(|name| name.plain == service.name)
+}
+
+fn services<'r>(
+    config: &StatusConfig,
+    routes: impl Iterator<Item = &'r RouteConfig>,
+    incidents: &[Incident],
+    since: Timestamp,
+) -> Vec<Service> {
+    let own = |name: &str, detail: Option<String>, routes: BTreeSet<String>, regions: &[String]| Service {
+        key: Key::of(&["service", name]),
+        name: name.to_owned(),
+        detail,
+        routes,
+        regions: regions.to_vec(),
+        status: ServiceStatus::Operational,
+        changed: since,
+    };
+    let mut services: Vec<Service> = if config.services.is_empty() {
+        routes.map(|route| own(&route.name, None, BTreeSet::from([route.name.clone()]), &[])).collect()
+    } else {
+        let configured = config.services.iter();
+        configured
+            .map(|one| own(&one.name, one.detail.clone(), one.routes.iter().cloned().collect(), &one.regions))
+            .collect()
+    };
+    for service in &mut services {
+        let about = || incidents.iter().filter(|incident| concerns(&incident.facts, service));
+        let status = about().filter_map(|incident| status(incident, service)).max().unwrap_or_default();
+        let changed = about().filter(|incident| incident.began().is_some()).map(Incident::updated).max();
+        (service.status, service.changed) = (status, changed.unwrap_or(since));
+    }
+    services
+}
+
+/// Returns the status that an active incident gives to a service.
+fn status(incident: &Incident, service: &Service) -> Option<ServiceStatus> {
+    let facts = &incident.facts;
+    if !facts.stage.is_active() {
+        return None;
+    }
+    let is_whole = service.routes.is_subset(&facts.routes);
+    Some(match (facts.mode, facts.kind, facts.trouble) {
+        (Mode::ReadOnly, _, _) => ServiceStatus::Degraded,
+        (_, Kind::Planned, Trouble::None | Trouble::Overrun) => ServiceStatus::UnderMaintenance,
+        (Mode::Hold, _, _) => ServiceStatus::PartialOutage,
+        (Mode::Offline, _, _) if facts.stage == Stage::Returning || !is_whole => ServiceStatus::PartialOutage,
+        (Mode::Offline, _, _) => ServiceStatus::MajorOutage,
+    })
+}
+
+/// Path of the site below the reserved prefix.
+pub const PATH: &str = "news";
