@@ -39,13 +39,13 @@ pub struct Section {
 /// Item of a document.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What the item is about.
+    /// Subjects of the item.
     pub tags: Arc<Tags>,
     /// Bytes.
     pub bytes: Bytes,
 }
 
-/// What an item of a document is about.
+/// Subjects of an item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     /// Routes.

@@ -22,11 +22,6 @@ impl<'l> Words<'l> {
         &self.0.tag
     }
 
-    /// Returns the language itself, for words that are not about the news.
-    pub(in crate::plan) fn language(self) -> &'l Language {
-        self.0
-    }
-
     /// Returns an operator's text in the language.
     pub fn text(self, text: &'l Text) -> &'l str {
         text.in_language(&self.0.tag)
