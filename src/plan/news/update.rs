@@ -72,14 +72,14 @@ pub enum UpdateKind {
     Checking,
     /// Clients come back step by step.
     Returning,
-    /// It closed again: a problem was found, or an operator closed it.
+    /// The route closed again: a problem was found, or an operator closed it.
     ClosedAgain {
         /// Reason, as far as the public is told.
         trouble: Trouble,
     },
-    /// It is over.
+    /// Everything is open.
     Over,
-    /// It was called off.
+    /// The window was called off.
     Cancelled,
 }
 
