@@ -87,11 +87,13 @@ impl<'t> Report<'t> {
 
     /// Returns the value if no problem refuses it, and all problems, in the order of the file.
     pub(super) fn finish<T>(mut self, value: T) -> (Option<T>, Vec<Problem>) {
-        let refused = self.problems.iter().any(Problem::is_error) || self.unshown > 0;
+        // An error is never among those that are not shown unless another one is.
+        let refused = self.problems.iter().any(Problem::is_error);
         self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
         if self.unshown > 0 {
             let more = format!("{} more problems are not shown", self.unshown);
-            self.problems.push(Problem::error(self.file, more));
+            let kind = if refused { Problem::error } else { Problem::warning };
+            self.problems.push(kind(self.file, more));
         }
         ((!refused).then_some(value), self.problems)
     }
@@ -99,7 +101,10 @@ impl<'t> Report<'t> {
     fn push(&mut self, problem: Problem, span: Range<usize>) {
         if self.problems.len() >= MOST_PROBLEMS {
             self.unshown += 1;
-            return;
+            // An error takes the place of a warning: warnings alone refuse nothing.
+            let warning = self.problems.iter().rposition(|problem| !problem.is_error());
+            let Some(warning) = warning.filter(|_| problem.is_error()) else { return };
+            self.problems.remove(warning);
         }
         let place = self.place(span);
         self.problems.push(problem.at(place));

@@ -152,6 +152,18 @@ fn what_is_too_many_is_refused_and_not_listed_without_end() {
 }
 
 #[test]
+fn warnings_alone_refuse_nothing_however_many_they_are() {
+    let window = |n: usize| format!("[[windows]]\nid = \"w{n}\"\nevery = \"Sun 02:00-04:00 UTC\"\n");
+    let many: String = (0..150).map(window).collect();
+    let (flags, problems) = flags::parse("maintenance.toml", &many);
+    assert!(flags.is_some() && !problems.iter().any(Problem::is_error), "{problems:#?}");
+    assert_eq!((problems.len(), problems[100].message.as_str()), (101, "50 more problems are not shown"));
+    let (flags, problems) = flags::parse("maintenance.toml", &format!("{many}ends = 2026-05-19T14:00:00Z\n"));
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+    assert!(flags.is_none() && errors[0].message.contains("`ends`"), "an error is shown before warnings: {errors:#?}");
+}
+
+#[test]
 fn every_limit_is_in_the_table_as_an_operator_would_write_it() {
     let keys = limits::TABLE.keys;
     let unquoted = |key: &Key| key.default().map_or("unset".to_owned(), |value| value.trim_matches('"').to_owned());
