@@ -25,6 +25,7 @@ use super::confirm::Wish;
 use super::edit::{self, TableRef};
 use super::failure::{Failure, Force};
 use super::flag_file::FlagFile;
+use super::planning;
 use super::remains::Asked;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -233,13 +234,10 @@ fn scope(args: &Bypass, name: &str, file: &FlagFile, flags: &Flags, now: Timesta
 /// Returns the next start of the window of an id; `None` if it is in force, or for `flag`. A window called `flag` comes
 /// before the flag itself.
 fn named_window(id: &str, flags: &Flags, now: Timestamp) -> Result<Option<(Timestamp, String)>, Failure> {
-    let Some(window) = flags.windows.iter().find(|window| window.id == id) else {
-        if id == "flag" {
-            return Ok(None);
-        }
-        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
-        return Err(Failure::NoWindow { id: id.to_owned(), known });
-    };
+    if id == "flag" && flags.window(id).is_none() {
+        return Ok(None);
+    }
+    let window = planning::window(flags, id)?;
     if window.in_force(now).is_some() {
         return Ok(None);
     }

@@ -116,7 +116,7 @@ impl Claim {
     /// Returns the flags of the file as it is now, which a later edit may have changed.
     fn flags(&self) -> Flags {
         let text = fs::read_to_string(&self.file).unwrap_or_else(|_| self.text.clone());
-        flags::parse("", &text).0.map(|parsed| parsed.flags).unwrap_or_default()
+        flags::parse_at("", &text, Timestamp::now()).0.map(|parsed| parsed.flags).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::control::load;
 use crate::files::source;
 use crate::plan::config::Config;
@@ -138,7 +140,7 @@ fn validate(file: &Path, before: &str, after: &str) -> Result<Flags, Failure> {
 }
 
 fn parse(file: &Path, text: &str) -> (Option<flags::Parsed>, Vec<Problem>) {
-    flags::parse(&file.display().to_string(), text)
+    flags::parse_at(&file.display().to_string(), text, Timestamp::now())
 }
 
 /// Adds a hint about `--config` if the only problem is that the config cannot be read.

@@ -12,6 +12,7 @@ use super::confirm::{Goal, Wish};
 use super::edit::{self, EditError, Lifted, Selection, TableRef};
 use super::failure::Failure;
 use super::flag_file::Edited;
+use super::planning;
 use super::remains::{self, Asked};
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -141,10 +142,7 @@ fn report<T>(
 fn end_window(id: &str, args: &Off, site: &Site, streams: &mut Streams) -> Result<u8, Failure> {
     let flags = site.flags()?;
     let now = Timestamp::now();
-    let Some(window) = flags.windows.iter().find(|window| window.id == id) else {
-        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
-        return Err(Failure::NoWindow { id: id.to_owned(), known });
-    };
+    let window = planning::window(&flags, id)?;
     let asked = window.routes.iter().map(|(target, _)| match target {
         Target::Every => "*".to_owned(),
         Target::Route(name) => name.clone(),

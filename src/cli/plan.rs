@@ -97,7 +97,7 @@ pub(super) fn run(args: &PlanArgs, streams: &mut Streams) -> Result<u8, Failure>
     site.check_wait(&args.wait)?;
     let now = Timestamp::now();
     let draft = draft(args, routes, now)?;
-    let is_taken = |id: &String| site.flags().is_ok_and(|flags| flags.windows.iter().any(|window| window.id == *id));
+    let is_taken = |id: &String| site.flags().is_ok_and(|flags| flags.window(id).is_some());
     if let Some(id) = args.id.as_ref().filter(|id| is_taken(id)) {
         return Err(Failure::Refused(Refusal::Taken(id.clone())));
     }
@@ -167,7 +167,7 @@ fn draft(args: &PlanArgs, routes: Vec<String>, now: Timestamp) -> Result<NewWind
         mode: args.mode.into(),
     };
     let scratch = edit::add("", &NewWindow { id: "scratch".to_owned(), ..window.clone() });
-    let parsed = scratch.ok().and_then(|text| flags::parse("scratch", &text).0);
+    let parsed = scratch.ok().and_then(|text| flags::parse_at("scratch", &text, now).0);
     let comes = parsed.is_none_or(|parsed| parsed.flags.windows.iter().any(|window| window.next_start(now).is_some()));
     if comes { Ok(window) } else { Err(Failure::Refused(never(&window))) }
 }
@@ -200,6 +200,6 @@ fn with_id(draft: &NewWindow, zone: &TimeZone, flags: &Flags) -> NewWindow {
     };
     let letters = ('a'..='z').map(String::from).chain((27..).map(|number: u32| number.to_string()));
     let mut ids = letters.map(|letter| format!("{stem}{letter}"));
-    let id = ids.find(|id| flags.windows.iter().all(|window| window.id != *id)).unwrap_or(stem);
+    let id = ids.find(|id| flags.window(id).is_none()).unwrap_or(stem);
     NewWindow { id, ..draft.clone() }
 }

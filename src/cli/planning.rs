@@ -23,8 +23,8 @@ pub(super) const WORDS: Option<fn(bool) -> Value> = None;
 /// # Errors
 /// [`Failure::NoWindow`].
 pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    flags.windows.iter().find(|window| window.id == id).ok_or_else(|| {
-        let known = flags.windows.iter().map(|window| window.id.clone()).collect();
+    flags.window(id).ok_or_else(|| {
+        let known = flags.every_window().map(|window| window.id.clone()).collect();
         Failure::NoWindow { id: id.to_owned(), known }
     })
 }

@@ -135,6 +135,10 @@ fn form(form: &Form) -> Map<String, Value> {
         Form::OneOrArray(item, counts) => json!({ "anyOf": [self::form(item), array(item, counts)] }),
         Form::Fields(longest) => by_name(&FIELD_NAME, &Form::Words(*longest)),
         Form::Table(inner) => Value::Object(table(inner)),
+        // A schema has no clock, and windows that are over do not count.
+        Form::Tables(inner, _) if inner.header == WINDOWS => {
+            json!({ "type": "array", "items": table(inner) })
+        }
         Form::Tables(inner, most) => json!({ "type": "array", "items": table(inner), "maxItems": most }),
         Form::Routes(item) => by_name(&ROUTE_NAME, item),
         Form::Targets(item) => by_name(&TARGET, item),
@@ -179,6 +183,9 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
 }
+
+/// Header of the tables that have no limit in the schema.
+const WINDOWS: &str = "[[windows]]";
 
 #[cfg(test)]
 mod tests {

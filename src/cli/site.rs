@@ -222,7 +222,7 @@ impl Site {
 
     /// Parses a text of the flag file; `None` if it has errors.
     pub(super) fn parse(&self, text: &str) -> Option<Flags> {
-        flags::parse(&self.file.display().to_string(), text).0.map(|parsed| parsed.flags)
+        flags::parse_at(&self.file.display().to_string(), text, Timestamp::now()).0.map(|parsed| parsed.flags)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::plan::flags::{Flags, StepState};
 use super::confirm::{Goal, Wish};
 use super::edit::{self, EditError, TableRef};
 use super::failure::Failure;
+use super::planning;
 use super::remains::Asked;
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
@@ -109,7 +110,7 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
 
 /// Tells that a window with `opens = "steps"` ended by the move of a step, or is on again.
 fn turned(before: &Flags, after: &Flags, id: &str, now: Timestamp) -> Option<String> {
-    let find = |flags: &Flags| flags.windows.iter().find(|window| window.id == id).cloned();
+    let find = |flags: &Flags| flags.window(id).cloned();
     let (before, after) = (find(before)?, find(after)?);
     match (before.in_force(now).is_some(), after.in_force(now).is_some()) {
         (false, true) => Some(format!("window {id} is on again, and closes its routes: not all of its steps are done")),
@@ -121,7 +122,7 @@ fn turned(before: &Flags, after: &Flags, id: &str, now: Timestamp) -> Option<Str
 /// Returns the instant to write with a step of a recurring window, whose states belong to one occurrence each. The flag
 /// is true if the step needs the instant although its state stays the same.
 fn instant_for(flags: &Flags, id: &str, index: usize, now: Timestamp) -> Option<(Timestamp, bool)> {
-    let window = flags.windows.iter().find(|window| window.id == id).filter(|window| window.recurs())?;
+    let window = flags.window(id).filter(|window| window.recurs())?;
     let (starts, _) = window.span_of(now)?;
     let is_own = window.steps.get(index)?.at.is_some_and(|at| at >= starts);
     Some((words::whole_seconds(now), !is_own))
@@ -131,7 +132,7 @@ fn instant_for(flags: &Flags, id: &str, index: usize, now: Timestamp) -> Option<
 /// occurrence begins anew.
 fn with_full_progress(changes: &[StepChange], flags: &Flags, id: &str, index: usize) -> Vec<StepChange> {
     let mut changes = changes.to_vec();
-    let window = flags.windows.iter().find(|window| window.id == id);
+    let window = flags.window(id);
     let progress = window.and_then(|window| window.steps.get(index)).and_then(|step| step.progress.as_ref());
     let is_earlier = instant_for(flags, id, index, Timestamp::now()).is_some_and(|(_, is_due)| is_due);
     match (changes.as_slice(), progress) {
@@ -156,9 +157,7 @@ fn describe(change: &StepChange) -> Option<String> {
 
 /// Finds a step by its number or title, and returns its index, counted from 0.
 fn index_of(flags: &Flags, id: &str, step: &str) -> Result<usize, Failure> {
-    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
-    let window = flags.windows.iter().find(|window| window.id == id);
-    let window = window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })?;
+    let window = planning::window(flags, id)?;
     let has_title = |title: &str| {
         window
             .steps

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::files::source::{self, ReadError};
 use crate::plan::compile::Memory;
 use crate::plan::flags;
@@ -133,7 +135,7 @@ fn gone() -> String {
 }
 
 fn is_valid(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| flags::parse("", text).0.is_some())
+    std::str::from_utf8(bytes).is_ok_and(|text| flags::parse_at("", text, Timestamp::now()).0.is_some())
 }
 
 fn refused(told: &FileStatus, hash: &str) -> Option<Seen> {

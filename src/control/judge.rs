@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::files::Judge;
 use crate::files::debounce::{Doubt, Hint};
@@ -69,6 +70,6 @@ fn doubt(in_force: &Flags, good: &[u8], hint: Hint, content: &Content) -> Doubt 
 /// Returns true if a content is valid and lifts something. A text with errors is refused anyway.
 fn is_lifting(in_force: &Flags, content: &Content) -> bool {
     let text = std::str::from_utf8(&content.bytes).ok();
-    let parsed = text.and_then(|text| flags::parse("", text).0);
+    let parsed = text.and_then(|text| flags::parse_at("", text, Timestamp::now()).0);
     parsed.is_some_and(|parsed| flags::lifts(in_force, &parsed.flags))
 }

@@ -136,7 +136,7 @@ pub(crate) fn parse_flags(
         Err(problem) => return (None, vec![problem]),
     };
     let file = path.display().to_string();
-    let (parsed, mut problems) = flags::parse(&file, text);
+    let (parsed, mut problems) = flags::parse_at(&file, text, reading.now);
     let Some(parsed) = parsed else {
         return (None, problems);
     };

@@ -373,7 +373,7 @@ fn parse(path: &Path, content: &Content, config: &Config) -> (Option<Flags>, Vec
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
     };
-    let (parsed, mut problems) = flags::parse(&file, text);
+    let (parsed, mut problems) = flags::parse_at(&file, text, Timestamp::now());
     if let Some(parsed) = &parsed {
         problems.extend(parsed.unknown_routes(config.routes.iter().map(|route| route.name.as_str())));
     }

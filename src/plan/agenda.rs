@@ -72,7 +72,7 @@ impl Agenda {
     /// Lists the occurrences that are on, and those that begin before an instant.
     pub fn new(flags: &Flags, now: Timestamp, until: Timestamp) -> Self {
         let mut agenda = Self::default();
-        for window in &flags.windows {
+        for window in flags.acting(now) {
             let known = agenda.occurrences.len();
             let room = MOST_OCCURRENCES - known.min(MOST_OCCURRENCES);
             agenda.occurrences.extend(window.occurrences(now, until).take(room + 1));

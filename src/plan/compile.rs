@@ -272,7 +272,7 @@ fn route_inputs<'g>(
 fn over(inputs: &Inputs<'_>, state: &RouteState, now: Timestamp) -> Option<Timestamp> {
     let closing = state.closing()?;
     let Source::Window(id) = &closing.desired.source else { return None };
-    let window = inputs.flags.windows.iter().find(|window| window.id == *id)?;
+    let window = inputs.flags.window(id)?;
     window.over(closing.planned()).filter(|over| *over <= now)
 }
 

@@ -4,11 +4,13 @@ mod every;
 mod lifts;
 mod links;
 mod parse;
+mod past;
 mod span;
 mod stale;
 mod window;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,16 +23,19 @@ use every::Exception;
 pub use every::{Every, Odd, Oddity};
 pub use lifts::{is_cut, is_unended, lifts};
 pub use links::Link;
+pub use past::Past;
 pub use span::Span;
 pub use stale::{Reading, Stale};
 
 /// Content of `maintenance.toml`, checked. By default nothing is flagged.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Flags {
     /// `[routes]`: the flags, in the order of the file.
     pub routes: Vec<Flag>,
-    /// `[[windows]]`, in the order of the file.
+    /// `[[windows]]`, in the order of the file, without those of the past.
     pub windows: Vec<Window>,
+    /// `[[windows]]` that were over long ago.
+    pub past: Past,
     /// `[forced]`: instant at which an operator last opened a route by force. Earlier results of its guard and its
     /// checks are overruled.
     pub forced: Vec<(Target, Timestamp)>,
@@ -338,12 +343,31 @@ pub struct Mention {
     pub place: Place,
 }
 
-/// Parses a flag file. `file` is the name that problems give it.
+/// Parses a flag file as it is read at an instant. `file` is the name that problems give it.
 ///
 /// Every problem of the text is collected, in the order of the text. Flags are returned if none of them is an error. A
-/// text that is empty, or has only comments, flags nothing.
+/// text that is empty, or has only comments, flags nothing. Windows that are over do not count to the limits. So a file
+/// that is valid stays valid as time goes by.
+pub fn parse_at(file: &str, text: &str, now: Timestamp) -> (Option<Parsed>, Vec<Problem>) {
+    parse::flags(file, text, now)
+}
+
+/// Parses a flag file as if no time had passed: no window is over. A reader that has a clock uses [`parse_at`].
 pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
-    parse::flags(file, text)
+    parse_at(file, text, Timestamp::MIN)
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { routes, windows, past, forced, lifted, revoked, links } = self;
+        let mut shown = f.debug_struct("Flags");
+        shown.field("routes", routes).field("windows", windows);
+        // Most files have no past.
+        if *past != Past::default() {
+            shown.field("past", past);
+        }
+        shown.field("forced", forced).field("lifted", lifted).field("revoked", revoked).field("links", links).finish()
+    }
 }
 
 impl Target {

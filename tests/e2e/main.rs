@@ -44,6 +44,7 @@ mod operators;
 mod outcomes;
 mod parking;
 mod pass;
+mod past;
 mod pause;
 mod planning;
 mod publish;

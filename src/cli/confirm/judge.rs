@@ -118,14 +118,14 @@ fn objections(claim: &Claim, disk: &Disk, answer: &Answer) -> Vec<Objection> {
     let config_differs = config_differs(&claim.config, status) == Some(true);
     let missing = missing.map(|name| Objection::NoRoute { name: name.clone(), config_differs });
     let asked = status.routes.iter().filter(|route| claim.asked.has(&route.name));
-    let flags = flags::parse("", &disk.text).0.map(|parsed| parsed.flags);
+    let flags = flags::parse_at("", &disk.text, Timestamp::now()).0.map(|parsed| parsed.flags);
     missing.chain(asked.filter_map(|route| not_closed(claim, flags.as_ref(), route, answer.clock))).collect()
 }
 
 /// Returns true if a guard, a flag or a window keeps an asked route closed, which time alone may never change.
 pub(super) fn is_stuck(claim: &Claim, disk: &Disk, status: &Status) -> bool {
-    let Some(flags) = flags::parse("", &disk.text).0.map(|parsed| parsed.flags) else { return false };
     let now = Timestamp::now();
+    let Some(flags) = flags::parse_at("", &disk.text, now).0.map(|parsed| parsed.flags) else { return false };
     let asked = status.routes.iter().filter(|route| claim.asked.has(&route.name) && !route.is(Phase::Open));
     asked.into_iter().any(|route| remains::keeps(&flags, route, now).is_some())
 }

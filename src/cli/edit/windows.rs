@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use toml_edit::{Document, Item, TableLike, Value};
 
 use super::{EditError, TableRef, find, form, parse, set, splice};
-use crate::plan::flags::{self, Flags, Mode};
+use crate::plan::flags::{self, Flags, Mode, Past};
 
 /// Window to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,10 +120,11 @@ fn span_end(table: &toml_edit::Table) -> usize {
 
 /// Returns true if two texts flag the same, but for one window that only the first has.
 fn is_without(before: &str, after: &str, id: &str) -> bool {
-    let read = |text: &str| flags::parse("maintenance.toml", text).0.map(|parsed| parsed.flags);
+    let now = Timestamp::now();
+    let read = |text: &str| flags::parse_at("maintenance.toml", text, now).0.map(|parsed| parsed.flags);
     let (Some(before), Some(after)) = (read(before), read(after)) else { return false };
-    let windows = before.windows.iter().filter(|window| window.id != id).cloned().collect();
-    Flags { windows, ..before } == after
+    let rest = |flags: Flags| Flags { windows: Vec::new(), past: Past::default(), ..flags };
+    before.every_window().filter(|window| window.id != id).eq(after.every_window()) && rest(before) == rest(after)
 }
 
 /// Leaves the occurrence out that begins on a day of the window's time zone.

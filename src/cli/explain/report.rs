@@ -350,7 +350,7 @@ fn next_window(loaded: &Loaded, route: &str, at: Timestamp) -> Option<NextWindow
         Target::Every => true,
         Target::Route(name) => name == route,
     };
-    let windows = loaded.flags.windows.iter().filter_map(|window| Some((window, window.next_start(at)?)));
+    let windows = loaded.flags.acting(at).filter_map(|window| Some((window, window.next_start(at)?)));
     let mut planned = windows.filter_map(|(window, starts)| {
         let mode = window.routes.iter().filter(|(target, _)| names(target)).map(|(_, mode)| *mode).max()?;
         Some(NextWindow { window: window.id.clone(), mode: words::being(mode), starts })

@@ -38,7 +38,7 @@ pub(super) struct Planned {
 impl Planned {
     /// Looks for a window in the agenda of the flags; `None` if it never comes.
     pub(super) fn new(id: &str, flags: &Flags, origin: Origin) -> Option<Self> {
-        let window = flags.windows.iter().find(|window| window.id == id)?;
+        let window = flags.window(id)?;
         let begin = window.next_start(origin.now)?;
         let until = begin.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
         let mut own = window.occurrences(origin.now, until);

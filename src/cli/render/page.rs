@@ -11,6 +11,7 @@ use crate::plan::flags::{Flag, Flags, Mode, Target, Window};
 use crate::plan::page::{Page, samples};
 
 use super::super::failure::{Failure, Force};
+use super::super::planning;
 use super::super::streams::Streams;
 
 /// Amount of sample data.
@@ -54,9 +55,7 @@ pub(super) fn of_window(loaded: &Loaded, id: &str, now: Timestamp) -> Result<Arc
 
 /// Finds a window by its id.
 pub(super) fn find_window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    let known = || flags.windows.iter().map(|window| window.id.clone()).collect();
-    let window = flags.windows.iter().find(|window| window.id == id);
-    window.ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: known() })
+    planning::window(flags, id)
 }
 
 pub(super) fn of_route(

@@ -16,7 +16,7 @@ use crate::plan::config::{
     Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
-use crate::plan::flags::{Flag, Flags, Mode, Target, When};
+use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
 use crate::plan::page::samples;
 use crate::plan::path::Prefix;
 
@@ -95,7 +95,8 @@ impl PreviewedPage {
         }
         let target = Target::Route(ROUTE.to_owned());
         if let Some(id) = &self.window {
-            flags.windows.retain(|window| window.id == *id);
+            flags.windows = flags.window(id).cloned().into_iter().collect();
+            flags.past = Past::default();
             flags.routes.clear();
             for window in &mut flags.windows {
                 if let (None, Some((starts, ends))) = (window.in_force(now), window.span_at(now)) {

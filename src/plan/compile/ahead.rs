@@ -6,7 +6,7 @@ use super::super::flags::{Flags, Target, When};
 
 /// Returns the next start of each window after an instant, with the routes that it closes.
 pub(super) fn starts(flags: &Flags, now: Timestamp) -> Vec<(Timestamp, Vec<Target>)> {
-    let starts = flags.windows.iter().filter_map(|window| {
+    let starts = flags.acting(now).filter_map(|window| {
         let starts = match &window.when {
             When::Once { starts, .. } => (now < *starts).then_some(*starts)?,
             When::Every(every) => every.after(now)?.0,

@@ -124,7 +124,7 @@ struct InForce<'f> {
 impl<'f> InForce<'f> {
     fn new(flags: &'f Flags, now: Timestamp) -> Self {
         let mut causes = Self { every: Vec::new(), by_route: HashMap::new() };
-        for window in &flags.windows {
+        for window in flags.acting(now) {
             let Some(span) = window.in_force(now) else { continue };
             for (target, mode) in &window.routes {
                 causes.add(target, Cause::Window(window, *mode, span));
@@ -163,7 +163,7 @@ fn latest_end(causes: &[Cause<'_>]) -> Option<Timestamp> {
 /// Returns the next instant at which a flag or a window begins, ends, or is announced.
 pub(super) fn next_change(flags: &Flags, now: Timestamp) -> Option<Timestamp> {
     let untils = flags.routes.iter().filter_map(|flag| flag.until).filter(|&until| until > now);
-    let windows = flags.windows.iter().filter_map(|window| window.next_change(now));
+    let windows = flags.acting(now).filter_map(|window| window.next_change(now));
     let forced = flags.forced.iter().map(|(_, instant)| *instant).filter(|&instant| instant > now);
     let lifted = flags.lifted.iter().map(|(_, lift)| lift.at).filter(|&instant| instant > now);
     untils.chain(windows).chain(forced).chain(lifted).min()

@@ -21,7 +21,7 @@ pub(super) struct Announcements<'f> {
 impl<'f> Announcements<'f> {
     pub(super) fn new(flags: &'f Flags, now: Timestamp) -> Self {
         let mut all = Self { every: Vec::new(), by_route: HashMap::new() };
-        for window in &flags.windows {
+        for window in flags.acting(now) {
             let Some((starts, ends)) = window.announced(now) else { continue };
             for (target, mode) in &window.routes {
                 let announced = Announced { id: window.id.clone(), mode: *mode, starts, ends };

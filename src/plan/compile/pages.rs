@@ -143,7 +143,7 @@ impl<'i> Pages<'i> {
     fn remembered(&self, draft: &RouteDraft<'i>, closing: &Closing) -> PageContent {
         let mode = closing.desired.mode;
         if let Source::Window(id) = &closing.desired.source
-            && let Some(window) = self.inputs.flags.windows.iter().find(|window| window.id == *id)
+            && let Some(window) = self.inputs.flags.window(id)
         {
             let ends = closing.desired.until.unwrap_or(closing.started);
             let planned = window.span_of(closing.planned()).unwrap_or((closing.started, ends));

@@ -16,7 +16,7 @@ pub(super) struct Plans<'f> {
 impl<'f> Plans<'f> {
     pub(super) fn new(flags: &'f Flags, now: Timestamp) -> Self {
         let mut all = Self { every: Vec::new(), by_route: HashMap::new() };
-        for window in &flags.windows {
+        for window in flags.acting(now) {
             let Some((starts, ends)) = window.next_span(now) else { continue };
             let every = match &window.when {
                 When::Once { .. } => None,

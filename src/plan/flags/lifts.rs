@@ -12,7 +12,7 @@ use super::{Flag, Flags, Lift, Mode, Opens, Pace, Target, When, Window};
 /// Returns true if the flags `after` let anything through, now or later, that the flags `before` stop.
 pub fn lifts(before: &Flags, after: &Flags) -> bool {
     lifts_flag(&before.routes, &after.routes)
-        || lifts_window(&before.windows, &after.windows)
+        || lifts_window(&before.windows, after)
         || is_ahead(&after.forced, &before.forced)
         || is_ahead(&at_once(&after.lifted), &at_once(&before.lifted))
         || is_ahead(&before.revoked, &after.revoked)
@@ -69,8 +69,8 @@ fn lifts_flag(before: &[Flag], after: &[Flag]) -> bool {
     })
 }
 
-fn lifts_window(before: &[Window], after: &[Window]) -> bool {
-    let kept: HashMap<_, _> = after.iter().map(|window| (window.id.as_str(), window)).collect();
+fn lifts_window(before: &[Window], after: &Flags) -> bool {
+    let kept: HashMap<_, _> = after.every_window().map(|window| (window.id.as_str(), window)).collect();
     before.iter().any(|window| match kept.get(window.id.as_str()) {
         Some(kept) => {
             lifts_time(window, kept) || lifts_steps(window, kept) || lifts_route(&window.routes, &kept.routes)

@@ -14,15 +14,16 @@ use super::super::problem::{Place, Problem, quoted};
 use super::super::read::{Lines, Report, Section, Value, document, in_order, no_hint};
 use super::super::text::text;
 use super::links::Link;
+use super::past;
 use super::stale::Ends;
 use super::window::{self, window};
-use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Target, Window};
+use super::{Flag, Flags, Lift, Mention, Mode, Pace, Parsed, Past, Target, Window};
 
 /// Places of entries, each with its index.
 type Places = Vec<(usize, Place)>;
 
 /// Parses a flag file.
-pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
+pub(super) fn flags(file: &str, text: &str, now: Timestamp) -> (Option<Parsed>, Vec<Problem>) {
     let mut report = Report::new(file, text);
     let Some(table) = document(text, &mut report) else {
         let (_, problems) = report.finish(());
@@ -32,18 +33,19 @@ pub(super) fn flags(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     let mut top = Section::new(&keys::FLAGS, "the flag file", 0..0, &table);
     let (routes, flag_ends) =
         top.take("routes").map(|value| route_flags(&value, &mut mentions, &mut report)).unwrap_or_default();
-    let (windows, window_ends) =
-        top.take("windows").map(|value| windows(&value, &mut mentions, &mut report)).unwrap_or_default();
+    let windows = top.take("windows").map(|value| windows(&value, now, &mut mentions, &mut report)).unwrap_or_default();
     let flags = Flags {
         routes,
-        windows,
+        windows: windows.list,
+        past: windows.past,
         forced: instants(&mut top, "forced", &mut mentions, &mut report),
         lifted: lifted(&mut top, &mut mentions, &mut report),
         revoked: instants(&mut top, "revoked", &mut mentions, &mut report),
         links: links(&mut top, &mut mentions, &mut report),
     };
     top.finish(&mut report, misplaced);
-    report.finish(Parsed { flags, mentions: mentions.all, ends: Ends { flags: flag_ends, windows: window_ends } })
+    let ends = Ends { flags: flag_ends, windows: windows.ends, past: windows.past_ends };
+    report.finish(Parsed { flags, mentions: mentions.all, ends })
 }
 
 /// Collector of the routes that a file names, each once.
@@ -243,23 +245,59 @@ fn choose(value: &Value<'_>, report: &mut Report<'_>) -> Option<Mode> {
     value.named("mode").choice(&MODES, report)
 }
 
-/// Reads `[[windows]]`.
-fn windows(value: &Value<'_>, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> (Vec<Window>, Places) {
-    let tables = value.tables("windows", report);
-    report.at_most(MOST_WINDOWS, tables.len(), "windows", value.key_span.clone());
-    let (mut windows, mut ends) = (Vec::new(), Vec::new());
-    let mut ids: HashMap<String, Range<usize>> = HashMap::new();
-    for (span, table) in tables.into_iter().take(MOST_WINDOWS) {
-        unique_id(table, &mut ids, report);
-        if let Some(window) = window(span, table, mentions, report) {
-            let end = ["ended", "ends", "every"].into_iter().find_map(|key| table.get(key));
-            ends.extend(end.map(|end| (windows.len(), report.place(end.span()))));
-            windows.push(window);
+/// Windows of a file, with the places of their ends.
+#[derive(Default)]
+struct Windows {
+    list: Vec<Window>,
+    ends: Places,
+    past: Past,
+    past_ends: Places,
+}
+
+impl Windows {
+    /// Adds a window to those that it belongs to.
+    fn add(&mut self, window: Window, end: Option<Place>, since: Timestamp) {
+        if window.is_over(since) {
+            self.past_ends.extend(end.map(|end| (self.past.windows.len(), end)));
+            self.past.windows.push((self.list.len(), window));
+            self.past.since = Some(since);
+        } else {
+            self.ends.extend(end.map(|end| (self.list.len(), end)));
+            self.list.push(window);
         }
     }
-    let recurring = windows.iter().filter(|window| window.recurs()).count();
-    report.at_most(MOST_RECURRING, recurring, "recurring windows", value.key_span.clone());
-    (windows, ends)
+
+    /// Reports windows that are too many, without those that are over.
+    fn limit(&self, now: Timestamp, span: &Range<usize>, report: &mut Report<'_>) {
+        let ahead: Vec<&Window> = self.list.iter().filter(|window| !window.is_over(now)).collect();
+        let recurring = ahead.iter().filter(|window| window.recurs()).count();
+        for (most, count, what) in
+            [(MOST_WINDOWS, ahead.len(), "windows"), (MOST_RECURRING, recurring, "recurring windows")]
+        {
+            if count > most {
+                let message = format!("too many {what}: {count} that are not over, and at most {most} are allowed");
+                report.wrong(span.clone(), message, "remove some; those that are over do not count");
+            }
+        }
+    }
+}
+
+/// Reads `[[windows]]`.
+fn windows(value: &Value<'_>, now: Timestamp, mentions: &mut Mentions<'_>, report: &mut Report<'_>) -> Windows {
+    let tables = value.tables("windows", report);
+    report.at_most(MOST_WRITTEN, tables.len(), "windows", value.key_span.clone());
+    let (mut windows, since) = (Windows::default(), past::begin(now));
+    let tables: Vec<_> = tables.into_iter().take(MOST_WRITTEN).collect();
+    for (span, table) in tables.iter().cloned() {
+        if let Some(window) = window(span, table, mentions, report) {
+            let end = ["ended", "ends", "every"].into_iter().find_map(|key| table.get(key));
+            windows.add(window, end.map(|end| report.place(end.span())), since);
+        }
+    }
+    windows.limit(now, &value.key_span, report);
+    let mut ids: HashMap<String, Range<usize>> = HashMap::new();
+    tables.iter().for_each(|(_, table)| unique_id(table, &mut ids, report));
+    windows
 }
 
 /// Reports an id that another window has.
@@ -280,9 +318,11 @@ fn unique_id(table: &DeTable<'_>, ids: &mut HashMap<String, Range<usize>>, repor
 /// Links of one file.
 const MOST_LINKS: usize = 1024;
 const LINK_EXAMPLE: &str = "ann = { route = \"web\", issued = 2026-05-19T14:00:00Z, expires = 2026-05-19T15:00:00Z }";
-/// Windows of one file. Those that are over cost next to nothing, and may stay for years.
+/// Windows of one file that are not over.
 const MOST_WINDOWS: usize = 2048;
-/// Recurring windows of one file. Each costs a look at the calendar.
+/// Windows of one file, with those that are over. They may stay for years.
+const MOST_WRITTEN: usize = 65_536;
+/// Recurring windows of one file that are not over. Each costs a look at the calendar.
 const MOST_RECURRING: usize = 256;
 /// Routes whose place is kept for "this proxy has no route".
 const MOST_MENTIONS: usize = 4096;

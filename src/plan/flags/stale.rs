@@ -3,7 +3,7 @@
 //! Most are mistakes, such as the year of the last plan. An entry that was in force and is over is no mistake. So the
 //! flags before are compared: an entry is reported only if it is new, or was stale before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use super::{Flag, Flags, Parsed, Target, When, Window};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stale {
     flags: HashSet<(Target, Timestamp)>,
-    windows: Vec<(String, When)>,
+    windows: HashMap<String, When>,
 }
 
 /// Circumstances in which a flag file is read.
@@ -33,6 +33,8 @@ pub(super) struct Ends {
     pub(super) flags: Vec<(usize, Place)>,
     /// Ends of windows.
     pub(super) windows: Vec<(usize, Place)>,
+    /// Ends of windows of the past.
+    pub(super) past: Vec<(usize, Place)>,
 }
 
 impl Parsed {
@@ -55,31 +57,56 @@ impl Parsed {
                 problems.push(Problem::warning(file, message).help(ENDED).at(place.clone()));
             }
             let Some(over) = over(window, reading.now).filter(|_| !known.has_window(window)) else { continue };
-            stale.windows.push((window.id.clone(), window.when.clone()));
-            let message = format!("window {} never acts: {over}", quoted(&window.id));
-            problems.push(Problem::warning(file, message).help(OVER).at(place.clone()));
+            stale.windows.insert(window.id.clone(), window.when.clone());
+            problems.push(never_acts(file, window, &over, place));
         }
+        problems.extend(self.stale_past(file, &known, reading.now, &mut stale));
         (problems, stale)
     }
+
+    /// Warns of windows of the past that had no chance to act. If they are many, it is a history, and one warning is enough.
+    fn stale_past(&self, file: &str, known: &Known<'_>, now: Timestamp, stale: &mut Stale) -> Vec<Problem> {
+        let past = self.ends.past.iter().filter_map(|(index, place)| {
+            let (_, window) = self.flags.past.windows.get(*index).filter(|(_, window)| !known.has_window(window))?;
+            Some((window, over(window, now)?, place))
+        });
+        let found: Vec<_> = past.collect();
+        stale.windows.extend(found.iter().map(|(window, ..)| (window.id.clone(), window.when.clone())));
+        if found.len() <= MOST_TOLD {
+            return found.iter().map(|(window, over, place)| never_acts(file, window, over, place)).collect();
+        }
+        let ids: Vec<String> = found.iter().take(MOST_NAMED).map(|(window, ..)| quoted(&window.id)).collect();
+        let (ids, more) = (ids.join(", "), found.len() - ids.len());
+        let message =
+            format!("{} windows never act: they were over more than 30 days ago: {ids} and {more} more", found.len());
+        let place = found.first().map(|(.., place)| (*place).clone());
+        let problem = Problem::warning(file, message).help(PAST);
+        place.map(|place| problem.at(place)).into_iter().collect()
+    }
+}
+
+fn never_acts(file: &str, window: &Window, over: &str, place: &Place) -> Problem {
+    let message = format!("window {} never acts: {over}", quoted(&window.id));
+    Problem::warning(file, message).help(OVER).at(place.clone())
 }
 
 /// Entries that had a chance to act.
 struct Known<'f> {
     flags: HashSet<(&'f Target, Option<Timestamp>)>,
-    windows: &'f [Window],
+    windows: HashMap<&'f str, &'f When>,
     stale: Option<&'f Stale>,
 }
 
 impl<'f> Known<'f> {
     fn new(before: Option<(&'f Flags, &'f Stale)>) -> Self {
         let Some((flags, stale)) = before else {
-            return Self { flags: HashSet::new(), windows: &[], stale: None };
+            return Self { flags: HashSet::new(), windows: HashMap::new(), stale: None };
         };
         // Most files have no flag with an end, and should cost nothing.
         let ending = flags.routes.iter().filter(|flag| flag.until.is_some());
         Self {
             flags: ending.map(|flag| (&flag.route, flag.until)).collect(),
-            windows: &flags.windows,
+            windows: flags.every_window().map(|window| (window.id.as_str(), &window.when)).collect(),
             stale: Some(stale),
         }
     }
@@ -90,9 +117,8 @@ impl<'f> Known<'f> {
     }
 
     fn has_window(&self, window: &Window) -> bool {
-        let is = |id: &String, when: &When| *id == window.id && *when == window.when;
-        let was_stale = self.stale.is_some_and(|stale| stale.windows.iter().any(|(id, when)| is(id, when)));
-        self.windows.iter().any(|known| is(&known.id, &known.when)) && !was_stale
+        let was_stale = self.stale.is_some_and(|stale| stale.windows.get(&window.id) == Some(&window.when));
+        self.windows.get(window.id.as_str()) == Some(&&window.when) && !was_stale
     }
 }
 
@@ -125,7 +151,12 @@ fn ended_before_start(window: &Window) -> Option<String> {
 }
 
 const OVER: &str = "if the date is wrong, correct it; if not, remove the entry";
+const PAST: &str = "if one of the dates is wrong, correct it; if not, they may stay: they cost next to nothing";
 const ENDED: &str = "`ended` is when it really ended; to cancel a window, remove it";
+/// Most windows of the past that have a warning of their own.
+const MOST_TOLD: usize = 8;
+/// Most windows that a warning names.
+const MOST_NAMED: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ pub static FLAGS: Table = Table {
             "windows",
             Form::Tables(&WINDOW, 2048),
             Absent::Is("[]"),
-            "Planned windows, those that are over included. At most 256 may have `every`.",
+            "Planned windows. Those that are over do not count. At most 256 may have `every`.",
         ),
         Key::new(
             "forced",

@@ -145,7 +145,7 @@ fn what_is_too_many_is_refused_and_not_listed_without_end() {
     assert_eq!((flags.map(|parsed| parsed.flags.windows.len()), problems), (Some(2048), Vec::new()));
     let (flags, problems) = flags::parse("maintenance.toml", &(0..2049).map(window).collect::<String>());
     assert!(flags.is_none());
-    assert_eq!(problems[0].message, "too many windows: 2049, and at most 2048 are allowed");
+    assert_eq!(problems[0].message, "too many windows: 2049 that are not over, and at most 2048 are allowed");
     let wrong: String = (0..500).map(|n| format!("key{n} = 1\n")).collect();
     let (_, problems) = flags::parse("maintenance.toml", &wrong);
     assert_eq!((problems.len(), problems[100].message.as_str()), (101, "400 more problems are not shown"));
