@@ -45,6 +45,8 @@ pub(super) enum Failure {
     NoLanguage { tag: String, known: Vec<String> },
     /// The flag file does not have this window.
     NoWindow { id: String, known: Vec<String> },
+    /// Nothing tells of this window: neither the history nor the flag file, if that can be read.
+    Untold { id: String, known: Vec<String>, flag_file: FlagFileSeen },
     /// The window is over.
     WindowOver { id: String },
     /// The window has no such step.
@@ -104,6 +106,25 @@ pub(super) enum Force {
     Impossible,
 }
 
+/// Part of the flag file in a look for a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlagFileSeen {
+    /// Read, so that its windows are known.
+    Read,
+    /// With errors, or not to be found.
+    Unreadable,
+}
+
+impl FlagFileSeen {
+    /// Tells that nothing tells of a window.
+    fn untold(self, id: &str) -> String {
+        match self {
+            Self::Read => format!("neither the history nor the flag file has a window {}", quoted(id)),
+            Self::Unreadable => format!("the history has no window {}, and the flag file cannot be read", quoted(id)),
+        }
+    }
+}
+
 impl Failure {
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
@@ -115,6 +136,7 @@ impl Failure {
             | Self::Edit { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::Untold { .. }
             | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
@@ -186,10 +208,13 @@ impl Failure {
             Self::NoRoute { name, known, force } => no_route_help(name, known, *force),
             Self::NoLanguage { known, .. } => one_of("languages", known),
             Self::NoWindow { known, .. } if known.is_empty() => "the flag file has no window".to_owned(),
-            Self::NoWindow { id, known } => match did_you_mean(id, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => one_of("windows", known),
-            },
+            Self::Untold { known, .. } if known.is_empty() => "there is no other window either".to_owned(),
+            Self::NoWindow { id, known } | Self::Untold { id, known, .. } => {
+                match did_you_mean(id, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => one_of("windows", known),
+                }
+            }
             Self::NoLink { name, known } => no_link_help(name, known),
             Self::OtherLink { name, .. } => {
                 format!("choose another name, or revoke that one: `backsoon bypass --revoke {name}`")
@@ -272,7 +297,16 @@ pub(super) fn chain(error: &dyn Error) -> String {
 
 /// Returns the names that would have been right: "its routes are `api` and `web`".
 fn one_of(what: &str, known: &[String]) -> String {
-    format!("its {what} are {}", words::list(&known.iter().map(|name| quoted(name)).collect::<Vec<_>>()))
+    let shown = known.iter().take(MOST_LISTED).map(|name| quoted(name));
+    match known.len().saturating_sub(MOST_LISTED) {
+        0 => format!("its {what} are {}", words::list(&shown.collect::<Vec<_>>())),
+        more => format!("its {what} are {} and {more} more", shown.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Tells why a link over plain HTTP would not work.
+fn https_alone(route: &str) -> String {
+    format!("browsers keep the cookie of the route {} over HTTPS alone", quoted(route))
 }
 
 /// Counts problems, such as `2 errors, 1 warning`.
@@ -310,6 +344,7 @@ impl fmt::Display for Failure {
             Self::NoRoute { name, .. } => write!(f, "the config has no route {}", quoted(name)),
             Self::NoLanguage { tag, .. } => write!(f, "the page is not offered in {}", quoted(tag)),
             Self::NoWindow { id, .. } => write!(f, "the flag file has no window {}", quoted(id)),
+            Self::Untold { id, flag_file, .. } => f.write_str(&flag_file.untold(id)),
             Self::WindowOver { id } => write!(f, "window {} is over", quoted(id)),
             Self::NoStep { id, step, .. } => write!(f, "window {} has no step {}", quoted(id), quoted(step)),
             Self::MovesByItself { step, auto } => write!(f, "step {step} moves by itself (`auto = \"{auto}\"`)"),
@@ -319,9 +354,7 @@ impl fmt::Display for Failure {
             Self::OtherLink { name, route } => {
                 write!(f, "the link {} is for the route {}", quoted(name), quoted(route))
             }
-            Self::NotHttps { route } => {
-                write!(f, "browsers keep the cookie of the route {} over HTTPS alone", quoted(route))
-            }
+            Self::NotHttps { route } => f.write_str(&https_alone(route)),
             Self::NoUrl { route } => {
                 write!(
                     f,
@@ -385,6 +418,7 @@ impl Error for Failure {
             | Self::WrongAfter { .. }
             | Self::NoRoute { .. }
             | Self::NoWindow { .. }
+            | Self::Untold { .. }
             | Self::WindowOver { .. }
             | Self::NoLanguage { .. }
             | Self::NoStep { .. }
@@ -421,3 +455,6 @@ impl From<io::Error> for Failure {
         Self::Output(error)
     }
 }
+
+/// Most names that an advice lists.
+const MOST_LISTED: usize = 16;

@@ -23,10 +23,7 @@ pub(super) const WORDS: Option<fn(bool) -> Value> = None;
 /// # Errors
 /// [`Failure::NoWindow`].
 pub(super) fn window<'f>(flags: &'f Flags, id: &str) -> Result<&'f Window, Failure> {
-    flags.window(id).ok_or_else(|| {
-        let known = flags.every_window().map(|window| window.id.clone()).collect();
-        Failure::NoWindow { id: id.to_owned(), known }
-    })
+    flags.window(id).ok_or_else(|| Failure::NoWindow { id: id.to_owned(), known: flags.ids() })
 }
 
 /// Returns the time zone of a window's rule; UTC if it comes once.

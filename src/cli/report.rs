@@ -3,6 +3,7 @@
 mod format;
 mod tally;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,9 +12,11 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::control::history::Reader;
+use crate::plan::config::Config;
 use crate::plan::problem::{did_you_mean, quoted};
 
-use super::failure::Failure;
+use super::failure::{Failure, FlagFileSeen};
+use super::flag_file;
 use super::history::{self, StartTime};
 use super::streams::Streams;
 use super::{ConfigFile, exit, words};
@@ -55,7 +58,7 @@ Examples:
 
 Exit codes:
   0   shown, even if nothing was down
-  64  the arguments or the config are wrong
+  64  the arguments or the config are wrong, or nothing tells of the window
   74  the history cannot be read, or the output not be written";
 
 /// Report that was asked for.
@@ -76,6 +79,9 @@ pub(super) fn run(args: &ReportArgs, streams: &mut Streams) -> Result<u8, Failur
         (None, None) => now.checked_sub(DEFAULT).ok(),
     };
     let (all, damaged) = downtimes(source.reader, &source.path, now)?;
+    if let Some(id) = &args.window {
+        check_window(id, &all, source.config.as_ref())?;
+    }
     let downtimes = all.into_iter().filter(|downtime| asked(args, downtime));
     let downtimes: Vec<Downtime> = match since {
         Some(since) => downtimes.filter_map(|downtime| downtime.since(since)).collect(),
@@ -98,6 +104,28 @@ pub(super) fn run(args: &ReportArgs, streams: &mut Streams) -> Result<u8, Failur
         streams.note(format_args!("the config has no route {}{}", quoted(route), near.unwrap_or_default()))?;
     }
     Ok(exit::OK)
+}
+
+/// Demands that the history or the flag file has a window. A mistyped id must not read as "nothing was down".
+fn check_window(id: &str, all: &[Downtime], config: Option<&Config>) -> Result<(), Failure> {
+    let causes = all.iter().flat_map(|downtime| &downtime.parts).map(|part| &part.cause);
+    let told: BTreeSet<&String> = causes
+        .filter_map(|cause| match cause {
+            Cause::Window(id) => Some(id),
+            Cause::Flag | Cause::Guard | Cause::LostState | Cause::Other(_) => None,
+        })
+        .collect();
+    if told.iter().any(|told| *told == id) {
+        return Ok(());
+    }
+    let flags = config.and_then(|config| flag_file::flags(&config.maintenance).ok());
+    let flag_file = if flags.is_some() { FlagFileSeen::Read } else { FlagFileSeen::Unreadable };
+    let mut known = flags.map(|flags| flags.ids()).unwrap_or_default();
+    if known.iter().any(|known| known == id) {
+        return Ok(());
+    }
+    known.extend(told.into_iter().filter(|told| !known.contains(*told)).cloned().collect::<Vec<_>>());
+    Err(Failure::Untold { id: id.to_owned(), known, flag_file })
 }
 
 /// Reads the history to its end. Returns the downtimes, and the number of damaged lines.

@@ -258,6 +258,14 @@ fn the_report_sums_up_what_was_down_and_why() {
         (&300.into(), &600.into())
     );
     place.run(&["report", "wbe"]).exits(0).complains("did you mean `web`?");
+    let unknown = "neither the history nor the flag file has a window `M-2`";
+    place.run(&["report", "--window", "M-2"]).exits(64).complains(unknown).complains("did you mean `M-1`?");
+    fs::write(place.0.path().join("maintenance.toml"), FLAGS).unwrap();
+    place.run(&["report", "--window", "YEARLY"]).exits(0).says("nothing was down");
+    place.run(&["report", "--window", "OTHER"]).exits(64).complains("its windows are `YEARLY`, `SUNDAYS` and `M-1`");
+    fs::write(place.0.path().join("maintenance.toml"), "broken").unwrap();
+    place.run(&["report", "--window", "M-1"]).exits(0);
+    place.run(&["report", "--window", "YEARLY"]).exits(64).complains("and the flag file cannot be read");
 }
 
 #[test]

@@ -34,6 +34,12 @@ impl Flags {
         self.windows.iter().chain(past).find(|window| window.id == id)
     }
 
+    /// Returns the ids of all windows, those of the past last.
+    pub fn ids(&self) -> Vec<String> {
+        let past = self.past.windows.iter().map(|(_, window)| window);
+        self.windows.iter().chain(past).map(|window| window.id.clone()).collect()
+    }
+
     fn merged<'f>(&'f self, past: &'f [(usize, Window)]) -> impl Iterator<Item = &'f Window> {
         // The first of several windows that are alike gives its words to the page, so the order counts.
         let (mut past, mut others, mut taken) = (past.iter().peekable(), self.windows.iter(), 0);
