@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::plan::flags::{Every, When, Window};
 
 use super::failure::Failure;
 use super::planning;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, shell};
 use super::site::{Site, SiteArgs};
 use super::streams::Streams;
 use super::{WaitFor, calendar, dry_run, edit};
@@ -53,7 +54,8 @@ fn parse_day(text: &str) -> Result<DayWord, String> {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-The day is added to `except` of the window in the flag file; comments and layout stay. All other occurrences come as before.
+The day is added to `except` of the window in the flag file; comments and layout stay. All other occurrences come as before. \
+`next` is the next one by the rule: if it is left out already, nothing is changed, however often the command is run.
 
 Examples:
   backsoon skip SUNDAYS 2026-12-27
@@ -75,58 +77,107 @@ pub(super) fn run(args: &SkipArgs, streams: &mut Streams) -> Result<u8, Failure>
     let flags = site.flags()?;
     let window = planning::window(&flags, &args.window)?;
     let now = Timestamp::now();
-    let (every, (starts, ends)) = occurrence(window, args.day, now).map_err(Failure::Refused)?;
+    let (every, found) = occurrence(window, args.day, now).map_err(Failure::Refused)?;
     let zone = every.zone();
-    let day = zone.to_datetime(starts).date();
-    let edit = |text: &str| edit::leave_out(text, &args.window, day).map(|text| (text, ()));
+    let edit = |text: &str| match found {
+        Found::ToCome((starts, _)) => {
+            edit::leave_out(text, &args.window, zone.to_datetime(starts).date()).map(|text| (text, ()))
+        }
+        Found::LeftOut(_) => Ok((text.to_owned(), ())),
+    };
     if args.wait.dry_run {
         return dry_run::show(&site, Emptied::Refused, edit, streams);
     }
     let edited = site.edit(Emptied::Refused, edit)?;
     let next = planning::window(&edited.flags, &args.window)?.next_start(now);
     if args.json {
-        let id = &args.window;
-        let json = |in_force| json!({ "id": id, "left_out": { "starts": starts, "ends": ends }, "next": next, "in_force": in_force });
+        let (id, (starts, ends), changed) = (&args.window, found.span(), edited.changed);
+        let json = |in_force| json!({ "id": id, "left_out": { "starts": starts, "ends": ends }, "next": next, "changed": changed, "in_force": in_force });
         return planning::finish(&site, edited.text, &args.wait, Some(json), streams);
     }
-    writeln!(streams.out, "window {} leaves out {}", args.window, calendar::span(starts, ends, zone))?;
-    match next {
-        Some(next) => writeln!(streams.out, "it comes next {}", calendar::moment(next, zone))?,
-        None => writeln!(streams.out, "it does not come again")?,
-    }
+    write!(streams.out, "{}", told(&args.window, found, next, zone))?;
     planning::finish(&site, edited.text, &args.wait, planning::WORDS, streams)
+}
+
+/// Describes what is left out, and what comes next. `next` means one occurrence, however often it is asked for, so a
+/// further one has to be named by its day.
+fn told(id: &str, found: Found, next: Option<Timestamp>, zone: &TimeZone) -> String {
+    let (starts, ends) = found.span();
+    let span = calendar::span(starts, ends, zone);
+    let next_told = next.map(|next| calendar::moment(next, zone));
+    match (found, next.zip(next_told)) {
+        (Found::ToCome(_), Some((_, next))) => format!("window {id} leaves out {span}\nit comes next {next}\n"),
+        (Found::ToCome(_), None) => format!("window {id} leaves out {span}\nit does not come again\n"),
+        (Found::LeftOut(_), Some((at, next))) => {
+            let (id, day) = (shell(id), zone.to_datetime(at).date());
+            let other = format!("`backsoon skip {id} {day}` leaves that out as well");
+            format!("window {id} leaves out {span} already; nothing is changed\nit comes next {next}; {other}\n")
+        }
+        (Found::LeftOut(_), None) => {
+            format!("window {id} leaves out {span} already; nothing is changed\nit does not come again\n")
+        }
+    }
 }
 
 /// Span of an occurrence.
 type Span = (Timestamp, Timestamp);
 
+/// Occurrence that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Occurrence to come, unless it is left out.
+    ToCome(Span),
+    /// Occurrence that was left out before.
+    LeftOut(Span),
+}
+
+impl Found {
+    fn span(self) -> Span {
+        match self {
+            Self::ToCome(span) | Self::LeftOut(span) => span,
+        }
+    }
+}
+
 /// Finds the occurrence to leave out.
-fn occurrence(window: &Window, day: DayWord, now: Timestamp) -> Result<(&Every, Span), Refusal> {
+fn occurrence(window: &Window, day: DayWord, now: Timestamp) -> Result<(&Every, Found), Refusal> {
     let every: &Every = match &window.when {
         When::Once { .. } => return Err(Refusal::ComesOnce(window.id.clone())),
         When::Every(every) => every,
     };
-    let day = match day {
-        DayWord::Next => {
-            let next = every.after(now).ok_or_else(|| Refusal::NeverComes(every.to_string()))?;
-            return Ok((every, next));
+    let planned = every.without_exceptions();
+    let found = match day {
+        DayWord::Next => planned.after(now).ok_or_else(|| Refusal::NeverComes(every.to_string()))?,
+        DayWord::Day(day) => {
+            let eve = eve(every, day);
+            let begins = |span: &Span| every.zone().to_datetime(span.0).date() == day;
+            // An occurrence that runs comes before another of that day that does not.
+            let span = every.after(eve).filter(begins).or_else(|| planned.after(eve).filter(begins));
+            span.ok_or_else(|| no_occurrence(window, every, day, now))?
         }
-        DayWord::Day(day) => day,
     };
-    let begins = |span: &Span| every.zone().to_datetime(span.0).date() == day;
-    let midnight = every.zone().to_ambiguous_timestamp(day.to_datetime(Time::midnight())).compatible();
-    let midnight = midnight.unwrap_or(Timestamp::MAX);
-    let eve = midnight - SignedDuration::from_nanos(1);
-    let Some(span) = every.after(eve).filter(begins) else {
-        let near = [every.before(eve).filter(|(starts, _)| *starts > now), every.after(eve.max(now))];
-        let near = near.into_iter().flatten().map(|(starts, _)| every.zone().to_datetime(starts).date().to_string());
-        return Err(Refusal::NoOccurrence(window.id.clone(), day, near.collect()));
-    };
-    match window.in_force(now) {
-        Some(on) if on.starts == span.0 => Err(Refusal::On(window.id.clone())),
-        _ if span.0 <= now => Err(Refusal::PastOccurrence(window.id.clone(), day)),
-        _ => Ok((every, span)),
+    if found.0 > now {
+        let runs = every.before(found.0).is_some_and(|(starts, _)| starts == found.0);
+        return Ok((every, if runs { Found::ToCome(found) } else { Found::LeftOut(found) }));
     }
+    match window.in_force(now) {
+        Some(on) if on.starts == found.0 => Err(Refusal::On(window.id.clone())),
+        _ => Err(Refusal::PastOccurrence(window.id.clone(), every.zone().to_datetime(found.0).date())),
+    }
+}
+
+/// Returns the last instant before a day.
+fn eve(every: &Every, day: Date) -> Timestamp {
+    let midnight = every.zone().to_ambiguous_timestamp(day.to_datetime(Time::midnight())).compatible();
+    midnight.unwrap_or(Timestamp::MAX) - SignedDuration::from_nanos(1)
+}
+
+/// Tells that no occurrence begins on a day, and the nearest days on which one does.
+fn no_occurrence(window: &Window, every: &Every, day: Date, now: Timestamp) -> Refusal {
+    let eve = eve(every, day);
+    let near = [every.before(eve).filter(|(starts, _)| *starts > now), every.after(eve.max(now))];
+    let near = near.into_iter().flatten().map(|(starts, _)| every.zone().to_datetime(starts).date().to_string());
+    Refusal::NoOccurrence(window.id.clone(), day, near.collect())
 }
 
 #[cfg(test)]
@@ -140,7 +191,7 @@ mod tests {
         let flags = crate::plan::flags::parse("maintenance.toml", text).0.unwrap().flags;
         let skip = |day: &str, now: &str| {
             let found = occurrence(&flags.windows[0], parse_day(day).unwrap(), now.parse().unwrap());
-            found.map(|(_, (starts, _))| starts.to_string())
+            found.map(|(_, found)| found.span().0.to_string())
         };
         // The clock of the place counts: it is Monday in UTC already.
         assert_eq!(skip("2026-11-29", "2026-11-28T00:00:00Z").as_deref(), Ok("2026-11-30T04:00:00Z"));
@@ -151,6 +202,20 @@ mod tests {
         let near = vec!["2026-11-29".to_owned(), "2026-12-06".to_owned()];
         let (id, day) = ("W".to_owned(), Date::constant(2026, 11, 30));
         assert_eq!(skip("2026-11-30", "2026-11-28T00:00:00Z"), Err(Refusal::NoOccurrence(id, day, near)));
+        let text = text.replace("routes", "except = [2026-12-06, 2026-12-13]\nroutes");
+        let flags = crate::plan::flags::parse("maintenance.toml", &text).0.unwrap().flags;
+        let now: Timestamp = "2026-11-30T07:00:00Z".parse().unwrap();
+        for (day, starts, is_out) in [
+            ("next", "2026-12-07T04:00:00Z", true),
+            ("2026-12-13", "2026-12-14T04:00:00Z", true),
+            ("2026-12-20", "2026-12-21T04:00:00Z", false),
+        ] {
+            let (every, found) = occurrence(&flags.windows[0], parse_day(day).unwrap(), now).unwrap();
+            let (span, zone) = (found.span(), every.zone());
+            assert_eq!((span.0.to_string().as_str(), found == Found::LeftOut(span)), (starts, is_out), "{day}");
+            let told = told("W", found, every.after(now).map(|(starts, _)| starts), zone);
+            assert_eq!(told.contains("`backsoon skip W 2026-12-20` leaves that out as well"), is_out, "{told}");
+        }
         assert!(parse_day("tomorrow").is_err() && parse_day("2026-11-29T04:00:00Z").is_err());
     }
 }

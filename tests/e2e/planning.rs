@@ -133,6 +133,14 @@ fn windows_are_extended_skipped_and_cancelled() {
     let next = place.run(&["skip", "SUNDAYS", "next", "--json"]).exits(0);
     let next: Value = serde_json::from_str(&next.out).unwrap();
     assert!(next["left_out"]["starts"].as_str() < next["next"].as_str(), "{next}");
+    let once = place.flags();
+    place
+        .run(&["skip", "SUNDAYS", "next"])
+        .exits(0)
+        .says("already; nothing is changed")
+        .says("leaves that out as well");
+    place.run(&["skip", "SUNDAYS", "next", "--dry-run"]).exits(0);
+    assert_eq!(place.flags(), once);
     place.run(&["skip", "SUNDAYS", "2090-04-02"]).exits(0).says("leaves out Sun 2090-04-02 02:30");
     assert!(place.flags().contains(", 2090-04-02]\n"), "{}", place.flags());
     place.run(&["cancel", "SUNDAYS", "--series", "--dry-run"]).exits(0).says("-every  = \"Sun");

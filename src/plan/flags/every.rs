@@ -100,6 +100,12 @@ impl Every {
         is_one
     }
 
+    /// Returns the rule without its exceptions.
+    #[must_use]
+    pub fn without_exceptions(&self) -> Self {
+        Self { except: Exceptions::default(), ..self.clone() }
+    }
+
     /// Returns the time zone of the rule.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
