@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::files::write;
 
@@ -19,9 +20,9 @@ pub(super) struct BaselinesFile {
 
 /// Content of the file.
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct Content<R> {
     version: u64,
-    routes: Baselines,
+    routes: R,
 }
 
 impl BaselinesFile {
@@ -46,8 +47,19 @@ impl BaselinesFile {
         let file = self.state.open(ENDING, OpenOptions::new().read(true))?;
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes)?;
-        let content: Content = serde_json::from_slice(&bytes)?;
-        if content.version == VERSION { Ok(content.routes) } else { Err(io::Error::other("its version is not known")) }
+        let content: Content<Map<String, Value>> = serde_json::from_slice(&bytes)?;
+        if content.version != VERSION {
+            return Err(io::Error::other("its version is not known"));
+        }
+        let mut routes = content.routes;
+        routes.retain(|route, value| {
+            let is_whole = serde_json::from_value::<Baselines>(json!({ route: value })).is_ok();
+            if !is_whole {
+                tracing::warn!(route, "the saved baseline of a guard is damaged, and begins anew");
+            }
+            is_whole
+        });
+        Ok(serde_json::from_value(Value::Object(routes))?)
     }
 
     /// Writes the baselines if they have changed. A failure is not told: the state file fails as well, and is.
@@ -82,12 +94,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(&dir.path().join("backsoon.toml"), None, None);
         let text = r#"{"version":1,"routes":{"web":{"at":"2026-05-19T14:00:00Z","requests":900,"errors":3,"dispersion":2.5,"hanging":7}}}"#;
-        let routes = serde_json::from_str::<Content>(text).unwrap().routes;
+        let routes = serde_json::from_str::<Content<Baselines>>(text).unwrap().routes;
         let mut file = BaselinesFile::new(state.clone());
         assert!(file.load().is_empty());
         file.save(&routes);
         assert_eq!(fs::read_to_string(state.file(ENDING)).unwrap(), text);
         assert_eq!(BaselinesFile::new(state.clone()).load(), routes);
+        fs::write(state.file(ENDING), text.replace("}}}", "},\"api\":{\"at\":0},\"docs\":null}}")).unwrap();
+        assert_eq!(file.load(), routes, "one that is damaged costs no other");
         for damage in ["", "{", "{\"version\": 2, \"routes\": {}}"] {
             fs::write(state.file(ENDING), damage).unwrap();
             assert!(file.load().is_empty(), "{damage}");

@@ -14,7 +14,7 @@ use crate::plan::problem::Problem;
 
 use super::closure_counts::ClosureCounter;
 use super::history::{Entry, Event, History};
-use super::state::{LoadError, SaveError, StateDir, empty, text_of};
+use super::state::{Dropped, LoadError, SaveError, StateDir, empty, text_of};
 
 /// Writer of the state and the history.
 pub(super) struct Recorder {
@@ -85,11 +85,12 @@ impl Recorder {
         match self.state.load() {
             // An empty state is written once a route has checks: the next start is not the first one then.
             Ok(None) => Memory::Fresh,
-            Ok(Some(routes)) => {
-                if routes.is_empty() {
+            Ok(Some(saved)) => {
+                if saved.routes.is_empty() {
                     self.saved = Some(empty());
                 }
-                Memory::States(routes)
+                self.unread = damaged(&self.state, &saved.dropped);
+                Memory::States(saved.routes)
             }
             Err(error) => {
                 let source = error.source().map(ToString::to_string);
@@ -260,6 +261,27 @@ fn unread(state: &StateDir, error: &LoadError) -> Problem {
     Problem::error(&state.state_file().display().to_string(), format!("{error}{source}")).help(help)
 }
 
+/// Logs the parts of a saved state that were dropped, and returns their problem.
+fn damaged(state: &StateDir, dropped: &[Dropped]) -> Option<Problem> {
+    for lost in dropped.iter().take(MOST_TOLD) {
+        tracing::warn!(
+            route = lost.route,
+            part = lost.key,
+            follows = lost.follows,
+            "a damaged part of the state is dropped"
+        );
+    }
+    let first = dropped.first()?;
+    let more = match dropped.len() - 1 {
+        0 => String::new(),
+        more => format!("; and {more} more, see the log"),
+    };
+    let message = format!("the saved state was damaged, and a part of it is dropped: {first}{more}");
+    let help =
+        "the rest is kept, and a route without any rest had to pass its checks; a reload (SIGHUP) ends this remark";
+    Some(Problem::error(&state.state_file().display().to_string(), message).help(help))
+}
+
 /// A failure to record.
 #[derive(Debug)]
 enum RecordError {
@@ -287,6 +309,8 @@ impl Error for RecordError {
     }
 }
 
+/// Dropped parts of a saved state that are logged.
+const MOST_TOLD: usize = 100;
 /// Events that may be queued.
 const MOST_NOTES: usize = 10_000;
 

@@ -3,6 +3,8 @@
 //! The file is written atomically after a publication. Without it the proxy still works, because most of a phase
 //! follows from the flag file and the clock.
 
+mod salvage;
+
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
@@ -12,6 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,7 @@ use crate::plan::compile::Memory;
 use crate::plan::lifecycle::RouteState;
 
 use crate::files::write::{self, WriteError};
+pub(crate) use salvage::Dropped;
 
 /// Directory of the state and the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,15 @@ pub(crate) enum LoadError {
     /// The content is not usable. The file was moved to this name, if possible, as evidence. The next state takes its
     /// place.
     Unusable(Fault, Option<PathBuf>),
+}
+
+/// Saved state that was read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Saved {
+    /// States by route.
+    pub(crate) routes: HashMap<String, RouteState>,
+    /// Parts that were unusable.
+    pub(crate) dropped: Vec<Dropped>,
 }
 
 /// The fault of a state file.
@@ -118,17 +131,24 @@ impl StateDir {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// Loads the memory of the routes; `None` if there is no file.
+    /// Loads the memory of the routes; `None` if there is no file. Parts that are damaged are left out. The file is copied
+    /// then, as evidence.
     ///
     /// # Errors
     /// If the file cannot be read, or is not a usable state.
-    pub(crate) fn load(&self) -> Result<Option<HashMap<String, RouteState>>, LoadError> {
+    pub(crate) fn load(&self) -> Result<Option<Saved>, LoadError> {
         let Some(bytes) = self.bytes().map_err(LoadError::Read)? else { return Ok(None) };
-        parse(&bytes).map(Some).map_err(|fault| {
+        let saved = parse(&bytes).map_err(|fault| {
             let aside = self.file(DAMAGED);
             let moved = fs::rename(self.file(STATE), &aside).is_ok();
             LoadError::Unusable(fault, moved.then_some(aside))
-        })
+        })?;
+        if !saved.dropped.is_empty()
+            && let Err(error) = write::privately(&self.file(DAMAGED), &bytes)
+        {
+            tracing::debug!(%error, "the damaged state cannot be kept");
+        }
+        Ok(Some(saved))
     }
 
     /// Loads the memory that `run` would start with. Does not move an unusable file.
@@ -137,7 +157,7 @@ impl StateDir {
     /// If the file cannot be read. The proxy may be able to.
     pub(crate) fn peek(&self) -> io::Result<Memory> {
         let Some(bytes) = self.bytes()? else { return Ok(Memory::default()) };
-        Ok(parse(&bytes).map_or(Memory::Lost, Memory::States))
+        Ok(parse(&bytes).map_or(Memory::Lost, |saved| Memory::States(saved.routes)))
     }
 
     /// Reads the state file; `None` if there is none.
@@ -176,7 +196,7 @@ pub(crate) fn first_of(list: OsString) -> Option<PathBuf> {
     list.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
-fn parse(bytes: &[u8]) -> Result<HashMap<String, RouteState>, Fault> {
+fn parse(bytes: &[u8]) -> Result<Saved, Fault> {
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::TooLarge);
     }
@@ -185,8 +205,12 @@ fn parse(bytes: &[u8]) -> Result<HashMap<String, RouteState>, Fault> {
     if file.version != VERSION {
         return Err(Fault::Version(file.version));
     }
-    let file: File<HashMap<String, RouteState>> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
-    Ok(file.routes)
+    if let Ok(file) = serde_json::from_slice::<File<HashMap<String, RouteState>>>(bytes) {
+        return Ok(Saved { routes: file.routes, dropped: Vec::new() });
+    }
+    let file: File<HashMap<String, serde_json::Value>> = serde_json::from_slice(bytes).map_err(Fault::Damaged)?;
+    let (routes, dropped) = salvage::routes(file.routes, Timestamp::now());
+    Ok(Saved { routes, dropped })
 }
 
 /// Returns the state of the routes as text; `None` if no route has anything to remember.
@@ -300,15 +324,16 @@ mod tests {
         assert!(state.load().unwrap().is_none() && !state.path().exists());
         let route = closed();
         state.save(&text_of([("web", &route)].into_iter()).unwrap()).unwrap();
-        assert_eq!(state.load().unwrap(), Some(HashMap::from([("web".to_owned(), route)])));
+        let saved = state.load().unwrap().unwrap();
+        assert_eq!((saved.routes, saved.dropped), (HashMap::from([("web".to_owned(), route)]), Vec::new()));
         assert!(state.path().join("edge.state.json").is_file());
         state.save(&empty()).unwrap();
-        assert_eq!(state.load().unwrap(), Some(HashMap::new()));
+        assert!(state.load().unwrap().unwrap().routes.is_empty());
     }
 
     #[test]
     fn a_state_of_version_0_1_is_read_and_written_as_it_was() {
-        let routes = parse(VERSION_0_1.as_bytes()).unwrap();
+        let routes = parse(VERSION_0_1.as_bytes()).unwrap().routes;
         let mut names: Vec<_> = routes.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         assert_eq!(names.len(), 5);
@@ -350,7 +375,55 @@ mod tests {
             assert!(state.load().unwrap().is_none());
         }
         state.save(&whole).unwrap();
-        assert_eq!(state.load().unwrap().unwrap().len(), 1);
+        assert_eq!(state.load().unwrap().unwrap().routes.len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_part_costs_itself_alone() {
+        let whole = r#"{ "phase": "closed", "since": "2026-05-19T14:30:00Z", "why": "", "closure": null, "share": 0.5,
+            "watched": true, "breach": { "at": "2026-05-19T14:30:00Z", "what": "words" }, "began": "2026-05-19T14:30:00Z",
+            "baseline": { "requests": 1000, "errors": 5 }, "seen": "2026-05-19T14:31:00Z", "trial": "under",
+            "suspicion": { "breach": { "at": "2026-05-19T14:30:00Z", "what": "words" } }, "eased": true, "late":
+            { "secs": 1, "nanos": 0 }, "interrupted": null, "open_before": "2026-05-19T14:00:00Z" }"#;
+        let whole: serde_json::Value = serde_json::from_str(whole).unwrap();
+        let sound = serde_json::from_value::<RouteState>(whole.clone()).unwrap();
+        let read = |web: &serde_json::Value| {
+            let text = serde_json::json!({ "version": 1, "routes": { "web": web, "api": whole } }).to_string();
+            let mut saved = parse(text.as_bytes()).unwrap();
+            assert_eq!(saved.routes.remove("api").as_ref(), Some(&sound), "the other route is as it was: {text}");
+            (saved.routes.remove("web").unwrap(), saved.dropped)
+        };
+        assert_eq!(read(&whole), (sound.clone(), Vec::new()));
+        for key in whole.as_object().unwrap().keys() {
+            for damage in [serde_json::json!({ "x": [] }), serde_json::json!([[]])] {
+                let mut web = whole.clone();
+                web[key] = damage;
+                let (state, dropped) = read(&web);
+                let [one] = dropped.as_slice() else { panic!("{key}: {dropped:?}") };
+                let is_lost = key == "phase";
+                assert_eq!((one.route.as_str(), one.key), ("web", (!is_lost).then_some(key.as_str())));
+                assert_eq!(state.phase() == sound.phase(), !is_lost, "{key}: {state:?}");
+                assert_eq!(state.breach().is_some(), !is_lost, "a finding stands, whatever is lost: {key}");
+            }
+        }
+        for damage in [serde_json::json!(null), serde_json::json!("x"), serde_json::json!({})] {
+            let (state, dropped) = read(&damage);
+            assert_eq!((state.phase(), dropped.len()), (crate::plan::lifecycle::Phase::Verifying, 1), "{damage}");
+            assert_eq!(dropped[0].to_string(), "everything about web: its checks have to pass before it opens");
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_copied_and_what_is_left_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("edge.toml"), None, None);
+        let text = text_of([("web", &closed())].into_iter()).unwrap();
+        let damaged = text.replace("\"baseline\": null", "\"baseline\": { \"requests\": -1 }");
+        assert_ne!(text, damaged);
+        state.save(&damaged).unwrap();
+        let saved = state.load().unwrap().unwrap();
+        assert_eq!((saved.routes.get("web"), saved.dropped.len()), (Some(&closed()), 1));
+        assert_eq!(fs::read_to_string(state.file(DAMAGED)).unwrap(), damaged);
     }
 
     #[test]

@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::support::{Backsoon, LISTEN, Upstream, UpstreamConnection, get, run_to_end, wait};
 
 /// A state file that cannot be used, and how a problem names its fault.
-const UNUSABLE: [(&str, &[u8], &str); 4] = [
+const UNUSABLE: [(&str, &[u8], &str); 5] = [
     ("torn", b"{ \"version\": 1, \"routes\": { \"web\": {", "damaged"),
     ("empty", b"", "damaged"),
     ("newer", b"{ \"version\": 99, \"routes\": {} }", "version 99"),
     ("a directory in its place", b"/", "cannot be read"),
+    ("unknown phases", b"{ \"version\": 1, \"routes\": { \"plain\": 5, \"web\": { \"phase\": 7 } } }", "damaged"),
 ];
 
 #[test]
