@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::plan::agenda::{Agenda, Occurrence, OccurrenceState};
-use crate::plan::flags::{Flags, Target};
+use crate::plan::flags::{Flags, Target, Window};
+use crate::plan::problem::quoted;
 
 use super::failure::Failure;
 use super::site::{Site, SiteArgs};
@@ -75,11 +76,18 @@ pub(super) fn run(args: &AgendaArgs, streams: &mut Streams) -> Result<u8, Failur
     let until = now.checked_add(SignedDuration::from_hours(i64::from(args.weeks) * 7 * 24)).unwrap_or(Timestamp::MAX);
     let all = Agenda::new(&flags, now, until);
     let agenda = if asked.is_empty() { all } else { all.of(&asked) };
+    let is_listed = |window: &&Window| agenda.occurrences.iter().any(|occurrence| occurrence.window == window.id);
+    let early = flags.acting(now).filter(|window| window.is_done_early(now));
+    let early: Vec<&Window> = early.filter(is_listed).take(MOST_NOTES).collect();
     let view = View { agenda, now, until, asked };
     match (args.json, args.ical) {
         (true, _) => writeln!(streams.data(), "{:#}", as_json(&view))?,
         (_, true) => streams.data().write_all(ical::calendar(&view.agenda, now).as_bytes())?,
         _ => text::write(&view, args.weeks, streams)?,
+    }
+    for window in early {
+        let message = "will not close its routes: all of the steps that end it are done already";
+        streams.note(format_args!("window {} {message}", quoted(&window.id)))?;
     }
     if view.agenda.cut {
         streams.note("there is more than is listed: name fewer weeks or routes")?;
@@ -151,3 +159,6 @@ fn monday(at: Timestamp) -> Timestamp {
     let midnight = at.as_second() - at.as_second().rem_euclid(86400);
     Timestamp::from_second(midnight - past).unwrap_or(at)
 }
+
+/// Most windows that a note tells of.
+const MOST_NOTES: usize = 8;

@@ -112,6 +112,16 @@ pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure>
 fn turned(before: &Flags, after: &Flags, id: &str, now: Timestamp) -> Option<String> {
     let find = |flags: &Flags| flags.window(id).cloned();
     let (before, after) = (find(before)?, find(after)?);
+    match (before.is_done_early(now), after.is_done_early(now)) {
+        (false, true) => {
+            let starts = after.next_start(now).map(|starts| format!(" at {starts}")).unwrap_or_default();
+            return Some(format!("window {id} will not close its routes{starts}: all of its steps are done already"));
+        }
+        (true, false) => {
+            return Some(format!("window {id} will close its routes again: not all of its steps are done"));
+        }
+        (true, true) | (false, false) => {}
+    }
     match (before.in_force(now).is_some(), after.in_force(now).is_some()) {
         (false, true) => Some(format!("window {id} is on again, and closes its routes: not all of its steps are done")),
         (true, false) => Some(format!("window {id} is over, and its routes come back: all of its steps are done")),

@@ -26,6 +26,7 @@ mod crowds;
 mod deploy;
 mod dialects;
 mod drain;
+mod early;
 mod edits;
 mod floods;
 mod guard;

@@ -72,6 +72,12 @@ impl Window {
         self.steps.iter().filter(|step| step.auto.is_none() && step.state != StepState::Done)
     }
 
+    /// Returns true if the window is still to begin, and will not: the steps that end it are all done.
+    pub fn is_done_early(&self, now: Timestamp) -> bool {
+        let begins = self.next_start(now).filter(|starts| self.ended.is_none_or(|ended| ended < *starts));
+        begins.is_some() && self.opens == Opens::Steps && self.undone().next().is_none()
+    }
+
     /// Returns the end of the maintenance that began at an instant: the planned or the actual end.
     pub fn over(&self, started: Timestamp) -> Option<Timestamp> {
         // An occurrence that is left out while it is on is not over: what began then is cancelled.

@@ -56,6 +56,10 @@ impl Parsed {
             if let Some(message) = ended_before_start(window) {
                 problems.push(Problem::warning(file, message).help(ENDED).at(place.clone()));
             }
+            if window.is_done_early(reading.now) {
+                let message = format!("window {} never closes its routes: {DONE_EARLY}", quoted(&window.id));
+                problems.push(Problem::warning(file, message).help(TO_PENDING).at(place.clone()));
+            }
             let Some(over) = over(window, reading.now).filter(|_| !known.has_window(window)) else { continue };
             stale.windows.insert(window.id.clone(), window.when.clone());
             problems.push(never_acts(file, window, &over, place));
@@ -152,6 +156,8 @@ fn ended_before_start(window: &Window) -> Option<String> {
 
 const OVER: &str = "if the date is wrong, correct it; if not, remove the entry";
 const PAST: &str = "if one of the dates is wrong, correct it; if not, they may stay: they cost next to nothing";
+const DONE_EARLY: &str = "all of the steps that end it are done before it begins";
+const TO_PENDING: &str = "set a step to `pending` if there is something left to do; if not, remove the window";
 const ENDED: &str = "`ended` is when it really ended; to cancel a window, remove it";
 /// Most windows of the past that have a warning of their own.
 const MOST_TOLD: usize = 8;
@@ -176,6 +182,12 @@ mod tests {
         let window = |more: &str| format!("[[windows]]\nid = \"W\"\nroutes = {{ web = \"offline\" }}\n{more}\n");
         let once = |starts: &str, ends: &str, more: &str| window(&format!("starts = {starts}\nends = {ends}\n{more}"));
         let over = once("2020-01-01T00:00:00Z", "2020-01-01T01:00:00Z", "");
+        let steps = |year: &str, state: &str| {
+            let steps = "opens = \"steps\"\nsteps = [{ title = \"A\", auto = \"drain\" }, { title = \"B\", state = \"STATE\" }]";
+            once(&format!("{year}-01-01T00:00:00Z"), "2030-01-02T00:00:00Z", &steps.replace("STATE", state))
+        };
+        const DONE: &str =
+            "5: window `W` never closes its routes: all of the steps that end it are done before it begins";
         for (text, expected) in [
             (
                 "[routes]\nweb = { until = 2020-01-01T00:00:00Z }".to_owned(),
@@ -192,6 +204,10 @@ mod tests {
                 once("2030-01-01T00:00:00Z", "2030-01-01T01:00:00Z", "ended = 2029-12-31T23:00:00Z"),
                 Some("6: `ended` of window `W` is not used: 2029-12-31T23:00:00Z is before its start"),
             ),
+            (steps("2030", "done"), Some(DONE)),
+            (steps("2030", "running"), None),
+            // The steps have ended it while it was on.
+            (steps("2026", "done"), None),
             (window("every = \"Sun 02:00-04:00 Europe/Berlin\""), None),
             (
                 window("every = \"DTSTART:20200101T020000Z RRULE:FREQ=WEEKLY;UNTIL=20200301T000000Z DURATION:PT1H\""),
