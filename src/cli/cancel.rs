@@ -53,9 +53,7 @@ Exit codes:
 
 /// Removes the window.
 pub(super) fn run(args: &CancelArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let site = Site::find(&args.site)?;
-    site.note(streams)?;
-    site.check_wait(&args.wait)?;
+    let site = Site::to_edit(&args.site, &args.wait, streams)?;
     let flags = site.flags()?;
     let window = planning::window(&flags, &args.window)?;
     let now = Timestamp::now();

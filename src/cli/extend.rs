@@ -54,9 +54,7 @@ Exit codes:
 
 /// Moves the end.
 pub(super) fn run(args: &ExtendArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let site = Site::find(&args.site)?;
-    site.note(streams)?;
-    site.check_wait(&args.wait)?;
+    let site = Site::to_edit(&args.site, &args.wait, streams)?;
     let now = words::whole_seconds(Timestamp::now());
     let flags = site.flags()?;
     let window = planning::window(&flags, &args.window)?;

@@ -68,9 +68,7 @@ Exit codes:
 
 /// Lifts the flags.
 pub(super) fn run(args: &Off, streams: &mut Streams) -> Result<u8, Failure> {
-    let site = Site::find(&args.site)?;
-    site.note(streams)?;
-    site.check_wait(&args.wait)?;
+    let site = Site::to_edit(&args.site, &args.wait, streams)?;
     match &args.window {
         Some(id) => end_window(id, args, &site, streams),
         None => lift(args, &site, streams),

@@ -78,6 +78,17 @@ impl Site {
         }
     }
 
+    /// Finds what [`Site::find`] finds for an edit, and writes the notes. Nothing is written if `--wait` has nobody to ask.
+    ///
+    /// # Errors
+    /// As [`Site::find`], and [`Failure::NoAdmin`].
+    pub(super) fn to_edit(args: &SiteArgs, wait: &WaitFor, streams: &mut Streams) -> Result<Self, Failure> {
+        let site = Self::find(args)?;
+        site.note(streams)?;
+        site.check_wait(wait)?;
+        Ok(site)
+    }
+
     fn of_config(args: &SiteArgs, maintenance: PathBuf, config: Config) -> Result<Self, Failure> {
         let config_file = args.config.config.clone();
         let (endpoints, note) = if args.admin.is_empty() {
@@ -247,11 +258,15 @@ pub(super) fn listener(config_file: &Path) -> Result<(Endpoint, Option<String>),
     Ok((endpoint.ok_or_else(|| Failure::NoAdmin(config_file.to_owned()))?, note))
 }
 
-/// Finds the admin listeners of all replicas of a config, or of the proxy that runs with it, with notes as above.
+/// Finds the admin listeners to ask: those that are named, else those of all replicas of a config, else that of the proxy
+/// that runs with it, with notes as above.
 ///
 /// # Errors
 /// As [`listener`], and if there are too many.
-pub(super) fn listeners(config_file: &Path) -> Result<(Vec<Endpoint>, Vec<String>), Failure> {
+pub(super) fn listeners(named: &[Endpoint], config_file: &Path) -> Result<(Vec<Endpoint>, Vec<String>), Failure> {
+    if !named.is_empty() {
+        return Ok((admin::resolved(named.to_vec())?, Vec::new()));
+    }
     if let Ok(FlagFile { config, .. }) = FlagFile::of(config_file)
         && !config.replicas.is_empty()
     {

@@ -167,10 +167,7 @@ pub(super) fn run(args: &StatusArgs, streams: &mut Streams) -> Result<u8, Failur
 
 /// Returns the listeners to ask: those named, or that of the proxy that runs with the config.
 fn endpoints(args: &StatusArgs, streams: &mut Streams) -> Result<Vec<Endpoint>, Failure> {
-    if !args.admin.is_empty() {
-        return Ok(admin::resolved(args.admin.clone())?);
-    }
-    match site::listeners(&args.config.config) {
+    match site::listeners(&args.admin, &args.config.config) {
         Ok((endpoints, notes)) => {
             notes.into_iter().try_for_each(|note| streams.note(note))?;
             Ok(endpoints)

@@ -81,9 +81,7 @@ Exit codes:
 
 /// Moves the step.
 pub(super) fn run(args: &StepArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    let site = Site::find(&args.site)?;
-    site.note(streams)?;
-    site.check_wait(&args.wait)?;
+    let site = Site::to_edit(&args.site, &args.wait, streams)?;
     let flags = site.flags()?;
     let index = index_of(&flags, &args.window, &args.step)?;
     let changes = with_full_progress(&args.what, &flags, &args.window, index);

@@ -99,10 +99,8 @@ pub(super) fn run(args: &Verify, streams: &mut Streams) -> Result<u8, Failure> {
 
 /// Finds the place that is to make the attempts.
 fn place(args: &Verify) -> Result<Place, Failure> {
-    if !args.admin.is_empty() {
-        return Ok(Place::Named(admin::resolved(args.admin.clone())?));
-    }
-    match site::listeners(&args.config.config) {
+    match site::listeners(&args.admin, &args.config.config) {
+        Ok((endpoints, _)) if !args.admin.is_empty() => Ok(Place::Named(endpoints)),
         Ok((endpoints, notes)) => match <[Endpoint; 1]>::try_from(endpoints) {
             Ok([endpoint]) => Ok(Place::Running(endpoint, notes)),
             Err(replicas) => Ok(Place::Named(replicas)),
