@@ -31,7 +31,7 @@ pub(super) enum Cause {
 
 /// Reads all incidents that are announced or active.
 pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
-    let mut all: Vec<Sighting> = sight.flags.windows.iter().flat_map(|window| of_window(sight, window)).collect();
+    let mut all: Vec<Sighting> = sight.flags.every_window().flat_map(|window| of_window(sight, window)).collect();
     let planned: BTreeSet<&String> =
         all.iter().filter(|one| one.facts.stage.is_active()).flat_map(|one| &one.facts.routes).collect();
     let down: Vec<(&RouteSight, &ClosingSight)> = sight

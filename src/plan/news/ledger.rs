@@ -174,7 +174,7 @@ impl Ledger {
     fn end(&mut self, index: usize, sight: Sight<'_>, told: &mut Vec<Told>) {
         let facts = self.incidents[index].facts.clone();
         let has_begun = facts.stage != Stage::Scheduled;
-        let window = sight.flags.windows.iter().find(|window| Some(&window.id) == facts.reference.as_ref());
+        let window = facts.reference.as_ref().and_then(|id| sight.flags.window(id));
         // A window that began and ended while nobody looked.
         let was_missed = window.is_some() && facts.starts <= sight.now;
         let facts = if has_begun || was_missed { facts.over() } else { Facts { stage: Stage::Cancelled, ..facts } };
