@@ -127,7 +127,7 @@ impl Ledger {
             return same;
         }
         let is_once = matches!(sighting.cause, Cause::Once(_));
-        let goes_on = of_window.iter().copied().find(|index| {
+        of_window.iter().copied().find(|index| {
             let facts = facts(index);
             // A window that comes once may be moved at any time; an occurrence whose time the rule no longer has, only
             // before it begins.
@@ -135,8 +135,7 @@ impl Ledger {
                 || facts.stage == Stage::Scheduled
                     && sighting.facts.stage == Stage::Scheduled
                     && sight.now < facts.starts
-        });
-        goes_on
+        })
     }
 
     /// Returns a key that is not taken.

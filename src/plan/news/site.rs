@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::config::{RouteConfig, StatusConfig};
+use super::super::config::Config;
 use super::super::flags::{Mode, Window};
 use super::document::Tags;
-use super::{Facts, Incident, Key, Kind, Stage, Trouble};
+use super::{Facts, Incident, Key, Kind, Ledger, Stage, Trouble};
 
 /// News that documents are made of.
 #[derive(Clone, Debug)]
@@ -65,21 +65,14 @@ pub enum ServiceStatus {
 }
 
 impl<'n> News<'n> {
-    /// Puts the news together. `prefix` is the reserved prefix, below which the site always is.
-    pub fn new<'r>(
-        config: &StatusConfig,
-        brand: Option<&str>,
-        prefix: &str,
-        routes: impl Iterator<Item = &'r RouteConfig>,
-        ledger: &'n super::Ledger,
-        windows: &'n [Window],
-    ) -> Self {
-        let incidents = ledger.incidents();
-        let own_path = || format!("{}/{PATH}", prefix.trim_end_matches('/'));
+    /// Puts the news together. Without a URL, the site is below the reserved prefix.
+    pub fn new(config: &Config, ledger: &'n Ledger, windows: &'n [Window]) -> Self {
+        let (status, page, incidents) = (&config.status, &config.page, ledger.incidents());
+        let own_path = || format!("{}/{PATH}", page.prefix.as_str().trim_end_matches('/'));
         Self {
-            title: config.title.as_deref().or(brand).unwrap_or("Status").to_owned(),
-            url: config.url.clone().unwrap_or_else(own_path),
-            services: services(config, routes, incidents, ledger.since()),
+            title: status.title.as_ref().or(page.brand.as_ref()).map_or("Status", String::as_str).to_owned(),
+            url: status.url.clone().unwrap_or_else(own_path),
+            services: services(config, incidents, ledger.since()),
             incidents,
             windows,
             changed: ledger.changed(),
@@ -133,12 +126,7 @@ fn concerns(facts: &Facts, service: &Service) -> bool {
     !facts.routes.is_disjoint(&service.routes) || facts.services.iter().any(|name| name.plain == service.name)
 }
 
-fn services<'r>(
-    config: &StatusConfig,
-    routes: impl Iterator<Item = &'r RouteConfig>,
-    incidents: &[Incident],
-    since: Timestamp,
-) -> Vec<Service> {
+fn services(config: &Config, incidents: &[Incident], since: Timestamp) -> Vec<Service> {
     let own = |name: &str, detail: Option<String>, routes: BTreeSet<String>, regions: &[String]| Service {
         key: Key::of(&["service", name]),
         name: name.to_owned(),
@@ -148,10 +136,10 @@ fn services<'r>(
         status: ServiceStatus::Operational,
         changed: since,
     };
-    let mut services: Vec<Service> = if config.services.is_empty() {
-        routes.map(|route| own(&route.name, None, BTreeSet::from([route.name.clone()]), &[])).collect()
+    let mut services: Vec<Service> = if config.status.services.is_empty() {
+        config.routes.iter().map(|route| own(&route.name, None, BTreeSet::from([route.name.clone()]), &[])).collect()
     } else {
-        let configured = config.services.iter();
+        let configured = config.status.services.iter();
         configured
             .map(|one| own(&one.name, one.detail.clone(), one.routes.iter().cloned().collect(), &one.regions))
             .collect()
