@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use super::meters::Cell;
+use super::cell::Cell;
 
 /// A histogram of durations that one worker recorded, aligned to its own cache lines.
 ///

@@ -4,14 +4,15 @@
 //! between workers. The meters of routes and upstreams outlive the generations that name them.
 
 pub mod access;
+pub mod cell;
 pub mod histogram;
 pub mod log;
 pub mod meters;
 pub mod recent;
 
+pub use cell::{Cell, Gauge};
 pub use histogram::{Counts, Histogram};
 pub use meters::{
-    Cell, Gauge, Limit, Meters, RouteCell, RouteMeter, SERVER_ERROR, UpstreamCell, UpstreamKey, UpstreamMeter,
-    WorkerCell,
+    Limit, Meters, RouteCell, RouteMeter, SERVER_ERROR, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
 };
 pub use recent::{Recent, Summary};
