@@ -7,11 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::live::Generation;
-use crate::plan::client;
 use crate::plan::config::Access;
 use crate::plan::lifecycle::ClientCounts;
 use crate::plan::verdict::Exemption;
@@ -25,6 +23,7 @@ use crate::telemetry::access::Line;
 use crate::telemetry::{Cell, Limit, RouteCell, RouteMeter, SERVER_ERROR};
 
 use super::call::{CallOutcome, CallStatus, NO_STATUS};
+use super::entry::Entry;
 
 /// Record of one request, open from its head to the end of its response. If it is dropped while open, the client has
 /// given up.
@@ -45,23 +44,6 @@ pub(crate) struct RequestRecord {
     outcome: CallOutcome,
     /// The time of the end; `None` while the request is open.
     ended: Option<Instant>,
-}
-
-/// Entry for the access log.
-struct Entry {
-    time: Timestamp,
-    client: String,
-    method: http::Method,
-    host: String,
-    path: String,
-    version: http::Version,
-    verdict: &'static str,
-    /// The route whose page is the answer.
-    shown: Option<Arc<RouteMeter>>,
-    generation: u64,
-    status: StatusCode,
-    id: HeaderValue,
-    error: Option<&'static str>,
 }
 
 impl RequestRecord {
@@ -431,66 +413,5 @@ impl Drop for RequestRecord {
             self.in_flight.end();
         }
         self.connection.end_request(self.ended.unwrap_or_else(Instant::now));
-    }
-}
-
-impl Entry {
-    fn new(
-        connection: &ClientConnection,
-        generation: &Generation,
-        request: &Request<Incoming>,
-        id: &HeaderValue,
-    ) -> Self {
-        let trusted = &generation.snapshot.trusted_proxies;
-        let client = client::of(connection.peer.address, request.headers(), trusted);
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let host = host.or_else(|| {
-            let host = request.headers().get(http::header::HOST)?;
-            Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
-        });
-        Self {
-            time: Timestamp::now(),
-            client: client.to_string(),
-            method: request.method().clone(),
-            host: host.unwrap_or_default(),
-            path: request.uri().path().to_owned(),
-            version: request.version(),
-            verdict: "",
-            shown: None,
-            generation: generation.snapshot.generation,
-            // nginx's status for a client that left before the answer; replaced once there is an answer.
-            status: StatusCode::from_u16(499).unwrap_or_default(),
-            id: id.clone(),
-            error: None,
-        }
-    }
-
-    /// Returns the line of the access log, without what is known only at the end.
-    fn line(&self) -> Line<'_> {
-        Line {
-            time: self.time,
-            client: &self.client,
-            method: self.method.as_str(),
-            host: &self.host,
-            path: &self.path,
-            version: version(self.version),
-            route: None,
-            verdict: self.verdict,
-            generation: self.generation,
-            status: self.status.as_u16(),
-            bytes: 0,
-            micros: 0,
-            upstream: None,
-            id: self.id.to_str().unwrap_or_default(),
-            error: self.error,
-        }
-    }
-}
-
-fn version(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_10 => "HTTP/1.0",
-        http::Version::HTTP_2 => "HTTP/2",
-        _ => "HTTP/1.1",
     }
 }
