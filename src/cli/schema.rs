@@ -13,7 +13,7 @@ use super::exit;
 use super::failure::Failure;
 use super::streams::Streams;
 use crate::plan::key::{
-    Absent, DURATION, FIELD_NAME, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, TARGET, Table,
+    Absent, DURATION, FIELD_NAME, Form, INSTANT, Key, Pattern, ROUTE_NAME, Rule, SIZE, STATUS_NAME, TARGET, Table,
 };
 use crate::plan::keys::{CONFIG, FLAGS};
 
@@ -134,6 +134,11 @@ fn form(form: &Form) -> Map<String, Value> {
         Form::Array(item, counts) => array(item, counts),
         Form::OneOrArray(item, counts) => json!({ "anyOf": [self::form(item), array(item, counts)] }),
         Form::Fields(longest) => by_name(&FIELD_NAME, &Form::Words(*longest)),
+        Form::Statuses(item, most) => {
+            let mut schema = object(by_name(&STATUS_NAME, item));
+            schema.insert("maxProperties".to_owned(), json!(most));
+            Value::Object(schema)
+        }
         Form::Table(inner) => Value::Object(table(inner)),
         // A schema has no clock, and windows that are over do not count.
         Form::Tables(inner, _) if inner.header == WINDOWS => {

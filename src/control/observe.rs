@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::live::Generation;
-use crate::plan::config::{Guard, Latency};
-use crate::plan::lifecycle::{Baseline, Clients, Measured, Observed, Phase, is_suspect, windows};
+use crate::plan::config::{Guard, Latency, PerStatus};
+use crate::plan::lifecycle::{Baseline, Clients, Measured, Observed, Phase, arrivals, is_suspect, windows};
 use crate::plan::snapshot::Route;
 use crate::telemetry::{Meters, Recent, RouteMeter, Summary};
 
@@ -24,7 +24,7 @@ use super::probe::Probes;
 
 pub(super) use remembered::Baselines;
 use remembered::Remembered;
-use tally::{Seen, Tally};
+use tally::{Now, Quiet, Tally};
 
 /// Observations of every route that ever had a request, by name. A route that is no longer configured is kept, because
 /// it may return, and its meter never goes back.
@@ -42,8 +42,8 @@ pub(super) struct Observations {
     returning: Vec<Arc<RouteMeter>>,
     /// Time of the last observation of those.
     returning_at: Option<Instant>,
-    /// Routes whose latency is compared with that of before.
-    timed: HashSet<String>,
+    /// Guards of the routes that have one.
+    guards: HashMap<String, Guard>,
     /// Baselines of earlier times.
     remembered: Baselines,
 }
@@ -62,6 +62,8 @@ struct Guarded {
     meter: Arc<RouteMeter>,
     /// Requests count from here: the begin of the ramp, or of the watch if there was no ramp.
     from: Instant,
+    /// Time from which the route has been fully open.
+    opened: Option<Instant>,
     phase: Phase,
     since: Timestamp,
     /// First finding since which requests count anew.
@@ -91,10 +93,10 @@ pub(super) struct Traffic {
 impl Observations {
     /// Creates observations. Must be called before the first request arrives.
     pub(super) fn new(now: Instant) -> Self {
-        let (routes, guarded, down, timed) = (HashMap::new(), HashMap::new(), HashSet::new(), HashSet::new());
+        let (routes, guarded, down, guards) = (HashMap::new(), HashMap::new(), HashSet::new(), HashMap::new());
         let (returning, returning_at) = (Vec::new(), None);
         let remembered = Baselines::default();
-        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, timed, remembered }
+        Self { began: now, observed_at: now, routes, guarded, down, returning, returning_at, guards, remembered }
     }
 
     /// Observes every route. A route without new requests costs a read of each worker's cells.
@@ -128,13 +130,8 @@ impl Observations {
         let (mut guarded, mut down, mut returning, mut begun) =
             (HashMap::new(), HashSet::new(), Vec::new(), Vec::new());
         let returns = self.returns_at(now);
-        self.timed = generation
-            .snapshot
-            .routes
-            .iter()
-            .filter(|route| is_timed(route))
-            .map(|route| route.config.name.clone())
-            .collect();
+        let guard = |route: &Route| Some((route.config.name.clone(), route.config.policy.guard?));
+        self.guards = generation.snapshot.routes.iter().filter_map(guard).collect();
         for (route, meter) in generation.snapshot.routes.iter().zip(generation.routes.iter()) {
             let (before, traffic_use) = (self.guarded.get(&meter.name), TrafficUse::of(route));
             let begins = before.is_none_or(|before| !before.is_same_return(route));
@@ -148,7 +145,11 @@ impl Observations {
                 TrafficUse::Guard => {
                     let (meter, phase, since) = (Arc::clone(meter), route.phase(), route.since());
                     let suspected = route.state.suspicion().map(|suspicion| suspicion.breach.at);
-                    guarded.insert(meter.name.clone(), Guarded { meter, from, phase, since, suspected });
+                    let opened_before = before.filter(|_| !begins).and_then(|before| before.opened);
+                    let opened =
+                        (phase == Phase::Open).then(|| opened_before.unwrap_or(if begins { from } else { now }));
+                    let guarded_now = Guarded { meter, from, opened, phase, since, suspected };
+                    guarded.insert(guarded_now.meter.name.clone(), guarded_now);
                 }
             }
             begun.extend((traffic_use == TrafficUse::Guard && begins).then(|| (meter.name.clone(), from)));
@@ -177,13 +178,17 @@ impl Observations {
     /// Measures a guarded route; `None` if the route is not guarded now. Requests before the ramp never count.
     pub(super) fn measured(&self, route: &str, judged: Judged<'_>, now: Instant) -> Option<Measured> {
         let Judged { guard, baseline, hanging } = judged;
-        let from = self.guarded.get(route)?.from;
+        let guarded = self.guarded.get(route)?;
+        let from = guarded.from;
         let elapsed = now.saturating_duration_since(from);
         let Some(RouteTraffic { recent, .. }) = self.routes.get(route) else {
-            return Some(Measured { windows: windows(&[], elapsed), hanging: hanging.clone() });
+            let arrivals = guarded.open_for(now).map(|open| arrivals(&[], open)).unwrap_or_default();
+            return Some(Measured { windows: windows(&[], elapsed), hanging: hanging.clone(), arrivals });
         };
         let slow = guard.p99.and_then(|p99| p99.bound(baseline.and_then(|baseline| baseline.p99)));
-        let mut windows = windows(&recent.moments(from, now, slow), elapsed);
+        let moments = recent.moments(from, now, slow);
+        let arrivals = guarded.open_for(now).map(|open| arrivals(&moments, open)).unwrap_or_default();
+        let mut windows = windows(&moments, elapsed);
         for window in windows.iter_mut().filter(|window| is_suspect(guard, window, baseline)) {
             window.clients = recent.clients(from, window.span, now);
             window.p99 = recent.since(from, window.span, now).map(|summary| summary.p99);
@@ -193,7 +198,7 @@ impl Observations {
             all = recent.clients(from, Recent::SPAN, now);
             all.add(hanging);
         }
-        Some(Measured { windows, hanging: all })
+        Some(Measured { windows, hanging: all, arrivals })
     }
 
     /// Returns the behaviour in the last ten minutes in which a route was plainly open. An earlier one is taken if that
@@ -207,7 +212,8 @@ impl Observations {
     }
 
     fn lately(&self, route: &str, now: Instant) -> Option<Baseline> {
-        self.routes.get(route)?.open.baseline(now)
+        let statuses = self.guards.get(route).map(|guard| guard.statuses).unwrap_or_default();
+        self.routes.get(route)?.open.baseline(&statuses, now)
     }
 
     /// Takes over the baselines that an earlier process remembered.
@@ -243,24 +249,28 @@ impl Observations {
             return;
         }
         let traffic_use = self.traffic_use(&meter.name);
-        let timed = self.timed.contains(&meter.name);
+        let guard = self.guards.get(&meter.name).copied();
         if !self.routes.contains_key(&meter.name) {
             self.routes.insert(meter.name.clone(), self.new_route(&meter.name));
         }
         let Some(seen) = self.routes.get_mut(&meter.name) else { return };
-        let counted = seen.recent.observe(meter, now);
+        let new = seen.recent.observe(meter, now);
+        seen.recent.count_answers(&guard.map_or(PerStatus::EMPTY, |guard| guard.statuses), meter);
         if traffic_use == TrafficUse::Baseline {
             // Percentiles cost more than counts, and ten seconds hardly change them.
-            let timed = timed && seen.open.begins_slot(now);
+            let timed = guard.is_some_and(is_timed) && seen.open.begins_slot(now);
             let p99 = if timed { seen.recent.over(Recent::SPAN, now).map(|summary| summary.p99) } else { None };
-            seen.open.add(Seen { counted, hanging: meter.hanging().all_hanging(), p99 }, now);
+            let quiet = guard.and_then(|guard| guard.traffic).map_or(Quiet::Passes, |_| Quiet::Counts);
+            seen.open.add(Now { seen: new, hanging: meter.hanging().all_hanging(), p99, quiet }, now);
         }
     }
 
     /// Starts observing a route that had no request until now.
     fn new_route(&self, route: &str) -> RouteTraffic {
         let from = self.guarded.get(route).map(|guarded| guarded.from);
-        let mut recent = Recent::new(from.map_or(self.observed_at, |from| from.max(self.observed_at)));
+        let statuses = self.guards.get(route).map(|guard| guard.statuses).unwrap_or_default();
+        let began = from.map_or(self.observed_at, |from| from.max(self.observed_at));
+        let mut recent = Recent::new(began).with_answers(&statuses);
         if let Some(from) = from {
             recent.keep_long(from);
         }
@@ -299,6 +309,13 @@ impl TrafficUse {
 }
 
 impl Guarded {
+    /// Returns the time for which the route has been fully open. `None` while it is not, and while held requests come
+    /// in.
+    fn open_for(&self, now: Instant) -> Option<Duration> {
+        let opened = self.opened.filter(|_| self.meter.sum(|cell| cell.held.get()) == 0)?;
+        Some(now.saturating_duration_since(opened))
+    }
+
     /// Returns true if requests go on counting: the route still ramps or is watched after that ramp, and its guard has
     /// not found anything new.
     fn is_same_return(&self, route: &Route) -> bool {
@@ -341,9 +358,9 @@ fn is_observed(route: &Route) -> bool {
     route.is_in_motion() || route.config.policy.guard.is_some()
 }
 
-/// Returns true if the latency of a route is compared with that of before.
-fn is_timed(route: &Route) -> bool {
-    match route.config.policy.guard.and_then(|guard| guard.p99) {
+/// Returns true if the guard compares the latency with that of before.
+fn is_timed(guard: Guard) -> bool {
+    match guard.p99 {
         Some(Latency::Times(_) | Latency::Both { .. }) => true,
         Some(Latency::AtMost(_)) | None => false,
     }
@@ -364,7 +381,7 @@ fn observation(
         unwell: checks.health.unwell(name),
         measured: guard.and_then(|guard| {
             let (baseline, hanging) = (route.state.baseline(), meter.hanging());
-            let judged = Judged { guard, baseline: baseline.as_ref(), hanging: &hanging };
+            let judged = Judged { guard, baseline, hanging: &hanging };
             observations.measured(name, judged, now)
         }),
         lately: guard.and_then(|_| observations.baseline(name, now)),

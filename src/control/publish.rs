@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use crate::live::{Generation, LiveUpstream};
 use crate::plan::compile::compile;
 use crate::plan::config::{Listen, TlsFiles, Upstream};
-use crate::plan::snapshot::Snapshot;
+use crate::plan::snapshot::{Route, Snapshot};
 use crate::telemetry::{Meters, RouteMeter, UpstreamKey};
 
 use super::certs::Materials;
@@ -75,9 +75,17 @@ impl Publication {
     }
 
     fn bind(&mut self, materials: &Arc<Materials>, snapshot: &Snapshot) -> Bindings {
-        let routes = snapshot.routes.iter().map(|route| self.meters.route(&route.config.name)).collect();
+        let routes = snapshot.routes.iter().map(|route| self.meter(route)).collect();
         let upstreams = snapshot.upstreams.iter().map(|upstream| self.live_upstream(upstream, materials)).collect();
         Bindings { materials: Arc::clone(materials), routes, upstreams }
+    }
+
+    fn meter(&self, route: &Route) -> Arc<RouteMeter> {
+        let meter = self.meters.route(&route.config.name);
+        if route.config.policy.guard.is_some_and(|guard| !guard.statuses.is_empty()) {
+            meter.count_statuses();
+        }
+        meter
     }
 
     fn live_upstream(&mut self, upstream: &Upstream, materials: &Materials) -> LiveUpstream {

@@ -47,7 +47,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         source: route.closed_by().map(|by| by.to_string()),
         share: route.state.share(),
         watched_until: route.watched_until(),
-        unjudged: route.unjudged().iter().map(|measurement| measurement.as_str().to_owned()).collect(),
+        unjudged: route.unjudged().iter().map(ToString::to_string).collect(),
         breach: breach(route),
         failing: failing(route),
         overruns: overruns(route),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::units::{LARGEST, as_bytes, as_duration};
-pub use pattern::{DURATION, FIELD_NAME, INSTANT, Pattern, ROUTE_NAME, SIZE, TARGET};
+pub use pattern::{DURATION, FIELD_NAME, INSTANT, Pattern, ROUTE_NAME, SIZE, STATUS_NAME, TARGET};
 
 /// Table of a file, with its keys in the order in which the parser takes them.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub enum Form {
     OneOrArray(&'static Self, RangeInclusive<usize>),
     /// Table with a line of text, of at most this many bytes, for each of some header fields.
     Fields(usize),
+    /// Table with a value for each of some statuses or classes of them, at most this many.
+    Statuses(&'static Self, usize),
     /// Table in the line, or under a header of its own.
     Table(&'static Table),
     /// Tables under `[[…]]` headers, at most this many.
@@ -159,6 +161,7 @@ impl Form {
             | Self::Instant
             | Self::Choice(_)
             | Self::Fields(_)
+            | Self::Statuses(..)
             | Self::Array(..)
             | Self::OneOrArray(..)
             | Self::Table(_)

@@ -36,6 +36,7 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod verification;
 mod window;
 
@@ -46,7 +47,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::Mode;
 
-pub(crate) use baseline::Baseline;
+pub(crate) use baseline::{Baseline, Usual};
 pub(crate) use clients::{Client, ClientCounts, Clients};
 pub(crate) use closing::Closing;
 pub(crate) use guard::{Breach, Counted, Measured, is_suspect, judge};
@@ -55,6 +56,7 @@ pub(crate) use ramp::cohorts;
 pub(crate) use reason::Reason;
 pub use state::Transition;
 pub(crate) use state::{RouteInputs, RouteState};
+pub(crate) use traffic::{Arrivals, Traffic, arrivals, dropped};
 pub(crate) use verification::{CheckResult, UpstreamChecks, Verification, enough, is_out_of_reach, left_out};
 pub(crate) use window::{Moment, windows};
 #[cfg(test)]

@@ -170,8 +170,9 @@ impl Route {
     pub fn unjudged(&self) -> Vec<Measurement> {
         let guard = self.config.policy.guard.as_ref().filter(|_| !self.state.is_plain());
         let baseline = self.state.baseline();
-        let is_unknown = |measurement: &Measurement| baseline.is_none_or(|baseline| !baseline.has(*measurement));
-        guard.into_iter().flat_map(Guard::relative).filter(is_unknown).collect()
+        let Some(guard) = guard else { return Vec::new() };
+        let is_known = |measurement| baseline.is_some_and(|baseline| baseline.has(measurement, guard));
+        guard.relative().filter(|measurement| !is_known(*measurement)).collect()
     }
 
     /// Returns the end of the guard's watch, while the route is open again.

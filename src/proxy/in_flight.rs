@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::plan::config::HANGS;
+use crate::plan::config::{HANGS, PerStatus};
 use crate::plan::lifecycle::Client;
 use crate::plan::verdict::Exemption;
 use crate::proxy::io::upload::{Upload, UploadState};
@@ -54,6 +54,8 @@ pub(crate) struct Subject {
     pub client: Client,
     /// Time after which a request counts as slow.
     pub slow: Duration,
+    /// Statuses that the guard names.
+    pub statuses: PerStatus<()>,
 }
 
 /// The connections that a search covers.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::plan::config::Upstream;
+use crate::plan::config::{Statuses, Upstream};
 use crate::plan::lifecycle::{Client, ClientCounts, Clients};
 
 use super::cell::{Cell, Gauge};
 use super::histogram::{Counts, Histogram};
+use super::statuses::StatusCells;
 
 /// All meters of the process.
 #[derive(Debug)]
@@ -135,6 +136,8 @@ pub struct RouteCell {
     pub counted: Gauge,
     /// Set by [`RouteCell::record_outcome`]. Created by the first request on a guarded route.
     clients: OnceLock<Box<Mutex<ClientOutcomes>>>,
+    /// Set by [`RouteCell::record_status`]. Created by [`RouteMeter::count_statuses`].
+    statuses: OnceLock<Box<StatusCells>>,
     /// Set by [`RouteCell::record_latency`]. Created by the route's first request on this worker, so an idle route
     /// costs nothing.
     latency: OnceLock<Box<Histogram>>,
@@ -178,6 +181,12 @@ impl RouteCell {
         self.ignored_latency.get_or_init(Box::default).record(latency);
     }
 
+    /// Records the status of an answer that the guard counts, if a guard of the route has ever named one. Only the owning
+    /// worker may call this.
+    pub fn record_status(&self, status: u16) {
+        self.statuses.get().into_iter().for_each(|cells| cells.count(status));
+    }
+
     /// Returns the failures of requests that the guard counts. The cells are read one after the other, so the number may
     /// be wrong for a moment.
     pub fn failures(&self) -> u64 {
@@ -218,6 +227,16 @@ impl RouteMeter {
 
     fn outcomes(&self) -> impl Iterator<Item = &Mutex<ClientOutcomes>> {
         self.workers.iter().filter_map(|cell| cell.clients.get()).map(AsRef::as_ref)
+    }
+
+    /// Counts the statuses of answers from now on. Called when a generation is made, never for a request.
+    pub fn count_statuses(&self) {
+        self.workers.iter().for_each(|cell| _ = cell.statuses.get_or_init(Box::default));
+    }
+
+    /// Returns the answers with a status, or with one of a class; 0 if they were never counted.
+    pub fn answers(&self, status: Statuses) -> u64 {
+        self.workers.iter().filter_map(|cell| cell.statuses.get()).map(|cells| cells.of(status)).sum()
     }
 
     /// Sums a number over the workers.

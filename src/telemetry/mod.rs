@@ -9,10 +9,11 @@ pub mod histogram;
 pub mod log;
 pub mod meters;
 pub mod recent;
+pub mod statuses;
 
 pub use cell::{Cell, Gauge};
 pub use histogram::{Counts, Histogram};
 pub use meters::{
     Limit, Meters, RouteCell, RouteMeter, SERVER_ERROR, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
 };
-pub use recent::{Recent, Summary};
+pub use recent::{Recent, Seen, Summary};

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::time::{Duration, Instant};
 
+use crate::plan::config::PerStatus;
 use crate::plan::lifecycle::{Clients, Counted, Moment};
 
 use super::histogram::{Counts, first_above};
@@ -22,6 +23,8 @@ pub struct Recent {
     /// Counts at the last observation.
     last: Counts,
     failed: u64,
+    /// Answers with some statuses until the last observation.
+    answers: PerStatus<u64>,
     /// Time of the last observation.
     observed_at: Instant,
     /// Slices in which something happened, oldest first.
@@ -46,8 +49,21 @@ struct Slice {
     failed: u64,
     /// Buckets that were hit, in order, each with its number of hits.
     hits: Box<[(u16, u32)]>,
+    /// Answers with the statuses that were counted for all the time of the slice.
+    answers: PerStatus<u64>,
     /// Outcomes by client, if the route was guarded.
     clients: Clients,
+}
+
+/// Counts between two observations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Requests and failures.
+    pub counted: Counted,
+    /// Answers with the statuses that were counted for all the time.
+    pub answers: PerStatus<u64>,
+    /// Time between the two.
+    pub span: Duration,
 }
 
 /// Summary of the requests in a span.
@@ -75,35 +91,60 @@ impl Recent {
 
     /// Creates a window for a route without traffic before `began`.
     pub fn new(began: Instant) -> Self {
-        Self { last: Counts::default(), failed: 0, observed_at: began, slices: VecDeque::new(), long: None }
+        Self {
+            last: Counts::default(),
+            failed: 0,
+            answers: PerStatus::EMPTY,
+            observed_at: began,
+            slices: VecDeque::new(),
+            long: None,
+        }
     }
 
-    /// Adds the counts since the last observation, as if they had come now. Returns how many requests they are.
+    /// Counts the answers with these statuses from the very first on.
+    pub fn with_answers<T>(self, statuses: &PerStatus<T>) -> Self {
+        Self { answers: statuses.filter_map(|_, _| Some(0)), ..self }
+    }
+
+    /// Adds the counts since the last observation, as if they had come now, and returns them.
     ///
     /// Meant to be called once or twice a second. Costs almost nothing without new requests. The first observation
     /// takes all counts, so it must not come after the route's first traffic.
-    pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Counted {
+    pub fn observe(&mut self, meter: &RouteMeter, now: Instant) -> Seen {
         self.forget(now);
         let began = std::mem::replace(&mut self.observed_at, now);
         // A number that was wrong for a moment is made up for by the next.
         let failed = meter.sum(RouteCell::failures).max(self.failed);
         let clients = meter.take_met();
         if meter.micros() == self.last.micros && failed == self.failed && clients.is_empty() {
-            return Counted::default();
+            return Seen {
+                span: now.saturating_duration_since(began),
+                answers: self.answers.filter_map(|_, _| Some(0)),
+                ..Seen::default()
+            };
         }
         let counts = meter.counted_latency();
         let hits = self.last.buckets.iter().zip(counts.buckets.iter()).zip(0_u16..);
         let hits = hits.filter(|((before, after), _)| after > before);
         let hits = hits.map(|((before, after), index)| (index, u32::try_from(after - before).unwrap_or(u32::MAX)));
         let (failures, hits) = (failed.saturating_sub(self.failed), hits.collect());
-        let slice = Slice { began, ended: now, failed: failures, hits, clients };
+        let answered = self.answers.filter_map(|status, _| Some(meter.answers(status)));
+        let answers = answered.filter_map(|status, now| Some(now.saturating_sub(*self.answers.get(status)?)));
+        let slice = Slice { began, ended: now, failed: failures, hits, answers, clients };
         let counted = Counted { requests: slice.count(), errors: slice.failed };
-        (self.last, self.failed) = (counts, failed);
+        let seen = Seen { counted, answers, span: now.saturating_duration_since(began) };
+        (self.last, self.failed, self.answers) = (counts, failed, answered);
         self.slices.push_back(slice);
         if self.slices.len() > MOST_SLICES {
             self.retire();
         }
-        counted
+        seen
+    }
+
+    /// Counts the answers with these statuses from the last observation on, and no others.
+    pub fn count_answers<T>(&mut self, statuses: &PerStatus<T>, meter: &RouteMeter) {
+        let answers = |status| self.answers.get(status).copied().unwrap_or_else(|| meter.answers(status));
+        self.answers = statuses.filter_map(|status, _| Some(answers(status)));
     }
 
     /// Keeps slices from now on for [`Recent::LONG`], to be read by [`Recent::since`].
@@ -134,6 +175,7 @@ impl Recent {
             age: now.saturating_duration_since(slice.ended),
             counted: Counted { requests: slice.count(), errors: slice.failed },
             slow: slice.count_from(first),
+            statuses: slice.answers,
         };
         self.slices(from, Self::LONG, now).map(moment).collect()
     }
@@ -197,6 +239,7 @@ impl Slice {
     fn merge(&mut self, next: &Self) {
         self.ended = next.ended;
         self.failed += next.failed;
+        self.answers = self.answers.filter_map(|status, count| Some(*count + *next.answers.get(status)?));
         self.clients.add(&next.clients);
         self.clients.limit();
         self.hits = Merged { one: self.hits.iter().peekable(), other: next.hits.iter().peekable() }.collect();
@@ -301,19 +344,19 @@ mod tests {
         cell.record_ignored_latency(SECOND * 14);
         cell.upstream[5].increment();
         cell.ignored_failures.increment();
-        assert_eq!(recent.observe(&meter, start), Counted { requests: 1, errors: 0 });
+        assert_eq!(recent.observe(&meter, start).counted, Counted { requests: 1, errors: 0 });
         assert_eq!((told(&recent, 60, start), meter.latency().count()), (Some((1, 1015)), 2));
         // A look between the two cells of a failure sees too many, and the next look makes up for it.
         cell.upstream[5].increment();
-        assert_eq!(recent.observe(&meter, at(start, 1)).errors, 1);
+        assert_eq!(recent.observe(&meter, at(start, 1)).counted.errors, 1);
         cell.ignored_failures.increment();
-        assert_eq!(recent.observe(&meter, at(start, 2)).errors, 0);
+        assert_eq!(recent.observe(&meter, at(start, 2)).counted.errors, 0);
         cell.upstream[5].increment();
         cell.record_latency(SECOND);
-        assert_eq!(recent.observe(&meter, at(start, 3)), Counted { requests: 1, errors: 0 });
+        assert_eq!(recent.observe(&meter, at(start, 3)).counted, Counted { requests: 1, errors: 0 });
         cell.upstream[5].increment();
         cell.record_latency(SECOND);
-        assert_eq!(recent.observe(&meter, at(start, 4)), Counted { requests: 1, errors: 1 });
+        assert_eq!(recent.observe(&meter, at(start, 4)).counted, Counted { requests: 1, errors: 1 });
     }
 
     #[test]
@@ -445,7 +488,7 @@ mod tests {
         recent.observe(&meter, at(start, 6));
         assert_eq!(since(&recent, at(start, 6)), None);
         cell.record_latency(SECOND);
-        assert_eq!(recent.observe(&meter, at(start, 7)), Counted { requests: 1, errors: 0 });
+        assert_eq!(recent.observe(&meter, at(start, 7)).counted, Counted { requests: 1, errors: 0 });
         assert_eq!(since(&recent, at(start, 7)), Some(1));
         // Nor does it count later, in the long window.
         recent.observe(&meter, at(start, 300));

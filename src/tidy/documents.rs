@@ -147,6 +147,7 @@ fn tables_in(form: &Form) -> Vec<&'static Table> {
     match form {
         Form::Table(table) | Form::Tables(table, _) => vec![table],
         Form::Array(item, _) | Form::OneOrArray(item, _) | Form::Routes(item) | Form::Targets(item) => tables_in(item),
+        Form::Statuses(item, _) => tables_in(item),
         Form::Either(forms) => forms.iter().flat_map(tables_in).collect(),
         Form::Text(_)
         | Form::Words(_)
@@ -203,6 +204,7 @@ fn type_of(form: &Form) -> String {
         Form::Array(item, counts) => format!("list of {}: {}", count(counts), type_of(item)),
         Form::OneOrArray(item, counts) => format!("{}; or a list of {}", type_of(item), count(counts)),
         Form::Fields(longest) => format!("for each header field: line of text, {longest} bytes at most"),
+        Form::Statuses(item, most) => format!("for each status or class of them, {most} at most: {}", type_of(item)),
         Form::Table(table) => format!("table {}", link(table)),
         Form::Tables(table, most) => format!("tables {}, {most} at most", link(table)),
         Form::Routes(item) => format!("for each name: {}", type_of(item)),

@@ -1,12 +1,15 @@
 //! What a guard knows of the time before a maintenance.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use crate::support::{Backsoon, LISTEN, Upstream, get, wait};
+use crate::support::{Backsoon, LISTEN, Upstream, ask_until, get, wait};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const FILE: &str = "state/backsoon.baselines.json";
 
+const REFUSED: &str = "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n";
 const BROKEN: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
 
 /// Returns an upstream whose paths with `bad` in them fail.
@@ -77,4 +80,28 @@ fn paths_that_the_guard_ignores_are_not_counted_by_it_and_are_by_metrics() {
     wait("the metrics to have all", || metric("route=\"web\",class=\"5xx\"") >= 20.0);
     let saved = remembered(&mut backsoon);
     assert!(saved.contains("\"requests\":15,\"errors\":10"), "{saved}");
+}
+
+#[test]
+fn a_service_that_refuses_everybody_after_its_return_is_closed() {
+    let refuses = Arc::new(AtomicBool::new(false));
+    let own = Arc::clone(&refuses);
+    let upstream = Upstream::handling(move |connection| {
+        while connection.request().is_some() {
+            connection.send(if own.load(SeqCst) { REFUSED } else { OK });
+        }
+    });
+    let guard = "guard = { statuses = { 401 = \"baseline + 5%\", \"5xx\" = \"1%\" } }";
+    let backsoon = Backsoon::before(&upstream.url(), &format!("drain = \"1ms\"\n{guard}\n"));
+    (0..50).for_each(|_| assert_eq!(get(backsoon.address(), "/").status, 200));
+    assert_eq!(unjudged_once_closed(&backsoon), "null", "the baseline knows how many 401 there were");
+    refuses.store(true, SeqCst);
+    backsoon.unflag();
+    ask_until("the guard to close the route", || {
+        (0..10).for_each(|_| drop(get(backsoon.address(), "/")));
+        backsoon.route("web")["source"] == "guard"
+    });
+    let why = backsoon.route("web")["breach"]["what"].to_string();
+    assert!(why.contains("100% of requests were answered with 401 ("), "{why}");
+    assert!(why.contains("(before it was 0%, by chance up to "), "{why}");
 }

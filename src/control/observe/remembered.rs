@@ -24,9 +24,12 @@ pub(super) struct Remembered {
 
 impl Baselines {
     /// Chooses between the baseline of the last minutes and the remembered one. That one counts if the last minutes say
-    /// little, or if they are those of an incident.
+    /// little, or if they are those of an incident. Traffic differs from hour to hour: only that of the last minutes
+    /// counts.
     pub(super) fn choose(&self, route: &str, lately: Option<Baseline>) -> Option<Baseline> {
         let before = self.0.get(route).map(|remembered| remembered.baseline);
+        let before =
+            before.map(|before| lately.map_or(Baseline { traffic: None, ..before }, |lately| filled(before, lately)));
         let (Some(lately), Some(before)) = (lately, before) else { return lately.or(before) };
         let says_more = lately.counted.requests < THIN && before.counted.requests > lately.counted.requests;
         Some(if says_more || lately.is_worse_than(&before) { before } else { lately })
@@ -36,7 +39,8 @@ impl Baselines {
     pub(super) fn take(&mut self, route: &str, lately: Remembered) {
         let lasts = self.0.get(route).is_some_and(|before| lately.at.duration_since(before.at) > INCIDENT);
         if lasts || self.choose(route, Some(lately.baseline)) == Some(lately.baseline) {
-            self.0.insert(route.to_owned(), lately);
+            let baseline = Baseline { traffic: None, ..lately.baseline };
+            self.0.insert(route.to_owned(), Remembered { baseline, ..lately });
         }
     }
 
@@ -49,6 +53,12 @@ impl Baselines {
     pub(in crate::control) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Fills in what a remembered baseline does not tell: statuses that were not named then, and the traffic of this hour.
+fn filled(before: Baseline, lately: Baseline) -> Baseline {
+    let statuses = lately.statuses.filter_map(|status, now| Some(*before.statuses.get(status).unwrap_or(now)));
+    Baseline { statuses, traffic: lately.traffic, ..before }
 }
 
 /// Requests below which a baseline says little.

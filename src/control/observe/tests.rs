@@ -1,7 +1,9 @@
 //! Tests of which span is measured. The clock is an argument.
 
+mod measures;
+
 use crate::control::tests::Routes;
-use crate::plan::config::{Bound, OnBreach, Readiness};
+use crate::plan::config::{Bound, OnBreach, PerStatus, Readiness};
 use crate::plan::lifecycle::{ClientCounts, Counted};
 
 use super::*;
@@ -10,9 +12,12 @@ const GUARD: Guard = Guard {
     error_rate: Some(Bound::AboveBaseline(0.01)),
     p99: None,
     zombies: Some(Bound::AboveBaseline(3)),
+    statuses: PerStatus::EMPTY,
+    traffic: None,
     watch: Duration::from_secs(600),
     min_requests: 20,
     on_breach: OnBreach::Close,
+    on_drop: OnBreach::Warn,
     retry_after: None,
     readiness: Readiness::Stays,
 };
@@ -234,7 +239,7 @@ fn a_breach_is_found_in_eight_seconds_and_an_incident_of_three_is_none() {
     web.flagged(1000, DOWN);
     web.flagged(32_000, DOWN);
     web.flagged(32_000, "");
-    let before = web.routes.live.snapshot.route("web").unwrap().state.baseline().unwrap();
+    let before = web.routes.live.snapshot.route("web").unwrap().state.baseline().copied().unwrap();
     assert_eq!(before.counted, Counted { requests: 1000, errors: 10 });
     let mut look = |from: u64, to: u64, errors| {
         for now in (from + 500..=to).step_by(500) {

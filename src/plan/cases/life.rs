@@ -217,7 +217,7 @@ fn measured(counted: Counted, p99: u64, hanging: u64) -> Measured {
     let slow = if p99 > 800 { requests } else { 0 };
     let clients = |hanging| {
         let mut clients = Clients::default();
-        clients.count(None, ClientCounts { requests, failed, slow, hanging });
+        clients.count(None, ClientCounts { requests, failed, slow, hanging, ..ClientCounts::default() });
         clients
     };
     let sample = |bad| Sample { requests, bad, stretches: 8 };
@@ -227,6 +227,7 @@ fn measured(counted: Counted, p99: u64, hanging: u64) -> Measured {
         slow: sample(slow),
         p99: Some(Duration::from_millis(p99)),
         clients: clients(0),
+        ..Window::default()
     };
-    Measured { windows: vec![window], hanging: clients(hanging) }
+    Measured { windows: vec![window], hanging: clients(hanging), ..Measured::default() }
 }

@@ -117,6 +117,17 @@ impl fmt::Display for Probe {
 }
 
 impl Statuses {
+    /// Reads a status, `401`, or a class of them, `4xx`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (digit, rest) = text.split_at_checked(1)?;
+        let digit = digit.parse().ok().filter(|digit| (1..=5).contains(digit))?;
+        if rest.eq_ignore_ascii_case("xx") {
+            return Some(Self::Class(digit));
+        }
+        let is_status = rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_status).map(Self::One)
+    }
+
     /// Returns true if a status passes.
     pub fn has(self, status: u16) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! Guard of a route: the limits that close it again after it has come back.
 
+use std::fmt;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -7,8 +8,9 @@ use toml::de::DeValue;
 use super::super::keys;
 use super::super::path::PathPattern;
 use super::super::problem::quoted;
-use super::super::read::{Report, Section, Value, no_hint};
+use super::super::read::{Report, Section, Value, in_order, no_hint};
 use super::values::{self, percent};
+use super::{PerStatus, Statuses};
 
 /// Limits for a route that has come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,12 +21,18 @@ pub struct Guard {
     pub p99: Option<Latency>,
     /// Requests that may hang, which means [`HANGS`] without a response.
     pub zombies: Option<Bound<u64>>,
+    /// Shares of requests that may be answered with some statuses.
+    pub statuses: PerStatus<Bound<f64>>,
+    /// Share by which the requests may be fewer than before, once the route is fully open.
+    pub traffic: Option<f64>,
     /// Time of watching after the route is fully open.
     pub watch: Duration,
     /// Requests that are needed before anything is judged.
     pub min_requests: u64,
     /// Consequence of a breach.
     pub on_breach: OnBreach,
+    /// Consequence of a drop in traffic: the route closes, or it is only reported.
+    pub on_drop: OnBreach,
     /// Time after which a guard that closed the route tries again by itself. It doubles with each try in vain.
     pub retry_after: Option<Duration>,
     /// Readiness of the proxy while its guard keeps the route closed.
@@ -109,26 +117,39 @@ pub enum Measurement {
     P99,
     /// `zombies`.
     Zombies,
+    /// One of `statuses`.
+    Status(Statuses),
+    /// `traffic`.
+    Traffic,
 }
 
-impl Measurement {
-    /// Returns the key in `guard`.
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ErrorRate => "error_rate",
-            Self::P99 => "p99",
-            Self::Zombies => "zombies",
+            Self::ErrorRate => f.write_str("error_rate"),
+            Self::P99 => f.write_str("p99"),
+            Self::Zombies => f.write_str("zombies"),
+            Self::Status(status) => write!(f, "statuses.{status}"),
+            Self::Traffic => f.write_str("traffic"),
         }
     }
 }
 
 impl Guard {
+    /// Returns true if a finding may close the route.
+    pub fn closes(&self) -> bool {
+        self.on_breach == OnBreach::Close || self.on_drop == OnBreach::Close
+    }
+
     /// Returns the measurements that are compared with the baseline alone, and so are not judged without one.
-    pub fn relative(&self) -> impl Iterator<Item = Measurement> {
+    pub fn relative(&self) -> impl Iterator<Item = Measurement> + use<> {
         let errors = matches!(self.error_rate, Some(Bound::AboveBaseline(_))).then_some(Measurement::ErrorRate);
         let latency = matches!(self.p99, Some(Latency::Times(_))).then_some(Measurement::P99);
         let zombies = matches!(self.zombies, Some(Bound::AboveBaseline(_))).then_some(Measurement::Zombies);
-        errors.into_iter().chain(latency).chain(zombies)
+        let statuses = self.statuses.iter().filter(|(_, bound)| matches!(bound, Bound::AboveBaseline(_)));
+        let statuses: Vec<_> = statuses.map(|(status, _)| Measurement::Status(status)).collect();
+        let traffic = self.traffic.map(|_| Measurement::Traffic);
+        errors.into_iter().chain(latency).chain(zombies).chain(statuses).chain(traffic)
     }
 }
 
@@ -161,19 +182,24 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Guard
     let error_rate = section.take("error_rate").and_then(|value| error_rate(&value, report));
     let p99 = section.take("p99").and_then(|value| latency(&value, report));
     let zombies = section.take("zombies").and_then(|value| zombies(&value, report));
+    let statuses = section.take("statuses").map(|value| statuses(&value, report)).unwrap_or_default();
+    let traffic = section.take("traffic").and_then(|value| traffic(&value, report));
     let ignored = section.take("ignore").map(|value| ignored(&value, report)).unwrap_or_default();
     let watch = section.take("watch").and_then(|value| values::duration(&value, report));
     let min_requests = section.take("min_requests").and_then(|value| value.count(1, MOST_COUNT, report));
     let on_breach = section.take("on_breach").and_then(|value| value.choice(&ON_BREACH, report));
+    let on_drop = section.take("on_drop").and_then(|value| value.choice(&ON_DROP, report)).unwrap_or(OnBreach::Warn);
     let retry = section.take("retry_after");
-    if let Some(value) = retry.as_ref().filter(|_| !matches!(on_breach, None | Some(OnBreach::Close))) {
+    let closes = matches!(on_breach, None | Some(OnBreach::Close)) || on_drop == OnBreach::Close;
+    if let Some(value) = retry.as_ref().filter(|_| !closes) {
         let help = "leave it out, or write `on_breach = \"close\"`";
         report.wrong(value.key_span.clone(), "`retry_after` needs a guard that closes the route", help);
     }
     let retry_after = retry.and_then(|value| value.duration(LEAST_RETRY, LONGEST_RETRY, report));
     let ready = section.take("ready").and_then(|value| value.boolean(report));
     section.finish(report, no_hint);
-    if error_rate.is_none() && p99.is_none() && zombies.is_none() {
+    let measures = [error_rate.is_some(), p99.is_some(), zombies.is_some(), !statuses.is_empty(), traffic.is_some()];
+    if !measures.contains(&true) {
         let help = "say what is measured: `error_rate = \"baseline + 1%\"`, `p99 = \"800ms\"`, `zombies = 10`";
         report.warn(value.span.clone(), "this guard guards against nothing", help);
     }
@@ -181,9 +207,12 @@ pub(super) fn guard(value: &Value<'_>, report: &mut Report<'_>) -> Option<(Guard
         error_rate,
         p99,
         zombies,
+        statuses,
+        traffic,
         watch: watch.unwrap_or(DEFAULT_WATCH),
         min_requests: min_requests.unwrap_or(DEFAULT_MIN_REQUESTS),
         on_breach: on_breach.unwrap_or_default(),
+        on_drop,
         retry_after,
         readiness: if ready == Some(false) { Readiness::Ends } else { Readiness::Stays },
     };
@@ -215,6 +244,52 @@ fn error_rate(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bound<f64>> 
         report.wrong(value.span.clone(), format!("{} is not a rate of errors", quoted(text)), help);
     }
     rate
+}
+
+/// Reads `statuses = { "4xx" = "baseline + 20%", 401 = "baseline + 5%, at most 10%" }`.
+fn statuses(value: &Value<'_>, report: &mut Report<'_>) -> PerStatus<Bound<f64>> {
+    let Some(table) = value.table("statuses = { \"4xx\" = \"baseline + 20%\" }", report) else {
+        return PerStatus::default();
+    };
+    let most = PerStatus::<Bound<f64>>::MOST;
+    report.at_most(most, table.len(), "statuses", value.key_span.clone());
+    let mut named = Vec::new();
+    for (key, share) in in_order(table).into_iter().take(most) {
+        let share = Value::new(key.get_ref(), key, share);
+        let Some(status) = Statuses::parse(share.key) else {
+            let help = "name a status, `401`, or a class of them, `4xx`";
+            report.wrong(share.key_span.clone(), format!("{} is not a status", quoted(share.key)), help);
+            continue;
+        };
+        if named.iter().any(|(other, _)| *other == status) {
+            report.wrong(share.key_span.clone(), format!("`{status}` is named twice"), "remove one of them");
+            continue;
+        }
+        named.push((status, share_of_status(&share, report)));
+    }
+    named.into_iter().filter_map(|(status, bound)| Some((status, bound?))).collect()
+}
+
+fn share_of_status(value: &Value<'_>, report: &mut Report<'_>) -> Option<Bound<f64>> {
+    let text = value.string("baseline + 5%", report)?;
+    let share = bound(text, percent);
+    if share.is_none() {
+        let help = "write it as `10%`, `baseline + 5%` or `baseline + 5%, at most 10%`";
+        report.wrong(value.span.clone(), format!("{} is not a share of requests", quoted(text)), help);
+    }
+    share
+}
+
+/// Reads `baseline - 80%`.
+fn traffic(value: &Value<'_>, report: &mut Report<'_>) -> Option<f64> {
+    let text = value.string("baseline - 80%", report)?;
+    let share = text.trim().strip_prefix(BASELINE).and_then(|rest| percent(rest.trim().strip_prefix('-')?));
+    let share = share.filter(|share| *share < 1.0);
+    if share.is_none() {
+        let help = "write it as `baseline - 80%`: less than a fifth of the requests before; the share is below 100%";
+        report.wrong(value.span.clone(), format!("{} is not a drop in traffic", quoted(text)), help);
+    }
+    share
 }
 
 /// Reads `10`, `"baseline + 10"`, or `"baseline + 10, at most 50"`. A bare number counts from the baseline: what hung
@@ -281,6 +356,8 @@ const AT_MOST: &str = "at most";
 
 const ON_BREACH: [(&str, OnBreach); 3] =
     [("close", OnBreach::Close), ("hold-ramp", OnBreach::HoldRamp), ("warn", OnBreach::Warn)];
+
+const ON_DROP: [(&str, OnBreach); 2] = [("warn", OnBreach::Warn), ("close", OnBreach::Close)];
 
 const DEFAULT_WATCH: Duration = Duration::from_secs(600);
 /// A share of fewer requests says little. Whether it is too high is asked of chance as well.

@@ -78,6 +78,8 @@ pub(in crate::plan) const ERROR_RATE: Pattern = Pattern::new(
 );
 pub(in crate::plan) const TIMES_BASELINE: Pattern =
     Pattern::new("multiple of the baseline", "baseline * 1.5", r"^\s*baseline\s*\*\s*[0-9.eE+-]+\s*(,\s*at most .+)?$");
+pub(in crate::plan) const TRAFFIC: Pattern =
+    Pattern::new("drop in traffic", "baseline - 80%", r"^\s*baseline\s*-\s*[0-9.eE+-]+\s*%\s*$");
 pub(in crate::plan) const ZOMBIES: Pattern = Pattern::new(
     "number of requests",
     "baseline + 10",
@@ -89,6 +91,8 @@ pub(in crate::plan) const AUTHORITY: Pattern =
     Pattern::new("host, with or without a port", "www.example.com", r"^[A-Za-z0-9._~%:\[\]-]+$");
 pub(in crate::plan) const GRPC_SERVICE: Pattern =
     Pattern::new("name of a gRPC service", "shop.Cart", r"^[A-Za-z0-9._/-]*$");
+/// Name of a status or of a class of them, as a key.
+pub const STATUS_NAME: Pattern = Pattern::new("status or class of statuses", "4xx", r"^[1-5]([0-9][0-9]|[Xx][Xx])$");
 pub(in crate::plan) const STATUS_CLASS: Pattern = Pattern::new("class of statuses", "2xx", r"^[1-5][Xx][Xx]$");
 pub(in crate::plan) const REGEX: Pattern = Pattern::new("regular expression", "ready|ok", r"\S");
 pub(in crate::plan) const RECURRENCE: Pattern = Pattern::new("recurrence", "Sun 02:00-04:00 Europe/Berlin", r"\S");

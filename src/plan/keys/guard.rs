@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{ERROR_RATE, PATH_PATTERN, TIMES_BASELINE, ZOMBIES};
+use super::super::key::pattern::{ERROR_RATE, PATH_PATTERN, TIMES_BASELINE, TRAFFIC, ZOMBIES};
 use super::super::key::{Absent, Form, Key, Table};
 use super::times::{MILLISECOND, ROUTE_TIME};
 
 /// `guard` of a route.
 pub static GUARD: Table = Table {
     header: "guard",
-    about: "Conditions for a route that has come back. At least one of the first three should be set.",
+    about: "Conditions for a route that has come back. At least one of the first five should be set.",
     keys: &[
         Key::new(
             "error_rate",
@@ -31,6 +31,20 @@ pub static GUARD: Table = Table {
             Absent::Means("not measured"),
             "Requests that may hang, without a response for 10 s, besides those that hung before: `10` or \
              `baseline + 10`, `baseline + 10, at most 50`, or `at most 50`.",
+        ),
+        Key::new(
+            "statuses",
+            Form::Statuses(&Form::Text(&ERROR_RATE), 4),
+            Absent::Means("not measured"),
+            "Shares of requests that may be answered with a status, `401`, or a class of them, `4xx`. Bounds are written \
+             as those of `error_rate`.",
+        ),
+        Key::new(
+            "traffic",
+            Form::Text(&TRAFFIC),
+            Absent::Means("not measured"),
+            "Drop in traffic: `baseline - 80%` for fewer than a fifth of the requests before. Judged once the route is \
+             fully open.",
         ),
         Key::new(
             "ignore",
@@ -57,6 +71,12 @@ pub static GUARD: Table = Table {
             Absent::Is("\"close\""),
             "Effect of a breach: the route closes until an operator acts, the ramp stays while the breach lasts, or a \
              warning alone.",
+        ),
+        Key::new(
+            "on_drop",
+            Form::Choice(&["warn", "close"]),
+            Absent::Is("\"warn\""),
+            "Effect of a drop in `traffic`: a warning alone, or the route closes as it does for other breaches.",
         ),
         Key::new(
             "retry_after",

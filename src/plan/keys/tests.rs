@@ -106,6 +106,7 @@ fn for_tables(form: &'static Form, wrap: Wrap<'_>, found: &mut dyn FnMut(&'stati
         Form::Routes(item) | Form::Targets(item) => {
             for_tables(item, &|inner| wrap(format!("{{ web = {inner} }}")), found);
         }
+        Form::Statuses(item, _) => for_tables(item, &|inner| wrap(format!("{{ 4xx = {inner} }}")), found),
         Form::Either(forms) => forms.iter().for_each(|form| for_tables(form, wrap, found)),
         Form::Text(_)
         | Form::Words(_)
@@ -166,6 +167,7 @@ fn sample(form: &'static Form) -> String {
         Form::Choice(words) => format!("{:?}", words[0]),
         Form::Array(item, _) | Form::OneOrArray(item, _) => format!("[{}]", sample(item)),
         Form::Fields(_) => "{ X-Name = \"words\" }".to_owned(),
+        Form::Statuses(item, _) => format!("{{ 4xx = {} }}", sample(item)),
         Form::Table(table) => in_line(smallest(table, None)),
         Form::Tables(table, _) => format!("[{}]", in_line(smallest(table, None))),
         Form::Routes(item) | Form::Targets(item) => format!("{{ web = {} }}", sample(item)),
@@ -265,6 +267,12 @@ fn bounds(site: &Site<'_>, key: &Key, form: &'static Form, wrap: Wrap<'_>) {
             takes(sample(form));
             refuses(format!("{{ X-Name = {} }}", text(longest + 1)));
             refuses("{ \"no name\" = \"words\" }".to_owned());
+        }
+        Form::Statuses(item, most) => {
+            bounds(site, key, item, &|value| wrap(format!("{{ 401 = {value} }}")));
+            refuses(format!("{{ xyzzy = {} }}", sample(item)));
+            let many: Vec<String> = (0..=*most).map(|last| format!("40{last} = {}", sample(item))).collect();
+            assert_too_many(site, key, &format!("{{ {} }}", many.join(", ")));
         }
         Form::Text(_) | Form::Bool | Form::Share | Form::Instant => takes(sample(form)),
         Form::Routes(item) | Form::Targets(item) => {

@@ -14,7 +14,7 @@ use super::closing::{Closing, Trial};
 use super::finding::{Findings, Suspicion};
 use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Step};
 use super::verification::{Verdict, verdict};
-use super::{Breach, Measured, Reason, after, judge};
+use super::{Breach, Measured, Reason, after, dropped, judge};
 
 /// Answer to what a guard found, or did not find.
 pub(super) enum Heeded {
@@ -24,15 +24,26 @@ pub(super) enum Heeded {
     GoOn(Findings),
 }
 
+/// Findings of one look, by their consequences.
+#[derive(Default)]
+struct Found {
+    /// Finding that closes the route.
+    closes: Option<Breach>,
+    /// Finding that is told, and may hold the ramp.
+    told: Option<Breach>,
+}
+
 impl RouteState {
     /// Heeds the guard of a route that has come back.
     pub(super) fn heed(&self, before: &Findings, inputs: RouteInputs<'_>) -> Heeded {
-        let found = self.judge(before.breach.as_ref(), inputs);
-        match inputs.policy.guard.map(|guard| guard.on_breach) {
-            Some(OnBreach::Close) => self.suspect(before.suspicion.as_ref(), found, inputs),
-            Some(OnBreach::HoldRamp | OnBreach::Warn) | None => {
-                Heeded::GoOn(Findings { breach: found, suspicion: None })
-            }
+        let found = self.look(before.breach.as_ref(), inputs);
+        let told = |findings| Heeded::GoOn(Findings { breach: found.told, ..findings });
+        if !inputs.policy.guard.is_some_and(|guard| guard.closes()) {
+            return told(Findings::default());
+        }
+        match self.suspect(before.suspicion.as_ref(), found.closes, inputs) {
+            Heeded::GoOn(findings) => told(findings),
+            Heeded::Close(breach) => Heeded::Close(breach),
         }
     }
 
@@ -75,13 +86,21 @@ impl RouteState {
         }
     }
 
-    /// Asks the guard. After a restart its finding stays until there are new measurements.
-    pub(super) fn judge(&self, breach: Option<&Breach>, inputs: RouteInputs<'_>) -> Option<Breach> {
-        let guard = inputs.policy.guard.as_ref()?;
-        match &inputs.observed.measured {
-            Some(measured) => judge(guard, measured, self.baseline.as_ref(), inputs.now),
-            None => breach.cloned(),
+    /// Asks the guard. After a restart what it told stays until there are new measurements.
+    fn look(&self, before: Option<&Breach>, inputs: RouteInputs<'_>) -> Found {
+        let mut found = Found::default();
+        let Some(guard) = inputs.policy.guard.as_ref() else { return found };
+        let Some(measured) = &inputs.observed.measured else { return Found { told: before.cloned(), ..found } };
+        let (baseline, now) = (self.baseline(), inputs.now);
+        let breach = judge(guard, measured, baseline, now);
+        let drop = dropped(guard, measured, baseline, now);
+        for (breach, consequence) in [(breach, guard.on_breach), (drop, guard.on_drop)] {
+            match consequence {
+                OnBreach::Close => found.closes = found.closes.or(breach),
+                OnBreach::HoldRamp | OnBreach::Warn => found.told = found.told.or(breach),
+            }
         }
+        found
     }
 
     /// Stays in a phase that the guard watches, and tells what is new.

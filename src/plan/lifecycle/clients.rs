@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::super::config::PerStatus;
+
 /// Client in these counts: its network. All unknown clients count as one, because one of them may send most requests.
 /// If no client is known, that one counts in full.
 pub(crate) type Client = Option<IpAddr>;
@@ -21,6 +23,8 @@ pub struct ClientCounts {
     pub slow: u64,
     /// Requests that hang now.
     pub hanging: u64,
+    /// Requests that were answered with the statuses that the guard names.
+    pub statuses: PerStatus<u32>,
 }
 
 /// Counts for each client; see the module's description.
@@ -34,7 +38,8 @@ pub struct Clients {
 impl ClientCounts {
     /// Returns the sum of all bad counts. The clients with the greatest sums are counted one by one.
     fn bad(&self) -> u64 {
-        self.failed + self.slow + self.hanging
+        let statuses = self.statuses.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        self.failed + self.slow + self.hanging + statuses
     }
 
     fn add(&mut self, more: Self) {
@@ -42,6 +47,11 @@ impl ClientCounts {
         self.failed += more.failed;
         self.slow += more.slow;
         self.hanging += more.hanging;
+        for (status, more) in more.statuses.iter() {
+            if let Some(count) = self.statuses.entry(status, || 0) {
+                *count = count.saturating_add(*more);
+            }
+        }
     }
 }
 
@@ -90,7 +100,7 @@ impl Clients {
 
     /// Returns true if more than the share `most` of the requests is `bad`, even without the few worst clients.
     #[allow(clippy::cast_precision_loss, reason = "nobody counts to 2^53 in ten minutes")]
-    pub fn exceed(&self, most: f64, bad: fn(&ClientCounts) -> u64) -> bool {
+    pub fn exceed(&self, most: f64, bad: impl Fn(&ClientCounts) -> u64) -> bool {
         // Greater than 0 if the share is exceeded.
         let excess = |counts: &ClientCounts| bad(counts).min(counts.requests) as f64 - most * counts.requests as f64;
         let mut each: Vec<f64> = self.each.values().map(excess).collect();

@@ -46,6 +46,13 @@ pub(super) fn is_more_than(usual: f64, count: u64) -> bool {
     count > usual && count * (count / usual).ln() - (count - usual) > -UNLIKELY.ln()
 }
 
+/// Returns true if this many are fewer than chance makes of `least`. `dispersion` is that of the counts.
+pub(super) fn is_fewer_than(least: f64, count: u64, dispersion: f64) -> bool {
+    let count = float(count);
+    let term = if count > 0.0 { count * (count / least).ln() } else { 0.0 };
+    count < least && (least - count + term) / dispersion.max(1.0) > -UNLIKELY.ln()
+}
+
 /// Returns the upper bound of a share of which `bad` of `requests` were seen (Wilson's score interval). The less was
 /// seen, the higher is the bound; 1 if nothing was.
 pub(super) fn upper_bound(requests: f64, bad: f64) -> f64 {
@@ -69,6 +76,20 @@ pub(super) fn dispersion(slots: &[(u64, u64)]) -> f64 {
     let terms = slots.iter().filter(|slot| slot.0 > 0).map(|&(requests, bad)| {
         let expected = share * float(requests);
         (float(bad) - expected).powi(2) / (expected * (1.0 - share))
+    });
+    let (sum, slots) = terms.fold((0.0, 0), |(sum, slots), term| (sum + term, slots + 1));
+    (sum / float(slots.max(2) - 1)).max(1.0)
+}
+
+/// Returns the factor by which counts, each with its seconds, vary more than those of independent requests would.
+pub(super) fn spread(slots: &[(u64, f64)]) -> f64 {
+    let (count, seconds) = slots.iter().fold((0, 0.0), |(count, seconds), slot| (count + slot.0, seconds + slot.1));
+    if count == 0 || seconds <= 0.0 {
+        return 1.0;
+    }
+    let terms = slots.iter().filter(|slot| slot.1 > 0.0).map(|&(seen, time)| {
+        let expected = float(count) * time / seconds;
+        (float(seen) - expected).powi(2) / expected
     });
     let (sum, slots) = terms.fold((0.0, 0), |(sum, slots), term| (sum + term, slots + 1));
     (sum / float(slots.max(2) - 1)).max(1.0)

@@ -9,11 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::config::{Bound, Guard, HANGS};
-use super::baseline::Baseline;
-use super::clients::Clients;
-use super::excess::{Allowed, float, is_more_than};
-use super::window::Window;
+use super::super::config::{Bound, Guard, HANGS, Statuses};
+use super::baseline::{Baseline, Usual};
+use super::clients::{ClientCounts, Clients};
+use super::excess::{Allowed, Sample, float, is_more_than};
+use super::traffic::Arrivals;
+use super::window::{MINUTE, Window};
 
 /// Count of requests and of failures among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Measured {
     /// Requests that wait longer than [`HANGS`] for a response's head, by client, beside all clients of the last
     /// minute. Empty if there are none.
     pub hanging: Clients,
+    /// Requests that came while the route was fully open. Empty if it is not, or not for a minute.
+    pub arrivals: Vec<Arrivals>,
 }
 
 impl Measured {
@@ -79,14 +82,19 @@ pub(crate) fn judge(guard: &Guard, measured: &Measured, baseline: Option<&Baseli
     let zombies = || zombies(guard, measured, baseline);
     let errors = || measured.windows.iter().find_map(|window| errors(guard, window, baseline));
     let slow = || measured.windows.iter().find_map(|window| slow(guard, window, baseline));
-    zombies().or_else(errors).or_else(slow).map(|what| Breach { at: now, what })
+    let status = || measured.windows.iter().find_map(|window| statuses(guard, window, baseline));
+    zombies().or_else(errors).or_else(slow).or_else(status).map(|what| Breach { at: now, what })
 }
 
 /// Returns true if a window may be a breach, before its clients are considered.
 pub(crate) fn is_suspect(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> bool {
-    let fails = || allowed(guard.error_rate, baseline).is_some_and(|allowed| window.errors.exceeds(allowed));
+    let fails = || allowed(guard.error_rate, errors_of(baseline)).is_some_and(|allowed| window.errors.exceeds(allowed));
     let is_slow = || guard.p99.is_some() && window.slow.exceeds(SLOW);
-    window.errors.requests >= guard.min_requests && (fails() || is_slow())
+    let answers_badly = || {
+        let mut statuses = guard.statuses.iter();
+        statuses.any(|(status, bound)| exceeding(*bound, status, window, baseline).is_some())
+    };
+    window.errors.requests >= guard.min_requests && (fails() || is_slow() || answers_badly())
 }
 
 /// Compares the hanging requests with those that hung before. Long polls hung before as well.
@@ -111,7 +119,8 @@ fn zombies(guard: &Guard, measured: &Measured, baseline: Option<&Baseline>) -> O
 }
 
 fn errors(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option<String> {
-    let allowed = allowed(guard.error_rate, baseline)?;
+    let before = errors_of(baseline);
+    let allowed = allowed(guard.error_rate, before)?;
     let errors = window.errors;
     let breaks = errors.requests >= guard.min_requests
         && errors.exceeds(allowed)
@@ -124,16 +133,55 @@ fn errors(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option
             errors.requests,
             seconds(window),
             percent(allowed.share),
-            compared(guard.error_rate, baseline)
+            compared(guard.error_rate, before)
         )
     })
 }
 
+fn statuses(guard: &Guard, window: &Window, baseline: Option<&Baseline>) -> Option<String> {
+    guard.statuses.iter().find_map(|(status, bound)| {
+        let (sample, allowed) = exceeding(*bound, status, window, baseline)?;
+        let count = |met: &ClientCounts| met.statuses.get(status).copied().map_or(0, u64::from);
+        let breaks = sample.requests >= guard.min_requests && window.clients.exceed(allowed.share, count);
+        breaks.then(|| {
+            format!(
+                "{} of requests were answered with {status} ({} of {} in {} s), at most {} may{}",
+                percent(sample.share()),
+                sample.bad,
+                sample.requests,
+                seconds(window),
+                percent(allowed.share),
+                compared(Some(*bound), status_of(baseline, status))
+            )
+        })
+    })
+}
+
+/// Returns the answers with a status and the share that is allowed, if they are more than that share and chance explain.
+fn exceeding(
+    bound: Bound<f64>,
+    status: Statuses,
+    window: &Window,
+    baseline: Option<&Baseline>,
+) -> Option<(Sample, Allowed)> {
+    let sample = window.statuses.get(status)?;
+    let allowed = allowed(Some(bound), status_of(baseline, status))?;
+    sample.exceeds(allowed).then_some((*sample, allowed))
+}
+
+fn errors_of(baseline: Option<&Baseline>) -> Option<Usual> {
+    baseline.map(Baseline::errors)
+}
+
+fn status_of(baseline: Option<&Baseline>, status: Statuses) -> Option<Usual> {
+    baseline.and_then(|baseline| baseline.statuses.get(status).copied())
+}
+
 /// Returns the share that may be bad; `None` if nothing is measured, or if there is nothing to compare with.
-fn allowed(bound: Option<Bound<f64>>, baseline: Option<&Baseline>) -> Option<Allowed> {
+fn allowed(bound: Option<Bound<f64>>, before: Option<Usual>) -> Option<Allowed> {
     let bound = bound?;
-    let relative = bound.above().zip(baseline).map(|(above, baseline)| {
-        let before = baseline.errors();
+    let relative = bound.above().zip(before).map(|(above, before)| {
+        let before = before.allowed();
         Allowed { share: before.share + above, ..before }
     });
     let fixed = bound.most().map(|share| Allowed { share, dispersion: 1.0 });
@@ -143,10 +191,10 @@ fn allowed(bound: Option<Bound<f64>>, baseline: Option<&Baseline>) -> Option<All
     }
 }
 
-/// Returns what a bound of errors is made of, in words.
-fn compared(bound: Option<Bound<f64>>, baseline: Option<&Baseline>) -> String {
-    let Some((above, baseline)) = bound.and_then(Bound::above).zip(baseline) else { return String::new() };
-    let (before, by_chance) = (percent(baseline.counted.rate()), percent(baseline.errors().share));
+/// Returns what a bound of a share is made of, in words.
+fn compared(bound: Option<Bound<f64>>, before: Option<Usual>) -> String {
+    let Some((above, before)) = bound.and_then(Bound::above).zip(before) else { return String::new() };
+    let (before, by_chance) = (percent(before.rate()), percent(before.allowed().share));
     let chance = if before == by_chance { String::new() } else { format!(", by chance up to {by_chance}") };
     format!(" (before it was {before}{chance}, and {} more may)", percent(above))
 }
@@ -180,8 +228,6 @@ const SLOW: Allowed = Allowed { share: 0.01, dispersion: 1.0 };
 
 /// Hanging requests are few if they are not one in this many of the last minute's requests.
 const FEW_OF: u64 = 100;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;

@@ -24,7 +24,7 @@ pub(super) struct SavedRoute {
     #[serde(default)]
     watched: bool,
     #[serde(default)]
-    baseline: Option<Baseline>,
+    baseline: Option<Box<Baseline>>,
     #[serde(default)]
     breach: Option<Breach>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ impl From<RouteState> for SavedRoute {
             began: state.began,
             share: state.share().unwrap_or_default(),
             watched: matches!(state.phase, PhaseState::Open(Some(_))),
-            baseline: state.baseline,
+            baseline: state.baseline.clone(),
             breach: state.breach().cloned(),
             suspicion: state.suspicion().cloned(),
             trial: state.trial(),

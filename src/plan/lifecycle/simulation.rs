@@ -6,7 +6,7 @@
 use super::excess::float;
 use super::window::{Moment, windows};
 use super::*;
-use crate::plan::config::{Bound, Guard, OnBreach, Readiness};
+use crate::plan::config::{Bound, Guard, OnBreach, PerStatus, Readiness};
 
 /// Random numbers, the same in every run (xorshift*).
 struct Random(u64);
@@ -90,7 +90,7 @@ fn closes(halves: &[Counted], baseline: Option<&Baseline>) -> Option<f64> {
         let elapsed = HALF * u32::try_from(index + 1).unwrap();
         let newest = halves[..=index].iter().rev().take(KEPT).zip(0..);
         let newest: Vec<_> =
-            newest.map(|(counted, age)| Moment { age: HALF * age, counted: *counted, slow: 0 }).collect();
+            newest.map(|(counted, age)| Moment { age: HALF * age, counted: *counted, ..Moment::default() }).collect();
         let mut windows = windows(&newest, elapsed);
         for window in &mut windows {
             // All clients fare alike.
@@ -176,9 +176,12 @@ const GUARD: Guard = Guard {
     error_rate: Some(Bound::AboveBaseline(0.01)),
     p99: None,
     zombies: None,
+    statuses: PerStatus::EMPTY,
+    traffic: None,
     watch: Duration::from_secs(600),
     min_requests: 20,
     on_breach: OnBreach::Close,
+    on_drop: OnBreach::Warn,
     retry_after: None,
     readiness: Readiness::Stays,
 };

@@ -25,7 +25,7 @@ pub struct RouteState {
     /// back, or if a guard holds a ramp. A closed route keeps the instant of the phase before.
     pub(super) began: Timestamp,
     /// Behaviour of the route before it went down, for the guard to compare with.
-    pub(super) baseline: Option<Baseline>,
+    pub(super) baseline: Option<Box<Baseline>>,
     /// Instant of the last evaluation.
     pub(super) seen: Timestamp,
     /// Instant at which the route was last open before the flag file took it down; `None` if that is not known. The route
@@ -382,8 +382,8 @@ impl RouteState {
     }
 
     /// Returns the behaviour of the route before it went down; `None` if that is not known.
-    pub fn baseline(&self) -> Option<Baseline> {
-        self.baseline
+    pub fn baseline(&self) -> Option<&Baseline> {
+        self.baseline.as_deref()
     }
 
     /// Returns the maintenance that took the route down, until it is open and not watched any more.

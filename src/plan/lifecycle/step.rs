@@ -219,7 +219,7 @@ impl RouteState {
         let started = desired.started.unwrap_or(inputs.now).min(inputs.now);
         let closing = Closing::new(started, desired.clone());
         let down = Down { interrupted: self.interrupted_here(inputs), ..Down::new(closing) };
-        let baseline = inputs.observed.lately.or(self.baseline);
+        let baseline = inputs.observed.lately.map(Box::new).or_else(|| self.baseline.clone());
         Self { baseline, ..self.enter(PhaseState::Draining(down), inputs.now, Reason::flagged(desired)) }
     }
 
@@ -280,12 +280,12 @@ impl RouteState {
             PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => at,
         };
         let open_before = self.open_before;
-        Self { phase, since: at, reason, began, baseline: self.baseline, seen: self.seen, open_before }
+        Self { phase, since: at, reason, began, baseline: self.baseline.clone(), seen: self.seen, open_before }
     }
 
     /// Stays in the phase with other facts.
     pub(super) fn with(&self, phase: PhaseState) -> Self {
-        Self { phase, reason: self.reason.clone(), ..*self }
+        Self { phase, reason: self.reason.clone(), baseline: self.baseline.clone(), ..*self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules one by one, and then random courses of events, through `compile`.
 
 mod comeback;
+mod measures;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -71,8 +72,9 @@ fn measured(requests: u64, errors: u64, p99: u64, zombies: u64) -> Observed {
         slow: sample(slow),
         p99: Some(Duration::from_millis(p99)),
         clients: alone(requests, errors, 0),
+        ..window::Window::default()
     };
-    let measured = Measured { windows: vec![window], hanging: alone(requests, errors, zombies) };
+    let measured = Measured { windows: vec![window], hanging: alone(requests, errors, zombies), ..Measured::default() };
     let lately = Baseline::of(&[Counted { requests: 100, errors: 0 }; 10]).map(|baseline| Baseline {
         counted: Counted { requests: 1000, errors: 5 },
         hanging: Some(0),
@@ -125,7 +127,7 @@ fn a_guard_finds_nothing_that_one_client_brought_about_beside_others() {
 /// Returns counts that all belong to one client.
 fn alone(requests: u64, failed: u64, hanging: u64) -> Clients {
     let mut clients = Clients::default();
-    clients.count(None, ClientCounts { requests, failed, slow: requests, hanging });
+    clients.count(None, ClientCounts { requests, failed, slow: requests, hanging, ..ClientCounts::default() });
     clients
 }
 

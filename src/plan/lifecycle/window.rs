@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::config::PerStatus;
 use super::excess::Sample;
 use super::{Clients, Counted};
 
@@ -14,6 +15,8 @@ pub(crate) struct Moment {
     pub counted: Counted,
     /// Requests that took longer than the guard allows.
     pub slow: u64,
+    /// Requests that were answered with some statuses, as far as these were counted.
+    pub statuses: PerStatus<u64>,
 }
 
 /// Counts over a span that ends now.
@@ -25,6 +28,8 @@ pub struct Window {
     pub errors: Sample,
     /// Requests that took longer than the guard allows.
     pub slow: Sample,
+    /// Requests that were answered with some statuses.
+    pub statuses: PerStatus<Sample>,
     /// 99th percentile of the latencies. Filled in only if something may be wrong.
     pub p99: Option<Duration>,
     /// Counts for each client. Filled in only if something may be wrong. Requests from before the watch belong to no
@@ -51,17 +56,22 @@ pub(crate) fn windows(moments: &[Moment], elapsed: Duration) -> Vec<Window> {
 impl Window {
     fn new(moments: &[Moment], span: Duration) -> Self {
         let within = moments.iter().take_while(|moment| moment.age < span || moment.age.is_zero());
-        let (mut errors, mut slow) = (Counter::default(), Counter::default());
+        let (mut errors, mut slow, mut statuses) = (Counter::default(), Counter::default(), PerStatus::default());
         for moment in within {
             errors.add(moment, moment.counted.errors);
             slow.add(moment, moment.slow);
+            // A moment in which a status was not counted says nothing of it.
+            for (status, count) in moment.statuses.iter() {
+                statuses.entry(status, Counter::default).into_iter().for_each(|counter| counter.add(moment, *count));
+            }
         }
-        Self { span, errors: errors.sample(), slow: slow.sample(), p99: None, clients: Clients::default() }
+        let statuses = statuses.filter_map(|_, counter: &Counter| Some(counter.sample()));
+        Self { span, errors: errors.sample(), slow: slow.sample(), statuses, ..Self::default() }
     }
 }
 
 /// Counter of bad requests and of the stretches that they came in.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Counter {
     sample: Sample,
     /// Age of the newest moment of the present stretch.
@@ -92,7 +102,10 @@ pub(crate) const STRETCH: Duration = Duration::from_millis(3500);
 const SPANS: [Duration; 3] = [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(60)];
 
 /// Span that is judged as well if the last minute had few requests.
-const LONG_SPAN: Duration = Duration::from_secs(600);
+pub(super) const LONG_SPAN: Duration = Duration::from_secs(600);
+
+/// Shortest span over which traffic is judged.
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Requests in a minute below which they are few.
 const SPARSE: u64 = 30;
@@ -107,7 +120,7 @@ mod tests {
         let moment = |(&errors, index)| Moment {
             age: Duration::from_millis(500) * index,
             counted: Counted { requests: 10, errors },
-            slow: 0,
+            ..Moment::default()
         };
         moments.map(moment).collect()
     }

@@ -82,7 +82,8 @@ impl Exchange {
         let guard = route.guard()?;
         let before = route.state.baseline().and_then(|baseline| baseline.p99);
         let slow = guard.p99.and_then(|p99| p99.bound(before)).unwrap_or(Duration::MAX);
-        Some(Subject { client: self.client(headers).map(client::network), slow })
+        let statuses = guard.statuses.filter_map(|_, _| Some(()));
+        Some(Subject { client: self.client(headers).map(client::network), slow, statuses })
     }
 
     /// Returns the request's head as the decision saw it, but without the host.

@@ -15,7 +15,7 @@ use crate::plan::lifecycle::ClientCounts;
 use crate::plan::verdict::Exemption;
 use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::{Error, Side};
-use crate::proxy::in_flight::{InFlight, Interruption};
+use crate::proxy::in_flight::{InFlight, Interruption, Subject};
 use crate::proxy::io::upload::{Upload, UploadState};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::worker::Worker;
@@ -136,22 +136,33 @@ impl RequestRecord {
     pub(crate) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.in_flight.set_answered();
         if let Some(route) = &self.route {
-            let class = usize::from(status.as_u16() / 100).min(5);
+            let class = usize::from(status.as_u16() / 100).min(SERVER_ERROR);
             let cell = &route.workers[self.worker.id];
             let took = now.saturating_duration_since(self.released);
             cell.upstream[class].increment();
-            if class == SERVER_ERROR {
-                self.note_failure(cell);
-            }
-            self.record_latency(cell, took);
-            self.observe(cell, |slow| ClientCounts {
-                requests: 1,
-                failed: u64::from(class == SERVER_ERROR),
-                slow: u64::from(took > slow),
-                hanging: 0,
-            });
+            self.count(cell, status, took);
         }
         self.note(|entry| entry.status = status);
+    }
+
+    /// Counts an answer for the guard of the route, and its latency for everybody.
+    fn count(&self, cell: &RouteCell, status: StatusCode, took: Duration) {
+        let fails = status.as_u16() >= FAILS;
+        if fails {
+            self.note_failure(cell);
+        }
+        if self.in_flight.is_ignored() {
+            return cell.record_ignored_latency(took);
+        }
+        cell.record_latency(took);
+        cell.record_status(status.as_u16());
+        self.observe(cell, |subject| ClientCounts {
+            requests: 1,
+            failed: u64::from(fails),
+            slow: u64::from(took > subject.slow),
+            statuses: subject.statuses.filter_map(|named, ()| named.has(status.as_u16()).then_some(1)),
+            ..ClientCounts::default()
+        });
     }
 
     /// Notes that a failure was counted, if the guard leaves the request out.
@@ -159,10 +170,6 @@ impl RequestRecord {
         if self.in_flight.is_ignored() {
             cell.ignored_failures.increment();
         }
-    }
-
-    fn record_latency(&self, cell: &RouteCell, took: Duration) {
-        if self.in_flight.is_ignored() { cell.record_ignored_latency(took) } else { cell.record_latency(took) }
     }
 
     /// Notes that the response answers a gRPC call: its status is in this head, or will be in the trailers. Another
@@ -238,14 +245,7 @@ impl RequestRecord {
                 let cell = &route.workers[self.worker.id];
                 let took = self.released.elapsed();
                 cell.failed.increment();
-                self.note_failure(cell);
-                self.record_latency(cell, took);
-                self.observe(cell, |slow| ClientCounts {
-                    requests: 1,
-                    failed: 1,
-                    slow: u64::from(took > slow),
-                    hanging: 0,
-                });
+                self.count(cell, error.status(), took);
                 let upstream = self.pool.as_ref().map(|pool| pool.meter.name.as_str());
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 tracing::debug!(route = route_name, upstream, %error, source, "request failed");
@@ -340,11 +340,10 @@ impl RequestRecord {
         self.cut(why, |cell| &cell.failed);
     }
 
-    /// Reports the client's experience to the guard of the route, if it has one. `counts` receives the guard's limit for
-    /// slow requests.
-    fn observe(&self, cell: &RouteCell, counts: impl FnOnce(Duration) -> ClientCounts) {
+    /// Reports the client's experience to the guard of the route, if it has one.
+    fn observe(&self, cell: &RouteCell, counts: impl FnOnce(&Subject) -> ClientCounts) {
         if let Some(subject) = self.in_flight.subject() {
-            cell.record_outcome(subject.client, counts(subject.slow));
+            cell.record_outcome(subject.client, counts(&subject));
         }
     }
 
@@ -415,3 +414,6 @@ impl Drop for RequestRecord {
         self.connection.end_request(self.ended.unwrap_or_else(Instant::now));
     }
 }
+
+/// Status from which an answer is a failure.
+const FAILS: u16 = 500;
