@@ -16,8 +16,8 @@ use super::meters::{RouteCell, RouteMeter};
 /// A sliding window over the last [`Recent::SPAN`] of a route's traffic.
 ///
 /// The size is 3.5 KiB, and 8 bytes for each bucket hit between two observations. For a busy route, with an observation
-/// each second, that is about 20 KiB, and never more than 440 KiB. [`Recent::keep_long`] adds at most 140 KiB. Each
-/// slice in which a guard watched more clients than are remembered adds 16 KiB.
+/// each second, that is about 20 KiB, and never more than 450 KiB. [`Recent::keep_long`] adds at most 145 KiB. Each
+/// slice in which a guard watched more clients than are remembered adds 24 KiB.
 #[derive(Debug)]
 pub struct Recent {
     /// Counts at the last observation.

@@ -7,7 +7,7 @@ use crate::plan::config::PerStatus;
 use crate::plan::lifecycle::{Arrivals, Baseline, Counted, Traffic, Usual};
 use crate::telemetry::Seen;
 
-/// Counts over the last [`Tally::SPAN`], in slots of ten seconds. Takes 4 KiB for a busy route.
+/// Counts over the last [`Tally::SPAN`], in slots of ten seconds. Takes 9 KiB for a busy route.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Slots in which something happened, oldest first.
