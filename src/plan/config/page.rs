@@ -220,7 +220,8 @@ fn url(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     None
 }
 
-fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
+/// Reads a prefix of the proxy's own.
+pub(super) fn prefix(value: &Value<'_>, report: &mut Report<'_>) -> Option<Prefix> {
     let text = value.string(DEFAULT_PREFIX, report)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~');
     let prefix = Prefix::new(text).ok().filter(|_| text.bytes().all(plain));

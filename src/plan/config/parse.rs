@@ -12,10 +12,10 @@ use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::{
-    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, StatusConfig,
-    TlsFiles, TrustedProxies,
+    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, TlsFiles,
+    TrustedProxies,
 };
-use super::{address, page, route, values};
+use super::{address, page, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -40,6 +40,14 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let drain = top.take("drain").and_then(|value| values::duration(&value, report));
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
+    let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
+    let limits = top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default();
+    let log = top.take("log").map(|value| log(&value, report)).unwrap_or_default();
+    let (page, status) = (page::page(top, report), top.take("status"));
+    let has_site = |value: &Value<'_>| ["host", "prefix"].iter().any(|key| value.inner.get(*key).is_some());
+    let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
+    let routes = routes(top, least, report);
+    let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
@@ -49,12 +57,12 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         drain: drain.unwrap_or(DEFAULT_DRAIN),
         listen: listen.into_iter().map(|(listen, _)| listen).collect(),
         admin,
-        replicas: top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default(),
-        limits: top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default(),
-        log: top.take("log").map(|value| log(&value, report)).unwrap_or_default(),
-        page: page::page(top, report),
-        status: StatusConfig::default(),
-        routes: routes(top, report),
+        replicas,
+        limits,
+        log,
+        page,
+        status,
+        routes,
     }
 }
 
@@ -231,13 +239,23 @@ fn access(value: &Value<'_>, report: &mut Report<'_>) -> Option<Access> {
     }
 }
 
-fn routes(top: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Arc<RouteConfig>> {
+/// Least number of routes.
+#[derive(Clone, Copy, PartialEq)]
+enum Least {
+    /// The proxy is a status site and nothing else.
+    None,
+    One,
+}
+
+fn routes(top: &mut Section<'_>, least: Least, report: &mut Report<'_>) -> Vec<Arc<RouteConfig>> {
     let Some(value) = top.take("routes") else {
-        report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
+        if least == Least::One {
+            report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
+        }
         return Vec::new();
     };
     let Some(table) = value.table("[routes.web]", report) else { return Vec::new() };
-    if table.is_empty() {
+    if table.is_empty() && least == Least::One {
         report.wrong(value.span.clone(), "the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
     }
     report.at_most(MOST_ROUTES, table.len(), "routes", value.key_span.clone());

@@ -1,8 +1,15 @@
 //! `[status]`: the status site, its services, and how long the news are kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use toml::de::DeValue;
+
+use super::super::keys;
 use super::super::path::Prefix;
+use super::super::problem::{did_you_mean, quoted};
+use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
+use super::{HostPattern, PageConfig, RouteConfig, address, page, route_name};
 
 /// Settings of the status site. By default the site is below the reserved prefix of each route alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,4 +47,147 @@ impl Default for StatusConfig {
     }
 }
 
-const KEEP: Duration = Duration::from_secs(90 * 86_400);
+impl StatusConfig {
+    /// Returns true if the site has a host or a prefix of its own, so that a proxy may have no routes.
+    pub fn is_served(&self) -> bool {
+        self.host.is_some() || self.prefix.is_some()
+    }
+}
+
+/// Reads `[status]`. The routes and the page are read already.
+pub(super) fn status(
+    value: &Value<'_>,
+    page: &PageConfig,
+    routes: &[Arc<RouteConfig>],
+    report: &mut Report<'_>,
+) -> StatusConfig {
+    let defaults = StatusConfig::default();
+    let Some(table) = value.table("[status]", report) else { return defaults };
+    let mut section = Section::new(&keys::STATUS, "`[status]`", value.span.clone(), table);
+    let host = section.take("host").and_then(|value| host(&value, routes, report));
+    let prefix = section.take("prefix").and_then(|value| prefix(&value, page, routes, report));
+    let url = section.take("url").and_then(|value| url(&value, report));
+    let url = url.or_else(|| host.as_ref().map(|host| format!("https://{host}")));
+    let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
+    let services = section.take("services").map(|value| services(&value, routes, report)).unwrap_or_default();
+    section.finish(report, hint);
+    StatusConfig { host, prefix, url, title, keep: keep.unwrap_or(KEEP), services }
+}
+
+fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
+    match key {
+        "name" | "brand" => Some(did_you_mean_text("title")),
+        "domain" | "server_name" => Some(did_you_mean_text("host")),
+        "path" => Some(did_you_mean_text("prefix")),
+        "components" => Some(did_you_mean_text("services")),
+        _ => None,
+    }
+}
+
+fn host(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Option<String> {
+    let host = match address::host(value, report)? {
+        HostPattern::Exact(host) => host,
+        HostPattern::Below(host) => {
+            let help = format!("write one host, like `status.{host}`");
+            report.wrong(value.span.clone(), "the status site has one host", help);
+            return None;
+        }
+    };
+    let is_host = |route: &&Arc<RouteConfig>| route.hosts.contains(&HostPattern::Exact(host.clone()));
+    if let Some(route) = routes.iter().find(is_host) {
+        let message = format!("route {} has the host {} as well", quoted(&route.name), quoted(&host));
+        report.wrong(value.span.clone(), message, "give the status site a host of its own, or a `prefix`");
+        return None;
+    }
+    Some(host)
+}
+
+fn prefix(
+    value: &Value<'_>,
+    page: &PageConfig,
+    routes: &[Arc<RouteConfig>],
+    report: &mut Report<'_>,
+) -> Option<Prefix> {
+    let prefix = page::prefix(value, report)?;
+    let reserved = &page.prefix;
+    if reserved.below(prefix.as_str()).is_some() || prefix.below(reserved.as_str()).is_some() {
+        let message = format!("{} meets the proxy's own paths, {}", quoted(prefix.as_str()), quoted(reserved.as_str()));
+        report.wrong(value.span.clone(), message, "name a path of its own: `prefix = \"/status\"`");
+        return None;
+    }
+    if let Some(route) = routes.iter().find(|route| route.paths.contains(&prefix)) {
+        let message = format!("route {} has the path {} as well", quoted(&route.name), quoted(prefix.as_str()));
+        report.wrong(value.span.clone(), message, "name a path of its own: `prefix = \"/status\"`");
+        return None;
+    }
+    Some(prefix)
+}
+
+/// Reads the public URL of the site.
+fn url(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.words(LONGEST_URL, Lines::One, report)?;
+    let lower = text.to_ascii_lowercase();
+    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
+    let named = rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', '?', '#', '"', '<', '>', ' '])
+    });
+    if named {
+        return Some(text.trim_end_matches('/').to_owned());
+    }
+    let help = "write it whole, like `https://status.example.com`";
+    report.wrong(value.span.clone(), format!("{} is not the URL of a site", quoted(&text)), help);
+    None
+}
+
+fn services(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Vec<StatusService> {
+    let items = value.any_number();
+    report.at_most(MOST_SERVICES, items.len(), "services", value.key_span.clone());
+    let mut services: Vec<StatusService> = Vec::new();
+    for item in items.iter().take(MOST_SERVICES) {
+        let Some(service) = service(item, routes, report) else { continue };
+        if services.iter().any(|other| other.name == service.name) {
+            let message = format!("two services have the name {}", quoted(&service.name));
+            report.wrong(item.span.clone(), message, "give each service a name of its own: it is known by it");
+            continue;
+        }
+        services.push(service);
+    }
+    services
+}
+
+fn service(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Option<StatusService> {
+    let table = value.table("services = [{ name = \"Shop\", routes = [\"web\"] }]", report)?;
+    let mut section = Section::new(&keys::STATUS_SERVICE, "an item of `services`", value.span.clone(), table);
+    let name = section.need("name", "say how people know it: `name = \"Shop\"`");
+    let name = name.and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let detail = section.take("detail").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
+    let names = section.take("routes").map(|value| value.any_number()).unwrap_or_default();
+    let of_service = names.iter().filter_map(|name| known_route(name, routes, report)).collect();
+    let regions = section.take("regions").map(|value| value.any_number()).unwrap_or_default();
+    let regions = regions.iter().filter_map(|region| region.words(LONGEST_LINE, Lines::One, report)).collect();
+    section.finish(report, no_hint);
+    Some(StatusService { name: name?, detail, routes: of_service, regions })
+}
+
+/// Reads the name of a route. The flag file of a fleet may name routes that this proxy lacks, so an unknown one is a
+/// warning.
+fn known_route(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("web", report)?;
+    let name = route_name(text, &value.span, report)?;
+    if routes.iter().all(|route| route.name != name) {
+        let near = did_you_mean(name, routes.iter().map(|route| route.name.as_str()));
+        let help =
+            near.map_or_else(|| "the service follows the windows that name it alone".to_owned(), did_you_mean_text);
+        report.warn(value.span.clone(), format!("this proxy has no route {}", quoted(name)), help);
+    }
+    Some(name.to_owned())
+}
+
+const KEEP: Duration = Duration::from_secs(90 * DAY);
+const LEAST_KEEP: Duration = Duration::from_secs(DAY);
+const LONGEST_KEEP: Duration = Duration::from_secs(3650 * DAY);
+const DAY: u64 = 86_400;
+const LONGEST_LINE: usize = 256;
+const LONGEST_URL: usize = 2048;
+const MOST_SERVICES: usize = 256;

@@ -9,6 +9,7 @@ use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
+use super::status::STATUS;
 use super::times::ROUTE_TIME;
 
 /// `backsoon.toml`.
@@ -76,6 +77,7 @@ pub static CONFIG: Table = Table {
             "Directory with your own templates and messages. Each file replaces the built-in one of its name.",
         ),
         Key::new("page", Form::Table(&PAGE), Absent::Is("{}"), "Look and content of the page."),
+        Key::new("status", Form::Table(&STATUS), Absent::Is("{}"), "Status site."),
         Key::new(
             "routes",
             Form::Routes(&Form::Table(&ROUTE)),

@@ -1,0 +1,62 @@
+//! Keys of the status site.
+
+use std::time::Duration;
+
+use super::super::key::pattern::{HOST, OWN_PREFIX, SITE};
+use super::super::key::{Absent, Form, Key, Table};
+
+/// `[status]`.
+pub static STATUS: Table = Table {
+    header: "[status]",
+    about: "Status site: what is on, what is planned, and what was. Without `host` and `prefix` it is below the proxy's \
+            own paths of each route, at `/.backsoon/news/`.",
+    keys: &[
+        Key::new("host", Form::Text(&HOST), Absent::Means("none"), "Host that is the status site and nothing else."),
+        Key::new(
+            "prefix",
+            Form::Text(&OWN_PREFIX),
+            Absent::Means("none"),
+            "Prefix of the status site on every host, which is never forwarded.",
+        ),
+        Key::new(
+            "url",
+            Form::Text(&SITE),
+            Absent::Means("`https://` and the host"),
+            "Public URL of the site. Feeds and mails link there, and so does the page.",
+        ),
+        Key::new("title", Form::Words(256), Absent::Means("the brand of `[page]`"), "Name of the site."),
+        Key::new(
+            "keep",
+            Form::Time(DAY, Duration::from_secs(3650 * 86_400)),
+            Absent::Is("\"2160h\""),
+            "Time for which an incident is kept after it is over: 90 days by default.",
+        ),
+        Key::new(
+            "services",
+            Form::OneOrArray(&Form::Table(&STATUS_SERVICE), 0..=256),
+            Absent::Means("the routes by their names"),
+            "Services as people know them, in the order of the site.",
+        ),
+    ],
+    rules: &[],
+};
+
+/// An item of `services` of `[status]`.
+pub static STATUS_SERVICE: Table = Table {
+    header: "services of [status]",
+    about: "Service of the status site.",
+    keys: &[
+        Key::new("name", Form::Words(256), Absent::Required, "Name. The service is known by it in feeds and APIs."),
+        Key::new("detail", Form::Words(256), Absent::Means("none"), "Second line."),
+        Key::new(
+            "routes",
+            Form::OneOrArray(&Form::Words(64), 0..=usize::MAX),
+            Absent::Is("[]"),
+            "Routes that the service consists of. A window concerns it by one of them, or by the service's name.",
+        ),
+        Key::new("regions", Form::OneOrArray(&Form::Words(256), 0..=usize::MAX), Absent::Is("[]"), "Regions."),
+    ],
+    rules: &[],
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
