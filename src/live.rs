@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use crate::plan::news::Site;
 use crate::plan::snapshot::Snapshot;
 use crate::telemetry::{RouteMeter, UpstreamMeter};
 
@@ -41,13 +42,16 @@ pub struct LiveUpstream {
 pub fn cell(first: Generation) -> (Publisher, Reader) {
     let (publications, published) = watch::channel(());
     let cell = Arc::new(ArcSwap::from_pointee(first));
-    (Publisher { cell: Arc::clone(&cell), publications, retired: Vec::new() }, Reader { cell, publications: published })
+    let site = Arc::new(ArcSwap::from_pointee(Site::default()));
+    let publisher = Publisher { cell: Arc::clone(&cell), site: Arc::clone(&site), publications, retired: Vec::new() };
+    (publisher, Reader { cell, site, publications: published })
 }
 
 /// The writing end. Not `Clone` on purpose, because there is one control loop.
 #[derive(Debug)]
 pub struct Publisher {
     cell: Arc<ArcSwap<Generation>>,
+    site: Arc<ArcSwap<Site>>,
     /// Wakes readers that wait for a publication.
     publications: watch::Sender<()>,
     /// Earlier generations that may still be in use. Dropping one takes time if it has thousands of routes. Kept here,
@@ -74,12 +78,34 @@ impl Publisher {
     pub fn current(&self) -> Arc<Generation> {
         self.cell.load_full()
     }
+
+    /// Returns the writing end of the status site.
+    pub fn site(&self) -> SitePublisher {
+        SitePublisher { site: Arc::clone(&self.site), publications: self.publications.clone() }
+    }
+}
+
+/// The writing end of the status site. The site is published apart from generations: to render it takes longer than a
+/// switch may take.
+#[derive(Clone, Debug)]
+pub struct SitePublisher {
+    site: Arc<ArcSwap<Site>>,
+    publications: watch::Sender<()>,
+}
+
+impl SitePublisher {
+    /// Publishes a finished site, and wakes those who watch.
+    pub fn publish(&self, site: Site) {
+        self.site.store(Arc::new(site));
+        self.publications.send_replace(());
+    }
 }
 
 /// The reading end.
 #[derive(Clone, Debug)]
 pub struct Reader {
     cell: Arc<ArcSwap<Generation>>,
+    site: Arc<ArcSwap<Site>>,
     publications: watch::Receiver<()>,
 }
 
@@ -96,7 +122,7 @@ impl Reader {
 
     /// Returns a reader for one thread. As long as nothing is published, it reads no shared memory but the pointer.
     pub fn cached(&self) -> CachedReader {
-        CachedReader { cache: Cache::new(Arc::clone(&self.cell)) }
+        CachedReader { cache: Cache::new(Arc::clone(&self.cell)), site: Arc::clone(&self.site) }
     }
 }
 
@@ -104,12 +130,18 @@ impl Reader {
 #[derive(Debug)]
 pub struct CachedReader {
     cache: Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>,
+    site: Arc<ArcSwap<Site>>,
 }
 
 impl CachedReader {
     /// Returns the live generation.
     pub fn load(&mut self) -> &Arc<Generation> {
         self.cache.load()
+    }
+
+    /// Returns the status site.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
     }
 }
 

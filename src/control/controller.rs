@@ -21,6 +21,7 @@ use super::baselines_file::BaselinesFile;
 use super::finisher::Finisher;
 use super::history::Event;
 use super::inputs::{Effect, Inputs, Reread};
+use super::news::{Look, NewsDesk};
 use super::observe::Baselines;
 use super::page_trial::Tried;
 use super::preview::Preview;
@@ -43,6 +44,8 @@ pub(crate) struct Controller {
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
     finisher: Option<Finisher>,
+    /// Tells the public. Absent before anything is live.
+    news: Option<NewsDesk>,
 }
 
 /// Changes that the loop is woken for.
@@ -72,7 +75,7 @@ impl Controller {
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
-        Ok((Self { inputs, publication, recorder, baselines, runtime: None, finisher }, warnings))
+        Ok((Self { inputs, publication, recorder, baselines, runtime: None, finisher, news: None }, warnings))
     }
 
     /// Returns the config in force.
@@ -106,6 +109,18 @@ impl Controller {
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
         first
+    }
+
+    /// Renders the status site for what is live, and follows every publication from then on.
+    pub(crate) fn open_site(&mut self, publisher: &Publisher) {
+        let state = self.recorder.as_ref().map(|recorder| recorder.state_dir().clone());
+        let news = NewsDesk::start(state, publisher.site(), self.look(publisher.current()));
+        self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
+    }
+
+    fn look(&self, live: Arc<Generation>) -> Look {
+        let (flags, config) = self.inputs.in_force();
+        Look { live, flags, config }
     }
 
     /// Waits until files have changed, the time for a look has come, or the trial of a page has ended. Cancel safe.
@@ -195,6 +210,9 @@ impl Controller {
         // Log after publishing, so that a blocked log cannot delay a publication.
         transitions::log(&before.snapshot, &after.snapshot, cause);
         self.record(&after);
+        if let Some(news) = &self.news {
+            news.tell(self.look(after));
+        }
     }
 
     /// Queues the pages of a snapshot to be finished.

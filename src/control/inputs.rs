@@ -206,6 +206,11 @@ impl Inputs {
         self.pairs.due()
     }
 
+    /// Returns the flags and the config in force.
+    pub(super) fn in_force(&self) -> (Arc<Flags>, Arc<Config>) {
+        (Arc::clone(&self.flags), Arc::clone(&self.config))
+    }
+
     /// Returns the hash of the flag file read last.
     pub(super) fn flags_hash(&self) -> Option<String> {
         self.hash(&self.config.maintenance)

@@ -38,6 +38,8 @@ mod lookout;
 #[cfg(feature = "proxy")]
 mod metrics;
 #[cfg(feature = "proxy")]
+mod news;
+#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 mod page_trial;

@@ -5,6 +5,7 @@
 
 pub mod document;
 mod facts;
+mod finished;
 mod key;
 mod ledger;
 mod sight;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::flags::{Impact, Mode, Progress, StepState};
 use super::text::Text;
 
+pub use finished::{LocalizedSitePage, Site, SitePage, SiteResource};
 pub use key::Key;
 pub use ledger::{Ledger, Told};
 pub use sight::{RouteSight, Sight};

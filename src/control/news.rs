@@ -1,0 +1,182 @@
+//! The news: keeps the ledger of incidents, and renders the status site, on a thread of its own.
+//!
+//! The thread is told of each publication, and is never waited for. A look that it has not come to is left out if there
+//! are many: the ledger tells what has changed since its last look, whenever that was.
+
+mod ledger_file;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+
+use crate::live::{Generation, SitePublisher};
+use crate::plan::config::Config;
+use crate::plan::flags::Flags;
+use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told};
+
+use ledger_file::LedgerFile;
+
+use super::state::StateDir;
+
+/// Handle of the news thread. Dropping it ends the thread.
+pub(super) struct NewsDesk {
+    queue: Arc<LookQueue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Publication to look at.
+pub(super) struct Look {
+    /// The generation.
+    pub(super) live: Arc<Generation>,
+    /// The flags that it was made of.
+    pub(super) flags: Arc<Flags>,
+    /// The config that it was made of.
+    pub(super) config: Arc<Config>,
+}
+
+#[derive(Default)]
+struct LookQueue {
+    work: Mutex<Work>,
+    available: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    looks: VecDeque<Look>,
+    closed: bool,
+}
+
+impl NewsDesk {
+    /// Looks for the first time, and starts the thread. Without a state directory the news are forgotten with the
+    /// process.
+    ///
+    /// # Errors
+    /// If the system cannot start a thread.
+    pub(super) fn start(state: Option<StateDir>, site: SitePublisher, first: Look) -> io::Result<Self> {
+        let mut newsroom = Newsroom::new(state, site);
+        // The site is whole from the first request on.
+        newsroom.look(&first);
+        let queue = Arc::new(LookQueue::default());
+        let shared = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name("news".to_owned()).spawn(move || {
+            // If the priority cannot be lowered, the thread works all the same.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            while let Some(look) = shared.take() {
+                newsroom.look(&look);
+            }
+        })?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+
+    /// Tells of a publication.
+    pub(super) fn tell(&self, look: Look) {
+        let mut work = self.queue.work();
+        let dropped = (work.looks.len() >= MOST_LOOKS).then(|| work.looks.pop_front());
+        work.looks.push_back(look);
+        drop(work);
+        // A generation is dropped outside of the lock.
+        drop(dropped);
+        self.queue.available.notify_one();
+    }
+}
+
+impl Drop for NewsDesk {
+    fn drop(&mut self) {
+        self.queue.work().closed = true;
+        self.queue.available.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // Joining fails only after a panic, which was logged.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl LookQueue {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a look. Returns `None` once the desk was dropped and everything was looked at.
+    fn take(&self) -> Option<Look> {
+        let idle = |work: &mut Work| work.looks.is_empty() && !work.closed;
+        let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
+        work.looks.pop_front()
+    }
+}
+
+/// State of the news thread.
+struct Newsroom {
+    ledger: Ledger,
+    file: Option<LedgerFile>,
+    site: SitePublisher,
+    version: u64,
+    /// The look that was rendered last.
+    rendered: Option<Rendered>,
+}
+
+/// Inputs of a rendering, to know whether another would be the same.
+struct Rendered {
+    changed: Timestamp,
+    look: Look,
+}
+
+impl Newsroom {
+    fn new(state: Option<StateDir>, site: SitePublisher) -> Self {
+        let mut file = state.map(LedgerFile::new);
+        let known = file.as_mut().and_then(LedgerFile::load);
+        let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
+        Self { ledger, file, site, version: 0, rendered: None }
+    }
+
+    /// Looks at a publication: tells, saves, forgets and renders.
+    fn look(&mut self, look: &Look) {
+        let snapshot = &look.live.snapshot;
+        let routes = RouteSight::all(snapshot);
+        let told = self.ledger.observe(Sight { flags: &look.flags, routes: &routes, now: snapshot.compiled });
+        self.log(&told);
+        self.ledger.forget(snapshot.compiled, look.config.status.keep);
+        if let Some(file) = &mut self.file {
+            file.save(&self.ledger);
+        }
+        if !self.is_rendered(look) {
+            self.render(look);
+        }
+    }
+
+    fn log(&self, told: &[Told]) {
+        for told in told {
+            let incident = &self.ledger.incidents()[told.incident];
+            let update = &incident.updates[told.update];
+            let reference = incident.facts.reference.as_deref().unwrap_or("unplanned");
+            let (key, kind, sequence) = (incident.key.as_str(), update.kind.as_str(), update.sequence);
+            tracing::info!(incident = key, window = reference, kind, sequence, "news");
+        }
+    }
+
+    /// Returns true if a rendering would be the same.
+    fn is_rendered(&self, look: &Look) -> bool {
+        self.rendered.as_ref().is_some_and(|last| {
+            last.changed == self.ledger.changed()
+                && Arc::ptr_eq(&last.look.config, &look.config)
+                && last.look.flags.windows == look.flags.windows
+                && Arc::ptr_eq(&last.look.live.snapshot.renderer, &look.live.snapshot.renderer)
+        })
+    }
+
+    fn render(&mut self, look: &Look) {
+        self.version += 1;
+        let renderer = &look.live.snapshot.renderer;
+        let news = News::new(&look.config, &self.ledger, &look.flags.windows);
+        self.site.publish(Site::render(self.version, &news, renderer));
+        let (live, flags, config) = (Arc::clone(&look.live), Arc::clone(&look.flags), Arc::clone(&look.config));
+        self.rendered = Some(Rendered { changed: self.ledger.changed(), look: Look { live, flags, config } });
+    }
+}
+
+/// Niceness of the thread, so that the workers come first.
+const NICE: i32 = 10;
+/// Publications that wait to be looked at.
+const MOST_LOOKS: usize = 16;
