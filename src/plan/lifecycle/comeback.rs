@@ -66,12 +66,14 @@ impl RouteState {
     pub(super) fn admit(&self, comeback: &Comeback<'_>, inputs: RouteInputs<'_>, reason: Reason) -> Self {
         let Comeback { closing, interrupted, from, at } = *comeback;
         let (policy, findings) = (inputs.policy, Findings::default());
-        if closing.tries > 0 && policy.guard.is_some() {
+        let tries = closing.tries > 0 && policy.guard.is_some();
+        if self.skips(closing, at, inputs) {
+            let reason = if tries { Reason::RampSkipped } else { reason };
+            return self.arrive(closing, inputs, at, reason);
+        }
+        if tries {
             let back = Return { closing: closing.clone(), share: 0.0, findings, trial: Trial::Under };
             return self.enter(PhaseState::Ramping(back), at, reason);
-        }
-        if inputs.skips_ramp(closing.started) {
-            return self.arrive(closing, inputs, at, reason);
         }
         if let Some(before) = interrupted.filter(|interrupted| interrupted.is_tried(policy)) {
             return self.enter(before.trial_again(), at, reason);
@@ -89,6 +91,17 @@ impl RouteState {
         }
         let back = Return { closing: closing.clone(), share: 0.0, findings, trial: Trial::None };
         Self { began: from, ..self.enter(PhaseState::Ramping(back), at, reason) }
+    }
+
+    /// Returns true if an operator lets everybody in at once when the route comes back at an instant. A word from before
+    /// the guard tries again is no answer to what it found.
+    pub(super) fn skips(&self, closing: &Closing, at: Timestamp, inputs: RouteInputs<'_>) -> bool {
+        let since = match &self.phase {
+            _ if closing.tries == 0 => closing.started,
+            PhaseState::Verifying(_) => self.began,
+            PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Ramping(_) => at,
+        };
+        inputs.skips_ramp(since)
     }
 
     /// Ends the return: the route is open, or in its milder mode. Its guard watches from then on.

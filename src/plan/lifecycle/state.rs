@@ -285,6 +285,9 @@ impl RouteState {
                 };
                 Some((next, inputs.desired.and_then(|desired| desired.until)))
             }
+            PhaseState::Verifying(Checking { closing, .. }) if self.skips(closing, inputs.now, inputs) => {
+                Some((closing.ends_in(), None))
+            }
             PhaseState::Verifying(Checking { closing, interrupted, .. }) => {
                 Some((closing.opens_into(interrupted.as_ref(), inputs.policy), None))
             }

@@ -108,15 +108,31 @@ fn a_hold_suspends_a_ramp_and_gives_it_back_where_it_was() {
     }
 }
 
-/// Creates a proxy whose guard closed the route, and tries again with a few clients.
-fn tried(policy: &str) -> Rehearsal {
+/// Creates a proxy whose guard closed the route, and tries again at 14:42.
+fn closed_by_guard(policy: &str) -> Rehearsal {
     let mut proxy = web(&format!("drain = \"1m\"\nguard = {{ error_rate = \"5%\", retry_after = \"10m\" }}\n{policy}"));
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.at("14:01:00");
     proxy.flag("").at("14:30:00");
+    if !proxy.config.routes[0].policy.verify.is_empty() {
+        proxy.observe(verified("14:30:00", 1, "14:30:00", None)).at("14:30:00");
+    }
     proxy.observe(measured(100, 90, 1, 0)).at("14:31:00");
+    proxy.observe(suspected("14:31:00", "no")).at("14:31:00");
     proxy.at("14:32:00");
     proxy.observe(Observed::default());
+    proxy
+}
+
+/// Returns measurements as bad as before, with a check that fails.
+fn suspected(began: &str, failure: &str) -> Observed {
+    let verification = verified(began, 0, began, Some(failure)).verification;
+    Observed { verification, ..measured(100, 90, 1, 0) }
+}
+
+/// Creates a proxy whose guard closed the route, and tries again with a few clients.
+fn tried(policy: &str) -> Rehearsal {
+    let mut proxy = closed_by_guard(policy);
     assert_eq!(proxy.at("14:42:00"), "ramping since 14:42:00: the guard closed it, and tries again");
     proxy
 }
@@ -160,6 +176,22 @@ fn an_operator_ends_a_trial_by_force_or_at_once() {
         proxy.observe(measured(100, 0, 1, 0));
         assert_eq!(proxy.at("14:45:00"), "ramping since 14:42:00: the few clients that tried it did well", "{before}");
         assert!(proxy.at("14:46:00").starts_with("ramping"), "{before}");
+    }
+}
+
+#[test]
+fn an_operator_ends_the_checks_of_a_try_at_once() {
+    let now = "[lifted]\nweb = { at = 2026-05-19T14:42:03Z, ramp = false }\n";
+    let policy = "ramp = \"10m\"\nverify = [{ get = \"/\" }]";
+    let opened = "open since 14:42:05: an operator let everybody in at once";
+    let tries = "ramping since 14:42:05: every check has passed";
+    for (word, expected) in [(now, opened), (&now.replace("14:42:03", "14:41:59"), tries), ("", tries)] {
+        let mut proxy = closed_by_guard(policy);
+        assert!(proxy.at("14:42:00").starts_with("verifying since 14:42:00"));
+        assert!(proxy.flag(word).at("14:42:03").starts_with("verifying"), "{word}: the checks come first");
+        proxy.observe(verified("14:42:00", 1, "14:42:05", None));
+        assert_eq!(proxy.at("14:42:05"), expected, "{word}");
+        assert_eq!(route(&proxy).state.is_tried(), expected == tries, "{word}");
     }
 }
 
