@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::config::{Config, RouteConfig, Upstream};
 use super::flags::Flags;
-use super::lifecycle::{Desired, Observed, Phase, RouteInputs, RouteState, Transition};
+use super::lifecycle::{Desired, Observed, Phase, Reason, RouteInputs, RouteState, Transition};
 use super::page::Renderer;
 use super::pass::{Admission, Key, Keys};
 use super::snapshot::{LONG, Route, Snapshot, Source, Table};
@@ -224,9 +224,14 @@ fn draft_route<'i>(
     let causes = missed.now.of(&config.name);
     let desired = missed.now.desired(&config.name);
     let route_inputs = route_inputs(inputs, config, desired.as_ref(), None);
-    let is_reloaded = layout.unchanged.is_none() && desired.is_none();
-    let checked = is_reloaded.then(|| anew::checked(inputs, config, before)).flatten();
-    let (state, transitions) = checked.unwrap_or_else(|| advance(inputs, missed, config, before, route_inputs));
+    let is_reloaded = layout.unchanged.is_none();
+    let added = (is_reloaded && desired.is_none()).then(|| anew::added(inputs, config)).flatten();
+    let (mut state, mut transitions) = added.unwrap_or_else(|| advance(inputs, missed, config, before, route_inputs));
+    let moved = before.filter(|_| is_reloaded).and_then(|before| anew::moved(&state, config, before, route_inputs));
+    if let Some((moved, transition)) = moved {
+        state = moved;
+        transitions.push(transition);
+    }
     let next = state.next(route_inputs);
     let changes_at = state.next_change(route_inputs);
     // A cause is shown only if it is the reason for the closure; the guard may be the reason instead.
@@ -362,8 +367,9 @@ fn epoch(before: Option<&Route>, state: &RouteState, transitions: &[Transition],
     // A route that is lifted while it drains, or moved, lets the older requests go on. The first generation is older
     // than none.
     let mut marks = transitions.iter().filter_map(|transition| match (transition.from, transition.to) {
+        _ if transition.reason == Reason::Moved => Some(0),
         (_, Phase::Draining) => Some(generation),
-        (Phase::Draining, Phase::Verifying | Phase::Ramping) | (Phase::Open, Phase::Verifying) => Some(0),
+        (Phase::Draining, Phase::Verifying | Phase::Ramping) => Some(0),
         (_, Phase::Open | Phase::Closed | Phase::Verifying | Phase::Ramping) => None,
     });
     match (marks.next_back(), before) {

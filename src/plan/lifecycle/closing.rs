@@ -107,10 +107,27 @@ impl Closing {
         policy.ramp.is_some() && self.desired.mode != Mode::Hold && !self.lost
     }
 
+    /// Returns true if the route was read-only when a reload moved it, and is so again after the checks. A ramp to a
+    /// milder mode goes on instead.
+    pub(super) fn reads_on(&self, interrupted: Option<&Interrupted>) -> bool {
+        let ramps = interrupted.is_some_and(|interrupted| interrupted.closing.eases.is_some());
+        self.reloaded && self.eases.is_some() && !ramps
+    }
+
+    /// Returns the closing with the milder demand that is in force now. What is lifted while its reads are checked comes
+    /// back as after every maintenance.
+    pub(super) fn eased_by(&self, eased: Option<&Desired>) -> Self {
+        let lifted = self.eases.is_some() && eased.is_none() && !self.lost;
+        Self { eases: eased.cloned(), untold: self.untold && !lifted, ..self.clone() }
+    }
+
+    /// Returns the phase that follows the checks. `interrupted` is what they give back.
     pub(super) fn opens_into(&self, interrupted: Option<&Interrupted>, policy: &Policy) -> Phase {
         let is_tried = self.tries > 0 && policy.guard.is_some();
         let gives_back = interrupted.is_some_and(|interrupted| interrupted.ramps_on(policy));
-        if self.ramps(policy) || is_tried || gives_back && self.desired.mode == Mode::Hold {
+        if self.reads_on(interrupted) {
+            self.ends_in()
+        } else if self.ramps(policy) || is_tried || gives_back {
             Phase::Ramping
         } else {
             self.ends_in()

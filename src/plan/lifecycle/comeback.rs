@@ -75,6 +75,9 @@ impl RouteState {
             let back = Return { closing: closing.clone(), share: 0.0, findings, trial: Trial::Under };
             return self.enter(PhaseState::Ramping(back), at, reason);
         }
+        if closing.reads_on(interrupted) {
+            return self.read_on(comeback, inputs);
+        }
         if let Some(before) = interrupted.filter(|interrupted| interrupted.is_tried(policy)) {
             return self.enter(before.trial_again(), at, reason);
         }
@@ -94,10 +97,10 @@ impl RouteState {
     }
 
     /// Returns true if an operator lets everybody in at once when the route comes back at an instant. A word from before
-    /// the guard tries again is no answer to what it found.
+    /// the guard tries again is no answer to what it found, and one from before a reload none to what that moved.
     pub(super) fn skips(&self, closing: &Closing, at: Timestamp, inputs: RouteInputs<'_>) -> bool {
         let since = match &self.phase {
-            _ if closing.tries == 0 => closing.started,
+            _ if closing.tries == 0 && !closing.reloaded => closing.started,
             PhaseState::Verifying(_) => self.began,
             PhaseState::Open(_) | PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Ramping(_) => at,
         };
@@ -115,7 +118,18 @@ impl RouteState {
             watched: guarded.then(Findings::default),
             ..Down::new(Closing::new(closing.started, eased.clone()))
         };
-        Self { began: at, ..self.enter(PhaseState::Closed(down), at, Reason::flagged(eased)) }
+        // What was spared has to drain, except for what the milder mode lets through.
+        let phase = if self.spares() { PhaseState::Draining(down) } else { PhaseState::Closed(down) };
+        Self { began: at, ..self.enter(phase, at, Reason::flagged(eased)) }
+    }
+
+    /// Lets reads in again after a reload has moved a route that was read-only.
+    fn read_on(&self, comeback: &Comeback<'_>, inputs: RouteInputs<'_>) -> Self {
+        let mut state = self.arrive(comeback.closing, inputs, comeback.at, Reason::ChecksPassed);
+        if let PhaseState::Draining(down) | PhaseState::Closed(down) = &mut state.phase {
+            down.interrupted = comeback.interrupted.cloned();
+        }
+        state
     }
 
     /// Returns true if the flag was lifted so soon that nothing can have been done behind the route. A route that is

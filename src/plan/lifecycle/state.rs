@@ -278,11 +278,8 @@ impl RouteState {
                 down.retries_at(inputs.policy.guard.as_ref()).map(|at| (next, Some(at)))
             }
             PhaseState::Closed(Down { closing, breach: None, interrupted, .. }) => {
-                let next = if verify.is_empty() {
-                    closing.opens_into(interrupted.as_ref(), inputs.policy)
-                } else {
-                    Phase::Verifying
-                };
+                let owed = interrupted.as_ref().filter(|_| closing.desired.mode == Mode::Hold);
+                let next = if verify.is_empty() { closing.opens_into(owed, inputs.policy) } else { Phase::Verifying };
                 Some((next, inputs.desired.and_then(|desired| desired.until)))
             }
             PhaseState::Verifying(Checking { closing, .. }) if self.skips(closing, inputs.now, inputs) => {

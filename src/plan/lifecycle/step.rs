@@ -125,12 +125,12 @@ impl RouteState {
         if let Some(desired) = inputs.desired.filter(|_| eased.is_none()) {
             return Step::Enter(self.close_anew(checking, inputs, desired));
         }
-        let closing = Closing { eases: eased.cloned(), ..checking.closing.clone() };
-        let checking = &Checking { closing, ..checking.clone() };
-        let tries = checking.closing.tries;
+        let checking = &Checking { closing: checking.closing.eased_by(eased), ..checking.clone() };
+        let Closing { tries, reloaded, .. } = checking.closing;
         let forced = Down::new(checking.closing.clone()).is_forced(inputs);
-        // A word of force from before the guard closed the route does not skip the checks of another try.
-        if forced && (tries == 0 || inputs.forced >= Some(self.began)) {
+        // A word of force from before the guard closed the route does not skip the checks of another try, and one from
+        // before a reload those of what it moved.
+        if forced && (tries == 0 && !reloaded || inputs.forced >= Some(self.began)) {
             let closing = Closing { tries: 0, ..checking.closing.clone() };
             let checking = Checking { closing, ..checking.clone() };
             return Step::Enter(self.admit(&checking.passed(inputs.now, inputs.now), inputs, Reason::ForcedUnchecked));

@@ -750,11 +750,15 @@ impl Rehearsal {
                 self.restart().known.memory = Memory::Fresh;
             }
             Happens::Edit(edit) => drop(self.flag(EDITS[edit])),
-            Happens::Policy(policy) => self.config = web(POLICIES[policy]).config,
+            Happens::Policy(policy) => {
+                self.config = web(POLICIES[policy]).config;
+                self.unask();
+            }
             Happens::Move(upstream) => {
                 let mut route = (*self.config.routes[0]).clone();
                 route.upstreams = web_with(2, "").config.routes[0].upstreams[upstream - 1..upstream].to_vec();
                 self.config.routes[0] = Arc::new(route);
+                self.unask();
             }
             Happens::Observe(left, passed, errors, fails) => {
                 let began = self.live.as_ref().map_or(now, |live| live.routes[0].state.began());
@@ -768,6 +772,11 @@ impl Rehearsal {
                 });
             }
         }
+    }
+
+    /// Forgets the checks: nobody has asked the upstreams of another config yet.
+    fn unask(&mut self) {
+        self.known.observed.values_mut().for_each(|observed| observed.verification = None);
     }
 
     /// Returns the strictest mode in the flag file at an instant, computed without `compile`.
@@ -810,6 +819,8 @@ proptest! {
                 now += SignedDuration::from_secs(seconds);
             }
             let mut was_closed = false;
+            let upstream = |proxy: &Rehearsal| proxy.config.routes[0].upstreams[0].clone();
+            let before = upstream(&replicas[0]);
             for proxy in &mut replicas {
                 proxy.happens(&step, now);
                 was_closed = proxy.settle(now);
@@ -841,6 +852,10 @@ proptest! {
                 };
                 prop_assert!(told, "{:?} {:?}", step, route.state);
             }
+            // Nobody's requests go to an upstream that has not passed its checks since a reload.
+            let moved = before != upstream(one) && !one.config.routes[0].policy.verify.is_empty();
+            let forwards = route.closure.as_ref().is_none_or(|closure| closure.mode == Mode::ReadOnly || closure.admits > 0);
+            prop_assert!(!moved || !forwards, "{:?} {:?}", step, route.state);
             // A ramp never falls, as long as it is the same one.
             let before = last.filter(|_| !matches!(step, Happens::Forget));
             if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (before, route.phase(), was_closed) {

@@ -90,3 +90,122 @@ fn who_is_used_although_all_fail_is_told() {
     proxy.at("14:00:00");
     assert_eq!(unwell(&mut proxy, &[1]), told(true, "", "no from 1"));
 }
+
+const RETURN: &str = "drain = \"1m\"\nramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]\n\
+    guard = { p99 = \"800ms\" }";
+const READ_ONLY: &str = "[routes]\nweb = \"read-only\"\n";
+const MOVED: &str = "verifying since 14:36:00: the config has moved it to other upstreams: each check has to pass once";
+
+/// Returns the results of the only check, begun at this instant, for each of a route's upstreams.
+fn passes(proxy: &mut Rehearsal, began: &str, passed: u32) {
+    let check = CheckResult { passed, at: Some(at(began)), failure: None };
+    let mut verification = of_upstreams(at(began), vec![check]);
+    verification.upstreams[0].upstream = proxy.config.routes[0].upstreams[0].clone();
+    proxy.observe(Observed { verification: Some(verification), ..Observed::default() });
+}
+
+/// Creates a proxy that was flagged, and whose route ramps from 14:30 on or is milder from then.
+fn ramping(before: &str, then: &str) -> Rehearsal {
+    let mut proxy = Rehearsal::new(config_of("web", &[1], RETURN));
+    proxy.at("13:00:00");
+    proxy.flag(before).at("14:00:00");
+    proxy.at("14:01:00");
+    proxy.flag(then).at("14:29:50");
+    passes(&mut proxy, "14:29:50", 3);
+    proxy.at("14:30:00");
+    proxy.observe(Observed::default()).at("14:36:00");
+    proxy
+}
+
+/// Returns mode, milder mode, and true if clients are admitted.
+fn closure(proxy: &Rehearsal) -> (Mode, Option<Mode>, bool) {
+    let closure = proxy.live.as_ref().unwrap().routes[0].closure.as_ref().unwrap();
+    (closure.mode, closure.eases, closure.admits > 0)
+}
+
+fn move_to(proxy: &mut Rehearsal, port: u16) -> &mut Rehearsal {
+    proxy.config = config_of("web", &[port], RETURN);
+    proxy
+}
+
+#[test]
+fn a_ramp_that_a_reload_moves_goes_on_where_it_was_after_one_pass() {
+    for (before, then, eases) in
+        [(OFFLINE, "", None), (READ_ONLY, "", None), (OFFLINE, READ_ONLY, Some(Mode::ReadOnly))]
+    {
+        let mut proxy = ramping(before, then);
+        let share = proxy.share();
+        assert!(share > 0.5 && share < 0.7, "{share}");
+        assert_eq!(move_to(&mut proxy, 7).at("14:36:00"), MOVED, "{before}{then}");
+        let closed_by = proxy.look(at("14:36:00")).closed_by().map(|by| by.to_string());
+        assert_eq!((closure(&proxy), closed_by.as_deref()), ((Mode::Offline, eases, false), Some("reload")));
+        assert_eq!(proxy.look(at("14:36:00")).epoch, 0, "requests in flight go on");
+        assert_eq!(proxy.look(at("14:36:00")).next, Some((Phase::Ramping, None)));
+        proxy.restart().at("14:38:00");
+        passes(&mut proxy, "14:36:00", 1);
+        assert!(proxy.at("14:39:00").starts_with("ramping since"), "{}", proxy.at("14:39:00"));
+        assert!((proxy.share() - share).abs() < 0.32, "{} {share}", proxy.share());
+        assert_eq!(closure(&proxy).1, eases);
+        let told = proxy.at("14:44:00");
+        assert!(told.starts_with(if eases.is_some() { "closed" } else { "open" }), "{told}");
+    }
+}
+
+#[test]
+fn a_read_only_route_that_a_reload_moves_is_read_again_after_one_pass() {
+    let moved = |flags: &str| {
+        let mut proxy = Rehearsal::new(config_of("web", &[1], RETURN));
+        proxy.at("13:00:00");
+        proxy.flag(flags).observe(remaining(0)).at("14:00:00");
+        proxy.at("14:00:01");
+        assert_eq!(move_to(&mut proxy, 7).flag(READ_ONLY).at("14:36:00"), MOVED, "{flags}");
+        assert_eq!(closure(&proxy), (Mode::Offline, Some(Mode::ReadOnly), false), "{flags}");
+        let route = proxy.look(at("14:36:00"));
+        assert_eq!((route.epoch, route.next), (0, Some((Phase::Closed, None))), "{flags}");
+        proxy
+    };
+    // The flag may come with the reload.
+    for flags in [READ_ONLY, ""] {
+        let mut proxy = moved(flags);
+        passes(&mut proxy, "14:36:00", 1);
+        assert_eq!(proxy.at("14:36:02"), "draining since 14:36:00: flagged read-only", "{flags}");
+        assert!(proxy.look(at("14:36:02")).epoch > 0, "{flags}");
+        proxy.observe(remaining(0));
+        assert_eq!(proxy.at("14:36:03"), "closed since 14:36:03: nothing is in flight any more", "{flags}");
+        assert_eq!(closure(&proxy), (Mode::ReadOnly, None, false), "{flags}");
+        assert!(proxy.flag("").at("14:40:00").starts_with("verifying since 14:40:00: 0 of 1"), "{flags}");
+    }
+    // A word of force counts if it is younger than the reload.
+    let forced = |clock: &str| format!("{READ_ONLY}[forced]\nweb = 2026-05-19T{clock}Z\n");
+    assert!(moved(READ_ONLY).flag(&forced("14:30:00")).at("14:37:00").starts_with("verifying"));
+    assert!(moved(READ_ONLY).flag(&forced("14:37:00")).at("14:37:00").starts_with("draining since 14:37:00"));
+    // What is lifted meanwhile is checked in full, and comes back by the ramp.
+    let mut proxy = moved(READ_ONLY);
+    proxy.flag("");
+    passes(&mut proxy, "14:36:00", 1);
+    assert!(proxy.at("14:36:02").starts_with("verifying since 14:36:00"));
+    passes(&mut proxy, "14:36:00", 3);
+    assert!(proxy.at("14:36:20").starts_with("ramping since 14:36:00"));
+    // What was spared drains for a stricter mode.
+    assert!(moved(READ_ONLY).flag(OFFLINE).at("14:37:00").starts_with("draining since 14:37:00: flagged offline"));
+    // Another process has no older requests.
+    let mut proxy = moved(READ_ONLY);
+    proxy.restart().at("14:36:01");
+    passes(&mut proxy, "14:36:00", 1);
+    assert!(proxy.at("14:36:02").starts_with("closed since 14:36:00: flagged read-only"));
+}
+
+#[test]
+fn what_is_read_while_it_is_checked_is_no_more_after_a_move() {
+    let mut proxy = Rehearsal::new(config_of("web", &[1], RETURN));
+    proxy.flag(READ_ONLY).at("14:00:00");
+    proxy.flag("").at("14:30:00");
+    assert_eq!(closure(&proxy), (Mode::ReadOnly, None, false));
+    assert_eq!(move_to(&mut proxy, 7).at("14:36:00"), MOVED);
+    assert_eq!(closure(&proxy), (Mode::Offline, None, false));
+    // It is the end of a maintenance: one pass is not enough.
+    passes(&mut proxy, "14:36:00", 1);
+    assert!(proxy.at("14:36:01").starts_with("verifying"));
+    passes(&mut proxy, "14:36:00", 3);
+    assert!(proxy.at("14:36:20").starts_with("ramping"));
+}
