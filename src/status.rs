@@ -195,7 +195,7 @@ pub(crate) struct RouteStatus {
     pub until: Option<Timestamp>,
     /// `flag`, `window` with its id, `guard`, or `lost state`.
     pub source: Option<String>,
-    /// The share of clients that is admitted, while the route ramps.
+    /// The share of clients that is admitted, while the route ramps or `read-only` suspends its ramp.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// End of the guard's watch after the return of the route.

@@ -45,7 +45,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         started: route.closure.as_ref().map(|closure| closure.started),
         until: route.closure.as_ref().and_then(|closure| closure.until),
         source: route.closed_by().map(|by| by.to_string()),
-        share: route.state.share(),
+        share: route.state.admitted(&route.config.policy),
         watched_until: route.watched_until(),
         unjudged: route.unjudged().iter().map(ToString::to_string).collect(),
         breach: breach(route),

@@ -25,6 +25,7 @@ mod comeback;
 mod excess;
 mod finding;
 mod guard;
+mod interrupted;
 mod observed;
 mod ramp;
 mod reason;

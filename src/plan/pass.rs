@@ -142,7 +142,7 @@ pub(crate) fn is_admitted(route: &Route, closure: &Closure, turn: Turn) -> bool 
 
 /// Returns the group of a route's ramp: the routes beside which a client comes back.
 fn group<'g>(route: &'g Route, closure: &'g Closure) -> Group<'g> {
-    match (&route.config.policy.ramp_group, &closure.source) {
+    match (&route.config.policy.ramp_group, &closure.ramped) {
         (Some(name), _) => Group::Named(name),
         (None, Source::Window(id)) => Group::Window(id),
         (None, Source::Flag) => Group::Flags,

@@ -255,7 +255,8 @@ pub struct Announced {
 pub struct Closure {
     /// Strictest mode that is flagged for the route.
     pub mode: Mode,
-    /// Milder mode that admitted clients get while the route ramps; `None` if they get everything.
+    /// Mode that admitted clients get: a milder one while the route ramps, or `read-only` while that suspends a ramp.
+    /// `None` if they get everything.
     pub eases: Option<Mode>,
     /// Start of the maintenance.
     pub started: Timestamp,
@@ -269,6 +270,8 @@ pub struct Closure {
     pub seconds_left: Option<u64>,
     /// Clients with a cohort below this number are admitted while the route ramps; 0 admits nobody.
     pub admits: u32,
+    /// Flag or window whose ramp that is. It chooses the clients.
+    pub ramped: Source,
     /// Finished page.
     pub page: Arc<Page>,
 }

@@ -142,7 +142,7 @@ fn gate<'s>(snapshot: &'s Snapshot, route: &'s Route, head: &Head<'_>, path: &st
         let reads = is_safe(method) && !is_overridden(head.headers, head.query);
         reads || plain && is_allowed(&route.config, method, path)
     };
-    if closure.mode == Mode::ReadOnly && reads() {
+    if closure.mode == Mode::ReadOnly && closure.eases.is_none() && reads() {
         return Verdict::Forward(route, Pass::ReadOnly);
     }
     if let Ok(reason) = pass::check(snapshot, route, closure, head)

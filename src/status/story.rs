@@ -51,8 +51,10 @@ pub(crate) fn route(route: &RouteStatus, now: Timestamp) -> Vec<String> {
     if let Some(remaining) = route.remaining.filter(|_| route.is(Phase::Draining)) {
         parts.push(format!("{remaining} still in flight"));
     }
-    if let Some(share) = route.share {
-        parts.push(format!("{:.0}% of clients are admitted", share * 100.0));
+    match route.share.map(|share| share * 100.0) {
+        Some(share) if route.is(Phase::Ramping) => parts.push(format!("{share:.0}% of clients are admitted")),
+        Some(share) => parts.push(format!("its ramp is suspended: {share:.0}% of clients may read")),
+        None => {}
     }
     if let Some(until) = instant(route.watched_until) {
         parts.push(format!("watched by its guard until {until}"));

@@ -295,9 +295,14 @@ fn passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_
 fn not_passing(snapshot: &Snapshot, route: &Route, closure: &Closure, head: &Head<'_>) -> String {
     let void = pass::check(snapshot, route, closure, head).err().flatten();
     let void = void.map(|void| format!("what the client shows does not let it pass: {}", void.as_str()));
+    let is_suspended = route.state.suspended(&route.config.policy).is_some();
     let phase = match route.phase() {
         Phase::Ramping if route.admission.is_some() => {
             Some(format!("{} this client is not yet", ramp(snapshot, route, head)))
+        }
+        Phase::Open | Phase::Draining | Phase::Closed | Phase::Verifying if is_suspended => {
+            let is_in = pass::cohort(snapshot, route, closure, head) < closure.admits;
+            Some(format!("{} this client is{}", ramp(snapshot, route, head), if is_in { "" } else { " not yet" }))
         }
         Phase::Verifying | Phase::Ramping => Some(route.state.reason().to_string()),
         Phase::Open | Phase::Draining | Phase::Closed => None,
@@ -310,13 +315,21 @@ fn ramp(snapshot: &Snapshot, route: &Route, head: &Head<'_>) -> String {
     let cohort = route.closure.as_ref().map_or(0, |closure| pass::cohort(snapshot, route, closure, head));
     let turn = f64::from(cohort) / f64::from(u32::MAX) * 100.0;
     let from = if head.peer.is_none() { " (--from says which client)" } else { "" };
-    let share = route.state.share().unwrap_or_default() * 100.0;
-    format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
+    let share = route.state.admitted(&route.config.policy).unwrap_or_default() * 100.0;
+    match route.phase() {
+        Phase::Ramping => {
+            format!("the route comes back: {share:.1} % of the clients are admitted, from {turn:.1} % on{from}")
+        }
+        Phase::Open | Phase::Draining | Phase::Closed | Phase::Verifying => {
+            format!("its ramp is suspended: {share:.1} % of the clients may read, from {turn:.1} % on{from}")
+        }
+    }
 }
 
 /// Explains why this request gets the page, if the mode alone does not tell.
 fn mode_reason(closure: &Closure, request: &ExplainedRequest) -> String {
     match closure.mode {
+        Mode::ReadOnly if closure.eases.is_some() && is_safe(&request.method) => String::new(),
         Mode::ReadOnly => format!("{} may change something", request.method),
         Mode::Offline | Mode::Hold => String::new(),
     }

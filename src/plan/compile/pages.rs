@@ -86,6 +86,8 @@ impl<'i> Pages<'i> {
         let closing = draft.state.closing().filter(|_| draft.state.phase() != Phase::Open)?;
         let until = draft.until();
         let left = until.map(|until| until.duration_since(self.inputs.now).as_secs().try_into().unwrap_or(0));
+        let suspended = draft.state.suspended(draft.policy);
+        let ramped = suspended.map_or(closing, |(before, _)| before);
         Some(Arc::new(Closure {
             mode: closing.desired.mode,
             started: closing.started,
@@ -93,23 +95,28 @@ impl<'i> Pages<'i> {
             seconds_left: left,
             source: closing.desired.source.clone(),
             open_before: draft.state.open_before(),
-            eases: draft.state.eases_into(),
-            admits: draft.state.share().map_or(0, lifecycle::cohorts),
+            eases: draft.state.eases_into().or(suspended.map(|_| closing.desired.mode)),
+            admits: draft.state.admitted(draft.policy).map_or(0, lifecycle::cohorts),
+            ramped: ramped.desired.source.clone(),
             page: self.page_of(draft, closing, until),
         }))
     }
 
     fn page_of(&mut self, draft: &RouteDraft<'i>, closing: &Closing, until: Option<Timestamp>) -> Arc<Page> {
         let (phase, trouble) = (shown_phase(draft.state.phase()), trouble(&draft.state, self.inputs.now));
+        // Clients whom a suspended ramp has not admitted may not read either: they see the page as before.
+        let shown = draft.state.suspended(draft.policy).map(|(before, _)| before.desired.mode);
         if trouble == Trouble::Found {
             let content = self.remembered(draft, closing).after_a_problem();
             return self.page(PageModel::new(PageContent { phase, ..content }, self.inputs.now));
         }
         let Some(cause) = draft.cause else {
-            let content = PageContent { phase, trouble, until, ..self.remembered(draft, closing) };
+            let content = self.remembered(draft, closing);
+            let mode = shown.unwrap_or(content.mode);
+            let content = PageContent { mode, phase, trouble, until, ..content };
             return self.page(PageModel::new(content, self.inputs.now));
         };
-        let key = (cause.address(), closing.desired.mode, until, phase, trouble);
+        let key = (cause.address(), shown.unwrap_or(closing.desired.mode), until, phase, trouble);
         if let Some(page) = self.by_cause.get(&key) {
             return Arc::clone(page);
         }
@@ -122,7 +129,8 @@ impl<'i> Pages<'i> {
                 self.of_window(window, mode, planned, until)
             }
         };
-        let page = self.page(PageModel::new(PageContent { phase, trouble, ..content }, self.inputs.now));
+        let mode = shown.unwrap_or(content.mode);
+        let page = self.page(PageModel::new(PageContent { mode, phase, trouble, ..content }, self.inputs.now));
         self.by_cause.insert(key, Arc::clone(&page));
         page
     }

@@ -124,10 +124,12 @@ impl RouteState {
 
     /// Evaluates a route that a few clients try before the rest.
     pub(super) fn step_trial(&self, back: &Return, inputs: RouteInputs<'_>) -> Step {
-        let RouteInputs { policy, desired, now, .. } = inputs;
+        let RouteInputs { policy, now, .. } = inputs;
+        let (eased, desired) = back.demands(inputs);
         if let Some(desired) = desired {
             return Step::Enter(self.close_by_flag(inputs, desired));
         }
+        let back = &Return { closing: Closing { eases: eased.cloned(), ..back.closing.clone() }, ..back.clone() };
         if inputs.skips_ramp(self.began) {
             return Step::Enter(self.arrive(&back.closing, inputs, now, Reason::RampSkipped));
         }

@@ -95,7 +95,7 @@ impl Interrupted {
     }
 
     /// Returns true if what was interrupted admits a share of the clients.
-    fn ramps_on(&self, policy: &Policy) -> bool {
+    pub(super) fn ramps_on(&self, policy: &Policy) -> bool {
         self.share.is_some() && (policy.ramp.is_some() || self.is_tried(policy))
     }
 }

@@ -13,7 +13,6 @@ use super::super::flags::{Mode, Pace};
 use super::breach::Heeded;
 use super::closing::{Closing, Interrupted, Trial};
 use super::finding::Findings;
-use super::ramp::share;
 use super::state::{Checking, Down, PhaseState, Return, RouteInputs, RouteState, Watch};
 use super::{Desired, Reason, after};
 
@@ -51,7 +50,7 @@ impl RouteState {
         let from = if waited { self.since } else { self.ended(down, inputs) };
         let at = from.max(self.since).min(inputs.now);
         let closing = Closing { eases: eases.cloned(), tries: 0, ..down.closing.clone() };
-        let interrupted = down.interrupted.clone().filter(|_| down.closing.desired.mode == Mode::Hold);
+        let interrupted = down.closing.gives_back(down.interrupted.as_ref()).cloned();
         if inputs.policy.verify.is_empty() || down.is_forced(inputs) {
             let comeback = Comeback { closing: &closing, interrupted: interrupted.as_ref(), from, at };
             return self.admit(&comeback, inputs, reason);
@@ -162,8 +161,11 @@ impl RouteState {
 
     /// Closes a route that was being checked. What was spared has to drain.
     pub(super) fn close_anew(&self, checking: &Checking, inputs: RouteInputs<'_>, desired: &Desired) -> Self {
-        let owed = checking.interrupted.clone().or_else(|| checking.closing.owes(inputs));
-        let interrupted = owed.filter(|_| desired.mode == Mode::Hold);
+        let interrupted = match desired.mode {
+            Mode::Hold => checking.interrupted.clone().or_else(|| checking.closing.owes(inputs)),
+            Mode::ReadOnly => checking.interrupted.clone(),
+            Mode::Offline => None,
+        };
         let before = Down { interrupted: interrupted.clone(), ..Down::new(checking.closing.clone()) };
         if let Some(stricter) = self.tighten(&before, inputs, desired) {
             return stricter;
@@ -203,35 +205,6 @@ impl RouteState {
         ruled && !corrected && down.closing.is_eased_by(desired)
     }
 
-    /// Returns the return that a closure interrupts here and now.
-    pub(super) fn interrupted_here(&self, inputs: RouteInputs<'_>) -> Option<Interrupted> {
-        let elapsed = Duration::try_from(inputs.now.duration_since(self.began)).unwrap_or_default();
-        let (closing, share) = match &self.phase {
-            PhaseState::Open(watch) => {
-                // The watch may have ended since the last look.
-                let watches = inputs.policy.guard.is_some_and(|guard| elapsed < guard.watch);
-                (&watch.as_ref().filter(|_| watches)?.closing, None)
-            }
-            // A trial has no time of the ramp.
-            PhaseState::Ramping(back) if back.trial == Trial::Under => (&back.closing, Some(back.share)),
-            PhaseState::Ramping(back) => {
-                // The last look may be long ago.
-                let share = inputs.policy.ramp.as_ref().map_or(back.share, |ramp| share(ramp, elapsed));
-                (&back.closing, Some(share.max(back.share)))
-            }
-            PhaseState::Draining(_) | PhaseState::Closed(_) | PhaseState::Verifying(_) => return None,
-        };
-        Some(Interrupted { closing: closing.clone(), share, elapsed, trial: self.trial().unwrap_or_default() })
-    }
-
-    /// Returns the interrupted return of a route that stays down for another demand. A hold after another mode owes the
-    /// ramp of that mode.
-    pub(super) fn carried(&self, down: &Down, inputs: RouteInputs<'_>, desired: &Desired) -> Option<Interrupted> {
-        let holds = desired.mode == Mode::Hold && down.closing.desired.mode != Mode::Hold;
-        let kept = || down.interrupted.clone();
-        if !holds || self.is_young(down, inputs.now) { kept() } else { down.closing.owes(inputs).or_else(kept) }
-    }
-
     /// Returns the instant from which the ramp after the checks counts. A process that began to check late counts as the
     /// ones that were in time, unless its checks have failed meanwhile.
     pub(super) fn ramps_from(&self, checking: &Checking, checks: &[Check], passed: Timestamp) -> Timestamp {
@@ -249,7 +222,7 @@ impl RouteState {
     }
 
     /// Returns true if the route has been down for so short a time that a person may have slipped.
-    fn is_young(&self, down: &Down, now: Timestamp) -> bool {
+    pub(super) fn is_young(&self, down: &Down, now: Timestamp) -> bool {
         now < after(self.began.min(down.closing.started), SLIP)
     }
 
@@ -302,13 +275,6 @@ impl Closing {
     /// Returns true if a demand lets through what this closure stops.
     pub(super) fn is_eased_by(&self, desired: &Desired) -> bool {
         desired.mode == Mode::ReadOnly && self.desired.mode > Mode::ReadOnly
-    }
-
-    /// Returns the ramp that would follow this closure, not yet begun.
-    fn owes(&self, inputs: RouteInputs<'_>) -> Option<Interrupted> {
-        let trial = Trial::None;
-        let whole = || Interrupted { closing: self.clone(), share: Some(0.0), elapsed: Duration::ZERO, trial };
-        self.ramps(inputs.policy).then(whole)
     }
 }
 

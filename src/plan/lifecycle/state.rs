@@ -278,7 +278,7 @@ impl RouteState {
                 down.retries_at(inputs.policy.guard.as_ref()).map(|at| (next, Some(at)))
             }
             PhaseState::Closed(Down { closing, breach: None, interrupted, .. }) => {
-                let owed = interrupted.as_ref().filter(|_| closing.desired.mode == Mode::Hold);
+                let owed = closing.gives_back(interrupted.as_ref());
                 let next = if verify.is_empty() { closing.opens_into(owed, inputs.policy) } else { Phase::Verifying };
                 Some((next, inputs.desired.and_then(|desired| desired.until)))
             }

@@ -157,8 +157,7 @@ impl RouteState {
             Trial::Under => return self.step_trial(back, inputs),
             Trial::None | Trial::Over => {}
         }
-        let eased = inputs.desired.filter(|desired| back.closing.eases.is_some() && desired.mode == Mode::ReadOnly);
-        let desired = inputs.desired.filter(|_| eased.is_none());
+        let (eased, desired) = back.demands(inputs);
         let closing = Closing { eases: eased.cloned(), ..back.closing.clone() };
         let Some(ramp) = policy.ramp.as_ref() else {
             return Step::Enter(match desired {
@@ -286,6 +285,14 @@ impl RouteState {
     /// Stays in the phase with other facts.
     pub(super) fn with(&self, phase: PhaseState) -> Self {
         Self { phase, reason: self.reason.clone(), baseline: self.baseline.clone(), ..*self }
+    }
+}
+
+impl Return {
+    /// Returns the demand that the route comes back to, and the one that takes it down; at most one of them.
+    pub(super) fn demands<'i>(&self, inputs: RouteInputs<'i>) -> (Option<&'i Desired>, Option<&'i Desired>) {
+        let eased = inputs.desired.filter(|desired| self.closing.eases.is_some() && desired.mode == Mode::ReadOnly);
+        (eased, inputs.desired.filter(|_| eased.is_none()))
     }
 }
 

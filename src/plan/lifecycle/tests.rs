@@ -2,6 +2,7 @@
 
 mod comeback;
 mod measures;
+mod suspended;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use super::super::compile::{Memory, compile};
 use super::super::config::{self, Ramp};
 use super::super::rehearsal::Rehearsal;
-use super::super::snapshot::{ClosedBy, Route};
+use super::super::snapshot::{ClosedBy, Closure, Route};
 use super::ramp::share;
 use super::state::{MOST_TRANSITIONS, PhaseState};
 use super::*;
@@ -814,6 +815,7 @@ proptest! {
             proxy.settle(now);
         }
         let mut last: Option<(Phase, f64)> = None;
+        let mut let_in: Option<(Mode, u32)> = None;
         for step in steps {
             if let Happens::Time(seconds) = step {
                 now += SignedDuration::from_secs(seconds);
@@ -861,6 +863,16 @@ proptest! {
             if let (Some((Phase::Ramping, share)), Phase::Ramping, false) = (before, route.phase(), was_closed) {
                 prop_assert!(route.state.share().unwrap_or_default() >= share, "{:?}: {} from {}", step, route.state.share().unwrap_or_default(), share);
             }
+            // A read-only mode that interrupts a ramp lets in whom that had let in, and nobody else.
+            let of = |closure: &Closure| (closure.mode, closure.admits);
+            let now_let_in = route.closure.as_deref().map(of);
+            if let (Happens::Edit(_), Some((Mode::Offline, admits)), Some((Mode::ReadOnly, now))) = (&step, let_in, now_let_in)
+                && last.is_some_and(|(phase, _)| phase == Phase::Ramping)
+            {
+                let eases = route.closure.as_ref().and_then(|closure| closure.eases);
+                prop_assert_eq!((eases, now), (Some(Mode::ReadOnly), admits), "{:?} {:?}", step, route.state);
+            }
+            let_in = now_let_in;
             last = Some((route.phase(), route.state.share().unwrap_or_default()));
             // Replicas with the same inputs agree.
             prop_assert_eq!(one.told(), replicas[1].told());

@@ -38,6 +38,8 @@ impl Exchange {
             Resource::Status => {
                 let closure = route.closure.as_ref();
                 let admitted = closure.zip(self.turn(route, &request));
+                // Who is admitted to a milder mode is under maintenance all the same.
+                let admitted = admitted.filter(|(closure, _)| closure.eases.is_none());
                 let admitted = admitted.is_some_and(|(closure, turn)| pass::is_admitted(route, closure, turn));
                 respond::status(route, admitted, &self.generation, &request, &self.context)
             }

@@ -2,21 +2,21 @@
 
 use super::*;
 
-const READ_ONLY: &str = "[routes]\nweb = \"read-only\"\n";
-const HOLD: &str = "[routes]\nweb = \"hold\"\n";
+pub(super) const READ_ONLY: &str = "[routes]\nweb = \"read-only\"\n";
+pub(super) const HOLD: &str = "[routes]\nweb = \"hold\"\n";
 const WHOLE: &str = "drain = \"10m\"\nramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]\n\
     guard = { p99 = \"800ms\", watch = \"10m\" }";
-const RAMP: &str = "drain = \"1ms\"\nramp = \"10m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }";
+pub(super) const RAMP: &str = "drain = \"1ms\"\nramp = \"10m\"\nguard = { p99 = \"800ms\", watch = \"10m\" }";
 
 /// Creates a proxy that is open at 13:00, and flagged at 14:00 with requests in flight.
-fn flagged(policy: &str, flags: &str) -> Rehearsal {
+pub(super) fn flagged(policy: &str, flags: &str) -> Rehearsal {
     let mut proxy = web(policy);
     proxy.at("13:00:00");
     proxy.flag(flags).observe(remaining(3)).at("14:00:00");
     proxy
 }
 
-fn route(proxy: &Rehearsal) -> &Route {
+pub(super) fn route(proxy: &Rehearsal) -> &Route {
     &proxy.live.as_ref().unwrap().routes[0]
 }
 
@@ -109,7 +109,7 @@ fn a_hold_suspends_a_ramp_and_gives_it_back_where_it_was() {
 }
 
 /// Creates a proxy whose guard closed the route, and tries again at 14:42.
-fn closed_by_guard(policy: &str) -> Rehearsal {
+pub(super) fn closed_by_guard(policy: &str) -> Rehearsal {
     let mut proxy = web(&format!("drain = \"1m\"\nguard = {{ error_rate = \"5%\", retry_after = \"10m\" }}\n{policy}"));
     proxy.flag(OFFLINE).at("14:00:00");
     proxy.at("14:01:00");
@@ -131,7 +131,7 @@ fn suspected(began: &str, failure: &str) -> Observed {
 }
 
 /// Creates a proxy whose guard closed the route, and tries again with a few clients.
-fn tried(policy: &str) -> Rehearsal {
+pub(super) fn tried(policy: &str) -> Rehearsal {
     let mut proxy = closed_by_guard(policy);
     assert_eq!(proxy.at("14:42:00"), "ramping since 14:42:00: the guard closed it, and tries again");
     proxy
@@ -359,7 +359,7 @@ fn a_lifting_may_skip_the_ramp_but_not_the_checks() {
 }
 
 /// Starts another process without memory, with these flags.
-fn fresh(policy: &str, flags: &str) -> Rehearsal {
+pub(super) fn fresh(policy: &str, flags: &str) -> Rehearsal {
     let mut proxy = web(policy);
     proxy.known.memory = Memory::Fresh;
     proxy.flag(flags);
