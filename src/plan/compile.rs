@@ -181,9 +181,12 @@ struct MissedChanges<'f> {
 
 impl<'f> MissedChanges<'f> {
     fn new(inputs: &Inputs<'f>) -> Self {
-        let (flags, now) = (inputs.flags, inputs.now);
+        Self::since(inputs.flags, last_evaluation(inputs), inputs.now)
+    }
+
+    fn since(flags: &'f Flags, last: Option<Timestamp>, now: Timestamp) -> Self {
         let next = |at: Timestamp| causes::next_change(flags, at).filter(|next| *next < now);
-        let missed = std::iter::successors(last_evaluation(inputs).and_then(next), |at| next(*at)).take(MOST_MISSED);
+        let missed = std::iter::successors(last.and_then(next), |at| next(*at)).take(MOST_MISSED);
         Self { missed: missed.map(|at| (at, Causes::new(flags, at))).collect(), now: Causes::new(flags, now) }
     }
 
@@ -338,7 +341,11 @@ fn first(
             let (state, transitions) = fresh::first(inputs, missed, config, route_inputs);
             (Arc::new(state), transitions)
         }
-        Memory::Fresh | Memory::Lost | Memory::States(_) => (Arc::new(RouteState::first(route_inputs)), Vec::new()),
+        Memory::Fresh => {
+            let (state, transitions) = fresh::flagged(inputs, config, route_inputs);
+            (Arc::new(state), transitions)
+        }
+        Memory::Lost | Memory::States(_) => (Arc::new(RouteState::first(route_inputs)), Vec::new()),
     }
 }
 

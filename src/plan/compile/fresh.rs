@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{Config, Policy, RouteConfig};
+use super::super::flags::{Flags, Mode};
 use super::super::lifecycle::{Observed, RouteInputs, RouteState, Transition};
 use super::causes::Causes;
 use super::{Inputs, MissedChanges, over};
@@ -37,6 +38,42 @@ pub(super) fn first(
     }
 }
 
+/// Returns the state of a route that is flagged now. A mode that gives back what it interrupts does so by what the flag
+/// file tells. A flag does not tell how long it has been there: it interrupts what would be now.
+pub(super) fn flagged(
+    inputs: &Inputs<'_>,
+    config: &RouteConfig,
+    route_inputs: RouteInputs<'_>,
+) -> (RouteState, Vec<Transition>) {
+    let first = RouteState::first(route_inputs);
+    match suspending(inputs, config, route_inputs) {
+        // A return to a milder mode goes on.
+        Some((joined, told)) if !joined.is_down() => (joined, told.into_iter().collect()),
+        Some((joined, _)) => (first.interrupting(joined), Vec::new()),
+        None => (first, Vec::new()),
+    }
+}
+
+/// Replays the flag file up to a mode that gives back what it interrupts.
+fn suspending(
+    inputs: &Inputs<'_>,
+    config: &RouteConfig,
+    route_inputs: RouteInputs<'_>,
+) -> Option<(RouteState, Option<Transition>)> {
+    let now = inputs.now;
+    let desired = route_inputs.desired.filter(|desired| desired.mode != Mode::Offline)?;
+    let others = desired.by_hand.then(|| Flags { routes: Vec::new(), ..inputs.flags.clone() });
+    let inputs = Inputs { flags: others.as_ref().unwrap_or(inputs.flags), ..*inputs };
+    let started = desired.started.filter(|_| !desired.by_hand).unwrap_or(now).min(now);
+    let begin = before(started, returning(&config.policy)?)?;
+    let missed = MissedChanges::since(inputs.flags, Some(begin), now);
+    let beside = missed.now.desired(&config.name);
+    let replayed = RouteInputs { desired: beside.as_ref(), ..route_inputs };
+    let (state, told) = join(&inputs, &missed, config, replayed, begin)?;
+    let (state, made) = state.advance(RouteInputs { observed: &Observed::default(), ..route_inputs });
+    Some((state.noticed(now), made.into_iter().next_back().or(told)))
+}
+
 /// Replays the flag file from an instant on. Returns `None` if the route is plainly open in the end.
 fn join(
     inputs: &Inputs<'_>,
@@ -56,7 +93,7 @@ fn join(
     let mut last = None;
     let later = missed.desires(&config.name).filter(|(at, _)| *at > from);
     let present = lifted.map(|at| (at, desired.clone()));
-    for (at, desired) in present.into_iter().chain(later).chain([(now, None)]) {
+    for (at, desired) in present.into_iter().chain(later).chain([(now, route_inputs.desired.cloned())]) {
         let over = over(inputs, &state, at);
         let inputs = RouteInputs { desired: desired.as_ref(), over, observed: &nothing, now: at, ..route_inputs };
         let (next, made) = state.advance(inputs);

@@ -50,6 +50,27 @@ impl RouteState {
         }
     }
 
+    /// Returns a closed route with what it interrupted according to another state.
+    pub fn interrupting(mut self, other: Self) -> Self {
+        let interrupted = match other.phase {
+            PhaseState::Draining(down) | PhaseState::Closed(down) => down.interrupted,
+            PhaseState::Verifying(checking) => checking.interrupted,
+            PhaseState::Open(_) | PhaseState::Ramping(_) => None,
+        };
+        if let PhaseState::Closed(down) = &mut self.phase {
+            down.interrupted = interrupted;
+        }
+        self
+    }
+
+    /// Returns true if the route is down, and does not come back yet.
+    pub fn is_down(&self) -> bool {
+        match &self.phase {
+            PhaseState::Draining(_) | PhaseState::Closed(_) => true,
+            PhaseState::Open(_) | PhaseState::Verifying(_) | PhaseState::Ramping(_) => false,
+        }
+    }
+
     /// Returns the ramp whose clients a `read-only` mode lets read, and its share. `None` if it lets everybody read, or
     /// if nothing is suspended.
     pub fn suspended(&self, policy: &Policy) -> Option<(&Closing, f64)> {

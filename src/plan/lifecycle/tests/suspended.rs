@@ -3,7 +3,7 @@
 use super::super::super::head::Head;
 use super::super::super::pass::Pass;
 use super::super::super::verdict::{Verdict, decide};
-use super::comeback::{HOLD, RAMP, READ_ONLY, closed_by_guard, route, tried};
+use super::comeback::{HOLD, RAMP, READ_ONLY, closed_by_guard, fresh, route, tried};
 use super::*;
 
 const CHECKED: &str = "drain = \"1m\"\nramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]";
@@ -150,4 +150,46 @@ fn a_read_only_flag_in_a_trial_or_its_checks_lets_only_the_few_clients_read() {
         assert!(route(&proxy).state.is_tried(), "{flag}: {}", proxy.at("14:42:06"));
         assert_eq!(closure(&proxy).1, (flag == READ_ONLY).then_some(Mode::ReadOnly), "{flag}");
     }
+}
+
+#[test]
+fn a_start_without_memory_finds_what_a_hold_or_a_read_only_mode_suspends() {
+    let lifted = "[lifted]\nweb = 2026-05-19T15:00:00Z\n";
+    let held = WINDOW.replace("M-1", "M-2").replace("14:00", "15:02").replace("15:00:", "15:05:");
+    let held = |mode: &str| held.replace("\"offline\"", mode);
+    let checked = "ramp = \"10m\"\nverify = [{ get = \"/\", times = 3, every = \"5s\" }]";
+    for (flags, then, share) in [
+        (format!("{lifted}{HOLD}"), "", 0.36),
+        (format!("{WINDOW}{HOLD}"), "", 0.36),
+        (format!("{lifted}{READ_ONLY}"), "", 0.36),
+        (format!("{WINDOW}{}", held("\"hold\"")), "same", 0.2),
+        (format!("{WINDOW}{}", held("\"read-only\"")), "same", 0.2),
+        // Nothing tells of a ramp.
+        (HOLD.to_owned(), "", 1.0),
+        (WINDOW.replace("15:00", "14:10") + HOLD, "", 1.0),
+    ] {
+        let mut proxy = fresh(RAMP, &flags);
+        let told = proxy.at("15:03:30");
+        assert!(told.starts_with("closed since 15:0"), "{flags}{told}");
+        assert!(told.contains(": flagged ") || told.contains("by window M-2"), "{flags}{told}");
+        let (mode, _, admits) = closure(&proxy);
+        assert_eq!(mode == Mode::ReadOnly && share < 1.0, admits > 0, "{flags}");
+        if then != "same" {
+            proxy.flag(then);
+        }
+        proxy.restart().at("15:05:00");
+        let now = if proxy.at("15:05:10").starts_with("open") { 1.0 } else { proxy.share() };
+        assert!((now - share).abs() < 0.03, "{flags} {now} {share}");
+    }
+    // Checks that were due come before the ramp.
+    let mut proxy = fresh(checked, &format!("{WINDOW}{HOLD}"));
+    assert_eq!(proxy.at("15:03:30"), "closed since 15:03:30: flagged hold");
+    assert!(proxy.restart().flag("").at("15:05:00").starts_with("verifying"));
+    proxy.observe(verified("15:05:00", 3, "15:05:10", None));
+    assert!(proxy.at("15:05:10").starts_with("ramping"));
+    // Reads that come back beside a window that goes on are checked and ramped as in every replica.
+    let nested =
+        format!("{WINDOW}{}", WINDOW.replace("M-1", "M-2").replace("15:00", "16:00").replace("offline", "read-only"));
+    assert!(fresh(RAMP, &nested).at("15:03:00").starts_with("ramping since 15:00:00"));
+    assert!(fresh(checked, &nested).at("15:03:00").starts_with("verifying since 15:00:00"));
 }
