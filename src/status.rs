@@ -228,6 +228,9 @@ pub(crate) struct RouteStatus {
     /// Steps that are not done although the window that closes the route opens it soon.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<String>,
+    /// Named links of testers, and how often this proxy saw each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkStatus>,
     /// Requests that were forwarded and are not finished.
     pub in_flight: u64,
     /// Requests in flight that began before the route went down. Present while it drains, once it is known.
@@ -247,6 +250,19 @@ pub(crate) struct RouteStatus {
     pub outlook: Option<OutlookStatus>,
     /// The upstreams, in the order of the config.
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// Named link of testers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LinkStatus {
+    /// Name in the flag file.
+    pub name: String,
+    /// Times that it was opened since the process started.
+    pub uses: u64,
+    /// The last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
 }
 
 /// The next phase of a route.

@@ -98,7 +98,7 @@ pub(super) fn run(args: &Bypass, streams: &mut Streams) -> Result<u8, Failure> {
     let file = FlagFile::of(&args.config.config)?;
     let now = Timestamp::now();
     if args.list {
-        return links::list(args.json, args.route.as_deref(), &file.flags()?, streams);
+        return links::list(args, &file.flags()?, streams);
     }
     match (args.revoke.as_deref(), args.route.as_deref()) {
         (Some(""), Some(route)) => return revoke(args, route, &file, streams),

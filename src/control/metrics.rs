@@ -11,9 +11,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::live::Generation;
+use crate::plan::pass::millis;
 use crate::plan::snapshot::{Phase, Route};
 use crate::status::FileStatus;
-use crate::telemetry::{Counts, Limit, Meters, RouteCell, RouteMeter, UpstreamCell, WorkerCell};
+use crate::telemetry::{Counts, Limit, LinkCell, Meters, RouteCell, RouteMeter, UpstreamCell, WorkerCell};
 
 use exposition::{Exposition, Histogram, Metric};
 
@@ -43,6 +44,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     requests(&mut text, &meters);
     holds(&mut text, &meters);
     bypasses(&mut text, &meters);
+    links(&mut text, scraped.live);
     latency(&mut text, &meters);
     upstreams(&mut text, scraped.live);
     left_out(&mut text, scraped.live);
@@ -235,6 +237,18 @@ fn bypasses(text: &mut Exposition, meters: &[Arc<RouteMeter>]) {
     by_route(passed, meters, |cell| cell.bypassed.get());
     let refused = text.counter("backsoon_bypass_refused", "Secrets, links and cookies of a bypass that were wrong.");
     by_route(refused, meters, |cell| cell.bypass_refused.get());
+}
+
+/// Writes the uses of the named links that the flag file lists.
+fn links(text: &mut Exposition, live: &Generation) {
+    let mut opened = text.counter("backsoon_link_opened", "Times that a named link of testers was opened.");
+    for (route, meter) in live.snapshot.routes.iter().zip(live.routes.iter()) {
+        for link in route.admission.iter().flat_map(|admission| admission.links()) {
+            let cells = meter.workers.iter().map(|cell| &cell.links);
+            let used = LinkCell::sum(cells, &link.name, millis(link.issued));
+            opened.sample(&[("route", &meter.name), ("link", &link.name)], number(used.count));
+        }
+    }
 }
 
 fn by_route(mut metric: Metric<'_>, meters: &[Arc<RouteMeter>], of: fn(&RouteCell) -> u64) {

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::live::Generation;
+use crate::plan::flags::Link;
 use crate::plan::lifecycle::Reason;
+use crate::plan::pass;
 use crate::plan::snapshot::{Announced, Phase, Planned, Route};
 use crate::status::{
-    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, NextStatus, PlannedStatus, ProblemStatus, RequestsStatus,
-    RouteStatus, UpstreamStatus, WatchingStatus,
+    AnnouncedStatus, BreachStatus, FileStatus, LatencyStatus, LinkStatus, NextStatus, PlannedStatus, ProblemStatus,
+    RequestsStatus, RouteStatus, UpstreamStatus, WatchingStatus,
 };
-use crate::telemetry::{Cell, RouteCell, Summary};
+use crate::telemetry::{Cell, LinkCell, RouteCell, RouteMeter, Summary};
 
 use super::observe::Traffic;
 
@@ -56,6 +60,7 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         long: route.long,
         tried: route.state.is_tried(),
         undone: route.undone.clone(),
+        links: links(route, meter),
         in_flight: sum(|cell| cell.in_flight.get()),
         remaining: (route.phase() == Phase::Draining).then(|| meter.remaining(route.epoch)).flatten(),
         held: sum(|cell| cell.held.get()),
@@ -70,6 +75,18 @@ pub(super) fn route(route: &Route, live: &Generation, traffic: Option<Traffic>) 
         outlook: None,
         upstreams: route.upstreams.iter().map(|&index| upstream(route, live, index)).collect(),
     }
+}
+
+/// Describes the named links of a route.
+fn links(route: &Route, meter: &RouteMeter) -> Vec<LinkStatus> {
+    let links = route.admission.iter().flat_map(|admission| admission.links());
+    let status = |link: &Link| {
+        let cells = meter.workers.iter().map(|cell| &cell.links);
+        let used = LinkCell::sum(cells, &link.name, pass::millis(link.issued));
+        let last = i64::try_from(used.last).ok().and_then(|last| Timestamp::from_millisecond(last).ok());
+        LinkStatus { name: link.name.clone(), uses: used.count, last: last.filter(|_| used.count > 0) }
+    };
+    links.map(status).collect()
 }
 
 /// Returns the next phase. For an open route, that is the first announced one.

@@ -73,6 +73,15 @@ pub struct Keys<'k> {
     pub turns: Option<&'k Arc<Key>>,
 }
 
+/// Cookie for a link that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redeemed<'l> {
+    /// `Set-Cookie` that lets the client pass.
+    pub cookie: String,
+    /// The link, if it has a name.
+    pub link: Option<&'l Link>,
+}
+
 impl Admission {
     /// Prepares the means of a route; `None` if it has no bypass and never admits a share.
     pub fn new(route: &RouteConfig, keys: Keys<'_>, flags: &Flags) -> Option<Self> {
@@ -98,11 +107,11 @@ impl Admission {
             && is_same(self.turns.as_ref(), keys.turns)
     }
 
-    /// Redeems a link's token for a cookie, and returns its `Set-Cookie`.
+    /// Redeems a link's token for a cookie.
     ///
     /// # Errors
     /// Returns the fault of the token.
-    pub fn redeem(&self, opened: OpenedLink<'_>, maintenance: Maintenance<'_>) -> Result<String, InvalidToken> {
+    pub fn redeem(&self, opened: OpenedLink<'_>, maintenance: Maintenance<'_>) -> Result<Redeemed<'_>, InvalidToken> {
         let OpenedLink { route, transport, token } = opened;
         let key = self.key.as_ref().ok_or(InvalidToken::Forged)?;
         let link = Binding { purpose: Purpose::Link, route };
@@ -110,7 +119,8 @@ impl Admission {
         let token = self.verify(link, maintenance, token, &mut space)?;
         // The cookie has the link's time of issue, so that both are revoked together.
         let value = key.sign(Binding { purpose: Purpose::Pass, ..link }, token);
-        Ok(cookie(transport, &pass_cookie(route), &value, token.expires.saturating_sub(maintenance.now) / 1000))
+        let seconds = token.expires.saturating_sub(maintenance.now) / 1000;
+        Ok(Redeemed { cookie: cookie(transport, &pass_cookie(route), &value, seconds), link: self.link(&token) })
     }
 
     /// Reads a token that lets its client pass, and checks that it is good for this maintenance now.
@@ -129,11 +139,20 @@ impl Admission {
         if self.revoked.is_some_and(|revoked| token.issued < millis(revoked)) {
             return Err(InvalidToken::Revoked);
         }
-        let is_listed = |link: &Link| link.name == token.name && millis(link.issued) == token.issued;
-        if !token.name.is_empty() && !self.links.iter().any(is_listed) {
+        if !token.name.is_empty() && self.link(&token).is_none() {
             return Err(InvalidToken::Withdrawn);
         }
         if is_for(&token, maintenance) { Ok(token) } else { Err(InvalidToken::OtherWindow) }
+    }
+
+    /// Returns the named links of the route.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Returns the named link of a token.
+    fn link(&self, token: &Token<'_>) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == token.name && millis(link.issued) == token.issued)
     }
 
     /// Reads a cookie that keeps a turn.

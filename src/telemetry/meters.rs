@@ -138,6 +138,8 @@ pub struct RouteCell {
     clients: OnceLock<Box<Mutex<ClientOutcomes>>>,
     /// Set by [`RouteCell::record_status`]. Created by [`RouteMeter::count_statuses`].
     statuses: OnceLock<Box<StatusCells>>,
+    /// Uses of the named links.
+    pub links: super::links::LinkCell,
     /// Set by [`RouteCell::record_latency`]. Created by the route's first request on this worker, so an idle route
     /// costs nothing.
     latency: OnceLock<Box<Histogram>>,

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod cell;
 pub mod histogram;
+mod links;
 pub mod log;
 pub mod meters;
 pub mod recent;
@@ -13,6 +14,7 @@ pub mod statuses;
 
 pub use cell::{Cell, Gauge};
 pub use histogram::{Counts, Histogram};
+pub use links::LinkCell;
 pub use meters::{
     Limit, Meters, RouteCell, RouteMeter, SERVER_ERROR, UpstreamCell, UpstreamKey, UpstreamMeter, WorkerCell,
 };

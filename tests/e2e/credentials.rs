@@ -120,6 +120,32 @@ fn the_upstream_can_tell_a_tester_and_nobody_else_can_claim_to_be_one() {
 }
 
 #[test]
+fn the_list_tells_how_often_each_link_was_opened() {
+    let backsoon = start(&Upstream::ok(), "");
+    backsoon.flag(OFFLINE);
+    let link = |name: &str| bypass(&backsoon, &["web", "--name", name, "--url", "https://www.example.com/"]);
+    let (ann, bob) = (link("ann"), link("bob"));
+    let open = |link: &str| ask(&backsoon, &link[link.find("/.backsoon").unwrap()..], &[]).status;
+    assert_eq!((open(&ann), open(&ann)), (303, 303));
+    assert_eq!(open(&bob.replace("token=", "token=x")), 403);
+    let listed = bypass(&backsoon, &["--list"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(
+        lines[0].starts_with("ann  web  good until ") && lines[0].contains("; this proxy: used 2 times, last "),
+        "{listed}"
+    );
+    assert!(lines[1].ends_with("; this proxy: not used"), "{listed}");
+    let listed: serde_json::Value = serde_json::from_str(&bypass(&backsoon, &["--list", "--json"])).unwrap();
+    let used = |index: usize| (&listed["links"][index]["uses"], listed["links"][index]["last"].is_string());
+    assert_eq!((used(0), used(1)), ((&2.into(), true), (&0.into(), false)), "{listed}");
+    let opened = |link: &str| backsoon.metric("backsoon_link_opened_total", &format!("route=\"web\",link=\"{link}\""));
+    assert_eq!((opened("ann"), opened("bob")), (2.0, 0.0));
+    // A link that is made anew counts anew.
+    assert_eq!(open(&link("ann")), 303);
+    assert!(bypass(&backsoon, &["--list"]).contains("; this proxy: used 1 time, last "));
+}
+
+#[test]
 fn a_named_link_is_listed_and_revoked_alone() {
     let backsoon = start(&Upstream::ok(), "");
     backsoon.flag(OFFLINE);

@@ -132,7 +132,7 @@ fn a_link_gives_a_cookie_that_passes_until_it_expires() {
     let link = key().sign(Binding { purpose: Purpose::Link, ..PASS }, token());
     let redeem = |token: &str, now: Timestamp| {
         let link = OpenedLink { route: "web", transport: Transport::Https, token: token.as_bytes() };
-        admission.redeem(link, closure.maintenance(millis(now)))
+        admission.redeem(link, closure.maintenance(millis(now))).map(|redeemed| redeemed.cookie)
     };
     let cookie = redeem(&link, now).unwrap();
     let (pair, rest) = cookie.split_once(';').unwrap();

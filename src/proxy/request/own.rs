@@ -98,9 +98,14 @@ impl Exchange {
         let token = pass::token(head.query).as_bytes();
         let link = OpenedLink { route: &route.config.name, transport, token };
         let admission = route.admission.as_deref().ok_or(InvalidToken::Forged);
-        let cookie = admission.and_then(|admission| admission.redeem(link, maintenance));
-        match cookie.map(|cookie| HeaderValue::try_from(cookie).ok()) {
-            Ok(cookie) => respond::see_other(&target, cookie, &self.context),
+        match admission.and_then(|admission| admission.redeem(link, maintenance)) {
+            Ok(redeemed) => {
+                if let Some(link) = redeemed.link {
+                    let cell = &self.generation.routes[route.index].workers[self.record.worker.id];
+                    cell.links.record(&link.name, pass::millis(link.issued), maintenance.now);
+                }
+                respond::see_other(&target, HeaderValue::try_from(redeemed.cookie).ok(), &self.context)
+            }
             Err(invalid) => {
                 let throttled = invalid.is_guess() && self.has_guessed(route, request.headers());
                 respond::forbidden(Some(invalid).filter(|_| !throttled), &self.context)
