@@ -792,7 +792,13 @@ impl Rehearsal {
     fn told(&self) -> impl PartialEq + std::fmt::Debug {
         let route = &self.live.as_ref().unwrap().routes[0];
         let closure = route.closure.as_ref();
-        let closure = closure.map(|closure| (closure.mode, closure.until, closure.admits, closure.page.version));
+        // What the file does not tell any more, the page of before tells. That depends on the last look.
+        let is_told = |source: &Source| match source {
+            Source::Flag => !self.flags.routes.is_empty(),
+            Source::Window(id) => self.flags.windows.iter().any(|window| window.id == *id),
+        };
+        let version = |closure: &Closure| is_told(&closure.source).then_some(closure.page.version);
+        let closure = closure.map(|closure| (closure.mode, closure.until, closure.admits, version(closure)));
         // The instant of the last look may differ between replicas, and that from which each one checks.
         let mut state = RouteState { seen: Timestamp::UNIX_EPOCH, ..(*route.state).clone() };
         if let PhaseState::Verifying(checking) = &mut state.phase {
