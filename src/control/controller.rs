@@ -119,8 +119,7 @@ impl Controller {
     }
 
     fn look(&self, live: Arc<Generation>) -> Look {
-        let (flags, config) = self.inputs.in_force();
-        Look { live, flags, config }
+        Look { live, flags: Arc::clone(self.inputs.flags()), config: Arc::clone(self.inputs.config()) }
     }
 
     /// Waits until files have changed, the time for a look has come, or the trial of a page has ended. Cancel safe.

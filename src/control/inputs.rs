@@ -162,8 +162,13 @@ impl Inputs {
     }
 
     /// Returns the config in force.
-    pub(super) fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// Returns the flags in force.
+    pub(super) fn flags(&self) -> &Arc<Flags> {
+        &self.flags
     }
 
     /// Returns the certificates, roots and secrets in force. A new config brings a new `Arc`.
@@ -204,11 +209,6 @@ impl Inputs {
     /// Returns the instant of the next refresh that needs no changed file.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pairs.due()
-    }
-
-    /// Returns the flags and the config in force.
-    pub(super) fn in_force(&self) -> (Arc<Flags>, Arc<Config>) {
-        (Arc::clone(&self.flags), Arc::clone(&self.config))
     }
 
     /// Returns the hash of the flag file read last.

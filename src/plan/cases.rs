@@ -239,6 +239,7 @@ fn verdict(snapshot: &Snapshot, request: &str, fields: &[&str]) -> String {
         Verdict::Hold(route, _) => format!("hold {}", route.config.name),
         Verdict::Answer(route, fixed) => format!("answer {} {}", route.config.name, fixed.status),
         Verdict::Own(resource, route) => format!("own {resource:?} {}", route.config.name),
+        Verdict::Site(mount) => format!("site {mount:?}"),
         Verdict::Refuse(refusal) => format!("refuse {refusal:?}"),
     }
 }

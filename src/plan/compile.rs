@@ -437,7 +437,7 @@ impl<'i> Layout<'i> {
         let indexes = |route: &Arc<RouteConfig>| route.upstreams.iter().map(|one| upstreams.index_of(one)).collect();
         let upstreams_of = config.routes.iter().map(indexes).collect();
         Self {
-            table: Arc::new(Table::new(&config.routes)),
+            table: Arc::new(Table::new(&config.routes, config.status.place())),
             upstreams: upstreams.list.into(),
             upstreams_of,
             unchanged: None,
@@ -448,6 +448,7 @@ impl<'i> Layout<'i> {
 /// Returns true if a snapshot was compiled from the same routes by identity. Comparing their values would take longer.
 fn has_routes_of(snapshot: &Snapshot, config: &Config) -> bool {
     snapshot.routes.len() == config.routes.len()
+        && *snapshot.table.site() == config.status.place()
         && snapshot.routes.iter().zip(&config.routes).all(|(route, config)| Arc::ptr_eq(&route.config, config))
 }
 

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Admission, Maintenance};
-use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, TrustedProxies, Upstream};
+use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream};
 use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
 pub use super::lifecycle::{Phase, Source, Transition};
@@ -290,6 +290,9 @@ pub struct Table {
     /// Hosts by the part after `*.`.
     below: HashMap<Box<str>, Paths>,
     any: Paths,
+    /// Number of routes, which stands for the status site.
+    routes: usize,
+    site: SitePlace,
 }
 
 /// Paths of one host pattern.
@@ -305,9 +308,9 @@ struct Paths {
 
 impl Table {
     /// Builds the table. The caller refuses two routes with the same host and path; here the first one stays.
-    pub fn new(routes: &[Arc<RouteConfig>]) -> Self {
+    pub fn new(routes: &[Arc<RouteConfig>], site: SitePlace) -> Self {
         use super::config::HostPattern;
-        let mut table = Self::default();
+        let mut table = Self { routes: routes.len(), ..Self::default() };
         for (index, route) in routes.iter().enumerate() {
             if route.hosts.is_empty() {
                 table.any.insert(route, index);
@@ -323,10 +326,42 @@ impl Table {
                 }
             }
         }
+        table.place(site);
         table
     }
 
-    /// Returns the index of the route for a host (lowercase, without port or trailing dot) and a path in normal form.
+    /// Adds the status site. Requests for it are found like those of a route, so that all others pay nothing for it.
+    fn place(&mut self, site: SitePlace) {
+        let index = self.routes;
+        if let Some(host) = &site.host {
+            self.exact.insert(host.as_str().into(), Paths { root: Some(index), ..Paths::default() });
+        }
+        if let Some(prefix) = &site.prefix {
+            let hosts = self.exact.values_mut().chain(self.below.values_mut()).chain([&mut self.any]);
+            hosts.for_each(|paths| paths.insert_path(prefix, index));
+        }
+        self.site = site;
+    }
+
+    /// Returns the place of the status site.
+    pub fn site(&self) -> &SitePlace {
+        &self.site
+    }
+
+    /// Returns the indexes of the routes that a host has, in any order and perhaps repeated.
+    pub fn routes_of(&self, host: &str) -> Vec<usize> {
+        let mut found: Vec<usize> = self.exact.get(host).into_iter().chain([&self.any]).flat_map(Paths::all).collect();
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.').filter(|_| host.len() <= LONGEST_HOST) {
+            found.extend(self.below.get(parent).into_iter().flat_map(Paths::all));
+            rest = parent;
+        }
+        found.retain(|index| *index < self.routes);
+        found
+    }
+
+    /// Returns the index of the route for a host (lowercase, without port or trailing dot) and a path in normal form. An
+    /// index that no route has is the status site's.
     pub fn find(&self, host: &str, path: &str) -> Option<usize> {
         // No valid name is longer (RFC 1035 section 2.3.4), and a hostile one is not worth a walk over its labels.
         if host.len() > LONGEST_HOST {
@@ -350,14 +385,21 @@ impl Table {
 
 impl Paths {
     fn insert(&mut self, route: &RouteConfig, index: usize) {
-        for path in route.paths.iter().map(Prefix::as_str) {
-            if path == "/" {
-                self.root.get_or_insert(index);
-            } else {
+        route.paths.iter().for_each(|path| self.insert_path(path, index));
+    }
+
+    fn insert_path(&mut self, path: &Prefix, index: usize) {
+        match path.as_str() {
+            "/" => _ = self.root.get_or_insert(index),
+            path => {
                 self.routes.entry(path.into()).or_insert(index);
                 self.longest = self.longest.max(path.len());
             }
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.root.into_iter().chain(self.routes.values().copied())
     }
 
     /// Tries the whole path, then the path without its last segment, and so on to `/`.

@@ -8,6 +8,7 @@ use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
 use super::flags::Mode;
 pub use super::head::Head;
 use super::methods::{is_overridden, is_safe};
+use super::news;
 use super::pass;
 pub use super::pass::Pass;
 use super::path;
@@ -26,6 +27,8 @@ pub enum Verdict<'s> {
     Answer(&'s Route, &'s Fixed),
     /// Answer it with one of the proxy's own resources, about this route.
     Own(Resource, &'s Route),
+    /// Answer it with a resource of the status site.
+    Site(Mount),
     /// Answer it with an error.
     Refuse(Refusal),
 }
@@ -56,6 +59,15 @@ pub enum Resource {
     Bypass,
 }
 
+/// Place at which the status site is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// Below the reserved prefix: the site tells of the routes of the request's host alone.
+    Reserved,
+    /// At its own host, or below its own prefix.
+    Own,
+}
+
 /// Reason for refusing a request, whatever is flagged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -76,6 +88,7 @@ impl Verdict<'_> {
             Self::Hold(..) => "hold",
             Self::Answer(..) => "answer",
             Self::Own(..) => "own",
+            Self::Site(_) => "site",
             Self::Refuse(_) => "refuse",
         }
     }
@@ -95,7 +108,10 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     let Some(index) = snapshot.table.find(&normal_host(head.host), &path) else {
         return Verdict::Refuse(Refusal::NoRoute);
     };
-    gate(snapshot, &snapshot.routes[index], &head, &path)
+    match snapshot.routes.get(index) {
+        Some(route) => gate(snapshot, route, &head, &path),
+        None => Verdict::Site(Mount::Own),
+    }
 }
 
 /// Decides on a path below the reserved prefix; `below` is the rest after it.
@@ -107,12 +123,38 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
         "status" => Resource::Status,
         "badge.svg" => Resource::Badge,
         "bypass" => Resource::Bypass,
+        news::PATH => return news(snapshot, host),
         _ => return Verdict::Refuse(Refusal::NoRoute),
     };
-    match snapshot.table.find(&normal_host(host), about) {
-        Some(index) => Verdict::Own(resource, &snapshot.routes[index]),
+    match snapshot.table.find(&normal_host(host), about).and_then(|index| snapshot.routes.get(index)) {
+        Some(route) => Verdict::Own(resource, route),
         None => Verdict::Refuse(Refusal::NoRoute),
     }
+}
+
+/// Decides on a path of the status site below the reserved prefix. A host without any route has no site.
+fn news<'s>(snapshot: &'s Snapshot, host: &str) -> Verdict<'s> {
+    let host = normal_host(host);
+    let is_own = snapshot.table.site().host.as_deref() == Some(&*host);
+    match snapshot.table.routes_of(&host).is_empty() && !is_own {
+        true => Verdict::Refuse(Refusal::NoRoute),
+        false => Verdict::Site(Mount::Reserved),
+    }
+}
+
+/// Returns the path below the status site, which begins with `/`. It is empty if the path ends with the site's own.
+pub fn site_path<'p>(snapshot: &Snapshot, host: &str, path: &'p str, mount: Mount) -> &'p str {
+    let own = || {
+        let site = snapshot.table.site();
+        let is_host = site.host.as_deref() == Some(&*normal_host(host));
+        if is_host { Some(path) } else { site.prefix.as_ref()?.below(path) }
+    };
+    let reserved = || snapshot.reserved.below(path)?.strip_prefix('/')?.strip_prefix(news::PATH);
+    match mount {
+        Mount::Own => own(),
+        Mount::Reserved => reserved(),
+    }
+    .unwrap_or(path)
 }
 
 /// Decides by a route's state.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::hold::HoldQueues;
 use crate::live::{CachedReader, Generation};
+use crate::plan::news::Site;
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
 use crate::telemetry::access::{AccessLog, Line, WriteOutcome};
@@ -105,6 +106,11 @@ impl Worker {
             *live = Rc::new(Arc::clone(newest));
         }
         Rc::clone(live)
+    }
+
+    /// Returns the status site.
+    pub(crate) fn site(&self) -> Arc<Site> {
+        self.live.borrow().0.site()
     }
 
     pub(crate) fn cell(&self) -> &WorkerCell {

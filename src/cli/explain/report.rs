@@ -14,7 +14,7 @@ use crate::plan::pass::{self, PassReason};
 use crate::plan::path::normalize;
 use crate::plan::problem::quoted;
 use crate::plan::snapshot::{ClosedBy, Closure, Phase, Route, Snapshot};
-use crate::plan::verdict::{Head, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
+use crate::plan::verdict::{Head, Mount, Pass, Refusal, Resource, Verdict, decide, exception, normal_host};
 
 use super::super::streams::{DIM, ERROR, GOOD, WARNING, styled};
 use super::super::words;
@@ -147,6 +147,15 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
                 Resource::Bypass => "a link that lets its client pass the closed route, if it is good",
             };
             report.why = format!("{} is the proxy's own: {what}", quoted(snapshot.reserved.as_str()));
+        }
+        Verdict::Site(mount) => {
+            report.status = Some(200);
+            report.why = match mount {
+                Mount::Own => "the status site answers".to_owned(),
+                Mount::Reserved => {
+                    format!("{} is the proxy's own: the news of this host", quoted(snapshot.reserved.as_str()))
+                }
+            };
         }
         Verdict::Refuse(refusal) => report.refused(refusal, loaded),
     }

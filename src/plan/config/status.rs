@@ -28,6 +28,15 @@ pub struct StatusConfig {
     pub services: Vec<StatusService>,
 }
 
+/// Place of the status site besides the reserved prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SitePlace {
+    /// Host that is the site and nothing else, in lowercase.
+    pub host: Option<String>,
+    /// Prefix of the site on every host.
+    pub prefix: Option<Prefix>,
+}
+
 /// Service of the status site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusService {
@@ -51,6 +60,11 @@ impl StatusConfig {
     /// Returns true if the site has a host or a prefix of its own, so that a proxy may have no routes.
     pub fn is_served(&self) -> bool {
         self.host.is_some() || self.prefix.is_some()
+    }
+
+    /// Returns the place of the site.
+    pub fn place(&self) -> SitePlace {
+        SitePlace { host: self.host.clone(), prefix: self.prefix.clone() }
     }
 }
 

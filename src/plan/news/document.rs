@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,8 @@ pub struct Document {
     pub etag: HeaderValue,
     /// `Last-Modified`: instant of the last change.
     pub modified: HeaderValue,
+    /// Further fields of its answer.
+    pub fields: HeaderMap,
     /// Whole document.
     pub whole: Bytes,
     sections: Vec<Section>,
@@ -104,6 +106,7 @@ impl Document {
             content_type: HeaderValue::from_static(content_type),
             etag: etag(&whole),
             modified: http_date(modified),
+            fields: HeaderMap::new(),
             whole,
             sections,
             tail,

@@ -38,9 +38,7 @@ use super::record::RequestRecord;
 pub(crate) struct Watch {
     worker: Rc<Worker>,
     record: RequestRecord,
-    route: Arc<RouteConfig>,
-    /// The client's turn, if the route may ramp. The route is back for this client once it is admitted.
-    turn: Option<Turn>,
+    subject: Subject,
     /// The state that was last sent; `None` at first.
     sent_state: Option<State>,
     /// The wait for the next publication. It stays registered, so that the watcher misses none.
@@ -51,6 +49,14 @@ pub(crate) struct Watch {
     _permit: WatcherPermit,
 }
 
+/// Subject of a watcher.
+pub(crate) enum Subject {
+    /// A route. It is back for this client once its turn is admitted, if it has one.
+    Route(Arc<RouteConfig>, Option<Turn>),
+    /// The status site.
+    Site,
+}
+
 /// State that a watcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -58,6 +64,8 @@ enum State {
     Page(u64),
     /// The route is open, or no longer exists.
     Open,
+    /// The news are those of this rendering.
+    News(u64),
 }
 
 /// Permit to watch, one of those of a worker. It is given back when dropped.
@@ -82,13 +90,8 @@ impl Drop for WatcherPermit {
 }
 
 impl Watch {
-    /// Begins to watch a route. Gives the record back if there are too many watchers already.
-    pub(crate) fn begin(
-        record: RequestRecord,
-        route: &Arc<RouteConfig>,
-        turn: Option<Turn>,
-        most: usize,
-    ) -> Result<Self, RequestRecord> {
+    /// Begins to watch. Gives the record back if there are too many watchers already.
+    pub(crate) fn begin(record: RequestRecord, subject: Subject, most: usize) -> Result<Self, RequestRecord> {
         let worker = Rc::clone(&record.worker);
         // Over HTTP/1 each watcher occupies a connection, which no idle limit ends. So half of the connections are
         // reserved for other clients.
@@ -96,8 +99,7 @@ impl Watch {
         let Some(permit) = WatcherPermit::take(&worker, most) else { return Err(record) };
         Ok(Self {
             published: Box::pin(Arc::clone(&worker.published).notified_owned()),
-            route: Arc::clone(route),
-            turn,
+            subject,
             sent_state: None,
             heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT_INTERVAL)),
             worker,
@@ -119,7 +121,7 @@ impl Watch {
             self.published.set(Arc::clone(&self.worker.published).notified_owned());
         }
         let generation = self.worker.generation();
-        let (state, event) = look(&generation.snapshot, &self.route.name, self.turn);
+        let (state, event) = look(&self.worker, &generation, &self.subject);
         if self.sent_state != Some(state) {
             let event = if self.sent_state.is_none() { first(&generation, &event) } else { event };
             self.sent_state = Some(state);
@@ -220,13 +222,23 @@ impl Takeover for EventStream {
 }
 
 /// Returns the current event as a single answer, for a client that finds no place and comes back later.
-pub(crate) fn once(generation: &Live, route: &str) -> Bytes {
-    let (_, event) = look(&generation.snapshot, route, None);
+pub(crate) fn once(worker: &Worker, generation: &Live, subject: &Subject) -> Bytes {
+    let (_, event) = look(worker, generation, subject);
     let wait = fastrand::u64(CROWDED..=2 * CROWDED);
     Bytes::from([format!("retry: {wait}\n").as_bytes(), &event].concat())
 }
 
-fn look(snapshot: &Snapshot, route: &str, turn: Option<Turn>) -> (State, Bytes) {
+fn look(worker: &Worker, generation: &Live, subject: &Subject) -> (State, Bytes) {
+    match subject {
+        Subject::Route(route, turn) => look_at_route(&generation.snapshot, &route.name, *turn),
+        Subject::Site => {
+            let site = worker.site();
+            (State::News(site.version), site.event())
+        }
+    }
+}
+
+fn look_at_route(snapshot: &Snapshot, route: &str, turn: Option<Turn>) -> (State, Bytes) {
     let closed = snapshot.route(route).and_then(|route| Some((route, route.closure.as_ref()?)));
     // Admitted clients are told that the route is open. So watchers come back gradually, and not all when the ramp
     // ends.

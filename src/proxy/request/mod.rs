@@ -13,5 +13,6 @@ pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod respond;
 pub(crate) mod serve;
+mod site;
 pub(crate) mod tunnel;
 pub(crate) mod unread;

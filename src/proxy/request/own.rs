@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::plan::config::{Cookies, RouteConfig};
+use crate::plan::config::Cookies;
 use crate::plan::pass::{self, InvalidToken, OpenedLink, Transport, Turn};
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::Resource;
@@ -15,7 +15,7 @@ use crate::proxy::error::Error;
 use crate::telemetry::Limit;
 
 use super::body::Body;
-use super::events::{self, EventStream, Watch};
+use super::events::{self, EventStream, Subject, Watch};
 use super::exchange::{Exchange, Progress};
 use super::respond;
 
@@ -32,7 +32,7 @@ impl Exchange {
         let answer = match resource {
             Resource::Events if *request.method() == Method::GET => {
                 let turn = self.turn(route, &request);
-                return self.events(&route.config, turn, &request);
+                return self.events(Subject::Route(Arc::clone(&route.config), turn), &request);
             }
             Resource::Events => respond::events(Body::Empty, &self.context),
             Resource::Status => {
@@ -57,7 +57,7 @@ impl Exchange {
 
     /// Streams events. Over HTTP/1 the stream takes over the socket and saves the memory of hyper, which never answers
     /// this request.
-    fn events<S>(mut self, route: &Arc<RouteConfig>, turn: Option<Turn>, request: &Request<Incoming>) -> Progress<S> {
+    pub(super) fn events<S>(mut self, subject: Subject, request: &Request<Incoming>) -> Progress<S> {
         self.record.set_watching();
         let connection = Rc::clone(&self.record.connection);
         let over_socket = self.version != Version::HTTP_2 && request.body().is_end_stream();
@@ -65,7 +65,8 @@ impl Exchange {
             // On HTTP/1, the bytes that follow belong to a body that nobody reads.
             connection.close_after_answer();
         }
-        match Watch::begin(self.record, route, turn, self.generation.snapshot.limits.watchers) {
+        let crowded = events::once(&self.record.worker, &self.generation, &subject);
+        match Watch::begin(self.record, subject, self.generation.snapshot.limits.watchers) {
             Ok(watch) if over_socket => {
                 connection.take_over(Box::new(EventStream::new(watch, &self.context.id, &self.generation)));
                 Progress::Waiting(Box::pin(std::future::pending()))
@@ -76,8 +77,7 @@ impl Exchange {
             }
             Err(record) => {
                 record.worker.cell().reached(Limit::Watchers);
-                let event = events::once(&self.generation, &route.name);
-                Progress::Answered(record.answered_here("own", respond::events(Body::Full(event), &self.context)))
+                Progress::Answered(record.answered_here("own", respond::events(Body::Full(crowded), &self.context)))
             }
         }
     }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, REFERRER_POLICY,
+    RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
@@ -12,6 +13,7 @@ use crate::plan::accept::Coding;
 use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, timed, with_retry_after};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
+use crate::plan::news::document::Document;
 use crate::plan::page::{Rendered, Variant};
 use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
@@ -164,6 +166,53 @@ pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
 pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// Whether a client has the document already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
+}
+
+/// Returns a document of the status site, or the fact that the client has it. `variant` is the choice of a page.
+pub(crate) fn document(
+    document: &Document,
+    (body, etag): (Bytes, HeaderValue),
+    variant: Option<Variant>,
+    fresh: Fresh,
+    context: &ResponseContext,
+) -> Response<Body> {
+    let mut response = match fresh {
+        Fresh::Yes => without_content(StatusCode::NOT_MODIFIED, context),
+        Fresh::No => answer(StatusCode::OK, &Rendered::new(document.content_type.clone(), body), context),
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, etag);
+    headers.insert(LAST_MODIFIED, document.modified.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=15, stale-if-error=600"));
+    match variant {
+        Some(_) => {
+            headers.insert(VARY, HeaderValue::from_static("accept, accept-language"));
+        }
+        None => {
+            headers.remove(VARY);
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        }
+    }
+    headers.extend(document.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    response
+}
+
+/// Redirects to the front page of the status site, so that its links are relative to it.
+pub(crate) fn see_site(path: &str, context: &ResponseContext) -> Response<Body> {
+    let target = format!("{}/", path.rsplit('/').next().unwrap_or_default());
+    let mut response = text_answer(StatusCode::PERMANENT_REDIRECT, "the status site begins with a slash", context);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));
     response
 }
 

@@ -105,6 +105,7 @@ impl Exchange {
                 self.answer(request, move |exchange| exchange.record.answered_here("answer", answer))
             }
             Ok(Verdict::Own(resource, route)) => self.own(resource, route, request),
+            Ok(Verdict::Site(mount)) => self.site(mount, request),
             Ok(Verdict::Refuse(refusal)) => {
                 if *request.method() == Method::CONNECT {
                     // A client may send into its tunnel before the answer, and others may have written the bytes that

@@ -1,0 +1,165 @@
+//! The status site: finished documents and pages, which a request only chooses from.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+
+use crate::plan::dialect::Dialect;
+use crate::plan::news::document::{Document, Filter};
+use crate::plan::news::{Site, SiteResource};
+use crate::plan::page::Variant;
+use crate::plan::path;
+use crate::plan::snapshot::Snapshot;
+use crate::plan::verdict::{Mount, normal_host, site_path};
+use crate::proxy::error::Error;
+
+use super::body::Body;
+use super::events::Subject;
+use super::exchange::{Exchange, Progress};
+use super::respond::{self, Fresh};
+
+impl Exchange {
+    /// Answers a request for the status site.
+    pub(crate) fn site<S>(self, mount: Mount, request: Request<Incoming>) -> Progress<S> {
+        if *request.method() == Method::OPTIONS {
+            let answer = respond::own_preflight(&self.context);
+            return self.answer(request, move |exchange| exchange.record.answered_here("site", answer));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
+        }
+        let normal = path::normalize(request.uri().path()).unwrap_or_default();
+        let below = site_path(&self.generation.snapshot, self.head(&request).host, &normal, mount).to_owned();
+        if below == "/events" && *request.method() == Method::GET {
+            return self.events(Subject::Site, &request);
+        }
+        let answer = match below.as_str() {
+            "" => Some(respond::see_site(&normal, &self.context)),
+            "/events" => Some(respond::events(Body::Empty, &self.context)),
+            below => self.resource(below, mount, &request),
+        };
+        match answer {
+            Some(answer) => self.answer(request, move |exchange| exchange.record.answered_here("site", answer)),
+            None => self.answer(request, |exchange| exchange.refuse(&Error::NoRoute)),
+        }
+    }
+
+    /// Returns a document or a page; `None` if there is none at this path.
+    fn resource(&self, below: &str, mount: Mount, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let (snapshot, site) = (&self.generation.snapshot, self.record.worker.site());
+        let mut variant = None;
+        let document = match site.find(below)? {
+            SiteResource::Document(document) => document,
+            SiteResource::Page(page) => {
+                let query = request.uri().query();
+                let chosen = snapshot.renderer.choose(None, request.method(), query, request.headers());
+                variant = Some(chosen);
+                summary(&site, chosen).or_else(|| page.choose(chosen.dialect, chosen.language))?
+            }
+        };
+        let head = self.head(request);
+        let filter = filter(snapshot, head.host, head.query, mount)?;
+        let (body, etag) = document.select(&filter);
+        let fresh = if is_fresh(request.headers(), &etag, &document.modified) { Fresh::Yes } else { Fresh::No };
+        Some(respond::document(document, (body, etag), variant, fresh, &self.context))
+    }
+}
+
+/// Returns the API's summary for a program that asks for a page in JSON.
+fn summary(site: &Site, variant: Variant) -> Option<&Document> {
+    matches!(variant.dialect, Dialect::Json | Dialect::Problem).then(|| site.summary()).flatten()
+}
+
+/// Reads the filter of a request; `None` if it is longer than any name. Below the reserved prefix, only the routes of
+/// the request's host are told of.
+fn filter<'q>(snapshot: &'q Snapshot, host: &str, query: Option<&'q str>, mount: Mount) -> Option<Filter<'q>> {
+    let mut filter = Filter::default();
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    for (key, value) in pairs.take(MOST_PAIRS) {
+        let wanted = match key {
+            "service" => &mut filter.service,
+            "region" => &mut filter.region,
+            "window" => &mut filter.window,
+            _ => continue,
+        };
+        if value.len() > LONGEST_VALUE {
+            return None;
+        }
+        *wanted = Some(decoded(value));
+    }
+    if mount == Mount::Reserved {
+        let indexes = snapshot.table.routes_of(&normal_host(host));
+        let names = indexes.iter().filter_map(|index| snapshot.routes.get(*index));
+        let names: BTreeSet<&str> = names.map(|route| route.config.name.as_str()).collect();
+        // A proxy whose routes all have this host tells everything, and need not choose.
+        filter.routes = (names.len() < snapshot.routes.len()).then_some(names);
+    }
+    Some(filter)
+}
+
+/// Decodes a value of a query.
+fn decoded(value: &str) -> Cow<'_, str> {
+    match percent_decode_str(value).decode_utf8_lossy() {
+        Cow::Borrowed(plain) if plain.contains('+') => Cow::Owned(plain.replace('+', " ")),
+        Cow::Borrowed(plain) => Cow::Borrowed(plain),
+        Cow::Owned(_) => Cow::Owned(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned()),
+    }
+}
+
+/// Returns true if the client has this document already (RFC 9110 section 13.2.2).
+fn is_fresh(headers: &HeaderMap, etag: &HeaderValue, modified: &HeaderValue) -> bool {
+    let mut tags = headers.get_all(IF_NONE_MATCH).into_iter().peekable();
+    if tags.peek().is_some() {
+        return tags.any(|line| {
+            let mut tags = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            // The comparison is weak (section 13.1.2).
+            tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+        });
+    }
+    // Clients send back the instant that they were given.
+    headers.get(IF_MODIFIED_SINCE) == Some(modified)
+}
+
+/// Pairs of a query that are looked at.
+const MOST_PAIRS: usize = 16;
+/// Bytes of a value. The longest name has 256, each of which may be written as three.
+const LONGEST_VALUE: usize = 768;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_has_the_document_is_told_so() {
+        let (etag, modified) = ("\"abc\"".parse().unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT".parse().unwrap());
+        let fresh = |fields: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, value.parse().unwrap());
+            }
+            is_fresh(&headers, &etag, &modified)
+        };
+        let (tag, since) = ("if-none-match", "if-modified-since");
+        for value in ["\"abc\"", "W/\"abc\"", "*", "\"x\", \"abc\"", "\"x\",W/\"abc\""] {
+            assert!(fresh(&[(tag, value)]), "{value}");
+        }
+        assert!(fresh(&[(tag, "\"x\""), (tag, "\"abc\"")]));
+        assert!(!fresh(&[]) && !fresh(&[(tag, "\"x\"")]) && !fresh(&[(tag, "abc")]) && !fresh(&[(tag, "")]));
+        assert!(fresh(&[(since, "Thu, 01 Jan 1970 00:00:00 GMT")]));
+        assert!(!fresh(&[(since, "Thu, 01 Jan 1970 00:00:00 GMT"), (tag, "\"x\"")]), "the tag has the last word");
+        assert!(!fresh(&[(since, "Fri, 02 Jan 1970 00:00:00 GMT")]));
+    }
+
+    #[test]
+    fn a_value_of_a_query_is_decoded() {
+        for (written, meant) in
+            [("eu-west", "eu-west"), ("a+b", "a b"), ("a%2Bb+c%20d", "a+b c d"), ("%ff", "\u{fffd}")]
+        {
+            assert_eq!(decoded(written), meant);
+        }
+    }
+}
