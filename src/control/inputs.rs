@@ -161,16 +161,6 @@ impl Inputs {
         &self.config_file
     }
 
-    /// Returns the config in force.
-    pub(super) fn config(&self) -> &Arc<Config> {
-        &self.config
-    }
-
-    /// Returns the flags in force.
-    pub(super) fn flags(&self) -> &Arc<Flags> {
-        &self.flags
-    }
-
     /// Returns the certificates, roots and secrets in force. A new config brings a new `Arc`.
     pub(super) fn materials(&self) -> &Arc<Materials> {
         &self.materials

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use crate::files::source::{Content, Hash};
+use crate::plan::config::Config;
+use crate::plan::flags::Flags;
 use crate::status::InForceStatus;
 
 use super::super::{judge, pages};
@@ -66,6 +68,16 @@ impl InForce {
 }
 
 impl Inputs {
+    /// Returns the config in force.
+    pub(in crate::control) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Returns the flags in force.
+    pub(in crate::control) fn flags(&self) -> &Arc<Flags> {
+        &self.flags
+    }
+
     /// Notes the generation that is made of all inputs in force.
     pub(in crate::control) fn published(&mut self, generation: u64) {
         self.in_force.publish(generation);

@@ -169,12 +169,12 @@ pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext)
     response
 }
 
-/// Whether a client has the document already.
+/// State of a document that a client may have already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fresh {
-    /// It has.
+    /// The client has the document.
     Yes,
-    /// It has not.
+    /// The client has none, or an old one.
     No,
 }
 
