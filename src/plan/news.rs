@@ -4,6 +4,7 @@
 //! operators only: no address, no hash, no measurement, no reason of a guard.
 
 pub mod document;
+pub mod documents;
 mod facts;
 mod finished;
 mod key;

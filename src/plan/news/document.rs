@@ -36,7 +36,12 @@ pub struct Section {
     pub items: Vec<Item>,
     /// Bytes between two items.
     pub separator: &'static str,
+    /// Summary that stands in the place of the items; `None` if they stand for themselves.
+    pub fold: Option<Fold>,
 }
+
+/// Summary of the items that a filter leaves, such as the worst status. It sees their bytes.
+pub type Fold = fn(&[&Bytes]) -> Bytes;
 
 /// Item of a document.
 #[derive(Clone, Debug)]
@@ -129,11 +134,16 @@ fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> B
     let mut all = BytesMut::new();
     for section in sections {
         all.extend_from_slice(&section.head);
-        for (place, item) in section.items.iter().filter(|item| keep(item)).enumerate() {
+        let kept = section.items.iter().filter(|item| keep(item)).map(|item| &item.bytes);
+        if let Some(fold) = section.fold {
+            all.extend_from_slice(&fold(&kept.collect::<Vec<_>>()));
+            continue;
+        }
+        for (place, bytes) in kept.enumerate() {
             if place > 0 {
                 all.extend_from_slice(section.separator.as_bytes());
             }
-            all.extend_from_slice(&item.bytes);
+            all.extend_from_slice(bytes);
         }
     }
     all.extend_from_slice(tail);
@@ -173,8 +183,8 @@ mod tests {
     #[test]
     fn a_filter_chooses_items_and_separates_what_is_left() {
         let items = vec![item("web", Some("eu"), "a"), item("web", None, "b"), item("api", Some("us"), "c")];
-        let section = Section { head: Bytes::from_static(b"["), items, separator: "," };
-        let document = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![section], "]");
+        let section = Section { head: Bytes::from_static(b"["), items, separator: ",", fold: None };
+        let document = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![section.clone()], "]");
         let select = |filter: Filter<'_>| String::from_utf8(document.select(&filter).0.to_vec()).unwrap();
         assert_eq!(select(Filter::default()), "[a,b,c]");
         assert_eq!(select(Filter { region: Some("eu".into()), ..Filter::default() }), "[a,b]");
@@ -186,6 +196,10 @@ mod tests {
             document.select(&Filter { routes: Some(BTreeSet::from(["api", "web"])), ..Filter::default() });
         assert_eq!((whole.as_ptr(), tag), (document.whole.as_ptr(), document.etag.clone()), "nothing is copied");
         assert_ne!(document.select(&Filter { service: Some("a".into()), ..Filter::default() }).1, document.etag);
+        let count = Section { fold: Some(|kept| Bytes::from(kept.len().to_string())), ..section };
+        let counted = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![count], "]");
+        assert_eq!(counted.whole, "[3]");
+        assert_eq!(counted.select(&Filter { region: Some("eu".into()), ..Filter::default() }).0, "[2]");
         assert_eq!(document.modified, "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }

@@ -64,6 +64,19 @@ pub enum ServiceStatus {
     MajorOutage,
 }
 
+impl ServiceStatus {
+    /// Returns the word for the status in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operational => "operational",
+            Self::Degraded => "degraded_performance",
+            Self::UnderMaintenance => "under_maintenance",
+            Self::PartialOutage => "partial_outage",
+            Self::MajorOutage => "major_outage",
+        }
+    }
+}
+
 impl<'n> News<'n> {
     /// Puts the news together. Without a URL, the site is below the reserved prefix.
     pub fn new(config: &Config, ledger: &'n Ledger, windows: &'n [Window]) -> Self {
@@ -146,27 +159,32 @@ fn services(config: &Config, incidents: &[Incident], since: Timestamp) -> Vec<Se
     };
     for service in &mut services {
         let about = || incidents.iter().filter(|incident| concerns(&incident.facts, service));
-        let status = about().filter_map(|incident| status(incident, service)).max().unwrap_or_default();
+        let now =
+            |incident: &Incident| service.status_in(&incident.facts, incident.facts.stage, incident.facts.trouble);
+        let status = about().filter_map(now).max().unwrap_or_default();
         let changed = about().filter(|incident| incident.began().is_some()).map(Incident::updated).max();
         (service.status, service.changed) = (status, changed.unwrap_or(since));
     }
     services
 }
 
-/// Returns the status that an active incident gives to a service.
-fn status(incident: &Incident, service: &Service) -> Option<ServiceStatus> {
-    let facts = &incident.facts;
-    if !facts.stage.is_active() {
-        return None;
+impl Service {
+    /// Returns the status that an incident gives to the service at a stage; `None` if it gives none.
+    pub(super) fn status_in(&self, facts: &Facts, stage: Stage, trouble: Trouble) -> Option<ServiceStatus> {
+        let is_whole = self.routes.is_subset(&facts.routes);
+        stage.is_active().then(|| status_of(facts, stage, trouble, is_whole))
     }
-    let is_whole = service.routes.is_subset(&facts.routes);
-    Some(match (facts.mode, facts.kind, facts.trouble) {
+}
+
+/// Returns the status of what an active incident concerns as a whole, or in part.
+pub(super) fn status_of(facts: &Facts, stage: Stage, trouble: Trouble, is_whole: bool) -> ServiceStatus {
+    match (facts.mode, facts.kind, trouble) {
         (Mode::ReadOnly, _, _) => ServiceStatus::Degraded,
         (_, Kind::Planned, Trouble::None | Trouble::Overrun) => ServiceStatus::UnderMaintenance,
         (Mode::Hold, _, _) => ServiceStatus::PartialOutage,
-        (Mode::Offline, _, _) if facts.stage == Stage::Returning || !is_whole => ServiceStatus::PartialOutage,
+        (Mode::Offline, _, _) if stage == Stage::Returning || !is_whole => ServiceStatus::PartialOutage,
         (Mode::Offline, _, _) => ServiceStatus::MajorOutage,
-    })
+    }
 }
 
 /// Path of the site below the reserved prefix.

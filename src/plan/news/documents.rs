@@ -1,0 +1,103 @@
+//! Documents of the news: feeds and a status API, in the formats that programs already read.
+//!
+//! XML is written by hand, with one escaper. A filter cuts finished bytes, and the same news must give the same bytes in
+//! every version of every library; a crate for feeds promises neither. JSON is written by serde, in the order of the fields.
+//! Nothing here knows the time: what is new is told by the news.
+
+mod atom;
+mod entry;
+mod json_feed;
+mod rss;
+mod state;
+mod statuspage;
+mod story;
+mod xml;
+
+use serde::Serialize;
+
+use super::document::Document;
+use super::{News, Words};
+
+use entry::Entry;
+use state::State;
+use story::Story;
+
+/// Makes all documents, each with its path below the site.
+pub fn all(news: &News<'_>, words: Words<'_>) -> Vec<(&'static str, Document)> {
+    let desk = Desk::new(news, words);
+    let (incidents, updates) = (entry::incidents(&desk), entry::updates(&desk));
+    let mut all = vec![
+        ("/history.atom", atom::feed(&desk, HISTORY, &incidents)),
+        ("/history.rss", rss::feed(&desk, HISTORY, &incidents)),
+        ("/feed.atom", atom::feed(&desk, FEED, &updates)),
+        ("/feed.rss", rss::feed(&desk, FEED, &updates)),
+        ("/feed.json", json_feed::feed(&desk)),
+    ];
+    all.extend(statuspage::all(&desk));
+    all
+}
+
+/// News in the shape that all documents share.
+struct Desk<'n> {
+    news: &'n News<'n>,
+    words: Words<'n>,
+    /// Host of the site, for ids that are the same for ever.
+    host: String,
+    /// Incidents, newest first.
+    stories: Vec<Story<'n>>,
+}
+
+/// Kind of a feed.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Path without its ending.
+    path: &'static str,
+    /// Words behind the name of the site.
+    title: &'static str,
+}
+
+impl<'n> Desk<'n> {
+    fn new(news: &'n News<'n>, words: Words<'n>) -> Self {
+        let mut stories: Vec<Story<'n>> =
+            story::newest(news, MOST_STORIES).map(|incident| Story::new(news, words, incident)).collect();
+        stories.sort_by(|a, b| b.incident.created().cmp(&a.incident.created()).then(b.tie().cmp(a.tie())));
+        Self { news, words, host: host(&news.url), stories }
+    }
+
+    /// Returns the permanent page of an incident.
+    fn page_of(&self, story: &Story<'_>) -> String {
+        self.news.link(&format!("/incidents/{}", story.incident.key))
+    }
+
+    /// Returns an id that is the same for ever (RFC 4151).
+    fn tag(&self, what: &str) -> String {
+        format!("tag:{},2026:{what}", self.host)
+    }
+}
+
+/// Writes a value as JSON. Numbers, texts and lists of them always can be written.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Returns the host of a URL, without its port.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default().replace(':', "-"),
+        None => host.split(':').next().unwrap_or_default().to_ascii_lowercase(),
+    };
+    if host.is_empty() { NO_HOST.to_owned() } else { host }
+}
+
+const HISTORY: Kind = Kind { path: "/history", title: "Incident History" };
+const FEED: Kind = Kind { path: "/feed", title: "Updates" };
+/// Host in ids while no URL is configured. The name is reserved, and nobody owns it (RFC 6761 section 6.4).
+const NO_HOST: &str = "backsoon.invalid";
+/// Most incidents of a document, besides those that are announced or active.
+const MOST_STORIES: usize = 200;
+
+#[cfg(test)]
+mod tests;

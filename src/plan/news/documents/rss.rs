@@ -1,0 +1,56 @@
+//! RSS 2.0.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::super::document::{Document, Item, Section};
+use super::xml::Escaped;
+use super::{Desk, Entry, Kind};
+
+/// Writes a feed.
+pub(super) fn feed(desk: &Desk<'_>, kind: Kind, entries: &[Entry]) -> Document {
+    let items = entries.iter().map(|entry| Item { tags: entry.tags.clone(), bytes: item(entry) }).collect();
+    let section = Section { head: head(desk, kind).into(), items, ..Section::default() };
+    Document::new("application/rss+xml; charset=utf-8", desk.news.changed, vec![section], "</channel>\n</rss>\n")
+}
+
+fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> String {
+    let news = desk.news;
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <rss version=\"2.0\" xmlns:atom=\"http://www.w3.org/2005/Atom\">\n<channel>\n\
+         <title>{name} - {title}</title>\n\
+         <link>{site}</link>\n\
+         <description>Maintenance and incidents of {name}</description>\n\
+         <language>{lang}</language>\n\
+         <lastBuildDate>{changed}</lastBuildDate>\n\
+         <generator>backsoon</generator>\n\
+         <atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{own}\"/>\n",
+        name = Escaped(&news.title),
+        site = Escaped(&news.link("/")),
+        lang = Escaped(desk.words.tag()),
+        changed = instant(news.changed),
+        own = Escaped(&news.link(&format!("{path}.rss"))),
+    )
+}
+
+/// Writes an item. Its date is that of its publication, never the start of a window to come.
+fn item(entry: &Entry) -> Bytes {
+    let categories: String =
+        entry.categories.iter().map(|word| format!("<category>{}</category>\n", Escaped(word))).collect();
+    let text = format!(
+        "<item>\n<title>{title}</title>\n<link>{link}</link>\n<guid isPermaLink=\"false\">{id}</guid>\n\
+         <pubDate>{published}</pubDate>\n{categories}<description>{html}</description>\n</item>\n",
+        title = Escaped(&entry.title),
+        link = Escaped(&entry.link),
+        id = Escaped(&entry.id),
+        published = instant(entry.published),
+        html = Escaped(&entry.html),
+    );
+    text.into()
+}
+
+/// Formats an instant (RFC 822, with four digits of the year).
+fn instant(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
