@@ -20,7 +20,7 @@ use super::problem::{Place, Problem, did_you_mean, quoted};
 use super::read::list;
 use super::text::Text;
 use every::Exception;
-pub use every::{Every, Odd, Oddity};
+pub use every::{Every, Odd, Oddity, Recurrence};
 pub use lifts::{is_cut, is_unended, lifts};
 pub use links::Link;
 pub use past::Past;

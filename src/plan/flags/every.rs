@@ -14,6 +14,7 @@
 mod except;
 mod odd;
 mod plain;
+mod recurrence;
 mod rrule;
 mod rule;
 mod zone;
@@ -27,6 +28,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 pub(in crate::plan) use except::Exception;
 use except::Exceptions;
 pub use odd::{Odd, Oddity};
+pub use recurrence::Recurrence;
 use rule::{Rule, Way, step};
 
 /// Recurring span of a window.

@@ -15,8 +15,8 @@ pub(in crate::plan) enum Exception {
 /// Exceptions of a rule, sorted: each evaluation asks for some days.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Exceptions {
-    days: Vec<Date>,
-    starts: Vec<Timestamp>,
+    pub(super) days: Vec<Date>,
+    pub(super) starts: Vec<Timestamp>,
 }
 
 impl Exceptions {

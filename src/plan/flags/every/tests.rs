@@ -444,7 +444,7 @@ proptest! {
 }
 
 /// Rules, and what python-dateutil makes of them: see `tests/recurrence/make.py`.
-const DATEUTIL: &str = include_str!("../../../../tests/recurrence/expected.txt");
+pub(super) const DATEUTIL: &str = include_str!("../../../../tests/recurrence/expected.txt");
 
 #[test]
 fn recurrence_is_that_of_dateutil() {
