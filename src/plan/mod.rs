@@ -6,6 +6,7 @@
 #![cfg_attr(not(feature = "proxy"), allow(dead_code, unused_imports, reason = "the layer needs a part of it"))]
 
 pub(crate) mod encoding;
+pub(crate) mod ical;
 pub(crate) mod instant;
 pub mod problem;
 mod read;

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use crate::cli::{calendar, words};
 use crate::plan::agenda::{Agenda, Occurrence};
+use crate::plan::ical::{escaped, instant, push};
 
-/// Writes the calendar. Lines end with CR LF, and are folded after 75 octets (section 3.1).
+/// Writes the calendar.
 pub(super) fn calendar(agenda: &Agenda, now: Timestamp) -> String {
     let mut text = String::new();
     for line in ["BEGIN:VCALENDAR", "VERSION:2.0", PRODUCT, "CALSCALE:GREGORIAN", "METHOD:PUBLISH"] {
@@ -39,42 +40,7 @@ fn event(text: &mut String, one: &Occurrence, now: Timestamp) {
     push(text, "END:VEVENT");
 }
 
-/// Formats an instant: `20261206T010000Z`.
-fn instant(at: Timestamp) -> String {
-    at.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// Escapes a text (section 3.3.11). Control characters are not allowed in it.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' | ';' | ',' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Appends a line, folded so that no part is longer than 75 octets and no character is cut.
-fn push(text: &mut String, line: &str) {
-    let mut length = 0;
-    for c in line.chars() {
-        if length + c.len_utf8() > LONGEST {
-            text.push_str("\r\n ");
-            length = 1;
-        }
-        text.push(c);
-        length += c.len_utf8();
-    }
-    text.push_str("\r\n");
-}
-
 const PRODUCT: &str = concat!("PRODID:-//backsoon//backsoon ", env!("CARGO_PKG_VERSION"), "//EN");
-/// Octets of a line without its end.
-const LONGEST: usize = 75;
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +56,7 @@ mod tests {
         let flags = crate::plan::flags::parse("maintenance.toml", &file).0.unwrap().flags;
         let now = "2026-12-01T00:00:00Z".parse().unwrap();
         let text = calendar(&Agenda::new(&flags, now, Timestamp::MAX), now);
-        assert!(text.lines().all(|line| line.len() <= LONGEST), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 75), "{text}");
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
         let unfolded = text.replace("\r\n ", "");
         let lines: Vec<&str> = unfolded.lines().collect();
