@@ -1,10 +1,11 @@
-//! Documents of the news: feeds and a status API, in the formats that programs already read.
+//! Documents of the news: feeds, a calendar and a status API, in the formats that programs already read.
 //!
-//! XML is written by hand, with one escaper. A filter cuts finished bytes, and the same news must give the same bytes in
+//! XML and calendars are written by hand, with one escaper each. A filter cuts finished bytes, and the same news must give the same bytes in
 //! every version of every library; a crate for feeds promises neither. JSON is written by serde, in the order of the fields.
 //! Nothing here knows the time: what is new is told by the news.
 
 mod atom;
+mod calendar;
 mod entry;
 mod json_feed;
 mod rss;
@@ -32,6 +33,7 @@ pub fn all(news: &News<'_>, words: Words<'_>) -> Vec<(&'static str, Document)> {
         ("/feed.atom", atom::feed(&desk, FEED, &updates)),
         ("/feed.rss", rss::feed(&desk, FEED, &updates)),
         ("/feed.json", json_feed::feed(&desk)),
+        ("/maintenance.ics", calendar::calendar(&desk)),
     ];
     all.extend(statuspage::all(&desk));
     all

@@ -29,10 +29,16 @@ impl<'l> Words<'l> {
 
     /// Returns the heading of an incident: the operator's, or the general one.
     pub fn title(self, facts: &Facts) -> String {
-        let own = facts.title.as_ref().map(|title| title.in_language(&self.0.tag).to_owned());
-        own.unwrap_or_else(|| {
-            self.0.own(if facts.kind == Kind::Planned { "news-untitled" } else { "news-unplanned" }, &[])
-        })
+        self.heading(facts.title.as_ref(), facts.kind)
+    }
+
+    /// Returns the operator's heading, or the general one.
+    pub(super) fn heading(self, own: Option<&Text>, kind: Kind) -> String {
+        let general = match kind {
+            Kind::Planned => "news-untitled",
+            Kind::Unplanned => "news-unplanned",
+        };
+        own.map_or_else(|| self.0.own(general, &[]), |title| title.in_language(&self.0.tag).to_owned())
     }
 
     /// Returns the word for a stage.

@@ -1,3 +1,5 @@
+mod readers;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -136,12 +138,16 @@ fn documents_are_as_their_snapshots() {
             Err(_) => text,
         };
         let name = format!("news.{}", path.trim_start_matches('/').replace('/', "."));
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(name, text));
+        snapshot(&name, &text);
     }
+}
+
+pub(super) fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 #[test]

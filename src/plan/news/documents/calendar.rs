@@ -1,0 +1,87 @@
+//! Calendar (RFC 5545, RFC 7986), with the properties of the maintenance notes of network operators (MAINTNOTE).
+//!
+//! Maintenance that is announced, on, or over for a while is an event with its actual times. A window that comes again and
+//! is announced is a series of events with a rule; its known occurrences stand beside the rule with their own times.
+//! What has changed replaces what was there: ids stay, and numbers rise. Nothing depends on the time of the reading.
+
+mod event;
+mod note;
+mod series;
+mod zone;
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::super::flags::When;
+use super::super::super::ical::{escaped, push};
+use super::super::Kind;
+use super::super::document::{Document, Item, Section};
+use super::{Desk, Story};
+
+use event::Event;
+use series::Series;
+
+/// Writes the calendar.
+pub(super) fn calendar(desk: &Desk<'_>) -> Document {
+    let oldest = desk.news.changed.checked_sub(SHOWN_AFTER).unwrap_or(Timestamp::MIN);
+    let planned = desk.stories.iter().filter(|story| story.incident.facts.kind == Kind::Planned);
+    let shown: Vec<&Story<'_>> =
+        planned.filter(|story| !story.incident.facts.stage.is_final() || story.incident.updated() >= oldest).collect();
+    let all: Vec<Series<'_, '_>> =
+        desk.news.windows.iter().filter_map(|window| Series::new(desk, window, &shown)).collect();
+    let mut items: Vec<Item> = all.iter().flat_map(Series::items).collect();
+    let rest = shown.iter().filter(|story| all.iter().all(|series| !series.has(story)));
+    items.extend(rest.map(|story| Item { tags: story.tags.clone(), bytes: alone(desk, story, &shown).into() }));
+    let section = Section { head: head(desk, &all).into(), items, ..Section::default() };
+    Document::new("text/calendar; charset=utf-8", desk.news.changed, vec![section], "END:VCALENDAR\r\n")
+}
+
+/// Writes the head, with the time zones of all series. A calendar must have at least one component.
+fn head(desk: &Desk<'_>, all: &[Series<'_, '_>]) -> String {
+    let mut text = String::new();
+    let name = escaped(&desk.news.title);
+    for line in [
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//backsoon//backsoon//EN",
+        "CALSCALE:GREGORIAN",
+        &format!("NAME:{name}"),
+        &format!("X-WR-CALNAME:{name}"),
+        "REFRESH-INTERVAL;VALUE=DURATION:PT15M",
+        "X-PUBLISHED-TTL:PT15M",
+    ] {
+        push(&mut text, line);
+    }
+    let mut zones = BTreeMap::new();
+    for (name, own, from) in all.iter().filter_map(Series::zone) {
+        let known = zones.entry(name).or_insert((own.clone(), from));
+        known.1 = known.1.min(from);
+    }
+    if zones.is_empty() {
+        zones.insert("Etc/UTC", (TimeZone::UTC, desk.news.since));
+    }
+    for (name, (own, from)) in zones {
+        zone::push_zone(&mut text, (name, &own), from, desk.news.changed);
+    }
+    text
+}
+
+/// Writes the event of a maintenance that is in no series. Of several windows with one id, the latest has it.
+fn alone(desk: &Desk<'_>, story: &Story<'_>, shown: &[&Story<'_>]) -> String {
+    let reference = story.incident.facts.reference.as_deref();
+    let first = shown.iter().find(|other| other.incident.facts.reference.as_deref() == reference);
+    let of_series = desk.news.windows.iter().filter(|window| matches!(window.when, When::Every(_)));
+    let is_free = of_series.map(|window| window.id.as_str()).all(|id| Some(id) != reference);
+    let has_id = is_free && first.is_some_and(|first| first.incident.key == story.incident.key);
+    let id = reference.filter(|_| has_id).unwrap_or(story.incident.key.as_str());
+    let sequence = story.said.first().map_or(0, |said| said.update.sequence).into();
+    Event::of_story(desk, story, id, sequence).with_id(desk, id).finish()
+}
+
+/// Time for which maintenance stays in the calendar after it is over or cancelled.
+const SHOWN_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+#[cfg(test)]
+mod tests;
