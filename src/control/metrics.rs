@@ -3,6 +3,7 @@
 //! There is no registry. The numbers live in cells of the workers, and a library's counters could only copy them.
 
 mod exposition;
+mod planned;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     files(&mut text, scraped.report);
     workers(&mut text, scraped.meters);
     phases(&mut text, &scraped.live.snapshot.routes);
+    planned::planned(&mut text, &scraped.live.snapshot);
     let meters = scraped.meters.routes();
     requests(&mut text, &meters);
     holds(&mut text, &meters);

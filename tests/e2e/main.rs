@@ -47,6 +47,7 @@ mod parking;
 mod pass;
 mod past;
 mod pause;
+mod planned;
 mod planning;
 mod publish;
 mod replicas;
