@@ -6,6 +6,7 @@
 
 mod atom;
 mod calendar;
+mod discovery;
 mod entry;
 mod json_feed;
 mod rss;
@@ -34,6 +35,7 @@ pub fn all(news: &News<'_>, words: Words<'_>) -> Vec<(&'static str, Document)> {
         ("/feed.rss", rss::feed(&desk, FEED, &updates)),
         ("/feed.json", json_feed::feed(&desk)),
         ("/maintenance.ics", calendar::calendar(&desk)),
+        ("/.well-known/backsoon.json", discovery::links(&desk)),
     ];
     all.extend(statuspage::all(&desk));
     all

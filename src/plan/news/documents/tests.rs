@@ -222,6 +222,16 @@ fn a_filter_leaves_the_status_of_what_it_leaves() {
 }
 
 #[test]
+fn every_document_is_linked() {
+    let world = sample();
+    let links = world.json("/.well-known/backsoon.json")["links"].as_object().unwrap().clone();
+    for (path, _) in world.all().into_iter().filter(|(path, _)| !path.starts_with("/.well-known")) {
+        let url = format!("https://status.example.com:8443/s{path}");
+        assert!(links.values().any(|link| *link == url), "no link to {path}");
+    }
+}
+
+#[test]
 fn no_host_of_a_url_has_a_port_or_a_user() {
     for (url, expected) in [
         ("https://status.example.com", "status.example.com"),
