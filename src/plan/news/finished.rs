@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::super::dialect::Dialect;
 use super::super::page::Renderer;
-use super::News;
 use super::document::Document;
+use super::{News, Words, documents};
 
 /// Finished site. By default it is empty.
 #[derive(Debug, Default)]
@@ -49,8 +49,9 @@ pub enum SiteResource<'s> {
 
 impl Site {
     /// Renders everything.
-    pub fn render(version: u64, news: &News<'_>, _renderer: &Renderer) -> Self {
-        Self::new(version, news, Vec::new(), Vec::new())
+    pub fn render(version: u64, news: &News<'_>, renderer: &Renderer) -> Self {
+        let documents = Words::all(renderer).next().map(|words| documents::all(news, words)).unwrap_or_default();
+        Self::new(version, news, documents, Vec::new())
     }
 
     /// Puts a finished site together.

@@ -25,7 +25,7 @@ fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> String {
          <title>{name} - {title}</title>\n\
          <updated>{updated}</updated>\n\
          <author><name>{name}</name></author>\n\
-         <generator >backsoon</generator>\n",
+         <generator>backsoon</generator>\n",
         lang = Escaped(desk.words.tag()),
         id = Escaped(&desk.tag(path)),
         site = Escaped(&news.link("/")),
