@@ -16,6 +16,7 @@ use crate::live::{Generation, SitePublisher};
 use crate::plan::config::Config;
 use crate::plan::flags::Flags;
 use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told};
+use crate::plan::page::STACK_FOR_TEMPLATES;
 
 use ledger_file::LedgerFile;
 
@@ -61,13 +62,14 @@ impl NewsDesk {
         newsroom.look(&first);
         let queue = Arc::new(LookQueue::default());
         let shared = Arc::clone(&queue);
-        let thread = std::thread::Builder::new().name("news".to_owned()).spawn(move || {
-            // If the priority cannot be lowered, the thread works all the same.
-            let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some(look) = shared.take() {
-                newsroom.look(&look);
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name("news".to_owned()).stack_size(STACK_FOR_TEMPLATES).spawn(move || {
+                // If the priority cannot be lowered, the thread works all the same.
+                let _ = rustix::process::setpriority_process(None, NICE);
+                while let Some(look) = shared.take() {
+                    newsroom.look(&look);
+                }
+            })?;
         Ok(Self { queue, thread: Some(thread) })
     }
 

@@ -9,6 +9,7 @@ mod facts;
 mod finished;
 mod key;
 mod ledger;
+mod pages;
 mod sight;
 mod site;
 mod update;

@@ -37,7 +37,7 @@ pub use rendered::Rendered;
 pub use renderer::Renderer;
 use renderer::VersionedModel;
 pub use sources::{Source, Sources};
-pub use templates::{MESSAGES, STACK_FOR_TEMPLATES, TEMPLATES};
+pub use templates::{MESSAGES, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, TEMPLATES};
 
 /// Finished page.
 #[derive(Debug)]

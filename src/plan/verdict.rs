@@ -136,9 +136,10 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
 fn news<'s>(snapshot: &'s Snapshot, host: &str) -> Verdict<'s> {
     let host = normal_host(host);
     let is_own = snapshot.table.site().host.as_deref() == Some(&*host);
-    match snapshot.table.routes_of(&host).is_empty() && !is_own {
-        true => Verdict::Refuse(Refusal::NoRoute),
-        false => Verdict::Site(Mount::Reserved),
+    if is_own || !snapshot.table.routes_of(&host).is_empty() {
+        Verdict::Site(Mount::Reserved)
+    } else {
+        Verdict::Refuse(Refusal::NoRoute)
     }
 }
 

@@ -118,6 +118,26 @@ impl Document {
         }
     }
 
+    /// Creates a document of a text in which items are marked: [`OPEN`], the index of the item's tags, [`BEGIN`], the item,
+    /// [`END`]. Nothing else in a text may have these characters.
+    pub fn marked(content_type: &'static str, modified: Timestamp, text: &str, tags: &[Arc<Tags>]) -> Self {
+        let mut parts = text.split(OPEN);
+        let mut head = parts.next().unwrap_or_default().to_owned();
+        let mut sections = Vec::new();
+        for part in parts {
+            let item = part.split_once(BEGIN).and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
+            let item = item.and_then(|(index, rest)| Some((tags.get(index)?, rest.split_once(END)?)));
+            let Some((tags, (bytes, rest))) = item else {
+                head.push_str(part);
+                continue;
+            };
+            let item = Item { tags: Arc::clone(tags), bytes: Bytes::copy_from_slice(bytes.as_bytes()) };
+            sections.push(Section { head: head.into(), items: vec![item], ..Section::default() });
+            head = rest.to_owned();
+        }
+        Self::new(content_type, modified, sections, head)
+    }
+
     /// Returns the bytes that a filter leaves, and their entity tag.
     pub fn select(&self, filter: &Filter<'_>) -> (Bytes, HeaderValue) {
         let all = || self.sections.iter().flat_map(|section| &section.items).all(|item| filter.has(&item.tags));
@@ -129,6 +149,13 @@ impl Document {
         (bytes, etag)
     }
 }
+
+/// Begins an item in a marked text; see [`Document::marked`].
+pub const OPEN: char = '\u{1}';
+/// Ends the index of an item's tags.
+pub const BEGIN: char = '\u{2}';
+/// Ends an item.
+pub const END: char = '\u{3}';
 
 fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> Bytes {
     let mut all = BytesMut::new();
@@ -178,6 +205,16 @@ mod tests {
             windows: set(&format!("MNT-{text}")),
         };
         Item { tags: Arc::new(tags), bytes: Bytes::from_static(text.as_bytes()) }
+    }
+
+    #[test]
+    fn a_marked_text_is_cut_at_its_marks() {
+        let tags = [item("web", None, "a"), item("api", None, "b")].map(|item| item.tags);
+        let text = "head \u{1}0\u{2}<a>\u{3} between \u{1}1\u{2}<b>\u{3} tail";
+        let document = Document::marked("text/plain", Timestamp::UNIX_EPOCH, text, &tags);
+        assert_eq!(document.whole, "head <a> between <b> tail");
+        let filter = Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() };
+        assert_eq!(document.select(&filter).0, "head  between <b> tail");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Finished site: everything that is served of the news, made ahead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::dialect::Dialect;
 use super::super::page::Renderer;
-use super::document::Document;
-use super::{News, Words, documents};
+use super::document::{Document, Tags};
+use super::{Key, News, Words, documents, pages};
 
 /// Finished site. By default it is empty.
 #[derive(Debug, Default)]
@@ -17,12 +18,16 @@ pub struct Site {
     pub version: u64,
     documents: HashMap<&'static str, Document>,
     pages: HashMap<String, SitePage>,
+    /// Incidents by the paths that have the id of their window.
+    names: HashMap<String, Key>,
     event: Bytes,
 }
 
 /// Page of the site, in each language.
 #[derive(Debug)]
 pub struct SitePage {
+    /// Subjects of the page, if it is about one incident. A client that may not learn of it finds no page.
+    pub tags: Option<Arc<Tags>>,
     /// Languages in the renderer's order.
     pub languages: Vec<LocalizedSitePage>,
 }
@@ -51,7 +56,13 @@ impl Site {
     /// Renders everything.
     pub fn render(version: u64, news: &News<'_>, renderer: &Renderer) -> Self {
         let documents = Words::all(renderer).next().map(|words| documents::all(news, words)).unwrap_or_default();
-        Self::new(version, news, documents, Vec::new())
+        let mut site = Self::new(version, news, documents, pages::all(news, renderer));
+        // The newest incident of a window is found by the window's id as well.
+        for incident in news.incidents {
+            let names = incident.facts.reference.iter().map(|id| (format!("/incidents/{id}"), incident.key.clone()));
+            site.names.extend(names);
+        }
+        site
     }
 
     /// Puts a finished site together.
@@ -65,6 +76,7 @@ impl Site {
             version,
             documents: documents.into_iter().collect(),
             pages: pages.into_iter().collect(),
+            names: HashMap::new(),
             event: event(version, news.changed),
         }
     }
@@ -72,7 +84,9 @@ impl Site {
     /// Finds a resource by its path below the site, which begins with `/`.
     pub fn find(&self, path: &str) -> Option<SiteResource<'_>> {
         let document = || self.documents.get(path).map(SiteResource::Document);
-        document().or_else(|| self.pages.get(path).map(SiteResource::Page))
+        let page = |path: &str| self.pages.get(path).map(SiteResource::Page);
+        let named = || page(&format!("/incidents/{}", self.names.get(path)?));
+        document().or_else(|| page(path)).or_else(named)
     }
 
     /// Returns the API document that a program gets which asks for a page in JSON.

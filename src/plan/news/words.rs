@@ -27,6 +27,31 @@ impl<'l> Words<'l> {
         text.in_language(&self.0.tag)
     }
 
+    /// Returns a message of the page's own.
+    pub(super) fn own(self, key: &str) -> String {
+        self.0.own(key, &[])
+    }
+
+    /// Returns a message with its placeholders filled in.
+    pub(super) fn with(self, key: &str, arguments: &[(&str, String)]) -> String {
+        self.0.own(key, arguments)
+    }
+
+    /// Returns a length of time.
+    pub(super) fn span(self, seconds: u64) -> String {
+        self.0.span(seconds)
+    }
+
+    /// Returns a date in UTC.
+    pub(super) fn date(self, instant: Timestamp) -> String {
+        self.0.date(instant)
+    }
+
+    /// Joins a list.
+    pub(super) fn list(self, items: &[String]) -> String {
+        self.0.list(items)
+    }
+
     /// Returns the heading of an incident: the operator's, or the general one.
     pub fn title(self, facts: &Facts) -> String {
         self.heading(facts.title.as_ref(), facts.kind)

@@ -24,10 +24,11 @@ use super::super::dialect::Dialect;
 use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::language::Language;
+use super::markup::Markup;
 use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
-use super::templates::{MESSAGES, environment, languages, render};
+use super::templates::{MESSAGES, SITE_HTML, environment, languages, render};
 use super::{LocalizedPage, PageModel, Variant, validate};
 
 /// Renderer of pages.
@@ -219,6 +220,29 @@ impl Renderer {
             Arc::new(Encodings::plain(rendered))
         };
         LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
+    }
+
+    /// Renders a page of the status site, with its policy if it is HTML. It is empty if even the built-in template fails.
+    pub(in crate::plan) fn site_page(
+        &self,
+        template: &str,
+        (tag, site): (&str, &str),
+        view: &impl Serialize,
+    ) -> (String, Option<HeaderValue>) {
+        let language = self.languages.iter().find(|language| language.tag == tag);
+        let right_to_left = language.is_some_and(|language| language.right_to_left);
+        let [light, dark] = &self.brand.accent;
+        let own = context! {
+            lang => tag,
+            dir => if right_to_left { "rtl" } else { "ltr" },
+            site,
+            brand => Serde(&self.brand),
+            accent => context! { light, dark },
+        };
+        let context = context! { ..Value::from(Serde(view)), ..own };
+        let text = self.render(template, &context).unwrap_or_default();
+        let policy = (template == SITE_HTML).then(|| validate::policy(&Markup::of(&text)));
+        (text, policy)
     }
 
     /// Renders a template in the language of this index, without the built-in one as a fallback.

@@ -212,7 +212,7 @@ fn help_for(error: &Error) -> &'static str {
 }
 
 /// Templates, by the name under which an operator replaces them.
-pub const TEMPLATES: [(&str, &str); 12] = [
+pub const TEMPLATES: [(&str, &str); 15] = [
     ("page.html", include_str!("../../../pages/page.html")),
     ("style.css", include_str!("../../../pages/style.css")),
     ("script.js", include_str!("../../../pages/script.js")),
@@ -225,7 +225,17 @@ pub const TEMPLATES: [(&str, &str); 12] = [
     ("page.md", include_str!("../../../pages/page.md")),
     ("page.xml", include_str!("../../../pages/page.xml")),
     ("badge.svg", include_str!("../../../pages/badge.svg")),
+    (SITE_HTML, include_str!("../../../pages/site.html")),
+    (SITE_TEXT, include_str!("../../../pages/site.txt")),
+    (SITE_MARKDOWN, include_str!("../../../pages/site.md")),
 ];
+
+/// Templates of the status site.
+pub const SITE_HTML: &str = "site.html";
+/// For terminals.
+pub const SITE_TEXT: &str = "site.txt";
+/// Markdown.
+pub const SITE_MARKDOWN: &str = "site.md";
 
 /// Folder of the message files, below that of the templates.
 pub const MESSAGES: &str = "messages/";

@@ -150,7 +150,7 @@ fn same_parts(one: &Markup, other: &Markup) -> bool {
 }
 
 /// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
-fn policy(markup: &Markup) -> HeaderValue {
+pub(super) fn policy(markup: &Markup) -> HeaderValue {
     let hashes = |parts: &[String]| match parts {
         [] => "'none'".to_owned(),
         parts => {

@@ -20,6 +20,7 @@ use crate::proxy::error::Error;
 use super::body::Body;
 use super::events::Subject;
 use super::exchange::{Exchange, Progress};
+use super::prepare;
 use super::respond::{self, Fresh};
 
 impl Exchange {
@@ -33,14 +34,16 @@ impl Exchange {
             return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
         }
         let normal = path::normalize(request.uri().path()).unwrap_or_default();
-        let below = site_path(&self.generation.snapshot, self.head(&request).host, &normal, mount).to_owned();
+        let host = prepare::host(&request);
+        let host = host.to_str().unwrap_or_default();
+        let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
         if below == "/events" && *request.method() == Method::GET {
             return self.events(Subject::Site, &request);
         }
         let answer = match below.as_str() {
             "" => Some(respond::see_site(&normal, &self.context)),
             "/events" => Some(respond::events(Body::Empty, &self.context)),
-            below => self.resource(below, mount, &request),
+            below => self.resource(below, (mount, host), &request),
         };
         match answer {
             Some(answer) => self.answer(request, move |exchange| exchange.record.answered_here("site", answer)),
@@ -49,11 +52,18 @@ impl Exchange {
     }
 
     /// Returns a document or a page; `None` if there is none at this path.
-    fn resource(&self, below: &str, mount: Mount, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn resource(
+        &self,
+        below: &str,
+        (mount, host): (Mount, &str),
+        request: &Request<Incoming>,
+    ) -> Option<Response<Body>> {
         let (snapshot, site) = (&self.generation.snapshot, self.record.worker.site());
+        let filter = filter(snapshot, host, request.uri().query(), mount)?;
         let mut variant = None;
         let document = match site.find(below)? {
             SiteResource::Document(document) => document,
+            SiteResource::Page(page) if page.tags.as_ref().is_some_and(|tags| !filter.has(tags)) => return None,
             SiteResource::Page(page) => {
                 let query = request.uri().query();
                 let chosen = snapshot.renderer.choose(None, request.method(), query, request.headers());
@@ -61,8 +71,6 @@ impl Exchange {
                 summary(&site, chosen).or_else(|| page.choose(chosen.dialect, chosen.language))?
             }
         };
-        let head = self.head(request);
-        let filter = filter(snapshot, head.host, head.query, mount)?;
         let (body, etag) = document.select(&filter);
         let fresh = if is_fresh(request.headers(), &etag, &document.modified) { Fresh::Yes } else { Fresh::No };
         Some(respond::document(document, (body, etag), variant, fresh, &self.context))

@@ -1,0 +1,339 @@
+//! Pages of the status site, rendered ahead in every language.
+//!
+//! Links are relative, since the site may be at a host of its own, below a prefix, or below the reserved prefix. Times
+//! are absolute, so that a page stays true until the news change.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::{CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
+use super::document::{BEGIN, Document, END, OPEN, Tags};
+use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage, Stage, Update, Words};
+
+/// Renders all pages, each with its path below the site.
+pub(super) fn all(news: &News<'_>, renderer: &Renderer) -> Vec<(String, SitePage)> {
+    let languages: Vec<Words<'_>> = Words::all(renderer).collect();
+    let marks = Marks::new(news);
+    let page = |view: &dyn Fn(Desk<'_>) -> View| {
+        let desks = languages.iter().map(|words| Desk { news, words: *words, marks: &marks });
+        SitePage { tags: None, languages: desks.map(|desk| localized(desk, renderer, &view(desk))).collect() }
+    };
+    let mut pages = vec![
+        ("/".to_owned(), page(&front)),
+        ("/history".to_owned(), page(&history)),
+        ("/subscribe".to_owned(), page(&subscribe)),
+    ];
+    for incident in news.incidents.iter().rev().take(MOST_PAGES) {
+        let tags = Some(news.tags(incident));
+        let page = SitePage { tags, ..page(&|desk| about(desk, incident)) };
+        pages.push((format!("/incidents/{}", incident.key), page));
+    }
+    pages
+}
+
+/// News in one language, with the marks of their items.
+#[derive(Clone, Copy)]
+struct Desk<'d> {
+    news: &'d News<'d>,
+    words: Words<'d>,
+    marks: &'d Marks,
+}
+
+/// Subjects of incidents, and after them of services, by which a filter leaves items out.
+struct Marks {
+    tags: Vec<Arc<Tags>>,
+    incidents: usize,
+}
+
+impl Marks {
+    fn new(news: &News<'_>) -> Self {
+        let incidents = news.incidents.iter().map(|incident| news.tags(incident));
+        let tags = incidents.chain(news.services.iter().map(Service::tags)).collect();
+        Self { tags, incidents: news.incidents.len() }
+    }
+
+    fn service(&self, index: usize) -> Mark {
+        Mark::new(self.incidents + index)
+    }
+}
+
+/// Marks around an item in a template: see [`Document::marked`].
+#[derive(Serialize)]
+struct Mark {
+    open: String,
+    close: char,
+}
+
+impl Mark {
+    fn new(index: usize) -> Self {
+        Self { open: format!("{OPEN}{index}{BEGIN}"), close: END }
+    }
+}
+
+/// Content of a page. Templates choose by `view`.
+#[derive(Serialize)]
+struct View {
+    view: &'static str,
+    title: String,
+    /// Way from the page to the front page.
+    root: &'static str,
+    links: Vec<LinkView>,
+    lead: String,
+    /// Since when incidents are known.
+    known: String,
+    services: Vec<ServiceView>,
+    active: Vec<Row>,
+    coming: Vec<Row>,
+    past: Vec<Row>,
+    incident: Option<IncidentView>,
+}
+
+#[derive(Serialize)]
+struct LinkView {
+    href: &'static str,
+    words: String,
+    current: bool,
+}
+
+#[derive(Serialize)]
+struct ServiceView {
+    mark: Mark,
+    name: String,
+    detail: Option<String>,
+    class: &'static str,
+    status: String,
+    regions: String,
+}
+
+/// Incident in a list.
+#[derive(Serialize)]
+struct Row {
+    mark: Mark,
+    href: String,
+    title: String,
+    stage: String,
+    span: String,
+    length: Option<String>,
+    latest: Vec<String>,
+    iso: String,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct IncidentView {
+    stage: String,
+    reference: Option<String>,
+    summary: Option<String>,
+    facts: Vec<FactView>,
+    updates: Vec<UpdateView>,
+}
+
+#[derive(Serialize)]
+struct FactView {
+    name: String,
+    words: String,
+    iso: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UpdateView {
+    stage: String,
+    at: String,
+    iso: String,
+    paragraphs: Vec<String>,
+}
+
+fn localized(desk: Desk<'_>, renderer: &Renderer, view: &View) -> LocalizedSitePage {
+    let Desk { news, words, marks } = desk;
+    let document = |template: &str, content_type: &'static str| {
+        let (body, policy) = renderer.site_page(template, (words.tag(), &news.title), view);
+        let mut document = Document::marked(content_type, news.changed, &body, &marks.tags);
+        if let Ok(tag) = HeaderValue::from_str(words.tag()) {
+            document.fields.insert(CONTENT_LANGUAGE, tag);
+        }
+        if let Some(policy) = policy {
+            document.fields.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        document
+    };
+    LocalizedSitePage {
+        html: document(SITE_HTML, "text/html; charset=utf-8"),
+        text: document(SITE_TEXT, "text/plain; charset=utf-8"),
+        markdown: document(SITE_MARKDOWN, "text/markdown; charset=utf-8"),
+    }
+}
+
+impl View {
+    fn new(view: &'static str, title: String, words: Words<'_>) -> Self {
+        let root = if view == "incident" { "../" } else { "" };
+        let link = |href, key: &str, own: &str| LinkView { href, words: words.own(key), current: view == own };
+        let links = match view {
+            "incident" => [
+                ("../", "site-all", "front"),
+                ("../history", "site-history", "history"),
+                ("../subscribe", "subscribe", "subscribe"),
+            ],
+            _ => [
+                ("./", "site-all", "front"),
+                ("history", "site-history", "history"),
+                ("subscribe", "subscribe", "subscribe"),
+            ],
+        };
+        Self {
+            view,
+            title,
+            root,
+            links: links.map(|(href, key, own)| link(href, key, own)).into(),
+            lead: String::new(),
+            known: String::new(),
+            services: Vec::new(),
+            active: Vec::new(),
+            coming: Vec::new(),
+            past: Vec::new(),
+            incident: None,
+        }
+    }
+}
+
+fn front(desk: Desk<'_>) -> View {
+    let Desk { news, words, marks } = desk;
+    let rows = |wanted: &dyn Fn(Stage) -> bool| {
+        let incidents = news.incidents.iter().enumerate().rev();
+        let incidents = incidents.filter(|(_, incident)| wanted(incident.facts.stage));
+        incidents.map(|(index, incident)| row(desk, index, incident)).collect::<Vec<Row>>()
+    };
+    let active = rows(&Stage::is_active);
+    let mut coming: Vec<(usize, &Incident)> = news.incidents.iter().enumerate().collect();
+    coming.retain(|(_, incident)| incident.facts.stage == Stage::Scheduled);
+    coming.sort_by_key(|(_, incident)| incident.facts.starts);
+    let mut past = rows(&Stage::is_final);
+    past.truncate(MOST_PAST);
+    let services = news.services.iter().enumerate();
+    View {
+        lead: if active.is_empty() { words.own("site-good") } else { String::new() },
+        known: words.with("site-quiet", &[("date", words.date(news.since))]),
+        services: services.map(|(index, service)| service_view(service, marks.service(index), words)).collect(),
+        active,
+        coming: coming.into_iter().map(|(index, incident)| row(desk, index, incident)).collect(),
+        past,
+        ..View::new("front", news.title.clone(), words)
+    }
+}
+
+fn history(desk: Desk<'_>) -> View {
+    let Desk { news, words, .. } = desk;
+    let incidents = news.incidents.iter().enumerate().rev();
+    let begun = incidents.filter(|(_, incident)| incident.facts.stage != Stage::Scheduled);
+    View {
+        known: words.with("site-since", &[("date", words.date(news.since))]),
+        past: begun.map(|(index, incident)| row(desk, index, incident)).collect(),
+        ..View::new("history", words.own("site-history"), words)
+    }
+}
+
+fn subscribe(desk: Desk<'_>) -> View {
+    View::new("subscribe", desk.words.own("site-stay"), desk.words)
+}
+
+fn about(desk: Desk<'_>, incident: &Incident) -> View {
+    let Desk { news, words, .. } = desk;
+    let facts = &incident.facts;
+    let instant =
+        |key: &str, at: Timestamp| FactView { name: words.own(key), words: words.instant(at), iso: Some(iso(at)) };
+    let plain = |key: &str, text: String| FactView { name: words.own(key), words: text, iso: None };
+    let services: Vec<String> = news.services_of(facts).map(|service| service.name.clone()).collect();
+    let started = incident.began().unwrap_or(facts.starts);
+    let mut list = vec![plain("site-now", words.list(&services))];
+    if !facts.regions.is_empty() {
+        list.push(plain("region", words.list(&facts.regions.iter().cloned().collect::<Vec<_>>())));
+    }
+    let begins = if facts.stage == Stage::Scheduled { "site-coming" } else { "started" };
+    list.push(instant(begins, started));
+    match (incident.over(), facts.ends) {
+        (Some(over), _) => {
+            list.push(instant("site-ended", over));
+            list.push(plain("site-length", words.span(seconds(started, over))));
+        }
+        (None, Some(ends)) if facts.stage != Stage::Cancelled => list.push(instant("site-expected", ends)),
+        (None, _) => {}
+    }
+    if let Some(impact) = &facts.impact {
+        let note = impact.note.as_ref().map(|note| format!(" · {}", words.text(note))).unwrap_or_default();
+        list.push(plain("impact", format!("{}{note}", words.text(&impact.level))));
+    }
+    list.retain(|fact| !fact.words.is_empty());
+    let view = IncidentView {
+        stage: words.stage(facts.stage),
+        reference: facts.reference.clone(),
+        summary: facts.summary.as_ref().map(|summary| words.text(summary).to_owned()),
+        facts: list,
+        updates: incident.updates.iter().rev().map(|update| update_view(incident, update, words)).collect(),
+    };
+    View { incident: Some(view), ..View::new("incident", words.title(facts), words) }
+}
+
+fn update_view(incident: &Incident, update: &Update, words: Words<'_>) -> UpdateView {
+    let (at, iso) = (words.instant(update.at), iso(update.at));
+    UpdateView { stage: words.stage(update.stage), at, iso, paragraphs: words.paragraphs(incident, update) }
+}
+
+fn row(desk: Desk<'_>, index: usize, incident: &Incident) -> Row {
+    let words = desk.words;
+    let facts = &incident.facts;
+    let at = if facts.stage.is_final() { incident.updated() } else { incident.began().unwrap_or(facts.starts) };
+    let ends = facts.ends.map(|ends| format!(" – {}", words.instant(ends))).unwrap_or_default();
+    let latest = incident.updates.last().map(|update| words.paragraphs(incident, update)).unwrap_or_default();
+    let length = incident.began().zip(incident.over()).map(|(began, over)| words.span(seconds(began, over)));
+    Row {
+        mark: Mark::new(index),
+        href: format!("incidents/{}", incident.key),
+        title: words.title(facts),
+        stage: words.stage(facts.stage),
+        span: format!("{}{ends}", words.instant(facts.starts)),
+        length,
+        latest,
+        iso: iso(at),
+        at: words.instant(at),
+    }
+}
+
+fn service_view(service: &Service, mark: Mark, words: Words<'_>) -> ServiceView {
+    let (class, status) = status(service.status, words);
+    ServiceView {
+        mark,
+        name: service.name.clone(),
+        detail: service.detail.clone(),
+        class,
+        status,
+        regions: words.list(&service.regions),
+    }
+}
+
+/// Returns the class and the word for a status.
+fn status(status: ServiceStatus, words: Words<'_>) -> (&'static str, String) {
+    let (class, key) = match status {
+        ServiceStatus::Operational => ("operational", "is-operational"),
+        ServiceStatus::Degraded => ("degraded", "is-degraded"),
+        ServiceStatus::UnderMaintenance => ("maintenance", "site-maintenance"),
+        ServiceStatus::PartialOutage => ("partial", "site-partial"),
+        ServiceStatus::MajorOutage => ("down", "site-down"),
+    };
+    (class, words.own(key))
+}
+
+fn iso(instant: Timestamp) -> String {
+    instant.to_string()
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> u64 {
+    to.duration_since(from).as_secs().try_into().unwrap_or(0)
+}
+
+/// Incidents that have a page of their own.
+const MOST_PAGES: usize = 200;
+/// Incidents of the past on the front page.
+const MOST_PAST: usize = 10;
