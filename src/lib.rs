@@ -31,13 +31,14 @@
 //! - `live` is the one mutable cell, between a `Publisher` that only control owns and a `Reader` that cannot write.
 //! - `hold` has the queues of requests that wait for their route, for the proxy and the layer.
 //! - `net` opens connections to upstreams, for the proxy and for control's checks.
+//! - `outbox` keeps subscribers and what they are still to be told, and tells them. It runs on a thread of its own.
 //! - `status` is the JSON that control writes about itself and the command reads.
 //! - `telemetry` counts and logs: cells of one worker each, summed at a scrape.
 //! - `cli` is the command, and the one place that puts control and proxy together.
 //! - `layer` (a feature) is the same gate in-process, for axum and hyper apps. With the proxy it shares the decision, the
 //!   pages and the hold queues, and nothing else.
 //!
-//! `plan` and `files` import nothing of the crate. `telemetry`, `hold`, `net` and `status` import `plan`. `live` imports `plan` and
+//! `plan` and `files` import nothing of the crate. `telemetry`, `hold`, `net`, `outbox` and `status` import `plan`. `live` imports `plan` and
 //! `telemetry`: meters outlive the snapshots that name their routes, and a request must find its meters without a look-up.
 //! `control` and `proxy` import what they need of these, never each other. A test enforces these directions.
 //!
@@ -103,6 +104,9 @@ mod hold;
 pub mod live;
 #[cfg(feature = "proxy")]
 mod net;
+#[cfg(feature = "proxy")]
+#[doc(hidden)]
+pub mod outbox;
 #[cfg(any(feature = "proxy", feature = "layer"))]
 #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the layer writes a status, and reads none"))]
 mod status;

@@ -9,18 +9,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part, and the parts it may import.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("plan", &[]),
     ("files", &[]),
     ("telemetry", &["plan"]),
     ("live", &["plan", "telemetry"]),
     ("hold", &["plan"]),
     ("net", &["plan"]),
+    ("outbox", &["plan", "files", "net"]),
     ("status", &["plan"]),
-    ("control", &["plan", "files", "telemetry", "live", "net", "status"]),
+    ("control", &["plan", "files", "telemetry", "live", "net", "outbox", "status"]),
     ("proxy", &["plan", "telemetry", "live", "hold", "net"]),
     ("layer", &["plan", "files", "control", "hold", "status"]),
-    ("cli", &["plan", "files", "telemetry", "live", "status", "control", "proxy"]),
+    ("cli", &["plan", "files", "telemetry", "live", "outbox", "status", "control", "proxy"]),
 ];
 
 /// Names that `plan` must not use, so that it stays a function of its inputs.

@@ -1,0 +1,216 @@
+//! URLs of endpoints, read strictly: a form that two programs could read differently is refused.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::Uri;
+
+/// URL of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Scheme.
+    pub scheme: Scheme,
+    /// Host.
+    pub host: Host,
+    /// Port.
+    pub port: u16,
+    /// Path and query, beginning with a slash.
+    pub path: String,
+}
+
+/// Scheme of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http://`, for networks that the operator allows.
+    Http,
+    /// `https://`.
+    Https,
+}
+
+/// Host of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Name, in lowercase.
+    Name(String),
+    /// Address in its usual form.
+    Address(IpAddr),
+}
+
+/// Mistake in the URL of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointError {
+    /// Longer than [`MOST_BYTES`].
+    Long,
+    /// No URL of printable ASCII.
+    NoUrl,
+    /// Neither `https://` nor `http://`.
+    Scheme,
+    /// A user or a password before the host.
+    UserInfo,
+    /// A fragment, which no server ever sees.
+    Fragment,
+    /// A host that is no name and no address in its usual form.
+    Host,
+}
+
+impl Endpoint {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// If it is not one that every program reads alike.
+    pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        if url.len() > MOST_BYTES {
+            return Err(EndpointError::Long);
+        }
+        // A backslash is a slash to browsers, and none to the rest.
+        if !url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+            return Err(EndpointError::NoUrl);
+        }
+        if url.contains('#') {
+            return Err(EndpointError::Fragment);
+        }
+        let uri: Uri = url.parse().map_err(|_| EndpointError::NoUrl)?;
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ => return Err(EndpointError::Scheme),
+        };
+        let authority = uri.authority().ok_or(EndpointError::NoUrl)?;
+        if authority.as_str().contains('@') {
+            return Err(EndpointError::UserInfo);
+        }
+        let host = Host::parse(authority.host())?;
+        let port = port(authority.as_str(), authority.host(), scheme)?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { scheme, host, port, path })
+    }
+
+    /// Returns the value of the `Host` field.
+    pub fn authority(&self) -> String {
+        let host = match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::Address(IpAddr::V4(address)) => address.to_string(),
+            Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+        };
+        if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl Scheme {
+    /// Returns the port that needs not be named.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl Host {
+    fn parse(host: &str) -> Result<Self, EndpointError> {
+        if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address: Ipv6Addr = address.parse().map_err(|_| EndpointError::Host)?;
+            return Ok(Self::Address(address.into()));
+        }
+        // Resolvers take `2130706433`, `0x7f.1` and `0177.0.0.1` for addresses. A name never ends like a number.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_number =
+            last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+        if is_number {
+            let address: Ipv4Addr = host.parse().map_err(|_| EndpointError::Host)?;
+            return Ok(Self::Address(address.into()));
+        }
+        let is_label = |label: &str| {
+            let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            !label.is_empty() && label.len() <= 63 && label.bytes().all(is_fine)
+        };
+        if host.len() > 253 || !host.split('.').all(is_label) {
+            return Err(EndpointError::Host);
+        }
+        Ok(Self::Name(host.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Long => write!(f, "is longer than {MOST_BYTES} bytes"),
+            Self::NoUrl => f.write_str("is no URL such as https://example.com/hook"),
+            Self::Scheme => f.write_str("does not begin with https://"),
+            Self::UserInfo => f.write_str("has a user or a password before the host"),
+            Self::Fragment => f.write_str("has a fragment (#…), which no server sees"),
+            Self::Host => f.write_str("has a host that is neither a name nor an address in its usual form"),
+        }
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+/// Returns the port behind the host, or that of the scheme.
+fn port(authority: &str, host: &str, scheme: Scheme) -> Result<u16, EndpointError> {
+    match authority.strip_prefix(host) {
+        Some("") => Ok(scheme.port()),
+        Some(rest) => {
+            let digits = rest.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port != 0);
+            port.ok_or(EndpointError::NoUrl)
+        }
+        None => Err(EndpointError::NoUrl),
+    }
+}
+
+/// Bytes that a URL may have.
+pub const MOST_BYTES: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_url_that_all_programs_read_alike_is_taken() {
+        let cases = [
+            ("ftp://example.com/", EndpointError::Scheme),
+            ("file:///etc/passwd", EndpointError::NoUrl),
+            ("//example.com/", EndpointError::Scheme),
+            ("https://user@example.com/", EndpointError::UserInfo),
+            ("https://example.com:443@127.0.0.1/", EndpointError::UserInfo),
+            ("https://example.com/#x", EndpointError::Fragment),
+            ("https://example.com\\@127.0.0.1/", EndpointError::NoUrl),
+            ("https://exa mple.com/", EndpointError::NoUrl),
+            ("https://exämple.com/", EndpointError::NoUrl),
+            ("https://example.com:0/", EndpointError::NoUrl),
+            ("https://example.com:99999/", EndpointError::NoUrl),
+            ("https://2130706433/", EndpointError::Host),
+            ("https://0x7f000001/", EndpointError::Host),
+            ("https://0x7f.1/", EndpointError::Host),
+            ("https://127.0.0.0x1/", EndpointError::Host),
+            ("https://0177.0.0.1/", EndpointError::Host),
+            ("https://127.1/", EndpointError::Host),
+            ("https://127.0.0.1./", EndpointError::Host),
+            ("https://example.com./", EndpointError::Host),
+            ("https://exa%6dple.com/", EndpointError::Host),
+            ("https://[fe80::1%25eth0]/", EndpointError::Host),
+        ];
+        for (url, expected) in cases {
+            let refused = Endpoint::parse(url);
+            let is_as_expected = refused == Err(expected) || refused == Err(EndpointError::NoUrl);
+            assert!(is_as_expected, "{url}: {refused:?}, expected {expected:?}");
+        }
+        let long = format!("https://example.com/{}", "x".repeat(MOST_BYTES));
+        assert_eq!(Endpoint::parse(&long), Err(EndpointError::Long));
+    }
+
+    #[test]
+    fn a_url_keeps_its_host_port_and_path() {
+        let told = |url: &str| {
+            let endpoint = Endpoint::parse(url).unwrap();
+            format!("{} {} {}", endpoint.authority(), endpoint.port, endpoint.path)
+        };
+        assert_eq!(told("https://Example.com"), "example.com 443 /");
+        assert_eq!(told("https://example.com:8443/a?b=c"), "example.com:8443 8443 /a?b=c");
+        assert_eq!(told("https://example.com?b"), "example.com 443 /?b");
+        assert_eq!(told("http://[::1]:80/x"), "[::1] 80 /x");
+        assert_eq!(told("http://127.0.0.1:9/x"), "127.0.0.1:9 9 /x");
+    }
+}

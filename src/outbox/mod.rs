@@ -1,0 +1,7 @@
+//! Outbox: subscribers, and what they are still to be told.
+//!
+//! Deliveries wait in a file until their endpoint has taken them. The outbox never stands in the way of a request, and
+//! trusts no address that a subscriber names.
+
+pub mod address;
+pub mod endpoint;
