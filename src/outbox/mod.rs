@@ -5,3 +5,13 @@
 
 pub mod address;
 pub mod endpoint;
+
+pub mod notice;
+pub mod schedule;
+pub mod store;
+pub mod subscription;
+
+pub mod webhook;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Updates and their deliveries in the store.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Transaction;
+
+use super::super::notice::Notice;
+use super::super::subscription::Subscription;
+use super::subscriptions::{COLUMNS, note, read};
+use super::{Store, StoreError, millis};
+
+/// Delivery that is claimed until its lease ends. After that, any sender may claim it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Number of the delivery.
+    pub delivery: i64,
+    /// Number of the attempt, from 1. An attempt that a crash cut short counts.
+    pub attempt: u32,
+    /// Subscription.
+    pub subscription: Subscription,
+    /// Notice.
+    pub notice: Notice,
+}
+
+/// Result of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint has taken it.
+    Done,
+    /// The attempt has failed, and there is another.
+    Retry {
+        /// Instant of the next attempt.
+        at: Timestamp,
+        /// Failure.
+        error: String,
+    },
+    /// The last attempt has failed.
+    Failed {
+        /// Failure.
+        error: String,
+    },
+    /// The endpoint wants no more messages.
+    Gone,
+}
+
+/// Result of recording an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The update is new, and this many subscribers will be told.
+    New(usize),
+    /// The update is known already.
+    Known,
+    /// The update is so old that nobody wants to hear of it.
+    Old,
+}
+
+/// Amount of work that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that are due or wait for their next attempt.
+    pub due: u64,
+    /// Instant at which the oldest of them was due first.
+    pub oldest: Option<Timestamp>,
+    /// Deliveries that have failed for good in the last 30 days.
+    pub failed: u64,
+    /// Endpoints that are quarantined or disabled.
+    pub silenced: u64,
+}
+
+impl Store {
+    /// Records an update with a delivery for each subscriber that wants it, all or nothing. A repeated update changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// If too many deliveries wait, or the store cannot be written.
+    pub fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+        if now.duration_since(notice.update.at) > OLD {
+            return Ok(Recorded::Old);
+        }
+        let (incident, sequence) = (notice.incident.key.as_str(), notice.update.sequence);
+        let subscribers = self.subscriptions()?;
+        let change = self.durably()?;
+        let added = change.execute(
+            "INSERT OR IGNORE INTO updates (incident, sequence, at, notice) VALUES (?1, ?2, ?3, ?4)",
+            (incident, sequence, millis(notice.update.at), serde_json::to_string(notice)?),
+        )?;
+        if added == 0 {
+            return Ok(Recorded::Known);
+        }
+        let waiting: i64 = change.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0))?;
+        if waiting >= MOST_DELIVERIES {
+            return Err(StoreError::Full("deliveries", MOST_DELIVERIES));
+        }
+        let mut told = 0;
+        {
+            // A subscription that was removed or silenced in between gets none.
+            let mut insert = change.prepare(
+                "INSERT OR IGNORE INTO deliveries (subscription, incident, sequence, host, due) \
+                 SELECT id, ?2, ?3, host, ?4 FROM subscriptions WHERE id = ?1 AND state = 'active'",
+            )?;
+            for one in subscribers.iter().filter(|one| one.order.wants(notice)) {
+                told += insert.execute((one.id, incident, sequence, millis(now)))?;
+            }
+        }
+        change.commit()?;
+        Ok(Recorded::New(told))
+    }
+
+    /// Claims deliveries that are due, at most `per_host` of one host at a time. Drops those that a newer update of the
+    /// same incident makes needless.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn claim(
+        &mut self,
+        now: Timestamp,
+        lease: SignedDuration,
+        most: usize,
+        per_host: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let change = self.swiftly()?;
+        drop_superseded(&change, now)?;
+        let limit = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let mut claims = Vec::new();
+        {
+            let statement = format!(
+                "SELECT chosen.id, chosen.attempt + 1, updates.notice, {COLUMNS} FROM ({DUE}) AS chosen \
+                 JOIN subscriptions ON subscriptions.id = chosen.subscription \
+                 JOIN updates ON updates.incident = chosen.incident AND updates.sequence = chosen.sequence \
+                 ORDER BY chosen.due, chosen.id"
+            );
+            let mut select = change.prepare(&statement)?;
+            let mut rows = select.query([millis(now), limit(per_host), limit(most)])?;
+            while let Some(row) = rows.next()? {
+                claims.extend(claimed(row)?);
+            }
+            let mut take = change
+                .prepare("UPDATE deliveries SET attempt = attempt + 1, claimed_until = ?2 WHERE deliveries.id = ?1")?;
+            for claim in &claims {
+                take.execute([claim.delivery, millis(now + lease)])?;
+            }
+        }
+        change.commit()?;
+        Ok(claims)
+    }
+
+    /// Notes the result of an attempt.
+    ///
+    /// # Errors
+    /// If the store cannot be written. The delivery is then sent again when its lease has ended.
+    pub fn finish(&mut self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
+        let (delivery, subscription) = (claim.delivery, claim.subscription.id);
+        let change = self.swiftly()?;
+        match outcome {
+            Outcome::Done => {
+                end(&change, delivery, "done", None, now)?;
+                let statement = "UPDATE subscriptions SET failures = 0, failing_since = NULL, last_error = NULL \
+                                 WHERE id = ?1 AND failures > 0";
+                change.execute(statement, [subscription])?;
+            }
+            Outcome::Retry { at, error } => {
+                let statement = "UPDATE deliveries SET due = ?2, claimed_until = 0, last_error = ?3 \
+                                 WHERE id = ?1 AND state = 'due'";
+                change.execute(statement, (delivery, millis(*at), error))?;
+                blame(&change, subscription, error, now)?;
+            }
+            Outcome::Failed { error } => {
+                end(&change, delivery, "failed", Some(error), now)?;
+                blame(&change, subscription, error, now)?;
+                quarantine(&change, subscription, now)?;
+            }
+            Outcome::Gone => {
+                end(&change, delivery, "failed", Some("410 Gone"), now)?;
+                silence(&change, subscription, "disabled", now)?;
+            }
+        }
+        Ok(change.commit()?)
+    }
+
+    /// Returns the instant from which something can be claimed.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let statement = "SELECT min(next) FROM (SELECT max(due, claimed_until) AS next FROM deliveries \
+                         WHERE state = 'due' UNION ALL \
+                         SELECT proof_due FROM subscriptions WHERE state = 'unconfirmed')";
+        let next: Option<i64> = self.connection.query_row(statement, [], |row| row.get(0))?;
+        Ok(next.and_then(|next| Timestamp::from_millisecond(next).ok()))
+    }
+
+    /// Returns how much work waits, and how much has failed.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn depth(&self) -> Result<Depth, StoreError> {
+        let statement = "SELECT (SELECT count(*) FROM deliveries WHERE state = 'due'), \
+            (SELECT min(u.at) FROM deliveries d JOIN updates u USING (incident, sequence) WHERE d.state = 'due'), \
+            (SELECT count(*) FROM deliveries WHERE state = 'failed'), \
+            (SELECT count(*) FROM subscriptions WHERE state IN ('quarantined', 'disabled'))";
+        let count =
+            |row: &rusqlite::Row<'_>, at: usize| row.get(at).map(|count: i64| u64::try_from(count).unwrap_or(0));
+        Ok(self.connection.query_row(statement, [], |row| {
+            let oldest: Option<i64> = row.get(1)?;
+            let oldest = oldest.and_then(|oldest| Timestamp::from_millisecond(oldest).ok());
+            Ok(Depth { due: count(row, 0)?, oldest, failed: count(row, 2)?, silenced: count(row, 3)? })
+        })?)
+    }
+}
+
+/// Reads a row of [`Store::claim`]; `None` if this backsoon does not understand it.
+fn claimed(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Claim>> {
+    let notice: String = row.get(2)?;
+    let subscription = read(row, 3)?;
+    let Some((subscription, notice)) = subscription.zip(serde_json::from_str(&notice).ok()) else {
+        return Ok(None);
+    };
+    Ok(Some(Claim { delivery: row.get(0)?, attempt: row.get(1)?, subscription, notice }))
+}
+
+/// Drops deliveries that a newer update makes needless: news that are hours late are worse than none.
+fn drop_superseded(change: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "UPDATE deliveries SET state = 'dropped', finished = ?1 \
+         WHERE state = 'due' AND due <= ?1 AND claimed_until <= ?1 AND EXISTS (SELECT 1 FROM deliveries AS newer \
+         WHERE newer.subscription = deliveries.subscription AND newer.incident = deliveries.incident \
+         AND newer.sequence > deliveries.sequence)";
+    change.execute(statement, [millis(now)])?;
+    Ok(())
+}
+
+fn end(change: &Transaction<'_>, id: i64, state: &str, error: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "UPDATE deliveries SET state = ?2, last_error = ?3, finished = ?4, claimed_until = 0 WHERE id = ?1";
+    change.execute(statement, (id, state, error, millis(now)))?;
+    Ok(())
+}
+
+fn blame(change: &Transaction<'_>, subscription: i64, error: &str, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "UPDATE subscriptions SET failures = failures + 1, last_error = ?2, \
+                     failing_since = coalesce(failing_since, ?3) WHERE id = ?1";
+    change.execute(statement, (subscription, error, millis(now)))?;
+    Ok(())
+}
+
+/// Silences an endpoint that has failed for days.
+fn quarantine(change: &Transaction<'_>, subscription: i64, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "SELECT count(*) FROM subscriptions WHERE id = ?1 AND failing_since <= ?2";
+    let since = millis(now - LONG_FAILURE);
+    let fails_long: i64 = change.query_row(statement, [subscription, since], |row| row.get(0))?;
+    if fails_long > 0 {
+        silence(change, subscription, "quarantined", now)?;
+    }
+    Ok(())
+}
+
+/// Stops all that goes to a subscription.
+fn silence(change: &Transaction<'_>, subscription: i64, state: &str, now: Timestamp) -> Result<(), StoreError> {
+    change.execute("UPDATE subscriptions SET state = ?2 WHERE id = ?1", (subscription, state))?;
+    let statement = "UPDATE deliveries SET state = 'dropped', finished = ?2 WHERE subscription = ?1 AND state = 'due'";
+    change.execute(statement, [subscription, millis(now)])?;
+    note(change, now, state, subscription)
+}
+
+/// Deliveries that are due, oldest first, no more of a host than it may have at a time.
+const DUE: &str = "SELECT * FROM (SELECT d.*, row_number() OVER (PARTITION BY d.host ORDER BY d.due, d.id) AS rank, \
+    (SELECT count(*) FROM deliveries AS c WHERE c.state = 'due' AND c.host = d.host AND c.claimed_until > ?1) AS taken \
+    FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription AND s.state = 'active' \
+    WHERE d.state = 'due' AND d.due <= ?1 AND d.claimed_until <= ?1) \
+    WHERE rank + taken <= ?2 ORDER BY due, id LIMIT ?3";
+
+/// Age from which an update is not told any more.
+const OLD: SignedDuration = SignedDuration::from_hours(24);
+/// Time after which an endpoint that has always failed is silenced.
+const LONG_FAILURE: SignedDuration = SignedDuration::from_hours(72);
+const MOST_DELIVERIES: i64 = 2_000_000;

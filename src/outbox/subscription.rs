@@ -1,0 +1,115 @@
+//! Subscriptions: channels, addresses, and the updates that each wants.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::notice::Notice;
+
+/// Subscription as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Number within the store. It changes by export and import.
+    pub id: i64,
+    /// Channel, address and choice.
+    #[serde(flatten)]
+    pub order: Order,
+    /// State.
+    pub state: State,
+    /// Secret that signs messages to it, `whsec_…`.
+    pub secret: String,
+    /// Instant of the subscription.
+    pub created: Timestamp,
+    /// Failed attempts since the last success.
+    pub failures: u32,
+    /// Last failure.
+    pub last_error: Option<String>,
+}
+
+/// Wishes of a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Channel.
+    pub channel: Channel,
+    /// Address: a URL.
+    pub address: String,
+    /// Tag of the language (BCP 47).
+    #[serde(default)]
+    pub language: String,
+    /// Names or keys of services; empty means all.
+    #[serde(default)]
+    pub services: BTreeSet<String>,
+    /// Regions; empty means all.
+    #[serde(default)]
+    pub regions: BTreeSet<String>,
+    /// Kinds of updates, by the words of [`crate::plan::news::UpdateKind::as_str`]; empty means all.
+    #[serde(default)]
+    pub kinds: BTreeSet<String>,
+}
+
+/// Channel of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// Standard Webhooks.
+    Webhook,
+}
+
+/// State of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The endpoint has not yet proved that it wants messages. It gets none.
+    Unconfirmed,
+    /// Told of every update that it wants.
+    Active,
+    /// Has failed for days. Nothing is sent until an operator says so.
+    Quarantined,
+    /// Has asked for silence, by 410 Gone.
+    Disabled,
+}
+
+impl Order {
+    /// Returns true if the subscriber wants a notice.
+    pub fn wants(&self, notice: &Notice) -> bool {
+        let regions = &notice.incident.facts.regions;
+        let meets = |wanted: &BTreeSet<String>, own: &BTreeSet<String>| wanted.is_empty() || !wanted.is_disjoint(own);
+        meets(&self.services, &notice.services)
+            // An incident without regions is everywhere.
+            && (regions.is_empty() || meets(&self.regions, regions))
+            && (self.kinds.is_empty() || self.kinds.contains(notice.update.kind.as_str()))
+    }
+}
+
+impl Channel {
+    /// Returns the word for the channel.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// Finds a channel by its word.
+    pub fn find(word: &str) -> Option<Self> {
+        [Self::Webhook].into_iter().find(|channel| channel.as_str() == word)
+    }
+}
+
+impl State {
+    /// Returns the word for the state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unconfirmed => "unconfirmed",
+            Self::Active => "active",
+            Self::Quarantined => "quarantined",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Finds a state by its word.
+    pub fn find(word: &str) -> Option<Self> {
+        let all = [Self::Unconfirmed, Self::Active, Self::Quarantined, Self::Disabled];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
