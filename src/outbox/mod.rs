@@ -11,6 +11,7 @@ pub mod schedule;
 pub mod store;
 pub mod subscription;
 
+pub mod signature;
 pub mod webhook;
 
 #[cfg(test)]
