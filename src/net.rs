@@ -36,7 +36,10 @@ pub(crate) async fn tcp(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::
 ///
 /// The resolver's thread goes on after the caller has given up. The permit stays with the thread, so that slow look-ups
 /// do not pile up threads.
-async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+///
+/// # Errors
+/// If the look-up fails.
+pub(crate) async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
     let permit = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
     let host = host.to_owned();
     let lookup = tokio::task::spawn_blocking(move || {

@@ -11,6 +11,8 @@ pub mod schedule;
 pub mod store;
 pub mod subscription;
 
+pub mod post;
+pub mod sender;
 pub mod signature;
 pub mod webhook;
 

@@ -1,0 +1,238 @@
+//! Sender: claims what is due, sends it, and notes the result.
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::endpoint::Endpoint;
+use super::notice::Notice;
+use super::post::{Answer, Connector, Message, PostError};
+use super::schedule;
+use super::signature::{Signer, new_secret};
+use super::store::{Claim, Outcome, Recorded, Store, StoreError};
+use super::subscription::{Channel, Subscription};
+use super::webhook;
+
+/// Sender with its store.
+#[derive(Debug)]
+pub struct Sender {
+    store: Store,
+    connector: Connector,
+    signer: Signer,
+    flights: JoinSet<Landing>,
+    /// Flights after the last look at the store.
+    peak: usize,
+    counts: Counts,
+}
+
+/// Attempts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Deliveries that an endpoint has taken.
+    pub sent: u64,
+    /// Attempts that have failed.
+    pub failures: u64,
+}
+
+/// End of an attempt.
+#[derive(Debug)]
+enum Landing {
+    Delivery(Box<Claim>, Result<Answer, String>),
+    Proof { subscription: i64, is_proved: bool },
+}
+
+impl Sender {
+    /// Creates a sender.
+    pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
+        Self { store, connector, signer, flights: JoinSet::new(), peak: 0, counts: Counts::default() }
+    }
+
+    /// Returns the store.
+    pub fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// Returns how many attempts there were.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Records an update for all who want it.
+    ///
+    /// # Errors
+    /// If the store cannot be written. Then nobody is told, and the update can be recorded again.
+    pub fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+        // A new update is looked at soon, whatever is under way.
+        self.peak = usize::MAX;
+        self.store.record(notice, now)
+    }
+
+    /// Starts attempts that are due, as many as may run at a time.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn start(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        // Each look at the store costs time, and some results later it finds more.
+        if self.flights.len() > self.peak / 2 {
+            return Ok(());
+        }
+        let free = MOST_AT_ONCE.saturating_sub(self.flights.len());
+        for subscription in self.store.claim_proofs(now, free.min(MOST_PROOFS))? {
+            self.ask_for_proof(subscription, now);
+        }
+        for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST)? {
+            self.send(claim, now);
+        }
+        self.peak = self.flights.len();
+        Ok(())
+    }
+
+    /// Waits for the end of an attempt, and notes its result. Returns false if none is under way. Cancel safe.
+    ///
+    /// # Errors
+    /// If the store cannot be written. The delivery is then sent again, with the same id.
+    pub async fn land(&mut self, clock: impl Fn() -> Timestamp) -> Result<bool, StoreError> {
+        match self.flights.join_next().await {
+            None => return Ok(false),
+            // A task that has panicked: its lease ends.
+            Some(Err(_)) => self.counts.failures += 1,
+            Some(Ok(Landing::Delivery(claim, answer))) => self.finish(&claim, answer, clock())?,
+            Some(Ok(Landing::Proof { subscription, is_proved: true })) => {
+                self.store.activate(subscription, clock())?;
+            }
+            Some(Ok(Landing::Proof { .. })) => self.counts.failures += 1,
+        }
+        Ok(true)
+    }
+
+    /// Returns how long to wait for the next attempt, if nothing else happens.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn rest(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let next = self.store.next_due()?.map(|next| next.duration_since(now));
+        let rest = next.and_then(|rest| Duration::try_from(rest.max(SignedDuration::ZERO)).ok());
+        Ok(rest.unwrap_or(LONGEST_REST).clamp(SHORTEST_REST, LONGEST_REST))
+    }
+
+    fn finish(&mut self, claim: &Claim, answer: Result<Answer, String>, now: Timestamp) -> Result<(), StoreError> {
+        let outcome = outcome(claim.attempt, answer, now, fastrand::f64());
+        match outcome {
+            Outcome::Done => self.counts.sent += 1,
+            Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Gone => self.counts.failures += 1,
+        }
+        self.store.finish(claim, &outcome, now)
+    }
+
+    fn send(&mut self, claim: Claim, now: Timestamp) {
+        let message = self.message(&claim, now);
+        let connector = self.connector.clone();
+        self.flights.spawn(async move {
+            let answer = match Endpoint::parse(&claim.subscription.order.address) {
+                Ok(endpoint) => connector.post(&endpoint, message).await.map_err(|error| told(&error)),
+                Err(error) => Err(format!("the URL {error}")),
+            };
+            Landing::Delivery(Box::new(claim), answer)
+        });
+    }
+
+    /// Makes the message of a delivery. The time in it is that of the attempt: an old one looks like a replay.
+    fn message(&self, claim: &Claim, now: Timestamp) -> Message {
+        let (notice, subscription) = (&claim.notice, &claim.subscription);
+        match subscription.order.channel {
+            Channel::Webhook => {
+                let id = webhook::id(notice, subscription.id);
+                self.signed(&id, webhook::body(notice, &subscription.order.language, now), subscription, now)
+            }
+        }
+    }
+
+    fn signed(&self, id: &str, body: Vec<u8>, subscription: &Subscription, now: Timestamp) -> Message {
+        // While a secret follows another, both stand there, the newest first.
+        let secrets: Vec<&str> = subscription.secret.split_whitespace().collect();
+        let signed = self.signer.sign(id, now.as_second(), &body, &secrets);
+        let mut fields = HeaderMap::new();
+        let timestamp = signed.timestamp.to_string();
+        let all = [(ID, signed.id), (TIMESTAMP, timestamp), (SIGNATURE, signed.signature)];
+        fields.extend(all.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))));
+        Message { fields, body: body.into() }
+    }
+
+    /// Sends a challenge, which the endpoint has to answer with.
+    fn ask_for_proof(&mut self, subscription: Subscription, now: Timestamp) {
+        let Some(challenge) = new_secret().ok().map(|secret| secret.replace("whsec_", "challenge_")) else {
+            return;
+        };
+        let id = format!("msg_proof_{}_{}", subscription.id, now.as_second());
+        let message = self.signed(&id, webhook::challenge_body(&challenge, now), &subscription, now);
+        let connector = self.connector.clone();
+        self.flights.spawn(async move {
+            let answer = match Endpoint::parse(&subscription.order.address) {
+                Ok(endpoint) => connector.post(&endpoint, message).await.ok(),
+                Err(_) => None,
+            };
+            let is_proved = answer.is_some_and(|answer| proves(&answer, &challenge));
+            Landing::Proof { subscription: subscription.id, is_proved }
+        });
+    }
+}
+
+/// Decides what becomes of a delivery.
+fn outcome(attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter: f64) -> Outcome {
+    let (error, asked) = match answer {
+        Ok(answer) if answer.status.is_success() => return Outcome::Done,
+        Ok(answer) if answer.status == StatusCode::GONE => return Outcome::Gone,
+        // Redirects are failures: they could lead anywhere.
+        Ok(answer) => (answer.status.to_string(), answer.retry_after),
+        Err(error) => (error, None),
+    };
+    match schedule::after(attempt, asked, jitter).and_then(|wait| now.checked_add(wait).ok()) {
+        Some(at) => Outcome::Retry { at, error },
+        None => Outcome::Failed { error },
+    }
+}
+
+/// Returns true if an answer is the challenge, as a text or as `{"challenge": "…"}`. One that only repeats the request
+/// proves nothing.
+fn proves(answer: &Answer, challenge: &str) -> bool {
+    let is_text = answer.body.trim_ascii() == challenge.as_bytes();
+    let is_json = || {
+        serde_json::from_slice(&answer.body)
+            .is_ok_and(|body: serde_json::Value| body == json!({ "challenge": challenge }))
+    };
+    answer.status.is_success() && (is_text || is_json())
+}
+
+/// Returns an error with its causes, in one line.
+fn told(error: &PostError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// Attempts at a time.
+const MOST_AT_ONCE: usize = 64;
+/// Attempts at a time to one host.
+const MOST_PER_HOST: usize = 16;
+/// Proofs that are begun at a time.
+const MOST_PROOFS: usize = 8;
+/// Time for which a delivery belongs to its sender: longer than any attempt takes.
+const LEASE: SignedDuration = SignedDuration::from_mins(2);
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);

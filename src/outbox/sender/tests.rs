@@ -1,0 +1,271 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::address::Reach;
+use super::super::subscription::State;
+use super::super::tests::{at, notice, order};
+use super::super::{signature, store};
+use super::*;
+
+/// Request as an endpoint has seen it.
+#[derive(Clone, Debug)]
+struct Seen {
+    fields: BTreeMap<String, String>,
+    body: String,
+}
+
+/// Endpoint on loopback. A script answers its requests, by their number.
+struct Sink {
+    url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Sink {
+    async fn new(script: impl Fn(usize, &Seen) -> String + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let (sink, script) = (Arc::clone(&seen), Arc::new(script));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(answer(stream, Arc::clone(&sink), Arc::clone(&script)));
+            }
+        });
+        Self { url, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn answer(mut stream: TcpStream, sink: Arc<Mutex<Vec<Seen>>>, script: Arc<impl Fn(usize, &Seen) -> String>) {
+    let Some(request) = read_request(&mut stream).await else { return };
+    let text = {
+        let mut seen = sink.lock().unwrap();
+        seen.push(request.clone());
+        script(seen.len(), &request)
+    };
+    // A client that has read enough closes.
+    let _closed = stream.write_all(text.as_bytes()).await;
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16_384]);
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let field = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+            let fields: BTreeMap<String, String> = head.lines().filter_map(field).collect();
+            let length: usize = fields["content-length"].parse().unwrap();
+            if body.len() == length {
+                return Some(Seen { fields, body: body.to_owned() });
+            }
+        }
+        match stream.read(&mut buffer).await {
+            Ok(read @ 1..) => bytes.extend_from_slice(&buffer[..read]),
+            Ok(0) | Err(_) => return None,
+        }
+    }
+}
+
+fn plain(status: &str, fields: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{fields}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Sender with a store of its own, whose clock a test moves.
+struct World {
+    folder: tempfile::TempDir,
+    sender: Sender,
+}
+
+impl World {
+    fn new(reach: Reach) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join(store::FILE)).unwrap();
+        let signer = Signer::open(&folder.path().join(signature::FILE)).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        Self { folder, sender: Sender::new(store, Connector::new(reach, tls), signer) }
+    }
+
+    fn on_loopback() -> Self {
+        Self::new(Reach { allow_private: vec!["127.0.0.0/8".parse().unwrap()] })
+    }
+
+    fn subscribe(&mut self, url: &str, state: State) -> i64 {
+        self.sender.store().subscribe(&order(url), SECRET, state, at("13:00:00")).unwrap()
+    }
+
+    fn state(&mut self, id: i64) -> State {
+        self.sender.store().find(id).unwrap().unwrap().state
+    }
+
+    fn error(&mut self, id: i64) -> String {
+        self.sender.store().find(id).unwrap().unwrap().last_error.unwrap_or_default()
+    }
+
+    /// Sends all that is due at an instant.
+    async fn send(&mut self, now: Timestamp) {
+        loop {
+            self.sender.start(now).unwrap();
+            if !self.sender.land(|| now).await.unwrap() {
+                return;
+            }
+        }
+    }
+}
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+#[tokio::test]
+async fn a_retry_waits_as_asked_and_has_the_same_id_and_the_time_of_its_attempt() {
+    let answers = ["503 Service Unavailable", "200 OK"];
+    let sink = Sink::new(move |number, _| plain(answers[number - 1], "retry-after: 60\r\n", "")).await;
+    let mut world = World::on_loopback();
+    world.subscribe(&sink.url, State::Active);
+    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    world.send(at("14:00:00")).await;
+    world.send(at("14:00:59")).await;
+    assert_eq!(sink.seen().len(), 1);
+    world.send(at("14:01:00")).await;
+    world.send(at("20:00:00")).await;
+    let seen = sink.seen();
+    let field = |at: usize, name: &str| seen[at].fields[name].clone();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(field(0, "webhook-id"), field(1, "webhook-id"));
+    let seconds = |at: usize| field(at, "webhook-timestamp").parse::<i64>().unwrap();
+    assert_eq!((seconds(0), seconds(1)), (at("14:00:00").as_second(), at("14:01:00").as_second()));
+    assert_ne!(field(0, "webhook-signature"), field(1, "webhook-signature"));
+    assert_eq!(world.sender.counts(), Counts { sent: 1, failures: 1 });
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_failure_and_410_is_the_end() {
+    let other = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let location = format!("location: {}\r\n", other.url);
+    let moved = Sink::new(move |_, _| plain("307 Temporary Redirect", &location, "")).await;
+    let gone = Sink::new(|_, _| plain("410 Gone", "", "")).await;
+    let mut world = World::on_loopback();
+    let ids = [world.subscribe(&moved.url, State::Active), world.subscribe(&gone.url, State::Active)];
+    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    world.send(at("14:00:00")).await;
+    assert_eq!((moved.seen().len(), gone.seen().len(), other.seen().len()), (1, 1, 0));
+    assert_eq!(world.error(ids[0]), "307 Temporary Redirect");
+    assert_eq!([world.state(ids[0]), world.state(ids[1])], [State::Active, State::Disabled]);
+}
+
+#[tokio::test]
+async fn loopback_is_refused_by_address_and_by_name_unless_the_operator_allows_it() {
+    let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let mut world = World::new(Reach::default());
+    for url in [sink.url.clone(), sink.url.replace("127.0.0.1", "localhost"), sink.url.replace("127.0.0.1", "[::1]")] {
+        let id = world.subscribe(&url, State::Active);
+        world.sender.record(&notice(u32::try_from(id).unwrap()), at("14:00:00")).unwrap();
+        world.send(at("14:00:00")).await;
+        let error = world.error(id);
+        assert!(
+            error.starts_with("the address is refused: ") && error.ends_with(" is not a public address"),
+            "{error}"
+        );
+    }
+    assert_eq!(sink.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_sends_without_end_is_read_to_a_limit() {
+    let sink = Sink::new(|_, _| format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_000_000))).await;
+    let world = World::on_loopback();
+    let message = Message { fields: HeaderMap::new(), body: "{}".into() };
+    let answer = world.sender.connector.post(&Endpoint::parse(&sink.url).unwrap(), message).await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 4096));
+}
+
+#[tokio::test]
+async fn an_endpoint_is_told_nothing_before_it_has_answered_the_challenge() {
+    let challenge = |seen: &Seen| serde_json::from_str::<serde_json::Value>(&seen.body).unwrap()["challenge"].clone();
+    let text = Sink::new(move |_, seen| plain("200 OK", "", challenge(seen).as_str().unwrap_or_default())).await;
+    let json =
+        Sink::new(move |_, seen| plain("200 OK", "", &json!({ "challenge": challenge(seen) }).to_string())).await;
+    let echo = Sink::new(|_, seen| plain("200 OK", "", &seen.body)).await;
+    let silent = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let mut world = World::on_loopback();
+    let ids = [&text, &json, &echo, &silent].map(|sink| world.subscribe(&sink.url, State::Unconfirmed));
+    world.send(at("14:00:00")).await;
+    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    world.send(at("14:00:00")).await;
+    let states = ids.map(|id| world.state(id));
+    assert_eq!(states, [State::Active, State::Active, State::Unconfirmed, State::Unconfirmed]);
+    assert_eq!([&text, &json, &echo, &silent].map(|sink| sink.seen().len()), [2, 2, 1, 1]);
+}
+
+#[test]
+fn the_result_follows_from_the_status() {
+    let decide = |status: u16, attempt: u32| {
+        let answer = Answer { status: StatusCode::from_u16(status).unwrap(), retry_after: None, body: Vec::new() };
+        outcome(attempt, Ok(answer), at("14:00:00"), 0.0)
+    };
+    let retry = |error: &str, time: &str| Outcome::Retry { at: at(time), error: error.to_owned() };
+    assert_eq!([decide(200, 1), decide(204, 10), decide(410, 1)], [Outcome::Done, Outcome::Done, Outcome::Gone]);
+    assert_eq!(decide(301, 1), retry("301 Moved Permanently", "14:00:05"));
+    assert_eq!(decide(404, 2), retry("404 Not Found", "14:05:00"));
+    assert_eq!(decide(429, 3), retry("429 Too Many Requests", "14:30:00"));
+    assert_eq!(decide(500, 10), Outcome::Failed { error: "500 Internal Server Error".to_owned() });
+}
+
+/// The library of Standard Webhooks knows nothing of ours.
+#[tokio::test]
+async fn a_library_that_is_not_ours_verifies_the_signature() {
+    let claim = "a webhook verified by `standardwebhooks` of PyPI";
+    let python = std::env::var_os("BACKSOON_TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
+    let Some(python) = python else {
+        eprintln!("SKIPPED: {claim}: BACKSOON_TEST_PYTHON names no Python; tests/all makes one");
+        return;
+    };
+    let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let mut world = World::on_loopback();
+    world.subscribe(&sink.url, State::Active);
+    let (now, mut fresh) = (Timestamp::now(), notice(1));
+    fresh.update.at = now;
+    world.sender.record(&fresh, now).unwrap();
+    world.send(now).await;
+    let seen = sink.seen().remove(0);
+    let input = json!({ "secret": SECRET, "fields": seen.fields, "body": seen.body }).to_string();
+    let path = world.folder.path().join("seen.json");
+    std::fs::write(&path, input).unwrap();
+    let script = "import json, sys\nfrom standardwebhooks import Webhook, WebhookVerificationError\n\
+        seen = json.load(open(sys.argv[1]))\nhook = Webhook(seen['secret'])\n\
+        print(hook.verify(seen['body'], seen['fields'])['type'])\n\
+        try:\n    hook.verify(seen['body'] + ' ', seen['fields'])\nexcept WebhookVerificationError:\n    print('refused')";
+    let run = std::process::Command::new(python).args(["-c", script]).arg(&path).output().unwrap();
+    let (out, error) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert_eq!(out, "maintenance.started\nrefused\n", "{error}");
+}
+
+/// `BACKSOON_DELIVERIES=10000` measures; by default it is only tried.
+#[tokio::test]
+async fn many_subscribers_are_told_once_each() {
+    let many: usize = std::env::var("BACKSOON_DELIVERIES").ok().and_then(|many| many.parse().ok()).unwrap_or(100);
+    let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let mut world = World::on_loopback();
+    for number in 0..many {
+        world.subscribe(&format!("{}/{number}", sink.url), State::Active);
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(world.sender.record(&notice(1), at("14:00:00")).unwrap(), Recorded::New(many));
+    let recorded = begun.elapsed();
+    world.send(at("14:00:00")).await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned();
+    println!("{many} deliveries: recorded in {recorded:?}, sent in {:?}; {peak}", begun.elapsed());
+    let ids: std::collections::BTreeSet<String> =
+        sink.seen().iter().map(|seen| seen.fields["webhook-id"].clone()).collect();
+    assert_eq!((sink.seen().len(), ids.len()), (many, many));
+}
