@@ -29,6 +29,11 @@ pub enum Refusal {
 }
 
 impl Reach {
+    /// Returns the reach of URLs that an operator wrote into the config: everywhere.
+    pub fn everywhere() -> Self {
+        Self { allow_private: vec![Ipv4Net::default().into(), Ipv6Net::default().into()] }
+    }
+
     /// Returns the addresses to connect to, in the order of the resolver.
     ///
     /// # Errors

@@ -16,5 +16,7 @@ pub mod sender;
 pub mod signature;
 pub mod webhook;
 
+pub mod run;
+
 #[cfg(test)]
 mod tests;

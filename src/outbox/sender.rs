@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
 use super::notice::Notice;
-use super::post::{Answer, Connector, Message, PostError};
+use super::post::{Answer, Connector, Message};
 use super::schedule;
 use super::signature::{Signer, new_secret};
 use super::store::{Claim, Outcome, Recorded, Store, StoreError};
@@ -62,6 +62,16 @@ impl Sender {
     /// Returns how many attempts there were.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Returns the public keys that verify what it signs, newest first.
+    pub fn public_keys(&self) -> Vec<String> {
+        self.signer.public_keys()
+    }
+
+    /// Returns true if attempts are under way.
+    pub fn is_busy(&self) -> bool {
+        !self.flights.is_empty()
     }
 
     /// Records an update for all who want it.
@@ -211,7 +221,7 @@ fn proves(answer: &Answer, challenge: &str) -> bool {
 }
 
 /// Returns an error with its causes, in one line.
-fn told(error: &PostError) -> String {
+pub(super) fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,83 +1,10 @@
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::super::address::Reach;
 use super::super::subscription::State;
-use super::super::tests::{at, notice, order};
+use super::super::tests::{SECRET, Seen, Sink, at, notice, order, plain, tls};
 use super::super::{signature, store};
 use super::*;
-
-/// Request as an endpoint has seen it.
-#[derive(Clone, Debug)]
-struct Seen {
-    fields: BTreeMap<String, String>,
-    body: String,
-}
-
-/// Endpoint on loopback. A script answers its requests, by their number.
-struct Sink {
-    url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-impl Sink {
-    async fn new(script: impl Fn(usize, &Seen) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let (sink, script) = (Arc::clone(&seen), Arc::new(script));
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(answer(stream, Arc::clone(&sink), Arc::clone(&script)));
-            }
-        });
-        Self { url, seen }
-    }
-
-    fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-async fn answer(mut stream: TcpStream, sink: Arc<Mutex<Vec<Seen>>>, script: Arc<impl Fn(usize, &Seen) -> String>) {
-    let Some(request) = read_request(&mut stream).await else { return };
-    let text = {
-        let mut seen = sink.lock().unwrap();
-        seen.push(request.clone());
-        script(seen.len(), &request)
-    };
-    // A client that has read enough closes.
-    let _closed = stream.write_all(text.as_bytes()).await;
-}
-
-async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
-    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16_384]);
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let field = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-            let fields: BTreeMap<String, String> = head.lines().filter_map(field).collect();
-            let length: usize = fields["content-length"].parse().unwrap();
-            if body.len() == length {
-                return Some(Seen { fields, body: body.to_owned() });
-            }
-        }
-        match stream.read(&mut buffer).await {
-            Ok(read @ 1..) => bytes.extend_from_slice(&buffer[..read]),
-            Ok(0) | Err(_) => return None,
-        }
-    }
-}
-
-fn plain(status: &str, fields: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\n{fields}content-length: {}\r\n\r\n{body}", body.len())
-}
 
 /// Sender with a store of its own, whose clock a test moves.
 struct World {
@@ -90,10 +17,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join(store::FILE)).unwrap();
         let signer = Signer::open(&folder.path().join(signature::FILE)).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        Self { folder, sender: Sender::new(store, Connector::new(reach, tls), signer) }
+        Self { folder, sender: Sender::new(store, Connector::new(reach, tls()), signer) }
     }
 
     fn on_loopback() -> Self {
@@ -122,8 +46,6 @@ impl World {
         }
     }
 }
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[tokio::test]
 async fn a_retry_waits_as_asked_and_has_the_same_id_and_the_time_of_its_attempt() {

@@ -1,0 +1,263 @@
+//! Thread of the outbox, and the handle that control has of it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::address::Reach;
+use super::notice::Notice;
+use super::post::Connector;
+use super::sender::{Counts, Sender, told};
+use super::signature::{self, Signer};
+use super::store::{self, Depth, Store};
+
+/// Outbox that runs on a thread of its own.
+#[derive(Debug)]
+pub struct Outbox {
+    inbox: mpsc::Sender<Notice>,
+    status: watch::Receiver<OutboxStatus>,
+    thread: JoinHandle<()>,
+}
+
+/// Settings of an outbox.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory of the store and of the keys.
+    pub state_dir: PathBuf,
+    /// Addresses that deliveries may go to.
+    pub reach: Reach,
+    /// Roots that endpoints are verified by.
+    pub tls: ClientConfig,
+}
+
+/// State of an outbox, as operators see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxStatus {
+    /// Failure of the store or of the keys. Nothing is sent while it lasts, and nothing is lost.
+    pub error: Option<String>,
+    /// Updates that are not recorded yet.
+    pub unrecorded: usize,
+    /// Deliveries that wait.
+    pub depth: Depth,
+    /// Attempts since the start.
+    pub counts: Counts,
+    /// Public keys that verify webhooks, newest first.
+    pub public_keys: Vec<String>,
+}
+
+/// Update that was refused: too many wait for the store. It can be told again later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overfull;
+
+/// Work of the thread.
+struct Worker {
+    settings: Settings,
+    inbox: mpsc::Receiver<Notice>,
+    status: watch::Sender<OutboxStatus>,
+    /// Sender; `None` while its files cannot be opened.
+    sender: Option<Sender>,
+    unrecorded: VecDeque<Notice>,
+    error: Option<String>,
+    pruned: Option<Instant>,
+    published: Option<Instant>,
+    /// True if there may be more to publish, once a second has passed.
+    is_behind: bool,
+}
+
+/// Result of a wait.
+enum Wake {
+    GoOn,
+    Stop,
+}
+
+impl Outbox {
+    /// Starts the thread. Files that cannot be opened are an error of the status, and are tried again.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let (inbox, notices) = mpsc::channel(MOST_IN_CHANNEL);
+        let (publish, status) = watch::channel(OutboxStatus::default());
+        let worker = Worker {
+            settings,
+            inbox: notices,
+            status: publish,
+            sender: None,
+            unrecorded: VecDeque::new(),
+            error: None,
+            pruned: None,
+            published: None,
+            is_behind: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = move || runtime.block_on(worker.run());
+        let thread = std::thread::Builder::new().name("outbox".to_owned()).spawn(work)?;
+        Ok(Self { inbox, status, thread })
+    }
+
+    /// Hands over an update. Never waits. A repeated update is told once.
+    ///
+    /// # Errors
+    /// If too many updates wait already.
+    pub fn tell(&self, notice: Notice) -> Result<(), Overfull> {
+        self.inbox.try_send(notice).map_err(|_| Overfull)
+    }
+
+    /// Returns the state, at most a second old unless the disk is slow.
+    pub fn status(&self) -> OutboxStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Ends the thread. Attempts under way have a few seconds; after that, they are made again at the next start.
+    pub fn stop(self) {
+        drop(self.inbox);
+        if self.thread.join().is_err() {
+            tracing::error!("outbox has panicked");
+        }
+    }
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            let error = self.turn().err();
+            self.complain(error);
+            self.publish();
+            match self.wait().await {
+                Wake::GoOn => {}
+                Wake::Stop => break,
+            }
+        }
+        // What came last is recorded, so that the next start sends it.
+        let last = self.turn().err();
+        self.complain(last);
+        let landing = async { while self.sender.as_ref().is_some_and(Sender::is_busy) && self.land().await.is_ok() {} };
+        if timeout(GRACE, landing).await.is_err() {
+            tracing::info!("outbox ends with attempts under way, which the next start repeats");
+        }
+    }
+
+    /// Does all that can be done without waiting for endpoints.
+    fn turn(&mut self) -> Result<(), String> {
+        while self.unrecorded.len() < MOST_UNRECORDED
+            && let Ok(notice) = self.inbox.try_recv()
+        {
+            self.unrecorded.push_back(notice);
+        }
+        let sender = match &mut self.sender {
+            Some(sender) => sender,
+            None => self.sender.insert(open(&self.settings)?),
+        };
+        let now = Timestamp::now();
+        while let Some(notice) = self.unrecorded.front() {
+            sender.record(notice, now).map_err(|error| told(&error))?;
+            self.unrecorded.pop_front();
+        }
+        if self.pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE_EVERY) {
+            sender.store().prune(now).map_err(|error| told(&error))?;
+            self.pruned = Some(Instant::now());
+        }
+        sender.start(now).map_err(|error| told(&error))
+    }
+
+    /// Waits for the end of an attempt, for an update, or for the next attempt.
+    async fn wait(&mut self) -> Wake {
+        let rest = match (&self.sender, &self.error) {
+            (Some(sender), None) => sender.rest(Timestamp::now()).unwrap_or(AFTER_ERROR),
+            (None, _) | (_, Some(_)) => AFTER_ERROR,
+        };
+        let rest = if self.is_behind { rest.min(PUBLISH_EVERY) } else { rest };
+        let has_room = self.unrecorded.len() < MOST_UNRECORDED;
+        let landed = tokio::select! {
+            landed = landed(&mut self.sender) => landed,
+            notice = self.inbox.recv(), if has_room => match notice {
+                Some(notice) => {
+                    self.unrecorded.push_back(notice);
+                    Ok(())
+                }
+                None => return Wake::Stop,
+            },
+            () = sleep(rest) => Ok(()),
+        };
+        if let Err(error) = landed {
+            self.complain(Some(error));
+            // The next look at the store tells whether it is well again.
+            sleep(AFTER_ERROR).await;
+        }
+        Wake::GoOn
+    }
+
+    async fn land(&mut self) -> Result<(), String> {
+        landed(&mut self.sender).await
+    }
+
+    /// Notes an error, and logs it when it is new.
+    fn complain(&mut self, error: Option<String>) {
+        if error != self.error {
+            match &error {
+                Some(error) => tracing::error!(%error, "outbox cannot go on"),
+                None => tracing::info!("outbox goes on"),
+            }
+            self.published = None;
+        }
+        self.error = error;
+    }
+
+    /// Publishes the state, at most once a second.
+    fn publish(&mut self) {
+        self.is_behind = self.published.is_some_and(|published| published.elapsed() < PUBLISH_EVERY);
+        if self.is_behind {
+            return;
+        }
+        let before = self.status.borrow().clone();
+        let (depth, counts, keys) = match &mut self.sender {
+            Some(sender) => (sender.store().depth().unwrap_or(before.depth), sender.counts(), sender.public_keys()),
+            None => (before.depth, before.counts, before.public_keys),
+        };
+        let unrecorded = self.unrecorded.len();
+        self.status.send_replace(OutboxStatus {
+            error: self.error.clone(),
+            unrecorded,
+            depth,
+            counts,
+            public_keys: keys,
+        });
+        self.published = Some(Instant::now());
+    }
+}
+
+/// Waits for the end of an attempt; for ever if none is under way. Cancel safe.
+async fn landed(sender: &mut Option<Sender>) -> Result<(), String> {
+    match sender.as_mut().filter(|sender| sender.is_busy()) {
+        Some(sender) => sender.land(Timestamp::now).await.map(drop).map_err(|error| told(&error)),
+        None => pending().await,
+    }
+}
+
+fn open(settings: &Settings) -> Result<Sender, String> {
+    let store = Store::open(&settings.state_dir.join(store::FILE)).map_err(|error| told(&error))?;
+    let keys = settings.state_dir.join(signature::FILE);
+    let signer = Signer::open(&keys).map_err(|error| format!("the keys of webhooks cannot be read: {error}"))?;
+    Ok(Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), signer))
+}
+
+/// Updates between control and the thread.
+const MOST_IN_CHANNEL: usize = 256;
+/// Updates that wait for the store.
+const MOST_UNRECORDED: usize = 1024;
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+const PRUNE_EVERY: Duration = Duration::from_hours(6);
+/// Time for attempts that are under way at the end.
+const GRACE: Duration = Duration::from_secs(5);
