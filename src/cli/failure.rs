@@ -13,6 +13,7 @@ use super::admin::{self, Endpoint};
 use super::edit::EditError;
 use super::refusal::Refusal;
 use super::streams::{ERROR, Streams, styled};
+use super::subscriber_error::SubscriberError;
 use super::{exit, words};
 use crate::files::write::WriteError;
 
@@ -91,6 +92,8 @@ pub(super) enum Failure {
     NotTheDemos(PathBuf),
     /// A file cannot be read, written or made.
     File { verb: &'static str, path: PathBuf, source: io::Error },
+    /// `backsoon subscribers` has failed.
+    Subscribers(SubscriberError),
     /// The system refused a basic resource.
     Internal(io::Error),
     /// The output cannot be written.
@@ -170,6 +173,7 @@ impl Failure {
             Self::NotDrained { .. } => exit::NOT_DRAINED,
             Self::NotOpen { .. } => exit::NOT_OPEN,
             Self::File { .. } | Self::Output(_) => exit::IO,
+            Self::Subscribers(error) => error.code(),
             Self::Internal(_) => exit::INTERNAL,
         }
     }
@@ -252,6 +256,7 @@ impl Failure {
             Self::Rejected { .. } => "the flag file is written, and what was live before stays live".to_owned(),
             Self::Port { option, .. } => format!("stop what listens there, or choose another port with `{option}`"),
             Self::NotTheDemos(_) => "choose another directory with `--dir`".to_owned(),
+            Self::Subscribers(error) => return error.help(),
             Self::Problems(_)
             | Self::WrongAfter { .. }
             | Self::Edit { .. }
@@ -395,6 +400,7 @@ impl fmt::Display for Failure {
             Self::Port { port, .. } => write!(f, "port {port} cannot be listened on"),
             Self::NotTheDemos(path) => write!(f, "`{}` is not one that the demo wrote, so it stays", path.display()),
             Self::File { verb, path, .. } => write!(f, "cannot {verb} `{}`", path.display()),
+            Self::Subscribers(error) => error.fmt(f),
             Self::Internal(_) => f.write_str("cannot start"),
             Self::Output(_) => f.write_str("cannot write"),
         }
@@ -405,6 +411,7 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Edit { source, .. } => Some(source),
+            Self::Subscribers(error) => error.source(),
             Self::Write(source) | Self::Page(source) | Self::Demo(source) => Some(source),
             Self::NotConfirmed { source, .. } | Self::Unreachable { source, .. } | Self::Silent { source, .. } => {
                 Some(source)

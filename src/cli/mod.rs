@@ -23,6 +23,8 @@ mod report;
 mod skip;
 mod status;
 mod step;
+mod subscriber_error;
+mod subscribers;
 mod verify;
 
 mod completions;
@@ -128,6 +130,9 @@ enum Command {
     /// Sum up downtimes, for the post-mortem
     #[command(after_help = report::AFTER_HELP)]
     Report(report::ReportArgs),
+    /// List, save, restore and remove those who are told of news
+    #[command(after_help = subscribers::AFTER_HELP)]
+    Subscribers(subscribers::SubscribersArgs),
     /// Explain what would happen to a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Explain),
@@ -206,6 +211,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Verify(args) => verify::run(&args, &mut streams),
         Command::History(args) => history::run(&args, &mut streams),
         Command::Report(args) => report::run(&args, &mut streams),
+        Command::Subscribers(args) => subscribers::run(&args, &mut streams),
         Command::Explain(args) => explain::run(&args, &mut streams),
         Command::Render(args) => render::run(&args, &mut streams),
         Command::Completions(args) => completions::run(&args, &mut streams),

@@ -11,6 +11,7 @@ use super::notice::Notice;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// Number within the store. It changes by export and import.
+    #[serde(default)]
     pub id: i64,
     /// Channel, address and choice.
     #[serde(flatten)]
@@ -22,8 +23,10 @@ pub struct Subscription {
     /// Instant of the subscription.
     pub created: Timestamp,
     /// Failed attempts since the last success.
+    #[serde(default)]
     pub failures: u32,
     /// Last failure.
+    #[serde(default)]
     pub last_error: Option<String>,
 }
 

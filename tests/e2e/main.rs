@@ -62,6 +62,7 @@ mod smuggling;
 mod soak;
 mod status;
 mod streaming;
+mod subscribers;
 mod tls;
 mod upgrade;
 mod watch;

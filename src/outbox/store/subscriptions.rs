@@ -14,7 +14,6 @@ impl Store {
     /// # Errors
     /// If the store is full or cannot be written.
     pub fn subscribe(&mut self, order: &Order, secret: &str, state: State, now: Timestamp) -> Result<i64, StoreError> {
-        let host = Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default();
         let wishes = serde_json::to_string(order)?;
         let change = self.durably()?;
         let count: i64 = change.query_row("SELECT count(*) FROM subscriptions", [], |row| row.get(0))?;
@@ -25,12 +24,39 @@ impl Store {
             "INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT (channel, address) DO UPDATE SET wishes = excluded.wishes RETURNING id",
-            (order.channel.as_str(), &order.address, host, wishes, secret, state.as_str(), millis(now)),
+            (order.channel.as_str(), &order.address, host(order), wishes, secret, state.as_str(), millis(now)),
             |row| row.get(0),
         )?;
         note(&change, now, "subscribed", id)?;
         change.commit()?;
         Ok(id)
+    }
+
+    /// Adds the subscriptions of an export, all or none, and returns how many are new. Known addresses stay as they are.
+    ///
+    /// # Errors
+    /// If the store is full or cannot be written.
+    pub fn import(&mut self, all: &[Subscription], now: Timestamp) -> Result<usize, StoreError> {
+        let change = self.durably()?;
+        let mut added = 0;
+        for one in all {
+            let statement = "INSERT OR IGNORE INTO subscriptions (channel, address, host, wishes, secret, state, created) \
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let order = &one.order;
+            let (wishes, created) = (serde_json::to_string(order)?, millis(one.created));
+            let (channel, state) = (order.channel.as_str(), one.state.as_str());
+            let row = (channel, &order.address, host(order), wishes, &one.secret, state, created);
+            if change.execute(statement, row)? > 0 {
+                added += 1;
+                note(&change, now, "imported", change.last_insert_rowid())?;
+            }
+        }
+        let count: i64 = change.query_row("SELECT count(*) FROM subscriptions", [], |row| row.get(0))?;
+        if count > MOST_SUBSCRIPTIONS {
+            return Err(StoreError::Full("subscriptions", MOST_SUBSCRIPTIONS));
+        }
+        change.commit()?;
+        Ok(added)
     }
 
     /// Makes a subscription active: its endpoint has proved that it wants messages, or an operator says so. Returns
@@ -107,6 +133,11 @@ impl Store {
         change.commit()?;
         Ok(found)
     }
+}
+
+/// Returns the host that shares the limit of attempts at a time.
+fn host(order: &Order) -> String {
+    Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default()
 }
 
 /// Writes a line of the audit.

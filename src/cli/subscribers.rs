@@ -1,0 +1,225 @@
+//! `backsoon subscribers`: lists, saves, restores and removes subscribers. Works on the file of the outbox, which may be
+//! open in a running proxy.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use crate::control::state::StateDir;
+use crate::outbox::store::{FILE, Store, StoreError};
+use crate::outbox::subscription::Subscription;
+use crate::plan::problem::quoted;
+
+use super::failure::Failure;
+use super::flag_file::FlagFile;
+use super::streams::Streams;
+use super::subscriber_error::SubscriberError;
+use super::{ConfigFile, exit, words};
+
+/// The arguments of `subscribers`.
+#[derive(Args, Debug)]
+pub(super) struct SubscribersArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show who is told of news, and which endpoints fail
+    List {
+        /// Write a JSON object for each, without its secret
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Write all subscribers with their secrets, a JSON object each: a backup
+    Export {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Add the subscribers of an export. Those with a known address stay as they are
+    Import {
+        /// The export; `-` for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove a subscriber, and all that it was still to be told
+    Remove {
+        /// Number or address, as `list` shows it
+        subscriber: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Send to an endpoint again that was quarantined or disabled
+    Resume {
+        /// Number or address, as `list` shows it
+        subscriber: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// Help text below the options.
+pub(super) const AFTER_HELP: &str = "\
+Subscribers stand in `.subscribers.sqlite` in `state_dir` of the config. The proxy may run meanwhile. An export has the \
+secrets that sign webhooks: keep it as you keep a key.
+
+Examples:
+  backsoon subscribers list
+  backsoon subscribers export > subscribers.jsonl
+  backsoon subscribers import subscribers.jsonl
+  backsoon subscribers remove 17
+
+Exit codes:
+  0   done
+  64  the arguments, the config or the export are wrong, or there is no such subscriber
+  74  a file cannot be read or written";
+
+/// Runs `subscribers`.
+pub(super) fn run(args: &SubscribersArgs, streams: &mut Streams) -> Result<u8, Failure> {
+    match &args.action {
+        Action::List { json, config } => list(&subscriptions(config)?, Form::of(*json), streams)?,
+        Action::Export { config } => export(&subscriptions(config)?, streams)?,
+        Action::Import { file, config } => import(file, config, streams)?,
+        Action::Remove { subscriber, config } => {
+            let (mut store, found) = find(subscriber, config)?;
+            store.remove(found.id, Timestamp::now()).map_err(failed)?;
+            writeln!(streams.out, "removed {}", shown(&found))?;
+        }
+        Action::Resume { subscriber, config } => {
+            let (mut store, found) = find(subscriber, config)?;
+            store.activate(found.id, Timestamp::now()).map_err(failed)?;
+            writeln!(streams.out, "{} is told of what comes", shown(&found))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// Form of a list.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Json,
+}
+
+impl Form {
+    fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
+/// Returns the path of the store.
+fn path(config: &ConfigFile) -> Result<PathBuf, Failure> {
+    let found = FlagFile::of(&config.config)?.config;
+    Ok(StateDir::of_process(&config.config, found.state_dir.as_deref()).path().join(FILE))
+}
+
+/// Returns all subscribers; none if there is no store yet.
+fn subscriptions(config: &ConfigFile) -> Result<Vec<Subscription>, Failure> {
+    let path = path(config)?;
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(&path).map_err(failed)?;
+    store.subscriptions().map_err(failed)
+}
+
+fn find(subscriber: &str, config: &ConfigFile) -> Result<(Store, Subscription), Failure> {
+    let path = path(config)?;
+    let missing = || Failure::Subscribers(SubscriberError::Missing(subscriber.to_owned()));
+    if !path.exists() {
+        return Err(missing());
+    }
+    let store = Store::open(&path).map_err(failed)?;
+    let all = store.subscriptions().map_err(failed)?;
+    let is_meant = |one: &Subscription| one.order.address == subscriber || one.id.to_string() == subscriber;
+    let found = all.into_iter().find(is_meant).ok_or_else(missing)?;
+    Ok((store, found))
+}
+
+fn list(all: &[Subscription], form: Form, streams: &mut Streams) -> io::Result<()> {
+    for one in all {
+        match form {
+            Form::Json => {
+                let mut value = serde_json::to_value(one)?;
+                if let Some(fields) = value.as_object_mut() {
+                    fields.remove("secret");
+                }
+                writeln!(streams.data(), "{value}")?;
+            }
+            Form::Text => {
+                let state = format!("{:12}", one.state.as_str());
+                let failure = one.last_error.as_ref().filter(|_| one.failures > 0);
+                let failures = words::count(usize::try_from(one.failures).unwrap_or(usize::MAX), "failure");
+                let failure = failure.map(|error| format!("  ({failures}, the last: {})", quoted(error)));
+                let failure = failure.unwrap_or_default();
+                writeln!(
+                    streams.out,
+                    "{:>6}  {state}  {:8}  {}{failure}",
+                    one.id,
+                    one.order.channel.as_str(),
+                    shown(one)
+                )?;
+            }
+        }
+    }
+    if all.is_empty() {
+        streams.note("nobody has subscribed")?;
+    }
+    Ok(())
+}
+
+fn export(all: &[Subscription], streams: &Streams) -> io::Result<()> {
+    let mut out = streams.data().lock();
+    all.iter().try_for_each(|one| writeln!(out, "{}", serde_json::to_string(one)?))
+}
+
+fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Result<(), Failure> {
+    let text = read(file).map_err(|source| Failure::File { verb: "read", path: file.to_owned(), source })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parse = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|source| {
+            Failure::Subscribers(SubscriberError::Import { file: file.to_owned(), line: at + 1, source })
+        })
+    };
+    let all: Vec<Subscription> = lines.map(parse).collect::<Result<_, _>>()?;
+    let path = path(config)?;
+    if let Some(folder) = path.parent() {
+        let made = fs::create_dir_all(folder);
+        made.map_err(|source| Failure::File { verb: "make", path: folder.to_owned(), source })?;
+    }
+    let mut store = Store::open(&path).map_err(failed)?;
+    let added = store.import(&all, Timestamp::now()).map_err(failed)?;
+    writeln!(streams.out, "{} added, {} known already", words::count(added, "subscriber"), all.len() - added)?;
+    Ok(())
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let most = LARGEST_EXPORT + 1;
+    if file == Path::new("-") {
+        io::stdin().lock().take(most).read_to_string(&mut text)?;
+    } else {
+        fs::File::open(file)?.take(most).read_to_string(&mut text)?;
+    }
+    if text.len() as u64 == most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than 256 MiB"));
+    }
+    Ok(text)
+}
+
+fn failed(error: StoreError) -> Failure {
+    Failure::Subscribers(SubscriberError::Store(error))
+}
+
+/// Returns the address of a subscriber, without what a terminal would take for a command.
+fn shown(subscription: &Subscription) -> String {
+    subscription.order.address.chars().filter(|character| !character.is_control()).collect()
+}
+
+const LARGEST_EXPORT: u64 = 256 << 20;
