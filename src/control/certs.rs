@@ -228,13 +228,24 @@ fn roots(
 }
 
 /// Returns the system's roots, read once per process. As with other programs, a change of them needs a restart.
-fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
+fn system_store() -> &'static Arc<RootCertStore> {
     static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let store = STORE.get_or_init(|| {
+    STORE.get_or_init(|| {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(store)
-    });
+    })
+}
+
+/// Returns the TLS client for hosts of the internet, which trusts the system's roots.
+pub(super) fn public_client() -> Option<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    // The default versions always fit their provider.
+    Some(builder.ok()?.with_root_certificates(Arc::clone(system_store())).with_no_client_auth())
+}
+
+fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
+    let store = system_store();
     if store.is_empty() {
         let message = "an https:// upstream needs the system's root certificates, and there are none";
         let help = "install them (Debian: ca-certificates), or name the upstream's own with `ca = \"file\"`";

@@ -66,6 +66,8 @@ mod startup;
 #[cfg(feature = "proxy")]
 pub mod state;
 #[cfg(feature = "proxy")]
+mod subscribers;
+#[cfg(feature = "proxy")]
 mod transitions;
 
 #[cfg(feature = "proxy")]

@@ -21,6 +21,7 @@ use crate::plan::page::STACK_FOR_TEMPLATES;
 use ledger_file::LedgerFile;
 
 use super::state::StateDir;
+use super::subscribers::Subscribers;
 
 /// Handle of the news thread. Dropping it ends the thread.
 pub(super) struct NewsDesk {
@@ -113,6 +114,9 @@ impl LookQueue {
 struct Newsroom {
     ledger: Ledger,
     file: Option<LedgerFile>,
+    state: Option<StateDir>,
+    /// Outbox; `None` while this proxy tells no subscribers.
+    subscribers: Option<Subscribers>,
     site: SitePublisher,
     version: u64,
     /// The look that was rendered last.
@@ -127,10 +131,10 @@ struct Rendered {
 
 impl Newsroom {
     fn new(state: Option<StateDir>, site: SitePublisher) -> Self {
-        let mut file = state.map(LedgerFile::new);
+        let mut file = state.clone().map(LedgerFile::new);
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
-        Self { ledger, file, site, version: 0, rendered: None }
+        Self { ledger, file, state, subscribers: None, site, version: 0, rendered: None }
     }
 
     /// Looks at a publication: tells, saves, forgets and renders.
@@ -139,6 +143,8 @@ impl Newsroom {
         let routes = RouteSight::all(snapshot);
         let told = self.ledger.observe(Sight { flags: &look.flags, routes: &routes, now: snapshot.compiled });
         self.log(&told);
+        // Subscribers come before the file of the ledger: what a crash cuts short is found there, and told again.
+        self.tell_subscribers(look, &told);
         self.ledger.forget(snapshot.compiled, look.config.status.keep);
         if let Some(file) = &mut self.file {
             file.save(&self.ledger);
@@ -155,6 +161,27 @@ impl Newsroom {
             let reference = incident.facts.reference.as_deref().unwrap_or("unplanned");
             let (key, kind, sequence) = (incident.key.as_str(), update.kind.as_str(), update.sequence);
             tracing::info!(incident = key, window = reference, kind, sequence, "news");
+        }
+    }
+
+    fn tell_subscribers(&mut self, look: &Look, told: &[Told]) {
+        let config = &look.config.status;
+        let renderer = &look.live.snapshot.renderer;
+        let runs = self.subscribers.as_ref().is_some_and(|subscribers| subscribers.is_for(config));
+        if !runs {
+            // The old one has let go of its file before the next one opens it.
+            self.subscribers = None;
+            self.subscribers = self.state.as_ref().and_then(|state| Subscribers::start(state, config));
+        }
+        let Some(subscribers) = &self.subscribers else { return };
+        let news = News::new(&look.config, &self.ledger, &look.flags.windows);
+        if !runs {
+            subscribers.repeat(&news, &self.ledger, renderer, look.live.snapshot.compiled);
+            return;
+        }
+        for told in told {
+            let incident = &self.ledger.incidents()[told.incident];
+            subscribers.tell(&news, incident, &incident.updates[told.update], renderer);
         }
     }
 

@@ -1,8 +1,10 @@
 //! `backsoon subscribers`, on the file of the outbox.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::command::run as run_in;
+use crate::support::{Backsoon, LISTEN, Upstream, wait};
 
 const CONFIG: &str = "[[listen]]\naddress = \"127.0.0.1:8080\"\n[routes.web]\nupstream = \"http://127.0.0.1:3000\"\n";
 
@@ -43,4 +45,33 @@ fn a_wrong_export_and_a_damaged_file_are_told_and_change_nothing() {
     fs::create_dir(place.join(".backsoon")).unwrap();
     fs::write(place.join(".backsoon/.subscribers.sqlite"), [b'x'; 9000]).unwrap();
     run_in(place, &["subscribers", "list"]).exits(74).complains("is damaged");
+}
+
+#[test]
+fn a_subscriber_is_told_of_a_flag_once_whatever_kills_the_proxy() {
+    let (app, sink, folder) = (Upstream::ok(), Upstream::ok(), tempfile::tempdir().unwrap());
+    let config = format!(
+        "{LISTEN}[routes.web]\nupstream = \"{}\"\n[status]\nsend = true\nallow_private = \"127.0.0.0/8\"\n",
+        app.url()
+    );
+    let subscriber = EXPORT.lines().next().unwrap().replace("https://a.example", &sink.url()).replace("\"shop\"", "");
+    fs::write(folder.path().join("backsoon.toml"), &config).unwrap();
+    fs::write(folder.path().join("export"), subscriber).unwrap();
+    run_in(folder.path(), &["subscribers", "import", "export"]).exits(0);
+    let mut proxy = Backsoon::start_in(folder, &config);
+    proxy.flag("[routes]\nweb = \"offline\"\n");
+    wait("the first message", || sink.seen().contains("maintenance.started"));
+    let seen = sink.seen();
+    assert!(seen.contains("webhook-signature: v1,") && seen.contains(" v1a,"), "{seen}");
+    let folder = std::mem::replace(&mut proxy.dir, tempfile::tempdir().unwrap());
+    // This kills.
+    drop(proxy);
+    let again = Backsoon::start_in(folder, &config);
+    again.flag("[routes]\n");
+    wait("the last message", || sink.seen().contains("maintenance.completed"));
+    let ids: Vec<String> =
+        sink.seen().lines().filter(|line| line.starts_with("webhook-id: ")).map(str::to_owned).collect();
+    let different: BTreeSet<&String> = ids.iter().collect();
+    // A kill between the answer and its record sends once more, with the same id.
+    assert!(different.len() == 2 && ids.len() <= 3, "{ids:?}");
 }

@@ -67,7 +67,7 @@ pub struct Depth {
 }
 
 impl Store {
-    /// Records an update with a delivery for each subscriber that wants it, all or nothing. A repeated update changes
+    /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. A repeated update changes
     /// nothing.
     ///
     /// # Errors
@@ -97,7 +97,10 @@ impl Store {
                 "INSERT OR IGNORE INTO deliveries (subscription, incident, sequence, host, due) \
                  SELECT id, ?2, ?3, host, ?4 FROM subscriptions WHERE id = ?1 AND state = 'active'",
             )?;
-            for one in subscribers.iter().filter(|one| one.order.wants(notice)) {
+            for one in subscribers
+                .iter()
+                .filter(|one| one.created.as_second() <= notice.update.at.as_second() && one.order.wants(notice))
+            {
                 told += insert.execute((one.id, incident, sequence, millis(now)))?;
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::super::keys;
@@ -24,6 +25,10 @@ pub struct StatusConfig {
     pub title: Option<String>,
     /// Time for which incidents are kept after they are over.
     pub keep: Duration,
+    /// True if this proxy tells subscribers. Of several that share a flag file, one may.
+    pub send: bool,
+    /// Networks in which subscribers' endpoints may be, besides public ones.
+    pub allow_private: Vec<IpNet>,
     /// Services; by default the routes.
     pub services: Vec<StatusService>,
 }
@@ -52,7 +57,16 @@ pub struct StatusService {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { host: None, prefix: None, url: None, title: None, keep: KEEP, services: Vec::new() }
+        Self {
+            host: None,
+            prefix: None,
+            url: None,
+            title: None,
+            keep: KEEP,
+            send: false,
+            allow_private: Vec::new(),
+            services: Vec::new(),
+        }
     }
 }
 
@@ -84,9 +98,27 @@ pub(super) fn status(
     let url = url.or_else(|| host.as_ref().map(|host| format!("https://{host}")));
     let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
+    let send = section.take("send").and_then(|value| value.boolean(report));
+    let allow_private = section.take("allow_private").map(|value| networks(&value, report));
     let services = section.take("services").map(|value| services(&value, routes, report)).unwrap_or_default();
     section.finish(report, hint);
-    StatusConfig { host, prefix, url, title, keep: keep.unwrap_or(KEEP), services }
+    StatusConfig {
+        host,
+        prefix,
+        url,
+        title,
+        keep: keep.unwrap_or(KEEP),
+        send: send.unwrap_or(false),
+        allow_private: allow_private.unwrap_or_default(),
+        services,
+    }
+}
+
+fn networks(value: &Value<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
+    let items = value.any_number();
+    report.at_most(MOST_NETWORKS, items.len(), "networks", value.key_span.clone());
+    let items = items.iter().take(MOST_NETWORKS);
+    items.filter_map(|item| address::network(item, item.string("10.0.0.0/8", report)?, report)).collect()
 }
 
 fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
@@ -205,3 +237,4 @@ const DAY: u64 = 86_400;
 const LONGEST_LINE: usize = 256;
 const LONGEST_URL: usize = 2048;
 const MOST_SERVICES: usize = 256;
+const MOST_NETWORKS: usize = 256;

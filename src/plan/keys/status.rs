@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{HOST, OWN_PREFIX, SITE};
+use super::super::key::pattern::{HOST, NETWORK, OWN_PREFIX, SITE};
 use super::super::key::{Absent, Form, Key, Table};
 
 /// `[status]`.
@@ -30,6 +30,18 @@ pub static STATUS: Table = Table {
             Form::Time(DAY, Duration::from_secs(3650 * 86_400)),
             Absent::Is("\"2160h\""),
             "Time for which an incident is kept after it is over: 90 days by default.",
+        ),
+        Key::new(
+            "send",
+            Form::Bool,
+            Absent::Is("false"),
+            "Tells subscribers, from a file in `state_dir`. Of several proxies that share a flag file, one may.",
+        ),
+        Key::new(
+            "allow_private",
+            Form::OneOrArray(&Form::Text(&NETWORK), 0..=256),
+            Absent::Is("[]"),
+            "Networks in which subscribers' endpoints may be, at any port and by `http://`. Others must be public.",
         ),
         Key::new(
             "services",

@@ -1,0 +1,67 @@
+//! Hands the news to the outbox, while the config says that this proxy tells subscribers.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::outbox::address::Reach;
+use crate::outbox::notice::Notice;
+use crate::outbox::run::{Outbox, Settings};
+use crate::plan::config::StatusConfig;
+use crate::plan::news::{Incident, Ledger, News, Update, Words};
+use crate::plan::page::Renderer;
+
+use super::certs;
+use super::state::StateDir;
+
+/// Outbox of a proxy that tells subscribers. Dropping it ends the outbox.
+pub(super) struct Subscribers {
+    outbox: Option<Outbox>,
+    /// Reach of the outbox, or of the last attempt to start one.
+    reach: Reach,
+}
+
+impl Subscribers {
+    /// Starts the outbox if this proxy shall tell subscribers. If there is no thread for it, nobody is told.
+    pub(super) fn start(state: &StateDir, config: &StatusConfig) -> Option<Self> {
+        let reach = config.send.then(|| Reach { allow_private: config.allow_private.clone() })?;
+        let settings =
+            Settings { state_dir: state.path().to_owned(), reach: reach.clone(), tls: certs::public_client()? };
+        let outbox = Outbox::start(settings);
+        let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
+        Some(Self { outbox, reach })
+    }
+
+    /// Returns true if a config asks for just this outbox.
+    pub(super) fn is_for(&self, config: &StatusConfig) -> bool {
+        config.send && self.reach.allow_private == config.allow_private
+    }
+
+    /// Hands over an update. The outbox tells a repeated one once.
+    pub(super) fn tell(&self, news: &News<'_>, incident: &Incident, update: &Update, renderer: &Renderer) {
+        let notice = || Notice::new(news, incident, update, Words::all(renderer));
+        let is_told = self.outbox.as_ref().is_some_and(|outbox| outbox.tell(notice()).is_ok());
+        if !is_told {
+            let (incident, sequence) = (incident.key.as_str(), update.sequence);
+            tracing::error!(incident, sequence, "subscribers are not told: too much waits in the outbox");
+        }
+    }
+
+    /// Hands over the updates of the last day again, since a crash may have come between the ledger and the outbox.
+    pub(super) fn repeat(&self, news: &News<'_>, ledger: &Ledger, renderer: &Renderer, now: Timestamp) {
+        for incident in ledger.incidents() {
+            for update in incident.updates.iter().filter(|update| now.duration_since(update.at) < REPEATED) {
+                self.tell(news, incident, update, renderer);
+            }
+        }
+    }
+}
+
+impl Drop for Subscribers {
+    fn drop(&mut self) {
+        if let Some(outbox) = self.outbox.take() {
+            outbox.stop();
+        }
+    }
+}
+
+/// Age up to which updates are handed over again. The outbox takes none that is older.
+const REPEATED: SignedDuration = SignedDuration::from_hours(24);
