@@ -57,10 +57,10 @@ impl NewsDesk {
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub(super) fn start(state: Option<StateDir>, site: SitePublisher, first: Look) -> io::Result<Self> {
+    pub(super) fn start(state: Option<StateDir>, site: SitePublisher, first: &Look) -> io::Result<Self> {
         let mut newsroom = Newsroom::new(state, site);
         // The site is whole from the first request on.
-        newsroom.look(&first);
+        newsroom.look(first);
         let queue = Arc::new(LookQueue::default());
         let shared = Arc::clone(&queue);
         let thread =
