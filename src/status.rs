@@ -5,6 +5,7 @@
 
 pub(crate) mod concerns;
 pub(crate) mod counts;
+pub(crate) mod outbox;
 pub(crate) mod story;
 pub(crate) mod verified;
 
@@ -45,6 +46,9 @@ pub(crate) struct Status {
     /// The way in which changes of files are noticed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watching: Option<WatchingStatus>,
+    /// The outbox, if this proxy tells subscribers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<outbox::OutboxReport>,
     /// Problems that belong to no watched file, such as an unreadable state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemStatus>,

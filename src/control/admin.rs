@@ -34,6 +34,7 @@ use super::lookout::Lookout;
 use super::metrics::{self, Scraped};
 use super::observe::Observations;
 use super::report::{self, Report};
+use super::subscribers::OutboxView;
 use followers::{Connection, Events};
 
 pub(super) use followers::Followers;
@@ -67,6 +68,7 @@ pub(super) struct Shared {
     pub report: RefCell<Report>,
     pub observations: RefCell<Observations>,
     pub lookout: Lookout,
+    pub outbox: OutboxView,
     pub stage: Cell<Stage>,
     pub started: Timestamp,
 }
@@ -249,6 +251,7 @@ fn status_of(shared: &Shared) -> Status {
         workers: shared.meters.workers.len(),
         admin: report.admin.clone(),
         watching: Some(report.watching.clone()),
+        outbox: shared.outbox.report(),
         problems: report.problems.clone(),
         files: report.files.clone(),
         routes: routes.collect(),
@@ -263,6 +266,7 @@ fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
         meters: &shared.meters,
         report: &report,
         lookout: &shared.lookout,
+        outbox: shared.outbox.report(),
         started: shared.started,
     };
     let mut response = text(StatusCode::OK, metrics::text(&scraped));

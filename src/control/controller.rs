@@ -30,6 +30,7 @@ use super::recorder::Recorder;
 use super::report::Report;
 use super::runtime_file::RuntimeRecord;
 use super::state::StateDir;
+use super::subscribers::OutboxView;
 use super::transitions::{self, Cause};
 
 /// State of control: the inputs in force, and the means to publish them.
@@ -116,6 +117,11 @@ impl Controller {
         let state = self.recorder.as_ref().map(|recorder| recorder.state_dir().clone());
         let news = NewsDesk::start(state, publisher.site(), &self.look(publisher.current()));
         self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
+    }
+
+    /// Returns a view of the outbox.
+    pub(super) fn outbox(&self) -> OutboxView {
+        self.news.as_ref().map(NewsDesk::outbox).unwrap_or_default()
     }
 
     fn look(&self, live: Arc<Generation>) -> Look {

@@ -15,6 +15,7 @@ use crate::live::Generation;
 use crate::plan::pass::millis;
 use crate::plan::snapshot::{Phase, Route};
 use crate::status::FileStatus;
+use crate::status::outbox::OutboxReport;
 use crate::telemetry::{Counts, Limit, LinkCell, Meters, RouteCell, RouteMeter, UpstreamCell, WorkerCell};
 
 use exposition::{Exposition, Histogram, Metric};
@@ -28,6 +29,7 @@ pub(super) struct Scraped<'s> {
     pub meters: &'s Meters,
     pub report: &'s Report,
     pub lookout: &'s Lookout,
+    pub outbox: Option<OutboxReport>,
     pub started: Timestamp,
 }
 
@@ -52,6 +54,7 @@ pub(super) fn text(scraped: &Scraped<'_>) -> String {
     left_out(&mut text, scraped.live);
     all_unwell(&mut text, scraped.live);
     outlooks(&mut text, scraped);
+    outbox(&mut text, scraped.outbox.as_ref());
     text.finish()
 }
 
@@ -335,6 +338,22 @@ fn outlooks(text: &mut Exposition, scraped: &Scraped<'_>) {
             gauge.sample(&[("route", &route.config.name)], flag(!outlook.opens));
         }
     }
+}
+
+/// Writes the outbox, if this proxy tells subscribers.
+fn outbox(text: &mut Exposition, outbox: Option<&OutboxReport>) {
+    let Some(outbox) = outbox else { return };
+    let help = "1 if the outbox can read and write its files, 0 if not: then subscribers are not told.";
+    text.gauge("backsoon_outbox_good", help).sample(&[], flag(outbox.error.is_none()));
+    text.gauge("backsoon_outbox_due", "Deliveries that wait.").sample(&[], number(outbox.due));
+    if let Some(oldest) = outbox.oldest {
+        let help = "Instant of the oldest update that somebody is still to be told.";
+        text.gauge("backsoon_outbox_oldest_seconds", help).sample(&[], seconds(oldest));
+    }
+    let help = "Endpoints that get nothing any more: they have failed for days, or want no messages.";
+    text.gauge("backsoon_outbox_silenced", help).sample(&[], number(outbox.silenced));
+    text.counter("backsoon_outbox_sent", "Deliveries that endpoints have taken.").sample(&[], number(outbox.sent));
+    text.counter("backsoon_outbox_failures", "Attempts that have failed.").sample(&[], number(outbox.failures));
 }
 
 /// Writes a sum for each upstream. An address that is configured twice, say with other roots, is one upstream here.

@@ -21,11 +21,12 @@ use crate::plan::page::STACK_FOR_TEMPLATES;
 use ledger_file::LedgerFile;
 
 use super::state::StateDir;
-use super::subscribers::Subscribers;
+use super::subscribers::{OutboxView, Subscribers};
 
 /// Handle of the news thread. Dropping it ends the thread.
 pub(super) struct NewsDesk {
     queue: Arc<LookQueue>,
+    outbox: OutboxView,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,6 +60,7 @@ impl NewsDesk {
     /// If the system cannot start a thread.
     pub(super) fn start(state: Option<StateDir>, site: SitePublisher, first: &Look) -> io::Result<Self> {
         let mut newsroom = Newsroom::new(state, site);
+        let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
         newsroom.look(first);
         let queue = Arc::new(LookQueue::default());
@@ -71,7 +73,12 @@ impl NewsDesk {
                     newsroom.look(&look);
                 }
             })?;
-        Ok(Self { queue, thread: Some(thread) })
+        Ok(Self { queue, outbox, thread: Some(thread) })
+    }
+
+    /// Returns a view of the outbox.
+    pub(super) fn outbox(&self) -> OutboxView {
+        self.outbox.clone()
     }
 
     /// Tells of a publication.
@@ -117,6 +124,7 @@ struct Newsroom {
     state: Option<StateDir>,
     /// Outbox; `None` while this proxy tells no subscribers.
     subscribers: Option<Subscribers>,
+    view: OutboxView,
     site: SitePublisher,
     version: u64,
     /// The look that was rendered last.
@@ -134,7 +142,7 @@ impl Newsroom {
         let mut file = state.clone().map(LedgerFile::new);
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
-        Self { ledger, file, state, subscribers: None, site, version: 0, rendered: None }
+        Self { ledger, file, state, subscribers: None, view: OutboxView::default(), site, version: 0, rendered: None }
     }
 
     /// Looks at a publication: tells, saves, forgets and renders.
@@ -171,7 +179,9 @@ impl Newsroom {
         if !runs {
             // The old one has let go of its file before the next one opens it.
             self.subscribers = None;
+            self.view.show(None);
             self.subscribers = self.state.as_ref().and_then(|state| Subscribers::start(state, config));
+            self.subscribers.iter().for_each(|subscribers| subscribers.show_in(&self.view));
         }
         let Some(subscribers) = &self.subscribers else { return };
         let news = News::new(&look.config, &self.ledger, &look.flags.windows);

@@ -136,6 +136,7 @@ impl Loop {
             report: RefCell::new(controller.report()),
             observations: RefCell::new(Observations::new(Instant::now())),
             lookout: Lookout::default(),
+            outbox: controller.outbox(),
             stage: Cell::new(Stage::Running),
             started: Timestamp::now(),
         });

@@ -1,5 +1,7 @@
 //! Hands the news to the outbox, while the config says that this proxy tells subscribers.
 
+mod view;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outbox::address::Reach;
@@ -11,6 +13,8 @@ use crate::plan::page::Renderer;
 
 use super::certs;
 use super::state::StateDir;
+
+pub(super) use view::OutboxView;
 
 /// Outbox of a proxy that tells subscribers. Dropping it ends the outbox.
 pub(super) struct Subscribers {
@@ -28,6 +32,11 @@ impl Subscribers {
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
         Some(Self { outbox, reach })
+    }
+
+    /// Shows the outbox in a view.
+    pub(super) fn show_in(&self, view: &OutboxView) {
+        view.show(self.outbox.as_ref().map(Outbox::watch));
     }
 
     /// Returns true if a config asks for just this outbox.

@@ -119,6 +119,11 @@ impl Outbox {
         self.status.borrow().clone()
     }
 
+    /// Returns the state as it changes.
+    pub fn watch(&self) -> watch::Receiver<OutboxStatus> {
+        self.status.clone()
+    }
+
     /// Ends the thread. Attempts under way have a few seconds; after that, they are made again at the next start.
     pub fn stop(self) {
         drop(self.inbox);

@@ -59,6 +59,11 @@ pub(crate) fn concerns(status: &Status, now: Timestamp) -> Vec<Concern> {
     });
     let routes = status.routes.iter().flat_map(of_route);
     let others = status.other_problems().map(|problem| told(Kind::Other, problem));
+    let silent = status.outbox.iter().filter_map(|outbox| {
+        let text = format!("subscribers are not told: {}", outbox.error.as_deref()?);
+        Some(Concern { kind: Kind::Other, text })
+    });
+    let others = others.chain(silent);
     let warnings = status.files.iter().flat_map(warnings);
     let left_out = status.routes.iter().flat_map(left_out);
     let outlooks = status.routes.iter().filter_map(|route| outlook(route, now));

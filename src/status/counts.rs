@@ -73,11 +73,12 @@ impl Status {
             workers,
             admin,
             watching,
+            outbox,
             problems,
             files,
             routes: _,
         } = self;
-        ((version, pid, started, generation, published, stage), (workers, admin, watching, problems, files))
+        ((version, pid, started, generation, published, stage), (workers, admin, watching, outbox, problems, files))
     }
 }
 

@@ -63,6 +63,7 @@ fn a_subscriber_is_told_of_a_flag_once_whatever_kills_the_proxy() {
     wait("the first message", || sink.seen().contains("maintenance.started"));
     let seen = sink.seen();
     assert!(seen.contains("webhook-signature: v1,") && seen.contains(" v1a,"), "{seen}");
+    wait("the outbox to be empty", || proxy.status()["outbox"]["sent"] == 1 && proxy.status()["outbox"]["due"] == 0);
     let folder = std::mem::replace(&mut proxy.dir, tempfile::tempdir().unwrap());
     // This kills.
     drop(proxy);
