@@ -181,6 +181,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         log: Log { access: Access::Off, ..Log::default() },
         page: PageConfig::default(),
         status: StatusConfig::default(),
+        notify: Vec::new(),
         routes: vec![Arc::new(route)],
     }
 }

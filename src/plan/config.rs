@@ -2,8 +2,11 @@
 
 mod address;
 mod checks;
+mod destination;
 mod endpoint;
 mod guard;
+mod kind;
+mod notify;
 mod page;
 mod parse;
 mod per_status;
@@ -24,8 +27,11 @@ use ipnet::IpNet;
 use super::dialect::Dialect;
 use super::limits::Limits;
 pub use checks::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Quorum, Statuses};
+pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl};
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
+pub use kind::EventKind;
+pub use notify::{Notify, To};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use per_status::PerStatus;
@@ -68,6 +74,8 @@ pub struct Config {
     pub status: StatusConfig,
     /// Routes, sorted by name. Snapshots share them.
     pub routes: Vec<Arc<RouteConfig>>,
+    /// Places at which operators are told of events.
+    pub notify: Vec<Notify>,
 }
 
 /// Reaction to a flag file that disappears while the proxy runs.

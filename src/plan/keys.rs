@@ -9,6 +9,7 @@ mod checks;
 mod config;
 mod flags;
 mod guard;
+mod notify;
 mod status;
 mod times;
 
@@ -20,4 +21,5 @@ pub use checks::{CHECK, HEALTH};
 pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
 pub use flags::{FLAG, FLAGS, IMPACT, LIFT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;
+pub use notify::NOTIFY;
 pub use status::{STATUS, STATUS_SERVICE};

@@ -179,7 +179,8 @@ fn languages(section: &mut Section<'_>, report: &mut Report<'_>, defaults: Vec<S
     (first, all)
 }
 
-fn language(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
+/// Reads a language tag.
+pub(super) fn language(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = value.string("de", report)?;
     if is_language(text) {
         return Some(text.to_owned());

@@ -15,7 +15,7 @@ use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, TlsFiles,
     TrustedProxies,
 };
-use super::{address, page, route, status, values};
+use super::{address, notify, page, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -48,6 +48,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let routes = routes(top, least, report);
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
+    let notify = notify::notify(top, &routes, report);
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),
@@ -63,6 +64,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         page,
         status,
         routes,
+        notify,
     }
 }
 

@@ -63,6 +63,11 @@ pub(in crate::plan) const LINK: Pattern = Pattern::new(
     "https://status.example.com",
     r#"^([Hh][Tt][Tt][Pp][Ss]?://|[Mm][Aa][Ii][Ll][Tt][Oo]:|[Tt][Ee][Ll]:|/(?!/))[^\s"<>]*$"#,
 );
+pub(in crate::plan) const DESTINATION: Pattern = Pattern::new(
+    "place to notify",
+    "slack:https://hooks.slack.com/services/T0/B0/x",
+    r"^\s*((slack|discord|teams|ntfy|webhook):[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+[^#\s]*|exec:/\S*[^/\s])\s*$",
+);
 pub(in crate::plan) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
 pub(in crate::plan) const LANGUAGE: Pattern =
     Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");

@@ -9,6 +9,7 @@ use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
+use super::notify::NOTIFY;
 use super::status::STATUS;
 use super::times::ROUTE_TIME;
 
@@ -84,6 +85,12 @@ pub static CONFIG: Table = Table {
             Absent::Required,
             "Routes by name, at least one and at most 16384. A name has 1 to 64 letters, digits, `_`, `.` and `-`, and \
              does not begin with `-`.",
+        ),
+        Key::new(
+            "notify",
+            Form::Tables(&NOTIFY, 64),
+            Absent::Means("nobody is told"),
+            "Places where operators are told of events.",
         ),
     ],
     rules: &[],
