@@ -41,6 +41,7 @@ pub mod pass;
 pub(crate) mod answer;
 pub mod compile;
 pub mod news;
+pub mod notify;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;

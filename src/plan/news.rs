@@ -29,7 +29,7 @@ pub use ledger::{Ledger, Told};
 pub use sight::{RouteSight, Sight};
 pub use site::{News, PATH, Service, ServiceStatus};
 pub use update::{Update, UpdateKind};
-pub use words::Words;
+pub use words::{Label, Words};
 
 /// Maintenance or interruption, from its announcement until it is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

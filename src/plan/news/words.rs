@@ -11,6 +11,19 @@ use super::{Facts, Incident, Kind, Stage, Trouble, Update, UpdateKind};
 #[derive(Clone, Copy)]
 pub struct Words<'l>(&'l Language);
 
+/// Label of a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Id that people quote.
+    Reference,
+    /// Planned time.
+    Window,
+    /// Affected services.
+    Services,
+    /// Link to the status site.
+    Status,
+}
+
 impl<'l> Words<'l> {
     /// Returns the words in every language that is offered, the default one first.
     pub fn all(renderer: &'l Renderer) -> impl Iterator<Item = Self> {
@@ -20,6 +33,17 @@ impl<'l> Words<'l> {
     /// Returns the tag of the language (BCP 47).
     pub fn tag(self) -> &'l str {
         &self.0.tag
+    }
+
+    /// Returns the word for a label.
+    pub fn label(self, label: Label) -> String {
+        let key = match label {
+            Label::Reference => "reference",
+            Label::Window => "window",
+            Label::Services => "services",
+            Label::Status => "status",
+        };
+        self.0.own(key, &[])
     }
 
     /// Returns an operator's text in the language.
