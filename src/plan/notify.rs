@@ -4,10 +4,15 @@
 //! mentioned.
 
 mod answer;
+mod event;
 mod fit;
 pub mod formats;
 mod notice;
+mod transition;
+mod watch;
 
 pub use answer::{Answer, answer};
+pub use event::{OperatorEvent, WindowFacts};
 pub use formats::Body;
 pub use notice::{Field, Notice, Piece, Tone};
+pub use watch::Watch;
