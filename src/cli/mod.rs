@@ -15,6 +15,7 @@ mod demo;
 mod explain;
 mod extend;
 mod history;
+mod notify;
 mod off;
 mod on;
 mod plan;
@@ -124,6 +125,9 @@ enum Command {
     /// Try the checks of routes now, on each upstream
     #[command(after_help = verify::AFTER_HELP)]
     Verify(verify::Verify),
+    /// Show where operators are told of events, and try it
+    #[command(after_help = notify::AFTER_HELP)]
+    Notify(notify::NotifyArgs),
     /// Show what happened: transitions of routes, and edits of files
     #[command(after_help = history::AFTER_HELP)]
     History(history::HistoryArgs),
@@ -209,6 +213,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bypass(args) => bypass::run(&args, &mut streams),
         Command::Status(args) => status::run(&args, &mut streams),
         Command::Verify(args) => verify::run(&args, &mut streams),
+        Command::Notify(args) => notify::run(&args, &mut streams),
         Command::History(args) => history::run(&args, &mut streams),
         Command::Report(args) => report::run(&args, &mut streams),
         Command::Subscribers(args) => subscribers::run(&args, &mut streams),

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::plan::config::{Config, TlsFiles, Trust, Upstream};
+use crate::plan::config::{BadDestination, Config, Destination, TlsFiles, Trust, Upstream};
 use crate::plan::pass::{Key, SHORTEST};
 use crate::plan::problem::Problem;
 use crate::status::Role;
@@ -27,6 +27,8 @@ pub(crate) struct Materials {
     roots: HashMap<Trust, Roots>,
     /// The keys of bypasses, by route.
     pub secrets: HashMap<String, Arc<Key>>,
+    /// Places to notify, by the file that names them.
+    pub destinations: HashMap<PathBuf, Destination>,
 }
 
 /// Roots, and the hash of the file that they come from.
@@ -102,6 +104,13 @@ pub(crate) fn materials(
             Err(problem) => problems.push(problem),
         }
     }
+    for file in destination_files(config) {
+        match destination(file, &mut read) {
+            Ok(destination) => drop(materials.destinations.insert(file.to_owned(), destination)),
+            Err(problem) if problems.contains(&problem) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
 }
 
@@ -120,6 +129,22 @@ pub(crate) fn secret_files(config: &Config) -> impl Iterator<Item = (&str, &Path
     })
 }
 
+/// Returns the files that name places to notify.
+fn destination_files(config: &Config) -> impl Iterator<Item = &Path> {
+    config.notify.iter().filter_map(|notify| notify.to.file())
+}
+
+/// Returns the place that a file names. The content is not repeated, since it is a secret.
+fn destination(
+    file: &Path,
+    read: &mut impl FnMut(&Path) -> Result<Content, ReadError>,
+) -> Result<Destination, Problem> {
+    let help = "write one line into it: `slack:https://hooks.slack.com/services/…`, or another place";
+    let content = read(file).map_err(|error| Problem::in_file(file, error).help(help))?;
+    let text = std::str::from_utf8(&content.bytes).unwrap_or_default();
+    Destination::parse(text).map_err(|BadDestination { what, help }| Problem::in_file(file, what).help(help))
+}
+
 /// Returns the files of certificates, keys, secrets and roots that a config names, each with its role.
 pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
     let tls = || config.listen.iter().filter_map(|listen| listen.tls.as_ref());
@@ -132,12 +157,14 @@ pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
         .map(|tls| (tls.cert.as_path(), Role::Certificate))
         .chain(tls().map(|tls| (tls.key.as_path(), Role::Key)))
         .chain(secret_files(config).map(|(_, file)| (file, Role::Secret)))
+        .chain(destination_files(config).map(|file| (file, Role::Secret)))
         .chain(roots)
 }
 
 /// Warns of secrets that every user of this machine can read.
 pub(crate) fn exposed(config: &Config) -> Vec<Problem> {
-    let files: BTreeSet<&Path> = secret_files(config).map(|(_, file)| file).collect();
+    let secrets = secret_files(config).map(|(_, file)| file);
+    let files: BTreeSet<&Path> = secrets.chain(destination_files(config)).collect();
     let is_exposed = |file: &&Path| fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
     let warning = |file: &Path| {
         let file = file.display().to_string();
@@ -252,6 +279,14 @@ fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
         return Err(Problem::in_file(config_file, message).help(help));
     }
     Ok(Roots { store: Arc::clone(store), hash: None })
+}
+
+/// Returns a TLS client that trusts the system's roots; `None` if there are none.
+pub(super) fn system_client() -> Option<Arc<ClientConfig>> {
+    let roots = system_roots(Path::new("")).ok()?;
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    // The default versions always fit their provider.
+    Some(Arc::new(builder.ok()?.with_root_certificates(roots.store).with_no_client_auth()))
 }
 
 fn provider() -> Arc<CryptoProvider> {

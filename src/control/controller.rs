@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::files::{Change, Files};
 use crate::live::{Generation, Publisher};
@@ -22,6 +23,7 @@ use super::finisher::Finisher;
 use super::history::Event;
 use super::inputs::{Effect, Inputs, Reread};
 use super::news::{Look, NewsDesk};
+use super::notify::Notifier;
 use super::observe::Baselines;
 use super::page_trial::Tried;
 use super::preview::Preview;
@@ -41,6 +43,8 @@ pub(crate) struct Controller {
     recorder: Option<Recorder>,
     /// Baselines of the guards for the next process. Absent in a preview.
     baselines: Option<BaselinesFile>,
+    /// Tells operators of events. Absent in a preview.
+    notifier: Option<Notifier>,
     /// Runtime file of this process. Absent in a preview, and before the listeners are bound.
     runtime: Option<RuntimeRecord>,
     /// Finishes pages after their publication. Without it, they stay uncompressed.
@@ -76,7 +80,9 @@ impl Controller {
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
-        Ok((Self { inputs, publication, recorder, baselines, runtime: None, finisher, news: None }, warnings))
+        let notifier = (!previews).then(|| Notifier::new(&inputs.known.memory));
+        let (runtime, news) = (None, None);
+        Ok((Self { inputs, publication, recorder, baselines, notifier, runtime, finisher, news }, warnings))
     }
 
     /// Returns the config in force.
@@ -107,6 +113,7 @@ impl Controller {
         transitions::log_first(&first.snapshot);
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
         self.record(&first);
+        self.notify(&first.snapshot);
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
         first
@@ -188,6 +195,9 @@ impl Controller {
 
     fn settle(&mut self, effect: Effect, publisher: &mut Publisher, cause: Cause) {
         for edit in self.inputs.take_edits() {
+            if let Some(notifier) = &mut self.notifier {
+                notifier.edited(&edit);
+            }
             self.note(edit);
         }
         match effect {
@@ -215,6 +225,7 @@ impl Controller {
         // Log after publishing, so that a blocked log cannot delay a publication.
         transitions::log(&before.snapshot, &after.snapshot, cause);
         self.record(&after);
+        self.notify(&after.snapshot);
         if let Some(news) = &self.news {
             news.tell(self.look(after));
         }
@@ -251,6 +262,23 @@ impl Controller {
         self.recorder.as_mut().is_some_and(|recorder| recorder.retry(generation)) || seen
     }
 
+    /// Tells operators of what a publication has changed.
+    fn notify(&mut self, snapshot: &Snapshot) {
+        let Some(notifier) = &mut self.notifier else { return };
+        let flags = self.inputs.at_now(None, snapshot.generation).flags;
+        notifier.published(snapshot, flags, self.inputs.config(), self.inputs.materials());
+        if let Some(recorder) = &self.recorder {
+            notifier.recorded(&recorder.recording().problems);
+        }
+    }
+
+    /// Finishes the notifications that are under way.
+    pub(super) fn end_notifications(&mut self) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.end(NOTIFY_GRACE);
+        }
+    }
+
     fn note(&mut self, event: Event) {
         if let Some(recorder) = &mut self.recorder {
             recorder.note(event);
@@ -270,3 +298,6 @@ impl Controller {
         }
     }
 }
+
+/// Time that notifications may take after all requests have ended.
+const NOTIFY_GRACE: Duration = Duration::from_secs(5);

@@ -92,6 +92,7 @@ pub(crate) fn from(
         materials.map_or_else(|problems| (None, problems), |materials| (Some(materials), Vec::new()));
     problems.extend(found);
     problems.extend(certs::exposed(&config));
+    problems.extend(super::notify::unrunnable(config_file, &config));
     let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
     problems.extend(found);
     match (flags, materials, renderer) {

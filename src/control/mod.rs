@@ -40,6 +40,8 @@ mod metrics;
 #[cfg(feature = "proxy")]
 mod news;
 #[cfg(feature = "proxy")]
+pub(crate) mod notify;
+#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 mod page_trial;

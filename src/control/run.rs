@@ -70,6 +70,7 @@ pub(crate) async fn run(start: Start) -> End {
         if let ControlFlow::Break(end) = control.handle(wake) {
             if end == End::Drained {
                 control.shared.followers.end(&control.shared).await;
+                control.controller.end_notifications();
             }
             return end;
         }

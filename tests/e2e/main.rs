@@ -40,6 +40,7 @@ mod layer;
 mod life;
 mod lifted;
 mod limits;
+mod notify;
 mod once;
 mod operators;
 mod outcomes;

@@ -28,6 +28,15 @@ pub struct Watch {
     down: Option<BTreeSet<String>>,
 }
 
+/// Change between two processes, which no transition tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    /// The end of the earlier process ended the drain.
+    Drain,
+    /// The route was open then, and is closed now.
+    Closure,
+}
+
 /// Troubles of a route that have been told, and that may last.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
@@ -61,8 +70,12 @@ impl Watch {
         for route in &snapshot.routes {
             let name = &route.config.name;
             let facts = About { route, flags, now: snapshot.compiled };
-            let unseen = down.as_ref().is_some_and(|down| !down.contains(name));
-            events.extend(facts.since_the_end(drained.contains(name), unseen));
+            let missed = match &down {
+                Some(_) if drained.contains(name) => Some(Missed::Drain),
+                Some(down) if !down.contains(name) => Some(Missed::Closure),
+                Some(_) | None => None,
+            };
+            events.extend(missed.into_iter().flat_map(|missed| facts.since_the_end(missed)));
             events.extend(route.transitions.iter().filter_map(|transition| facts.of_transition(transition)));
             let before = self.seen.remove(name).unwrap_or_default();
             let now = facts.seen(snapshot, &before);
@@ -182,12 +195,11 @@ impl About<'_> {
         Some(self.event(kind, transition.at, format!("{} {headline}", self.name()), transition.reason.to_string()))
     }
 
-    /// Returns the events that happened between two processes: the drain that the end of the first one ended, and a
-    /// closure by a flag that nobody saw come.
-    fn since_the_end(&self, drained: bool, unseen: bool) -> Vec<OperatorEvent> {
+    /// Returns the events that happened between two processes, if the route is closed now.
+    fn since_the_end(&self, missed: Missed) -> Vec<OperatorEvent> {
         let state = &self.route.state;
         let is_closed = state.phase() == Phase::Closed && self.route.transitions.is_empty() && !state.is_shut();
-        if !is_closed || !(drained || unseen) {
+        if !is_closed {
             return Vec::new();
         }
         let restarted = Reason::Restarted.to_string();
@@ -198,7 +210,10 @@ impl About<'_> {
             state.reason().to_string(),
         );
         let drained = self.event(EventKind::Drained, self.now, format!("{} is drained", self.name()), restarted);
-        Some(closed).filter(|_| unseen).into_iter().chain([drained]).collect()
+        match missed {
+            Missed::Drain => vec![drained],
+            Missed::Closure => vec![closed, drained],
+        }
     }
 
     /// Reads the troubles that may last. What was told of the checks is kept as long as they run.

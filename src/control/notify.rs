@@ -1,0 +1,201 @@
+//! Notifier: tells operators of events, by chats, webhooks and programs, on a thread of its own.
+//!
+//! Nothing here delays a publication. Whatever waits is in memory, and bounded.
+
+mod deliver;
+mod exec;
+mod post;
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver as Done, RecvTimeoutError, channel as done};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::fs::Access;
+use tokio::sync::mpsc::{Sender, channel};
+
+use crate::plan::compile::Memory;
+use crate::plan::config::{Config, Destination, EventKind, Notify, To};
+use crate::plan::flags::Flags;
+use crate::plan::notify::{OperatorEvent, Watch};
+use crate::plan::problem::Problem;
+use crate::plan::snapshot::Snapshot;
+
+use super::certs::Materials;
+use super::history::Event;
+
+pub(crate) use deliver::{Failure, Tools, attempt};
+
+/// Place that is told, with its settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Destination, from the config or from its file.
+    pub to: Destination,
+    /// Settings.
+    pub settings: Notify,
+}
+
+/// Handle of the thread. Without a place to tell, there is no thread.
+pub(super) struct Notifier {
+    replica: String,
+    watch: Watch,
+    places: Vec<Place>,
+    unsaved: bool,
+    thread: Option<Thread>,
+}
+
+/// Running thread.
+struct Thread {
+    jobs: Sender<Job>,
+    /// Disconnects when the thread ends.
+    done: Done<()>,
+}
+
+/// Work for the thread.
+#[derive(Debug)]
+enum Job {
+    /// Tell one place of an event.
+    Tell(Box<Place>, OperatorEvent, Instant),
+    /// Finish what is under way within this time.
+    End(Duration),
+}
+
+impl Notifier {
+    /// Begins with what an earlier process remembers.
+    pub(super) fn new(memory: &Memory) -> Self {
+        let watch = Watch::after(memory);
+        Self { replica: replica(), watch, places: Vec::new(), unsaved: false, thread: None }
+    }
+
+    /// Tells of what a publication has changed.
+    pub(super) fn published(&mut self, snapshot: &Snapshot, flags: &Flags, config: &Config, materials: &Materials) {
+        self.places = places(config, materials);
+        if self.places.is_empty() {
+            // A place that is added later is told of what lasts then.
+            self.watch = Watch::default();
+            return;
+        }
+        let events = self.watch.look(snapshot, flags);
+        events.into_iter().for_each(|event| self.tell(&event));
+    }
+
+    /// Tells of refused edits.
+    pub(super) fn edited(&mut self, edit: &Event) {
+        let Event::Edit { file, role, taken: false, problems, .. } = edit else { return };
+        let what = format!("{file}: {}", problems.first().map_or("it cannot be read", String::as_str));
+        let headline = format!("an edit of the {role} file was refused, and the last good one stays");
+        self.tell(&OperatorEvent::of_proxy(EventKind::RefusedEdit, Timestamp::now(), &headline, what));
+    }
+
+    /// Tells that state or history cannot be written, once until they can be.
+    pub(super) fn recorded(&mut self, problems: &[Problem]) {
+        let was_told = std::mem::replace(&mut self.unsaved, !problems.is_empty());
+        let Some(problem) = problems.first().filter(|_| !was_told) else { return };
+        let what = format!("{}: {}", problem.file, problem.message);
+        let headline = "state or history cannot be written";
+        self.tell(&OperatorEvent::of_proxy(EventKind::Unsaved, Timestamp::now(), headline, what));
+    }
+
+    /// Ends the thread. What is under way may take this long.
+    pub(super) fn end(&mut self, grace: Duration) {
+        let Some(Thread { jobs, done }) = self.thread.take() else { return };
+        // If there is no room, the end of the queue ends the thread as well.
+        let _ = jobs.try_send(Job::End(grace));
+        drop(jobs);
+        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(grace + LAST) {
+            tracing::warn!("notifications that were under way are given up");
+        }
+    }
+
+    fn tell(&mut self, event: &OperatorEvent) {
+        for place in self.places.clone() {
+            if event.concerns(&place.settings) {
+                self.queue(place, event.clone());
+            }
+        }
+    }
+
+    fn queue(&mut self, place: Place, event: OperatorEvent) {
+        let (to, kind) = (place.to.to_string(), event.kind.as_str());
+        if self.thread.is_none() {
+            match Thread::start(self.replica.clone()) {
+                Ok(thread) => self.thread = Some(thread),
+                Err(error) => {
+                    tracing::error!(to, event = kind, %error, "operators are not notified: no thread can be started");
+                    return;
+                }
+            }
+        }
+        let job = Job::Tell(Box::new(place), event, Instant::now());
+        if self.thread.as_ref().is_some_and(|thread| thread.jobs.try_send(job).is_err()) {
+            tracing::error!(to, event = kind, "operators are not notified: too many notifications wait");
+        }
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+impl Thread {
+    fn start(replica: String) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (jobs, queue) = channel(MOST_JOBS);
+        let (tell, done) = done();
+        std::thread::Builder::new().name("notify".to_owned()).spawn(move || {
+            let _tell = tell;
+            // A program's priority is inherited, so this thread keeps its own.
+            tokio::task::LocalSet::new().block_on(&runtime, deliver::run(queue, replica));
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { jobs, done })
+    }
+}
+
+/// Returns the places that a config names. The content of their files is among the materials.
+pub(crate) fn places(config: &Config, materials: &Materials) -> Vec<Place> {
+    let place = |notify: &Notify| {
+        let to = match &notify.to {
+            To::Written(to) => to,
+            To::File(file) => materials.destinations.get(file)?,
+        };
+        Some(Place { to: to.clone(), settings: notify.clone() })
+    };
+    config.notify.iter().filter_map(place).collect()
+}
+
+/// Warns of programs that cannot be run.
+pub(super) fn unrunnable(config_file: &Path, config: &Config) -> Vec<Problem> {
+    let program = |notify: &Notify| match &notify.to {
+        To::Written(Destination::Exec(program)) => program_fault(program),
+        To::Written(Destination::Hook(..)) | To::File(_) => None,
+    };
+    let warning = |fault| {
+        let help = "install it, or make it executable: `chmod +x`; until then its events are lost";
+        Problem::warning(&config_file.display().to_string(), fault).help(help)
+    };
+    config.notify.iter().filter_map(program).map(warning).collect()
+}
+
+/// Returns the reason why a program cannot be run; `None` if it seems that it can.
+pub(crate) fn program_fault(program: &Path) -> Option<String> {
+    let name = program.display();
+    match rustix::fs::access(program, Access::EXEC_OK) {
+        Ok(()) if program.is_dir() => Some(format!("the program {name} is a directory")),
+        Ok(()) => None,
+        Err(error) => Some(format!("the program {name} cannot be run: {}", io::Error::from(error))),
+    }
+}
+
+/// Returns the name by which operators know this replica: that of its host.
+pub(crate) fn replica() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Notifications that may wait for the thread. It hands them over at once.
+const MOST_JOBS: usize = 1024;
+/// Time to end after the grace.
+const LAST: Duration = Duration::from_secs(1);

@@ -1,0 +1,201 @@
+//! Delivery: one attempt for a place, and all attempts in the order of the events.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::plan::config::{Channel, Destination};
+use crate::plan::notify::{Answer, Body, OperatorEvent, answer, formats};
+
+use super::post::{Post, post};
+use super::{Job, Place, exec};
+
+/// Success of an attempt, in words.
+#[derive(Clone, Debug)]
+pub(crate) struct Told(pub String);
+
+/// Failure of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// Reason, without the secret part of a URL.
+    pub why: String,
+    /// Sense of another attempt.
+    pub next: Next,
+}
+
+/// Sense of another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another attempt may succeed, after the usual time or a longer one.
+    Again(Option<Duration>),
+    /// No attempt will succeed.
+    Never,
+}
+
+/// Limits that all places share.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    pub(super) lookups: Arc<Semaphore>,
+    pub(super) posts: Arc<Semaphore>,
+    pub(super) programs: Arc<Semaphore>,
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        let room = |most| Arc::new(Semaphore::new(most));
+        Self { lookups: room(MOST_LOOKUPS), posts: room(MOST_POSTS), programs: room(MOST_PROGRAMS) }
+    }
+}
+
+/// Turn of a place: one event after the other.
+type Turn = Arc<Semaphore>;
+
+/// Delivers until the process ends.
+pub(super) async fn run(mut jobs: Receiver<Job>, replica: String) {
+    let (tools, replica): (_, Rc<str>) = (Tools::default(), replica.into());
+    let mut turns: HashMap<Destination, Turn> = HashMap::new();
+    let mut deliveries = JoinSet::new();
+    let grace = loop {
+        let job = tokio::select! {
+            job = jobs.recv() => job,
+            Some(_) = deliveries.join_next() => continue,
+        };
+        let (place, event, queued) = match job {
+            Some(Job::Tell(place, event, queued)) => (place, event, queued),
+            Some(Job::End(grace)) => break grace,
+            None => break Duration::ZERO,
+        };
+        // A place that nobody waits for is forgotten.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let turn = turns.entry(place.to.clone()).or_insert_with(|| Arc::new(Semaphore::new(1)));
+        if Arc::strong_count(turn) > MOST_WAITING {
+            let (to, kind) = (place.to.to_string(), event.kind.as_str());
+            tracing::error!(to, event = kind, "operators are not notified: too many notifications wait for this place");
+            continue;
+        }
+        let delivery = Delivery { place: *place, event, queued, replica: Rc::clone(&replica), tools: tools.clone() };
+        deliveries.spawn_local(delivery.run(Arc::clone(turn)));
+    };
+    let all = async { while deliveries.join_next().await.is_some() {} };
+    let _ = timeout(grace, all).await;
+    if !deliveries.is_empty() {
+        tracing::warn!(left = deliveries.len(), "ending: these notifications were not sent");
+    }
+    // Programs are killed as their deliveries are dropped.
+    deliveries.shutdown().await;
+}
+
+/// Event on its way to a place.
+struct Delivery {
+    place: Place,
+    event: OperatorEvent,
+    queued: Instant,
+    replica: Rc<str>,
+    tools: Tools,
+}
+
+impl Delivery {
+    async fn run(self, turn: Turn) {
+        let Ok(_turn) = turn.acquire().await else { return };
+        let (to, event, route) = (self.place.to.to_string(), self.event.kind.as_str(), self.event.routes());
+        let usual = if matches!(self.place.to, Destination::Exec(_)) { 0 } else { USUAL_RETRIES };
+        let retries = self.place.settings.retries.unwrap_or(usual);
+        for number in 0..=retries {
+            if self.queued.elapsed() > STALE {
+                tracing::error!(to, event, route, "operators are not notified: the news is too old by now");
+                return;
+            }
+            let Err(Failure { why, next }) = attempt(&self.place, &self.event, &self.replica, &self.tools).await else {
+                tracing::info!(to, event, route, "operators were notified");
+                return;
+            };
+            match next {
+                Next::Again(asked) if number < retries => {
+                    tracing::warn!(to, event, route, why, "operators could not be notified, which is tried again");
+                    sleep(asked.unwrap_or_default().max(pause(number))).await;
+                }
+                Next::Again(_) | Next::Never => {
+                    tracing::error!(to, event, route, why, "operators are not notified");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Returns the pause after an attempt.
+fn pause(number: u32) -> Duration {
+    let seconds = [1, 5, 30].get(number as usize).copied().unwrap_or(120);
+    Duration::from_secs(seconds)
+}
+
+/// Makes one attempt to tell a place of an event.
+///
+/// # Errors
+/// The reason why it was not told.
+pub(crate) async fn attempt(
+    place: &Place,
+    event: &OperatorEvent,
+    replica: &str,
+    tools: &Tools,
+) -> Result<Told, Failure> {
+    let language = place.settings.language.as_deref();
+    match &place.to {
+        Destination::Hook(channel, url) => {
+            let Ok(_room) = tools.posts.acquire().await else { return Err(Failure::ended()) };
+            let body = body(*channel, event, replica, language);
+            let id = event.id(replica);
+            let sent = post(Post { url, body, id: id.as_str() }, place.settings.timeout, &tools.lookups).await;
+            let answered = sent.map_err(|why| Failure { why, next: Next::Again(None) })?;
+            let told = format!("answered {}", answered.status);
+            let why = || if answered.text.is_empty() { told.clone() } else { format!("{told}: {}", answered.text) };
+            match answer(*channel, answered.status, answered.retry_after.as_deref()) {
+                Answer::Taken => Ok(Told(told)),
+                Answer::Again(after) => Err(Failure { why: why(), next: Next::Again(after) }),
+                Answer::Gone => {
+                    Err(Failure { why: format!("{}; the place is gone, or closed to us", why()), next: Next::Never })
+                }
+                Answer::Refused => Err(Failure { why: why(), next: Next::Never }),
+            }
+        }
+        Destination::Exec(program) => {
+            let Ok(_room) = tools.programs.acquire().await else { return Err(Failure::ended()) };
+            exec::run(program, event, replica, language, place.settings.timeout).await
+        }
+    }
+}
+
+impl Failure {
+    fn ended() -> Self {
+        Self { why: "the process ends".to_owned(), next: Next::Never }
+    }
+}
+
+/// Returns the body of an event in the form of a receiver.
+fn body(channel: Channel, event: &OperatorEvent, replica: &str, language: Option<&str>) -> Body {
+    let notice = || event.notice(replica, language);
+    match channel {
+        Channel::Slack => formats::slack(&notice()),
+        Channel::Discord => formats::discord(&notice()),
+        Channel::Teams => formats::teams(&notice()),
+        Channel::Ntfy => formats::ntfy(&notice()),
+        Channel::Webhook => Body::json(&event.json(replica, language)),
+    }
+}
+
+/// Attempts after the first, for a place that is told over HTTP.
+const USUAL_RETRIES: u32 = 4;
+/// Age at which a notification is dropped.
+const STALE: Duration = Duration::from_secs(15 * 60);
+/// Notifications that may wait for a place, with the one under way.
+const MOST_WAITING: usize = 64;
+const MOST_LOOKUPS: usize = 4;
+const MOST_POSTS: usize = 16;
+/// Programs that run at once.
+const MOST_PROGRAMS: usize = 4;
