@@ -273,9 +273,9 @@ impl Controller {
     }
 
     /// Finishes the notifications that are under way.
-    pub(super) fn end_notifications(&mut self) {
+    pub(super) async fn end_notifications(&mut self) {
         if let Some(notifier) = &mut self.notifier {
-            notifier.end(NOTIFY_GRACE);
+            notifier.end(NOTIFY_GRACE).await;
         }
     }
 

@@ -8,7 +8,7 @@ mod post;
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver as Done, RecvTimeoutError, channel as done};
+use std::sync::mpsc::{Receiver as Done, RecvTimeoutError, TryRecvError, channel as done};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -97,14 +97,13 @@ impl Notifier {
         self.tell(&OperatorEvent::of_proxy(EventKind::Unsaved, Timestamp::now(), headline, what));
     }
 
-    /// Ends the thread. What is under way may take this long.
-    pub(super) fn end(&mut self, grace: Duration) {
-        let Some(Thread { jobs, done }) = self.thread.take() else { return };
-        // If there is no room, the end of the queue ends the thread as well.
-        let _ = jobs.try_send(Job::End(grace));
-        drop(jobs);
-        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(grace + LAST) {
-            tracing::warn!("notifications that were under way are given up");
+    /// Ends the thread. What is under way may take this long. Dropped before, it ends all at once. Cancel safe.
+    pub(super) async fn end(&mut self, grace: Duration) {
+        let Some(thread) = &self.thread else { return };
+        thread.ask(grace);
+        let latest = Instant::now() + grace + LAST;
+        while !thread.is_over() && Instant::now() < latest {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -135,12 +134,28 @@ impl Notifier {
 }
 
 impl Drop for Notifier {
+    /// Ends at once. The thread needs a moment to kill programs.
     fn drop(&mut self) {
-        self.end(Duration::ZERO);
+        if let Some(thread) = self.thread.take().filter(|thread| !thread.is_over()) {
+            thread.ask(Duration::ZERO);
+            if let Err(RecvTimeoutError::Timeout) = thread.done.recv_timeout(LAST) {
+                tracing::warn!("notifications that were under way are given up");
+            }
+        }
     }
 }
 
 impl Thread {
+    /// Asks the thread to end. A second word shortens the time of the first.
+    fn ask(&self, grace: Duration) {
+        // If there is no room, the thread ends with this process.
+        let _ = self.jobs.try_send(Job::End(grace));
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.done.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
     fn start(replica: String) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (jobs, queue) = channel(MOST_JOBS);
@@ -199,3 +214,5 @@ pub(crate) fn replica() -> String {
 const MOST_JOBS: usize = 1024;
 /// Time to end after the grace.
 const LAST: Duration = Duration::from_secs(1);
+/// Time between two looks for the end of the thread.
+const LOOK_EVERY: Duration = Duration::from_millis(20);

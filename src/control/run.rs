@@ -70,7 +70,7 @@ pub(crate) async fn run(start: Start) -> End {
         if let ControlFlow::Break(end) = control.handle(wake) {
             if end == End::Drained {
                 control.shared.followers.end(&control.shared).await;
-                control.controller.end_notifications();
+                return control.end_notifications().await;
             }
             return end;
         }
@@ -247,6 +247,14 @@ impl Loop {
         ControlFlow::Continue(())
     }
 
+    /// Finishes the notifications that are under way, unless a second signal ends that.
+    async fn end_notifications(&mut self) -> End {
+        tokio::select! {
+            () = self.controller.end_notifications() => End::Drained,
+            () = another_end(&mut self.wakers.signals) => End::Cut,
+        }
+    }
+
     /// Saves the baselines of the routes with a guard.
     fn remember(&mut self, now: Instant) {
         let live = self.publisher.current();
@@ -287,6 +295,11 @@ impl Loop {
         tracing::info!(drain = ?longest, ?grace, "ending: finishing what is in flight; a second signal ends at once");
         notify(&[NotifyState::Stopping]);
     }
+}
+
+/// Waits for a signal that asks to end.
+async fn another_end(signals: &mut Signals) {
+    while !matches!(signals.next().await, Command::End(_)) {}
 }
 
 /// Tries the checks of open routes now and then, until the process ends.

@@ -37,6 +37,17 @@ fn read(backsoon: &Backsoon, name: &str) -> String {
     fs::read_to_string(backsoon.path(name)).unwrap_or_default()
 }
 
+/// Returns what a program wrote as the id of its child.
+fn child(backsoon: &Backsoon) -> String {
+    read(backsoon, "child")
+}
+
+/// Returns true for a process that has ended. Its parent is gone, so that it may be a zombie for a moment.
+fn is_gone(child: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    state.is_empty() || state.contains(") Z")
+}
+
 #[test]
 fn a_program_gets_the_event_once_and_nothing_of_the_environment() {
     let upstream = Upstream::ok();
@@ -79,12 +90,24 @@ fn a_program_that_hangs_is_killed_with_what_it_started() {
     wait("the other program to run", || read(&backsoon, "good.json").ends_with('\n'));
     let line = backsoon.wait_for_log("operators are not notified");
     assert!(line["why"].as_str().unwrap().contains("killed after 1s"), "{line}");
-    let child = read(&backsoon, "child");
-    let state = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-    // Its parent is gone, so that it may be a zombie for a moment.
-    wait("the child to be gone", || state().is_empty() || state().contains(") Z"));
+    wait("the child to be gone", || is_gone(&child(&backsoon)));
     backsoon.unflag();
     wait("the route to be open", || get(backsoon.address(), "/").status == 200);
+}
+
+#[test]
+fn a_program_does_not_outlive_a_proxy_that_is_ended_at_once() {
+    let upstream = Upstream::ok();
+    let hang = "sleep 600 &\necho $! > DIR/child\nwait";
+    let mut backsoon = start(&upstream, "", &["to = \"exec:DIR/hang\"\non = \"closed\""], &[("hang", hang)]);
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    wait("the program to run", || child(&backsoon).ends_with('\n'));
+    let child = child(&backsoon);
+    backsoon.signal("TERM");
+    backsoon.wait_for_log("ending: finishing what is in flight; a second signal ends at once");
+    backsoon.signal("TERM");
+    assert_eq!(backsoon.wait_for_exit().code(), Some(1));
+    wait("the child to be gone", || is_gone(&child));
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::plan::config::{Channel, Destination};
 use crate::plan::notify::{Answer, Body, OperatorEvent, answer, formats};
@@ -61,6 +61,7 @@ pub(super) async fn run(mut jobs: Receiver<Job>, replica: String) {
     let (tools, replica): (_, Rc<str>) = (Tools::default(), replica.into());
     let mut turns: HashMap<Destination, Turn> = HashMap::new();
     let mut deliveries = JoinSet::new();
+    let (end, ending) = watch::channel(false);
     let grace = loop {
         let job = tokio::select! {
             job = jobs.recv() => job,
@@ -79,11 +80,23 @@ pub(super) async fn run(mut jobs: Receiver<Job>, replica: String) {
             tracing::error!(to, event = kind, "operators are not notified: too many notifications wait for this place");
             continue;
         }
-        let delivery = Delivery { place: *place, event, queued, replica: Rc::clone(&replica), tools: tools.clone() };
+        let delivery = Delivery {
+            place: *place,
+            event,
+            queued,
+            replica: Rc::clone(&replica),
+            tools: tools.clone(),
+            ending: ending.clone(),
+        };
         deliveries.spawn_local(delivery.run(Arc::clone(turn)));
     };
+    end.send_replace(true);
     let all = async { while deliveries.join_next().await.is_some() {} };
-    let _ = timeout(grace, all).await;
+    tokio::select! {
+        _ = timeout(grace, all) => {}
+        // A second word, or the end of the handle, means at once.
+        _ = jobs.recv() => {}
+    }
     if !deliveries.is_empty() {
         tracing::warn!(left = deliveries.len(), "ending: these notifications were not sent");
     }
@@ -98,10 +111,12 @@ struct Delivery {
     queued: Instant,
     replica: Rc<str>,
     tools: Tools,
+    /// True once the process ends: no pause is made any more.
+    ending: watch::Receiver<bool>,
 }
 
 impl Delivery {
-    async fn run(self, turn: Turn) {
+    async fn run(mut self, turn: Turn) {
         let Ok(_turn) = turn.acquire().await else { return };
         let (to, event, route) = (self.place.to.to_string(), self.event.kind.as_str(), self.event.routes());
         let usual = if matches!(self.place.to, Destination::Exec(_)) { 0 } else { USUAL_RETRIES };
@@ -116,9 +131,11 @@ impl Delivery {
                 return;
             };
             match next {
-                Next::Again(asked) if number < retries => {
+                Next::Again(asked) if number < retries && !*self.ending.borrow() => {
                     tracing::warn!(to, event, route, why, "operators could not be notified, which is tried again");
-                    sleep(asked.unwrap_or_default().max(pause(number))).await;
+                    let pause = asked.unwrap_or_default().max(pause(number));
+                    // The end of the process allows one more attempt, at once.
+                    let _ = timeout(pause, self.ending.wait_for(|ending| *ending)).await;
                 }
                 Next::Again(_) | Next::Never => {
                     tracing::error!(to, event, route, why, "operators are not notified");
