@@ -76,7 +76,8 @@ impl OperatorEvent {
     pub fn json(&self, replica: &str, language: Option<&str>) -> Value {
         json!({
             "type": format!("operator.{}", self.kind.as_str().replace('-', "_")),
-            "timestamp": self.at.to_string(),
+            // Parsers of dates often know no nanoseconds.
+            "timestamp": self.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             "id": self.id(replica).as_str(),
             "event": self.kind.as_str(),
             "replica": replica,

@@ -15,7 +15,8 @@ pub fn discord(notice: &Notice) -> Body {
         "title": Room::line(MOST_TITLE).escaped(&notice.title, escape),
         "description": paragraphs.join("\n\n"),
         "color": color(notice.tone),
-        "timestamp": notice.at.to_string(),
+        // Whole seconds: parsers of dates often know no nanoseconds.
+        "timestamp": notice.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "fields": fields,
     });
     if let Some(url) = notice.link.as_ref().and_then(|(_, url)| fit::url(url, MOST_URL)) {

@@ -82,6 +82,7 @@ fn a_window_is_told_from_its_announcement_to_its_end_and_each_change_once() {
     let json = closed.json("proxy-1", Some("de"));
     assert_eq!(json["title"], "Datenbank");
     assert_eq!(json["until"], "2026-05-19T14:20:00Z");
+    assert_eq!(json["timestamp"], "2026-05-19T14:10:00.000Z");
     assert_eq!(json["id"], closed.id("proxy-1").as_str());
     assert_ne!(closed.id("proxy-1"), closed.id("proxy-2"), "replicas can be told apart");
     assert_eq!(told.remaining(3).at(601), [""; 0]);
