@@ -38,7 +38,7 @@ pub use per_status::PerStatus;
 pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
-pub use status::{SitePlace, StatusConfig, StatusService};
+pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;

@@ -27,7 +27,7 @@ pub use finished::{LocalizedSitePage, Site, SitePage, SiteResource};
 pub use key::Key;
 pub use ledger::{Ledger, Told};
 pub use sight::{RouteSight, Sight};
-pub use site::{News, PATH, Service, ServiceStatus};
+pub use site::{News, Service, ServiceStatus};
 pub use update::{Update, UpdateKind};
 pub use words::{Label, Words};
 

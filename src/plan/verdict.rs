@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::config::{Allowed, Exception, Fixed, RouteConfig, WellKnown};
+use super::config::{Allowed, Exception, Fixed, RouteConfig, SITE_PATH, WellKnown};
 use super::flags::Mode;
 pub use super::head::Head;
 use super::methods::{is_overridden, is_safe};
-use super::news;
+
 use super::pass;
 pub use super::pass::Pass;
 use super::path;
@@ -123,7 +123,7 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
         "status" => Resource::Status,
         "badge.svg" => Resource::Badge,
         "bypass" => Resource::Bypass,
-        news::PATH => return news(snapshot, host),
+        SITE_PATH => return news(snapshot, host),
         _ => return Verdict::Refuse(Refusal::NoRoute),
     };
     match snapshot.table.find(&normal_host(host), about).and_then(|index| snapshot.routes.get(index)) {
@@ -150,7 +150,7 @@ pub fn site_path<'p>(snapshot: &Snapshot, host: &str, path: &'p str, mount: Moun
         let is_host = site.host.as_deref() == Some(&*normal_host(host));
         if is_host { Some(path) } else { site.prefix.as_ref()?.below(path) }
     };
-    let reserved = || snapshot.reserved.below(path)?.strip_prefix('/')?.strip_prefix(news::PATH);
+    let reserved = || snapshot.reserved.below(path)?.strip_prefix('/')?.strip_prefix(SITE_PATH);
     match mount {
         Mount::Own => own(),
         Mount::Reserved => reserved(),

@@ -103,7 +103,8 @@ const LACKS: [&str; 2] = [" has no `", "the config has no "];
 
 /// Returns true for Markdown, except for the page's template in Markdown.
 fn is_document(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("pages/page.md")
+    let is_template = ["pages/page.md", "pages/site.md"].iter().any(|template| path.ends_with(template));
+    path.extension().is_some_and(|extension| extension == "md") && !is_template
 }
 
 fn root() -> &'static Path {

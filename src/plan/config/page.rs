@@ -28,6 +28,8 @@ pub struct PageConfig {
     pub languages: Vec<String>,
     /// Links on the page.
     pub links: Links,
+    /// URL or path of the proxy's own status site, without a slash at its end. An app has none.
+    pub site: Option<String>,
     /// Prefix of the paths that the proxy answers itself and never forwards.
     pub prefix: Prefix,
     /// Origins whose scripts may read the answers of closed routes.
@@ -43,9 +45,9 @@ pub struct Links {
     pub home: Option<String>,
     /// Second item: the status page. Also sent as the `Link` field with `rel="status"` (RFC 8631).
     pub status: Option<String>,
-    /// Live feed; by default the proxy's own.
+    /// Live feed; by default that of the status site.
     pub feed: Option<String>,
-    /// Page to subscribe to updates.
+    /// Page to subscribe to updates; by default that of the status site.
     pub subscribe: Option<String>,
     /// Page for help and contact.
     pub help: Option<String>,
@@ -90,6 +92,7 @@ impl Default for PageConfig {
             language: LANGUAGES[0].to_owned(),
             languages: LANGUAGES.map(str::to_owned).into(),
             links: Links::default(),
+            site: None,
             prefix: Prefix::new(DEFAULT_PREFIX).expect("it has a normal form"),
             cors: Origins::default(),
             event_stream: true,
@@ -126,6 +129,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
         language,
         languages,
         links,
+        site: None,
         prefix: prefix.unwrap_or(defaults.prefix),
         cors,
         event_stream: event_stream.unwrap_or(true),

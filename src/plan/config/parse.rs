@@ -12,8 +12,8 @@ use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::{
-    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, RouteConfig, TlsFiles,
-    TrustedProxies,
+    Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
+    TlsFiles, TrustedProxies,
 };
 use super::{address, notify, page, route, status, values};
 
@@ -49,6 +49,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let routes = routes(top, least, report);
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let notify = notify::notify(top, &routes, report);
+    let page = PageConfig { site: Some(status.base(&page.prefix)), ..page };
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),
         on_missing: on_missing.unwrap_or_default(),

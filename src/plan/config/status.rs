@@ -76,6 +76,11 @@ impl StatusConfig {
         self.host.is_some() || self.prefix.is_some()
     }
 
+    /// Returns the URL of the site without a slash at its end; a path below the reserved prefix if none is configured.
+    pub fn base(&self, reserved: &Prefix) -> String {
+        self.url.clone().unwrap_or_else(|| format!("{}/{SITE_PATH}", reserved.as_str().trim_end_matches('/')))
+    }
+
     /// Returns the place of the site.
     pub fn place(&self) -> SitePlace {
         SitePlace { host: self.host.clone(), prefix: self.prefix.clone() }
@@ -229,6 +234,9 @@ fn known_route(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Repo
     }
     Some(name.to_owned())
 }
+
+/// Path of the site below the reserved prefix.
+pub const SITE_PATH: &str = "news";
 
 const KEEP: Duration = Duration::from_secs(90 * DAY);
 const LEAST_KEEP: Duration = Duration::from_secs(DAY);

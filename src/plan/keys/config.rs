@@ -229,8 +229,13 @@ pub static LINKS: Table = Table {
             Absent::Means("none"),
             "Status page. Also sent as a `Link` field with `rel=\"status\"` (RFC 8631).",
         ),
-        Key::new("feed", Form::Text(&LINK), Absent::Means("the proxy's own feed"), "Live feed."),
-        Key::new("subscribe", Form::Text(&LINK), Absent::Means("none"), "Page where one subscribes to updates."),
+        Key::new("feed", Form::Text(&LINK), Absent::Means("the status site"), "Live feed."),
+        Key::new(
+            "subscribe",
+            Form::Text(&LINK),
+            Absent::Means("that of the status site"),
+            "Page where one subscribes to updates.",
+        ),
         Key::new("help", Form::Text(&LINK), Absent::Means("none"), "Help and contact."),
         Key::new(
             "channels",

@@ -81,10 +81,9 @@ impl<'n> News<'n> {
     /// Puts the news together. Without a URL, the site is below the reserved prefix.
     pub fn new(config: &Config, ledger: &'n Ledger, windows: &'n [Window]) -> Self {
         let (status, page, incidents) = (&config.status, &config.page, ledger.incidents());
-        let own_path = || format!("{}/{PATH}", page.prefix.as_str().trim_end_matches('/'));
         Self {
             title: status.title.as_ref().or(page.brand.as_ref()).map_or("Status", String::as_str).to_owned(),
-            url: status.url.clone().unwrap_or_else(own_path),
+            url: status.base(&page.prefix),
             services: services(config, incidents, ledger.since()),
             incidents,
             windows,
@@ -186,6 +185,3 @@ pub(super) fn status_of(facts: &Facts, stage: Stage, trouble: Trouble, is_whole:
         (Mode::Offline, _, _) => ServiceStatus::MajorOutage,
     }
 }
-
-/// Path of the site below the reserved prefix.
-pub const PATH: &str = "news";

@@ -134,7 +134,7 @@ impl Renderer {
             config: config.clone(),
             languages,
             brand,
-            link: config.links.status.as_ref().and_then(|url| format!("<{url}>; rel=\"status\"").parse().ok()),
+            link: link(config),
             badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
         };
         renderer.templates.policy = validate::built_in(&renderer);
@@ -313,6 +313,8 @@ impl Renderer {
 impl Brand {
     fn new(config: &PageConfig, logo: Option<String>) -> Self {
         let Links { home, status, feed, subscribe, help, channels } = config.links.clone();
+        let site = |path: &str| config.site.as_ref().map(|site| format!("{site}{path}"));
+        let (feed, subscribe) = (feed.or_else(|| site("/")), subscribe.or_else(|| site("/subscribe")));
         Self {
             name: config.brand.clone(),
             logo,
@@ -321,6 +323,18 @@ impl Brand {
             accent: Color::GROUNDS.map(|ground| config.accent.readable_on(ground).to_string()),
         }
     }
+}
+
+/// Returns the field `Link` of pages: the status site (RFC 8631), and its feeds.
+fn link(config: &PageConfig) -> Option<HeaderValue> {
+    let own = config.site.as_ref().map(|site| format!("{site}/"));
+    let status = config.links.status.clone().or(own).map(|url| format!("<{url}>; rel=\"status\""));
+    let feeds = config.site.iter().flat_map(|site| {
+        [("history.atom", "application/atom+xml"), ("maintenance.ics", "text/calendar")]
+            .map(|(file, kind)| format!("<{site}/{file}>; rel=\"alternate\"; type=\"{kind}\""))
+    });
+    let links: Vec<String> = status.into_iter().chain(feeds).collect();
+    if links.is_empty() { None } else { links.join(", ").parse().ok() }
 }
 
 /// Removes blanks at the ends of lines, which come from columns.
