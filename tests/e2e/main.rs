@@ -58,6 +58,7 @@ mod service;
 mod shares;
 mod shutdown;
 mod silence;
+mod site;
 mod slow;
 mod smuggling;
 mod soak;
