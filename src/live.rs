@@ -94,6 +94,11 @@ pub struct SitePublisher {
 }
 
 impl SitePublisher {
+    /// Returns the site that is published.
+    pub fn current(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
     /// Publishes a finished site, and wakes those who watch.
     pub fn publish(&self, site: Site) {
         self.site.store(Arc::new(site));

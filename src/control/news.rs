@@ -16,7 +16,7 @@ use crate::live::{Generation, SitePublisher};
 use crate::plan::config::Config;
 use crate::plan::flags::Flags;
 use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told};
-use crate::plan::page::STACK_FOR_TEMPLATES;
+use crate::plan::page::{Renderer, STACK_FOR_TEMPLATES};
 
 use ledger_file::LedgerFile;
 
@@ -63,6 +63,7 @@ impl NewsDesk {
         let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
         newsroom.look(first);
+        newsroom.render(first);
         let queue = Arc::new(LookQueue::default());
         let shared = Arc::clone(&queue);
         let thread =
@@ -71,6 +72,10 @@ impl NewsDesk {
                 let _ = rustix::process::setpriority_process(None, NICE);
                 while let Some(look) = shared.take() {
                     newsroom.look(&look);
+                    // What is looked at next is rendered as well.
+                    if shared.is_empty() {
+                        newsroom.render(&look);
+                    }
                 }
             })?;
         Ok(Self { queue, outbox, thread: Some(thread) })
@@ -115,6 +120,10 @@ impl LookQueue {
         let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
         work.looks.pop_front()
     }
+
+    fn is_empty(&self) -> bool {
+        self.work().looks.is_empty()
+    }
 }
 
 /// State of the news thread.
@@ -127,14 +136,16 @@ struct Newsroom {
     view: OutboxView,
     site: SitePublisher,
     version: u64,
-    /// The look that was rendered last.
+    /// Inputs of the last rendering.
     rendered: Option<Rendered>,
 }
 
 /// Inputs of a rendering, to know whether another would be the same.
 struct Rendered {
     changed: Timestamp,
-    look: Look,
+    flags: Arc<Flags>,
+    config: Arc<Config>,
+    renderer: Arc<Renderer>,
 }
 
 impl Newsroom {
@@ -145,7 +156,7 @@ impl Newsroom {
         Self { ledger, file, state, subscribers: None, view: OutboxView::default(), site, version: 0, rendered: None }
     }
 
-    /// Looks at a publication: tells, saves, forgets and renders.
+    /// Looks at a publication: tells, saves and forgets.
     fn look(&mut self, look: &Look) {
         let snapshot = &look.live.snapshot;
         let routes = RouteSight::all(snapshot);
@@ -156,9 +167,6 @@ impl Newsroom {
         self.ledger.forget(snapshot.compiled, look.config.status.keep);
         if let Some(file) = &mut self.file {
             file.save(&self.ledger);
-        }
-        if !self.is_rendered(look) {
-            self.render(look);
         }
     }
 
@@ -195,23 +203,22 @@ impl Newsroom {
         }
     }
 
-    /// Returns true if a rendering would be the same.
-    fn is_rendered(&self, look: &Look) -> bool {
-        self.rendered.as_ref().is_some_and(|last| {
-            last.changed == self.ledger.changed()
-                && Arc::ptr_eq(&last.look.config, &look.config)
-                && last.look.flags.windows == look.flags.windows
-                && Arc::ptr_eq(&last.look.live.snapshot.renderer, &look.live.snapshot.renderer)
-        })
-    }
-
+    /// Renders the site if something has changed.
     fn render(&mut self, look: &Look) {
-        self.version += 1;
         let renderer = &look.live.snapshot.renderer;
+        let last = self.rendered.as_ref();
+        let last = last.filter(|last| Arc::ptr_eq(&last.config, &look.config) && Arc::ptr_eq(&last.renderer, renderer));
+        let is_same =
+            |last: &Rendered| last.changed == self.ledger.changed() && last.flags.windows == look.flags.windows;
+        if last.is_some_and(is_same) {
+            return;
+        }
+        let before = last.map(|_| self.site.current()).unwrap_or_default();
+        self.version += 1;
         let news = News::new(&look.config, &self.ledger, &look.flags.windows);
-        self.site.publish(Site::render(self.version, &news, renderer));
-        let (live, flags, config) = (Arc::clone(&look.live), Arc::clone(&look.flags), Arc::clone(&look.config));
-        self.rendered = Some(Rendered { changed: self.ledger.changed(), look: Look { live, flags, config } });
+        self.site.publish(Site::render(self.version, &news, renderer, &before));
+        let (flags, config, renderer) = (Arc::clone(&look.flags), Arc::clone(&look.config), Arc::clone(renderer));
+        self.rendered = Some(Rendered { changed: self.ledger.changed(), flags, config, renderer });
     }
 }
 

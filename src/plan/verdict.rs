@@ -134,13 +134,8 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
 
 /// Decides on a path of the status site below the reserved prefix. A host without any route has no site.
 fn news<'s>(snapshot: &'s Snapshot, host: &str) -> Verdict<'s> {
-    let host = normal_host(host);
-    let is_own = snapshot.table.site().host.as_deref() == Some(&*host);
-    if is_own || !snapshot.table.routes_of(&host).is_empty() {
-        Verdict::Site(Mount::Reserved)
-    } else {
-        Verdict::Refuse(Refusal::NoRoute)
-    }
+    let has_routes = !snapshot.table.routes_of(&normal_host(host)).is_empty();
+    if has_routes { Verdict::Site(Mount::Reserved) } else { Verdict::Refuse(Refusal::NoRoute) }
 }
 
 /// Returns the path below the status site, which begins with `/`. It is empty if the path ends with the site's own.

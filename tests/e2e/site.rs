@@ -66,7 +66,22 @@ fn the_site_tells_while_the_route_is_down_and_each_tenant_of_its_own_alone() {
     let none = ask(&proxy, "b.test", "/.backsoon/news/incidents/MNT-7", "");
     assert_eq!(none.status, 404, "{}", none.head);
     assert_eq!(ask(&proxy, "status.test", "/nothing", "").status, 404);
-    assert_eq!(ask(&proxy, "c.test", "/.backsoon/news/", "").status, 404, "it has no route");
+    for host in ["c.test", "status.test"] {
+        assert_eq!(ask(&proxy, host, "/.backsoon/news/", "").status, 404, "{host} has no route");
+    }
+    // What changes for one tenant changes nothing for another: no tag, no date.
+    let tags = |host: &str| {
+        ["/", "/history.atom", "/feed.rss", "/api/v2/status.json"].map(|path| {
+            let answer = ask(&proxy, host, &format!("/.backsoon/news{path}"), "Accept: text/html\r\n");
+            assert!(host == "a.test" || answer.field("last-modified").is_none(), "{path}");
+            answer.field("etag").unwrap().to_owned()
+        })
+    };
+    let (own, others) = (tags("a.test"), tags("b.test"));
+    proxy.flag(&WINDOW.replace("2090", "2080"));
+    wait("the end is sooner", || told("status.test", "/feed.rss").1.contains("2080"));
+    assert!(own.iter().zip(tags("a.test")).skip(1).take(2).all(|(before, now)| *before != now));
+    assert_eq!(tags("b.test"), others);
     let filtered = |query: &str| ask(&proxy, "status.test", &format!("/feed.json{query}"), "").body;
     assert!(filtered("?service=Shop").contains("New disks") && filtered("?window=MNT-7").contains("New disks"));
     assert!(!filtered("?service=Tools").contains("New disks") && !filtered("?window=MNT-8").contains("New disks"));

@@ -63,6 +63,8 @@ pub struct Tags {
     pub regions: BTreeSet<String>,
     /// Ids of windows, and keys of incidents; none means all.
     pub windows: BTreeSet<String>,
+    /// True for an item that no filter leaves out.
+    pub always: bool,
 }
 
 /// Choice of items by a request: `?service=…&region=…&window=…`, and the routes of its host.
@@ -78,6 +80,17 @@ pub struct Filter<'q> {
     pub routes: Option<BTreeSet<&'q str>>,
 }
 
+/// Bytes that a filter leaves of a document.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// Bytes.
+    pub bytes: Bytes,
+    /// Strong entity tag of the bytes.
+    pub etag: HeaderValue,
+    /// `Last-Modified`; `None` for a part.
+    pub modified: Option<HeaderValue>,
+}
+
 impl Filter<'_> {
     /// Returns true if an item is chosen.
     pub fn has(&self, tags: &Tags) -> bool {
@@ -86,10 +99,11 @@ impl Filter<'_> {
             None => true,
         };
         let routes = |known: &BTreeSet<&str>| tags.routes.iter().any(|route| known.contains(route.as_str()));
-        is(&self.service, &tags.services, false)
+        let chosen = is(&self.service, &tags.services, false)
             && is(&self.region, &tags.regions, true)
             && is(&self.window, &tags.windows, true)
-            && self.routes.as_ref().is_none_or(routes)
+            && self.routes.as_ref().is_none_or(routes);
+        tags.always || chosen
     }
 
     fn is_empty(&self) -> bool {
@@ -106,7 +120,7 @@ impl Document {
         tail: impl Into<Bytes>,
     ) -> Self {
         let tail = tail.into();
-        let whole = joined(&sections, &tail, |_| true);
+        let whole = if sections.is_empty() { tail.clone() } else { joined(&sections, &tail, |_| true) };
         Self {
             content_type: HeaderValue::from_static(content_type),
             etag: etag(&whole),
@@ -138,15 +152,16 @@ impl Document {
         Self::new(content_type, modified, sections, head)
     }
 
-    /// Returns the bytes that a filter leaves, and their entity tag.
-    pub fn select(&self, filter: &Filter<'_>) -> (Bytes, HeaderValue) {
+    /// Returns the bytes that a filter leaves, and their entity tag. A part has no instant of its own, and that of the
+    /// whole would tell of what the filter leaves out.
+    pub fn select(&self, filter: &Filter<'_>) -> Selected {
         let all = || self.sections.iter().flat_map(|section| &section.items).all(|item| filter.has(&item.tags));
         if filter.is_empty() || all() {
-            return (self.whole.clone(), self.etag.clone());
+            let modified = Some(self.modified.clone());
+            return Selected { bytes: self.whole.clone(), etag: self.etag.clone(), modified };
         }
         let bytes = joined(&self.sections, &self.tail, |item| filter.has(&item.tags));
-        let etag = etag(&bytes);
-        (bytes, etag)
+        Selected { etag: etag(&bytes), bytes, modified: None }
     }
 }
 
@@ -203,6 +218,7 @@ mod tests {
             services: set(text),
             regions: region.map(set).unwrap_or_default(),
             windows: set(&format!("MNT-{text}")),
+            always: false,
         };
         Item { tags: Arc::new(tags), bytes: Bytes::from_static(text.as_bytes()) }
     }
@@ -214,7 +230,7 @@ mod tests {
         let document = Document::marked("text/plain", Timestamp::UNIX_EPOCH, text, &tags);
         assert_eq!(document.whole, "head <a> between <b> tail");
         let filter = Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() };
-        assert_eq!(document.select(&filter).0, "head  between <b> tail");
+        assert_eq!(document.select(&filter).bytes, "head  between <b> tail");
     }
 
     #[test]
@@ -222,21 +238,22 @@ mod tests {
         let items = vec![item("web", Some("eu"), "a"), item("web", None, "b"), item("api", Some("us"), "c")];
         let section = Section { head: Bytes::from_static(b"["), items, separator: ",", fold: None };
         let document = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![section.clone()], "]");
-        let select = |filter: Filter<'_>| String::from_utf8(document.select(&filter).0.to_vec()).unwrap();
+        let select = |filter: Filter<'_>| String::from_utf8(document.select(&filter).bytes.to_vec()).unwrap();
         assert_eq!(select(Filter::default()), "[a,b,c]");
         assert_eq!(select(Filter { region: Some("eu".into()), ..Filter::default() }), "[a,b]");
         assert_eq!(select(Filter { service: Some("c".into()), ..Filter::default() }), "[c]");
         assert_eq!(select(Filter { window: Some("MNT-b".into()), ..Filter::default() }), "[b]");
         assert_eq!(select(Filter { service: Some("?".into()), ..Filter::default() }), "[]");
         assert_eq!(select(Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() }), "[c]");
-        let (whole, tag) =
-            document.select(&Filter { routes: Some(BTreeSet::from(["api", "web"])), ..Filter::default() });
-        assert_eq!((whole.as_ptr(), tag), (document.whole.as_ptr(), document.etag.clone()), "nothing is copied");
-        assert_ne!(document.select(&Filter { service: Some("a".into()), ..Filter::default() }).1, document.etag);
+        let whole = document.select(&Filter { routes: Some(BTreeSet::from(["api", "web"])), ..Filter::default() });
+        let (bytes, tag) = (whole.bytes.as_ptr(), whole.etag);
+        assert_eq!((bytes, tag), (document.whole.as_ptr(), document.etag.clone()), "nothing is copied");
+        let part = document.select(&Filter { service: Some("a".into()), ..Filter::default() });
+        assert!(part.etag != document.etag && part.modified.is_none());
         let count = Section { fold: Some(|kept| Bytes::from(kept.len().to_string())), ..section };
         let counted = Document::new("application/json", Timestamp::UNIX_EPOCH, vec![count], "]");
         assert_eq!(counted.whole, "[3]");
-        assert_eq!(counted.select(&Filter { region: Some("eu".into()), ..Filter::default() }).0, "[2]");
+        assert_eq!(counted.select(&Filter { region: Some("eu".into()), ..Filter::default() }).bytes, "[2]");
         assert_eq!(document.modified, "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }

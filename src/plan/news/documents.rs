@@ -15,9 +15,13 @@ mod statuspage;
 mod story;
 mod xml;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::document::Document;
+use super::document::{Document, Fold, Item, Section, Tags};
 use super::{News, Words};
 
 use entry::Entry;
@@ -39,6 +43,12 @@ pub fn all(news: &News<'_>, words: Words<'_>) -> Vec<(&'static str, Document)> {
     ];
     all.extend(statuspage::all(&desk));
     all
+}
+
+/// Returns the latest of the instants that a section of changes has.
+fn latest(instants: &[&Bytes]) -> Timestamp {
+    let parsed = instants.iter().filter_map(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
+    parsed.max().unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// News in the shape that all documents share.
@@ -66,6 +76,16 @@ impl<'n> Desk<'n> {
             story::newest(news, MOST_STORIES).map(|incident| Story::new(news, words, incident)).collect();
         stories.sort_by(|a, b| b.incident.created().cmp(&a.incident.created()).then(b.tie().cmp(a.tie())));
         Self { news, words, host: host(&news.url), stories }
+    }
+
+    /// Returns a section that says when something changed last among all that a filter leaves. `format` writes the instant.
+    fn changed(&self, head: impl Into<Bytes>, fold: Fold) -> Section {
+        let at = |tags: &Arc<Tags>, at: Timestamp| Item { tags: Arc::clone(tags), bytes: at.to_string().into() };
+        let always = Arc::new(Tags { always: true, ..Tags::default() });
+        let since = at(&always, self.news.since);
+        let stories = self.stories.iter().map(|story| at(&story.tags, story.incident.updated()));
+        let items = std::iter::once(since).chain(stories).collect();
+        Section { head: head.into(), items, separator: "", fold: Some(fold) }
     }
 
     /// Returns the permanent page of an incident.

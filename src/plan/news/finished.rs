@@ -1,6 +1,7 @@
 //! Finished site: everything that is served of the news, made ahead.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use jiff::Timestamp;
 
 use super::super::dialect::Dialect;
 use super::super::page::Renderer;
-use super::document::{Document, Tags};
-use super::{Key, News, Words, documents, pages};
+use super::document::{Document, Filter, Tags};
+use super::{Incident, Key, News, Words, documents, pages};
 
 /// Finished site. By default it is empty.
 #[derive(Debug, Default)]
@@ -17,17 +18,29 @@ pub struct Site {
     /// Number of the rendering in its process.
     pub version: u64,
     documents: HashMap<&'static str, Document>,
-    pages: HashMap<String, SitePage>,
+    pages: MadePages,
     /// Incidents by the paths that have the id of their window.
     names: HashMap<String, Key>,
     event: Bytes,
 }
 
+/// Pages by their path.
+pub(super) type MadePages = HashMap<String, Arc<SitePage>>;
+
+/// Incident that a page is about, as the page has it.
+#[derive(Debug)]
+pub struct About {
+    /// The incident.
+    pub incident: Incident,
+    /// Subjects of the page. A client that may not learn of them finds no page.
+    pub tags: Arc<Tags>,
+}
+
 /// Page of the site, in each language.
 #[derive(Debug)]
 pub struct SitePage {
-    /// Subjects of the page, if it is about one incident. A client that may not learn of it finds no page.
-    pub tags: Option<Arc<Tags>>,
+    /// Incident that the page is about, if it is about one.
+    pub about: Option<About>,
     /// Languages in the renderer's order.
     pub languages: Vec<LocalizedSitePage>,
 }
@@ -53,10 +66,10 @@ pub enum SiteResource<'s> {
 }
 
 impl Site {
-    /// Renders everything.
-    pub fn render(version: u64, news: &News<'_>, renderer: &Renderer) -> Self {
+    /// Renders what has changed. `before` was made with the same settings and the same renderer; the default has nothing.
+    pub fn render(version: u64, news: &News<'_>, renderer: &Renderer, before: &Self) -> Self {
         let documents = Words::all(renderer).next().map(|words| documents::all(news, words)).unwrap_or_default();
-        let mut site = Self::new(version, news, documents, pages::all(news, renderer));
+        let mut site = Self::new(version, news, documents, pages::all(news, renderer, &before.pages));
         // The newest incident of a window is found by the window's id as well.
         for incident in news.incidents {
             let names = incident.facts.reference.iter().map(|id| (format!("/incidents/{id}"), incident.key.clone()));
@@ -70,7 +83,7 @@ impl Site {
         version: u64,
         news: &News<'_>,
         documents: Vec<(&'static str, Document)>,
-        pages: Vec<(String, SitePage)>,
+        pages: Vec<(String, Arc<SitePage>)>,
     ) -> Self {
         Self {
             version,
@@ -84,7 +97,7 @@ impl Site {
     /// Finds a resource by its path below the site, which begins with `/`.
     pub fn find(&self, path: &str) -> Option<SiteResource<'_>> {
         let document = || self.documents.get(path).map(SiteResource::Document);
-        let page = |path: &str| self.pages.get(path).map(SiteResource::Page);
+        let page = |path: &str| self.pages.get(path).map(|page| SiteResource::Page(page));
         let named = || page(&format!("/incidents/{}", self.names.get(path)?));
         document().or_else(|| page(path)).or_else(named)
     }
@@ -92,6 +105,18 @@ impl Site {
     /// Returns the API document that a program gets which asks for a page in JSON.
     pub fn summary(&self) -> Option<&Document> {
         self.documents.get("/api/v2/summary.json")
+    }
+
+    /// Returns a number that changes if what is told of some routes changes.
+    pub fn fingerprint_of(&self, routes: &BTreeSet<String>) -> u64 {
+        let routes = Some(routes.iter().map(String::as_str).collect());
+        let filter = Filter { routes, ..Filter::default() };
+        let mut hasher = DefaultHasher::new();
+        for path in ["/api/v2/summary.json", "/feed.json"] {
+            let selected = self.documents.get(path).map(|document| document.select(&filter).etag);
+            selected.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Returns the event that tells watchers of this rendering.

@@ -74,7 +74,7 @@ impl Ledger {
         told
     }
 
-    /// Forgets the incidents that were over before an instant by this much, and the oldest beyond [`MOST_INCIDENTS`].
+    /// Forgets the incidents that were over before an instant by this much, and the oldest beyond a limit.
     /// Returns true if there were any.
     pub fn forget(&mut self, now: Timestamp, keep: Duration) -> bool {
         let before = self.incidents.len();
@@ -278,7 +278,7 @@ impl Facts {
 }
 
 impl Incident {
-    /// Adds an update. Beyond [`MOST_UPDATES`] the second is dropped: the first tells of the announcement.
+    /// Adds an update. Beyond a limit the second is dropped: the first tells of the announcement.
     fn tell(&mut self, kind: UpdateKind, at: Timestamp) {
         if self.updates.len() >= MOST_UPDATES {
             self.updates.remove(1);

@@ -3,6 +3,7 @@
 //! Links are relative, since the site may be at a host of its own, below a prefix, or below the reserved prefix. Times
 //! are absolute, so that a page stays true until the news change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -12,25 +13,33 @@ use serde::Serialize;
 
 use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
 use super::document::{BEGIN, Document, END, OPEN, Tags};
+use super::finished::{About, MadePages};
 use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage, Stage, Update, Words};
 
 /// Renders all pages, each with its path below the site.
-pub(super) fn all(news: &News<'_>, renderer: &Renderer) -> Vec<(String, SitePage)> {
+///
+/// Pages of incidents that have not changed are taken over from before.
+pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> Vec<(String, Arc<SitePage>)> {
     let languages: Vec<Words<'_>> = Words::all(renderer).collect();
     let marks = Marks::new(news);
     let page = |view: &dyn Fn(Desk<'_>) -> View| {
         let desks = languages.iter().map(|words| Desk { news, words: *words, marks: &marks });
-        SitePage { tags: None, languages: desks.map(|desk| localized(desk, renderer, &view(desk))).collect() }
+        SitePage { about: None, languages: desks.map(|desk| localized(desk, renderer, &view(desk))).collect() }
     };
     let mut pages = vec![
-        ("/".to_owned(), page(&front)),
-        ("/history".to_owned(), page(&history)),
-        ("/subscribe".to_owned(), page(&subscribe)),
+        ("/".to_owned(), Arc::new(page(&front))),
+        ("/history".to_owned(), Arc::new(page(&history))),
+        ("/subscribe".to_owned(), Arc::new(page(&subscribe))),
     ];
     for incident in news.incidents.iter().rev().take(MOST_PAGES) {
-        let tags = Some(news.tags(incident));
-        let page = SitePage { tags, ..page(&|desk| about(desk, incident)) };
-        pages.push((format!("/incidents/{}", incident.key), page));
+        let path = format!("/incidents/{}", incident.key);
+        let kept =
+            before.get(&path).filter(|page| page.about.as_ref().is_some_and(|about| about.incident == *incident));
+        let make = || {
+            let about = Some(About { incident: incident.clone(), tags: news.tags(incident) });
+            Arc::new(SitePage { about, ..page(&|desk| about_incident(desk, incident)) })
+        };
+        pages.push((path, kept.cloned().unwrap_or_else(make)));
     }
     pages
 }
@@ -210,8 +219,7 @@ fn front(desk: Desk<'_>) -> View {
     let mut coming: Vec<(usize, &Incident)> = news.incidents.iter().enumerate().collect();
     coming.retain(|(_, incident)| incident.facts.stage == Stage::Scheduled);
     coming.sort_by_key(|(_, incident)| incident.facts.starts);
-    let mut past = rows(&Stage::is_final);
-    past.truncate(MOST_PAST);
+    let past = latest_of_each_route(desk);
     let services = news.services.iter().enumerate();
     View {
         lead: if active.is_empty() { words.own("site-good") } else { String::new() },
@@ -222,6 +230,23 @@ fn front(desk: Desk<'_>) -> View {
         past,
         ..View::new("front", news.title.clone(), words)
     }
+}
+
+/// Returns the latest incidents of each route, newest first: the visitors of each host see as many.
+fn latest_of_each_route(desk: Desk<'_>) -> Vec<Row> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let incidents = desk.news.incidents.iter().enumerate().rev();
+    let over = incidents.filter(|(_, incident)| incident.facts.stage.is_final());
+    let shown = over.filter(|(_, incident)| {
+        let routes = incident.facts.routes.iter();
+        let fresh = routes.filter(|route| {
+            let count = counts.entry(route.as_str()).or_default();
+            *count += 1;
+            *count <= MOST_PAST
+        });
+        fresh.count() > 0
+    });
+    shown.map(|(index, incident)| row(desk, index, incident)).collect()
 }
 
 fn history(desk: Desk<'_>) -> View {
@@ -239,7 +264,7 @@ fn subscribe(desk: Desk<'_>) -> View {
     View::new("subscribe", desk.words.own("site-stay"), desk.words)
 }
 
-fn about(desk: Desk<'_>, incident: &Incident) -> View {
+fn about_incident(desk: Desk<'_>, incident: &Incident) -> View {
     let Desk { news, words, .. } = desk;
     let facts = &incident.facts;
     let instant =
@@ -335,5 +360,5 @@ fn seconds(from: Timestamp, to: Timestamp) -> u64 {
 
 /// Incidents that have a page of their own.
 const MOST_PAGES: usize = 200;
-/// Incidents of the past on the front page.
+/// Incidents of the past on the front page, for each route.
 const MOST_PAST: usize = 10;

@@ -5,6 +5,7 @@
 //! something is published, and now and then for a heartbeat. Each time it looks at the live generation again, so that
 //! it pins no snapshot. Events carry the state, not a log of changes: a watcher that missed some has lost nothing.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -53,8 +54,8 @@ pub(crate) struct Watch {
 pub(crate) enum Subject {
     /// A route. It is back for this client once its turn is admitted, if it has one.
     Route(Arc<RouteConfig>, Option<Turn>),
-    /// The status site.
-    Site,
+    /// The status site: all of it, or what it tells of some routes.
+    Site(Option<BTreeSet<String>>),
 }
 
 /// State that a watcher is sent.
@@ -64,7 +65,7 @@ enum State {
     Page(u64),
     /// The route is open, or no longer exists.
     Open,
-    /// The news are those of this rendering.
+    /// The news are those of this rendering, or have this fingerprint.
     News(u64),
 }
 
@@ -231,9 +232,14 @@ pub(crate) fn once(worker: &Worker, generation: &Live, subject: &Subject) -> Byt
 fn look(worker: &Worker, generation: &Live, subject: &Subject) -> (State, Bytes) {
     match subject {
         Subject::Route(route, turn) => look_at_route(&generation.snapshot, &route.name, *turn),
-        Subject::Site => {
+        Subject::Site(None) => {
             let site = worker.site();
             (State::News(site.version), site.event())
+        }
+        // The instant of a change would tell of what these visitors may not know.
+        Subject::Site(Some(routes)) => {
+            let state = State::News(worker.site().fingerprint_of(routes));
+            (state, Bytes::from_static(NEWS_EVENT))
         }
     }
 }
@@ -268,6 +274,7 @@ fn now(generation: &Generation) -> Timestamp {
 
 /// Time between heartbeats: short enough for middleboxes that close quiet connections.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+const NEWS_EVENT: &[u8] = b"event: news\ndata: {}\n\n";
 const HEARTBEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
 const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
 /// Head of a stream that ends with its connection. The fields must match those of `respond::events`.

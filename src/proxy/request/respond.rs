@@ -13,7 +13,7 @@ use crate::plan::accept::Coding;
 use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, timed, with_retry_after};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
-use crate::plan::news::document::Document;
+use crate::plan::news::document::{Document, Selected};
 use crate::plan::page::{Rendered, Variant};
 use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
@@ -181,18 +181,20 @@ pub(crate) enum Fresh {
 /// Returns a document of the status site, or the fact that the client has it. `variant` is the choice of a page.
 pub(crate) fn document(
     document: &Document,
-    (body, etag): (Bytes, HeaderValue),
+    selected: Selected,
     variant: Option<Variant>,
     fresh: Fresh,
     context: &ResponseContext,
 ) -> Response<Body> {
     let mut response = match fresh {
         Fresh::Yes => without_content(StatusCode::NOT_MODIFIED, context),
-        Fresh::No => answer(StatusCode::OK, &Rendered::new(document.content_type.clone(), body), context),
+        Fresh::No => answer(StatusCode::OK, &Rendered::new(document.content_type.clone(), selected.bytes), context),
     };
     let headers = response.headers_mut();
-    headers.insert(ETAG, etag);
-    headers.insert(LAST_MODIFIED, document.modified.clone());
+    headers.insert(ETAG, selected.etag);
+    if let Some(modified) = selected.modified {
+        headers.insert(LAST_MODIFIED, modified);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=15, stale-if-error=600"));
     match variant {
         Some(_) => {
@@ -208,8 +210,9 @@ pub(crate) fn document(
 }
 
 /// Redirects to the front page of the status site, so that its links are relative to it.
-pub(crate) fn see_site(path: &str, context: &ResponseContext) -> Response<Body> {
-    let target = format!("{}/", path.rsplit('/').next().unwrap_or_default());
+pub(crate) fn see_site(path: &str, query: Option<&str>, context: &ResponseContext) -> Response<Body> {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let target = format!("{}/{query}", path.rsplit('/').next().unwrap_or_default());
     let mut response = text_answer(StatusCode::PERMANENT_REDIRECT, "the status site begins with a slash", context);
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/")));

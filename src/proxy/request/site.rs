@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use percent_encoding::percent_decode_str;
 
 use crate::plan::dialect::Dialect;
-use crate::plan::news::document::{Document, Filter};
+use crate::plan::news::document::{Document, Filter, Selected};
 use crate::plan::news::{Site, SiteResource};
 use crate::plan::page::Variant;
 use crate::plan::path;
@@ -38,10 +40,12 @@ impl Exchange {
         let host = host.to_str().unwrap_or_default();
         let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
         if below == "/events" && *request.method() == Method::GET {
-            return self.events(Subject::Site, &request);
+            let routes = filter(&self.generation.snapshot, host, None, mount).and_then(|filter| filter.routes);
+            let routes = routes.map(|routes| routes.into_iter().map(str::to_owned).collect());
+            return self.events(Subject::Site(routes), &request);
         }
         let answer = match below.as_str() {
-            "" => Some(respond::see_site(&normal, &self.context)),
+            "" => Some(respond::see_site(&normal, request.uri().query(), &self.context)),
             "/events" => Some(respond::events(Body::Empty, &self.context)),
             below => self.resource(below, (mount, host), &request),
         };
@@ -63,7 +67,9 @@ impl Exchange {
         let mut variant = None;
         let document = match site.find(below)? {
             SiteResource::Document(document) => document,
-            SiteResource::Page(page) if page.tags.as_ref().is_some_and(|tags| !filter.has(tags)) => return None,
+            SiteResource::Page(page) if page.about.as_ref().is_some_and(|about| !filter.has(&about.tags)) => {
+                return None;
+            }
             SiteResource::Page(page) => {
                 let query = request.uri().query();
                 let chosen = snapshot.renderer.choose(None, request.method(), query, request.headers());
@@ -71,9 +77,9 @@ impl Exchange {
                 summary(&site, chosen).or_else(|| page.choose(chosen.dialect, chosen.language))?
             }
         };
-        let (body, etag) = document.select(&filter);
-        let fresh = if is_fresh(request.headers(), &etag, &document.modified) { Fresh::Yes } else { Fresh::No };
-        Some(respond::document(document, (body, etag), variant, fresh, &self.context))
+        let selected = document.select(&filter);
+        let fresh = if is_fresh(request.headers(), &selected) { Fresh::Yes } else { Fresh::No };
+        Some(respond::document(document, selected, variant, fresh, &self.context))
     }
 }
 
@@ -119,17 +125,22 @@ fn decoded(value: &str) -> Cow<'_, str> {
 }
 
 /// Returns true if the client has this document already (RFC 9110 section 13.2.2).
-fn is_fresh(headers: &HeaderMap, etag: &HeaderValue, modified: &HeaderValue) -> bool {
+fn is_fresh(headers: &HeaderMap, selected: &Selected) -> bool {
     let mut tags = headers.get_all(IF_NONE_MATCH).into_iter().peekable();
     if tags.peek().is_some() {
         return tags.any(|line| {
             let mut tags = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             // The comparison is weak (section 13.1.2).
-            tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+            tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == selected.etag.as_bytes())
         });
     }
-    // Clients send back the instant that they were given.
-    headers.get(IF_MODIFIED_SINCE) == Some(modified)
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(http_date);
+    since.zip(selected.modified.as_ref().and_then(http_date)).is_some_and(|(since, modified)| modified <= since)
+}
+
+/// Reads a date of an HTTP field.
+fn http_date(field: &HeaderValue) -> Option<Timestamp> {
+    DateTimeParser::new().parse_timestamp(field.to_str().ok()?).ok()
 }
 
 /// Pairs of a query that are looked at.
@@ -143,13 +154,14 @@ mod tests {
 
     #[test]
     fn a_client_that_has_the_document_is_told_so() {
-        let (etag, modified) = ("\"abc\"".parse().unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT".parse().unwrap());
+        let (etag, modified) = ("\"abc\"".parse().unwrap(), Some("Thu, 01 Jan 1970 00:00:00 GMT".parse().unwrap()));
+        let selected = Selected { bytes: bytes::Bytes::new(), etag, modified };
         let fresh = |fields: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.append(*name, value.parse().unwrap());
             }
-            is_fresh(&headers, &etag, &modified)
+            is_fresh(&headers, &selected)
         };
         let (tag, since) = ("if-none-match", "if-modified-since");
         for value in ["\"abc\"", "W/\"abc\"", "*", "\"x\", \"abc\"", "\"x\",W/\"abc\""] {
@@ -159,7 +171,8 @@ mod tests {
         assert!(!fresh(&[]) && !fresh(&[(tag, "\"x\"")]) && !fresh(&[(tag, "abc")]) && !fresh(&[(tag, "")]));
         assert!(fresh(&[(since, "Thu, 01 Jan 1970 00:00:00 GMT")]));
         assert!(!fresh(&[(since, "Thu, 01 Jan 1970 00:00:00 GMT"), (tag, "\"x\"")]), "the tag has the last word");
-        assert!(!fresh(&[(since, "Fri, 02 Jan 1970 00:00:00 GMT")]));
+        assert!(fresh(&[(since, "Fri, 02 Jan 1970 00:00:00 GMT")]));
+        assert!(!fresh(&[(since, "Wed, 31 Dec 1969 23:59:59 GMT")]) && !fresh(&[(since, "yesterday")]));
     }
 
     #[test]

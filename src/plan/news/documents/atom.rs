@@ -5,34 +5,37 @@ use jiff::Timestamp;
 
 use super::super::document::{Document, Item, Section};
 use super::xml::Escaped;
-use super::{Desk, Entry, Kind};
+use super::{Desk, Entry, Kind, latest};
 
 /// Writes a feed.
 pub(super) fn feed(desk: &Desk<'_>, kind: Kind, entries: &[Entry]) -> Document {
     let items = entries.iter().map(|entry| Item { tags: entry.tags.clone(), bytes: item(entry) }).collect();
-    let section = Section { head: head(desk, kind).into(), items, ..Section::default() };
-    Document::new("application/atom+xml; charset=utf-8", desk.news.changed, vec![section], "</feed>\n")
+    let (begin, end) = head(desk, kind);
+    let changed = desk.changed(begin, |instants| instant(latest(instants)).into());
+    let entries = Section { head: end.into(), items, ..Section::default() };
+    Document::new("application/atom+xml; charset=utf-8", desk.news.changed, vec![changed, entries], "</feed>\n")
 }
 
-fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> String {
+/// Writes the head up to the instant of the last change, and what follows it.
+fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> (String, String) {
     let news = desk.news;
-    format!(
+    let begin = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <feed xmlns=\"http://www.w3.org/2005/Atom\" xml:lang=\"{lang}\">\n\
          <id>{id}</id>\n\
          <link rel=\"alternate\" type=\"text/html\" href=\"{site}\"/>\n\
          <link rel=\"self\" type=\"application/atom+xml\" href=\"{own}\"/>\n\
          <title>{name} - {title}</title>\n\
-         <updated>{updated}</updated>\n\
-         <author><name>{name}</name></author>\n\
-         <generator>backsoon</generator>\n",
+         <updated>",
         lang = Escaped(desk.words.tag()),
         id = Escaped(&desk.tag(path)),
         site = Escaped(&news.link("/")),
         own = Escaped(&news.link(&format!("{path}.atom"))),
         name = Escaped(&news.title),
-        updated = instant(news.changed),
-    )
+    );
+    let author = Escaped(&news.title);
+    let end = format!("</updated>\n<author><name>{author}</name></author>\n<generator>backsoon</generator>\n");
+    (begin, end)
 }
 
 fn item(entry: &Entry) -> Bytes {

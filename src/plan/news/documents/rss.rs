@@ -5,33 +5,38 @@ use jiff::Timestamp;
 
 use super::super::document::{Document, Item, Section};
 use super::xml::Escaped;
-use super::{Desk, Entry, Kind};
+use super::{Desk, Entry, Kind, latest};
 
 /// Writes a feed.
 pub(super) fn feed(desk: &Desk<'_>, kind: Kind, entries: &[Entry]) -> Document {
     let items = entries.iter().map(|entry| Item { tags: entry.tags.clone(), bytes: item(entry) }).collect();
-    let section = Section { head: head(desk, kind).into(), items, ..Section::default() };
-    Document::new("application/rss+xml; charset=utf-8", desk.news.changed, vec![section], "</channel>\n</rss>\n")
+    let (begin, end) = head(desk, kind);
+    let changed = desk.changed(begin, |instants| instant(latest(instants)).into());
+    let sections = vec![changed, Section { head: end.into(), items, ..Section::default() }];
+    Document::new("application/rss+xml; charset=utf-8", desk.news.changed, sections, "</channel>\n</rss>\n")
 }
 
-fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> String {
+/// Writes the head up to the instant of the last change, and what follows it.
+fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> (String, String) {
     let news = desk.news;
-    format!(
+    let begin = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <rss version=\"2.0\" xmlns:atom=\"http://www.w3.org/2005/Atom\">\n<channel>\n\
          <title>{name} - {title}</title>\n\
          <link>{site}</link>\n\
          <description>Maintenance and incidents of {name}</description>\n\
          <language>{lang}</language>\n\
-         <lastBuildDate>{changed}</lastBuildDate>\n\
-         <generator>backsoon</generator>\n\
-         <atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{own}\"/>\n",
+         <lastBuildDate>",
         name = Escaped(&news.title),
         site = Escaped(&news.link("/")),
         lang = Escaped(desk.words.tag()),
-        changed = instant(news.changed),
+    );
+    let end = format!(
+        "</lastBuildDate>\n<generator>backsoon</generator>\n\
+         <atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{own}\"/>\n",
         own = Escaped(&news.link(&format!("{path}.rss"))),
-    )
+    );
+    (begin, end)
 }
 
 /// Writes an item. Its date is that of its publication, never the start of a window to come.

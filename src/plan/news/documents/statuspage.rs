@@ -61,10 +61,12 @@ impl<'d, 'n> Api<'d, 'n> {
 
     /// Writes a document that begins with the page.
     fn document(&self, mut sections: Vec<Section>, end: &str) -> Document {
+        let page = super::json(&Page::new(self.desk));
+        let head = format!("{{\"page\":{},\"updated_at\":\"", page.trim_end_matches('}'));
         if let Some(first) = sections.first_mut() {
-            let head = format!("{{\"page\":{}", super::json(&Page::new(self.desk)));
-            first.head = [head.as_bytes(), &first.head].concat().into();
+            first.head = [b"\"}", &*first.head].concat().into();
         }
+        sections.insert(0, self.desk.changed(head, |instants| body::instant(super::latest(instants)).into()));
         Document::new("application/json; charset=utf-8", self.desk.news.changed, sections, format!("{end}}}\n"))
     }
 

@@ -211,12 +211,12 @@ fn a_filter_leaves_the_status_of_what_it_leaves() {
     let document = world.document("/api/v2/status.json");
     for (service, indicator) in [("Web <shop>", "maintenance"), ("API", "critical"), ("?", "none")] {
         let filter = Filter { service: Some(service.into()), ..Filter::default() };
-        let body: serde_json::Value = serde_json::from_slice(&document.select(&filter).0).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&document.select(&filter).bytes).unwrap();
         assert_eq!(body["status"]["indicator"], indicator, "{service}");
     }
     assert_eq!(world.json("/api/v2/status.json")["status"]["indicator"], "major");
     let web = Filter { routes: Some(BTreeSet::from(["web"])), ..Filter::default() };
-    let summary = world.document("/api/v2/summary.json").select(&web).0;
+    let summary = world.document("/api/v2/summary.json").select(&web).bytes;
     let summary = String::from_utf8(summary.to_vec()).unwrap();
     assert!(summary.contains("Upgrade & more") && !summary.contains("API") && !summary.contains("Next"), "{summary}");
 }
@@ -327,7 +327,7 @@ proptest! {
         let service = (!service.is_empty()).then(|| service.as_str().into());
         let filter = Filter { service, region: region.map(Into::into), window: window.map(Into::into), routes };
         for (path, document) in world.all() {
-            for bytes in [document.whole.clone(), document.select(&filter).0] {
+            for bytes in [document.whole.clone(), document.select(&filter).bytes] {
                 let text = std::str::from_utf8(&bytes).unwrap();
                 match path.rsplit('.').next().unwrap() {
                     "json" => drop(serde_json::from_str::<serde_json::Value>(text).unwrap()),

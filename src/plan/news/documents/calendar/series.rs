@@ -224,6 +224,7 @@ fn tags(news: &News<'_>, window: &Window) -> Arc<Tags> {
         services: objects(news, window).into_iter().chain(keys).collect(),
         regions: regions.cloned().collect(),
         windows: [window.id.clone()].into(),
+        always: false,
     })
 }
 

@@ -16,7 +16,6 @@ pub(super) struct Page<'p> {
     name: &'p str,
     url: &'p str,
     time_zone: &'static str,
-    updated_at: String,
 }
 
 /// Service.
@@ -129,8 +128,7 @@ impl<'p> Page<'p> {
 
     pub(super) fn new(desk: &'p Desk<'_>) -> Self {
         let news = desk.news;
-        let updated_at = instant(news.changed);
-        Self { id: Self::id(desk), name: &news.title, url: &news.url, time_zone: "Etc/UTC", updated_at }
+        Self { id: Self::id(desk), name: &news.title, url: &news.url, time_zone: "Etc/UTC" }
     }
 }
 
@@ -257,6 +255,6 @@ fn impact(kind: Kind, mode: Mode) -> &'static str {
 }
 
 /// Formats an instant with milliseconds, as Statuspage does.
-fn instant(at: Timestamp) -> String {
+pub(super) fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
