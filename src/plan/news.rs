@@ -9,6 +9,7 @@ mod facts;
 mod finished;
 mod key;
 mod ledger;
+pub mod mail;
 mod pages;
 mod sight;
 mod site;

@@ -108,6 +108,11 @@ impl<'l> Words<'l> {
         self.0.date_time(instant)
     }
 
+    /// Returns true if the language is written from right to left.
+    pub fn is_right_to_left(self) -> bool {
+        self.0.right_to_left
+    }
+
     /// Returns what an update says, in plain paragraphs: the sentence for its kind, and the operator's message if the
     /// update is about it.
     pub fn paragraphs(self, incident: &Incident, update: &Update) -> Vec<String> {
