@@ -6,6 +6,7 @@
 pub mod address;
 pub mod endpoint;
 
+pub mod mail;
 pub mod notice;
 pub mod schedule;
 pub mod store;
