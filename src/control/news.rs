@@ -181,7 +181,7 @@ impl Newsroom {
     }
 
     fn tell_subscribers(&mut self, look: &Look, told: &[Told]) {
-        let config = &look.config.status;
+        let config = &look.config;
         let renderer = &look.live.snapshot.renderer;
         let runs = self.subscribers.as_ref().is_some_and(|subscribers| subscribers.is_for(config));
         if !runs {

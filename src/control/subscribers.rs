@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::outbox::address::Reach;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
-use crate::plan::config::StatusConfig;
+use crate::plan::config::{Config, MailConfig};
 use crate::plan::news::{Incident, Ledger, News, Update, Words};
 use crate::plan::page::Renderer;
 
@@ -21,17 +21,23 @@ pub(super) struct Subscribers {
     outbox: Option<Outbox>,
     /// Reach of the outbox, or of the last attempt to start one.
     reach: Reach,
+    mail: Option<MailConfig>,
 }
 
 impl Subscribers {
     /// Starts the outbox if this proxy shall tell subscribers. If there is no thread for it, nobody is told.
-    pub(super) fn start(state: &StateDir, config: &StatusConfig) -> Option<Self> {
-        let reach = config.send.then(|| Reach { allow_private: config.allow_private.clone() })?;
-        let settings =
-            Settings { state_dir: state.path().to_owned(), reach: reach.clone(), tls: certs::public_client()? };
+    pub(super) fn start(state: &StateDir, config: &Config) -> Option<Self> {
+        let (status, mail) = (&config.status, config.mail.clone());
+        let reach = status.send.then(|| Reach { allow_private: status.allow_private.clone() })?;
+        let settings = Settings {
+            state_dir: state.path().to_owned(),
+            reach: reach.clone(),
+            tls: certs::public_client()?,
+            mail: mail.clone(),
+        };
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
-        Some(Self { outbox, reach })
+        Some(Self { outbox, reach, mail })
     }
 
     /// Shows the outbox in a view.
@@ -40,8 +46,9 @@ impl Subscribers {
     }
 
     /// Returns true if a config asks for just this outbox.
-    pub(super) fn is_for(&self, config: &StatusConfig) -> bool {
-        config.send && self.reach.allow_private == config.allow_private
+    pub(super) fn is_for(&self, config: &Config) -> bool {
+        let status = &config.status;
+        status.send && self.reach.allow_private == status.allow_private && self.mail == config.mail
     }
 
     /// Hands over an update. The outbox tells a repeated one once.

@@ -182,6 +182,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         page: PageConfig::default(),
         status: StatusConfig::default(),
         notify: Vec::new(),
+        mail: None,
         routes: vec![Arc::new(route)],
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod compose;
 pub mod dkim;
+pub mod mailer;
 pub mod smtp;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::news::mail::Letter;
 use crate::plan::news::{Incident, News, Update, Words};
 
 /// Update of an incident, and all that a message about it is made of. The outbox keeps it until all are told.
@@ -34,6 +35,9 @@ pub struct Telling {
     pub stage: String,
     /// Paragraphs of the update.
     pub paragraphs: Vec<String>,
+    /// Words of a mail; `None` in a notice that an older backsoon recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<Letter>,
 }
 
 impl Notice {
@@ -49,6 +53,7 @@ impl Notice {
             title: words.title(&incident.facts),
             stage: words.stage(update.stage),
             paragraphs: words.paragraphs(incident, update),
+            letter: Some(Letter::of_update(words, news, incident, update)),
         };
         Self {
             title: news.title.clone(),

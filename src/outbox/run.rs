@@ -15,7 +15,10 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::plan::config::MailConfig;
+
 use super::address::Reach;
+use super::mail::mailer::MailDesk;
 use super::notice::Notice;
 use super::post::Connector;
 use super::sender::{Counts, Sender, told};
@@ -39,6 +42,8 @@ pub struct Settings {
     pub reach: Reach,
     /// Roots that endpoints are verified by.
     pub tls: ClientConfig,
+    /// Mail server; `None` if there is none.
+    pub mail: Option<MailConfig>,
 }
 
 /// State of an outbox, as operators see it.
@@ -254,7 +259,8 @@ fn open(settings: &Settings) -> Result<Sender, String> {
     let store = Store::open(&settings.state_dir.join(store::FILE)).map_err(|error| told(&error))?;
     let keys = settings.state_dir.join(signature::FILE);
     let signer = Signer::open(&keys).map_err(|error| format!("the keys of webhooks cannot be read: {error}"))?;
-    Ok(Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), signer))
+    let sender = Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), signer);
+    Ok(sender.with_mail(MailDesk::new(settings.mail.clone())))
 }
 
 /// Updates between control and the thread.

@@ -12,11 +12,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
+use super::mail::mailer::{MailDesk, MailError};
 use super::notice::Notice;
 use super::post::{Answer, Connector, Message};
 use super::schedule;
 use super::signature::{Signer, new_secret};
-use super::store::{Claim, Outcome, Recorded, Store, StoreError};
+use super::store::{Claim, Outcome, Recorded, Refusal, Store, StoreError};
 use super::subscription::{Channel, Subscription};
 use super::webhook;
 
@@ -26,6 +27,7 @@ pub struct Sender {
     store: Store,
     connector: Connector,
     signer: Signer,
+    mail: MailDesk,
     flights: JoinSet<Landing>,
     /// Flights after the last look at the store.
     peak: usize,
@@ -45,13 +47,21 @@ pub struct Counts {
 #[derive(Debug)]
 enum Landing {
     Delivery(Box<Claim>, Result<Answer, String>),
+    Mail(Box<Claim>, Result<(), MailError>),
     Proof { subscription: i64, is_proved: bool },
 }
 
 impl Sender {
     /// Creates a sender.
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
-        Self { store, connector, signer, flights: JoinSet::new(), peak: 0, counts: Counts::default() }
+        let (mail, flights) = (MailDesk::default(), JoinSet::new());
+        Self { store, connector, signer, mail, flights, peak: 0, counts: Counts::default() }
+    }
+
+    /// Sends mails from a desk.
+    #[must_use]
+    pub fn with_mail(self, mail: MailDesk) -> Self {
+        Self { mail, ..self }
     }
 
     /// Returns the store.
@@ -113,7 +123,17 @@ impl Sender {
             None => return Ok(false),
             // A task that has panicked: its lease ends.
             Some(Err(_)) => self.counts.failures += 1,
-            Some(Ok(Landing::Delivery(claim, answer))) => self.finish(&claim, answer, clock())?,
+            Some(Ok(Landing::Delivery(claim, answer))) => {
+                let now = clock();
+                self.finish(&claim, &outcome(claim.attempt, answer, now, fastrand::f64()), now)?;
+            }
+            Some(Ok(Landing::Mail(claim, result))) => {
+                let now = clock();
+                if result.as_ref().is_err_and(|error| !error.is_final()) {
+                    self.mail.failed();
+                }
+                self.finish(&claim, &mail_outcome(claim.attempt, result, now, fastrand::f64()), now)?;
+            }
             Some(Ok(Landing::Proof { subscription, is_proved: true })) => {
                 self.store.activate(subscription, clock())?;
             }
@@ -132,16 +152,35 @@ impl Sender {
         Ok(rest.unwrap_or(LONGEST_REST).clamp(SHORTEST_REST, LONGEST_REST))
     }
 
-    fn finish(&mut self, claim: &Claim, answer: Result<Answer, String>, now: Timestamp) -> Result<(), StoreError> {
-        let outcome = outcome(claim.attempt, answer, now, fastrand::f64());
+    fn finish(&mut self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
         match outcome {
             Outcome::Done => self.counts.sent += 1,
-            Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Gone => self.counts.failures += 1,
+            Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::Gone => {
+                self.counts.failures += 1;
+            }
         }
-        self.store.finish(claim, &outcome, now)
+        self.store.finish(claim, outcome, now)
     }
 
     fn send(&mut self, claim: Claim, now: Timestamp) {
+        match claim.subscription.order.channel {
+            Channel::Webhook => self.post(claim, now),
+            Channel::Mail => self.mail(claim, now),
+        }
+    }
+
+    fn mail(&mut self, claim: Claim, now: Timestamp) {
+        let prepared = self.mail.prepare(&claim.notice, &claim.subscription, now);
+        self.flights.spawn(async move {
+            let result = match prepared {
+                Ok(mail) => mail.send().await,
+                Err(error) => Err(error),
+            };
+            Landing::Mail(Box::new(claim), result)
+        });
+    }
+
+    fn post(&mut self, claim: Claim, now: Timestamp) {
         let message = self.message(&claim, now);
         let connector = self.connector.clone();
         self.flights.spawn(async move {
@@ -156,12 +195,8 @@ impl Sender {
     /// Makes the message of a delivery. The time in it is that of the attempt: an old one looks like a replay.
     fn message(&self, claim: &Claim, now: Timestamp) -> Message {
         let (notice, subscription) = (&claim.notice, &claim.subscription);
-        match subscription.order.channel {
-            Channel::Webhook => {
-                let id = webhook::id(notice, subscription.id);
-                self.signed(&id, webhook::body(notice, &subscription.order.language, now), subscription, now)
-            }
-        }
+        let id = webhook::id(notice, subscription.id);
+        self.signed(&id, webhook::body(notice, &subscription.order.language, now), subscription, now)
     }
 
     fn signed(&self, id: &str, body: Vec<u8>, subscription: &Subscription, now: Timestamp) -> Message {
@@ -206,6 +241,20 @@ fn outcome(attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter:
     match schedule::after(attempt, asked, jitter).and_then(|wait| now.checked_add(wait).ok()) {
         Some(at) => Outcome::Retry { at, error },
         None => Outcome::Failed { error },
+    }
+}
+
+/// Decides what becomes of a mail.
+fn mail_outcome(attempt: u32, result: Result<(), MailError>, now: Timestamp, jitter: f64) -> Outcome {
+    let Err(error) = result else { return Outcome::Done };
+    let text = told(&error);
+    if error.is_final() {
+        let cause = if error.is_of_mailbox() { Refusal::Address } else { Refusal::Message };
+        return Outcome::Refused { error: text, cause };
+    }
+    match schedule::after(attempt, None, jitter).and_then(|wait| now.checked_add(wait).ok()) {
+        Some(at) => Outcome::Retry { at, error: text },
+        None => Outcome::Failed { error: text },
     }
 }
 

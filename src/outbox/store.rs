@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-pub use deliveries::{Claim, Depth, Outcome, Recorded};
+pub use deliveries::{Claim, Depth, Outcome, Recorded, Refusal};
 
 /// Store of the outbox.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub struct Subscription {
 pub struct Order {
     /// Channel.
     pub channel: Channel,
-    /// Address: a URL.
+    /// Address: a URL, or that of a mailbox.
     pub address: String,
     /// Tag of the language (BCP 47).
     #[serde(default)]
@@ -57,6 +57,8 @@ pub struct Order {
 pub enum Channel {
     /// Standard Webhooks.
     Webhook,
+    /// E-mail.
+    Mail,
 }
 
 /// State of a subscription.
@@ -90,12 +92,13 @@ impl Channel {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
+            Self::Mail => "mail",
         }
     }
 
     /// Finds a channel by its word.
     pub fn find(word: &str) -> Option<Self> {
-        [Self::Webhook].into_iter().find(|channel| channel.as_str() == word)
+        [Self::Webhook, Self::Mail].into_iter().find(|channel| channel.as_str() == word)
     }
 }
 

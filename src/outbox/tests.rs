@@ -50,6 +50,7 @@ pub(super) fn notice(sequence: u32) -> Notice {
         title: title.to_owned(),
         stage: "in progress".to_owned(),
         paragraphs: vec!["Maintenance has begun.".to_owned()],
+        letter: None,
     };
     Notice {
         title: "Status".to_owned(),

@@ -6,8 +6,8 @@ mod destination;
 mod endpoint;
 mod guard;
 mod kind;
-mod notify;
 mod mail;
+mod notify;
 mod page;
 mod parse;
 mod per_status;
@@ -32,8 +32,8 @@ pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl}
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
+pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
 pub use notify::{Notify, To};
-pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use per_status::PerStatus;
@@ -74,6 +74,8 @@ pub struct Config {
     pub page: PageConfig,
     /// The status site.
     pub status: StatusConfig,
+    /// Mail server; `None` if nobody is told by mail.
+    pub mail: Option<MailConfig>,
     /// Routes, sorted by name. Snapshots share them.
     pub routes: Vec<Arc<RouteConfig>>,
     /// Places at which operators are told of events.

@@ -40,6 +40,7 @@ mod layer;
 mod life;
 mod lifted;
 mod limits;
+mod mails;
 mod notify;
 mod once;
 mod operators;

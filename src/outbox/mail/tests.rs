@@ -30,7 +30,7 @@ fn mail() -> Mail {
         heading: "Datenbank".to_owned(),
         paragraphs: vec!["Die Wartung hat begonnen.\n.\n..".to_owned(), "日本語 ".repeat(200)],
         facts: vec![("Beginn".to_owned(), "14:00 UTC".to_owned())],
-        action: Action { label: "Alles".to_owned(), url: "https://status.example.com/incidents/x".to_owned() },
+        action: Some(Action { label: "Alles".to_owned(), url: "https://status.example.com/incidents/x".to_owned() }),
         reason: "Abonniert.".to_owned(),
         manage: "Ändern".to_owned(),
         unsubscribe: "Abbestellen".to_owned(),

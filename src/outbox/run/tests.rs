@@ -4,7 +4,7 @@ use super::*;
 
 fn settings(folder: &tempfile::TempDir) -> Settings {
     let reach = Reach { allow_private: vec!["127.0.0.0/8".parse().unwrap()] };
-    Settings { state_dir: folder.path().to_owned(), reach, tls: tls() }
+    Settings { state_dir: folder.path().to_owned(), reach, tls: tls(), mail: None }
 }
 
 fn fresh(sequence: u32) -> Notice {

@@ -38,8 +38,24 @@ pub enum Outcome {
         /// Failure.
         error: String,
     },
+    /// The message was refused for ever. Several in a row silence the subscription, if they are about its address.
+    Refused {
+        /// Failure.
+        error: String,
+        /// Cause.
+        cause: Refusal,
+    },
     /// The endpoint wants no more messages.
     Gone,
+}
+
+/// Cause of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The address is not known.
+    Address,
+    /// The message is not wanted.
+    Message,
 }
 
 /// Result of recording an update.
@@ -171,6 +187,14 @@ impl Store {
                 blame(&change, subscription, error, now)?;
                 quarantine(&change, subscription, now)?;
             }
+            Outcome::Refused { error, cause } => {
+                end(&change, delivery, "failed", Some(error), now)?;
+                blame(&change, subscription, error, now)?;
+                match cause {
+                    Refusal::Address => quarantine_unknown(&change, subscription, now)?,
+                    Refusal::Message => quarantine(&change, subscription, now)?,
+                }
+            }
             Outcome::Gone => {
                 end(&change, delivery, "failed", Some("410 Gone"), now)?;
                 silence(&change, subscription, "disabled", now)?;
@@ -186,7 +210,7 @@ impl Store {
     pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let statement = "SELECT min(next) FROM (SELECT max(due, claimed_until) AS next FROM deliveries \
                          WHERE state = 'due' UNION ALL \
-                         SELECT proof_due FROM subscriptions WHERE state = 'unconfirmed')";
+                         SELECT proof_due FROM subscriptions WHERE state = 'unconfirmed' AND channel = 'webhook')";
         let next: Option<i64> = self.connection.query_row(statement, [], |row| row.get(0))?;
         Ok(next.and_then(|next| Timestamp::from_millisecond(next).ok()))
     }
@@ -254,6 +278,17 @@ fn quarantine(change: &Transaction<'_>, subscription: i64, now: Timestamp) -> Re
     Ok(())
 }
 
+/// Silences a subscription that was refused several times in a row, the last time for its address.
+fn quarantine_unknown(change: &Transaction<'_>, subscription: i64, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "SELECT count(*) FROM deliveries WHERE subscription = ?1 AND state = 'failed' AND finished > \
+                     (SELECT coalesce(max(finished), 0) FROM deliveries WHERE subscription = ?1 AND state = 'done')";
+    let refused: i64 = change.query_row(statement, [subscription], |row| row.get(0))?;
+    if refused >= MOST_REFUSALS {
+        silence(change, subscription, "quarantined", now)?;
+    }
+    Ok(())
+}
+
 /// Stops all that goes to a subscription.
 fn silence(change: &Transaction<'_>, subscription: i64, state: &str, now: Timestamp) -> Result<(), StoreError> {
     change.execute("UPDATE subscriptions SET state = ?2 WHERE id = ?1", (subscription, state))?;
@@ -271,6 +306,8 @@ const DUE: &str = "SELECT * FROM (SELECT d.*, row_number() OVER (PARTITION BY d.
 
 /// Age from which an update is not told any more.
 const OLD: SignedDuration = SignedDuration::from_hours(24);
+/// Refusals in a row after which an address is believed not to exist.
+const MOST_REFUSALS: i64 = 3;
 /// Time after which an endpoint that has always failed is silenced.
 const LONG_FAILURE: SignedDuration = SignedDuration::from_hours(72);
 const MOST_DELIVERIES: i64 = 2_000_000;

@@ -117,7 +117,7 @@ impl Store {
         let change = self.swiftly()?;
         let found: Vec<Subscription> = {
             let statement = format!(
-                "SELECT {COLUMNS} FROM subscriptions WHERE state = 'unconfirmed' AND proof_due <= ?1 \
+                "SELECT {COLUMNS} FROM subscriptions WHERE state = 'unconfirmed' AND channel = 'webhook' AND proof_due <= ?1 \
                  ORDER BY proof_due LIMIT ?2"
             );
             let mut statement = change.prepare(&statement)?;
@@ -137,7 +137,11 @@ impl Store {
 
 /// Returns the host that shares the limit of attempts at a time.
 fn host(order: &Order) -> String {
-    Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default()
+    match order.channel {
+        Channel::Webhook => Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default(),
+        // All mails go to one server.
+        Channel::Mail => Channel::Mail.as_str().to_owned(),
+    }
 }
 
 /// Writes a line of the audit.

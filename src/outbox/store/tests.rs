@@ -205,3 +205,26 @@ fn only_the_owner_reads_the_file_and_a_locked_one_is_an_error() {
     other.connection.execute_batch("ROLLBACK").unwrap();
     assert_eq!(one.record(&notice(1), at("14:00:00")).unwrap(), Recorded::New(0));
 }
+
+#[test]
+fn an_address_that_is_refused_three_times_is_silenced_and_one_success_forgives() {
+    let world = World::new();
+    let mut store = world.open();
+    let id = subscribe(&mut store, &["https://a.example/"])[0];
+    let refused = |cause: Refusal| Outcome::Refused { error: "550 nobody".to_owned(), cause };
+    let course = [
+        (refused(Refusal::Address), State::Active),
+        (refused(Refusal::Address), State::Active),
+        (Outcome::Done, State::Active),
+        (refused(Refusal::Message), State::Active),
+        (refused(Refusal::Address), State::Active),
+        (refused(Refusal::Address), State::Quarantined),
+    ];
+    for ((outcome, state), sequence) in course.into_iter().zip(1..) {
+        let now = format!("14:00:{sequence:02}");
+        store.record(&notice(sequence), at(&now)).unwrap();
+        let claims = claim(&mut store, &now);
+        store.finish(&claims[0], &outcome, at(&now)).unwrap();
+        assert_eq!(store.find(id).unwrap().unwrap().state, state, "after {sequence}");
+    }
+}

@@ -15,7 +15,7 @@ use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
     TlsFiles, TrustedProxies,
 };
-use super::{address, notify, page, route, status, values};
+use super::{address, mail, notify, page, route, status, values};
 
 /// Parses a config.
 pub(super) fn config(file: &Path, text: &str) -> (Option<Config>, Vec<Problem>) {
@@ -44,6 +44,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let limits = top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default();
     let log = top.take("log").map(|value| log(&value, report)).unwrap_or_default();
     let (page, status) = (page::page(top, report), top.take("status"));
+    let mail = top.take("mail").and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let routes = routes(top, least, report);
@@ -64,6 +65,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         log,
         page,
         status,
+        mail,
         routes,
         notify,
     }

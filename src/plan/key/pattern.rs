@@ -68,6 +68,17 @@ pub(in crate::plan) const DESTINATION: Pattern = Pattern::new(
     "slack:https://hooks.slack.com/services/T0/B0/x",
     r"^\s*((slack|discord|teams|ntfy|webhook):[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+[^#\s]*|exec:/\S*[^/\s])\s*$",
 );
+pub(in crate::plan) const MAIL_SERVER: Pattern = Pattern::new(
+    "mail server",
+    "smtp://mail.example.com:587",
+    r"^[Ss][Mm][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$",
+);
+pub(in crate::plan) const MAILBOX: Pattern =
+    Pattern::new("mailbox", "Example status <status@example.com>", r"^[^<>]*<?[^<>@\s]+@[A-Za-z0-9._-]+>?\s*$");
+pub(in crate::plan) const DNS_NAME: Pattern =
+    Pattern::new("name of a domain", "example.com", r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$");
+pub(in crate::plan) const SELECTOR: Pattern =
+    Pattern::new("name of a key", "s1", r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$");
 pub(in crate::plan) const COLOR: Pattern = Pattern::new("colour", "#0b6b53", r"^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$");
 pub(in crate::plan) const LANGUAGE: Pattern =
     Pattern::new("language tag", "de", r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$");

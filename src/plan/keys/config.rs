@@ -9,6 +9,7 @@ use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
 use super::guard::GUARD;
+use super::mail::MAIL;
 use super::notify::NOTIFY;
 use super::status::STATUS;
 use super::times::ROUTE_TIME;
@@ -79,6 +80,7 @@ pub static CONFIG: Table = Table {
         ),
         Key::new("page", Form::Table(&PAGE), Absent::Is("{}"), "Look and content of the page."),
         Key::new("status", Form::Table(&STATUS), Absent::Is("{}"), "Status site."),
+        Key::new("mail", Form::Table(&MAIL), Absent::Means("no mails"), "Mail server for subscribers by e-mail."),
         Key::new(
             "routes",
             Form::Routes(&Form::Table(&ROUTE)),

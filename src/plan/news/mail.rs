@@ -36,8 +36,9 @@ pub struct Letter {
     pub paragraphs: Vec<String>,
     /// Facts with their labels.
     pub facts: Vec<(String, String)>,
-    /// Link that the reader is meant to follow.
-    pub action: Action,
+    /// Link that the reader is meant to follow; `None` while the site has no URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
     /// Reason why the reader gets the mail.
     pub reason: String,
     /// Word for the link to the preferences.
@@ -90,7 +91,11 @@ impl Letter {
             heading,
             paragraphs: words.paragraphs(incident, update),
             facts: facts(words, news, incident),
-            action: Action { label: words.own("mail-view"), url: news.link(&format!("/incidents/{}", incident.key)) },
+            // Without a URL of the site, the link is a path, which leads nowhere from a mail.
+            action: news.url.contains("://").then(|| Action {
+                label: words.own("mail-view"),
+                url: news.link(&format!("/incidents/{}", incident.key)),
+            }),
             ..Self::blank(words, &news.title)
         }
     }
@@ -103,7 +108,7 @@ impl Letter {
             heading: subject.clone(),
             subject,
             paragraphs: vec![words.with("mail-confirm-text", &about)],
-            action: Action { label: words.own("mail-confirm-button"), url },
+            action: Some(Action { label: words.own("mail-confirm-button"), url }),
             reason: words.own("mail-confirm-end"),
             ..Self::blank(words, site)
         }
@@ -119,7 +124,7 @@ impl Letter {
             heading: String::new(),
             paragraphs: Vec::new(),
             facts: Vec::new(),
-            action: Action { label: String::new(), url: String::new() },
+            action: None,
             reason: words.with("mail-reason", &[("site", site.clone())]),
             manage: words.own("mail-manage"),
             unsubscribe: words.own("mail-unsubscribe"),

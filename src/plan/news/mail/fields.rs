@@ -40,6 +40,13 @@ pub struct Links {
     pub mailto: Option<String>,
 }
 
+impl Links {
+    /// Returns the way to end the subscription that a reader is shown.
+    pub(super) fn end(&self) -> Option<&String> {
+        self.unsubscribe.as_ref().or(self.mailto.as_ref())
+    }
+}
+
 /// Returns the fields.
 pub(super) fn fields(envelope: &Envelope<'_>) -> Vec<(&'static str, String)> {
     let host = envelope.host;

@@ -69,17 +69,19 @@ fn main(letter: &Letter, side: &str) -> String {
     }
     let button = "display:inline-block;padding:10px 18px;border-radius:6px;background:#0b6b53;color:#ffffff;\
                   font-weight:600;text-decoration:none";
-    let (url, label) = (Escaped(&letter.action.url), Escaped(&letter.action.label));
-    put(format_args!("<p style=\"margin:0 0 24px\"><a href=\"{url}\" style=\"{button}\">{label}</a></p>\n"));
+    if let Some(action) = &letter.action {
+        let (url, label) = (Escaped(&action.url), Escaped(&action.label));
+        put(format_args!("<p style=\"margin:0 0 24px\"><a href=\"{url}\" style=\"{button}\">{label}</a></p>\n"));
+    }
     html
 }
 
 fn foot(letter: &Letter, links: &Links) -> String {
-    let own = [(&letter.manage, &links.manage), (&letter.unsubscribe, &links.unsubscribe)];
+    let own = [(&letter.manage, links.manage.as_ref()), (&letter.unsubscribe, links.end())];
     let own: Vec<String> = own
         .into_iter()
         .filter_map(|(label, url)| {
-            let (label, url) = (Escaped(label), Escaped(url.as_ref()?));
+            let (label, url) = (Escaped(label), Escaped(url?));
             Some(format!("<a href=\"{url}\" class=\"soft\" style=\"color:#55605a\">{label}</a>"))
         })
         .collect();

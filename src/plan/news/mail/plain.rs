@@ -12,11 +12,11 @@ pub(super) fn text(letter: &Letter, links: &Links) -> String {
     parts.extend(letter.paragraphs.iter().map(|paragraph| filled(paragraph)));
     let facts: Vec<String> = letter.facts.iter().map(|(label, value)| filled(&format!("{label}: {value}"))).collect();
     parts.push(facts.join("\n"));
-    parts.push(link(&letter.action.label, &letter.action.url));
+    parts.extend(letter.action.iter().map(|action| link(&action.label, &action.url)));
     // RFC 3676 section 4.3: programs fold what follows this line.
     let mut foot = vec![format!("-- \n{}", letter.site), filled(&letter.reason)];
-    let own = [(&letter.manage, &links.manage), (&letter.unsubscribe, &links.unsubscribe)];
-    foot.extend(own.into_iter().filter_map(|(label, url)| Some(link(label, url.as_ref()?))));
+    let own = [(&letter.manage, links.manage.as_ref()), (&letter.unsubscribe, links.end())];
+    foot.extend(own.into_iter().filter_map(|(label, url)| Some(link(label, url?))));
     parts.push(foot.join("\n"));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n") + "\n"

@@ -114,7 +114,7 @@ fn every_language_has_all_words() {
         let update = Letter::of_update(words, &news("Status"), &incident, &incident.updates[0]);
         let confirmation = Letter::of_confirmation(words, "Status", "https://status.example.com/confirm/T".to_owned());
         for letter in [update, confirmation] {
-            let action = &letter.action.label;
+            let action = &letter.action.as_ref().unwrap().label;
             for text in [&letter.subject, &letter.heading, &letter.reason, &letter.manage, &letter.unsubscribe, action]
             {
                 assert!(!text.is_empty() && !text.contains(['{', '}']), "{}: {text:?}", words.tag());
@@ -140,6 +140,16 @@ fn all_mails_about_an_incident_are_one_thread() {
     assert!(over.text.contains("The service is back.") && !over.text.contains("Expected end"), "{}", over.text);
     let again = mail(&letter("en", &incident, &end), &incident, &end);
     assert_eq!(again, over, "an attempt is like the one before it");
+}
+
+#[test]
+fn a_site_without_a_url_is_not_linked() {
+    let (renderer, incident) = (renderer(), incident("x"));
+    let words = Words::all(&renderer).next().unwrap();
+    let own = News { url: "/.backsoon/news".to_owned(), ..news("Status") };
+    let letter = Letter::of_update(words, &own, &incident, &incident.updates[0]);
+    let mail = mail(&letter, &incident, &incident.updates[0]);
+    assert!(!shown(&mail).contains(".backsoon") && !shown(&mail).contains("incidents"), "{}", mail.text);
 }
 
 #[test]

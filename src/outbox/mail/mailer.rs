@@ -1,0 +1,196 @@
+//! Mailer: makes the mail of a delivery, and sends it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::plan::config::{DkimConfig, MailConfig, MailLogin};
+use crate::plan::news::mail::{Envelope, Links, Mail, Thread};
+
+use super::super::notice::Notice;
+use super::super::subscription::Subscription;
+use super::compose::{ComposeError, Sender};
+use super::dkim::{Dkim, DkimError};
+use super::smtp::{Login, Relay, SmtpError};
+
+/// Place where mails are made. It reads the password and the key when they are needed, and again after failures.
+#[derive(Debug, Default)]
+pub struct MailDesk {
+    config: Option<MailConfig>,
+    open: Option<(Arc<Mailer>, Instant)>,
+}
+
+/// Mailer with all that it needs.
+#[derive(Debug)]
+pub struct Mailer {
+    sender: Sender,
+    relay: Relay,
+    /// Mailbox for those who do not want to be told any more.
+    unsubscribe: String,
+    domain: String,
+}
+
+/// Mail that waits to be sent.
+#[derive(Debug)]
+pub struct Outgoing {
+    mailer: Arc<Mailer>,
+    mail: Mail,
+    to: String,
+}
+
+/// Failure to send a mail.
+#[derive(Debug)]
+pub enum MailError {
+    /// The config has no mail server.
+    NoServer,
+    /// The notice has no words for mails: an older backsoon recorded it.
+    NoWords,
+    /// A file cannot be read.
+    File(PathBuf, io::Error),
+    /// The key cannot sign.
+    Key(PathBuf, DkimError),
+    /// The mail cannot be put together.
+    Compose(ComposeError),
+    /// The server does not take it.
+    Smtp(SmtpError),
+}
+
+impl MailDesk {
+    /// Creates a desk. Without a config, no mail is sent.
+    pub fn new(config: Option<MailConfig>) -> Self {
+        Self { config, open: None }
+    }
+
+    /// Makes the mail of a delivery.
+    ///
+    /// # Errors
+    /// If there is no server, or one of its files cannot be read.
+    pub fn prepare(&mut self, notice: &Notice, to: &Subscription, now: Timestamp) -> Result<Outgoing, MailError> {
+        let mailer = self.mailer()?;
+        let telling = notice.in_language(&to.order.language);
+        let letter = telling.and_then(|telling| telling.letter.as_ref()).ok_or(MailError::NoWords)?;
+        let (incident, update) = (&notice.incident.key, &notice.update.key);
+        let envelope = Envelope {
+            host: host_of(&notice.url).unwrap_or(&mailer.domain),
+            thread: Some(Thread { incident, update, subscription: to.id }),
+            links: Links {
+                manage: None,
+                unsubscribe: None,
+                mailto: Some(format!("mailto:{}?subject=unsubscribe%20{}", mailer.unsubscribe, to.id)),
+            },
+            at: now,
+        };
+        let mail = Mail::new(letter, &envelope);
+        Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
+    }
+
+    /// Notes that the server let nobody in: the password may have changed.
+    pub fn failed(&mut self) {
+        self.open = self.open.take().filter(|(_, opened)| opened.elapsed() < READ_AGAIN);
+    }
+
+    fn mailer(&mut self) -> Result<Arc<Mailer>, MailError> {
+        if let Some((mailer, _)) = &self.open {
+            return Ok(Arc::clone(mailer));
+        }
+        let config = self.config.as_ref().ok_or(MailError::NoServer)?;
+        let mailer = Arc::new(Mailer::open(config)?);
+        self.open = Some((Arc::clone(&mailer), Instant::now()));
+        Ok(mailer)
+    }
+}
+
+impl Mailer {
+    fn open(config: &MailConfig) -> Result<Self, MailError> {
+        let login = config.login.as_ref().map(login).transpose()?;
+        let dkim = config.dkim.as_ref().map(dkim).transpose()?;
+        let relay = Relay::new(config.server.clone(), login, b"").map_err(MailError::Smtp)?;
+        let sender = Sender::new(&config.from, config.reply_to.as_ref(), dkim).map_err(MailError::Compose)?;
+        let unsubscribe = config.reply_to.as_ref().unwrap_or(&config.from).address.replace('%', "%25");
+        Ok(Self { sender, relay, unsubscribe, domain: config.from.domain().to_owned() })
+    }
+}
+
+impl Outgoing {
+    /// Sends the mail.
+    ///
+    /// # Errors
+    /// If the server does not take it. [`MailError::is_final`] says whether it ever will.
+    pub async fn send(self) -> Result<(), MailError> {
+        let message = self.mailer.sender.compose(&self.mail, &self.to).map_err(MailError::Compose)?;
+        self.mailer.relay.send(&message).await.map_err(MailError::Smtp)
+    }
+}
+
+fn login(login: &MailLogin) -> Result<Login, MailError> {
+    let text = read(&login.password_file)?;
+    let text = String::from_utf8(text);
+    let text = text.map_err(|error| MailError::File(login.password_file.clone(), io::Error::other(error)))?;
+    Ok(Login::new(login.user.clone(), text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+fn dkim(dkim: &DkimConfig) -> Result<Dkim, MailError> {
+    let pem = read(&dkim.key_file)?;
+    Dkim::new(&dkim.domain, &dkim.selector, &pem).map_err(|error| MailError::Key(dkim.key_file.clone(), error))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, MailError> {
+    std::fs::read(path).map_err(|error| MailError::File(path.to_owned(), error))
+}
+
+/// Returns the host of a URL; `None` if it is a path.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = if authority.starts_with('[') { None } else { authority.split(':').next() };
+    host.filter(|host| !host.is_empty() && host.is_ascii())
+}
+
+impl MailError {
+    /// Returns true if the mail will never be taken.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::NoWords | Self::Compose(ComposeError::Address(_) | ComposeError::Message(_)) => true,
+            Self::Smtp(error) => error.is_final(),
+            Self::NoServer | Self::File(..) | Self::Key(..) | Self::Compose(ComposeError::Sign(_)) => false,
+        }
+    }
+
+    /// Returns true if the mailbox itself was refused.
+    pub fn is_of_mailbox(&self) -> bool {
+        matches!(self, Self::Smtp(SmtpError::Recipient(_)) | Self::Compose(ComposeError::Address(_)))
+    }
+}
+
+impl fmt::Display for MailError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServer => f.write_str("the config has no `[mail]`"),
+            Self::NoWords => f.write_str("the update has no words for mails: an older backsoon recorded it"),
+            Self::File(path, _) => write!(f, "{} cannot be read", path.display()),
+            Self::Key(path, _) => write!(f, "{} has no key that signs", path.display()),
+            Self::Compose(error) => error.fmt(f),
+            Self::Smtp(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for MailError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoServer | Self::NoWords => None,
+            Self::File(_, error) => Some(error),
+            Self::Key(_, error) => Some(error),
+            Self::Compose(error) => error.source(),
+            Self::Smtp(error) => error.source(),
+        }
+    }
+}
+
+/// Time after which files are read again, if the server lets nobody in.
+const READ_AGAIN: Duration = Duration::from_secs(30);
