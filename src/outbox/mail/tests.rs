@@ -29,7 +29,7 @@ fn mail() -> Mail {
         stage: Some("Läuft".to_owned()),
         heading: "Datenbank".to_owned(),
         paragraphs: vec!["Die Wartung hat begonnen.\n.\n..".to_owned(), "日本語 ".repeat(200)],
-        facts: vec![("Beginn".to_owned(), "14:00 UTC".to_owned())],
+        facts: vec![("Zeit".to_owned(), "14:00 UTC".to_owned())],
         action: Some(Action { label: "Alles".to_owned(), url: "https://status.example.com/incidents/x".to_owned() }),
         reason: "Abonniert.".to_owned(),
         manage: "Ändern".to_owned(),
@@ -80,13 +80,31 @@ impl Scripted {
         Self { port, seen }
     }
 
+    /// Starts a server that speaks TLS from the first byte.
+    async fn start_with_tls(config: rustls::ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Mutex<Vec<(usize, String)>>>::default();
+        let notes = Arc::clone(&seen);
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            for number in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                // A client that does not trust the certificate ends here.
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                tokio::spawn(Self::serve(stream, number, |_, _| None, Arc::clone(&notes)));
+            }
+        });
+        Self { port, seen }
+    }
+
     async fn serve(
-        stream: tokio::net::TcpStream,
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite,
         number: usize,
         answer: Answer,
         seen: Arc<Mutex<Vec<(usize, String)>>>,
     ) {
-        let (reader, mut writer) = stream.into_split();
+        let (reader, mut writer) = tokio::io::split(stream);
         let mut lines = tokio::io::BufReader::new(reader).lines();
         let mut is_data = false;
         let mut command = "HELLO".to_owned();
@@ -171,6 +189,31 @@ async fn a_batch_shares_few_connections_and_leaves_none_behind() {
     assert_eq!(server.count("END"), 100);
     assert!((1..=8).contains(&server.count("HELLO")), "{} connections", server.count("HELLO"));
     assert_eq!(server.count("QUIT"), server.count("HELLO"), "each connection has ended");
+}
+
+#[tokio::test]
+async fn a_server_with_tls_from_the_first_byte_is_believed_by_its_certificate_alone() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let server = Scripted::start_with_tls(config).await;
+    let at = |host: &str| MailServer { host: host.to_owned(), port: server.port, tls: MailTls::Implicit };
+    let roots = made.cert.pem();
+    for (name, host, roots) in
+        [("an unknown certificate", "localhost", ""), ("another name", "127.0.0.1", roots.as_str())]
+    {
+        let error = Relay::new(at(host), None, roots.as_bytes()).unwrap().send(&ready(None)).await.unwrap_err();
+        assert!(error.to_string().contains("lets nobody in") && !error.is_final(), "{name}: {error}");
+    }
+    assert_eq!(server.count("MAIL"), 0);
+    Relay::new(at("localhost"), None, roots.as_bytes()).unwrap().send(&ready(None)).await.unwrap();
+    assert_eq!(server.count("END"), 1);
 }
 
 /// Server of PyPI's `aiosmtpd`, with STARTTLS and a password.
