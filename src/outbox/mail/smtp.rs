@@ -4,11 +4,11 @@
 //! ones without a word.
 
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use lettre::address::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -16,6 +16,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{self};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -38,6 +39,8 @@ pub enum SmtpError {
     Tls(smtp::Error),
     /// There is no connection to be had, or the server takes no mails of this proxy.
     Connect(smtp::Error),
+    /// There is no way to the server.
+    Unreachable(io::Error),
     /// The server offers no encryption, and only encrypted mail is sent.
     NoStartTls,
     /// The server does not know the recipient, for ever.
@@ -123,13 +126,24 @@ impl Relay {
         result
     }
 
+    /// Opens a connection, encrypted if TLS comes first.
+    async fn open(&self) -> Result<AsyncSmtpConnection, SmtpError> {
+        let Inner { server, tls, hello, .. } = &*self.0;
+        let address = (server.host.as_str(), server.port);
+        if let Some(tls) = tls.clone().filter(|_| server.tls == MailTls::Implicit) {
+            let opened = AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), hello, Some(tls), None).await;
+            return opened.map_err(SmtpError::Connect);
+        }
+        let stream = TcpStream::connect(address).await.map_err(SmtpError::Unreachable)?;
+        // The end of a message is written by itself, and would wait for the acknowledgement of the message.
+        stream.set_nodelay(true).map_err(SmtpError::Unreachable)?;
+        let opened = AsyncSmtpConnection::connect_with_transport(Box::new(stream), hello).await;
+        opened.map_err(SmtpError::Connect)
+    }
+
     async fn connect(&self) -> Result<AsyncSmtpConnection, SmtpError> {
         let Inner { server, tls, login, hello, .. } = &*self.0;
-        let implicit = tls.clone().filter(|_| server.tls == MailTls::Implicit);
-        let address = (server.host.as_str(), server.port);
-        let opening = AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), hello, implicit, None);
-        let opened = timeout(CONNECT, opening).await.map_err(|_| SmtpError::Slow)?;
-        let mut connection = opened.map_err(SmtpError::Connect)?;
+        let mut connection = timeout(CONNECT, self.open()).await.map_err(|_| SmtpError::Slow)??;
         if let Some(tls) = tls.clone().filter(|_| server.tls == MailTls::StartTls) {
             if !connection.can_starttls() {
                 close(connection).await;
@@ -183,6 +197,7 @@ fn is_ended(error: &SmtpError) -> bool {
         SmtpError::Later(error) => error.status().is_none_or(|code| code.to_string() == "421"),
         SmtpError::Tls(_)
         | SmtpError::Connect(_)
+        | SmtpError::Unreachable(_)
         | SmtpError::NoStartTls
         | SmtpError::Recipient(_)
         | SmtpError::Message(_)
@@ -221,7 +236,9 @@ impl SmtpError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Recipient(_) | Self::Message(_) => true,
-            Self::Tls(_) | Self::Connect(_) | Self::NoStartTls | Self::Later(_) | Self::Slow => false,
+            Self::Tls(_) | Self::Connect(_) | Self::Unreachable(_) | Self::NoStartTls | Self::Later(_) | Self::Slow => {
+                false
+            }
         }
     }
 }
@@ -243,6 +260,7 @@ impl fmt::Display for SmtpError {
         f.write_str(match self {
             Self::Tls(_) => "the certificates cannot be read",
             Self::Connect(_) => "the mail server lets nobody in",
+            Self::Unreachable(_) => "the mail server cannot be reached",
             Self::NoStartTls => "the mail server offers no STARTTLS",
             Self::Recipient(_) => "the mail server refuses the recipient",
             Self::Message(_) => "the mail server refuses the mail",
@@ -260,6 +278,7 @@ impl Error for SmtpError {
             | Self::Recipient(error)
             | Self::Message(error)
             | Self::Later(error) => Some(error),
+            Self::Unreachable(error) => Some(error),
             Self::NoStartTls | Self::Slow => None,
         }
     }
