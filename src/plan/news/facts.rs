@@ -1,6 +1,6 @@
 //! Facts: reads the incidents of an instant from the flag file and the routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -31,40 +31,62 @@ pub(super) enum Cause {
 
 /// Reads all incidents that are announced or active.
 pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
-    let mut all: Vec<Sighting> = sight.flags.every_window().flat_map(|window| of_window(sight, window)).collect();
-    let planned: BTreeSet<&String> =
-        all.iter().filter(|one| one.facts.stage.is_active()).flat_map(|one| &one.facts.routes).collect();
-    let down: Vec<(&RouteSight, &ClosingSight)> = sight
-        .routes
-        .iter()
-        .filter_map(|route| route.down().map(|closing| (route, closing)))
-        // A flag within a window is part of it.
-        .filter(|(route, closing)| closing.source == Source::Flag && !planned.contains(&route.name))
-        .collect();
+    let down = Down::new(sight);
+    let windows = sight.flags.every_window();
+    let mut all: Vec<Sighting> =
+        windows.flat_map(|window| of_window(sight, window, down.for_window(&window.id))).collect();
+    let active = all.iter().filter(|one| one.facts.stage.is_active());
+    let planned: BTreeSet<&String> = active.flat_map(|one| &one.facts.routes).collect();
+    let flags: HashMap<&str, &Flag> = sight.flags.routes.iter().map(|flag| (name(&flag.route), flag)).collect();
     let mut unplanned: Vec<Sighting> = Vec::new();
-    for (route, closing) in down {
-        let flag = flag_of(sight, &route.name);
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    // A flag within a window is part of it.
+    for (route, closing) in down.flagged.iter().filter(|(route, _)| !planned.contains(&route.name)) {
+        let flag = flag_of(&flags, &route.name, sight.now);
         let target = flag.map_or(route.name.as_str(), |flag| name(&flag.route));
-        let lifted = sight.flags.lifted(target).map(|lift| lift.at);
-        let cause = Cause::Flag(target.to_owned(), lifted);
         let facts = of_flag(flag, route, closing);
-        match unplanned.iter_mut().find(|one| one.cause == cause) {
-            Some(one) => one.facts.join(facts),
-            None => unplanned.push(Sighting { cause, facts }),
+        if let Some(one) = places.get(target).and_then(|place| unplanned.get_mut(*place)) {
+            one.facts.join(facts);
+            continue;
         }
+        places.insert(target, unplanned.len());
+        let lifted = sight.flags.lifted(target).map(|lift| lift.at);
+        unplanned.push(Sighting { cause: Cause::Flag(target.to_owned(), lifted), facts });
     }
     all.extend(unplanned);
     all
 }
 
-/// Reads the occurrence of a window that is active, and the one that is announced.
-fn of_window(sight: Sight<'_>, window: &Window) -> Vec<Sighting> {
-    let closings: Vec<(&RouteSight, &ClosingSight)> = sight
-        .routes
-        .iter()
-        .filter_map(|route| route.down().map(|closing| (route, closing)))
-        .filter(|(_, closing)| matches!(&closing.source, Source::Window(id) if *id == window.id))
-        .collect();
+/// Route that is not open, with its maintenance.
+type Closed<'s> = (&'s RouteSight, &'s ClosingSight);
+
+/// Routes that are not open, by what closed them. A fleet's file may have thousands of windows and routes.
+struct Down<'s> {
+    by_window: HashMap<&'s str, Vec<Closed<'s>>>,
+    flagged: Vec<Closed<'s>>,
+}
+
+impl<'s> Down<'s> {
+    fn new(sight: Sight<'s>) -> Self {
+        let mut all = Self { by_window: HashMap::new(), flagged: Vec::new() };
+        for route in sight.routes {
+            let Some(closing) = route.down() else { continue };
+            match &closing.source {
+                Source::Flag => all.flagged.push((route, closing)),
+                Source::Window(id) => all.by_window.entry(id).or_default().push((route, closing)),
+            }
+        }
+        all
+    }
+
+    fn for_window(&self, id: &str) -> &[Closed<'s>] {
+        self.by_window.get(id).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// Reads the occurrence of a window that is active, and the one that is announced. `closings` are the routes that the
+/// window closed.
+fn of_window(sight: Sight<'_>, window: &Window, closings: &[Closed<'_>]) -> Vec<Sighting> {
     let in_force = window.in_force(sight.now);
     let of_closing = || {
         let planned = closings.iter().map(|(_, closing)| closing.planned).max()?;
@@ -74,7 +96,7 @@ fn of_window(sight: Sight<'_>, window: &Window) -> Vec<Sighting> {
     if let Some((starts, ends)) = in_force.map(|span| (span.starts, span.ends)).or_else(of_closing) {
         let mut facts = window_facts(sight, window, (starts, ends));
         let found_trouble = closings.iter().any(|(_, closing)| closing.found);
-        facts.stage = if in_force.is_some() { Stage::InProgress } else { stage(&closings) };
+        facts.stage = if in_force.is_some() { Stage::InProgress } else { stage(closings) };
         facts.ends = in_force.map_or(Some(ends), |span| span.until.or(Some(ends)));
         facts.trouble = match () {
             () if found_trouble => Trouble::Found,
@@ -159,10 +181,9 @@ fn of_flag(flag: Option<&Flag>, route: &RouteSight, closing: &ClosingSight) -> F
 }
 
 /// Returns the entry of `[routes]` that closes a route: its own, or that for all.
-fn flag_of<'f>(sight: Sight<'f>, route: &str) -> Option<&'f Flag> {
-    let of_route = || sight.flags.routes.iter().filter(|flag| flag.route.is(route));
-    let own = of_route().find(|flag| flag.route != Target::Every);
-    own.or_else(|| of_route().next()).filter(|flag| flag.until.is_none_or(|until| sight.now < until))
+fn flag_of<'f>(flags: &HashMap<&str, &'f Flag>, route: &str, now: Timestamp) -> Option<&'f Flag> {
+    let flag = flags.get(route).or_else(|| flags.get("*"))?;
+    flag.until.is_none_or(|until| now < until).then_some(*flag)
 }
 
 fn name(target: &Target) -> &str {
