@@ -1,3 +1,4 @@
+mod pages;
 mod readers;
 
 use std::collections::BTreeSet;
