@@ -65,6 +65,8 @@ pub struct Tags {
     pub windows: BTreeSet<String>,
     /// True for an item that no filter leaves out.
     pub always: bool,
+    /// Items in whose place this one stands. It is left out if one of them is not.
+    pub instead_of: Vec<Arc<Self>>,
 }
 
 /// Choice of items by a request: `?service=…&region=…&window=…`, and the routes of its host.
@@ -103,7 +105,7 @@ impl Filter<'_> {
             && is(&self.region, &tags.regions, true)
             && is(&self.window, &tags.windows, true)
             && self.routes.as_ref().is_none_or(routes);
-        tags.always || chosen
+        (tags.always || chosen) && !tags.instead_of.iter().any(|other| self.has(other))
     }
 
     fn is_empty(&self) -> bool {
@@ -120,7 +122,10 @@ impl Document {
         tail: impl Into<Bytes>,
     ) -> Self {
         let tail = tail.into();
-        let whole = if sections.is_empty() { tail.clone() } else { joined(&sections, &tail, |_| true) };
+        let whole = match sections.as_slice() {
+            [] => tail.clone(),
+            all => joined(all, &tail, |item| Filter::default().has(&item.tags)),
+        };
         Self {
             content_type: HeaderValue::from_static(content_type),
             etag: etag(&whole),
@@ -133,7 +138,8 @@ impl Document {
     }
 
     /// Creates a document of a text in which items are marked: [`OPEN`], the index of the item's tags, [`BEGIN`], the item,
-    /// [`END`]. Nothing else in a text may have these characters.
+    /// [`END`]. Nothing else in a text may have these characters. A line break behind an item goes with it: an empty line
+    /// would tell that there was one.
     pub fn marked(content_type: &'static str, modified: Timestamp, text: &str, tags: &[Arc<Tags>]) -> Self {
         let mut parts = text.split(OPEN);
         let mut head = parts.next().unwrap_or_default().to_owned();
@@ -141,11 +147,12 @@ impl Document {
         for part in parts {
             let item = part.split_once(BEGIN).and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
             let item = item.and_then(|(index, rest)| Some((tags.get(index)?, rest.split_once(END)?)));
-            let Some((tags, (bytes, rest))) = item else {
+            let Some((tags, (text, rest))) = item else {
                 head.push_str(part);
                 continue;
             };
-            let item = Item { tags: Arc::clone(tags), bytes: Bytes::copy_from_slice(bytes.as_bytes()) };
+            let (line, rest) = rest.strip_prefix('\n').map_or(("", rest), |rest| ("\n", rest));
+            let item = Item { tags: Arc::clone(tags), bytes: format!("{text}{line}").into() };
             sections.push(Section { head: head.into(), items: vec![item], ..Section::default() });
             head = rest.to_owned();
         }
@@ -155,8 +162,9 @@ impl Document {
     /// Returns the bytes that a filter leaves, and their entity tag. A part has no instant of its own, and that of the
     /// whole would tell of what the filter leaves out.
     pub fn select(&self, filter: &Filter<'_>) -> Selected {
-        let all = || self.sections.iter().flat_map(|section| &section.items).all(|item| filter.has(&item.tags));
-        if filter.is_empty() || all() {
+        let is_same = |item: &Item| filter.has(&item.tags) == Filter::default().has(&item.tags);
+        let all_same = || self.sections.iter().flat_map(|section| &section.items).all(is_same);
+        if filter.is_empty() || all_same() {
             let modified = Some(self.modified.clone());
             return Selected { bytes: self.whole.clone(), etag: self.etag.clone(), modified };
         }
@@ -218,7 +226,7 @@ mod tests {
             services: set(text),
             regions: region.map(set).unwrap_or_default(),
             windows: set(&format!("MNT-{text}")),
-            always: false,
+            ..Tags::default()
         };
         Item { tags: Arc::new(tags), bytes: Bytes::from_static(text.as_bytes()) }
     }
@@ -231,6 +239,9 @@ mod tests {
         assert_eq!(document.whole, "head <a> between <b> tail");
         let filter = Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() };
         assert_eq!(document.select(&filter).bytes, "head  between <b> tail");
+        let lines =
+            Document::marked("text/plain", Timestamp::UNIX_EPOCH, &text.replace(" between", "\nbetween"), &tags);
+        assert_eq!(lines.select(&filter).bytes, "head between <b> tail");
     }
 
     #[test]

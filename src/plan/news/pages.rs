@@ -52,17 +52,36 @@ struct Desk<'d> {
     marks: &'d Marks,
 }
 
-/// Subjects of incidents, and after them of services, by which a filter leaves items out.
+/// Subjects of incidents, after them of services, and of what stands in the place of an empty list. By them a filter
+/// leaves items out.
 struct Marks {
     tags: Vec<Arc<Tags>>,
     incidents: usize,
+    voids: Voids,
+}
+
+/// Marks around the words that stand in the place of an empty list. A list is empty if a filter leaves nothing of it.
+#[derive(Clone, Serialize)]
+struct Voids {
+    active: Mark,
+    coming: Mark,
+    past: Mark,
 }
 
 impl Marks {
     fn new(news: &News<'_>) -> Self {
-        let incidents = news.incidents.iter().map(|incident| news.tags(incident));
-        let tags = incidents.chain(news.services.iter().map(Service::tags)).collect();
-        Self { tags, incidents: news.incidents.len() }
+        let mut tags: Vec<Arc<Tags>> = news.incidents.iter().map(|incident| news.tags(incident)).collect();
+        let void = |wanted: &dyn Fn(Stage) -> bool| {
+            let incidents = news.incidents.iter().zip(&tags);
+            let listed = incidents.filter(|(incident, _)| wanted(incident.facts.stage));
+            let instead_of = listed.map(|(_, tags)| Arc::clone(tags)).collect();
+            Arc::new(Tags { always: true, instead_of, ..Tags::default() })
+        };
+        let voids = [void(&Stage::is_active), void(&|stage| stage == Stage::Scheduled), void(&Stage::is_final)];
+        tags.extend(news.services.iter().map(Service::tags));
+        let [active, coming, past] = [0, 1, 2].map(|place| Mark::new(tags.len() + place));
+        tags.extend(voids);
+        Self { tags, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
     }
 
     fn service(&self, index: usize) -> Mark {
@@ -71,7 +90,7 @@ impl Marks {
 }
 
 /// Marks around an item in a template: see [`Document::marked`].
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Mark {
     open: String,
     close: char,
@@ -98,6 +117,8 @@ struct View {
     active: Vec<Row>,
     coming: Vec<Row>,
     past: Vec<Row>,
+    /// Marks around the words for an empty list of the front page.
+    voids: Option<Voids>,
     incident: Option<IncidentView>,
 }
 
@@ -203,6 +224,7 @@ impl View {
             active: Vec::new(),
             coming: Vec::new(),
             past: Vec::new(),
+            voids: None,
             incident: None,
         }
     }
@@ -228,6 +250,7 @@ fn front(desk: Desk<'_>) -> View {
         active,
         coming: coming.into_iter().map(|(index, incident)| row(desk, index, incident)).collect(),
         past,
+        voids: Some(marks.voids.clone()),
         ..View::new("front", news.title.clone(), words)
     }
 }

@@ -112,7 +112,7 @@ impl<'n> News<'n> {
             services: named.chain(known).collect(),
             regions: facts.regions.clone(),
             windows: facts.reference.iter().cloned().chain([incident.key.to_string()]).collect(),
-            always: false,
+            ..Tags::default()
         })
     }
 
@@ -130,7 +130,7 @@ impl Service {
             services: BTreeSet::from([self.name.clone(), self.key.to_string()]),
             regions: self.regions.iter().cloned().collect(),
             windows: BTreeSet::new(),
-            always: false,
+            ..Tags::default()
         })
     }
 }

@@ -10,14 +10,16 @@ mod series;
 mod zone;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::super::flags::When;
 use super::super::super::ical::{escaped, push};
 use super::super::Kind;
-use super::super::document::{Document, Item, Section};
+use super::super::document::{Document, Item, Section, Tags};
 use super::{Desk, Story};
 
 use event::Event;
@@ -34,12 +36,13 @@ pub(super) fn calendar(desk: &Desk<'_>) -> Document {
     let mut items: Vec<Item> = all.iter().flat_map(Series::items).collect();
     let rest = shown.iter().filter(|story| all.iter().all(|series| !series.has(story)));
     items.extend(rest.map(|story| Item { tags: story.tags.clone(), bytes: alone(desk, story, &shown).into() }));
-    let section = Section { head: head(desk, &all).into(), items, ..Section::default() };
-    Document::new("text/calendar; charset=utf-8", desk.news.changed, vec![section], "END:VCALENDAR\r\n")
+    let events = Section { items, ..Section::default() };
+    let sections = vec![zones(desk, &all), events];
+    Document::new("text/calendar; charset=utf-8", desk.news.changed, sections, "END:VCALENDAR\r\n")
 }
 
-/// Writes the head, with the time zones of all series. A calendar must have at least one component.
-fn head(desk: &Desk<'_>, all: &[Series<'_, '_>]) -> String {
+/// Writes the head.
+fn head(desk: &Desk<'_>) -> String {
     let mut text = String::new();
     let name = escaped(&desk.news.title);
     for line in [
@@ -54,18 +57,36 @@ fn head(desk: &Desk<'_>, all: &[Series<'_, '_>]) -> String {
     ] {
         push(&mut text, line);
     }
-    let mut zones = BTreeMap::new();
-    for (name, own, from) in all.iter().filter_map(Series::zone) {
-        let known = zones.entry(name).or_insert((own.clone(), from));
-        known.1 = known.1.min(from);
-    }
-    if zones.is_empty() {
-        zones.insert("Etc/UTC", (TimeZone::UTC, desk.news.since));
-    }
-    for (name, (own, from)) in zones {
-        zone::push_zone(&mut text, (name, &own), from, desk.news.changed);
-    }
     text
+}
+
+/// Writes the head and the time zones of the series that a filter leaves. A calendar must have at least one component, so
+/// that there is UTC besides.
+fn zones(desk: &Desk<'_>, all: &[Series<'_, '_>]) -> Section {
+    let zone = |tags: Arc<Tags>, (name, zone, from): (&str, &TimeZone, Timestamp)| {
+        let mut text = String::new();
+        zone::push_zone(&mut text, (name, zone), from, desk.news.changed);
+        Item { tags, bytes: text.into() }
+    };
+    let always = Arc::new(Tags { always: true, ..Tags::default() });
+    let utc = zone(always, ("Etc/UTC", &TimeZone::UTC, desk.news.since));
+    let of_series = all.iter().filter_map(|series| Some(zone(series.tags(), series.zone()?)));
+    let items = std::iter::once(utc).chain(of_series).collect();
+    Section { head: head(desk).into(), items, separator: "", fold: Some(each_zone_once) }
+}
+
+/// Joins time zones, in the order of their names. Of several with one name, the one that is known for longest counts. The
+/// first is there for a calendar without any other.
+fn each_zone_once(zones: &[&Bytes]) -> Bytes {
+    let mut by_name: BTreeMap<&[u8], &Bytes> = BTreeMap::new();
+    for zone in zones.iter().skip(usize::from(zones.len() > 1)) {
+        let name = zone.split(|byte| *byte == b'\n').nth(1).unwrap_or_default();
+        let known = by_name.entry(name).or_insert(zone);
+        if known.len() < zone.len() {
+            *known = zone;
+        }
+    }
+    by_name.into_values().flat_map(|zone| zone.iter().copied()).collect()
 }
 
 /// Writes the event of a maintenance that is in no series. Of several windows with one id, the latest has it.

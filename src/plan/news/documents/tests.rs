@@ -1,3 +1,4 @@
+mod isolation;
 mod pages;
 mod readers;
 

@@ -44,6 +44,11 @@ impl<'d, 'n> Series<'d, 'n> {
         self.known.iter().any(|(_, own)| own.incident.key == story.incident.key)
     }
 
+    /// Returns what the series is about.
+    pub(super) fn tags(&self) -> Arc<Tags> {
+        Arc::clone(&self.tags)
+    }
+
     /// Returns the time zone of the rule, and the instant from which it is needed; `None` for UTC.
     pub(super) fn zone(&self) -> Option<(&'n str, &'n TimeZone, Timestamp)> {
         let (name, rule) = self.rule.as_ref().filter(|(name, _)| !is_utc(name))?;
@@ -224,7 +229,7 @@ fn tags(news: &News<'_>, window: &Window) -> Arc<Tags> {
         services: objects(news, window).into_iter().chain(keys).collect(),
         regions: regions.cloned().collect(),
         windows: [window.id.clone()].into(),
-        always: false,
+        ..Tags::default()
     })
 }
 
