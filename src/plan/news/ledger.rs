@@ -287,7 +287,10 @@ impl Incident {
         let sequence = last.map_or(0, |update| update.sequence).saturating_add(1);
         // Updates are in the order of time, even if the clock was set back.
         let at = last.map_or(at, |update| update.at.max(at));
-        let same = self.updates.iter().filter(|update| update.kind == kind).count();
+        let told = last.map_or(0, |update| usize::try_from(update.sequence).unwrap_or(usize::MAX));
+        let dropped = told.saturating_sub(self.updates.len());
+        // Dropped updates count as well, or two that are alike would have one key.
+        let same = self.updates.iter().filter(|update| update.kind == kind).count().saturating_add(dropped);
         let key = Key::of(&[self.key.as_str(), kind.as_str(), &kind.detail(), &same.to_string()]);
         let stage = stage_after(&kind, self.facts.stage);
         self.updates.push(Update { key, sequence, at: seconds(at), kind, stage, message: self.facts.message.clone() });

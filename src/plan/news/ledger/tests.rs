@@ -232,3 +232,19 @@ fn a_ledger_outlives_its_process() {
     let read: Ledger = serde_json::from_str(&text).unwrap();
     assert_eq!(read, world.ledger, "{text}");
 }
+
+#[test]
+fn a_night_of_ups_and_downs_has_a_key_for_each_update() {
+    let mut world = World::new("[routes]\nweb = \"offline\"\n");
+    let mut keys = BTreeSet::new();
+    let mut told = 0;
+    for second in 0..450_i64 {
+        let phase = if second % 3 == 0 { Phase::Verifying } else { Phase::Closed };
+        world.route(phase, Source::Flag, "2026-05-19T14:00:00Z");
+        let now = at("2026-05-19T14:00:00Z").checked_add(SignedDuration::from_secs(second)).unwrap();
+        told += world.look(&now.to_string()).len();
+        keys.extend(world.ledger.incidents[0].updates.iter().map(|update| update.key.clone()));
+    }
+    assert!(told > MOST_UPDATES, "{told}");
+    assert_eq!(keys.len(), told);
+}
