@@ -66,6 +66,7 @@ mod soak;
 mod status;
 mod streaming;
 mod subscribers;
+mod tenants;
 mod tls;
 mod upgrade;
 mod watch;

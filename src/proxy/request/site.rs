@@ -109,8 +109,8 @@ fn filter<'q>(snapshot: &'q Snapshot, host: &str, query: Option<&'q str>, mount:
         let indexes = snapshot.table.routes_of(&normal_host(host));
         let names = indexes.iter().filter_map(|index| snapshot.routes.get(*index));
         let names: BTreeSet<&str> = names.map(|route| route.config.name.as_str()).collect();
-        // A proxy whose routes all have this host tells everything, and need not choose.
-        filter.routes = (names.len() < snapshot.routes.len()).then_some(names);
+        // Also where all routes have this host: the past and the flag file may know routes of others.
+        filter.routes = Some(names);
     }
     Some(filter)
 }
