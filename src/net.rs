@@ -2,8 +2,10 @@
 //!
 //! No step has a time-out of its own. Callers put one around all steps.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Uri;
@@ -48,6 +50,17 @@ pub(crate) async fn look_up(host: &str, port: u16, lookups: &Arc<Semaphore>) -> 
         found
     });
     lookup.await.map_err(io::Error::other)?
+}
+
+/// Drives a connection until the answer has arrived. If the connection ends first, the answer may already be there.
+pub(crate) async fn drive<T>(connection: impl Future, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        _ = connection => {}
+    }
+    answer.await
 }
 
 /// Starts TLS on a connection to an upstream.

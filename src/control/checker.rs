@@ -9,9 +9,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,17 +105,6 @@ async fn secure(plain: impl Stream + 'static, target: &Target) -> io::Result<Box
         None => Ok(Box::new(plain)),
         Some(config) => Ok(Box::new(net::tls(&target.upstream, Arc::clone(config), plain).await?)),
     }
-}
-
-/// Drives a connection until the answer has arrived. If the connection ends first, the answer may already be there.
-async fn drive<T>(connection: impl Future, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut answer = pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => return answer,
-        _ = connection => {}
-    }
-    answer.await
 }
 
 /// Returns the absolute form of a request's target, which HTTP/2 needs.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,16 +182,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(PostError::Http)?;
-    let mut exchange = pin!(async {
-        let response = sender.send_request(request).await?;
-        read(response).await
-    });
-    let answer = tokio::select! {
-        answer = &mut exchange => answer,
-        // The connection may end with the answer in its hands.
-        _ = connection => exchange.await,
-    };
-    answer.map_err(PostError::Http)
+    let answer = async { read(sender.send_request(request).await?).await };
+    net::drive(connection, answer).await.map_err(PostError::Http)
 }
 
 async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {

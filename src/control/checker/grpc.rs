@@ -7,9 +7,10 @@ use h2::RecvStream;
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Version};
 
+use crate::net;
 use crate::plan::config::GrpcProbe;
 
-use super::{AGENT, Failure, MOST_HEAD_FIELDS, Permits, Stream, Target, absolute, connect, drive};
+use super::{AGENT, Failure, MOST_HEAD_FIELDS, Permits, Stream, Target, absolute, connect};
 
 /// Asks whether a service is serving.
 pub(super) async fn ask(target: &Target, probe: &GrpcProbe, permits: &Permits) -> Result<(), Failure> {
@@ -49,7 +50,7 @@ async fn call(stream: Box<dyn Stream>, request: Request<()>, message: Bytes) -> 
             code => Err(Failure::Call(code, message_of(&trailers))),
         }
     };
-    drive(connection, answer).await
+    net::drive(connection, answer).await
 }
 
 /// Reads the data up to the trailers. A health message has at most a few bytes.

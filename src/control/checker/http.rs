@@ -8,9 +8,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use crate::net;
 use crate::plan::config::HttpProbe;
 
-use super::{AGENT, Failure, MOST_HEAD, MOST_HEAD_FIELDS, Permits, Stream, Target, absolute, connect, drive};
+use super::{AGENT, Failure, MOST_HEAD, MOST_HEAD_FIELDS, Permits, Stream, Target, absolute, connect};
 
 /// Answer of an upstream.
 struct Answer {
@@ -100,7 +101,7 @@ async fn over_http1(stream: Box<dyn Stream>, request: Request<Bytes>) -> Result<
         }
         Ok(Answer::new(&Response::from_parts(head, ()), read))
     };
-    drive(connection, answer).await
+    net::drive(connection, answer).await
 }
 
 async fn over_http2(stream: Box<dyn Stream>, request: Request<Bytes>) -> Result<Answer, Failure> {
@@ -128,7 +129,7 @@ async fn over_http2(stream: Box<dyn Stream>, request: Request<Bytes>) -> Result<
         }
         Ok(Answer::new(&Response::from_parts(head, ()), read))
     };
-    drive(connection, answer).await
+    net::drive(connection, answer).await
 }
 
 impl Answer {

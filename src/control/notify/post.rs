@@ -2,8 +2,6 @@
 //! used.
 
 use std::error::Error;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,18 +102,7 @@ async fn over(stream: impl AsyncRead + AsyncWrite + Unpin, request: Request<Full
         let text = String::from_utf8_lossy(&read).chars().take(MOST_TEXT).collect::<String>();
         Ok(Answered { status: head.status.as_u16(), retry_after, text: harmless(text.trim()) })
     };
-    driven(connection, answered).await
-}
-
-/// Drives a connection until the answer has arrived. If the connection ends first, the answer may already be there.
-async fn driven<T>(connection: impl Future, answer: impl Future<Output = T>) -> T {
-    let mut answer = pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => return answer,
-        _ = connection => {}
-    }
-    answer.await
+    net::drive(connection, answered).await
 }
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("backsoon/", env!("CARGO_PKG_VERSION"), " (notify)"));

@@ -69,27 +69,16 @@ impl Site {
     /// Renders what has changed. `before` was made with the same settings and the same renderer; the default has nothing.
     pub fn render(version: u64, news: &News<'_>, renderer: &Renderer, before: &Self) -> Self {
         let documents = Words::all(renderer).next().map(|words| documents::all(news, words)).unwrap_or_default();
-        let mut site = Self::new(version, news, documents, pages::all(news, renderer, &before.pages));
-        // The newest incident of a window is found by the window's id as well.
-        for incident in news.incidents {
-            let names = incident.facts.reference.iter().map(|id| (format!("/incidents/{id}"), incident.key.clone()));
-            site.names.extend(names);
-        }
-        site
-    }
-
-    /// Puts a finished site together.
-    fn new(
-        version: u64,
-        news: &News<'_>,
-        documents: Vec<(&'static str, Document)>,
-        pages: Vec<(String, Arc<SitePage>)>,
-    ) -> Self {
+        let named = news.incidents.iter().filter_map(|incident| {
+            let id = incident.facts.reference.as_ref()?;
+            Some((format!("/incidents/{id}"), incident.key.clone()))
+        });
         Self {
             version,
             documents: documents.into_iter().collect(),
-            pages: pages.into_iter().collect(),
-            names: HashMap::new(),
+            pages: pages::all(news, renderer, &before.pages),
+            // The newest incident of a window is found by the window's id.
+            names: named.collect(),
             event: event(version, news.changed),
         }
     }

@@ -19,18 +19,18 @@ use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage,
 /// Renders all pages, each with its path below the site.
 ///
 /// Pages of incidents that have not changed are taken over from before.
-pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> Vec<(String, Arc<SitePage>)> {
+pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> MadePages {
     let languages: Vec<Words<'_>> = Words::all(renderer).collect();
     let marks = Marks::new(news);
     let page = |view: &dyn Fn(Desk<'_>) -> View| {
         let desks = languages.iter().map(|words| Desk { news, words: *words, marks: &marks });
         SitePage { about: None, languages: desks.map(|desk| localized(desk, renderer, &view(desk))).collect() }
     };
-    let mut pages = vec![
+    let mut pages = MadePages::from([
         ("/".to_owned(), Arc::new(page(&front))),
         ("/history".to_owned(), Arc::new(page(&history))),
         ("/subscribe".to_owned(), Arc::new(page(&subscribe))),
-    ];
+    ]);
     for incident in news.incidents.iter().rev().take(MOST_PAGES) {
         let path = format!("/incidents/{}", incident.key);
         let kept =
@@ -39,7 +39,7 @@ pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> V
             let about = Some(About { incident: incident.clone(), tags: news.tags(incident) });
             Arc::new(SitePage { about, ..page(&|desk| about_incident(desk, incident)) })
         };
-        pages.push((path, kept.cloned().unwrap_or_else(make)));
+        pages.insert(path, kept.cloned().unwrap_or_else(make));
     }
     pages
 }
@@ -110,7 +110,6 @@ struct View {
     /// Way from the page to the front page.
     root: &'static str,
     links: Vec<LinkView>,
-    lead: String,
     /// Since when incidents are known.
     known: String,
     services: Vec<ServiceView>,
@@ -218,7 +217,6 @@ impl View {
             title,
             root,
             links: links.map(|(href, key, own)| link(href, key, own)).into(),
-            lead: String::new(),
             known: String::new(),
             services: Vec::new(),
             active: Vec::new(),
@@ -244,7 +242,6 @@ fn front(desk: Desk<'_>) -> View {
     let past = latest_of_each_route(desk);
     let services = news.services.iter().enumerate();
     View {
-        lead: if active.is_empty() { words.own("site-good") } else { String::new() },
         known: words.with("site-quiet", &[("date", words.date(news.since))]),
         services: services.map(|(index, service)| service_view(service, marks.service(index), words)).collect(),
         active,
