@@ -82,22 +82,28 @@ Exit codes:
 
 /// Runs `subscribers`.
 pub(super) fn run(args: &SubscribersArgs, streams: &mut Streams) -> Result<u8, Failure> {
-    match &args.action {
-        Action::List { json, config } => list(&subscriptions(config)?, Form::of(*json), streams)?,
-        Action::Export { config } => export(&subscriptions(config)?, streams)?,
-        Action::Import { file, config } => import(file, config, streams)?,
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
+    runtime.block_on(act(&args.action, streams))?;
+    Ok(exit::OK)
+}
+
+async fn act(action: &Action, streams: &mut Streams) -> Result<(), Failure> {
+    match action {
+        Action::List { json, config } => list(&subscriptions(config).await?, Form::of(*json), streams)?,
+        Action::Export { config } => export(&subscriptions(config).await?, streams)?,
+        Action::Import { file, config } => import(file, config, streams).await?,
         Action::Remove { subscriber, config } => {
-            let (mut store, found) = find(subscriber, config)?;
-            store.remove(found.id, Timestamp::now()).map_err(failed)?;
+            let (mut store, found) = find(subscriber, config).await?;
+            store.remove(found.id, Timestamp::now()).await.map_err(failed)?;
             writeln!(streams.out, "removed {}", shown(&found))?;
         }
         Action::Resume { subscriber, config } => {
-            let (mut store, found) = find(subscriber, config)?;
-            store.activate(found.id, Timestamp::now()).map_err(failed)?;
+            let (mut store, found) = find(subscriber, config).await?;
+            store.activate(found.id, Timestamp::now()).await.map_err(failed)?;
             writeln!(streams.out, "{} is told of what comes", shown(&found))?;
         }
     }
-    Ok(exit::OK)
+    Ok(())
 }
 
 /// Form of a list.
@@ -120,23 +126,23 @@ fn path(config: &ConfigFile) -> Result<PathBuf, Failure> {
 }
 
 /// Returns all subscribers; none if there is no store yet.
-fn subscriptions(config: &ConfigFile) -> Result<Vec<Subscription>, Failure> {
+async fn subscriptions(config: &ConfigFile) -> Result<Vec<Subscription>, Failure> {
     let path = path(config)?;
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let store = Store::open(&path).map_err(failed)?;
-    store.subscriptions().map_err(failed)
+    let mut store = Store::open(&path).map_err(failed)?;
+    store.subscriptions().await.map_err(failed)
 }
 
-fn find(subscriber: &str, config: &ConfigFile) -> Result<(Store, Subscription), Failure> {
+async fn find(subscriber: &str, config: &ConfigFile) -> Result<(Store, Subscription), Failure> {
     let path = path(config)?;
     let missing = || Failure::Subscribers(SubscriberError::Missing(subscriber.to_owned()));
     if !path.exists() {
         return Err(missing());
     }
-    let store = Store::open(&path).map_err(failed)?;
-    let all = store.subscriptions().map_err(failed)?;
+    let mut store = Store::open(&path).map_err(failed)?;
+    let all = store.subscriptions().await.map_err(failed)?;
     let is_meant = |one: &Subscription| one.order.address == subscriber || one.id.to_string() == subscriber;
     let found = all.into_iter().find(is_meant).ok_or_else(missing)?;
     Ok((store, found))
@@ -179,7 +185,7 @@ fn export(all: &[Subscription], streams: &Streams) -> io::Result<()> {
     all.iter().try_for_each(|one| writeln!(out, "{}", serde_json::to_string(one)?))
 }
 
-fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Result<(), Failure> {
+async fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Result<(), Failure> {
     let text = read(file).map_err(|source| Failure::File { verb: "read", path: file.to_owned(), source })?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(at, line): (usize, &str)| {
@@ -194,7 +200,7 @@ fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Result<(),
         made.map_err(|source| Failure::File { verb: "make", path: folder.to_owned(), source })?;
     }
     let mut store = Store::open(&path).map_err(failed)?;
-    let added = store.import(&all, Timestamp::now()).map_err(failed)?;
+    let added = store.import(&all, Timestamp::now()).await.map_err(failed)?;
     writeln!(streams.out, "{} added, {} known already", words::count(added, "subscriber"), all.len() - added)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::plan::config::MailConfig;
 
@@ -141,25 +141,29 @@ impl Outbox {
 impl Worker {
     async fn run(mut self) {
         loop {
-            let error = self.turn().err();
+            let error = self.turn().await.err();
             self.complain(error);
-            self.publish();
+            self.publish().await;
             match self.wait().await {
                 Wake::GoOn => {}
                 Wake::Stop => break,
             }
         }
         // What came last is recorded, so that the next start sends it.
-        let last = self.turn().err();
-        self.complain(last);
-        let landing = async { while self.sender.as_ref().is_some_and(Sender::is_busy) && self.land().await.is_ok() {} };
-        if timeout(GRACE, landing).await.is_err() {
-            tracing::info!("outbox ends with attempts under way, which the next start repeats");
+        let mut last = self.turn().await;
+        let end = Instant::now() + GRACE;
+        while let (Ok(()), Some(sender)) = (&last, self.sender.as_mut().filter(|sender| sender.is_busy())) {
+            if timeout_at(end, sender.land(Timestamp::now)).await.is_err() {
+                tracing::info!("outbox ends with attempts under way, which the next start repeats");
+                break;
+            }
+            last = sender.settle(Timestamp::now()).await.map_err(|error| told(&error));
         }
+        self.complain(last.err());
     }
 
     /// Does all that can be done without waiting for endpoints.
-    fn turn(&mut self) -> Result<(), String> {
+    async fn turn(&mut self) -> Result<(), String> {
         while self.unrecorded.len() < MOST_UNRECORDED
             && let Ok(notice) = self.inbox.try_recv()
         {
@@ -170,46 +174,36 @@ impl Worker {
             None => self.sender.insert(open(&self.settings)?),
         };
         let now = Timestamp::now();
+        sender.settle(now).await.map_err(|error| told(&error))?;
         while let Some(notice) = self.unrecorded.front() {
-            sender.record(notice, now).map_err(|error| told(&error))?;
+            sender.record(notice, now).await.map_err(|error| told(&error))?;
             self.unrecorded.pop_front();
         }
         if self.pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE_EVERY) {
-            sender.store().prune(now).map_err(|error| told(&error))?;
+            sender.store().prune(now).await.map_err(|error| told(&error))?;
             self.pruned = Some(Instant::now());
         }
-        sender.start(now).map_err(|error| told(&error))
+        sender.start(now).await.map_err(|error| told(&error))
     }
 
     /// Waits for the end of an attempt, for an update, or for the next attempt.
     async fn wait(&mut self) -> Wake {
-        let rest = match (&self.sender, &self.error) {
-            (Some(sender), None) => sender.rest(Timestamp::now()).unwrap_or(AFTER_ERROR),
+        let rest = match (&mut self.sender, &self.error) {
+            (Some(sender), None) => sender.rest(Timestamp::now()).await.unwrap_or(AFTER_ERROR),
             (None, _) | (_, Some(_)) => AFTER_ERROR,
         };
         let rest = if self.is_behind { rest.min(PUBLISH_EVERY) } else { rest };
         let has_room = self.unrecorded.len() < MOST_UNRECORDED;
-        let landed = tokio::select! {
-            landed = landed(&mut self.sender) => landed,
+        // Nothing is written in here: what one of these begins, another may end.
+        tokio::select! {
+            () = landed(&mut self.sender) => {}
             notice = self.inbox.recv(), if has_room => match notice {
-                Some(notice) => {
-                    self.unrecorded.push_back(notice);
-                    Ok(())
-                }
+                Some(notice) => self.unrecorded.push_back(notice),
                 None => return Wake::Stop,
             },
-            () = sleep(rest) => Ok(()),
-        };
-        if let Err(error) = landed {
-            self.complain(Some(error));
-            // The next look at the store tells whether it is well again.
-            sleep(AFTER_ERROR).await;
+            () = sleep(rest) => {}
         }
         Wake::GoOn
-    }
-
-    async fn land(&mut self) -> Result<(), String> {
-        landed(&mut self.sender).await
     }
 
     /// Notes an error, and logs it when it is new.
@@ -225,14 +219,16 @@ impl Worker {
     }
 
     /// Publishes the state, at most once a second.
-    fn publish(&mut self) {
+    async fn publish(&mut self) {
         self.is_behind = self.published.is_some_and(|published| published.elapsed() < PUBLISH_EVERY);
         if self.is_behind {
             return;
         }
         let before = self.status.borrow().clone();
         let (depth, counts, keys) = match &mut self.sender {
-            Some(sender) => (sender.store().depth().unwrap_or(before.depth), sender.counts(), sender.public_keys()),
+            Some(sender) => {
+                (sender.store().depth().await.unwrap_or(before.depth), sender.counts(), sender.public_keys())
+            }
             None => (before.depth, before.counts, before.public_keys),
         };
         let unrecorded = self.unrecorded.len();
@@ -248,9 +244,9 @@ impl Worker {
 }
 
 /// Waits for the end of an attempt; for ever if none is under way. Cancel safe.
-async fn landed(sender: &mut Option<Sender>) -> Result<(), String> {
-    match sender.as_mut().filter(|sender| sender.is_busy()) {
-        Some(sender) => sender.land(Timestamp::now).await.map(drop).map_err(|error| told(&error)),
+async fn landed(sender: &mut Option<Sender>) {
+    match sender {
+        Some(sender) => sender.land(Timestamp::now).await,
         None => pending().await,
     }
 }

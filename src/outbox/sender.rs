@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::error::Error;
+use std::future::pending;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -29,6 +31,8 @@ pub struct Sender {
     signer: Signer,
     mail: MailDesk,
     flights: JoinSet<Landing>,
+    /// Ends that the store has not noted yet.
+    ended: VecDeque<Ended>,
     /// Flights after the last look at the store.
     peak: usize,
     counts: Counts,
@@ -51,11 +55,18 @@ enum Landing {
     Proof { subscription: i64, is_proved: bool },
 }
 
+/// End of an attempt, as the store shall note it.
+#[derive(Debug)]
+enum Ended {
+    Delivery(Box<Claim>, Outcome),
+    Proved { subscription: i64 },
+}
+
 impl Sender {
     /// Creates a sender.
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
         let (mail, flights) = (MailDesk::default(), JoinSet::new());
-        Self { store, connector, signer, mail, flights, peak: 0, counts: Counts::default() }
+        Self { store, connector, signer, mail, flights, ended: VecDeque::new(), peak: 0, counts: Counts::default() }
     }
 
     /// Sends mails from a desk.
@@ -88,78 +99,98 @@ impl Sender {
     ///
     /// # Errors
     /// If the store cannot be written. Then nobody is told, and the update can be recorded again.
-    pub fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+    pub async fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
         // A new update is looked at soon, whatever is under way.
         self.peak = usize::MAX;
-        self.store.record(notice, now)
+        self.store.record(notice, now).await
     }
 
     /// Starts attempts that are due, as many as may run at a time.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub fn start(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn start(&mut self, now: Timestamp) -> Result<(), StoreError> {
         // Each look at the store costs time, and some results later it finds more.
         if self.flights.len() > self.peak / 2 {
             return Ok(());
         }
         let free = MOST_AT_ONCE.saturating_sub(self.flights.len());
-        for subscription in self.store.claim_proofs(now, free.min(MOST_PROOFS))? {
+        for subscription in self.store.claim_proofs(now, free.min(MOST_PROOFS)).await? {
             self.ask_for_proof(subscription, now);
         }
-        for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST)? {
+        for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
             self.send(claim, now);
         }
         self.peak = self.flights.len();
         Ok(())
     }
 
-    /// Waits for the end of an attempt, and notes its result. Returns false if none is under way. Cancel safe.
+    /// Waits for the end of an attempt; for ever if none is under way. [`Sender::settle`] notes it. Cancel safe.
+    pub async fn land(&mut self, clock: impl Fn() -> Timestamp) {
+        let Some(landed) = self.flights.join_next().await else { return pending().await };
+        let mut next = Some(landed);
+        while let Some(landed) = next {
+            match landed {
+                Ok(landing) => self.end(landing, clock()),
+                // A task that has panicked: its lease ends.
+                Err(_) => self.counts.failures += 1,
+            }
+            next = self.flights.try_join_next();
+        }
+    }
+
+    /// Notes the results of attempts that have ended. What could not be written stays for the next call.
     ///
     /// # Errors
-    /// If the store cannot be written. The delivery is then sent again, with the same id.
-    pub async fn land(&mut self, clock: impl Fn() -> Timestamp) -> Result<bool, StoreError> {
-        match self.flights.join_next().await {
-            None => return Ok(false),
-            // A task that has panicked: its lease ends.
-            Some(Err(_)) => self.counts.failures += 1,
-            Some(Ok(Landing::Delivery(claim, answer))) => {
-                let now = clock();
-                self.finish(&claim, &outcome(claim.attempt, answer, now, fastrand::f64()), now)?;
-            }
-            Some(Ok(Landing::Mail(claim, result))) => {
-                let now = clock();
-                if result.as_ref().is_err_and(|error| !error.is_final()) {
-                    self.mail.failed();
+    /// If the store cannot be written. If it is never written, the delivery is sent again, with the same id.
+    pub async fn settle(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        while let Some(ended) = self.ended.front() {
+            match ended {
+                Ended::Delivery(claim, outcome) => {
+                    self.store.finish(claim, outcome, now).await?;
+                    match outcome {
+                        Outcome::Done => self.counts.sent += 1,
+                        Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::Gone => {
+                            self.counts.failures += 1;
+                        }
+                    }
                 }
-                self.finish(&claim, &mail_outcome(claim.attempt, result, now, fastrand::f64()), now)?;
+                Ended::Proved { subscription } => {
+                    self.store.activate(*subscription, now).await?;
+                }
             }
-            Some(Ok(Landing::Proof { subscription, is_proved: true })) => {
-                self.store.activate(subscription, clock())?;
-            }
-            Some(Ok(Landing::Proof { .. })) => self.counts.failures += 1,
+            self.ended.pop_front();
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Returns how long to wait for the next attempt, if nothing else happens.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn rest(&self, now: Timestamp) -> Result<Duration, StoreError> {
-        let next = self.store.next_due()?.map(|next| next.duration_since(now));
+    pub async fn rest(&mut self, now: Timestamp) -> Result<Duration, StoreError> {
+        let next = self.store.next_due().await?.map(|next| next.duration_since(now));
         let rest = next.and_then(|rest| Duration::try_from(rest.max(SignedDuration::ZERO)).ok());
         Ok(rest.unwrap_or(LONGEST_REST).clamp(SHORTEST_REST, LONGEST_REST))
     }
 
-    fn finish(&mut self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
-        match outcome {
-            Outcome::Done => self.counts.sent += 1,
-            Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::Gone => {
-                self.counts.failures += 1;
+    /// Decides what becomes of an attempt.
+    fn end(&mut self, landing: Landing, now: Timestamp) {
+        match landing {
+            Landing::Delivery(claim, answer) => {
+                let outcome = outcome(claim.attempt, answer, now, fastrand::f64());
+                self.ended.push_back(Ended::Delivery(claim, outcome));
             }
+            Landing::Mail(claim, result) => {
+                if result.as_ref().is_err_and(|error| !error.is_final()) {
+                    self.mail.failed();
+                }
+                let outcome = mail_outcome(claim.attempt, result, now, fastrand::f64());
+                self.ended.push_back(Ended::Delivery(claim, outcome));
+            }
+            Landing::Proof { subscription, is_proved: true } => self.ended.push_back(Ended::Proved { subscription }),
+            Landing::Proof { .. } => self.counts.failures += 1,
         }
-        self.store.finish(claim, outcome, now)
     }
 
     fn send(&mut self, claim: Claim, now: Timestamp) {

@@ -1,3 +1,5 @@
+use tokio::time::timeout;
+
 use super::super::subscription::State;
 use super::super::tests::{SECRET, Sink, notice, order, plain, tls};
 use super::*;
@@ -24,7 +26,7 @@ async fn until(outbox: &Outbox, is_so: impl Fn(&OutboxStatus) -> bool) -> Outbox
 async fn an_update_reaches_its_endpoint_and_a_second_start_repeats_nothing() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new(|_, _| plain("200 OK", "", "")).await);
     let mut store = Store::open(&folder.path().join(store::FILE)).unwrap();
-    store.subscribe(&order(&sink.url), SECRET, State::Active, Timestamp::now()).unwrap();
+    store.subscribe(&order(&sink.url), SECRET, State::Active, Timestamp::now()).await.unwrap();
     let notice = fresh(1);
     let outbox = Outbox::start(settings(&folder)).unwrap();
     outbox.tell(notice.clone()).unwrap();
@@ -44,7 +46,7 @@ async fn a_damaged_store_is_told_and_updates_wait_until_it_is_mended() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new(|_, _| plain("200 OK", "", "")).await);
     let (path, aside) = (folder.path().join(store::FILE), folder.path().join("aside"));
     let mut store = Store::open(&aside).unwrap();
-    store.subscribe(&order(&sink.url), SECRET, State::Active, Timestamp::now()).unwrap();
+    store.subscribe(&order(&sink.url), SECRET, State::Active, Timestamp::now()).await.unwrap();
     drop(store);
     std::fs::write(&path, vec![b'x'; 9000]).unwrap();
     let outbox = Outbox::start(settings(&folder)).unwrap();

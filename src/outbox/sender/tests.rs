@@ -24,25 +24,27 @@ impl World {
         Self::new(Reach { allow_private: vec!["127.0.0.0/8".parse().unwrap()] })
     }
 
-    fn subscribe(&mut self, url: &str, state: State) -> i64 {
-        self.sender.store().subscribe(&order(url), SECRET, state, at("13:00:00")).unwrap()
+    async fn subscribe(&mut self, url: &str, state: State) -> i64 {
+        self.sender.store().subscribe(&order(url), SECRET, state, at("13:00:00")).await.unwrap()
     }
 
-    fn state(&mut self, id: i64) -> State {
-        self.sender.store().find(id).unwrap().unwrap().state
+    async fn state(&mut self, id: i64) -> State {
+        self.sender.store().find(id).await.unwrap().unwrap().state
     }
 
-    fn error(&mut self, id: i64) -> String {
-        self.sender.store().find(id).unwrap().unwrap().last_error.unwrap_or_default()
+    async fn error(&mut self, id: i64) -> String {
+        self.sender.store().find(id).await.unwrap().unwrap().last_error.unwrap_or_default()
     }
 
     /// Sends all that is due at an instant.
     async fn send(&mut self, now: Timestamp) {
         loop {
-            self.sender.start(now).unwrap();
-            if !self.sender.land(|| now).await.unwrap() {
+            self.sender.start(now).await.unwrap();
+            if !self.sender.is_busy() {
                 return;
             }
+            self.sender.land(|| now).await;
+            self.sender.settle(now).await.unwrap();
         }
     }
 }
@@ -52,8 +54,8 @@ async fn a_retry_waits_as_asked_and_has_the_same_id_and_the_time_of_its_attempt(
     let answers = ["503 Service Unavailable", "200 OK"];
     let sink = Sink::new(move |number, _| plain(answers[number - 1], "retry-after: 60\r\n", "")).await;
     let mut world = World::on_loopback();
-    world.subscribe(&sink.url, State::Active);
-    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    world.subscribe(&sink.url, State::Active).await;
+    world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
     world.send(at("14:00:00")).await;
     world.send(at("14:00:59")).await;
     assert_eq!(sink.seen().len(), 1);
@@ -76,12 +78,12 @@ async fn a_redirect_is_a_failure_and_410_is_the_end() {
     let moved = Sink::new(move |_, _| plain("307 Temporary Redirect", &location, "")).await;
     let gone = Sink::new(|_, _| plain("410 Gone", "", "")).await;
     let mut world = World::on_loopback();
-    let ids = [world.subscribe(&moved.url, State::Active), world.subscribe(&gone.url, State::Active)];
-    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    let ids = [world.subscribe(&moved.url, State::Active).await, world.subscribe(&gone.url, State::Active).await];
+    world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
     world.send(at("14:00:00")).await;
     assert_eq!((moved.seen().len(), gone.seen().len(), other.seen().len()), (1, 1, 0));
-    assert_eq!(world.error(ids[0]), "307 Temporary Redirect");
-    assert_eq!([world.state(ids[0]), world.state(ids[1])], [State::Active, State::Disabled]);
+    assert_eq!(world.error(ids[0]).await, "307 Temporary Redirect");
+    assert_eq!([world.state(ids[0]).await, world.state(ids[1]).await], [State::Active, State::Disabled]);
 }
 
 #[tokio::test]
@@ -89,10 +91,10 @@ async fn loopback_is_refused_by_address_and_by_name_unless_the_operator_allows_i
     let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
     let mut world = World::new(Reach::default());
     for url in [sink.url.clone(), sink.url.replace("127.0.0.1", "localhost"), sink.url.replace("127.0.0.1", "[::1]")] {
-        let id = world.subscribe(&url, State::Active);
-        world.sender.record(&notice(u32::try_from(id).unwrap()), at("14:00:00")).unwrap();
+        let id = world.subscribe(&url, State::Active).await;
+        world.sender.record(&notice(u32::try_from(id).unwrap()), at("14:00:00")).await.unwrap();
         world.send(at("14:00:00")).await;
-        let error = world.error(id);
+        let error = world.error(id).await;
         assert!(
             error.starts_with("the address is refused: ") && error.ends_with(" is not a public address"),
             "{error}"
@@ -119,11 +121,17 @@ async fn an_endpoint_is_told_nothing_before_it_has_answered_the_challenge() {
     let echo = Sink::new(|_, seen| plain("200 OK", "", &seen.body)).await;
     let silent = Sink::new(|_, _| plain("200 OK", "", "")).await;
     let mut world = World::on_loopback();
-    let ids = [&text, &json, &echo, &silent].map(|sink| world.subscribe(&sink.url, State::Unconfirmed));
+    let mut ids = Vec::new();
+    for sink in [&text, &json, &echo, &silent] {
+        ids.push(world.subscribe(&sink.url, State::Unconfirmed).await);
+    }
     world.send(at("14:00:00")).await;
-    world.sender.record(&notice(1), at("14:00:00")).unwrap();
+    world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
     world.send(at("14:00:00")).await;
-    let states = ids.map(|id| world.state(id));
+    let mut states = Vec::new();
+    for id in ids {
+        states.push(world.state(id).await);
+    }
     assert_eq!(states, [State::Active, State::Active, State::Unconfirmed, State::Unconfirmed]);
     assert_eq!([&text, &json, &echo, &silent].map(|sink| sink.seen().len()), [2, 2, 1, 1]);
 }
@@ -153,10 +161,10 @@ async fn a_library_that_is_not_ours_verifies_the_signature() {
     };
     let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
     let mut world = World::on_loopback();
-    world.subscribe(&sink.url, State::Active);
+    world.subscribe(&sink.url, State::Active).await;
     let (now, mut fresh) = (Timestamp::now(), notice(1));
     fresh.update.at = now;
-    world.sender.record(&fresh, now).unwrap();
+    world.sender.record(&fresh, now).await.unwrap();
     world.send(now).await;
     let seen = sink.seen().remove(0);
     let input = json!({ "secret": SECRET, "fields": seen.fields, "body": seen.body }).to_string();
@@ -178,10 +186,10 @@ async fn many_subscribers_are_told_once_each() {
     let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
     let mut world = World::on_loopback();
     for number in 0..many {
-        world.subscribe(&format!("{}/{number}", sink.url), State::Active);
+        world.subscribe(&format!("{}/{number}", sink.url), State::Active).await;
     }
     let begun = std::time::Instant::now();
-    assert_eq!(world.sender.record(&notice(1), at("14:00:00")).unwrap(), Recorded::New(many));
+    assert_eq!(world.sender.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(many));
     let recorded = begun.elapsed();
     world.send(at("14:00:00")).await;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -29,7 +29,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
 }
 
 /// Newest version.
-pub(super) const VERSION: usize = STEPS.len();
+pub(in super::super) const VERSION: usize = STEPS.len();
 
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
 const STEPS: [&str; 1] = ["

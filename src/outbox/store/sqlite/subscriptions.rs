@@ -1,13 +1,14 @@
-//! Subscriptions in the store.
+//! Subscriptions in the file.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
-use super::super::endpoint::Endpoint;
-use super::super::subscription::{Channel, Order, State, Subscription};
-use super::{Store, StoreError, millis};
+use super::super::super::subscription::{Channel, Order, State, Subscription};
+use super::super::limits::{MOST_SUBSCRIPTIONS, host, proof_wait};
+use super::super::{StoreError, millis};
+use super::SqliteStore;
 
-impl Store {
+impl SqliteStore {
     /// Adds a subscription, and returns its number. A known address keeps its state and its secret, and takes the new
     /// wishes.
     ///
@@ -126,21 +127,11 @@ impl Store {
             found?.into_iter().flatten().collect()
         };
         for one in &found {
-            let wait = FIRST_PROOF_WAIT_MS << one.failures.min(MOST_DOUBLINGS);
             let statement = "UPDATE subscriptions SET proof_due = ?2, failures = failures + 1 WHERE id = ?1";
-            change.execute(statement, [one.id, millis(now) + wait])?;
+            change.execute(statement, [one.id, millis(now) + proof_wait(one.failures)])?;
         }
         change.commit()?;
         Ok(found)
-    }
-}
-
-/// Returns the host that shares the limit of attempts at a time.
-fn host(order: &Order) -> String {
-    match order.channel {
-        Channel::Webhook => Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default(),
-        // All mails go to one server.
-        Channel::Mail => Channel::Mail.as_str().to_owned(),
     }
 }
 
@@ -171,7 +162,3 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Subscrip
 
 pub(super) const COLUMNS: &str = "subscriptions.id, subscriptions.channel, subscriptions.address, subscriptions.wishes, \
     subscriptions.secret, subscriptions.state, subscriptions.created, subscriptions.failures, subscriptions.last_error";
-
-const MOST_SUBSCRIPTIONS: i64 = 100_000;
-const FIRST_PROOF_WAIT_MS: i64 = 60_000;
-const MOST_DOUBLINGS: u32 = 10;

@@ -1,88 +1,16 @@
-//! Updates and their deliveries in the store.
+//! Updates and their deliveries in the file.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Transaction;
 
-use super::super::notice::Notice;
-use super::super::subscription::Subscription;
+use super::super::super::notice::Notice;
+use super::super::delivery::{Claim, Depth, Outcome, Recorded, Refusal};
+use super::super::limits::{LONG_FAILURE, MOST_DELIVERIES, MOST_REFUSALS, OLD};
+use super::super::{StoreError, millis};
+use super::SqliteStore;
 use super::subscriptions::{COLUMNS, note, read};
-use super::{Store, StoreError, millis};
 
-/// Delivery that is claimed until its lease ends. After that, any sender may claim it again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Claim {
-    /// Number of the delivery.
-    pub delivery: i64,
-    /// Number of the attempt, from 1. An attempt that a crash cut short counts.
-    pub attempt: u32,
-    /// Subscription.
-    pub subscription: Subscription,
-    /// Notice.
-    pub notice: Notice,
-}
-
-/// Result of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The endpoint has taken it.
-    Done,
-    /// The attempt has failed, and there is another.
-    Retry {
-        /// Instant of the next attempt.
-        at: Timestamp,
-        /// Failure.
-        error: String,
-    },
-    /// The last attempt has failed.
-    Failed {
-        /// Failure.
-        error: String,
-    },
-    /// The message was refused for ever. Several in a row silence the subscription, if they are about its address.
-    Refused {
-        /// Failure.
-        error: String,
-        /// Cause.
-        cause: Refusal,
-    },
-    /// The endpoint wants no more messages.
-    Gone,
-}
-
-/// Cause of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The address is not known.
-    Address,
-    /// The message is not wanted.
-    Message,
-}
-
-/// Result of recording an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// The update is new, and this many subscribers will be told.
-    New(usize),
-    /// The update is known already.
-    Known,
-    /// The update is so old that nobody wants to hear of it.
-    Old,
-}
-
-/// Amount of work that waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Deliveries that are due or wait for their next attempt.
-    pub due: u64,
-    /// Instant at which the oldest of them was due first.
-    pub oldest: Option<Timestamp>,
-    /// Deliveries that have failed for good in the last 30 days.
-    pub failed: u64,
-    /// Endpoints that are quarantined or disabled.
-    pub silenced: u64,
-}
-
-impl Store {
+impl SqliteStore {
     /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. A repeated update changes
     /// nothing.
     ///
@@ -234,7 +162,7 @@ impl Store {
     }
 }
 
-/// Reads a row of [`Store::claim`]; `None` if this backsoon does not understand it.
+/// Reads a row of [`SqliteStore::claim`]; `None` if this backsoon does not understand it.
 fn claimed(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Claim>> {
     let notice: String = row.get(2)?;
     let subscription = read(row, 3)?;
@@ -303,11 +231,3 @@ const DUE: &str = "SELECT * FROM (SELECT d.*, row_number() OVER (PARTITION BY d.
     FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription AND s.state = 'active' \
     WHERE d.state = 'due' AND d.due <= ?1 AND d.claimed_until <= ?1) \
     WHERE rank + taken <= ?2 ORDER BY due, id LIMIT ?3";
-
-/// Age from which an update is not told any more.
-const OLD: SignedDuration = SignedDuration::from_hours(24);
-/// Refusals in a row after which an address is believed not to exist.
-const MOST_REFUSALS: i64 = 3;
-/// Time after which an endpoint that has always failed is silenced.
-const LONG_FAILURE: SignedDuration = SignedDuration::from_hours(72);
-const MOST_DELIVERIES: i64 = 2_000_000;

@@ -1,0 +1,80 @@
+//! Deliveries, and what became of them.
+
+use jiff::Timestamp;
+
+use super::super::notice::Notice;
+use super::super::subscription::Subscription;
+
+/// Delivery that is claimed until its lease ends. After that, any sender may claim it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Number of the delivery.
+    pub delivery: i64,
+    /// Number of the attempt, from 1. An attempt that a crash cut short counts.
+    pub attempt: u32,
+    /// Subscription.
+    pub subscription: Subscription,
+    /// Notice.
+    pub notice: Notice,
+}
+
+/// Result of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint has taken it.
+    Done,
+    /// The attempt has failed, and there is another.
+    Retry {
+        /// Instant of the next attempt.
+        at: Timestamp,
+        /// Failure.
+        error: String,
+    },
+    /// The last attempt has failed.
+    Failed {
+        /// Failure.
+        error: String,
+    },
+    /// The message was refused for ever. Several in a row silence the subscription, if they are about its address.
+    Refused {
+        /// Failure.
+        error: String,
+        /// Cause.
+        cause: Refusal,
+    },
+    /// The endpoint wants no more messages.
+    Gone,
+}
+
+/// Cause of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The address is not known.
+    Address,
+    /// The message is not wanted.
+    Message,
+}
+
+/// Result of recording an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The update is new, and this many subscribers will be told.
+    New(usize),
+    /// The update is known already.
+    Known,
+    /// The update is so old that nobody wants to hear of it.
+    Old,
+}
+
+/// Amount of work that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that are due or wait for their next attempt.
+    pub due: u64,
+    /// Instant at which the oldest of them was due first.
+    pub oldest: Option<Timestamp>,
+    /// Deliveries that have failed for good in the last 30 days.
+    pub failed: u64,
+    /// Endpoints that are quarantined or disabled.
+    pub silenced: u64,
+}

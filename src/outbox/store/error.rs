@@ -1,0 +1,67 @@
+//! Failures of the store.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+use super::sqlite::VERSION;
+
+/// Failure of the store.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The file cannot be created.
+    Create(PathBuf, io::Error),
+    /// The file is damaged. It is left as it is.
+    Damaged(PathBuf, String),
+    /// A newer backsoon wrote the file.
+    Newer(PathBuf, i64),
+    /// A limit is reached.
+    Full(&'static str, i64),
+    /// A value cannot be written as JSON.
+    Json(serde_json::Error),
+    /// SQLite has failed: the file is locked, the disk is full.
+    Sqlite(rusqlite::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(path, _) => write!(f, "{} cannot be created", path.display()),
+            Self::Damaged(path, found) => {
+                write!(f, "{} is damaged ({found}); restore it from an export, or move it away", path.display())
+            }
+            Self::Newer(path, version) => write!(
+                f,
+                "{} has version {version}, and this backsoon knows versions up to {}; install the newer one again",
+                path.display(),
+                VERSION
+            ),
+            Self::Full(what, most) => write!(f, "the store has {most} {what}, and takes no more"),
+            Self::Json(_) => f.write_str("a value cannot be written"),
+            Self::Sqlite(_) => f.write_str("the store cannot be read or written"),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Create(_, error) => Some(error),
+            Self::Json(error) => Some(error),
+            Self::Sqlite(error) => Some(error),
+            Self::Damaged(..) | Self::Newer(..) | Self::Full(..) => None,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
