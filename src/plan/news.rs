@@ -6,6 +6,7 @@
 pub mod document;
 pub mod documents;
 mod facts;
+mod fair;
 mod finished;
 mod key;
 mod ledger;

@@ -50,6 +50,18 @@ pub struct Item {
     pub tags: Arc<Tags>,
     /// Bytes.
     pub bytes: Bytes,
+    /// Share that limits how many items of its kind are left; `None` for an item that always has room.
+    pub share: Option<Share>,
+}
+
+/// Share of a document: of the items that a filter leaves, as many stand in it, from the first on. Only after the filter
+/// are they counted, so that no noise of one tenant hides what another is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Name, which tells shares of one document apart.
+    pub name: &'static str,
+    /// Most items.
+    pub most: usize,
 }
 
 /// Subjects of an item.
@@ -67,6 +79,15 @@ pub struct Tags {
     pub always: bool,
     /// Items in whose place this one stands. It is left out if one of them is not.
     pub instead_of: Vec<Arc<Self>>,
+}
+
+/// Mark of an item in a marked text.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// Subjects of the item.
+    pub tags: Arc<Tags>,
+    /// Share that the item is of.
+    pub share: Option<Share>,
 }
 
 /// Choice of items by a request: `?service=…&region=…&window=…`, and the routes of its host.
@@ -91,6 +112,18 @@ pub struct Selected {
     pub etag: HeaderValue,
     /// `Last-Modified`; `None` for a part.
     pub modified: Option<HeaderValue>,
+}
+
+impl Item {
+    /// Creates an item that always has room.
+    pub fn new(tags: &Arc<Tags>, bytes: impl Into<Bytes>) -> Self {
+        Self { tags: Arc::clone(tags), bytes: bytes.into(), share: None }
+    }
+
+    /// Returns the item as one of a share.
+    pub fn within(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
 }
 
 impl Filter<'_> {
@@ -137,22 +170,22 @@ impl Document {
         }
     }
 
-    /// Creates a document of a text in which items are marked: [`OPEN`], the index of the item's tags, [`BEGIN`], the item,
+    /// Creates a document of a text in which items are marked: [`OPEN`], the index of its mark, [`BEGIN`], the item,
     /// [`END`]. Nothing else in a text may have these characters. A line break behind an item goes with it: an empty line
     /// would tell that there was one.
-    pub fn marked(content_type: &'static str, modified: Timestamp, text: &str, tags: &[Arc<Tags>]) -> Self {
+    pub fn marked(content_type: &'static str, modified: Timestamp, text: &str, marks: &[Marked]) -> Self {
         let mut parts = text.split(OPEN);
         let mut head = parts.next().unwrap_or_default().to_owned();
         let mut sections = Vec::new();
         for part in parts {
             let item = part.split_once(BEGIN).and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
-            let item = item.and_then(|(index, rest)| Some((tags.get(index)?, rest.split_once(END)?)));
-            let Some((tags, (text, rest))) = item else {
+            let item = item.and_then(|(index, rest)| Some((marks.get(index)?, rest.split_once(END)?)));
+            let Some((mark, (text, rest))) = item else {
                 head.push_str(part);
                 continue;
             };
             let (line, rest) = rest.strip_prefix('\n').map_or(("", rest), |rest| ("\n", rest));
-            let item = Item { tags: Arc::clone(tags), bytes: format!("{text}{line}").into() };
+            let item = Item { share: mark.share, ..Item::new(&mark.tags, format!("{text}{line}")) };
             sections.push(Section { head: head.into(), items: vec![item], ..Section::default() });
             head = rest.to_owned();
         }
@@ -182,9 +215,10 @@ pub const END: char = '\u{3}';
 
 fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> Bytes {
     let mut all = BytesMut::new();
+    let mut room = Room::default();
     for section in sections {
         all.extend_from_slice(&section.head);
-        let kept = section.items.iter().filter(|item| keep(item)).map(|item| &item.bytes);
+        let kept = section.items.iter().filter(|item| keep(item) && room.takes(item.share)).map(|item| &item.bytes);
         if let Some(fold) = section.fold {
             all.extend_from_slice(&fold(&kept.collect::<Vec<_>>()));
             continue;
@@ -198,6 +232,24 @@ fn joined(sections: &[Section], tail: &Bytes, keep: impl Fn(&Item) -> bool) -> B
     }
     all.extend_from_slice(tail);
     all.freeze()
+}
+
+/// Items that have been taken of each share.
+#[derive(Default)]
+struct Room(Vec<(&'static str, usize)>);
+
+impl Room {
+    /// Returns true if the share has room for one more item, which is taken then.
+    fn takes(&mut self, share: Option<Share>) -> bool {
+        let Some(Share { name, most }) = share else { return true };
+        let place = self.0.iter().position(|(own, _)| *own == name).unwrap_or_else(|| {
+            self.0.push((name, 0));
+            self.0.len() - 1
+        });
+        let taken = &mut self.0[place].1;
+        *taken += usize::from(*taken <= most);
+        *taken <= most
+    }
 }
 
 /// Returns the strong entity tag of some bytes.
@@ -228,12 +280,12 @@ mod tests {
             windows: set(&format!("MNT-{text}")),
             ..Tags::default()
         };
-        Item { tags: Arc::new(tags), bytes: Bytes::from_static(text.as_bytes()) }
+        Item::new(&Arc::new(tags), text)
     }
 
     #[test]
     fn a_marked_text_is_cut_at_its_marks() {
-        let tags = [item("web", None, "a"), item("api", None, "b")].map(|item| item.tags);
+        let tags = [item("web", None, "a"), item("api", None, "b")].map(|item| Marked { tags: item.tags, share: None });
         let text = "head \u{1}0\u{2}<a>\u{3} between \u{1}1\u{2}<b>\u{3} tail";
         let document = Document::marked("text/plain", Timestamp::UNIX_EPOCH, text, &tags);
         assert_eq!(document.whole, "head <a> between <b> tail");

@@ -73,14 +73,14 @@ struct Kind {
 impl<'n> Desk<'n> {
     fn new(news: &'n News<'n>, words: Words<'n>) -> Self {
         let mut stories: Vec<Story<'n>> =
-            story::newest(news, MOST_STORIES).map(|incident| Story::new(news, words, incident)).collect();
+            news.incidents.iter().map(|incident| Story::new(news, words, incident)).collect();
         stories.sort_by(|a, b| b.incident.created().cmp(&a.incident.created()).then(b.tie().cmp(a.tie())));
         Self { news, words, host: host(&news.url), stories }
     }
 
     /// Returns a section that says when something changed last among all that a filter leaves. `format` writes the instant.
     fn changed(&self, head: impl Into<Bytes>, fold: Fold) -> Section {
-        let at = |tags: &Arc<Tags>, at: Timestamp| Item { tags: Arc::clone(tags), bytes: at.to_string().into() };
+        let at = |tags: &Arc<Tags>, at: Timestamp| Item::new(tags, at.to_string());
         let always = Arc::new(Tags { always: true, ..Tags::default() });
         let since = at(&always, self.news.since);
         let stories = self.stories.iter().map(|story| at(&story.tags, story.incident.updated()));
@@ -120,8 +120,6 @@ const HISTORY: Kind = Kind { path: "/history", title: "Incident History" };
 const FEED: Kind = Kind { path: "/feed", title: "Updates" };
 /// Host in ids while no URL is configured. The name is reserved, and nobody owns it (RFC 6761 section 6.4).
 const NO_HOST: &str = "backsoon.invalid";
-/// Most incidents of a document, besides those that are announced or active.
-const MOST_STORIES: usize = 200;
 
 #[cfg(test)]
 mod tests;

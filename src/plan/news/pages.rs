@@ -3,7 +3,6 @@
 //! Links are relative, since the site may be at a host of its own, below a prefix, or below the reserved prefix. Times
 //! are absolute, so that a page stays true until the news change.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -12,7 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
-use super::document::{BEGIN, Document, END, OPEN, Tags};
+use super::document::{BEGIN, Document, END, Marked, OPEN, Share, Tags};
+use super::fair::Fair;
 use super::finished::{About, MadePages};
 use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage, Stage, Update, Words};
 
@@ -31,7 +31,7 @@ pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> M
         ("/history".to_owned(), Arc::new(page(&history))),
         ("/subscribe".to_owned(), Arc::new(page(&subscribe))),
     ]);
-    for incident in news.incidents.iter().rev().take(MOST_PAGES) {
+    for incident in news.incidents {
         let path = format!("/incidents/{}", incident.key);
         let kept =
             before.get(&path).filter(|page| page.about.as_ref().is_some_and(|about| about.incident == *incident));
@@ -52,10 +52,10 @@ struct Desk<'d> {
     marks: &'d Marks,
 }
 
-/// Subjects of incidents, after them of services, and of what stands in the place of an empty list. By them a filter
-/// leaves items out.
+/// Marks of incidents, of the same ones as those of the past on the front page, of services, and of what stands in the
+/// place of an empty list. By them a filter leaves items out.
 struct Marks {
-    tags: Vec<Arc<Tags>>,
+    all: Vec<Marked>,
     incidents: usize,
     voids: Voids,
 }
@@ -70,7 +70,7 @@ struct Voids {
 
 impl Marks {
     fn new(news: &News<'_>) -> Self {
-        let mut tags: Vec<Arc<Tags>> = news.incidents.iter().map(|incident| news.tags(incident)).collect();
+        let tags: Vec<Arc<Tags>> = news.incidents.iter().map(|incident| news.tags(incident)).collect();
         let void = |wanted: &dyn Fn(Stage) -> bool| {
             let incidents = news.incidents.iter().zip(&tags);
             let listed = incidents.filter(|(incident, _)| wanted(incident.facts.stage));
@@ -78,14 +78,21 @@ impl Marks {
             Arc::new(Tags { always: true, instead_of, ..Tags::default() })
         };
         let voids = [void(&Stage::is_active), void(&|stage| stage == Stage::Scheduled), void(&Stage::is_final)];
-        tags.extend(news.services.iter().map(Service::tags));
-        let [active, coming, past] = [0, 1, 2].map(|place| Mark::new(tags.len() + place));
-        tags.extend(voids);
-        Self { tags, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
+        let free = |tags| Marked { tags, share: None };
+        let mut all: Vec<Marked> = tags.iter().map(|tags| free(Arc::clone(tags))).collect();
+        all.extend(tags.into_iter().map(|tags| Marked { tags, share: Some(PAST) }));
+        all.extend(news.services.iter().map(|service| free(service.tags())));
+        let [active, coming, past] = [0, 1, 2].map(|place| Mark::new(all.len() + place));
+        all.extend(voids.map(free));
+        Self { all, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
+    }
+
+    fn past(&self, index: usize) -> Mark {
+        Mark::new(self.incidents + index)
     }
 
     fn service(&self, index: usize) -> Mark {
-        Mark::new(self.incidents + index)
+        Mark::new(2 * self.incidents + index)
     }
 }
 
@@ -180,7 +187,7 @@ fn localized(desk: Desk<'_>, renderer: &Renderer, view: &View) -> LocalizedSiteP
     let Desk { news, words, marks } = desk;
     let document = |template: &str, content_type: &'static str| {
         let (body, policy) = renderer.site_page(template, (words.tag(), &news.title), view);
-        let mut document = Document::marked(content_type, news.changed, &body, &marks.tags);
+        let mut document = Document::marked(content_type, news.changed, &body, &marks.all);
         if let Ok(tag) = HeaderValue::from_str(words.tag()) {
             document.fields.insert(CONTENT_LANGUAGE, tag);
         }
@@ -239,7 +246,7 @@ fn front(desk: Desk<'_>) -> View {
     let mut coming: Vec<(usize, &Incident)> = news.incidents.iter().enumerate().collect();
     coming.retain(|(_, incident)| incident.facts.stage == Stage::Scheduled);
     coming.sort_by_key(|(_, incident)| incident.facts.starts);
-    let past = latest_of_each_route(desk);
+    let past = latest(desk);
     let services = news.services.iter().enumerate();
     View {
         known: words.with("site-quiet", &[("date", words.date(news.since))]),
@@ -252,21 +259,13 @@ fn front(desk: Desk<'_>) -> View {
     }
 }
 
-/// Returns the latest incidents of each route, newest first: the visitors of each host see as many.
-fn latest_of_each_route(desk: Desk<'_>) -> Vec<Row> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let incidents = desk.news.incidents.iter().enumerate().rev();
-    let over = incidents.filter(|(_, incident)| incident.facts.stage.is_final());
-    let shown = over.filter(|(_, incident)| {
-        let routes = incident.facts.routes.iter();
-        let fresh = routes.filter(|route| {
-            let count = counts.entry(route.as_str()).or_default();
-            *count += 1;
-            *count <= MOST_PAST
-        });
-        fresh.count() > 0
-    });
-    shown.map(|(index, incident)| row(desk, index, incident)).collect()
+/// Returns the latest incidents of each subject, newest first: the visitors of each host see as many.
+fn latest(desk: Desk<'_>) -> Vec<Row> {
+    let mut fair = Fair::new(PAST.most);
+    let incidents = desk.news.incidents.iter().zip(&desk.marks.all).enumerate().rev();
+    let over = incidents.filter(|(_, (incident, _))| incident.facts.stage.is_final());
+    let shown = over.filter(|(_, (_, mark))| fair.takes(&mark.tags));
+    shown.map(|(index, (incident, _))| Row { mark: desk.marks.past(index), ..row(desk, index, incident) }).collect()
 }
 
 fn history(desk: Desk<'_>) -> View {
@@ -378,7 +377,5 @@ fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     to.duration_since(from).as_secs().try_into().unwrap_or(0)
 }
 
-/// Incidents that have a page of their own.
-const MOST_PAGES: usize = 200;
-/// Incidents of the past on the front page, for each route.
-const MOST_PAST: usize = 10;
+/// Incidents of the past on the front page.
+const PAST: Share = Share { name: "past", most: 10 };

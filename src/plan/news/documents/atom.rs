@@ -9,7 +9,8 @@ use super::{Desk, Entry, Kind, latest};
 
 /// Writes a feed.
 pub(super) fn feed(desk: &Desk<'_>, kind: Kind, entries: &[Entry]) -> Document {
-    let items = entries.iter().map(|entry| Item { tags: entry.tags.clone(), bytes: item(entry) }).collect();
+    let items =
+        entries.iter().map(|entry| Item { share: entry.share, ..Item::new(&entry.tags, item(entry)) }).collect();
     let (begin, end) = head(desk, kind);
     let changed = desk.changed(begin, |instants| instant(latest(instants)).into());
     let entries = Section { head: end.into(), items, ..Section::default() };

@@ -35,7 +35,7 @@ pub(super) fn calendar(desk: &Desk<'_>) -> Document {
         desk.news.windows.iter().filter_map(|window| Series::new(desk, window, &shown)).collect();
     let mut items: Vec<Item> = all.iter().flat_map(Series::items).collect();
     let rest = shown.iter().filter(|story| all.iter().all(|series| !series.has(story)));
-    items.extend(rest.map(|story| Item { tags: story.tags.clone(), bytes: alone(desk, story, &shown).into() }));
+    items.extend(rest.map(|story| Item::new(&story.tags, alone(desk, story, &shown))));
     let events = Section { items, ..Section::default() };
     let sections = vec![zones(desk, &all), events];
     Document::new("text/calendar; charset=utf-8", desk.news.changed, sections, "END:VCALENDAR\r\n")
@@ -66,7 +66,7 @@ fn zones(desk: &Desk<'_>, all: &[Series<'_, '_>]) -> Section {
     let zone = |tags: Arc<Tags>, (name, zone, from): (&str, &TimeZone, Timestamp)| {
         let mut text = String::new();
         zone::push_zone(&mut text, (name, zone), from, desk.news.changed);
-        Item { tags, bytes: text.into() }
+        Item::new(&tags, text)
     };
     let always = Arc::new(Tags { always: true, ..Tags::default() });
     let utc = zone(always, ("Etc/UTC", &TimeZone::UTC, desk.news.since));

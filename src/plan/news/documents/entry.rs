@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::document::Tags;
+use super::super::document::{Share, Tags};
 use super::Desk;
 use super::story::{self, Said, Story};
 use super::xml::Escaped;
@@ -23,6 +23,7 @@ pub(super) struct Entry {
     /// Words by which readers may sort.
     pub(super) categories: Vec<String>,
     pub(super) tags: Arc<Tags>,
+    pub(super) share: Option<Share>,
 }
 
 /// Returns an entry for each incident, newest first. Its content has all updates, as Statuspage writes them.
@@ -36,6 +37,7 @@ pub(super) fn incidents(desk: &Desk<'_>) -> Vec<Entry> {
         updated: story.incident.updated(),
         categories: categories(desk, story),
         tags: Arc::clone(&story.tags),
+        share: story.incident.facts.stage.is_final().then_some(PAST),
     };
     desk.stories.iter().map(entry).collect()
 }
@@ -45,15 +47,13 @@ pub(super) fn updates(desk: &Desk<'_>) -> Vec<Entry> {
     newest(desk).into_iter().map(|(story, said)| update(desk, story, said)).collect()
 }
 
-/// Returns the newest updates of all incidents, newest first.
+/// Returns the updates of all incidents, newest first. If there are very many, each incident has the same share.
 pub(super) fn newest<'d, 'n>(desk: &'d Desk<'n>) -> Vec<(&'d Story<'n>, &'d Said<'n>)> {
-    let mut all: Vec<_> =
-        desk.stories.iter().flat_map(|story| story.said.iter().map(move |said| (story, said))).collect();
-    all.sort_by(|(a, one), (b, other)| {
-        let rank = |story: &Story<'_>, said: &Said<'_>| (said.update.at, story.tie().to_owned(), said.update.sequence);
-        rank(b, other).cmp(&rank(a, one))
-    });
-    all.truncate(MOST_UPDATES);
+    let each = (MOST_IN_ALL / desk.stories.len().max(1)).max(1);
+    let of_story = |story: &'d Story<'n>| story.said.iter().take(each).map(move |said| (story, said));
+    let mut all: Vec<_> = desk.stories.iter().flat_map(of_story).collect();
+    let rank = |(story, said): &(&'d Story<'n>, &'d Said<'n>)| (said.update.at, story.tie(), said.update.sequence);
+    all.sort_by(|a, b| rank(b).cmp(&rank(a)));
     all
 }
 
@@ -77,6 +77,7 @@ fn update(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> Entry {
         updated: said.update.at,
         categories: categories(desk, story),
         tags: Arc::clone(&story.tags),
+        share: Some(UPDATES),
     }
 }
 
@@ -120,5 +121,9 @@ pub(super) fn services(desk: &Desk<'_>, story: &Story<'_>) -> Vec<String> {
     all
 }
 
-/// Most updates of a feed.
-const MOST_UPDATES: usize = 200;
+/// Updates of a feed.
+pub(super) const UPDATES: Share = Share { name: "updates", most: 200 };
+/// Incidents of a feed that are over or cancelled.
+const PAST: Share = Share { name: "past", most: 200 };
+/// Updates that are kept for feeds, whatever a filter leaves. A thousand incidents have ten each.
+const MOST_IN_ALL: usize = 10_000;

@@ -12,7 +12,8 @@ use super::{Desk, FEED, entry};
 /// Writes the feed.
 pub(super) fn feed(desk: &Desk<'_>) -> Document {
     let all = entry::newest(desk);
-    let items = all.into_iter().map(|(story, said)| Item { tags: story.tags.clone(), bytes: item(desk, story, said) });
+    let items =
+        all.into_iter().map(|(story, said)| Item::new(&story.tags, item(desk, story, said)).within(entry::UPDATES));
     let section = Section { head: head(desk), items: items.collect(), separator: ",\n", fold: None };
     Document::new("application/feed+json; charset=utf-8", desk.news.changed, vec![section], "]}\n")
 }

@@ -7,7 +7,8 @@ mod status;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::super::document::{Document, Item, Section};
+use super::super::document::{Document, Item, Section, Share};
+use super::super::fair::Fair;
 use super::super::{Kind, Stage};
 use super::{Desk, Story};
 
@@ -40,8 +41,12 @@ impl<'d, 'n> Api<'d, 'n> {
     fn new(desk: &'d Desk<'n>) -> Self {
         let page = Page::id(desk);
         let item = |story: &Story<'_>| bytes(&Incident::new(desk, story, page.as_str()));
-        let incidents =
-            desk.stories.iter().map(|story| (story, Item { tags: story.tags.clone(), bytes: item(story) })).collect();
+        let (mut planned, mut unplanned) = (Fair::new(MOST), Fair::new(MOST));
+        let listed = desk.stories.iter().filter(|story| match story.incident.facts.kind {
+            Kind::Planned => planned.takes(&story.tags) || is_current(story.incident.facts.stage),
+            Kind::Unplanned => unplanned.takes(&story.tags) || is_current(story.incident.facts.stage),
+        });
+        let incidents = listed.map(|story| (story, Item::new(&story.tags, item(story)))).collect();
         Self { desk, incidents }
     }
 
@@ -56,7 +61,11 @@ impl<'d, 'n> Api<'d, 'n> {
     fn of(&self, kind: Kind, is_chosen: impl Fn(Stage) -> bool) -> Vec<Item> {
         let of_kind = self.incidents.iter().filter(|(story, _)| story.incident.facts.kind == kind);
         let chosen = of_kind.filter(|(story, _)| is_chosen(story.incident.facts.stage));
-        chosen.map(|(_, item)| item.clone()).take(MOST).collect()
+        let share = match kind {
+            Kind::Planned => Share { name: "planned", most: MOST },
+            Kind::Unplanned => Share { name: "unplanned", most: MOST },
+        };
+        chosen.map(|(_, item)| item.clone().within(share)).collect()
     }
 
     /// Writes a document that begins with the page.
@@ -89,10 +98,8 @@ impl<'d, 'n> Api<'d, 'n> {
     fn components(&self) -> Section {
         let page = Page::id(self.desk);
         let services = (1..).zip(&self.desk.news.services);
-        let items = services.map(|(position, service)| Item {
-            tags: service.tags(),
-            bytes: bytes(&Component::new(self.desk.news, service, position, page.as_str())),
-        });
+        let item = |(position, service)| bytes(&Component::new(self.desk.news, service, position, page.as_str()));
+        let items = services.map(|(position, service)| Item::new(&service.tags(), item((position, service))));
         array(",\"components\":[".to_owned(), items.collect())
     }
 }

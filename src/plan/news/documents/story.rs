@@ -24,15 +24,6 @@ pub(super) struct Said<'n> {
     pub(super) paragraphs: Vec<String>,
 }
 
-/// Returns all incidents that are announced or active, and some of the others: those that changed last.
-pub(super) fn newest<'n>(news: &News<'n>, most: usize) -> impl Iterator<Item = &'n Incident> {
-    let mut past: Vec<&'n Incident> =
-        news.incidents.iter().filter(|incident| incident.facts.stage.is_final()).collect();
-    past.sort_by_key(|incident| std::cmp::Reverse(incident.updated()));
-    past.truncate(most);
-    news.current().chain(past)
-}
-
 impl<'n> Story<'n> {
     pub(super) fn new(news: &News<'n>, words: Words<'_>, incident: &'n Incident) -> Self {
         let mut trouble = Trouble::None;

@@ -14,7 +14,7 @@ use super::super::super::page::{Renderer, Sources};
 use super::super::super::snapshot::{Phase, Source};
 use super::super::document::Filter;
 use super::super::sight::ClosingSight;
-use super::super::{Ledger, RouteSight, Sight};
+use super::super::{Ledger, RouteSight, Sight, Site};
 use super::*;
 
 /// Proxy with the routes `api` and `web`, whose flag file and clock a test moves.
@@ -246,28 +246,48 @@ fn no_host_of_a_url_has_a_port_or_a_user() {
     }
 }
 
-#[test]
-#[ignore = "prints numbers, for a quiet machine: --release --ignored --nocapture"]
-fn two_hundred_incidents_are_made_into_documents() {
+/// Returns a world in which as many maintenances of both routes in turn are over, one after another.
+pub(super) fn long_past(count: i64) -> World {
     let mut world = World::new("2026-01-01T00:00:00Z");
     let first = at("2026-01-02T00:00:00Z");
-    for number in 0..200 {
+    for number in 0..count {
         let hour = |hours: i64| (first + SignedDuration::from_hours(10 * number + hours)).to_string();
+        let route = if number % 2 == 0 { "web" } else { "api" };
         let text = format!(
             "[[windows]]\nid = \"MNT-{number}\"\ntitle = \"Upgrade {number}\"\nannounce = \"5h\"\nmessage = \"Words.\"\n\
-             routes = {{ web = \"offline\" }}\nstarts = {}\nends = {}\n",
+             routes = {{ {route} = \"offline\" }}\nstarts = {}\nends = {}\n",
             hour(5),
             hour(6)
         );
         world.edit(&text).look(&hour(1));
-        world.down("web", Phase::Closed, window(&format!("MNT-{number}")), &hour(5)).look(&hour(5));
+        world.down(route, Phase::Closed, window(&format!("MNT-{number}")), &hour(5)).look(&hour(5));
         world.open().look(&hour(6));
     }
-    let began = std::time::Instant::now();
-    let all = world.all();
-    let took = began.elapsed();
-    let bytes: usize = all.iter().map(|(_, document)| document.whole.len()).sum();
-    eprintln!("{} documents of {} incidents: {took:?}, {bytes} bytes", all.len(), world.ledger.incidents().len());
+    world
+}
+
+#[test]
+#[ignore = "prints numbers, for a quiet machine: --profile count --ignored --nocapture"]
+fn many_incidents_are_made_into_a_site() {
+    for count in [200, 1000] {
+        let mut world = long_past(count);
+        let news = News::new(&world.config, &world.ledger, &world.flags.windows);
+        let before = Site::render(1, &news, &world.renderer, &Site::default());
+        world.edit("[routes]\nweb = \"offline\"\n").down("web", Phase::Closed, Source::Flag, "2027-06-01T00:00:00Z");
+        let began = std::time::Instant::now();
+        world.look("2027-06-01T00:00:00Z");
+        let looked = began.elapsed();
+        let news = News::new(&world.config, &world.ledger, &world.flags.windows);
+        let words = Words::all(&world.renderer).next().unwrap();
+        let documents = all(&news, words);
+        let made = began.elapsed();
+        let site = Site::render(2, &news, &world.renderer, &before);
+        let took = began.elapsed();
+        eprintln!("{count} incidents: look {looked:?}, documents {made:?}, whole site {took:?}");
+        let bytes: usize = documents.iter().map(|(_, document)| document.whole.len()).sum();
+        eprintln!("{} documents, {bytes} bytes", documents.len());
+        drop(site);
+    }
 }
 
 /// Checks that the tags of a document close, and that it has no character that XML does not.

@@ -74,13 +74,13 @@ impl<'d, 'n> Series<'d, 'n> {
                 Some(_) => event.with_id(self.desk, &self.window.id).with(&self.time("RECURRENCE-ID", &[*planned])),
                 None => event.with_id(self.desk, &id),
             };
-            Item { tags: story.tags.clone(), bytes: text.finish().into() }
+            Item::new(&story.tags, text.finish())
         }));
         items
     }
 
     fn item(&self, text: String) -> Item {
-        Item { tags: Arc::clone(&self.tags), bytes: text.into() }
+        Item::new(&self.tags, text)
     }
 
     /// Begins the event of an occurrence, or of all from it on, with the words of the window.

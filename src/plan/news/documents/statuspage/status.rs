@@ -11,7 +11,7 @@ use super::Desk;
 pub(super) fn words(desk: &Desk<'_>) -> Vec<Item> {
     let word = |status: ServiceStatus| Bytes::from_static(status.as_str().as_bytes());
     let services = desk.news.services.iter();
-    let services = services.map(|service| Item { tags: service.tags(), bytes: word(service.status) });
+    let services = services.map(|service| Item::new(&service.tags(), word(service.status)));
     let alone = desk.stories.iter().filter(|story| {
         let facts = &story.incident.facts;
         facts.stage.is_active() && desk.news.services_of(facts).next().is_none()
@@ -19,7 +19,7 @@ pub(super) fn words(desk: &Desk<'_>) -> Vec<Item> {
     let alone = alone.map(|story| {
         let facts = &story.incident.facts;
         let status = status_of(facts, facts.stage, facts.trouble, true);
-        Item { tags: story.tags.clone(), bytes: word(status) }
+        Item::new(&story.tags, word(status))
     });
     services.chain(alone).collect()
 }

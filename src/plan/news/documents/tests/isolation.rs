@@ -1,7 +1,5 @@
 //! A tenant's visitors get the same bytes whether or not another tenant has news.
 
-use std::collections::BTreeSet;
-
 use super::super::super::super::dialect::Dialect;
 use super::super::super::{Site, SiteResource};
 use super::*;
@@ -61,9 +59,14 @@ fn seen(flags: &str) -> Vec<(String, String)> {
     ] {
         world.look(now);
     }
+    all_of(&world, &["api"])
+}
+
+/// Returns what visitors of routes get, by its path and its form.
+fn all_of(world: &World, routes: &[&'static str]) -> Vec<(String, String)> {
     let news = News::new(&world.config, &world.ledger, &world.flags.windows);
     let site = Site::render(1, &news, &world.renderer, &Site::default());
-    let filter = Filter { routes: Some(BTreeSet::from(["api"])), ..Filter::default() };
+    let filter = Filter { routes: Some(routes.iter().copied().collect()), ..Filter::default() };
     let bytes = |document: &Document| String::from_utf8(document.select(&filter).bytes.to_vec()).unwrap();
     let mut all: Vec<(String, String)> =
         world.all().iter().map(|(path, document)| ((*path).to_owned(), bytes(document))).collect();
@@ -97,4 +100,71 @@ fn difference(a: &str, b: &str) -> String {
         lines.map(|line| format!("\n  {sign} {line}")).collect::<String>()
     };
     only("-", a, b) + &only("+", b, a)
+}
+
+/// Returns the flag file of a night in which `web` fails as often, each time for a minute.
+fn noise(world: &mut World, day: u32, times: u32) {
+    for minute in 0..times {
+        let (from, to) =
+            (format!("{:02}:{:02}:00", minute / 60, minute % 60), format!("{:02}:{:02}:30", minute / 60, minute % 60));
+        let (from, to) = (format!("2026-05-{day:02}T{from}Z"), format!("2026-05-{day:02}T{to}Z"));
+        world.edit("[routes]\nweb = \"offline\"\n").down("web", Phase::Closed, Source::Flag, &from).look(&from);
+        world.edit("").open().look(&to);
+    }
+}
+
+#[test]
+fn what_is_told_of_a_tenant_is_hidden_by_no_noise_of_another() {
+    let told = |times: u32| {
+        let mut world = World::new("2026-05-01T00:00:00Z");
+        world
+            .edit(&OWN.replace("A-weekly", "A-past"))
+            .look("2026-05-03T00:30:00Z")
+            .edit("")
+            .look("2026-05-03T04:30:00Z");
+        noise(&mut world, 4, times);
+        all_of(&world, &["api"])
+    };
+    let (alone, beside) = (told(0), told(250));
+    assert!(alone.iter().any(|(path, text)| path == "/feed.json" && text.contains("A-past")), "{alone:?}");
+    for ((path, alone), (_, beside)) in alone.iter().zip(&beside) {
+        assert!(alone == beside, "{path}: {}", difference(alone, beside));
+    }
+}
+
+#[test]
+fn each_incident_that_is_listed_has_a_page_and_no_list_is_longer_than_it_says() {
+    let mut world = World::new("2026-05-01T00:00:00Z");
+    let window = |number: u32| {
+        format!(
+            "[[windows]]\nid = \"W-{number}\"\nannounce = \"720h\"\nstarts = 2026-05-20T02:00:00Z\n\
+             ends = 2026-05-20T04:00:00Z\nroutes = {{ web = \"offline\" }}\n"
+        )
+    };
+    noise(&mut world, 1, 230);
+    world.edit(&(0..203).map(window).collect::<String>()).look("2026-05-02T00:00:00Z");
+    let news = News::new(&world.config, &world.ledger, &world.flags.windows);
+    let site = Site::render(1, &news, &world.renderer, &Site::default());
+    for id in ["W-0", "W-202"] {
+        assert!(site.find(&format!("/incidents/{id}")).is_some(), "{id}");
+    }
+    for incident in world.ledger.incidents() {
+        assert!(site.find(&format!("/incidents/{}", incident.key)).is_some(), "{}", incident.key);
+    }
+    for filter in [Filter::default(), Filter { service: Some("Web <shop>".into()), ..Filter::default() }] {
+        for (path, item, most) in [
+            ("/history.atom", "<entry>", 200 + 203),
+            ("/history.rss", "<item>", 200 + 203),
+            ("/feed.atom", "<entry>", 200),
+            ("/feed.rss", "<item>", 200),
+            ("/feed.json", "\"date_published\"", 200),
+            ("/api/v2/incidents.json", "\"shortlink\"", 50),
+            ("/api/v2/scheduled-maintenances.json", "\"shortlink\"", 50),
+            ("/api/v2/summary.json", "\"shortlink\"", 50),
+        ] {
+            let bytes = world.document(path).select(&filter).bytes;
+            let count = std::str::from_utf8(&bytes).unwrap().matches(item).count();
+            assert_eq!(count, most, "{path} with {filter:?}");
+        }
+    }
 }
