@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::live::{Generation, SitePublisher};
 use crate::plan::config::Config;
 use crate::plan::flags::Flags;
-use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told};
+use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told, elsewhere};
 use crate::plan::page::{Renderer, STACK_FOR_TEMPLATES};
 
 use ledger_file::LedgerFile;
@@ -160,7 +160,9 @@ impl Newsroom {
     fn look(&mut self, look: &Look) {
         let snapshot = &look.live.snapshot;
         let routes = RouteSight::all(snapshot);
-        let told = self.ledger.observe(Sight { flags: &look.flags, routes: &routes, now: snapshot.compiled });
+        let elsewhere = elsewhere(&look.config);
+        let sight = Sight { flags: &look.flags, routes: &routes, elsewhere: &elsewhere, now: snapshot.compiled };
+        let told = self.ledger.observe(sight);
         self.log(&told);
         // Subscribers come before the file of the ledger: what a crash cuts short is found there, and told again.
         self.tell_subscribers(look, &told);

@@ -28,7 +28,7 @@ use super::text::Text;
 pub use finished::{LocalizedSitePage, Site, SitePage, SiteResource};
 pub use key::Key;
 pub use ledger::{Ledger, Told};
-pub use sight::{RouteSight, Sight};
+pub use sight::{RouteSight, Sight, elsewhere};
 pub use site::{News, Service, ServiceStatus};
 pub use update::{Update, UpdateKind};
 pub use words::{Label, Words};
@@ -67,7 +67,7 @@ pub struct Facts {
     pub impact: Option<Impact>,
     /// Strictest mode of its routes.
     pub mode: Mode,
-    /// Routes of this proxy that it concerns, by name. They filter the news, and are never shown.
+    /// Routes that it concerns, by name, here and elsewhere. They filter the news, and are never shown.
     pub routes: BTreeSet<String>,
     /// Names of the services in the window's table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

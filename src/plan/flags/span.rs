@@ -94,6 +94,14 @@ impl Window {
         (now < starts && self.announced_from(starts)? <= now).then_some((starts, ends))
     }
 
+    /// Returns true if the window begins at an instant by its plan, announced or not.
+    pub fn begins_at(&self, instant: Timestamp) -> bool {
+        match &self.when {
+            When::Once { starts, .. } => *starts == instant,
+            When::Every(every) => every.before(instant).is_some_and(|(starts, _)| starts == instant),
+        }
+    }
+
     /// Returns the instant from which a start is announced.
     fn announced_from(&self, starts: Timestamp) -> Option<Timestamp> {
         let ahead = jiff::SignedDuration::try_from(self.announce?).ok()?;

@@ -36,7 +36,7 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
     let mut all: Vec<Sighting> =
         windows.flat_map(|window| of_window(sight, window, down.for_window(&window.id))).collect();
     let active = all.iter().filter(|one| one.facts.stage.is_active());
-    let planned: BTreeSet<&String> = active.flat_map(|one| &one.facts.routes).collect();
+    let planned: BTreeSet<String> = active.flat_map(|one| one.facts.routes.iter().cloned()).collect();
     let flags: HashMap<&str, &Flag> = sight.flags.routes.iter().map(|flag| (name(&flag.route), flag)).collect();
     let mut unplanned: Vec<Sighting> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
@@ -53,8 +53,56 @@ pub(super) fn sightings(sight: Sight<'_>) -> Vec<Sighting> {
         let lifted = sight.flags.lifted(target).map(|lift| lift.at);
         unplanned.push(Sighting { cause: Cause::Flag(target.to_owned(), lifted), facts });
     }
+    of_flags_elsewhere(sight, &planned, &mut unplanned);
     all.extend(unplanned);
     all
+}
+
+/// Adds what the flag file says of routes of other proxies. Nothing is known of their checks: such a route is down while
+/// its flag is set.
+fn of_flags_elsewhere(sight: Sight<'_>, planned: &BTreeSet<String>, unplanned: &mut Vec<Sighting>) {
+    let in_force = |flag: &&Flag| flag.until.is_none_or(|until| sight.now < until);
+    let has_own = |route: &str| sight.flags.routes.iter().any(|flag| name(&flag.route) == route);
+    for flag in sight.flags.routes.iter().filter(in_force) {
+        let target = name(&flag.route);
+        let is_meant = |route: &&String| match &flag.route {
+            Target::Route(own) => own == *route,
+            Target::Every => !has_own(route),
+        };
+        let routes = sight.elsewhere.iter().filter(is_meant).filter(|route| !planned.contains(*route));
+        for route in routes {
+            let facts = elsewhere_facts(flag, route, sight.now);
+            let is_same = |one: &&mut Sighting| matches!(&one.cause, Cause::Flag(own, _) if own == target);
+            match unplanned.iter_mut().find(is_same) {
+                Some(one) => one.facts.join(facts),
+                None => {
+                    let lifted = sight.flags.lifted(target).map(|lift| lift.at);
+                    unplanned.push(Sighting { cause: Cause::Flag(target.to_owned(), lifted), facts });
+                }
+            }
+        }
+    }
+}
+
+/// Returns the facts of a route of another proxy. Nobody knows since when it has been closed: since the first look.
+fn elsewhere_facts(flag: &Flag, route: &str, now: Timestamp) -> Facts {
+    Facts {
+        kind: Kind::Unplanned,
+        reference: None,
+        title: None,
+        summary: None,
+        message: flag.message.clone(),
+        impact: None,
+        mode: flag.mode,
+        routes: BTreeSet::from([route.to_owned()]),
+        services: Vec::new(),
+        regions: BTreeSet::new(),
+        starts: seconds(now),
+        ends: flag.until,
+        steps: Vec::new(),
+        stage: Stage::InProgress,
+        trouble: Trouble::None,
+    }
 }
 
 /// Route that is not open, with its maintenance.
@@ -138,8 +186,12 @@ fn stage_of(phase: Phase) -> Stage {
 
 /// Returns the facts of an occurrence that is still to come.
 fn window_facts(sight: Sight<'_>, window: &Window, (starts, ends): (Timestamp, Timestamp)) -> Facts {
-    let of_window = |route: &&RouteSight| window.routes.iter().any(|(target, _)| target.is(&route.name));
-    let own = window.regions.iter().chain(window.services.iter().flat_map(|service| &service.regions));
+    let own = |target: &Target| match target {
+        Target::Route(name) => vec![name.clone()],
+        Target::Every => every_route(sight),
+    };
+    let routes = window.routes.iter().flat_map(|(target, _)| own(target)).collect();
+    let regions = window.regions.iter().chain(window.services.iter().flat_map(|service| &service.regions));
     Facts {
         kind: Kind::Planned,
         reference: Some(window.id.clone()),
@@ -148,15 +200,20 @@ fn window_facts(sight: Sight<'_>, window: &Window, (starts, ends): (Timestamp, T
         message: window.message.clone(),
         impact: window.impact.clone(),
         mode: window.routes.iter().map(|(_, mode)| *mode).max().unwrap_or(Mode::Offline),
-        routes: sight.routes.iter().filter(of_window).map(|route| route.name.clone()).collect(),
+        routes,
         services: window.services.iter().map(|service| service.name.clone()).collect(),
-        regions: own.cloned().collect(),
+        regions: regions.cloned().collect(),
         starts,
         ends: Some(ends),
         steps: window.steps.iter().map(|step| StepFacts::from(&window.step_in(step, starts))).collect(),
         stage: Stage::Scheduled,
         trouble: Trouble::None,
     }
+}
+
+/// Returns the names of all routes, here and elsewhere.
+fn every_route(sight: Sight<'_>) -> Vec<String> {
+    sight.routes.iter().map(|route| &route.name).chain(sight.elsewhere).cloned().collect()
 }
 
 /// Returns the facts of a route that a flag closes, or that its guard or its checks keep closed.

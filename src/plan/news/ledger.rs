@@ -1,13 +1,20 @@
 //! Ledger of the incidents: what was told before, to which each look adds what has changed.
 
+mod index;
+
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::flags::StepState;
+use super::document::Tags;
 use super::facts::{Cause, Sighting, seconds, sightings};
+use super::fair::Fair;
 use super::{Facts, Incident, Key, Kind, Sight, Stage, StepFacts, Trouble, Update, UpdateKind};
+
+use index::Index;
 
 /// Incidents, oldest first: those that are announced or active, and those of the past that are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,33 +67,28 @@ impl Ledger {
     /// Takes in what is seen at an instant. Returns the updates that it gave rise to, oldest first.
     pub fn observe(&mut self, sight: Sight<'_>) -> Vec<Told> {
         let mut told = Vec::new();
-        let mut seen = Vec::new();
+        let mut known = Index::new(&self.incidents);
         for sighting in sightings(sight) {
-            let index = self.place(&sighting, sight, &seen);
-            seen.push(index);
+            let index = self.place(&sighting, sight, &mut known);
+            known.see(index);
             self.update(index, sighting.facts, sight.now, &mut told);
         }
         for index in 0..self.incidents.len() {
-            if !seen.contains(&index) && !self.incidents[index].facts.stage.is_final() {
+            if !known.is_seen(index) && !self.incidents[index].facts.stage.is_final() {
                 self.end(index, sight, &mut told);
             }
         }
         told
     }
 
-    /// Forgets the incidents that were over before an instant by this much, and the oldest beyond a limit.
-    /// Returns true if there were any.
+    /// Forgets the incidents that were over before an instant by this much, and the oldest beyond a limit:
+    /// first of those that have many. Returns true if there were any.
     pub fn forget(&mut self, now: Timestamp, keep: Duration) -> bool {
         let before = self.incidents.len();
         let oldest = SignedDuration::try_from(keep).ok().and_then(|keep| now.checked_sub(keep).ok());
         let oldest = oldest.unwrap_or(Timestamp::MIN);
         self.incidents.retain(|incident| !incident.facts.stage.is_final() || incident.updated() >= oldest);
-        let mut excess = self.incidents.len().saturating_sub(MOST_INCIDENTS);
-        self.incidents.retain(|incident| {
-            let drop = excess > 0 && incident.facts.stage.is_final();
-            excess -= usize::from(drop);
-            !drop
-        });
+        self.make_room();
         let forgotten = self.incidents.len() != before;
         if forgotten {
             self.changed = self.changed.max(seconds(now));
@@ -94,33 +96,50 @@ impl Ledger {
         forgotten
     }
 
+    fn make_room(&mut self) {
+        let mut excess = self.incidents.len().saturating_sub(MOST_INCIDENTS);
+        if excess == 0 {
+            return;
+        }
+        let tags: Vec<Tags> = self.incidents.iter().map(|incident| tags(&incident.facts)).collect();
+        let mut fair = Fair::new(FEW);
+        let mut is_of_few: Vec<bool> = tags.iter().rev().map(|tags| fair.takes(tags)).collect();
+        is_of_few.reverse();
+        for only_of_many in [true, false] {
+            let mut kept = is_of_few.iter().copied();
+            let mut left = Vec::new();
+            self.incidents.retain(|incident| {
+                let is_of_few = kept.next().unwrap_or(true);
+                let drop = excess > 0 && incident.facts.stage.is_final() && !(only_of_many && is_of_few);
+                excess -= usize::from(drop);
+                if !drop {
+                    left.push(is_of_few);
+                }
+                !drop
+            });
+            is_of_few = left;
+        }
+    }
+
     /// Returns the index of the incident that is seen. A new one has no updates yet.
-    fn place(&mut self, sighting: &Sighting, sight: Sight<'_>, seen: &[usize]) -> usize {
-        let known = (0..self.incidents.len()).rev().filter(|index| !seen.contains(index));
+    fn place(&mut self, sighting: &Sighting, sight: Sight<'_>, known: &mut Index) -> usize {
+        let facts = &sighting.facts;
         let index = match &sighting.cause {
-            Cause::Once(id) | Cause::Occurrence(id, _) => self.window_place(sighting, id, sight, known),
+            Cause::Once(id) | Cause::Occurrence(id, _) => self.window_place(sighting, sight, &known.of_window(id)),
             Cause::Flag(..) => {
-                let is = |incident: &Incident| is_same_closure(incident, &sighting.facts);
-                known.into_iter().find(|index| is(&self.incidents[*index]))
+                let all = known.of_routes(&facts.routes).into_iter().map(|Reverse(index)| index);
+                all.into_iter().find(|index| is_same_closure(&self.incidents[*index], facts))
             }
         };
         index.unwrap_or_else(|| {
-            let incident =
-                Incident { key: self.key(&sighting.cause), facts: sighting.facts.clone(), updates: Vec::new() };
+            let incident = Incident { key: key(&sighting.cause, known), facts: facts.clone(), updates: Vec::new() };
+            known.add(self.incidents.len(), &incident);
             self.incidents.push(incident);
             self.incidents.len() - 1
         })
     }
 
-    fn window_place(
-        &self,
-        sighting: &Sighting,
-        id: &str,
-        sight: Sight<'_>,
-        known: impl Iterator<Item = usize>,
-    ) -> Option<usize> {
-        let of_window: Vec<usize> =
-            known.filter(|index| self.incidents[*index].facts.reference.as_deref() == Some(id)).collect();
+    fn window_place(&self, sighting: &Sighting, sight: Sight<'_>, of_window: &[usize]) -> Option<usize> {
         let facts = |index: &usize| &self.incidents[*index].facts;
         let same = of_window.iter().copied().find(|index| facts(index).starts == sighting.facts.starts);
         if same.is_some() {
@@ -136,19 +155,6 @@ impl Ledger {
                     && sighting.facts.stage == Stage::Scheduled
                     && sight.now < facts.starts
         })
-    }
-
-    /// Returns a key that is not taken.
-    fn key(&self, cause: &Cause) -> Key {
-        let (word, name, instant) = match cause {
-            Cause::Once(id) => ("window", id, None),
-            Cause::Occurrence(id, starts) => ("occurrence", id, Some(*starts)),
-            Cause::Flag(target, lifted) => ("flag", target, *lifted),
-        };
-        let instant = instant.map(|instant| instant.to_string()).unwrap_or_default();
-        let keys = (0_u32..).map(|number| Key::of(&[word, name, &instant, &number.to_string()]));
-        let mut free = keys.filter(|key| self.incidents.iter().all(|incident| incident.key != *key));
-        free.next().unwrap_or_else(|| Key::of(&[word, name, &instant]))
     }
 
     /// Notes the facts of an incident, and the updates that follow from them.
@@ -172,13 +178,36 @@ impl Ledger {
     /// Ends an incident that is not seen any more.
     fn end(&mut self, index: usize, sight: Sight<'_>, told: &mut Vec<Told>) {
         let facts = self.incidents[index].facts.clone();
-        let has_begun = facts.stage != Stage::Scheduled;
         let window = facts.reference.as_ref().and_then(|id| sight.flags.window(id));
+        if sight.now < facts.starts && window.is_some_and(|window| window.begins_at(facts.starts)) {
+            // The window stands where it was: the clock was set back, or it is announced later now.
+            return;
+        }
+        let has_begun = facts.stage != Stage::Scheduled;
         // A window that began and ended while nobody looked.
         let was_missed = window.is_some() && facts.starts <= sight.now;
         let facts = if has_begun || was_missed { facts.over() } else { Facts { stage: Stage::Cancelled, ..facts } };
         self.update(index, facts, sight.now, told);
     }
+}
+
+/// Returns a key that is not taken.
+fn key(cause: &Cause, known: &Index) -> Key {
+    let (word, name, instant) = match cause {
+        Cause::Once(id) => ("window", id, None),
+        Cause::Occurrence(id, starts) => ("occurrence", id, Some(*starts)),
+        Cause::Flag(target, lifted) => ("flag", target, *lifted),
+    };
+    let instant = instant.map(|instant| instant.to_string()).unwrap_or_default();
+    let keys = (0_u32..).map(|number| Key::of(&[word, name, &instant, &number.to_string()]));
+    let mut free = keys.filter(|key| !known.has_key(key));
+    free.next().unwrap_or_else(|| Key::of(&[word, name, &instant]))
+}
+
+/// Returns the subjects that incidents are counted by.
+fn tags(facts: &Facts) -> Tags {
+    let services = facts.services.iter().map(|name| name.plain.clone()).collect();
+    Tags { routes: facts.routes.clone(), services, regions: facts.regions.clone(), ..Tags::default() }
 }
 
 /// Returns true if an unplanned incident goes on in another look, or came back. A route that its guard closes again has
@@ -259,12 +288,23 @@ fn step_done(before: &[StepFacts], now: &[StepFacts]) -> Option<UpdateKind> {
 }
 
 impl Facts {
-    /// Keeps what a flag told, once it is lifted.
+    /// Keeps what cannot be taken back: that a window has begun, even if the clock is set back; since when a route has been
+    /// closed; and what a flag told, once it is lifted.
     fn after(self, before: &Self) -> Self {
-        if self.kind == Kind::Planned || self.stage <= Stage::InProgress {
-            return self;
+        let has_begun = before.stage.is_active() || before.stage == Stage::Over;
+        match self.kind {
+            Kind::Planned if self.stage == Stage::Scheduled && has_begun && self.starts == before.starts => {
+                Self { stage: before.stage, ..self }
+            }
+            Kind::Planned => self,
+            Kind::Unplanned => {
+                let starts = before.starts.min(self.starts);
+                if self.stage <= Stage::InProgress {
+                    return Self { starts, ..self };
+                }
+                Self { message: before.message.clone(), ends: before.ends, starts, ..self }
+            }
         }
-        Self { message: before.message.clone(), ends: before.ends, ..self }
     }
 
     /// Returns the facts once everything is open.
@@ -304,6 +344,8 @@ fn stage_after(kind: &UpdateKind, now: Stage) -> Stage {
 
 /// Most incidents that are kept.
 const MOST_INCIDENTS: usize = 1000;
+/// Incidents of a route, a service or a region that give no room to those of others.
+const FEW: usize = 100;
 /// Most updates of an incident.
 const MOST_UPDATES: usize = 200;
 

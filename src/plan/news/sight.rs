@@ -1,7 +1,10 @@
 //! Sight: what is to be seen of the maintenance at one instant.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
+use super::super::config::Config;
 use super::super::flags::{Flags, Mode};
 use super::super::snapshot::{Phase, Route, Snapshot, Source};
 use super::StepFacts;
@@ -13,6 +16,8 @@ pub struct Sight<'s> {
     pub flags: &'s Flags,
     /// Routes of this proxy.
     pub routes: &'s [RouteSight],
+    /// Routes of other proxies that services consist of. What the flag file says of them is told as it stands there.
+    pub elsewhere: &'s BTreeSet<String>,
     /// The instant.
     pub now: Timestamp,
 }
@@ -43,6 +48,13 @@ pub struct ClosingSight {
     pub found: bool,
     /// Steps as the page shows them; empty while there is no page.
     pub steps: Vec<StepFacts>,
+}
+
+/// Returns the routes that services consist of and this proxy lacks.
+pub fn elsewhere(config: &Config) -> BTreeSet<String> {
+    let is_own = |name: &String| config.routes.iter().any(|route| route.name == *name);
+    let named = config.status.services.iter().flat_map(|service| &service.routes);
+    named.filter(|name| !is_own(name)).cloned().collect()
 }
 
 impl RouteSight {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::super::config::Config;
 use super::super::flags::{Mode, Window};
 use super::document::Tags;
-use super::{Facts, Incident, Key, Kind, Ledger, Stage, Trouble};
+use super::{Facts, Incident, Key, Kind, Ledger, Stage, Trouble, elsewhere};
 
 /// News that documents are made of.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct News<'n> {
     pub url: String,
     /// Services, in the order of the config.
     pub services: Vec<Service>,
+    /// Routes of this proxy, and those that services consist of.
+    pub routes: BTreeSet<String>,
     /// Incidents, oldest first.
     pub incidents: &'n [Incident],
     /// Windows of the flag file, for calendars.
@@ -85,6 +87,7 @@ impl<'n> News<'n> {
             title: status.title.as_ref().or(page.brand.as_ref()).map_or("Status", String::as_str).to_owned(),
             url: status.base(&page.prefix),
             services: services(config, incidents, ledger.since()),
+            routes: config.routes.iter().map(|route| route.name.clone()).chain(elsewhere(config)).collect(),
             incidents,
             windows,
             changed: ledger.changed(),

@@ -91,7 +91,9 @@ impl Watch {
         let now = snapshot.compiled;
         let is_first = self.ledger.is_none();
         let ledger = self.ledger.get_or_insert_with(|| Ledger::new(now));
-        let told = ledger.observe(Sight { flags, routes: &RouteSight::all(snapshot), now });
+        // Operators are told by the proxy that has the route.
+        let elsewhere = BTreeSet::new();
+        let told = ledger.observe(Sight { flags, routes: &RouteSight::all(snapshot), elsewhere: &elsewhere, now });
         let mut events = Vec::new();
         for told in told {
             let Some(incident) = ledger.incidents().get(told.incident) else { continue };

@@ -1,3 +1,4 @@
+mod elsewhere;
 mod isolation;
 mod pages;
 mod readers;
@@ -14,7 +15,7 @@ use super::super::super::page::{Renderer, Sources};
 use super::super::super::snapshot::{Phase, Source};
 use super::super::document::Filter;
 use super::super::sight::ClosingSight;
-use super::super::{Ledger, RouteSight, Sight, Site};
+use super::super::{Ledger, RouteSight, Sight, Site, elsewhere};
 use super::*;
 
 /// Proxy with the routes `api` and `web`, whose flag file and clock a test moves.
@@ -22,6 +23,7 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) flags: Flags,
     config: Config,
+    routes: Vec<&'static str>,
     down: Vec<RouteSight>,
     renderer: Renderer,
 }
@@ -50,9 +52,14 @@ pub(super) fn at(text: &str) -> Timestamp {
 impl World {
     pub(super) fn new(since: &str) -> Self {
         let renderer = Renderer::new(&PageConfig::default(), &Sources::default(), "backsoon.toml").0.unwrap();
-        let (config, problems) = config::parse("/etc/backsoon.toml", CONFIG);
-        let config = config.unwrap_or_else(|| panic!("{problems:?}"));
-        Self { ledger: Ledger::new(at(since)), flags: Flags::default(), config, down: Vec::new(), renderer }
+        let (config, flags, routes) = (configured(CONFIG), Flags::default(), vec!["api", "web"]);
+        Self { ledger: Ledger::new(at(since)), flags, config, routes, down: Vec::new(), renderer }
+    }
+
+    /// Puts a config in force, in which the proxy has these routes.
+    pub(super) fn configure(&mut self, text: &str, routes: &[&'static str]) -> &mut Self {
+        (self.config, self.routes) = (configured(text), routes.to_vec());
+        self
     }
 
     /// Puts a flag file in force.
@@ -80,8 +87,9 @@ impl World {
         let open = |name: &str| RouteSight { name: name.to_owned(), phase: Phase::Open, closing: None };
         let is_up = |name: &&str| self.down.iter().all(|own| own.name != *name);
         let routes: Vec<_> =
-            self.down.iter().cloned().chain(["api", "web"].into_iter().filter(is_up).map(open)).collect();
-        self.ledger.observe(Sight { flags: &self.flags, routes: &routes, now: at(now) });
+            self.down.iter().cloned().chain(self.routes.iter().copied().filter(is_up).map(open)).collect();
+        let elsewhere = elsewhere(&self.config);
+        self.ledger.observe(Sight { flags: &self.flags, routes: &routes, elsewhere: &elsewhere, now: at(now) });
         self
     }
 
@@ -101,6 +109,11 @@ impl World {
     fn json(&self, path: &str) -> serde_json::Value {
         serde_json::from_str(&self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}: {}", self.text(path)))
     }
+}
+
+fn configured(text: &str) -> Config {
+    let (config, problems) = config::parse("/etc/backsoon.toml", text);
+    config.unwrap_or_else(|| panic!("{problems:?}"))
 }
 
 pub(super) fn window(id: &str) -> Source {

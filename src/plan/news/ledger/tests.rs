@@ -10,6 +10,7 @@ struct World {
     ledger: Ledger,
     flags: Flags,
     routes: Vec<RouteSight>,
+    elsewhere: BTreeSet<String>,
 }
 
 fn at(text: &str) -> Timestamp {
@@ -33,12 +34,13 @@ fn down(name: &str, phase: Phase, source: Source, started: &str) -> RouteSight {
 
 impl World {
     fn new(text: &str) -> Self {
-        Self { ledger: Ledger::new(Timestamp::UNIX_EPOCH), flags: flags(text), routes: vec![open("web")] }
+        let elsewhere = BTreeSet::new();
+        Self { ledger: Ledger::new(Timestamp::UNIX_EPOCH), flags: flags(text), routes: vec![open("web")], elsewhere }
     }
 
     /// Looks at an instant, and returns the words for the updates.
     fn look(&mut self, now: &str) -> Vec<&'static str> {
-        let sight = Sight { flags: &self.flags, routes: &self.routes, now: at(now) };
+        let sight = Sight { flags: &self.flags, routes: &self.routes, elsewhere: &self.elsewhere, now: at(now) };
         let told = self.ledger.observe(sight);
         told.iter().map(|told| self.ledger.incidents[told.incident].updates[told.update].kind.as_str()).collect()
     }
@@ -247,4 +249,72 @@ fn a_night_of_ups_and_downs_has_a_key_for_each_update() {
     }
     assert!(told > MOST_UPDATES, "{told}");
     assert_eq!(keys.len(), told);
+}
+
+#[test]
+fn a_clock_that_is_set_back_tells_nothing_twice() {
+    let mut world = World::new(&once("14:00", "15:00", ""));
+    assert_eq!(world.look("2026-05-19T10:00:00Z"), ["announced"]);
+    assert_eq!(world.look("2026-05-18T10:00:00Z"), ["cancelled"; 0], "before its announcement");
+    assert_eq!(world.look("2026-05-19T10:00:00Z"), [""; 0]);
+    world.route(Phase::Closed, source(), "2026-05-19T14:00:00Z");
+    assert_eq!(world.look("2026-05-19T14:00:00Z"), ["began"]);
+    assert_eq!(world.opened().look("2026-05-19T13:59:00Z"), [""; 0], "it is to come again");
+    world.route(Phase::Closed, source(), "2026-05-19T14:00:00Z");
+    assert_eq!(world.look("2026-05-19T14:00:00Z"), [""; 0]);
+    assert_eq!(world.opened().look("2026-05-19T15:00:00Z"), ["over"]);
+    assert_eq!(world.look("2026-05-19T13:00:00Z"), [""; 0]);
+    assert_eq!(world.look("2026-05-19T15:00:00Z"), [""; 0]);
+    assert_eq!(world.ledger.incidents().len(), 1);
+}
+
+#[test]
+fn what_the_flag_file_says_of_routes_elsewhere_is_told_as_it_stands_there() {
+    let mut world = World::new("");
+    world.routes.clear();
+    world.elsewhere = ["api", "shop"].map(str::to_owned).into();
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    world.edit("[routes]\nshop = { mode = \"offline\", message = \"A disk\" }\ntypo = \"offline\"\n");
+    assert_eq!(world.look("2026-05-19T10:00:00.5Z"), ["began"]);
+    let first = world.ledger.incidents()[0].clone();
+    assert_eq!((first.facts.routes.clone(), first.began()), (set(&["shop"]), Some(at("2026-05-19T10:00:00Z"))));
+    let changed = world.ledger.changed();
+    assert_eq!(world.look("2026-05-19T10:05:00Z"), [""; 0]);
+    assert_eq!(world.ledger.changed(), changed, "another look is no change");
+    world.edit("[routes]\nshop = \"offline\"\n\"*\" = { mode = \"hold\", until = 2026-05-19T11:00:00Z }\n");
+    assert_eq!(world.look("2026-05-19T10:10:00Z"), ["reworded", "began"]);
+    assert_eq!(world.ledger.incidents()[1].facts.routes, set(&["api"]));
+    assert_eq!(world.look("2026-05-19T11:00:00Z"), ["over"], "its time is over");
+    // A window for a route that no service has is told as well: people know it by its title.
+    let all = once("14:00", "15:00", "").replace("{ web", "{ web = \"offline\", shop");
+    world.edit(&all).look("2026-05-19T12:00:00Z");
+    let window = world.ledger.find("MNT-1").unwrap();
+    assert_eq!((&window.facts.routes, window.facts.stage), (&set(&["shop", "web"]), Stage::Scheduled));
+    let all = all.replace("web = \"offline\", shop", "\"*\"");
+    world.edit(&all).look("2026-05-19T14:00:00Z");
+    let window = world.ledger.find("MNT-1").unwrap();
+    assert_eq!((&window.facts.routes, window.facts.stage), (&set(&["api", "shop"]), Stage::InProgress));
+}
+
+#[test]
+fn the_oldest_of_the_noisiest_make_room() {
+    let mut world = World::new("");
+    let told = |world: &mut World, route: &str, minute: i64| {
+        let now = |more: i64| (at("2026-05-01T00:00:00Z") + SignedDuration::from_secs(60 * minute + more)).to_string();
+        world.edit(&format!("[routes]\n{route} = \"offline\"\n"));
+        world.routes = vec![down(route, Phase::Closed, Source::Flag, &now(0))];
+        world.look(&now(0));
+        world.routes = vec![open(route)];
+        world.edit("").look(&now(30));
+    };
+    (0..3).for_each(|minute| told(&mut world, "api", minute));
+    let most = i64::try_from(MOST_INCIDENTS).unwrap();
+    (3..most + 20).for_each(|minute| told(&mut world, "web", minute));
+    assert!(world.ledger.forget(at("2026-05-03T00:00:00Z"), Duration::from_secs(90 * 86_400)));
+    let of = |name: &str| world.ledger.incidents().iter().filter(|one| one.facts.routes.contains(name)).count();
+    assert_eq!((of("api"), of("web")), (3, MOST_INCIDENTS - 3));
+    assert_eq!(
+        world.ledger.incidents().last().unwrap().facts.starts,
+        at("2026-05-01T00:00:00Z") + SignedDuration::from_mins(most + 19)
+    );
 }

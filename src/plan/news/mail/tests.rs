@@ -49,6 +49,7 @@ fn news(title: &str) -> News<'static> {
         title: title.to_owned(),
         url: "https://status.example.com".to_owned(),
         services: Vec::new(),
+        routes: BTreeSet::new(),
         incidents: &[],
         windows: &[],
         changed: at("14:00:00"),
