@@ -158,6 +158,10 @@ impl Newsroom {
 
     /// Looks at a publication: tells, saves and forgets.
     fn look(&mut self, look: &Look) {
+        if let Some(known) = self.file.as_mut().and_then(LedgerFile::found_again) {
+            // What was told since is told by the same keys.
+            self.ledger = known;
+        }
         let snapshot = &look.live.snapshot;
         let routes = RouteSight::all(snapshot);
         let elsewhere = elsewhere(&look.config);
