@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::document::{Document, Item, Section, Share};
 use super::super::fair::Fair;
-use super::super::{Kind, Stage};
+use super::super::{Kind, Service, Stage};
 use super::{Desk, Story};
 
 use body::{Component, Incident, Page};
@@ -97,11 +97,27 @@ impl<'d, 'n> Api<'d, 'n> {
 
     fn components(&self) -> Section {
         let page = Page::id(self.desk);
-        let services = (1..).zip(&self.desk.news.services);
-        let item = |(position, service)| bytes(&Component::new(self.desk.news, service, position, page.as_str()));
-        let items = services.map(|(position, service)| Item::new(&service.tags(), item((position, service))));
-        array(",\"components\":[".to_owned(), items.collect())
+        let item = |service: &Service| bytes(&Component::new(self.desk.news, service, 0, page.as_str()));
+        let items = self.desk.news.services.iter().map(|service| Item::new(&service.tags(), item(service))).collect();
+        let head = Bytes::from_static(b",\"components\":[");
+        Section { head, items, separator: ",", fold: Some(numbered) }
     }
+}
+
+/// Joins services, and numbers those that a filter leaves: a gap would tell of the others.
+fn numbered(services: &[&Bytes]) -> Bytes {
+    let mut all = Vec::new();
+    for (position, bytes) in (1..).zip(services) {
+        if position > 1 {
+            all.push(b',');
+        }
+        let place = bytes.windows(UNNUMBERED.len()).position(|part| part == UNNUMBERED).unwrap_or(bytes.len());
+        let (before, after) = bytes.split_at(place);
+        all.extend_from_slice(before);
+        all.extend_from_slice(format!("\"position\":{position}").as_bytes());
+        all.extend_from_slice(after.get(UNNUMBERED.len()..).unwrap_or_default());
+    }
+    all.into()
 }
 
 fn array(head: String, items: Vec<Item>) -> Section {
@@ -120,6 +136,8 @@ fn is_upcoming(stage: Stage) -> bool {
     stage == Stage::Scheduled
 }
 
+/// Position of a service that has no number yet. No text in JSON has such quotes.
+const UNNUMBERED: &[u8] = b"\"position\":0";
 const MAINTENANCES: &str = "scheduled_maintenances";
 /// Most incidents of a list, as at Statuspage.
 const MOST: usize = 50;

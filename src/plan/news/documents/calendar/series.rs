@@ -1,5 +1,6 @@
 //! Series of the calendar: a window that comes again, with the occurrences that differ from its rule.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::civil::DateTime;
@@ -218,14 +219,15 @@ fn shifted(start: DateTime, rule: &Recurrence) -> Option<DateTime> {
 /// Returns what a window is about.
 fn tags(news: &News<'_>, window: &Window) -> Arc<Tags> {
     let concerned: Vec<&Service> = services(news, window).collect();
-    let named = window.routes.iter().filter_map(|(target, _)| match target {
-        Target::Route(name) => Some(name.clone()),
-        Target::Every => None,
+    // As with an incident, those learn of it whose routes it closes, and not all that share a service with them.
+    let closed = window.routes.iter().flat_map(|(target, _)| match target {
+        Target::Route(name) => BTreeSet::from([name.clone()]),
+        Target::Every => news.routes.clone(),
     });
     let regions = window.regions.iter().chain(window.services.iter().flat_map(|service| &service.regions));
     let keys = concerned.iter().map(|service| service.key.to_string());
     Arc::new(Tags {
-        routes: concerned.iter().flat_map(|service| service.routes.iter().cloned()).chain(named).collect(),
+        routes: closed.collect(),
         services: objects(news, window).into_iter().chain(keys).collect(),
         regions: regions.cloned().collect(),
         windows: [window.id.clone()].into(),

@@ -156,9 +156,8 @@ impl<'p> Component<'p> {
 impl<'p> Incident<'p> {
     pub(super) fn new<'n: 'p>(desk: &'p Desk<'n>, story: &'p Story<'n>, page: &'p str) -> Self {
         let (incident, facts) = (story.incident, &story.incident.facts);
-        let services = (1..).zip(&desk.news.services);
-        let affected: Vec<(usize, &Service)> =
-            services.filter(|(_, service)| desk.news.services_of(facts).any(|own| own.key == service.key)).collect();
+        // The numbers are those of this list: those of all services would tell how many others have.
+        let affected: Vec<(usize, &Service)> = (1..).zip(desk.news.services_of(facts)).collect();
         let resolved = incident.over().or_else(|| facts.stage.is_final().then(|| incident.updated()));
         Self {
             id: incident.key.as_str(),

@@ -168,3 +168,42 @@ fn each_incident_that_is_listed_has_a_page_and_no_list_is_longer_than_it_says() 
         }
     }
 }
+
+/// Config in which a service has the routes of both tenants.
+const SHARED: &str = r#"
+listen = [{ address = "127.0.0.1:8080" }]
+[status]
+host = "status.example.com"
+services = [{ name = "Tools", routes = ["web"] }, { name = "Shop", routes = ["web", "api"] }, { name = "API", routes = ["api"] }]
+[routes.web]
+host = "web"
+upstream = "http://127.0.0.1:1"
+[routes.api]
+host = "api"
+upstream = "http://127.0.0.1:2"
+"#;
+
+#[test]
+fn a_shared_service_tells_nothing_of_the_routes_of_others() {
+    let mut world = World::new("2026-05-01T00:00:00Z");
+    world.configure(SHARED, &["api", "web"]);
+    let both = "[[windows]]\nid = \"both\"\nannounce = \"24h\"\nroutes = { \"*\" = \"offline\" }\n\
+                starts = 2026-05-10T02:00:00Z\nends = 2026-05-10T03:00:00Z\n";
+    world.edit(&format!("{OTHERS}{OWN}{both}")).look("2026-05-10T00:00:00Z");
+    let seen = all_of(&world, &["api"]);
+    let text = |path: &str| &seen.iter().find(|(own, _)| own == path).unwrap().1;
+    let calendar = text("/maintenance.ics");
+    assert!(calendar.contains("Backup") && !calendar.contains("Secret"), "{calendar}");
+    let positions = |list: &serde_json::Value| {
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| (one["name"].as_str().unwrap().to_owned(), one["position"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let expected = [("Shop".to_owned(), 1), ("API".to_owned(), 2)];
+    let components: serde_json::Value = serde_json::from_str(text("/api/v2/components.json")).unwrap();
+    assert_eq!(positions(&components["components"]), expected);
+    let every = [("Tools".to_owned(), 1), ("Shop".to_owned(), 2), ("API".to_owned(), 3)];
+    assert_eq!(positions(&world.json("/api/v2/components.json")["components"]), every);
+    let summary: serde_json::Value = serde_json::from_str(text("/api/v2/summary.json")).unwrap();
+    assert_eq!(positions(&summary["components"]), expected);
+}
