@@ -22,27 +22,32 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::document::{Document, Fold, Item, Section, Tags};
-use super::{News, Words};
+use super::{Incident, News, Words};
 
-use entry::Entry;
+use entry::{Entry, Form};
 use state::State;
+pub(super) use story::Stories;
 use story::Story;
 
-/// Makes all documents, each with its path below the site.
-pub fn all(news: &News<'_>, words: Words<'_>) -> Vec<(&'static str, Document)> {
-    let desk = Desk::new(news, words);
-    let (incidents, updates) = (entry::incidents(&desk), entry::updates(&desk));
+/// Makes all documents, each with its path below the site, and the stories that they tell. Stories of incidents that have not
+/// changed are taken over from before, when the settings were the same.
+pub(super) fn all(news: &News<'_>, words: Words<'_>, before: &Stories) -> (Vec<(&'static str, Document)>, Stories) {
+    let desk = Desk::new(news, words, before);
+    let newest = entry::newest(&desk);
+    let incidents = |form| entry::incidents(&desk, form);
+    let updates = |form| entry::updates(&newest, form);
     let mut all = vec![
-        ("/history.atom", atom::feed(&desk, HISTORY, &incidents)),
-        ("/history.rss", rss::feed(&desk, HISTORY, &incidents)),
-        ("/feed.atom", atom::feed(&desk, FEED, &updates)),
-        ("/feed.rss", rss::feed(&desk, FEED, &updates)),
-        ("/feed.json", json_feed::feed(&desk)),
+        ("/history.atom", atom::feed(&desk, HISTORY, incidents(Form::Atom))),
+        ("/history.rss", rss::feed(&desk, HISTORY, incidents(Form::Rss))),
+        ("/feed.atom", atom::feed(&desk, FEED, updates(Form::Atom))),
+        ("/feed.rss", rss::feed(&desk, FEED, updates(Form::Rss))),
+        ("/feed.json", json_feed::feed(&desk, entry::json_updates(&newest))),
         ("/maintenance.ics", calendar::calendar(&desk)),
         ("/.well-known/backsoon.json", discovery::links(&desk)),
     ];
     all.extend(statuspage::all(&desk));
-    all
+    let stories = desk.stories.into_iter().map(|story| (story.incident.key.clone(), story)).collect();
+    (all, stories)
 }
 
 /// Returns the latest of the instants that a section of changes has.
@@ -58,7 +63,7 @@ struct Desk<'n> {
     /// Host of the site, for ids that are the same for ever.
     host: String,
     /// Incidents, newest first.
-    stories: Vec<Story<'n>>,
+    stories: Vec<Arc<Story>>,
 }
 
 /// Kind of a feed.
@@ -71,11 +76,16 @@ struct Kind {
 }
 
 impl<'n> Desk<'n> {
-    fn new(news: &'n News<'n>, words: Words<'n>) -> Self {
-        let mut stories: Vec<Story<'n>> =
-            news.incidents.iter().map(|incident| Story::new(news, words, incident)).collect();
+    fn new(news: &'n News<'n>, words: Words<'n>, before: &Stories) -> Self {
+        let mut desk = Self { news, words, host: host(&news.url), stories: Vec::new() };
+        let story = |incident: &Incident| {
+            let kept = before.get(&incident.key).filter(|story| story.incident == *incident);
+            kept.map_or_else(|| Arc::new(Story::new(&desk, incident)), Arc::clone)
+        };
+        let mut stories: Vec<Arc<Story>> = news.incidents.iter().map(story).collect();
         stories.sort_by(|a, b| b.incident.created().cmp(&a.incident.created()).then(b.tie().cmp(a.tie())));
-        Self { news, words, host: host(&news.url), stories }
+        desk.stories = stories;
+        desk
     }
 
     /// Returns a section that says when something changed last among all that a filter leaves. `format` writes the instant.
@@ -89,7 +99,7 @@ impl<'n> Desk<'n> {
     }
 
     /// Returns the permanent page of an incident.
-    fn page_of(&self, story: &Story<'_>) -> String {
+    fn page_of(&self, story: &Story) -> String {
         self.news.link(&format!("/incidents/{}", story.incident.key))
     }
 

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use super::super::dialect::Dialect;
 use super::super::page::Renderer;
 use super::document::{Document, Filter, Tags};
+use super::documents::Stories;
+use super::pages::RowWords;
 use super::{Incident, Key, News, Words, documents, pages};
 
 /// Finished site. By default it is empty.
@@ -19,6 +21,7 @@ pub struct Site {
     pub version: u64,
     documents: HashMap<&'static str, Document>,
     pages: MadePages,
+    stories: Stories,
     /// Incidents by the paths that have the id of their window.
     names: HashMap<String, Key>,
     event: Bytes,
@@ -34,6 +37,8 @@ pub struct About {
     pub incident: Incident,
     /// Subjects of the page. A client that may not learn of them finds no page.
     pub tags: Arc<Tags>,
+    /// Words for lists, in each language.
+    pub(super) words: Vec<Arc<RowWords>>,
 }
 
 /// Page of the site, in each language.
@@ -68,7 +73,9 @@ pub enum SiteResource<'s> {
 impl Site {
     /// Renders what has changed. `before` was made with the same settings and the same renderer; the default has nothing.
     pub fn render(version: u64, news: &News<'_>, renderer: &Renderer, before: &Self) -> Self {
-        let documents = Words::all(renderer).next().map(|words| documents::all(news, words)).unwrap_or_default();
+        let default = Words::all(renderer).next();
+        let (documents, stories) =
+            default.map(|words| documents::all(news, words, &before.stories)).unwrap_or_default();
         let named = news.incidents.iter().filter_map(|incident| {
             let id = incident.facts.reference.as_ref()?;
             Some((format!("/incidents/{id}"), incident.key.clone()))
@@ -77,6 +84,7 @@ impl Site {
             version,
             documents: documents.into_iter().collect(),
             pages: pages::all(news, renderer, &before.pages),
+            stories,
             // The newest incident of a window is found by the window's id.
             names: named.collect(),
             event: event(version, news.changed),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::{CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
 use super::document::{BEGIN, Document, END, Marked, OPEN, Share, Tags};
@@ -22,34 +22,42 @@ use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage,
 pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> MadePages {
     let languages: Vec<Words<'_>> = Words::all(renderer).collect();
     let marks = Marks::new(news);
-    let page = |view: &dyn Fn(Desk<'_>) -> View| {
-        let desks = languages.iter().map(|words| Desk { news, words: *words, marks: &marks });
-        SitePage { about: None, languages: desks.map(|desk| localized(desk, renderer, &view(desk))).collect() }
-    };
-    let mut pages = MadePages::from([
-        ("/".to_owned(), Arc::new(page(&front))),
-        ("/history".to_owned(), Arc::new(page(&history))),
-        ("/subscribe".to_owned(), Arc::new(page(&subscribe))),
-    ]);
-    for incident in news.incidents {
+    let about = |(incident, mark): (&Incident, &Marked)| {
         let path = format!("/incidents/{}", incident.key);
-        let kept =
-            before.get(&path).filter(|page| page.about.as_ref().is_some_and(|about| about.incident == *incident));
+        let is_same = |page: &&Arc<SitePage>| page.about.as_ref().is_some_and(|about| about.incident == *incident);
+        let kept = before.get(&path).filter(is_same).cloned();
         let make = || {
-            let about = Some(About { incident: incident.clone(), tags: news.tags(incident) });
-            Arc::new(SitePage { about, ..page(&|desk| about_incident(desk, incident)) })
+            let words = languages.iter().map(|words| Arc::new(RowWords::new(*words, incident))).collect();
+            let about = Some(About { incident: incident.clone(), tags: Arc::clone(&mark.tags), words });
+            let desks = languages.iter().map(|words| Desk { news, words: *words, marks: &marks, rows: Vec::new() });
+            let languages = desks.map(|desk| localized(&desk, renderer, &about_incident(&desk, incident))).collect();
+            Arc::new(SitePage { about, languages })
         };
-        pages.insert(path, kept.cloned().unwrap_or_else(make));
-    }
-    pages
+        (path, kept.unwrap_or_else(make))
+    };
+    let incidents: Vec<(String, Arc<SitePage>)> = news.incidents.iter().zip(&marks.all).map(about).collect();
+    let rows = |language: usize| {
+        let abouts = incidents.iter().filter_map(|(_, page)| page.about.as_ref());
+        abouts.filter_map(|about| about.words.get(language)).map(Arc::clone).collect()
+    };
+    let desks = languages.iter().enumerate();
+    let desks: Vec<Desk<'_>> =
+        desks.map(|(place, words)| Desk { news, words: *words, marks: &marks, rows: rows(place) }).collect();
+    let page = |path: &str, view: &dyn Fn(&Desk<'_>) -> View| {
+        let languages = desks.iter().map(|desk| localized(desk, renderer, &view(desk))).collect();
+        (path.to_owned(), Arc::new(SitePage { about: None, languages }))
+    };
+    let fixed = [page("/", &front), page("/history", &history), page("/subscribe", &subscribe)];
+    fixed.into_iter().chain(incidents).collect()
 }
 
 /// News in one language, with the marks of their items.
-#[derive(Clone, Copy)]
 struct Desk<'d> {
     news: &'d News<'d>,
     words: Words<'d>,
     marks: &'d Marks,
+    /// Words of the incidents for lists, in the order of the news.
+    rows: Vec<Arc<RowWords>>,
 }
 
 /// Marks of incidents, of the same ones as those of the past on the front page, of services, and of what stands in the
@@ -149,6 +157,13 @@ struct ServiceView {
 #[derive(Serialize)]
 struct Row {
     mark: Mark,
+    #[serde(flatten)]
+    words: SharedWords,
+}
+
+/// Words for an incident in a list, made once in each language for as long as the incident does not change.
+#[derive(Debug, Serialize)]
+pub(super) struct RowWords {
     href: String,
     title: String,
     stage: String,
@@ -157,6 +172,14 @@ struct Row {
     latest: Vec<String>,
     iso: String,
     at: String,
+}
+
+struct SharedWords(Arc<RowWords>);
+
+impl Serialize for SharedWords {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 #[derive(Serialize)]
@@ -183,8 +206,8 @@ struct UpdateView {
     paragraphs: Vec<String>,
 }
 
-fn localized(desk: Desk<'_>, renderer: &Renderer, view: &View) -> LocalizedSitePage {
-    let Desk { news, words, marks } = desk;
+fn localized(desk: &Desk<'_>, renderer: &Renderer, view: &View) -> LocalizedSitePage {
+    let Desk { news, words, marks, .. } = desk;
     let document = |template: &str, content_type: &'static str| {
         let (body, policy) = renderer.site_page(template, (words.tag(), &news.title), view);
         let mut document = Document::marked(content_type, news.changed, &body, &marks.all);
@@ -235,14 +258,9 @@ impl View {
     }
 }
 
-fn front(desk: Desk<'_>) -> View {
-    let Desk { news, words, marks } = desk;
-    let rows = |wanted: &dyn Fn(Stage) -> bool| {
-        let incidents = news.incidents.iter().enumerate().rev();
-        let incidents = incidents.filter(|(_, incident)| wanted(incident.facts.stage));
-        incidents.map(|(index, incident)| row(desk, index, incident)).collect::<Vec<Row>>()
-    };
-    let active = rows(&Stage::is_active);
+fn front(desk: &Desk<'_>) -> View {
+    let Desk { news, words, marks, .. } = desk;
+    let active = rows(desk, &Stage::is_active);
     let mut coming: Vec<(usize, &Incident)> = news.incidents.iter().enumerate().collect();
     coming.retain(|(_, incident)| incident.facts.stage == Stage::Scheduled);
     coming.sort_by_key(|(_, incident)| incident.facts.starts);
@@ -250,41 +268,46 @@ fn front(desk: Desk<'_>) -> View {
     let services = news.services.iter().enumerate();
     View {
         known: words.with("site-quiet", &[("date", words.date(news.since))]),
-        services: services.map(|(index, service)| service_view(service, marks.service(index), words)).collect(),
+        services: services.map(|(index, service)| service_view(service, marks.service(index), *words)).collect(),
         active,
-        coming: coming.into_iter().map(|(index, incident)| row(desk, index, incident)).collect(),
+        coming: coming.into_iter().filter_map(|(index, _)| row(desk, index, Mark::new(index))).collect(),
         past,
         voids: Some(marks.voids.clone()),
-        ..View::new("front", news.title.clone(), words)
+        ..View::new("front", news.title.clone(), *words)
     }
 }
 
 /// Returns the latest incidents of each subject, newest first: the visitors of each host see as many.
-fn latest(desk: Desk<'_>) -> Vec<Row> {
+fn latest(desk: &Desk<'_>) -> Vec<Row> {
     let mut fair = Fair::new(PAST.most);
     let incidents = desk.news.incidents.iter().zip(&desk.marks.all).enumerate().rev();
     let over = incidents.filter(|(_, (incident, _))| incident.facts.stage.is_final());
     let shown = over.filter(|(_, (_, mark))| fair.takes(&mark.tags));
-    shown.map(|(index, (incident, _))| Row { mark: desk.marks.past(index), ..row(desk, index, incident) }).collect()
+    shown.filter_map(|(index, _)| row(desk, index, desk.marks.past(index))).collect()
 }
 
-fn history(desk: Desk<'_>) -> View {
+fn history(desk: &Desk<'_>) -> View {
     let Desk { news, words, .. } = desk;
-    let incidents = news.incidents.iter().enumerate().rev();
-    let begun = incidents.filter(|(_, incident)| incident.facts.stage != Stage::Scheduled);
     View {
         known: words.with("site-since", &[("date", words.date(news.since))]),
-        past: begun.map(|(index, incident)| row(desk, index, incident)).collect(),
-        ..View::new("history", words.own("site-history"), words)
+        past: rows(desk, &|stage| stage != Stage::Scheduled),
+        ..View::new("history", words.own("site-history"), *words)
     }
 }
 
-fn subscribe(desk: Desk<'_>) -> View {
+fn subscribe(desk: &Desk<'_>) -> View {
     View::new("subscribe", desk.words.own("site-stay"), desk.words)
 }
 
-fn about_incident(desk: Desk<'_>, incident: &Incident) -> View {
-    let Desk { news, words, .. } = desk;
+/// Returns the incidents at some stages, newest first.
+fn rows(desk: &Desk<'_>, wanted: &dyn Fn(Stage) -> bool) -> Vec<Row> {
+    let incidents = desk.news.incidents.iter().enumerate().rev();
+    let wanted = incidents.filter(|(_, incident)| wanted(incident.facts.stage));
+    wanted.filter_map(|(index, _)| row(desk, index, Mark::new(index))).collect()
+}
+
+fn about_incident(desk: &Desk<'_>, incident: &Incident) -> View {
+    let (news, words) = (desk.news, desk.words);
     let facts = &incident.facts;
     let instant =
         |key: &str, at: Timestamp| FactView { name: words.own(key), words: words.instant(at), iso: Some(iso(at)) };
@@ -325,23 +348,27 @@ fn update_view(incident: &Incident, update: &Update, words: Words<'_>) -> Update
     UpdateView { stage: words.stage(update.stage), at, iso, paragraphs: words.paragraphs(incident, update) }
 }
 
-fn row(desk: Desk<'_>, index: usize, incident: &Incident) -> Row {
-    let words = desk.words;
-    let facts = &incident.facts;
-    let at = if facts.stage.is_final() { incident.updated() } else { incident.began().unwrap_or(facts.starts) };
-    let ends = facts.ends.map(|ends| format!(" – {}", words.instant(ends))).unwrap_or_default();
-    let latest = incident.updates.last().map(|update| words.paragraphs(incident, update)).unwrap_or_default();
-    let length = incident.began().zip(incident.over()).map(|(began, over)| words.span(seconds(began, over)));
-    Row {
-        mark: Mark::new(index),
-        href: format!("incidents/{}", incident.key),
-        title: words.title(facts),
-        stage: words.stage(facts.stage),
-        span: format!("{}{ends}", words.instant(facts.starts)),
-        length,
-        latest,
-        iso: iso(at),
-        at: words.instant(at),
+fn row(desk: &Desk<'_>, index: usize, mark: Mark) -> Option<Row> {
+    Some(Row { mark, words: SharedWords(Arc::clone(desk.rows.get(index)?)) })
+}
+
+impl RowWords {
+    fn new(words: Words<'_>, incident: &Incident) -> Self {
+        let facts = &incident.facts;
+        let at = if facts.stage.is_final() { incident.updated() } else { incident.began().unwrap_or(facts.starts) };
+        let ends = facts.ends.map(|ends| format!(" – {}", words.instant(ends))).unwrap_or_default();
+        let latest = incident.updates.last().map(|update| words.paragraphs(incident, update)).unwrap_or_default();
+        let length = incident.began().zip(incident.over()).map(|(began, over)| words.span(seconds(began, over)));
+        Self {
+            href: format!("incidents/{}", incident.key),
+            title: words.title(facts),
+            stage: words.stage(facts.stage),
+            span: format!("{}{ends}", words.instant(facts.starts)),
+            length,
+            latest,
+            iso: iso(at),
+            at: words.instant(at),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod note;
 mod series;
 mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::super::flags::When;
 use super::super::super::ical::{escaped, push};
-use super::super::Kind;
 use super::super::document::{Document, Item, Section, Tags};
+use super::super::{Key, Kind};
 use super::{Desk, Story};
 
 use event::Event;
@@ -29,13 +29,14 @@ use series::Series;
 pub(super) fn calendar(desk: &Desk<'_>) -> Document {
     let oldest = desk.news.changed.checked_sub(SHOWN_AFTER).unwrap_or(Timestamp::MIN);
     let planned = desk.stories.iter().filter(|story| story.incident.facts.kind == Kind::Planned);
-    let shown: Vec<&Story<'_>> =
-        planned.filter(|story| !story.incident.facts.stage.is_final() || story.incident.updated() >= oldest).collect();
+    let shown: Vec<&Story> = planned
+        .map(|story| &**story)
+        .filter(|story| !story.incident.facts.stage.is_final() || story.incident.updated() >= oldest)
+        .collect();
     let all: Vec<Series<'_, '_>> =
         desk.news.windows.iter().filter_map(|window| Series::new(desk, window, &shown)).collect();
     let mut items: Vec<Item> = all.iter().flat_map(Series::items).collect();
-    let rest = shown.iter().filter(|story| all.iter().all(|series| !series.has(story)));
-    items.extend(rest.map(|story| Item::new(&story.tags, alone(desk, story, &shown))));
+    items.extend(alone(desk, &all, &shown));
     let events = Section { items, ..Section::default() };
     let sections = vec![zones(desk, &all), events];
     Document::new("text/calendar; charset=utf-8", desk.news.changed, sections, "END:VCALENDAR\r\n")
@@ -89,16 +90,22 @@ fn each_zone_once(zones: &[&Bytes]) -> Bytes {
     by_name.into_values().flat_map(|zone| zone.iter().copied()).collect()
 }
 
-/// Writes the event of a maintenance that is in no series. Of several windows with one id, the latest has it.
-fn alone(desk: &Desk<'_>, story: &Story<'_>, shown: &[&Story<'_>]) -> String {
-    let reference = story.incident.facts.reference.as_deref();
-    let first = shown.iter().find(|other| other.incident.facts.reference.as_deref() == reference);
-    let of_series = desk.news.windows.iter().filter(|window| matches!(window.when, When::Every(_)));
-    let is_free = of_series.map(|window| window.id.as_str()).all(|id| Some(id) != reference);
-    let has_id = is_free && first.is_some_and(|first| first.incident.key == story.incident.key);
-    let id = reference.filter(|_| has_id).unwrap_or(story.incident.key.as_str());
-    let sequence = story.said.first().map_or(0, |said| said.update.sequence).into();
-    Event::of_story(desk, story, id, sequence).with_id(desk, id).finish()
+/// Writes the events of maintenance that is in no series. Of several windows with one id, the latest has it.
+fn alone(desk: &Desk<'_>, all: &[Series<'_, '_>], shown: &[&Story]) -> Vec<Item> {
+    let of_series: HashSet<&Key> = all.iter().flat_map(Series::keys).collect();
+    let recurring = desk.news.windows.iter().filter(|window| matches!(window.when, When::Every(_)));
+    let mut taken: HashSet<&str> = recurring.map(|window| window.id.as_str()).collect();
+    let mut items = Vec::new();
+    for story in shown {
+        let key = &story.incident.key;
+        let id = story.incident.facts.reference.as_deref().filter(|id| taken.insert(id)).unwrap_or(key.as_str());
+        if !of_series.contains(key) {
+            let sequence = story.said.first().map_or(0, |said| said.update.sequence).into();
+            let event = Event::of_story(desk, story, id, sequence).with_id(desk, id);
+            items.push(Item::new(&story.tags, event.finish()));
+        }
+    }
+    items
 }
 
 /// Time for which maintenance stays in the calendar after it is over or cancelled.

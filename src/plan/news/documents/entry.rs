@@ -1,14 +1,16 @@
-//! Entries of Atom and RSS feeds: one for each incident, or one for each update.
+//! Entries of Atom and RSS feeds: one for each incident, or one for each update. They are written once for each incident, and
+//! kept as long as it does not change.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::super::document::{Share, Tags};
-use super::Desk;
+use super::super::document::{Item, Share};
 use super::story::{self, Said, Story};
 use super::xml::Escaped;
+use super::{Desk, atom, json_feed, rss};
 
 /// Entry of a feed.
 pub(super) struct Entry {
@@ -22,13 +24,92 @@ pub(super) struct Entry {
     pub(super) updated: Timestamp,
     /// Words by which readers may sort.
     pub(super) categories: Vec<String>,
-    pub(super) tags: Arc<Tags>,
-    pub(super) share: Option<Share>,
 }
 
-/// Returns an entry for each incident, newest first. Its content has all updates, as Statuspage writes them.
-pub(super) fn incidents(desk: &Desk<'_>) -> Vec<Entry> {
-    let entry = |story: &Story<'_>| Entry {
+/// Parts of feeds that tell of one incident.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    incident: Forms,
+    /// Updates, newest first.
+    updates: Vec<UpdatePieces>,
+}
+
+#[derive(Debug, Default)]
+struct Forms {
+    atom: Bytes,
+    rss: Bytes,
+}
+
+/// Parts of feeds that tell of one update.
+#[derive(Debug)]
+pub(super) struct UpdatePieces {
+    forms: Forms,
+    json: Bytes,
+}
+
+/// Format of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Atom,
+    Rss,
+}
+
+impl Forms {
+    fn new(entry: &Entry) -> Self {
+        Self { atom: atom::item(entry), rss: rss::item(entry) }
+    }
+
+    fn bytes(&self, form: Form) -> Bytes {
+        match form {
+            Form::Atom => self.atom.clone(),
+            Form::Rss => self.rss.clone(),
+        }
+    }
+}
+
+/// Writes the parts of feeds that tell of an incident.
+pub(super) fn pieces(desk: &Desk<'_>, story: &Story) -> Pieces {
+    let update = |said: &Said| UpdatePieces {
+        forms: Forms::new(&update(desk, story, said)),
+        json: json_feed::item(desk, story, said),
+    };
+    Pieces { incident: Forms::new(&incident(desk, story)), updates: story.said.iter().map(update).collect() }
+}
+
+/// Returns an item for each incident, newest first.
+pub(super) fn incidents(desk: &Desk<'_>, form: Form) -> Vec<Item> {
+    let item = |story: &Arc<Story>| {
+        let share = story.incident.facts.stage.is_final().then_some(PAST);
+        Item { share, ..Item::new(&story.tags, story.pieces.incident.bytes(form)) }
+    };
+    desk.stories.iter().map(item).collect()
+}
+
+/// Returns an item for each update, newest first.
+pub(super) fn updates(newest: &[(&Story, &UpdatePieces)], form: Form) -> Vec<Item> {
+    newest.iter().map(|(story, piece)| Item::new(&story.tags, piece.forms.bytes(form)).within(UPDATES)).collect()
+}
+
+/// Returns an item of JSON for each update, newest first.
+pub(super) fn json_updates(newest: &[(&Story, &UpdatePieces)]) -> Vec<Item> {
+    newest.iter().map(|(story, piece)| Item::new(&story.tags, piece.json.clone()).within(UPDATES)).collect()
+}
+
+/// Returns the updates of all incidents, newest first. If there are very many, each incident has the same share.
+pub(super) fn newest<'d>(desk: &'d Desk<'_>) -> Vec<(&'d Story, &'d UpdatePieces)> {
+    let each = (MOST_IN_ALL / desk.stories.len().max(1)).max(1);
+    let of_story = |story: &'d Arc<Story>| {
+        let all = story.said.iter().zip(&story.pieces.updates).take(each);
+        all.map(move |(said, piece)| ((said.update.at, story.tie(), said.update.sequence), (&**story, piece)))
+    };
+    let mut all: Vec<_> = desk.stories.iter().flat_map(of_story).collect();
+    all.sort_by(|(a, _), (b, _)| b.cmp(a));
+    all.into_iter().map(|(_, update)| update).collect()
+}
+
+/// Returns the entry of an incident. Its content has all updates, as Statuspage writes them.
+fn incident(desk: &Desk<'_>, story: &Story) -> Entry {
+    Entry {
         id: desk.tag(&format!("Incident/{}", story.incident.key)),
         link: desk.page_of(story),
         title: story.title.clone(),
@@ -36,38 +117,20 @@ pub(super) fn incidents(desk: &Desk<'_>) -> Vec<Entry> {
         published: story.incident.created(),
         updated: story.incident.updated(),
         categories: categories(desk, story),
-        tags: Arc::clone(&story.tags),
-        share: story.incident.facts.stage.is_final().then_some(PAST),
-    };
-    desk.stories.iter().map(entry).collect()
-}
-
-/// Returns an entry for each update, newest first.
-pub(super) fn updates(desk: &Desk<'_>) -> Vec<Entry> {
-    newest(desk).into_iter().map(|(story, said)| update(desk, story, said)).collect()
-}
-
-/// Returns the updates of all incidents, newest first. If there are very many, each incident has the same share.
-pub(super) fn newest<'d, 'n>(desk: &'d Desk<'n>) -> Vec<(&'d Story<'n>, &'d Said<'n>)> {
-    let each = (MOST_IN_ALL / desk.stories.len().max(1)).max(1);
-    let of_story = |story: &'d Story<'n>| story.said.iter().take(each).map(move |said| (story, said));
-    let mut all: Vec<_> = desk.stories.iter().flat_map(of_story).collect();
-    let rank = |(story, said): &(&'d Story<'n>, &'d Said<'n>)| (said.update.at, story.tie(), said.update.sequence);
-    all.sort_by(|a, b| rank(b).cmp(&rank(a)));
-    all
+    }
 }
 
 /// Returns the title of an update, such as `[Maintenance · In progress] Upgrade`.
-pub(super) fn title(story: &Story<'_>, said: &Said<'_>) -> String {
+pub(super) fn title(story: &Story, said: &Said) -> String {
     format!("[{} · {}] {}", story::word(story.incident.facts.kind), said.state.label(), story.title)
 }
 
 /// Returns the link to an update: a place on the page of its incident.
-pub(super) fn link(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> String {
+pub(super) fn link(desk: &Desk<'_>, story: &Story, said: &Said) -> String {
     format!("{}#{}", desk.page_of(story), said.update.key)
 }
 
-fn update(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> Entry {
+fn update(desk: &Desk<'_>, story: &Story, said: &Said) -> Entry {
     Entry {
         id: desk.tag(&format!("Update/{}", said.update.key)),
         link: link(desk, story, said),
@@ -76,13 +139,11 @@ fn update(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> Entry {
         published: said.update.at,
         updated: said.update.at,
         categories: categories(desk, story),
-        tags: Arc::clone(&story.tags),
-        share: Some(UPDATES),
     }
 }
 
 /// Writes an update as Statuspage does. Programs take the first `<strong>` of an entry for its state.
-fn paragraph(said: &Said<'_>) -> String {
+fn paragraph(said: &Said) -> String {
     let at = said.update.at;
     let (month, day, time) = (at.strftime("%b"), at.strftime("%d"), at.strftime("%H:%M"));
     let mut html = format!(
@@ -100,7 +161,7 @@ fn paragraph(said: &Said<'_>) -> String {
 }
 
 /// Returns the words by which readers may sort: kind, services and regions.
-pub(super) fn categories(desk: &Desk<'_>, story: &Story<'_>) -> Vec<String> {
+pub(super) fn categories(desk: &Desk<'_>, story: &Story) -> Vec<String> {
     let facts = &story.incident.facts;
     let mut all = vec![story::word(facts.kind).to_owned()];
     all.extend(services(desk, story));
@@ -109,7 +170,7 @@ pub(super) fn categories(desk: &Desk<'_>, story: &Story<'_>) -> Vec<String> {
 }
 
 /// Returns the names of the services that an incident concerns, each once.
-pub(super) fn services(desk: &Desk<'_>, story: &Story<'_>) -> Vec<String> {
+pub(super) fn services(desk: &Desk<'_>, story: &Story) -> Vec<String> {
     let facts = &story.incident.facts;
     let known = desk.news.services_of(facts).map(|service| service.name.clone());
     let mut all: Vec<String> = known.collect();
@@ -122,7 +183,7 @@ pub(super) fn services(desk: &Desk<'_>, story: &Story<'_>) -> Vec<String> {
 }
 
 /// Updates of a feed.
-pub(super) const UPDATES: Share = Share { name: "updates", most: 200 };
+const UPDATES: Share = Share { name: "updates", most: 200 };
 /// Incidents of a feed that are over or cancelled.
 const PAST: Share = Share { name: "past", most: 200 };
 /// Updates that are kept for feeds, whatever a filter leaves. A thousand incidents have ten each.

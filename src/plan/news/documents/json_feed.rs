@@ -10,11 +10,8 @@ use super::story::{Said, Story};
 use super::{Desk, FEED, entry};
 
 /// Writes the feed.
-pub(super) fn feed(desk: &Desk<'_>) -> Document {
-    let all = entry::newest(desk);
-    let items =
-        all.into_iter().map(|(story, said)| Item::new(&story.tags, item(desk, story, said)).within(entry::UPDATES));
-    let section = Section { head: head(desk), items: items.collect(), separator: ",\n", fold: None };
+pub(super) fn feed(desk: &Desk<'_>, items: Vec<Item>) -> Document {
+    let section = Section { head: head(desk), items, separator: ",\n", fold: None };
     Document::new("application/feed+json; charset=utf-8", desk.news.changed, vec![section], "]}\n")
 }
 
@@ -95,7 +92,8 @@ fn head(desk: &Desk<'_>) -> Bytes {
     format!("{},\"items\":[", head.trim_end_matches('}')).into()
 }
 
-fn item(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> Bytes {
+/// Writes the item of an update.
+pub(super) fn item(desk: &Desk<'_>, story: &Story, said: &Said) -> Bytes {
     let facts = &story.incident.facts;
     let is_newest = story.said.first().is_some_and(|first| first.update.key == said.update.key);
     let (starts, ends) = match &said.update.kind {
@@ -136,7 +134,7 @@ fn item(desk: &Desk<'_>, story: &Story<'_>, said: &Said<'_>) -> Bytes {
 }
 
 /// Returns the steps of an incident as they are now.
-pub(super) fn steps<'f>(story: &Story<'f>, words: Words<'f>) -> Vec<Step<'f>> {
+pub(super) fn steps<'f>(story: &'f Story, words: Words<'f>) -> Vec<Step<'f>> {
     let steps = story.incident.facts.steps.iter();
     steps
         .map(|step| Step {

@@ -8,9 +8,7 @@ use super::xml::Escaped;
 use super::{Desk, Entry, Kind, latest};
 
 /// Writes a feed.
-pub(super) fn feed(desk: &Desk<'_>, kind: Kind, entries: &[Entry]) -> Document {
-    let items =
-        entries.iter().map(|entry| Item { share: entry.share, ..Item::new(&entry.tags, item(entry)) }).collect();
+pub(super) fn feed(desk: &Desk<'_>, kind: Kind, items: Vec<Item>) -> Document {
     let (begin, end) = head(desk, kind);
     let changed = desk.changed(begin, |instants| instant(latest(instants)).into());
     let sections = vec![changed, Section { head: end.into(), items, ..Section::default() }];
@@ -41,7 +39,7 @@ fn head(desk: &Desk<'_>, Kind { path, title }: Kind) -> (String, String) {
 }
 
 /// Writes an item. Its date is that of its publication, never the start of a window to come.
-fn item(entry: &Entry) -> Bytes {
+pub(super) fn item(entry: &Entry) -> Bytes {
     let categories: String =
         entry.categories.iter().map(|word| format!("<category>{}</category>\n", Escaped(word))).collect();
     let text = format!(

@@ -34,19 +34,19 @@ pub(super) fn all(desk: &Desk<'_>) -> Vec<(&'static str, Document)> {
 struct Api<'d, 'n> {
     desk: &'d Desk<'n>,
     /// Incidents, newest first, with their bodies.
-    incidents: Vec<(&'d Story<'n>, Item)>,
+    incidents: Vec<(&'d Story, Item)>,
 }
 
 impl<'d, 'n> Api<'d, 'n> {
     fn new(desk: &'d Desk<'n>) -> Self {
         let page = Page::id(desk);
-        let item = |story: &Story<'_>| bytes(&Incident::new(desk, story, page.as_str()));
+        let item = |story: &Story| bytes(&Incident::new(desk, story, page.as_str()));
         let (mut planned, mut unplanned) = (Fair::new(MOST), Fair::new(MOST));
         let listed = desk.stories.iter().filter(|story| match story.incident.facts.kind {
             Kind::Planned => planned.takes(&story.tags) || is_current(story.incident.facts.stage),
             Kind::Unplanned => unplanned.takes(&story.tags) || is_current(story.incident.facts.stage),
         });
-        let incidents = listed.map(|story| (story, Item::new(&story.tags, item(story)))).collect();
+        let incidents = listed.map(|story| (&**story, Item::new(&story.tags, item(story)))).collect();
         Self { desk, incidents }
     }
 

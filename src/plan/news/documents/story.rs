@@ -1,39 +1,50 @@
-//! Stories: incidents with all that documents say of them, made once for all documents.
+//! Stories: incidents with all that documents say of them, made once for all documents and kept until they change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::document::Tags;
-use super::super::{Incident, Kind, News, Trouble, Update, UpdateKind, Words};
-use super::State;
+use super::super::{Incident, Key, Kind, Trouble, Update, UpdateKind};
+use super::entry::{self, Pieces};
+use super::{Desk, State};
+
+/// Stories by the keys of their incidents.
+pub(in super::super) type Stories = HashMap<Key, Arc<Story>>;
 
 /// Incident with its words.
-pub(super) struct Story<'n> {
-    pub(super) incident: &'n Incident,
+#[derive(Debug)]
+pub(in super::super) struct Story {
+    pub(super) incident: Incident,
     pub(super) title: String,
     pub(super) tags: Arc<Tags>,
     /// Updates, newest first; at least one.
-    pub(super) said: Vec<Said<'n>>,
+    pub(super) said: Vec<Said>,
+    /// Parts of feeds.
+    pub(super) pieces: Pieces,
 }
 
 /// Update with its words.
-pub(super) struct Said<'n> {
-    pub(super) update: &'n Update,
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) update: Update,
     pub(super) state: State,
     /// Trouble of the incident after the update.
     pub(super) trouble: Trouble,
     pub(super) paragraphs: Vec<String>,
 }
 
-impl<'n> Story<'n> {
-    pub(super) fn new(news: &News<'n>, words: Words<'_>, incident: &'n Incident) -> Self {
+impl Story {
+    /// Makes the story of an incident. The stories of the desk are not asked.
+    pub(super) fn new(desk: &Desk<'_>, incident: &Incident) -> Self {
         let mut trouble = Trouble::None;
-        let mut said: Vec<Said<'n>> = incident
+        let mut said: Vec<Said> = incident
             .updates
             .iter()
             .map(|update| {
                 trouble = trouble_after(trouble, &update.kind);
                 let state = State::after(incident.facts.kind, update);
-                Said { update, state, trouble, paragraphs: words.paragraphs(incident, update) }
+                let paragraphs = desk.words.paragraphs(incident, update);
+                Said { update: update.clone(), state, trouble, paragraphs }
             })
             .collect();
         said.reverse();
@@ -41,7 +52,10 @@ impl<'n> Story<'n> {
             last.trouble = incident.facts.trouble;
         }
         said.truncate(MOST_SAID);
-        Self { incident, title: words.title(&incident.facts), tags: news.tags(incident), said }
+        let (title, tags) = (desk.words.title(&incident.facts), desk.news.tags(incident));
+        let mut story = Self { incident: incident.clone(), title, tags, said, pieces: Pieces::default() };
+        story.pieces = entry::pieces(desk, &story);
+        story
     }
 
     /// Returns the state that it has now.
@@ -59,7 +73,7 @@ impl<'n> Story<'n> {
     }
 }
 
-impl Said<'_> {
+impl Said {
     /// Returns the words as one text.
     pub(super) fn text(&self) -> String {
         self.paragraphs.join("\n\n")

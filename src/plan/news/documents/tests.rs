@@ -95,7 +95,7 @@ impl World {
 
     pub(super) fn all(&self) -> Vec<(&'static str, Document)> {
         let news = News::new(&self.config, &self.ledger, &self.flags.windows);
-        all(&news, Words::all(&self.renderer).next().unwrap())
+        all(&news, Words::all(&self.renderer).next().unwrap(), &Stories::new()).0
     }
 
     pub(super) fn document(&self, path: &str) -> Document {
@@ -286,13 +286,14 @@ fn many_incidents_are_made_into_a_site() {
         let mut world = long_past(count);
         let news = News::new(&world.config, &world.ledger, &world.flags.windows);
         let before = Site::render(1, &news, &world.renderer, &Site::default());
+        let (_, stories) = all(&news, Words::all(&world.renderer).next().unwrap(), &Stories::new());
         world.edit("[routes]\nweb = \"offline\"\n").down("web", Phase::Closed, Source::Flag, "2027-06-01T00:00:00Z");
         let began = std::time::Instant::now();
         world.look("2027-06-01T00:00:00Z");
         let looked = began.elapsed();
         let news = News::new(&world.config, &world.ledger, &world.flags.windows);
         let words = Words::all(&world.renderer).next().unwrap();
-        let documents = all(&news, words);
+        let (documents, _) = all(&news, words, &stories);
         let made = began.elapsed();
         let site = Site::render(2, &news, &world.renderer, &before);
         let took = began.elapsed();

@@ -23,8 +23,8 @@ pub(super) struct Words<'e> {
 impl Event {
     /// Begins the event of a maintenance as it really was, is, or is planned, with the id of its note. It has no id of its
     /// own yet.
-    pub(super) fn of_story(desk: &Desk<'_>, story: &Story<'_>, id: &str, sequence: i64) -> Self {
-        let (incident, facts) = (story.incident, &story.incident.facts);
+    pub(super) fn of_story(desk: &Desk<'_>, story: &Story, id: &str, sequence: i64) -> Self {
+        let (incident, facts) = (&story.incident, &story.incident.facts);
         let (starts, ends) = span(story);
         let words = Words {
             summary: &story.title,
@@ -102,7 +102,7 @@ pub(super) fn sequence_at(desk: &Desk<'_>, stamp: Timestamp) -> i64 {
 }
 
 /// Returns the actual span as far as it is known, else the planned one. An event must not end before it begins.
-fn span(story: &Story<'_>) -> (Timestamp, Timestamp) {
+fn span(story: &Story) -> (Timestamp, Timestamp) {
     let Facts { starts, ends, .. } = story.incident.facts;
     let starts = story.incident.began().unwrap_or(starts);
     let ends = story.incident.over().or(ends).unwrap_or(starts);
@@ -110,7 +110,7 @@ fn span(story: &Story<'_>) -> (Timestamp, Timestamp) {
 }
 
 /// Writes what the calendar shows of a maintenance: the summary, the last update, services and regions.
-fn description(desk: &Desk<'_>, story: &Story<'_>) -> String {
+fn description(desk: &Desk<'_>, story: &Story) -> String {
     let facts = &story.incident.facts;
     let summary = facts.summary.iter().map(|summary| desk.words.text(summary).to_owned());
     let last = story.said.first().map(super::super::story::Said::text);

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 use super::super::super::super::flags::{Every, Mode, Recurrence, Target, When, Window};
 use super::super::super::super::ical::instant;
 use super::super::super::document::{Item, Tags};
-use super::super::super::{News, Service, Stage};
+use super::super::super::{Key, News, Service, Stage};
 use super::event::{Event, Words, sequence_at};
 use super::note::Note;
 use super::{Desk, Story};
@@ -23,12 +23,12 @@ pub(super) struct Series<'d, 'n> {
     /// Rule in the words of calendars, with the name of its zone; `None` if they cannot say it.
     rule: Option<(&'n str, Recurrence)>,
     /// Occurrences that the calendar knows more of, each with the local start that the rule has for it.
-    known: Vec<(DateTime, &'d Story<'n>)>,
+    known: Vec<(DateTime, &'d Story)>,
     tags: Arc<Tags>,
 }
 
 impl<'d, 'n> Series<'d, 'n> {
-    pub(super) fn new(desk: &'d Desk<'n>, window: &'n Window, shown: &[&'d Story<'n>]) -> Option<Self> {
+    pub(super) fn new(desk: &'d Desk<'n>, window: &'n Window, shown: &[&'d Story]) -> Option<Self> {
         let When::Every(every) = &window.when else { return None };
         window.announce?;
         let own = shown.iter().filter(|story| story.incident.facts.reference.as_deref() == Some(&window.id));
@@ -40,9 +40,9 @@ impl<'d, 'n> Series<'d, 'n> {
         Some(Self { desk, window, every, rule, known, tags: tags(desk.news, window) })
     }
 
-    /// Returns true if an event of a maintenance stands in the series.
-    pub(super) fn has(&self, story: &Story<'_>) -> bool {
-        self.known.iter().any(|(_, own)| own.incident.key == story.incident.key)
+    /// Returns the keys of the incidents whose events stand in the series.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.known.iter().map(|(_, story)| &story.incident.key)
     }
 
     /// Returns what the series is about.

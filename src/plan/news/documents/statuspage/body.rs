@@ -154,8 +154,8 @@ impl<'p> Component<'p> {
 }
 
 impl<'p> Incident<'p> {
-    pub(super) fn new<'n: 'p>(desk: &'p Desk<'n>, story: &'p Story<'n>, page: &'p str) -> Self {
-        let (incident, facts) = (story.incident, &story.incident.facts);
+    pub(super) fn new(desk: &'p Desk<'_>, story: &'p Story, page: &'p str) -> Self {
+        let (incident, facts) = (&story.incident, &story.incident.facts);
         // The numbers are those of this list: those of all services would tell how many others have.
         let affected: Vec<(usize, &Service)> = (1..).zip(desk.news.services_of(facts)).collect();
         let resolved = incident.over().or_else(|| facts.stage.is_final().then(|| incident.updated()));
@@ -184,7 +184,7 @@ impl<'p> Incident<'p> {
 }
 
 impl<'p> OfIncident<'p> {
-    fn new<'n: 'p>(desk: &'p Desk<'n>, story: &'p Story<'n>) -> Self {
+    fn new(desk: &'p Desk<'_>, story: &'p Story) -> Self {
         let facts = &story.incident.facts;
         Self {
             window: facts.reference.as_deref(),
@@ -204,13 +204,13 @@ impl<'p> OfIncident<'p> {
 }
 
 /// Returns the updates, newest first, each with what it did to the services.
-fn updates<'p>(story: &'p Story<'_>, services: &[(usize, &'p Service)]) -> Vec<Update<'p>> {
+fn updates<'p>(story: &'p Story, services: &[(usize, &'p Service)]) -> Vec<Update<'p>> {
     let facts = &story.incident.facts;
-    let at = |said: Option<&Said<'_>>, service: &Service| {
+    let at = |said: Option<&Said>, service: &Service| {
         let status = said.and_then(|said| service.status_in(facts, said.update.stage, said.trouble));
         status.unwrap_or(ServiceStatus::Operational).as_str()
     };
-    let update = |(place, said): (usize, &'p Said<'_>)| {
+    let update = |(place, said): (usize, &'p Said)| {
         let before = story.said.get(place + 1);
         let affected = services.iter().map(|(_, service)| Affected {
             code: service.key.as_str(),
@@ -238,10 +238,10 @@ fn updates<'p>(story: &'p Story<'_>, services: &[(usize, &'p Service)]) -> Vec<U
 }
 
 /// Returns the instant since which nothing is left but to watch: the first check after the work.
-fn monitored(story: &Story<'_>) -> Option<Timestamp> {
-    let is_after = |said: &&Said<'_>| matches!(said.update.stage, Stage::Checking | Stage::Returning | Stage::Over);
+fn monitored(story: &Story) -> Option<Timestamp> {
+    let is_after = |said: &&Said| matches!(said.update.stage, Stage::Checking | Stage::Returning | Stage::Over);
     let after = story.said.iter().take_while(is_after);
-    let is_watch = |said: &&Said<'_>| said.update.stage != Stage::Over;
+    let is_watch = |said: &&Said| said.update.stage != Stage::Over;
     after.filter(is_watch).last().map(|said| said.update.at)
 }
 
