@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod cuts;
 mod drain;
 mod error;
 mod http;

@@ -1,7 +1,7 @@
 //! Workers: one thread each, with its own runtime, listeners, upstream connections, cache of the live generation, and
 //! counters.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::telemetry::access::{AccessLog, Line, WriteOutcome};
 use crate::telemetry::{Meters, WorkerCell};
 
 use super::connection::ClientConnection;
+use super::cuts::Cuts;
 use super::throttle::FailedAuthThrottle;
 
 /// State shared by all tasks of one worker.
@@ -28,6 +29,7 @@ pub(crate) struct Worker {
     /// The number of the worker, from 0.
     pub(crate) id: usize,
     live: RefCell<(CachedReader, Live)>,
+    cuts: RefCell<Cuts>,
     meters: Arc<Meters>,
     /// The queues of held requests, shared by all workers.
     pub(crate) holds: Arc<HoldQueues>,
@@ -79,6 +81,7 @@ impl Worker {
         Self {
             id,
             live: RefCell::new((reader, live)),
+            cuts: RefCell::default(),
             meters,
             holds,
             pools: RefCell::default(),
@@ -106,6 +109,11 @@ impl Worker {
             *live = Rc::new(Arc::clone(newest));
         }
         Rc::clone(live)
+    }
+
+    /// Returns the cuts of the status site.
+    pub(crate) fn cuts(&self) -> RefMut<'_, Cuts> {
+        self.cuts.borrow_mut()
     }
 
     /// Returns the status site.

@@ -17,6 +17,7 @@ use crate::plan::page::Variant;
 use crate::plan::path;
 use crate::plan::snapshot::Snapshot;
 use crate::plan::verdict::{Mount, normal_host, site_path};
+use crate::proxy::cuts::Edition;
 use crate::proxy::error::Error;
 
 use super::body::Body;
@@ -40,8 +41,9 @@ impl Exchange {
         let host = host.to_str().unwrap_or_default();
         let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
         if below == "/events" && *request.method() == Method::GET {
-            let routes = filter(&self.generation.snapshot, host, None, mount).and_then(|filter| filter.routes);
-            let routes = routes.map(|routes| routes.into_iter().map(str::to_owned).collect());
+            let snapshot = &self.generation.snapshot;
+            let routes = audience(snapshot, host, mount);
+            let routes = routes.map(|routes| names(snapshot, &routes).into_iter().map(str::to_owned).collect());
             return self.events(Subject::Site(routes), &request);
         }
         let answer = match below.as_str() {
@@ -63,11 +65,13 @@ impl Exchange {
         request: &Request<Incoming>,
     ) -> Option<Response<Body>> {
         let (snapshot, site) = (&self.generation.snapshot, self.record.worker.site());
-        let filter = filter(snapshot, host, request.uri().query(), mount)?;
+        let asked = asked(request.uri().query())?;
+        let audience = audience(snapshot, host, mount);
+        let filter = || Filter { routes: audience.as_deref().map(|routes| names(snapshot, routes)), ..asked.clone() };
         let mut variant = None;
         let document = match site.find(below)? {
             SiteResource::Document(document) => document,
-            SiteResource::Page(page) if page.about.as_ref().is_some_and(|about| !filter.has(&about.tags)) => {
+            SiteResource::Page(page) if page.about.as_ref().is_some_and(|about| !filter().has(&about.tags)) => {
                 return None;
             }
             SiteResource::Page(page) => {
@@ -77,7 +81,12 @@ impl Exchange {
                 summary(&site, chosen).or_else(|| page.choose(chosen.dialect, chosen.language))?
             }
         };
-        let selected = document.select(&filter);
+        let cut = || document.select(&filter());
+        let edition = Edition { site: site.version, generation: snapshot.generation };
+        let selected = match &audience {
+            Some(routes) if asked == Filter::default() => self.record.worker.cuts().get(edition, routes, document, cut),
+            Some(_) | None => cut(),
+        };
         let fresh = if is_fresh(request.headers(), &selected) { Fresh::Yes } else { Fresh::No };
         Some(respond::document(document, selected, variant, fresh, &self.context))
     }
@@ -88,9 +97,8 @@ fn summary(site: &Site, variant: Variant) -> Option<&Document> {
     matches!(variant.dialect, Dialect::Json | Dialect::Problem).then(|| site.summary()).flatten()
 }
 
-/// Reads the filter of a request; `None` if it is longer than any name. Below the reserved prefix, only the routes of
-/// the request's host are told of.
-fn filter<'q>(snapshot: &'q Snapshot, host: &str, query: Option<&'q str>, mount: Mount) -> Option<Filter<'q>> {
+/// Reads what a request asks for; `None` if it is longer than any name.
+fn asked(query: Option<&str>) -> Option<Filter<'_>> {
     let mut filter = Filter::default();
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     for (key, value) in pairs.take(MOST_PAIRS) {
@@ -105,14 +113,23 @@ fn filter<'q>(snapshot: &'q Snapshot, host: &str, query: Option<&'q str>, mount:
         }
         *wanted = Some(decoded(value));
     }
-    if mount == Mount::Reserved {
-        let indexes = snapshot.table.routes_of(&normal_host(host));
-        let names = indexes.iter().filter_map(|index| snapshot.routes.get(*index));
-        let names: BTreeSet<&str> = names.map(|route| route.config.name.as_str()).collect();
-        // Also where all routes have this host: the past and the flag file may know routes of others.
-        filter.routes = Some(names);
-    }
     Some(filter)
+}
+
+/// Returns the indexes of the routes that a client may learn of, in order; `None` for all. Below the reserved prefix, only
+/// those of the request's host are told of, also where all routes have this host: the past and the flag file may know
+/// routes of others.
+fn audience(snapshot: &Snapshot, host: &str, mount: Mount) -> Option<Vec<usize>> {
+    (mount == Mount::Reserved).then(|| {
+        let mut indexes = snapshot.table.routes_of(&normal_host(host));
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes
+    })
+}
+
+fn names<'s>(snapshot: &'s Snapshot, routes: &[usize]) -> BTreeSet<&'s str> {
+    routes.iter().filter_map(|index| snapshot.routes.get(*index)).map(|route| route.config.name.as_str()).collect()
 }
 
 /// Decodes a value of a query.
