@@ -281,12 +281,9 @@ fn system_roots(config_file: &Path) -> Result<Roots, Problem> {
     Ok(Roots { store: Arc::clone(store), hash: None })
 }
 
-/// Returns a TLS client that trusts the system's roots; `None` if there are none.
-pub(super) fn system_client() -> Option<Arc<ClientConfig>> {
-    let roots = system_roots(Path::new("")).ok()?;
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    // The default versions always fit their provider.
-    Some(Arc::new(builder.ok()?.with_root_certificates(roots.store).with_no_client_auth()))
+/// Returns true if this system has root certificates.
+pub(super) fn has_roots() -> bool {
+    !system_store().is_empty()
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -4,7 +4,8 @@
 
 mod deliver;
 mod exec;
-mod post;
+mod hook;
+mod outcome;
 
 use std::io;
 use std::path::Path;
@@ -25,7 +26,8 @@ use crate::plan::snapshot::Snapshot;
 use super::certs::Materials;
 use super::history::Event;
 
-pub(crate) use deliver::{Failure, Tools, attempt};
+pub(crate) use deliver::{Tools, attempt};
+pub(crate) use outcome::Failure;
 
 /// Place that is told, with its settings.
 #[derive(Clone, Debug)]

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 
+use crate::plan::config::{HookScheme, HookUrl};
+
 /// URL of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -84,6 +86,18 @@ impl Endpoint {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { scheme, host, port, path })
+    }
+
+    /// Returns the endpoint at a URL that an operator wrote.
+    ///
+    /// # Errors
+    /// If it is not one that every program reads alike.
+    pub fn of(url: &HookUrl) -> Result<Self, EndpointError> {
+        let scheme = match url.scheme {
+            HookScheme::Clear => "http",
+            HookScheme::Tls => "https",
+        };
+        Self::parse(&format!("{scheme}://{}{}", url.authority(), url.target))
     }
 
     /// Returns the value of the `Host` field.

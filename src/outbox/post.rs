@@ -71,8 +71,8 @@ pub enum PostError {
     Request(http::Error),
     /// No answer that HTTP knows.
     Http(hyper::Error),
-    /// The endpoint was too slow.
-    TimedOut,
+    /// The endpoint was slower than this.
+    TimedOut(Duration),
 }
 
 impl Connector {
@@ -87,7 +87,21 @@ impl Connector {
     /// # Errors
     /// If the host leads out of reach, or does not answer in time.
     pub async fn post(&self, endpoint: &Endpoint, message: Message) -> Result<Answer, PostError> {
-        timeout(PATIENCE, self.post_in_time(endpoint, message)).await.unwrap_or(Err(PostError::TimedOut))
+        self.post_within(endpoint, message, PATIENCE).await
+    }
+
+    /// Posts a message, and waits this long for the answer.
+    ///
+    /// # Errors
+    /// If the host leads out of reach, or does not answer in time.
+    pub async fn post_within(
+        &self,
+        endpoint: &Endpoint,
+        message: Message,
+        within: Duration,
+    ) -> Result<Answer, PostError> {
+        let answer = timeout(within, self.post_in_time(endpoint, message)).await;
+        answer.unwrap_or(Err(PostError::TimedOut(within)))
     }
 
     async fn post_in_time(&self, endpoint: &Endpoint, message: Message) -> Result<Answer, PostError> {
@@ -126,7 +140,7 @@ impl fmt::Display for PostError {
             Self::Tls(_) => f.write_str("the host cannot be trusted (TLS)"),
             Self::Request(_) => f.write_str("the request cannot be written"),
             Self::Http(_) => f.write_str("the answer is not HTTP, or is cut off"),
-            Self::TimedOut => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Self::TimedOut(within) => write!(f, "no answer within {} s", within.as_secs()),
         }
     }
 }
@@ -138,7 +152,7 @@ impl std::error::Error for PostError {
             Self::LookUp(error) | Self::Connect(error) | Self::Tls(error) => Some(error),
             Self::Request(error) => Some(error),
             Self::Http(error) => Some(error),
-            Self::TimedOut => None,
+            Self::TimedOut(_) => None,
         }
     }
 }
@@ -182,29 +196,30 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(PostError::Http)?;
-    let answer = async { read(sender.send_request(request).await?).await };
+    let answer = async { Ok(read(sender.send_request(request).await?).await) };
     net::drive(connection, answer).await.map_err(PostError::Http)
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+async fn read(response: Response<Incoming>) -> Answer {
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame?;
+    // The status is the answer. A body that breaks off changes nothing.
+    while let Some(Ok(frame)) = body.frame().await {
         let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
         bytes.extend_from_slice(&data[..data.len().min(MOST_ANSWER - bytes.len())]);
         if bytes.len() == MOST_ANSWER {
             break;
         }
     }
-    Ok(Answer { status: head.status, retry_after: retry_after(head.headers.get(RETRY_AFTER)), body: bytes })
+    Answer { status: head.status, retry_after: retry_after(head.headers.get(RETRY_AFTER)), body: bytes }
 }
 
 /// Reads `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
 fn retry_after(field: Option<&HeaderValue>) -> Option<Duration> {
     let text = field?.to_str().ok()?.trim();
+    // Some chats ask for fractions of a second.
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = DateTimeParser::new().parse_timestamp(text).ok()?;
     date.duration_since(Timestamp::now()).try_into().ok()

@@ -301,7 +301,7 @@ fn proves(answer: &Answer, challenge: &str) -> bool {
 }
 
 /// Returns an error with its causes, in one line.
-pub(super) fn told(error: &dyn Error) -> String {
+pub fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,38 +10,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::plan::config::{Channel, Destination};
-use crate::plan::notify::{Answer, Body, OperatorEvent, answer, formats};
+use crate::control::certs;
+use crate::outbox::address::Reach;
+use crate::outbox::post::Connector;
+use crate::plan::config::Destination;
+use crate::plan::notify::OperatorEvent;
 
-use super::post::{Post, post};
-use super::{Job, Place, exec};
-
-/// Success of an attempt, in words.
-#[derive(Clone, Debug)]
-pub(crate) struct Told(pub String);
-
-/// Failure of an attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    /// Reason, without the secret part of a URL.
-    pub why: String,
-    /// Sense of another attempt.
-    pub next: Next,
-}
-
-/// Sense of another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Another attempt may succeed, after the usual time or a longer one.
-    Again(Option<Duration>),
-    /// No attempt will succeed.
-    Never,
-}
+use super::outcome::{Failure, Next, Told};
+use super::{Job, Place, exec, hook};
 
 /// Limits that all places share.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {
-    pub(super) lookups: Arc<Semaphore>,
+    /// Client; `None` if this build has no TLS that works.
+    pub(super) connector: Option<Connector>,
     pub(super) posts: Arc<Semaphore>,
     pub(super) programs: Arc<Semaphore>,
 }
@@ -49,7 +31,9 @@ pub(crate) struct Tools {
 impl Default for Tools {
     fn default() -> Self {
         let room = |most| Arc::new(Semaphore::new(most));
-        Self { lookups: room(MOST_LOOKUPS), posts: room(MOST_POSTS), programs: room(MOST_PROGRAMS) }
+        // The operator wrote the URLs.
+        let connector = certs::public_client().map(|tls| Connector::new(Reach::everywhere(), tls));
+        Self { connector, posts: room(MOST_POSTS), programs: room(MOST_PROGRAMS) }
     }
 }
 
@@ -166,43 +150,12 @@ pub(crate) async fn attempt(
     match &place.to {
         Destination::Hook(channel, url) => {
             let Ok(_room) = tools.posts.acquire().await else { return Err(Failure::ended()) };
-            let body = body(*channel, event, replica, language);
-            let id = event.id(replica);
-            let sent = post(Post { url, body, id: id.as_str() }, place.settings.timeout, &tools.lookups).await;
-            let answered = sent.map_err(|why| Failure { why, next: Next::Again(None) })?;
-            let told = format!("answered {}", answered.status);
-            let why = || if answered.text.is_empty() { told.clone() } else { format!("{told}: {}", answered.text) };
-            match answer(*channel, answered.status, answered.retry_after.as_deref()) {
-                Answer::Taken => Ok(Told(told)),
-                Answer::Again(after) => Err(Failure { why: why(), next: Next::Again(after) }),
-                Answer::Gone => {
-                    Err(Failure { why: format!("{}; the place is gone, or closed to us", why()), next: Next::Never })
-                }
-                Answer::Refused => Err(Failure { why: why(), next: Next::Never }),
-            }
+            hook::post((*channel, url), &place.settings, event, replica, tools.connector.as_ref()).await
         }
         Destination::Exec(program) => {
             let Ok(_room) = tools.programs.acquire().await else { return Err(Failure::ended()) };
             exec::run(program, event, replica, language, place.settings.timeout).await
         }
-    }
-}
-
-impl Failure {
-    fn ended() -> Self {
-        Self { why: "the process ends".to_owned(), next: Next::Never }
-    }
-}
-
-/// Returns the body of an event in the form of a receiver.
-fn body(channel: Channel, event: &OperatorEvent, replica: &str, language: Option<&str>) -> Body {
-    let notice = || event.notice(replica, language);
-    match channel {
-        Channel::Slack => formats::slack(&notice()),
-        Channel::Discord => formats::discord(&notice()),
-        Channel::Teams => formats::teams(&notice()),
-        Channel::Ntfy => formats::ntfy(&notice()),
-        Channel::Webhook => Body::json(&event.json(replica, language)),
     }
 }
 
@@ -212,7 +165,6 @@ const USUAL_RETRIES: u32 = 4;
 const STALE: Duration = Duration::from_secs(15 * 60);
 /// Notifications that may wait for a place, with the one under way.
 const MOST_WAITING: usize = 64;
-const MOST_LOOKUPS: usize = 4;
 const MOST_POSTS: usize = 16;
 /// Programs that run at once.
 const MOST_PROGRAMS: usize = 4;

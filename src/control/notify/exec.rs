@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::plan::notify::OperatorEvent;
 use crate::plan::words::harmless;
 
-use super::deliver::{Failure, Next, Told};
+use super::outcome::{Failure, Next, Told};
 
 /// Runs a program for an event, with the event's JSON on standard input.
 ///
