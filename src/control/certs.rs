@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::plan::config::{BadDestination, Config, Destination, TlsFiles, Trust, Upstream};
+use crate::plan::config::{BadDestination, Config, Destination, MAIL_HELP, TlsFiles, Trust, Upstream};
 use crate::plan::pass::{Key, SHORTEST};
 use crate::plan::problem::Problem;
 use crate::status::Role;
@@ -89,6 +89,12 @@ pub(crate) fn materials(
             Err(problem) => problems.push(problem),
         }
     }
+    if let Some(trust) = mail_trust(config)
+        && !materials.roots.contains_key(&trust)
+    {
+        // Mails read the file when they need it. A bad one is refused here all the same.
+        problems.extend(roots(config_file, &trust, &mut read).err());
+    }
     let mut keys = HashMap::<&Path, Arc<Key>>::new();
     for (route, file) in secret_files(config) {
         let key = match keys.get(file) {
@@ -106,6 +112,10 @@ pub(crate) fn materials(
     }
     for file in destination_files(config) {
         match destination(file, &mut read) {
+            Ok(Destination::Mail(_)) if config.mail.is_none() => {
+                let message = "no mail can be sent: the config has no `[mail]`";
+                problems.push(Problem::in_file(file, message).help(MAIL_HELP));
+            }
             Ok(destination) => drop(materials.destinations.insert(file.to_owned(), destination)),
             Err(problem) if problems.contains(&problem) => {}
             Err(problem) => problems.push(problem),
@@ -134,6 +144,11 @@ fn destination_files(config: &Config) -> impl Iterator<Item = &Path> {
     config.notify.iter().filter_map(|notify| notify.to.file())
 }
 
+/// Returns the roots that a config names for its mail server.
+fn mail_trust(config: &Config) -> Option<Trust> {
+    config.mail.as_ref()?.ca.clone().map(Trust::File)
+}
+
 /// Returns the place that a file names. The content is not repeated, since it is a secret.
 fn destination(
     file: &Path,
@@ -153,12 +168,14 @@ pub(super) fn files_of(config: &Config) -> impl Iterator<Item = (&Path, Role)> {
         Some(Trust::File(file)) => Some((file.as_path(), Role::Roots)),
         Some(Trust::System) | None => None,
     });
+    let mail = config.mail.iter().filter_map(|mail| Some((mail.ca.as_deref()?, Role::Roots)));
     tls()
         .map(|tls| (tls.cert.as_path(), Role::Certificate))
         .chain(tls().map(|tls| (tls.key.as_path(), Role::Key)))
         .chain(secret_files(config).map(|(_, file)| (file, Role::Secret)))
         .chain(destination_files(config).map(|file| (file, Role::Secret)))
         .chain(roots)
+        .chain(mail)
 }
 
 /// Warns of secrets that every user of this machine can read.

@@ -5,6 +5,7 @@
 mod deliver;
 mod exec;
 mod hook;
+mod mail;
 mod outcome;
 
 use std::io;
@@ -17,7 +18,7 @@ use rustix::fs::Access;
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::plan::compile::Memory;
-use crate::plan::config::{Config, Destination, EventKind, Notify, To};
+use crate::plan::config::{Config, Destination, EventKind, MailConfig, Notify, To};
 use crate::plan::flags::Flags;
 use crate::plan::notify::{OperatorEvent, Watch};
 use crate::plan::problem::Problem;
@@ -36,6 +37,8 @@ pub(crate) struct Place {
     pub to: Destination,
     /// Settings.
     pub settings: Notify,
+    /// Mail server, for a mailbox.
+    pub mail: Option<MailConfig>,
 }
 
 /// Handle of the thread. Without a place to tell, there is no thread.
@@ -179,7 +182,8 @@ pub(crate) fn places(config: &Config, materials: &Materials) -> Vec<Place> {
             To::Written(to) => to,
             To::File(file) => materials.destinations.get(file)?,
         };
-        Some(Place { to: to.clone(), settings: notify.clone() })
+        let mail = config.mail.as_ref().filter(|_| matches!(to, Destination::Mail(_))).cloned();
+        Some(Place { to: to.clone(), settings: notify.clone(), mail })
     };
     config.notify.iter().filter_map(place).collect()
 }
@@ -188,7 +192,7 @@ pub(crate) fn places(config: &Config, materials: &Materials) -> Vec<Place> {
 pub(super) fn unrunnable(config_file: &Path, config: &Config) -> Vec<Problem> {
     let program = |notify: &Notify| match &notify.to {
         To::Written(Destination::Exec(program)) => program_fault(program),
-        To::Written(Destination::Hook(..)) | To::File(_) => None,
+        To::Written(Destination::Hook(..) | Destination::Mail(_)) | To::File(_) => None,
     };
     let warning = |fault| {
         let help = "install it, or make it executable: `chmod +x`; until then its events are lost";

@@ -33,7 +33,7 @@ pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
 pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
-pub use notify::{Notify, To};
+pub use notify::{MAIL_HELP, Notify, To};
 pub use page::{LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use per_status::PerStatus;

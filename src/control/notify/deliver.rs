@@ -16,6 +16,7 @@ use crate::outbox::post::Connector;
 use crate::plan::config::Destination;
 use crate::plan::notify::OperatorEvent;
 
+use super::mail::MailRoom;
 use super::outcome::{Failure, Next, Told};
 use super::{Job, Place, exec, hook};
 
@@ -24,6 +25,7 @@ use super::{Job, Place, exec, hook};
 pub(crate) struct Tools {
     /// Client; `None` if this build has no TLS that works.
     pub(super) connector: Option<Connector>,
+    pub(super) mail: MailRoom,
     pub(super) posts: Arc<Semaphore>,
     pub(super) programs: Arc<Semaphore>,
 }
@@ -33,7 +35,7 @@ impl Default for Tools {
         let room = |most| Arc::new(Semaphore::new(most));
         // The operator wrote the URLs.
         let connector = certs::public_client().map(|tls| Connector::new(Reach::everywhere(), tls));
-        Self { connector, posts: room(MOST_POSTS), programs: room(MOST_PROGRAMS) }
+        Self { connector, mail: MailRoom::default(), posts: room(MOST_POSTS), programs: room(MOST_PROGRAMS) }
     }
 }
 
@@ -151,6 +153,10 @@ pub(crate) async fn attempt(
         Destination::Hook(channel, url) => {
             let Ok(_room) = tools.posts.acquire().await else { return Err(Failure::ended()) };
             hook::post((*channel, url), &place.settings, event, replica, tools.connector.as_ref()).await
+        }
+        Destination::Mail(address) => {
+            let Ok(_room) = tools.posts.acquire().await else { return Err(Failure::ended()) };
+            tools.mail.send(address, (place.mail.as_ref(), &place.settings), event, replica).await
         }
         Destination::Exec(program) => {
             let Ok(_room) = tools.programs.acquire().await else { return Err(Failure::ended()) };

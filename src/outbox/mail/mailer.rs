@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::plan::config::{DkimConfig, MailConfig, MailLogin};
-use crate::plan::news::mail::{Envelope, Links, Mail, Thread};
+use crate::plan::news::mail::{Envelope, Letter, Links, Mail, Thread};
 
 use super::super::notice::Notice;
 use super::super::subscription::Subscription;
@@ -77,7 +77,7 @@ impl MailDesk {
         let (incident, update) = (&notice.incident.key, &notice.update.key);
         let envelope = Envelope {
             host: host_of(&notice.url).unwrap_or(&mailer.domain),
-            thread: Some(Thread { incident, update, subscription: to.id }),
+            thread: Some(Thread { incident, update, subscription: Some(to.id) }),
             links: Links {
                 manage: None,
                 unsubscribe: None,
@@ -87,6 +87,31 @@ impl MailDesk {
         };
         let mail = Mail::new(letter, &envelope);
         Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
+    }
+
+    /// Makes a mail for an operator.
+    ///
+    /// # Errors
+    /// If there is no server, or one of its files cannot be read.
+    pub fn address(
+        &mut self,
+        letter: &Letter,
+        thread: Thread<'_>,
+        to: &str,
+        now: Timestamp,
+    ) -> Result<Outgoing, MailError> {
+        let mailer = self.mailer()?;
+        let links = Links::default();
+        let envelope = Envelope { host: &mailer.domain, thread: Some(thread), links, at: now };
+        let mail = Mail::new(letter, &envelope);
+        Ok(Outgoing { mailer, mail, to: to.to_owned() })
+    }
+
+    /// Takes a config. What is open stays open if it is the same.
+    pub fn set(&mut self, config: Option<&MailConfig>) {
+        if self.config.as_ref() != config {
+            *self = Self::new(config.cloned());
+        }
     }
 
     /// Notes that the server let nobody in: the password may have changed.
@@ -109,7 +134,8 @@ impl Mailer {
     fn open(config: &MailConfig) -> Result<Self, MailError> {
         let login = config.login.as_ref().map(login).transpose()?;
         let dkim = config.dkim.as_ref().map(dkim).transpose()?;
-        let relay = Relay::new(config.server.clone(), login, b"").map_err(MailError::Smtp)?;
+        let roots = config.ca.as_deref().map(read).transpose()?;
+        let relay = Relay::new(config.server.clone(), login, roots.as_deref()).map_err(MailError::Smtp)?;
         let sender = Sender::new(&config.from, config.reply_to.as_ref(), dkim).map_err(MailError::Compose)?;
         let unsubscribe = config.reply_to.as_ref().unwrap_or(&config.from).address.replace('%', "%25");
         Ok(Self { sender, relay, unsubscribe, domain: config.from.domain().to_owned() })

@@ -12,7 +12,7 @@ use std::{fmt, io};
 
 use lettre::address::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{self};
@@ -74,11 +74,11 @@ impl Login {
 }
 
 impl Relay {
-    /// Creates a relay. Nothing is connected yet. `roots` are certificates in PEM, beside those of the system.
+    /// Creates a relay. Nothing is connected yet. `roots` are certificates in PEM, which take the place of the system's.
     ///
     /// # Errors
     /// If a certificate is none.
-    pub fn new(server: MailServer, login: Option<Login>, roots: &[u8]) -> Result<Self, SmtpError> {
+    pub fn new(server: MailServer, login: Option<Login>, roots: Option<&[u8]>) -> Result<Self, SmtpError> {
         let tls = match server.tls {
             MailTls::Off => None,
             MailTls::Implicit | MailTls::StartTls => Some(parameters(&server.host, roots).map_err(SmtpError::Tls)?),
@@ -210,9 +210,10 @@ async fn close(mut connection: AsyncSmtpConnection) {
     let _ = timeout(CLOSE, connection.abort()).await;
 }
 
-fn parameters(host: &str, roots: &[u8]) -> Result<TlsParameters, smtp::Error> {
+fn parameters(host: &str, roots: Option<&[u8]>) -> Result<TlsParameters, smtp::Error> {
     let mut builder = TlsParameters::builder(host.to_owned());
-    if !roots.is_empty() {
+    if let Some(roots) = roots {
+        builder = builder.certificate_store(CertificateStore::None);
         builder = builder.add_root_certificate(Certificate::from_pem(roots)?);
     }
     builder.build_rustls()

@@ -41,7 +41,7 @@ fn mail() -> Mail {
         mailto: Some("mailto:unsubscribe@example.com?subject=T".to_owned()),
     };
     let (incident, update) = (Key::of(&["incident"]), Key::of(&["update"]));
-    let thread = Some(Thread { incident: &incident, update: &update, subscription: 7 });
+    let thread = Some(Thread { incident: &incident, update: &update, subscription: Some(7) });
     Mail::new(&letter, &Envelope { host: "status.example.com", thread, links, at: Timestamp::now() })
 }
 
@@ -52,7 +52,7 @@ fn ready(dkim: Option<Dkim>) -> Ready {
 }
 
 fn relay(port: u16, tls: MailTls) -> Relay {
-    Relay::new(MailServer { host: "127.0.0.1".to_owned(), port, tls }, None, b"").unwrap()
+    Relay::new(MailServer { host: "127.0.0.1".to_owned(), port, tls }, None, None).unwrap()
 }
 
 /// Mail server that answers as it is told.
@@ -206,13 +206,13 @@ async fn a_server_with_tls_from_the_first_byte_is_believed_by_its_certificate_al
     let at = |host: &str| MailServer { host: host.to_owned(), port: server.port, tls: MailTls::Implicit };
     let roots = made.cert.pem();
     for (name, host, roots) in
-        [("an unknown certificate", "localhost", ""), ("another name", "127.0.0.1", roots.as_str())]
+        [("an unknown certificate", "localhost", None), ("another name", "127.0.0.1", Some(roots.as_str()))]
     {
-        let error = Relay::new(at(host), None, roots.as_bytes()).unwrap().send(&ready(None)).await.unwrap_err();
+        let error = Relay::new(at(host), None, roots.map(str::as_bytes)).unwrap().send(&ready(None)).await.unwrap_err();
         assert!(error.to_string().contains("lets nobody in") && !error.is_final(), "{name}: {error}");
     }
     assert_eq!(server.count("MAIL"), 0);
-    Relay::new(at("localhost"), None, roots.as_bytes()).unwrap().send(&ready(None)).await.unwrap();
+    Relay::new(at("localhost"), None, Some(roots.as_bytes())).unwrap().send(&ready(None)).await.unwrap();
     assert_eq!(server.count("END"), 1);
 }
 
@@ -290,9 +290,9 @@ async fn a_real_server_takes_mails_whose_signatures_a_library_verifies() {
     let at = |host: &str| MailServer { host: host.to_owned(), port: server.port, tls: MailTls::StartTls };
     let login = |password: &str| Some(Login::new("status".to_owned(), password.to_owned()));
     let roots = made.cert.pem();
-    let relay = Relay::new(at("localhost"), login("right"), roots.as_bytes()).unwrap();
-    let wrong = Relay::new(at("localhost"), login("wrong"), roots.as_bytes()).unwrap();
-    let unknown = Relay::new(at("localhost"), login("right"), b"").unwrap();
+    let relay = Relay::new(at("localhost"), login("right"), Some(roots.as_bytes())).unwrap();
+    let wrong = Relay::new(at("localhost"), login("wrong"), Some(roots.as_bytes())).unwrap();
+    let unknown = Relay::new(at("localhost"), login("right"), None).unwrap();
     for (name, refused) in [("a wrong password", wrong), ("a certificate of nobody", unknown)] {
         let error = refused.send(&ready(None)).await.unwrap_err();
         assert!(error.to_string().contains("lets nobody in") && !error.is_final(), "{name}: {error}");

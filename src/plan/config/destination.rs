@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use http::uri::PathAndQuery;
 
-use super::authority;
+use super::{authority, is_address};
 
 /// Place that a message is sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// `slack:https://…` and its kin: a POST to a URL.
     Hook(Channel, HookUrl),
+    /// `mail:ops@example.com`: a mailbox, told by the server of `[mail]`.
+    Mail(String),
     /// `exec:/usr/local/bin/on-drained`: a program, by its absolute path.
     Exec(PathBuf),
 }
@@ -117,9 +119,9 @@ impl Destination {
             "exec" if rest.starts_with('/') && !rest.ends_with('/') => Ok(Self::Exec(rest.into())),
             "exec" => wrong("the program is not named by its absolute path", EXEC),
             "http" | "https" => wrong("the place to notify has no kind before its URL", KINDS),
-            "mail" | "mailto" => {
-                wrong("mails cannot be sent yet", "use a chat, a webhook, or a program that sends mails")
-            }
+            "mail" if is_address(rest) => Ok(Self::Mail(rest.to_owned())),
+            "mail" => wrong("the address of the mailbox is none", MAIL),
+            "mailto" => wrong("the kind of the place to notify is `mail`", MAIL),
             _ => wrong("the kind of the place to notify is unknown", KINDS),
         }
     }
@@ -130,7 +132,7 @@ impl Destination {
             Self::Hook(_, url) if url.scheme == HookScheme::Clear && !url.is_here() => {
                 Some("use `https://`: who reads the URL on its way may post as well")
             }
-            Self::Hook(..) | Self::Exec(_) => None,
+            Self::Hook(..) | Self::Mail(_) | Self::Exec(_) => None,
         }
     }
 
@@ -138,6 +140,7 @@ impl Destination {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Hook(channel, _) => channel.as_str(),
+            Self::Mail(_) => "mail",
             Self::Exec(_) => "exec",
         }
     }
@@ -226,6 +229,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hook(channel, url) => write!(f, "{} {}", channel.as_str(), url.authority()),
+            Self::Mail(address) => write!(f, "mail {address}"),
             Self::Exec(path) => write!(f, "exec {}", path.display()),
         }
     }
@@ -239,7 +243,9 @@ impl fmt::Debug for HookUrl {
     }
 }
 
-const KINDS: &str = "write `slack:`, `discord:`, `teams:`, `ntfy:` or `webhook:` and a URL, or `exec:` and a program";
+const KINDS: &str = "write `slack:`, `discord:`, `teams:`, `ntfy:` or `webhook:` and a URL, `mail:` and an address, or \
+                     `exec:` and a program";
+const MAIL: &str = "write one address, as in `mail:ops@example.com`";
 const EXEC: &str = "write the path alone, as in `exec:/usr/local/bin/on-drained`";
 const URL: &str = "write it as it was given to you, as in `slack:https://hooks.slack.com/services/…`";
 const TLS_PORT: u16 = 443;
@@ -258,6 +264,7 @@ mod tests {
             ("ntfy:https://ntfy.example.com/topic", "ntfy ntfy.example.com"),
             ("ntfy:http://[::1]:8080/topic?auth=secret", "ntfy [::1]:8080"),
             ("webhook:HTTPS://Hooks.Example.com.:8443?secret", "webhook hooks.example.com:8443"),
+            ("mail:ops@example.com", "mail ops@example.com"),
             ("exec:/usr/local/bin/on-drained", "exec /usr/local/bin/on-drained"),
         ] {
             let destination = Destination::parse(text).unwrap();
@@ -286,7 +293,10 @@ mod tests {
             ("exec:./on-drained", "absolute path"),
             ("exec:/usr/bin/", "absolute path"),
             ("exec:/usr/bin/x --flag", "no arguments"),
-            ("mail:ops@example.com", "mails"),
+            ("mail:ops", "mailbox"),
+            ("mail:a@example.com, b@example.com", "mailbox"),
+            ("mail:a@example.com\r\nBcc: b@example.com", "mailbox"),
+            ("mailto:ops@example.com", "`mail`"),
         ] {
             let wrong = Destination::parse(text).unwrap_err();
             assert!(wrong.what.contains(what), "{text}: {}", wrong.what);
@@ -297,7 +307,7 @@ mod tests {
     fn only_hosts_of_the_service_itself_are_pinned() {
         let pins = |text: &str| match Destination::parse(text).unwrap() {
             Destination::Hook(channel, url) => channel.pins(&url),
-            Destination::Exec(_) => unreachable!("a hook"),
+            Destination::Mail(_) | Destination::Exec(_) => unreachable!("a hook"),
         };
         for good in [
             "slack:https://hooks.slack.com/services/T/B/x",

@@ -14,6 +14,8 @@ use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hi
 pub struct MailConfig {
     /// Server that takes mails.
     pub server: MailServer,
+    /// File of the roots that the server's certificate is checked against; `None` for those of the system.
+    pub ca: Option<PathBuf>,
     /// Name and password; `None` if the server asks for none.
     pub login: Option<MailLogin>,
     /// Sender.
@@ -122,6 +124,7 @@ pub(super) fn mail(value: &Value<'_>, report: &mut Report<'_>) -> Option<MailCon
     let server = section.need("server", "name your mail server: `server = \"smtp://mail.example.com:587\"`");
     let encryption = section.take("tls").and_then(|value| value.choice(&ENCRYPTION, report));
     let server = server.and_then(|value| server_of(&value, encryption, report));
+    let ca = section.take("ca").and_then(|value| ca(&value, server.as_ref(), report));
     let user = section.take("user");
     let password_file = section.take("password_file");
     let login = login(user.as_ref(), password_file.as_ref(), report);
@@ -130,7 +133,16 @@ pub(super) fn mail(value: &Value<'_>, report: &mut Report<'_>) -> Option<MailCon
     let reply_to = section.take("reply_to").and_then(|value| mailbox(&value, report));
     let dkim = section.take("dkim").and_then(|value| dkim(&value, from.as_ref(), report));
     section.finish(report, hint);
-    Some(MailConfig { server: server?, login, from: from?, reply_to, dkim })
+    Some(MailConfig { server: server?, ca, login, from: from?, reply_to, dkim })
+}
+
+/// Reads `ca`. Without encryption, it would only look like a check.
+fn ca(value: &Value<'_>, server: Option<&MailServer>, report: &mut Report<'_>) -> Option<PathBuf> {
+    if server.is_some_and(|server| server.tls == MailTls::Off) {
+        let help = "remove it, or encrypt: `tls = \"on\"`, or `smtps://` in `server`";
+        report.wrong(value.key_span.clone(), "`ca` is only for mail servers with encryption", help);
+    }
+    value.path("tls/ca.pem", report)
 }
 
 fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {

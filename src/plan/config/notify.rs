@@ -42,6 +42,15 @@ pub enum To {
     File(PathBuf),
 }
 
+/// Presence of `[mail]`, good or bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MailTable {
+    /// The config has one.
+    Written,
+    /// The config has none.
+    Missing,
+}
+
 impl To {
     /// Returns the file that has the destination.
     pub fn file(&self) -> Option<&Path> {
@@ -53,16 +62,28 @@ impl To {
 }
 
 /// Reads all `[[notify]]`.
-pub(super) fn notify(top: &mut Section<'_>, known: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Vec<Notify> {
+pub(super) fn notify(
+    top: &mut Section<'_>,
+    known: &[Arc<RouteConfig>],
+    mail: MailTable,
+    report: &mut Report<'_>,
+) -> Vec<Notify> {
     let Some(value) = top.take("notify") else { return Vec::new() };
     let tables = value.tables("notify", report);
     report.at_most(MOST_NOTIFY, tables.len(), "places to notify", value.key_span.clone());
-    tables.into_iter().take(MOST_NOTIFY).filter_map(|(span, table)| one(span, table, known, report)).collect()
+    tables.into_iter().take(MOST_NOTIFY).filter_map(|(span, table)| one(span, table, known, mail, report)).collect()
 }
 
-fn one(span: Range<usize>, table: &DeTable<'_>, known: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Option<Notify> {
+fn one(
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    known: &[Arc<RouteConfig>],
+    mail: MailTable,
+    report: &mut Report<'_>,
+) -> Option<Notify> {
     let mut section = Section::new(&keys::NOTIFY, "`[[notify]]`", span.clone(), table);
     let to = section.take("to");
+    let to_span = to.as_ref().map(|value| value.span.clone());
     let to_file = section.take("to_file");
     let on = section.take("on").map(|value| events(&value, report));
     let routes = section.take("routes").map(|value| routes(&value, known, report)).unwrap_or_default();
@@ -75,6 +96,11 @@ fn one(span: Range<usize>, table: &DeTable<'_>, known: &[Arc<RouteConfig>], repo
         _ => None,
     });
     let to = place(to, to_file, span, report);
+    if mail == MailTable::Missing
+        && let (Some(To::Written(Destination::Mail(_))), Some(span)) = (&to, to_span)
+    {
+        report.wrong(span, "no mail can be sent: the config has no `[mail]`", MAIL_HELP);
+    }
     Some(Notify {
         to: to?,
         on: on.unwrap_or_else(|| EventKind::BY_DEFAULT.into_iter().collect()),
@@ -145,6 +171,10 @@ fn routes(value: &Value<'_>, known: &[Arc<RouteConfig>], report: &mut Report<'_>
     }
     routes
 }
+
+/// Correction of a mailbox without a server. A file that names a mailbox has the same.
+pub const MAIL_HELP: &str = "name your mail server: `[mail]`, and below it `server = \"smtp://mail.example.com:587\"` and \
+                             `from = \"status@example.com\"`";
 
 const TO_EXAMPLE: &str = "to = \"slack:https://hooks.slack.com/services/…\"";
 

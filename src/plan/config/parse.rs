@@ -11,6 +11,7 @@ use super::super::keys;
 use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
+use super::notify::MailTable;
 use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
     TlsFiles, TrustedProxies,
@@ -44,12 +45,14 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let limits = top.take("limits").map(|value| limits_of(&value, report)).unwrap_or_default();
     let log = top.take("log").map(|value| log(&value, report)).unwrap_or_default();
     let (page, status) = (page::page(top, report), top.take("status"));
-    let mail = top.take("mail").and_then(|value| mail::mail(&value, report));
+    let mail = top.take("mail");
+    let server = if mail.is_some() { MailTable::Written } else { MailTable::Missing };
+    let mail = mail.and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let routes = routes(top, least, report);
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
-    let notify = notify::notify(top, &routes, report);
+    let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), ..page };
     Config {
         maintenance: maintenance.unwrap_or_else(|| report.resolve("maintenance.toml")),

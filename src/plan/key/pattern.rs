@@ -66,7 +66,7 @@ pub(in crate::plan) const LINK: Pattern = Pattern::new(
 pub(in crate::plan) const DESTINATION: Pattern = Pattern::new(
     "place to notify",
     "slack:https://hooks.slack.com/services/T0/B0/x",
-    r"^\s*((slack|discord|teams|ntfy|webhook):[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+[^#\s]*|exec:/\S*[^/\s])\s*$",
+    r"^\s*((slack|discord|teams|ntfy|webhook):[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+[^#\s]*|mail:[^@\s]+@[A-Za-z0-9._-]+|exec:/\S*[^/\s])\s*$",
 );
 pub(in crate::plan) const MAIL_SERVER: Pattern = Pattern::new(
     "mail server",

@@ -6,7 +6,7 @@ use super::super::key::{Absent, Form, Key, Rule, Table};
 /// `[mail]`.
 pub static MAIL: Table = Table {
     header: "[mail]",
-    about: "Mail server by which subscribers are told by e-mail.",
+    about: "Mail server by which subscribers and operators are told by e-mail.",
     keys: &[
         Key::new(
             "server",
@@ -19,6 +19,12 @@ pub static MAIL: Table = Table {
             Form::Choice(&["on", "off"]),
             Absent::Means("`\"on\"`, and `\"off\"` for `smtp://` on loopback"),
             "Encryption. With `on`, a server that offers none gets no mail.",
+        ),
+        Key::new(
+            "ca",
+            Form::Text(&FILE),
+            Absent::Means("the system's roots"),
+            "PEM file with the roots that the server's certificate is checked against, instead of the system's.",
         ),
         Key::new("user", Form::Words(256), Absent::Means("no login"), "Name at the server. Needs `password_file`."),
         Key::new(

@@ -8,14 +8,14 @@ use super::super::key::{Absent, Form, Key, Rule, Table};
 /// `[[notify]]`.
 pub static NOTIFY: Table = Table {
     header: "[[notify]]",
-    about: "Place where operators are told of events: a chat, a webhook, or a program.",
+    about: "Place where operators are told of events: a chat, a webhook, a mailbox, or a program.",
     keys: &[
         Key::new(
             "to",
             Form::Text(&DESTINATION),
             Absent::Means("what `to_file` names"),
-            "Place: `slack:`, `discord:`, `teams:`, `ntfy:` or `webhook:` and a URL, or `exec:` and the absolute path of \
-             a program. Exactly one of `to` and `to_file` is needed.",
+            "Place: `slack:`, `discord:`, `teams:`, `ntfy:` or `webhook:` and a URL, `mail:` and an address, or `exec:` and \
+             the absolute path of a program. Exactly one of `to` and `to_file` is needed.",
         ),
         Key::new(
             "to_file",

@@ -62,6 +62,14 @@ impl OperatorEvent {
         Key::of(&["event", replica, self.kind.as_str(), &routes, window, &at, &self.what])
     }
 
+    /// Returns the key of what mails about the event have in common: a window, or the routes, whichever replica tells.
+    pub fn thread(&self) -> Key {
+        match self.window_id() {
+            Some(window) => Key::of(&["thread", "window", window]),
+            None => Key::of(&["thread", "routes", &self.routes()]),
+        }
+    }
+
     /// Returns the names of the routes, separated by commas.
     pub fn routes(&self) -> String {
         self.routes.iter().map(String::as_str).collect::<Vec<_>>().join(",")

@@ -1,6 +1,7 @@
 //! Forms of a notice: one for each receiver.
 
 mod discord;
+mod mail;
 mod ntfy;
 mod slack;
 mod teams;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use super::Notice;
 
 pub use discord::discord;
+pub use mail::mail;
 pub use ntfy::ntfy;
 pub use slack::slack;
 pub use teams::teams;

@@ -25,8 +25,8 @@ pub struct Thread<'e> {
     pub incident: &'e Key,
     /// Key of the update.
     pub update: &'e Key,
-    /// Number of the subscription.
-    pub subscription: i64,
+    /// Number of the subscription; `None` for operators, who are no list.
+    pub subscription: Option<i64>,
 }
 
 /// Links by which a subscriber changes or ends the subscription.
@@ -55,11 +55,14 @@ pub(super) fn fields(envelope: &Envelope<'_>) -> Vec<(&'static str, String)> {
     if let Some(thread) = envelope.thread {
         let Thread { incident, update, subscription } = thread;
         // The root is never sent: a subscriber who comes later would miss it. Programs join mails that name the same root.
-        let root = format!("<{incident}.{subscription}@{host}>");
-        fields.push(("Message-ID", format!("<{update}.{subscription}@{host}>")));
+        let reader = subscription.map(|number| format!(".{number}")).unwrap_or_default();
+        let root = format!("<{incident}{reader}@{host}>");
+        fields.push(("Message-ID", format!("<{update}{reader}@{host}>")));
         fields.push(("In-Reply-To", root.clone()));
         fields.push(("References", root));
-        fields.push(("List-Id", format!("<{host}>")));
+        if subscription.is_some() {
+            fields.push(("List-Id", format!("<{host}>")));
+        }
     }
     let is_https = |url: &&String| url.starts_with("https://");
     let one_click = envelope.links.unsubscribe.as_ref().filter(is_https);

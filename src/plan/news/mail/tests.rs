@@ -72,7 +72,7 @@ fn links() -> Links {
 }
 
 fn mail(letter: &Letter, incident: &Incident, update: &Update) -> Mail {
-    let thread = Thread { incident: &incident.key, update: &update.key, subscription: 7 };
+    let thread = Thread { incident: &incident.key, update: &update.key, subscription: Some(7) };
     let envelope = Envelope { host: "status.example.com", thread: Some(thread), links: links(), at: at("14:00:05") };
     Mail::new(letter, &envelope)
 }

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::super::super::news::Key;
+use super::super::super::news::mail::{Envelope, Links, Mail, Thread};
 use super::super::{Field, Piece, Tone};
 use super::*;
 
@@ -53,6 +55,24 @@ fn check(name: &str, notice: &Notice) {
 fn a_notice_has_the_form_of_its_receiver() {
     let text = ["The maintenance has begun.", "Reading works as usual.\nOrders wait."];
     check("begun", &notice("Database upgrade: In progress", &text));
+}
+
+#[test]
+fn a_mail_for_an_operator_is_short_and_of_one_line_where_it_must_be() {
+    let letter = mail(&notice("shop is closed\r\nBcc: a@b.example", &["5 % of 200 requests failed."]), "proxy\n1");
+    let (incident, update) = (Key::of(&["incident"]), Key::of(&["update"]));
+    let thread = Thread { incident: &incident, update: &update, subscription: None };
+    let at = Timestamp::from_second(1_779_200_040).unwrap();
+    let links = Links::default();
+    let mail = Mail::new(&letter, &Envelope { host: "example.com", thread: Some(thread), links, at });
+    assert_eq!(mail.subject, "[backsoon] shop is closed Bcc: a@b.example");
+    let names: Vec<&str> = mail.fields.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["Date", "Auto-Submitted", "Message-ID", "In-Reply-To", "References"], "no list");
+    assert!(mail.fields.iter().any(|(_, value)| *value == format!("<{update}@example.com>")), "{:?}", mail.fields);
+    for text in [&mail.text, &mail.html] {
+        assert!(text.contains("5 % of 200 requests failed.") && text.contains("Shop &"), "{text}");
+        assert!(text.contains("names this mailbox.") && !text.contains("unsubscribe"), "{text}");
+    }
 }
 
 #[test]
