@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod endpoint;
+pub mod place;
 
 pub mod mail;
 pub mod notice;
@@ -12,6 +13,7 @@ pub mod schedule;
 pub mod store;
 pub mod subscription;
 
+pub mod chat;
 pub mod post;
 pub mod sender;
 pub mod signature;

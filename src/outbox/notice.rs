@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::news::mail::Letter;
 use crate::plan::news::{Incident, News, Update, Words};
+use crate::plan::notify;
 
 /// Update of an incident, and all that a message about it is made of. The outbox keeps it until all are told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Telling {
     /// Words of a mail; `None` in a notice that an older backsoon recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub letter: Option<Letter>,
+    /// Words of a message to a chat; `None` in a notice that an older backsoon recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<notify::Notice>,
 }
 
 impl Notice {
@@ -48,12 +52,14 @@ impl Notice {
         update: &Update,
         languages: impl Iterator<Item = Words<'l>>,
     ) -> Self {
+        let page = || news.link(&format!("/incidents/{}", incident.key));
         let telling = |words: Words<'_>| Telling {
             language: words.tag().to_owned(),
             title: words.title(&incident.facts),
             stage: words.stage(update.stage),
             paragraphs: words.paragraphs(incident, update),
             letter: Some(Letter::of_update(words, news, incident, update)),
+            chat: Some(notify::Notice::of_update(incident, update, words, page())),
         };
         Self {
             title: news.title.clone(),

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::chat::{Chat, Meaning};
 use super::endpoint::Endpoint;
 use super::mail::mailer::{MailDesk, MailError};
 use super::notice::Notice;
@@ -150,7 +151,10 @@ impl Sender {
                     self.store.finish(claim, outcome, now).await?;
                     match outcome {
                         Outcome::Done => self.counts.sent += 1,
-                        Outcome::Retry { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::Gone => {
+                        Outcome::Retry { .. }
+                        | Outcome::Failed { .. }
+                        | Outcome::Refused { .. }
+                        | Outcome::Gone { .. } => {
                             self.counts.failures += 1;
                         }
                     }
@@ -178,7 +182,10 @@ impl Sender {
     fn end(&mut self, landing: Landing, now: Timestamp) {
         match landing {
             Landing::Delivery(claim, answer) => {
-                let outcome = outcome(claim.attempt, answer, now, fastrand::f64());
+                let outcome = match claim.subscription.order.channel.chat() {
+                    Some(chat) => chat_outcome(chat, claim.attempt, answer, now, fastrand::f64()),
+                    None => outcome(claim.attempt, answer, now, fastrand::f64()),
+                };
                 self.ended.push_back(Ended::Delivery(claim, outcome));
             }
             Landing::Mail(claim, result) => {
@@ -195,7 +202,9 @@ impl Sender {
 
     fn send(&mut self, claim: Claim, now: Timestamp) {
         match claim.subscription.order.channel {
-            Channel::Webhook => self.post(claim, now),
+            Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => {
+                self.post(claim, now);
+            }
             Channel::Mail => self.mail(claim, now),
         }
     }
@@ -226,6 +235,9 @@ impl Sender {
     /// Makes the message of a delivery. The time in it is that of the attempt: an old one looks like a replay.
     fn message(&self, claim: &Claim, now: Timestamp) -> Message {
         let (notice, subscription) = (&claim.notice, &claim.subscription);
+        if let Some(chat) = subscription.order.channel.chat() {
+            return chat.message(notice, &subscription.order.language);
+        }
         let id = webhook::id(notice, subscription.id);
         self.signed(&id, webhook::body(notice, &subscription.order.language, now), subscription, now)
     }
@@ -264,11 +276,27 @@ impl Sender {
 fn outcome(attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter: f64) -> Outcome {
     let (error, asked) = match answer {
         Ok(answer) if answer.status.is_success() => return Outcome::Done,
-        Ok(answer) if answer.status == StatusCode::GONE => return Outcome::Gone,
+        Ok(answer) if answer.status == StatusCode::GONE => return Outcome::Gone { error: answer.status.to_string() },
         // Redirects are failures: they could lead anywhere.
         Ok(answer) => (answer.status.to_string(), answer.retry_after),
         Err(error) => (error, None),
     };
+    again(attempt, error, asked, now, jitter)
+}
+
+/// Decides what becomes of a message to a chat.
+fn chat_outcome(chat: Chat, attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter: f64) -> Outcome {
+    match answer.map(|answer| chat.meaning(&answer)) {
+        Ok(Meaning::Taken) => Outcome::Done,
+        Ok(Meaning::Gone(error)) => Outcome::Gone { error },
+        Ok(Meaning::Refused(error)) => Outcome::Refused { error, cause: Refusal::Message },
+        Ok(Meaning::Again(error, asked)) => again(attempt, error, asked, now, jitter),
+        Err(error) => again(attempt, error, None, now, jitter),
+    }
+}
+
+/// Decides on the next attempt.
+fn again(attempt: u32, error: String, asked: Option<Duration>, now: Timestamp, jitter: f64) -> Outcome {
     match schedule::after(attempt, asked, jitter).and_then(|wait| now.checked_add(wait).ok()) {
         Some(at) => Outcome::Retry { at, error },
         None => Outcome::Failed { error },
@@ -283,10 +311,7 @@ fn mail_outcome(attempt: u32, result: Result<(), MailError>, now: Timestamp, jit
         let cause = if error.is_of_mailbox() { Refusal::Address } else { Refusal::Message };
         return Outcome::Refused { error: text, cause };
     }
-    match schedule::after(attempt, None, jitter).and_then(|wait| now.checked_add(wait).ok()) {
-        Some(at) => Outcome::Retry { at, error: text },
-        None => Outcome::Failed { error: text },
-    }
+    again(attempt, text, None, now, jitter)
 }
 
 /// Returns true if an answer is the challenge, as a text or as `{"challenge": "…"}`. One that only repeats the request

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::chat::Chat;
 use super::notice::Notice;
 
 /// Subscription as the store keeps it.
@@ -59,6 +60,14 @@ pub enum Channel {
     Webhook,
     /// E-mail.
     Mail,
+    /// Incoming webhook of Slack, or of what takes its form.
+    Slack,
+    /// Webhook of Discord.
+    Discord,
+    /// Workflow of Microsoft Teams.
+    Teams,
+    /// Topic of an ntfy server.
+    Ntfy,
 }
 
 /// State of a subscription.
@@ -88,17 +97,35 @@ impl Order {
 }
 
 impl Channel {
+    /// All channels.
+    pub const ALL: [Self; 6] = [Self::Webhook, Self::Mail, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
+
     /// Returns the word for the channel.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::Mail => "mail",
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::Teams => "teams",
+            Self::Ntfy => "ntfy",
         }
     }
 
     /// Finds a channel by its word.
     pub fn find(word: &str) -> Option<Self> {
-        [Self::Webhook, Self::Mail].into_iter().find(|channel| channel.as_str() == word)
+        Self::ALL.into_iter().find(|channel| channel.as_str() == word)
+    }
+
+    /// Returns the chat that the channel leads to.
+    pub fn chat(self) -> Option<Chat> {
+        match self {
+            Self::Webhook | Self::Mail => None,
+            Self::Slack => Some(Chat::Slack),
+            Self::Discord => Some(Chat::Discord),
+            Self::Teams => Some(Chat::Teams),
+            Self::Ntfy => Some(Chat::Ntfy),
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn notice(sequence: u32) -> Notice {
         stage: "in progress".to_owned(),
         paragraphs: vec!["Maintenance has begun.".to_owned()],
         letter: None,
+        chat: None,
     };
     Notice {
         title: "Status".to_owned(),

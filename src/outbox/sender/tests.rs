@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::super::address::Reach;
-use super::super::subscription::State;
+use super::super::subscription::{Channel, Order, State};
 use super::super::tests::{SECRET, Seen, Sink, at, notice, order, plain, tls};
 use super::super::{signature, store};
 use super::*;
@@ -136,6 +136,51 @@ async fn an_endpoint_is_told_nothing_before_it_has_answered_the_challenge() {
     assert_eq!([&text, &json, &echo, &silent].map(|sink| sink.seen().len()), [2, 2, 1, 1]);
 }
 
+#[tokio::test]
+async fn each_chat_is_told_in_its_form_and_its_answer_is_read_its_way() {
+    let limited = r#"{"message":"You are being rate limited.","retry_after":90.5,"global":false}"#;
+    let answers = [
+        (Channel::Slack, plain("200 OK", "", "ok")),
+        (Channel::Teams, plain("202 Accepted", "", "")),
+        (Channel::Ntfy, plain("429 Too Many Requests", "retry-after: 40\r\n", "")),
+        (Channel::Discord, plain("429 Too Many Requests", "", limited)),
+        (Channel::Slack, plain("404 Not Found", "", "no_service")),
+        (Channel::Slack, plain("400 Bad Request", "", "invalid_blocks")),
+    ];
+    let mut world = World::on_loopback();
+    let (mut sinks, mut ids) = (Vec::new(), Vec::new());
+    for (channel, answer) in answers {
+        let sink = Sink::new(move |_, _| answer.clone()).await;
+        let order = Order { channel, ..order(&sink.url) };
+        ids.push(world.sender.store().subscribe(&order, "", State::Active, at("13:00:00")).await.unwrap());
+        sinks.push(sink);
+    }
+    world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
+    let mut counts = Vec::new();
+    for time in ["14:00:00", "14:00:39", "14:00:44", "14:01:29", "14:01:40"] {
+        world.send(at(time)).await;
+        counts.push(sinks.iter().map(|sink| sink.seen().len()).collect::<Vec<_>>());
+    }
+    // Who asks for time gets it, and a message that is refused is not repeated.
+    assert_eq!(counts[..2], [[1; 6], [1; 6]]);
+    assert_eq!([&counts[2], &counts[3], &counts[4]], [&[1, 1, 2, 1, 1, 1], &[1, 1, 2, 1, 1, 1], &[1, 1, 2, 2, 1, 1]]);
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(world.state(*id).await);
+    }
+    assert_eq!(states[4], State::Disabled);
+    assert!(states.iter().enumerate().all(|(at, state)| at == 4 || *state == State::Active), "{states:?}");
+    assert_eq!(world.error(ids[4]).await, "404 Not Found (no_service)");
+    assert_eq!(world.error(ids[5]).await, "400 Bad Request (invalid_blocks)");
+    let bodies: Vec<String> = sinks.iter().map(|sink| sink.seen()[0].body.clone()).collect();
+    let beginnings = [r#"{"blocks":[{"text""#, r#"{"attachments":[{"content":{"$schema""#, "Maintenance has begun."];
+    for (body, beginning) in bodies.iter().zip(beginnings) {
+        assert!(body.starts_with(beginning), "{body}");
+    }
+    assert!(bodies[3].starts_with(r#"{"allowed_mentions":{"parse":[]},"embeds":"#), "{}", bodies[3]);
+    assert!(sinks.iter().all(|sink| !sink.seen()[0].fields.contains_key("webhook-signature")));
+}
+
 #[test]
 fn the_result_follows_from_the_status() {
     let decide = |status: u16, attempt: u32| {
@@ -143,7 +188,8 @@ fn the_result_follows_from_the_status() {
         outcome(attempt, Ok(answer), at("14:00:00"), 0.0)
     };
     let retry = |error: &str, time: &str| Outcome::Retry { at: at(time), error: error.to_owned() };
-    assert_eq!([decide(200, 1), decide(204, 10), decide(410, 1)], [Outcome::Done, Outcome::Done, Outcome::Gone]);
+    let gone = Outcome::Gone { error: "410 Gone".to_owned() };
+    assert_eq!([decide(200, 1), decide(204, 10), decide(410, 1)], [Outcome::Done, Outcome::Done, gone]);
     assert_eq!(decide(301, 1), retry("301 Moved Permanently", "14:00:05"));
     assert_eq!(decide(404, 2), retry("404 Not Found", "14:05:00"));
     assert_eq!(decide(429, 3), retry("429 Too Many Requests", "14:30:00"));

@@ -42,8 +42,11 @@ pub enum Outcome {
         /// Cause.
         cause: Refusal,
     },
-    /// The endpoint wants no more messages.
-    Gone,
+    /// The endpoint wants no more messages, or is gone.
+    Gone {
+        /// Failure.
+        error: String,
+    },
 }
 
 /// Cause of a refusal.

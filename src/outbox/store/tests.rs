@@ -126,7 +126,7 @@ async fn an_endpoint_is_silenced_by_410_or_when_it_has_failed_for_days() {
     let ids = subscribe(&mut store, &["https://a.example/", "https://b.example/", "https://c.example/"]).await;
     store.record(&notice(1), at("14:00:00")).await.unwrap();
     let claims = claim(&mut store, "14:00:00").await;
-    store.finish(&claims[0], &Outcome::Gone, at("14:00:00")).await.unwrap();
+    store.finish(&claims[0], &Outcome::Gone { error: "410 Gone".to_owned() }, at("14:00:00")).await.unwrap();
     let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
     store.finish(&claims[1], &retry, at("14:00:00")).await.unwrap();
     let failed = Outcome::Failed { error: "503".to_owned() };

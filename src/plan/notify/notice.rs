@@ -1,11 +1,12 @@
 //! Notice: what a message says, before it gets the form of a receiver.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::super::news::{Incident, Label, Stage, Trouble, Update, Words};
 
 /// Content of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// Heading.
     pub title: String,
@@ -22,7 +23,7 @@ pub struct Notice {
 }
 
 /// Fact with its label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// Label.
     pub label: String,
@@ -31,7 +32,8 @@ pub struct Field {
 }
 
 /// Piece of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Piece {
     /// Text.
     Text(String),
@@ -40,7 +42,8 @@ pub enum Piece {
 }
 
 /// Weight of a notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tone {
     /// Something is wrong.
     Trouble,

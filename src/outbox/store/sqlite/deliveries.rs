@@ -123,8 +123,9 @@ impl SqliteStore {
                     Refusal::Message => quarantine(&change, subscription, now)?,
                 }
             }
-            Outcome::Gone => {
-                end(&change, delivery, "failed", Some("410 Gone"), now)?;
+            Outcome::Gone { error } => {
+                end(&change, delivery, "failed", Some(error), now)?;
+                blame(&change, subscription, error, now)?;
                 silence(&change, subscription, "disabled", now)?;
             }
         }

@@ -1,0 +1,160 @@
+//! Places that a stranger may name for a channel. Operators may name others.
+
+use std::fmt;
+
+use super::chat::Chat;
+use super::endpoint::{Endpoint, EndpointError, Host, Scheme};
+use super::subscription::Channel;
+
+/// Reason against a place that a stranger names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceError {
+    /// The address is no URL that every program reads alike.
+    Url(EndpointError),
+    /// The URL is not `https://`, or names a port.
+    Https,
+    /// The URL is not one that the service gives out.
+    Service(Chat),
+    /// Mailboxes are no places.
+    Mailbox,
+}
+
+/// Judges the place that a stranger names for a channel. Its addresses are judged at each delivery.
+///
+/// # Errors
+/// If it is none for the channel.
+pub fn of_stranger(channel: Channel, address: &str) -> Result<Endpoint, PlaceError> {
+    let endpoint = Endpoint::parse(address).map_err(PlaceError::Url)?;
+    if endpoint.scheme != Scheme::Https || endpoint.port != Scheme::Https.port() {
+        return Err(PlaceError::Https);
+    }
+    match (channel, channel.chat()) {
+        (_, Some(chat)) if !chat.gives_out(&endpoint) => Err(PlaceError::Service(chat)),
+        (Channel::Mail, _) => Err(PlaceError::Mailbox),
+        (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy, _) => Ok(endpoint),
+    }
+}
+
+impl Chat {
+    /// Returns true if the service gives out such URLs for its channels. They lead to no other host, so that nothing
+    /// inside can be meant. An ntfy server may be anywhere.
+    fn gives_out(self, endpoint: &Endpoint) -> bool {
+        let Host::Name(host) = &endpoint.host else { return false };
+        let (path, query) = endpoint.path.split_once('?').unwrap_or((&endpoint.path, ""));
+        // A path with dots or escapes could climb out of its folder.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/@".contains(&byte);
+        if !path.bytes().all(is_plain) || path.contains("//") {
+            return false;
+        }
+        let below = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
+        match self {
+            Self::Slack => {
+                ["hooks.slack.com", "hooks.slack-gov.com"].contains(&host.as_str()) && has(path, "/services/", 3)
+            }
+            Self::Discord => {
+                ["discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"].contains(&host.as_str())
+                    && has(path, "/api/webhooks/", 2)
+            }
+            Self::Teams => {
+                let hosts = ["logic.azure.com", "webhook.office.com", "api.powerplatform.com"];
+                hosts.into_iter().any(below) && path.len() > 1
+            }
+            Self::Ntfy => has(path, "/", 1) && query.is_empty() && path.len() <= MOST_TOPIC,
+        }
+    }
+}
+
+/// Returns true if a path has this many segments behind a beginning, none of them empty.
+fn has(path: &str, beginning: &str, segments: usize) -> bool {
+    let rest = path.strip_prefix(beginning).unwrap_or_default();
+    rest.split('/').count() == segments && rest.split('/').all(|segment| !segment.is_empty())
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => error.fmt(f),
+            Self::Https => f.write_str("does not begin with https://, or names a port"),
+            Self::Service(chat) => write!(f, "is not such as {}", chat.example()),
+            Self::Mailbox => f.write_str("is a mailbox"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}
+
+impl Chat {
+    /// Returns an address as the service gives it out.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Slack => "https://hooks.slack.com/services/T…/B…/…",
+            Self::Discord => "https://discord.com/api/webhooks/…/…",
+            Self::Teams => "https://….api.powerplatform.com/…, of a workflow",
+            Self::Ntfy => "https://ntfy.sh/topic",
+        }
+    }
+}
+
+/// Bytes of an ntfy topic, with its slash.
+const MOST_TOPIC: usize = 65;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_may_name_what_the_service_gives_out() {
+        for (channel, good) in [
+            (Channel::Slack, "https://hooks.slack.com/services/T00/B00/x"),
+            (Channel::Slack, "https://HOOKS.slack.com:443/services/T00/B00/x"),
+            (Channel::Discord, "https://discord.com/api/webhooks/1/x-_"),
+            (Channel::Discord, "https://canary.discord.com/api/webhooks/1/x?thread_id=7"),
+            (
+                Channel::Teams,
+                "https://prod-1.westeurope.logic.azure.com:443/workflows/x/triggers/manual/paths/invoke?sp=%2F&sig=x",
+            ),
+            (Channel::Teams, "https://contoso.webhook.office.com/webhookb2/a@b/IncomingWebhook/c/d"),
+            (Channel::Teams, "https://default.01.environment.api.powerplatform.com/powerautomate/x"),
+            (Channel::Ntfy, "https://ntfy.sh/topic"),
+            (Channel::Ntfy, "https://push.example.com/Topic_7-x"),
+            (Channel::Webhook, "https://example.com/hook?x=1"),
+        ] {
+            assert!(of_stranger(channel, good).is_ok(), "{channel:?} {good}: {:?}", of_stranger(channel, good));
+        }
+    }
+
+    #[test]
+    fn a_stranger_may_name_nothing_else() {
+        for (channel, bad) in [
+            (Channel::Slack, "http://hooks.slack.com/services/T/B/x"),
+            (Channel::Slack, "https://hooks.slack.com:8443/services/T/B/x"),
+            (Channel::Slack, "https://hooks.slack.com/other"),
+            (Channel::Slack, "https://hooks.slack.com/services/T/B/"),
+            (Channel::Slack, "https://hooks.slack.com/services/T/B/x/y"),
+            (Channel::Slack, "https://hooks.slack.com/services/../B/x"),
+            (Channel::Slack, "https://hooks.slack.com/services/%2e%2e/B/x"),
+            (Channel::Slack, "https://hooks.slack.com.evil.example/services/T/B/x"),
+            (Channel::Slack, "https://evilhooks.slack.com/services/T/B/x"),
+            (Channel::Slack, "https://hooks.slack.com@evil.example/services/T/B/x"),
+            (Channel::Slack, "https://hooks.slack.com./services/T/B/x"),
+            (Channel::Slack, "https://8.8.8.8/services/T/B/x"),
+            (Channel::Discord, "https://discord.com/login"),
+            (Channel::Discord, "https://discord.com/api/webhooks/1"),
+            (Channel::Discord, "https://discord.com/api/webhooks//x"),
+            (Channel::Teams, "https://logic.azure.com/x"),
+            (Channel::Teams, "https://evil-logic.azure.com/x"),
+            (Channel::Teams, "https://a.evillogic.azure.com/x"),
+            (Channel::Teams, "https://x.logic.azure.com.evil.example/x"),
+            (Channel::Ntfy, "https://ntfy.sh/"),
+            (Channel::Ntfy, "https://ntfy.sh/v1/account"),
+            (Channel::Ntfy, "https://ntfy.sh/topic?auth=x"),
+            (Channel::Ntfy, "https://127.0.0.1/topic"),
+            (Channel::Ntfy, "https://[::1]/topic"),
+            (Channel::Webhook, "http://example.com/hook"),
+            (Channel::Webhook, "https://example.com:22/hook"),
+            (Channel::Mail, "https://example.com/"),
+        ] {
+            assert!(of_stranger(channel, bad).is_err(), "{channel:?} {bad}");
+        }
+    }
+}
