@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::outbox::endpoint::EndpointError;
 use crate::outbox::store::StoreError;
 use crate::plan::problem::quoted;
 
@@ -18,6 +19,8 @@ pub(super) enum SubscriberError {
     Missing(String),
     /// A line of an export is none.
     Import { file: PathBuf, line: usize, source: serde_json::Error },
+    /// A line of an export has a URL that cannot be used.
+    Address { file: PathBuf, line: usize, source: EndpointError },
 }
 
 impl SubscriberError {
@@ -25,7 +28,7 @@ impl SubscriberError {
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Store(_) => exit::IO,
-            Self::Missing(_) | Self::Import { .. } => exit::USAGE,
+            Self::Missing(_) | Self::Import { .. } | Self::Address { .. } => exit::USAGE,
         }
     }
 
@@ -37,6 +40,9 @@ impl SubscriberError {
             Self::Import { .. } => {
                 Some("nothing was added; each line is as `backsoon subscribers export` writes it".to_owned())
             }
+            Self::Address { .. } => {
+                Some("nothing was added; write the URL as the service gave it, beginning with https://".to_owned())
+            }
         }
     }
 }
@@ -47,6 +53,8 @@ impl fmt::Display for SubscriberError {
             Self::Store(error) => error.fmt(f),
             Self::Missing(name) => write!(f, "there is no subscriber {}", quoted(name)),
             Self::Import { file, line, .. } => write!(f, "`{}:{line}` is no subscriber", file.display()),
+            // A colon and the source follow.
+            Self::Address { file, line, .. } => write!(f, "the address in `{}:{line}` cannot be used", file.display()),
         }
     }
 }
@@ -57,6 +65,7 @@ impl Error for SubscriberError {
             Self::Store(error) => error.source(),
             Self::Missing(_) => None,
             Self::Import { source, .. } => Some(source),
+            Self::Address { source, .. } => Some(source),
         }
     }
 }

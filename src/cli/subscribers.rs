@@ -8,14 +8,19 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use crate::control::certs;
 use crate::control::state::StateDir;
+use crate::outbox::address::Reach;
+use crate::outbox::post::Connector;
+use crate::outbox::signature::{self, Signer};
 use crate::outbox::store::{FILE, Store, StoreError};
-use crate::outbox::subscription::Subscription;
+use crate::outbox::subscription::{Channel, Subscription};
+use crate::outbox::trial::trial;
 use crate::plan::problem::quoted;
 
 use super::failure::Failure;
 use super::flag_file::FlagFile;
-use super::streams::Streams;
+use super::streams::{ERROR, GOOD, Streams, styled};
 use super::subscriber_error::SubscriberError;
 use super::{ConfigFile, exit, words};
 
@@ -55,6 +60,13 @@ enum Action {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Send a test to a subscriber, once, and show what came of it. Mails have none
+    Test {
+        /// Number or address, as `list` shows it
+        subscriber: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Send to an endpoint again that was quarantined or disabled
     Resume {
         /// Number or address, as `list` shows it
@@ -73,21 +85,22 @@ Examples:
   backsoon subscribers list
   backsoon subscribers export > subscribers.jsonl
   backsoon subscribers import subscribers.jsonl
+  backsoon subscribers test 17
   backsoon subscribers remove 17
 
 Exit codes:
   0   done
+  1   the test was not taken
   64  the arguments, the config or the export are wrong, or there is no such subscriber
   74  a file cannot be read or written";
 
 /// Runs `subscribers`.
 pub(super) fn run(args: &SubscribersArgs, streams: &mut Streams) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Internal)?;
-    runtime.block_on(act(&args.action, streams))?;
-    Ok(exit::OK)
+    runtime.block_on(act(&args.action, streams))
 }
 
-async fn act(action: &Action, streams: &mut Streams) -> Result<(), Failure> {
+async fn act(action: &Action, streams: &mut Streams) -> Result<u8, Failure> {
     match action {
         Action::List { json, config } => list(&subscriptions(config).await?, Form::of(*json), streams)?,
         Action::Export { config } => export(&subscriptions(config).await?, streams)?,
@@ -95,15 +108,32 @@ async fn act(action: &Action, streams: &mut Streams) -> Result<(), Failure> {
         Action::Remove { subscriber, config } => {
             let (mut store, found) = find(subscriber, config).await?;
             store.remove(found.id, Timestamp::now()).await.map_err(failed)?;
-            writeln!(streams.out, "removed {}", shown(&found))?;
+            writeln!(streams.out, "removed {}", found.order.shown())?;
         }
+        Action::Test { subscriber, config } => return test(subscriber, config, streams).await,
         Action::Resume { subscriber, config } => {
             let (mut store, found) = find(subscriber, config).await?;
             store.activate(found.id, Timestamp::now()).await.map_err(failed)?;
-            writeln!(streams.out, "{} is told of what comes", shown(&found))?;
+            writeln!(streams.out, "{} is told of what comes", found.order.shown())?;
         }
     }
-    Ok(())
+    Ok(exit::OK)
+}
+
+/// Sends a test.
+async fn test(subscriber: &str, config: &ConfigFile, streams: &mut Streams) -> Result<u8, Failure> {
+    let (_, found) = find(subscriber, config).await?;
+    let loaded = FlagFile::of(&config.config)?.config;
+    let keys = path(config)?.with_file_name(signature::FILE);
+    let signer = Signer::open(&keys).map_err(|source| Failure::File { verb: "read", path: keys, source })?;
+    let Some(tls) = certs::public_client() else { return Err(Failure::Internal(io::Error::other("no TLS"))) };
+    let connector = Connector::new(Reach { allow_private: loaded.status.allow_private.clone() }, tls);
+    let (text, code) = match trial(&connector, &signer, &found, Timestamp::now()).await {
+        Ok(how) => (styled(GOOD, format!("told: {how}")), exit::OK),
+        Err(why) => (styled(ERROR, format!("not told: {}", words::harmless(&why))), exit::DIFFERS),
+    };
+    writeln!(streams.out, "{} {}  {text}", found.order.channel.as_str(), found.order.shown())?;
+    Ok(code)
 }
 
 /// Form of a list.
@@ -155,6 +185,7 @@ fn list(all: &[Subscription], form: Form, streams: &mut Streams) -> io::Result<(
                 let mut value = serde_json::to_value(one)?;
                 if let Some(fields) = value.as_object_mut() {
                     fields.remove("secret");
+                    fields.insert("address".to_owned(), one.order.shown().into());
                 }
                 writeln!(streams.data(), "{value}")?;
             }
@@ -169,7 +200,7 @@ fn list(all: &[Subscription], form: Form, streams: &mut Streams) -> io::Result<(
                     "{:>6}  {state}  {:8}  {}{failure}",
                     one.id,
                     one.order.channel.as_str(),
-                    shown(one)
+                    one.order.shown()
                 )?;
             }
         }
@@ -189,9 +220,13 @@ async fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Resu
     let text = read(file).map_err(|source| Failure::File { verb: "read", path: file.to_owned(), source })?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| {
-            Failure::Subscribers(SubscriberError::Import { file: file.to_owned(), line: at + 1, source })
-        })
+        let (file, line_number) = (file.to_owned(), at + 1);
+        let one: Subscription = serde_json::from_str(line).map_err(|source| {
+            Failure::Subscribers(SubscriberError::Import { file: file.clone(), line: line_number, source })
+        })?;
+        let judged = if one.order.channel == Channel::Mail { Ok(()) } else { one.order.endpoint().map(drop) };
+        let wrong = |source| SubscriberError::Address { file, line: line_number, source };
+        judged.map_err(|source| Failure::Subscribers(wrong(source))).map(|()| one)
     };
     let all: Vec<Subscription> = lines.map(parse).collect::<Result<_, _>>()?;
     let path = path(config)?;
@@ -221,11 +256,6 @@ fn read(file: &Path) -> io::Result<String> {
 
 fn failed(error: StoreError) -> Failure {
     Failure::Subscribers(SubscriberError::Store(error))
-}
-
-/// Returns the address of a subscriber, without what a terminal would take for a command.
-fn shown(subscription: &Subscription) -> String {
-    subscription.order.address.chars().filter(|character| !character.is_control()).collect()
 }
 
 const LARGEST_EXPORT: u64 = 256 << 20;

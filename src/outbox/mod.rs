@@ -20,6 +20,7 @@ pub mod signature;
 pub mod webhook;
 
 pub mod run;
+pub mod trial;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,6 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::chat::{Chat, Meaning};
-use super::endpoint::Endpoint;
 use super::mail::mailer::{MailDesk, MailError};
 use super::notice::Notice;
 use super::post::{Answer, Connector, Message};
@@ -224,7 +223,7 @@ impl Sender {
         let message = self.message(&claim, now);
         let connector = self.connector.clone();
         self.flights.spawn(async move {
-            let answer = match Endpoint::parse(&claim.subscription.order.address) {
+            let answer = match claim.subscription.order.endpoint() {
                 Ok(endpoint) => connector.post(&endpoint, message).await.map_err(|error| told(&error)),
                 Err(error) => Err(format!("the URL {error}")),
             };
@@ -239,18 +238,7 @@ impl Sender {
             return chat.message(notice, &subscription.order.language);
         }
         let id = webhook::id(notice, subscription.id);
-        self.signed(&id, webhook::body(notice, &subscription.order.language, now), subscription, now)
-    }
-
-    fn signed(&self, id: &str, body: Vec<u8>, subscription: &Subscription, now: Timestamp) -> Message {
-        // While a secret follows another, both stand there, the newest first.
-        let secrets: Vec<&str> = subscription.secret.split_whitespace().collect();
-        let signed = self.signer.sign(id, now.as_second(), &body, &secrets);
-        let mut fields = HeaderMap::new();
-        let timestamp = signed.timestamp.to_string();
-        let all = [(ID, signed.id), (TIMESTAMP, timestamp), (SIGNATURE, signed.signature)];
-        fields.extend(all.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))));
-        Message { fields, body: body.into() }
+        signed(&self.signer, &id, webhook::body(notice, &subscription.order.language, now), &subscription.secret, now)
     }
 
     /// Sends a challenge, which the endpoint has to answer with.
@@ -259,10 +247,10 @@ impl Sender {
             return;
         };
         let id = format!("msg_proof_{}_{}", subscription.id, now.as_second());
-        let message = self.signed(&id, webhook::challenge_body(&challenge, now), &subscription, now);
+        let message = signed(&self.signer, &id, webhook::challenge_body(&challenge, now), &subscription.secret, now);
         let connector = self.connector.clone();
         self.flights.spawn(async move {
-            let answer = match Endpoint::parse(&subscription.order.address) {
+            let answer = match subscription.order.endpoint() {
                 Ok(endpoint) => connector.post(&endpoint, message).await.ok(),
                 Err(_) => None,
             };
@@ -270,6 +258,18 @@ impl Sender {
             Landing::Proof { subscription: subscription.id, is_proved }
         });
     }
+}
+
+/// Makes a signed message. `secrets` are those of the endpoint, separated by spaces.
+pub(super) fn signed(signer: &Signer, id: &str, body: Vec<u8>, secrets: &str, now: Timestamp) -> Message {
+    // While a secret follows another, both stand there, the newest first.
+    let secrets: Vec<&str> = secrets.split_whitespace().collect();
+    let signed = signer.sign(id, now.as_second(), &body, &secrets);
+    let mut fields = HeaderMap::new();
+    let timestamp = signed.timestamp.to_string();
+    let all = [(ID, signed.id), (TIMESTAMP, timestamp), (SIGNATURE, signed.signature)];
+    fields.extend(all.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))));
+    Message { fields, body: body.into() }
 }
 
 /// Decides what becomes of a delivery.

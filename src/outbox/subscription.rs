@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::chat::Chat;
+use super::endpoint::{Endpoint, EndpointError};
 use super::notice::Notice;
 
 /// Subscription as the store keeps it.
@@ -85,6 +86,23 @@ pub enum State {
 }
 
 impl Order {
+    /// Returns the endpoint of a channel that is told by POST.
+    ///
+    /// # Errors
+    /// If the address is no URL that every program reads alike.
+    pub fn endpoint(&self) -> Result<Endpoint, EndpointError> {
+        Endpoint::parse(&self.address)
+    }
+
+    /// Returns the address as it may be shown: who knows the URL of a chat can write there, so its path is left out.
+    pub fn shown(&self) -> String {
+        let host = || self.endpoint().map(|endpoint| endpoint.authority()).unwrap_or_default();
+        match self.channel {
+            Channel::Webhook | Channel::Mail => self.address.chars().filter(|char| !char.is_control()).collect(),
+            Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => format!("{}/…", host()),
+        }
+    }
+
     /// Returns true if the subscriber wants a notice.
     pub fn wants(&self, notice: &Notice) -> bool {
         let regions = &notice.incident.facts.regions;

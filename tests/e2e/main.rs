@@ -17,6 +17,7 @@ mod balance;
 mod believed;
 mod breach;
 mod browser;
+mod chats;
 mod checks;
 mod cli;
 mod clients;

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::super::address::Reach;
+use super::super::endpoint::Endpoint;
 use super::super::subscription::{Channel, Order, State};
 use super::super::tests::{SECRET, Seen, Sink, at, notice, order, plain, tls};
 use super::super::{signature, store};

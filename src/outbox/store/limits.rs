@@ -2,14 +2,13 @@
 
 use jiff::SignedDuration;
 
-use super::super::endpoint::Endpoint;
 use super::super::subscription::{Channel, Order};
 
 /// Returns the host that shares the limit of attempts at a time.
 pub(super) fn host(order: &Order) -> String {
     match order.channel {
         Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => {
-            Endpoint::parse(&order.address).map(|endpoint| endpoint.authority()).unwrap_or_default()
+            order.endpoint().map(|endpoint| endpoint.authority()).unwrap_or_default()
         }
         // All mails go to one server.
         Channel::Mail => Channel::Mail.as_str().to_owned(),

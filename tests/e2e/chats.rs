@@ -1,0 +1,57 @@
+//! Subscribers in chats: imported, tried, told, and silenced when their place is gone.
+
+use std::fs;
+
+use crate::command::run as run_in;
+use crate::support::{Backsoon, LISTEN, Upstream, wait};
+
+fn answer(status: &str, body: &str) -> Upstream {
+    let length = body.len();
+    Upstream::answering(&format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"))
+}
+
+fn line(channel: &str, url: &str) -> String {
+    format!(
+        "{{\"channel\":\"{channel}\",\"address\":\"{url}/secret\",\"language\":\"de\",\"state\":\"active\",\
+         \"secret\":\"\",\"created\":\"2026-05-19T14:00:00Z\"}}\n"
+    )
+}
+
+#[test]
+fn chats_are_imported_tried_and_told_in_their_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let (app, slack, gone) = (Upstream::ok(), answer("200 OK", "ok"), answer("404 Not Found", "no_service"));
+    let (teams, ntfy) = (answer("202 Accepted", ""), answer("200 OK", "{}"));
+    let url = app.url();
+    let config =
+        format!("{LISTEN}[routes.web]\nupstream = \"{url}\"\n[status]\nsend = true\nallow_private = \"127.0.0.0/8\"\n");
+    let all = [("slack", &slack), ("slack", &gone), ("teams", &teams), ("ntfy", &ntfy)];
+    let export: String = all.iter().map(|(channel, sink)| line(channel, &sink.url())).collect();
+    fs::write(place.join("backsoon.toml"), &config).unwrap();
+    fs::write(place.join("export"), &export).unwrap();
+    fs::write(place.join("wrong"), format!("{export}{}", line("slack", "https://user@hooks.slack.com"))).unwrap();
+    let wrong = run_in(place, &["subscribers", "import", "wrong"]).exits(64);
+    wrong.complains("the address in `wrong:5` cannot be used").complains("has a user or a password before the host");
+    run_in(place, &["subscribers", "import", "export"]).exits(0).says("4 subscribers added");
+    // Who knows such a URL can write there.
+    run_in(place, &["subscribers", "list"]).exits(0).says("slack").says("/…").keeps_quiet_of("secret");
+    run_in(place, &["subscribers", "list", "--json"]).exits(0).keeps_quiet_of("secret");
+    run_in(place, &["subscribers", "test", "1"]).exits(0).says("told: answered 200 OK");
+    run_in(place, &["subscribers", "test", "2"]).exits(1).says("not told: answered 404 Not Found (no_service)");
+    assert!(slack.seen().contains("This is a test"), "{}", slack.seen());
+    let proxy = Backsoon::start_in(folder, &config);
+    proxy.flag("[routes]\nweb = \"offline\"\n");
+    let forms = [
+        (&slack, "<!date^"),
+        (&teams, "application/vnd.microsoft.card.adaptive"),
+        (&ntfy, "priority: "),
+        (&gone, "\"blocks\":"),
+    ];
+    for (sink, form) in forms {
+        wait(form, || sink.seen().contains(form));
+    }
+    wait("the place that is gone to be silenced", || proxy.status()["outbox"]["silenced"] == 1);
+    let list = run_in(proxy.dir.path(), &["subscribers", "list"]).exits(0);
+    list.says("disabled").says("404 Not Found (no_service)");
+}
