@@ -74,14 +74,23 @@ impl std::error::Error for Refusal {}
 
 /// Returns true for an address of the public internet.
 ///
-/// Forms of IPv6 that carry an IPv4 address (mapped, NAT64, 6to4, Teredo) are not public: behind them may stand any
-/// address.
+/// Forms of IPv6 that carry an IPv4 address (mapped, NAT64, 6to4, Teredo, ISATAP) are not public: behind them may stand
+/// any address.
 fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => !SPECIAL_V4.iter().any(|net| net.contains(&address)),
+        IpAddr::V4(address) => address != WIRE_SERVER && !SPECIAL_V4.iter().any(|net| net.contains(&address)),
         // Nothing else of IPv6 is assigned to the public.
-        IpAddr::V6(address) => GLOBAL_V6.contains(&address) && !SPECIAL_V6.iter().any(|net| net.contains(&address)),
+        IpAddr::V6(address) => {
+            let is_special = SPECIAL_V6.iter().any(|net| net.contains(&address));
+            GLOBAL_V6.contains(&address) && !is_special && !is_isatap(address)
+        }
     }
+}
+
+/// Returns true if the lower half carries an IPv4 address (RFC 5214 section 6.1).
+fn is_isatap(address: Ipv6Addr) -> bool {
+    let [_, _, _, _, upper, marker, _, _] = address.segments();
+    upper & !0x0200 == 0 && marker == 0x5efe
 }
 
 const fn v4(a: u8, b: u8, c: u8, prefix: u8) -> Ipv4Net {
@@ -115,6 +124,9 @@ const SPECIAL_V4: [Ipv4Net; 15] = [
     v4(240, 0, 0, 4),
 ];
 
+/// Address at which Azure answers its own machines: public by its number, and by nothing else.
+const WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Global unicast (RFC 4291 section 2.4).
 const GLOBAL_V6: Ipv6Net = v6(0x2000, 0, 3);
 
@@ -136,7 +148,8 @@ mod tests {
             192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.250 240.0.0.1 \
             255.255.255.255 :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:0:127.0.0.1 64:ff9b::7f00:1 \
             64:ff9b::8.8.8.8 64:ff9b:1::a00:1 100::1 2001::1 2001:2::1 2001:10::1 2001:20::1 2001:db8::1 \
-            2002:7f00:1:: 3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 4000::1";
+            2002:7f00:1:: 2001:0:4136:e378:8000:63bf:3fff:fdd2 168.63.129.16 2a00:1450::5efe:a00:1 \
+            2a00:1450::200:5efe:7f00:1 3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 4000::1";
         for address in addresses(special) {
             assert!(!is_public(address), "{address}");
         }

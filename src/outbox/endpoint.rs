@@ -181,9 +181,54 @@ pub const MOST_BYTES: usize = 2048;
 mod tests {
     use super::*;
 
+    fn refuses(cases: &[(&str, EndpointError)]) {
+        for (url, expected) in cases {
+            let refused = Endpoint::parse(url);
+            let is_as_expected = refused == Err(*expected) || refused == Err(EndpointError::NoUrl);
+            assert!(is_as_expected, "{url}: {refused:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_host_that_all_programs_read_alike_is_taken() {
+        refuses(&[
+            ("https://2130706433/", EndpointError::Host),
+            ("https://0x7f000001/", EndpointError::Host),
+            ("https://0x7f.1/", EndpointError::Host),
+            ("https://127.0.0.0x1/", EndpointError::Host),
+            ("https://0177.0.0.1/", EndpointError::Host),
+            ("https://127.1/", EndpointError::Host),
+            ("https://127.0.0.1./", EndpointError::Host),
+            ("https://example.com./", EndpointError::Host),
+            ("https://exa%6dple.com/", EndpointError::Host),
+            ("https://[fe80::1%25eth0]/", EndpointError::Host),
+            ("https://[::1%25lo]/", EndpointError::Host),
+            ("https://[::1%lo]/", EndpointError::Host),
+            ("https://[127.0.0.1]/", EndpointError::Host),
+            ("https://[v1.x]/", EndpointError::Host),
+            ("https://127.0.0.1%00.example.com/", EndpointError::Host),
+            ("https://0/", EndpointError::Host),
+            ("https://0x0/", EndpointError::Host),
+            ("https://017700000001/", EndpointError::Host),
+            ("https://127.0.1/", EndpointError::Host),
+            ("https://0300.0250.0.1/", EndpointError::Host),
+            ("https://00000127.0.0.1/", EndpointError::Host),
+            ("https://1.2.3.4.5/", EndpointError::Host),
+            ("https://256.0.0.1/", EndpointError::Host),
+            ("https://.example.com/", EndpointError::Host),
+            ("https://example..com/", EndpointError::Host),
+            ("https://./", EndpointError::Host),
+            ("https://exam'ple.com/", EndpointError::Host),
+            ("https://exam,ple.com/", EndpointError::Host),
+            ("https://*.example.com/", EndpointError::Host),
+            ("https://example.com;x/", EndpointError::Host),
+            ("https://$(id).example.com/", EndpointError::Host),
+        ]);
+    }
+
     #[test]
     fn only_a_url_that_all_programs_read_alike_is_taken() {
-        let cases = [
+        refuses(&[
             ("ftp://example.com/", EndpointError::Scheme),
             ("file:///etc/passwd", EndpointError::NoUrl),
             ("//example.com/", EndpointError::Scheme),
@@ -195,22 +240,36 @@ mod tests {
             ("https://exämple.com/", EndpointError::NoUrl),
             ("https://example.com:0/", EndpointError::NoUrl),
             ("https://example.com:99999/", EndpointError::NoUrl),
-            ("https://2130706433/", EndpointError::Host),
-            ("https://0x7f000001/", EndpointError::Host),
-            ("https://0x7f.1/", EndpointError::Host),
-            ("https://127.0.0.0x1/", EndpointError::Host),
-            ("https://0177.0.0.1/", EndpointError::Host),
-            ("https://127.1/", EndpointError::Host),
-            ("https://127.0.0.1./", EndpointError::Host),
-            ("https://example.com./", EndpointError::Host),
-            ("https://exa%6dple.com/", EndpointError::Host),
-            ("https://[fe80::1%25eth0]/", EndpointError::Host),
-        ];
-        for (url, expected) in cases {
-            let refused = Endpoint::parse(url);
-            let is_as_expected = refused == Err(expected) || refused == Err(EndpointError::NoUrl);
-            assert!(is_as_expected, "{url}: {refused:?}, expected {expected:?}");
-        }
+            ("https://[::1]:443:80/", EndpointError::NoUrl),
+            ("https://[::1]x/", EndpointError::NoUrl),
+            ("https://127.0.0.1:443:80/", EndpointError::NoUrl),
+            ("https://example.com:/", EndpointError::NoUrl),
+            ("https://example.com:+443/", EndpointError::NoUrl),
+            ("https://example.com:4 43/", EndpointError::NoUrl),
+            ("https://example.com:0x1bb/", EndpointError::NoUrl),
+            ("https:/example.com/", EndpointError::NoUrl),
+            ("https:example.com/", EndpointError::NoUrl),
+            ("https:///example.com/", EndpointError::NoUrl),
+            ("https:\\\\example.com/", EndpointError::NoUrl),
+            ("https:/\texample.com/", EndpointError::NoUrl),
+            ("\thttps://example.com/", EndpointError::NoUrl),
+            ("https://exam\nple.com/", EndpointError::NoUrl),
+            ("https://example.com/\r\nx: y", EndpointError::NoUrl),
+            ("https://example.com%2f@127.0.0.1/", EndpointError::UserInfo),
+            ("https://@127.0.0.1/", EndpointError::UserInfo),
+            ("https://:@127.0.0.1/", EndpointError::UserInfo),
+            ("https://①②⑦.⓪.⓪.①/", EndpointError::NoUrl),
+            ("https://127。0。0。1/", EndpointError::NoUrl),
+            ("https://ｌocalhost/", EndpointError::NoUrl),
+            ("https://exam\u{ad}ple.com/", EndpointError::NoUrl),
+            ("javascript://example.com/", EndpointError::Scheme),
+            ("gopher://127.0.0.1:6379/_x", EndpointError::Scheme),
+            ("unix:///run/docker.sock", EndpointError::NoUrl),
+            ("data:text/plain,x", EndpointError::NoUrl),
+            ("*", EndpointError::Scheme),
+            ("/hook", EndpointError::Scheme),
+            ("", EndpointError::NoUrl),
+        ]);
         let long = format!("https://example.com/{}", "x".repeat(MOST_BYTES));
         assert_eq!(Endpoint::parse(&long), Err(EndpointError::Long));
     }

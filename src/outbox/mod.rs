@@ -13,6 +13,7 @@ pub mod schedule;
 pub mod store;
 pub mod subscription;
 
+mod bounded;
 pub mod chat;
 pub mod post;
 pub mod sender;

@@ -1,5 +1,8 @@
 //! Requests to endpoints: one connection each, to an address that was judged, without redirects and proxies.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +29,7 @@ use tokio_rustls::TlsConnector;
 use crate::net;
 
 use super::address::{Reach, Refusal};
+use super::bounded::Bounded;
 use super::endpoint::{Endpoint, Host, Scheme};
 
 /// Connector to endpoints.
@@ -34,6 +38,8 @@ pub struct Connector {
     reach: Reach,
     tls: Arc<ClientConfig>,
     lookups: Arc<Semaphore>,
+    /// Time for one attempt, from the look-up to the last byte.
+    patience: Duration,
 }
 
 /// Request to an endpoint.
@@ -79,7 +85,8 @@ impl Connector {
     /// Creates a connector. `tls` holds the roots that endpoints are verified by.
     pub fn new(reach: Reach, mut tls: ClientConfig) -> Self {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { reach, tls: Arc::new(tls), lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+        let lookups = Arc::new(Semaphore::new(MOST_LOOKUPS));
+        Self { reach, tls: Arc::new(tls), lookups, patience: PATIENCE }
     }
 
     /// Posts a message, and returns the answer: a redirect is an answer, too.
@@ -87,7 +94,7 @@ impl Connector {
     /// # Errors
     /// If the host leads out of reach, or does not answer in time.
     pub async fn post(&self, endpoint: &Endpoint, message: Message) -> Result<Answer, PostError> {
-        self.post_within(endpoint, message, PATIENCE).await
+        self.post_within(endpoint, message, self.patience).await
     }
 
     /// Posts a message, and waits this long for the answer.
@@ -110,6 +117,7 @@ impl Connector {
         // The connection goes to an address that was judged, so a second look-up cannot lead elsewhere.
         let targets = self.reach.judge(endpoint, &addresses).map_err(PostError::Refused)?;
         let plain = connect(&targets).await.map_err(PostError::Connect)?;
+        let plain = Bounded::new(plain, MOST_READ);
         match endpoint.scheme {
             Scheme::Http => exchange(plain, request).await,
             Scheme::Https => {
@@ -195,22 +203,27 @@ async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer,
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(PostError::Http)?;
+    let mut client = http1::Builder::new();
+    client.max_buf_size(MOST_HEAD);
+    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(PostError::Http)?;
     let answer = async { Ok(read(sender.send_request(request).await?).await) };
     net::drive(connection, answer).await.map_err(PostError::Http)
 }
 
+/// Reads an answer. The status is the answer: a body that drips or breaks off changes nothing.
 async fn read(response: Response<Incoming>) -> Answer {
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
-    // The status is the answer. A body that breaks off changes nothing.
-    while let Some(Ok(frame)) = body.frame().await {
-        let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
-        bytes.extend_from_slice(&data[..data.len().min(MOST_ANSWER - bytes.len())]);
-        if bytes.len() == MOST_ANSWER {
-            break;
+    let reading = async {
+        while bytes.len() < MOST_ANSWER
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+            bytes.extend_from_slice(&data[..data.len().min(MOST_ANSWER - bytes.len())]);
         }
-    }
+    };
+    // A body that takes too long is what has come of it.
+    let _ = timeout(BODY_PATIENCE, reading).await;
     Answer { status: head.status, retry_after: retry_after(head.headers.get(RETRY_AFTER)), body: bytes }
 }
 
@@ -225,12 +238,17 @@ fn retry_after(field: Option<&HeaderValue>) -> Option<Duration> {
     date.duration_since(Timestamp::now()).try_into().ok()
 }
 
-/// Time for one attempt, from the look-up to the last byte.
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses that are tried.
 const MOST_TARGETS: usize = 3;
-/// Bytes of an answer that are read.
+/// Time for the body of an answer, behind its head.
+const BODY_PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes of an answer's body that are kept.
 const MOST_ANSWER: usize = 4096;
+/// Bytes of an answer's head.
+const MOST_HEAD: usize = 16 << 10;
+/// Bytes of a connection, with those of TLS, with interim responses and all.
+const MOST_READ: usize = 256 << 10;
 /// Look-ups at a time. Each takes a thread.
-const MOST_LOOKUPS: usize = 8;
+const MOST_LOOKUPS: usize = 32;

@@ -285,4 +285,4 @@ mod tests {
             assert!(wrong.what.contains(what), "{text}: {}", wrong.what);
         }
     }
-theirs}
+}
