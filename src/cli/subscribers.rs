@@ -12,10 +12,11 @@ use crate::control::certs;
 use crate::control::state::StateDir;
 use crate::outbox::address::Reach;
 use crate::outbox::post::Connector;
+use crate::outbox::push::vapid::{self, Vapid};
 use crate::outbox::signature::{self, Signer};
 use crate::outbox::store::{FILE, Store, StoreError};
 use crate::outbox::subscription::{Channel, Subscription};
-use crate::outbox::trial::trial;
+use crate::outbox::trial::{Keys, trial};
 use crate::plan::problem::quoted;
 
 use super::failure::Failure;
@@ -124,11 +125,14 @@ async fn act(action: &Action, streams: &mut Streams) -> Result<u8, Failure> {
 async fn test(subscriber: &str, config: &ConfigFile, streams: &mut Streams) -> Result<u8, Failure> {
     let (_, found) = find(subscriber, config).await?;
     let loaded = FlagFile::of(&config.config)?.config;
-    let keys = path(config)?.with_file_name(signature::FILE);
-    let signer = Signer::open(&keys).map_err(|source| Failure::File { verb: "read", path: keys, source })?;
+    let file = |name| Ok::<_, Failure>(path(config)?.with_file_name(name));
+    let unread = |path| move |source| Failure::File { verb: "read", path, source };
+    let (keys, key) = (file(signature::FILE)?, file(vapid::FILE)?);
+    let (signer, vapid) = (Signer::open(&keys).map_err(unread(keys))?, Vapid::open(&key).map_err(unread(key))?);
+    let keys = Keys { signer: &signer, vapid: &vapid };
     let Some(tls) = certs::public_client() else { return Err(Failure::Internal(io::Error::other("no TLS"))) };
     let connector = Connector::new(Reach { allow_private: loaded.status.allow_private.clone() }, tls);
-    let (text, code) = match trial(&connector, &signer, &found, Timestamp::now()).await {
+    let (text, code) = match trial(&connector, keys, &found, Timestamp::now()).await {
         Ok(how) => (styled(GOOD, format!("told: {how}")), exit::OK),
         Err(why) => (styled(ERROR, format!("not told: {}", words::harmless(&why))), exit::DIFFERS),
     };

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::plan::config;
 use crate::plan::notify::{self, Body, formats};
 
+use super::meaning::Meaning;
 use super::notice::{Notice, Telling};
 use super::post::{Answer, Message};
 
@@ -22,19 +23,6 @@ pub enum Chat {
     Teams,
     /// ntfy.
     Ntfy,
-}
-
-/// Meaning of an answer, with words for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// The message was taken.
-    Taken,
-    /// Another attempt may succeed, at the earliest after a time that the chat names.
-    Again(String, Option<Duration>),
-    /// The place is gone, or closed to us.
-    Gone(String),
-    /// This message is not taken, and no repetition of it will be.
-    Refused(String),
 }
 
 /// Answer of Discord to too many messages.
@@ -105,7 +93,7 @@ impl Chat {
 }
 
 /// Returns the words for chats. An older backsoon recorded none, so they are made of what there is.
-fn words(notice: &Notice, language: &str) -> notify::Notice {
+pub(super) fn words(notice: &Notice, language: &str) -> notify::Notice {
     let telling = notice.in_language(language);
     if let Some(chat) = telling.and_then(|telling| telling.chat.clone()) {
         return chat;
@@ -123,7 +111,7 @@ fn words(notice: &Notice, language: &str) -> notify::Notice {
 
 /// Returns a status in words, with the code that Slack gives as its whole body. No other text of an answer is shown: who
 /// chose the URL must not learn what stands behind it.
-fn told(status: StatusCode, body: &[u8]) -> String {
+pub(super) fn told(status: StatusCode, body: &[u8]) -> String {
     let body = body.trim_ascii();
     let is_code = !body.is_empty()
         && body.len() <= MOST_CODE

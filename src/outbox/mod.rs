@@ -13,9 +13,12 @@ pub mod schedule;
 pub mod store;
 pub mod subscription;
 
+mod answers;
 mod bounded;
 pub mod chat;
+pub mod meaning;
 pub mod post;
+pub mod push;
 pub mod sender;
 pub mod signature;
 pub mod webhook;

@@ -31,7 +31,9 @@ pub fn of_stranger(channel: Channel, address: &str) -> Result<Endpoint, PlaceErr
     match (channel, channel.chat()) {
         (_, Some(chat)) if !chat.gives_out(&endpoint) => Err(PlaceError::Service(chat)),
         (Channel::Mail, _) => Err(PlaceError::Mailbox),
-        (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy, _) => Ok(endpoint),
+        (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push, _) => {
+            Ok(endpoint)
+        }
     }
 }
 

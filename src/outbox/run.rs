@@ -16,11 +16,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::plan::config::MailConfig;
+use crate::plan::news::PublicKeys;
 
 use super::address::Reach;
 use super::mail::mailer::MailDesk;
 use super::notice::Notice;
 use super::post::Connector;
+use super::push::vapid::{self, Vapid};
 use super::sender::{Counts, Sender, told};
 use super::signature::{self, Signer};
 use super::store::{self, Depth, Store};
@@ -57,8 +59,8 @@ pub struct OutboxStatus {
     pub depth: Depth,
     /// Attempts since the start.
     pub counts: Counts,
-    /// Public keys that verify webhooks, newest first.
-    pub public_keys: Vec<String>,
+    /// Public keys of this proxy.
+    pub public_keys: PublicKeys,
 }
 
 /// Update that was refused: too many wait for the store. It can be told again later.
@@ -255,8 +257,10 @@ fn open(settings: &Settings) -> Result<Sender, String> {
     let store = Store::open(&settings.state_dir.join(store::FILE)).map_err(|error| told(&error))?;
     let keys = settings.state_dir.join(signature::FILE);
     let signer = Signer::open(&keys).map_err(|error| format!("the keys of webhooks cannot be read: {error}"))?;
+    let vapid = Vapid::open(&settings.state_dir.join(vapid::FILE));
+    let vapid = vapid.map_err(|error| format!("the key for browsers cannot be read: {error}"))?;
     let sender = Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), signer);
-    Ok(sender.with_mail(MailDesk::new(settings.mail.clone())))
+    Ok(sender.with_push(vapid).with_mail(MailDesk::new(settings.mail.clone())))
 }
 
 /// Updates between control and the thread.

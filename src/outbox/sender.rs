@@ -8,15 +8,20 @@ use std::error::Error;
 use std::future::pending;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::chat::{Chat, Meaning};
+use crate::plan::news::PublicKeys;
+
+use super::chat;
 use super::mail::mailer::{MailDesk, MailError};
+use super::meaning::Meaning;
 use super::notice::Notice;
 use super::post::{Answer, Connector, Message};
+use super::push::vapid::Vapid;
+use super::push::{self, Words};
 use super::schedule;
 use super::signature::{Signer, new_secret};
 use super::store::{Claim, Outcome, Recorded, Refusal, Store, StoreError};
@@ -29,6 +34,7 @@ pub struct Sender {
     store: Store,
     connector: Connector,
     signer: Signer,
+    vapid: Option<Vapid>,
     mail: MailDesk,
     flights: JoinSet<Landing>,
     /// Ends that the store has not noted yet.
@@ -66,13 +72,20 @@ impl Sender {
     /// Creates a sender.
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
         let (mail, flights) = (MailDesk::default(), JoinSet::new());
-        Self { store, connector, signer, mail, flights, ended: VecDeque::new(), peak: 0, counts: Counts::default() }
+        let (ended, counts) = (VecDeque::new(), Counts::default());
+        Self { store, connector, signer, vapid: None, mail, flights, ended, peak: 0, counts }
     }
 
     /// Sends mails from a desk.
     #[must_use]
     pub fn with_mail(self, mail: MailDesk) -> Self {
         Self { mail, ..self }
+    }
+
+    /// Tells browsers, by the key that they know.
+    #[must_use]
+    pub fn with_push(self, vapid: Vapid) -> Self {
+        Self { vapid: Some(vapid), ..self }
     }
 
     /// Returns the store.
@@ -85,9 +98,10 @@ impl Sender {
         self.counts
     }
 
-    /// Returns the public keys that verify what it signs, newest first.
-    pub fn public_keys(&self) -> Vec<String> {
-        self.signer.public_keys()
+    /// Returns the public halves of its keys.
+    pub fn public_keys(&self) -> PublicKeys {
+        let push = self.vapid.as_ref().map(Vapid::public_key);
+        PublicKeys { webhooks: self.signer.public_keys(), push }
     }
 
     /// Returns true if attempts are under way.
@@ -181,10 +195,8 @@ impl Sender {
     fn end(&mut self, landing: Landing, now: Timestamp) {
         match landing {
             Landing::Delivery(claim, answer) => {
-                let outcome = match claim.subscription.order.channel.chat() {
-                    Some(chat) => chat_outcome(chat, claim.attempt, answer, now, fastrand::f64()),
-                    None => outcome(claim.attempt, answer, now, fastrand::f64()),
-                };
+                let meaning = answer.map(|answer| claim.subscription.order.channel.meaning(&answer));
+                let outcome = outcome(claim.attempt, meaning, now, fastrand::f64());
                 self.ended.push_back(Ended::Delivery(claim, outcome));
             }
             Landing::Mail(claim, result) => {
@@ -201,10 +213,10 @@ impl Sender {
 
     fn send(&mut self, claim: Claim, now: Timestamp) {
         match claim.subscription.order.channel {
-            Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => {
-                self.post(claim, now);
-            }
             Channel::Mail => self.mail(claim, now),
+            Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push => {
+                self.post(claim, now)
+            }
         }
     }
 
@@ -223,22 +235,30 @@ impl Sender {
         let message = self.message(&claim, now);
         let connector = self.connector.clone();
         self.flights.spawn(async move {
-            let answer = match claim.subscription.order.endpoint() {
-                Ok(endpoint) => connector.post(&endpoint, message).await.map_err(|error| told(&error)),
-                Err(error) => Err(format!("the URL {error}")),
+            let answer = match (claim.subscription.order.endpoint(), message) {
+                (Ok(endpoint), Ok(message)) => connector.post(&endpoint, message).await.map_err(|error| told(&error)),
+                (Err(error), _) => Err(format!("the URL {error}")),
+                (_, Err(error)) => Err(error),
             };
             Landing::Delivery(Box::new(claim), answer)
         });
     }
 
     /// Makes the message of a delivery. The time in it is that of the attempt: an old one looks like a replay.
-    fn message(&self, claim: &Claim, now: Timestamp) -> Message {
+    fn message(&self, claim: &Claim, now: Timestamp) -> Result<Message, String> {
         let (notice, subscription) = (&claim.notice, &claim.subscription);
+        let language = &subscription.order.language;
         if let Some(chat) = subscription.order.channel.chat() {
-            return chat.message(notice, &subscription.order.language);
+            return Ok(chat.message(notice, language));
         }
-        let id = webhook::id(notice, subscription.id);
-        signed(&self.signer, &id, webhook::body(notice, &subscription.order.language, now), &subscription.secret, now)
+        if subscription.order.channel == Channel::Push {
+            let vapid = self.vapid.as_ref().ok_or("this proxy has no key for browsers")?;
+            let (words, topic) = (chat::words(notice, language), notice.incident.key.as_str());
+            let words = Words { notice: &words, topic, site: &notice.url };
+            return push::message(vapid, subscription, words, now).map_err(|error| error.to_string());
+        }
+        let (id, body) = (webhook::id(notice, subscription.id), webhook::body(notice, language, now));
+        Ok(signed(&self.signer, &id, body, &subscription.secret, now))
     }
 
     /// Sends a challenge, which the endpoint has to answer with.
@@ -273,20 +293,8 @@ pub(super) fn signed(signer: &Signer, id: &str, body: Vec<u8>, secrets: &str, no
 }
 
 /// Decides what becomes of a delivery.
-fn outcome(attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter: f64) -> Outcome {
-    let (error, asked) = match answer {
-        Ok(answer) if answer.status.is_success() => return Outcome::Done,
-        Ok(answer) if answer.status == StatusCode::GONE => return Outcome::Gone { error: answer.status.to_string() },
-        // Redirects are failures: they could lead anywhere.
-        Ok(answer) => (answer.status.to_string(), answer.retry_after),
-        Err(error) => (error, None),
-    };
-    again(attempt, error, asked, now, jitter)
-}
-
-/// Decides what becomes of a message to a chat.
-fn chat_outcome(chat: Chat, attempt: u32, answer: Result<Answer, String>, now: Timestamp, jitter: f64) -> Outcome {
-    match answer.map(|answer| chat.meaning(&answer)) {
+fn outcome(attempt: u32, meaning: Result<Meaning, String>, now: Timestamp, jitter: f64) -> Outcome {
+    match meaning {
         Ok(Meaning::Taken) => Outcome::Done,
         Ok(Meaning::Gone(error)) => Outcome::Gone { error },
         Ok(Meaning::Refused(error)) => Outcome::Refused { error, cause: Refusal::Message },

@@ -69,6 +69,8 @@ pub enum Channel {
     Teams,
     /// Topic of an ntfy server.
     Ntfy,
+    /// Browser, by Web Push.
+    Push,
 }
 
 /// State of a subscription.
@@ -94,12 +96,14 @@ impl Order {
         Endpoint::parse(&self.address)
     }
 
-    /// Returns the address as it may be shown: who knows the URL of a chat can write there, so its path is left out.
+    /// Returns the address as it may be shown: who knows the URL of a chat can write there, and that of a browser is its alone, so its path is left out.
     pub fn shown(&self) -> String {
         let host = || self.endpoint().map(|endpoint| endpoint.authority()).unwrap_or_default();
         match self.channel {
             Channel::Webhook | Channel::Mail => self.address.chars().filter(|char| !char.is_control()).collect(),
-            Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => format!("{}/…", host()),
+            Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push => {
+                format!("{}/…", host())
+            }
         }
     }
 
@@ -116,7 +120,8 @@ impl Order {
 
 impl Channel {
     /// All channels.
-    pub const ALL: [Self; 6] = [Self::Webhook, Self::Mail, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
+    pub const ALL: [Self; 7] =
+        [Self::Webhook, Self::Mail, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy, Self::Push];
 
     /// Returns the word for the channel.
     pub fn as_str(self) -> &'static str {
@@ -127,6 +132,7 @@ impl Channel {
             Self::Discord => "discord",
             Self::Teams => "teams",
             Self::Ntfy => "ntfy",
+            Self::Push => "push",
         }
     }
 
@@ -138,7 +144,7 @@ impl Channel {
     /// Returns the chat that the channel leads to.
     pub fn chat(self) -> Option<Chat> {
         match self {
-            Self::Webhook | Self::Mail => None,
+            Self::Webhook | Self::Mail | Self::Push => None,
             Self::Slack => Some(Chat::Slack),
             Self::Discord => Some(Chat::Discord),
             Self::Teams => Some(Chat::Teams),

@@ -4,12 +4,23 @@ use jiff::Timestamp;
 
 use crate::plan::notify::{Notice, Tone};
 
-use super::chat::Meaning;
+use super::meaning::Meaning;
 use super::post::{Connector, Message};
+use super::push::vapid::Vapid;
+use super::push::{self, Words};
 use super::sender::{signed, told};
 use super::signature::Signer;
 use super::subscription::{Channel, Subscription};
 use super::webhook;
+
+/// Keys of this proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'k> {
+    /// Keys that sign webhooks.
+    pub signer: &'k Signer,
+    /// Key that browsers know.
+    pub vapid: &'k Vapid,
+}
 
 /// Sends a test, once, and returns the answer in words.
 ///
@@ -17,29 +28,31 @@ use super::webhook;
 /// The reason why it was not taken.
 pub async fn trial(
     connector: &Connector,
-    signer: &Signer,
+    keys: Keys<'_>,
     subscription: &Subscription,
     now: Timestamp,
 ) -> Result<String, String> {
-    let message = message(signer, subscription, now).ok_or("mails have no test: send one through your mail server")?;
+    let message = message(keys, subscription, now)?;
     let endpoint = subscription.order.endpoint().map_err(|error| format!("the URL {error}"))?;
     let answer = connector.post(&endpoint, message).await.map_err(|error| told(&error))?;
     let status = format!("answered {}", answer.status);
-    match subscription.order.channel.chat().map(|chat| chat.meaning(&answer)) {
-        Some(Meaning::Taken) => Ok(status),
-        Some(Meaning::Again(why, _) | Meaning::Gone(why) | Meaning::Refused(why)) => Err(format!("answered {why}")),
-        None if answer.status.is_success() => Ok(status),
-        None => Err(status),
+    match subscription.order.channel.meaning(&answer) {
+        Meaning::Taken => Ok(status),
+        Meaning::Again(why, _) | Meaning::Gone(why) | Meaning::Refused(why) => Err(format!("answered {why}")),
     }
 }
 
-fn message(signer: &Signer, subscription: &Subscription, now: Timestamp) -> Option<Message> {
+fn message(keys: Keys<'_>, subscription: &Subscription, now: Timestamp) -> Result<Message, String> {
     match (subscription.order.channel, subscription.order.channel.chat()) {
-        (_, Some(chat)) => Some(chat.form(&words(now))),
-        (Channel::Mail, _) => None,
+        (_, Some(chat)) => Ok(chat.form(&words(now))),
+        (Channel::Mail, _) => Err("mails have no test: send one through your mail server".to_owned()),
+        (Channel::Push, _) => {
+            let words = Words { notice: &words(now), topic: "test", site: "" };
+            push::message(keys.vapid, subscription, words, now).map_err(|error| error.to_string())
+        }
         (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy, None) => {
             let id = format!("msg_test_{}_{}", subscription.id, now.as_second());
-            Some(signed(signer, &id, webhook::test_body(now), &subscription.secret, now))
+            Ok(signed(keys.signer, &id, webhook::test_body(now), &subscription.secret, now))
         }
     }
 }

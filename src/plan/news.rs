@@ -9,6 +9,7 @@ mod facts;
 mod fair;
 mod finished;
 mod key;
+mod keys;
 mod ledger;
 pub mod mail;
 mod pages;
@@ -27,6 +28,7 @@ use super::text::Text;
 
 pub use finished::{LocalizedSitePage, Site, SitePage, SiteResource};
 pub use key::Key;
+pub use keys::PublicKeys;
 pub use ledger::{Ledger, Told};
 pub use sight::{RouteSight, Sight, elsewhere};
 pub use site::{News, Service, ServiceStatus};

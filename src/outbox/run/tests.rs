@@ -33,7 +33,7 @@ async fn an_update_reaches_its_endpoint_and_a_second_start_repeats_nothing() {
     outbox.tell(notice.clone()).unwrap();
     let status = until(&outbox, |status| status.counts.sent > 0).await;
     assert_eq!((status.error, status.unrecorded, status.depth.due), (None, 0, 0));
-    assert!(status.public_keys[0].starts_with("whpk_"));
+    assert!(status.public_keys.webhooks[0].starts_with("whpk_"));
     outbox.stop();
     let again = Outbox::start(settings(&folder)).unwrap();
     again.tell(notice).unwrap();

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use http::StatusCode;
+
 use super::super::address::Reach;
 use super::super::endpoint::Endpoint;
 use super::super::subscription::{Channel, Order, State};
@@ -186,7 +188,7 @@ async fn each_chat_is_told_in_its_form_and_its_answer_is_read_its_way() {
 fn the_result_follows_from_the_status() {
     let decide = |status: u16, attempt: u32| {
         let answer = Answer { status: StatusCode::from_u16(status).unwrap(), retry_after: None, body: Vec::new() };
-        outcome(attempt, Ok(answer), at("14:00:00"), 0.0)
+        outcome(attempt, Ok(Channel::Webhook.meaning(&answer)), at("14:00:00"), 0.0)
     };
     let retry = |error: &str, time: &str| Outcome::Retry { at: at(time), error: error.to_owned() };
     let gone = Outcome::Gone { error: "410 Gone".to_owned() };

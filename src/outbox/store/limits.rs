@@ -7,7 +7,7 @@ use super::super::subscription::{Channel, Order};
 /// Returns the host that shares the limit of attempts at a time.
 pub(super) fn host(order: &Order) -> String {
     match order.channel {
-        Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => {
+        Channel::Push | Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy => {
             order.endpoint().map(|endpoint| endpoint.authority()).unwrap_or_default()
         }
         // All mails go to one server.

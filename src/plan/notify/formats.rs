@@ -3,6 +3,7 @@
 mod discord;
 mod mail;
 mod ntfy;
+mod push;
 mod slack;
 mod teams;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::Notice;
 pub use discord::discord;
 pub use mail::mail;
 pub use ntfy::ntfy;
+pub use push::push;
 pub use slack::slack;
 pub use teams::teams;
 
