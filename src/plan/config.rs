@@ -15,6 +15,7 @@ mod policy;
 mod read_only;
 mod route;
 mod status;
+mod store;
 mod values;
 
 use std::fmt;
@@ -41,6 +42,7 @@ pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};
 pub use read_only::Allowed;
 pub(super) use route::route_name;
 pub use status::{SITE_PATH, SitePlace, StatusConfig, StatusService};
+pub use store::{PostgresConfig, PostgresServer, PostgresTls, StoreConfig};
 
 use super::path::{PathPattern, Prefix};
 use super::problem::Problem;

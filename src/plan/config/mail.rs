@@ -106,11 +106,11 @@ pub fn is_address(text: &str) -> bool {
 }
 
 /// Returns true if a text is the name of a host with at least two labels.
-fn is_domain(text: &str) -> bool {
+pub(super) fn is_domain(text: &str) -> bool {
     text.contains('.') && text.len() <= 253 && text.split('.').all(is_label)
 }
 
-fn is_label(label: &str) -> bool {
+pub(super) fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
         && label.bytes().all(|one| one.is_ascii_alphanumeric() || matches!(one, b'-' | b'_'))
         && !label.starts_with('-')

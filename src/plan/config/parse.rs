@@ -14,7 +14,7 @@ use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::notify::MailTable;
 use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
-    TlsFiles, TrustedProxies,
+    StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
 use super::{address, mail, notify, page, route, status, values};
 
@@ -51,7 +51,9 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let has_site = |value: &Value<'_>| ["host", "prefix"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let routes = routes(top, least, report);
+    let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
+    warn_of_many_senders(&status, replicas.len(), status_span, report);
     let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), ..page };
     Config {
@@ -71,6 +73,16 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         mail,
         routes,
         notify,
+    }
+}
+
+/// Warns if several replicas may tell everybody. Their configs are not to be seen from here.
+fn warn_of_many_senders(status: &StatusConfig, replicas: usize, span: Option<Range<usize>>, report: &mut Report<'_>) {
+    if let (true, StoreConfig::Local, 2.., Some(span)) = (status.send, &status.store, replicas, span) {
+        let help = "let them share a `store` (PostgreSQL), or make sure that the others have `send = false`: which they \
+                    have cannot be seen from here";
+        let message = format!("{replicas} replicas are named, and each one with `send = true` tells all subscribers");
+        report.warn(span, message, help);
     }
 }
 

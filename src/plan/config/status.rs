@@ -10,6 +10,7 @@ use super::super::keys;
 use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
+use super::store::{self, StoreConfig};
 use super::{HostPattern, PageConfig, RouteConfig, address, page, route_name};
 
 /// Settings of the status site. By default the site is below the reserved prefix of each route alone.
@@ -25,8 +26,10 @@ pub struct StatusConfig {
     pub title: Option<String>,
     /// Time for which incidents are kept after they are over.
     pub keep: Duration,
-    /// True if this proxy tells subscribers. Of several that share a flag file, one may.
+    /// True if this proxy tells subscribers. Of several that share a flag file, one may, unless they share a store.
     pub send: bool,
+    /// Place of subscribers and deliveries.
+    pub store: StoreConfig,
     /// Networks in which subscribers' endpoints may be, besides public ones.
     pub allow_private: Vec<IpNet>,
     /// Services; by default the routes.
@@ -64,6 +67,7 @@ impl Default for StatusConfig {
             title: None,
             keep: KEEP,
             send: false,
+            store: StoreConfig::Local,
             allow_private: Vec::new(),
             services: Vec::new(),
         }
@@ -104,6 +108,7 @@ pub(super) fn status(
     let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
     let send = section.take("send").and_then(|value| value.boolean(report));
+    let store = store::store(&mut section, report);
     let allow_private = section.take("allow_private").map(|value| networks(&value, report));
     let services = section.take("services").map(|value| services(&value, routes, report)).unwrap_or_default();
     section.finish(report, hint);
@@ -114,6 +119,7 @@ pub(super) fn status(
         title,
         keep: keep.unwrap_or(KEEP),
         send: send.unwrap_or(false),
+        store: store.unwrap_or_default(),
         allow_private: allow_private.unwrap_or_default(),
         services,
     }
@@ -131,6 +137,10 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "name" | "brand" => Some(did_you_mean_text("title")),
         "domain" | "server_name" => Some(did_you_mean_text("host")),
         "path" => Some(did_you_mean_text("prefix")),
+        "database" | "db" | "database_url" | "postgres" => Some(did_you_mean_text("store")),
+        "store_password" => {
+            Some("write it into a file, and name that: `store_password_file = \"/run/secrets/postgres\"`".to_owned())
+        }
         "components" => Some(did_you_mean_text("services")),
         _ => None,
     }

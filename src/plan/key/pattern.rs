@@ -73,6 +73,11 @@ pub(in crate::plan) const MAIL_SERVER: Pattern = Pattern::new(
     "smtp://mail.example.com:587",
     r"^[Ss][Mm][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$",
 );
+pub(in crate::plan) const DATABASE: Pattern = Pattern::new(
+    "URL of a database",
+    "postgres://backsoon@db.example.com/status",
+    r"^[Pp][Oo][Ss][Tt][Gg][Rr][Ee][Ss]([Qq][Ll])?://([^:/?#\s]*@)?[^@#\s]*$",
+);
 pub(in crate::plan) const MAILBOX: Pattern =
     Pattern::new("mailbox", "Example status <status@example.com>", r"^[^<>]*<?[^<>@\s]+@[A-Za-z0-9._-]+>?\s*$");
 pub(in crate::plan) const DNS_NAME: Pattern =

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{HOST, NETWORK, OWN_PREFIX, SITE};
-use super::super::key::{Absent, Form, Key, Table};
+use super::super::key::pattern::{DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE};
+use super::super::key::{Absent, Form, Key, Rule, Table};
 
 /// `[status]`.
 pub static STATUS: Table = Table {
@@ -35,7 +35,20 @@ pub static STATUS: Table = Table {
             "send",
             Form::Bool,
             Absent::Is("false"),
-            "Tells subscribers, from a file in `state_dir`. Of several proxies that share a flag file, one may.",
+            "Tells subscribers. Of several proxies that share a flag file, one may, unless they share a `store`.",
+        ),
+        Key::new(
+            "store",
+            Form::Text(&DATABASE),
+            Absent::Means("a file in `state_dir`"),
+            "PostgreSQL database of subscribers and messages, which all replicas share. Encrypted unless it is on this \
+             machine or `sslmode=disable`; `sslrootcert` names an authority of your own.",
+        ),
+        Key::new(
+            "store_password_file",
+            Form::Text(&FILE),
+            Absent::Means("no password"),
+            "File of the password for `store`. Its last line break does not count.",
         ),
         Key::new(
             "allow_private",
@@ -50,7 +63,7 @@ pub static STATUS: Table = Table {
             "Services as people know them, in the order of the site.",
         ),
     ],
-    rules: &[],
+    rules: &[Rule::Needs("store_password_file", "store")],
 };
 
 /// An item of `services` of `[status]`.
