@@ -1,4 +1,4 @@
-//! `backsoon subscribers`: lists, saves, restores and removes subscribers. Works on the file of the outbox, which may be
+//! `backsoon subscribers`: lists, saves, restores and removes subscribers. Works on the store of the outbox, which may be
 //! open in a running proxy.
 
 use std::fs;
@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use crate::control::certs;
 use crate::control::state::StateDir;
 use crate::outbox::address::Reach;
+use crate::outbox::keys::SenderKeys;
 use crate::outbox::post::Connector;
-use crate::outbox::push::vapid::{self, Vapid};
-use crate::outbox::signature::{self, Signer};
 use crate::outbox::store::{FILE, Store, StoreError};
 use crate::outbox::subscription::{Channel, Subscription};
 use crate::outbox::trial::{Keys, trial};
+use crate::plan::config::StoreConfig;
 use crate::plan::problem::quoted;
 
 use super::failure::Failure;
@@ -79,8 +79,8 @@ enum Action {
 
 /// Help text below the options.
 pub(super) const AFTER_HELP: &str = "\
-Subscribers stand in `.subscribers.sqlite` in `state_dir` of the config. The proxy may run meanwhile. An export has the \
-secrets that sign webhooks: keep it as you keep a key.
+Subscribers stand in `.subscribers.sqlite` in `state_dir` of the config, or in the database that `store` in `[status]` \
+names. The proxy may run meanwhile. An export has the secrets that sign webhooks: keep it as you keep a key.
 
 Examples:
   backsoon subscribers list
@@ -93,7 +93,7 @@ Exit codes:
   0   done
   1   the test was not taken
   64  the arguments, the config or the export are wrong, or there is no such subscriber
-  74  a file cannot be read or written";
+  74  a file or the database cannot be read or written";
 
 /// Runs `subscribers`.
 pub(super) fn run(args: &SubscribersArgs, streams: &mut Streams) -> Result<u8, Failure> {
@@ -123,13 +123,12 @@ async fn act(action: &Action, streams: &mut Streams) -> Result<u8, Failure> {
 
 /// Sends a test.
 async fn test(subscriber: &str, config: &ConfigFile, streams: &mut Streams) -> Result<u8, Failure> {
-    let (_, found) = find(subscriber, config).await?;
+    let (mut store, found) = find(subscriber, config).await?;
     let loaded = FlagFile::of(&config.config)?.config;
-    let file = |name| Ok::<_, Failure>(path(config)?.with_file_name(name));
-    let unread = |path| move |source| Failure::File { verb: "read", path, source };
-    let (keys, key) = (file(signature::FILE)?, file(vapid::FILE)?);
-    let (signer, vapid) = (Signer::open(&keys).map_err(unread(keys))?, Vapid::open(&key).map_err(unread(key))?);
-    let keys = Keys { signer: &signer, vapid: &vapid };
+    let place = Place::of(config)?;
+    let keys = SenderKeys::open(&mut store, &place.store, &place.state_dir).await;
+    let keys = keys.map_err(|why| Failure::Internal(io::Error::other(why)))?;
+    let keys = Keys { signer: &keys.signer, vapid: &keys.vapid };
     let Some(tls) = certs::public_client() else { return Err(Failure::Internal(io::Error::other("no TLS"))) };
     let connector = Connector::new(Reach { allow_private: loaded.status.allow_private.clone() }, tls);
     let (text, code) = match trial(&connector, keys, &found, Timestamp::now()).await {
@@ -153,29 +152,46 @@ impl Form {
     }
 }
 
-/// Returns the path of the store.
-fn path(config: &ConfigFile) -> Result<PathBuf, Failure> {
-    let found = FlagFile::of(&config.config)?.config;
-    Ok(StateDir::of_process(&config.config, found.state_dir.as_deref()).path().join(FILE))
+/// Place of the store that a config names.
+struct Place {
+    store: StoreConfig,
+    state_dir: PathBuf,
+}
+
+impl Place {
+    fn of(config: &ConfigFile) -> Result<Self, Failure> {
+        let found = FlagFile::of(&config.config)?.config;
+        let state_dir = StateDir::of_process(&config.config, found.state_dir.as_deref()).path().to_owned();
+        Ok(Self { store: found.status.store.clone(), state_dir })
+    }
+
+    /// Opens the store; `None` if it is a file that does not exist yet.
+    fn open(&self) -> Result<Option<Store>, Failure> {
+        match &self.store {
+            StoreConfig::Local if !self.state_dir.join(FILE).exists() => Ok(None),
+            StoreConfig::Local | StoreConfig::Postgres(_) => self.make().map(Some),
+        }
+    }
+
+    /// Opens the store, and makes its file if there is none.
+    fn make(&self) -> Result<Store, Failure> {
+        let no_tls = || Failure::Internal(io::Error::other("no version of TLS is possible"));
+        let tls = certs::public_client().ok_or_else(no_tls)?;
+        Store::of(&self.store, &self.state_dir, &tls).map_err(failed)
+    }
 }
 
 /// Returns all subscribers; none if there is no store yet.
 async fn subscriptions(config: &ConfigFile) -> Result<Vec<Subscription>, Failure> {
-    let path = path(config)?;
-    if !path.exists() {
-        return Ok(Vec::new());
+    match Place::of(config)?.open()? {
+        Some(mut store) => store.subscriptions().await.map_err(failed),
+        None => Ok(Vec::new()),
     }
-    let mut store = Store::open(&path).map_err(failed)?;
-    store.subscriptions().await.map_err(failed)
 }
 
 async fn find(subscriber: &str, config: &ConfigFile) -> Result<(Store, Subscription), Failure> {
-    let path = path(config)?;
     let missing = || Failure::Subscribers(SubscriberError::Missing(subscriber.to_owned()));
-    if !path.exists() {
-        return Err(missing());
-    }
-    let mut store = Store::open(&path).map_err(failed)?;
+    let mut store = Place::of(config)?.open()?.ok_or_else(missing)?;
     let all = store.subscriptions().await.map_err(failed)?;
     let is_meant = |one: &Subscription| one.order.address == subscriber || one.id.to_string() == subscriber;
     let found = all.into_iter().find(is_meant).ok_or_else(missing)?;
@@ -233,12 +249,13 @@ async fn import(file: &Path, config: &ConfigFile, streams: &mut Streams) -> Resu
         judged.map_err(|source| Failure::Subscribers(wrong(source))).map(|()| one)
     };
     let all: Vec<Subscription> = lines.map(parse).collect::<Result<_, _>>()?;
-    let path = path(config)?;
-    if let Some(folder) = path.parent() {
+    let place = Place::of(config)?;
+    if place.store == StoreConfig::Local {
+        let folder = &place.state_dir;
         let made = fs::create_dir_all(folder);
-        made.map_err(|source| Failure::File { verb: "make", path: folder.to_owned(), source })?;
+        made.map_err(|source| Failure::File { verb: "make", path: folder.clone(), source })?;
     }
-    let mut store = Store::open(&path).map_err(failed)?;
+    let mut store = place.make()?;
     let added = store.import(&all, Timestamp::now()).await.map_err(failed)?;
     writeln!(streams.out, "{} added, {} known already", words::count(added, "subscriber"), all.len() - added)?;
     Ok(())

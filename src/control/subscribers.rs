@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::outbox::address::Reach;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
-use crate::plan::config::{Config, MailConfig};
+use crate::plan::config::{Config, MailConfig, StoreConfig};
 use crate::plan::news::{Incident, Ledger, News, Update, Words};
 use crate::plan::page::Renderer;
 
@@ -21,6 +21,7 @@ pub(super) struct Subscribers {
     outbox: Option<Outbox>,
     /// Reach of the outbox, or of the last attempt to start one.
     reach: Reach,
+    store: StoreConfig,
     mail: Option<MailConfig>,
 }
 
@@ -31,13 +32,14 @@ impl Subscribers {
         let reach = status.send.then(|| Reach { allow_private: status.allow_private.clone() })?;
         let settings = Settings {
             state_dir: state.path().to_owned(),
+            store: status.store.clone(),
             reach: reach.clone(),
             tls: certs::public_client()?,
             mail: mail.clone(),
         };
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
-        Some(Self { outbox, reach, mail })
+        Some(Self { outbox, reach, store: status.store.clone(), mail })
     }
 
     /// Shows the outbox in a view.
@@ -48,7 +50,8 @@ impl Subscribers {
     /// Returns true if a config asks for just this outbox.
     pub(super) fn is_for(&self, config: &Config) -> bool {
         let status = &config.status;
-        status.send && self.reach.allow_private == status.allow_private && self.mail == config.mail
+        let is_same = self.store == status.store && self.mail == config.mail;
+        status.send && is_same && self.reach.allow_private == status.allow_private
     }
 
     /// Hands over an update. The outbox tells a repeated one once.

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod endpoint;
+pub mod keys;
 pub mod place;
 
 pub mod mail;
@@ -12,6 +13,7 @@ pub mod notice;
 pub mod schedule;
 pub mod store;
 pub mod subscription;
+pub mod told;
 
 mod answers;
 mod bounded;

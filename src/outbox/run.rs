@@ -15,17 +15,17 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::plan::config::MailConfig;
+use crate::plan::config::{MailConfig, StoreConfig};
 use crate::plan::news::PublicKeys;
 
 use super::address::Reach;
+use super::keys::SenderKeys;
 use super::mail::mailer::MailDesk;
 use super::notice::Notice;
 use super::post::Connector;
-use super::push::vapid::{self, Vapid};
-use super::sender::{Counts, Sender, told};
-use super::signature::{self, Signer};
-use super::store::{self, Depth, Store};
+use super::sender::{Counts, Sender};
+use super::store::{Depth, Store};
+use super::told::told;
 
 /// Outbox that runs on a thread of its own.
 #[derive(Debug)]
@@ -38,8 +38,10 @@ pub struct Outbox {
 /// Settings of an outbox.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Directory of the store and of the keys.
+    /// Directory of the keys, and of a store of its own.
     pub state_dir: PathBuf,
+    /// Place of the store.
+    pub store: StoreConfig,
     /// Addresses that deliveries may go to.
     pub reach: Reach,
     /// Roots that endpoints are verified by.
@@ -72,7 +74,9 @@ struct Worker {
     settings: Settings,
     inbox: mpsc::Receiver<Notice>,
     status: watch::Sender<OutboxStatus>,
-    /// Sender; `None` while its files cannot be opened.
+    /// Store that is open, until the sender has it.
+    store: Option<Store>,
+    /// Sender; `None` while its store or its keys cannot be opened.
     sender: Option<Sender>,
     unrecorded: VecDeque<Notice>,
     error: Option<String>,
@@ -100,6 +104,7 @@ impl Outbox {
             settings,
             inbox: notices,
             status: publish,
+            store: None,
             sender: None,
             unrecorded: VecDeque::new(),
             error: None,
@@ -171,10 +176,10 @@ impl Worker {
         {
             self.unrecorded.push_back(notice);
         }
-        let sender = match &mut self.sender {
-            Some(sender) => sender,
-            None => self.sender.insert(open(&self.settings)?),
-        };
+        if self.sender.is_none() {
+            self.open().await?;
+        }
+        let Some(sender) = &mut self.sender else { return Ok(()) };
         let now = Timestamp::now();
         sender.settle(now).await.map_err(|error| told(&error))?;
         while let Some(notice) = self.unrecorded.front() {
@@ -186,6 +191,22 @@ impl Worker {
             self.pruned = Some(Instant::now());
         }
         sender.start(now).await.map_err(|error| told(&error))
+    }
+
+    /// Opens the store and the keys.
+    async fn open(&mut self) -> Result<(), String> {
+        let settings = &self.settings;
+        let opened = match self.store.take() {
+            Some(store) => Ok(store),
+            None => Store::of(&settings.store, &settings.state_dir, &settings.tls).map_err(|error| told(&error)),
+        };
+        let store = self.store.insert(opened?);
+        let keys = SenderKeys::open(store, &settings.store, &settings.state_dir).await?;
+        let Some(store) = self.store.take() else { return Ok(()) };
+        let sender = Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), keys.signer);
+        let sender = sender.with_push(keys.vapid);
+        self.sender = Some(sender.with_mail(MailDesk::new(settings.mail.clone())));
+        Ok(())
     }
 
     /// Waits for the end of an attempt, for an update, or for the next attempt.
@@ -251,16 +272,6 @@ async fn landed(sender: &mut Option<Sender>) {
         Some(sender) => sender.land(Timestamp::now).await,
         None => pending().await,
     }
-}
-
-fn open(settings: &Settings) -> Result<Sender, String> {
-    let store = Store::open(&settings.state_dir.join(store::FILE)).map_err(|error| told(&error))?;
-    let keys = settings.state_dir.join(signature::FILE);
-    let signer = Signer::open(&keys).map_err(|error| format!("the keys of webhooks cannot be read: {error}"))?;
-    let vapid = Vapid::open(&settings.state_dir.join(vapid::FILE));
-    let vapid = vapid.map_err(|error| format!("the key for browsers cannot be read: {error}"))?;
-    let sender = Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), signer);
-    Ok(sender.with_push(vapid).with_mail(MailDesk::new(settings.mail.clone())))
 }
 
 /// Updates between control and the thread.

@@ -4,7 +4,6 @@
 mod tests;
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::future::pending;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use super::schedule;
 use super::signature::{Signer, new_secret};
 use super::store::{Claim, Outcome, Recorded, Refusal, Store, StoreError};
 use super::subscription::{Channel, Subscription};
+use super::told::told;
 use super::webhook;
 
 /// Sender with its store.
@@ -331,18 +331,6 @@ fn proves(answer: &Answer, challenge: &str) -> bool {
             .is_ok_and(|body: serde_json::Value| body == json!({ "challenge": challenge }))
     };
     answer.status.is_success() && (is_text || is_json())
-}
-
-/// Returns an error with its causes, in one line.
-pub fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");

@@ -35,16 +35,19 @@ impl Signer {
     /// # Errors
     /// If the file cannot be read or written, or a line is no key. A file with a mistake is left as it is.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
-            Err(error) => return Err(error),
-        };
+        Self::parse(&keys_in(path)?, &path.display().to_string())
+    }
+
+    /// Reads keys of a text, which stands at a place.
+    ///
+    /// # Errors
+    /// If a line is no key, or there is none.
+    pub fn parse(text: &str, place: &str) -> io::Result<Self> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).take(MOST_KEYS);
-        let keys: io::Result<Vec<_>> = lines.map(|(at, line)| key(line.trim(), path, at + 1)).collect();
+        let keys: io::Result<Vec<_>> = lines.map(|(at, line)| key(line.trim(), place, at + 1)).collect();
         let keys = keys?;
         if keys.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} has no key", path.display())));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{place} has no key")));
         }
         Ok(Self { keys })
     }
@@ -62,6 +65,17 @@ impl Signer {
         let public = self.keys.iter().map(|key| format!("v1a,{}", STANDARD.encode(key.sign(&message).as_ref())));
         let signature = symmetric.chain(public).collect::<Vec<_>>().join(" ");
         Signed { id: id.to_owned(), timestamp, signature }
+    }
+}
+
+/// Returns the text of a file of keys. Makes a key if there is no file.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn keys_in(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        read => read,
     }
 }
 
@@ -99,13 +113,13 @@ fn create(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn key(line: &str, path: &Path, number: usize) -> io::Result<Ed25519KeyPair> {
+fn key(line: &str, place: &str, number: usize) -> io::Result<Ed25519KeyPair> {
     let pair = line.strip_prefix("whsk_").and_then(|text| STANDARD.decode(text).ok()).and_then(|bytes| {
         let (seed, public) = bytes.split_at_checked(SEED_BYTES)?;
         let is_whole = public.len() == ED25519_PUBLIC_KEY_LEN;
         is_whole.then(|| Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()).flatten()
     });
-    let found = || format!("{}:{number} is no key, which is whsk_ and 64 bytes in base64", path.display());
+    let found = || format!("{place}:{number} is no key, which is whsk_ and 64 bytes in base64");
     pair.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, found()))
 }
 

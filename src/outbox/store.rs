@@ -3,6 +3,7 @@
 mod delivery;
 mod error;
 mod limits;
+mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,16 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
+use rustls::ClientConfig;
+
+use crate::plan::config::StoreConfig;
+
 use super::notice::Notice;
 use super::subscription::{Order, State, Subscription};
 
 pub use delivery::{Claim, Depth, Outcome, Recorded, Refusal};
 pub use error::StoreError;
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 /// Store of the outbox.
@@ -25,15 +31,43 @@ pub use sqlite::SqliteStore;
 pub enum Store {
     /// File of this proxy. Calls block for as long as the disk does.
     Sqlite(SqliteStore),
+    /// Database that replicas share. Each call has a time-out.
+    Postgres(Box<PostgresStore>),
 }
 
 impl Store {
+    /// Opens the store that a config names. A file is created if it is missing; a database is connected to by the first
+    /// call.
+    ///
+    /// # Errors
+    /// If a file cannot be opened.
+    pub fn of(config: &StoreConfig, state_dir: &Path, tls: &ClientConfig) -> Result<Self, StoreError> {
+        match config {
+            StoreConfig::Local => Self::open(&state_dir.join(FILE)),
+            StoreConfig::Postgres(config) => {
+                Ok(Self::Postgres(Box::new(PostgresStore::new(config.clone(), tls.clone()))))
+            }
+        }
+    }
+
     /// Opens a file, and creates it if it is missing.
     ///
     /// # Errors
     /// If it cannot be opened, is damaged, or is of a newer backsoon. It is never repaired or replaced.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         SqliteStore::open(path).map(Self::Sqlite)
+    }
+
+    /// Returns keys, which are offered by a proxy and shared by all that share the store.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub async fn shared_keys(&mut self, name: &str, own: String) -> Result<String, StoreError> {
+        match self {
+            // The file beside it is the place of the keys.
+            Self::Sqlite(_) => Ok(own),
+            Self::Postgres(store) => store.secret(name, &own).await,
+        }
     }
 
     /// Adds a subscription, and returns its number. A known address keeps its state and its secret, and takes the new
@@ -50,6 +84,7 @@ impl Store {
     ) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(store) => store.subscribe(order, secret, state, now),
+            Self::Postgres(store) => store.subscribe(order, secret, state, now).await,
         }
     }
 
@@ -60,6 +95,7 @@ impl Store {
     pub async fn import(&mut self, all: &[Subscription], now: Timestamp) -> Result<usize, StoreError> {
         match self {
             Self::Sqlite(store) => store.import(all, now),
+            Self::Postgres(store) => store.import(all, now).await,
         }
     }
 
@@ -71,6 +107,7 @@ impl Store {
     pub async fn activate(&mut self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(store) => store.activate(id, now),
+            Self::Postgres(store) => store.activate(id, now).await,
         }
     }
 
@@ -81,6 +118,7 @@ impl Store {
     pub async fn remove(&mut self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(store) => store.remove(id, now),
+            Self::Postgres(store) => store.remove(id, now).await,
         }
     }
 
@@ -91,6 +129,7 @@ impl Store {
     pub async fn find(&mut self, id: i64) -> Result<Option<Subscription>, StoreError> {
         match self {
             Self::Sqlite(store) => store.find(id),
+            Self::Postgres(store) => store.find(id).await,
         }
     }
 
@@ -101,6 +140,7 @@ impl Store {
     pub async fn subscriptions(&mut self) -> Result<Vec<Subscription>, StoreError> {
         match self {
             Self::Sqlite(store) => store.subscriptions(),
+            Self::Postgres(store) => store.subscriptions().await,
         }
     }
 
@@ -112,6 +152,7 @@ impl Store {
     pub async fn claim_proofs(&mut self, now: Timestamp, most: usize) -> Result<Vec<Subscription>, StoreError> {
         match self {
             Self::Sqlite(store) => store.claim_proofs(now, most),
+            Self::Postgres(store) => store.claim_proofs(now, most).await,
         }
     }
 
@@ -123,6 +164,7 @@ impl Store {
     pub async fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
         match self {
             Self::Sqlite(store) => store.record(notice, now),
+            Self::Postgres(store) => store.record(notice, now).await,
         }
     }
 
@@ -140,16 +182,19 @@ impl Store {
     ) -> Result<Vec<Claim>, StoreError> {
         match self {
             Self::Sqlite(store) => store.claim(now, lease, most, per_host),
+            Self::Postgres(store) => store.claim(now, lease, most, per_host).await,
         }
     }
 
-    /// Notes the result of an attempt.
+    /// Notes the result of an attempt. A result that is noted already, or that comes when another sender has the
+    /// delivery, changes nothing; but what an endpoint has taken, it has taken.
     ///
     /// # Errors
     /// If the store cannot be written. The delivery is then sent again when its lease has ended.
     pub async fn finish(&mut self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.finish(claim, outcome, now),
+            Self::Postgres(store) => store.finish(claim, outcome, now).await,
         }
     }
 
@@ -160,6 +205,7 @@ impl Store {
     pub async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         match self {
             Self::Sqlite(store) => store.next_due(),
+            Self::Postgres(store) => store.next_due().await,
         }
     }
 
@@ -170,6 +216,7 @@ impl Store {
     pub async fn depth(&mut self) -> Result<Depth, StoreError> {
         match self {
             Self::Sqlite(store) => store.depth(),
+            Self::Postgres(store) => store.depth().await,
         }
     }
 
@@ -180,6 +227,7 @@ impl Store {
     pub async fn prune(&mut self, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.prune(now),
+            Self::Postgres(store) => store.prune(now).await,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Samples for the tests of the outbox.
 
+#[path = "../../tests/postgres/server.rs"]
+pub(super) mod server;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

@@ -8,9 +8,10 @@ use super::meaning::Meaning;
 use super::post::{Connector, Message};
 use super::push::vapid::Vapid;
 use super::push::{self, Words};
-use super::sender::{signed, told};
+use super::sender::signed;
 use super::signature::Signer;
 use super::subscription::{Channel, Subscription};
+use super::told::told;
 use super::webhook;
 
 /// Keys of this proxy.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::control::certs;
 use crate::outbox::endpoint::Endpoint;
 use crate::outbox::post::{Answer as Answered, Connector, Message};
-use crate::outbox::sender::told;
+use crate::outbox::told::told;
 use crate::plan::config::{Channel, HookScheme, HookUrl, Notify};
 use crate::plan::notify::{Answer, Body, OperatorEvent, answer, formats};
 use crate::plan::words::harmless;

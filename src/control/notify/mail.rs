@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::outbox::mail::mailer::{MailDesk, MailError, Outgoing};
-use crate::outbox::sender::told;
+use crate::outbox::told::told;
 use crate::plan::config::{MailConfig, Notify};
 use crate::plan::news::mail::Thread;
 use crate::plan::notify::{OperatorEvent, formats};

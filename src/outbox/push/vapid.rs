@@ -28,14 +28,21 @@ impl Vapid {
     /// # Errors
     /// If the file cannot be read or written, or has no key of P-256. It is left as it is: browsers know its public half.
     pub fn open(path: &Path) -> io::Result<Self> {
-        match fs::read(path) {
-            Ok(text) => parse(&text, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(path)?;
-                parse(&fs::read(path)?, path)
-            }
-            Err(error) => Err(error),
-        }
+        Self::parse(&key_in(path)?, &path.display().to_string())
+    }
+
+    /// Reads the key of a text in PEM, which stands at a place.
+    ///
+    /// # Errors
+    /// If the text has no key of P-256.
+    pub fn parse(text: &str, place: &str) -> io::Result<Self> {
+        let wrong = |what: String| {
+            let text = format!("{place} has no private key of P-256 in PEM (PKCS#8): {what}");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der());
+        pair.map(|pair| Self { pair }).map_err(|error| wrong(error.to_string()))
     }
 
     /// Returns the public key as browsers take it, in base64url.
@@ -64,14 +71,18 @@ impl Vapid {
     }
 }
 
-fn parse(text: &[u8], path: &Path) -> io::Result<Vapid> {
-    let wrong = |what: String| {
-        let text = format!("{} has no private key of P-256 in PEM (PKCS#8): {what}", path.display());
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    };
-    let key = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|error| wrong(error.to_string()))?;
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der());
-    pair.map(|pair| Vapid { pair }).map_err(|error| wrong(error.to_string()))
+/// Returns the text of a file of the key. Makes a key if there is no file.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn key_in(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path)?;
+            fs::read_to_string(path)
+        }
+        read => read,
+    }
 }
 
 /// Writes a new key to a new file, all at once: another process may do the same.

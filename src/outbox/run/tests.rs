@@ -1,12 +1,13 @@
 use tokio::time::timeout;
 
+use super::super::store;
 use super::super::subscription::State;
 use super::super::tests::{SECRET, Sink, notice, order, plain, tls};
 use super::*;
 
 fn settings(folder: &tempfile::TempDir) -> Settings {
     let reach = Reach { allow_private: vec!["127.0.0.0/8".parse().unwrap()] };
-    Settings { state_dir: folder.path().to_owned(), reach, tls: tls(), mail: None }
+    Settings { state_dir: folder.path().to_owned(), reach, store: StoreConfig::Local, tls: tls(), mail: None }
 }
 
 fn fresh(sequence: u32) -> Notice {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fmt, io};
 
 use super::sqlite::VERSION;
@@ -19,6 +20,12 @@ pub enum StoreError {
     Full(&'static str, i64),
     /// A value cannot be written as JSON.
     Json(serde_json::Error),
+    /// The database cannot be reached, or refuses: its URL, and why.
+    Away(String, String),
+    /// The database has not answered in this time.
+    Slow(Duration),
+    /// The database has failed: it ended the connection, or a right is missing.
+    Postgres(tokio_postgres::Error),
     /// SQLite has failed: the file is locked, the disk is full.
     Sqlite(rusqlite::Error),
 }
@@ -38,7 +45,9 @@ impl fmt::Display for StoreError {
             ),
             Self::Full(what, most) => write!(f, "the store has {most} {what}, and takes no more"),
             Self::Json(_) => f.write_str("a value cannot be written"),
-            Self::Sqlite(_) => f.write_str("the store cannot be read or written"),
+            Self::Away(place, cause) => write!(f, "the store {place} cannot be used: {cause}"),
+            Self::Slow(patience) => write!(f, "the store has not answered within {} s", patience.as_secs()),
+            Self::Sqlite(_) | Self::Postgres(_) => f.write_str("the store cannot be read or written"),
         }
     }
 }
@@ -49,7 +58,8 @@ impl Error for StoreError {
             Self::Create(_, error) => Some(error),
             Self::Json(error) => Some(error),
             Self::Sqlite(error) => Some(error),
-            Self::Damaged(..) | Self::Newer(..) | Self::Full(..) => None,
+            Self::Postgres(error) => Some(error),
+            Self::Away(..) | Self::Slow(_) | Self::Damaged(..) | Self::Newer(..) | Self::Full(..) => None,
         }
     }
 }
@@ -57,6 +67,12 @@ impl Error for StoreError {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
     }
 }
 

@@ -6,28 +6,65 @@ use jiff::SignedDuration;
 use rusqlite::Connection;
 
 use super::super::subscription::{Order, State};
-use super::super::tests::{at, notice, order};
+use super::super::tests::server::Server;
+use super::super::tests::{at, notice, order, tls};
 use super::super::webhook;
+use crate::plan::config::{PostgresConfig, PostgresServer};
+
 use super::*;
 
 const LEASE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Store in a folder of its own, which a test opens again.
-struct World {
-    folder: tempfile::TempDir,
+/// Place of a store, which a test opens as often as it likes.
+enum World {
+    Sqlite(tempfile::TempDir),
+    Postgres(&'static Server, String),
 }
 
 impl World {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+    /// Returns a place of each kind.
+    fn all() -> Vec<Self> {
+        let postgres =
+            Server::shared("the store in PostgreSQL").map(|server| Self::Postgres(server, server.database()));
+        std::iter::once(Self::file()).chain(postgres).collect()
+    }
+
+    fn file() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join(FILE)
+        let Self::Sqlite(folder) = self else { panic!("a database has no path") };
+        folder.path().join(FILE)
     }
 
     fn open(&self) -> Store {
-        Store::open(&self.path()).unwrap()
+        match self {
+            Self::Sqlite(_) => Store::open(&self.path()).unwrap(),
+            Self::Postgres(server, database) => {
+                let server = PostgresServer::Socket { directory: server.directory.clone(), port: server.port };
+                let user = Some("postgres".to_owned());
+                let config = PostgresConfig { server, user, password_file: None, database: database.clone() };
+                Store::of(&StoreConfig::Postgres(config), Path::new(""), &tls()).unwrap()
+            }
+        }
+    }
+
+    /// Returns a line for each row.
+    fn sql(&self, statement: &str) -> Vec<String> {
+        match self {
+            Self::Sqlite(_) => {
+                let connection = Connection::open(self.path()).unwrap();
+                let mut statement = connection.prepare(statement).unwrap();
+                statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+            }
+            Self::Postgres(server, database) => server.sql(database, statement),
+        }
+    }
+
+    /// Returns the sequence numbers and states of all deliveries.
+    fn states(&self) -> Vec<String> {
+        self.sql("SELECT sequence || ' ' || state FROM deliveries ORDER BY id")
     }
 }
 
@@ -41,106 +78,110 @@ async fn subscribe(store: &mut Store, addresses: &[&str]) -> Vec<i64> {
 }
 
 fn connection(store: &Store) -> &Connection {
-    let Store::Sqlite(store) = store;
-    &store.connection
+    match store {
+        Store::Sqlite(store) => &store.connection,
+        Store::Postgres(_) => panic!("a database has no file"),
+    }
 }
 
 async fn claim(store: &mut Store, now: &str) -> Vec<Claim> {
     store.claim(at(now), LEASE, 100, 100).await.unwrap()
 }
 
-/// Returns the sequence numbers and states of all deliveries.
-fn states(store: &Store) -> Vec<String> {
-    let mut all = connection(store).prepare("SELECT sequence || ' ' || state FROM deliveries ORDER BY id").unwrap();
-    all.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-}
-
 #[tokio::test]
 async fn a_crash_between_claim_and_result_sends_again_with_the_same_id() {
-    let world = World::new();
-    let mut store = world.open();
-    subscribe(&mut store, &["https://a.example/", "https://b.example/"]).await;
-    assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(2));
-    let first = claim(&mut store, "14:00:00").await;
-    store.finish(&first[0], &Outcome::Done, at("14:00:01")).await.unwrap();
-    drop(store);
+    for world in World::all() {
+        let mut store = world.open();
+        subscribe(&mut store, &["https://a.example/", "https://b.example/"]).await;
+        assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(2));
+        let first = claim(&mut store, "14:00:00").await;
+        store.finish(&first[0], &Outcome::Done, at("14:00:01")).await.unwrap();
+        drop(store);
 
-    let mut store = world.open();
-    assert_eq!(claim(&mut store, "14:04:59").await, [], "the lease still holds");
-    let again = claim(&mut store, "14:05:00").await;
-    let id = |claim: &Claim| webhook::id(&claim.notice, claim.subscription.id);
-    assert_eq!(again.iter().map(id).collect::<Vec<_>>(), [id(&first[1])]);
-    assert_eq!((first[1].attempt, again[0].attempt), (1, 2));
-    store.finish(&again[0], &Outcome::Done, at("14:05:01")).await.unwrap();
-    assert_eq!(states(&store), ["1 done", "1 done"]);
+        let mut store = world.open();
+        assert_eq!(claim(&mut store, "14:04:59").await, [], "the lease still holds");
+        let again = claim(&mut store, "14:05:00").await;
+        let id = |claim: &Claim| webhook::id(&claim.notice, claim.subscription.id);
+        assert_eq!(again.iter().map(id).collect::<Vec<_>>(), [id(&first[1])]);
+        assert_eq!((first[1].attempt, again[0].attempt), (1, 2));
+        store.finish(&again[0], &Outcome::Done, at("14:05:01")).await.unwrap();
+        assert_eq!(world.states(), ["1 done", "1 done"]);
+    }
 }
 
 #[tokio::test]
 async fn an_update_is_recorded_once_and_not_when_it_is_a_day_old() {
-    let world = World::new();
-    let (mut one, mut other) = (world.open(), world.open());
-    subscribe(&mut one, &["https://a.example/"]).await;
-    assert_eq!(one.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(1));
-    assert_eq!(other.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::Known);
-    let next_day = at("14:00:00") + SignedDuration::from_hours(25);
-    assert_eq!(one.record(&notice(2), next_day).await.unwrap(), Recorded::Old);
-    assert_eq!(states(&one), ["1 due"]);
+    for world in World::all() {
+        let (mut one, mut other) = (world.open(), world.open());
+        subscribe(&mut one, &["https://a.example/"]).await;
+        assert_eq!(one.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(1));
+        assert_eq!(other.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::Known);
+        let next_day = at("14:00:00") + SignedDuration::from_hours(25);
+        assert_eq!(one.record(&notice(2), next_day).await.unwrap(), Recorded::Old);
+        assert_eq!(world.states(), ["1 due"]);
+    }
 }
 
 #[tokio::test]
 async fn a_newer_update_replaces_what_was_not_told_yet() {
-    let world = World::new();
-    let mut store = world.open();
-    subscribe(&mut store, &["https://a.example/"]).await;
-    store.record(&notice(1), at("14:00:00")).await.unwrap();
-    let first = claim(&mut store, "14:00:00").await;
-    let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
-    store.finish(&first[0], &retry, at("14:00:01")).await.unwrap();
-    store.record(&notice(2), at("14:00:02")).await.unwrap();
-    let next = claim(&mut store, "14:00:06").await;
-    assert_eq!(next.iter().map(|claim| claim.notice.update.sequence).collect::<Vec<_>>(), [2]);
-    assert_eq!(states(&store), ["1 dropped", "2 due"]);
+    for world in World::all() {
+        let mut store = world.open();
+        subscribe(&mut store, &["https://a.example/"]).await;
+        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        let first = claim(&mut store, "14:00:00").await;
+        let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
+        store.finish(&first[0], &retry, at("14:00:01")).await.unwrap();
+        store.record(&notice(2), at("14:00:02")).await.unwrap();
+        let next = claim(&mut store, "14:00:06").await;
+        assert_eq!(next.iter().map(|claim| claim.notice.update.sequence).collect::<Vec<_>>(), [2]);
+        assert_eq!(world.states(), ["1 dropped", "2 due"]);
+    }
 }
 
 #[tokio::test]
 async fn a_host_has_no_more_deliveries_at_a_time_than_it_may() {
-    let world = World::new();
-    let mut store = world.open();
-    subscribe(&mut store, &["https://a.example/1", "https://a.example/2", "https://a.example/3", "https://b.example/"])
+    for world in World::all() {
+        let mut store = world.open();
+        subscribe(
+            &mut store,
+            &["https://a.example/1", "https://a.example/2", "https://a.example/3", "https://b.example/"],
+        )
         .await;
-    store.record(&notice(1), at("14:00:00")).await.unwrap();
-    let addresses = |claims: &[Claim]| -> Vec<String> {
-        claims.iter().map(|claim| claim.subscription.order.address.clone()).collect()
-    };
-    let first = store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap();
-    assert_eq!(addresses(&first), ["https://a.example/1", "https://a.example/2", "https://b.example/"]);
-    assert_eq!(store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap(), []);
-    store.finish(&first[0], &Outcome::Done, at("14:00:00")).await.unwrap();
-    assert_eq!(addresses(&store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap()), ["https://a.example/3"]);
+        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        let addresses = |claims: &[Claim]| -> Vec<String> {
+            claims.iter().map(|claim| claim.subscription.order.address.clone()).collect()
+        };
+        let first = store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap();
+        assert_eq!(addresses(&first), ["https://a.example/1", "https://a.example/2", "https://b.example/"]);
+        assert_eq!(store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap(), []);
+        store.finish(&first[0], &Outcome::Done, at("14:00:00")).await.unwrap();
+        assert_eq!(addresses(&store.claim(at("14:00:00"), LEASE, 100, 2).await.unwrap()), ["https://a.example/3"]);
+    }
 }
 
 #[tokio::test]
 async fn an_endpoint_is_silenced_by_410_or_when_it_has_failed_for_days() {
-    let world = World::new();
-    let mut store = world.open();
-    let ids = subscribe(&mut store, &["https://a.example/", "https://b.example/", "https://c.example/"]).await;
-    store.record(&notice(1), at("14:00:00")).await.unwrap();
-    let claims = claim(&mut store, "14:00:00").await;
-    store.finish(&claims[0], &Outcome::Gone { error: "410 Gone".to_owned() }, at("14:00:00")).await.unwrap();
-    let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
-    store.finish(&claims[1], &retry, at("14:00:00")).await.unwrap();
-    let failed = Outcome::Failed { error: "503".to_owned() };
-    store.finish(&claims[1], &failed, at("14:00:00") + SignedDuration::from_hours(76)).await.unwrap();
-    store.finish(&claims[2], &failed, at("14:00:00")).await.unwrap();
-    let mut found = Vec::new();
-    for id in &ids {
-        found.push(store.find(*id).await.unwrap().unwrap().state);
+    for world in World::all() {
+        let mut store = world.open();
+        let ids = subscribe(&mut store, &["https://a.example/", "https://b.example/", "https://c.example/"]).await;
+        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        let claims = claim(&mut store, "14:00:00").await;
+        store.finish(&claims[0], &Outcome::Gone { error: "410 Gone".to_owned() }, at("14:00:00")).await.unwrap();
+        let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
+        store.finish(&claims[1], &retry, at("14:00:00")).await.unwrap();
+        let failed = Outcome::Failed { error: "503".to_owned() };
+        store.finish(&claims[1], &failed, at("14:00:00") + SignedDuration::from_hours(76)).await.unwrap();
+        store.finish(&claims[2], &failed, at("14:00:00")).await.unwrap();
+        let mut found = Vec::new();
+        for id in &ids {
+            found.push(store.find(*id).await.unwrap().unwrap().state);
+        }
+        assert_eq!(found, [State::Disabled, State::Quarantined, State::Active]);
+        let depth = store.depth().await.unwrap();
+        assert_eq!((depth.due, depth.failed, depth.silenced), (0, 3, 2));
+        assert!(store.activate(ids[1], at("15:00:00")).await.unwrap());
+        assert_eq!(store.record(&notice(2), at("15:00:00")).await.unwrap(), Recorded::New(2));
     }
-    assert_eq!(found, [State::Disabled, State::Quarantined, State::Active]);
-    let depth = store.depth().await.unwrap();
-    assert_eq!((depth.due, depth.failed, depth.silenced), (0, 3, 2));
-    assert!(store.activate(ids[1], at("15:00:00")).await.unwrap());
-    assert_eq!(store.record(&notice(2), at("15:00:00")).await.unwrap(), Recorded::New(2));
 }
 
 #[test]
@@ -162,47 +203,50 @@ fn a_subscriber_is_told_of_what_it_wants() {
 
 #[tokio::test]
 async fn an_endpoint_without_a_proof_is_asked_ever_less_often_and_forgotten() {
-    let world = World::new();
-    let mut store = world.open();
-    let id =
-        store.subscribe(&order("https://a.example/"), "whsec_AAAA", State::Unconfirmed, at("13:00:00")).await.unwrap();
-    assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(0));
-    for (now, most) in [("13:00:00", 1), ("13:00:59", 0), ("13:01:00", 1), ("13:02:59", 0)] {
-        assert_eq!(store.claim_proofs(at(now), 10).await.unwrap().len(), most, "{now}");
+    for world in World::all() {
+        let mut store = world.open();
+        let id = store
+            .subscribe(&order("https://a.example/"), "whsec_AAAA", State::Unconfirmed, at("13:00:00"))
+            .await
+            .unwrap();
+        assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(0));
+        for (now, most) in [("13:00:00", 1), ("13:00:59", 0), ("13:01:00", 1), ("13:02:59", 0)] {
+            assert_eq!(store.claim_proofs(at(now), 10).await.unwrap().len(), most, "{now}");
+        }
+        store.prune(at("13:00:00") + SignedDuration::from_hours(24 * 8)).await.unwrap();
+        assert_eq!(store.find(id).await.unwrap(), None);
     }
-    store.prune(at("13:00:00") + SignedDuration::from_hours(24 * 8)).await.unwrap();
-    assert_eq!(store.find(id).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn what_is_over_is_removed_and_an_address_has_one_subscription() {
-    let world = World::new();
-    let mut store = world.open();
-    let ids = subscribe(&mut store, &["https://a.example/", "https://a.example/", "https://b.example/"]).await;
-    assert_eq!(ids[0], ids[1]);
-    store.record(&notice(1), at("14:00:00")).await.unwrap();
-    let claims = claim(&mut store, "14:00:00").await;
-    store.finish(&claims[0], &Outcome::Done, at("14:00:00")).await.unwrap();
-    let month_later = at("14:00:00") + SignedDuration::from_hours(24 * 31);
-    store.prune(month_later).await.unwrap();
-    assert_eq!(states(&store), ["1 due"]);
-    assert!(store.remove(ids[2], month_later).await.unwrap() && !store.remove(ids[2], month_later).await.unwrap());
-    assert_eq!(states(&store), Vec::<String>::new());
-    store.prune(month_later).await.unwrap();
-    let updates: i64 = connection(&store).query_row("SELECT count(*) FROM updates", [], |row| row.get(0)).unwrap();
-    assert_eq!(updates, 0);
+    for world in World::all() {
+        let mut store = world.open();
+        let ids = subscribe(&mut store, &["https://a.example/", "https://a.example/", "https://b.example/"]).await;
+        assert_eq!(ids[0], ids[1]);
+        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        let claims = claim(&mut store, "14:00:00").await;
+        store.finish(&claims[0], &Outcome::Done, at("14:00:00")).await.unwrap();
+        let month_later = at("14:00:00") + SignedDuration::from_hours(24 * 31);
+        store.prune(month_later).await.unwrap();
+        assert_eq!(world.states(), ["1 due"]);
+        assert!(store.remove(ids[2], month_later).await.unwrap() && !store.remove(ids[2], month_later).await.unwrap());
+        assert_eq!(world.states(), Vec::<String>::new());
+        store.prune(month_later).await.unwrap();
+        assert_eq!(world.sql("SELECT incident FROM updates"), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
 async fn a_damaged_or_newer_file_is_an_error_and_stays_as_it_is() {
-    let world = World::new();
+    let world = World::file();
     let garbage = vec![b'x'; 9000];
     std::fs::write(world.path(), &garbage).unwrap();
     let error = Store::open(&world.path()).unwrap_err();
     assert!(matches!(error, StoreError::Damaged(..)), "{error:?}");
     assert_eq!(std::fs::read(world.path()).unwrap(), garbage);
 
-    let world = World::new();
+    let world = World::file();
     connection(&world.open()).execute_batch("PRAGMA user_version = 99").unwrap();
     let error = Store::open(&world.path()).unwrap_err();
     assert!(matches!(error, StoreError::Newer(_, 99)), "{error:?}");
@@ -211,11 +255,11 @@ async fn a_damaged_or_newer_file_is_an_error_and_stays_as_it_is() {
 #[tokio::test]
 async fn only_the_owner_reads_the_file_and_a_locked_one_is_an_error() {
     use std::os::unix::fs::PermissionsExt as _;
-    let world = World::new();
+    let world = World::file();
     let (mut one, other) = (world.open(), world.open());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.path()), 0o600);
-    assert_eq!(mode(&world.folder.path().join(format!("{FILE}-wal"))), 0o600);
+    assert_eq!(mode(&world.path().with_file_name(format!("{FILE}-wal"))), 0o600);
     connection(&other).execute_batch("BEGIN IMMEDIATE").unwrap();
     connection(&one).busy_timeout(Duration::ZERO).unwrap();
     let error = one.record(&notice(1), at("14:00:00")).await.unwrap_err();
@@ -226,23 +270,49 @@ async fn only_the_owner_reads_the_file_and_a_locked_one_is_an_error() {
 
 #[tokio::test]
 async fn an_address_that_is_refused_three_times_is_silenced_and_one_success_forgives() {
-    let world = World::new();
-    let mut store = world.open();
-    let id = subscribe(&mut store, &["https://a.example/"]).await[0];
-    let refused = |cause: Refusal| Outcome::Refused { error: "550 nobody".to_owned(), cause };
-    let course = [
-        (refused(Refusal::Address), State::Active),
-        (refused(Refusal::Address), State::Active),
-        (Outcome::Done, State::Active),
-        (refused(Refusal::Message), State::Active),
-        (refused(Refusal::Address), State::Active),
-        (refused(Refusal::Address), State::Quarantined),
-    ];
-    for ((outcome, state), sequence) in course.into_iter().zip(1..) {
-        let now = format!("14:00:{sequence:02}");
-        store.record(&notice(sequence), at(&now)).await.unwrap();
-        let claims = claim(&mut store, &now).await;
-        store.finish(&claims[0], &outcome, at(&now)).await.unwrap();
-        assert_eq!(store.find(id).await.unwrap().unwrap().state, state, "after {sequence}");
+    for world in World::all() {
+        let mut store = world.open();
+        let id = subscribe(&mut store, &["https://a.example/"]).await[0];
+        let refused = |cause: Refusal| Outcome::Refused { error: "550 nobody".to_owned(), cause };
+        let course = [
+            (refused(Refusal::Address), State::Active),
+            (refused(Refusal::Address), State::Active),
+            (Outcome::Done, State::Active),
+            (refused(Refusal::Message), State::Active),
+            (refused(Refusal::Address), State::Active),
+            (refused(Refusal::Address), State::Quarantined),
+        ];
+        for ((outcome, state), sequence) in course.into_iter().zip(1..) {
+            let now = format!("14:00:{sequence:02}");
+            store.record(&notice(sequence), at(&now)).await.unwrap();
+            let claims = claim(&mut store, &now).await;
+            store.finish(&claims[0], &outcome, at(&now)).await.unwrap();
+            assert_eq!(store.find(id).await.unwrap().unwrap().state, state, "after {sequence}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_result_changes_nothing_of_what_another_sender_does() {
+    for world in World::all() {
+        let mut store = world.open();
+        let id = subscribe(&mut store, &["https://a.example/"]).await[0];
+        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        let late = claim(&mut store, "14:00:00").await.remove(0);
+        let current = claim(&mut store, "14:05:00").await.remove(0);
+        let retry = Outcome::Retry { at: at("14:05:10"), error: "503".to_owned() };
+        let failed = Outcome::Failed { error: "503".to_owned() };
+        for outcome in [&retry, &failed] {
+            store.finish(&late, outcome, at("14:05:01")).await.unwrap();
+        }
+        assert_eq!(claim(&mut store, "14:06:00").await, [], "the other one still has it");
+        for _ in 0..2 {
+            store.finish(&current, &retry, at("14:05:02")).await.unwrap();
+        }
+        assert_eq!(store.find(id).await.unwrap().unwrap().failures, 1, "a result that is repeated counts once");
+        let last = claim(&mut store, "14:05:10").await.remove(0);
+        store.finish(&late, &Outcome::Done, at("14:05:11")).await.unwrap();
+        store.finish(&last, &failed, at("14:05:12")).await.unwrap();
+        assert_eq!(world.states(), ["1 done"], "what was taken was taken");
     }
 }

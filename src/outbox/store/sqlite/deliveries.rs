@@ -90,7 +90,8 @@ impl SqliteStore {
         Ok(claims)
     }
 
-    /// Notes the result of an attempt.
+    /// Notes the result of an attempt. A result that is noted already, or that comes when another sender has the
+    /// delivery, changes nothing; but what an endpoint has taken, it has taken.
     ///
     /// # Errors
     /// If the store cannot be written. The delivery is then sent again when its lease has ended.
@@ -99,32 +100,37 @@ impl SqliteStore {
         let change = self.swiftly()?;
         match outcome {
             Outcome::Done => {
-                end(&change, delivery, "done", None, now)?;
+                let statement = "UPDATE deliveries SET state = 'done', last_error = NULL, finished = ?2, \
+                                 claimed_until = 0 WHERE id = ?1 AND state <> 'done'";
+                change.execute(statement, [delivery, millis(now)])?;
                 let statement = "UPDATE subscriptions SET failures = 0, failing_since = NULL, last_error = NULL \
                                  WHERE id = ?1 AND failures > 0";
                 change.execute(statement, [subscription])?;
             }
             Outcome::Retry { at, error } => {
-                let statement = "UPDATE deliveries SET due = ?2, claimed_until = 0, last_error = ?3 \
-                                 WHERE id = ?1 AND state = 'due'";
-                change.execute(statement, (delivery, millis(*at), error))?;
-                blame(&change, subscription, error, now)?;
+                let statement = "UPDATE deliveries SET due = ?3, claimed_until = 0, last_error = ?4 \
+                                 WHERE id = ?1 AND attempt = ?2 AND state = 'due' AND claimed_until > 0";
+                if change.execute(statement, (delivery, claim.attempt, millis(*at), error))? > 0 {
+                    blame(&change, subscription, error, now)?;
+                }
             }
             Outcome::Failed { error } => {
-                end(&change, delivery, "failed", Some(error), now)?;
-                blame(&change, subscription, error, now)?;
-                quarantine(&change, subscription, now)?;
+                if end(&change, claim, error, now)? {
+                    blame(&change, subscription, error, now)?;
+                    quarantine(&change, subscription, now)?;
+                }
             }
             Outcome::Refused { error, cause } => {
-                end(&change, delivery, "failed", Some(error), now)?;
-                blame(&change, subscription, error, now)?;
-                match cause {
-                    Refusal::Address => quarantine_unknown(&change, subscription, now)?,
-                    Refusal::Message => quarantine(&change, subscription, now)?,
+                if end(&change, claim, error, now)? {
+                    blame(&change, subscription, error, now)?;
+                    match cause {
+                        Refusal::Address => quarantine_unknown(&change, subscription, now)?,
+                        Refusal::Message => quarantine(&change, subscription, now)?,
+                    }
                 }
             }
             Outcome::Gone { error } => {
-                end(&change, delivery, "failed", Some(error), now)?;
+                end(&change, claim, error, now)?;
                 blame(&change, subscription, error, now)?;
                 silence(&change, subscription, "disabled", now)?;
             }
@@ -183,10 +189,11 @@ fn drop_superseded(change: &Transaction<'_>, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-fn end(change: &Transaction<'_>, id: i64, state: &str, error: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
-    let statement = "UPDATE deliveries SET state = ?2, last_error = ?3, finished = ?4, claimed_until = 0 WHERE id = ?1";
-    change.execute(statement, (id, state, error, millis(now)))?;
-    Ok(())
+/// Ends a delivery that this attempt still has, without success. Returns false if it has it no more.
+fn end(change: &Transaction<'_>, claim: &Claim, error: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let statement = "UPDATE deliveries SET state = 'failed', last_error = ?3, finished = ?4, claimed_until = 0 \
+                     WHERE id = ?1 AND attempt = ?2 AND state = 'due'";
+    Ok(change.execute(statement, (claim.delivery, claim.attempt, error, millis(now)))? > 0)
 }
 
 fn blame(change: &Transaction<'_>, subscription: i64, error: &str, now: Timestamp) -> Result<(), StoreError> {
