@@ -9,6 +9,7 @@ mod calendar;
 mod discovery;
 mod entry;
 mod json_feed;
+mod pieces;
 mod rss;
 mod state;
 mod statuspage;
@@ -24,7 +25,8 @@ use serde::Serialize;
 use super::document::{Document, Fold, Item, Section, Tags};
 use super::{Incident, News, Words};
 
-use entry::{Entry, Form};
+use entry::Entry;
+use pieces::Form;
 use state::State;
 pub(super) use story::Stories;
 use story::Story;
@@ -78,9 +80,13 @@ struct Kind {
 impl<'n> Desk<'n> {
     fn new(news: &'n News<'n>, words: Words<'n>, before: &Stories) -> Self {
         let mut desk = Self { news, words, host: host(&news.url), stories: Vec::new() };
+        let make = |incident: &Incident| {
+            let story = Story::new(&desk, incident);
+            Arc::new(Story { pieces: entry::pieces(&desk, &story), ..story })
+        };
         let story = |incident: &Incident| {
             let kept = before.get(&incident.key).filter(|story| story.incident == *incident);
-            kept.map_or_else(|| Arc::new(Story::new(&desk, incident)), Arc::clone)
+            kept.map_or_else(|| make(incident), Arc::clone)
         };
         let mut stories: Vec<Arc<Story>> = news.incidents.iter().map(story).collect();
         stories.sort_by(|a, b| b.incident.created().cmp(&a.incident.created()).then(b.tie().cmp(a.tie())));

@@ -4,10 +4,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::document::{Item, Share};
+use super::pieces::{Form, Forms, Pieces, UpdatePieces};
 use super::story::{self, Said, Story};
 use super::xml::Escaped;
 use super::{Desk, atom, json_feed, rss};
@@ -26,54 +26,17 @@ pub(super) struct Entry {
     pub(super) categories: Vec<String>,
 }
 
-/// Parts of feeds that tell of one incident.
-#[derive(Debug, Default)]
-pub(super) struct Pieces {
-    incident: Forms,
-    /// Updates, newest first.
-    updates: Vec<UpdatePieces>,
-}
-
-#[derive(Debug, Default)]
-struct Forms {
-    atom: Bytes,
-    rss: Bytes,
-}
-
-/// Parts of feeds that tell of one update.
-#[derive(Debug)]
-pub(super) struct UpdatePieces {
-    forms: Forms,
-    json: Bytes,
-}
-
-/// Format of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Atom,
-    Rss,
-}
-
-impl Forms {
-    fn new(entry: &Entry) -> Self {
-        Self { atom: atom::item(entry), rss: rss::item(entry) }
-    }
-
-    fn bytes(&self, form: Form) -> Bytes {
-        match form {
-            Form::Atom => self.atom.clone(),
-            Form::Rss => self.rss.clone(),
-        }
-    }
-}
-
 /// Writes the parts of feeds that tell of an incident.
 pub(super) fn pieces(desk: &Desk<'_>, story: &Story) -> Pieces {
     let update = |said: &Said| UpdatePieces {
-        forms: Forms::new(&update(desk, story, said)),
+        forms: forms(&update(desk, story, said)),
         json: json_feed::item(desk, story, said),
     };
-    Pieces { incident: Forms::new(&incident(desk, story)), updates: story.said.iter().map(update).collect() }
+    Pieces { incident: forms(&incident(desk, story)), updates: story.said.iter().map(update).collect() }
+}
+
+fn forms(entry: &Entry) -> Forms {
+    Forms { atom: atom::item(entry), rss: rss::item(entry) }
 }
 
 /// Returns an item for each incident, newest first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::document::Tags;
 use super::super::{Incident, Key, Kind, Trouble, Update, UpdateKind};
-use super::entry::{self, Pieces};
+use super::pieces::Pieces;
 use super::{Desk, State};
 
 /// Stories by the keys of their incidents.
@@ -34,7 +34,7 @@ pub(super) struct Said {
 }
 
 impl Story {
-    /// Makes the story of an incident. The stories of the desk are not asked.
+    /// Makes the story of an incident, without its pieces. The stories of the desk are not asked.
     pub(super) fn new(desk: &Desk<'_>, incident: &Incident) -> Self {
         let mut trouble = Trouble::None;
         let mut said: Vec<Said> = incident
@@ -53,9 +53,7 @@ impl Story {
         }
         said.truncate(MOST_SAID);
         let (title, tags) = (desk.words.title(&incident.facts), desk.news.tags(incident));
-        let mut story = Self { incident: incident.clone(), title, tags, said, pieces: Pieces::default() };
-        story.pieces = entry::pieces(desk, &story);
-        story
+        Self { incident: incident.clone(), title, tags, said, pieces: Pieces::default() }
     }
 
     /// Returns the state that it has now.
