@@ -110,6 +110,18 @@ pub struct Listen {
     pub address: Address,
     /// Certificate to serve; `None` is clear text.
     pub tls: Option<TlsFiles>,
+    /// Content.
+    pub serves: Serves,
+}
+
+/// Content of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serves {
+    /// Routes, and the proxy's own paths.
+    #[default]
+    Routes,
+    /// The status site alone, whatever the host.
+    Site,
 }
 
 /// Files of a listener's certificate.

@@ -66,6 +66,8 @@ pub enum Mount {
     Reserved,
     /// At its own host, or below its own prefix.
     Own,
+    /// At its own listener.
+    Alone,
 }
 
 /// Reason for refusing a request, whatever is flagged.
@@ -114,6 +116,15 @@ pub fn decide<'s>(snapshot: &'s Snapshot, head: Head<'_>) -> Verdict<'s> {
     }
 }
 
+/// Decides on a request at the listener of the status site, which has nothing else.
+pub fn decide_at_site(head: Head<'_>) -> Verdict<'static> {
+    match path::normalize(head.path) {
+        _ if matches!(*head.method, Method::CONNECT | Method::TRACE) => Verdict::Refuse(Refusal::Method),
+        Err(_) => Verdict::Refuse(Refusal::BadPath),
+        Ok(_) => Verdict::Site(Mount::Alone),
+    }
+}
+
 /// Decides on a path below the reserved prefix; `below` is the rest after it.
 fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
     let name = below.strip_prefix('/').unwrap_or(below);
@@ -149,6 +160,7 @@ pub fn site_path<'p>(snapshot: &Snapshot, host: &str, path: &'p str, mount: Moun
     match mount {
         Mount::Own => own(),
         Mount::Reserved => reserved(),
+        Mount::Alone => None,
     }
     .unwrap_or(path)
 }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::Version;
 use tokio::time::Instant;
 
+use crate::plan::config::Serves;
 use crate::plan::limits::Limits;
 use crate::proxy::http::headers::Peer;
 use crate::proxy::io::client::Activity;
@@ -33,6 +34,8 @@ pub(crate) struct ClientConnection {
     /// The connection's number among those of its worker.
     pub(crate) id: Cell<u64>,
     pub(crate) peer: Peer,
+    /// The content of its listener.
+    pub(crate) serves: Serves,
     pub(crate) activity: Rc<Activity>,
     /// True for HTTP/2, where bytes need not be the beginning of a request.
     pub(crate) http2: Cell<bool>,
@@ -94,10 +97,11 @@ struct Streams {
 }
 
 impl ClientConnection {
-    pub(crate) fn new(peer: Peer, now: Instant) -> Self {
+    pub(crate) fn new(peer: Peer, serves: Serves, now: Instant) -> Self {
         Self {
             id: Cell::new(0),
             peer,
+            serves,
             activity: Rc::new(Activity::new(now)),
             http2: Cell::new(false),
             active: Cell::new(0),

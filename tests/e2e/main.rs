@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured is told, and shown with --nocapture")]
 #![allow(unreachable_pub, dead_code, reason = "the support module is a small library; not every module uses all of it")]
 
+mod alone;
 mod asked;
 mod authority;
 mod command;

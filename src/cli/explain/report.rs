@@ -151,7 +151,7 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         Verdict::Site(mount) => {
             report.status = Some(200);
             report.why = match mount {
-                Mount::Own => "the status site answers".to_owned(),
+                Mount::Own | Mount::Alone => "the status site answers".to_owned(),
                 Mount::Reserved => {
                     format!("{} is the proxy's own: the news of this host", quoted(snapshot.reserved.as_str()))
                 }

@@ -13,7 +13,7 @@ use crate::control::load;
 use crate::control::preview::Preview;
 use crate::files::{self, Files};
 use crate::plan::config::{
-    Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Upstream, UpstreamAddress, WellKnown,
+    Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Serves, Upstream, UpstreamAddress, WellKnown,
 };
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
@@ -131,7 +131,7 @@ impl PreviewedPage {
 
 /// Adapts a config to one listener and one route for everything. The other routes stay, because the page names them.
 fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: Option<Dialect>) {
-    config.listen = vec![Listen { address: Address::Ip(address), tls: None }];
+    config.listen = vec![Listen { address: Address::Ip(address), tls: None, serves: Serves::Routes }];
     config.admin = None;
     config.workers = Some(1);
     config.log.access = Access::Off;

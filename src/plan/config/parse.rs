@@ -14,7 +14,7 @@ use super::super::read::{Report, Section, Value, document, in_order, no_hint};
 use super::notify::MailTable;
 use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
-    StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
+    Serves, StatusConfig, StoreConfig, TlsFiles, TrustedProxies,
 };
 use super::{address, mail, notify, page, route, status, values};
 
@@ -48,11 +48,12 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mail = top.take("mail");
     let server = if mail.is_some() { MailTable::Written } else { MailTable::Missing };
     let mail = mail.and_then(|value| mail::mail(&value, report));
-    let has_site = |value: &Value<'_>| ["host", "prefix"].iter().any(|key| value.inner.get(*key).is_some());
+    let has_site = |value: &Value<'_>| ["host", "prefix", "listen"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
     let routes = routes(top, least, report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
+    let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
     warn_of_many_senders(&status, replicas.len(), status_span, report);
     let notify = notify::notify(top, &routes, server, report);
     let page = PageConfig { site: Some(status.base(&page.prefix)), ..page };
@@ -63,7 +64,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         drain: drain.unwrap_or(DEFAULT_DRAIN),
-        listen: listen.into_iter().map(|(listen, _)| listen).collect(),
+        listen: listen.into_iter().chain(site).map(|(listen, _)| listen).collect(),
         admin,
         replicas,
         limits,
@@ -142,7 +143,26 @@ fn listener(span: Range<usize>, table: &DeTable<'_>, report: &mut Report<'_>) ->
         "port" => Some("write it in the address: `address = \"0.0.0.0:8080\"`".to_owned()),
         _ => None,
     });
-    Some((Listen { address: address?, tls }, place?))
+    Some((Listen { address: address?, tls, serves: Serves::Routes }, place?))
+}
+
+/// Returns true if no other listener has the address of the site's.
+fn is_free(
+    site: &Listen,
+    place: &Range<usize>,
+    (listen, admin): (&[(Listen, Range<usize>)], Option<&Address>),
+    report: &mut Report<'_>,
+) -> bool {
+    let other = listen.iter().find(|(other, _)| same_socket(&other.address, &site.address));
+    let message = match other {
+        Some((_, first)) => format!("clients of routes connect there as well ({})", report.line(first.clone())),
+        None if admin.is_some_and(|admin| same_socket(admin, &site.address)) => {
+            "the admin listener has this address as well".to_owned()
+        }
+        None => return true,
+    };
+    report.wrong(place.clone(), message, "give the status site an address of its own");
+    false
 }
 
 /// Compares two addresses. Port 0 is a different port for each.
@@ -150,7 +170,7 @@ fn same_socket(one: &Address, other: &Address) -> bool {
     one == other && !matches!(one, Address::Ip(address) if address.port() == 0)
 }
 
-fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
+pub(super) fn tls(value: &Value<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
     let table = value.table(TLS_EXAMPLE, report)?;
     let mut section = Section::new(&keys::TLS, "`tls`", value.span.clone(), table);
     let cert = section.need("cert", TLS_HELP).and_then(|value| value.path("tls/fullchain.pem", report));

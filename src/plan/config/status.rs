@@ -1,5 +1,6 @@
 //! `[status]`: the status site, its services, and how long the news are kept.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
 use super::store::{self, StoreConfig};
-use super::{HostPattern, PageConfig, RouteConfig, address, page, route_name};
+use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, parse, route_name};
 
 /// Settings of the status site. By default the site is below the reserved prefix of each route alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct StatusConfig {
     pub host: Option<String>,
     /// Prefix of the site on every host.
     pub prefix: Option<Prefix>,
+    /// Listener of the site alone, and the place of its address in the config.
+    pub listen: Option<(Listen, Range<usize>)>,
     /// Public URL of the site, without a slash at its end. Feeds and mails link there.
     pub url: Option<String>,
     /// Name of the site; by default the brand of the page.
@@ -63,6 +66,7 @@ impl Default for StatusConfig {
         Self {
             host: None,
             prefix: None,
+            listen: None,
             url: None,
             title: None,
             keep: KEEP,
@@ -75,9 +79,9 @@ impl Default for StatusConfig {
 }
 
 impl StatusConfig {
-    /// Returns true if the site has a host or a prefix of its own, so that a proxy may have no routes.
+    /// Returns true if the site has a host, a prefix or a listener of its own, so that a proxy may have no routes.
     pub fn is_served(&self) -> bool {
-        self.host.is_some() || self.prefix.is_some()
+        self.host.is_some() || self.prefix.is_some() || self.listen.is_some()
     }
 
     /// Returns the URL of the site without a slash at its end; a path below the reserved prefix if none is configured.
@@ -103,6 +107,7 @@ pub(super) fn status(
     let mut section = Section::new(&keys::STATUS, "`[status]`", value.span.clone(), table);
     let host = section.take("host").and_then(|value| host(&value, routes, report));
     let prefix = section.take("prefix").and_then(|value| prefix(&value, page, routes, report));
+    let listen = listener(&mut section, report);
     let url = section.take("url").and_then(|value| url(&value, report));
     let url = url.or_else(|| host.as_ref().map(|host| format!("https://{host}")));
     let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
@@ -115,6 +120,7 @@ pub(super) fn status(
     StatusConfig {
         host,
         prefix,
+        listen,
         url,
         title,
         keep: keep.unwrap_or(KEEP),
@@ -123,6 +129,24 @@ pub(super) fn status(
         allow_private: allow_private.unwrap_or_default(),
         services,
     }
+}
+
+/// Reads the listener of the site alone, and the place of its address.
+fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Listen, Range<usize>)> {
+    let written = section.take("listen");
+    let tls = section.take("tls").map(|value| (value.span.clone(), parse::tls(&value, report)));
+    let Some(written) = written else {
+        if let Some((place, _)) = tls {
+            let help = "say where the site listens, `listen = \"0.0.0.0:8443\"`; that of routes is under `[[listen]]`";
+            report.wrong(place, "`tls` is that of the site's own listener, and there is none", help);
+        }
+        return None;
+    };
+    let address = address::listen(&written, report)?;
+    let tls = tls.map(|(_, files)| files);
+    // A certificate that is wrong must not make clear text of it.
+    let tls = if tls == Some(None) { return None } else { tls.flatten() };
+    Some((Listen { address, tls, serves: Serves::Site }, written.span.clone()))
 }
 
 fn networks(value: &Value<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
@@ -141,6 +165,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "store_password" => {
             Some("write it into a file, and name that: `store_password_file = \"/run/secrets/postgres\"`".to_owned())
         }
+        "address" | "listener" => Some(did_you_mean_text("listen")),
         "components" => Some(did_you_mean_text("services")),
         _ => None,
     }

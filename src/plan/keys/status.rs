@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE};
+use super::super::key::pattern::{ADDRESS, DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE};
 use super::super::key::{Absent, Form, Key, Rule, Table};
+use super::config::TLS;
 
 /// `[status]`.
 pub static STATUS: Table = Table {
     header: "[status]",
-    about: "Status site: what is on, what is planned, and what was. Without `host` and `prefix` it is below the proxy's \
+    about: "Status site: what is on, what is planned, and what was. Without `host`, `prefix` and `listen` it is below the proxy's \
             own paths of each route, at `/.backsoon/news/`.",
     keys: &[
         Key::new("host", Form::Text(&HOST), Absent::Means("none"), "Host that is the status site and nothing else."),
@@ -18,6 +19,13 @@ pub static STATUS: Table = Table {
             Absent::Means("none"),
             "Prefix of the status site on every host, which is never forwarded.",
         ),
+        Key::new(
+            "listen",
+            Form::Text(&ADDRESS),
+            Absent::Means("none"),
+            "Address at which the status site is alone, whatever the host. A change takes effect with a restart.",
+        ),
+        Key::new("tls", Form::Table(&TLS), Absent::Means("clear text"), "Certificate and key of the site's listener."),
         Key::new(
             "url",
             Form::Text(&SITE),

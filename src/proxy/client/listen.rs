@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::plan::config::{Address, Listen};
+use crate::plan::config::{Address, Listen, Serves};
 use crate::proxy::io::socket::Plain;
 use crate::proxy::worker::Worker;
 use crate::telemetry::Limit;
@@ -75,6 +75,8 @@ pub struct Bound {
     /// True if the socket was inherited: another process may hold it too, and accept the connections that this one
     /// leaves.
     pub inherited: bool,
+    /// Content of the listener.
+    pub serves: Serves,
     sockets: Vec<Std>,
 }
 
@@ -120,7 +122,8 @@ impl std::error::Error for BindError {
 /// # Errors
 /// Returns the error of the first address that cannot be bound.
 pub fn bind(listen: &[Listen], workers: usize, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
-    listen.iter().map(|listen| bind_one(&listen.address, workers, inherited)).collect()
+    let bound = |listen: &Listen| Ok(Bound { serves: listen.serves, ..bind_one(&listen.address, workers, inherited)? });
+    listen.iter().map(bound).collect()
 }
 
 fn bind_one(address: &Address, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
@@ -135,7 +138,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
     let given = inherited.tcp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address));
     if let Some(index) = given {
         let sockets = clone_per_worker(workers, inherited.tcp.swap_remove(index), StdTcpListener::try_clone, Std::Tcp)?;
-        return Ok(Bound { address: Address::Ip(address), inherited: true, sockets });
+        return Ok(Bound { address: Address::Ip(address), inherited: true, serves: Serves::Routes, sockets });
     }
     // The first bind is without SO_REUSEPORT, and fails if the address is in use. With it, two processes would silently
     // share the connections.
@@ -146,7 +149,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, inherited: &mut Inherited) -> i
     for _ in 1..workers {
         sockets.push(Std::Tcp(tcp_socket(address, true)?));
     }
-    Ok(Bound { address: Address::Ip(address), inherited: false, sockets })
+    Ok(Bound { address: Address::Ip(address), inherited: false, serves: Serves::Routes, sockets })
 }
 
 fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
@@ -170,7 +173,7 @@ fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Resu
         None => unix_socket(path)?,
     };
     let sockets = clone_per_worker(workers, socket, StdUnixListener::try_clone, Std::Unix)?;
-    Ok(Bound { address: Address::Unix(path.to_owned()), inherited, sockets })
+    Ok(Bound { address: Address::Unix(path.to_owned()), inherited, serves: Serves::Routes, sockets })
 }
 
 /// Binds a unix socket. Replaces a socket file on which nobody listens, since it is left over from a process that died.
@@ -210,7 +213,7 @@ impl Bound {
     /// Takes the socket of one worker.
     pub(crate) fn take(&mut self) -> Option<WorkerListener> {
         let socket = self.sockets.pop()?;
-        Some(WorkerListener { socket, inherited: self.inherited })
+        Some(WorkerListener { socket, inherited: self.inherited, serves: self.serves })
     }
 
     /// Returns the socket's file, if it is our own and must be removed at the end.
@@ -227,6 +230,7 @@ impl Bound {
 pub(crate) struct WorkerListener {
     socket: Std,
     pub(crate) inherited: bool,
+    serves: Serves,
 }
 
 enum Listener {
@@ -277,6 +281,7 @@ pub(crate) async fn accept(
     tls: Option<Arc<ServerConfig>>,
     mut open: watch::Receiver<bool>,
 ) {
+    let serves = socket.serves;
     let listener = match socket.into_listener() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -288,7 +293,7 @@ pub(crate) async fn accept(
             worker.fewer_than(worker.most).await;
         }
         tokio::select! {
-            accepted = listener.accept() => take(&worker, accepted, tls.as_ref(), &mut backoff).await,
+            accepted = listener.accept() => take(&worker, accepted, (tls.as_ref(), serves), &mut backoff).await,
             changed = open.changed() => if changed.is_err() { break },
         }
     }
@@ -298,21 +303,21 @@ pub(crate) async fn accept(
         if accepted.is_err() {
             break;
         }
-        take(&worker, accepted, tls.as_ref(), &mut backoff).await;
+        take(&worker, accepted, (tls.as_ref(), serves), &mut backoff).await;
     }
 }
 
 async fn take(
     worker: &Rc<Worker>,
     accepted: io::Result<(Plain, Option<(IpAddr, u16)>)>,
-    tls: Option<&Arc<ServerConfig>>,
+    (tls, serves): (Option<&Arc<ServerConfig>>, Serves),
     backoff: &mut Backoff,
 ) {
     match accepted {
         Ok((stream, addresses)) => {
             backoff.succeeded();
             worker.cell().accepted.increment();
-            let accepted = Accepted { stream, addresses, tls: tls.cloned() };
+            let accepted = Accepted { stream, addresses, tls: tls.cloned(), serves };
             // Counted now, not when its task first runs: the next connection may be accepted before that.
             let place = worker.admit();
             tokio::task::spawn_local(driver::run(Rc::clone(worker), accepted, place));

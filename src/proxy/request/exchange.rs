@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 
 use crate::live::Generation;
 use crate::plan::client;
+use crate::plan::config::Serves;
 use crate::plan::pass::Transport;
 use crate::plan::snapshot::Route;
-use crate::plan::verdict::{Head, Verdict, decide};
+use crate::plan::verdict::{Head, Verdict, decide, decide_at_site};
 use crate::proxy::connection::ClientConnection;
 use crate::proxy::error::Error;
 use crate::proxy::http::check;
@@ -153,7 +154,11 @@ pub(crate) fn verdict<'g>(
     record: &RequestRecord,
 ) -> Result<Verdict<'g>, Error> {
     let host = check::request(request, fields, generation.snapshot.limits.head_fields)?;
-    Ok(decide(&generation.snapshot, Head { host, ..head(generation, request, record) }))
+    let head = Head { host, ..head(generation, request, record) };
+    Ok(match record.connection.serves {
+        Serves::Routes => decide(&generation.snapshot, head),
+        Serves::Site => decide_at_site(head),
+    })
 }
 
 fn head<'r>(generation: &Generation, request: &'r Request<Incoming>, record: &RequestRecord) -> Head<'r> {
