@@ -229,6 +229,13 @@ impl Renderer {
         (tag, site): (&str, &str),
         view: &impl Serialize,
     ) -> (String, Option<HeaderValue>) {
+        let context = self.site_context((tag, site), view);
+        let text = self.render(template, &context).unwrap_or_default();
+        let policy = (template == SITE_HTML).then(|| validate::policy(&Markup::of(&text)));
+        (text, policy)
+    }
+
+    fn site_context(&self, (tag, site): (&str, &str), view: &impl Serialize) -> Value {
         let language = self.languages.iter().find(|language| language.tag == tag);
         let right_to_left = language.is_some_and(|language| language.right_to_left);
         let [light, dark] = &self.brand.accent;
@@ -239,10 +246,13 @@ impl Renderer {
             brand => Serde(&self.brand),
             accent => context! { light, dark },
         };
-        let context = context! { ..Value::from(Serde(view)), ..own };
-        let text = self.render(template, &context).unwrap_or_default();
-        let policy = (template == SITE_HTML).then(|| validate::policy(&Markup::of(&text)));
-        (text, policy)
+        context! { ..Value::from(Serde(view)), ..own }
+    }
+
+    /// Renders a page of the status site in the language of this index, without the built-in one as a fallback.
+    pub(super) fn try_site(&self, name: &str, view: &impl Serialize, language: usize) -> Result<String, Error> {
+        let context = self.site_context((&self.languages[language].tag, "Sample"), view);
+        render(&self.templates.environment, name, &context)
     }
 
     /// Renders a template in the language of this index, without the built-in one as a fallback.

@@ -44,6 +44,11 @@ pub fn shift(window: &mut Window, by: SignedDuration) {
     once.into_iter().chain(&mut window.started).chain(services).for_each(move_one);
 }
 
+/// Returns what pages of the status site are made of: each kind with little and with much.
+pub fn site() -> Vec<serde_json::Value> {
+    serde_json::from_str(SITE).unwrap_or_else(|error| panic!("a sample is a list of pages: {error}"))
+}
+
 fn flags_of(text: &str) -> Flags {
     let (parsed, problems) = flags::parse("sample.toml", text);
     parsed.map(|parsed| parsed.flags).unwrap_or_else(|| panic!("a sample is a flag file: {problems:?}"))
@@ -114,4 +119,5 @@ const HOSTILE: [&str; 5] = [
     "First line\nsecond line\n\n   indented\n# heading\n---\n| a | b |",
 ];
 
+const SITE: &str = include_str!("../../../pages/samples/site.json");
 const FULL: &str = include_str!("../../../pages/samples/full.toml");

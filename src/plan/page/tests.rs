@@ -206,6 +206,27 @@ fn the_built_in_templates_stand_every_trial_of_an_own_one() {
     assert!(renderer.is_some() && problems.is_empty(), "{problems:#?}");
 }
 
+#[test]
+fn an_own_template_of_the_site_is_tried_with_every_kind_of_page() {
+    for (name, text, line, said) in [
+        ("site.html", "<title>x</title>\n{{ incident.stage }}", 2, "undefined"),
+        ("site.html", "<title>x</title>\n\n{% for one in past %}{{ one.tittle.x }}{% endfor %}", 3, "undefined"),
+        ("site.txt", "a\n{{ nothing.known }}", 2, "undefined"),
+        ("site.md", "{% for one in coming %}\n{{ t('no-such-key') }}\n{% endfor %}x", 2, "no-such-key"),
+        ("site.txt", "{% if view == 'subscribe' %}{% else %}x{% endif %}", 0, "renders nothing"),
+    ] {
+        let source = Source { name: name.to_owned(), path: format!("templates/{name}"), text: text.to_owned() };
+        let sources = Sources { files: vec![source], logo: None };
+        let config = super::super::config::PageConfig::default();
+        let (renderer, problems) = Renderer::new(&config, &sources, "backsoon.toml");
+        assert!(renderer.is_none(), "{text}");
+        let [problem] = problems.as_slice() else { panic!("{text}: {problems:#?}") };
+        let place = problem.place.as_ref().map_or(0, |place| place.line);
+        assert_eq!((problem.file.as_str(), place), (format!("templates/{name}").as_str(), line), "{problem:#?}");
+        assert!(format!("{problem:?}").contains(said), "{said}: {problem:#?}");
+    }
+}
+
 /// A page that passed its trial may still fail with more content than the trial had. Then the built-in one is shown,
 /// whole.
 #[test]

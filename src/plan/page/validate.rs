@@ -13,7 +13,7 @@ use super::super::problem::Problem;
 use super::markup::Markup;
 use super::renderer::Renderer;
 use super::sources::Source;
-use super::templates::failed;
+use super::templates::{SITE_HTML, SITE_MARKDOWN, SITE_TEXT, failed};
 use super::{PageContent, PageModel, ServiceRow, samples};
 
 /// Returns the policy of the built-in page. The tests of this crate try its templates.
@@ -43,6 +43,13 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
     }
     for maintenance in [false, true] {
         validation.check("badge.svg", renderer.try_badge(maintenance));
+    }
+    for view in samples::site() {
+        for language in 0..renderer.tags.len() {
+            for name in [SITE_HTML, SITE_TEXT, SITE_MARKDOWN] {
+                validation.check(name, renderer.try_site(name, &view, language));
+            }
+        }
     }
     problems.extend(validation.found.into_values());
     policy(&validation.parts.unwrap_or_default())
