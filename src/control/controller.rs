@@ -80,7 +80,8 @@ impl Controller {
         let finisher = Finisher::start().inspect_err(|error| tracing::warn!(%error, "pages stay uncompressed")).ok();
         let publication = Publication::new(inputs.config().listen.clone());
         let baselines = recorder.as_ref().map(|recorder| BaselinesFile::new(recorder.state_dir().clone()));
-        let notifier = (!previews).then(|| Notifier::new(&inputs.known.memory));
+        let state = recorder.as_ref().map(|recorder| recorder.state_dir().clone());
+        let notifier = state.map(|state| Notifier::new(&inputs.known.memory, state));
         let (runtime, news) = (None, None);
         Ok((Self { inputs, publication, recorder, baselines, notifier, runtime, finisher, news }, warnings))
     }
@@ -112,8 +113,9 @@ impl Controller {
         self.inputs.published(self.publication.generation());
         transitions::log_first(&first.snapshot);
         self.note(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() });
-        self.record(&first);
         self.notify(&first.snapshot);
+        self.record(&first);
+        self.notify_unsaved();
         // From now on, the previous snapshot remembers.
         self.inputs.known.memory = Memory::default();
         first
@@ -224,8 +226,10 @@ impl Controller {
         self.finish(&after.snapshot);
         // Log after publishing, so that a blocked log cannot delay a publication.
         transitions::log(&before.snapshot, &after.snapshot, cause);
-        self.record(&after);
+        // Notifications are written down before the state that tells the next process of what is over.
         self.notify(&after.snapshot);
+        self.record(&after);
+        self.notify_unsaved();
         if let Some(news) = &self.news {
             news.tell(self.look(after));
         }
@@ -267,7 +271,11 @@ impl Controller {
         let Some(notifier) = &mut self.notifier else { return };
         let flags = self.inputs.at_now(None, snapshot.generation).flags;
         notifier.published(snapshot, flags, self.inputs.config(), self.inputs.materials());
-        if let Some(recorder) = &self.recorder {
+    }
+
+    /// Tells operators if state or history cannot be written.
+    fn notify_unsaved(&mut self) {
+        if let (Some(notifier), Some(recorder)) = (&mut self.notifier, &self.recorder) {
             notifier.recorded(&recorder.recording().problems);
         }
     }

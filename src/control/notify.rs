@@ -1,12 +1,14 @@
 //! Notifier: tells operators of events, by chats, webhooks and programs, on a thread of its own.
 //!
-//! Nothing here delays a publication. Whatever waits is in memory, and bounded.
+//! Nothing here delays what clients get: a publication comes first. Whatever waits is bounded, and written down before the
+//! state is, so that a crash loses none.
 
 mod deliver;
 mod exec;
 mod hook;
 mod mail;
 mod outcome;
+mod record;
 
 use std::io;
 use std::path::Path;
@@ -17,18 +19,22 @@ use jiff::Timestamp;
 use rustix::fs::Access;
 use tokio::sync::mpsc::{Sender, channel};
 
+use crate::outbox::store::journal::Waiting;
 use crate::plan::compile::Memory;
 use crate::plan::config::{Config, Destination, EventKind, MailConfig, Notify, To};
 use crate::plan::flags::Flags;
+use crate::plan::news::Key;
 use crate::plan::notify::{OperatorEvent, Watch};
 use crate::plan::problem::Problem;
 use crate::plan::snapshot::Snapshot;
 
 use super::certs::Materials;
 use super::history::Event;
+use super::state::StateDir;
 
 pub(crate) use deliver::{Tools, attempt};
 pub(crate) use outcome::Failure;
+use record::{GivenUp, Left, Record, Row};
 
 /// Place that is told, with its settings.
 #[derive(Clone, Debug)]
@@ -46,6 +52,9 @@ pub(super) struct Notifier {
     replica: String,
     watch: Watch,
     places: Vec<Place>,
+    record: Record,
+    /// True once the places have been told what an earlier process left.
+    has_resumed: bool,
     unsaved: bool,
     thread: Option<Thread>,
 }
@@ -57,20 +66,40 @@ struct Thread {
     done: Done<()>,
 }
 
+/// Event that one place is to be told of.
+#[derive(Debug)]
+struct Task {
+    place: Place,
+    event: OperatorEvent,
+    queued: Instant,
+    /// Age when it was queued.
+    age: Duration,
+    origin: Left,
+    /// Row; `None` if it could not be written down.
+    row: Option<Row>,
+}
+
 /// Work for the thread.
 #[derive(Debug)]
 enum Job {
     /// Tell one place of an event.
-    Tell(Box<Place>, OperatorEvent, Instant),
+    Tell(Box<Task>),
     /// Finish what is under way within this time.
     End(Duration),
 }
 
 impl Notifier {
     /// Begins with what an earlier process remembers.
-    pub(super) fn new(memory: &Memory) -> Self {
-        let watch = Watch::after(memory);
-        Self { replica: replica(), watch, places: Vec::new(), unsaved: false, thread: None }
+    pub(super) fn new(memory: &Memory, state: StateDir) -> Self {
+        Self {
+            replica: replica(),
+            watch: Watch::after(memory),
+            places: Vec::new(),
+            record: Record::new(state),
+            has_resumed: false,
+            unsaved: false,
+            thread: None,
+        }
     }
 
     /// Tells of what a publication has changed.
@@ -81,8 +110,9 @@ impl Notifier {
             self.watch = Watch::default();
             return;
         }
+        self.resume();
         let events = self.watch.look(snapshot, flags);
-        events.into_iter().for_each(|event| self.tell(&event));
+        self.tell(&events);
     }
 
     /// Tells of refused edits.
@@ -90,7 +120,7 @@ impl Notifier {
         let Event::Edit { file, role, taken: false, problems, .. } = edit else { return };
         let what = format!("{file}: {}", problems.first().map_or("it cannot be read", String::as_str));
         let headline = format!("an edit of the {role} file was refused, and the last good one stays");
-        self.tell(&OperatorEvent::of_proxy(EventKind::RefusedEdit, Timestamp::now(), &headline, what));
+        self.tell(&[OperatorEvent::of_proxy(EventKind::RefusedEdit, Timestamp::now(), &headline, what)]);
     }
 
     /// Tells that state or history cannot be written, once until they can be.
@@ -99,7 +129,7 @@ impl Notifier {
         let Some(problem) = problems.first().filter(|_| !was_told) else { return };
         let what = format!("{}: {}", problem.file, problem.message);
         let headline = "state or history cannot be written";
-        self.tell(&OperatorEvent::of_proxy(EventKind::Unsaved, Timestamp::now(), headline, what));
+        self.tell(&[OperatorEvent::of_proxy(EventKind::Unsaved, Timestamp::now(), headline, what)]);
     }
 
     /// Ends the thread. What is under way may take this long. Dropped before, it ends all at once. Cancel safe.
@@ -112,16 +142,46 @@ impl Notifier {
         }
     }
 
-    fn tell(&mut self, event: &OperatorEvent) {
-        for place in self.places.clone() {
-            if event.concerns(&place.settings) {
-                self.queue(place, event.clone());
-            }
+    /// Tells each place of the events that concern it, after they are written down.
+    fn tell(&mut self, events: &[OperatorEvent]) {
+        let places = self.places.clone();
+        let pairs = events.iter().flat_map(|event| places.iter().map(move |place| (place, event)));
+        let pairs: Vec<_> = pairs.filter(|(place, event)| event.concerns(&place.settings)).collect();
+        if pairs.is_empty() {
+            return;
+        }
+        let keys: Vec<Key> = pairs.iter().map(|(place, _)| record::key(&place.to)).collect();
+        let entries: Vec<_> = keys.iter().zip(&pairs).map(|(key, (_, event))| (key.as_str(), *event)).collect();
+        let mut rows = self.record.add(&entries).into_iter();
+        for (place, event) in pairs {
+            let (place, event, age, row) = (place.clone(), event.clone(), Duration::ZERO, rows.next());
+            self.queue(Task { place, event, queued: Instant::now(), age, origin: Left::Not, row });
         }
     }
 
-    fn queue(&mut self, place: Place, event: OperatorEvent) {
-        let (to, kind) = (place.to.to_string(), event.kind.as_str());
+    /// Tells what an earlier process left.
+    fn resume(&mut self) {
+        if std::mem::replace(&mut self.has_resumed, true) {
+            return;
+        }
+        for (Waiting { place, since, event, .. }, row) in self.record.left() {
+            let known = self.places.iter().find(|known| record::key(&known.to).as_str() == place).cloned();
+            let (place, event) = match known.ok_or(GivenUp::NoPlace).and_then(|place| resumed(place, event, &row)) {
+                Ok(found) => found,
+                Err(why) => {
+                    tracing::error!(why = why.as_str(), since = %since, "operators are not notified");
+                    row.end();
+                    continue;
+                }
+            };
+            let age = record::age(since, Timestamp::now());
+            let (queued, origin) = (Instant::now(), Left::ByEarlierProcess);
+            self.queue(Task { place, event, queued, age, origin, row: Some(row) });
+        }
+    }
+
+    fn queue(&mut self, task: Task) {
+        let (to, kind) = (task.place.to.to_string(), task.event.kind.as_str());
         if self.thread.is_none() {
             match Thread::start(self.replica.clone()) {
                 Ok(thread) => self.thread = Some(thread),
@@ -131,11 +191,30 @@ impl Notifier {
                 }
             }
         }
-        let job = Job::Tell(Box::new(place), event, Instant::now());
-        if self.thread.as_ref().is_some_and(|thread| thread.jobs.try_send(job).is_err()) {
+        let Some(thread) = &self.thread else { return };
+        if let Err(refused) = thread.jobs.try_send(Job::Tell(Box::new(task))) {
             tracing::error!(to, event = kind, "operators are not notified: too many notifications wait");
+            if let Job::Tell(task) = refused.into_inner() {
+                task.forget();
+            }
         }
     }
+}
+
+impl Task {
+    /// Forgets the task: it is done, or given up.
+    fn forget(self) {
+        if let Some(row) = self.row {
+            row.end();
+        }
+    }
+}
+
+/// Returns what a place is told again.
+fn resumed(place: Place, event: Option<OperatorEvent>, row: &Row) -> Result<(Place, OperatorEvent), GivenUp> {
+    let event = event.ok_or(GivenUp::Unreadable)?;
+    record::resume(&place.to, row.attempts, deliver::retries(&place))?;
+    Ok((place, event))
 }
 
 impl Drop for Notifier {

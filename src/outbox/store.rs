@@ -2,6 +2,7 @@
 
 mod delivery;
 mod error;
+pub mod journal;
 mod limits;
 mod postgres;
 mod sqlite;

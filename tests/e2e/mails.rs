@@ -14,14 +14,18 @@ const SUBSCRIBERS: &str = r#"{"channel":"mail","address":"reader@example.org","l
 "#;
 
 /// Server that takes mails, except for those to `gone@`.
-struct Sink {
-    port: u16,
+pub struct Sink {
+    pub port: u16,
     mails: Arc<Mutex<Vec<String>>>,
 }
 
 impl Sink {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    pub fn start() -> Self {
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Takes the mails of a listener, on which others may wait already.
+    pub fn listening(listener: TcpListener) -> Self {
         let port = listener.local_addr().unwrap().port();
         let mails = Arc::<Mutex<Vec<String>>>::default();
         let taken = Arc::clone(&mails);
@@ -55,12 +59,12 @@ impl Sink {
         Some(())
     }
 
-    fn mails(&self) -> Vec<String> {
+    pub fn mails(&self) -> Vec<String> {
         self.mails.lock().unwrap().clone()
     }
 }
 
-fn field<'m>(mail: &'m str, name: &str) -> &'m str {
+pub fn field<'m>(mail: &'m str, name: &str) -> &'m str {
     let head = mail.split("\n\n").next().unwrap();
     let mut lines = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     lines.next().unwrap_or_else(|| panic!("no {name}: {mail}"))

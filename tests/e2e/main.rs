@@ -70,6 +70,7 @@ mod streaming;
 mod subscribers;
 mod tenants;
 mod tls;
+mod told_again;
 mod upgrade;
 mod watch;
 mod watchers;

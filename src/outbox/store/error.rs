@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::sqlite::VERSION;
-
 /// Failure of the store.
 #[derive(Debug)]
 pub enum StoreError {
@@ -14,8 +12,8 @@ pub enum StoreError {
     Create(PathBuf, io::Error),
     /// The file is damaged. It is left as it is.
     Damaged(PathBuf, String),
-    /// A newer backsoon wrote the file.
-    Newer(PathBuf, i64),
+    /// A newer backsoon wrote the file: its version, and the last one that is known here.
+    Newer(PathBuf, i64, usize),
     /// A limit is reached.
     Full(&'static str, i64),
     /// A value cannot be written as JSON.
@@ -37,11 +35,10 @@ impl fmt::Display for StoreError {
             Self::Damaged(path, found) => {
                 write!(f, "{} is damaged ({found}); restore it from an export, or move it away", path.display())
             }
-            Self::Newer(path, version) => write!(
+            Self::Newer(path, version, known) => write!(
                 f,
-                "{} has version {version}, and this backsoon knows versions up to {}; install the newer one again",
-                path.display(),
-                VERSION
+                "{} has version {version}, and this backsoon knows versions up to {known}; install the newer one again",
+                path.display()
             ),
             Self::Full(what, most) => write!(f, "the store has {most} {what}, and takes no more"),
             Self::Json(_) => f.write_str("a value cannot be written"),

@@ -18,8 +18,6 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::limits::{DAYS_OF_AUDIT, DAYS_OF_DELIVERIES, DAYS_UNCONFIRMED};
 use super::{StoreError, millis};
 
-pub(super) use schema::VERSION;
-
 /// File that is open.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -32,25 +30,7 @@ impl SqliteStore {
     /// # Errors
     /// If it cannot be opened, is damaged, or is of a newer backsoon. It is never repaired or replaced.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // Secrets stand in it. SQLite gives the same rights to its journal.
-        let mut options = OpenOptions::new();
-        let created = options.create(true).truncate(false).write(true).mode(0o600).open(path);
-        created.map_err(|error| StoreError::Create(path.to_owned(), error))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(PATIENCE)?;
-        let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                StoreError::Damaged(path.to_owned(), error.to_string())
-            }
-            _ => StoreError::Sqlite(error),
-        };
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged)?;
-        if found != "ok" {
-            return Err(StoreError::Damaged(path.to_owned(), found));
-        }
-        schema::prepare(&mut connection, path)?;
-        Ok(Self { connection })
+        connect(path, &schema::STEPS).map(|connection| Self { connection })
     }
 
     /// Removes what nobody needs any more, and gives the space back.
@@ -86,6 +66,32 @@ impl SqliteStore {
         self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
+}
+
+/// Opens a file, creates it if it is missing, and brings it to the last version of a schema.
+///
+/// # Errors
+/// If it cannot be opened, is damaged, or is of a newer backsoon. It is never repaired or replaced.
+pub(super) fn connect(path: &Path, steps: &[&str]) -> Result<Connection, StoreError> {
+    // Secrets stand in it. SQLite gives the same rights to its journal.
+    let mut options = OpenOptions::new();
+    let created = options.create(true).truncate(false).write(true).mode(0o600).open(path);
+    created.map_err(|error| StoreError::Create(path.to_owned(), error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged(path.to_owned(), error.to_string())
+        }
+        _ => StoreError::Sqlite(error),
+    };
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged)?;
+    if found != "ok" {
+        return Err(StoreError::Damaged(path.to_owned(), found));
+    }
+    schema::prepare(&mut connection, path, steps)?;
+    Ok(connection)
 }
 
 /// Time for which another program may keep the file locked.

@@ -249,7 +249,7 @@ async fn a_damaged_or_newer_file_is_an_error_and_stays_as_it_is() {
     let world = World::file();
     connection(&world.open()).execute_batch("PRAGMA user_version = 99").unwrap();
     let error = Store::open(&world.path()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer(_, 99)), "{error:?}");
+    assert!(matches!(error, StoreError::Newer(_, 99, _)), "{error:?}");
 }
 
 #[tokio::test]

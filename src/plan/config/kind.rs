@@ -1,7 +1,10 @@
 //! Kinds of events that operators are told of.
 
+use serde::{Deserialize, Serialize};
+
 /// Kind of an event that operators are told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A window was announced.
     Announced,

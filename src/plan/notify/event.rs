@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::config::{EventKind, Notify};
@@ -13,7 +14,7 @@ use super::super::words;
 use super::{Field, Notice, Piece, Tone};
 
 /// Event that operators are told of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperatorEvent {
     /// Kind.
     pub kind: EventKind,
@@ -34,7 +35,7 @@ pub struct OperatorEvent {
 }
 
 /// Window of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowFacts {
     /// Id.
     pub id: String,

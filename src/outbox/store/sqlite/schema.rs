@@ -10,29 +10,26 @@ use super::StoreError;
 ///
 /// # Errors
 /// If the file is newer, or cannot be written.
-pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn prepare(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), StoreError> {
     // Counts only as long as the file has no table.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
     connection.execute_batch("PRAGMA foreign_keys = ON")?;
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = change.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = usize::try_from(version).ok().filter(|version| *version <= STEPS.len());
+    let known = usize::try_from(version).ok().filter(|version| *version <= steps.len());
     let Some(known) = known else {
-        return Err(StoreError::Newer(path.to_owned(), version));
+        return Err(StoreError::Newer(path.to_owned(), version, steps.len()));
     };
-    for step in &STEPS[known..] {
+    for step in &steps[known..] {
         change.execute_batch(step)?;
     }
-    change.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
+    change.execute_batch(&format!("PRAGMA user_version = {}", steps.len()))?;
     Ok(change.commit()?)
 }
 
-/// Newest version.
-pub(in super::super) const VERSION: usize = STEPS.len();
-
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 1] = ["
 CREATE TABLE subscriptions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     channel TEXT NOT NULL,
