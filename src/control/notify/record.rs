@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::control::state::StateDir;
-use crate::outbox::sender::told;
 use crate::outbox::store::StoreError;
 use crate::outbox::store::journal::{Care, ENDING, Journal, Waiting};
+use crate::outbox::told::told;
 use crate::plan::config::Destination;
 use crate::plan::news::Key;
 use crate::plan::notify::OperatorEvent;

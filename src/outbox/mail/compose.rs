@@ -5,8 +5,8 @@ use std::fmt;
 
 use lettre::Message;
 use lettre::address::{Address, AddressError};
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox as LettreMailbox, MultiPart};
+use lettre::message::header::{ContentDisposition, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox as LettreMailbox, MultiPart, SinglePart};
 
 use crate::plan::config::Mailbox;
 use crate::plan::news::mail::Mail;
@@ -74,6 +74,11 @@ impl Sender {
             builder = builder.raw_header(HeaderValue::new(name, value.clone()));
         }
         let parts = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
+        let parts = match &mail.calendar {
+            // Beside the texts, not instead of them: some programs show nothing of a mail but its calendar.
+            Some(calendar) => MultiPart::mixed().multipart(parts).singlepart(attached(calendar)),
+            None => parts,
+        };
         let message = builder.multipart(parts).map_err(ComposeError::Message)?;
         let mut bytes = message.formatted();
         if let Some(dkim) = &self.dkim {
@@ -85,10 +90,20 @@ impl Sender {
     }
 }
 
+fn attached(calendar: &str) -> SinglePart {
+    // The type is one that lettre can read.
+    let kind = ContentType::parse(CALENDAR).unwrap_or(ContentType::TEXT_PLAIN);
+    let place = ContentDisposition::attachment("maintenance.ics");
+    SinglePart::builder().header(kind).header(place).body(calendar.to_owned())
+}
+
 fn mailbox(mailbox: &Mailbox) -> Result<LettreMailbox, ComposeError> {
     let address = mailbox.address.parse().map_err(ComposeError::Address)?;
     Ok(LettreMailbox::new(mailbox.name.clone(), address))
 }
+
+/// RFC 6047 section 2.4: the method stands in the calendar, too.
+const CALENDAR: &str = "text/calendar; charset=utf-8; method=PUBLISH";
 
 impl fmt::Display for ComposeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

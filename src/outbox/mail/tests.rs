@@ -31,6 +31,7 @@ fn mail() -> Mail {
         paragraphs: vec!["Die Wartung hat begonnen.\n.\n..".to_owned(), "日本語 ".repeat(200)],
         facts: vec![("Zeit".to_owned(), "14:00 UTC".to_owned())],
         action: Some(Action { label: "Alles".to_owned(), url: "https://status.example.com/incidents/x".to_owned() }),
+        calendar: Some("BEGIN:VCALENDAR\r\nMETHOD:PUBLISH\r\nSUMMARY:Größere Arbeiten\r\nEND:VCALENDAR\r\n".to_owned()),
         reason: "Abonniert.".to_owned(),
         manage: "Ändern".to_owned(),
         unsubscribe: "Abbestellen".to_owned(),

@@ -10,6 +10,7 @@ mod discovery;
 mod entry;
 mod json_feed;
 mod pieces;
+mod publication;
 mod rss;
 mod state;
 mod statuspage;
@@ -27,6 +28,7 @@ use super::{Incident, News, Words};
 
 use entry::Entry;
 use pieces::Form;
+pub(super) use publication::publication;
 use state::State;
 pub(super) use story::Stories;
 use story::Story;

@@ -12,6 +12,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::documents::publication;
 use super::{Incident, News, Update, Words};
 
 pub use fields::{Envelope, Links, Thread};
@@ -39,6 +40,9 @@ pub struct Letter {
     /// Link that the reader is meant to follow; `None` while the site has no URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+    /// Calendar of the window, if the update changes when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
     /// Reason why the reader gets the mail.
     pub reason: String,
     /// Word for the link to the preferences.
@@ -77,6 +81,8 @@ pub struct Mail {
     pub text: String,
     /// HTML text, below the length at which mail programs cut.
     pub html: String,
+    /// Calendar that is attached.
+    pub calendar: Option<String>,
 }
 
 impl Letter {
@@ -91,6 +97,7 @@ impl Letter {
             heading,
             paragraphs: words.paragraphs(incident, update),
             facts: facts(words, news, incident),
+            calendar: publication(news, words, incident, update).filter(|text| text.len() <= MOST_CALENDAR),
             // Without a URL of the site, the link is a path, which leads nowhere from a mail.
             action: news.url.contains("://").then(|| Action {
                 label: words.own("mail-view"),
@@ -125,6 +132,7 @@ impl Letter {
             paragraphs: Vec::new(),
             facts: Vec::new(),
             action: None,
+            calendar: None,
             reason: words.with("mail-reason", &[("site", site.clone())]),
             manage: words.own("mail-manage"),
             unsubscribe: words.own("mail-unsubscribe"),
@@ -166,6 +174,7 @@ impl Mail {
             fields: fields::fields(envelope),
             text: plain::text(&letter, &envelope.links),
             html: html::html(&letter, &envelope.links),
+            calendar: letter.calendar,
             subject: letter.subject,
         }
     }
@@ -215,3 +224,5 @@ const MOST_TEXT: usize = 8000;
 /// Bytes of a heading, a label or a fact.
 const MOST_LINE: usize = 400;
 const MOST_FACTS: usize = 8;
+/// Bytes of a calendar. A longer one is in the feed alone.
+const MOST_CALENDAR: usize = 32 * 1024;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::super::super::config::PageConfig;
 use super::super::super::flags::Mode;
 use super::super::super::page::{Renderer, Sources};
+use super::super::documents;
 use super::super::{Facts, Key, Kind, Stage, Trouble, UpdateKind};
 use super::*;
 
@@ -125,6 +126,43 @@ fn every_language_has_all_words() {
         }
     }
     assert_eq!(languages, 6);
+}
+
+#[test]
+fn a_mail_that_says_when_a_window_is_brings_the_event_of_the_feed() {
+    let renderer = renderer();
+    let words = Words::all(&renderer).next().unwrap();
+    let (starts, ends) = (at("14:00:00"), Some(at("16:00:00")));
+    for (kind, stage, is_there) in [
+        (UpdateKind::Announced { starts, ends }, Stage::Scheduled, true),
+        (UpdateKind::Moved { starts, ends }, Stage::Scheduled, true),
+        (UpdateKind::Extended { ends }, Stage::InProgress, true),
+        (UpdateKind::Cancelled, Stage::Cancelled, true),
+        (UpdateKind::Began, Stage::InProgress, false),
+        (UpdateKind::Over, Stage::Over, false),
+    ] {
+        let mut incident = incident("Database upgrade");
+        incident.facts.stage = stage;
+        incident.updates.push(update(7, kind, stage));
+        let incidents = [incident.clone()];
+        let news = News { incidents: &incidents, ..news("Example status") };
+        let letter = Letter::of_update(words, &news, &incident, &incident.updates[1]);
+        let calendar = mail(&letter, &incident, &incident.updates[1]).calendar;
+        assert_eq!(calendar.is_some(), is_there, "{stage:?}");
+        let Some(calendar) = calendar else { continue };
+        let (all, _) = documents::all(&news, words, &documents::Stories::default());
+        let (_, feed) = all.iter().find(|(path, _)| *path == "/maintenance.ics").unwrap();
+        let feed = std::str::from_utf8(&feed.whole).unwrap();
+        let event = |text: &str| text.split_once("BEGIN:VEVENT").unwrap().1.to_owned();
+        assert_eq!(event(&calendar), event(feed));
+        assert!(calendar.contains("\r\nSEQUENCE:7\r\n"), "{calendar}");
+        assert_eq!(calendar.contains("STATUS:CANCELLED"), stage == Stage::Cancelled);
+        assert_eq!(calendar.matches("METHOD:PUBLISH\r\n").count(), 1, "{calendar}");
+        assert!(
+            !calendar.contains("CALNAME") && !calendar.contains("\r\nNAME") && !feed.contains("METHOD"),
+            "{calendar}"
+        );
+    }
 }
 
 #[test]

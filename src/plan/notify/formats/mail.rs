@@ -18,6 +18,7 @@ pub fn mail(notice: &Notice, replica: &str) -> Letter {
         paragraphs: notice.paragraphs.clone(),
         facts: facts.collect(),
         action: None,
+        calendar: None,
         reason: format!("A [[notify]] in the config of backsoon on {replica} names this mailbox."),
         // Operators have the config instead.
         manage: String::new(),
