@@ -12,6 +12,7 @@ use crate::control::certs;
 use crate::control::state::StateDir;
 use crate::outbox::address::Reach;
 use crate::outbox::keys::SenderKeys;
+use crate::outbox::mail::mailer::MailDesk;
 use crate::outbox::post::Connector;
 use crate::outbox::store::{FILE, Store, StoreError};
 use crate::outbox::subscription::{Channel, Subscription};
@@ -61,7 +62,7 @@ enum Action {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Send a test to a subscriber, once, and show what came of it. Mails have none
+    /// Send a test to a subscriber, once, and show what came of it
     Test {
         /// Number or address, as `list` shows it
         subscriber: String,
@@ -131,7 +132,8 @@ async fn test(subscriber: &str, config: &ConfigFile, streams: &mut Streams) -> R
     let keys = Keys { signer: &keys.signer, vapid: &keys.vapid };
     let Some(tls) = certs::public_client() else { return Err(Failure::Internal(io::Error::other("no TLS"))) };
     let connector = Connector::new(Reach { allow_private: loaded.status.allow_private.clone() }, tls);
-    let (text, code) = match trial(&connector, keys, &found, Timestamp::now()).await {
+    let mut desk = MailDesk::new(loaded.mail);
+    let (text, code) = match trial(&connector, keys, &mut desk, &found, Timestamp::now()).await {
         Ok(how) => (styled(GOOD, format!("told: {how}")), exit::OK),
         Err(why) => (styled(ERROR, format!("not told: {}", words::harmless(&why))), exit::DIFFERS),
     };

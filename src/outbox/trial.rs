@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
+use crate::plan::news::Key;
+use crate::plan::news::mail::{Direction, Letter, Thread};
 use crate::plan::notify::{Notice, Tone};
 
+use super::mail::mailer::MailDesk;
 use super::meaning::Meaning;
 use super::post::{Connector, Message};
 use super::push::vapid::Vapid;
@@ -30,9 +33,13 @@ pub struct Keys<'k> {
 pub async fn trial(
     connector: &Connector,
     keys: Keys<'_>,
+    desk: &mut MailDesk,
     subscription: &Subscription,
     now: Timestamp,
 ) -> Result<String, String> {
+    if subscription.order.channel == Channel::Mail {
+        return mail(desk, subscription, now).await;
+    }
     let message = message(keys, subscription, now)?;
     let endpoint = subscription.order.endpoint().map_err(|error| format!("the URL {error}"))?;
     let answer = connector.post(&endpoint, message).await.map_err(|error| told(&error))?;
@@ -46,7 +53,7 @@ pub async fn trial(
 fn message(keys: Keys<'_>, subscription: &Subscription, now: Timestamp) -> Result<Message, String> {
     match (subscription.order.channel, subscription.order.channel.chat()) {
         (_, Some(chat)) => Ok(chat.form(&words(now))),
-        (Channel::Mail, _) => Err("mails have no test: send one through your mail server".to_owned()),
+        (Channel::Mail, _) => Err("a mail is no message to an endpoint".to_owned()),
         (Channel::Push, _) => {
             let words = Words { notice: &words(now), topic: "test", site: "" };
             push::message(keys.vapid, subscription, words, now).map_err(|error| error.to_string())
@@ -58,13 +65,44 @@ fn message(keys: Keys<'_>, subscription: &Subscription, now: Timestamp) -> Resul
     }
 }
 
+async fn mail(desk: &mut MailDesk, to: &Subscription, now: Timestamp) -> Result<String, String> {
+    let (incident, update) = (Key::of(&["test"]), Key::of(&["test", &now.to_string()]));
+    let thread = Thread { incident: &incident, update: &update, subscription: Some(to.id) };
+    let mail = desk.address(&letter(), thread, &to.order.address, now).map_err(|error| told(&error))?;
+    mail.send().await.map_err(|error| told(&error))?;
+    Ok("taken by the mail server".to_owned())
+}
+
+/// Words the mail. An operator asks for it, so that it is in one language.
+fn letter() -> Letter {
+    let reason = "You get this mail because an operator tries out your subscription.";
+    Letter {
+        language: "en".to_owned(),
+        direction: Direction::Ltr,
+        site: "backsoon".to_owned(),
+        subject: TITLE.to_owned(),
+        stage: None,
+        heading: TITLE.to_owned(),
+        paragraphs: vec![TEXT.to_owned()],
+        facts: Vec::new(),
+        action: None,
+        calendar: None,
+        reason: reason.to_owned(),
+        manage: String::new(),
+        unsubscribe: String::new(),
+    }
+}
+
 fn words(now: Timestamp) -> Notice {
     Notice {
-        title: "This is a test".to_owned(),
-        paragraphs: vec!["Nothing has happened. News of maintenance will come here.".to_owned()],
+        title: TITLE.to_owned(),
+        paragraphs: vec![TEXT.to_owned()],
         fields: Vec::new(),
         link: None,
         at: now,
         tone: Tone::Good,
     }
 }
+
+const TITLE: &str = "This is a test";
+const TEXT: &str = "Nothing has happened. News of maintenance will come here.";

@@ -71,6 +71,7 @@ mod subscribers;
 mod tenants;
 mod tls;
 mod told_again;
+mod trial;
 mod upgrade;
 mod watch;
 mod watchers;
