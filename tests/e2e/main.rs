@@ -58,6 +58,7 @@ mod replicas;
 mod running;
 mod schema;
 mod service;
+mod shared_store;
 mod shares;
 mod shutdown;
 mod silence;
