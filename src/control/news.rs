@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::live::{Generation, SitePublisher};
 use crate::plan::config::Config;
 use crate::plan::flags::Flags;
-use crate::plan::news::{Ledger, News, RouteSight, Sight, Site, Told, elsewhere};
+use crate::plan::news::{Ledger, News, PublicKeys, RouteSight, Sight, Site, Told, elsewhere};
 use crate::plan::page::{Renderer, STACK_FOR_TEMPLATES};
 
 use ledger_file::LedgerFile;
@@ -146,6 +146,7 @@ struct Rendered {
     flags: Arc<Flags>,
     config: Arc<Config>,
     renderer: Arc<Renderer>,
+    keys: PublicKeys,
 }
 
 impl Newsroom {
@@ -214,17 +215,20 @@ impl Newsroom {
         let renderer = &look.live.snapshot.renderer;
         let last = self.rendered.as_ref();
         let last = last.filter(|last| Arc::ptr_eq(&last.config, &look.config) && Arc::ptr_eq(&last.renderer, renderer));
-        let is_same =
-            |last: &Rendered| last.changed == self.ledger.changed() && last.flags.windows == look.flags.windows;
+        let keys = self.subscribers.as_ref().map(Subscribers::public_keys).unwrap_or_default();
+        let is_same = |last: &Rendered| {
+            let is_told = last.changed == self.ledger.changed() && last.keys == keys;
+            is_told && last.flags.windows == look.flags.windows
+        };
         if last.is_some_and(is_same) {
             return;
         }
         let before = last.map(|_| self.site.current()).unwrap_or_default();
         self.version += 1;
-        let news = News::new(&look.config, &self.ledger, &look.flags.windows);
+        let news = News::new(&look.config, &self.ledger, &look.flags.windows).with_keys(keys.clone());
         self.site.publish(Site::render(self.version, &news, renderer, &before));
         let (flags, config, renderer) = (Arc::clone(&look.flags), Arc::clone(&look.config), Arc::clone(renderer));
-        self.rendered = Some(Rendered { changed: self.ledger.changed(), flags, config, renderer });
+        self.rendered = Some(Rendered { changed: self.ledger.changed(), flags, config, renderer, keys });
     }
 }
 

@@ -5,10 +5,11 @@ mod view;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outbox::address::Reach;
+use crate::outbox::keys::public_keys;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
 use crate::plan::config::{Config, MailConfig, StoreConfig};
-use crate::plan::news::{Incident, Ledger, News, Update, Words};
+use crate::plan::news::{Incident, Ledger, News, PublicKeys, Update, Words};
 use crate::plan::page::Renderer;
 
 use super::certs;
@@ -23,6 +24,8 @@ pub(super) struct Subscribers {
     reach: Reach,
     store: StoreConfig,
     mail: Option<MailConfig>,
+    /// Public keys, as far as they could be read at the start.
+    keys: PublicKeys,
 }
 
 impl Subscribers {
@@ -37,9 +40,20 @@ impl Subscribers {
             tls: certs::public_client()?,
             mail: mail.clone(),
         };
+        // What is wrong with the files is told by the outbox, which tries again.
+        let keys = match &status.store {
+            StoreConfig::Local => public_keys(state.path()).unwrap_or_default(),
+            StoreConfig::Postgres(_) => PublicKeys::default(),
+        };
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
-        Some(Self { outbox, reach, store: status.store.clone(), mail })
+        Some(Self { outbox, reach, store: status.store.clone(), mail, keys })
+    }
+
+    /// Returns the public keys.
+    pub(super) fn public_keys(&self) -> PublicKeys {
+        let now = self.outbox.as_ref().map(|outbox| outbox.status().public_keys);
+        now.filter(|keys| !keys.is_empty()).unwrap_or_else(|| self.keys.clone())
     }
 
     /// Shows the outbox in a view.

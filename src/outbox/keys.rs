@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::plan::config::StoreConfig;
+use crate::plan::news::PublicKeys;
 
 use super::push::vapid::{self, Vapid};
 use super::signature::{self, Signer};
@@ -41,6 +42,16 @@ impl SenderKeys {
         let vapid = Vapid::parse(&key, &place(&file, PUSHES)).map_err(wrong)?;
         Ok(Self { signer, vapid })
     }
+}
+
+/// Returns the public halves of the keys in a state directory, and makes those that are missing.
+///
+/// # Errors
+/// If a file cannot be read or written, or has no key.
+pub fn public_keys(state_dir: &Path) -> io::Result<PublicKeys> {
+    let signer = Signer::open(&state_dir.join(signature::FILE))?;
+    let vapid = Vapid::open(&state_dir.join(vapid::FILE))?;
+    Ok(PublicKeys { webhooks: signer.public_keys(), push: Some(vapid.public_key()) })
 }
 
 const WEBHOOKS: &str = "webhook-keys";

@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use serde_json::{Map, Value};
+
+use crate::clients::python;
 use crate::command::run as run_in;
-use crate::support::{Backsoon, LISTEN, Upstream, wait};
+use crate::support::{Backsoon, LISTEN, Upstream, request, wait};
 
 fn answer(status: &str, body: &str) -> Upstream {
     let length = body.len();
@@ -54,4 +57,38 @@ fn chats_are_imported_tried_and_told_in_their_forms() {
     wait("the place that is gone to be silenced", || proxy.status()["outbox"]["silenced"] == 1);
     let list = run_in(proxy.dir.path(), &["subscribers", "list"]).exits(0);
     list.says("disabled").says("404 Not Found (no_service)");
+}
+
+#[test]
+fn a_receiver_verifies_webhooks_by_the_key_that_the_site_tells() {
+    let (folder, app, sink) = (tempfile::tempdir().unwrap(), Upstream::ok(), Upstream::ok());
+    let url = app.url();
+    let config = format!(
+        "{LISTEN}[routes.web]\nupstream = \"{url}\"\n[status]\nhost = \"status.test\"\nsend = true\n\
+         allow_private = \"127.0.0.0/8\"\n"
+    );
+    fs::write(folder.path().join("backsoon.toml"), &config).unwrap();
+    fs::write(folder.path().join("export"), line("webhook", &sink.url())).unwrap();
+    run_in(folder.path(), &["subscribers", "import", "export"]).exits(0);
+    let proxy = Backsoon::start_in(folder, &config);
+    let asked = "GET /.well-known/backsoon.json HTTP/1.1\r\nHost: status.test\r\n\r\n";
+    let told: Value = serde_json::from_str(&request(proxy.address(), asked).body).unwrap();
+    let keys = told["keys"]["webhooks"].as_array().unwrap().clone();
+    assert!(keys.len() == 1 && keys[0].as_str().unwrap().starts_with("whpk_"), "{told}");
+    assert_eq!(told["keys"]["push"].as_str().map(str::len), Some(87), "a point of P-256 in base64url");
+    proxy.flag("[routes]\nweb = \"offline\"\n");
+    wait("the message", || sink.seen().contains("maintenance.started"));
+    let seen = sink.seen();
+    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap();
+    let fields = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+    let mut told: Map<String, Value> = fields.iter().map(|name| ((*name).to_owned(), field(name).into())).collect();
+    told.extend([("body".to_owned(), body.into()), ("keys".to_owned(), keys.into())]);
+    fs::write(proxy.path("seen.json"), Value::Object(told).to_string()).unwrap();
+    let claim = "a webhook verified by the key of the site, with `cryptography` of PyPI";
+    let Some(python) = python(claim) else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/python/verify_webhook.py");
+    let run = std::process::Command::new(python).arg(script).arg(proxy.path("seen.json")).output().unwrap();
+    let (out, error) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert_eq!(out.trim(), "True False", "{error}");
 }

@@ -144,7 +144,9 @@ async fn a_browser_that_is_not_ours_reads_the_message_and_one_that_has_left_is_n
         return;
     };
     let mut service = Command::new(python);
-    service.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/push/service.py"), "2"]).stdout(Stdio::piped());
+    service
+        .args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/python/push_service.py"), "2"])
+        .stdout(Stdio::piped());
     let mut service = service.spawn().unwrap();
     let mut lines = BufReader::new(service.stdout.take().unwrap()).lines().map(|line| {
         let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();

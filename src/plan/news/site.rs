@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::super::config::Config;
 use super::super::flags::{Mode, Window};
 use super::document::Tags;
-use super::{Facts, Incident, Key, Kind, Ledger, Stage, Trouble, elsewhere};
+use super::{Facts, Incident, Key, Kind, Ledger, PublicKeys, Stage, Trouble, elsewhere};
 
 /// News that documents are made of.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct News<'n> {
     pub changed: Timestamp,
     /// Instant from which incidents are known.
     pub since: Timestamp,
+    /// Public keys; none if this proxy tells no subscribers.
+    pub keys: PublicKeys,
 }
 
 /// Service with its status.
@@ -92,7 +94,14 @@ impl<'n> News<'n> {
             windows,
             changed: ledger.changed(),
             since: ledger.since(),
+            keys: PublicKeys::default(),
         }
+    }
+
+    /// Tells public keys as well.
+    #[must_use]
+    pub fn with_keys(self, keys: PublicKeys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Returns the URL of a path of the site, such as `/history.atom`.

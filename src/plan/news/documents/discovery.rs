@@ -1,8 +1,9 @@
-//! Links to all documents, for programs that know the site alone.
+//! Links to all documents, and public keys, for programs that know the site alone.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::PublicKeys;
 use super::super::document::{Document, Section};
 use super::Desk;
 
@@ -14,6 +15,9 @@ struct Discovery<'d> {
     language: &'d str,
     /// URLs by what they are.
     links: Map<String, Value>,
+    /// Keys that verify what this proxy sends.
+    #[serde(skip_serializing_if = "PublicKeys::is_empty")]
+    keys: &'d PublicKeys,
 }
 
 /// Writes the document.
@@ -21,7 +25,7 @@ pub(super) fn links(desk: &Desk<'_>) -> Document {
     let news = desk.news;
     let link = |(name, path): &(&str, &str)| ((*name).to_owned(), Value::String(news.link(path)));
     let links = LINKS.iter().map(link).collect();
-    let body = Discovery { name: &news.title, url: &news.url, language: desk.words.tag(), links };
+    let body = Discovery { name: &news.title, url: &news.url, language: desk.words.tag(), links, keys: &news.keys };
     let section = Section { head: super::json(&body).into(), ..Section::default() };
     Document::new("application/json; charset=utf-8", news.changed, vec![section], "\n")
 }

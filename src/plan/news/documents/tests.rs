@@ -15,7 +15,7 @@ use super::super::super::page::{Renderer, Sources};
 use super::super::super::snapshot::{Phase, Source};
 use super::super::document::Filter;
 use super::super::sight::ClosingSight;
-use super::super::{Ledger, RouteSight, Sight, Site, elsewhere};
+use super::super::{Ledger, PublicKeys, RouteSight, Sight, Site, elsewhere};
 use super::*;
 
 /// Proxy with the routes `api` and `web`, whose flag file and clock a test moves.
@@ -244,6 +244,19 @@ fn every_document_is_linked() {
         let url = format!("https://status.example.com:8443/s{path}");
         assert!(links.values().any(|link| *link == url), "no link to {path}");
     }
+}
+
+#[test]
+fn public_keys_are_told_where_there_are_some() {
+    let world = sample();
+    assert_eq!(world.json("/.well-known/backsoon.json").get("keys"), None);
+    let keys =
+        PublicKeys { webhooks: vec!["whpk_new".to_owned(), "whpk_old".to_owned()], push: Some("BP4".to_owned()) };
+    let news = News::new(&world.config, &world.ledger, &world.flags.windows).with_keys(keys);
+    let all = all(&news, Words::all(&world.renderer).next().unwrap(), &Stories::new()).0;
+    let document = all.into_iter().find(|(path, _)| *path == "/.well-known/backsoon.json").unwrap().1;
+    let told: serde_json::Value = serde_json::from_slice(&document.whole).unwrap();
+    assert_eq!(told["keys"], serde_json::json!({ "webhooks": ["whpk_new", "whpk_old"], "push": "BP4" }));
 }
 
 #[test]

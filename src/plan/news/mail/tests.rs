@@ -6,7 +6,7 @@ use super::super::super::config::PageConfig;
 use super::super::super::flags::Mode;
 use super::super::super::page::{Renderer, Sources};
 use super::super::documents;
-use super::super::{Facts, Key, Kind, Stage, Trouble, UpdateKind};
+use super::super::{Facts, Key, Kind, PublicKeys, Stage, Trouble, UpdateKind};
 use super::*;
 
 fn at(text: &str) -> Timestamp {
@@ -55,6 +55,7 @@ fn news(title: &str) -> News<'static> {
         windows: &[],
         changed: at("14:00:00"),
         since: at("00:00:00"),
+        keys: PublicKeys::default(),
     }
 }
 
