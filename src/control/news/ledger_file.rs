@@ -89,9 +89,9 @@ impl LedgerFile {
     }
 
     fn read(&self) -> Result<Ledger, Unread> {
-        let file = self.state.open(ENDING, OpenOptions::new().read(true)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Unread::None,
-            _ => Unread::Unreadable(error),
+        let opened = self.state.open(ENDING, OpenOptions::new().read(true));
+        let file = opened.map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound { Unread::None } else { Unread::Unreadable(error) }
         })?;
         let mut bytes = Vec::new();
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Unread::Unreadable)?;
