@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -31,6 +32,7 @@ pub(super) struct NewsDesk {
 }
 
 /// Publication to look at.
+#[derive(Clone)]
 pub(super) struct Look {
     /// The generation.
     pub(super) live: Arc<Generation>,
@@ -38,6 +40,16 @@ pub(super) struct Look {
     pub(super) flags: Arc<Flags>,
     /// The config that it was made of.
     pub(super) config: Arc<Config>,
+}
+
+/// Result of a wait.
+enum Taken {
+    /// A publication.
+    Look(Look),
+    /// Nothing has come.
+    Nothing,
+    /// Nothing will come.
+    End,
 }
 
 #[derive(Default)]
@@ -70,7 +82,15 @@ impl NewsDesk {
             std::thread::Builder::new().name("news".to_owned()).stack_size(STACK_FOR_TEMPLATES).spawn(move || {
                 // If the priority cannot be lowered, the thread works all the same.
                 let _ = rustix::process::setpriority_process(None, NICE);
-                while let Some(look) = shared.take() {
+                loop {
+                    let look = match shared.take(newsroom.patience()) {
+                        Taken::Look(look) => look,
+                        Taken::Nothing => {
+                            newsroom.render_again();
+                            continue;
+                        }
+                        Taken::End => break,
+                    };
                     newsroom.look(&look);
                     // What is looked at next is rendered as well.
                     if shared.is_empty() {
@@ -114,11 +134,16 @@ impl LookQueue {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a look. Returns `None` once the desk was dropped and everything was looked at.
-    fn take(&self) -> Option<Look> {
+    /// Waits for a look, or this long. The end comes once the desk was dropped and everything was looked at.
+    fn take(&self, patience: Duration) -> Taken {
         let idle = |work: &mut Work| work.looks.is_empty() && !work.closed;
-        let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
-        work.looks.pop_front()
+        let waited = self.available.wait_timeout_while(self.work(), patience, idle);
+        let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match work.looks.pop_front() {
+            Some(look) => Taken::Look(look),
+            None if work.closed => Taken::End,
+            None => Taken::Nothing,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -138,6 +163,8 @@ struct Newsroom {
     version: u64,
     /// Inputs of the last rendering.
     rendered: Option<Rendered>,
+    /// Publication that was rendered without the keys of the outbox, which were not known then.
+    keyless: Option<Look>,
 }
 
 /// Inputs of a rendering, to know whether another would be the same.
@@ -154,7 +181,17 @@ impl Newsroom {
         let mut file = state.clone().map(LedgerFile::new);
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
-        Self { ledger, file, state, subscribers: None, view: OutboxView::default(), site, version: 0, rendered: None }
+        Self {
+            ledger,
+            file,
+            state,
+            subscribers: None,
+            view: OutboxView::default(),
+            site,
+            version: 0,
+            rendered: None,
+            keyless: None,
+        }
     }
 
     /// Looks at a publication: tells, saves and forgets.
@@ -210,12 +247,26 @@ impl Newsroom {
         }
     }
 
+    /// Returns the time after which to look again without a publication.
+    fn patience(&self) -> Duration {
+        if self.keyless.is_some() { KEYS_EVERY } else { LONGEST_WAIT }
+    }
+
+    /// Renders the site with the keys of the outbox, if they are known by now.
+    fn render_again(&mut self) {
+        if let Some(look) = self.keyless.take() {
+            self.render(&look);
+        }
+    }
+
     /// Renders the site if something has changed.
     fn render(&mut self, look: &Look) {
         let renderer = &look.live.snapshot.renderer;
         let last = self.rendered.as_ref();
         let last = last.filter(|last| Arc::ptr_eq(&last.config, &look.config) && Arc::ptr_eq(&last.renderer, renderer));
         let keys = self.subscribers.as_ref().map(Subscribers::public_keys).unwrap_or_default();
+        let waits = self.subscribers.is_some() && keys.is_empty();
+        self.keyless = waits.then(|| look.clone());
         let is_same = |last: &Rendered| {
             let is_told = last.changed == self.ledger.changed() && last.keys == keys;
             is_told && last.flags.windows == look.flags.windows
@@ -232,6 +283,10 @@ impl Newsroom {
     }
 }
 
+/// Time between two looks for keys that are not known yet.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for a publication at a time.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Niceness of the thread, so that the workers come first.
 const NICE: i32 = 10;
 /// Publications that wait to be looked at.

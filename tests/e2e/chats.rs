@@ -92,3 +92,21 @@ fn a_receiver_verifies_webhooks_by_the_key_that_the_site_tells() {
     let (out, error) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
     assert_eq!(out.trim(), "True False", "{error}");
 }
+
+#[test]
+fn keys_that_are_known_late_are_told_without_a_publication() {
+    let (folder, app) = (tempfile::tempdir().unwrap(), Upstream::ok());
+    let url = app.url();
+    let config = format!("{LISTEN}[routes.web]\nupstream = \"{url}\"\n[status]\nhost = \"status.test\"\nsend = true\n");
+    fs::create_dir(folder.path().join(".backsoon")).unwrap();
+    fs::write(folder.path().join(".backsoon/.push-key"), "nonsense").unwrap();
+    let proxy = Backsoon::start_in(folder, &config);
+    let told = || {
+        let asked = "GET /.well-known/backsoon.json HTTP/1.1\r\nHost: status.test\r\n\r\n";
+        request(proxy.address(), asked).body
+    };
+    wait("the outbox to say what is wrong", || !proxy.status()["outbox"]["error"].is_null());
+    assert!(!told().contains("whpk_"), "{}", told());
+    fs::remove_file(proxy.path(".backsoon/.push-key")).unwrap();
+    wait("the keys", || told().contains("whpk_"));
+}
