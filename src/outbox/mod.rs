@@ -13,6 +13,7 @@ pub mod notice;
 pub mod schedule;
 pub mod store;
 pub mod subscription;
+pub mod token;
 pub mod told;
 
 mod answers;

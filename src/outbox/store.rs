@@ -5,6 +5,7 @@ mod error;
 pub mod journal;
 mod limits;
 mod postgres;
+mod readers;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use super::subscription::{Order, State, Subscription};
 pub use delivery::{Claim, Depth, Outcome, Recorded, Refusal};
 pub use error::StoreError;
 pub use postgres::PostgresStore;
+pub use readers::Leaving;
 pub use sqlite::SqliteStore;
 
 /// Store of the outbox.

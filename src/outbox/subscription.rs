@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::chat::Chat;
 use super::endpoint::{Endpoint, EndpointError};
 use super::notice::Notice;
+use super::token::Uid;
 
 /// Subscription as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Subscription {
     /// Number within the store. It changes by export and import.
     #[serde(default)]
     pub id: i64,
+    /// Name of the subscription in links.
+    #[serde(default)]
+    pub uid: Uid,
     /// Channel, address and choice.
     #[serde(flatten)]
     pub order: Order,
@@ -51,6 +55,23 @@ pub struct Order {
     /// Kinds of updates, by the words of [`crate::plan::news::UpdateKind::as_str`]; empty means all.
     #[serde(default)]
     pub kinds: BTreeSet<String>,
+    /// Routes of the host on which somebody subscribed, who may learn of no others; empty means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub routes: BTreeSet<String>,
+    /// Pace.
+    #[serde(default)]
+    pub pace: Pace,
+}
+
+/// Pace at which a subscriber is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pace {
+    /// Each update by itself.
+    #[default]
+    EachStep,
+    /// All updates of a day together.
+    Digest,
 }
 
 /// Channel of a subscription.
@@ -114,7 +135,18 @@ impl Order {
         meets(&self.services, &notice.services)
             // An incident without regions is everywhere.
             && (regions.is_empty() || meets(&self.regions, regions))
+            && meets(&self.routes, &notice.incident.facts.routes)
             && (self.kinds.is_empty() || self.kinds.contains(notice.update.kind.as_str()))
+    }
+}
+
+impl Pace {
+    /// Returns the word for the pace.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EachStep => "each-step",
+            Self::Digest => "digest",
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::plan::flags::Mode;
 use crate::plan::news::{Facts, Incident, Key, Kind, Stage, Trouble, Update, UpdateKind};
 
 use super::notice::{Notice, Telling};
-use super::subscription::{Channel, Order};
+use super::subscription::{Channel, Order, Pace};
 
 pub(super) fn at(text: &str) -> Timestamp {
     format!("2026-05-19T{text}Z").parse().unwrap()
@@ -68,6 +68,8 @@ pub(super) fn notice(sequence: u32) -> Notice {
 
 pub(super) fn order(address: &str) -> Order {
     Order {
+        routes: BTreeSet::new(),
+        pace: Pace::EachStep,
         channel: Channel::Webhook,
         address: address.to_owned(),
         language: "en".to_owned(),

@@ -53,6 +53,7 @@ fn keys_are_read_as_browsers_give_them_and_nothing_else_is() {
 
 fn browser(url: &str) -> Subscription {
     Subscription {
+        uid: crate::outbox::token::Uid::new(),
         id: 1,
         order: order(url),
         state: State::Active,

@@ -16,6 +16,8 @@ pub enum StoreError {
     Newer(PathBuf, i64, usize),
     /// A limit is reached.
     Full(&'static str, i64),
+    /// The key of tokens in the store is none.
+    TokenKey,
     /// A value cannot be written as JSON.
     Json(serde_json::Error),
     /// The database cannot be reached, or refuses: its URL, and why.
@@ -41,6 +43,9 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Full(what, most) => write!(f, "the store has {most} {what}, and takes no more"),
+            Self::TokenKey => {
+                f.write_str("the key of tokens is none: delete its row in `secrets`, and a new one is made")
+            }
             Self::Json(_) => f.write_str("a value cannot be written"),
             Self::Away(place, cause) => write!(f, "the store {place} cannot be used: {cause}"),
             Self::Slow(patience) => write!(f, "the store has not answered within {} s", patience.as_secs()),
@@ -56,7 +61,9 @@ impl Error for StoreError {
             Self::Json(error) => Some(error),
             Self::Sqlite(error) => Some(error),
             Self::Postgres(error) => Some(error),
-            Self::Away(..) | Self::Slow(_) | Self::Damaged(..) | Self::Newer(..) | Self::Full(..) => None,
+            Self::Away(..) | Self::Slow(_) | Self::Damaged(..) | Self::Newer(..) | Self::Full(..) | Self::TokenKey => {
+                None
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 mod change;
 mod deliveries;
 mod link;
+mod readers;
 mod schema;
 mod subscriptions;
 #[cfg(test)]
@@ -85,6 +86,7 @@ impl PostgresStore {
             delete(updates, ago(DAYS_OF_DELIVERIES)).await?;
             let unconfirmed = "DELETE FROM subscriptions WHERE state = 'unconfirmed' AND created < $1";
             delete(unconfirmed, ago(DAYS_UNCONFIRMED)).await?;
+            delete("DELETE FROM letters WHERE due < $1", ago(DAYS_UNCONFIRMED)).await?;
             delete("DELETE FROM audit WHERE at < $1", ago(DAYS_OF_AUDIT)).await?;
             Ok(())
         })

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use rusqlite::Connection;
 
-use super::super::subscription::{Order, State};
+use super::super::subscription::{Channel, Order, State};
 use super::super::tests::server::Server;
 use super::super::tests::{at, notice, order, tls};
+use super::super::token::TokenKey;
 use super::super::webhook;
 use crate::plan::config::{PostgresConfig, PostgresServer};
 
@@ -315,4 +316,83 @@ async fn a_late_result_changes_nothing_of_what_another_sender_does() {
         store.finish(&last, &failed, at("14:05:12")).await.unwrap();
         assert_eq!(world.states(), ["1 done"], "what was taken was taken");
     }
+}
+
+fn mailbox(address: &str) -> Order {
+    Order { channel: Channel::Mail, ..order(address) }
+}
+
+#[tokio::test]
+async fn a_stranger_changes_nothing_of_a_subscription_that_was_confirmed() {
+    for world in World::all() {
+        let mut store = world.open();
+        let narrow = Order { services: BTreeSet::from(["shop".to_owned()]), ..mailbox("reader@example.org") };
+        store.ask(&narrow, "", at("13:00:00")).await.unwrap();
+        store.ask(&mailbox("reader@example.org"), "", at("13:01:00")).await.unwrap();
+        let found = store.subscriptions().await.unwrap().remove(0);
+        assert_eq!(
+            (found.state, found.order.services.len()),
+            (State::Unconfirmed, 0),
+            "the last wishes count until then"
+        );
+        assert!(store.confirm(found.uid, at("13:02:00")).await.unwrap());
+        assert!(!store.confirm(found.uid, at("13:03:00")).await.unwrap(), "a link confirms once");
+        store.ask(&narrow, "", at("13:04:00")).await.unwrap();
+        let again = store.find_uid(found.uid).await.unwrap().unwrap();
+        assert_eq!((again.state, again.order.services.len(), again.id), (State::Active, 0, found.id));
+        assert!(store.change(found.uid, &narrow, at("13:05:00")).await.unwrap());
+        assert_eq!(store.find_uid(found.uid).await.unwrap().unwrap().order, narrow);
+        assert!(store.leave(found.uid, Leaving::Unsubscribed, at("13:06:00")).await.unwrap());
+        assert!(!store.leave(found.uid, Leaving::Erased, at("13:06:00")).await.unwrap());
+        assert_eq!(store.find_uid(found.uid).await.unwrap(), None);
+        assert_eq!(
+            world.sql("SELECT action FROM audit"),
+            ["asked", "asked", "confirmed", "asked", "changed", "unsubscribed"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_is_asked_a_few_times_and_one_that_wants_silence_never() {
+    for world in World::all() {
+        let mut store = world.open();
+        store.ask(&mailbox("reader@example.org"), "", at("13:00:00")).await.unwrap();
+        store.ask(&order("https://a.example/"), "whsec_AAAA", at("13:00:00")).await.unwrap();
+        let letters = async |store: &mut Store, now: &str| store.claim_letters(at(now), 8).await.unwrap().len();
+        assert_eq!(store.next_due().await.unwrap(), Some(Timestamp::UNIX_EPOCH), "the endpoint has to prove itself");
+        let times = ["13:00:00", "13:00:59", "13:01:00", "13:05:00", "13:21:00", "23:59:59"];
+        let mut asked = Vec::new();
+        for time in times {
+            asked.push(letters(&mut store, time).await);
+        }
+        assert_eq!(asked, [1, 0, 1, 1, 1, 0]);
+        let id = store.subscriptions().await.unwrap()[0].id;
+        store.ask(&mailbox("reader@example.org"), "", at("14:00:00")).await.unwrap();
+        store.drop_letter(id).await.unwrap();
+        assert_eq!(letters(&mut store, "14:00:00").await, 0);
+        world.sql("UPDATE subscriptions SET state = 'disabled' RETURNING state");
+        store.ask(&mailbox("reader@example.org"), "", at("14:00:00")).await.unwrap();
+        assert_eq!(letters(&mut store, "14:00:00").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_gets_names_and_a_key() {
+    let world = World::file();
+    let mut store = world.open();
+    let old = subscribe(&mut store, &["https://a.example/", "https://b.example/"]).await;
+    let first = "DROP INDEX subscriptions_by_uid; ALTER TABLE subscriptions DROP COLUMN uid; DROP TABLE secrets; \
+                 DROP TABLE letters; PRAGMA user_version = 1";
+    drop(store);
+    Connection::open(world.path()).unwrap().execute_batch(first).unwrap();
+    let mut store = world.open();
+    let all = store.subscriptions().await.unwrap();
+    assert!(all.len() == old.len() && all[0].uid != all[1].uid);
+    let (one, other) = (TokenKey::generate().unwrap(), TokenKey::generate().unwrap());
+    assert_eq!(store.token_key(&one).await.unwrap(), one);
+    assert_eq!(world.open().token_key(&other).await.unwrap(), one, "the first one stays");
+    assert_eq!(world.open().subscriptions().await.unwrap()[0].uid, all[0].uid);
+    let elsewhere = World::file();
+    elsewhere.open().import(&all, at("13:00:00")).await.unwrap();
+    assert_eq!(elsewhere.open().subscriptions().await.unwrap()[1].uid, all[1].uid, "an import keeps the names");
 }

@@ -138,7 +138,8 @@ impl PostgresStore {
         self.change(Weight::Swift, CALL, async |change| {
             let statement = "SELECT min(next) FROM (SELECT greatest(due, claimed_until) AS next FROM deliveries \
                              WHERE state = 'due' UNION ALL SELECT proof_due FROM subscriptions \
-                             WHERE state = 'unconfirmed' AND channel = 'webhook') AS all_times";
+                             WHERE state = 'unconfirmed' AND channel = 'webhook' \
+                             UNION ALL SELECT due FROM letters) AS all_times";
             let next: Option<i64> = change.row(statement, &[]).await?.try_get(0)?;
             Ok(next.and_then(|next| Timestamp::from_millisecond(next).ok()))
         })

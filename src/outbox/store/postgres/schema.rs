@@ -62,7 +62,9 @@ const VERSION: usize = STEPS.len();
 const LOCK: i64 = 0x6261_636B_736F_6F6E;
 
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [FIRST, WITH_FORMS];
+
+const FIRST: &str = "
 CREATE TABLE version (number BIGINT NOT NULL);
 INSERT INTO version VALUES (0);
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -111,4 +113,17 @@ CREATE TABLE audit (
     subscription BIGINT,
     detail TEXT
 );
-"];
+";
+
+/// Public forms: names of subscriptions in links, and mails that ask for a confirmation.
+const WITH_FORMS: &str = "
+ALTER TABLE subscriptions ADD COLUMN uid TEXT;
+UPDATE subscriptions SET uid = md5(random()::text || clock_timestamp()::text || id::text);
+ALTER TABLE subscriptions ALTER COLUMN uid SET NOT NULL;
+CREATE UNIQUE INDEX subscriptions_by_uid ON subscriptions (uid);
+CREATE TABLE letters (
+    subscription BIGINT PRIMARY KEY REFERENCES subscriptions (id) ON DELETE CASCADE,
+    due BIGINT NOT NULL,
+    attempt BIGINT NOT NULL DEFAULT 0
+);
+";

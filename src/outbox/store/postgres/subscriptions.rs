@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::super::super::subscription::{Channel, Order, State, Subscription};
+use super::super::super::token::Uid;
 use super::super::limits::{MOST_SUBSCRIPTIONS, host, proof_wait};
 use super::super::{StoreError, millis};
 use super::change::Change;
+use super::change::Value;
 use super::change::Value::{Int, Ints, Text, Texts};
 use super::{CALL, LONG_CALL, PostgresStore, Weight};
 
@@ -29,11 +31,12 @@ impl PostgresStore {
             if count(change).await? >= MOST_SUBSCRIPTIONS {
                 return Err(StoreError::Full("subscriptions", MOST_SUBSCRIPTIONS));
             }
-            let statement = "INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created) \
-                             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+            let statement = "INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created, uid) \
+                             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                              ON CONFLICT (channel, address) DO UPDATE SET wishes = excluded.wishes RETURNING id";
-            let values =
-                [Text(channel), Text(address), Text(&host), Text(&wishes), Text(secret), Text(state), Int(millis(now))];
+            let uid = Uid::new().to_string();
+            let known = [Text(channel), Text(address), Text(&host), Text(&wishes), Text(secret), Text(state)];
+            let values: Vec<Value<'_>> = known.into_iter().chain([Int(millis(now)), Text(&uid)]).collect();
             let id = change.row(statement, &values).await?.try_get(0)?;
             note(change, now, "subscribed", id).await?;
             Ok(id)
@@ -146,10 +149,12 @@ async fn import_some(change: Change<'_>, some: &[Subscription], now: Timestamp) 
     let wishes: Vec<String> = some.iter().map(|one| serde_json::to_string(&one.order)).collect::<Result<_, _>>()?;
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let wishes: Vec<&str> = wishes.iter().map(String::as_str).collect();
+    let uids: Vec<String> = some.iter().map(|one| one.uid.to_string()).collect();
+    let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
     let created: Vec<i64> = some.iter().map(|one| millis(one.created)).collect();
-    let statement = "WITH added AS (INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created) \
-                     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id) \
-                     INSERT INTO audit (at, action, subscription) SELECT $8, 'imported', id FROM added";
+    let statement = "WITH added AS (INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created, uid) \
+                     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id) \
+                     INSERT INTO audit (at, action, subscription) SELECT $9, 'imported', id FROM added";
     let values = [
         Texts(&channels),
         Texts(&addresses),
@@ -158,6 +163,7 @@ async fn import_some(change: Change<'_>, some: &[Subscription], now: Timestamp) 
         Texts(&secrets),
         Texts(&states),
         Ints(&created),
+        Texts(&uids),
         Int(millis(now)),
     ];
     let added = change.run(statement, &values).await?;
@@ -192,6 +198,7 @@ pub(super) fn read(row: &Row) -> Result<Option<Subscription>, StoreError> {
     let failures: i64 = row.try_get("failures")?;
     Ok(Some(Subscription {
         id: row.try_get("subscription")?,
+        uid: Uid::parse(row.try_get("uid")?).unwrap_or_default(),
         order: Order { channel, address: row.try_get("address")?, ..order },
         secret: row.try_get("secret")?,
         state,
@@ -202,7 +209,7 @@ pub(super) fn read(row: &Row) -> Result<Option<Subscription>, StoreError> {
 }
 
 pub(super) const COLUMNS: &str = "s.id AS subscription, s.channel, s.address, s.wishes, s.secret, s.state, s.created, \
-    s.failures, s.last_error";
+    s.failures, s.last_error, s.uid";
 
 /// Subscriptions that are written at a time.
 const CHUNK: usize = 1000;

@@ -145,7 +145,8 @@ impl SqliteStore {
     pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let statement = "SELECT min(next) FROM (SELECT max(due, claimed_until) AS next FROM deliveries \
                          WHERE state = 'due' UNION ALL \
-                         SELECT proof_due FROM subscriptions WHERE state = 'unconfirmed' AND channel = 'webhook')";
+                         SELECT proof_due FROM subscriptions WHERE state = 'unconfirmed' AND channel = 'webhook' \
+                         UNION ALL SELECT due FROM letters)";
         let next: Option<i64> = self.connection.query_row(statement, [], |row| row.get(0))?;
         Ok(next.and_then(|next| Timestamp::from_millisecond(next).ok()))
     }

@@ -29,7 +29,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, steps: &[&str]) 
 }
 
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
-pub(super) const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = [FIRST, WITH_FORMS];
+
+const FIRST: &str = "
 CREATE TABLE subscriptions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     channel TEXT NOT NULL,
@@ -75,4 +77,20 @@ CREATE TABLE audit (
     subscription INTEGER,
     detail TEXT
 );
-"];
+";
+
+/// Public forms: names of subscriptions in links, the key of tokens, and mails that ask for a confirmation.
+const WITH_FORMS: &str = "
+ALTER TABLE subscriptions ADD COLUMN uid TEXT NOT NULL DEFAULT '';
+UPDATE subscriptions SET uid = lower(hex(randomblob(16)));
+CREATE UNIQUE INDEX subscriptions_by_uid ON subscriptions (uid);
+CREATE TABLE secrets (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+CREATE TABLE letters (
+    subscription INTEGER PRIMARY KEY REFERENCES subscriptions (id) ON DELETE CASCADE,
+    due INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0
+);
+";

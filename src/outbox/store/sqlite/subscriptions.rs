@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::super::super::subscription::{Channel, Order, State, Subscription};
+use super::super::super::token::Uid;
 use super::super::limits::{MOST_SUBSCRIPTIONS, host, proof_wait};
 use super::super::{StoreError, millis};
 use super::SqliteStore;
@@ -22,10 +23,19 @@ impl SqliteStore {
             return Err(StoreError::Full("subscriptions", MOST_SUBSCRIPTIONS));
         }
         let id = change.query_row(
-            "INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+            "INSERT INTO subscriptions (channel, address, host, wishes, secret, state, created, uid) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
              ON CONFLICT (channel, address) DO UPDATE SET wishes = excluded.wishes RETURNING id",
-            (order.channel.as_str(), &order.address, host(order), wishes, secret, state.as_str(), millis(now)),
+            (
+                order.channel.as_str(),
+                &order.address,
+                host(order),
+                wishes,
+                secret,
+                state.as_str(),
+                millis(now),
+                Uid::new().to_string(),
+            ),
             |row| row.get(0),
         )?;
         note(&change, now, "subscribed", id)?;
@@ -41,12 +51,12 @@ impl SqliteStore {
         let change = self.durably()?;
         let mut added = 0;
         for one in all {
-            let statement = "INSERT OR IGNORE INTO subscriptions (channel, address, host, wishes, secret, state, created) \
-                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let statement = "INSERT OR IGNORE INTO subscriptions (channel, address, host, wishes, secret, state, created, uid) \
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
             let order = &one.order;
             let (wishes, created) = (serde_json::to_string(order)?, millis(one.created));
             let (channel, state) = (order.channel.as_str(), one.state.as_str());
-            let row = (channel, &order.address, host(order), wishes, &one.secret, state, created);
+            let row = (channel, &order.address, host(order), wishes, &one.secret, state, created, one.uid.to_string());
             if change.execute(statement, row)? > 0 {
                 added += 1;
                 note(&change, now, "imported", change.last_insert_rowid())?;
@@ -151,6 +161,7 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Subscrip
     };
     Ok(Some(Subscription {
         id: row.get(at)?,
+        uid: Uid::parse(&row.get::<_, String>(at + 9)?).unwrap_or_default(),
         order: Order { channel, address: row.get(at + 2)?, ..order },
         secret: row.get(at + 4)?,
         state,
@@ -161,4 +172,5 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Subscrip
 }
 
 pub(super) const COLUMNS: &str = "subscriptions.id, subscriptions.channel, subscriptions.address, subscriptions.wishes, \
-    subscriptions.secret, subscriptions.state, subscriptions.created, subscriptions.failures, subscriptions.last_error";
+    subscriptions.secret, subscriptions.state, subscriptions.created, subscriptions.failures, subscriptions.last_error, \
+    subscriptions.uid";
