@@ -19,6 +19,8 @@ use super::{Incident, Key, News, Words, documents, pages};
 pub struct Site {
     /// Number of the rendering in its process.
     pub version: u64,
+    /// True if visitors may subscribe, so that there are forms.
+    pub has_forms: bool,
     documents: HashMap<&'static str, Document>,
     pages: MadePages,
     stories: Stories,
@@ -82,6 +84,7 @@ impl Site {
         });
         Self {
             version,
+            has_forms: !news.ways.is_empty(),
             documents: documents.into_iter().collect(),
             pages: pages::all(news, renderer, &before.pages),
             stories,

@@ -121,6 +121,20 @@ impl Letter {
         }
     }
 
+    /// Words a letter that tells a subscriber that the subscription was asked for once more, and is as it was.
+    pub fn of_known(words: Words<'_>, site: &str, url: String) -> Self {
+        let about = [("site", site.to_owned())];
+        let subject = words.with("mail-known-subject", &about);
+        Self {
+            heading: subject.clone(),
+            subject,
+            paragraphs: vec![words.with("mail-known-text", &about)],
+            action: Some(Action { label: words.own("mail-manage"), url }),
+            reason: words.own("mail-known-end"),
+            ..Self::blank(words, site)
+        }
+    }
+
     fn blank(words: Words<'_>, site: &str) -> Self {
         let site = site.to_owned();
         Self {

@@ -11,9 +11,13 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
-use super::document::{BEGIN, Document, END, Marked, OPEN, Share, Tags};
+use super::document::{Document, Marked, Share, Tags};
 use super::fair::Fair;
 use super::finished::{About, MadePages};
+use super::forms::view::NoteView;
+use super::forms::view::{ChoiceTags, FormView};
+use super::forms::{Choices, Way};
+use super::mark::Mark;
 use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage, Stage, Update, Words};
 
 /// Renders all pages, each with its path below the site.
@@ -21,7 +25,8 @@ use super::{Incident, LocalizedSitePage, News, Service, ServiceStatus, SitePage,
 /// Pages of incidents that have not changed are taken over from before.
 pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> MadePages {
     let languages: Vec<Words<'_>> = Words::all(renderer).collect();
-    let marks = Marks::new(news);
+    let choices = Choices::new(news, renderer);
+    let marks = Marks::new(news, &choices);
     let about = |(incident, mark): (&Incident, &Marked)| {
         let path = format!("/incidents/{}", incident.key);
         let is_same = |page: &&Arc<SitePage>| page.about.as_ref().is_some_and(|about| about.incident == *incident);
@@ -47,7 +52,11 @@ pub(super) fn all(news: &News<'_>, renderer: &Renderer, before: &MadePages) -> M
         let languages = desks.iter().map(|desk| localized(desk, renderer, &view(desk))).collect();
         (path.to_owned(), Arc::new(SitePage { about: None, languages }))
     };
-    let fixed = [page("/", &front), page("/history", &history), page("/subscribe", &subscribe)];
+    let fixed = [
+        page("/", &front),
+        page("/history", &history),
+        page("/subscribe", &|desk| subscribe(desk, &choices, renderer)),
+    ];
     fixed.into_iter().chain(incidents).collect()
 }
 
@@ -66,6 +75,7 @@ struct Marks {
     all: Vec<Marked>,
     incidents: usize,
     voids: Voids,
+    choices: ChoiceTags,
 }
 
 /// Marks around the words that stand in the place of an empty list. A list is empty if a filter leaves nothing of it.
@@ -77,7 +87,7 @@ struct Voids {
 }
 
 impl Marks {
-    fn new(news: &News<'_>) -> Self {
+    fn new(news: &News<'_>, choices: &Choices) -> Self {
         let tags: Vec<Arc<Tags>> = news.incidents.iter().map(|incident| news.tags(incident)).collect();
         let void = |wanted: &dyn Fn(Stage) -> bool| {
             let incidents = news.incidents.iter().zip(&tags);
@@ -92,7 +102,8 @@ impl Marks {
         all.extend(news.services.iter().map(|service| free(service.tags())));
         let [active, coming, past] = [0, 1, 2].map(|place| Mark::new(all.len() + place));
         all.extend(voids.map(free));
-        Self { all, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
+        let choices = ChoiceTags::add(&mut all, choices);
+        Self { choices, all, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
     }
 
     fn past(&self, index: usize) -> Mark {
@@ -104,22 +115,9 @@ impl Marks {
     }
 }
 
-/// Marks around an item in a template: see [`Document::marked`].
-#[derive(Clone, Serialize)]
-struct Mark {
-    open: String,
-    close: char,
-}
-
-impl Mark {
-    fn new(index: usize) -> Self {
-        Self { open: format!("{OPEN}{index}{BEGIN}"), close: END }
-    }
-}
-
 /// Content of a page. Templates choose by `view`.
 #[derive(Serialize)]
-struct View {
+pub(super) struct View {
     view: &'static str,
     title: String,
     /// Way from the page to the front page.
@@ -134,6 +132,8 @@ struct View {
     /// Marks around the words for an empty list of the front page.
     voids: Option<Voids>,
     incident: Option<IncidentView>,
+    forms: Vec<FormView>,
+    note: Option<NoteView>,
 }
 
 #[derive(Serialize)]
@@ -227,11 +227,12 @@ fn localized(desk: &Desk<'_>, renderer: &Renderer, view: &View) -> LocalizedSite
 }
 
 impl View {
-    fn new(view: &'static str, title: String, words: Words<'_>) -> Self {
-        let root = if view == "incident" { "../" } else { "" };
+    /// Creates a page with nothing but its links.
+    pub(super) fn new(view: &'static str, title: String, words: Words<'_>) -> Self {
+        let root = if matches!(view, "incident" | "note" | "manage") { "../" } else { "" };
         let link = |href, key: &str, own: &str| LinkView { href, words: words.own(key), current: view == own };
-        let links = match view {
-            "incident" => [
+        let links = match root {
+            "../" => [
                 ("../", "site-all", "front"),
                 ("../history", "site-history", "history"),
                 ("../subscribe", "subscribe", "subscribe"),
@@ -254,7 +255,14 @@ impl View {
             past: Vec::new(),
             voids: None,
             incident: None,
+            forms: Vec::new(),
+            note: None,
         }
+    }
+
+    /// Adds what answers somebody.
+    pub(super) fn answering(self, note: NoteView, forms: Vec<FormView>) -> Self {
+        Self { note: Some(note), forms, ..self }
     }
 }
 
@@ -295,8 +303,14 @@ fn history(desk: &Desk<'_>) -> View {
     }
 }
 
-fn subscribe(desk: &Desk<'_>) -> View {
-    View::new("subscribe", desk.words.own("site-stay"), desk.words)
+fn subscribe(desk: &Desk<'_>, choices: &Choices, renderer: &Renderer) -> View {
+    let form = |way: &Way| {
+        let form = FormView::new(*way, choices, desk.marks.choices, desk.words, None);
+        form.with_languages(Words::all(renderer), desk.words.tag())
+    };
+    let note = NoteView::new(vec![desk.words.own("site-intro")]);
+    let view = View::new("subscribe", desk.words.own("site-stay"), desk.words);
+    view.answering(note, choices.ways.iter().map(form).collect())
 }
 
 /// Returns the incidents at some stages, newest first.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::super::config::Config;
 use super::super::flags::{Mode, Window};
 use super::document::Tags;
+use super::forms::Way;
 use super::{Facts, Incident, Key, Kind, Ledger, PublicKeys, Stage, Trouble, elsewhere};
 
 /// News that documents are made of.
@@ -17,6 +18,8 @@ pub struct News<'n> {
     pub title: String,
     /// URL of the site without a slash at its end: absolute, or a path if no URL is configured.
     pub url: String,
+    /// Ways in which somebody may subscribe; none if this proxy tells no subscribers.
+    pub ways: Vec<Way>,
     /// Services, in the order of the config.
     pub services: Vec<Service>,
     /// Routes of this proxy, and those that services consist of.
@@ -88,6 +91,7 @@ impl<'n> News<'n> {
         Self {
             title: status.title.as_ref().or(page.brand.as_ref()).map_or("Status", String::as_str).to_owned(),
             url: status.base(&page.prefix),
+            ways: ways(config),
             services: services(config, incidents, ledger.since()),
             routes: config.routes.iter().map(|route| route.name.clone()).chain(elsewhere(config)).collect(),
             incidents,
@@ -145,6 +149,13 @@ impl Service {
             ..Tags::default()
         })
     }
+}
+
+/// Returns the ways in which somebody may subscribe. A mail has to say where it is confirmed.
+fn ways(config: &Config) -> Vec<Way> {
+    let status = &config.status;
+    let mail = (config.mail.is_some() && status.url.is_some()).then_some(Way::Mail);
+    if status.send { mail.into_iter().chain([Way::Webhook]).collect() } else { Vec::new() }
 }
 
 /// Returns true if an incident concerns a service: by one of its routes, or by its name.

@@ -47,6 +47,7 @@ fn incident(title: &str) -> Incident {
 
 fn news(title: &str) -> News<'static> {
     News {
+        ways: Vec::new(),
         title: title.to_owned(),
         url: "https://status.example.com".to_owned(),
         services: Vec::new(),
