@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 use rustls::ClientConfig;
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::plan::news::Site;
+use crate::plan::news::forms::{Reply, Visit};
 use crate::plan::snapshot::Snapshot;
-use crate::telemetry::{RouteMeter, UpstreamMeter};
+use crate::telemetry::{FormMeter, RouteMeter, UpstreamMeter};
 
 /// A snapshot, with what belongs to it but is not a plain value: meters, TLS clients and certificates.
 ///
@@ -43,9 +44,48 @@ pub fn cell(first: Generation) -> (Publisher, Reader) {
     let (publications, published) = watch::channel(());
     let cell = Arc::new(ArcSwap::from_pointee(first));
     let site = Arc::new(ArcSwap::from_pointee(Site::default()));
-    let publisher = Publisher { cell: Arc::clone(&cell), site: Arc::clone(&site), publications, retired: Vec::new() };
-    (publisher, Reader { cell, site, publications: published })
+    let (calls, taken) = mpsc::channel(MOST_CALLS);
+    let desk = FormDesk { calls: taken, meter: Arc::default() };
+    let door = FormDoor { calls, meter: Arc::clone(&desk.meter) };
+    let publisher = Publisher {
+        cell: Arc::clone(&cell),
+        site: Arc::clone(&site),
+        publications,
+        retired: Vec::new(),
+        forms: Some(desk),
+    };
+    (publisher, Reader { cell, site, publications: published, forms: door })
 }
+
+/// A visit of a form, and the way back to the worker that waits.
+#[derive(Debug)]
+pub struct FormCall {
+    /// The visit.
+    pub visit: Visit,
+    /// The way back. Whoever waits may have gone.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The end at which workers hand visits of forms over. They wait for the answer without keeping others waiting.
+#[derive(Clone, Debug)]
+pub struct FormDoor {
+    /// The visits.
+    pub calls: mpsc::Sender<FormCall>,
+    /// The counters.
+    pub meter: Arc<FormMeter>,
+}
+
+/// The end at which control takes them.
+#[derive(Debug)]
+pub struct FormDesk {
+    /// The visits.
+    pub calls: mpsc::Receiver<FormCall>,
+    /// The counters.
+    pub meter: Arc<FormMeter>,
+}
+
+/// Visits that wait for control.
+const MOST_CALLS: usize = 64;
 
 /// The writing end. Not `Clone` on purpose, because there is one control loop.
 #[derive(Debug)]
@@ -57,6 +97,7 @@ pub struct Publisher {
     /// Earlier generations that may still be in use. Dropping one takes time if it has thousands of routes. Kept here,
     /// the publisher drops it, and never a worker.
     retired: Vec<Arc<Generation>>,
+    forms: Option<FormDesk>,
 }
 
 impl Publisher {
@@ -77,6 +118,11 @@ impl Publisher {
     /// Returns the live generation.
     pub fn current(&self) -> Arc<Generation> {
         self.cell.load_full()
+    }
+
+    /// Returns the end at which visits of forms are taken, once.
+    pub fn take_forms(&mut self) -> Option<FormDesk> {
+        self.forms.take()
     }
 
     /// Returns the writing end of the status site.
@@ -112,6 +158,7 @@ pub struct Reader {
     cell: Arc<ArcSwap<Generation>>,
     site: Arc<ArcSwap<Site>>,
     publications: watch::Receiver<()>,
+    forms: FormDoor,
 }
 
 impl Reader {
@@ -127,7 +174,8 @@ impl Reader {
 
     /// Returns a reader for one thread. As long as nothing is published, it reads no shared memory but the pointer.
     pub fn cached(&self) -> CachedReader {
-        CachedReader { cache: Cache::new(Arc::clone(&self.cell)), site: Arc::clone(&self.site) }
+        let (cache, site) = (Cache::new(Arc::clone(&self.cell)), Arc::clone(&self.site));
+        CachedReader { cache, site, forms: self.forms.clone() }
     }
 }
 
@@ -136,6 +184,7 @@ impl Reader {
 pub struct CachedReader {
     cache: Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>,
     site: Arc<ArcSwap<Site>>,
+    forms: FormDoor,
 }
 
 impl CachedReader {
@@ -147,6 +196,11 @@ impl CachedReader {
     /// Returns the status site.
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// Returns the end at which visits of forms are handed over.
+    pub fn forms(&self) -> FormDoor {
+        self.forms.clone()
     }
 }
 

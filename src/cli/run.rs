@@ -101,8 +101,8 @@ fn serve(options: &Options, preview: Option<Preview>, log: LogHandle) -> Result<
     let access_file = controller.config().log.access_file.clone();
     let access = AccessWriter::start(access_file).map(Arc::new);
     let access = access.map_err(|error| StartError::System("cannot open the access log", error))?;
-    let (publisher, reader) = live::cell(controller.first());
-    controller.open_site(&publisher);
+    let (mut publisher, reader) = live::cell(controller.first());
+    controller.open_site(&mut publisher);
     controller.announce(admin.as_ref().and_then(AdminListener::address));
     let (stage, staged) = watch::channel(Stage::Running);
     let tls = controller.config().listen.iter().map(|listen| listen.tls.is_some()).collect();

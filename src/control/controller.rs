@@ -122,9 +122,10 @@ impl Controller {
     }
 
     /// Renders the status site for what is live, and follows every publication from then on.
-    pub(crate) fn open_site(&mut self, publisher: &Publisher) {
+    pub(crate) fn open_site(&mut self, publisher: &mut Publisher) {
         let state = self.recorder.as_ref().map(|recorder| recorder.state_dir().clone());
-        let news = NewsDesk::start(state, publisher.site(), &self.look(publisher.current()));
+        let (site, forms) = (publisher.site(), publisher.take_forms());
+        let news = NewsDesk::start(state, site, forms, &self.look(publisher.current()));
         self.news = news.inspect_err(|error| tracing::warn!(%error, "the status site stays as it is")).ok();
     }
 

@@ -354,6 +354,10 @@ fn outbox(text: &mut Exposition, outbox: Option<&OutboxReport>) {
     text.gauge("backsoon_outbox_silenced", help).sample(&[], number(outbox.silenced));
     text.counter("backsoon_outbox_sent", "Deliveries that endpoints have taken.").sample(&[], number(outbox.sent));
     text.counter("backsoon_outbox_failures", "Attempts that have failed.").sample(&[], number(outbox.failures));
+    let mut forms = text.counter("backsoon_forms", "Visits of the forms for subscribers, by how they ended.");
+    for (end, count) in &outbox.forms {
+        forms.sample(&[("end", end)], number(*count));
+    }
 }
 
 /// Writes a sum for each upstream. An address that is configured twice, say with other roots, is one upstream here.

@@ -23,6 +23,8 @@ mod findings;
 #[cfg(feature = "proxy")]
 mod finisher;
 #[cfg(feature = "proxy")]
+mod forms;
+#[cfg(feature = "proxy")]
 mod health;
 #[cfg(feature = "proxy")]
 pub mod history;

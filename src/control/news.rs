@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::live::{Generation, SitePublisher};
+use crate::live::{FormDesk, Generation, SitePublisher};
 use crate::plan::config::Config;
 use crate::plan::flags::Flags;
 use crate::plan::news::{Ledger, News, PublicKeys, RouteSight, Sight, Site, Told, elsewhere};
 use crate::plan::page::{Renderer, STACK_FOR_TEMPLATES};
+use crate::telemetry::FormMeter;
 
 use ledger_file::LedgerFile;
 
+use super::forms::FormThread;
 use super::state::StateDir;
 use super::subscribers::{OutboxView, Subscribers};
 
@@ -70,8 +72,15 @@ impl NewsDesk {
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub(super) fn start(state: Option<StateDir>, site: SitePublisher, first: &Look) -> io::Result<Self> {
-        let mut newsroom = Newsroom::new(state, site);
+    pub(super) fn start(
+        state: Option<StateDir>,
+        site: SitePublisher,
+        forms: Option<FormDesk>,
+        first: &Look,
+    ) -> io::Result<Self> {
+        let meter = forms.as_ref().map(|forms| Arc::clone(&forms.meter)).unwrap_or_default();
+        let forms = forms.map(FormThread::new);
+        let mut newsroom = Newsroom::new(state, site, forms, meter);
         let outbox = newsroom.view.clone();
         // The site is whole from the first request on.
         newsroom.look(first);
@@ -159,6 +168,7 @@ struct Newsroom {
     /// Outbox; `None` while this proxy tells no subscribers.
     subscribers: Option<Subscribers>,
     view: OutboxView,
+    forms: Option<FormThread>,
     site: SitePublisher,
     version: u64,
     /// Inputs of the last rendering.
@@ -177,16 +187,18 @@ struct Rendered {
 }
 
 impl Newsroom {
-    fn new(state: Option<StateDir>, site: SitePublisher) -> Self {
+    fn new(state: Option<StateDir>, site: SitePublisher, forms: Option<FormThread>, meter: Arc<FormMeter>) -> Self {
         let mut file = state.clone().map(LedgerFile::new);
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
+        let view = OutboxView::new(meter);
         Self {
             ledger,
             file,
             state,
             subscribers: None,
-            view: OutboxView::default(),
+            view,
+            forms,
             site,
             version: 0,
             rendered: None,
@@ -276,7 +288,15 @@ impl Newsroom {
         }
         let before = last.map(|_| self.site.current()).unwrap_or_default();
         self.version += 1;
-        let news = News::new(&look.config, &self.ledger, &look.flags.windows).with_keys(keys.clone());
+        let mut news = News::new(&look.config, &self.ledger, &look.flags.windows).with_keys(keys.clone());
+        if self.subscribers.is_none() {
+            // Without an outbox nobody could be told.
+            news.ways.clear();
+        }
+        // Answers come before the page that asks.
+        if let Some(forms) = &mut self.forms {
+            forms.show(self.subscribers.as_ref().and_then(|subscribers| subscribers.scene(&news, renderer)));
+        }
         self.site.publish(Site::render(self.version, &news, renderer, &before));
         let (flags, config, renderer) = (Arc::clone(&look.flags), Arc::clone(&look.config), Arc::clone(renderer));
         self.rendered = Some(Rendered { changed: self.ledger.changed(), flags, config, renderer, keys });

@@ -2,17 +2,22 @@
 
 mod view;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outbox::address::Reach;
 use crate::outbox::keys::public_keys;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
+use crate::outbox::stationery::Stationery;
 use crate::plan::config::{Config, MailConfig, StoreConfig};
+use crate::plan::news::forms::Choices;
 use crate::plan::news::{Incident, Ledger, News, PublicKeys, Update, Words};
 use crate::plan::page::Renderer;
 
 use super::certs;
+use super::forms::Scene;
 use super::state::StateDir;
 
 pub(super) use view::OutboxView;
@@ -66,6 +71,21 @@ impl Subscribers {
         let status = &config.status;
         let is_same = self.store == status.store && self.mail == config.mail;
         status.send && is_same && self.reach.allow_private == status.allow_private
+    }
+
+    /// Returns what answers to forms are made of, and writes mails that ask with the same words; `None` while there is no
+    /// outbox.
+    pub(super) fn scene(&self, news: &News<'_>, renderer: &Arc<Renderer>) -> Option<Scene> {
+        let outbox = self.outbox.as_ref()?;
+        outbox.write_with(Arc::new(Stationery::new(news, Words::all(renderer))));
+        Some(Scene {
+            title: news.title.clone(),
+            choices: Choices::new(news, renderer),
+            renderer: Arc::clone(renderer),
+            reach: self.reach.clone(),
+            clerk: outbox.clerk(),
+            status: outbox.watch(),
+        })
     }
 
     /// Hands over an update. The outbox tells a repeated one once.

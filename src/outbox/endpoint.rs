@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::Uri;
 
 use crate::plan::config::{HookScheme, HookUrl};
+use crate::plan::news::forms::Wrong;
+
+use super::address::{Reach, Refusal};
 
 /// URL of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +114,31 @@ impl Endpoint {
     }
 }
 
+/// Judges the URL that a stranger types, as far as that goes without a look-up: each attempt looks the host up.
+///
+/// # Errors
+/// If it is no URL, or leads nowhere public.
+pub fn judge(reach: &Reach, url: &str) -> Result<(), Wrong> {
+    let endpoint = Endpoint::parse(url).map_err(|_| Wrong::NoUrl)?;
+    let address = match &endpoint.host {
+        Host::Address(address) => *address,
+        // A name may lead into a network that the operator allows.
+        Host::Name(_) if !reach.allow_private.is_empty() => return Ok(()),
+        Host::Name(name) if is_local(name) => return Err(Wrong::NotPublic),
+        Host::Name(_) => ANY_PUBLIC,
+    };
+    reach.judge(&endpoint, &[address]).map(drop).map_err(|refusal| match refusal {
+        Refusal::NotHttps => Wrong::NoUrl,
+        Refusal::NotPublic(_) | Refusal::Port(_) | Refusal::NoAddress => Wrong::NotPublic,
+    })
+}
+
+/// Returns true for names that the public DNS does not have (RFC 6761, RFC 6762).
+fn is_local(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    !name.contains('.') || matches!(last, "localhost" | "local" | "internal" | "test" | "invalid" | "example" | "onion")
+}
+
 impl Scheme {
     /// Returns the port that needs not be named.
     pub fn port(self) -> u16 {
@@ -174,6 +202,9 @@ fn port(authority: &str, host: &str, scheme: Scheme) -> Result<u16, EndpointErro
     }
 }
 
+/// Address that stands for that of a name, which is looked up at each attempt.
+const ANY_PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
+
 /// Bytes that a URL may have.
 pub const MOST_BYTES: usize = 2048;
 
@@ -224,6 +255,38 @@ mod tests {
             ("https://example.com;x/", EndpointError::Host),
             ("https://$(id).example.com/", EndpointError::Host),
         ]);
+    }
+
+    #[test]
+    fn what_a_stranger_types_is_judged_at_once() {
+        let mut reach = Reach::default();
+        let cases = [
+            ("https://hooks.example.com/a", Ok(())),
+            ("https://hooks.example.com:80/a", Ok(())),
+            ("https://1.1.1.1/", Ok(())),
+            ("http://hooks.example.com/a", Err(Wrong::NoUrl)),
+            ("ftp://hooks.example.com/a", Err(Wrong::NoUrl)),
+            ("hooks.example.com", Err(Wrong::NoUrl)),
+            ("https://user@hooks.example.com/", Err(Wrong::NoUrl)),
+            ("https://0x7f.1/", Err(Wrong::NoUrl)),
+            ("https://hooks.example.com:22/", Err(Wrong::NotPublic)),
+            ("https://localhost/", Err(Wrong::NotPublic)),
+            ("https://a.localhost/", Err(Wrong::NotPublic)),
+            ("https://intern/", Err(Wrong::NotPublic)),
+            ("https://db.internal/", Err(Wrong::NotPublic)),
+            ("https://10.0.0.1/", Err(Wrong::NotPublic)),
+            ("https://169.254.169.254/latest", Err(Wrong::NotPublic)),
+            ("https://[::1]/", Err(Wrong::NotPublic)),
+            ("https://[::ffff:10.0.0.1]/", Err(Wrong::NotPublic)),
+        ];
+        for (url, judged) in cases {
+            assert_eq!(judge(&reach, url), judged, "{url}");
+        }
+        reach.allow_private.push("10.0.0.0/8".parse().unwrap());
+        for url in ["http://intern:9000/", "http://10.0.0.1:9000/"] {
+            assert_eq!(judge(&reach, url), Ok(()), "{url}");
+        }
+        assert_eq!(judge(&reach, "https://192.168.0.1/"), Err(Wrong::NotPublic));
     }
 
     #[test]

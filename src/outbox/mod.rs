@@ -11,6 +11,7 @@ pub mod place;
 pub mod mail;
 pub mod notice;
 pub mod schedule;
+pub mod stationery;
 pub mod store;
 pub mod subscription;
 pub mod token;
@@ -26,6 +27,7 @@ pub mod sender;
 pub mod signature;
 pub mod webhook;
 
+pub mod clerk;
 pub mod run;
 pub mod trial;
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,11 +20,13 @@ use crate::plan::config::{MailConfig, StoreConfig};
 use crate::plan::news::PublicKeys;
 
 use super::address::Reach;
+use super::clerk::{Ask, Clerk};
 use super::keys::SenderKeys;
 use super::mail::mailer::MailDesk;
 use super::notice::Notice;
 use super::post::Connector;
 use super::sender::{Counts, Sender};
+use super::stationery::Stationery;
 use super::store::{Depth, Store};
 use super::told::told;
 
@@ -31,6 +34,8 @@ use super::told::told;
 #[derive(Debug)]
 pub struct Outbox {
     inbox: mpsc::Sender<Notice>,
+    clerk: Clerk,
+    stationery: watch::Sender<Arc<Stationery>>,
     status: watch::Receiver<OutboxStatus>,
     thread: JoinHandle<()>,
 }
@@ -73,6 +78,10 @@ pub struct Overfull;
 struct Worker {
     settings: Settings,
     inbox: mpsc::Receiver<Notice>,
+    asks: mpsc::Receiver<Ask>,
+    /// Request that is under way. It is kept until the store has taken it.
+    asked: Option<Ask>,
+    stationery: watch::Receiver<Arc<Stationery>>,
     status: watch::Sender<OutboxStatus>,
     /// Store that is open, until the sender has it.
     store: Option<Store>,
@@ -99,10 +108,15 @@ impl Outbox {
     /// If there is no thread to be had.
     pub fn start(settings: Settings) -> io::Result<Self> {
         let (inbox, notices) = mpsc::channel(MOST_IN_CHANNEL);
+        let (clerk, asks) = Clerk::new();
+        let (stationery, sheets) = watch::channel(Arc::default());
         let (publish, status) = watch::channel(OutboxStatus::default());
         let worker = Worker {
             settings,
             inbox: notices,
+            asks,
+            asked: None,
+            stationery: sheets,
             status: publish,
             store: None,
             sender: None,
@@ -115,7 +129,7 @@ impl Outbox {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || runtime.block_on(worker.run());
         let thread = std::thread::Builder::new().name("outbox".to_owned()).spawn(work)?;
-        Ok(Self { inbox, status, thread })
+        Ok(Self { inbox, clerk, stationery, status, thread })
     }
 
     /// Hands over an update. Never waits. A repeated update is told once.
@@ -124,6 +138,16 @@ impl Outbox {
     /// If too many updates wait already.
     pub fn tell(&self, notice: Notice) -> Result<(), Overfull> {
         self.inbox.try_send(notice).map_err(|_| Overfull)
+    }
+
+    /// Writes mails that ask from now on with these words.
+    pub fn write_with(&self, stationery: Arc<Stationery>) {
+        self.stationery.send_replace(stationery);
+    }
+
+    /// Returns a handle for those who answer visitors.
+    pub fn clerk(&self) -> Clerk {
+        self.clerk.clone()
     }
 
     /// Returns the state, at most a second old unless the disk is slow.
@@ -181,6 +205,7 @@ impl Worker {
         }
         let Some(sender) = &mut self.sender else { return Ok(()) };
         let now = Timestamp::now();
+        sender.unlock().await.map_err(|error| told(&error))?;
         sender.settle(now).await.map_err(|error| told(&error))?;
         while let Some(notice) = self.unrecorded.front() {
             sender.record(notice, now).await.map_err(|error| told(&error))?;
@@ -190,7 +215,13 @@ impl Worker {
             sender.store().prune(now).await.map_err(|error| told(&error))?;
             self.pruned = Some(Instant::now());
         }
-        sender.start(now).await.map_err(|error| told(&error))
+        drop(self.asked.take_if(|ask| ask.is_forgotten()));
+        if let Some(ask) = &self.asked {
+            let answer = sender.serve(&ask.errand, now).await.map_err(|error| told(&error))?;
+            self.asked.take().into_iter().for_each(|ask| ask.answer(answer.clone()));
+        }
+        let stationery = Arc::clone(&self.stationery.borrow());
+        sender.start(&stationery, now).await.map_err(|error| told(&error))
     }
 
     /// Opens the store and the keys.
@@ -224,6 +255,7 @@ impl Worker {
                 Some(notice) => self.unrecorded.push_back(notice),
                 None => return Wake::Stop,
             },
+            Some(ask) = self.asks.recv(), if self.asked.is_none() => self.asked = Some(ask),
             () = sleep(rest) => {}
         }
         Wake::GoOn

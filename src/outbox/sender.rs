@@ -1,5 +1,6 @@
 //! Sender: claims what is due, sends it, and notes the result.
 
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,10 @@ use super::push::vapid::Vapid;
 use super::push::{self, Words};
 use super::schedule;
 use super::signature::{Signer, new_secret};
+use super::stationery::Stationery;
 use super::store::{Claim, Outcome, Recorded, Refusal, Store, StoreError};
 use super::subscription::{Channel, Subscription};
+use super::token::TokenKey;
 use super::told::told;
 use super::webhook;
 
@@ -36,6 +39,8 @@ pub struct Sender {
     signer: Signer,
     vapid: Option<Vapid>,
     mail: MailDesk,
+    /// Key of the links for subscribers; `None` until the store was read.
+    tokens: Option<TokenKey>,
     flights: JoinSet<Landing>,
     /// Ends that the store has not noted yet.
     ended: VecDeque<Ended>,
@@ -58,6 +63,7 @@ pub struct Counts {
 enum Landing {
     Delivery(Box<Claim>, Result<Answer, String>),
     Mail(Box<Claim>, Result<(), MailError>),
+    Letter { subscription: i64, result: Result<(), MailError> },
     Proof { subscription: i64, is_proved: bool },
 }
 
@@ -66,14 +72,15 @@ enum Landing {
 enum Ended {
     Delivery(Box<Claim>, Outcome),
     Proved { subscription: i64 },
+    Letter { subscription: i64 },
 }
 
 impl Sender {
     /// Creates a sender.
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
         let (mail, flights) = (MailDesk::default(), JoinSet::new());
-        let (ended, counts) = (VecDeque::new(), Counts::default());
-        Self { store, connector, signer, vapid: None, mail, flights, ended, peak: 0, counts }
+        let (ended, counts, tokens) = (VecDeque::new(), Counts::default(), None);
+        Self { store, connector, signer, vapid: None, mail, tokens, flights, ended, peak: 0, counts }
     }
 
     /// Sends mails from a desk.
@@ -123,15 +130,16 @@ impl Sender {
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn start(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn start(&mut self, stationery: &Stationery, now: Timestamp) -> Result<(), StoreError> {
         // Each look at the store costs time, and some results later it finds more.
         if self.flights.len() > self.peak / 2 {
             return Ok(());
         }
         let free = MOST_AT_ONCE.saturating_sub(self.flights.len());
         for subscription in self.store.claim_proofs(now, free.min(MOST_PROOFS)).await? {
-            self.ask_for_proof(subscription, now);
+            self.ask_for_proof(stationery, subscription, now);
         }
+        self.ask_mailboxes(stationery, free.min(MOST_QUESTIONS), now).await?;
         for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
             self.send(claim, now);
         }
@@ -175,6 +183,7 @@ impl Sender {
                 Ended::Proved { subscription } => {
                     self.store.activate(*subscription, now).await?;
                 }
+                Ended::Letter { subscription } => self.store.drop_letter(*subscription).await?,
             }
             self.ended.pop_front();
         }
@@ -206,6 +215,14 @@ impl Sender {
                 let outcome = mail_outcome(claim.attempt, result, now, fastrand::f64());
                 self.ended.push_back(Ended::Delivery(claim, outcome));
             }
+            Landing::Letter { subscription, result } => match result {
+                Err(error) if !error.is_final() => {
+                    self.counts.failures += 1;
+                    self.mail.failed();
+                }
+                // A mailbox that does not exist is forgotten with the subscription that nobody confirms.
+                Ok(()) | Err(_) => self.ended.push_back(Ended::Letter { subscription }),
+            },
             Landing::Proof { subscription, is_proved: true } => self.ended.push_back(Ended::Proved { subscription }),
             Landing::Proof { .. } => self.counts.failures += 1,
         }
@@ -221,7 +238,8 @@ impl Sender {
     }
 
     fn mail(&mut self, claim: Claim, now: Timestamp) {
-        let prepared = self.mail.prepare(&claim.notice, &claim.subscription, now);
+        let links = self.links(&claim.notice.url, claim.subscription.uid, now);
+        let prepared = self.mail.prepare(&claim.notice, &claim.subscription, links, now);
         self.flights.spawn(async move {
             let result = match prepared {
                 Ok(mail) => mail.send().await,
@@ -262,12 +280,14 @@ impl Sender {
     }
 
     /// Sends a challenge, which the endpoint has to answer with.
-    fn ask_for_proof(&mut self, subscription: Subscription, now: Timestamp) {
+    fn ask_for_proof(&mut self, stationery: &Stationery, subscription: Subscription, now: Timestamp) {
         let Some(challenge) = new_secret().ok().map(|secret| secret.replace("whsec_", "challenge_")) else {
             return;
         };
         let id = format!("msg_proof_{}_{}", subscription.id, now.as_second());
-        let message = signed(&self.signer, &id, webhook::challenge_body(&challenge, now), &subscription.secret, now);
+        let links = self.links(stationery.url.as_deref().unwrap_or_default(), subscription.uid, now);
+        let body = webhook::challenge_body(&challenge, &subscription.secret, &links, now);
+        let message = signed(&self.signer, &id, body, &subscription.secret, now);
         let connector = self.connector.clone();
         self.flights.spawn(async move {
             let answer = match subscription.order.endpoint() {
@@ -343,6 +363,8 @@ const MOST_AT_ONCE: usize = 64;
 const MOST_PER_HOST: usize = 16;
 /// Proofs that are begun at a time.
 const MOST_PROOFS: usize = 8;
+/// Mailboxes that are asked at a time.
+const MOST_QUESTIONS: usize = 8;
 /// Time for which a delivery belongs to its sender: longer than any attempt takes.
 const LEASE: SignedDuration = SignedDuration::from_mins(2);
 const SHORTEST_REST: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::plan::flags::StepState;
+use crate::plan::news::mail::Links;
 use crate::plan::news::{Facts, Kind, Stage, UpdateKind};
 
 use super::notice::Notice;
@@ -64,8 +65,13 @@ pub fn body(notice: &Notice, language: &str, now: Timestamp) -> Vec<u8> {
 }
 
 /// Returns the body that asks an endpoint for its proof: to answer with the challenge.
-pub fn challenge_body(challenge: &str, now: Timestamp) -> Vec<u8> {
-    bytes(&json!({ "type": "endpoint.verification", "timestamp": seconds(now), "challenge": challenge }))
+///
+/// The secret comes with it: whoever typed the URL into a form learns nothing of it, and whoever has the endpoint does.
+pub fn challenge_body(challenge: &str, secret: &str, links: &Links, now: Timestamp) -> Vec<u8> {
+    bytes(&json!({
+        "type": "endpoint.verification", "timestamp": seconds(now), "challenge": challenge, "secret": secret,
+        "meta": { "documentation": DOCUMENTATION, "manage": links.manage, "unsubscribe": links.unsubscribe },
+    }))
 }
 
 /// Returns the body of a test.

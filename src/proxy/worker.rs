@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::hold::HoldQueues;
-use crate::live::{CachedReader, Generation};
+use crate::live::{CachedReader, FormDoor, Generation};
 use crate::plan::news::Site;
 use crate::proxy::upstream::budget::Budget;
 use crate::proxy::upstream::pool::Pool;
@@ -119,6 +119,11 @@ impl Worker {
     /// Returns the status site.
     pub(crate) fn site(&self) -> Arc<Site> {
         self.live.borrow().0.site()
+    }
+
+    /// Returns the end at which visits of forms are handed over.
+    pub(crate) fn forms(&self) -> FormDoor {
+        self.live.borrow().0.forms()
     }
 
     pub(crate) fn cell(&self) -> &WorkerCell {

@@ -1,5 +1,7 @@
 //! The outbox in `/status`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,4 +27,6 @@ pub(crate) struct OutboxReport {
     pub sent: u64,
     /// Attempts that have failed since the start.
     pub failures: u64,
+    /// Visits of the forms since the start, by how they ended.
+    pub forms: BTreeMap<String, u64>,
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod cell;
+pub mod forms;
 pub mod histogram;
 mod links;
 pub mod log;
@@ -13,6 +14,7 @@ pub mod recent;
 pub mod statuses;
 
 pub use cell::{Cell, Gauge};
+pub use forms::{FormEnd, FormMeter};
 pub use histogram::{Counts, Histogram};
 pub use links::LinkCell;
 pub use meters::{

@@ -94,7 +94,10 @@ fn a_subscriber_gets_one_mail_a_change_in_one_thread() {
         assert_eq!(field(mail, "From"), "Beispiel <status@example.com>");
         assert_eq!(field(mail, "Auto-Submitted"), "auto-generated");
         assert_eq!(field(mail, "List-Id"), "<status.example.com>");
-        assert!(field(mail, "List-Unsubscribe").starts_with("<mailto:status@example.com?subject="), "{mail}");
+        let ways = field(mail, "List-Unsubscribe");
+        assert!(ways.starts_with("<https://status.example.com/u/"), "{mail}");
+        assert!(mail.contains("<mailto:status@example.com?subject="), "{mail}");
+        assert_eq!(field(mail, "List-Unsubscribe-Post"), "List-Unsubscribe=One-Click");
         assert!(mail.contains("https://status.example.com/incidents/"), "{mail}");
     }
     assert_eq!(field(&mails[0], "References"), field(&mails[1], "References"));

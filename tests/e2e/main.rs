@@ -31,6 +31,7 @@ mod drain;
 mod early;
 mod edits;
 mod floods;
+mod forms;
 mod guard;
 mod heads;
 mod hold;

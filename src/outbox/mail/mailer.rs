@@ -70,7 +70,13 @@ impl MailDesk {
     ///
     /// # Errors
     /// If there is no server, or one of its files cannot be read.
-    pub fn prepare(&mut self, notice: &Notice, to: &Subscription, now: Timestamp) -> Result<Outgoing, MailError> {
+    pub fn prepare(
+        &mut self,
+        notice: &Notice,
+        to: &Subscription,
+        links: Links,
+        now: Timestamp,
+    ) -> Result<Outgoing, MailError> {
         let mailer = self.mailer()?;
         let telling = notice.in_language(&to.order.language);
         let letter = telling.and_then(|telling| telling.letter.as_ref()).ok_or(MailError::NoWords)?;
@@ -79,9 +85,8 @@ impl MailDesk {
             host: host_of(&notice.url).unwrap_or(&mailer.domain),
             thread: Some(Thread { incident, update, subscription: Some(to.id) }),
             links: Links {
-                manage: None,
-                unsubscribe: None,
                 mailto: Some(format!("mailto:{}?subject=unsubscribe%20{}", mailer.unsubscribe, to.id)),
+                ..links
             },
             at: now,
         };
@@ -112,6 +117,22 @@ impl MailDesk {
         if self.config.as_ref() != config {
             *self = Self::new(config.cloned());
         }
+    }
+
+    /// Makes a mail that asks a mailbox. It stands alone, and nobody has subscribed to it.
+    ///
+    /// # Errors
+    /// If there is no server, or one of its files cannot be read.
+    pub fn question(&mut self, letter: &Letter, site: &str, to: &str, now: Timestamp) -> Result<Outgoing, MailError> {
+        let mailer = self.mailer()?;
+        let host = host_of(site).unwrap_or(&mailer.domain);
+        let mail = Mail::new(letter, &Envelope { host, thread: None, links: Links::default(), at: now });
+        Ok(Outgoing { mailer, mail, to: to.to_owned() })
+    }
+
+    /// Returns true if the config names a server.
+    pub fn has_server(&self) -> bool {
+        self.config.is_some()
     }
 
     /// Notes that the server let nobody in: the password may have changed.

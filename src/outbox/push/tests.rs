@@ -173,7 +173,7 @@ async fn a_browser_that_is_not_ours_reads_the_message_and_one_that_has_left_is_n
     let mut fresh = notice(1);
     fresh.update.at = now;
     sender.record(&fresh, now).await.unwrap();
-    sender.start(now).await.unwrap();
+    sender.start(&super::super::stationery::Stationery::default(), now).await.unwrap();
     while sender.is_busy() {
         sender.land(|| now).await;
         sender.settle(now).await.unwrap();

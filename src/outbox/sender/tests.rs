@@ -42,7 +42,7 @@ impl World {
     /// Sends all that is due at an instant.
     async fn send(&mut self, now: Timestamp) {
         loop {
-            self.sender.start(now).await.unwrap();
+            self.sender.start(&Stationery::default(), now).await.unwrap();
             if !self.sender.is_busy() {
                 return;
             }

@@ -16,6 +16,8 @@ pub enum StoreError {
     Newer(PathBuf, i64, usize),
     /// A limit is reached.
     Full(&'static str, i64),
+    /// The system has no random numbers.
+    Random(String),
     /// The key of tokens in the store is none.
     TokenKey,
     /// A value cannot be written as JSON.
@@ -43,6 +45,7 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Full(what, most) => write!(f, "the store has {most} {what}, and takes no more"),
+            Self::Random(error) => write!(f, "there are no random numbers: {error}"),
             Self::TokenKey => {
                 f.write_str("the key of tokens is none: delete its row in `secrets`, and a new one is made")
             }
@@ -61,9 +64,13 @@ impl Error for StoreError {
             Self::Json(error) => Some(error),
             Self::Sqlite(error) => Some(error),
             Self::Postgres(error) => Some(error),
-            Self::Away(..) | Self::Slow(_) | Self::Damaged(..) | Self::Newer(..) | Self::Full(..) | Self::TokenKey => {
-                None
-            }
+            Self::Away(..)
+            | Self::Slow(_)
+            | Self::Damaged(..)
+            | Self::Newer(..)
+            | Self::Full(..)
+            | Self::TokenKey
+            | Self::Random(_) => None,
         }
     }
 }

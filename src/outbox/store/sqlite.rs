@@ -49,6 +49,7 @@ impl SqliteStore {
         )?;
         let unconfirmed = "DELETE FROM subscriptions WHERE state = 'unconfirmed' AND created < ?1";
         change.execute(unconfirmed, [ago(DAYS_UNCONFIRMED)])?;
+        change.execute("DELETE FROM letters WHERE due < ?1", [ago(DAYS_UNCONFIRMED)])?;
         change.execute("DELETE FROM audit WHERE at < ?1", [ago(DAYS_OF_AUDIT)])?;
         change.commit()?;
         self.connection.execute_batch("PRAGMA incremental_vacuum")?;

@@ -16,3 +16,4 @@ pub(crate) mod serve;
 mod site;
 pub(crate) mod tunnel;
 pub(crate) mod unread;
+mod visit;

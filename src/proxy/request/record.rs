@@ -106,6 +106,14 @@ impl RequestRecord {
         });
     }
 
+    /// Leaves the last segment of the path out of the log: it is a token, which serves whoever reads it.
+    pub(crate) fn hide_token(&mut self) {
+        self.note(|entry| {
+            let end = entry.path.rfind('/').map_or(0, |slash| slash + 1);
+            entry.path.replace_range(end.., "…");
+        });
+    }
+
     /// Notes that the request bypasses the closed route.
     pub(crate) fn set_bypassed(&mut self) {
         if let Some(route) = &self.route {

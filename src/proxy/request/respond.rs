@@ -14,6 +14,7 @@ use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fi
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Selected};
+use crate::plan::news::forms::Reply;
 use crate::plan::page::{Rendered, Variant};
 use crate::plan::pass::InvalidToken;
 use crate::plan::snapshot::{Closure, Route};
@@ -206,6 +207,30 @@ pub(crate) fn document(
         }
     }
     headers.extend(document.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    response
+}
+
+/// Returns an answer that was written for one visitor of a form.
+pub(crate) fn reply(reply: Reply, context: &ResponseContext) -> Response<Body> {
+    let mut response = Response::new(if context.head_only { Body::Empty } else { Body::Full(reply.body.clone()) });
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.fields;
+    response.headers_mut().insert(CONTENT_LENGTH, reply.body.len().into());
+    response.headers_mut().insert(X_REQUEST_ID, context.id.clone());
+    response
+}
+
+/// Refuses a visit of a form, with the reason and what would be right.
+pub(crate) fn refused_visit(status: StatusCode, detail: &str, context: &ResponseContext) -> Response<Body> {
+    let mut response = text_answer(status, detail, context);
+    let headers = response.headers_mut();
+    unshared(headers);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, fastrand::u64(1..=LEAST_JITTER).into());
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+    }
     response
 }
 

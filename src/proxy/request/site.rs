@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Filter, Selected};
+use crate::plan::news::forms::Place;
 use crate::plan::news::{Site, SiteResource};
 use crate::plan::page::Variant;
 use crate::plan::path;
@@ -33,17 +34,20 @@ impl Exchange {
             let answer = respond::own_preflight(&self.context);
             return self.answer(request, move |exchange| exchange.record.answered_here("site", answer));
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
-        }
         let normal = path::normalize(request.uri().path()).unwrap_or_default();
         let host = prepare::host(&request);
         let host = host.to_str().unwrap_or_default();
         let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
+        let place = Place::find(&below).filter(|place| place.is_visit(request.method()));
+        if let Some(place) = place.filter(|_| self.record.worker.site().has_forms) {
+            let routes = told_of(&self.generation.snapshot, host, mount);
+            return self.visit(place, routes, host, request);
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.answer(request, |exchange| exchange.refuse(&Error::ReadOnlyResource));
+        }
         if below == "/events" && *request.method() == Method::GET {
-            let snapshot = &self.generation.snapshot;
-            let routes = audience(snapshot, host, mount);
-            let routes = routes.map(|routes| names(snapshot, &routes).into_iter().map(str::to_owned).collect());
+            let routes = told_of(&self.generation.snapshot, host, mount);
             return self.events(Subject::Site(routes), &request);
         }
         let answer = match below.as_str() {
@@ -90,6 +94,12 @@ impl Exchange {
         let fresh = if is_fresh(request.headers(), &selected) { Fresh::Yes } else { Fresh::No };
         Some(respond::document(document, selected, variant, fresh, &self.context))
     }
+}
+
+/// Returns the names of the routes that a client may learn of; `None` for all.
+fn told_of(snapshot: &Snapshot, host: &str, mount: Mount) -> Option<BTreeSet<String>> {
+    let routes = audience(snapshot, host, mount)?;
+    Some(names(snapshot, &routes).into_iter().map(str::to_owned).collect())
 }
 
 /// Returns the API's summary for a program that asks for a page in JSON.
