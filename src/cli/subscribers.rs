@@ -219,9 +219,11 @@ fn list(all: &[Subscription], form: Form, streams: &mut Streams) -> io::Result<(
                 let failure = failure.unwrap_or_default();
                 writeln!(
                     streams.out,
-                    "{:>6}  {state}  {:8}  {}{failure}",
+                    "{:>6}  {state}  {:8}  {:9}  since {}  {}{failure}",
                     one.id,
                     one.order.channel.as_str(),
+                    one.order.pace.as_str(),
+                    one.created.strftime("%Y-%m-%d"),
                     one.order.shown()
                 )?;
             }

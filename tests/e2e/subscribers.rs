@@ -8,7 +8,7 @@ use crate::support::{Backsoon, LISTEN, Upstream, wait};
 
 const CONFIG: &str = "[[listen]]\naddress = \"127.0.0.1:8080\"\n[routes.web]\nupstream = \"http://127.0.0.1:3000\"\n";
 
-const EXPORT: &str = r#"{"id":9,"channel":"webhook","address":"https://a.example/hook","language":"de","services":["shop"],"regions":[],"kinds":[],"state":"active","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw","created":"2026-05-19T14:00:00Z","failures":0,"last_error":null}
+const EXPORT: &str = r#"{"id":9,"uid":"0123456789abcdef0123456789abcdef","channel":"webhook","address":"https://a.example/hook","language":"de","services":["shop"],"regions":[],"kinds":[],"pace":"each-step","state":"active","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw","created":"2026-05-19T14:00:00Z","failures":0,"last_error":null}
 {"channel":"webhook","address":"https://b.example/hook","state":"quarantined","secret":"whsec_AAAA","created":"2026-05-19T14:00:00Z"}
 "#;
 
@@ -22,7 +22,10 @@ fn subscribers_are_saved_restored_and_removed() {
     assert!(!place.join(".backsoon").exists(), "a look makes no file");
     run_in(place, &["subscribers", "import", "export"]).exits(0).says("2 subscribers added, 0 known already");
     run_in(place, &["subscribers", "import", "export"]).exits(0).says("0 subscribers added, 2 known already");
-    run_in(place, &["subscribers", "list"]).exits(0).says("quarantined").says("https://a.example/hook");
+    run_in(place, &["subscribers", "list"])
+        .exits(0)
+        .says("quarantined")
+        .says("each-step  since 2026-05-19  https://a.example/hook");
     let list = run_in(place, &["subscribers", "list", "--json"]).exits(0).says("\"services\":[\"shop\"]");
     assert!(!list.out.contains("whsec_"), "{}", list.out);
     let export = run_in(place, &["subscribers", "export"]).exits(0);

@@ -112,7 +112,7 @@ pub(super) fn status(
     let url = url.or_else(|| host.as_ref().map(|host| format!("https://{host}")));
     let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
-    let send = section.take("send").and_then(|value| value.boolean(report));
+    let send = section.take("send").and_then(|value| send(&value, url.as_ref(), report));
     let store = store::store(&mut section, report);
     let allow_private = section.take("allow_private").map(|value| networks(&value, report));
     let services = section.take("services").map(|value| services(&value, routes, report)).unwrap_or_default();
@@ -147,6 +147,17 @@ fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Liste
     // A certificate that is wrong must not make clear text of it.
     let tls = if tls == Some(None) { return None } else { tls.flatten() };
     Some((Listen { address, tls, serves: Serves::Site }, written.span.clone()))
+}
+
+/// Reads whether this proxy tells subscribers. Those by e-mail follow links to the site.
+fn send(value: &Value<'_>, url: Option<&String>, report: &mut Report<'_>) -> Option<bool> {
+    let sends = value.boolean(report)?;
+    if sends && url.is_none() {
+        let help = "name where people reach the site: `url = \"https://status.example.com\"`";
+        let message = "nobody can subscribe by e-mail: mails cannot link to a site without a URL";
+        report.warn(value.span.clone(), message.to_owned(), help.to_owned());
+    }
+    Some(sends)
 }
 
 fn networks(value: &Value<'_>, report: &mut Report<'_>) -> Vec<IpNet> {

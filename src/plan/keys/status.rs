@@ -43,7 +43,8 @@ pub static STATUS: Table = Table {
             "send",
             Form::Bool,
             Absent::Is("false"),
-            "Tells subscribers. Of several proxies that share a flag file, one may, unless they share a `store`.",
+            "Tells subscribers, and offers forms to subscribe. Of several proxies that share a flag file, one may, unless \
+             they share a `store`.",
         ),
         Key::new(
             "store",
