@@ -10,3 +10,4 @@ mod operator;
 mod others;
 mod pictures;
 mod plain;
+mod subscribe;

@@ -90,11 +90,11 @@ fn accessible(claim: &str, flags: &str) {
     violates_nothing(&browser, &axe, "paused");
 }
 
-fn equipped(claim: &str) -> Option<(Axe, Browser)> {
+pub fn equipped(claim: &str) -> Option<(Axe, Browser)> {
     Some((axe(claim)?, Browser::start(claim)?))
 }
 
-fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
+pub fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
     if browser.value("window.axe == null") == true {
         browser.run(&axe.0);
     }
@@ -105,7 +105,7 @@ fn violates_nothing(browser: &Browser, axe: &Axe, page: &str) {
 }
 
 /// Source of axe-core.
-struct Axe(String);
+pub struct Axe(String);
 
 /// Finds axe-core in a Python package, which ships it as a file.
 fn axe(claim: &str) -> Option<Axe> {
@@ -128,6 +128,6 @@ const TAGS: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa",
 const BRIEF: &str = "({ id, nodes }) => [id, ...nodes.slice(0, 3).map(({ html, failureSummary }) => [html.slice(0, 200), failureSummary])]";
 
 /// Script that lists the elements beyond either edge of the window; none if the page is not wider.
-const WIDER: &str = "document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
+pub const WIDER: &str = "document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
     .filter(e => { const { left, right, width } = e.getBoundingClientRect(); return width > 1 && (left < 0 || right > innerWidth) })
     .map(e => e.outerHTML.slice(0, 100))";

@@ -135,7 +135,32 @@ pub const TRAP: &str = "website";
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_body_breaks_the_reader_or_a_page(
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..200).boxed(),
+                "--a(\r?\n(Content-Disposition: form-data; name=\"?[a-zA-Z-]{0,16}\"?)?(\r?\n){0,2}[^a]{0,9}(--a)?){0,3}"
+                    .prop_map(String::into_bytes)
+                    .boxed(),
+                "((address|service|act|website)=[a-z%0-9+]{0,9}&?){0,6}".prop_map(String::into_bytes).boxed(),
+            ],
+        ) {
+            for media in [Media::Form, Media::Json, Media::Multipart] {
+                let Ok(form) = Form::read(media, &bytes) else { continue };
+                let all = [form.way, form.address, form.language, form.trap, form.act, form.one_click];
+                let sets = [form.services, form.regions, form.kinds].into_iter().flatten();
+                for text in all.into_iter().chain(sets) {
+                    prop_assert!(!text.contains(char::is_control) && text.len() <= 3 * bytes.len(), "{text:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_body_of_a_page_is_read() {
