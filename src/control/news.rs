@@ -192,18 +192,7 @@ impl Newsroom {
         let known = file.as_mut().and_then(LedgerFile::load);
         let ledger = known.unwrap_or_else(|| Ledger::new(Timestamp::now()));
         let view = OutboxView::new(meter);
-        Self {
-            ledger,
-            file,
-            state,
-            subscribers: None,
-            view,
-            forms,
-            site,
-            version: 0,
-            rendered: None,
-            keyless: None,
-        }
+        Self { ledger, file, state, subscribers: None, view, forms, site, version: 0, rendered: None, keyless: None }
     }
 
     /// Looks at a publication: tells, saves and forgets.
