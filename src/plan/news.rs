@@ -3,6 +3,7 @@
 //! The news are made of the flag file, of the phases of the routes, and of the news before. Nothing in them is for
 //! operators only: no address, no hash, no measurement, no reason of a guard.
 
+mod days;
 pub mod document;
 pub mod documents;
 mod facts;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::super::page::{Renderer, SITE_HTML, SITE_MARKDOWN, SITE_TEXT};
+use super::days::{Day, Days};
 use super::document::{Document, Marked, Share, Tags};
 use super::fair::Fair;
 use super::finished::{About, MadePages};
@@ -76,6 +77,9 @@ struct Marks {
     incidents: usize,
     voids: Voids,
     choices: ChoiceTags,
+    days: Days,
+    /// Marks of the heading of the first day; those of the others follow, and then those of the words for a quiet day.
+    first_day: usize,
 }
 
 /// Marks around the words that stand in the place of an empty list. A list is empty if a filter leaves nothing of it.
@@ -96,6 +100,7 @@ impl Marks {
             Arc::new(Tags { always: true, instead_of, ..Tags::default() })
         };
         let voids = [void(&Stage::is_active), void(&|stage| stage == Stage::Scheduled), void(&Stage::is_final)];
+        let days = Days::new(news, &tags);
         let free = |tags| Marked { tags, share: None };
         let mut all: Vec<Marked> = tags.iter().map(|tags| free(Arc::clone(tags))).collect();
         all.extend(tags.into_iter().map(|tags| Marked { tags, share: Some(PAST) }));
@@ -103,11 +108,21 @@ impl Marks {
         let [active, coming, past] = [0, 1, 2].map(|place| Mark::new(all.len() + place));
         all.extend(voids.map(free));
         let choices = ChoiceTags::add(&mut all, choices);
-        Self { choices, all, incidents: news.incidents.len(), voids: Voids { active, coming, past } }
+        let first_day = all.len();
+        all.extend(days.days.iter().map(|day| free(Arc::clone(&day.head))));
+        all.extend(days.days.iter().map(|day| free(Arc::clone(&day.void))));
+        let voids = Voids { active, coming, past };
+        Self { choices, all, incidents: news.incidents.len(), voids, days, first_day }
     }
 
     fn past(&self, index: usize) -> Mark {
         Mark::new(self.incidents + index)
+    }
+
+    /// Returns the marks around the heading of a day, and around the words for a day without incidents.
+    fn day(&self, index: usize) -> (Mark, Mark) {
+        let head = self.first_day + index;
+        (Mark::new(head), Mark::new(head + self.days.days.len()))
     }
 
     fn service(&self, index: usize) -> Mark {
@@ -129,11 +144,25 @@ pub(super) struct View {
     active: Vec<Row>,
     coming: Vec<Row>,
     past: Vec<Row>,
+    /// Days of the history, newest first.
+    days: Vec<DayView>,
     /// Marks around the words for an empty list of the front page.
     voids: Option<Voids>,
     incident: Option<IncidentView>,
     forms: Vec<FormView>,
     note: Option<NoteView>,
+}
+
+/// Day of the history.
+#[derive(Serialize)]
+struct DayView {
+    iso: String,
+    words: String,
+    rows: Vec<Row>,
+    /// Marks around the heading.
+    head: Mark,
+    /// Marks around what stands there if there were no incidents: a heading of its own, and the words.
+    void: Mark,
 }
 
 #[derive(Serialize)]
@@ -253,6 +282,7 @@ impl View {
             active: Vec::new(),
             coming: Vec::new(),
             past: Vec::new(),
+            days: Vec::new(),
             voids: None,
             incident: None,
             forms: Vec::new(),
@@ -295,10 +325,17 @@ fn latest(desk: &Desk<'_>) -> Vec<Row> {
 }
 
 fn history(desk: &Desk<'_>) -> View {
-    let Desk { news, words, .. } = desk;
+    let Desk { news, words, marks, .. } = desk;
+    let rows = |places: &[usize]| places.iter().filter_map(|index| row(desk, *index, Mark::new(*index))).collect();
+    let day = |(index, day): (usize, &Day)| {
+        let (head, void) = marks.day(index);
+        let iso = day.begins.strftime("%Y-%m-%d").to_string();
+        DayView { iso, words: words.date(day.begins), rows: rows(&day.rows), head, void }
+    };
     View {
         known: words.with("site-since", &[("date", words.date(news.since))]),
-        past: rows(desk, &|stage| stage != Stage::Scheduled),
+        days: marks.days.days.iter().enumerate().map(day).collect(),
+        past: rows(&marks.days.earlier),
         ..View::new("history", words.own("site-history"), *words)
     }
 }

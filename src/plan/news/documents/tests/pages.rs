@@ -84,6 +84,43 @@ fn a_page_is_kept_while_its_incident_does_not_change() {
 }
 
 #[test]
+fn the_history_says_of_each_day_what_was() {
+    let mut world = World::new("2026-05-01T12:00:00Z");
+    let long = "[[windows]]\nid = \"LONG\"\ntitle = \"Move\"\nstarts = 2026-05-03T22:00:00Z\nends = 2026-05-05T02:00:00Z\n\
+                routes = { web = \"offline\" }\n";
+    let short = "[[windows]]\nid = \"SHORT\"\ntitle = \"Disks\"\nstarts = 2026-05-07T22:00:00Z\nends = 2026-05-07T23:30:00Z\n\
+                 routes = { api = \"offline\" }\n";
+    world.edit(long).look("2026-05-03T22:00:00Z").look("2026-05-05T02:00:00Z");
+    world.edit(short).look("2026-05-07T22:00:00Z").look("2026-05-07T23:30:00Z");
+    let made = site(&world, 1, &Site::default());
+    let told = |routes: Option<&[&'static str]>| {
+        let filter = Filter { routes: routes.map(|all| all.iter().copied().collect()), ..Filter::default() };
+        let selected = page(&made, "/history").languages[0].text.select(&filter);
+        let text = String::from_utf8(selected.bytes.to_vec()).unwrap();
+        let lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with("Incidents are kept")).skip(1);
+        let known = |line: &&str| !line.is_empty();
+        lines
+            .filter(known)
+            .map(|line| line.rsplit_once(" · incidents/").map_or(line, |(text, _)| text).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let quiet = |day: u32| format!("{day} May 2026 · No incidents.");
+    let (disks, moved) = (
+        "7 May 2026, 23:30 UTC · Disks · Completed · 1 h 30 min",
+        "5 May 2026, 02:00 UTC · Move · Completed · 1 d 4 h",
+    );
+    let web = ["3 May 2026".to_owned(), moved.to_owned(), quiet(2), quiet(1)];
+    assert_eq!(told(Some(&["web"])), web, "the days that the news of others reach are not told");
+    let api = ["7 May 2026".to_owned(), disks.to_owned()].into_iter().chain([6, 5, 4, 3, 2, 1].map(quiet));
+    assert_eq!(told(Some(&["api"])), api.clone().collect::<Vec<_>>());
+    assert_eq!(told(Some(&[])), [""; 0], "nothing is claimed");
+    let all: Vec<String> = api.take(3).chain(web).collect();
+    assert_eq!(told(None), all, "of the 4th and the 5th, on which the move went on, nothing is said");
+    let html = text(&page(&made, "/history").languages[1].html);
+    assert!(html.contains("Keine Vorfälle.") && html.contains("<time datetime=\"2026-05-06\">"), "{html}");
+}
+
+#[test]
 fn the_latest_of_each_route_stand_on_the_front_page() {
     let mut world = World::new("2026-05-01T00:00:00Z");
     let flag = |route: &str| format!("[routes]\n{route} = \"offline\"\n");
