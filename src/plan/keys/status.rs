@@ -25,7 +25,12 @@ pub static STATUS: Table = Table {
             Absent::Means("none"),
             "Address at which the status site is alone, whatever the host. A change takes effect with a restart.",
         ),
-        Key::new("tls", Form::Table(&TLS), Absent::Means("clear text"), "Certificate and key of the site's listener."),
+        Key::new(
+            "tls",
+            Form::Table(&TLS),
+            Absent::Means("clear text"),
+            "Certificate and key of the site's listener. Needs `listen`.",
+        ),
         Key::new(
             "url",
             Form::Text(&SITE),
@@ -72,7 +77,7 @@ pub static STATUS: Table = Table {
             "Services as people know them, in the order of the site.",
         ),
     ],
-    rules: &[Rule::Needs("store_password_file", "store")],
+    rules: &[Rule::Needs("store_password_file", "store"), Rule::Needs("tls", "listen")],
 };
 
 /// An item of `services` of `[status]`.

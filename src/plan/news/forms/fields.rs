@@ -180,7 +180,7 @@ mod tests {
         let body = br#"{"channel":"webhook","address":"https://a.example/\u0001","kinds":["plans"]}"#;
         let form = Form::read(Media::Json, body).unwrap();
         assert_eq!((form.way.as_str(), form.address.as_str()), ("webhook", "https://a.example/"));
-        for (body, found) in [("{", "EOF"), (r#"{"adress":"x"}"#, "unknown field `adress`"), ("[1]", "invalid")] {
+        for (body, found) in [("{", "EOF"), (r#"{"mailbox":"x"}"#, "unknown field `mailbox`"), ("[1]", "invalid")] {
             let Err(Malformed(error)) = Form::read(Media::Json, body.as_bytes()) else { panic!("{body}") };
             assert!(error.contains(found), "{error}");
         }
