@@ -93,6 +93,7 @@ pub(crate) fn from(
     problems.extend(found);
     problems.extend(certs::exposed(&config));
     problems.extend(super::notify::unrunnable(config_file, &config));
+    problems.extend(super::subscribers::unmailable(config_file, &config));
     let (renderer, found) = pages::renderer(config_file, &config.page, &mut read);
     problems.extend(found);
     match (flags, materials, renderer) {

@@ -2,19 +2,23 @@
 
 mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outbox::address::Reach;
 use crate::outbox::keys::public_keys;
+use crate::outbox::mail::mailer::MailDesk;
 use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
 use crate::outbox::stationery::Stationery;
+use crate::outbox::told::told;
 use crate::plan::config::{Config, MailConfig, StoreConfig};
 use crate::plan::news::forms::Choices;
 use crate::plan::news::{Incident, Ledger, News, PublicKeys, Update, Words};
 use crate::plan::page::Renderer;
+use crate::plan::problem::Problem;
 
 use super::certs;
 use super::forms::Scene;
@@ -116,5 +120,43 @@ impl Drop for Subscribers {
     }
 }
 
+/// Warns if mails cannot be made, since a key or a password is missing. Their first reader would be late to tell.
+pub(super) fn unmailable(config_file: &Path, config: &Config) -> Option<Problem> {
+    let error = MailDesk::fault(config.mail.as_ref()?)?;
+    let help = "until that is mended, mails wait and are tried again; `backsoon subscribers test` sends one";
+    Some(
+        Problem::warning(&config_file.display().to_string(), format!("no mail can be sent: {}", told(&error)))
+            .help(help),
+    )
+}
+
 /// Age up to which updates are handed over again. The outbox takes none that is older.
 const REPEATED: SignedDuration = SignedDuration::from_hours(24);
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+
+    #[test]
+    fn a_mail_server_whose_password_or_key_is_missing_is_told_before_the_first_mail() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backsoon.toml");
+        let mail = "[[listen]]\naddress = \"127.0.0.1:0\"\n[routes.web]\nupstream = \"http://127.0.0.1:3000\"\n[mail]\n\
+            server = \"smtp://127.0.0.1\"\nfrom = \"status@example.com\"\n";
+        let login = "user = \"status\"\npassword_file = \"password\"\n";
+        let dkim = "[mail.dkim]\ndomain = \"example.com\"\nselector = \"s1\"\nkey_file = \"key.pem\"\n";
+        std::fs::write(folder.path().join("key.pem"), "no key").unwrap();
+        let cases = [
+            (mail.to_owned(), None),
+            (format!("{mail}{login}"), Some("password cannot be read: No such file")),
+            (format!("{mail}{dkim}"), Some("key.pem has no key that signs")),
+        ];
+        for (text, expected) in cases {
+            std::fs::write(&file, &text).unwrap();
+            let loaded = load::once(&file).unwrap();
+            let told = loaded.warnings.iter().find(|problem| problem.message.contains("no mail can be sent"));
+            assert_eq!(told.is_some(), expected.is_some(), "{text}\n{told:?}");
+            assert!(told.is_none_or(|told| told.message.contains(expected.unwrap())), "{told:?}");
+        }
+    }
+}

@@ -130,6 +130,11 @@ impl MailDesk {
         Ok(Outgoing { mailer, mail, to: to.to_owned() })
     }
 
+    /// Returns the reason why no mail can be made; `None` if all files are there.
+    pub fn fault(config: &MailConfig) -> Option<MailError> {
+        Mailer::open(config).err()
+    }
+
     /// Returns true if the config names a server.
     pub fn has_server(&self) -> bool {
         self.config.is_some()
