@@ -112,6 +112,15 @@ impl Place {
             Self::End(_) => matches!(media, Media::Form | Media::Multipart),
         }
     }
+
+    /// Returns what a visitor is told who sends another media type.
+    pub fn other_media(&self) -> &'static str {
+        match self {
+            Self::Subscribe => "Content-Type: send application/x-www-form-urlencoded or application/json",
+            Self::Confirm(_) | Self::Manage(_) => "Content-Type: send application/x-www-form-urlencoded",
+            Self::End(_) => "Content-Type: send application/x-www-form-urlencoded or multipart/form-data",
+        }
+    }
 }
 
 impl Media {
@@ -168,6 +177,18 @@ mod tests {
             assert_eq!(Place::find(path), place, "{path}");
         }
         assert_eq!(Place::find(&format!("/u/{}", "a".repeat(129))), None);
+    }
+
+    #[test]
+    fn whoever_sends_another_media_type_is_told_those_that_are_taken() {
+        let names = ["application/x-www-form-urlencoded", "application/json", "multipart/form-data"];
+        let token = String::new;
+        for place in [Place::Subscribe, Place::Confirm(token()), Place::Manage(token()), Place::End(token())] {
+            for name in names {
+                let is_taken = Media::find(name).is_some_and(|media| place.takes(media));
+                assert_eq!(place.other_media().contains(name), is_taken, "{place:?} {name}");
+            }
+        }
     }
 
     #[test]

@@ -123,11 +123,8 @@ fn media(place: &Place, host: &str, request: &Request<Incoming>) -> Result<Optio
         return Err((FormEnd::CrossSite, StatusCode::FORBIDDEN, detail));
     }
     let said = text(request.headers());
-    let media = Media::find(said).filter(|media| place.takes(*media)).ok_or((
-        FormEnd::Media,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "the body is neither application/x-www-form-urlencoded nor what else this path takes",
-    ))?;
+    let media = Media::find(said).filter(|media| place.takes(*media));
+    let media = media.ok_or((FormEnd::Media, StatusCode::UNSUPPORTED_MEDIA_TYPE, place.other_media()))?;
     let length: Option<u64> = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     match length {
         Some(length) if length > u64::try_from(MOST_BODY).unwrap_or(u64::MAX) => Err(TOO_LARGE),
