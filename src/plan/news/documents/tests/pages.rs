@@ -140,3 +140,15 @@ fn the_latest_of_each_route_stand_on_the_front_page() {
     };
     assert_eq!((seen(&["web"]), seen(&["api"]), seen(&["web", "api"])), (10, 1, 10));
 }
+
+#[test]
+fn every_path_that_the_text_of_ways_to_subscribe_names_is_there() {
+    let world = World::new("2026-05-01T00:00:00Z");
+    let site = site(&world, 1, &Site::default());
+    let text = text(&page(&site, "/subscribe").languages[0].text);
+    let paths: Vec<&str> = text.lines().filter_map(|line| line.split_once("   ")).map(|(path, _)| path).collect();
+    assert_eq!(paths.len(), 5, "{text}");
+    for path in paths {
+        assert!(site.find(&format!("/{}", path.trim())).is_some(), "{path}\n{text}");
+    }
+}
