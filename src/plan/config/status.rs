@@ -108,7 +108,14 @@ pub(super) fn status(
     let host = section.take("host").and_then(|value| host(&value, routes, report));
     let prefix = section.take("prefix").and_then(|value| prefix(&value, page, routes, report));
     let listen = listener(&mut section, report);
-    let url = section.take("url").and_then(|value| url(&value, report));
+    let is_served = host.is_some() || prefix.is_some() || listen.is_some();
+    let url = section.take("url").and_then(|value| {
+        url(&value, report).inspect(|url| {
+            if !is_served && !url.ends_with(&format!("/{SITE_PATH}")) {
+                elsewhere(&value, report);
+            }
+        })
+    });
     let url = url.or_else(|| host.as_ref().map(|host| format!("https://{host}")));
     let title = section.take("title").and_then(|value| value.words(LONGEST_LINE, Lines::One, report));
     let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
@@ -153,9 +160,8 @@ fn listener(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(Liste
 fn send(value: &Value<'_>, url: Option<&String>, report: &mut Report<'_>) -> Option<bool> {
     let sends = value.boolean(report)?;
     if sends && url.is_none() {
-        let help = "name where people reach the site: `url = \"https://status.example.com\"`";
         let message = "nobody can subscribe by e-mail: mails cannot link to a site without a URL";
-        report.warn(value.span.clone(), message.to_owned(), help.to_owned());
+        report.warn(value.span.clone(), message, PLACE_HELP);
     }
     Some(sends)
 }
@@ -237,6 +243,12 @@ fn url(value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {
     None
 }
 
+/// Warns of a URL at which the site is not, unless a proxy in front brings it there.
+fn elsewhere(value: &Value<'_>, report: &mut Report<'_>) {
+    let message = "this proxy has no site at this URL, to which feeds and mails link";
+    report.advise(value.span.clone(), message, PLACE_HELP);
+}
+
 fn services(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Report<'_>) -> Vec<StatusService> {
     let items = value.any_number();
     report.at_most(MOST_SERVICES, items.len(), "services", value.key_span.clone());
@@ -274,12 +286,16 @@ fn known_route(value: &Value<'_>, routes: &[Arc<RouteConfig>], report: &mut Repo
     let name = route_name(text, &value.span, report)?;
     if routes.iter().all(|route| route.name != name) {
         let near = did_you_mean(name, routes.iter().map(|route| route.name.as_str()));
-        let help =
-            near.map_or_else(|| "the service follows the windows that name it alone".to_owned(), did_you_mean_text);
+        let help = near
+            .map_or_else(|| "what happens to that route is told by the flag file alone".to_owned(), did_you_mean_text);
         report.warn(value.span.clone(), format!("this proxy has no route {}", quoted(name)), help);
     }
     Some(name.to_owned())
 }
+
+/// Help to whoever needs a site with a URL.
+const PLACE_HELP: &str = "give the site a host: `host = \"status.example.com\"`; or say on which host people reach it: \
+    `url = \"https://www.example.com/.backsoon/news\"`";
 
 /// Path of the site below the reserved prefix.
 pub const SITE_PATH: &str = "news";

@@ -63,6 +63,11 @@ impl<'t> Report<'t> {
         self.push(Problem::warning(self.file, message).help(help), span);
     }
 
+    /// Adds a warning about what may well be meant.
+    pub(super) fn advise(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Problem::warning(self.file, message).help(help).expected(), span);
+    }
+
     /// Adds an error about the file as a whole.
     pub(super) fn whole(&mut self, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(Problem::error(self.file, message).help(help));
