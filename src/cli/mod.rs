@@ -134,7 +134,7 @@ enum Command {
     /// Sum up downtimes, for the post-mortem
     #[command(after_help = report::AFTER_HELP)]
     Report(report::ReportArgs),
-    /// List, save, restore and remove those who are told of news
+    /// List, save, restore, try and remove those who are told of news
     #[command(after_help = subscribers::AFTER_HELP)]
     Subscribers(subscribers::SubscribersArgs),
     /// Explain what would happen to a request, and why
