@@ -114,20 +114,21 @@ impl Endpoint {
     }
 }
 
-/// Judges the URL that a stranger types, as far as that goes without a look-up: each attempt looks the host up.
+/// Judges the URL that a stranger types, as far as that goes without a look-up: each attempt looks the host up. Returns
+/// its usual form, so that an endpoint has one name.
 ///
 /// # Errors
 /// If it is no URL, or leads nowhere public.
-pub fn judge(reach: &Reach, url: &str) -> Result<(), Wrong> {
+pub fn judge(reach: &Reach, url: &str) -> Result<String, Wrong> {
     let endpoint = Endpoint::parse(url).map_err(|_| Wrong::NoUrl)?;
     let address = match &endpoint.host {
         Host::Address(address) => *address,
         // A name may lead into a network that the operator allows.
-        Host::Name(_) if !reach.allow_private.is_empty() => return Ok(()),
+        Host::Name(_) if !reach.allow_private.is_empty() => return Ok(endpoint.to_string()),
         Host::Name(name) if is_local(name) => return Err(Wrong::NotPublic),
         Host::Name(_) => ANY_PUBLIC,
     };
-    reach.judge(&endpoint, &[address]).map(drop).map_err(|refusal| match refusal {
+    reach.judge(&endpoint, &[address]).map(|_| endpoint.to_string()).map_err(|refusal| match refusal {
         Refusal::NotHttps => Wrong::NoUrl,
         Refusal::NotPublic(_) | Refusal::Port(_) | Refusal::NoAddress => Wrong::NotPublic,
     })
@@ -171,6 +172,16 @@ impl Host {
             return Err(EndpointError::Host);
         }
         Ok(Self::Name(host.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -280,13 +291,29 @@ mod tests {
             ("https://[::ffff:10.0.0.1]/", Err(Wrong::NotPublic)),
         ];
         for (url, judged) in cases {
-            assert_eq!(judge(&reach, url), judged, "{url}");
+            assert_eq!(judge(&reach, url).map(drop), judged, "{url}");
         }
         reach.allow_private.push("10.0.0.0/8".parse().unwrap());
         for url in ["http://intern:9000/", "http://10.0.0.1:9000/"] {
-            assert_eq!(judge(&reach, url), Ok(()), "{url}");
+            assert_eq!(judge(&reach, url).as_deref(), Ok(url), "{url}");
         }
         assert_eq!(judge(&reach, "https://192.168.0.1/"), Err(Wrong::NotPublic));
+    }
+
+    #[test]
+    fn an_endpoint_has_one_name_however_it_is_typed() {
+        let reach = Reach::default();
+        for (typed, name) in [
+            ("https://HOOKS.Example.com/A?b=C", "https://hooks.example.com/A?b=C"),
+            ("HTTPS://hooks.example.com:443/A?b=C", "https://hooks.example.com/A?b=C"),
+            ("https://hooks.example.com:0443/A?b=C", "https://hooks.example.com/A?b=C"),
+            ("https://hooks.example.com", "https://hooks.example.com/"),
+            ("https://hooks.example.com:443?b", "https://hooks.example.com/?b"),
+            ("https://hooks.example.com:80/", "https://hooks.example.com:80/"),
+            ("https://[2606:4700:0:0::1111]/", "https://[2606:4700::1111]/"),
+        ] {
+            assert_eq!(judge(&reach, typed).as_deref(), Ok(name), "{typed}");
+        }
     }
 
     #[test]

@@ -93,15 +93,22 @@ impl<K> Default for Windows<K> {
     }
 }
 
-/// Returns the mailbox behind an address: `a+b@c` reaches the same one as `a@c`.
+/// Returns what an address reaches, as far as one who wants to hide it can be seen through: `a+b@c` is the mailbox `a@c`,
+/// and to some servers `a.b@c` is `ab@c`. What is asked of an endpoint makes no other one of it.
 fn base(address: &str) -> String {
     let lower = address.to_lowercase();
     match lower.rsplit_once('@') {
-        Some((local, domain)) if !local.contains('/') => {
-            format!("{}@{domain}", local.split('+').next().unwrap_or_default())
+        Some((local, domain)) if !is_url(&lower) => {
+            let local = local.split('+').next().unwrap_or_default();
+            format!("{}@{domain}", local.replace('.', ""))
         }
-        Some(_) | None => lower,
+        Some(_) | None => lower.split('?').next().unwrap_or_default().to_owned(),
     }
+}
+
+/// Returns true for a URL. A mailbox has no colon, but may have slashes.
+fn is_url(address: &str) -> bool {
+    address.starts_with("https://") || address.starts_with("http://")
 }
 
 /// Subscriptions from one network.
@@ -165,8 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_no_mailbox() {
-        assert_eq!(base("https://a.example/x+y?z=@b"), "https://a.example/x+y?z=@b");
-        assert_eq!(base("A+b@c"), "a@c");
+    fn a_mailbox_is_one_however_it_is_written() {
+        for written in ["A+b@c", "a+b/c@C", "a+b//c@c", "a+@c", "a++b+c@c"] {
+            assert_eq!(base(written), "a@c", "{written}");
+        }
+        for written in ["first.last@c", "firstlast@c", "f.i.r.s.t.last+x@c"] {
+            assert_eq!(base(written), "firstlast@c", "{written}");
+        }
+        assert_eq!(base("a/b+c@d"), "a/b@d");
+    }
+
+    #[test]
+    fn an_endpoint_is_one_whatever_is_asked_of_it() {
+        for written in ["https://a.example/x+y", "https://a.example/X+y?z=@b", "https://a.example/x+y?"] {
+            assert_eq!(base(written), "https://a.example/x+y", "{written}");
+        }
     }
 }

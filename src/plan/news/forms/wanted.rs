@@ -170,24 +170,21 @@ impl Choices {
         self.services.iter().flat_map(|service| &service.regions).map(String::as_str).collect()
     }
 
-    /// Checks a form for a new subscription. `judge` looks at the URL of an endpoint.
+    /// Checks a form for a new subscription. `judge` looks at the URL of an endpoint, and returns its usual form.
     ///
     /// # Errors
     /// If something of it is not offered, or the address is none.
-    pub fn check(&self, form: &Form, judge: impl Fn(&str) -> Result<(), Wrong>) -> Result<Wanted, Mistake> {
+    pub fn check(&self, form: &Form, judge: impl Fn(&str) -> Result<String, Wrong>) -> Result<Wanted, Mistake> {
         let way = self.ways.iter().find(|way| way.as_str() == form.way);
         let way = *way.ok_or_else(|| Mistake::not_offered("channel", &form.way))?;
-        let address = match way {
-            // Hosts do not tell capitals from small letters, and no server that is known does so for mailboxes.
-            Way::Mail => form.address.to_ascii_lowercase(),
-            Way::Webhook => form.address.clone(),
-        };
         let judged = match way {
-            Way::Mail if is_address(&address) => Ok(()),
+            // Hosts do not tell capitals from small letters, and no server that is known does so for mailboxes.
+            Way::Mail if is_address(&form.address) => Ok(form.address.to_ascii_lowercase()),
             Way::Mail => Err(Wrong::NoMailbox),
-            Way::Webhook => judge(&address),
+            Way::Webhook => judge(&form.address),
         };
-        judged.map_err(|wrong| Mistake { field: "address", wrong, found: form.address.clone() })?;
+        let mistake = |wrong| Mistake { field: "address", wrong, found: form.address.clone() };
+        let address = judged.map_err(mistake)?;
         self.preferences(form, way, address)
     }
 
@@ -274,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_form_says_all_or_some() {
-        let check = |form: &Form| choices().check(form, |_| Ok(())).unwrap();
+        let check = |form: &Form| choices().check(form, |url| Ok(url.to_owned())).unwrap();
         let all = check(&form("mail", "Reader@Example.org"));
         assert_eq!((all.address.as_str(), all.language.as_str()), ("reader@example.org", "en"));
         assert!(all.services.is_empty() && all.regions.is_empty() && all.kinds.is_empty());
@@ -322,7 +319,7 @@ mod tests {
     fn what_another_host_has_is_not_offered() {
         let own = choices().within(Some(&set(&["shop"])));
         let tools = Form { services: set(&["tools"]), ..form("mail", "a@b.example") };
-        assert_eq!(own.check(&tools, |_| Ok(())).unwrap_err().field, "services");
+        assert_eq!(own.check(&tools, |url| Ok(url.to_owned())).unwrap_err().field, "services");
         assert_eq!(own.regions(), BTreeSet::from(["eu"]));
     }
 
