@@ -42,6 +42,10 @@ pub struct Sender {
     /// Key of the links for subscribers; `None` until the store was read.
     tokens: Option<TokenKey>,
     flights: JoinSet<Landing>,
+    /// Proofs that are asked for. Strangers cause them, so they never take the room of deliveries.
+    proofs: JoinSet<Landing>,
+    /// Mails that ask for a confirmation, with room of their own for the same reason.
+    letters: JoinSet<Landing>,
     /// Ends that the store has not noted yet.
     ended: VecDeque<Ended>,
     /// Flights after the last look at the store.
@@ -78,9 +82,10 @@ enum Ended {
 impl Sender {
     /// Creates a sender.
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
-        let (mail, flights) = (MailDesk::default(), JoinSet::new());
-        let (ended, counts, tokens) = (VecDeque::new(), Counts::default(), None);
-        Self { store, connector, signer, vapid: None, mail, tokens, flights, ended, peak: 0, counts }
+        let (mail, vapid, tokens) = (MailDesk::default(), None, None);
+        let (flights, proofs, letters) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (ended, counts) = (VecDeque::new(), Counts::default());
+        Self { store, connector, signer, vapid, mail, tokens, flights, proofs, letters, ended, peak: 0, counts }
     }
 
     /// Sends mails from a desk.
@@ -113,7 +118,7 @@ impl Sender {
 
     /// Returns true if attempts are under way.
     pub fn is_busy(&self) -> bool {
-        !self.flights.is_empty()
+        [&self.flights, &self.proofs, &self.letters].into_iter().any(|flights| !flights.is_empty())
     }
 
     /// Records an update for all who want it.
@@ -136,10 +141,12 @@ impl Sender {
             return Ok(());
         }
         let free = MOST_AT_ONCE.saturating_sub(self.flights.len());
-        for subscription in self.store.claim_proofs(now, free.min(MOST_PROOFS)).await? {
+        let room = MOST_PROOFS.saturating_sub(self.proofs.len());
+        for subscription in self.store.claim_proofs(now, room).await? {
             self.ask_for_proof(stationery, subscription, now);
         }
-        self.ask_mailboxes(stationery, free.min(MOST_QUESTIONS), now).await?;
+        let room = MOST_LETTERS.saturating_sub(self.letters.len());
+        self.ask_mailboxes(stationery, room, now).await?;
         for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
             self.send(claim, now);
         }
@@ -149,15 +156,20 @@ impl Sender {
 
     /// Waits for the end of an attempt; for ever if none is under way. [`Sender::settle`] notes it. Cancel safe.
     pub async fn land(&mut self, clock: impl Fn() -> Timestamp) {
-        let Some(landed) = self.flights.join_next().await else { return pending().await };
-        let mut next = Some(landed);
+        let mut next = tokio::select! {
+            Some(landed) = self.flights.join_next() => Some(landed),
+            Some(landed) = self.proofs.join_next() => Some(landed),
+            Some(landed) = self.letters.join_next() => Some(landed),
+            else => return pending().await,
+        };
         while let Some(landed) = next {
             match landed {
                 Ok(landing) => self.end(landing, clock()),
                 // A task that has panicked: its lease ends.
                 Err(_) => self.counts.failures += 1,
             }
-            next = self.flights.try_join_next();
+            let all = [&mut self.flights, &mut self.proofs, &mut self.letters];
+            next = all.into_iter().find_map(JoinSet::try_join_next);
         }
     }
 
@@ -289,7 +301,7 @@ impl Sender {
         let body = webhook::challenge_body(&challenge, &subscription.secret, &links, now);
         let message = signed(&self.signer, &id, body, &subscription.secret, now);
         let connector = self.connector.clone();
-        self.flights.spawn(async move {
+        self.proofs.spawn(async move {
             let answer = match subscription.order.endpoint() {
                 Ok(endpoint) => connector.post(&endpoint, message).await.ok(),
                 Err(_) => None,
@@ -357,14 +369,14 @@ const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// Attempts at a time.
+/// Deliveries at a time.
 const MOST_AT_ONCE: usize = 64;
-/// Attempts at a time to one host.
+/// Deliveries at a time to one host.
 const MOST_PER_HOST: usize = 16;
-/// Proofs that are begun at a time.
+/// Proofs at a time.
 const MOST_PROOFS: usize = 8;
 /// Mailboxes that are asked at a time.
-const MOST_QUESTIONS: usize = 8;
+const MOST_LETTERS: usize = 8;
 /// Time for which a delivery belongs to its sender: longer than any attempt takes.
 const LEASE: SignedDuration = SignedDuration::from_mins(2);
 const SHORTEST_REST: Duration = Duration::from_secs(1);

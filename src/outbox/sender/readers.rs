@@ -146,7 +146,7 @@ impl Sender {
         let Some(letter) = letter else { return };
         let prepared = self.mail.question(&letter, url, &reader.order.address, now);
         let subscription = reader.id;
-        self.flights.spawn(async move {
+        self.letters.spawn(async move {
             let result = match prepared {
                 Ok(mail) => mail.send().await,
                 Err(error) => Err(error),

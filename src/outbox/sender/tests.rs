@@ -116,6 +116,27 @@ async fn an_endpoint_that_sends_without_end_is_read_to_a_limit() {
 }
 
 #[tokio::test]
+async fn endpoints_that_keep_the_proof_waiting_take_no_room_of_deliveries() {
+    let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sink = Sink::new(|_, _| plain("200 OK", "", "")).await;
+    let mut world = World::on_loopback();
+    for number in 0..100 {
+        let url = format!("http://{}/{number}", slow.local_addr().unwrap());
+        world.subscribe(&url, State::Unconfirmed).await;
+    }
+    world.subscribe(&sink.url, State::Active).await;
+    for _ in 0..100 {
+        // Each stranger has the sender look again.
+        world.sender.peak = usize::MAX;
+        world.sender.start(&Stationery::default(), at("14:00:00")).await.unwrap();
+    }
+    world.sender.record(&notice(1), at("14:00:00")).await.unwrap();
+    world.sender.start(&Stationery::default(), at("14:00:00")).await.unwrap();
+    world.sender.land(|| at("14:00:00")).await;
+    assert_eq!(sink.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn an_endpoint_is_told_nothing_before_it_has_answered_the_challenge() {
     let challenge = |seen: &Seen| serde_json::from_str::<serde_json::Value>(&seen.body).unwrap()["challenge"].clone();
     let text = Sink::new(move |_, seen| plain("200 OK", "", challenge(seen).as_str().unwrap_or_default())).await;
