@@ -78,6 +78,8 @@ pub struct Overfull;
 struct Worker {
     settings: Settings,
     inbox: mpsc::Receiver<Notice>,
+    /// Clerk, which learns the key of the links.
+    clerk: Clerk,
     asks: mpsc::Receiver<Ask>,
     /// Request that is under way. It is kept until the store has taken it.
     asked: Option<Ask>,
@@ -114,6 +116,7 @@ impl Outbox {
         let worker = Worker {
             settings,
             inbox: notices,
+            clerk: clerk.clone(),
             asks,
             asked: None,
             stationery: sheets,
@@ -205,7 +208,7 @@ impl Worker {
         }
         let Some(sender) = &mut self.sender else { return Ok(()) };
         let now = Timestamp::now();
-        sender.unlock().await.map_err(|error| told(&error))?;
+        self.clerk.learn(sender.unlock().await.map_err(|error| told(&error))?);
         sender.settle(now).await.map_err(|error| told(&error))?;
         while let Some(notice) = self.unrecorded.front() {
             sender.record(notice, now).await.map_err(|error| told(&error))?;
@@ -215,10 +218,14 @@ impl Worker {
             sender.store().prune(now).await.map_err(|error| told(&error))?;
             self.pruned = Some(Instant::now());
         }
-        drop(self.asked.take_if(|ask| ask.is_forgotten()));
-        if let Some(ask) = &self.asked {
-            let answer = sender.serve(&ask.errand, now).await.map_err(|error| told(&error))?;
-            self.asked.take().into_iter().for_each(|ask| ask.answer(answer.clone()));
+        for _ in 0..MOST_ERRANDS {
+            self.asked = self.asked.take().or_else(|| self.asks.try_recv().ok());
+            let Some(ask) = &self.asked else { break };
+            if !ask.is_forgotten() {
+                let answer = sender.serve(&ask.errand, now).await.map_err(|error| told(&error))?;
+                self.asked.take().into_iter().for_each(|ask| ask.answer(answer.clone()));
+            }
+            self.asked = None;
         }
         let stationery = Arc::clone(&self.stationery.borrow());
         sender.start(&stationery, now).await.map_err(|error| told(&error))
@@ -310,6 +317,8 @@ async fn landed(sender: &mut Option<Sender>) {
 const MOST_IN_CHANNEL: usize = 256;
 /// Updates that wait for the store.
 const MOST_UNRECORDED: usize = 1024;
+/// Errands of visitors that are done before deliveries have their turn again.
+const MOST_ERRANDS: usize = 16;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_hours(6);

@@ -19,12 +19,15 @@ impl Sender {
     ///
     /// # Errors
     /// If the store cannot be read or written.
-    pub async fn unlock(&mut self) -> Result<(), StoreError> {
-        if self.tokens.is_none() {
-            let offered = TokenKey::generate().map_err(|error| StoreError::Random(error.to_string()))?;
-            self.tokens = Some(self.store.token_key(&offered).await?);
-        }
-        Ok(())
+    pub async fn unlock(&mut self) -> Result<&TokenKey, StoreError> {
+        let key = match self.tokens.take() {
+            Some(key) => key,
+            None => {
+                let offered = TokenKey::generate().map_err(|error| StoreError::Random(error.to_string()))?;
+                self.store.token_key(&offered).await?
+            }
+        };
+        Ok(self.tokens.insert(key))
     }
 
     /// Does an errand.
