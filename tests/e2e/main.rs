@@ -37,6 +37,7 @@ mod heads;
 mod hold;
 mod http1;
 mod http2;
+mod intruders;
 mod latency;
 #[cfg(feature = "layer")]
 mod layer;

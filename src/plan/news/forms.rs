@@ -99,6 +99,12 @@ impl Place {
         }
     }
 
+    /// Returns the part of a path below the site that stands before the token of a link. A link that was cut or has grown
+    /// has one as well, which must not be read by others either.
+    pub fn before_token(below: &str) -> Option<&'static str> {
+        ["/confirm/", "/manage/", "/u/"].into_iter().find(|head| below.starts_with(head))
+    }
+
     /// Returns true if a request for the place needs the forms. The page with the forms is a finished one.
     pub fn is_visit(&self, method: &Method) -> bool {
         *self != Self::Subscribe || *method == Method::POST

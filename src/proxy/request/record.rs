@@ -106,12 +106,9 @@ impl RequestRecord {
         });
     }
 
-    /// Leaves the last segment of the path out of the log: it is a token, which serves whoever reads it.
-    pub(crate) fn hide_token(&mut self) {
-        self.note(|entry| {
-            let end = entry.path.rfind('/').map_or(0, |slash| slash + 1);
-            entry.path.replace_range(end.., "…");
-        });
+    /// Leaves out of the log what follows a part of the path: it is a token, which serves whoever reads it.
+    pub(crate) fn hide_token(&mut self, before: &str) {
+        self.note(|entry| entry.path = format!("{before}…"));
     }
 
     /// Notes that the request bypasses the closed route.

@@ -29,15 +29,19 @@ use super::respond::{self, Fresh};
 
 impl Exchange {
     /// Answers a request for the status site.
-    pub(crate) fn site<S>(self, mount: Mount, request: Request<Incoming>) -> Progress<S> {
-        if *request.method() == Method::OPTIONS {
-            let answer = respond::own_preflight(&self.context);
-            return self.answer(request, move |exchange| exchange.record.answered_here("site", answer));
-        }
+    pub(crate) fn site<S>(mut self, mount: Mount, request: Request<Incoming>) -> Progress<S> {
         let normal = path::normalize(request.uri().path()).unwrap_or_default();
         let host = prepare::host(&request);
         let host = host.to_str().unwrap_or_default();
         let below = site_path(&self.generation.snapshot, host, &normal, mount).to_owned();
+        // Also where nothing takes it: another replica does.
+        if let Some(head) = Place::before_token(&below) {
+            self.record.hide_token(&normal[..normal.len() - below.len() + head.len()]);
+        }
+        if *request.method() == Method::OPTIONS {
+            let answer = respond::own_preflight(&self.context);
+            return self.answer(request, move |exchange| exchange.record.answered_here("site", answer));
+        }
         let place = Place::find(&below).filter(|place| place.is_visit(request.method()));
         if let Some(place) = place.filter(|_| self.record.worker.site().has_forms) {
             let routes = told_of(&self.generation.snapshot, host, mount);

@@ -30,16 +30,13 @@ type Refused = (FormEnd, StatusCode, &'static str);
 impl Exchange {
     /// Answers a visit of a form.
     pub(super) fn visit<S>(
-        mut self,
+        self,
         place: Place,
         routes: Option<BTreeSet<String>>,
         host: &str,
         request: Request<Incoming>,
     ) -> Progress<S> {
         let door = self.record.worker.forms();
-        if place != Place::Subscribe {
-            self.record.hide_token();
-        }
         let media = match media(&place, host, &request) {
             Ok(media) => media,
             Err(refused) => return self.refuse_visit(&door, refused, request),
