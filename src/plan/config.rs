@@ -3,6 +3,7 @@
 mod address;
 mod checks;
 mod destination;
+mod digest;
 mod endpoint;
 mod guard;
 mod kind;
@@ -30,6 +31,7 @@ use super::dialect::Dialect;
 use super::limits::Limits;
 pub use checks::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Quorum, Statuses};
 pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl};
+pub use digest::DigestTime;
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;

@@ -11,6 +11,7 @@ use super::super::keys;
 use super::super::path::Prefix;
 use super::super::problem::{did_you_mean, quoted};
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text, no_hint};
+use super::digest::{DigestTime, digest_time};
 use super::store::{self, StoreConfig};
 use super::{HostPattern, Listen, PageConfig, RouteConfig, Serves, address, page, parse, route_name};
 
@@ -33,6 +34,8 @@ pub struct StatusConfig {
     pub send: bool,
     /// Place of subscribers and deliveries.
     pub store: StoreConfig,
+    /// Time of day of the digests.
+    pub digest_at: DigestTime,
     /// Networks in which subscribers' endpoints may be, besides public ones.
     pub allow_private: Vec<IpNet>,
     /// Services; by default the routes.
@@ -72,6 +75,7 @@ impl Default for StatusConfig {
             keep: KEEP,
             send: false,
             store: StoreConfig::Local,
+            digest_at: DigestTime::default(),
             allow_private: Vec::new(),
             services: Vec::new(),
         }
@@ -121,6 +125,7 @@ pub(super) fn status(
     let keep = section.take("keep").and_then(|value| value.duration(LEAST_KEEP, LONGEST_KEEP, report));
     let send = section.take("send").and_then(|value| send(&value, url.as_ref(), report));
     let store = store::store(&mut section, report);
+    let digest_at = section.take("digest_at").and_then(|value| digest_time(&value, report));
     let allow_private = section.take("allow_private").map(|value| networks(&value, report));
     let services = section.take("services").map(|value| services(&value, routes, report)).unwrap_or_default();
     section.finish(report, hint);
@@ -133,6 +138,7 @@ pub(super) fn status(
         keep: keep.unwrap_or(KEEP),
         send: send.unwrap_or(false),
         store: store.unwrap_or_default(),
+        digest_at: digest_at.unwrap_or_default(),
         allow_private: allow_private.unwrap_or_default(),
         services,
     }
@@ -182,6 +188,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "store_password" => {
             Some("write it into a file, and name that: `store_password_file = \"/run/secrets/postgres\"`".to_owned())
         }
+        "digest" | "digests" | "digest_time" => Some(did_you_mean_text("digest_at")),
         "address" | "listener" => Some(did_you_mean_text("listen")),
         "components" => Some(did_you_mean_text("services")),
         _ => None,

@@ -99,6 +99,8 @@ pub(in crate::plan) const ERROR_RATE: Pattern = Pattern::new(
         r"|baseline\s*\+\s*[0-9.eE+-]+\s*%\s*(,\s*at most\s*[0-9.eE+-]+\s*%)?)\s*$"
     ),
 );
+pub(in crate::plan) const TIME_OF_DAY: Pattern =
+    Pattern::new("time of day", "08:00 Europe/Berlin", r"^\s*([01][0-9]|2[0-3]):[0-5][0-9](\s+[A-Za-z0-9/_+-]+)?\s*$");
 pub(in crate::plan) const TIMES_BASELINE: Pattern =
     Pattern::new("multiple of the baseline", "baseline * 1.5", r"^\s*baseline\s*\*\s*[0-9.eE+-]+\s*(,\s*at most .+)?$");
 pub(in crate::plan) const TRAFFIC: Pattern =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::key::pattern::{ADDRESS, DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE};
+use super::super::key::pattern::{ADDRESS, DATABASE, FILE, HOST, NETWORK, OWN_PREFIX, SITE, TIME_OF_DAY};
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::config::TLS;
 
@@ -63,6 +63,13 @@ pub static STATUS: Table = Table {
             Form::Text(&FILE),
             Absent::Means("no password"),
             "File of the password for `store`. Its last line break does not count.",
+        ),
+        Key::new(
+            "digest_at",
+            Form::Text(&TIME_OF_DAY),
+            Absent::Is("\"08:00\""),
+            "Time at which readers of the digest get the news of the last day in one mail: in UTC, or in the time zone that \
+             is named behind it.",
         ),
         Key::new(
             "allow_private",
