@@ -67,7 +67,7 @@ fn message(keys: Keys<'_>, subscription: &Subscription, now: Timestamp) -> Resul
 
 async fn mail(desk: &mut MailDesk, to: &Subscription, now: Timestamp) -> Result<String, String> {
     let (incident, update) = (Key::of(&["test"]), Key::of(&["test", &now.to_string()]));
-    let thread = Thread { incident: &incident, update: &update, subscription: Some(to.id) };
+    let thread = Thread { incident: Some(&incident), update: &update, subscription: Some(to.id) };
     let mail = desk.address(&letter(), thread, &to.order.address, now).map_err(|error| told(&error))?;
     mail.send().await.map_err(|error| told(&error))?;
     Ok("taken by the mail server".to_owned())
@@ -87,6 +87,7 @@ fn letter() -> Letter {
         facts: Vec::new(),
         action: None,
         calendar: None,
+        daily: None,
         reason: reason.to_owned(),
         manage: String::new(),
         unsubscribe: String::new(),

@@ -45,7 +45,7 @@ impl MailRoom {
         (replica, language): (&str, Option<&str>),
     ) -> Result<Outgoing, MailError> {
         let letter = formats::mail(&event.notice(replica, language), replica);
-        let thread = Thread { incident: &event.thread(), update: &event.id(replica), subscription: None };
+        let thread = Thread { incident: Some(&event.thread()), update: &event.id(replica), subscription: None };
         let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         desk.set(server);
         desk.address(&letter, thread, to, Timestamp::now())

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::plan::config::{DkimConfig, MailConfig, MailLogin};
-use crate::plan::news::mail::{Envelope, Letter, Links, Mail, Thread};
+use crate::plan::news::Key;
+use crate::plan::news::mail::{Digest, Entry, Envelope, Letter, Links, Mail, Thread};
 
 use super::super::notice::Notice;
 use super::super::subscription::Subscription;
@@ -80,17 +81,27 @@ impl MailDesk {
         let mailer = self.mailer()?;
         let telling = notice.in_language(&to.order.language);
         let letter = telling.and_then(|telling| telling.letter.as_ref()).ok_or(MailError::NoWords)?;
-        let (incident, update) = (&notice.incident.key, &notice.update.key);
-        let envelope = Envelope {
-            host: host_of(&notice.url).unwrap_or(&mailer.domain),
-            thread: Some(Thread { incident, update, subscription: Some(to.id) }),
-            links: Links {
-                mailto: Some(format!("mailto:{}?subject=unsubscribe%20{}", mailer.unsubscribe, to.id)),
-                ..links
-            },
-            at: now,
-        };
-        let mail = Mail::new(letter, &envelope);
+        let thread = (Some(&notice.incident.key), &notice.update.key);
+        let mail = Mail::new(letter, &mailer.envelope(thread, &notice.url, to, links, now));
+        Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
+    }
+
+    /// Makes the digest of a subscriber.
+    ///
+    /// # Errors
+    /// If there is no server, or one of its files cannot be read.
+    pub fn digest(
+        &mut self,
+        notices: &[&Notice],
+        to: &Subscription,
+        links: Links,
+        now: Timestamp,
+    ) -> Result<Outgoing, MailError> {
+        let mailer = self.mailer()?;
+        let entries = notices.iter().filter_map(|notice| entry(notice, &to.order.language));
+        let digest = Digest::new(entries.collect()).ok_or(MailError::NoWords)?;
+        let site = notices.iter().max_by_key(|notice| notice.update.at).map_or("", |notice| notice.url.as_str());
+        let mail = Mail::of_digest(&digest, &mailer.envelope((None, &digest.key), site, to, links, now));
         Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
     }
 
@@ -168,6 +179,26 @@ impl Mailer {
     }
 }
 
+impl Mailer {
+    /// Makes the envelope of a subscriber's mail. The thread is the key of its incident, and its own.
+    fn envelope<'e>(
+        &'e self,
+        (incident, update): (Option<&'e Key>, &'e Key),
+        site: &'e str,
+        to: &Subscription,
+        links: Links,
+        at: Timestamp,
+    ) -> Envelope<'e> {
+        let mailto = format!("mailto:{}?subject=unsubscribe%20{}", self.unsubscribe, to.id);
+        Envelope {
+            host: host_of(site).unwrap_or(&self.domain),
+            thread: Some(Thread { incident, update, subscription: Some(to.id) }),
+            links: Links { mailto: Some(mailto), ..links },
+            at,
+        }
+    }
+}
+
 impl Outgoing {
     /// Sends the mail.
     ///
@@ -177,6 +208,13 @@ impl Outgoing {
         let message = self.mailer.sender.compose(&self.mail, &self.to).map_err(MailError::Compose)?;
         self.mailer.relay.send(&message).await.map_err(MailError::Smtp)
     }
+}
+
+/// Returns what a digest says of a notice in a language; `None` if an older backsoon recorded it without words.
+fn entry<'n>(notice: &'n Notice, language: &str) -> Option<Entry<'n>> {
+    let letter = notice.in_language(language)?.letter.as_ref()?;
+    let (incident, update) = (&notice.incident.key, &notice.update);
+    Some(Entry { incident, update: &update.key, sequence: update.sequence, at: update.at, letter })
 }
 
 fn login(login: &MailLogin) -> Result<Login, MailError> {

@@ -31,6 +31,7 @@ fn mail() -> Mail {
         paragraphs: vec!["Die Wartung hat begonnen.\n.\n..".to_owned(), "日本語 ".repeat(200)],
         facts: vec![("Zeit".to_owned(), "14:00 UTC".to_owned())],
         action: Some(Action { label: "Alles".to_owned(), url: "https://status.example.com/incidents/x".to_owned() }),
+        daily: None,
         calendar: Some("BEGIN:VCALENDAR\r\nMETHOD:PUBLISH\r\nSUMMARY:Größere Arbeiten\r\nEND:VCALENDAR\r\n".to_owned()),
         reason: "Abonniert.".to_owned(),
         manage: "Ändern".to_owned(),
@@ -42,7 +43,7 @@ fn mail() -> Mail {
         mailto: Some("mailto:unsubscribe@example.com?subject=T".to_owned()),
     };
     let (incident, update) = (Key::of(&["incident"]), Key::of(&["update"]));
-    let thread = Some(Thread { incident: &incident, update: &update, subscription: Some(7) });
+    let thread = Some(Thread { incident: Some(&incident), update: &update, subscription: Some(7) });
     Mail::new(&letter, &Envelope { host: "status.example.com", thread, links, at: Timestamp::now() })
 }
 

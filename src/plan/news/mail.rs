@@ -3,6 +3,7 @@
 //! A mail is made in two steps. A [`Letter`] has all words, in one language; a [`Mail`] is one subscriber's, with the
 //! links and the fields that are theirs alone. Neither knows an address.
 
+mod digest;
 mod fields;
 mod html;
 mod plain;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::documents::publication;
 use super::{Incident, News, Update, Words};
 
+pub use digest::{Digest, Entry, Section};
 pub use fields::{Envelope, Links, Thread};
 
 /// Words of a mail, in one language.
@@ -43,6 +45,9 @@ pub struct Letter {
     /// Calendar of the window, if the update changes when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
+    /// Words of the update in a digest; `None` in a letter that an older backsoon recorded, or that goes into none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily: Option<Daily>,
     /// Reason why the reader gets the mail.
     pub reason: String,
     /// Word for the link to the preferences.
@@ -68,6 +73,17 @@ pub struct Action {
     pub label: String,
     /// URL.
     pub url: String,
+}
+
+/// Words of an update that a digest has and a mail about it alone does not need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daily {
+    /// Heading of a digest whose newest update it is.
+    pub heading: String,
+    /// Instant of the update.
+    pub when: String,
+    /// Sentence for what has no room in a digest.
+    pub more: String,
 }
 
 /// Finished mail, without its sender and its recipient.
@@ -98,6 +114,11 @@ impl Letter {
             paragraphs: words.paragraphs(incident, update),
             facts: facts(words, news, incident),
             calendar: publication(news, words, incident, update).filter(|text| text.len() <= MOST_CALENDAR),
+            daily: Some(Daily {
+                heading: words.with("mail-digest", &[("date", words.date(update.at))]),
+                when: words.instant(update.at),
+                more: words.own("mail-digest-more"),
+            }),
             // Without a URL of the site, the link is a path, which leads nowhere from a mail.
             action: news.url.contains("://").then(|| Action {
                 label: words.own("mail-view"),
@@ -147,6 +168,7 @@ impl Letter {
             facts: Vec::new(),
             action: None,
             calendar: None,
+            daily: None,
             reason: words.with("mail-reason", &[("site", site.clone())]),
             manage: words.own("mail-manage"),
             unsubscribe: words.own("mail-unsubscribe"),

@@ -21,9 +21,9 @@ pub struct Envelope<'e> {
 /// Place of a mail among those about its incident.
 #[derive(Clone, Copy, Debug)]
 pub struct Thread<'e> {
-    /// Key of the incident.
-    pub incident: &'e Key,
-    /// Key of the update.
+    /// Key of the incident; `None` for a digest, which is no part of a thread.
+    pub incident: Option<&'e Key>,
+    /// Key of the update, or of the digest.
     pub update: &'e Key,
     /// Number of the subscription; `None` for operators, who are no list.
     pub subscription: Option<i64>,
@@ -56,10 +56,12 @@ pub(super) fn fields(envelope: &Envelope<'_>) -> Vec<(&'static str, String)> {
         let Thread { incident, update, subscription } = thread;
         // The root is never sent: a subscriber who comes later would miss it. Programs join mails that name the same root.
         let reader = subscription.map(|number| format!(".{number}")).unwrap_or_default();
-        let root = format!("<{incident}{reader}@{host}>");
         fields.push(("Message-ID", format!("<{update}{reader}@{host}>")));
-        fields.push(("In-Reply-To", root.clone()));
-        fields.push(("References", root));
+        if let Some(incident) = incident {
+            let root = format!("<{incident}{reader}@{host}>");
+            fields.push(("In-Reply-To", root.clone()));
+            fields.push(("References", root));
+        }
         if subscription.is_some() {
             fields.push(("List-Id", format!("<{host}>")));
         }

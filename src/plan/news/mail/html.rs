@@ -5,14 +5,44 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use super::{Direction, Letter, Links};
+use super::digest::Section;
+use super::{Action, Direction, Letter, Links};
 
 /// Writes the document.
 pub(super) fn html(letter: &Letter, links: &Links) -> String {
-    let (direction, side) = match letter.direction {
-        Direction::Ltr => ("ltr", "left"),
-        Direction::Rtl => ("rtl", "right"),
+    document(letter, &main(letter), links)
+}
+
+/// Writes the document of a digest with the parts for its incidents.
+pub(super) fn digest(frame: &Letter, parts: &[String], more: Option<&str>, links: &Links) -> String {
+    let more = more.map(|more| format!("<p style=\"margin:0 0 16px\">{}</p>\n", Escaped(more))).unwrap_or_default();
+    document(frame, &format!("{}{}{more}", main(frame), parts.concat()), links)
+}
+
+/// Writes the part of a digest for an incident.
+pub(super) fn section(section: &Section, frame: &Letter) -> String {
+    let mut html = String::new();
+    let mut put = |part: fmt::Arguments<'_>| {
+        let _ = html.write_fmt(part);
     };
+    put(format_args!(
+        "<h2 style=\"margin:0 0 8px;padding-top:16px;border-top:1px solid #d9dedb;font-size:18px;line-height:1.3;\
+         font-weight:600\">{}</h2>\n",
+        Escaped(&section.heading)
+    ));
+    put(format_args!("{}{}", stage(section.stage.as_ref()), facts(&section.facts, sides(frame.direction).1)));
+    for (when, paragraphs) in &section.updates {
+        put(format_args!("<p class=\"soft\" style=\"margin:0;font-size:14px;color:#55605a\">{}</p>\n", Escaped(when)));
+        for paragraph in paragraphs {
+            put(format_args!("<p style=\"margin:0 0 12px\">{}</p>\n", Lines(paragraph)));
+        }
+    }
+    put(format_args!("{}", button(section.action.as_ref())));
+    html
+}
+
+fn document(letter: &Letter, main: &str, links: &Links) -> String {
+    let (direction, side) = sides(letter.direction);
     let language = Escaped(&letter.language);
     // Some programs drop `html` and `body`: language and direction stand at an inner element, too.
     format!(
@@ -30,12 +60,19 @@ pub(super) fn html(letter: &Letter, links: &Links) -> String {
          line-height:1.5;color:#1b1f1d;text-align:{side}\">\n{main}{foot}</td></tr></table>\n\
          </td></tr></table>\n</div>\n</body>\n</html>\n",
         title = Escaped(&letter.subject),
-        main = main(letter, side),
         foot = foot(letter, links),
     )
 }
 
-fn main(letter: &Letter, side: &str) -> String {
+/// Returns a direction, and the side at which its lines begin.
+fn sides(direction: Direction) -> (&'static str, &'static str) {
+    match direction {
+        Direction::Ltr => ("ltr", "left"),
+        Direction::Rtl => ("rtl", "right"),
+    }
+}
+
+fn main(letter: &Letter) -> String {
     let mut html = String::new();
     let mut put = |part: fmt::Arguments<'_>| {
         // A text in memory takes all that is written.
@@ -47,33 +84,46 @@ fn main(letter: &Letter, side: &str) -> String {
         "<h1 style=\"margin:0 0 12px;font-size:22px;line-height:1.3;font-weight:600\">{}</h1>\n",
         Escaped(&letter.heading)
     ));
-    if let Some(stage) = &letter.stage {
-        // A word beside a shape: the colour alone says nothing.
-        put(format_args!("<p style=\"margin:0 0 16px;font-weight:600\">&#9679; {}</p>\n", Escaped(stage)));
-    }
+    put(format_args!("{}", stage(letter.stage.as_ref())));
     for paragraph in &letter.paragraphs {
         put(format_args!("<p style=\"margin:0 0 16px\">{}</p>\n", Lines(paragraph)));
     }
-    if !letter.facts.is_empty() {
-        put(format_args!("<table cellpadding=\"0\" cellspacing=\"0\" border=\"0\" style=\"margin:0 0 20px\">\n"));
-        for (label, value) in &letter.facts {
-            put(format_args!(
-                "<tr><th scope=\"row\" align=\"{side}\" valign=\"top\" class=\"soft\" style=\"padding:2px 0;\
-                 font-weight:400;font-size:14px;color:#55605a;text-align:{side}\">{}&nbsp;&nbsp;&nbsp;</th>\
-                 <td align=\"{side}\" valign=\"top\" style=\"padding:2px 0;font-size:14px\">{}</td></tr>\n",
-                Escaped(label),
-                Escaped(value)
-            ));
-        }
-        put(format_args!("</table>\n"));
+    put(format_args!("{}", facts(&letter.facts, sides(letter.direction).1)));
+    put(format_args!("{}", button(letter.action.as_ref())));
+    html
+}
+
+fn stage(stage: Option<&String>) -> String {
+    // A word beside a shape: the colour alone says nothing.
+    let put = |stage: &String| format!("<p style=\"margin:0 0 16px;font-weight:600\">&#9679; {}</p>\n", Escaped(stage));
+    stage.map(put).unwrap_or_default()
+}
+
+fn facts(facts: &[(String, String)], side: &str) -> String {
+    if facts.is_empty() {
+        return String::new();
     }
+    let row = |(label, value): &(String, String)| {
+        format!(
+            "<tr><th scope=\"row\" align=\"{side}\" valign=\"top\" class=\"soft\" style=\"padding:2px 0;\
+             font-weight:400;font-size:14px;color:#55605a;text-align:{side}\">{}&nbsp;&nbsp;&nbsp;</th>\
+             <td align=\"{side}\" valign=\"top\" style=\"padding:2px 0;font-size:14px\">{}</td></tr>\n",
+            Escaped(label),
+            Escaped(value)
+        )
+    };
+    let rows: String = facts.iter().map(row).collect();
+    format!("<table cellpadding=\"0\" cellspacing=\"0\" border=\"0\" style=\"margin:0 0 20px\">\n{rows}</table>\n")
+}
+
+fn button(action: Option<&Action>) -> String {
     let button = "display:inline-block;padding:10px 18px;border-radius:6px;background:#0b6b53;color:#ffffff;\
                   font-weight:600;text-decoration:none";
-    if let Some(action) = &letter.action {
+    let put = |action: &Action| {
         let (url, label) = (Escaped(&action.url), Escaped(&action.label));
-        put(format_args!("<p style=\"margin:0 0 24px\"><a href=\"{url}\" style=\"{button}\">{label}</a></p>\n"));
-    }
-    html
+        format!("<p style=\"margin:0 0 24px\"><a href=\"{url}\" style=\"{button}\">{label}</a></p>\n")
+    };
+    action.map(put).unwrap_or_default()
 }
 
 fn foot(letter: &Letter, links: &Links) -> String {

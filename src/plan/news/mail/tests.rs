@@ -75,7 +75,7 @@ fn links() -> Links {
 }
 
 fn mail(letter: &Letter, incident: &Incident, update: &Update) -> Mail {
-    let thread = Thread { incident: &incident.key, update: &update.key, subscription: Some(7) };
+    let thread = Thread { incident: Some(&incident.key), update: &update.key, subscription: Some(7) };
     let envelope = Envelope { host: "status.example.com", thread: Some(thread), links: links(), at: at("14:00:05") };
     Mail::new(letter, &envelope)
 }
@@ -117,6 +117,10 @@ fn every_language_has_all_words() {
         languages += 1;
         let update = Letter::of_update(words, &news("Status"), &incident, &incident.updates[0]);
         let confirmation = Letter::of_confirmation(words, "Status", "https://status.example.com/confirm/T".to_owned());
+        let daily = update.daily.clone().unwrap();
+        for text in [&daily.heading, &daily.when, &daily.more] {
+            assert!(!text.is_empty() && !text.contains(['{', '}']), "{}: {text:?}", words.tag());
+        }
         for letter in [update, confirmation] {
             let action = &letter.action.as_ref().unwrap().label;
             for text in [&letter.subject, &letter.heading, &letter.reason, &letter.manage, &letter.unsubscribe, action]
@@ -244,4 +248,82 @@ fn a_mail_is_smaller_than_what_mail_programs_cut_at() {
     let mail = mail(&letter, &incident, &incident.updates[0]);
     assert!(mail.html.len() < 100_000 && mail.text.len() < 30_000, "{} {}", mail.html.len(), mail.text.len());
     assert!(mail.subject.len() < 500);
+}
+
+/// Returns the updates of a day: of an incident with several, and of one that came in between.
+fn day(language: &str) -> Vec<(Incident, Update, Letter)> {
+    let (upgrade, network) = (incident("Database upgrade"), Incident { key: Key::of(&["n"]), ..incident("Network") });
+    let all = [
+        (&upgrade, 1, UpdateKind::Began, Stage::InProgress, "14:00:00"),
+        (&network, 1, UpdateKind::Began, Stage::InProgress, "14:20:00"),
+        (&upgrade, 2, UpdateKind::Checking, Stage::Checking, "14:40:00"),
+        (&upgrade, 3, UpdateKind::Over, Stage::Over, "15:10:00"),
+    ];
+    let told = |(incident, sequence, kind, stage, time): (&Incident, u32, UpdateKind, Stage, &str)| {
+        let key = Key::of(&[incident.key.as_str(), &sequence.to_string()]);
+        let update = Update { key, at: at(time), ..update(sequence, kind, stage) };
+        let mut incident = incident.clone();
+        incident.facts.stage = stage;
+        let letter = letter(language, &incident, &update);
+        (incident, update, letter)
+    };
+    all.into_iter().map(told).collect()
+}
+
+fn digest(day: &[(Incident, Update, Letter)]) -> (Digest, Mail) {
+    let entry = |(incident, update, letter): &'_ (Incident, Update, Letter)| {
+        (incident.key.clone(), update.clone(), letter.clone())
+    };
+    let all: Vec<_> = day.iter().map(entry).collect();
+    let entries = all.iter().map(|(incident, update, letter)| Entry {
+        incident,
+        update: &update.key,
+        sequence: update.sequence,
+        at: update.at,
+        letter,
+    });
+    let digest = Digest::new(entries.collect()).unwrap();
+    let thread = Thread { incident: None, update: &digest.key, subscription: Some(7) };
+    let envelope = Envelope { host: "status.example.com", thread: Some(thread), links: links(), at: at("20:00:05") };
+    let mail = Mail::of_digest(&digest, &envelope);
+    (digest, mail)
+}
+
+#[test]
+fn a_digest_has_the_newest_state_of_each_incident_and_its_updates_below() {
+    for language in ["en", "ar"] {
+        check(&format!("digest.{language}"), &shown(&digest(&day(language)).1));
+    }
+    let mut later = day("en");
+    let (_, first) = digest(&later);
+    assert!(["In-Reply-To", "References"].into_iter().all(|name| field(&first, name).is_none()));
+    let reply = |name| field(&first, name).map(str::to_owned);
+    assert!(
+        reply("List-Unsubscribe").is_some() && reply("List-Unsubscribe-Post").is_some() && reply("List-Id").is_some()
+    );
+    later.reverse();
+    assert_eq!(digest(&later).1, first, "an attempt is like the one before it, in whatever order the store tells");
+    later.pop();
+    assert_ne!(field(&digest(&later).1, "Message-ID"), field(&first, "Message-ID"));
+    // What an older backsoon recorded has no words for digests.
+    later.iter_mut().for_each(|(_, _, letter)| letter.daily = None);
+    let old = digest(&later).1;
+    assert!(old.subject == "[Example status] Example status" && old.text.contains("The service is back."), "{old:?}");
+}
+
+#[test]
+fn a_digest_is_smaller_than_what_mail_programs_cut_at_and_says_what_is_missing() {
+    let mut all = Vec::new();
+    for number in 0..60_u32 {
+        for (incident, update, mut letter) in day("en") {
+            let key = Key::of(&[&number.to_string(), incident.key.as_str()]);
+            letter.paragraphs = vec!["\"".repeat(5000); 3];
+            letter.facts = vec![("'".repeat(1000), "\"".repeat(1000)); 20];
+            all.push((Incident { key, ..incident }, update, letter));
+        }
+    }
+    let (_, mail) = digest(&all);
+    assert!(mail.html.len() < 100_000 && mail.text.len() < 60_000, "{} {}", mail.html.len(), mail.text.len());
+    assert!(mail.html.contains("There is more on the status page.") && mail.text.contains("There is more on"));
+    assert!(!digest(&day("en")).1.text.contains("There is more on"));
 }

@@ -19,6 +19,7 @@ pub fn mail(notice: &Notice, replica: &str) -> Letter {
         facts: facts.collect(),
         action: None,
         calendar: None,
+        daily: None,
         reason: format!("A [[notify]] in the config of backsoon on {replica} names this mailbox."),
         // Operators have the config instead.
         manage: String::new(),

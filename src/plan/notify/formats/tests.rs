@@ -61,7 +61,7 @@ fn a_notice_has_the_form_of_its_receiver() {
 fn a_mail_for_an_operator_is_short_and_of_one_line_where_it_must_be() {
     let letter = mail(&notice("shop is closed\r\nBcc: a@b.example", &["5 % of 200 requests failed."]), "proxy\n1");
     let (incident, update) = (Key::of(&["incident"]), Key::of(&["update"]));
-    let thread = Thread { incident: &incident, update: &update, subscription: None };
+    let thread = Thread { incident: Some(&incident), update: &update, subscription: None };
     let at = Timestamp::from_second(1_779_200_040).unwrap();
     let links = Links::default();
     let mail = Mail::new(&letter, &Envelope { host: "example.com", thread: Some(thread), links, at });
