@@ -10,6 +10,8 @@ use super::endpoint::{Endpoint, EndpointError};
 use super::notice::Notice;
 use super::token::Uid;
 
+pub use crate::plan::news::forms::Pace;
+
 /// Subscription as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
@@ -61,17 +63,6 @@ pub struct Order {
     /// Pace.
     #[serde(default)]
     pub pace: Pace,
-}
-
-/// Pace at which a subscriber is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pace {
-    /// Each update by itself.
-    #[default]
-    EachStep,
-    /// All updates of a day together.
-    Digest,
 }
 
 /// Channel of a subscription.
@@ -128,6 +119,11 @@ impl Order {
         }
     }
 
+    /// Returns true if all news of a day come in one mail. Other channels are told of each update.
+    pub fn is_digest(&self) -> bool {
+        self.channel == Channel::Mail && self.pace == Pace::Digest
+    }
+
     /// Returns true if the subscriber wants a notice.
     pub fn wants(&self, notice: &Notice) -> bool {
         let regions = &notice.incident.facts.regions;
@@ -137,16 +133,6 @@ impl Order {
             && (regions.is_empty() || meets(&self.regions, regions))
             && meets(&self.routes, &notice.incident.facts.routes)
             && (self.kinds.is_empty() || self.kinds.contains(notice.update.kind.as_str()))
-    }
-}
-
-impl Pace {
-    /// Returns the word for the pace.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::EachStep => "each-step",
-            Self::Digest => "digest",
-        }
     }
 }
 

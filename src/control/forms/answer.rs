@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::outbox::clerk::{Errand, Told};
 use crate::outbox::endpoint::judge;
-use crate::outbox::subscription::{Channel, Order, Pace, Subscription};
+use crate::outbox::subscription::{Channel, Order, Subscription};
 use crate::plan::news::forms::limits::{Allowed, Limits};
 use crate::plan::news::forms::{Act, Form, Malformed, Place, Visit, Wanted, Way};
 use crate::plan::news::notes::{Change, Note, Preferences};
@@ -98,7 +98,7 @@ async fn preferences(scene: &Scene, visit: &Visit, token: &str, form: Option<For
         Ok(wanted) => wanted,
         Err(mistake) => return (shown(&found, Change::Refused(mistake)), Some(FormEnd::Mistake)),
     };
-    let order = Order { pace: found.order.pace, ..order(wanted, visit) };
+    let order = order(wanted, visit);
     match ask(scene, Errand::Change(token.to_owned(), Box::new(order))).await {
         Some(Told::Found(changed)) => (shown(&changed, Change::Saved), Some(FormEnd::Changed)),
         other => told(other.as_ref(), Note::Gone, Some(FormEnd::Link)),
@@ -123,19 +123,19 @@ fn told(told: Option<&Told>, done: Note, end: Option<FormEnd>) -> Answered {
 }
 
 fn shown(found: &Subscription, change: Change) -> Note {
-    let Order { channel, address, language, services, regions, kinds, .. } = found.order.clone();
-    let wanted = Wanted { way: way(channel), address, services, regions, kinds, language };
+    let Order { channel, address, language, services, regions, kinds, pace, .. } = found.order.clone();
+    let wanted = Wanted { way: way(channel), address, services, regions, kinds, language, pace };
     Note::Preferences(Box::new(Preferences { wanted, since: found.created, change }))
 }
 
 fn order(wanted: Wanted, visit: &Visit) -> Order {
-    let Wanted { way, address, services, regions, kinds, language } = wanted;
+    let Wanted { way, address, services, regions, kinds, language, pace } = wanted;
     let channel = match way {
         Way::Mail => Channel::Mail,
         Way::Webhook => Channel::Webhook,
     };
     let routes = visit.routes.clone().unwrap_or_default();
-    Order { channel, address, language, services, regions, kinds, routes, pace: Pace::EachStep }
+    Order { channel, address, language, services, regions, kinds, routes, pace }
 }
 
 /// Returns the way by which a page of preferences shows a channel. Chats have a URL, as a webhook does.

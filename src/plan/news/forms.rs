@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 pub use fields::{Form, Malformed};
-pub use wanted::{Act, Choices, Kinds, Mistake, Wanted, Way, Wrong};
+pub use wanted::{Act, Choices, Kinds, Mistake, Pace, Wanted, Way, Wrong};
 
 /// Place of a form on the site.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -153,7 +153,8 @@ impl Preferences {
         let groups = super::forms::Kinds::ALL.into_iter();
         let chosen = groups.filter(|group| group.words().iter().any(|word| kinds.contains(*word)));
         let kinds = chosen.map(|group| group.as_str().to_owned()).collect();
-        Form { services, regions, kinds, language, ..Form::default() }
+        let pace = self.wanted.pace.as_str().to_owned();
+        Form { services, regions, kinds, language, pace, ..Form::default() }
     }
 }
 

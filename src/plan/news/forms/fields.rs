@@ -24,6 +24,8 @@ pub struct Form {
     pub kinds: BTreeSet<String>,
     /// Tag of a language.
     pub language: String,
+    /// Pace: `digest` or `each-step`.
+    pub pace: String,
     /// Field that people do not see. Programs that fill every field fill it as well.
     #[serde(skip)]
     pub trap: String,
@@ -66,6 +68,7 @@ impl Form {
                 "region" => drop(form.regions.insert(value)),
                 "kind" => drop(form.kinds.insert(value)),
                 "language" => form.language = value,
+                "pace" => form.pace = value,
                 TRAP => form.trap = value,
                 "act" => form.act = value,
                 "List-Unsubscribe" => form.one_click = value,
@@ -84,6 +87,7 @@ impl Form {
             regions: all(&self.regions),
             kinds: all(&self.kinds),
             language: plain(&self.language),
+            pace: plain(&self.pace),
             ..self
         }
     }
@@ -153,7 +157,7 @@ mod tests {
         ) {
             for media in [Media::Form, Media::Json, Media::Multipart] {
                 let Ok(form) = Form::read(media, &bytes) else { continue };
-                let all = [form.way, form.address, form.language, form.trap, form.act, form.one_click];
+                let all = [form.way, form.address, form.language, form.pace, form.trap, form.act, form.one_click];
                 let sets = [form.services, form.regions, form.kinds].into_iter().flatten();
                 for text in all.into_iter().chain(sets) {
                     prop_assert!(!text.contains(char::is_control) && text.len() <= 3 * bytes.len(), "{text:?}");

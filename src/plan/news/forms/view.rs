@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::document::{Marked, Tags};
 use super::super::mark::Mark;
 use super::super::{Service, Words};
-use super::{Choices, Form, Kinds, Mistake, Way};
+use super::{Choices, Form, Kinds, Mistake, Pace, Way};
 
 /// Form of one way.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +29,8 @@ pub struct FormView {
     services: Vec<ChoiceView>,
     regions: Vec<ChoiceView>,
     kinds: Vec<ChoiceView>,
+    /// Choice of the digest; `None` if the way has none.
+    digest: Option<ChoiceView>,
     languages: Vec<ChoiceView>,
 }
 
@@ -102,6 +104,12 @@ impl FormView {
             services: services(choices, tags, form),
             regions: regions(choices, tags, form),
             kinds: kinds(form, words),
+            digest: (way == Way::Mail).then(|| ChoiceView {
+                value: Pace::Digest.as_str().to_owned(),
+                words: words.own("form-digest"),
+                chosen: form.pace == Pace::Digest.as_str(),
+                mark: None,
+            }),
             languages: Vec::new(),
         }
     }

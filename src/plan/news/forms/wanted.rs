@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::super::config::is_address;
 use super::super::super::page::Renderer;
 use super::super::{News, Service, Words};
@@ -27,6 +29,17 @@ pub enum Kinds {
     Times,
     /// Progress.
     Steps,
+}
+
+/// Pace at which a subscriber is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pace {
+    /// Each update by itself.
+    #[default]
+    EachStep,
+    /// All updates of a day together.
+    Digest,
 }
 
 /// Choices that are offered to a visitor.
@@ -55,6 +68,8 @@ pub struct Wanted {
     pub kinds: BTreeSet<String>,
     /// Tag of the language.
     pub language: String,
+    /// Pace. Only mails have a digest.
+    pub pace: Pace,
 }
 
 /// Button of a form.
@@ -124,6 +139,25 @@ impl Kinds {
             Self::Course => &["began", "closed-again", "over"],
             Self::Times => &["extended", "expected", "overrun"],
             Self::Steps => &["step-done", "checking", "returning"],
+        }
+    }
+}
+
+impl Pace {
+    /// Returns the word for the pace.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EachStep => "each-step",
+            Self::Digest => "digest",
+        }
+    }
+
+    /// Finds a pace by its word. No word is the pace of those who say nothing.
+    pub fn find(word: &str) -> Option<Self> {
+        match word {
+            "" | "each-step" => Some(Self::EachStep),
+            "digest" => Some(Self::Digest),
+            _ => None,
         }
     }
 }
@@ -212,12 +246,14 @@ impl Choices {
             tag if self.languages.iter().any(|known| known == tag) => tag.to_owned(),
             tag => return Err(Mistake::not_offered("language", tag)),
         };
+        let pace = Pace::find(&form.pace).filter(|pace| way == Way::Mail || *pace == Pace::EachStep);
+        let pace = pace.ok_or_else(|| Mistake::not_offered("pace", &form.pace))?;
         let kinds = kinds(&form.kinds);
         // All is what will be added later as well.
         let services = if services.len() == self.services.len() { BTreeSet::new() } else { services };
         let all_regions = form.regions.len() == regions.len();
         let regions = if all_regions { BTreeSet::new() } else { form.regions.clone() };
-        Ok(Wanted { way, address, services, regions, kinds, language })
+        Ok(Wanted { way, address, services, regions, kinds, language, pace })
     }
 }
 
@@ -309,9 +345,25 @@ mod tests {
             (Form { regions: set(&["mars"]), ..mail() }, "regions", Wrong::NotOffered, "mars"),
             (Form { kinds: set(&["began"]), ..mail() }, "kinds", Wrong::NotOffered, "began"),
             (Form { language: "xx".to_owned(), ..mail() }, "language", Wrong::NotOffered, "xx"),
+            (Form { pace: "weekly".to_owned(), ..mail() }, "pace", Wrong::NotOffered, "weekly"),
         ];
         for (form, field, wrong, found) in cases {
             assert_eq!(check(&form), Mistake { field, wrong, found: found.to_owned() });
+        }
+    }
+
+    #[test]
+    fn a_digest_is_a_mail() {
+        for (way, pace, wanted) in [
+            (Way::Mail, "", Ok(Pace::EachStep)),
+            (Way::Mail, "each-step", Ok(Pace::EachStep)),
+            (Way::Mail, "digest", Ok(Pace::Digest)),
+            (Way::Webhook, "each-step", Ok(Pace::EachStep)),
+            (Way::Webhook, "digest", Err("pace")),
+        ] {
+            let form = Form { pace: pace.to_owned(), ..form(way.as_str(), "a@b.example") };
+            let found = choices().check(&form, |_| Ok(()));
+            assert_eq!(found.map(|wanted| wanted.pace).map_err(|mistake| mistake.field), wanted, "{way:?} {pace}");
         }
     }
 
