@@ -14,7 +14,7 @@ use crate::outbox::notice::Notice;
 use crate::outbox::run::{Outbox, Settings};
 use crate::outbox::stationery::Stationery;
 use crate::outbox::told::told;
-use crate::plan::config::{Config, MailConfig, StoreConfig};
+use crate::plan::config::{Config, DigestTime, MailConfig, StoreConfig};
 use crate::plan::news::forms::Choices;
 use crate::plan::news::{Incident, Ledger, News, PublicKeys, Update, Words};
 use crate::plan::page::Renderer;
@@ -33,6 +33,7 @@ pub(super) struct Subscribers {
     reach: Reach,
     store: StoreConfig,
     mail: Option<MailConfig>,
+    digest_at: DigestTime,
     /// Public keys, as far as they could be read at the start.
     keys: PublicKeys,
 }
@@ -48,6 +49,7 @@ impl Subscribers {
             reach: reach.clone(),
             tls: certs::public_client()?,
             mail: mail.clone(),
+            digest_at: status.digest_at.clone(),
         };
         // What is wrong with the files is told by the outbox, which tries again.
         let keys = match &status.store {
@@ -56,7 +58,7 @@ impl Subscribers {
         };
         let outbox = Outbox::start(settings);
         let outbox = outbox.inspect_err(|error| tracing::error!(%error, "subscribers are not told")).ok();
-        Some(Self { outbox, reach, store: status.store.clone(), mail, keys })
+        Some(Self { outbox, reach, store: status.store.clone(), mail, digest_at: status.digest_at.clone(), keys })
     }
 
     /// Returns the public keys.
@@ -73,7 +75,7 @@ impl Subscribers {
     /// Returns true if a config asks for just this outbox.
     pub(super) fn is_for(&self, config: &Config) -> bool {
         let status = &config.status;
-        let is_same = self.store == status.store && self.mail == config.mail;
+        let is_same = self.store == status.store && self.mail == config.mail && self.digest_at == status.digest_at;
         status.send && is_same && self.reach.allow_private == status.allow_private
     }
 

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::plan::config::{MailConfig, StoreConfig};
+use crate::plan::config::{DigestTime, MailConfig, StoreConfig};
 use crate::plan::news::PublicKeys;
 
 use super::address::Reach;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub tls: ClientConfig,
     /// Mail server; `None` if there is none.
     pub mail: Option<MailConfig>,
+    /// Time of day of the digests.
+    pub digest_at: DigestTime,
 }
 
 /// State of an outbox, as operators see it.
@@ -242,7 +244,7 @@ impl Worker {
         let keys = SenderKeys::open(store, &settings.store, &settings.state_dir).await?;
         let Some(store) = self.store.take() else { return Ok(()) };
         let sender = Sender::new(store, Connector::new(settings.reach.clone(), settings.tls.clone()), keys.signer);
-        let sender = sender.with_push(keys.vapid);
+        let sender = sender.with_push(keys.vapid).with_digests(settings.digest_at.clone());
         self.sender = Some(sender.with_mail(MailDesk::new(settings.mail.clone())));
         Ok(())
     }

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::plan::config::DigestTime;
 use crate::plan::news::PublicKeys;
 
 use super::chat;
@@ -39,6 +40,7 @@ pub struct Sender {
     signer: Signer,
     vapid: Option<Vapid>,
     mail: MailDesk,
+    digest_at: DigestTime,
     /// Key of the links for subscribers; `None` until the store was read.
     tokens: Option<TokenKey>,
     flights: JoinSet<Landing>,
@@ -84,14 +86,34 @@ impl Sender {
     pub fn new(store: Store, connector: Connector, signer: Signer) -> Self {
         let (mail, vapid, tokens) = (MailDesk::default(), None, None);
         let (flights, proofs, letters) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
-        let (ended, counts) = (VecDeque::new(), Counts::default());
-        Self { store, connector, signer, vapid, mail, tokens, flights, proofs, letters, ended, peak: 0, counts }
+        let (ended, counts, digest_at) = (VecDeque::new(), Counts::default(), DigestTime::default());
+        Self {
+            store,
+            connector,
+            signer,
+            vapid,
+            mail,
+            digest_at,
+            tokens,
+            flights,
+            proofs,
+            letters,
+            ended,
+            peak: 0,
+            counts,
+        }
     }
 
     /// Sends mails from a desk.
     #[must_use]
     pub fn with_mail(self, mail: MailDesk) -> Self {
         Self { mail, ..self }
+    }
+
+    /// Sends digests at a time of day.
+    #[must_use]
+    pub fn with_digests(self, digest_at: DigestTime) -> Self {
+        Self { digest_at, ..self }
     }
 
     /// Tells browsers, by the key that they know.
@@ -128,7 +150,7 @@ impl Sender {
     pub async fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
         // A new update is looked at soon, whatever is under way.
         self.peak = usize::MAX;
-        self.store.record(notice, now).await
+        self.store.record(notice, now, self.digest_at.after(now)).await
     }
 
     /// Starts attempts that are due, as many as may run at a time.
@@ -224,7 +246,7 @@ impl Sender {
                 if result.as_ref().is_err_and(|error| !error.is_final()) {
                     self.mail.failed();
                 }
-                let outcome = mail_outcome(claim.attempt, result, now, fastrand::f64());
+                let outcome = mail_outcome(claim.attempts(), result, now, fastrand::f64());
                 self.ended.push_back(Ended::Delivery(claim, outcome));
             }
             Landing::Letter { subscription, result } => match result {
@@ -251,7 +273,10 @@ impl Sender {
 
     fn mail(&mut self, claim: Claim, now: Timestamp) {
         let links = self.links(&claim.notice.url, claim.subscription.uid, now);
-        let prepared = self.mail.prepare(&claim.notice, &claim.subscription, links, now);
+        let prepared = match &claim.digest {
+            None => self.mail.prepare(&claim.notice, &claim.subscription, links, now),
+            Some(_) => self.mail.digest(&claim.notices().collect::<Vec<_>>(), &claim.subscription, links, now),
+        };
         self.flights.spawn(async move {
             let result = match prepared {
                 Ok(mail) => mail.send().await,

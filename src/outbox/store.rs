@@ -21,7 +21,7 @@ use crate::plan::config::StoreConfig;
 use super::notice::Notice;
 use super::subscription::{Order, State, Subscription};
 
-pub use delivery::{Claim, Depth, Outcome, Recorded, Refusal};
+pub use delivery::{Claim, Claimed, Depth, Outcome, Recorded, Refusal};
 pub use error::StoreError;
 pub use postgres::PostgresStore;
 pub use readers::Leaving;
@@ -159,20 +159,20 @@ impl Store {
         }
     }
 
-    /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. A repeated update changes
-    /// nothing.
+    /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. Readers
+    /// of the digest get theirs at the instant of the next one. A repeated update changes nothing.
     ///
     /// # Errors
     /// If too many deliveries wait, or the store cannot be written.
-    pub async fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+    pub async fn record(&mut self, notice: &Notice, now: Timestamp, digest: Timestamp) -> Result<Recorded, StoreError> {
         match self {
-            Self::Sqlite(store) => store.record(notice, now),
-            Self::Postgres(store) => store.record(notice, now).await,
+            Self::Sqlite(store) => store.record(notice, now, digest),
+            Self::Postgres(store) => store.record(notice, now, digest).await,
         }
     }
 
-    /// Claims deliveries that are due, at most `per_host` of one host at a time. Drops those that a newer update of the
-    /// same incident makes needless.
+    /// Claims deliveries that are due, at most `per_host` of one host at a time. All of a reader's digest are one claim.
+    /// Drops those that a newer update of the same incident makes needless, but for digests, which tell of a whole day.
     ///
     /// # Errors
     /// If the store cannot be written.

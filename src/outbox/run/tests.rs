@@ -7,7 +7,14 @@ use super::*;
 
 fn settings(folder: &tempfile::TempDir) -> Settings {
     let reach = Reach { allow_private: vec!["127.0.0.0/8".parse().unwrap()] };
-    Settings { state_dir: folder.path().to_owned(), reach, store: StoreConfig::Local, tls: tls(), mail: None }
+    Settings {
+        state_dir: folder.path().to_owned(),
+        reach,
+        store: StoreConfig::Local,
+        tls: tls(),
+        mail: None,
+        digest_at: DigestTime::default(),
+    }
 }
 
 fn fresh(sequence: u32) -> Notice {

@@ -90,7 +90,7 @@ impl Sender {
     async fn change(&mut self, found: Subscription, order: &Order, now: Timestamp) -> Result<Told, StoreError> {
         let Subscription { uid, order: Order { channel, address, routes, .. }, .. } = found.clone();
         let order = Order { channel, address, routes, ..order.clone() };
-        let is_done = self.store.change(uid, &order, now).await?;
+        let is_done = self.store.change(uid, &order, now, self.digest_at.after(now)).await?;
         Ok(if is_done { Told::Found(Box::new(Subscription { order, ..found })) } else { Told::Gone })
     }
 

@@ -1,10 +1,15 @@
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 
+use crate::plan::config::{MailConfig, MailServer, MailTls, Mailbox};
+use crate::plan::news::mail::{Daily, Direction, Letter};
+
 use super::super::address::Reach;
 use super::super::endpoint::Endpoint;
-use super::super::subscription::{Channel, Order, State};
+use super::super::subscription::{Channel, Order, Pace, State};
 use super::super::tests::{SECRET, Seen, Sink, at, notice, order, plain, tls};
 use super::super::{signature, store};
 use super::*;
@@ -268,4 +273,91 @@ async fn many_subscribers_are_told_once_each() {
     let ids: std::collections::BTreeSet<String> =
         sink.seen().iter().map(|seen| seen.fields["webhook-id"].clone()).collect();
     assert_eq!((sink.seen().len(), ids.len()), (many, many));
+}
+
+/// Starts a mail server that takes each mail with an answer, by its number. Returns its port, and what it was sent.
+fn mail_server(answers: &'static [&'static str]) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken = Arc::<Mutex<Vec<String>>>::default();
+    let mails = Arc::clone(&taken);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let mut say = |answer: &str| stream.write_all(format!("{answer}\r\n").as_bytes()).unwrap_or_default();
+            say("220 ready");
+            while let Some(line) = lines.next() {
+                if line != "DATA" {
+                    say("250 fine");
+                    continue;
+                }
+                say("354 go on");
+                let mail = lines.by_ref().take_while(|line| line != ".").collect::<Vec<_>>().join("\n");
+                let number = mails.lock().unwrap().len();
+                mails.lock().unwrap().push(mail.replace("=\n", ""));
+                say(answers[number]);
+            }
+        }
+    });
+    (port, taken)
+}
+
+/// Returns an update with the words of a mail.
+fn worded(sequence: u32) -> Notice {
+    let mut notice = notice(sequence);
+    for telling in &mut notice.tellings {
+        let text = |text: &str| format!("{text} {sequence} {}", telling.language);
+        telling.letter = Some(Letter {
+            language: telling.language.clone(),
+            direction: Direction::Ltr,
+            site: "Status".to_owned(),
+            subject: "[Status] Database".to_owned(),
+            stage: None,
+            heading: "Database".to_owned(),
+            paragraphs: vec![text("step")],
+            facts: Vec::new(),
+            action: None,
+            calendar: None,
+            daily: Some(Daily { heading: text("day"), when: text("at"), more: "more".to_owned() }),
+            reason: "reason".to_owned(),
+            manage: "manage".to_owned(),
+            unsubscribe: "leave".to_owned(),
+        });
+    }
+    notice
+}
+
+#[tokio::test]
+async fn a_reader_gets_one_mail_a_day_and_the_same_one_again_after_a_failure() {
+    let (port, mails) = mail_server(&["451 later", "250 taken", "250 taken"]);
+    let mut world = World::on_loopback();
+    let mailbox = Mailbox { name: None, address: "status@example.com".to_owned() };
+    let server = MailServer { host: "127.0.0.1".to_owned(), port, tls: MailTls::Off };
+    let config = MailConfig { server, ca: None, login: None, from: mailbox, reply_to: None, dkim: None };
+    world.sender = world.sender.with_mail(MailDesk::new(Some(config)));
+    world.sender.unlock().await.unwrap();
+    let language = "de".to_owned();
+    let reader = Order { channel: Channel::Mail, pace: Pace::Digest, language, ..order("reader@example.org") };
+    world.sender.store().subscribe(&reader, "", State::Active, at("07:00:00")).await.unwrap();
+    for sequence in 1..=2 {
+        world.sender.record(&worded(sequence), at("14:00:00")).await.unwrap();
+    }
+    // The digests are at 08:00.
+    let next_day = |text: &str| at(text) + SignedDuration::from_hours(24);
+    for time in [at("14:00:00"), at("23:59:59"), next_day("07:59:59")] {
+        world.send(time).await;
+    }
+    assert_eq!(mails.lock().unwrap().len(), 0);
+    for time in ["08:00:00", "08:00:10", "20:00:00"] {
+        world.send(next_day(time)).await;
+    }
+    world.send(next_day("08:00:00") + SignedDuration::from_hours(24)).await;
+    let seen = mails.lock().unwrap().clone();
+    assert_eq!((seen.len(), world.sender.counts()), (2, Counts { sent: 1, failures: 1 }), "{seen:#?}");
+    let id = |mail: &str| mail.lines().find(|line| line.starts_with("Message-ID: ")).map(str::to_owned);
+    assert!(id(&seen[0]).is_some() && id(&seen[0]) == id(&seen[1]), "{seen:#?}");
+    for part in ["Subject: [Status] day 2 de", "step 1 de", "step 2 de", "List-Unsubscribe-Post", "/manage/", "/u/"] {
+        assert!(seen[1].contains(part), "{part}: {}", seen[1]);
+    }
 }

@@ -16,6 +16,37 @@ pub struct Claim {
     pub subscription: Subscription,
     /// Notice.
     pub notice: Notice,
+    /// Further deliveries that go into the same mail, which is a digest; `None` if this one goes by itself.
+    pub digest: Option<Vec<Claimed>>,
+}
+
+/// Delivery that goes into a digest with others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// Number of the delivery.
+    pub delivery: i64,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// Notice.
+    pub notice: Notice,
+}
+
+impl Claim {
+    /// Returns the numbers and the attempts of all deliveries that the claim has.
+    pub fn deliveries(&self) -> impl Iterator<Item = (i64, u32)> {
+        let further = self.digest.iter().flatten().map(|one| (one.delivery, one.attempt));
+        std::iter::once((self.delivery, self.attempt)).chain(further)
+    }
+
+    /// Returns all notices, oldest delivery first.
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        std::iter::once(&self.notice).chain(self.digest.iter().flatten().map(|one| &one.notice))
+    }
+
+    /// Returns the number of attempts that the oldest delivery has had, by which the next one waits.
+    pub fn attempts(&self) -> u32 {
+        self.deliveries().map(|(_, attempt)| attempt).max().unwrap_or(self.attempt)
+    }
 }
 
 /// Result of an attempt.

@@ -27,6 +27,8 @@ pub(super) fn letter_wait(attempt: i64) -> i64 {
 
 /// Age from which an update is not told any more.
 pub(super) const OLD: SignedDuration = SignedDuration::from_hours(24);
+/// Deliveries in one digest. What is more goes into another one.
+pub(super) const MOST_IN_DIGEST: i64 = 100;
 /// Refusals in a row after which an address is believed not to exist.
 pub(super) const MOST_REFUSALS: i64 = 3;
 /// Time after which an endpoint that has always failed is silenced.

@@ -73,14 +73,21 @@ impl Store {
         }
     }
 
-    /// Changes the wishes of a subscription; its channel and its address stay. Returns false if there is none.
+    /// Changes the wishes of a subscription; its channel and its address stay. What waits follows a change of pace: it
+    /// goes out now, or at the instant of the next digest. Returns false if there is no subscription.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn change(&mut self, uid: Uid, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn change(
+        &mut self,
+        uid: Uid,
+        order: &Order,
+        now: Timestamp,
+        digest: Timestamp,
+    ) -> Result<bool, StoreError> {
         match self {
-            Self::Sqlite(store) => store.change(uid, order, now),
-            Self::Postgres(store) => store.change_wishes(uid, order, now).await,
+            Self::Sqlite(store) => store.change(uid, order, now, digest),
+            Self::Postgres(store) => store.change_wishes(uid, order, now, digest).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use rusqlite::Connection;
 
-use super::super::subscription::{Channel, Order, State};
+use super::super::subscription::{Channel, Order, Pace, State};
 use super::super::tests::server::Server;
 use super::super::tests::{at, notice, order, tls};
 use super::super::token::TokenKey;
@@ -94,7 +94,7 @@ async fn a_crash_between_claim_and_result_sends_again_with_the_same_id() {
     for world in World::all() {
         let mut store = world.open();
         subscribe(&mut store, &["https://a.example/", "https://b.example/"]).await;
-        assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(2));
+        assert_eq!(store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap(), Recorded::New(2));
         let first = claim(&mut store, "14:00:00").await;
         store.finish(&first[0], &Outcome::Done, at("14:00:01")).await.unwrap();
         drop(store);
@@ -115,10 +115,10 @@ async fn an_update_is_recorded_once_and_not_when_it_is_a_day_old() {
     for world in World::all() {
         let (mut one, mut other) = (world.open(), world.open());
         subscribe(&mut one, &["https://a.example/"]).await;
-        assert_eq!(one.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(1));
-        assert_eq!(other.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::Known);
+        assert_eq!(one.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap(), Recorded::New(1));
+        assert_eq!(other.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap(), Recorded::Known);
         let next_day = at("14:00:00") + SignedDuration::from_hours(25);
-        assert_eq!(one.record(&notice(2), next_day).await.unwrap(), Recorded::Old);
+        assert_eq!(one.record(&notice(2), next_day, at("23:00:00")).await.unwrap(), Recorded::Old);
         assert_eq!(world.states(), ["1 due"]);
     }
 }
@@ -128,11 +128,11 @@ async fn a_newer_update_replaces_what_was_not_told_yet() {
     for world in World::all() {
         let mut store = world.open();
         subscribe(&mut store, &["https://a.example/"]).await;
-        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap();
         let first = claim(&mut store, "14:00:00").await;
         let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
         store.finish(&first[0], &retry, at("14:00:01")).await.unwrap();
-        store.record(&notice(2), at("14:00:02")).await.unwrap();
+        store.record(&notice(2), at("14:00:02"), at("23:00:00")).await.unwrap();
         let next = claim(&mut store, "14:00:06").await;
         assert_eq!(next.iter().map(|claim| claim.notice.update.sequence).collect::<Vec<_>>(), [2]);
         assert_eq!(world.states(), ["1 dropped", "2 due"]);
@@ -148,7 +148,7 @@ async fn a_host_has_no_more_deliveries_at_a_time_than_it_may() {
             &["https://a.example/1", "https://a.example/2", "https://a.example/3", "https://b.example/"],
         )
         .await;
-        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap();
         let addresses = |claims: &[Claim]| -> Vec<String> {
             claims.iter().map(|claim| claim.subscription.order.address.clone()).collect()
         };
@@ -165,7 +165,7 @@ async fn an_endpoint_is_silenced_by_410_or_when_it_has_failed_for_days() {
     for world in World::all() {
         let mut store = world.open();
         let ids = subscribe(&mut store, &["https://a.example/", "https://b.example/", "https://c.example/"]).await;
-        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap();
         let claims = claim(&mut store, "14:00:00").await;
         store.finish(&claims[0], &Outcome::Gone { error: "410 Gone".to_owned() }, at("14:00:00")).await.unwrap();
         let retry = Outcome::Retry { at: at("14:00:05"), error: "503".to_owned() };
@@ -181,7 +181,7 @@ async fn an_endpoint_is_silenced_by_410_or_when_it_has_failed_for_days() {
         let depth = store.depth().await.unwrap();
         assert_eq!((depth.due, depth.failed, depth.silenced), (0, 3, 2));
         assert!(store.activate(ids[1], at("15:00:00")).await.unwrap());
-        assert_eq!(store.record(&notice(2), at("15:00:00")).await.unwrap(), Recorded::New(2));
+        assert_eq!(store.record(&notice(2), at("15:00:00"), at("23:00:00")).await.unwrap(), Recorded::New(2));
     }
 }
 
@@ -210,7 +210,7 @@ async fn an_endpoint_without_a_proof_is_asked_ever_less_often_and_forgotten() {
             .subscribe(&order("https://a.example/"), "whsec_AAAA", State::Unconfirmed, at("13:00:00"))
             .await
             .unwrap();
-        assert_eq!(store.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(0));
+        assert_eq!(store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap(), Recorded::New(0));
         for (now, most) in [("13:00:00", 1), ("13:00:59", 0), ("13:01:00", 1), ("13:02:59", 0)] {
             assert_eq!(store.claim_proofs(at(now), 10).await.unwrap().len(), most, "{now}");
         }
@@ -225,7 +225,7 @@ async fn what_is_over_is_removed_and_an_address_has_one_subscription() {
         let mut store = world.open();
         let ids = subscribe(&mut store, &["https://a.example/", "https://a.example/", "https://b.example/"]).await;
         assert_eq!(ids[0], ids[1]);
-        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap();
         let claims = claim(&mut store, "14:00:00").await;
         store.finish(&claims[0], &Outcome::Done, at("14:00:00")).await.unwrap();
         let month_later = at("14:00:00") + SignedDuration::from_hours(24 * 31);
@@ -263,10 +263,10 @@ async fn only_the_owner_reads_the_file_and_a_locked_one_is_an_error() {
     assert_eq!(mode(&world.path().with_file_name(format!("{FILE}-wal"))), 0o600);
     connection(&other).execute_batch("BEGIN IMMEDIATE").unwrap();
     connection(&one).busy_timeout(Duration::ZERO).unwrap();
-    let error = one.record(&notice(1), at("14:00:00")).await.unwrap_err();
+    let error = one.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap_err();
     assert!(matches!(error, StoreError::Sqlite(_)), "{error:?}");
     connection(&other).execute_batch("ROLLBACK").unwrap();
-    assert_eq!(one.record(&notice(1), at("14:00:00")).await.unwrap(), Recorded::New(0));
+    assert_eq!(one.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap(), Recorded::New(0));
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn an_address_that_is_refused_three_times_is_silenced_and_one_success_forg
         ];
         for ((outcome, state), sequence) in course.into_iter().zip(1..) {
             let now = format!("14:00:{sequence:02}");
-            store.record(&notice(sequence), at(&now)).await.unwrap();
+            store.record(&notice(sequence), at(&now), at("23:00:00")).await.unwrap();
             let claims = claim(&mut store, &now).await;
             store.finish(&claims[0], &outcome, at(&now)).await.unwrap();
             assert_eq!(store.find(id).await.unwrap().unwrap().state, state, "after {sequence}");
@@ -298,7 +298,7 @@ async fn a_late_result_changes_nothing_of_what_another_sender_does() {
     for world in World::all() {
         let mut store = world.open();
         let id = subscribe(&mut store, &["https://a.example/"]).await[0];
-        store.record(&notice(1), at("14:00:00")).await.unwrap();
+        store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap();
         let late = claim(&mut store, "14:00:00").await.remove(0);
         let current = claim(&mut store, "14:05:00").await.remove(0);
         let retry = Outcome::Retry { at: at("14:05:10"), error: "503".to_owned() };
@@ -322,6 +322,135 @@ fn mailbox(address: &str) -> Order {
     Order { channel: Channel::Mail, ..order(address) }
 }
 
+fn daily(address: &str) -> Order {
+    Order { pace: Pace::Digest, ..mailbox(address) }
+}
+
+/// Records updates of the minutes after 14:00, for a digest at 20:00.
+async fn record(store: &mut Store, sequences: std::ops::RangeInclusive<u32>) {
+    for sequence in sequences {
+        let now = at(&format!("14:{sequence:02}:00"));
+        store.record(&notice(sequence), now, at("20:00:00")).await.unwrap();
+    }
+}
+
+/// Returns the sequence numbers of the updates of each claim.
+fn told(claims: &[Claim]) -> Vec<Vec<u32>> {
+    let sorted = |claim: &Claim| {
+        let mut all: Vec<u32> = claim.notices().map(|notice| notice.update.sequence).collect();
+        all.sort_unstable();
+        all
+    };
+    claims.iter().map(sorted).collect()
+}
+
+#[tokio::test]
+async fn readers_of_the_digest_get_all_of_a_day_at_its_time_and_others_each_step() {
+    for world in World::all() {
+        let mut store = world.open();
+        for order in [daily("reader@example.org"), mailbox("other@example.org")] {
+            store.subscribe(&order, "", State::Active, at("13:00:00")).await.unwrap();
+        }
+        // A pace is one of mails alone.
+        let hook = Order { pace: Pace::Digest, ..order("https://a.example/") };
+        store.subscribe(&hook, "whsec_AAAA", State::Active, at("13:00:00")).await.unwrap();
+        record(&mut store, 1..=1).await;
+        let now = claim(&mut store, "14:01:00").await;
+        assert_eq!(told(&now), [[1], [1]]);
+        for one in &now {
+            store.finish(one, &Outcome::Done, at("14:01:00")).await.unwrap();
+        }
+        assert_eq!(store.depth().await.unwrap().oldest, Some(at("20:00:00")), "a digest is not late before its time");
+        record(&mut store, 2..=3).await;
+        assert_eq!(told(&claim(&mut store, "14:03:00").await), [[3], [3]], "the newer replaces the older");
+        assert_eq!(claim(&mut store, "19:59:59").await.len(), 2, "what was claimed before is claimed again");
+        let digest = claim(&mut store, "20:00:00").await;
+        assert_eq!(told(&digest), [vec![1, 2, 3]]);
+        assert_eq!(claim(&mut store, "20:00:01").await, []);
+        store.finish(&digest[0], &Outcome::Done, at("20:00:02")).await.unwrap();
+        let left = "SELECT count(*) || '' FROM deliveries WHERE digest > 0 AND state <> 'done'";
+        assert_eq!(world.sql(left), ["0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_digest_stays_whole_over_failures_and_crashes() {
+    for world in World::all() {
+        let mut store = world.open();
+        store.subscribe(&daily("reader@example.org"), "", State::Active, at("13:00:00")).await.unwrap();
+        record(&mut store, 1..=3).await;
+        let first = claim(&mut store, "20:00:00").await;
+        drop(store);
+        let mut store = world.open();
+        let again = claim(&mut store, "20:05:00").await;
+        assert_eq!((told(&again), again[0].attempts()), (told(&first), 2), "after a crash");
+        let retry = Outcome::Retry { at: at("20:10:00"), error: "451".to_owned() };
+        store.finish(&again[0], &retry, at("20:05:01")).await.unwrap();
+        assert_eq!(store.subscriptions().await.unwrap()[0].failures, 1, "one mail, one failure");
+        // News that are due before the next attempt take along what waits for it.
+        store.record(&notice(4), at("14:04:00"), at("20:07:00")).await.unwrap();
+        let both = claim(&mut store, "20:07:00").await;
+        assert_eq!((told(&both), both[0].attempts()), (vec![vec![1, 2, 3, 4]], 3));
+        store.finish(&both[0], &retry, at("20:07:01")).await.unwrap();
+        assert_eq!(claim(&mut store, "20:09:59").await, []);
+        let last = claim(&mut store, "20:10:00").await;
+        let refused = Outcome::Refused { error: "550 nobody".to_owned(), cause: Refusal::Address };
+        store.finish(&last[0], &refused, at("20:10:01")).await.unwrap();
+        let found = store.subscriptions().await.unwrap().remove(0);
+        assert_eq!((found.state, world.states().len()), (State::Active, 4), "one mail, one refusal");
+        assert_eq!(claim(&mut store, "23:00:00").await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_digest_counts_as_one_mail_at_a_time_and_has_a_limit() {
+    for world in World::all() {
+        let mut store = world.open();
+        for address in ["a@example.org", "b@example.org", "c@example.org"] {
+            store.subscribe(&daily(address), "", State::Active, at("13:00:00")).await.unwrap();
+        }
+        record(&mut store, 1..=3).await;
+        let two = store.claim(at("20:00:00"), LEASE, 100, 2).await.unwrap();
+        assert_eq!(told(&two), [[1, 2, 3], [1, 2, 3]]);
+        assert_eq!(store.claim(at("20:00:00"), LEASE, 100, 2).await.unwrap(), []);
+        store.finish(&two[0], &Outcome::Done, at("20:00:00")).await.unwrap();
+        assert_eq!(store.claim(at("20:00:00"), LEASE, 100, 2).await.unwrap().len(), 1);
+
+        let mut store = World::file().open();
+        store.subscribe(&daily("a@example.org"), "", State::Active, at("13:00:00")).await.unwrap();
+        for sequence in 1..=130 {
+            store.record(&notice(sequence), at("14:00:00"), at("20:00:00")).await.unwrap();
+        }
+        let one = claim(&mut store, "20:00:00").await;
+        assert_eq!((one.len(), one[0].notices().count()), (1, 100));
+        assert_eq!(claim(&mut store, "20:00:00").await[0].notices().count(), 30, "the rest is not lost");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_follows_a_change_of_pace() {
+    for world in World::all() {
+        let mut store = world.open();
+        store.subscribe(&daily("reader@example.org"), "", State::Active, at("13:00:00")).await.unwrap();
+        let uid = store.subscriptions().await.unwrap()[0].uid;
+        let change = async |store: &mut Store, order: &Order, now: &str| {
+            assert!(store.change(uid, order, at(now), at("20:00:00")).await.unwrap());
+        };
+        record(&mut store, 1..=2).await;
+        change(&mut store, &mailbox("reader@example.org"), "15:00:00").await;
+        let now = claim(&mut store, "15:00:00").await;
+        assert_eq!((told(&now), &now[0].digest), (vec![vec![2]], &None), "the newest state is told at once");
+        let retry = Outcome::Retry { at: at("15:30:00"), error: "451".to_owned() };
+        store.finish(&now[0], &retry, at("15:00:01")).await.unwrap();
+        change(&mut store, &daily("reader@example.org"), "15:01:00").await;
+        assert_eq!(claim(&mut store, "15:30:00").await, []);
+        record(&mut store, 3..=3).await;
+        assert_eq!(told(&claim(&mut store, "20:00:00").await), [[2, 3]]);
+        change(&mut store, &mailbox("reader@example.org"), "20:00:01").await;
+        assert_eq!(claim(&mut store, "20:00:02").await, [], "what is under way stays");
+    }
+}
+
 #[tokio::test]
 async fn a_stranger_changes_nothing_of_a_subscription_that_was_confirmed() {
     for world in World::all() {
@@ -340,7 +469,7 @@ async fn a_stranger_changes_nothing_of_a_subscription_that_was_confirmed() {
         store.ask(&narrow, "", at("13:04:00")).await.unwrap();
         let again = store.find_uid(found.uid).await.unwrap().unwrap();
         assert_eq!((again.state, again.order.services.len(), again.id), (State::Active, 0, found.id));
-        assert!(store.change(found.uid, &narrow, at("13:05:00")).await.unwrap());
+        assert!(store.change(found.uid, &narrow, at("13:05:00"), at("23:00:00")).await.unwrap());
         assert_eq!(store.find_uid(found.uid).await.unwrap().unwrap().order, narrow);
         assert!(store.leave(found.uid, Leaving::Unsubscribed, at("13:06:00")).await.unwrap());
         assert!(!store.leave(found.uid, Leaving::Erased, at("13:06:00")).await.unwrap());
@@ -382,6 +511,7 @@ async fn a_file_of_the_first_version_gets_names_and_a_key() {
     let mut store = world.open();
     let old = subscribe(&mut store, &["https://a.example/", "https://b.example/"]).await;
     let first = "DROP INDEX subscriptions_by_uid; ALTER TABLE subscriptions DROP COLUMN uid; DROP TABLE secrets; \
+                 ALTER TABLE deliveries DROP COLUMN digest; \
                  DROP TABLE letters; PRAGMA user_version = 1";
     drop(store);
     Connection::open(world.path()).unwrap().execute_batch(first).unwrap();

@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 
 use super::super::super::notice::Notice;
 use super::super::super::subscription::Subscription;
-use super::super::delivery::{Claim, Depth, Outcome, Recorded, Refusal};
-use super::super::limits::{LONG_FAILURE, MOST_DELIVERIES, MOST_REFUSALS, OLD};
+use super::super::delivery::{Claim, Claimed, Depth, Outcome, Recorded, Refusal};
+use super::super::limits::{LONG_FAILURE, MOST_DELIVERIES, MOST_IN_DIGEST, MOST_REFUSALS, OLD};
 use super::super::{StoreError, millis};
 use super::change::Change;
 use super::change::Value::{Int, Ints, Text, Texts};
@@ -21,7 +21,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// If too many deliveries wait, or the store cannot be written.
-    pub async fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+    pub async fn record(&mut self, notice: &Notice, now: Timestamp, digest: Timestamp) -> Result<Recorded, StoreError> {
         if now.duration_since(notice.update.at) > OLD {
             return Ok(Recorded::Old);
         }
@@ -41,13 +41,19 @@ impl PostgresStore {
             }
             let statement = format!("SELECT {COLUMNS} FROM subscriptions AS s WHERE state = 'active'");
             let all = known(&change.rows(&statement, &[]).await?)?;
-            let wanting = all.iter().filter(|one| is_told(one, notice)).map(|one| one.id).collect::<Vec<_>>();
-            // A subscription that was removed or silenced in between gets none.
-            let statement = "INSERT INTO deliveries (subscription, incident, sequence, host, due) \
-                             SELECT id, $2, $3, host, $4 FROM subscriptions WHERE id = ANY($1) AND state = 'active' \
-                             ORDER BY id ON CONFLICT DO NOTHING";
-            let values = [Ints(&wanting), Text(incident), Int(sequence), Int(millis(now))];
-            let told = change.run(statement, &values).await?;
+            let wanting = all.iter().filter(|one| is_told(one, notice));
+            let (daily, each): (Vec<&Subscription>, Vec<&Subscription>) =
+                wanting.partition(|one| one.order.is_digest());
+            let mut told = 0;
+            for (readers, due, digest) in [(each, now, 0), (daily, digest, millis(digest))] {
+                let ids: Vec<i64> = readers.into_iter().map(|one| one.id).collect();
+                // A subscription that was removed or silenced in between gets none.
+                let statement = "INSERT INTO deliveries (subscription, incident, sequence, host, due, digest) \
+                                 SELECT id, $2, $3, host, $4, $5 FROM subscriptions \
+                                 WHERE id = ANY($1) AND state = 'active' ORDER BY id ON CONFLICT DO NOTHING";
+                let values = [Ints(&ids), Text(incident), Int(sequence), Int(millis(due)), Int(digest)];
+                told += change.run(statement, &values).await?;
+            }
             Ok(Recorded::New(usize::try_from(told).unwrap_or(usize::MAX)))
         })
         .await
@@ -70,16 +76,18 @@ impl PostgresStore {
         let (instant, until, most, per_host) = (millis(now), millis(now + lease), limit(most), limit(per_host));
         self.change(Weight::Swift, CALL, async |change| {
             change.run(DROP_SUPERSEDED, &[Int(instant)]).await?;
-            let values = [Int(instant), Int(per_host), Int(most), Int(until)];
+            let values = [Int(instant), Int(per_host), Int(most), Int(until), Int(MOST_IN_DIGEST)];
             let statement = format!(
-                "{TAKE} SELECT took.id, took.attempt, took.incident, took.sequence, {COLUMNS} \
+                "{TAKE} SELECT took.id, took.attempt, took.incident, took.sequence, took.digest, {COLUMNS} \
                 FROM took JOIN subscriptions AS s ON s.id = took.subscription ORDER BY took.due, took.id"
             );
             let rows = change.rows(&statement, &values).await?;
             let notices = notices(change, &rows).await?;
             let mut claims = Vec::with_capacity(rows.len());
             for row in &rows {
-                claims.extend(claimed(row, &notices)?);
+                if let Some(claim) = claimed(row, &notices)? {
+                    join(&mut claims, claim);
+                }
             }
             Ok(claims)
         })
@@ -97,11 +105,8 @@ impl PostgresStore {
             match outcome {
                 Outcome::Done => done(change, claim, now).await,
                 Outcome::Retry { at, error } => {
-                    let statement = "UPDATE deliveries SET due = $3, claimed_until = 0, last_error = $4 \
-                                     WHERE id = $1 AND attempt = $2 AND state = 'due' AND claimed_until > 0";
-                    let (attempt, due, error) = (i64::from(claim.attempt), millis(*at), clean(error));
-                    let values = [Int(claim.delivery), Int(attempt), Int(due), Text(&error)];
-                    if change.run(statement, &values).await? > 0 {
+                    let error = clean(error);
+                    if again(change, claim, &error, *at).await? {
                         blame(change, subscription, &error, now).await?;
                     }
                     Ok(())
@@ -153,7 +158,7 @@ impl PostgresStore {
     pub async fn depth(&mut self) -> Result<Depth, StoreError> {
         self.change(Weight::Swift, CALL, async |change| {
             let statement = "SELECT (SELECT count(*) FROM deliveries WHERE state = 'due'), \
-                (SELECT min(u.at) FROM deliveries AS d JOIN updates AS u USING (incident, sequence) \
+                (SELECT min(greatest(u.at, d.digest)) FROM deliveries AS d JOIN updates AS u USING (incident, sequence) \
                  WHERE d.state = 'due'), \
                 (SELECT count(*) FROM deliveries WHERE state = 'failed'), \
                 (SELECT count(*) FROM subscriptions WHERE state IN ('quarantined', 'disabled'))";
@@ -202,18 +207,43 @@ fn claimed(row: &Row, notices: &HashMap<(String, i64), Notice>) -> Result<Option
     let Some(notice) = notices.get(&name).cloned() else { return Ok(None) };
     let attempt: i64 = row.try_get("attempt")?;
     let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
-    Ok(Some(Claim { delivery: row.try_get("id")?, attempt, subscription, notice }))
+    let digest = (row.try_get::<_, i64>("digest")? > 0).then(Vec::new);
+    Ok(Some(Claim { delivery: row.try_get("id")?, attempt, subscription, notice, digest }))
+}
+
+/// Adds a delivery to the digest that it goes into, or as a claim of its own.
+fn join(claims: &mut Vec<Claim>, claim: Claim) {
+    let reader = claim.subscription.id;
+    let own = claims.iter_mut().find(|one| one.subscription.id == reader && one.digest.is_some());
+    match own.and_then(|one| one.digest.as_mut()).filter(|_| claim.digest.is_some()) {
+        Some(further) => {
+            further.push(Claimed { delivery: claim.delivery, attempt: claim.attempt, notice: claim.notice });
+        }
+        None => claims.push(claim),
+    }
 }
 
 /// Ends a delivery that was taken, and forgives its endpoint.
 async fn done(change: Change<'_>, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
     let statement = "WITH ended AS (UPDATE deliveries SET state = 'done', last_error = NULL, finished = $3, \
-                     claimed_until = 0 WHERE id = $1 AND state <> 'done') \
+                     claimed_until = 0 WHERE id = ANY($1) AND state <> 'done') \
                      UPDATE subscriptions SET failures = 0, failing_since = NULL, last_error = NULL \
                      WHERE id = $2 AND failures > 0";
-    let values = [Int(claim.delivery), Int(claim.subscription.id), Int(millis(now))];
+    let ids: Vec<i64> = claim.deliveries().map(|(delivery, _)| delivery).collect();
+    let values = [Ints(&ids), Int(claim.subscription.id), Int(millis(now))];
     change.run(statement, &values).await?;
     Ok(())
+}
+
+/// Puts off what this attempt still has. Returns false if it has nothing more.
+async fn again(change: Change<'_>, claim: &Claim, error: &str, at: Timestamp) -> Result<bool, StoreError> {
+    let statement = "UPDATE deliveries SET due = $3, claimed_until = 0, last_error = $4 \
+                     FROM unnest($1, $2) AS own (id, attempt) WHERE deliveries.id = own.id \
+                     AND deliveries.attempt = own.attempt AND state = 'due' AND claimed_until > 0";
+    let (ids, attempts): (Vec<i64>, Vec<i64>) =
+        claim.deliveries().map(|(id, attempt)| (id, i64::from(attempt))).unzip();
+    let values = [Ints(&ids), Ints(&attempts), Int(millis(at)), Text(error)];
+    Ok(change.run(statement, &values).await? > 0)
 }
 
 /// Ends a delivery for good that this attempt still has, and blames its endpoint. Returns false if it has it no more.
@@ -226,12 +256,14 @@ async fn failed(change: Change<'_>, claim: &Claim, error: &str, now: Timestamp) 
     Ok(is_ended)
 }
 
-/// Ends a delivery that this attempt still has, without success. Returns false if it has it no more.
+/// Ends what this attempt still has, without success. Returns false if it has nothing more.
 async fn end(change: Change<'_>, claim: &Claim, error: &str, now: Timestamp) -> Result<bool, StoreError> {
     let statement = "UPDATE deliveries SET state = 'failed', last_error = $3, finished = $4, claimed_until = 0 \
-                     WHERE id = $1 AND attempt = $2 AND state = 'due'";
-    let (attempt, at) = (i64::from(claim.attempt), millis(now));
-    let values = [Int(claim.delivery), Int(attempt), Text(error), Int(at)];
+                     FROM unnest($1, $2) AS own (id, attempt) WHERE deliveries.id = own.id \
+                     AND deliveries.attempt = own.attempt AND state = 'due'";
+    let (ids, attempts): (Vec<i64>, Vec<i64>) =
+        claim.deliveries().map(|(id, attempt)| (id, i64::from(attempt))).unzip();
+    let values = [Ints(&ids), Ints(&attempts), Text(error), Int(millis(now))];
     Ok(change.run(statement, &values).await? > 0)
 }
 
@@ -254,7 +286,9 @@ async fn quarantine(change: Change<'_>, subscription: i64, now: Timestamp) -> Re
 
 /// Silences a subscription that was refused several times in a row, the last time for its address.
 async fn quarantine_unknown(change: Change<'_>, subscription: i64, now: Timestamp) -> Result<(), StoreError> {
-    let statement = "SELECT count(*) FROM deliveries WHERE subscription = $1 AND state = 'failed' AND finished > \
+    // A digest is one refusal, however many deliveries went into it.
+    let statement = "SELECT count(DISTINCT CASE WHEN digest > 0 THEN -finished ELSE id END) FROM deliveries \
+                     WHERE subscription = $1 AND state = 'failed' AND finished > \
                      (SELECT coalesce(max(finished), 0) FROM deliveries WHERE subscription = $1 AND state = 'done')";
     let refused: i64 = change.row(statement, &[Int(subscription)]).await?.try_get(0)?;
     if refused >= MOST_REFUSALS {
@@ -279,20 +313,31 @@ fn clean(error: &str) -> String {
 
 /// Drops deliveries that a newer update makes needless: news that are hours late are worse than none.
 const DROP_SUPERSEDED: &str = "WITH old AS MATERIALIZED (SELECT id FROM deliveries AS d \
-    WHERE state = 'due' AND due <= $1 AND claimed_until <= $1 AND EXISTS (SELECT 1 FROM deliveries AS newer \
+    WHERE state = 'due' AND digest = 0 AND due <= $1 AND claimed_until <= $1 AND EXISTS (SELECT 1 FROM deliveries AS newer \
     WHERE newer.subscription = d.subscription AND newer.incident = d.incident AND newer.sequence > d.sequence) \
     ORDER BY id FOR UPDATE SKIP LOCKED) \
     UPDATE deliveries SET state = 'dropped', finished = $1 FROM old WHERE deliveries.id = old.id";
 
 /// Takes deliveries that are due, oldest first, no more of a host than it may have at a time. What another replica has
-/// locked is passed over, and what it has taken meanwhile is looked at again.
+/// locked is passed over, and what it has taken meanwhile is looked at again. The first delivery of a digest stands for
+/// all: who has locked that takes the others.
 const TAKE: &str = "WITH waiting AS (SELECT d.id, d.host, d.due, row_number() OVER (PARTITION BY d.host \
     ORDER BY d.due, d.id) AS rank FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription \
-    AND s.state = 'active' WHERE d.state = 'due' AND d.due <= $1 AND d.claimed_until <= $1), \
-    taken AS (SELECT host, count(*) AS number FROM deliveries WHERE state = 'due' AND claimed_until > $1 GROUP BY host), \
+    AND s.state = 'active' WHERE d.state = 'due' AND d.due <= $1 AND d.claimed_until <= $1 \
+    AND (d.digest = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS f WHERE f.subscription = d.subscription \
+    AND f.digest > 0 AND f.id < d.id AND f.state = 'due' AND f.due <= $1 AND f.claimed_until <= $1))), \
+    taken AS (SELECT host, count(DISTINCT CASE WHEN digest > 0 THEN -subscription ELSE id END) AS number \
+    FROM deliveries WHERE state = 'due' AND claimed_until > $1 GROUP BY host), \
     chosen AS (SELECT waiting.id FROM waiting LEFT JOIN taken USING (host) \
     WHERE rank + coalesce(taken.number, 0) <= $2 ORDER BY waiting.due, waiting.id LIMIT $3), \
-    locked AS MATERIALIZED (SELECT d.id FROM deliveries AS d WHERE d.id IN (SELECT id FROM chosen) \
-    AND d.state = 'due' AND d.due <= $1 AND d.claimed_until <= $1 ORDER BY d.id FOR UPDATE SKIP LOCKED), \
-    took AS (UPDATE deliveries SET attempt = attempt + 1, claimed_until = $4 FROM locked \
-    WHERE deliveries.id = locked.id RETURNING deliveries.*)";
+    locked AS MATERIALIZED (SELECT d.id, d.subscription, d.digest FROM deliveries AS d \
+    WHERE d.id IN (SELECT id FROM chosen) AND d.state = 'due' AND d.due <= $1 AND d.claimed_until <= $1 \
+    ORDER BY d.id FOR UPDATE SKIP LOCKED), \
+    members AS (SELECT d.id, row_number() OVER (PARTITION BY d.subscription ORDER BY d.id) AS place \
+    FROM deliveries AS d JOIN locked ON locked.subscription = d.subscription AND locked.digest > 0 \
+    AND locked.id <> d.id WHERE d.state = 'due' AND d.digest BETWEEN 1 AND $1 AND d.claimed_until <= $1), \
+    further AS MATERIALIZED (SELECT d.id FROM deliveries AS d WHERE d.id IN (SELECT id FROM members WHERE place < $5) \
+    AND d.state = 'due' AND d.claimed_until <= $1 ORDER BY d.id FOR UPDATE SKIP LOCKED), \
+    took AS (UPDATE deliveries SET attempt = attempt + 1, claimed_until = $4 \
+    FROM (SELECT id FROM locked UNION ALL SELECT id FROM further) AS own \
+    WHERE deliveries.id = own.id RETURNING deliveries.*)";

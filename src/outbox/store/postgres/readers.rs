@@ -78,14 +78,28 @@ impl PostgresStore {
         self.act("confirmed", statement, &[Text(&uid.to_string()), Int(millis(now))], now).await
     }
 
-    /// Changes the wishes of a subscription.
+    /// Changes the wishes of a subscription, and moves what waits.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn change_wishes(&mut self, uid: Uid, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn change_wishes(
+        &mut self,
+        uid: Uid,
+        order: &Order,
+        now: Timestamp,
+        digest: Timestamp,
+    ) -> Result<bool, StoreError> {
         let wishes = serde_json::to_string(order)?;
-        let statement = "UPDATE subscriptions SET wishes = $2 WHERE uid = $1 RETURNING id";
-        self.act("changed", statement, &[Text(&uid.to_string()), Text(&wishes)], now).await
+        self.change(Weight::Durable, CALL, async |change| {
+            let statement = "UPDATE subscriptions SET wishes = $2 WHERE uid = $1 RETURNING id";
+            let values = [Text(&uid.to_string()), Text(&wishes)];
+            let Some(row) = change.any_row(statement, &values).await? else { return Ok(false) };
+            let id = row.try_get(0)?;
+            move_waiting(change, id, order, (now, digest)).await?;
+            note(change, now, "changed", id).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Removes a subscription and all that is known of it. The audit keeps its number alone.
@@ -151,6 +165,27 @@ impl PostgresStore {
         })
         .await
     }
+}
+
+/// Moves what waits to the pace of an order, at an instant and with the one of the next digest. What is under way stays:
+/// it is told already, or soon.
+async fn move_waiting(
+    change: Change<'_>,
+    id: i64,
+    order: &Order,
+    (now, digest): (Timestamp, Timestamp),
+) -> Result<(), StoreError> {
+    let (now, digest) = (millis(now), millis(digest));
+    if order.is_digest() {
+        let statement = "UPDATE deliveries SET digest = $3, due = $3 \
+                         WHERE subscription = $1 AND state = 'due' AND digest = 0 AND claimed_until <= $2";
+        change.run(statement, &[Int(id), Int(now), Int(digest)]).await?;
+    } else {
+        let statement = "UPDATE deliveries SET digest = 0, due = least(due, $2) \
+                         WHERE subscription = $1 AND state = 'due' AND digest > 0 AND claimed_until <= $2";
+        change.run(statement, &[Int(id), Int(now)]).await?;
+    }
+    Ok(())
 }
 
 /// Adds a subscription that waits for its proof.

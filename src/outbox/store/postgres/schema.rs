@@ -62,7 +62,7 @@ const VERSION: usize = STEPS.len();
 const LOCK: i64 = 0x6261_636B_736F_6F6E;
 
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
-const STEPS: [&str; 2] = [FIRST, WITH_FORMS];
+const STEPS: [&str; 3] = [FIRST, WITH_FORMS, WITH_DIGESTS];
 
 const FIRST: &str = "
 CREATE TABLE version (number BIGINT NOT NULL);
@@ -126,4 +126,9 @@ CREATE TABLE letters (
     due BIGINT NOT NULL,
     attempt BIGINT NOT NULL DEFAULT 0
 );
+";
+
+/// Digests: the instant of each, or 0 for what is told by itself.
+const WITH_DIGESTS: &str = "
+ALTER TABLE deliveries ADD COLUMN digest BIGINT NOT NULL DEFAULT 0;
 ";

@@ -53,7 +53,8 @@ async fn replicas_record_an_update_once_and_claim_each_delivery_once() {
         let order = order(&format!("https://h{number}.example/"));
         stores[0].subscribe(&order, "whsec_AAAA", State::Active, at("13:00:00")).await.unwrap();
     }
-    let (stores, recorded) = all(stores, async |store| store.record(&notice(1), at("14:00:00")).await.unwrap()).await;
+    let (stores, recorded) =
+        all(stores, async |store| store.record(&notice(1), at("14:00:00"), at("23:00:00")).await.unwrap()).await;
     assert_eq!(recorded.iter().filter(|one| **one == Recorded::New(200)).count(), 1, "{recorded:?}");
     assert_eq!(recorded.iter().filter(|one| **one == Recorded::Known).count(), 5, "{recorded:?}");
     let claim = async |store: &mut PostgresStore| {
@@ -97,7 +98,7 @@ async fn a_call_that_is_dropped_halfway_leaves_nothing_behind() {
     other.depth().await.unwrap();
     for polls in 1..40 {
         let notice = notice(polls);
-        let mut record = Box::pin(stores[0].record(&notice, at("14:00:00")));
+        let mut record = Box::pin(stores[0].record(&notice, at("14:00:00"), at("23:00:00")));
         let mut left = polls;
         let done = std::future::poll_fn(|cx| match record.as_mut().poll(cx) {
             std::task::Poll::Ready(_) => std::task::Poll::Ready(true),
@@ -109,7 +110,7 @@ async fn a_call_that_is_dropped_halfway_leaves_nothing_behind() {
         });
         let done = done.await;
         drop(record);
-        let recorded = other.record(&notice, at("14:00:00")).await.unwrap();
+        let recorded = other.record(&notice, at("14:00:00"), at("23:00:00")).await.unwrap();
         assert!(recorded == Recorded::New(1) || recorded == Recorded::Known, "after {polls} polls");
         if done {
             assert_eq!(recorded, Recorded::Known);

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Transaction;
 
 use super::super::super::notice::Notice;
-use super::super::delivery::{Claim, Depth, Outcome, Recorded, Refusal};
-use super::super::limits::{LONG_FAILURE, MOST_DELIVERIES, MOST_REFUSALS, OLD};
+use super::super::delivery::{Claim, Claimed, Depth, Outcome, Recorded, Refusal};
+use super::super::limits::{LONG_FAILURE, MOST_DELIVERIES, MOST_IN_DIGEST, MOST_REFUSALS, OLD};
 use super::super::{StoreError, millis};
 use super::SqliteStore;
 use super::subscriptions::{COLUMNS, note, read};
@@ -16,7 +16,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// If too many deliveries wait, or the store cannot be written.
-    pub fn record(&mut self, notice: &Notice, now: Timestamp) -> Result<Recorded, StoreError> {
+    pub fn record(&mut self, notice: &Notice, now: Timestamp, digest: Timestamp) -> Result<Recorded, StoreError> {
         if now.duration_since(notice.update.at) > OLD {
             return Ok(Recorded::Old);
         }
@@ -38,14 +38,15 @@ impl SqliteStore {
         {
             // A subscription that was removed or silenced in between gets none.
             let mut insert = change.prepare(
-                "INSERT OR IGNORE INTO deliveries (subscription, incident, sequence, host, due) \
-                 SELECT id, ?2, ?3, host, ?4 FROM subscriptions WHERE id = ?1 AND state = 'active'",
+                "INSERT OR IGNORE INTO deliveries (subscription, incident, sequence, host, due, digest) \
+                 SELECT id, ?2, ?3, host, ?4, ?5 FROM subscriptions WHERE id = ?1 AND state = 'active'",
             )?;
             for one in subscribers
                 .iter()
                 .filter(|one| one.created.as_second() <= notice.update.at.as_second() && one.order.wants(notice))
             {
-                told += insert.execute((one.id, incident, sequence, millis(now)))?;
+                let (due, digest) = if one.order.is_digest() { (digest, millis(digest)) } else { (now, 0) };
+                told += insert.execute((one.id, incident, sequence, millis(due), digest))?;
             }
         }
         change.commit()?;
@@ -70,7 +71,7 @@ impl SqliteStore {
         let mut claims = Vec::new();
         {
             let statement = format!(
-                "SELECT chosen.id, chosen.attempt + 1, updates.notice, {COLUMNS} FROM ({DUE}) AS chosen \
+                "SELECT chosen.id, chosen.attempt + 1, chosen.digest, updates.notice, {COLUMNS} FROM ({DUE}) AS chosen \
                  JOIN subscriptions ON subscriptions.id = chosen.subscription \
                  JOIN updates ON updates.incident = chosen.incident AND updates.sequence = chosen.sequence \
                  ORDER BY chosen.due, chosen.id"
@@ -82,8 +83,13 @@ impl SqliteStore {
             }
             let mut take = change
                 .prepare("UPDATE deliveries SET attempt = attempt + 1, claimed_until = ?2 WHERE deliveries.id = ?1")?;
-            for claim in &claims {
-                take.execute([claim.delivery, millis(now + lease)])?;
+            for claim in &mut claims {
+                if let Some(further) = &mut claim.digest {
+                    *further = of_digest(&change, claim.subscription.id, claim.delivery, now)?;
+                }
+                for (delivery, _) in claim.deliveries() {
+                    take.execute([delivery, millis(now + lease)])?;
+                }
             }
         }
         change.commit()?;
@@ -96,21 +102,12 @@ impl SqliteStore {
     /// # Errors
     /// If the store cannot be written. The delivery is then sent again when its lease has ended.
     pub fn finish(&mut self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
-        let (delivery, subscription) = (claim.delivery, claim.subscription.id);
+        let subscription = claim.subscription.id;
         let change = self.swiftly()?;
         match outcome {
-            Outcome::Done => {
-                let statement = "UPDATE deliveries SET state = 'done', last_error = NULL, finished = ?2, \
-                                 claimed_until = 0 WHERE id = ?1 AND state <> 'done'";
-                change.execute(statement, [delivery, millis(now)])?;
-                let statement = "UPDATE subscriptions SET failures = 0, failing_since = NULL, last_error = NULL \
-                                 WHERE id = ?1 AND failures > 0";
-                change.execute(statement, [subscription])?;
-            }
+            Outcome::Done => done(&change, claim, now)?,
             Outcome::Retry { at, error } => {
-                let statement = "UPDATE deliveries SET due = ?3, claimed_until = 0, last_error = ?4 \
-                                 WHERE id = ?1 AND attempt = ?2 AND state = 'due' AND claimed_until > 0";
-                if change.execute(statement, (delivery, claim.attempt, millis(*at), error))? > 0 {
+                if again(&change, claim, error, *at)? {
                     blame(&change, subscription, error, now)?;
                 }
             }
@@ -157,7 +154,7 @@ impl SqliteStore {
     /// If the store cannot be read.
     pub fn depth(&self) -> Result<Depth, StoreError> {
         let statement = "SELECT (SELECT count(*) FROM deliveries WHERE state = 'due'), \
-            (SELECT min(u.at) FROM deliveries d JOIN updates u USING (incident, sequence) WHERE d.state = 'due'), \
+            (SELECT min(max(u.at, d.digest)) FROM deliveries d JOIN updates u USING (incident, sequence) WHERE d.state = 'due'), \
             (SELECT count(*) FROM deliveries WHERE state = 'failed'), \
             (SELECT count(*) FROM subscriptions WHERE state IN ('quarantined', 'disabled'))";
         let count =
@@ -172,29 +169,82 @@ impl SqliteStore {
 
 /// Reads a row of [`SqliteStore::claim`]; `None` if this backsoon does not understand it.
 fn claimed(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Claim>> {
-    let notice: String = row.get(2)?;
-    let subscription = read(row, 3)?;
+    let (digest, notice): (i64, String) = (row.get(2)?, row.get(3)?);
+    let subscription = read(row, 4)?;
     let Some((subscription, notice)) = subscription.zip(serde_json::from_str(&notice).ok()) else {
         return Ok(None);
     };
-    Ok(Some(Claim { delivery: row.get(0)?, attempt: row.get(1)?, subscription, notice }))
+    // What goes with it is read when it is known which deliveries are claimed.
+    let digest = (digest > 0).then(Vec::new);
+    Ok(Some(Claim { delivery: row.get(0)?, attempt: row.get(1)?, subscription, notice, digest }))
+}
+
+/// Reads what goes into a digest beside its first delivery. What waits for another attempt goes along.
+fn of_digest(
+    change: &Transaction<'_>,
+    subscription: i64,
+    first: i64,
+    now: Timestamp,
+) -> Result<Vec<Claimed>, StoreError> {
+    let statement = "SELECT d.id, d.attempt + 1, updates.notice FROM deliveries AS d \
+                     JOIN updates ON updates.incident = d.incident AND updates.sequence = d.sequence \
+                     WHERE d.subscription = ?1 AND d.id <> ?2 AND d.state = 'due' AND d.digest BETWEEN 1 AND ?3 \
+                     AND d.claimed_until <= ?3 ORDER BY d.id LIMIT ?4";
+    let mut select = change.prepare(statement)?;
+    let mut rows = select.query([subscription, first, millis(now), MOST_IN_DIGEST - 1])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        // A notice that this backsoon does not understand waits for one that does.
+        if let Ok(notice) = serde_json::from_str(&row.get::<_, String>(2)?) {
+            all.push(Claimed { delivery: row.get(0)?, attempt: row.get(1)?, notice });
+        }
+    }
+    Ok(all)
+}
+
+/// Ends deliveries that were taken, and forgives their endpoint.
+fn done(change: &Transaction<'_>, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
+    for (delivery, _) in claim.deliveries() {
+        let statement = "UPDATE deliveries SET state = 'done', last_error = NULL, finished = ?2, \
+                         claimed_until = 0 WHERE id = ?1 AND state <> 'done'";
+        change.execute(statement, [delivery, millis(now)])?;
+    }
+    let statement = "UPDATE subscriptions SET failures = 0, failing_since = NULL, last_error = NULL \
+                     WHERE id = ?1 AND failures > 0";
+    change.execute(statement, [claim.subscription.id])?;
+    Ok(())
+}
+
+/// Puts off what this attempt still has. Returns false if it has nothing more.
+fn again(change: &Transaction<'_>, claim: &Claim, error: &str, at: Timestamp) -> Result<bool, StoreError> {
+    let mut changed = 0;
+    for (delivery, attempt) in claim.deliveries() {
+        let statement = "UPDATE deliveries SET due = ?3, claimed_until = 0, last_error = ?4 \
+                         WHERE id = ?1 AND attempt = ?2 AND state = 'due' AND claimed_until > 0";
+        changed += change.execute(statement, (delivery, attempt, millis(at), error))?;
+    }
+    Ok(changed > 0)
 }
 
 /// Drops deliveries that a newer update makes needless: news that are hours late are worse than none.
 fn drop_superseded(change: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
     let statement = "UPDATE deliveries SET state = 'dropped', finished = ?1 \
-         WHERE state = 'due' AND due <= ?1 AND claimed_until <= ?1 AND EXISTS (SELECT 1 FROM deliveries AS newer \
+         WHERE state = 'due' AND digest = 0 AND due <= ?1 AND claimed_until <= ?1 AND EXISTS (SELECT 1 FROM deliveries AS newer \
          WHERE newer.subscription = deliveries.subscription AND newer.incident = deliveries.incident \
          AND newer.sequence > deliveries.sequence)";
     change.execute(statement, [millis(now)])?;
     Ok(())
 }
 
-/// Ends a delivery that this attempt still has, without success. Returns false if it has it no more.
+/// Ends what this attempt still has, without success. Returns false if it has nothing more.
 fn end(change: &Transaction<'_>, claim: &Claim, error: &str, now: Timestamp) -> Result<bool, StoreError> {
-    let statement = "UPDATE deliveries SET state = 'failed', last_error = ?3, finished = ?4, claimed_until = 0 \
-                     WHERE id = ?1 AND attempt = ?2 AND state = 'due'";
-    Ok(change.execute(statement, (claim.delivery, claim.attempt, error, millis(now)))? > 0)
+    let mut changed = 0;
+    for (delivery, attempt) in claim.deliveries() {
+        let statement = "UPDATE deliveries SET state = 'failed', last_error = ?3, finished = ?4, claimed_until = 0 \
+                         WHERE id = ?1 AND attempt = ?2 AND state = 'due'";
+        changed += change.execute(statement, (delivery, attempt, error, millis(now)))?;
+    }
+    Ok(changed > 0)
 }
 
 fn blame(change: &Transaction<'_>, subscription: i64, error: &str, now: Timestamp) -> Result<(), StoreError> {
@@ -217,7 +267,9 @@ fn quarantine(change: &Transaction<'_>, subscription: i64, now: Timestamp) -> Re
 
 /// Silences a subscription that was refused several times in a row, the last time for its address.
 fn quarantine_unknown(change: &Transaction<'_>, subscription: i64, now: Timestamp) -> Result<(), StoreError> {
-    let statement = "SELECT count(*) FROM deliveries WHERE subscription = ?1 AND state = 'failed' AND finished > \
+    // A digest is one refusal, however many deliveries went into it.
+    let statement = "SELECT count(DISTINCT CASE WHEN digest > 0 THEN -finished ELSE id END) FROM deliveries \
+                     WHERE subscription = ?1 AND state = 'failed' AND finished > \
                      (SELECT coalesce(max(finished), 0) FROM deliveries WHERE subscription = ?1 AND state = 'done')";
     let refused: i64 = change.query_row(statement, [subscription], |row| row.get(0))?;
     if refused >= MOST_REFUSALS {
@@ -234,9 +286,13 @@ fn silence(change: &Transaction<'_>, subscription: i64, state: &str, now: Timest
     note(change, now, state, subscription)
 }
 
-/// Deliveries that are due, oldest first, no more of a host than it may have at a time.
+/// Deliveries that are due, oldest first, no more of a host than it may have at a time. A digest counts as one, and its
+/// first delivery stands for all.
 const DUE: &str = "SELECT * FROM (SELECT d.*, row_number() OVER (PARTITION BY d.host ORDER BY d.due, d.id) AS rank, \
-    (SELECT count(*) FROM deliveries AS c WHERE c.state = 'due' AND c.host = d.host AND c.claimed_until > ?1) AS taken \
+    (SELECT count(DISTINCT CASE WHEN c.digest > 0 THEN -c.subscription ELSE c.id END) FROM deliveries AS c \
+    WHERE c.state = 'due' AND c.host = d.host AND c.claimed_until > ?1) AS taken \
     FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription AND s.state = 'active' \
-    WHERE d.state = 'due' AND d.due <= ?1 AND d.claimed_until <= ?1) \
+    WHERE d.state = 'due' AND d.due <= ?1 AND d.claimed_until <= ?1 \
+    AND (d.digest = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS f WHERE f.subscription = d.subscription \
+    AND f.digest > 0 AND f.id < d.id AND f.state = 'due' AND f.due <= ?1 AND f.claimed_until <= ?1))) \
     WHERE rank + taken <= ?2 ORDER BY due, id LIMIT ?3";

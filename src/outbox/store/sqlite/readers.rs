@@ -78,14 +78,18 @@ impl SqliteStore {
         })
     }
 
-    /// Changes the wishes of a subscription.
+    /// Changes the wishes of a subscription, and moves what waits.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn change(&mut self, uid: Uid, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+    pub fn change(&mut self, uid: Uid, order: &Order, now: Timestamp, digest: Timestamp) -> Result<bool, StoreError> {
         let wishes = serde_json::to_string(order)?;
         let statement = "UPDATE subscriptions SET wishes = ?2 WHERE uid = ?1 RETURNING id";
-        self.noted("changed", now, |change| change.query_row(statement, (uid.to_string(), &wishes), |row| row.get(0)))
+        self.noted("changed", now, |change| {
+            let id = change.query_row(statement, (uid.to_string(), &wishes), |row| row.get(0))?;
+            move_waiting(change, id, order, now, digest)?;
+            Ok(id)
+        })
     }
 
     /// Removes a subscription and all that is known of it. The audit keeps its number alone.
@@ -149,6 +153,27 @@ impl SqliteStore {
         change.commit()?;
         Ok(true)
     }
+}
+
+/// Moves what waits to the pace of an order. What is under way stays: it is told already, or soon.
+fn move_waiting(
+    change: &Transaction<'_>,
+    id: i64,
+    order: &Order,
+    now: Timestamp,
+    digest: Timestamp,
+) -> rusqlite::Result<()> {
+    let (now, digest) = (millis(now), millis(digest));
+    if order.is_digest() {
+        let statement = "UPDATE deliveries SET digest = ?3, due = ?3 \
+                         WHERE subscription = ?1 AND state = 'due' AND digest = 0 AND claimed_until <= ?2";
+        change.execute(statement, [id, now, digest])?;
+    } else {
+        let statement = "UPDATE deliveries SET digest = 0, due = min(due, ?2) \
+                         WHERE subscription = ?1 AND state = 'due' AND digest > 0 AND claimed_until <= ?2";
+        change.execute(statement, [id, now])?;
+    }
+    Ok(())
 }
 
 /// Adds a subscription that waits for its proof.

@@ -29,7 +29,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, steps: &[&str]) 
 }
 
 /// Changes from each version to the next. Instants are milliseconds since 1970, sets are arrays in JSON.
-pub(super) const STEPS: [&str; 2] = [FIRST, WITH_FORMS];
+pub(super) const STEPS: [&str; 3] = [FIRST, WITH_FORMS, WITH_DIGESTS];
 
 const FIRST: &str = "
 CREATE TABLE subscriptions (
@@ -93,4 +93,9 @@ CREATE TABLE letters (
     due INTEGER NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0
 );
+";
+
+/// Digests: the instant of each, or 0 for what is told by itself.
+const WITH_DIGESTS: &str = "
+ALTER TABLE deliveries ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
 ";
