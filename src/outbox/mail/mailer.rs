@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::plan::config::{DkimConfig, MailConfig, MailLogin};
-use crate::plan::news::Key;
 use crate::plan::news::mail::{Digest, Entry, Envelope, Letter, Links, Mail, Thread};
 
 use super::super::notice::Notice;
@@ -81,8 +80,9 @@ impl MailDesk {
         let mailer = self.mailer()?;
         let telling = notice.in_language(&to.order.language);
         let letter = telling.and_then(|telling| telling.letter.as_ref()).ok_or(MailError::NoWords)?;
-        let thread = (Some(&notice.incident.key), &notice.update.key);
-        let mail = Mail::new(letter, &mailer.envelope(thread, &notice.url, to, links, now));
+        let (incident, update) = (Some(&notice.incident.key), &notice.update.key);
+        let thread = Thread { incident, update, subscription: Some(to.id) };
+        let mail = Mail::new(letter, &mailer.envelope(thread, &notice.url, links, now));
         Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
     }
 
@@ -101,7 +101,8 @@ impl MailDesk {
         let entries = notices.iter().filter_map(|notice| entry(notice, &to.order.language));
         let digest = Digest::new(entries.collect()).ok_or(MailError::NoWords)?;
         let site = notices.iter().max_by_key(|notice| notice.update.at).map_or("", |notice| notice.url.as_str());
-        let mail = Mail::of_digest(&digest, &mailer.envelope((None, &digest.key), site, to, links, now));
+        let thread = Thread { incident: None, update: &digest.key, subscription: Some(to.id) };
+        let mail = Mail::of_digest(&digest, &mailer.envelope(thread, site, links, now));
         Ok(Outgoing { mailer, mail, to: to.order.address.clone() })
     }
 
@@ -181,18 +182,12 @@ impl Mailer {
 
 impl Mailer {
     /// Makes the envelope of a subscriber's mail. The thread is the key of its incident, and its own.
-    fn envelope<'e>(
-        &'e self,
-        (incident, update): (Option<&'e Key>, &'e Key),
-        site: &'e str,
-        to: &Subscription,
-        links: Links,
-        at: Timestamp,
-    ) -> Envelope<'e> {
-        let mailto = format!("mailto:{}?subject=unsubscribe%20{}", self.unsubscribe, to.id);
+    fn envelope<'e>(&'e self, thread: Thread<'e>, site: &'e str, links: Links, at: Timestamp) -> Envelope<'e> {
+        let subscription = thread.subscription.unwrap_or_default();
+        let mailto = format!("mailto:{}?subject=unsubscribe%20{subscription}", self.unsubscribe);
         Envelope {
             host: host_of(site).unwrap_or(&self.domain),
-            thread: Some(Thread { incident, update, subscription: Some(to.id) }),
+            thread: Some(thread),
             links: Links { mailto: Some(mailto), ..links },
             at,
         }

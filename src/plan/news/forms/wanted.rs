@@ -362,7 +362,7 @@ mod tests {
             (Way::Webhook, "digest", Err("pace")),
         ] {
             let form = Form { pace: pace.to_owned(), ..form(way.as_str(), "a@b.example") };
-            let found = choices().check(&form, |_| Ok(()));
+            let found = choices().check(&form, |url| Ok(url.to_owned()));
             assert_eq!(found.map(|wanted| wanted.pace).map_err(|mistake| mistake.field), wanted, "{way:?} {pace}");
         }
     }
