@@ -132,7 +132,11 @@ impl Outbox {
             is_behind: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = move || runtime.block_on(worker.run());
+        let work = move || {
+            // If the priority cannot be lowered, the thread works all the same.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            runtime.block_on(worker.run());
+        };
         let thread = std::thread::Builder::new().name("outbox".to_owned()).spawn(work)?;
         Ok(Self { inbox, clerk, stationery, status, thread })
     }
@@ -321,6 +325,8 @@ const MOST_IN_CHANNEL: usize = 256;
 const MOST_UNRECORDED: usize = 1024;
 /// Errands of visitors that are done before deliveries have their turn again.
 const MOST_ERRANDS: usize = 16;
+/// Niceness of the thread, so that the workers come first.
+const NICE: i32 = 10;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_hours(6);

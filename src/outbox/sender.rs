@@ -158,8 +158,7 @@ impl Sender {
     /// # Errors
     /// If the store cannot be written.
     pub async fn start(&mut self, stationery: &Stationery, now: Timestamp) -> Result<(), StoreError> {
-        // Each look at the store costs time, and some results later it finds more.
-        if self.flights.len() > self.peak / 2 {
+        if self.is_full() {
             return Ok(());
         }
         let free = MOST_AT_ONCE.saturating_sub(self.flights.len());
@@ -229,9 +228,19 @@ impl Sender {
     /// # Errors
     /// If the store cannot be read.
     pub async fn rest(&mut self, now: Timestamp) -> Result<Duration, StoreError> {
+        // Nothing would be started before an attempt has ended, and its end wakes us.
+        if self.is_full() {
+            return Ok(LONGEST_REST);
+        }
         let next = self.store.next_due().await?.map(|next| next.duration_since(now));
         let rest = next.and_then(|rest| Duration::try_from(rest.max(SignedDuration::ZERO)).ok());
         Ok(rest.unwrap_or(LONGEST_REST).clamp(SHORTEST_REST, LONGEST_REST))
+    }
+
+    /// Returns true if so many attempts are under way that none is started. Each look at the store costs time, and some
+    /// results later it finds more.
+    fn is_full(&self) -> bool {
+        self.flights.len() > self.peak / 2
     }
 
     /// Decides what becomes of an attempt.
