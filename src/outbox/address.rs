@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::endpoint::{Endpoint, Scheme};
+use super::endpoint::{Endpoint, Host, Scheme};
 
 /// Reach of the outbox: public addresses by `https://`, and the networks that the operator allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,12 @@ impl Reach {
             return Err(Refusal::NoAddress);
         }
         addresses.iter().map(|address| self.judge_one(endpoint, *address)).collect()
+    }
+
+    /// Returns true if the endpoint is at an address in a network that the operator allows.
+    pub fn vouches_for(&self, endpoint: &Endpoint) -> bool {
+        let Host::Address(address) = &endpoint.host else { return false };
+        self.allow_private.iter().any(|net| net.contains(address))
     }
 
     fn judge_one(&self, endpoint: &Endpoint, address: IpAddr) -> Result<SocketAddr, Refusal> {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::plan::config;
+use crate::plan::news::mail::Letter;
 use crate::plan::notify::{self, Body, formats};
 
 use super::meaning::Meaning;
@@ -32,9 +34,19 @@ struct Slower {
 }
 
 impl Chat {
-    /// Returns the message about a notice, in a language.
-    pub fn message(self, notice: &Notice, language: &str) -> Message {
-        self.form(&words(notice, language))
+    /// Returns the message about a notice, in a language. `manage` leads to the preferences, and ends the message.
+    pub fn message(self, notice: &Notice, language: &str, manage: Option<String>) -> Message {
+        let letter = notice.in_language(language).and_then(|telling| telling.letter.as_ref());
+        let foot = letter.map(|letter| letter.manage.clone()).zip(manage);
+        self.form(&notify::Notice { foot, ..words(notice, language) })
+    }
+
+    /// Returns a message that asks, or tells of the subscription itself.
+    pub fn letter(self, letter: &Letter, now: Timestamp) -> Message {
+        let foot = letter.action.as_ref().map(|action| (action.label.clone(), action.url.clone()));
+        let paragraphs = letter.paragraphs.iter().cloned().chain([letter.reason.clone()]).collect();
+        let (title, tone) = (letter.heading.clone(), notify::Tone::Work);
+        self.form(&notify::Notice { title, paragraphs, fields: Vec::new(), link: None, foot, at: now, tone })
     }
 
     /// Returns a message in the form of the service.
@@ -104,6 +116,7 @@ pub(super) fn words(notice: &Notice, language: &str) -> notify::Notice {
         paragraphs: telling.map(|telling| telling.paragraphs.clone()).unwrap_or_default(),
         fields: Vec::new(),
         link: Some((notice.title.clone(), format!("{}/incidents/{}", notice.url, notice.incident.key))),
+        foot: None,
         at: notice.update.at,
         tone: notify::Tone::Work,
     }
@@ -184,13 +197,13 @@ mod tests {
     #[test]
     fn a_notice_of_an_older_backsoon_has_words_too() {
         let notice = notice(1);
-        let text = |chat: Chat| String::from_utf8(chat.message(&notice, "de").body.to_vec()).unwrap();
+        let text = |chat: Chat| String::from_utf8(chat.message(&notice, "de", None).body.to_vec()).unwrap();
         for chat in [Chat::Slack, Chat::Discord, Chat::Teams] {
             let text = text(chat);
             assert!(text.contains("Datenbank: in progress") || text.contains("Datenbank\\\\: in progress"), "{text}");
             assert!(text.contains("https://status.example.com/incidents/"), "{text}");
         }
-        let ntfy = Chat::Ntfy.message(&notice, "de");
+        let ntfy = Chat::Ntfy.message(&notice, "de", None);
         assert_eq!(ntfy.fields["title"], "Datenbank: in progress");
         assert_eq!(ntfy.fields["content-type"], "text/plain; charset=utf-8");
     }

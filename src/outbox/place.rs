@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use crate::plan::news::forms::{Way, Wrong};
+
+use super::address::Reach;
 use super::chat::Chat;
-use super::endpoint::{Endpoint, EndpointError, Host, Scheme};
+use super::endpoint::{self, Endpoint, EndpointError, Host, Scheme};
 use super::subscription::Channel;
 
 /// Reason against a place that a stranger names.
@@ -34,6 +37,40 @@ pub fn of_stranger(channel: Channel, address: &str) -> Result<Endpoint, PlaceErr
         (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push, _) => {
             Ok(endpoint)
         }
+    }
+}
+
+/// Judges the place that a stranger types for a way, as far as that goes without a look-up: each attempt looks the host up.
+/// Returns its usual form, so that a place has one name.
+///
+/// # Errors
+/// If it is none for the way, or leads nowhere public. In a network of the operator, any server may take the form of a chat.
+pub fn judge(reach: &Reach, channel: Channel, url: &str) -> Result<String, Wrong> {
+    if channel == Channel::Webhook {
+        return endpoint::judge(reach, url);
+    }
+    match of_stranger(channel, url) {
+        Ok(_) => endpoint::judge(reach, url),
+        Err(PlaceError::Url(_)) => Err(Wrong::NoUrl),
+        Err(PlaceError::Https | PlaceError::Service(_) | PlaceError::Mailbox) => {
+            let endpoint = Endpoint::parse(url).map_err(|_| Wrong::NoUrl)?;
+            if reach.vouches_for(&endpoint) { Ok(endpoint.to_string()) } else { Err(Wrong::NoPlace) }
+        }
+    }
+}
+
+/// Returns the name under which a place is counted: the same for all URLs that lead to one channel of a chat.
+pub fn counted(channel: Channel, address: &str) -> String {
+    let place = match channel.chat() {
+        Some(chat) => Endpoint::parse(address).ok().map(|endpoint| (chat, endpoint)),
+        None => None,
+    };
+    let Some((chat, endpoint)) = place else { return address.to_owned() };
+    let path = endpoint.path.split('?').next().unwrap_or_default();
+    match chat {
+        // The service has several hosts for each channel.
+        Chat::Slack | Chat::Discord => format!("https://{}{path}", channel.as_str()),
+        Chat::Teams | Chat::Ntfy => format!("https://{}{path}", endpoint.authority()),
     }
 }
 
@@ -89,10 +126,10 @@ impl Chat {
     /// Returns an address as the service gives it out.
     pub fn example(self) -> &'static str {
         match self {
-            Self::Slack => "https://hooks.slack.com/services/T…/B…/…",
-            Self::Discord => "https://discord.com/api/webhooks/…/…",
-            Self::Teams => "https://….api.powerplatform.com/…, of a workflow",
-            Self::Ntfy => "https://ntfy.sh/topic",
+            Self::Slack => Way::Slack.example(),
+            Self::Discord => Way::Discord.example(),
+            Self::Teams => Way::Teams.example(),
+            Self::Ntfy => Way::Ntfy.example(),
         }
     }
 }
@@ -158,5 +195,36 @@ mod tests {
         ] {
             assert!(of_stranger(channel, bad).is_err(), "{channel:?} {bad}");
         }
+    }
+
+    #[test]
+    fn urls_that_lead_to_one_channel_count_as_one() {
+        let same = |channel, one, other| counted(channel, one) == counted(channel, other);
+        let slack = "https://hooks.slack.com/services/T/B/x";
+        assert!(same(Channel::Slack, slack, "https://HOOKS.slack.com:443/services/T/B/x?y"));
+        assert!(!same(Channel::Slack, slack, "https://hooks.slack.com/services/T/B/y"));
+        let hosts = ("https://discord.com/api/webhooks/1/x", "https://ptb.discord.com/api/webhooks/1/x?thread_id=7");
+        assert!(same(Channel::Discord, hosts.0, hosts.1));
+        assert!(!same(Channel::Ntfy, "https://ntfy.sh/a", "https://ntfy.example.com/a"));
+        assert!(!same(Channel::Webhook, "https://a.example/?x", "https://a.example/?y"));
+        assert_eq!(counted(Channel::Mail, "a@b.example"), "a@b.example");
+    }
+
+    #[test]
+    fn a_server_in_a_network_of_the_operator_may_take_the_form_of_a_chat() {
+        let own = Reach { allow_private: vec!["10.0.0.0/8".parse().unwrap()] };
+        let none = Reach::default();
+        let cases = [
+            (&own, "http://10.1.2.3:8065/hooks/x", Ok(())),
+            (&none, "http://10.1.2.3:8065/hooks/x", Err(Wrong::NoPlace)),
+            (&own, "http://192.168.1.2/hooks/x", Err(Wrong::NoPlace)),
+            (&own, "https://chat.example.com/hooks/x", Err(Wrong::NoPlace)),
+            (&own, "nonsense", Err(Wrong::NoUrl)),
+            (&none, "https://hooks.slack.com/services/T/B/x", Ok(())),
+        ];
+        for (reach, url, judged) in cases {
+            assert_eq!(judge(reach, Channel::Slack, url).map(drop), judged, "{url}");
+        }
+        assert_eq!(judge(&none, Channel::Ntfy, "https://printer.local/topic"), Err(Wrong::NotPublic));
     }
 }

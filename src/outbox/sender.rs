@@ -70,6 +70,7 @@ enum Landing {
     Delivery(Box<Claim>, Result<Answer, String>),
     Mail(Box<Claim>, Result<(), MailError>),
     Letter { subscription: i64, result: Result<(), MailError> },
+    Question { subscription: i64, meaning: Meaning },
     Proof { subscription: i64, is_proved: bool },
 }
 
@@ -167,7 +168,7 @@ impl Sender {
             self.ask_for_proof(stationery, subscription, now);
         }
         let room = MOST_LETTERS.saturating_sub(self.letters.len());
-        self.ask_mailboxes(stationery, room, now).await?;
+        self.ask_readers(stationery, room, now).await?;
         for claim in self.store.claim(now, LEASE, free, MOST_PER_HOST).await? {
             self.send(claim, now);
         }
@@ -266,6 +267,13 @@ impl Sender {
                 // A mailbox that does not exist is forgotten with the subscription that nobody confirms.
                 Ok(()) | Err(_) => self.ended.push_back(Ended::Letter { subscription }),
             },
+            Landing::Question { subscription, meaning } => match meaning {
+                Meaning::Again(..) => self.counts.failures += 1,
+                // A place that does not exist is forgotten with the subscription that nobody confirms.
+                Meaning::Taken | Meaning::Gone(_) | Meaning::Refused(_) => {
+                    self.ended.push_back(Ended::Letter { subscription });
+                }
+            },
             Landing::Proof { subscription, is_proved: true } => self.ended.push_back(Ended::Proved { subscription }),
             Landing::Proof { .. } => self.counts.failures += 1,
         }
@@ -313,7 +321,8 @@ impl Sender {
         let (notice, subscription) = (&claim.notice, &claim.subscription);
         let language = &subscription.order.language;
         if let Some(chat) = subscription.order.channel.chat() {
-            return Ok(chat.message(notice, language));
+            let manage = self.links(&notice.url, subscription.uid, now).manage;
+            return Ok(chat.message(notice, language, manage));
         }
         if subscription.order.channel == Channel::Push {
             let vapid = self.vapid.as_ref().ok_or("this proxy has no key for browsers")?;

@@ -17,6 +17,8 @@ pub struct Stationery {
 pub struct Sheet {
     /// Letter that asks whether the subscription is theirs.
     pub confirm: Letter,
+    /// Message that asks a chat whether it wants to be told.
+    pub channel: Letter,
     /// Letter that says that nothing has changed.
     pub known: Letter,
 }
@@ -26,6 +28,8 @@ pub struct Sheet {
 pub enum Question {
     /// Question whether the subscription is theirs.
     Confirm,
+    /// Question to a chat, whose members shall be told.
+    ConfirmChannel,
     /// Nothing: it is subscribed already.
     Known,
 }
@@ -35,6 +39,7 @@ impl Stationery {
     pub fn new<'l>(news: &News<'_>, languages: impl Iterator<Item = Words<'l>>) -> Self {
         let sheet = |words: Words<'_>| Sheet {
             confirm: Letter::of_confirmation(words, &news.title, String::new()),
+            channel: Letter::of_channel(words, &news.title, String::new()),
             known: Letter::of_known(words, &news.title, String::new()),
         };
         let url = news.url.contains("://").then(|| news.url.clone());
@@ -46,6 +51,7 @@ impl Stationery {
         let url = format!("{}{path}", self.url.as_ref()?);
         let of = |sheet: &Sheet| match question {
             Question::Confirm => sheet.confirm.clone(),
+            Question::ConfirmChannel => sheet.channel.clone(),
             Question::Known => sheet.known.clone(),
         };
         let own = self.sheets.iter().find(|sheet| sheet.confirm.language == language);

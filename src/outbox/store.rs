@@ -24,7 +24,7 @@ use super::subscription::{Order, State, Subscription};
 pub use delivery::{Claim, Claimed, Depth, Outcome, Recorded, Refusal};
 pub use error::StoreError;
 pub use postgres::PostgresStore;
-pub use readers::Leaving;
+pub use readers::{Leaving, Whose};
 pub use sqlite::SqliteStore;
 
 /// Store of the outbox.

@@ -159,6 +159,14 @@ impl Channel {
         Self::ALL.into_iter().find(|channel| channel.as_str() == word)
     }
 
+    /// Returns true if a new subscriber is asked by a message with a link. An endpoint answers a challenge instead.
+    pub fn is_asked(self) -> bool {
+        match self {
+            Self::Mail | Self::Slack | Self::Discord | Self::Teams | Self::Ntfy => true,
+            Self::Webhook | Self::Push => false,
+        }
+    }
+
     /// Returns the chat that the channel leads to.
     pub fn chat(self) -> Option<Chat> {
         match self {

@@ -100,6 +100,7 @@ fn words(now: Timestamp) -> Notice {
         paragraphs: vec![TEXT.to_owned()],
         fields: Vec::new(),
         link: None,
+        foot: None,
         at: now,
         tone: Tone::Good,
     }

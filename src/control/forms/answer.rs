@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::outbox::clerk::{Errand, Told};
-use crate::outbox::endpoint::judge;
+use crate::outbox::place::{counted, judge};
 use crate::outbox::subscription::{Channel, Order, Subscription};
 use crate::plan::news::forms::limits::{Allowed, Limits};
 use crate::plan::news::forms::{Act, Form, Malformed, Place, Visit, Wanted, Way};
@@ -25,7 +25,7 @@ pub(super) fn subscribe(scene: &Scene, limits: &mut Limits, visit: &Visit, now: 
         Err(malformed) => return (Note::Malformed(malformed), Some(FormEnd::Mistake)),
     };
     let choices = scene.choices.within(visit.routes.as_ref());
-    let wanted = match choices.check(&form, |url| judge(&scene.reach, url)) {
+    let wanted = match choices.check(&form, |way, url| judge(&scene.reach, channel(way), url)) {
         Ok(wanted) => wanted,
         Err(mistake) => return (Note::Mistake(Box::new(form), mistake), Some(FormEnd::Mistake)),
     };
@@ -33,7 +33,7 @@ pub(super) fn subscribe(scene: &Scene, limits: &mut Limits, visit: &Visit, now: 
         return (Note::Busy, Some(FormEnd::Busy));
     }
     let sent = Note::Sent(wanted.way);
-    match limits.count(visit.client, &wanted.address, now) {
+    match limits.count(visit.client, &counted(channel(wanted.way), &wanted.address), now) {
         Allowed::Later(wait) => return (Note::Later(wait.as_secs().max(1)), Some(FormEnd::Limit)),
         Allowed::Silently => return (sent, Some(FormEnd::Mailbox)),
         Allowed::Yes => {}
@@ -130,21 +130,30 @@ fn shown(found: &Subscription, change: Change) -> Note {
 
 fn order(wanted: Wanted, visit: &Visit) -> Order {
     let Wanted { way, address, services, regions, kinds, language, pace } = wanted;
-    let channel = match way {
-        Way::Mail => Channel::Mail,
-        Way::Webhook => Channel::Webhook,
-    };
-    let routes = visit.routes.clone().unwrap_or_default();
+    let (channel, routes) = (channel(way), visit.routes.clone().unwrap_or_default());
     Order { channel, address, language, services, regions, kinds, routes, pace }
 }
 
-/// Returns the way by which a page of preferences shows a channel. Chats have a URL, as a webhook does.
+fn channel(way: Way) -> Channel {
+    match way {
+        Way::Mail => Channel::Mail,
+        Way::Webhook => Channel::Webhook,
+        Way::Slack => Channel::Slack,
+        Way::Discord => Channel::Discord,
+        Way::Teams => Channel::Teams,
+        Way::Ntfy => Channel::Ntfy,
+    }
+}
+
+/// Returns the way by which a page of preferences shows a channel. Browsers have a URL, as a webhook does.
 fn way(channel: Channel) -> Way {
     match channel {
         Channel::Mail => Way::Mail,
-        Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push => {
-            Way::Webhook
-        }
+        Channel::Webhook | Channel::Push => Way::Webhook,
+        Channel::Slack => Way::Slack,
+        Channel::Discord => Way::Discord,
+        Channel::Teams => Way::Teams,
+        Channel::Ntfy => Way::Ntfy,
     }
 }
 

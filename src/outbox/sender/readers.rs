@@ -1,17 +1,20 @@
-//! Errands of subscribers: what they want, and the mails that ask them.
+//! Errands of subscribers: what they want, and the mails and messages that ask them.
 
 use std::io;
 
 use jiff::Timestamp;
 
-use crate::plan::news::mail::Links;
+use crate::plan::news::mail::{Letter, Links};
 
+use super::super::chat::Chat;
 use super::super::clerk::{Errand, Told};
+use super::super::meaning::Meaning;
 use super::super::signature::new_secret;
 use super::super::stationery::{Question, Stationery};
-use super::super::store::{Leaving, StoreError};
+use super::super::store::{Leaving, StoreError, Whose};
 use super::super::subscription::{Channel, Order, State, Subscription};
 use super::super::token::{Purpose, TokenKey, Uid};
+use super::super::told::told;
 use super::{Landing, Sender};
 
 impl Sender {
@@ -119,35 +122,45 @@ impl Sender {
         Links { manage: link("manage", Purpose::Manage), unsubscribe: link("u", Purpose::End), mailto: None }
     }
 
-    /// Sends the mails that ask mailboxes, at most so many.
-    pub(super) async fn ask_mailboxes(
+    /// Sends the mails and messages that ask readers, at most so many.
+    pub(super) async fn ask_readers(
         &mut self,
         stationery: &Stationery,
         most: usize,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if stationery.url.is_none() || !self.mail.has_server() {
+        if stationery.url.is_none() {
             return Ok(());
         }
-        for reader in self.store.claim_letters(now, most).await? {
-            self.ask_mailbox(stationery, &reader, now);
+        let whose = if self.mail.has_server() { Whose::All } else { Whose::NoMailbox };
+        for reader in self.store.claim_letters(whose, now, most).await? {
+            let Some(letter) = self.letter(stationery, &reader, now) else { continue };
+            match reader.order.channel.chat() {
+                Some(chat) => self.ask_chat(chat, &letter, reader, now),
+                None => self.ask_mailbox(stationery, &letter, &reader, now),
+            }
         }
         Ok(())
     }
 
-    fn ask_mailbox(&mut self, stationery: &Stationery, reader: &Subscription, now: Timestamp) {
-        let Some(key) = &self.tokens else { return };
+    /// Words what a reader is asked, with the link that answers.
+    fn letter(&self, stationery: &Stationery, reader: &Subscription, now: Timestamp) -> Option<Letter> {
+        let key = self.tokens.as_ref()?;
         let (question, path) = match reader.state {
             State::Unconfirmed | State::Quarantined => {
-                (Question::Confirm, format!("/confirm/{}", key.sign(Purpose::Confirm, reader.uid, now)))
+                let is_chat = reader.order.channel.chat().is_some();
+                let question = if is_chat { Question::ConfirmChannel } else { Question::Confirm };
+                (question, format!("/confirm/{}", key.sign(Purpose::Confirm, reader.uid, now)))
             }
             State::Active => (Question::Known, format!("/manage/{}", key.sign(Purpose::Manage, reader.uid, now))),
-            State::Disabled => return,
+            State::Disabled => return None,
         };
+        stationery.letter(question, &reader.order.language, &path)
+    }
+
+    fn ask_mailbox(&mut self, stationery: &Stationery, letter: &Letter, reader: &Subscription, now: Timestamp) {
         let url = stationery.url.as_deref().unwrap_or_default();
-        let letter = stationery.letter(question, &reader.order.language, &path);
-        let Some(letter) = letter else { return };
-        let prepared = self.mail.question(&letter, url, &reader.order.address, now);
+        let prepared = self.mail.question(letter, url, &reader.order.address, now);
         let subscription = reader.id;
         self.letters.spawn(async move {
             let result = match prepared {
@@ -155,6 +168,20 @@ impl Sender {
                 Err(error) => Err(error),
             };
             Landing::Letter { subscription, result }
+        });
+    }
+
+    fn ask_chat(&mut self, chat: Chat, letter: &Letter, reader: Subscription, now: Timestamp) {
+        let (message, connector) = (chat.letter(letter, now), self.connector.clone());
+        self.letters.spawn(async move {
+            let meaning = match reader.order.endpoint() {
+                Ok(endpoint) => match connector.post(&endpoint, message).await {
+                    Ok(answer) => chat.meaning(&answer),
+                    Err(error) => Meaning::Again(told(&error), None),
+                },
+                Err(error) => Meaning::Refused(error.to_string()),
+            };
+            Landing::Question { subscription: reader.id, meaning }
         });
     }
 }

@@ -25,6 +25,25 @@ impl Leaving {
     }
 }
 
+/// Readers who are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All.
+    All,
+    /// All but mailboxes, while there is no server for them.
+    NoMailbox,
+}
+
+impl Whose {
+    /// Returns the condition of a statement.
+    pub(super) fn condition(self, column: &str) -> String {
+        match self {
+            Self::All => String::new(),
+            Self::NoMailbox => format!("AND {column} <> 'mail'"),
+        }
+    }
+}
+
 impl Store {
     /// Returns the key of tokens, which every proxy with this store has. A store without one takes the offered one.
     ///
@@ -102,21 +121,26 @@ impl Store {
         }
     }
 
-    /// Returns mailboxes that shall be asked now, and puts their next turn off.
+    /// Returns readers who shall be asked now, and puts their next turn off.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn claim_letters(&mut self, now: Timestamp, most: usize) -> Result<Vec<Subscription>, StoreError> {
+    pub async fn claim_letters(
+        &mut self,
+        whose: Whose,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
         match self {
-            Self::Sqlite(store) => store.claim_letters(now, most),
-            Self::Postgres(store) => store.claim_letters(now, most).await,
+            Self::Sqlite(store) => store.claim_letters(whose, now, most),
+            Self::Postgres(store) => store.claim_letters(whose, now, most).await,
         }
     }
 
-    /// Notes that a mailbox was asked, or cannot be.
+    /// Notes that a reader was asked, or cannot be.
     ///
     /// # Errors
-    /// If the store cannot be written. The mailbox is then asked again.
+    /// If the store cannot be written. The reader is then asked again.
     pub async fn drop_letter(&mut self, subscription: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.drop_letter(subscription),

@@ -487,7 +487,10 @@ async fn a_mailbox_is_asked_a_few_times_and_one_that_wants_silence_never() {
         let mut store = world.open();
         store.ask(&mailbox("reader@example.org"), "", at("13:00:00")).await.unwrap();
         store.ask(&order("https://a.example/"), "whsec_AAAA", at("13:00:00")).await.unwrap();
-        let letters = async |store: &mut Store, now: &str| store.claim_letters(at(now), 8).await.unwrap().len();
+        let without = store.claim_letters(Whose::NoMailbox, at("13:00:00"), 8).await.unwrap();
+        assert!(without.is_empty(), "there is no server for mails");
+        let letters =
+            async |store: &mut Store, now: &str| store.claim_letters(Whose::All, at(now), 8).await.unwrap().len();
         assert_eq!(store.next_due().await.unwrap(), Some(Timestamp::UNIX_EPOCH), "the endpoint has to prove itself");
         let times = ["13:00:00", "13:00:59", "13:01:00", "13:05:00", "13:21:00", "23:59:59"];
         let mut asked = Vec::new();

@@ -142,6 +142,12 @@ impl Letter {
         }
     }
 
+    /// Words a message that asks a channel of a chat whether it wants to be told.
+    pub fn of_channel(words: Words<'_>, site: &str, url: String) -> Self {
+        let text = words.with("chat-confirm-text", &[("site", site.to_owned())]);
+        Self { paragraphs: vec![text], ..Self::of_confirmation(words, site, url) }
+    }
+
     /// Words a letter that tells a subscriber that the subscription was asked for once more, and is as it was.
     pub fn of_known(words: Words<'_>, site: &str, url: String) -> Self {
         let about = [("site", site.to_owned())];

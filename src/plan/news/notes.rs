@@ -124,6 +124,7 @@ impl Note {
             Self::Mistake(..) => (words.own("site-stay"), vec![words.own("form-check")]),
             Self::Sent(Way::Mail) => pair("form-sent-title", "form-sent-mail"),
             Self::Sent(Way::Webhook) => pair("form-sent-title", "form-sent-webhook"),
+            Self::Sent(Way::Slack | Way::Discord | Way::Teams | Way::Ntfy) => pair("form-sent-title", "form-sent-chat"),
             Self::Later(_) => pair("form-limit-title", "form-limit-text"),
             Self::Busy => pair("form-busy-title", "form-busy-text"),
             Self::AskConfirm => pair("mail-confirm-button", "form-confirm-text"),
@@ -319,7 +320,7 @@ fn masked(way: Way, address: &str) -> String {
             Some((local, domain)) => format!("{}…@{domain}", head(local)),
             None => "…".to_owned(),
         },
-        Way::Webhook => {
+        Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => {
             let end = address.match_indices('/').nth(2).map_or(address.len(), |(at, _)| at);
             format!("{}/…", &address[..end])
         }

@@ -151,11 +151,15 @@ impl Service {
     }
 }
 
-/// Returns the ways in which somebody may subscribe. A mail has to say where it is confirmed.
+/// Returns the ways in which somebody may subscribe. Mails and messages to chats have to say where they are confirmed.
 fn ways(config: &Config) -> Vec<Way> {
     let status = &config.status;
+    if !status.send {
+        return Vec::new();
+    }
     let mail = (config.mail.is_some() && status.url.is_some()).then_some(Way::Mail);
-    if status.send { mail.into_iter().chain([Way::Webhook]).collect() } else { Vec::new() }
+    let chats = status.url.is_some().then_some(Way::CHATS);
+    mail.into_iter().chain([Way::Webhook]).chain(chats.into_iter().flatten()).collect()
 }
 
 /// Returns true if an incident concerns a service: by one of its routes, or by its name.

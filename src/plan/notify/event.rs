@@ -116,6 +116,7 @@ impl OperatorEvent {
             paragraphs: vec![self.what.clone()],
             fields: window.into_iter().chain([at]).chain(until).chain([text("Replica", replica)]).collect(),
             link: None,
+            foot: None,
             at: self.at,
             tone: tone(self.kind),
         }

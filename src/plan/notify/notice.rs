@@ -16,6 +16,9 @@ pub struct Notice {
     pub fields: Vec<Field>,
     /// Page with more, by its words and its URL.
     pub link: Option<(String, String)>,
+    /// Link below all else, by its words and its URL: what the reader may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foot: Option<(String, String)>,
     /// Instant of the event.
     pub at: Timestamp,
     /// Weight.
@@ -75,6 +78,7 @@ impl Notice {
             paragraphs: words.paragraphs(incident, update),
             fields,
             link: Some((words.label(Label::Status), url)),
+            foot: None,
             at: update.at,
             tone: tone(update.stage, facts.trouble),
         }

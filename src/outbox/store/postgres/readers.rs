@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::super::super::subscription::{Channel, Order, State, Subscription};
+use super::super::super::subscription::{Order, State, Subscription};
 use super::super::super::token::{TokenKey, Uid};
 use super::super::limits::{MOST_LETTERS, MOST_SUBSCRIPTIONS, MOST_UNCONFIRMED, host, letter_wait};
-use super::super::readers::Leaving;
+use super::super::readers::{Leaving, Whose};
 use super::super::{StoreError, millis};
 use super::change::Change;
 use super::change::Value::{self, Int, Text};
@@ -45,7 +45,7 @@ impl PostgresStore {
                     id
                 }
             };
-            if order.channel == Channel::Mail {
+            if order.channel.is_asked() {
                 let statement = "INSERT INTO letters (subscription, due) VALUES ($1, $2) \
                                  ON CONFLICT (subscription) DO UPDATE SET due = excluded.due, attempt = 0";
                 change.run(statement, &[Int(id), Int(millis(now))]).await?;
@@ -111,16 +111,22 @@ impl PostgresStore {
         self.act(leaving.as_str(), statement, &[Text(&uid.to_string())], now).await
     }
 
-    /// Returns mailboxes that shall be asked now, and puts their next turn off. No other replica gets them.
+    /// Returns readers who shall be asked now, and puts their next turn off. No other replica gets them.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub async fn claim_letters(&mut self, now: Timestamp, most: usize) -> Result<Vec<Subscription>, StoreError> {
+    pub async fn claim_letters(
+        &mut self,
+        whose: Whose,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
         let (instant, most) = (millis(now), i64::try_from(most).unwrap_or(i64::MAX));
         self.change(Weight::Swift, CALL, async |change| {
             let statement = format!(
                 "SELECT {COLUMNS}, l.attempt FROM letters AS l JOIN subscriptions AS s ON s.id = l.subscription \
-                 WHERE l.due <= $1 ORDER BY l.due, s.id LIMIT $2 FOR UPDATE OF l SKIP LOCKED"
+                 WHERE l.due <= $1 {} ORDER BY l.due, s.id LIMIT $2 FOR UPDATE OF l SKIP LOCKED",
+                whose.condition("s.channel")
             );
             let mut claimed = Vec::new();
             for row in change.rows(&statement, &[Int(instant), Int(most)]).await? {
@@ -138,7 +144,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Notes that a mailbox was asked, or cannot be.
+    /// Notes that a reader was asked, or cannot be.
     ///
     /// # Errors
     /// If the store cannot be written.

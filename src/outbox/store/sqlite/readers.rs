@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use super::super::super::subscription::{Channel, Order, State, Subscription};
+use super::super::super::subscription::{Order, State, Subscription};
 use super::super::super::token::{TokenKey, Uid};
 use super::super::limits::{MOST_LETTERS, MOST_SUBSCRIPTIONS, MOST_UNCONFIRMED, host, letter_wait};
-use super::super::readers::Leaving;
+use super::super::readers::{Leaving, Whose};
 use super::super::{StoreError, millis};
 use super::SqliteStore;
 use super::subscriptions::{COLUMNS, note, read};
@@ -48,7 +48,7 @@ impl SqliteStore {
             Some((_, state)) if state == State::Disabled.as_str() => return Ok(()),
             Some((id, _)) => id,
         };
-        if order.channel == Channel::Mail {
+        if order.channel.is_asked() {
             let statement = "INSERT INTO letters (subscription, due) VALUES (?1, ?2) \
                              ON CONFLICT (subscription) DO UPDATE SET due = excluded.due, attempt = 0";
             change.execute(statement, (id, millis(now)))?;
@@ -101,17 +101,23 @@ impl SqliteStore {
         self.noted(leaving.as_str(), now, |change| change.query_row(statement, [uid.to_string()], |row| row.get(0)))
     }
 
-    /// Returns mailboxes that shall be asked now, and puts their next turn off.
+    /// Returns readers who shall be asked now, and puts their next turn off.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn claim_letters(&mut self, now: Timestamp, most: usize) -> Result<Vec<Subscription>, StoreError> {
+    pub fn claim_letters(
+        &mut self,
+        whose: Whose,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
         let change = self.swiftly()?;
         let mut claimed = Vec::new();
         {
             let statement = format!(
                 "SELECT {COLUMNS}, letters.attempt FROM letters JOIN subscriptions ON subscriptions.id = letters.subscription \
-                 WHERE letters.due <= ?1 ORDER BY letters.due LIMIT ?2"
+                 WHERE letters.due <= ?1 {} ORDER BY letters.due LIMIT ?2",
+                whose.condition("subscriptions.channel")
             );
             let mut statement = change.prepare(&statement)?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -131,7 +137,7 @@ impl SqliteStore {
         Ok(claimed)
     }
 
-    /// Notes that a mailbox was asked, or cannot be.
+    /// Notes that a reader was asked, or cannot be.
     ///
     /// # Errors
     /// If the file cannot be written.

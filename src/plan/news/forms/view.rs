@@ -83,21 +83,21 @@ impl FormView {
     ) -> Self {
         let nothing = Form { language: words.tag().to_owned(), ..Form::default() };
         let (form, mistake) = sent.unwrap_or((&nothing, None));
-        let (kind, autocomplete, placeholder) = match way {
-            Way::Mail => ("email", "email", "name@example.com"),
-            Way::Webhook => ("url", "url", "https://example.com/hook"),
+        let (kind, autocomplete) = match way {
+            Way::Mail => ("email", "email"),
+            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => ("url", "url"),
         };
         let told = mistake.map(|mistake| (mistake.field == "address", words.own(mistake.wrong.message())));
         let error = told.clone().filter(|(is_address, _)| *is_address).map(|(_, words)| words);
         let trouble = told.filter(|(is_address, _)| !is_address).map(|(_, words)| words);
         Self {
             way: way.as_str(),
-            title: words.own(&format!("form-{}", way.as_str())),
-            label: words.own(&format!("form-{}-address", way.as_str())),
-            help: (way == Way::Webhook).then(|| words.own("form-webhook-help")),
+            title: way.chat().map_or_else(|| words.own(&format!("form-{}", way.as_str())), str::to_owned),
+            label: words.own(label(way)),
+            help: help(way, words),
             kind,
             autocomplete,
-            placeholder,
+            placeholder: way.example(),
             address: form.address.clone(),
             error,
             trouble,
@@ -124,6 +124,24 @@ impl FormView {
             mark: None,
         };
         Self { languages: all.map(choice).collect(), ..self }
+    }
+}
+
+fn label(way: Way) -> &'static str {
+    match way {
+        Way::Mail => "form-mail-address",
+        Way::Webhook => "form-webhook-address",
+        Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => "form-chat-address",
+    }
+}
+
+fn help(way: Way, words: Words<'_>) -> Option<String> {
+    match way {
+        Way::Mail => None,
+        Way::Webhook => Some(words.own("form-webhook-help")),
+        Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => {
+            Some(words.with("form-chat-help", &[("example", way.example().to_owned())]))
+        }
     }
 }
 

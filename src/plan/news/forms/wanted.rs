@@ -16,6 +16,14 @@ pub enum Way {
     Mail,
     /// Webhook.
     Webhook,
+    /// Channel of Slack.
+    Slack,
+    /// Channel of Discord.
+    Discord,
+    /// Channel of Microsoft Teams.
+    Teams,
+    /// Topic of ntfy.
+    Ntfy,
 }
 
 /// Group of kinds of updates.
@@ -101,19 +109,50 @@ pub enum Wrong {
     NoUrl,
     /// URL that leads nowhere public.
     NotPublic,
+    /// URL that the service of a chat does not give out.
+    NoPlace,
     /// Choice that is not offered.
     NotOffered,
 }
 
 impl Way {
     /// All ways.
-    pub const ALL: [Self; 2] = [Self::Mail, Self::Webhook];
+    pub const ALL: [Self; 6] = [Self::Mail, Self::Webhook, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
+    /// Ways into chats.
+    pub const CHATS: [Self; 4] = [Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
 
     /// Returns the word for the way.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mail => "mail",
             Self::Webhook => "webhook",
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::Teams => "teams",
+            Self::Ntfy => "ntfy",
+        }
+    }
+
+    /// Returns the name of the chat that the way leads to.
+    pub fn chat(self) -> Option<&'static str> {
+        match self {
+            Self::Mail | Self::Webhook => None,
+            Self::Slack => Some("Slack"),
+            Self::Discord => Some("Discord"),
+            Self::Teams => Some("Microsoft Teams"),
+            Self::Ntfy => Some("ntfy"),
+        }
+    }
+
+    /// Returns an address such as the field takes.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Mail => "name@example.com",
+            Self::Webhook => "https://example.com/hook",
+            Self::Slack => "https://hooks.slack.com/services/T…/B…/…",
+            Self::Discord => "https://discord.com/api/webhooks/…/…",
+            Self::Teams => "https://….api.powerplatform.com/…",
+            Self::Ntfy => "https://ntfy.sh/topic",
         }
     }
 }
@@ -180,6 +219,7 @@ impl Wrong {
             Self::NoMailbox => "form-mail-wrong",
             Self::NoUrl => "form-url-wrong",
             Self::NotPublic => "form-url-private",
+            Self::NoPlace => "form-place-wrong",
             Self::NotOffered => "form-choice-wrong",
         }
     }
@@ -204,18 +244,18 @@ impl Choices {
         self.services.iter().flat_map(|service| &service.regions).map(String::as_str).collect()
     }
 
-    /// Checks a form for a new subscription. `judge` looks at the URL of an endpoint, and returns its usual form.
+    /// Checks a form for a new subscription. `judge` looks at the URL of a way, and returns its usual form.
     ///
     /// # Errors
     /// If something of it is not offered, or the address is none.
-    pub fn check(&self, form: &Form, judge: impl Fn(&str) -> Result<String, Wrong>) -> Result<Wanted, Mistake> {
+    pub fn check(&self, form: &Form, judge: impl Fn(Way, &str) -> Result<String, Wrong>) -> Result<Wanted, Mistake> {
         let way = self.ways.iter().find(|way| way.as_str() == form.way);
         let way = *way.ok_or_else(|| Mistake::not_offered("channel", &form.way))?;
         let judged = match way {
             // Hosts do not tell capitals from small letters, and no server that is known does so for mailboxes.
             Way::Mail if is_address(&form.address) => Ok(form.address.to_ascii_lowercase()),
             Way::Mail => Err(Wrong::NoMailbox),
-            Way::Webhook => judge(&form.address),
+            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => judge(way, &form.address),
         };
         let mistake = |wrong| Mistake { field: "address", wrong, found: form.address.clone() };
         let address = judged.map_err(mistake)?;
@@ -307,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_form_says_all_or_some() {
-        let check = |form: &Form| choices().check(form, |url| Ok(url.to_owned())).unwrap();
+        let check = |form: &Form| choices().check(form, |_, url| Ok(url.to_owned())).unwrap();
         let all = check(&form("mail", "Reader@Example.org"));
         assert_eq!((all.address.as_str(), all.language.as_str()), ("reader@example.org", "en"));
         assert!(all.services.is_empty() && all.regions.is_empty() && all.kinds.is_empty());
@@ -334,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_mistake_names_its_field_and_what_was_found() {
-        let check = |form: &Form| choices().check(form, |_| Err(Wrong::NotPublic)).unwrap_err();
+        let check = |form: &Form| choices().check(form, |_, _| Err(Wrong::NotPublic)).unwrap_err();
         let mail = || form("mail", "a@b.example");
         let cases = [
             (form("pigeon", "x"), "channel", Wrong::NotOffered, "pigeon"),
@@ -362,7 +402,7 @@ mod tests {
             (Way::Webhook, "digest", Err("pace")),
         ] {
             let form = Form { pace: pace.to_owned(), ..form(way.as_str(), "a@b.example") };
-            let found = choices().check(&form, |url| Ok(url.to_owned()));
+            let found = choices().check(&form, |_, url| Ok(url.to_owned()));
             assert_eq!(found.map(|wanted| wanted.pace).map_err(|mistake| mistake.field), wanted, "{way:?} {pace}");
         }
     }
@@ -371,7 +411,7 @@ mod tests {
     fn what_another_host_has_is_not_offered() {
         let own = choices().within(Some(&set(&["shop"])));
         let tools = Form { services: set(&["tools"]), ..form("mail", "a@b.example") };
-        assert_eq!(own.check(&tools, |url| Ok(url.to_owned())).unwrap_err().field, "services");
+        assert_eq!(own.check(&tools, |_, url| Ok(url.to_owned())).unwrap_err().field, "services");
         assert_eq!(own.regions(), BTreeSet::from(["eu"]));
     }
 

@@ -8,8 +8,9 @@ use crate::plan::notify::{Field, Piece, Tone};
 
 /// Returns a notice in the form of Discord.
 pub fn discord(notice: &Notice) -> Body {
-    let paragraphs =
+    let mut paragraphs =
         fit::all(Room::lines(MOST_TEXT), &notice.paragraphs, MOST_PARAGRAPHS, |room, text| room.escaped(text, escape));
+    paragraphs.extend(notice.foot.as_ref().and_then(link));
     let fields: Vec<Value> = notice.fields.iter().take(MOST_FIELDS).map(field).collect();
     let mut embed = json!({
         "title": Room::line(MOST_TITLE).escaped(&notice.title, escape),
@@ -23,6 +24,12 @@ pub fn discord(notice: &Notice) -> Body {
         embed["url"] = json!(url);
     }
     Body::json(&json!({ "embeds": [embed], "allowed_mentions": { "parse": [] } }))
+}
+
+fn link((words, url): &(String, String)) -> Option<String> {
+    // A bracket would end the link.
+    let url = fit::url(url, MOST_URL)?.replace(')', "%29");
+    Some(format!("[{}]({url})", Room::line(MOST_LABEL).escaped(words, escape)))
 }
 
 fn field(field: &Field) -> Value {

@@ -36,7 +36,11 @@ fn text(notice: &Notice) -> String {
     let facts = notice.fields.iter().map(|field| format!("{}: {}", field.label, field.words()));
     let facts = facts.collect::<Vec<_>>().join("\n");
     let texts: Vec<&str> = notice.paragraphs.iter().map(String::as_str).chain([facts.as_str()]).collect();
-    let text = Room::lines(MOST_TEXT).bytes().plain(texts.join("\n\n").trim());
+    let foot = notice.foot.as_ref().and_then(|(words, url)| Some((words, fit::url(url, MOST_URL)?)));
+    let foot = foot.map(|(words, url)| format!("\n\n{}: {url}", Room::line(MOST_TITLE).bytes().plain(words)));
+    let foot = foot.unwrap_or_default();
+    let text = Room::lines(MOST_TEXT - foot.len()).bytes().plain(texts.join("\n\n").trim());
+    let text = format!("{text}{foot}").trim_start().to_owned();
     // A message without a text is shown as "triggered".
     if text.is_empty() { Room::line(MOST_TITLE).plain(&notice.title) } else { text }
 }

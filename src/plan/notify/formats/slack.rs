@@ -18,8 +18,10 @@ pub fn slack(notice: &Notice) -> Body {
     if !fields.is_empty() {
         blocks.push(json!({ "type": "section", "fields": fields }));
     }
-    if let Some(link) = link(notice) {
-        blocks.push(json!({ "type": "context", "elements": [markup(&link)] }));
+    let links = [&notice.link, &notice.foot].into_iter().flatten().filter_map(link);
+    let links: Vec<Value> = links.map(|link| markup(&link)).collect();
+    if !links.is_empty() {
+        blocks.push(json!({ "type": "context", "elements": links }));
     }
     Body::json(&json!({ "text": fallback(notice), "blocks": blocks, "unfurl_links": false }))
 }
@@ -54,8 +56,7 @@ fn pushed(mut out: String, character: char) -> String {
     out
 }
 
-fn link(notice: &Notice) -> Option<String> {
-    let (words, url) = notice.link.as_ref()?;
+fn link((words, url): &(String, String)) -> Option<String> {
     let url = fit::url(url, MOST_URL)?.chars().fold(String::new(), pushed);
     Some(format!("<{url}|{}>", Room::line(MOST_LABEL).escaped(words, escape)))
 }

@@ -43,12 +43,13 @@ fn message(body: &[Value], actions: &[Value]) -> Value {
 }
 
 fn actions(notice: &Notice) -> Vec<Value> {
-    let link = notice.link.as_ref().and_then(|(words, url)| Some((words, fit::url(url, MOST_URL)?)));
+    let links = [&notice.link, &notice.foot].into_iter().flatten();
+    let links = links.filter_map(|(words, url)| Some((words, fit::url(url, MOST_URL)?)));
     let action = |(words, url): (&String, String)| {
         let title = Room::line(MOST_LABEL).bytes().escaped(words, escape);
         json!({ "type": "Action.OpenUrl", "title": title, "url": url })
     };
-    link.into_iter().map(action).collect()
+    links.map(action).collect()
 }
 
 fn block(inlines: Vec<Value>) -> Value {

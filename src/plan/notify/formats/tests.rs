@@ -27,6 +27,7 @@ fn notice(title: &str, paragraphs: &[&str]) -> Notice {
             Field { label: "Services".to_owned(), value: vec![Piece::Text("Shop & Cart".to_owned())] },
         ],
         link: Some(("Status".to_owned(), "https://status.example.com/incidents/a?b=c&d=e".to_owned())),
+        foot: None,
         at,
         tone: Tone::Work,
     }
@@ -72,6 +73,18 @@ fn a_mail_for_an_operator_is_short_and_of_one_line_where_it_must_be() {
     for text in [&mail.text, &mail.html] {
         assert!(text.contains("5 % of 200 requests failed.") && text.contains("Shop &"), "{text}");
         assert!(text.contains("names this mailbox.") && !text.contains("unsubscribe"), "{text}");
+    }
+}
+
+#[test]
+fn a_link_below_all_else_is_in_every_form_of_a_chat() {
+    let foot = Some(("Leave [now]".to_owned(), "https://status.example.com/manage/a-b_c".to_owned()));
+    let long = "x".repeat(20_000);
+    let notice = Notice { foot, ..notice("Begun", &[&long]) };
+    for (form, format) in FORMS {
+        let text = shown(&format(&notice));
+        assert_eq!(text.matches("https://status.example.com/manage/a-b_c").count(), 1, "{form}: {text}");
+        assert!(text.contains("Leave ") && text.len() < 25_000, "{form}: {text}");
     }
 }
 
