@@ -18,6 +18,7 @@ mod balance;
 mod believed;
 mod breach;
 mod browser;
+mod chat_forms;
 mod chats;
 mod checks;
 mod cli;
