@@ -17,8 +17,8 @@ use crate::live::{FormCall, FormDesk};
 use crate::outbox::address::Reach;
 use crate::outbox::clerk::Clerk;
 use crate::outbox::run::OutboxStatus;
+use crate::plan::news::forms::Choices;
 use crate::plan::news::forms::limits::Limits;
-use crate::plan::news::forms::{Choices, Place};
 use crate::plan::news::notes::{Note, Office};
 use crate::plan::page::{Renderer, STACK_FOR_TEMPLATES};
 use crate::telemetry::{FormEnd, FormMeter};
@@ -103,7 +103,7 @@ async fn run(desk: FormDesk, mut scenes: watch::Receiver<Option<Arc<Scene>>>) {
         let Some(call) = call else { break };
         let scene = scenes.borrow().clone();
         let Some(scene) = scene else { continue };
-        if call.visit.place == Place::Subscribe {
+        if !call.visit.place.has_token() {
             let (note, end) = answer::subscribe(&scene, &mut limits, &call.visit, began.elapsed());
             finish(&scene, &meter, call, &note, end);
         } else if waiting.len() < MOST_WAITING {

@@ -43,10 +43,9 @@ impl Chat {
 
     /// Returns a message that asks, or tells of the subscription itself.
     pub fn letter(self, letter: &Letter, now: Timestamp) -> Message {
-        let foot = letter.action.as_ref().map(|action| (action.label.clone(), action.url.clone()));
-        let paragraphs = letter.paragraphs.iter().cloned().chain([letter.reason.clone()]).collect();
-        let (title, tone) = (letter.heading.clone(), notify::Tone::Work);
-        self.form(&notify::Notice { title, paragraphs, fields: Vec::new(), link: None, foot, at: now, tone })
+        let words = spoken(letter, now);
+        let paragraphs = words.paragraphs.into_iter().chain([letter.reason.clone()]).collect();
+        self.form(&notify::Notice { paragraphs, foot: words.link, link: None, ..words })
     }
 
     /// Returns a message in the form of the service.
@@ -101,6 +100,19 @@ impl Chat {
         };
         let named = named.and_then(|Slower { retry_after }| Duration::try_from_secs_f64(retry_after).ok());
         named.max(answer.retry_after)
+    }
+}
+
+/// Returns a letter as a message, without its reason.
+pub(super) fn spoken(letter: &Letter, now: Timestamp) -> notify::Notice {
+    notify::Notice {
+        title: letter.heading.clone(),
+        paragraphs: letter.paragraphs.clone(),
+        fields: Vec::new(),
+        link: letter.action.as_ref().map(|action| (action.label.clone(), action.url.clone())),
+        foot: None,
+        at: now,
+        tone: notify::Tone::Work,
     }
 }
 

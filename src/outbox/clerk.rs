@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::push::keys::PushKeys;
 use super::subscription::{Order, Subscription};
 use super::token::{Purpose, TokenKey};
 
@@ -30,6 +31,8 @@ pub struct Ask {
 pub enum Errand {
     /// Subscribe an address, if it agrees.
     Subscribe(Box<Order>),
+    /// Subscribe a browser by its keys.
+    SubscribeBrowser(Box<Order>, PushKeys),
     /// Look whether a token confirms something.
     LookToConfirm(String),
     /// Confirm by a token.
@@ -65,7 +68,7 @@ impl Errand {
     /// Returns the token of a link, and what it has to serve for.
     fn token(&self) -> Option<(&str, Purpose)> {
         match self {
-            Self::Subscribe(_) => None,
+            Self::Subscribe(_) | Self::SubscribeBrowser(..) => None,
             Self::LookToConfirm(token) | Self::Confirm(token) => Some((token, Purpose::Confirm)),
             Self::Look(token) | Self::Change(token, _) | Self::Erase(token) => Some((token, Purpose::Manage)),
             Self::End(token) => Some((token, Purpose::End)),

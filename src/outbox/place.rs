@@ -18,6 +18,8 @@ pub enum PlaceError {
     Https,
     /// The URL is not one that the service gives out.
     Service(Chat),
+    /// The URL is not one of a push service that is known.
+    Browser,
     /// Mailboxes are no places.
     Mailbox,
 }
@@ -33,6 +35,8 @@ pub fn of_stranger(channel: Channel, address: &str) -> Result<Endpoint, PlaceErr
     }
     match (channel, channel.chat()) {
         (_, Some(chat)) if !chat.gives_out(&endpoint) => Err(PlaceError::Service(chat)),
+        // Nobody confirms it there, so that the service itself has to be one.
+        (Channel::Push, _) if !is_push_service(&endpoint) => Err(PlaceError::Browser),
         (Channel::Mail, _) => Err(PlaceError::Mailbox),
         (Channel::Webhook | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push, _) => {
             Ok(endpoint)
@@ -52,7 +56,7 @@ pub fn judge(reach: &Reach, channel: Channel, url: &str) -> Result<String, Wrong
     match of_stranger(channel, url) {
         Ok(_) => endpoint::judge(reach, url),
         Err(PlaceError::Url(_)) => Err(Wrong::NoUrl),
-        Err(PlaceError::Https | PlaceError::Service(_) | PlaceError::Mailbox) => {
+        Err(PlaceError::Https | PlaceError::Service(_) | PlaceError::Browser | PlaceError::Mailbox) => {
             let endpoint = Endpoint::parse(url).map_err(|_| Wrong::NoUrl)?;
             if reach.vouches_for(&endpoint) { Ok(endpoint.to_string()) } else { Err(Wrong::NoPlace) }
         }
@@ -103,6 +107,15 @@ impl Chat {
     }
 }
 
+/// Returns true for the services of the browsers.
+fn is_push_service(endpoint: &Endpoint) -> bool {
+    let Host::Name(host) = &endpoint.host else { return false };
+    PUSH_SERVICES.iter().any(|service| match service.strip_prefix('.') {
+        Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+        None => host == service,
+    })
+}
+
 /// Returns true if a path has this many segments behind a beginning, none of them empty.
 fn has(path: &str, beginning: &str, segments: usize) -> bool {
     let rest = path.strip_prefix(beginning).unwrap_or_default();
@@ -115,6 +128,7 @@ impl fmt::Display for PlaceError {
             Self::Url(error) => error.fmt(f),
             Self::Https => f.write_str("does not begin with https://, or names a port"),
             Self::Service(chat) => write!(f, "is not such as {}", chat.example()),
+            Self::Browser => f.write_str("is not at a push service that is known"),
             Self::Mailbox => f.write_str("is a mailbox"),
         }
     }
@@ -134,6 +148,15 @@ impl Chat {
     }
 }
 
+/// Hosts of push services, and domains of theirs: Chrome and its kin, Firefox, Edge, Safari.
+const PUSH_SERVICES: [&str; 6] = [
+    "fcm.googleapis.com",
+    "jmt17.google.com",
+    "updates.push.services.mozilla.com",
+    ".push.services.mozilla.com",
+    ".notify.windows.com",
+    ".push.apple.com",
+];
 /// Bytes of an ntfy topic, with its slash.
 const MOST_TOPIC: usize = 65;
 
@@ -157,6 +180,10 @@ mod tests {
             (Channel::Ntfy, "https://ntfy.sh/topic"),
             (Channel::Ntfy, "https://push.example.com/Topic_7-x"),
             (Channel::Webhook, "https://example.com/hook?x=1"),
+            (Channel::Push, "https://fcm.googleapis.com/fcm/send/x:y"),
+            (Channel::Push, "https://updates.push.services.mozilla.com/wpush/v2/x"),
+            (Channel::Push, "https://wns2-db5p.notify.windows.com/w/?token=x"),
+            (Channel::Push, "https://web.push.apple.com/x"),
         ] {
             assert!(of_stranger(channel, good).is_ok(), "{channel:?} {good}: {:?}", of_stranger(channel, good));
         }
@@ -191,6 +218,11 @@ mod tests {
             (Channel::Ntfy, "https://[::1]/topic"),
             (Channel::Webhook, "http://example.com/hook"),
             (Channel::Webhook, "https://example.com:22/hook"),
+            (Channel::Push, "https://example.com/push"),
+            (Channel::Push, "https://fcm.googleapis.com.evil.example/x"),
+            (Channel::Push, "https://evilnotify.windows.com/x"),
+            (Channel::Push, "http://fcm.googleapis.com/x"),
+            (Channel::Push, "https://127.0.0.1/x"),
             (Channel::Mail, "https://example.com/"),
         ] {
             assert!(of_stranger(channel, bad).is_err(), "{channel:?} {bad}");

@@ -70,7 +70,7 @@ enum Landing {
     Delivery(Box<Claim>, Result<Answer, String>),
     Mail(Box<Claim>, Result<(), MailError>),
     Letter { subscription: i64, result: Result<(), MailError> },
-    Question { subscription: i64, meaning: Meaning },
+    Question { subscription: i64, channel: Channel, meaning: Meaning },
     Proof { subscription: i64, is_proved: bool },
 }
 
@@ -267,8 +267,13 @@ impl Sender {
                 // A mailbox that does not exist is forgotten with the subscription that nobody confirms.
                 Ok(()) | Err(_) => self.ended.push_back(Ended::Letter { subscription }),
             },
-            Landing::Question { subscription, meaning } => match meaning {
+            Landing::Question { subscription, channel, meaning } => match meaning {
                 Meaning::Again(..) => self.counts.failures += 1,
+                // The browser has agreed, and its push service knows it.
+                Meaning::Taken if channel == Channel::Push => {
+                    self.ended.push_back(Ended::Proved { subscription });
+                    self.ended.push_back(Ended::Letter { subscription });
+                }
                 // A place that does not exist is forgotten with the subscription that nobody confirms.
                 Meaning::Taken | Meaning::Gone(_) | Meaning::Refused(_) => {
                     self.ended.push_back(Ended::Letter { subscription });

@@ -19,6 +19,8 @@ pub struct Sheet {
     pub confirm: Letter,
     /// Message that asks a chat whether it wants to be told.
     pub channel: Letter,
+    /// First message to a browser.
+    pub browser: Letter,
     /// Letter that says that nothing has changed.
     pub known: Letter,
 }
@@ -30,6 +32,8 @@ pub enum Question {
     Confirm,
     /// Question to a chat, whose members shall be told.
     ConfirmChannel,
+    /// None: a browser has agreed, and is greeted.
+    Greeting,
     /// Nothing: it is subscribed already.
     Known,
 }
@@ -40,6 +44,7 @@ impl Stationery {
         let sheet = |words: Words<'_>| Sheet {
             confirm: Letter::of_confirmation(words, &news.title, String::new()),
             channel: Letter::of_channel(words, &news.title, String::new()),
+            browser: Letter::of_browser(words, &news.title, String::new()),
             known: Letter::of_known(words, &news.title, String::new()),
         };
         let url = news.url.contains("://").then(|| news.url.clone());
@@ -52,6 +57,7 @@ impl Stationery {
         let of = |sheet: &Sheet| match question {
             Question::Confirm => sheet.confirm.clone(),
             Question::ConfirmChannel => sheet.channel.clone(),
+            Question::Greeting => sheet.browser.clone(),
             Question::Known => sheet.known.clone(),
         };
         let own = self.sheets.iter().find(|sheet| sheet.confirm.language == language);

@@ -159,11 +159,11 @@ impl Channel {
         Self::ALL.into_iter().find(|channel| channel.as_str() == word)
     }
 
-    /// Returns true if a new subscriber is asked by a message with a link. An endpoint answers a challenge instead.
+    /// Returns true if a new subscriber first gets a message of its own: one that asks, or in a browser one that greets. An endpoint answers a challenge instead.
     pub fn is_asked(self) -> bool {
         match self {
-            Self::Mail | Self::Slack | Self::Discord | Self::Teams | Self::Ntfy => true,
-            Self::Webhook | Self::Push => false,
+            Self::Mail | Self::Slack | Self::Discord | Self::Teams | Self::Ntfy | Self::Push => true,
+            Self::Webhook => false,
         }
     }
 

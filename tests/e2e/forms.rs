@@ -45,7 +45,7 @@ impl World {
         client.response()
     }
 
-    fn get(&self, path: &str) -> Response {
+    pub fn get(&self, path: &str) -> Response {
         self.ask(1, &format!("GET {path} HTTP/1.1\r\nHost: status.test\r\nAccept: text/html"), "")
     }
 

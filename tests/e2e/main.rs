@@ -57,6 +57,7 @@ mod pause;
 mod planned;
 mod planning;
 mod publish;
+mod push_forms;
 mod replicas;
 mod running;
 mod schema;

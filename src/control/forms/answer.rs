@@ -6,9 +6,10 @@ use tokio::time::timeout;
 
 use crate::outbox::clerk::{Errand, Told};
 use crate::outbox::place::{counted, judge};
+use crate::outbox::push::keys::PushKeys;
 use crate::outbox::subscription::{Channel, Order, Subscription};
 use crate::plan::news::forms::limits::{Allowed, Limits};
-use crate::plan::news::forms::{Act, Form, Malformed, Place, Visit, Wanted, Way};
+use crate::plan::news::forms::{Act, BrowserKeys, Form, Malformed, Mistake, Place, Visit, Wanted, Way, Wrong};
 use crate::plan::news::notes::{Change, Note, Preferences};
 use crate::telemetry::FormEnd;
 
@@ -20,11 +21,21 @@ type Answered = (Note, Option<FormEnd>);
 /// Answers somebody who wants to subscribe. Nothing of the answer depends on what is known of the address.
 pub(super) fn subscribe(scene: &Scene, limits: &mut Limits, visit: &Visit, now: Duration) -> Answered {
     let Some((media, body)) = &visit.sent else { return (Note::Gone, None) };
-    let form = match Form::read(*media, body) {
-        Ok(form) => form,
-        Err(malformed) => return (Note::Malformed(malformed), Some(FormEnd::Mistake)),
-    };
     let choices = scene.choices.within(visit.routes.as_ref());
+    let (form, keys, choices) = match &visit.place {
+        Place::Browser => match Form::of_browser(body) {
+            Ok((form, keys)) => (form, Some(keys), choices),
+            Err(malformed) => return (Note::Malformed(malformed), Some(FormEnd::Mistake)),
+        },
+        Place::Subscribe | Place::Confirm(_) | Place::Manage(_) | Place::End(_) => match Form::read(*media, body) {
+            Ok(form) => (form, None, choices.by_form()),
+            Err(malformed) => return (Note::Malformed(malformed), Some(FormEnd::Mistake)),
+        },
+    };
+    let keys = match keys.as_ref().map(push_keys).transpose() {
+        Ok(keys) => keys,
+        Err(mistake) => return (Note::Mistake(Box::new(form), mistake), Some(FormEnd::Mistake)),
+    };
     let wanted = match choices.check(&form, |way, url| judge(&scene.reach, channel(way), url)) {
         Ok(wanted) => wanted,
         Err(mistake) => return (Note::Mistake(Box::new(form), mistake), Some(FormEnd::Mistake)),
@@ -41,8 +52,12 @@ pub(super) fn subscribe(scene: &Scene, limits: &mut Limits, visit: &Visit, now: 
     if !form.trap.is_empty() {
         return (sent, Some(FormEnd::Trap));
     }
-    let order = order(wanted, visit);
-    match scene.clerk.leave(Errand::Subscribe(Box::new(order))) {
+    let order = Box::new(order(wanted, visit));
+    let errand = match keys {
+        Some(keys) => Errand::SubscribeBrowser(order, keys),
+        None => Errand::Subscribe(order),
+    };
+    match scene.clerk.leave(errand) {
         Ok(()) => (sent, Some(FormEnd::Asked)),
         Err(_) => (Note::Busy, Some(FormEnd::Busy)),
     }
@@ -58,7 +73,7 @@ pub(super) async fn by_token(scene: &Scene, visit: &Visit) -> Answered {
         None => None,
     };
     match (&visit.place, form) {
-        (Place::Subscribe, _) => (Note::Gone, None),
+        (Place::Subscribe | Place::Browser, _) => (Note::Gone, None),
         (Place::Confirm(token), None) => {
             let look = ask(scene, Errand::LookToConfirm(token.clone())).await;
             told(look.as_ref(), Note::AskConfirm, None)
@@ -142,14 +157,22 @@ fn channel(way: Way) -> Channel {
         Way::Discord => Channel::Discord,
         Way::Teams => Channel::Teams,
         Way::Ntfy => Channel::Ntfy,
+        Way::Push => Channel::Push,
     }
 }
 
-/// Returns the way by which a page of preferences shows a channel. Browsers have a URL, as a webhook does.
+/// Reads the keys of a browser.
+fn push_keys(keys: &BrowserKeys) -> Result<PushKeys, Mistake> {
+    let read = PushKeys::of_browser(&keys.p256dh, &keys.auth);
+    read.ok_or_else(|| Mistake { field: "keys", wrong: Wrong::NoKeys, found: String::new() })
+}
+
+/// Returns the way by which a channel was subscribed.
 fn way(channel: Channel) -> Way {
     match channel {
         Channel::Mail => Way::Mail,
-        Channel::Webhook | Channel::Push => Way::Webhook,
+        Channel::Webhook => Way::Webhook,
+        Channel::Push => Way::Push,
         Channel::Slack => Way::Slack,
         Channel::Discord => Way::Discord,
         Channel::Teams => Way::Teams,

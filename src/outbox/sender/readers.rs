@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use crate::plan::news::mail::{Letter, Links};
 
-use super::super::chat::Chat;
+use super::super::chat;
 use super::super::clerk::{Errand, Told};
 use super::super::meaning::Meaning;
+use super::super::post::Message;
+use super::super::push::{self, Words};
 use super::super::signature::new_secret;
 use super::super::stationery::{Question, Stationery};
 use super::super::store::{Leaving, StoreError, Whose};
@@ -40,7 +42,11 @@ impl Sender {
     pub async fn serve(&mut self, errand: &Errand, now: Timestamp) -> Result<Told, StoreError> {
         let done = |is_done: bool| if is_done { Told::Done } else { Told::Gone };
         Ok(match errand {
-            Errand::Subscribe(order) => self.subscribe(order, now).await?,
+            Errand::Subscribe(order) => {
+                let secret = secret(order.channel)?;
+                self.subscribe(order, &secret, now).await?
+            }
+            Errand::SubscribeBrowser(order, keys) => self.subscribe(order, &keys.to_text(), now).await?,
             Errand::LookToConfirm(token) => match self.found(token, Purpose::Confirm, now).await? {
                 Some(found) => done(matches!(found.state, State::Unconfirmed | State::Quarantined)),
                 None => Told::Gone,
@@ -71,15 +77,8 @@ impl Sender {
         })
     }
 
-    async fn subscribe(&mut self, order: &Order, now: Timestamp) -> Result<Told, StoreError> {
-        let secret = match order.channel {
-            Channel::Webhook => new_secret().map_err(|error: io::Error| StoreError::Random(error.to_string()))?,
-            // They are known by their URL, or by what the browser has given.
-            Channel::Mail | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push => {
-                String::new()
-            }
-        };
-        match self.store.ask(order, &secret, now).await {
+    async fn subscribe(&mut self, order: &Order, secret: &str, now: Timestamp) -> Result<Told, StoreError> {
+        match self.store.ask(order, secret, now).await {
             Ok(()) => {}
             // To try again would not help, and the visitor has gone.
             Err(error @ StoreError::Full(..)) => tracing::warn!(%error, "a subscription is dropped"),
@@ -135,9 +134,17 @@ impl Sender {
         let whose = if self.mail.has_server() { Whose::All } else { Whose::NoMailbox };
         for reader in self.store.claim_letters(whose, now, most).await? {
             let Some(letter) = self.letter(stationery, &reader, now) else { continue };
-            match reader.order.channel.chat() {
-                Some(chat) => self.ask_chat(chat, &letter, reader, now),
-                None => self.ask_mailbox(stationery, &letter, &reader, now),
+            match reader.order.channel {
+                Channel::Mail => self.ask_mailbox(stationery, &letter, &reader, now),
+                Channel::Webhook
+                | Channel::Slack
+                | Channel::Discord
+                | Channel::Teams
+                | Channel::Ntfy
+                | Channel::Push => {
+                    let message = self.question(stationery, &letter, &reader, now);
+                    self.ask_place(message, reader);
+                }
             }
         }
         Ok(())
@@ -147,6 +154,9 @@ impl Sender {
     fn letter(&self, stationery: &Stationery, reader: &Subscription, now: Timestamp) -> Option<Letter> {
         let key = self.tokens.as_ref()?;
         let (question, path) = match reader.state {
+            State::Unconfirmed | State::Quarantined | State::Active if reader.order.channel == Channel::Push => {
+                (Question::Greeting, "/subscribe".to_owned())
+            }
             State::Unconfirmed | State::Quarantined => {
                 let is_chat = reader.order.channel.chat().is_some();
                 let question = if is_chat { Question::ConfirmChannel } else { Question::Confirm };
@@ -171,17 +181,50 @@ impl Sender {
         });
     }
 
-    fn ask_chat(&mut self, chat: Chat, letter: &Letter, reader: Subscription, now: Timestamp) {
-        let (message, connector) = (chat.letter(letter, now), self.connector.clone());
+    /// Makes the first message to a chat or a browser.
+    fn question(
+        &self,
+        stationery: &Stationery,
+        letter: &Letter,
+        reader: &Subscription,
+        now: Timestamp,
+    ) -> Result<Message, String> {
+        if let Some(chat) = reader.order.channel.chat() {
+            return Ok(chat.letter(letter, now));
+        }
+        let vapid = self.vapid.as_ref().ok_or("this proxy has no key for browsers")?;
+        let notice = chat::spoken(letter, now);
+        let words = Words { notice: &notice, topic: GREETING, site: stationery.url.as_deref().unwrap_or_default() };
+        push::message(vapid, reader, words, now).map_err(|error| error.to_string())
+    }
+
+    fn ask_place(&mut self, message: Result<Message, String>, reader: Subscription) {
+        let connector = self.connector.clone();
         self.letters.spawn(async move {
-            let meaning = match reader.order.endpoint() {
-                Ok(endpoint) => match connector.post(&endpoint, message).await {
-                    Ok(answer) => chat.meaning(&answer),
+            let channel = reader.order.channel;
+            let meaning = match (reader.order.endpoint(), message) {
+                (Ok(endpoint), Ok(message)) => match connector.post(&endpoint, message).await {
+                    Ok(answer) => channel.meaning(&answer),
                     Err(error) => Meaning::Again(told(&error), None),
                 },
-                Err(error) => Meaning::Refused(error.to_string()),
+                (Err(error), _) => Meaning::Refused(error.to_string()),
+                (_, Err(error)) => Meaning::Refused(error),
             };
-            Landing::Question { subscription: reader.id, meaning }
+            Landing::Question { subscription: reader.id, channel, meaning }
         });
     }
 }
+
+/// Returns a secret for a new subscription.
+fn secret(channel: Channel) -> Result<String, StoreError> {
+    match channel {
+        Channel::Webhook => new_secret().map_err(|error: io::Error| StoreError::Random(error.to_string())),
+        // They are known by their URL, or by what the browser has given.
+        Channel::Mail | Channel::Slack | Channel::Discord | Channel::Teams | Channel::Ntfy | Channel::Push => {
+            Ok(String::new())
+        }
+    }
+}
+
+/// Topic of the first message to a browser.
+const GREETING: &str = "subscribed";

@@ -15,6 +15,7 @@ mod rss;
 mod state;
 mod statuspage;
 mod story;
+mod worker;
 mod xml;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub(super) fn all(news: &News<'_>, words: Words<'_>, before: &Stories) -> (Vec<(
         ("/.well-known/backsoon.json", discovery::links(&desk)),
     ];
     all.extend(statuspage::all(&desk));
+    all.extend(worker::script(news));
     let stories = desk.stories.into_iter().map(|story| (story.incident.key.clone(), story)).collect();
     (all, stories)
 }

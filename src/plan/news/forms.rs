@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-pub use fields::{Form, Malformed};
+pub use fields::{BrowserKeys, Form, Malformed};
 pub use wanted::{Act, Choices, Kinds, Mistake, Pace, Wanted, Way, Wrong};
 
 /// Place of a form on the site.
@@ -21,6 +21,8 @@ pub use wanted::{Act, Choices, Kinds, Mistake, Pace, Wanted, Way, Wrong};
 pub enum Place {
     /// `/subscribe`.
     Subscribe,
+    /// `/subscribe/push`: a browser that is to be told itself.
+    Browser,
     /// `/confirm/TOKEN`: the link of the first mail.
     Confirm(String),
     /// `/manage/TOKEN`: the preferences.
@@ -85,6 +87,9 @@ impl Place {
         if below == "/subscribe" {
             return Some(Self::Subscribe);
         }
+        if below == "/subscribe/push" {
+            return Some(Self::Browser);
+        }
         let (head, token) = below.strip_prefix('/')?.split_once('/')?;
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(is_word) {
@@ -105,15 +110,24 @@ impl Place {
         ["/confirm/", "/manage/", "/u/"].into_iter().find(|head| below.starts_with(head))
     }
 
+    /// Returns true if a token leads to the place, which only the subscriber has.
+    pub fn has_token(&self) -> bool {
+        match self {
+            Self::Subscribe | Self::Browser => false,
+            Self::Confirm(_) | Self::Manage(_) | Self::End(_) => true,
+        }
+    }
+
     /// Returns true if a request for the place needs the forms. The page with the forms is a finished one.
     pub fn is_visit(&self, method: &Method) -> bool {
-        *self != Self::Subscribe || *method == Method::POST
+        self.has_token() || *method == Method::POST
     }
 
     /// Returns the media types that may be sent there.
     pub fn takes(&self, media: Media) -> bool {
         match self {
             Self::Subscribe => matches!(media, Media::Form | Media::Json),
+            Self::Browser => media == Media::Json,
             Self::Confirm(_) | Self::Manage(_) => media == Media::Form,
             Self::End(_) => matches!(media, Media::Form | Media::Multipart),
         }
@@ -123,6 +137,7 @@ impl Place {
     pub fn other_media(&self) -> &'static str {
         match self {
             Self::Subscribe => "Content-Type: send application/x-www-form-urlencoded or application/json",
+            Self::Browser => "Content-Type: send application/json",
             Self::Confirm(_) | Self::Manage(_) => "Content-Type: send application/x-www-form-urlencoded",
             Self::End(_) => "Content-Type: send application/x-www-form-urlencoded or multipart/form-data",
         }
@@ -169,6 +184,7 @@ mod tests {
         let token = "AZaz09-_".to_owned();
         let cases = [
             ("/subscribe", Some(Place::Subscribe)),
+            ("/subscribe/push", Some(Place::Browser)),
             ("/confirm/AZaz09-_", Some(Place::Confirm(token.clone()))),
             ("/manage/AZaz09-_", Some(Place::Manage(token.clone()))),
             ("/u/AZaz09-_", Some(Place::End(token))),

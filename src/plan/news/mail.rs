@@ -148,6 +148,13 @@ impl Letter {
         Self { paragraphs: vec![text], ..Self::of_confirmation(words, site, url) }
     }
 
+    /// Words the first message to a browser, which has agreed already.
+    pub fn of_browser(words: Words<'_>, site: &str, url: String) -> Self {
+        let text = words.with("form-done-text", &[("site", site.to_owned())]);
+        let action = Some(Action { label: words.own("subscribe"), url });
+        Self { heading: words.own("form-done-title"), paragraphs: vec![text], action, ..Self::blank(words, site) }
+    }
+
     /// Words a letter that tells a subscriber that the subscription was asked for once more, and is as it was.
     pub fn of_known(words: Words<'_>, site: &str, url: String) -> Self {
         let about = [("site", site.to_owned())];

@@ -125,6 +125,7 @@ impl Note {
             Self::Sent(Way::Mail) => pair("form-sent-title", "form-sent-mail"),
             Self::Sent(Way::Webhook) => pair("form-sent-title", "form-sent-webhook"),
             Self::Sent(Way::Slack | Way::Discord | Way::Teams | Way::Ntfy) => pair("form-sent-title", "form-sent-chat"),
+            Self::Sent(Way::Push) => pair("form-done-title", "form-sent-push"),
             Self::Later(_) => pair("form-limit-title", "form-limit-text"),
             Self::Busy => pair("form-busy-title", "form-busy-text"),
             Self::AskConfirm => pair("mail-confirm-button", "form-confirm-text"),
@@ -185,7 +186,7 @@ impl Office<'_> {
         fields.extend(policy.map(|policy| (CONTENT_SECURITY_POLICY, policy)));
         fields.extend(note.retry_after().map(|seconds| (RETRY_AFTER, seconds.into())));
         // A link in a mail is for one person, and the page behind it tells nobody where it was.
-        if visit.place != Place::Subscribe {
+        if visit.place.has_token() {
             fields.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
         Reply { status: note.status(visit.reading), fields, body: body.into() }
@@ -207,7 +208,7 @@ impl Office<'_> {
         let view = match (note, &visit.place) {
             (Note::Mistake(..), _) => "subscribe",
             (Note::Preferences(_), _) => "manage",
-            (_, Place::Subscribe) => "answer",
+            (_, Place::Subscribe | Place::Browser) => "answer",
             (_, Place::Confirm(_) | Place::Manage(_) | Place::End(_)) => "note",
         };
         let mut said = NoteView::new(lines);
@@ -320,7 +321,7 @@ fn masked(way: Way, address: &str) -> String {
             Some((local, domain)) => format!("{}…@{domain}", head(local)),
             None => "…".to_owned(),
         },
-        Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => {
+        Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy | Way::Push => {
             let end = address.match_indices('/').nth(2).map_or(address.len(), |(at, _)| at);
             format!("{}/…", &address[..end])
         }

@@ -105,7 +105,12 @@ impl<'n> News<'n> {
     /// Tells public keys as well.
     #[must_use]
     pub fn with_keys(self, keys: PublicKeys) -> Self {
-        Self { keys, ..self }
+        let mut ways = self.ways;
+        // A browser asks for messages by the key. The ways are none if nobody is told.
+        if keys.push.is_some() && !ways.is_empty() && self.url.contains("://") {
+            ways.push(Way::Push);
+        }
+        Self { keys, ways, ..self }
     }
 
     /// Returns the URL of a path of the site, such as `/history.atom`.

@@ -231,7 +231,7 @@ impl Renderer {
     ) -> (String, Option<HeaderValue>) {
         let context = self.site_context((tag, site), view);
         let text = self.render(template, &context).unwrap_or_default();
-        let policy = (template == SITE_HTML).then(|| validate::policy(&Markup::of(&text)));
+        let policy = (template == SITE_HTML).then(|| validate::site_policy(&Markup::of(&text)));
         (text, policy)
     }
 

@@ -178,5 +178,15 @@ pub(super) fn policy(markup: &Markup) -> HeaderValue {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
+/// Returns the policy of a page of the site. One with a script may start the site's own worker, which shows notifications.
+pub(super) fn site_policy(markup: &Markup) -> HeaderValue {
+    let policy = policy(markup);
+    if markup.scripts.is_empty() {
+        return policy;
+    }
+    let text = policy.to_str().unwrap_or_default();
+    HeaderValue::try_from(format!("{text}; worker-src 'self'")).unwrap_or(policy)
+}
+
 /// Most warnings for one document.
 const MOST_WARNINGS: usize = 8;

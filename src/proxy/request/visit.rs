@@ -115,7 +115,7 @@ fn media(place: &Place, host: &str, request: &Request<Incoming>) -> Result<Optio
         }
     }
     // The other places have a token, which no other site knows.
-    if *place == Place::Subscribe && is_cross_site(request.headers(), host) {
+    if !place.has_token() && is_cross_site(request.headers(), host) {
         let detail = "this form was sent by another site; open the page and send it from there";
         return Err((FormEnd::CrossSite, StatusCode::FORBIDDEN, detail));
     }

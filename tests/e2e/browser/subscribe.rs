@@ -62,3 +62,20 @@ fn fill(browser: &Browser, address: &str) {
 fn says(browser: &Browser, heading: &str) {
     browser.wait_for(&format!("document.querySelector('h1')?.innerText == '{heading}'"));
 }
+
+#[test]
+fn the_button_for_notifications_is_shown_where_it_can_work_and_the_worker_starts() {
+    let Some(browser) = Browser::start("notifications in a browser") else { return };
+    let world = World::at("prefix = \"/status\"\nurl = \"https://status.test\"");
+    let place = world.proxy.url("/status/subscribe");
+    let has_key = || world.get("/status/subscribe").body.contains("data-key=");
+    crate::support::wait("the key of browsers", has_key);
+    browser.go(&place);
+    browser.wait_for("!document.querySelector('#push-s').hidden");
+    assert_eq!(browser.text("document.querySelector('#push-s button').textContent"), "Turn notifications on");
+    // The push service of the browser may be out of reach, but its worker is ours.
+    browser.run("navigator.serviceWorker.register('sw.js')");
+    browser.wait_for("navigator.serviceWorker.controller || document.querySelector('#push-s')");
+    let scope = browser.promised("navigator.serviceWorker.ready.then(one => new URL(one.scope).pathname)");
+    assert_eq!(scope, "/status/");
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use percent_encoding::percent_decode;
 use serde::Deserialize;
 
-use super::Media;
+use super::{Media, Way};
 
 /// Fields that were sent. All are as the visitor wrote them, but without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -37,6 +37,33 @@ pub struct Form {
     pub one_click: String,
 }
 
+/// Keys of a browser, as it gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct BrowserKeys {
+    /// Point on P-256, in base64url.
+    pub p256dh: String,
+    /// Secret, in base64url.
+    pub auth: String,
+}
+
+/// Body that a browser sends: what `PushSubscription.toJSON()` returns, with choices beside it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    endpoint: String,
+    #[serde(rename = "expirationTime", default)]
+    _expires: Option<serde_json::Value>,
+    keys: BrowserKeys,
+    #[serde(default)]
+    services: BTreeSet<String>,
+    #[serde(default)]
+    regions: BTreeSet<String>,
+    #[serde(default)]
+    kinds: BTreeSet<String>,
+    #[serde(default)]
+    language: String,
+}
+
 /// Body that is not of its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
@@ -55,6 +82,18 @@ impl Form {
                 Ok(form.plain())
             }
         }
+    }
+
+    /// Reads what a browser sends that is to be told itself, and its keys.
+    ///
+    /// # Errors
+    /// If the body is no JSON, or has another shape.
+    pub fn of_browser(body: &[u8]) -> Result<(Self, BrowserKeys), Malformed> {
+        let sent: Sent = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+        let Sent { endpoint, keys, services, regions, kinds, language, _expires } = sent;
+        let way = Way::Push.as_str().to_owned();
+        let form = Self { way, address: endpoint, services, regions, kinds, language, ..Self::default() };
+        Ok((form.plain(), keys))
     }
 
     fn of_pairs(pairs: impl Iterator<Item = (String, String)>) -> Self {

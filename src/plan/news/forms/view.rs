@@ -24,6 +24,8 @@ pub struct FormView {
     placeholder: &'static str,
     address: String,
     error: Option<String>,
+    /// Key for which this browser subscribes.
+    key: Option<String>,
     /// Error of another field.
     trouble: Option<String>,
     services: Vec<ChoiceView>,
@@ -85,7 +87,7 @@ impl FormView {
         let (form, mistake) = sent.unwrap_or((&nothing, None));
         let (kind, autocomplete) = match way {
             Way::Mail => ("email", "email"),
-            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => ("url", "url"),
+            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy | Way::Push => ("url", "url"),
         };
         let told = mistake.map(|mistake| (mistake.field == "address", words.own(mistake.wrong.message())));
         let error = told.clone().filter(|(is_address, _)| *is_address).map(|(_, words)| words);
@@ -100,6 +102,7 @@ impl FormView {
             placeholder: way.example(),
             address: form.address.clone(),
             error,
+            key: choices.push_key.clone().filter(|_| way == Way::Push),
             trouble,
             services: services(choices, tags, form),
             regions: regions(choices, tags, form),
@@ -132,6 +135,7 @@ fn label(way: Way) -> &'static str {
         Way::Mail => "form-mail-address",
         Way::Webhook => "form-webhook-address",
         Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => "form-chat-address",
+        Way::Push => "form-push",
     }
 }
 
@@ -139,6 +143,7 @@ fn help(way: Way, words: Words<'_>) -> Option<String> {
     match way {
         Way::Mail => None,
         Way::Webhook => Some(words.own("form-webhook-help")),
+        Way::Push => Some(words.own("form-push-help")),
         Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => {
             Some(words.with("form-chat-help", &[("example", way.example().to_owned())]))
         }

@@ -24,6 +24,8 @@ pub enum Way {
     Teams,
     /// Topic of ntfy.
     Ntfy,
+    /// This browser, by Web Push. A script sends it, and not the form.
+    Push,
 }
 
 /// Group of kinds of updates.
@@ -59,6 +61,8 @@ pub struct Choices {
     pub services: Vec<Service>,
     /// Tags of the languages.
     pub languages: Vec<String>,
+    /// Key that browsers subscribe for.
+    pub push_key: Option<String>,
 }
 
 /// Wishes that are in order.
@@ -111,13 +115,16 @@ pub enum Wrong {
     NotPublic,
     /// URL that the service of a chat does not give out.
     NoPlace,
+    /// Keys of a browser that are none.
+    NoKeys,
     /// Choice that is not offered.
     NotOffered,
 }
 
 impl Way {
     /// All ways.
-    pub const ALL: [Self; 6] = [Self::Mail, Self::Webhook, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
+    pub const ALL: [Self; 7] =
+        [Self::Mail, Self::Webhook, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy, Self::Push];
     /// Ways into chats.
     pub const CHATS: [Self; 4] = [Self::Slack, Self::Discord, Self::Teams, Self::Ntfy];
 
@@ -130,13 +137,14 @@ impl Way {
             Self::Discord => "discord",
             Self::Teams => "teams",
             Self::Ntfy => "ntfy",
+            Self::Push => "push",
         }
     }
 
     /// Returns the name of the chat that the way leads to.
     pub fn chat(self) -> Option<&'static str> {
         match self {
-            Self::Mail | Self::Webhook => None,
+            Self::Mail | Self::Webhook | Self::Push => None,
             Self::Slack => Some("Slack"),
             Self::Discord => Some("Discord"),
             Self::Teams => Some("Microsoft Teams"),
@@ -153,6 +161,7 @@ impl Way {
             Self::Discord => "https://discord.com/api/webhooks/…/…",
             Self::Teams => "https://….api.powerplatform.com/…",
             Self::Ntfy => "https://ntfy.sh/topic",
+            Self::Push => "https://fcm.googleapis.com/fcm/send/…",
         }
     }
 }
@@ -220,6 +229,7 @@ impl Wrong {
             Self::NoUrl => "form-url-wrong",
             Self::NotPublic => "form-url-private",
             Self::NoPlace => "form-place-wrong",
+            Self::NoKeys => "form-push-no",
             Self::NotOffered => "form-choice-wrong",
         }
     }
@@ -229,7 +239,7 @@ impl Choices {
     /// Returns the choices that are offered beside the news, in the languages of a renderer.
     pub fn new(news: &News<'_>, renderer: &Renderer) -> Self {
         let languages = Words::all(renderer).map(|words| words.tag().to_owned()).collect();
-        Self { ways: news.ways.clone(), services: news.services.clone(), languages }
+        Self { ways: news.ways.clone(), services: news.services.clone(), languages, push_key: news.keys.push.clone() }
     }
 
     /// Leaves out what a client may not learn of.
@@ -237,6 +247,12 @@ impl Choices {
     pub fn within(&self, routes: Option<&BTreeSet<String>>) -> Self {
         let is_known = |service: &&Service| routes.is_none_or(|routes| !routes.is_disjoint(&service.routes));
         Self { services: self.services.iter().filter(is_known).cloned().collect(), ..self.clone() }
+    }
+
+    /// Leaves out the ways that no form leads to.
+    #[must_use]
+    pub fn by_form(&self) -> Self {
+        Self { ways: self.ways.iter().copied().filter(|way| *way != Way::Push).collect(), ..self.clone() }
     }
 
     /// Returns all regions.
@@ -255,7 +271,7 @@ impl Choices {
             // Hosts do not tell capitals from small letters, and no server that is known does so for mailboxes.
             Way::Mail if is_address(&form.address) => Ok(form.address.to_ascii_lowercase()),
             Way::Mail => Err(Wrong::NoMailbox),
-            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy => judge(way, &form.address),
+            Way::Webhook | Way::Slack | Way::Discord | Way::Teams | Way::Ntfy | Way::Push => judge(way, &form.address),
         };
         let mistake = |wrong| Mistake { field: "address", wrong, found: form.address.clone() };
         let address = judged.map_err(mistake)?;
@@ -334,6 +350,7 @@ mod tests {
             ways: Way::ALL.to_vec(),
             services: vec![service("shop", &["eu"]), service("tools", &["us"])],
             languages: vec!["en".to_owned(), "de".to_owned()],
+            push_key: None,
         }
     }
 
