@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::Key;
-use super::{Action, Daily, Envelope, Letter, MOST_TEXT, Mail, cut, fields, html, line, plain};
+use super::{Action, Daily, Letter, MOST_TEXT, cut, line};
 
 /// Update that goes into a digest.
 #[derive(Clone, Copy, Debug)]
@@ -120,33 +120,5 @@ impl Section {
     }
 }
 
-impl Mail {
-    /// Makes the digest of one subscriber. Incidents for which a mail program has no room are left out, and it says so.
-    pub fn of_digest(digest: &Digest, envelope: &Envelope<'_>) -> Self {
-        let mut length = 0;
-        let mut parts = Vec::new();
-        for section in &digest.sections {
-            let part = html::section(section, &digest.frame);
-            length += part.len();
-            if length > MOST_HTML && !parts.is_empty() {
-                break;
-            }
-            parts.push(part);
-        }
-        let shown = &digest.sections[..parts.len()];
-        let is_cut = shown.len() < digest.sections.len() || shown.iter().any(|section| section.is_cut);
-        let more = is_cut.then_some(digest.more.as_str());
-        Self {
-            subject: digest.frame.subject.clone(),
-            fields: fields::fields(envelope),
-            text: plain::digest(&digest.frame, shown, more, &envelope.links),
-            html: html::digest(&digest.frame, &parts, more, &envelope.links),
-            calendar: None,
-        }
-    }
-}
-
 /// Updates of an incident.
 const MOST_UPDATES: usize = 50;
-/// Bytes of all incidents in HTML. With head and foot, the mail stays below the 100 kB at which programs cut.
-const MOST_HTML: usize = 80_000;
