@@ -256,27 +256,11 @@ impl Office<'_> {
     /// Writes an answer for programs. It has the same words as the page.
     fn json(self, note: &Note, words: Words<'_>) -> String {
         let (title, lines) = note.words(words, self.title);
-        let errors: Vec<serde_json::Value> = match note {
-            Note::Mistake(_, mistake) => {
-                let detail = words.own(mistake.wrong.message());
-                vec![json!({ "field": mistake.field, "found": mistake.found, "detail": detail })]
-            }
-            Note::Malformed(_)
-            | Note::Sent(_)
-            | Note::Later(_)
-            | Note::Busy
-            | Note::AskConfirm
-            | Note::Confirmed(_)
-            | Note::Gone
-            | Note::Preferences(_)
-            | Note::Erased
-            | Note::AskEnd
-            | Note::Ended => Vec::new(),
-        };
         let status = note.status(Reading::Json).as_u16();
         let mut body = json!({ "status": status, "title": title, "detail": lines.join(" ") });
-        if !errors.is_empty() {
-            body["errors"] = errors.into();
+        if let Note::Mistake(_, mistake) = note {
+            let detail = words.own(mistake.wrong.message());
+            body["errors"] = json!([{ "field": mistake.field, "found": mistake.found, "detail": detail }]);
         }
         format!("{body}\n")
     }

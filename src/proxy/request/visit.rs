@@ -69,20 +69,12 @@ impl Exchange {
         let renderer = &self.generation.snapshot.renderer;
         let variant = renderer.choose(None, &Method::GET, request.uri().query(), request.headers());
         let language = Words::all(renderer).nth(variant.language).map(|words| words.tag().to_owned());
-        let reading = match variant.dialect {
-            _ if media == Some(Media::Json) => Reading::Json,
-            Dialect::Json | Dialect::Problem => Reading::Json,
-            Dialect::Text | Dialect::Short | Dialect::Markdown => Reading::Text,
-            Dialect::Html
-            | Dialect::Xml
-            | Dialect::Grpc
-            | Dialect::GrpcWeb
-            | Dialect::GrpcWebText
-            | Dialect::Connect
-            | Dialect::ConnectStreamJson
-            | Dialect::ConnectStreamProto
-            | Dialect::Events
-            | Dialect::Preflight => Reading::Html,
+        let reading = if media == Some(Media::Json) || matches!(variant.dialect, Dialect::Json | Dialect::Problem) {
+            Reading::Json
+        } else if matches!(variant.dialect, Dialect::Text | Dialect::Short | Dialect::Markdown) {
+            Reading::Text
+        } else {
+            Reading::Html
         };
         (language.unwrap_or_default(), reading)
     }

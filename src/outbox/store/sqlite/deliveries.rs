@@ -11,8 +11,8 @@ use super::SqliteStore;
 use super::subscriptions::{COLUMNS, note, read};
 
 impl SqliteStore {
-    /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. A repeated update changes
-    /// nothing.
+    /// Records an update with a delivery for each subscriber that wants it and was there before it, all or nothing. A
+    /// repeated update changes nothing.
     ///
     /// # Errors
     /// If too many deliveries wait, or the store cannot be written.
