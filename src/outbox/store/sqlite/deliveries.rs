@@ -287,11 +287,12 @@ fn silence(change: &Transaction<'_>, subscription: i64, state: &str, now: Timest
 }
 
 /// Deliveries that are due, oldest first, no more of a host than it may have at a time. A digest counts as one, and its
-/// first delivery stands for all.
+/// first delivery stands for all. What a host has taken is counted once for all its rows.
 const DUE: &str = "SELECT * FROM (SELECT d.*, row_number() OVER (PARTITION BY d.host ORDER BY d.due, d.id) AS rank, \
-    (SELECT count(DISTINCT CASE WHEN c.digest > 0 THEN -c.subscription ELSE c.id END) FROM deliveries AS c \
-    WHERE c.state = 'due' AND c.host = d.host AND c.claimed_until > ?1) AS taken \
-    FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription AND s.state = 'active' \
+    coalesce(taken.number, 0) AS taken FROM deliveries AS d \
+    JOIN subscriptions AS s ON s.id = d.subscription AND s.state = 'active' \
+    LEFT JOIN (SELECT host, count(DISTINCT CASE WHEN digest > 0 THEN -subscription ELSE id END) AS number \
+    FROM deliveries WHERE state = 'due' AND claimed_until > ?1 GROUP BY host) AS taken ON taken.host = d.host \
     WHERE d.state = 'due' AND d.due <= ?1 AND d.claimed_until <= ?1 \
     AND (d.digest = 0 OR NOT EXISTS (SELECT 1 FROM deliveries AS f WHERE f.subscription = d.subscription \
     AND f.digest > 0 AND f.id < d.id AND f.state = 'due' AND f.due <= ?1 AND f.claimed_until <= ?1))) \
