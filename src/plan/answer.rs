@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, REFRESH, RETRY_AFTER,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -48,8 +48,9 @@ pub(crate) fn add_fields(
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert(RETRY_AFTER, seconds.into());
     }
-    if dialect == Dialect::Html && navigates(context) {
-        answer.insert(REFRESH, seconds.min(LONGEST_REFRESH - 1 + random(LEAST_JITTER + 1)).into());
+    // htmx swaps nothing for a 503. This makes it load the whole document, which then is the page.
+    if *context.method == Method::GET && context.headers.contains_key(HX_REQUEST) {
+        answer.insert(HX_REFRESH, HeaderValue::from_static("true"));
     }
     if let Some(origin) = context.headers.get(ORIGIN) {
         allow(origin, context, answer);
@@ -76,12 +77,6 @@ pub(crate) fn timed(variant: Variant) -> Variant {
 
 fn is_json(dialect: Dialect) -> bool {
     matches!(dialect, Dialect::Json | Dialect::Problem)
-}
-
-/// Returns true if a browser asks for a document that it may ask for again. The answer to a form must not be reloaded.
-fn navigates(context: AnswerContext<'_>) -> bool {
-    let mode = context.headers.get(SEC_FETCH_MODE);
-    *context.method == Method::GET && mode.is_none_or(|mode| mode == "navigate")
 }
 
 /// Lets a script of another origin read the answer, if the operator named its origin
@@ -136,14 +131,12 @@ const MAINTENANCE: HeaderValue =
 /// Fields that a script of another origin may read.
 const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
 
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+const HX_REFRESH: HeaderName = HeaderName::from_static("hx-refresh");
 /// Member of the JSON that says when to come back, up to its number.
 const RETRY_MEMBER: &[u8] = b"\"retry_after\":";
 /// Field with the milliseconds after which a gRPC client may try again (gRPC proposal A6).
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-
-/// Most seconds after which a browser without script asks again.
-const LONGEST_REFRESH: u64 = 60;
 
 /// Seconds over which the shortest waits are spread.
 const LEAST_JITTER: u64 = 5;

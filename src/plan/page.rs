@@ -31,7 +31,7 @@ use super::flags::Mode;
 use super::lifecycle::Phase;
 
 pub(in crate::plan) use language::Language;
-pub use model::{LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Trouble};
+pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
 use rendered::Encodings;
 pub use rendered::Rendered;
 pub use renderer::Renderer;
@@ -142,8 +142,10 @@ fn default_title(content: &PageContent, language: &Language) -> String {
         match (content.trouble, content.phase, content.mode) {
             (Trouble::Found, ..) => "problem-title",
             (_, Phase::Verifying | Phase::Ramping, _) => "coming-back",
-            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
-            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
+            (_, Phase::Open, _) if content.planned.is_some() => "announced-title",
+            (_, Phase::Open, _) => "open-title",
+            (_, Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-title-read-only",
+            (_, Phase::Draining | Phase::Closed, Mode::Hold | Mode::Offline) => "default-title",
         },
         &[],
     )
@@ -157,9 +159,11 @@ fn default_message(content: &PageContent, language: &Language) -> String {
             (Trouble::Slow, Phase::Verifying, _) => "coming-back-verifying-long",
             (_, Phase::Verifying, _) => "coming-back-verifying",
             (_, Phase::Ramping, _) => "coming-back-ramping",
-            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",
-            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Hold) => "default-message-hold",
-            (_, Phase::Open | Phase::Draining | Phase::Closed, Mode::Offline) => "default-message",
+            (_, Phase::Open, _) if content.planned.is_some() => "announced-message",
+            (_, Phase::Open, _) => "open-message",
+            (_, Phase::Draining | Phase::Closed, Mode::ReadOnly) => "default-message-read-only",
+            (_, Phase::Draining | Phase::Closed, Mode::Hold) => "default-message-hold",
+            (_, Phase::Draining | Phase::Closed, Mode::Offline) => "default-message",
         },
         &[],
     )

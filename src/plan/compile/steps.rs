@@ -63,8 +63,9 @@ fn state(auto: Auto, draft: &RouteDraft<'_>, inputs: &Inputs<'_>) -> StepState {
         Phase::Open => 5,
     };
     match own.cmp(&now) {
-        _ if skipped && now >= 2 => StepState::Done,
         std::cmp::Ordering::Less => StepState::Done,
+        // What the route does not do happens at no moment, and is past with the next phase.
+        std::cmp::Ordering::Equal if skipped => StepState::Pending,
         std::cmp::Ordering::Equal if auto == Auto::Verify && has_failed_check(draft, inputs) => StepState::Failed,
         std::cmp::Ordering::Equal => StepState::Running,
         std::cmp::Ordering::Greater => StepState::Pending,
@@ -95,9 +96,15 @@ fn progress(auto: Auto, drafts: &[&RouteDraft<'_>], states: &[StepState], inputs
         Auto::Ramp => {
             let shares = drafts.iter().filter_map(|draft| draft.state.share());
             let least = shares.fold(1.0, f64::min);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
-            let tenths = (least * 10.0).floor() as u64;
-            Some(Progress { done: tenths * 10, total: 100, unit: Some(Text::from("%")) })
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            let percent = (least * 100.0).floor() as u64;
+            // Each other number is a new page for everybody who watches: few, but never 0 while somebody is let in.
+            let done = match percent {
+                0..5 => percent.min(1),
+                5..10 => 5,
+                percent => percent / 10 * 10,
+            };
+            Some(Progress { done, total: 100, unit: Some(Text::from("%")) })
         }
         Auto::Watch => None,
     }

@@ -3,7 +3,7 @@
 //! The documents come from templates, not from an adversary. A browser refuses everything that is overlooked here.
 
 /// Inline parts and references of a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Markup {
     /// Text of each `<style>`.
     pub styles: Vec<String>,

@@ -85,6 +85,46 @@ pub struct Timing {
     pub etas: Vec<Option<Eta>>,
     /// State of the plan; `None` without a plan.
     pub schedule: Option<Schedule>,
+    /// Expected end that has passed.
+    pub missed: Option<Timestamp>,
+    /// The planned span has not begun.
+    pub ahead: bool,
+}
+
+/// Answer of the page to its visitor's question: when is the service back?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// At a known time.
+    Back,
+    /// Later than planned.
+    Late,
+    /// Nobody knows.
+    Unknown,
+    /// In a moment: requests wait.
+    Held,
+    /// After the checks.
+    Checking,
+    /// After checks that take long.
+    CheckingLong,
+    /// Now, for more and more visitors.
+    Returning,
+    /// Nobody knows: the service had come back, and a problem was found.
+    Problem,
+    /// The service is there, and a maintenance is planned.
+    Announced,
+    /// The service is there.
+    Open,
+}
+
+/// Tone in which a page gives its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// Everything goes as planned.
+    Calm,
+    /// Later than planned, or not certain yet.
+    Warn,
+    /// Something failed.
+    Bad,
 }
 
 /// Expected return of a service.
@@ -230,6 +270,35 @@ impl Schedule {
     }
 }
 
+impl Answer {
+    /// Returns the word for the answer; the keys of its messages end in it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Back => "back",
+            Self::Late => "late",
+            Self::Unknown => "unknown",
+            Self::Held => "held",
+            Self::Checking => "checking",
+            Self::CheckingLong => "checking-long",
+            Self::Returning => "returning",
+            Self::Problem => "problem",
+            Self::Announced => "announced",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl Tone {
+    /// Returns the word for the tone, which is a class of the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 impl PageModel {
     /// Builds the model of a content at an instant.
     pub fn new(content: PageContent, now: Timestamp) -> Self {
@@ -238,6 +307,8 @@ impl PageModel {
             left: content.until.map(|until| rounded_up(until.duration_since(now))),
             etas: content.services.iter().map(|service| service.eta.map(|eta| Eta::at(eta, now))).collect(),
             schedule: content.planned.map(|(_, ends)| schedule(&content, ends, now)),
+            missed: missed(&content, now),
+            ahead: content.planned.is_some_and(|(starts, _)| starts > now),
         };
         Self { content, clock }
     }
@@ -252,16 +323,63 @@ impl PageModel {
             Some(Eta::In(left)) => before(service.eta?, *left),
             Some(Eta::Overdue) | None => None,
         });
-        let ends = content.planned.map(|(_, ends)| ends);
-        elapsed.into_iter().chain(left).chain(etas).chain(ends).filter(|&instant| instant > now).min()
+        let planned = content.planned.into_iter().flat_map(|(starts, ends)| [starts, ends]);
+        elapsed.into_iter().chain(left).chain(etas).chain(planned).filter(|&instant| instant > now).min()
     }
 
     /// Returns a version that changes with the content, but not as time passes. Replicas with the same program and the
     /// same templates agree on it.
     pub fn version(&self, templates: u64) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.content, self.clock.schedule, templates).hash(&mut hasher);
+        (&self.content, self.clock.schedule, self.answer(), templates).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Returns the answer.
+    pub fn answer(&self) -> Answer {
+        let Self { content, clock } = self;
+        match (content.trouble, content.phase) {
+            (Trouble::Found, _) => Answer::Problem,
+            (Trouble::Slow, Phase::Verifying) => Answer::CheckingLong,
+            (Trouble::None, Phase::Verifying) => Answer::Checking,
+            (Trouble::None | Trouble::Slow, Phase::Ramping) => Answer::Returning,
+            (Trouble::None | Trouble::Slow, Phase::Open) if clock.ahead => Answer::Announced,
+            (Trouble::None | Trouble::Slow, Phase::Open) => Answer::Open,
+            (Trouble::None | Trouble::Slow, Phase::Draining | Phase::Closed) => self.end(),
+        }
+    }
+
+    /// Returns the answer while the work goes on.
+    fn end(&self) -> Answer {
+        match (self.content.mode, self.clock.missed, self.clock.left) {
+            (_, Some(_), _) => Answer::Late,
+            (Mode::Hold, None, _) => Answer::Held,
+            (Mode::Offline | Mode::ReadOnly, None, Some(_)) => Answer::Back,
+            (Mode::Offline | Mode::ReadOnly, None, None) => Answer::Unknown,
+        }
+    }
+
+    /// Returns the tone of the answer.
+    pub fn tone(&self) -> Tone {
+        let failed = self.content.steps.iter().any(|step| step.state == StepState::Failed);
+        match self.answer() {
+            Answer::Problem => Tone::Bad,
+            _ if failed => Tone::Bad,
+            Answer::Late | Answer::Checking | Answer::CheckingLong => Tone::Warn,
+            Answer::Back | Answer::Unknown | Answer::Held if self.clock.schedule == Some(Schedule::Overrunning) => {
+                Tone::Warn
+            }
+            Answer::Back | Answer::Unknown | Answer::Held | Answer::Returning | Answer::Announced | Answer::Open => {
+                Tone::Calm
+            }
+        }
+    }
+
+    /// Returns true if the page has nothing to tell but the answer.
+    pub fn is_bare(&self) -> bool {
+        let PageContent { id, planned, started, impact, services, steps, .. } = &self.content;
+        let facts = id.is_some() || planned.is_some() || started.is_some() || impact.is_some();
+        !facts && services.is_empty() && steps.is_empty()
     }
 
     /// Returns the numbers of services by status; `None` if none is listed.
@@ -302,6 +420,12 @@ impl Eta {
     fn at(eta: Timestamp, now: Timestamp) -> Self {
         if eta > now { Self::In(rounded_up(eta.duration_since(now))) } else { Self::Overdue }
     }
+}
+
+/// Returns the expected end that has passed, if nothing is expected any more.
+fn missed(content: &PageContent, now: Timestamp) -> Option<Timestamp> {
+    let expected = content.until.or(content.planned.map(|(_, ends)| ends))?;
+    (expected <= now).then_some(expected)
 }
 
 fn schedule(content: &PageContent, ends: Timestamp, now: Timestamp) -> Schedule {

@@ -41,9 +41,9 @@ pub struct Renderer {
     pub fingerprint: u64,
     /// Settings of the page.
     pub config: PageConfig,
-    templates: Templates,
+    templates: Environment<'static>,
     /// Built-in templates for the case that an own one fails. `None` if all are built in.
-    fallback: Option<Templates>,
+    fallback: Option<Environment<'static>>,
     brand: Brand,
     /// Field `Link: …; rel="status"`.
     link: Option<HeaderValue>,
@@ -57,20 +57,6 @@ pub(super) struct VersionedModel<'m> {
     pub model: &'m PageModel,
     pub version: u64,
     pub now: Timestamp,
-}
-
-/// Set of templates.
-struct Templates {
-    environment: Environment<'static>,
-    /// Content-Security-Policy of their page, which names its inline parts.
-    policy: HeaderValue,
-}
-
-impl Templates {
-    /// Creates a set with a policy that allows nothing yet.
-    fn new(environment: Environment<'static>) -> Self {
-        Self { environment, policy: HeaderValue::from_static("default-src 'none'") }
-    }
 }
 
 /// Operator's brand, as templates see it.
@@ -128,7 +114,7 @@ impl Renderer {
         }
         let mut renderer = Self {
             tags: languages.iter().map(|language| language.tag.clone()).collect(),
-            templates: Templates::new(environment(&languages, &[], &mut problems)),
+            templates: environment(&languages, &[], &mut problems),
             fallback: None,
             fingerprint: fingerprint(config, sources),
             config: config.clone(),
@@ -137,10 +123,9 @@ impl Renderer {
             link: link(config),
             badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
         };
-        renderer.templates.policy = validate::built_in(&renderer);
         if let Some(environment) = own_templates {
-            renderer.fallback = Some(std::mem::replace(&mut renderer.templates, Templates::new(environment)));
-            renderer.templates.policy = validate::own(&renderer, &own, &mut problems);
+            renderer.fallback = Some(std::mem::replace(&mut renderer.templates, environment));
+            validate::own(&renderer, &own, &mut problems);
         }
         renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
         let whole = !problems.iter().any(Problem::is_error);
@@ -195,8 +180,8 @@ impl Renderer {
         let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.encodings[dialect as usize]));
         let rendered = |dialect: Dialect| {
             let rendered = match dialect {
-                Dialect::Html => match self.render_with_policy("page.html", &context) {
-                    Some((html, policy)) => self.html(html, policy, language),
+                Dialect::Html => match self.render("page.html", &context) {
+                    Some(html) => self.html(html, language),
                     None => self.readable(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
                 Dialect::Text => self.readable(TEXT, trimmed(&template("page.txt")), language),
@@ -245,6 +230,8 @@ impl Renderer {
             site,
             brand => Serde(&self.brand),
             accent => context! { light, dark },
+            bare => false,
+            until => (),
         };
         context! { ..Value::from(Serde(view)), ..own }
     }
@@ -252,18 +239,18 @@ impl Renderer {
     /// Renders a page of the status site in the language of this index, without the built-in one as a fallback.
     pub(super) fn try_site(&self, name: &str, view: &impl Serialize, language: usize) -> Result<String, Error> {
         let context = self.site_context((&self.languages[language].tag, "Sample"), view);
-        render(&self.templates.environment, name, &context)
+        render(&self.templates, name, &context)
     }
 
     /// Renders a template in the language of this index, without the built-in one as a fallback.
     pub(super) fn try_template(&self, name: &str, model: &PageModel, language: usize) -> Result<String, Error> {
         let context = TemplateContext::new(model, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
-        render(&self.templates.environment, name, &self.context(context))
+        render(&self.templates, name, &self.context(context))
     }
 
     /// Renders the badge without the built-in one as a fallback.
     pub(super) fn try_badge(&self, maintenance: bool) -> Result<String, Error> {
-        render(&self.templates.environment, "badge.svg", &self.badge_context(maintenance))
+        render(&self.templates, "badge.svg", &self.badge_context(maintenance))
     }
 
     fn badge_context(&self, maintenance: bool) -> Value {
@@ -285,13 +272,8 @@ impl Renderer {
 
     /// Renders a template, or the built-in one if that fails; `None` if both fail.
     fn render(&self, name: &str, context: &Value) -> Option<String> {
-        self.render_with_policy(name, context).map(|(text, _)| text)
-    }
-
-    /// Renders like [`Renderer::render`], and returns the policy of the template's set.
-    fn render_with_policy(&self, name: &str, context: &Value) -> Option<(String, &HeaderValue)> {
         let sets = std::iter::once(&self.templates).chain(&self.fallback);
-        sets.filter_map(|set| Some((render(&set.environment, name, context).ok()?, &set.policy))).next()
+        sets.filter_map(|set| render(set, name, context).ok()).next()
     }
 
     /// Builds an answer that people may read.
@@ -306,9 +288,11 @@ impl Renderer {
         rendered
     }
 
-    fn html(&self, body: String, policy: &HeaderValue, language: &Language) -> Rendered {
+    /// Builds a document with the policy for its own inline parts.
+    fn html(&self, body: String, language: &Language) -> Rendered {
+        let policy = validate::policy(&Markup::of(&body));
         let mut rendered = self.readable(HTML, body, language);
-        rendered.head.insert(CONTENT_SECURITY_POLICY, policy.clone());
+        rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
         rendered
     }
 

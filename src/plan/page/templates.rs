@@ -212,10 +212,11 @@ fn help_for(error: &Error) -> &'static str {
 }
 
 /// Templates, by the name under which an operator replaces them.
-pub const TEMPLATES: [(&str, &str); 15] = [
+pub const TEMPLATES: [(&str, &str); 16] = [
     ("page.html", include_str!("../../../pages/page.html")),
     ("style.css", include_str!("../../../pages/style.css")),
     ("script.js", include_str!("../../../pages/script.js")),
+    ("answer.html", include_str!("../../../pages/answer.html")),
     ("facts.html", include_str!("../../../pages/facts.html")),
     ("figures.html", include_str!("../../../pages/figures.html")),
     ("services.html", include_str!("../../../pages/services.html")),

@@ -271,7 +271,6 @@ fn what_is_wrong_with_a_template_is_told_with_its_place() {
             "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
         ),
         ("an unknown template", "page.html", "{% include \"head.html\" %}"),
-        ("a script that changes", "page.html", "<title>x</title><script>let title = {{ title|length }};</script>"),
         (
             "what cannot be fetched",
             "page.html",

@@ -16,16 +16,9 @@ use super::sources::Source;
 use super::templates::{SITE_HTML, SITE_MARKDOWN, SITE_TEXT, failed};
 use super::{PageContent, PageModel, ServiceRow, samples};
 
-/// Returns the policy of the built-in page. The tests of this crate try its templates.
-pub(super) fn built_in(renderer: &Renderer) -> HeaderValue {
-    let model = sample(&samples::bare(), Mode::Offline, Timestamp::UNIX_EPOCH);
-    let html = renderer.try_template("page.html", &model, 0).unwrap_or_default();
-    policy(&Markup::of(&html))
-}
-
-/// Renders every sample with the operator's templates and checks the results. Returns the policy of the page.
-pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) -> HeaderValue {
-    let mut validation = Validation { own, parts: None, found: BTreeMap::new() };
+/// Renders every sample with the operator's templates and checks the results.
+pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) {
+    let mut validation = Validation { own, found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
     for (flags, mode) in [
         (samples::bare(), Mode::Offline),
@@ -52,14 +45,11 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
         }
     }
     problems.extend(validation.found.into_values());
-    policy(&validation.parts.unwrap_or_default())
 }
 
 /// Findings so far.
 struct Validation<'o> {
     own: &'o [&'o Source],
-    /// Inline parts of the first page.
-    parts: Option<Markup>,
     /// Problems, each once, by file and line.
     found: BTreeMap<(String, usize), Problem>,
 }
@@ -81,19 +71,9 @@ impl Validation<'_> {
                 if !has_title(&html) {
                     self.found.entry((file.clone(), 0)).or_insert_with(|| untitled(&file));
                 }
-                self.check_page(Markup::of(&html));
+                self.found.extend(warnings(&Markup::of(&html), &file));
             }
             Ok(_) => {}
-        }
-    }
-
-    fn check_page(&mut self, markup: Markup) {
-        let path = page_of(self.own);
-        self.found.extend(warnings(&markup, &path));
-        match &self.parts {
-            None => self.parts = Some(markup),
-            Some(parts) if same_parts(parts, &markup) => {}
-            Some(_) => drop(self.found.entry((path.clone(), 0)).or_insert_with(|| inconstant(&path))),
         }
     }
 }
@@ -145,15 +125,6 @@ fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
         ((path.to_owned(), 1_000_000 + index), Problem::warning(path, refused.clone()).help(help))
     };
     markup.refused.iter().take(MOST_WARNINGS).enumerate().map(warning).collect()
-}
-
-fn inconstant(path: &str) -> Problem {
-    Problem::error(path, "the inline style or script is not the same on every page")
-        .help("the policy names each by its hash: move what changes into attributes (data-…) or into the text")
-}
-
-fn same_parts(one: &Markup, other: &Markup) -> bool {
-    one.styles == other.styles && one.scripts == other.scripts
 }
 
 /// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
