@@ -1,6 +1,8 @@
 //! The page in a real browser: its content, its requests, how it follows changes, and what foreign scripts see.
 
+mod classic;
 mod driver;
+mod firefox;
 mod story;
 
 mod access;

@@ -1,117 +1,148 @@
-//! A browser under remote control: Debian's Chromium through its driver (<https://www.w3.org/TR/webdriver2/>).
+//! A browser under remote control: Debian's Chromium, Firefox or WebKit, each by the protocol of its own.
 //!
-//! The client is our own, ten calls over plain HTTP. The crates for it bring second versions of `http`, `base64` and
-//! others along, which `deny.toml` refuses.
+//! The clients are our own, a dozen calls each. The crates for it bring second versions of `http`, `base64` and others
+//! along, which `deny.toml` refuses.
 
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Client, wait};
+use crate::support::wait;
 use crate::wire::skipped;
 
-/// Driver of a test run, shared by all browsers. It ends with the last test that uses it, even if that test panics.
-struct Driver {
-    child: Child,
-    address: SocketAddr,
+use super::classic::{chromium, webkit};
+use super::firefox::{Firefox, Window};
+
+/// Browser engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Chromium,
+    Firefox,
+    WebKit,
 }
 
-impl Driver {
-    fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<Driver>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let driver = Arc::new(Self::start());
-            *shared = Arc::downgrade(&driver);
-            driver
-        })
+/// What a visitor has set up in the browser. WebKit takes it at its start alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visitor {
+    /// Name of a time zone, if it is not the machine's.
+    pub zone: Option<&'static str>,
+    pub scheme: Scheme,
+    pub script: Script,
+}
+
+/// Colour scheme that the visitor prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    #[default]
+    Light,
+    Dark,
+}
+
+/// Whether pages run their scripts. The test's own always run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Script {
+    #[default]
+    Runs,
+    Off,
+}
+
+impl Engine {
+    /// Starts a browser, or reports which claim was not shown for lack of one.
+    pub fn start(self, claim: &str) -> Option<Browser> {
+        self.start_for(claim, Visitor::default())
     }
 
-    fn start() -> Self {
-        // It ends with our end of the shell's standard input, so also with a test run that is killed. The shell gives its
-        // output away, so that a driver that does not start is the end of it.
-        let mut command = Command::new("sh");
-        command.args(["-c", "chromedriver --port=0 & exec >&-; read -r _; kill $!; wait"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let port = lines.find_map(|line| line.ok()?.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok());
-        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port.expect("the driver says its port"))) }
+    /// Starts the browser of a certain visitor.
+    pub fn start_for(self, claim: &str, visitor: Visitor) -> Option<Browser> {
+        let missing: Vec<_> = self.needs().iter().filter(|command| find(command).is_none()).copied().collect();
+        if !missing.is_empty() {
+            skipped(&format!("{claim}, in {self:?}"), &format!("there is no {}", missing.join(" and no ")));
+            return None;
+        }
+        let remote: Box<dyn Remote> = match self {
+            Self::Chromium => Box::new(chromium(visitor)),
+            Self::Firefox => Box::new(Window::open(&Firefox::shared(), visitor)),
+            Self::WebKit => Box::new(webkit(visitor)),
+        };
+        Some(Browser { engine: self, remote })
     }
 
-    /// Returns the result of a call, or the driver's error.
-    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let stream = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(SLOWEST_CALL)).map_err(|error| error.to_string())?;
-        let mut client = Client { stream: BufReader::new(stream) };
-        let body = body.to_string();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
-        let length = if method == "POST" { body.len() } else { 0 };
-        client.send(format!("{head}content-length: {length}\r\n\r\n{}", &body[..length]));
-        let response = client.try_response().ok_or("the driver did not answer")?;
-        let mut answer: Value = serde_json::from_str(&response.body).map_err(|error| error.to_string())?;
-        let value = answer["value"].take();
-        if response.status == 200 { Ok(value) } else { Err(format!("{}: {}", value["error"], value["message"])) }
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Chromium => &["chromium", "chromedriver"],
+            Self::Firefox => &["firefox-esr"],
+            Self::WebKit => &["WebKitWebDriver", "Xvfb"],
+        }
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // Every browser has ended before, because each holds the driver.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
+/// What a protocol does. A window is open, and further ones can be opened.
+pub trait Remote {
+    /// Opens a page, and returns when it is loaded.
+    fn go(&self, url: &str) -> Result<(), String>;
+    /// Goes back by one page, as the button does.
+    fn back(&self) -> Result<(), String>;
+    /// Runs a script's body in the page and returns its result.
+    fn run(&self, script: &str) -> Result<Value, String>;
+    /// Awaits a promise and returns its value, or `failed: ` with the reason.
+    fn promised(&self, promise: &str) -> Result<Value, String>;
+    /// Clicks the visible element that a selector finds.
+    fn click(&self, selector: &str) -> Result<(), String>;
+    /// Opens a further window, which is the current one from now on.
+    fn open(&self) -> Result<(), String>;
+    /// Makes a window the current one, by its number in the order of their opening.
+    fn switch(&self, window: usize) -> Result<(), String>;
+    /// Hides the window, as one behind another tab is hidden.
+    fn hide(&self) -> Result<(), String>;
+    /// Shows it again.
+    fn show(&self) -> Result<(), String>;
+    /// Sets the width and height of the page's area.
+    fn size(&self, width: u32, height: u32) -> Result<(), String>;
+    /// Asks for a language, in every request from now on.
+    fn speak(&self, language: &str) -> Result<(), String>;
+    /// Prefers a colour scheme from now on.
+    fn prefer(&self, scheme: Scheme) -> Result<(), String>;
+    /// Runs a script in every document from now on, before its own.
+    fn on_new_document(&self, script: &str) -> Result<(), String>;
+    /// Returns a picture of the page's area, in PNG and Base64.
+    fn picture(&self) -> Result<String, String>;
+    /// Sends a command of the developer tools of Chromium.
+    fn tool(&self, command: &str, parameters: &Value) -> Result<Value, String>;
+    /// Returns the entries of a log of Chromium since the last call.
+    fn log(&self, kind: &str) -> Result<Value, String>;
 }
 
 /// Browser of one test, with nothing left of another test. It ends with the test.
 pub struct Browser {
-    driver: Arc<Driver>,
-    session: String,
+    pub engine: Engine,
+    remote: Box<dyn Remote>,
 }
 
 impl Browser {
-    /// Starts a browser, or reports which claim was not shown for lack of one.
+    /// Starts Chromium, or reports which claim was not shown for lack of it.
     pub fn start(claim: &str) -> Option<Self> {
-        let (Some(chromium), Some(_)) = (find("chromium"), find("chromedriver")) else {
-            skipped(claim, "there is no chromium with chromedriver");
-            return None;
-        };
-        let driver = Driver::shared();
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
-            "goog:chromeOptions": { "binary": chromium, "args": ARGUMENTS },
-            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
-        } } });
-        let session = driver.call("POST", "/session", &wanted).unwrap();
-        let session = session["sessionId"].as_str().unwrap().to_owned();
-        let browser = Self { driver, session };
-        // Random delays become short and constant.
-        browser.on_new_document("Math.random = () => 0.1");
-        Some(browser)
-    }
-
-    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        self.driver.call(method, &format!("/session/{}{path}", self.session), body)
+        Engine::Chromium.start(claim)
     }
 
     /// Opens a page, and returns when it is loaded.
     pub fn go(&self, url: &str) {
-        self.call("POST", "/url", &json!({ "url": url })).unwrap();
+        self.remote.go(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Goes back by one page.
+    pub fn back(&self) {
+        self.remote.back().unwrap();
     }
 
     /// Runs a script's body in the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
-        self.try_run(script).unwrap_or_else(|error| panic!("{script}: {error}"))
-    }
-
-    fn try_run(&self, script: &str) -> Result<Value, String> {
-        self.call("POST", "/execute/sync", &json!({ "script": script, "args": [] }))
+        self.remote.run(script).unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
     /// Evaluates an expression.
@@ -126,52 +157,74 @@ impl Browser {
 
     /// Awaits a promise and returns its value.
     pub fn promised(&self, promise: &str) -> Value {
-        let script = format!("const done = arguments[0]; ({promise}).then(done, error => done(`failed: ${{error}}`))");
-        self.call("POST", "/execute/async", &json!({ "script": script, "args": [] })).unwrap()
+        self.remote.promised(promise).unwrap()
     }
 
     /// Waits until an expression is true, in whatever page is open by then.
     pub fn wait_for(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
-        wait(expression, || self.try_run(&script) == Ok(Value::Bool(true)));
+        wait(expression, || self.remote.run(&script) == Ok(Value::Bool(true)));
     }
 
     /// Clicks the visible element that a selector finds.
     pub fn click(&self, selector: &str) {
-        let found = self.call("POST", "/element", &json!({ "using": "css selector", "value": selector })).unwrap();
-        let id = found[ELEMENT].as_str().unwrap();
-        self.call("POST", &format!("/element/{id}/click"), &json!({})).unwrap();
+        self.remote.click(selector).unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
-    /// Sends a command of the developer tools (<https://chromedevtools.github.io/devtools-protocol/>).
+    /// Opens a further window, and goes on in it.
+    pub fn open(&self) {
+        self.remote.open().unwrap();
+    }
+
+    /// Goes on in another window, by its number in the order of their opening.
+    pub fn switch(&self, window: usize) {
+        self.remote.switch(window).unwrap();
+    }
+
+    /// Hides the page as behind another tab.
+    pub fn hide(&self) {
+        self.remote.hide().unwrap();
+        self.wait_for("document.hidden");
+    }
+
+    /// Shows the page again.
+    pub fn show(&self) {
+        self.remote.show().unwrap();
+        self.wait_for("!document.hidden");
+    }
+
+    /// Sends a command of the developer tools (<https://chromedevtools.github.io/devtools-protocol/>), in Chromium.
     pub fn tool(&self, command: &str, parameters: &Value) -> Value {
-        self.call("POST", "/goog/cdp/execute", &json!({ "cmd": command, "params": parameters })).unwrap()
+        self.remote.tool(command, parameters).unwrap()
     }
 
     /// Runs a script in every document from now on, before its own.
     pub fn on_new_document(&self, script: &str) {
-        self.tool("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
+        self.remote.on_new_document(script).unwrap();
     }
 
     /// Asks for a language, in every request from now on.
     pub fn speak(&self, language: &str) {
-        self.tool("Network.enable", &json!({}));
-        self.tool("Network.setExtraHTTPHeaders", &json!({ "headers": { "Accept-Language": language } }));
+        self.remote.speak(language).unwrap();
     }
 
     /// Prefers a colour scheme, `light` or `dark`.
     pub fn prefer(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.tool("Emulation.setEmulatedMedia", &json!({ "media": "", "features": features }));
+        let scheme = if scheme == "dark" { Scheme::Dark } else { Scheme::Light };
+        self.remote.prefer(scheme).unwrap();
     }
 
     /// Sets the width and height of the window.
     pub fn size(&self, width: u32, height: u32) {
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.tool("Emulation.setDeviceMetricsOverride", &metrics);
+        self.remote.size(width, height).unwrap();
     }
 
-    /// Returns a picture of the whole page, at most `highest` pixels high, in PNG.
+    /// Returns a picture of what the window shows, in PNG.
+    pub fn screen(&self) -> Vec<u8> {
+        STANDARD.decode(self.remote.picture().unwrap()).unwrap()
+    }
+
+    /// Returns a picture of the whole page, at most `highest` pixels high, in PNG, in Chromium.
     pub fn picture(&self, highest: u64) -> Vec<u8> {
         // Scrollbars would be gone in the picture, along with the layout that had them.
         self.tool("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
@@ -182,56 +235,104 @@ impl Browser {
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
-    /// Returns the printed page, in PDF.
+    /// Returns the printed page, in PDF, in Chromium.
     pub fn print(&self) -> Vec<u8> {
         let print = self.tool("Page.printToPDF", &json!({ "paperWidth": 8.27, "paperHeight": 11.69 }));
         STANDARD.decode(print["data"].as_str().unwrap()).unwrap()
     }
 
-    /// Returns the console output since the last call: messages of the pages, and complaints of the browser.
+    /// Returns Chromium's console output since the last call: messages of the pages, and complaints of the browser.
     pub fn console(&self) -> Vec<String> {
         let entries = self.log("browser");
         entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Returns every message of the developer tools since the last call.
+    /// Returns every message of Chromium's developer tools since the last call.
     pub fn events(&self) -> Vec<Value> {
         let parse = |entry: &Value| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() };
         self.log("performance").iter().map(|entry| parse(entry)["message"].take()).collect()
     }
 
     fn log(&self, kind: &str) -> Vec<Value> {
-        let log = self.call("POST", "/se/log", &json!({ "type": kind })).unwrap();
-        log.as_array().unwrap().clone()
+        self.remote.log(kind).unwrap().as_array().unwrap().clone()
     }
 }
 
-impl Drop for Browser {
+/// Program that ends with this, and also with a test run that is killed.
+pub struct Kept(Child);
+
+impl Kept {
+    /// Starts a command with more in its environment, and returns what `find` finds in the lines that it prints.
+    pub fn start<T>(
+        command: &[&str],
+        environment: &[(&str, &str)],
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<(Self, T), String> {
+        // It ends with our end of the shell's standard input, so also with a test run that is killed. The shell gives its
+        // output away, so that a program that does not start is the end of it.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "\"$@\" 2>&1 & exec >&-; read -r _; kill $!; wait", "sh"]).args(command);
+        shell.envs(environment.iter().copied());
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let kept = Self(child);
+        let mut said = String::new();
+        loop {
+            let from = said.len();
+            if !matches!(output.read_line(&mut said), Ok(1..)) {
+                return Err(format!("{} ended: {said}", command[0]));
+            }
+            if let Some(found) = find(said[from..].trim_end()) {
+                // A pipe that nobody empties would stop it some day.
+                thread::spawn(move || output.read_to_end(&mut Vec::new()));
+                return Ok((kept, found));
+            }
+        }
+    }
+}
+
+impl Drop for Kept {
     fn drop(&mut self) {
-        let _ = self.call("DELETE", "", &Value::Null);
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 
 /// Finds a command like the shell.
-fn find(command: &str) -> Option<PathBuf> {
+pub fn find(command: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(command)).find(|file| file.is_file())
 }
 
-/// Arguments of the browser. Its pipe ends with the driver, and the browser with the pipe, however the driver ended.
-const ARGUMENTS: [&str; 8] = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-    "--remote-debugging-pipe",
-    "--window-size=1280,900",
-];
+/// Makes a test of a function for every engine.
+macro_rules! in_every_browser {
+    ($($test:ident)*) => { $(
+        mod $test {
+            use crate::browser::driver::Engine;
 
-/// Key of an element's id (<https://www.w3.org/TR/webdriver2/#elements>).
-const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+            #[test]
+            fn in_chromium() {
+                super::$test(Engine::Chromium);
+            }
+
+            #[test]
+            fn in_firefox() {
+                super::$test(Engine::Firefox);
+            }
+
+            #[test]
+            fn in_webkit() {
+                super::$test(Engine::WebKit);
+            }
+        }
+    )* };
+}
+pub(super) use in_every_browser;
 
 /// Time for the slowest call: the start of a browser beside everything else in a test run.
-const SLOWEST_CALL: Duration = Duration::from_secs(60);
+pub const SLOWEST_CALL: Duration = Duration::from_secs(60);
+
+/// Reports what a browser cannot be asked.
+pub fn unable(engine: Engine, what: &str) -> Result<Value, String> {
+    Err(format!("{engine:?} cannot {what}"))
+}

@@ -5,13 +5,21 @@ use serde_json::{Value, json};
 
 use crate::support::{Backsoon, wait};
 
-use super::driver::Browser;
+use super::driver::{Browser, Engine, in_every_browser};
 use super::story::{self, IN_APP, LIVE};
+
+in_every_browser! {
+    a_change_is_shown_in_place
+    a_lifted_flag_brings_the_visitor_to_the_app
+    a_page_that_lost_its_proxy_says_so_and_recovers
+    a_paused_page_stands_still_and_catches_up_afterwards
+}
 
 #[test]
 fn the_page_is_a_503_that_needs_nothing_and_breaks_no_rule() {
     let Some(browser) = Browser::start("a page that needs nothing, in a browser") else { return };
     let (proxy, full) = (story::proxy(""), story::full());
+    browser.events();
     follow(&browser, &proxy, &full);
     assert_eq!(browser.console(), [COMPLAINT.replace("URL", &proxy.url(PATH))], "the status, and nothing else");
     story::close(&proxy, &story::later(&full));
@@ -27,9 +35,8 @@ fn the_page_is_a_503_that_needs_nothing_and_breaks_no_rule() {
     assert_eq!(urls, own, "the document, its stream, and the change");
 }
 
-#[test]
-fn a_change_is_shown_in_place() {
-    let Some(browser) = Browser::start("a change that is shown in place") else { return };
+fn a_change_is_shown_in_place(engine: Engine) {
+    let Some(browser) = engine.start("a change that is shown in place") else { return };
     let (proxy, full) = (story::proxy(""), story::full());
     follow(&browser, &proxy, &full);
     browser.run(
@@ -91,9 +98,8 @@ fn times_are_told_by_the_clock_of_the_visitor_too() {
     }
 }
 
-#[test]
-fn a_lifted_flag_brings_the_visitor_to_the_app() {
-    let Some(browser) = Browser::start("a lifted flag that brings the visitor to the app") else { return };
+fn a_lifted_flag_brings_the_visitor_to_the_app(engine: Engine) {
+    let Some(browser) = engine.start("a lifted flag that brings the visitor to the app") else { return };
     let proxy = story::proxy("");
     for fragment in ["", "#part"] {
         story::close(&proxy, story::BARE);
@@ -111,9 +117,8 @@ fn a_lifted_flag_brings_the_visitor_to_the_app() {
     }
 }
 
-#[test]
-fn a_paused_page_stands_still_and_catches_up_afterwards() {
-    let Some(browser) = Browser::start("a page that can be paused") else { return };
+fn a_paused_page_stands_still_and_catches_up_afterwards(engine: Engine) {
+    let Some(browser) = engine.start("a page that can be paused") else { return };
     let (proxy, full) = (story::proxy(""), story::full());
     follow(&browser, &proxy, &full);
     browser.click("#pause");
@@ -134,9 +139,8 @@ fn a_paused_page_stands_still_and_catches_up_afterwards() {
     browser.wait_for(&format!("{LIVE} && {STEP} == 'Database migrations'"));
 }
 
-#[test]
-fn a_page_that_lost_its_proxy_says_so_and_recovers() {
-    let Some(browser) = Browser::start("a page that lost its proxy") else { return };
+fn a_page_that_lost_its_proxy_says_so_and_recovers(engine: Engine) {
+    let Some(browser) = engine.start("a page that lost its proxy") else { return };
     // An address that no other test takes while nobody listens on it. Its route is closed from the start.
     let start = |port: u16| {
         let dir = tempfile::tempdir().unwrap();
@@ -162,7 +166,6 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers() {
 /// Opens the page of a flag file, and waits until it follows the route.
 fn follow(browser: &Browser, proxy: &Backsoon, flags: &str) {
     story::close(proxy, flags);
-    browser.events();
     browser.go(&proxy.url(PATH));
     watched(browser, proxy);
 }
