@@ -45,7 +45,7 @@ if(!p&&!e.title)e.title=e.textContent;
 put(e,p?fill(p,{clock:c}):new Date(l).getTimezoneOffset()?fill(w('local'),{clock:c}):c+' UTC')}
 if(!r)title()},
 {% endif %}
-show=(is,t)=>{ {%- if not bare %}mark.dataset.is=is;{% endif %}put($('.w',mark),w(is));{% if timed %}if(t)put($('#fresh'),t);{% endif %}sign=is=='off'?'⚠ ':'';title()},
+show=(is,t)=>{mark.dataset.is=is;put($('.w',mark),w(is));{% if timed %}if(t)put($('#fresh'),t);{% endif %}sign=is=='off'?'⚠ ':'';title()},
 good=()=>{seen=Date.now();lost=0;{% if timed %}at=seen+skew;{% endif %}if(!paused&&!leave)show('live'{% if timed %},when('fresh'){% endif %})},
 bad=()=>{if(paused||leave)return;const t={% if timed %}when('stale'){% else %}w('off'){% endif %};show('off',t);if(!lost)lost=1,tell(t)},
 {% if not bare %}

@@ -31,11 +31,11 @@ use super::flags::Mode;
 use super::lifecycle::Phase;
 
 pub(in crate::plan) use language::Language;
+use model::VersionedModel;
 pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
 use rendered::Encodings;
 pub use rendered::Rendered;
 pub use renderer::Renderer;
-use renderer::VersionedModel;
 pub use sources::{Source, Sources};
 pub use templates::{MESSAGES, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, STACK_FOR_TEMPLATES, TEMPLATES};
 

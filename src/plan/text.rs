@@ -19,6 +19,14 @@ pub struct Text {
 }
 
 impl Text {
+    /// Returns the language of what [`Text::in_language`] returns: `tag` itself or its parent, else that of the plain text.
+    /// `plain` is the language of texts that name none.
+    pub fn language_for<'t>(&'t self, tag: &'t str, plain: &'t str) -> &'t str {
+        let shown = self.in_language(tag);
+        let own = self.languages.iter().find(|(_, text)| std::ptr::eq(text.as_str(), shown));
+        own.or(self.languages.first()).map_or(plain, |(own, _)| own)
+    }
+
     /// Returns the text in a language: in the same one, else in its parent (`de` for `de-AT`), else the plain one.
     pub fn in_language(&self, tag: &str) -> &str {
         let mut tag = tag;

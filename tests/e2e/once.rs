@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Response, Upstream, UpstreamConnection, request, wait};
+use crate::support::{Backsoon, Client, LISTEN, PATIENCE, Upstream, UpstreamConnection, wait};
 use crate::two::{
     ACK, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADER_TABLE_SIZE, HEADERS, MAX_CONCURRENT_STREAMS, NO_ERROR, PING,
     PREFACE, REFUSED_STREAM, RST_STREAM, SETTINGS, frame,
@@ -406,13 +406,8 @@ fn no_answer_asks_a_browser_to_send_a_form_again() {
                 continue;
             }
             assert_eq!((answer.status, answer.field("refresh")), (503, None), "{mode} {method}");
-            assert!(!answer.body.contains("http-equiv") && !answer.body.contains("<form"), "{mode} {method}");
+            assert!(!answer.body.contains("<form"), "{mode} {method}");
             assert!(!answer.body.contains(".reload("), "{mode} {method}");
         }
     }
-    assert!(get_page(backsoon.address()).field("refresh").is_some());
-}
-
-fn get_page(address: SocketAddr) -> Response {
-    request(address, "GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\nconnection: close\r\n\r\n")
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::super::flags::Step;
 use super::super::text::Text;
 use super::language::Language;
-use super::model::{Counts, Eta, PageModel, ServiceRow};
+use super::model::{Counts, Eta, PageContent, ServiceRow, VersionedModel};
 
 /// Context of one page, besides the values that all pages share. Every field is always present; an unknown one is none.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub(super) struct TemplateContext<'f> {
     version: String,
     pub title: String,
     pub summary: Option<&'f str>,
+    /// Languages of the operator's texts where they differ from that of the page.
+    foreign: Foreign<'f>,
     /// Paragraphs; at least one.
     pub message: Vec<String>,
     id: Option<&'f str>,
@@ -44,6 +46,15 @@ pub(super) struct TemplateContext<'f> {
     step: Option<usize>,
     steps_done: usize,
     impact: Option<ImpactView<'f>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Foreign<'f> {
+    title: Option<&'f str>,
+    summary: Option<&'f str>,
+    message: Option<&'f str>,
+    services: Option<&'f str>,
+    steps: Option<&'f str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,7 +105,9 @@ struct ImpactView<'f> {
 }
 
 impl<'f> TemplateContext<'f> {
-    pub(super) fn new(model: &'f PageModel, version: u64, now: Timestamp, language: &'f Language) -> Self {
+    /// `plain` is the language of texts that name none.
+    pub(super) fn new(page: VersionedModel<'f>, language: &'f Language, plain: &'f str) -> Self {
+        let VersionedModel { model, version, now } = page;
         let content = &model.content;
         let tag = language.tag.as_str();
         let own = |text: &'f Option<Text>| text.as_ref().map(|text| text.in_language(tag));
@@ -107,6 +120,7 @@ impl<'f> TemplateContext<'f> {
             version: format!("{version:016x}"),
             title: own(&content.title).map_or_else(|| super::default_title(content, language), str::to_owned),
             summary: own(&content.summary),
+            foreign: Foreign::new(content, tag, plain),
             message: match own(&content.message) {
                 Some(message) => paragraphs(message),
                 None => vec![super::default_message(content, language)],
@@ -145,6 +159,20 @@ impl<'f> TemplateContext<'f> {
                 .impact
                 .as_ref()
                 .map(|impact| ImpactView { level: impact.level.in_language(tag), note: own(&impact.note) }),
+        }
+    }
+}
+
+impl<'f> Foreign<'f> {
+    /// Compares the languages of texts with that of the page. A list has that of its first item.
+    fn new(content: &'f PageContent, tag: &'f str, plain: &'f str) -> Self {
+        let other = |text: &'f Text| Some(text.language_for(tag, plain)).filter(|own| !tag.starts_with(own));
+        Self {
+            title: content.title.as_ref().and_then(other),
+            summary: content.summary.as_ref().and_then(other),
+            message: content.message.as_ref().and_then(other),
+            services: content.services.first().and_then(|service| other(&service.name)),
+            steps: content.steps.first().and_then(|step| other(&step.title)),
         }
     }
 }

@@ -169,6 +169,17 @@ pub struct PageModel {
     pub clock: Timing,
 }
 
+/// Model of a page with its version, for an instant.
+#[derive(Clone, Copy)]
+pub(super) struct VersionedModel<'m> {
+    /// Content and timing.
+    pub model: &'m PageModel,
+    /// Version of the page.
+    pub version: u64,
+    /// Instant for which the page is made.
+    pub now: Timestamp,
+}
+
 impl PageContent {
     /// Returns the content of an entry of `[routes]`.
     pub fn of_flag(flag: &Flag, until: Option<Timestamp>) -> Self {

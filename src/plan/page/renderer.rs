@@ -25,6 +25,7 @@ use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::language::Language;
 use super::markup::Markup;
+use super::model::VersionedModel;
 use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
@@ -49,14 +50,6 @@ pub struct Renderer {
     link: Option<HeaderValue>,
     /// Badges: of an open route, and of one under maintenance.
     badges: [Rendered; 2],
-}
-
-/// Model of a page with its version, for an instant.
-#[derive(Clone, Copy)]
-pub(super) struct VersionedModel<'m> {
-    pub model: &'m PageModel,
-    pub version: u64,
-    pub now: Timestamp,
 }
 
 /// Operator's brand, as templates see it.
@@ -169,8 +162,8 @@ impl Renderer {
         language: &Language,
         first: Option<&LocalizedPage>,
     ) -> LocalizedPage {
-        let VersionedModel { model, version, now } = page;
-        let context = TemplateContext::new(model, version, now, language);
+        let VersionedModel { model, version, .. } = page;
+        let context = TemplateContext::new(page, language, &self.tags[0]);
         let title = context.title.clone();
         let detail = context.message.join("\n\n");
         let words = Wording { tag: &language.tag, title: &title, detail: &detail };
@@ -244,7 +237,8 @@ impl Renderer {
 
     /// Renders a template in the language of this index, without the built-in one as a fallback.
     pub(super) fn try_template(&self, name: &str, model: &PageModel, language: usize) -> Result<String, Error> {
-        let context = TemplateContext::new(model, 0, Timestamp::UNIX_EPOCH, &self.languages[language]);
+        let page = VersionedModel { model, version: 0, now: Timestamp::UNIX_EPOCH };
+        let context = TemplateContext::new(page, &self.languages[language], &self.tags[0]);
         render(&self.templates, name, &self.context(context))
     }
 

@@ -41,21 +41,21 @@ fn a_change_is_shown_in_place(engine: Engine) {
     follow(&browser, &proxy, &full);
     browser.run(
         "window.mark = 1; window.row = document.querySelector('tbody tr');
-         document.querySelector('#do .btn').focus({ preventScroll: true }); scrollTo(0, 300)",
+         document.querySelector('#again').focus({ preventScroll: true }); scrollTo(0, 300)",
     );
     assert_eq!(browser.text(FIRST_STATUS), "offline");
     assert_eq!(browser.text(SAID), "", "nothing is announced that did not change");
     story::close(&proxy, &story::later(&full));
-    browser.wait_for(&format!("{FIRST_STATUS} == 'operational'"));
+    browser.wait_for(&format!("{FIRST_STATUS} == 'restarting'"));
     assert_eq!(browser.text(STEP), "Smoke tests in every region");
     assert_eq!(browser.text(SAID), "Step 5 of 7: Smoke tests in every region");
     assert_eq!(browser.value("window.mark"), 1, "it is the same document");
     assert_eq!(browser.value("window.row == document.querySelector('tbody tr')"), true, "and the same row");
-    assert_eq!(browser.value("document.activeElement == document.querySelector('#do .btn')"), true);
+    assert_eq!(browser.value("document.activeElement == document.querySelector('#again')"), true);
     assert_eq!(browser.value("scrollY"), 300);
     story::close(&proxy, &full);
     browser.wait_for(&format!("{SAID} == 'Step 4 of 7: Database migrations'"));
-    assert_eq!(browser.value("document.querySelector('progress').value"), 3, "what went comes back");
+    assert_eq!(browser.value("document.querySelector('#timeline progress').value"), 3, "what went comes back");
 }
 
 /// The other languages of a page follow its publication, and a quick browser may ask before they exist.
@@ -74,7 +74,7 @@ fn a_change_does_not_change_the_language() {
     proxy.flag(&story::later(&full));
     browser.wait_for(&format!("{FIRST_STATUS} != 'متوقفة'"));
     assert_eq!(browser.text("document.documentElement.lang"), "ar");
-    assert_eq!(browser.text(FIRST_STATUS), "تعمل");
+    assert_eq!(browser.text(FIRST_STATUS), "يُعاد تشغيلها");
     assert_eq!(browser.value("window.other"), Value::Null, "not even for a moment");
 }
 
@@ -85,16 +85,16 @@ fn times_are_told_by_the_clock_of_the_visitor_too() {
     let until: Timestamp = "2999-12-31T20:00:00Z".parse().unwrap();
     story::close(&proxy, &format!("[routes.web]\nmode = \"offline\"\nuntil = {until}\n"));
     for (zone, language, local) in [
-        ("Asia/Kolkata", "en", "1 Jan, 01:30 your time"),
-        ("America/New_York", "de", "31. Dez., 15:00 Ortszeit"),
-        ("UTC", "en", ""),
+        ("Asia/Kolkata", "en", "Back at 1 Jan, 01:30"),
+        ("America/New_York", "de", "Wieder da um 31. Dez., 15:00"),
+        ("UTC", "en", "Back at 31 Dec, 20:00"),
     ] {
         browser.tool("Emulation.setTimezoneOverride", &json!({ "timezoneId": zone }));
         browser.speak(language);
         browser.go(&proxy.url(PATH));
         watched(&browser, &proxy);
-        assert_eq!(browser.text("document.querySelector('#f-until [data-l]').innerText"), local, "{zone}");
-        assert!(browser.text("document.querySelector('#f-until time').innerText").ends_with("2999, 20:00 UTC"));
+        assert_eq!(browser.text("document.querySelector('#answer strong').innerText"), local, "{zone}");
+        assert!(browser.text("document.querySelector('#answer time').innerText").ends_with("2999, 20:00 UTC"));
     }
 }
 
@@ -144,7 +144,8 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers(engine: Engine) {
     // An address that no other test takes while nobody listens on it. Its route is closed from the start.
     let start = |port: u16| {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("maintenance.toml"), story::BARE).unwrap();
+        let flags = "[routes.web]\nmode = \"offline\"\nuntil = 2999-12-31T20:00:00Z\n";
+        std::fs::write(dir.path().join("maintenance.toml"), flags).unwrap();
         Backsoon::start_in(dir, &format!("[[listen]]\naddress = \"127.0.5.1:{port}\"\n{ADMIN}{ROUTE}"))
     };
     let mut proxy = start(0);
@@ -156,6 +157,8 @@ fn a_page_that_lost_its_proxy_says_so_and_recovers(engine: Engine) {
     browser.wait_for("document.querySelector('#now').dataset.is == 'off'");
     let fresh = browser.text("document.querySelector('#fresh').innerText");
     assert!(fresh.starts_with("Live updates are interrupted, last updated "), "{fresh}");
+    assert_eq!(browser.text(SAID), fresh, "and it is announced");
+    assert!(browser.text("document.title").starts_with("⚠ "));
     drop(proxy);
     let proxy = start(port);
     watched(&browser, &proxy);

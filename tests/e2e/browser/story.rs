@@ -30,7 +30,7 @@ pub fn full() -> String {
 
 /// Returns the full sample once the migrations are over and the first service is back.
 pub fn later(full: &str) -> String {
-    let later = full.replacen("status = \"offline\"", "status = \"operational\"", 1).replacen(
+    let later = full.replacen("status = \"offline\"", "status = \"restarting\"", 1).replacen(
         "state = \"running\"\nprogress = { done = 3, total = 7, unit = \"schema changes\" }",
         "state = \"done\"",
         1,
