@@ -57,6 +57,11 @@ pub fn choose<'a, T: Copy, const N: usize>(
     (matched.weight > 0 && matched.specificity > ANYTHING).then_some(offers[index].0)
 }
 
+/// Returns the first type that is named and wanted.
+pub fn first<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    items(fields).filter_map(weighted).find(|(_, weight)| *weight > 0).map(|(range, _)| range)
+}
+
 /// Returns the structured syntax suffix (RFC 6839) of the first named type that has one: `json` of
 /// `application/vnd.api+json`.
 pub fn suffix<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {

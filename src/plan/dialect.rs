@@ -1,9 +1,13 @@
 //! Dialect: the form of an answer that a client can read, chosen by its request's head before any of the body is read.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN, UPGRADE};
+mod sign;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::accept;
+use sign::BodyKind;
+pub(crate) use sign::Sign;
 
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,8 +24,12 @@ pub enum Dialect {
     Json,
     /// `application/problem+xml` (RFC 9457 appendix B).
     Xml,
-    /// One line of text for requests whose answer no person reads: scripts, images, refused upgrades.
+    /// One line of text for requests whose answer no person reads: scripts, images, git, refused upgrades.
     Short,
+    /// Fault of SOAP 1.1.
+    Soap,
+    /// Fault of SOAP 1.2.
+    Soap12,
     /// gRPC: a head that holds the trailers, and no body.
     Grpc,
     /// gRPC-Web: the trailers are the body.
@@ -42,7 +50,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All dialects, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Html,
         Self::Text,
         Self::Markdown,
@@ -50,6 +58,8 @@ impl Dialect {
         Self::Json,
         Self::Xml,
         Self::Short,
+        Self::Soap,
+        Self::Soap12,
         Self::Grpc,
         Self::GrpcWeb,
         Self::GrpcWebText,
@@ -70,6 +80,8 @@ impl Dialect {
             Self::Json => "json",
             Self::Xml => "xml",
             Self::Short => "short",
+            Self::Soap => "soap",
+            Self::Soap12 => "soap12",
             Self::Grpc => "grpc",
             Self::GrpcWeb => "grpc-web",
             Self::GrpcWebText => "grpc-web-text",
@@ -81,32 +93,54 @@ impl Dialect {
         }
     }
 
-    /// Chooses a dialect by a request's head.
+    /// Chooses a dialect by a request's head, and returns the sign that decided.
     ///
-    /// A fixed protocol comes first: a gRPC client can read nothing else, whatever it accepts. Then comes
-    /// `Sec-Fetch-Dest`: HTML in the place of a script would be run and cached. `Accept` comes last.
+    /// A fixed protocol comes first: a client of gRPC, SOAP or git can read nothing else, whatever it accepts. Then comes
+    /// `Sec-Fetch-Dest`: HTML in the place of a script would be run and cached. `Accept` comes next.
     ///
-    /// A client that accepts anything, or names nothing, gets text: it is a command line or a script. A client that
-    /// accepts none of the dialects gets text, too, because a 503 in the wrong form is better than a 406 without a
-    /// page.
-    pub fn choose(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Self {
+    /// A client that accepts anything, or names nothing, may show by its body or by a script's field that a program reads
+    /// the answer. Any other one gets text: it is a command line. A client that accepts none of the dialects gets text,
+    /// too, because a 503 in the wrong form is better than a 406 without a page.
+    pub(crate) fn choose(method: &Method, query: Option<&str>, headers: &HeaderMap) -> (Self, Sign) {
         if let Some(called) = Self::of_call(method, query, headers) {
-            return called;
+            return (called, Sign::Call);
         }
-        // <https://fetch.spec.whatwg.org/#cors-preflight-request>
-        let asks = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if asks && *method == Method::OPTIONS {
-            return Self::Preflight;
+        if sign::is_preflight(method, headers) {
+            return (Self::Preflight, Sign::Preflight);
         }
-        if is_upgrade(headers) || is_fetched_by_a_document(headers) {
-            return Self::Short;
+        if sign::is_upgrade(headers) {
+            return (Self::Short, Sign::Upgrade);
         }
-        let accepted = Self::accepted(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes));
-        // An `EventSource` uses no other method. To another client, 200 would mean success.
-        if accepted == Self::Events && !matches!(*method, Method::GET | Method::HEAD) {
-            return Self::Problem;
+        if sign::is_fetched_by_a_document(headers) {
+            return (Self::Short, Sign::Part);
         }
-        accepted
+        let body = BodyKind::of(headers);
+        match body {
+            Some(BodyKind::Soap) => return (Self::Soap, Sign::Soap),
+            Some(BodyKind::Soap12) => return (Self::Soap12, Sign::Soap),
+            Some(BodyKind::Json | BodyKind::Xml) | None => {}
+        }
+        if sign::is_of_git(query, headers) {
+            return (Self::Short, Sign::Git);
+        }
+        match Self::named(|| headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes)) {
+            // An `EventSource` uses no other method. To another client, 200 would mean success.
+            Some((Self::Events, sign)) if !matches!(*method, Method::GET | Method::HEAD) => (Self::Problem, sign),
+            Some(named) => named,
+            None => Self::unnamed(body, headers),
+        }
+    }
+
+    /// Chooses a dialect for a client that would read anything.
+    fn unnamed(body: Option<BodyKind>, headers: &HeaderMap) -> (Self, Sign) {
+        match body {
+            Some(BodyKind::Json) => (Self::Json, Sign::Body),
+            Some(BodyKind::Xml) => (Self::Xml, Sign::Body),
+            Some(BodyKind::Soap | BodyKind::Soap12) | None if sign::is_of_a_script(headers) => {
+                (Self::Json, Sign::Script)
+            }
+            Some(BodyKind::Soap | BodyKind::Soap12) | None => (Self::Text, Sign::Nothing),
+        }
     }
 
     /// Returns the dialect of a remote call, by the type of its message.
@@ -130,40 +164,36 @@ impl Dialect {
         unary.then_some(Self::Connect)
     }
 
-    /// Returns the dialect that the fields of `Accept` ask for. For a type built on JSON or XML (RFC 6839), that is
-    /// JSON or XML.
+    /// Returns the dialect that the fields of `Accept` ask for, if nothing else of the request is known.
     pub fn accepted<'a, A: Iterator<Item = &'a [u8]>>(accept: impl Fn() -> A) -> Self {
-        let suffix = || match accept::suffix(accept())? {
-            b"json" => Some(Self::Problem),
-            b"xml" => Some(Self::Xml),
+        Self::named(accept).map_or(Self::Text, |(dialect, _)| dialect)
+    }
+
+    /// Returns the dialect that the fields of `Accept` name; `None` if they name none. For a type built on JSON or XML
+    /// (RFC 6839), that is JSON or XML.
+    fn named<'a, A: Iterator<Item = &'a [u8]>>(accept: impl Fn() -> A) -> Option<(Self, Sign)> {
+        if let Some(named) = accept::choose(accept(), &OFFERS) {
+            return Some((named, Sign::Accept));
+        }
+        if accept::first(accept()).is_some_and(sign::is_asset) {
+            return Some((Self::Short, Sign::Asset));
+        }
+        match accept::suffix(accept())? {
+            b"json" => Some((Self::Problem, Sign::Accept)),
+            b"xml" => Some((Self::Xml, Sign::Accept)),
             _ => None,
-        };
-        accept::choose(accept(), &OFFERS).or_else(suffix).unwrap_or(Self::Text)
+        }
     }
 
     /// Returns true for dialects that have every language and are compressed.
     pub fn is_for_reading(self) -> bool {
-        self == Self::Short || self.is_negotiated()
+        matches!(self, Self::Short | Self::Soap | Self::Soap12) || self.is_negotiated()
     }
 
     /// Returns true if `Accept` chooses the dialect, so that an operator may fix it.
     pub fn is_negotiated(self) -> bool {
         OFFERS.iter().any(|(offered, _)| *offered == self && *offered != Self::Events)
     }
-}
-
-/// Returns true if another protocol is asked for. `h2c` does not count: Java's client and `curl --http2` offer it with
-/// every request in clear text, and read the answer as any other.
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(UPGRADE).into_iter().map(HeaderValue::as_bytes);
-    let mut protocols = fields.flat_map(|field| field.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
-    protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
-}
-
-/// Returns true if a document or a worker fetches a part of itself, such as a script, which no person reads.
-fn is_fetched_by_a_document(headers: &HeaderMap) -> bool {
-    let destination = headers.get(SEC_FETCH_DEST).map(HeaderValue::as_bytes);
-    destination.is_some_and(|destination| PARTS.contains(&destination)) || headers.contains_key(SERVICE_WORKER)
 }
 
 /// Returns the text after a prefix, in any case.
@@ -192,32 +222,7 @@ const OFFERS: [(Dialect, &str); 11] = [
     (Dialect::Events, "text/event-stream"),
 ];
 
-/// Destinations whose answer nobody sees (<https://fetch.spec.whatwg.org/#concept-request-destination>).
-const PARTS: [&[u8]; 17] = [
-    b"script",
-    b"style",
-    b"image",
-    b"font",
-    b"serviceworker",
-    b"sharedworker",
-    b"worker",
-    b"manifest",
-    b"audio",
-    b"video",
-    b"track",
-    b"audioworklet",
-    b"paintworklet",
-    b"report",
-    b"xslt",
-    b"json",
-    b"webidentity",
-];
-
 const CONNECT_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// Field of a browser that fetches a service worker's script
-/// (<https://w3c.github.io/ServiceWorker/#service-worker-script-request>).
-const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
 #[cfg(test)]
 mod tests {
@@ -228,7 +233,7 @@ mod tests {
     fn chosen(method: &str, target: &str, fields: &[(&str, &str)]) -> Dialect {
         let fields = fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let headers: HeaderMap = fields.collect::<Vec<(HeaderName, HeaderValue)>>().into_iter().collect();
-        Dialect::choose(&method.parse().unwrap(), target.split_once('?').map(|(_, query)| query), &headers)
+        Dialect::choose(&method.parse().unwrap(), target.split_once('?').map(|(_, query)| query), &headers).0
     }
 
     #[test]
@@ -253,7 +258,7 @@ mod tests {
             ("text/event-stream", Dialect::Events),
             ("text/event-stream, */*", Dialect::Events),
             ("text/html;q=0, */*", Dialect::Text),
-            ("image/png", Dialect::Text),
+            ("application/x-own", Dialect::Text),
             ("nonsense;;;,,", Dialect::Text),
             ("*/*", Dialect::Text),
             ("", Dialect::Text),
@@ -313,6 +318,76 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_known_by_its_body_and_a_script_by_its_fields() {
+        for (fields, expected) in [
+            (&[("content-type", "application/json")][..], Dialect::Json),
+            (&[("content-type", "Application/JSON; charset=utf-8"), ("accept", "*/*")], Dialect::Json),
+            (&[("content-type", "application/vnd.api+json"), ("accept", "*/*;q=0.5")], Dialect::Json),
+            (&[("content-type", "application/x-amz-json-1.0")], Dialect::Json),
+            (&[("content-type", "application/json"), ("accept", "text/plain")], Dialect::Text),
+            (&[("content-type", "application/json"), ("accept", "text/html, */*;q=0.1")], Dialect::Html),
+            (&[("content-type", "application/xml")], Dialect::Xml),
+            (&[("content-type", "text/xml; charset=utf-8"), ("accept", "*/*")], Dialect::Xml),
+            (&[("content-type", "application/atom+xml")], Dialect::Xml),
+            (&[("content-type", "application/xml"), ("accept", "application/json")], Dialect::Json),
+            (
+                &[("content-type", "application/vnd.openxmlformats-officedocument.wordprocessingml.document")],
+                Dialect::Text,
+            ),
+            (&[("content-type", "application/x-www-form-urlencoded")], Dialect::Text),
+            (&[("content-type", "json")], Dialect::Text),
+            (&[("sec-fetch-dest", "empty"), ("accept", "*/*")], Dialect::Json),
+            (&[("sec-fetch-dest", "empty"), ("accept", "text/html")], Dialect::Html),
+            (&[("sec-fetch-dest", "document"), ("accept", "*/*")], Dialect::Text),
+            (&[("x-requested-with", "XMLHttpRequest"), ("accept", "*/*")], Dialect::Json),
+            (&[("x-requested-with", "com.example.app"), ("accept", "text/html,*/*;q=0.8")], Dialect::Html),
+            (&[("x-requested-with", "XMLHttpRequest"), ("content-type", "text/xml")], Dialect::Xml),
+        ] {
+            assert_eq!(chosen("POST", "/", fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn soap_gets_a_fault_of_its_own_version() {
+        for (fields, expected) in [
+            (
+                &[("content-type", "text/xml; charset=utf-8"), ("soapaction", "\"\""), ("accept", "text/html, */*")][..],
+                Dialect::Soap,
+            ),
+            (&[("content-type", "application/soap+xml; charset=utf-8; action=\"x\"")], Dialect::Soap12),
+            (&[("content-type", "text/xml")], Dialect::Xml),
+            (&[("content-type", "application/xml"), ("soapaction", "x")], Dialect::Xml),
+            (&[("content-type", "application/json"), ("soapaction", "x")], Dialect::Json),
+            (&[("soapaction", "x")], Dialect::Text),
+        ] {
+            assert_eq!(chosen("POST", "/", fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn git_and_whoever_asks_for_a_picture_gets_one_line() {
+        for (target, fields, expected) in [
+            ("/a.git/info/refs?service=git-upload-pack", &[("accept", "*/*")][..], Dialect::Short),
+            ("/a.git/info/refs?a=b&service=git-receive-pack", &[], Dialect::Short),
+            ("/a.git/HEAD", &[("user-agent", "git/2.47.3"), ("accept", "*/*")], Dialect::Short),
+            ("/a.git/git-upload-pack", &[("content-type", "application/x-git-upload-pack-request")], Dialect::Short),
+            ("/a.git/git-upload-pack", &[("accept", "application/x-git-upload-pack-result")], Dialect::Short),
+            ("/a", &[("user-agent", "gitea/1.2")], Dialect::Text),
+            ("/a?service=github", &[], Dialect::Text),
+            ("/a", &[("accept", "image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8")], Dialect::Short),
+            ("/a", &[("accept", "text/css,*/*;q=0.1")], Dialect::Short),
+            ("/a", &[("accept", "Video/webm,*/*;q=0.5")], Dialect::Short),
+            ("/a", &[("accept", "audio/*"), ("content-type", "application/json")], Dialect::Short),
+            ("/a", &[("accept", "font/woff2;q=0, font/woff;q=0.1")], Dialect::Short),
+            ("/a", &[("accept", "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2")], Dialect::Html),
+            ("/a", &[("accept", "image/png, application/json")], Dialect::Json),
+            ("/a", &[("accept", "*/*, image/png")], Dialect::Text),
+        ] {
+            assert_eq!(chosen("GET", target, fields), expected, "{target} {fields:?}");
+        }
+    }
+
+    #[test]
     fn a_preflight_is_known_by_all_its_parts() {
         let whole = [("origin", "https://a.example"), ("access-control-request-method", "PUT")];
         assert_eq!(chosen("OPTIONS", "/", &whole), Dialect::Preflight);
@@ -341,13 +416,13 @@ mod tests {
                     headers.append(name, value);
                 }
             }
-            let free = Dialect::choose(&Method::GET, None, &headers);
-            prop_assert!(free != Dialect::Preflight);
+            let (free, sign) = Dialect::choose(&Method::GET, None, &headers);
+            prop_assert!(free != Dialect::Preflight && sign != Sign::Route);
             let fields = |name: &str| headers.get_all(name).into_iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
             accept::language(fields("accept-language").into_iter(), &["en", "de"]);
             accept::coding(fields("accept").into_iter());
             headers.insert("sec-fetch-dest", HeaderValue::from_static("script"));
-            prop_assert!(Dialect::choose(&Method::GET, None, &headers) != Dialect::Html);
+            prop_assert!(Dialect::choose(&Method::GET, None, &headers).0 != Dialect::Html);
         }
     }
 }

@@ -626,7 +626,25 @@ fn explain_says_why_a_route_is_closed_and_in_which_dialect() {
     at("2035-05-19T14:30:00Z", &["www.example.com", "-H", "Accept: text/html,*/*;q=0.8"])
         .says("verdict   show: answered 503 with the maintenance page, as html\n")
         .says("why       window `M-1` says offline, until 15:00 UTC (30 min)\n")
+        .says("form      html, because `Accept` names it\n")
         .says("(sees nothing of it)");
+    for (fields, form) in [
+        (
+            &["-H", "Content-Type: application/json"][..],
+            "json, because `Accept` names nothing, and the request's own body",
+        ),
+        (
+            &["-H", "Sec-Fetch-Dest: empty", "-H", "Accept: */*"],
+            "json, because `Accept` names nothing, and a script asks",
+        ),
+        (&["-H", "Content-Type: text/xml", "-H", "SOAPAction: x"], "soap, because its message is one of SOAP"),
+        (&["-H", "User-Agent: git/2.47.3"], "short, because it comes from git"),
+        (&["-H", "Accept: image/*"], "short, because `Accept` names a picture"),
+        (&[], "text, because `Accept` names none of the others"),
+    ] {
+        let args = [&["www.example.com", "-X", "POST"], fields].concat();
+        at("2035-05-19T14:30:00Z", &args).says(&format!("form      {form}"));
+    }
     at("2035-05-19T14:30:00Z", &["www.example.com/healthz"])
         .says("verdict   forward\n")
         .says("`always_open` has `/healthz`");

@@ -6,7 +6,7 @@ mod forms;
 mod gate;
 mod hostile;
 mod own;
-
+mod programs;
 mod reserved;
 
 use std::io::Read;

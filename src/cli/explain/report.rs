@@ -45,6 +45,9 @@ pub(super) struct Report {
     /// Form of the page for this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
+    /// Sign in the request that decided the form, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialect_by: Option<&'static str>,
     /// Language of the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
@@ -106,6 +109,7 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         matched: None,
         closure: None,
         dialect: None,
+        dialect_by: None,
         language: None,
         upstreams: Vec::new(),
         next: None,
@@ -122,10 +126,11 @@ pub(super) fn explain(loaded: &Loaded, snapshot: &Snapshot, request: &ExplainedR
         }
         Verdict::Show(route, closure) | Verdict::Hold(route, closure) => {
             let renderer = &snapshot.renderer;
-            let want =
-                renderer.choose(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
+            let (want, sign) =
+                renderer.choose_by(route.config.dialect, &request.method, request.query.as_deref(), &request.headers);
             report.status = Some(closure.page.rendered(want).status.as_u16());
             report.dialect = Some(want.dialect.as_str());
+            report.dialect_by = Some(sign.as_str());
             report.language = want.dialect.is_for_reading().then(|| renderer.tags[want.language].clone());
             report.on_route(route, loaded, &path);
             let whys = [mode_reason(closure, request), not_passing(snapshot, route, closure, &head)];
@@ -210,6 +215,9 @@ impl Report {
         }
         lines.push(("verdict", styled(self.style(), self.verdict_in_words())));
         lines.push(("why", self.why_in_full(now)));
+        if let (Some(dialect), Some(by)) = (self.dialect, self.dialect_by) {
+            lines.push(("form", format!("{dialect}, because {by}")));
+        }
         if !self.upstreams.is_empty() {
             let nothing = if self.verdict == "forward" { "" } else { " (sees nothing of it)" };
             lines.push(("upstream", format!("{}{nothing}", self.upstreams.join(", "))));

@@ -136,6 +136,8 @@ impl SitePage {
             | Dialect::Problem
             | Dialect::Json
             | Dialect::Xml
+            | Dialect::Soap
+            | Dialect::Soap12
             | Dialect::Grpc
             | Dialect::GrpcWeb
             | Dialect::GrpcWebText

@@ -179,6 +179,45 @@ fn services<'f>(model: &'f PageModel, tag: &str) -> Vec<Service<'f>> {
     .collect()
 }
 
+/// Returns a fault of SOAP 1.1 (<https://www.w3.org/TR/2000/NOTE-SOAP-20000508/>, section 4.4).
+pub(super) fn soap(model: &PageModel, words: Wording<'_>) -> String {
+    let reason = escaped(&message(model, words));
+    let detail = fault_detail(model, words);
+    format!(
+        "{XML_HEAD}<soap:Envelope xmlns:soap=\"http://schemas.xmlsoap.org/soap/envelope/\"><soap:Body><soap:Fault>\
+         <faultcode>soap:Server</faultcode><faultstring>{reason}</faultstring><detail>{detail}</detail>\
+         </soap:Fault></soap:Body></soap:Envelope>\n"
+    )
+}
+
+/// Returns a fault of SOAP 1.2 (<https://www.w3.org/TR/soap12-part1/#soapfault>).
+pub(super) fn soap_12(model: &PageModel, words: Wording<'_>) -> String {
+    let (reason, tag) = (escaped(&message(model, words)), escaped(words.tag));
+    let detail = fault_detail(model, words);
+    format!(
+        "{XML_HEAD}<env:Envelope xmlns:env=\"http://www.w3.org/2003/05/soap-envelope\"><env:Body><env:Fault>\
+         <env:Code><env:Value>env:Receiver</env:Value></env:Code>\
+         <env:Reason><env:Text xml:lang=\"{tag}\">{reason}</env:Text></env:Reason>\
+         <env:Detail>{detail}</env:Detail></env:Fault></env:Body></env:Envelope>\n"
+    )
+}
+
+/// Returns the problem document of a fault, in short.
+fn fault_detail(model: &PageModel, words: Wording<'_>) -> String {
+    let (title, detail) = (escaped(words.title), escaped(words.detail));
+    let until = model.content.until.map(|until| format!("<until>{until}</until>")).unwrap_or_default();
+    let after = model.retry_after();
+    format!(
+        "<problem xmlns=\"urn:ietf:rfc:7807\"><type>{PROBLEM_TYPE}</type><title>{title}</title><status>503</status>\
+         <detail>{detail}</detail><retry_after>{after}</retry_after>{until}</problem>"
+    )
+}
+
+/// Escapes a text for XML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// Returns the single line that the error of a remote call shows.
 pub(super) fn message(model: &PageModel, words: Wording<'_>) -> String {
     let until = model.content.until.map(|until| format!(" (until {until})")).unwrap_or_default();
@@ -282,6 +321,11 @@ fn varint(mut value: u64) -> Vec<u8> {
         bytes.push(low | 0x80);
     }
 }
+
+/// Type of the problem, which docs/responses.md describes. A program can tell this answer from every other 503 by it.
+pub(super) const PROBLEM_TYPE: &str = "urn:backsoon:maintenance";
+
+const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// gRPC's code for a service that is unavailable for now.
 pub(super) const UNAVAILABLE: u64 = 14;

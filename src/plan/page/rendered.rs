@@ -131,7 +131,9 @@ pub(super) fn machine_answer(dialect: Dialect, model: &PageModel, version: u64, 
         | Dialect::Problem
         | Dialect::Json
         | Dialect::Xml
-        | Dialect::Short => {
+        | Dialect::Short
+        | Dialect::Soap
+        | Dialect::Soap12 => {
             let json = programs::connect(&message, after).into_bytes();
             with(StatusCode::SERVICE_UNAVAILABLE, "application/json", json)
         }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::super::accept::{self, Coding};
 use super::super::color::Color;
 use super::super::config::{Links, PageConfig};
-use super::super::dialect::Dialect;
+use super::super::dialect::{Dialect, Sign};
 use super::super::problem::Problem;
 use super::context::TemplateContext;
 use super::language::Language;
@@ -128,21 +128,33 @@ impl Renderer {
     /// Chooses the answer of a page for a request. `fixed` is the operator's form for the route, which replaces a
     /// choice by `Accept`.
     pub fn choose(&self, fixed: Option<Dialect>, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Variant {
-        let mut dialect = Dialect::choose(method, query, headers);
+        self.choose_by(fixed, method, query, headers).0
+    }
+
+    /// Like [`Renderer::choose`], with the sign that decided the dialect.
+    pub(crate) fn choose_by(
+        &self,
+        fixed: Option<Dialect>,
+        method: &Method,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> (Variant, Sign) {
+        let (mut dialect, mut sign) = Dialect::choose(method, query, headers);
         if dialect == Dialect::Events && !self.config.event_stream {
             dialect = Dialect::Problem;
         }
         if let Some(fixed) = fixed
-            && dialect.is_negotiated()
+            && !sign.is_of_a_protocol()
+            && dialect != Dialect::Events
         {
-            dialect = fixed;
+            (dialect, sign) = (fixed, Sign::Route);
         }
         let fields = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         if !dialect.is_for_reading() {
-            return Variant { dialect, language: 0, coding: Coding::Identity };
+            return (Variant { dialect, language: 0, coding: Coding::Identity }, sign);
         }
         let language = accept::language(fields(ACCEPT_LANGUAGE), &self.tags).unwrap_or(0);
-        Variant { dialect, language, coding: accept::coding(fields(ACCEPT_ENCODING)) }
+        (Variant { dialect, language, coding: accept::coding(fields(ACCEPT_ENCODING)) }, sign)
     }
 
     /// Returns the languages that are offered, the default one first.
@@ -183,6 +195,8 @@ impl Renderer {
                 Dialect::Problem => self.readable(PROBLEM_JSON, programs::problem(model, version, words), language),
                 Dialect::Json => self.readable(JSON, programs::problem(model, version, words), language),
                 Dialect::Short => self.readable(TEXT, short(model, language), language),
+                Dialect::Soap => self.readable(SOAP, programs::soap(model, words), language),
+                Dialect::Soap12 => self.readable(SOAP_12, programs::soap_12(model, words), language),
                 Dialect::Grpc
                 | Dialect::GrpcWeb
                 | Dialect::GrpcWebText
@@ -378,6 +392,8 @@ const MARKDOWN: HeaderValue = HeaderValue::from_static("text/markdown; charset=u
 const PROBLEM_XML: HeaderValue = HeaderValue::from_static("application/problem+xml; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SOAP: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
+const SOAP_12: HeaderValue = HeaderValue::from_static("application/soap+xml; charset=utf-8");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
 /// Most bytes of a logo; a page should stay below 14 kB.

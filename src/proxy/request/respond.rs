@@ -381,6 +381,8 @@ fn text_answer(status: StatusCode, detail: &str, context: &ResponseContext) -> R
         | Dialect::Markdown
         | Dialect::Xml
         | Dialect::Short
+        | Dialect::Soap
+        | Dialect::Soap12
         | Dialect::Events
         | Dialect::Preflight => {
             answer(status, &Rendered::new(PLAIN_TEXT, format!("{code} {title}: {detail}\n").into()), context)

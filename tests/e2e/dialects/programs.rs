@@ -1,0 +1,84 @@
+//! Programs: the form of the answer by what their requests show, and what is in it.
+
+use super::{ask, closed};
+use crate::support::{Backsoon, Response};
+
+const JSON: &str = "application/json";
+const XML: &str = "application/problem+xml; charset=utf-8";
+const LINE: &str = "text/plain; charset=utf-8";
+
+/// Returns a closed route with a title, a message and an end.
+fn told() -> Backsoon {
+    let backsoon = closed("");
+    backsoon.flag(
+        "[[windows]]\nid = \"M-1\"\ntitle = \"Tea & <b>cake</b>\"\nmessage = \"Moving the database.\\n\\nNothing is lost.\"\n\
+         starts = 2020-01-01T00:00:00Z\nends = 2099-01-01T00:00:00Z\nroutes = { web = \"offline\" }\n",
+    );
+    backsoon
+}
+
+fn content_type(response: &Response) -> &str {
+    response.field("content-type").unwrap_or_default()
+}
+
+#[test]
+fn a_program_that_accepts_anything_gets_what_it_sent_and_a_script_json() {
+    let backsoon = told();
+    for (fields, expected) in [
+        (&["content-type: application/json", "accept: */*"][..], JSON),
+        (&["content-type: application/vnd.api+json"], JSON),
+        (&["sec-fetch-dest: empty", "accept: */*"], JSON),
+        (&["x-requested-with: XMLHttpRequest", "accept: */*"], JSON),
+        (&["content-type: application/xml", "accept: */*"], XML),
+        (&["content-type: text/xml"], XML),
+        (&["content-type: application/x-www-form-urlencoded", "accept: */*"], LINE),
+    ] {
+        let response = ask(backsoon.address(), "POST /api", fields);
+        assert_eq!((response.status, content_type(&response)), (503, expected), "{fields:?}");
+        assert!(response.body.contains("Nothing is lost."), "{fields:?}: {}", response.body);
+    }
+}
+
+#[test]
+fn soap_gets_a_fault_with_the_title_and_the_time_to_come_back() {
+    let backsoon = told();
+    for (fields, expected, code) in [
+        (
+            &["content-type: text/xml; charset=utf-8", "soapaction: \"urn:x\"", "accept: text/html, */*"][..],
+            "text/xml; charset=utf-8",
+            "<faultcode>soap:Server</faultcode>",
+        ),
+        (
+            &["content-type: application/soap+xml; action=\"urn:x\""],
+            "application/soap+xml; charset=utf-8",
+            "<env:Value>env:Receiver</env:Value>",
+        ),
+    ] {
+        let response = ask(backsoon.address(), "POST /service", fields);
+        assert_eq!((response.status, content_type(&response)), (503, expected));
+        assert!(response.field("retry-after").is_some(), "{}", response.head);
+        for part in [
+            code,
+            "Tea &amp; &lt;b&gt;cake&lt;/b&gt; (until 2099-01-01T00:00:00Z)",
+            "<type>urn:backsoon:maintenance</type>",
+        ] {
+            assert!(response.body.contains(part), "{part}: {}", response.body);
+        }
+    }
+}
+
+#[test]
+fn git_and_a_picture_get_one_line() {
+    let backsoon = told();
+    for (line, field) in [
+        ("GET /a.git/info/refs?service=git-upload-pack", "accept: */*"),
+        ("GET /a.git/HEAD", "user-agent: git/2.47.3"),
+        ("POST /a.git/git-upload-pack", "content-type: application/x-git-upload-pack-request"),
+        ("GET /logo", "accept: image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8"),
+        ("GET /style", "accept: text/css,*/*;q=0.1"),
+    ] {
+        let response = ask(backsoon.address(), line, &[field]);
+        assert_eq!((response.status, content_type(&response)), (503, LINE), "{line}");
+        assert!(response.body.lines().count() == 1 && response.body.len() < 100, "{line}: {}", response.body);
+    }
+}
