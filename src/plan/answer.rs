@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::accept::Coding;
 use super::config::Origins;
 use super::dialect::Dialect;
-use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant};
+use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant, pushback};
 use super::snapshot::Closure;
 
 /// Request that the answer is for.
@@ -44,7 +44,7 @@ pub(crate) fn add_fields(
     let seconds = retry_after(closure, context.elapsed, &random);
     let dialect = context.variant.dialect;
     if dialect == Dialect::Grpc {
-        answer.insert(GRPC_PUSHBACK, (seconds * 1000).into());
+        answer.insert(GRPC_PUSHBACK, pushback(seconds).into());
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert(RETRY_AFTER, seconds.into());
     }

@@ -33,6 +33,7 @@ use super::lifecycle::Phase;
 pub(in crate::plan) use language::Language;
 use model::VersionedModel;
 pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};
+pub(in crate::plan) use programs::pushback;
 use rendered::Encodings;
 pub use rendered::Rendered;
 pub use renderer::Renderer;

@@ -236,12 +236,20 @@ pub(super) fn status_details(message: &str, retry_after: u64) -> String {
     STANDARD_NO_PAD.encode(status)
 }
 
+/// Returns the milliseconds after which a gRPC client may try again, or −1: it must not by itself (gRPC proposal A6).
+///
+/// A client with a retry policy would wait as long as it is told, and not heed its deadline. It would end in
+/// `DEADLINE_EXCEEDED` without the message, so it is only told of a wait that a call may take. `RetryInfo` says when.
+pub(in crate::plan) fn pushback(seconds: u64) -> i64 {
+    if seconds > LONGEST_PUSHBACK { -1 } else { i64::try_from(seconds * 1000).unwrap_or(-1) }
+}
+
 /// Encodes the trailers of gRPC-Web: a frame that is marked as trailers.
 pub(super) fn web_trailers(message: &str, retry_after: u64) -> Vec<u8> {
     let trailers = format!(
         "grpc-status:{UNAVAILABLE}\r\ngrpc-message:{}\r\ngrpc-retry-pushback-ms:{}\r\n",
         percent_encoded(message),
-        retry_after * 1000
+        pushback(retry_after)
     );
     frame(0x80, trailers.as_bytes())
 }
@@ -330,6 +338,9 @@ const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// gRPC's code for a service that is unavailable for now.
 pub(super) const UNAVAILABLE: u64 = 14;
 
+/// Most seconds that a gRPC client is told to wait within a call.
+const LONGEST_PUSHBACK: u64 = 5;
+
 /// Milliseconds after which an `EventSource` reconnects. Clients that lost their connection at once would come back in
 /// their former rhythm.
 const EVENTS_RETRY: u64 = 10_000;
@@ -339,6 +350,11 @@ const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grpc_client_waits_within_its_call_only_for_a_moment() {
+        assert_eq!([1, 5, 6, 3600, u64::MAX].map(pushback), [1000, 5000, -1, -1, -1]);
+    }
 
     #[test]
     fn the_details_are_those_of_the_protocol() {
