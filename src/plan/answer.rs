@@ -27,8 +27,8 @@ pub(crate) struct AnswerContext<'q> {
     pub elapsed: Duration,
     /// Chosen variant of the page.
     pub variant: Variant,
-    /// Origins that may read the answer.
-    pub cors: &'q Origins,
+    /// Origins that may read the answer; `None` if any may.
+    pub cors: Option<&'q Origins>,
 }
 
 /// Adds the fields of a page's answer: the marker, the time to come back, and the origins that may read it. Returns the
@@ -79,19 +79,24 @@ fn is_json(dialect: Dialect) -> bool {
     matches!(dialect, Dialect::Json | Dialect::Problem)
 }
 
-/// Lets a script of another origin read the answer, if the operator named its origin
-/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+/// Lets a script of another origin read the answer (<https://fetch.spec.whatwg.org/#http-cors-protocol>). By default any
+/// may: the same words are public at the status.
+///
+/// A preflight is allowed for the operator's origins alone. The browser remembers the allowance, and the request itself
+/// may find the route open: it would reach an app that has never allowed it.
 fn allow(origin: &HeaderValue, context: AnswerContext<'_>, headers: &mut HeaderMap) {
-    let origins = context.cors;
-    if origins.names(origin.as_bytes()) {
+    let is_preflight = context.variant.dialect == Dialect::Preflight;
+    let named = context.cors.is_some_and(|origins| origins.names(origin.as_bytes()));
+    let any = context.cors.map_or(!is_preflight, |origins| origins.any);
+    if named {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    } else if origins.any {
+    } else if any {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     } else {
         return;
     }
-    if context.variant.dialect == Dialect::Preflight {
+    if is_preflight {
         for (wanted, allowed) in [
             (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
             (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),

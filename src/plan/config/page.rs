@@ -32,8 +32,9 @@ pub struct PageConfig {
     pub site: Option<String>,
     /// Prefix of the paths that the proxy answers itself and never forwards.
     pub prefix: Prefix,
-    /// Origins whose scripts may read the answers of closed routes.
-    pub cors: Origins,
+    /// Origins whose scripts may read the answers of closed routes, and whose preflights are allowed. `None`: any may
+    /// read, and no preflight is allowed.
+    pub cors: Option<Origins>,
     /// Answer `Accept: text/event-stream` with 200, so that an `EventSource` reconnects by itself.
     pub event_stream: bool,
 }
@@ -94,7 +95,7 @@ impl Default for PageConfig {
             links: Links::default(),
             site: None,
             prefix: Prefix::new(DEFAULT_PREFIX).expect("it has a normal form"),
-            cors: Origins::default(),
+            cors: None,
             event_stream: true,
         }
     }
@@ -118,7 +119,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     let (language, languages) = languages(&mut section, report, defaults.languages);
     let links = section.take("links").map(|value| links(&value, report)).unwrap_or_default();
     let prefix = section.take("prefix").and_then(|value| prefix(&value, report));
-    let cors = section.take("cors").map(|value| origins(&value, report)).unwrap_or_default();
+    let cors = section.take("cors").map(|value| origins(&value, report));
     let event_stream = section.take("event_stream").and_then(|value| value.boolean(report));
     section.finish(report, hint);
     PageConfig {

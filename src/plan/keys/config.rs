@@ -205,9 +205,9 @@ pub static PAGE: Table = Table {
         Key::new(
             "cors",
             Form::OneOrArray(&Form::Text(&ORIGIN), 0..=256),
-            Absent::Is("[]"),
-            "Origins whose scripts may read the answers of closed routes: `https://app.example.com`, \
-             `https://*.example.com`, or `*` for any.",
+            Absent::Means("any may read, and no preflight is allowed"),
+            "Origins whose scripts may read the answers of closed routes, and whose preflights are allowed: \
+             `https://app.example.com`, `https://*.example.com`, or `*` for any. `[]` lets nobody read.",
         ),
         Key::new(
             "event_stream",

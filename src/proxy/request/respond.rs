@@ -79,7 +79,7 @@ pub(crate) fn page<B>(
         headers: request.headers(),
         elapsed: live.published.elapsed(),
         variant,
-        cors: &renderer.config.cors,
+        cors: renderer.config.cors.as_ref(),
     };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);
@@ -94,7 +94,7 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     let mut response = answer(rendered.status, rendered, context);
     let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
-    let cors = &live.snapshot.renderer.config.cors;
+    let cors = live.snapshot.renderer.config.cors.as_ref();
     let answer = AnswerContext { method, headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);

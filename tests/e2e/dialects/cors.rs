@@ -74,8 +74,31 @@ fn any_origin_may_read_the_page_without_credentials() {
 }
 
 #[test]
-fn without_a_word_from_the_operator_nobody_may_read_the_page() {
+fn without_a_word_from_the_operator_any_origin_may_read_the_page_and_no_preflight_is_allowed() {
     let backsoon = closed("");
+    for origin in [NAMED, "null"] {
+        let origin = format!("origin: {origin}");
+        for (line, accept) in
+            [("GET /api", "accept: application/json"), ("POST /api", "content-type: application/grpc-web")]
+        {
+            let response = ask(backsoon.address(), line, &[&origin, accept]);
+            assert_eq!(
+                (cors(&response, "allow-origin"), cors(&response, "allow-credentials")),
+                (Some("*"), None),
+                "{line}"
+            );
+            assert!(cors(&response, "expose-headers").unwrap().contains("retry-after"), "{}", response.head);
+        }
+        // The browser would remember it, and the request could reach an app that has never allowed it.
+        let fields = [&origin, "access-control-request-method: PUT", "access-control-request-headers: x-own"];
+        let response = ask(backsoon.address(), "OPTIONS /api", &fields);
+        assert!(response.status == 204 && !response.head.contains("access-control-"), "{}", response.head);
+    }
+}
+
+#[test]
+fn an_empty_list_lets_nobody_read_the_page() {
+    let backsoon = closed(&origins(""));
     let response = ask(backsoon.address(), "GET /", &["origin: https://app.example.com"]);
     assert!(response.status == 503 && !response.head.contains("access-control-"), "{}", response.head);
 }
