@@ -58,25 +58,44 @@ pub(crate) fn add_fields(
     seconds
 }
 
-/// Returns the body of a page with the same time to come back as its fields. Programs read it in JSON, and would
-/// otherwise all come back at once; `None` for other dialects.
+/// Returns the body of a page with the same time to come back as its fields. Programs read it there, and would otherwise
+/// all come back at once; `None` for a dialect that does not say it.
 pub(crate) fn with_retry_after(body: &Bytes, variant: Variant, seconds: u64) -> Option<Bytes> {
-    if !is_json(variant.dialect) || variant.coding != Coding::Identity {
+    if variant.coding != Coding::Identity {
         return None;
     }
-    // A quote inside of a text is escaped, so that no text looks like the member.
-    let from = memchr::memmem::find(body, RETRY_MEMBER)? + RETRY_MEMBER.len();
+    let member = retry_member(variant.dialect)?;
+    // A quote or `<` inside of a text is escaped, so that no text looks like the member.
+    let from = memchr::memmem::find(body, member)? + member.len();
     let digits = body.get(from..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
     Some([body.get(..from)?, seconds.to_string().as_bytes(), body.get(from + digits..)?].concat().into())
 }
 
-/// Returns the variant in which the body can say when to come back: JSON is not compressed.
+/// Returns the variant in which the body can say when to come back: it is not compressed.
 pub(crate) fn timed(variant: Variant) -> Variant {
-    if is_json(variant.dialect) { Variant { coding: Coding::Identity, ..variant } } else { variant }
+    match retry_member(variant.dialect) {
+        Some(_) => Variant { coding: Coding::Identity, ..variant },
+        None => variant,
+    }
 }
 
-fn is_json(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::Json | Dialect::Problem)
+/// Returns the member of a dialect's body that says when to come back, up to its number.
+fn retry_member(dialect: Dialect) -> Option<&'static [u8]> {
+    match dialect {
+        Dialect::Json | Dialect::Problem | Dialect::Events => Some(b"\"retry_after\":"),
+        Dialect::Xml | Dialect::Soap | Dialect::Soap12 => Some(b"<retry_after>"),
+        Dialect::Html
+        | Dialect::Text
+        | Dialect::Markdown
+        | Dialect::Short
+        | Dialect::Grpc
+        | Dialect::GrpcWeb
+        | Dialect::GrpcWebText
+        | Dialect::Connect
+        | Dialect::ConnectStreamJson
+        | Dialect::ConnectStreamProto
+        | Dialect::Preflight => None,
+    }
 }
 
 /// Lets a script of another origin read the answer (<https://fetch.spec.whatwg.org/#http-cors-protocol>). By default any
@@ -138,8 +157,6 @@ const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grp
 
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 const HX_REFRESH: HeaderName = HeaderName::from_static("hx-refresh");
-/// Member of the JSON that says when to come back, up to its number.
-const RETRY_MEMBER: &[u8] = b"\"retry_after\":";
 /// Field with the milliseconds after which a gRPC client may try again (gRPC proposal A6).
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 

@@ -19,6 +19,8 @@ pub mod samples;
 mod sources;
 mod templates;
 mod validate;
+#[cfg(test)]
+mod xml;
 
 use std::sync::{Arc, OnceLock};
 

@@ -51,11 +51,15 @@ fn head(line: &str, fields: &[&str]) -> String {
     format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{fields}\r\n")
 }
 
-/// Returns a body without the seconds that JSON gives for another try. They are spread, as those of the field are.
+/// Returns a body without the seconds that JSON and XML give for another try. They are spread, as those of the field are.
 fn untimed(body: impl AsRef<[u8]>) -> String {
-    let body = String::from_utf8_lossy(body.as_ref()).into_owned();
-    let Some((before, rest)) = body.split_once("\"retry_after\":") else { return body };
-    before.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit())
+    let mut body = String::from_utf8_lossy(body.as_ref()).into_owned();
+    for member in ["\"retry_after\":", "<retry_after>"] {
+        if let Some((before, rest)) = body.split_once(member) {
+            body = before.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+    }
+    body
 }
 
 fn json(text: &str) -> Value {

@@ -46,6 +46,7 @@ pub(super) struct TemplateContext<'f> {
     step: Option<usize>,
     steps_done: usize,
     impact: Option<ImpactView<'f>>,
+    r#type: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,6 +160,7 @@ impl<'f> TemplateContext<'f> {
                 .impact
                 .as_ref()
                 .map(|impact| ImpactView { level: impact.level.in_language(tag), note: own(&impact.note) }),
+            r#type: super::programs::PROBLEM_TYPE,
         }
     }
 }

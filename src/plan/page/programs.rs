@@ -51,6 +51,24 @@ struct Problem<'f> {
     steps: Vec<Step<'f>>,
     /// Version. It changes with every other member, but not as time passes.
     version: String,
+    errors: [ProblemError<'f>; 1],
+}
+
+/// The problem once more, as clients of GraphQL (`message`, `extensions`), JSON:API (`status`, `code`, `title`, `detail`)
+/// and OCI registries (`code`, `message`) look for it.
+#[derive(Debug, Serialize)]
+struct ProblemError<'f> {
+    message: &'f str,
+    title: &'f str,
+    detail: &'f str,
+    status: &'static str,
+    code: &'static str,
+    extensions: Extensions,
+}
+
+#[derive(Debug, Serialize)]
+struct Extensions {
+    code: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,7 +137,7 @@ pub(super) fn problem(model: &PageModel, version: u64, words: Wording<'_>) -> St
     let own = |text| Text::in_language(text, words.tag);
     let current = model.current_step().filter(|&index| content.steps[index].state != StepState::Pending);
     let problem = Problem {
-        r#type: "about:blank",
+        r#type: PROBLEM_TYPE,
         title: words.title,
         status: 503,
         detail: words.detail,
@@ -159,6 +177,14 @@ pub(super) fn problem(model: &PageModel, version: u64, words: Wording<'_>) -> St
             })
             .collect(),
         version: format!("{version:016x}"),
+        errors: [ProblemError {
+            message: words.title,
+            title: words.title,
+            detail: words.detail,
+            status: "503",
+            code: "maintenance",
+            extensions: Extensions { code: "MAINTENANCE" },
+        }],
     };
     // Serializing numbers, texts and lists cannot fail.
     let mut json = serde_json::to_string(&problem).unwrap_or_default();

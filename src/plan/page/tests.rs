@@ -108,6 +108,58 @@ fn nothing_that_an_operator_writes_becomes_markup() {
     }
 }
 
+/// Returns an element of XML as the member of JSON that it stands for (RFC 9457 appendix B): a list has items named `i`.
+fn as_json(element: &xml::Element) -> serde_json::Value {
+    let mut children = element.children.iter();
+    if element.children.is_empty() {
+        return element.text.clone().into();
+    }
+    if children.clone().all(|child| child.name == "i") {
+        return children.map(as_json).collect();
+    }
+    let members: serde_json::Map<_, _> = children.by_ref().map(|child| (child.name.clone(), as_json(child))).collect();
+    assert_eq!(members.len(), element.children.len(), "a member is written twice");
+    members.into()
+}
+
+/// Returns a value with its numbers and truths as texts, since XML has no others.
+fn in_texts(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), in_texts(value))).collect(),
+        Value::Array(items) => items.iter().map(in_texts).collect(),
+        Value::Number(_) | Value::Bool(_) => value.to_string().into(),
+        Value::String(_) | Value::Null => value.clone(),
+    }
+}
+
+#[test]
+fn xml_and_json_carry_the_same_members_and_values() {
+    let renderer = Renderer::built_in();
+    let found = |model: PageModel| PageModel::new(model.content.after_a_problem(), now());
+    let sample = |flags: &Flags| validate::sample(flags, Mode::Offline, now());
+    for model in [
+        sample(&samples::bare()),
+        sample(&samples::brief(now())),
+        sample(&samples::full(now())),
+        sample(&samples::worst(now())),
+        found(sample(&samples::full(now()))),
+    ] {
+        let page = Page::new(Arc::new(model), now(), &renderer, Prerender::EveryLanguage);
+        for tag in &renderer.tags {
+            let root = xml::read(text_of(rendered(&page, &renderer, Dialect::Xml, tag))).unwrap();
+            for dialect in [Dialect::Problem, Dialect::Json] {
+                let json = serde_json::from_str(text_of(rendered(&page, &renderer, dialect, tag))).unwrap();
+                assert_eq!(as_json(&root), in_texts(&json), "{tag}");
+            }
+            for dialect in [Dialect::Soap, Dialect::Soap12] {
+                let root = xml::read(text_of(rendered(&page, &renderer, dialect, tag)));
+                assert!(root.unwrap().name.ends_with(":Envelope"), "{tag}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_policy_names_the_inline_parts_of_every_page_and_nothing_else() {
     let renderer = Renderer::built_in();

@@ -1,6 +1,6 @@
 //! Programs: the form of the answer by what their requests show, and what is in it.
 
-use super::{ask, closed};
+use super::{ask, closed, json};
 use crate::support::{Backsoon, Response};
 
 const JSON: &str = "application/json";
@@ -80,5 +80,40 @@ fn git_and_a_picture_get_one_line() {
         let response = ask(backsoon.address(), line, &[field]);
         assert_eq!((response.status, content_type(&response)), (503, LINE), "{line}");
         assert!(response.body.lines().count() == 1 && response.body.len() < 100, "{line}: {}", response.body);
+    }
+}
+
+#[test]
+fn the_problem_has_a_type_of_its_own_and_an_error_for_each_way_to_look_for_one() {
+    let backsoon = told();
+    for accept in ["application/problem+json", "application/json"] {
+        let response = ask(backsoon.address(), "GET /api", &[&format!("accept: {accept}")]);
+        let problem = json(&response.body);
+        assert_eq!(problem["type"], "urn:backsoon:maintenance");
+        let error = &problem["errors"][0];
+        let words = ["message", "title", "detail"].map(|name| error[name].as_str().unwrap());
+        assert_eq!(words, ["Tea & <b>cake</b>", "Tea & <b>cake</b>", "Moving the database.\n\nNothing is lost."]);
+        assert_eq!((&error["status"], &error["code"]), (&"503".into(), &"maintenance".into()));
+        assert_eq!(error["extensions"]["code"], "MAINTENANCE");
+    }
+}
+
+/// Programs that came back at the minute that the page tells would all come at once.
+#[test]
+fn every_body_with_a_time_to_come_back_has_that_of_its_field() {
+    let backsoon = told();
+    for (fields, start) in [
+        (&["accept: application/json"][..], "\"retry_after\":"),
+        (&["accept: application/problem+json", "accept-encoding: gzip"], "\"retry_after\":"),
+        (&["accept: application/xml", "accept-encoding: br"], "<retry_after>"),
+        (&["content-type: application/soap+xml"], "<retry_after>"),
+        (&["content-type: text/xml", "soapaction: x"], "<retry_after>"),
+    ] {
+        for _ in 0..3 {
+            let response = ask(backsoon.address(), "POST /", fields);
+            let (_, rest) = response.body.split_once(start).unwrap();
+            let seconds: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            assert_eq!(response.field("retry-after"), Some(seconds.as_str()), "{fields:?}");
+        }
     }
 }
