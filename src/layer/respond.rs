@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields, timed, with_retry_after};
+use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, add_fields, add_reload, timed, with_retry_after};
 use crate::plan::page::Rendered;
 use crate::plan::snapshot::{Closure, Route};
 
@@ -33,6 +33,7 @@ pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &R
     if rendered.status == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
+    add_reload(response.headers_mut(), &live.snapshot, &route.config, (method, headers));
     response
 }
 

@@ -8,13 +8,15 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, RETRY_AFTER,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::accept::Coding;
-use super::config::Origins;
+use super::config::{Origins, RouteConfig};
 use super::dialect::Dialect;
 use super::page::{LONGEST_RETRY, RETRY_WITHOUT_END, Variant, pushback};
-use super::snapshot::Closure;
+use super::path::normalize;
+use super::snapshot::{Closure, Snapshot};
+use super::verdict::{exception, normal_host};
 
 /// Request that the answer is for.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +49,6 @@ pub(crate) fn add_fields(
         answer.insert(GRPC_PUSHBACK, pushback(seconds).into());
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert(RETRY_AFTER, seconds.into());
-    }
-    // htmx swaps nothing for a 503. This makes it load the whole document, which then is the page.
-    if *context.method == Method::GET && context.headers.contains_key(HX_REQUEST) {
-        answer.insert(HX_REFRESH, HeaderValue::from_static("true"));
     }
     if let Some(origin) = context.headers.get(ORIGIN) {
         allow(origin, context, answer);
@@ -96,6 +94,31 @@ fn retry_member(dialect: Dialect) -> Option<&'static [u8]> {
         | Dialect::ConnectStreamProto
         | Dialect::Preflight => None,
     }
+}
+
+/// Tells htmx to load the whole page again, which is then that of the maintenance: it would swap nothing for a 503, and
+/// the visitor would see nothing happen.
+///
+/// Only if the page itself lies in the closed route. A page of an open route would load again with each of its requests
+/// to a closed one, for ever.
+pub(crate) fn add_reload(
+    answer: &mut HeaderMap,
+    snapshot: &Snapshot,
+    route: &RouteConfig,
+    (method, headers): (&Method, &HeaderMap),
+) {
+    let asks = *method == Method::GET && headers.contains_key(HX_REQUEST);
+    if asks && headers.get(HX_CURRENT_URL).is_some_and(|url| leads_to(url, snapshot, route)) {
+        answer.insert(HX_REFRESH, HeaderValue::from_static("true"));
+    }
+}
+
+/// Returns true if a URL leads to what a route closes.
+fn leads_to(url: &HeaderValue, snapshot: &Snapshot, route: &RouteConfig) -> bool {
+    let Ok(url) = Uri::try_from(url.as_bytes()) else { return false };
+    let (host, Ok(path)) = (normal_host(url.host().unwrap_or_default()), normalize(url.path())) else { return false };
+    let found = snapshot.table.find(&host, &path).and_then(|index| snapshot.routes.get(index));
+    found.is_some_and(|found| found.config.name == route.name) && exception(route, &path).is_none()
 }
 
 /// Lets a script of another origin read the answer (<https://fetch.spec.whatwg.org/#http-cors-protocol>). By default any
@@ -153,10 +176,14 @@ const MAINTENANCE: HeaderValue =
     HeaderValue::from_static("backsoon; error=proxy_internal_response; details=\"maintenance\"");
 
 /// Fields that a script of another origin may read.
-const EXPOSED: &str = "retry-after, proxy-status, x-request-id, grpc-status, grpc-message, grpc-status-details-bin";
+const EXPOSED: &str =
+    "retry-after, proxy-status, x-request-id, hx-refresh, grpc-status, grpc-message, grpc-status-details-bin";
 
+/// Fields of htmx (<https://htmx.org/reference/#headers>).
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+const HX_CURRENT_URL: HeaderName = HeaderName::from_static("hx-current-url");
 const HX_REFRESH: HeaderName = HeaderName::from_static("hx-refresh");
+
 /// Field with the milliseconds after which a gRPC client may try again (gRPC proposal A6).
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 

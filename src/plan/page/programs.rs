@@ -315,11 +315,29 @@ pub(super) fn connect_end(message: &str, retry_after: u64) -> Vec<u8> {
     frame(0x02, error.to_string().as_bytes())
 }
 
+/// Event for an `EventSource`. It comes again with each reconnect, so it says only what changes.
+#[derive(Debug, Serialize)]
+struct Event<'f> {
+    phase: &'static str,
+    title: &'f str,
+    retry_after: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    version: String,
+}
+
 /// Returns an event stream with the state and the time to reconnect
 /// (<https://html.spec.whatwg.org/#event-stream-interpretation>).
 pub(super) fn events(model: &PageModel, version: u64, words: Wording<'_>) -> String {
-    let problem = problem(model, version, words);
-    format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {}\n\n", problem.trim_end())
+    let event = Event {
+        phase: model.content.phase.as_str(),
+        title: words.title,
+        retry_after: model.retry_after(),
+        until: model.content.until,
+        version: format!("{version:016x}"),
+    };
+    let data = serde_json::to_string(&event).unwrap_or_default();
+    format!("retry: {EVENTS_RETRY}\nevent: maintenance\ndata: {data}\n\n")
 }
 
 /// Puts five bytes before a message: a mark and its length.

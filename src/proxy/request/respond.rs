@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::live::Generation;
 use crate::plan::accept::Coding;
-use crate::plan::answer::{AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, timed, with_retry_after};
+use crate::plan::answer::{
+    AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, add_reload, timed, with_retry_after,
+};
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Selected};
@@ -83,6 +85,7 @@ pub(crate) fn page<B>(
     };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);
+    add_reload(response.headers_mut(), &live.snapshot, route, (request.method(), request.headers()));
     response
 }
 

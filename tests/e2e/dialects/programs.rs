@@ -1,7 +1,7 @@
 //! Programs: the form of the answer by what their requests show, and what is in it.
 
 use super::{ask, closed, json};
-use crate::support::{Backsoon, Response};
+use crate::support::{Backsoon, LISTEN, Response};
 
 const JSON: &str = "application/json";
 const XML: &str = "application/problem+xml; charset=utf-8";
@@ -116,4 +116,29 @@ fn every_body_with_a_time_to_come_back_has_that_of_its_field() {
             assert_eq!(response.field("retry-after"), Some(seconds.as_str()), "{fields:?}");
         }
     }
+}
+
+/// Without the field, htmx swaps nothing for a 503, and the visitor sees nothing happen.
+#[test]
+fn htmx_loads_a_page_of_the_closed_route_again_and_no_other() {
+    let config = format!(
+        "{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\nalways_open = [\"/public\"]\n\
+         [routes.shop]\npath = \"/shop\"\nupstream = \"http://127.0.0.1:1\"\n"
+    );
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\nweb = \"offline\"\n");
+    for (line, url, expected) in [
+        ("GET /rows", "hx-current-url: http://test/table?x=1#y", Some("true")),
+        ("GET /rows", "hx-current-url: https://TEST:8443/", Some("true")),
+        ("GET /rows", "hx-current-url: http://test/shop/cart", None),
+        ("GET /rows", "hx-current-url: http://test/public/a", None),
+        ("GET /rows", "hx-current-url: nonsense nonsense", None),
+        ("GET /rows", "x-own: 1", None),
+        ("POST /rows", "hx-current-url: http://test/table", None),
+    ] {
+        let response = ask(backsoon.address(), line, &["hx-request: true", url, "accept: */*"]);
+        assert_eq!((response.status, response.field("hx-refresh")), (503, expected), "{line} {url}");
+    }
+    let response = ask(backsoon.address(), "GET /rows", &["hx-current-url: http://test/table"]);
+    assert_eq!(response.field("hx-refresh"), None);
 }
