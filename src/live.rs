@@ -1,5 +1,6 @@
 //! The one mutable cell: holds what is live. Control writes it; the proxy can only read it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,18 @@ pub struct Generation {
     pub upstreams: Arc<[LiveUpstream]>,
     /// The certificates of the listeners, by index; `None` for clear text.
     pub certificates: Vec<Option<Arc<CertifiedKey>>>,
+}
+
+impl Generation {
+    /// Returns the numbers of clients that watch a closed route, by the route's name.
+    pub fn watchers(&self) -> HashMap<String, u64> {
+        let closed = self.snapshot.routes.iter().filter(|route| route.closure.is_some());
+        let counted = closed.filter_map(|route| {
+            let watchers = self.routes.get(route.index)?.sum(|cell| cell.watchers.get());
+            (watchers > 0).then(|| (route.config.name.clone(), watchers))
+        });
+        counted.collect()
+    }
 }
 
 /// An upstream's meter and TLS client.

@@ -221,6 +221,7 @@ impl Controller {
     /// Compiles for the present instant, and publishes the result.
     pub(super) fn publish(&mut self, publisher: &mut Publisher, cause: Cause) {
         let before = publisher.current();
+        self.inputs.known.watchers = before.watchers();
         publisher.publish(self.publication.make(&self.inputs, Some(&before.snapshot)));
         self.inputs.published(self.publication.generation());
         let after = publisher.current();

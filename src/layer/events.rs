@@ -59,6 +59,11 @@ impl Watchers {
         self.published.notify_waiters();
     }
 
+    /// Returns the number of watchers.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst).try_into().unwrap_or(u64::MAX)
+    }
+
     /// Ends all streams, those to come as well.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
@@ -128,7 +133,7 @@ pub(super) fn once(live: &Live) -> Bytes {
 fn look(live: &Live) -> (State, Bytes) {
     match live.route().closure.as_ref().map(|closure| &closure.page) {
         Some(page) => (State::Page(page.version), page.event()),
-        None => (State::Open, Bytes::from_static(OPEN_EVENT)),
+        None => (State::Open, live.route().open_event()),
     }
 }
 
@@ -146,7 +151,6 @@ const MOST_WATCHERS: usize = 1000;
 /// Time between heartbeats: short enough for middleboxes that close quiet connections.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 const HEARTBEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
-const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
 /// Milliseconds, at least, until a watcher that lost its connection comes back.
 const RETRY: u64 = 1000;
 /// Milliseconds, at least, until a client that found no place asks again.

@@ -228,7 +228,7 @@ impl FlagWatch {
             self.problems = problems.iter().map(ProblemStatus::from).collect();
             self.take(flags.ok_or(problems)?, &content);
         }
-        let live = self.compile(None);
+        let live = self.compile(None, 0);
         finish(&live);
         Ok(live)
     }
@@ -251,7 +251,8 @@ impl FlagWatch {
             };
             let Some(shared) = shared.upgrade() else { return };
             if outcome == Outcome::Publish {
-                let live = self.compile(Some(&shared.live()));
+                let watchers = shared.watchers.count();
+                let live = self.compile(Some(&shared.live()), watchers);
                 shared.live.store(Arc::new(live));
                 shared.holds.call(&shared.live().snapshot, tokio::time::Instant::now());
             }
@@ -342,13 +343,15 @@ impl FlagWatch {
         self.files.get(&self.flag_file)?.content.clone()
     }
 
-    fn compile(&mut self, previous: Option<&Live>) -> Live {
+    fn compile(&mut self, previous: Option<&Live>, watchers: u64) -> Live {
         self.generation += 1;
+        let names = self.config.routes.iter().map(|route| (route.name.clone(), watchers));
+        let known = Known { watchers: names.collect(), ..Known::default() };
         let snapshot = compile(Inputs {
             config: &self.config,
             flags: &self.flags,
             renderer: &self.renderer,
-            known: &Known::default(),
+            known: &known,
             previous: previous.map(|previous| &previous.snapshot),
             now: Timestamp::now(),
             generation: self.generation,

@@ -12,6 +12,7 @@ mod pages;
 mod plans;
 mod steps;
 mod undone;
+mod waves;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Known {
     pub observed: HashMap<String, Observed>,
     /// Secrets of the bypasses.
     pub secrets: HashMap<String, Arc<Key>>,
+    /// Numbers of clients that watch a closed route.
+    pub watchers: HashMap<String, u64>,
 }
 
 /// Memory of an earlier process.
@@ -130,7 +133,8 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 epoch: draft.epoch,
                 admission: admission(&inputs, turns, config),
                 notice: notices::notice(closure.as_deref(), &announced),
-                open: notices::open(&announced),
+                open: notices::open(&announced, draft.wave.as_ref()),
+                wave: draft.wave.clone(),
                 announced,
                 planned: plans.of(&config.name),
                 undone: undone::undone(draft, now).titles,
@@ -244,6 +248,7 @@ fn draft_route<'i>(
     RouteDraft {
         epoch: epoch(before, &state, &transitions, inputs.generation),
         before: before.and_then(|before| before.closure.as_deref()),
+        wave: waves::wave(inputs, config, before, &state, changes_at),
         cause: causes.filter(|_| is_shown).and_then(|causes| primary(&causes)),
         name: &config.name,
         policy: &config.policy,
@@ -403,8 +408,16 @@ fn next_change(
     let young = routes.iter().filter(|route| !route.long).filter_map(|route| route.closure.as_ref());
     let ages = young.filter_map(|closure| closure.started.checked_add(LONG).ok());
     let undone = drafts.iter().filter_map(|draft| undone::undone(draft, now).told_from);
+    let waves = drafts.iter().filter_map(|draft| Some(draft.wave.as_ref()?.over));
     let drafts = drafts.iter().filter_map(|draft| draft.changes_at);
-    causes::next_change(inputs.flags, now).into_iter().chain(ticks).chain(ages).chain(undone).chain(drafts).min()
+    causes::next_change(inputs.flags, now)
+        .into_iter()
+        .chain(ticks)
+        .chain(ages)
+        .chain(undone)
+        .chain(waves)
+        .chain(drafts)
+        .min()
 }
 
 /// Parts of a snapshot that follow from the config's routes alone.

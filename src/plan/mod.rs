@@ -45,6 +45,7 @@ pub mod notify;
 pub mod page;
 pub mod snapshot;
 pub mod verdict;
+pub(crate) mod wave;
 
 #[cfg(feature = "layer")]
 pub(crate) mod app;

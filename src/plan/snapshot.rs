@@ -17,6 +17,7 @@ pub use super::lifecycle::{Phase, Source, Transition};
 use super::limits::Limits;
 use super::page::{Page, PageModel, Renderer};
 use super::path::Prefix;
+pub use super::wave::Wave;
 
 /// State of the proxy at one instant: routes with their phases, and finished pages.
 #[derive(Debug)]
@@ -101,6 +102,8 @@ pub struct Route {
     pub notice: Option<HeaderValue>,
     /// Body of the status resource while the route is open.
     pub open: Bytes,
+    /// Wave of watchers that come back now.
+    pub wave: Option<Wave>,
     /// Closure and page; `None` while the route is open.
     pub closure: Option<Arc<Closure>>,
     /// True if the route has been closed for longer than [`LONG`]: the flag may have been forgotten, and crawlers drop
@@ -152,6 +155,11 @@ impl Route {
             Source::Flag => ClosedBy::Flag,
             Source::Window(id) => ClosedBy::Window(id),
         })
+    }
+
+    /// Returns the event that tells watchers that the route is open for them.
+    pub(crate) fn open_event(&self) -> Bytes {
+        self.wave.as_ref().map_or_else(Wave::calm, |wave| wave.event.clone())
     }
 
     /// Returns the guard if it watches the route now: while it ramps, and for a time after it opened.

@@ -106,6 +106,8 @@ pub struct RouteCell {
     pub maintenance: Cell,
     /// Requests that wait for the route now.
     pub held: Gauge,
+    /// Streams of events about the route's page.
+    pub watchers: Gauge,
     /// Requests that began to wait.
     pub held_total: Cell,
     /// Requests answered with the page because too many waited, or because they gave way to another client.

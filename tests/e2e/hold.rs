@@ -7,11 +7,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::authority::{Authority, connect};
-use crate::support::{Backsoon, Client, LISTEN, Upstream, UpstreamConnection, get, request, wait, wait_for_page};
+use crate::support::{
+    Backsoon, Client, LISTEN, Upstream, UpstreamConnection, get, raise_the_limit_of_descriptors, request, wait,
+    wait_for_page,
+};
 use crate::two::{Two, patiently, request as two_request, whole};
 use crate::wire::{half_close, reset};
 
@@ -531,15 +533,6 @@ fn begun(address: SocketAddr, number: usize) -> Client {
     let mut client = Client::connect(address);
     client.send(numbered_get(number));
     client
-}
-
-/// Raises the limit to two descriptors for each client of the test above, on both sides.
-fn raise_the_limit_of_descriptors() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(20_000, |maximum| maximum.min(20_000));
-    if current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).unwrap();
-    }
 }
 
 fn in_millis(millis: i64) -> Timestamp {

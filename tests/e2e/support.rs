@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
 /// Time beyond anything on a busy machine; only a failing test waits this long.
@@ -308,6 +309,15 @@ pub fn request(address: SocketAddr, bytes: &str) -> Response {
     let mut client = Client::connect(address);
     client.send(bytes);
     client.response()
+}
+
+/// Raises the limit of descriptors to enough for thousands of clients, on both sides.
+pub fn raise_the_limit_of_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(20_000, |maximum| maximum.min(20_000));
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).unwrap();
+    }
 }
 
 /// Raw HTTP/1 client.

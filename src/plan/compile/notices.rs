@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::super::flags::{Flags, Mode, Target};
 use super::super::snapshot::{Announced, Closure, Source};
+use super::super::wave::Wave;
 
 /// Windows that are announced now, by route.
 pub(super) struct Announcements<'f> {
@@ -67,9 +68,10 @@ pub(super) fn notice(closure: Option<&Closure>, announced: &[Announced]) -> Opti
     HeaderValue::from_str(&text).ok()
 }
 
-/// Returns the body of the status resource of an open route.
-pub(super) fn open(announced: &[Announced]) -> Bytes {
-    if announced.is_empty() {
+/// Returns the body of the status resource of an open route. While a wave of watchers comes back, it tells pages that ask
+/// for it how much time to take.
+pub(super) fn open(announced: &[Announced], wave: Option<&Wave>) -> Bytes {
+    if announced.is_empty() && wave.is_none() {
         return Bytes::from_static(OPEN);
     }
     let announced: Vec<serde_json::Value> = announced
@@ -80,7 +82,14 @@ pub(super) fn open(announced: &[Announced]) -> Bytes {
             })
         })
         .collect();
-    format!("{}\n", serde_json::json!({ "phase": "open", "announced": announced })).into()
+    let mut open = serde_json::json!({ "phase": "open" });
+    if !announced.is_empty() {
+        open["announced"] = announced.into();
+    }
+    if let Some(wave) = wave {
+        open["spread"] = wave.spread.into();
+    }
+    format!("{open}\n").into()
 }
 
 /// Writes a string of a structured field, without the characters that it cannot hold.

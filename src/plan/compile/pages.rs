@@ -11,6 +11,7 @@ use super::super::flags::{Mode, Service, ServiceStatus, Window};
 use super::super::lifecycle::{self, Closing, Phase, RouteState, Transition};
 use super::super::page::{Page, PageContent, PageModel, Prerender, ServiceRow, Trouble};
 use super::super::snapshot::{Closure, Source};
+use super::super::wave::Wave;
 use super::causes::Cause;
 use super::{Inputs, steps};
 
@@ -23,6 +24,8 @@ pub(super) struct RouteDraft<'i> {
     pub(super) next: Option<(Phase, Option<Timestamp>)>,
     pub(super) changes_at: Option<Timestamp>,
     pub(super) epoch: u64,
+    /// Wave of watchers that come back.
+    pub(super) wave: Option<Wave>,
     /// Closure in the previous snapshot.
     pub(super) before: Option<&'i Closure>,
     /// Flag or window whose texts the page shows.

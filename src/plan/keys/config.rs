@@ -418,7 +418,8 @@ pub static HOLD: Table = Table {
             "release",
             Form::Text(&RATE),
             Absent::Is("\"50/s\""),
-            "Rate at which held requests are forwarded when the route is back: `50/s` or `30/m`.",
+            "Rate at which held requests are forwarded when the route is back, and pages that watch it come back: `50/s` or \
+             `30/m`.",
         ),
     ],
     rules: &[],

@@ -23,15 +23,14 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::live::Generation;
-use crate::plan::config::RouteConfig;
 use crate::plan::limits::Limits;
 use crate::plan::pass::{self, Turn};
-use crate::plan::snapshot::Snapshot;
+use crate::plan::snapshot::{Closure, Snapshot, Wave};
 use crate::proxy::connection::{CLOSE_TIMEOUT, Takeover};
 use crate::proxy::io::request_body::Broken;
 use crate::proxy::io::socket::{Socket, poll_read_some};
 use crate::proxy::worker::{Live, Worker};
-use crate::telemetry::{Limit, WorkerCell};
+use crate::telemetry::{Gauge, Limit, RouteMeter, WorkerCell};
 
 use super::record::RequestRecord;
 
@@ -52,8 +51,8 @@ pub(crate) struct Watch {
 
 /// Subject of a watcher.
 pub(crate) enum Subject {
-    /// A route. It is back for this client once its turn is admitted, if it has one.
-    Route(Arc<RouteConfig>, Option<Turn>),
+    /// A route, by its meter. It is back for this client once its turn is admitted, if it has one.
+    Route(Arc<RouteMeter>, Option<Turn>),
     /// The status site: all of it, or what it tells of some routes.
     Site(Option<BTreeSet<String>>),
 }
@@ -70,23 +69,38 @@ enum State {
 }
 
 /// Permit to watch, one of those of a worker. It is given back when dropped.
-struct WatcherPermit(Rc<Worker>);
+struct WatcherPermit {
+    worker: Rc<Worker>,
+    /// The route that is watched, if it is one.
+    route: Option<Arc<RouteMeter>>,
+}
 
 impl WatcherPermit {
     /// Takes a place, if one is free.
-    fn take(worker: &Rc<Worker>, most: usize) -> Option<Self> {
+    fn take(worker: &Rc<Worker>, subject: &Subject, most: usize) -> Option<Self> {
         let watchers = &worker.cell().watchers;
         if usize::try_from(watchers.get()).is_ok_and(|watchers| watchers >= most) {
             return None;
         }
-        watchers.rise();
-        Some(Self(Rc::clone(worker)))
+        let route = match subject {
+            Subject::Route(route, _) => Some(Arc::clone(route)),
+            Subject::Site(_) => None,
+        };
+        let permit = Self { worker: Rc::clone(worker), route };
+        permit.gauges().for_each(Gauge::rise);
+        Some(permit)
+    }
+
+    /// Returns the gauges in which the watcher counts.
+    fn gauges(&self) -> impl Iterator<Item = &Gauge> {
+        let route = self.route.as_ref().and_then(|route| route.workers.get(self.worker.id));
+        route.map(|cell| &cell.watchers).into_iter().chain([&self.worker.cell().watchers])
     }
 }
 
 impl Drop for WatcherPermit {
     fn drop(&mut self) {
-        self.0.cell().watchers.fall();
+        self.gauges().for_each(Gauge::fall);
     }
 }
 
@@ -97,7 +111,7 @@ impl Watch {
         // Over HTTP/1 each watcher occupies a connection, which no idle limit ends. So half of the connections are
         // reserved for other clients.
         let most = if record.connection.http2.get() { most } else { most.min(worker.most / 2) };
-        let Some(permit) = WatcherPermit::take(&worker, most) else { return Err(record) };
+        let Some(permit) = WatcherPermit::take(&worker, &subject, most) else { return Err(record) };
         Ok(Self {
             published: Box::pin(Arc::clone(&worker.published).notified_owned()),
             subject,
@@ -245,14 +259,13 @@ fn look(worker: &Worker, generation: &Live, subject: &Subject) -> (State, Bytes)
 }
 
 fn look_at_route(snapshot: &Snapshot, route: &str, turn: Option<Turn>) -> (State, Bytes) {
-    let closed = snapshot.route(route).and_then(|route| Some((route, route.closure.as_ref()?)));
+    let Some(route) = snapshot.route(route) else { return (State::Open, Wave::calm()) };
     // Admitted clients are told that the route is open. So watchers come back gradually, and not all when the ramp
     // ends.
-    let is_out = |route, closure| turn.is_none_or(|turn| !pass::is_admitted(route, closure, turn));
-    let closed = closed.filter(|(route, closure)| is_out(*route, closure));
-    match closed.map(|(_, closure)| &closure.page) {
-        Some(page) => (State::Page(page.version), page.event()),
-        None => (State::Open, Bytes::from_static(OPEN_EVENT)),
+    let is_out = |closure: &Closure| turn.is_none_or(|turn| !pass::is_admitted(route, closure, turn));
+    match route.closure.as_deref().filter(|closure| is_out(closure)) {
+        Some(Closure { page, .. }) => (State::Page(page.version), page.event()),
+        None => (State::Open, route.open_event()),
     }
 }
 
@@ -276,7 +289,6 @@ fn now(generation: &Generation) -> Timestamp {
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 const NEWS_EVENT: &[u8] = b"event: news\ndata: {}\n\n";
 const HEARTBEAT_EVENT: &[u8] = b"event: beat\ndata: {}\n\n";
-const OPEN_EVENT: &[u8] = b"event: open\ndata: {\"phase\":\"open\"}\n\n";
 /// Head of a stream that ends with its connection. The fields must match those of `respond::events`.
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
     x-accel-buffering: no\r\naccess-control-allow-origin: *\r\nconnection: close\r\n";

@@ -32,7 +32,8 @@ impl Exchange {
         let answer = match resource {
             Resource::Events if *request.method() == Method::GET => {
                 let turn = self.turn(route, &request);
-                return self.events(Subject::Route(Arc::clone(&route.config), turn), &request);
+                let meter = Arc::clone(&self.generation.routes[route.index]);
+                return self.events(Subject::Route(meter, turn), &request);
             }
             Resource::Events => respond::events(Body::Empty, &self.context),
             Resource::Status => {

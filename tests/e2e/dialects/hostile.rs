@@ -203,7 +203,7 @@ fn a_watcher_that_was_asleep_is_told_how_it_is_now() {
     backsoon.unflag();
     let events: Vec<String> = std::iter::from_fn(|| watcher.event()).collect();
     assert!(events.len() <= 22, "{events:?}");
-    assert_eq!(events.last().unwrap(), "event: open\ndata: {\"phase\":\"open\"}");
+    assert_eq!(events.last().unwrap(), "event: open\ndata: {\"phase\":\"open\",\"spread\":5}");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn an_old_client_watches_until_the_connection_ends() {
     }
     backsoon.unflag();
     client.stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\"}\n\n"), "{rest}");
+    assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\",\"spread\":5}\n\n"), "{rest}");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_route_that_is_removed_is_open_to_those_who_watch_it() {
     let mut watcher = Watcher::connect(backsoon.address(), "/.backsoon/events");
     assert!(watcher.event().unwrap().contains("event: page"));
     backsoon.config(&config("other"));
-    assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
+    assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\",\"spread\":5}"));
     assert_eq!(watcher.event(), None);
 }
 

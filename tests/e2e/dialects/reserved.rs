@@ -90,7 +90,7 @@ fn watchers_are_told_at_once_at_each_change_and_when_the_route_is_back() {
     assert!(versions[0] != shown && versions.iter().all(|version| *version == versions[0]), "{versions:?}");
     backsoon.unflag();
     for watcher in &mut watchers {
-        assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\"}"));
+        assert_eq!(watcher.event().as_deref(), Some("event: open\ndata: {\"phase\":\"open\",\"spread\":5}"));
         assert_eq!(watcher.event(), None, "there is no more to tell");
     }
     wait("the watchers' places to be free", || backsoon.metric("backsoon_watchers", "") == 0.0);
@@ -110,7 +110,7 @@ fn a_stream_of_events_ends_with_its_connection_and_what_came_before_it_was_answe
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("\r\nconnection: close\r\n"), "{head}");
     let mut rest = String::new();
     client.stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\"}\n\n"), "{rest}");
+    assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\",\"spread\":5}\n\n"), "{rest}");
     assert!(!upstream.seen().contains("/behind"), "what stands behind it on the connection is not answered");
 }
 
@@ -191,7 +191,7 @@ async fn over_http_2_many_watch_over_one_connection() {
         while let Some(event) = patiently(stream.data()).await {
             rest.push_str(&String::from_utf8_lossy(&event.unwrap()));
         }
-        assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\"}\n\n"), "{rest}");
+        assert!(rest.ends_with("event: open\ndata: {\"phase\":\"open\",\"spread\":5}\n\n"), "{rest}");
     }
 }
 
