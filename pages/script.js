@@ -79,7 +79,7 @@ load=swap,
 {% else %}
 load=async()=>{
 const r=await ask('text/html');
-if(!(r.headers.get('content-type')||'').startsWith('text/html'))return(await r.json()).phase=='open'?back():0;
+if(!(r.headers.get('content-type')||'').startsWith('text/html')){const j=await r.json();return j.phase=='open'?back(j.spread):0}
 const n=new DOMParser().parseFromString(await r.text(),'text/html'),h=n.documentElement;
 if(paused)return;
 if(!h.dataset.version)throw 0;
@@ -99,7 +99,7 @@ const s=$('main').dataset.step;if(s&&s!=o)tell(s)},
 {% endif %}
 {# a short question, answered by JSON, or by the page where a route has one dialect; more only if something has changed #}
 brief=async()=>{const t=await(await ask('application/json')).text(),v=/version"?[:=]"(\w+)"/.exec(t);
-if(/phase"?[:=]"open"/.test(t))return back();
+if(/phase"?[:=]"open"/.test(t))return back((/spread":(\d+)/.exec(t)||[])[1]);
 {% if bare %}
 if(!v||v[1]==H.dataset.version)good();else load()},
 pull=()=>brief().catch(bad),
@@ -109,10 +109,11 @@ pull=()=>load().catch(bad),
 {% endif %}
 poll=()=>{clearTimeout(poller);poller=setTimeout(async()=>{await brief().catch(bad);if(poller&&!paused&&!leave)poll()},3e4+rnd(15e3))},
 stop=()=>{if(es)es.close(),post('bye');es=lead=0;for(const t of[poller,wait,elect])clearTimeout(t);poller=wait=elect=0},
-{# open again: say so, then reload; never in a tight loop #}
-back=()=>{if(leave||paused||H.dataset.phase=='open')return 0;stop();tell(w('back'));show('live',w('back'));sign='✓ '+w('returned')+' · ';title();
+{# open again: say so, then reload at a random moment of the seconds that the server says, 5 or more; never in a tight loop #}
+back=s=>{if(leave||paused||H.dataset.phase=='open')return 0;stop();
+const d=Math.min(rnd((s||5)*1e3)+(lately('left')?3e4:0),12e4),t=w(d>1e4?'backSoon':'back');tell(t);show('live',t);sign='✓ '+w('returned')+' · ';title();
 icon.href=icon.href.replace(/d='[^']*'/,"d='M1 4l2 2 4-4v2L3 8 1 6z'");
-leave=setTimeout(()=>go('left'),rnd(5e3)+(lately('left')?3e4:0));return 1},
+leave=setTimeout(()=>go('left'),d);return 1},
 page=v=>{good();clearTimeout(wait);if(v!=H.dataset.version)wait=setTimeout(pull,rnd(2e3))},
 {# one stream for all tabs of a host, since a browser has six connections to it over HTTP/1.1: the tab in front holds it, and tells the others #}
 post=(k,v)=>ch&&ch.postMessage({k,v,own,me}),
@@ -121,7 +122,7 @@ if(k=='who'){if(es)post('me')}
 else if(k=='bye'){if(lead){lead=0;run()}}
 else{if(es){if(id<me)return post('me');stop()}
 lead=Date.now();clearTimeout(elect);if(o!=own&&!poller)poll();
-if(o==own){if(k=='page')page(v);else if(k=='open')back();else{ {% if timed %}if(v)sync(v);{% endif %}good()}}
+if(o==own){if(k=='page')page(v);else if(k=='open')back(v);else{ {% if timed %}if(v)sync(v);{% endif %}good()}}
 else if(k=='page'||k=='open'){clearTimeout(wait);wait=setTimeout(pull,rnd(2e3))}}},
 {# who sees the page may hold the stream, if nobody else does #}
 run=()=>{if(paused||leave)return;if(D.hidden){if(es)stop();poll();return}
@@ -133,7 +134,7 @@ es.addEventListener('beat',()=>{good();post('beat')});
 {% if timed %}
 es.addEventListener('clock',e=>{sync(JSON.parse(e.data).now);tick();post('beat',Date.now()+skew)});
 {% endif %}
-es.addEventListener('open',e=>{if(e.data){post('open');back()}});
+es.addEventListener('open',e=>{if(e.data){const s=JSON.parse(e.data).spread;post('open',s);back(s)}});
 es.addEventListener('page',e=>{const v=JSON.parse(e.data).version;post('page',v);page(v)})},
 set=p=>{paused=p;bit('paused',p?1:0);put(btn,w(p?'resume':'pause'));
 if(p){stop();clearTimeout(leave);leave=0;show('paused'{% if timed %},when('fresh'){% endif %})}else{show('live');pull();run()}},

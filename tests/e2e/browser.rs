@@ -13,3 +13,4 @@ mod others;
 mod pictures;
 mod plain;
 mod subscribe;
+mod wave;
