@@ -4,6 +4,7 @@
 
 mod ahead;
 mod anew;
+mod banners;
 mod causes;
 mod fresh;
 mod in_use;
@@ -111,6 +112,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         .collect();
     let mut pages = Pages::new(&inputs, &drafts);
     let announced = notices::Announcements::new(flags, now);
+    let mut banners = banners::Banners::new(&inputs);
     let plans = plans::Plans::new(flags, now);
     let turns = turns_key(&inputs);
     let routes = drafts.iter().zip(&config.routes).zip(layout.upstreams_of).enumerate();
@@ -133,6 +135,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
                 epoch: draft.epoch,
                 admission: admission(&inputs, turns, config),
                 notice: notices::notice(closure.as_deref(), &announced),
+                banner: banners.of(config, &announced),
                 open: notices::open(&announced, draft.wave.as_ref()),
                 wave: draft.wave.clone(),
                 announced,
@@ -155,6 +158,7 @@ pub fn compile(inputs: Inputs<'_>) -> Snapshot {
         sets_cookies: turns.is_some(),
         renderer: Arc::clone(inputs.renderer),
         pages: pages.made,
+        banners: banners.made,
         table: layout.table,
         routes,
         upstreams: layout.upstreams,

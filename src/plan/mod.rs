@@ -12,6 +12,7 @@ pub mod problem;
 mod read;
 
 pub(crate) mod color;
+pub(crate) mod etag;
 pub(crate) mod methods;
 pub mod path;
 pub(crate) mod target;
@@ -39,6 +40,7 @@ pub(crate) mod lifecycle;
 pub mod pass;
 
 pub(crate) mod answer;
+pub mod banner;
 pub mod compile;
 pub mod news;
 pub mod notify;

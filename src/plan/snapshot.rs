@@ -10,6 +10,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Admission, Maintenance};
+use super::banner::{Banner, BannerModel};
 use super::config::{Guard, Log, Measurement, Readiness, RouteConfig, SitePlace, TrustedProxies, Upstream};
 use super::flags::{Mode, Target};
 use super::lifecycle::RouteState;
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub sets_cookies: bool,
     /// Pages of all closed routes.
     pub pages: HashMap<Arc<PageModel>, Arc<Page>>,
+    /// Banners of all routes that have one.
+    pub banners: HashMap<Arc<BannerModel>, Arc<Banner>>,
     /// Routes, sorted by name. A route's index here is its handle within this snapshot.
     pub routes: Vec<Route>,
     /// Upstreams, each once. Routes refer to them by index.
@@ -100,6 +103,8 @@ pub struct Route {
     pub admission: Option<Arc<Admission>>,
     /// `Maintenance` field of responses, while the route is open or read-only.
     pub notice: Option<HeaderValue>,
+    /// Banner for the visitors of the open app; `None` if the route has none.
+    pub banner: Option<Arc<Banner>>,
     /// Body of the status resource while the route is open.
     pub open: Bytes,
     /// Wave of watchers that come back now.

@@ -55,6 +55,10 @@ pub enum Resource {
     Status,
     /// `badge.svg`.
     Badge,
+    /// `banner.js`: a script that tells an open app's visitors of an announced maintenance.
+    BannerScript,
+    /// `banner.json`: the same for programs.
+    BannerData,
     /// `bypass`: a signed link, which gives a cookie and leads to the path that follows.
     Bypass,
 }
@@ -133,6 +137,8 @@ fn own<'s>(snapshot: &'s Snapshot, host: &str, below: &str) -> Verdict<'s> {
         "events" => Resource::Events,
         "status" => Resource::Status,
         "badge.svg" => Resource::Badge,
+        "banner.js" => Resource::BannerScript,
+        "banner.json" => Resource::BannerData,
         "bypass" => Resource::Bypass,
         SITE_PATH => return news(snapshot, host),
         _ => return Verdict::Refuse(Refusal::NoRoute),

@@ -22,6 +22,8 @@ pub(crate) enum Error {
     BodyBroken,
     /// No route matches.
     NoRoute,
+    /// The route has no banner.
+    NoBanner,
     /// A method that is not for a reverse proxy.
     Method,
     /// A method other than GET and HEAD on a path of the proxy's own.
@@ -70,6 +72,7 @@ impl Error {
             | Self::BodyBroken
             | Self::Evicted
             | Self::NoRoute
+            | Self::NoBanner
             | Self::Method
             | Self::ReadOnlyResource => Side::Client,
             Self::Connect(_)
@@ -91,7 +94,7 @@ impl Error {
             Self::HeadFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout | Self::Evicted => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NoBanner => StatusCode::NOT_FOUND,
             Self::Method | Self::ReadOnlyResource => StatusCode::METHOD_NOT_ALLOWED,
             Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
             Self::NoConnection | Self::QueueFull | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
@@ -106,7 +109,7 @@ impl Error {
             Self::Method | Self::ReadOnlyResource => "http_request_error",
             Self::HeadFields => "http_request_error",
             Self::BodyTooLarge => "http_request_error",
-            Self::NoRoute => "destination_not_found",
+            Self::NoRoute | Self::NoBanner => "destination_not_found",
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection_refused",
             Self::Connect(_) => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
@@ -134,6 +137,7 @@ impl Error {
             Self::BadRequest(_)
             | Self::BodyBroken
             | Self::NoRoute
+            | Self::NoBanner
             | Self::Method
             | Self::ReadOnlyResource
             | Self::Connect(_)
@@ -183,6 +187,7 @@ impl fmt::Display for Error {
             Self::BodyTimeout => "the request body did not arrive in time",
             Self::BodyBroken => "the request body was broken off or malformed",
             Self::NoRoute => "nothing is served here",
+            Self::NoBanner => "this route has no banner: its key `announce_banner` is off",
             Self::Method => "this method is not for a proxy of this kind",
             Self::ReadOnlyResource => "this path can only be read",
             Self::Connect(_) => "the upstream could not be connected to",
@@ -209,6 +214,7 @@ impl std::error::Error for Error {
             | Self::BodyTimeout
             | Self::BodyBroken
             | Self::NoRoute
+            | Self::NoBanner
             | Self::Method
             | Self::ReadOnlyResource
             | Self::ConnectTimeout

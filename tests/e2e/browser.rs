@@ -6,6 +6,7 @@ mod firefox;
 mod story;
 
 mod access;
+mod banner;
 mod forms;
 mod live;
 mod operator;

@@ -15,6 +15,7 @@ mod two;
 mod wire;
 
 mod balance;
+mod banner;
 mod believed;
 mod breach;
 mod browser;

@@ -32,6 +32,8 @@ pub struct Policy {
     pub ramp_group: Option<String>,
     /// Limits of held requests.
     pub hold: Hold,
+    /// True if an open app may include a banner that tells of announced windows.
+    pub announce_banner: bool,
     /// Checks that must succeed before the route opens.
     pub verify: Vec<Check>,
     /// Upstreams that must pass the checks.
@@ -157,6 +159,7 @@ pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut R
         ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
         ramp_group: ramp_group(section, report),
         hold: section.take("hold").map(|value| hold(&value, report)).unwrap_or_default(),
+        announce_banner: section.take("announce_banner").and_then(|value| value.boolean(report)).unwrap_or(false),
         verify: section.take("verify").map(|value| checks::verify(&value, report)).unwrap_or_default(),
         quorum: checks::quorum_of(section, upstreams, report),
         health: section.take("health").map(|value| checks::health(&value, report)).unwrap_or_default(),
@@ -326,12 +329,13 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
     None
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "drain",
     "streams",
     "ramp",
     "ramp_group",
     "hold",
+    "announce_banner",
     "verify",
     "quorum",
     "health",

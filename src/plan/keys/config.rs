@@ -334,6 +334,13 @@ pub static ROUTE: Table = Table {
         ),
         Key::new("hold", Form::Table(&HOLD), Absent::Is("{}"), "Bounds of the mode `hold`."),
         Key::new(
+            "announce_banner",
+            Form::Bool,
+            Absent::Is("false"),
+            "Offers `/.backsoon/banner.js/PATH` and `banner.json`, by which the open app can tell its visitors of an \
+             announced window.",
+        ),
+        Key::new(
             "verify",
             Form::OneOrArray(&Form::Table(&CHECK), 1..=32),
             Absent::Means("no check"),

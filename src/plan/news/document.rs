@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use sha2::{Digest, Sha256};
+
+use super::super::etag::etag;
 
 /// Finished document. Its bytes are the same until the news change.
 #[derive(Clone, Debug)]
@@ -250,13 +251,6 @@ impl Room {
         *taken += usize::from(*taken <= most);
         *taken <= most
     }
-}
-
-/// Returns the strong entity tag of some bytes.
-fn etag(bytes: &Bytes) -> HeaderValue {
-    let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::try_from(format!("\"{hex}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
 /// Formats an instant for an HTTP field.

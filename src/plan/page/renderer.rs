@@ -153,8 +153,13 @@ impl Renderer {
         if !dialect.is_for_reading() {
             return (Variant { dialect, language: 0, coding: Coding::Identity }, sign);
         }
-        let language = accept::language(fields(ACCEPT_LANGUAGE), &self.tags).unwrap_or(0);
-        (Variant { dialect, language, coding: accept::coding(fields(ACCEPT_ENCODING)) }, sign)
+        (Variant { dialect, language: self.language(headers), coding: accept::coding(fields(ACCEPT_ENCODING)) }, sign)
+    }
+
+    /// Chooses the language for a request; 0 is the default one.
+    pub fn language(&self, headers: &HeaderMap) -> usize {
+        let fields = headers.get_all(ACCEPT_LANGUAGE).into_iter().map(HeaderValue::as_bytes);
+        accept::language(fields, &self.tags).unwrap_or(0)
     }
 
     /// Returns the languages that are offered, the default one first.

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::plan::banner::Banner;
 use crate::plan::config::Cookies;
 use crate::plan::pass::{self, InvalidToken, OpenedLink, Transport, Turn};
 use crate::plan::snapshot::Route;
@@ -17,7 +18,7 @@ use crate::telemetry::Limit;
 use super::body::Body;
 use super::events::{self, EventStream, Subject, Watch};
 use super::exchange::{Exchange, Progress};
-use super::respond;
+use super::{respond, site};
 
 impl Exchange {
     /// Answers on one of the proxy's own paths.
@@ -45,9 +46,23 @@ impl Exchange {
                 respond::status(route, admitted, &self.generation, &request, &self.context)
             }
             Resource::Badge => respond::badge(route, &self.generation, &self.context),
+            Resource::BannerScript | Resource::BannerData => {
+                let Some(banner) = &route.banner else {
+                    return self.answer(request, |exchange| exchange.refuse(&Error::NoBanner));
+                };
+                self.banner(banner, resource, request.headers())
+            }
             Resource::Bypass => self.redeem(route, &request),
         };
         self.answer(request, move |exchange| exchange.record.answered_here("own", answer))
+    }
+
+    /// Returns a form of a banner in the client's language, or the fact that the client has it.
+    fn banner(&self, banner: &Banner, resource: Resource, headers: &HeaderMap) -> Response<Body> {
+        let language = self.generation.snapshot.renderer.language(headers);
+        let is_script = resource == Resource::BannerScript;
+        let form = if is_script { banner.script(language) } else { banner.data(language) };
+        respond::banner(form, site::fresh(headers, &form.etag, None), &self.context)
     }
 
     /// Returns the client's turn, if the route may ramp.

@@ -13,6 +13,7 @@ use crate::plan::accept::Coding;
 use crate::plan::answer::{
     AnswerContext, MAINTENANCE_FIELD, PROXY_STATUS, add_fields, add_reload, timed, with_retry_after,
 };
+use crate::plan::banner::BannerForm;
 use crate::plan::config::{Fixed, RouteConfig};
 use crate::plan::dialect::Dialect;
 use crate::plan::news::document::{Document, Selected};
@@ -170,6 +171,22 @@ pub(crate) fn own_preflight(context: &ResponseContext) -> Response<Body> {
 pub(crate) fn badge(route: &Route, live: &Generation, context: &ResponseContext) -> Response<Body> {
     let mut response = answer(StatusCode::OK, live.snapshot.renderer.badge(route.closure.is_some()), context);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+/// Returns a form of a route's banner, or the fact that the client has it.
+pub(crate) fn banner(form: &BannerForm, fresh: Fresh, context: &ResponseContext) -> Response<Body> {
+    let mut response = match fresh {
+        Fresh::Yes => without_content(StatusCode::NOT_MODIFIED, context),
+        Fresh::No => answer(StatusCode::OK, &Rendered::new(form.content_type.clone(), form.bytes.clone()), context),
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, form.etag.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(VARY, HeaderValue::from_static("accept-language"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    // An app that is isolated from other origins may include the script of its API's host.
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     response
 }
 
@@ -339,6 +356,7 @@ pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> 
         | Error::BodyTimeout
         | Error::BodyBroken
         | Error::NoRoute
+        | Error::NoBanner
         | Error::Connect(_)
         | Error::ConnectTimeout
         | Error::Tls(_)
@@ -428,6 +446,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
 /// Value for an upstream's answer on a read-only route, which forwards no request that changes something.
 const READ_ONLY: HeaderValue = HeaderValue::from_static("backsoon; details=\"maintenance: read-only\"");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -11,7 +11,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use percent_encoding::percent_decode_str;
 
 use crate::plan::dialect::Dialect;
-use crate::plan::news::document::{Document, Filter, Selected};
+use crate::plan::news::document::{Document, Filter};
 use crate::plan::news::forms::Place;
 use crate::plan::news::{Site, SiteResource};
 use crate::plan::page::Variant;
@@ -95,7 +95,7 @@ impl Exchange {
             Some(routes) if asked == Filter::default() => self.record.worker.cuts().get(edition, routes, document, cut),
             Some(_) | None => cut(),
         };
-        let fresh = if is_fresh(request.headers(), &selected) { Fresh::Yes } else { Fresh::No };
+        let fresh = fresh(request.headers(), &selected.etag, selected.modified.as_ref());
         Some(respond::document(document, selected, variant, fresh, &self.context))
     }
 }
@@ -155,18 +155,22 @@ fn decoded(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns true if the client has this document already (RFC 9110 section 13.2.2).
-fn is_fresh(headers: &HeaderMap, selected: &Selected) -> bool {
+/// Returns whether the client has a document already, by its tag and its instant (RFC 9110 section 13.2.2).
+pub(super) fn fresh(headers: &HeaderMap, etag: &HeaderValue, modified: Option<&HeaderValue>) -> Fresh {
+    if is_fresh(headers, etag, modified) { Fresh::Yes } else { Fresh::No }
+}
+
+fn is_fresh(headers: &HeaderMap, etag: &HeaderValue, modified: Option<&HeaderValue>) -> bool {
     let mut tags = headers.get_all(IF_NONE_MATCH).into_iter().peekable();
     if tags.peek().is_some() {
         return tags.any(|line| {
             let mut tags = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             // The comparison is weak (section 13.1.2).
-            tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == selected.etag.as_bytes())
+            tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
         });
     }
     let since = headers.get(IF_MODIFIED_SINCE).and_then(http_date);
-    since.zip(selected.modified.as_ref().and_then(http_date)).is_some_and(|(since, modified)| modified <= since)
+    since.zip(modified.and_then(http_date)).is_some_and(|(since, modified)| modified <= since)
 }
 
 /// Reads a date of an HTTP field.
@@ -185,14 +189,13 @@ mod tests {
 
     #[test]
     fn a_client_that_has_the_document_is_told_so() {
-        let (etag, modified) = ("\"abc\"".parse().unwrap(), Some("Thu, 01 Jan 1970 00:00:00 GMT".parse().unwrap()));
-        let selected = Selected { bytes: bytes::Bytes::new(), etag, modified };
+        let (etag, modified) = ("\"abc\"".parse().unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT".parse().unwrap());
         let fresh = |fields: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.append(*name, value.parse().unwrap());
             }
-            is_fresh(&headers, &selected)
+            is_fresh(&headers, &etag, Some(&modified))
         };
         let (tag, since) = ("if-none-match", "if-modified-since");
         for value in ["\"abc\"", "W/\"abc\"", "*", "\"x\", \"abc\"", "\"x\",W/\"abc\""] {
