@@ -22,7 +22,7 @@ pub(super) fn page<B>(live: &Live, route: &Route, closure: &Closure, request: &R
     let mut response = answer(rendered, request);
     *response.status_mut() = rendered.status;
     let (elapsed, cors) = (live.published.elapsed(), renderer.config.cors.as_ref());
-    let answer = AnswerContext { method, headers, elapsed, variant, cors };
+    let answer = AnswerContext { headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     if let Some(body) = with_retry_after(&rendered.body, variant, seconds) {
         response.headers_mut().insert(CONTENT_LENGTH, body.len().into());

@@ -21,8 +21,6 @@ use super::verdict::{exception, normal_host};
 /// Request that the answer is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswerContext<'q> {
-    /// Method.
-    pub method: &'q Method,
     /// Fields.
     pub headers: &'q HeaderMap,
     /// Time since the snapshot was compiled.

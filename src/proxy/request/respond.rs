@@ -78,7 +78,6 @@ pub(crate) fn page<B>(
     let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
     let answer = AnswerContext {
-        method: request.method(),
         headers: request.headers(),
         elapsed: live.published.elapsed(),
         variant,
@@ -96,10 +95,10 @@ pub(crate) fn drained_page(closure: &Closure, live: &Generation, context: &Respo
     let variant = Variant { dialect: context.dialect(), language: 0, coding: Coding::Identity };
     let rendered = closure.page.rendered(variant);
     let mut response = answer(rendered.status, rendered, context);
-    let (method, headers, elapsed) = (&Method::POST, &HeaderMap::new(), live.published.elapsed());
+    let (headers, elapsed) = (&HeaderMap::new(), live.published.elapsed());
     // The head is gone, and with it the request's origin and whether it was a navigation.
     let cors = live.snapshot.renderer.config.cors.as_ref();
-    let answer = AnswerContext { method, headers, elapsed, variant, cors };
+    let answer = AnswerContext { headers, elapsed, variant, cors };
     let seconds = add_fields(response.headers_mut(), rendered.status, closure, answer, |most| fastrand::u64(1..=most));
     set_time(&mut response, rendered, variant, seconds, context);
     response
