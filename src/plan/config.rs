@@ -37,7 +37,7 @@ pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
 pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
 pub use notify::{MAIL_HELP, Notify, To};
-pub use page::{LANGUAGES, Links, Origins, PageConfig};
+pub use page::{Framing, LANGUAGES, Links, Origins, PageConfig};
 pub(super) use parse::MOST_ROUTES;
 pub use per_status::PerStatus;
 pub use policy::{Bypass, Cookies, Hold, Policy, Ramp, Streams};

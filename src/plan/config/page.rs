@@ -37,6 +37,22 @@ pub struct PageConfig {
     pub cors: Option<Origins>,
     /// Answer `Accept: text/event-stream` with 200, so that an `EventSource` reconnects by itself.
     pub event_stream: bool,
+    /// Pages that may show this one in a frame.
+    pub framing: Framing,
+}
+
+/// Pages that may show a page in a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// No page.
+    None,
+    /// Pages of the same origin.
+    #[default]
+    SameOrigin,
+    /// Every page.
+    Any,
+    /// Pages of the same origin and of these, in lowercase: `https://app.example.com`, `https://*.example.com`.
+    Origins(Vec<String>),
 }
 
 /// Links on the page.
@@ -97,6 +113,7 @@ impl Default for PageConfig {
             prefix: Prefix::new(DEFAULT_PREFIX).expect("it has a normal form"),
             cors: None,
             event_stream: true,
+            framing: Framing::default(),
         }
     }
 }
@@ -121,6 +138,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     let prefix = section.take("prefix").and_then(|value| prefix(&value, report));
     let cors = section.take("cors").map(|value| origins(&value, report));
     let event_stream = section.take("event_stream").and_then(|value| value.boolean(report));
+    let framing = section.take("framing").and_then(|value| framing(&value, report));
     section.finish(report, hint);
     PageConfig {
         dir: None,
@@ -134,6 +152,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
         prefix: prefix.unwrap_or(defaults.prefix),
         cors,
         event_stream: event_stream.unwrap_or(true),
+        framing: framing.unwrap_or_default(),
     }
 }
 
@@ -143,6 +162,7 @@ fn hint(key: &str, _: &DeValue<'_>) -> Option<String> {
         "color" | "colour" => Some(did_you_mean_text("accent")),
         "lang" | "locale" => Some(did_you_mean_text("language")),
         "origins" | "allow_origin" => Some(did_you_mean_text("cors")),
+        "frame_ancestors" | "frame-ancestors" | "x_frame_options" | "frames" => Some(did_you_mean_text("framing")),
         "home" | "status" | "feed" | "subscribe" | "help" | "contact" => {
             Some(format!("write it inside of `links`: `links = {{ {key} = \"https://…\" }}`"))
         }
@@ -269,6 +289,30 @@ fn origins(value: &Value<'_>, report: &mut Report<'_>) -> Origins {
     origins
 }
 
+/// Reads who may show the page in a frame: a word, or origins.
+fn framing(value: &Value<'_>, report: &mut Report<'_>) -> Option<Framing> {
+    if let DeValue::String(text) = value.inner
+        && let Some((_, framing)) = FRAMING.iter().find(|(word, _)| word == text)
+    {
+        return Some(framing.clone());
+    }
+    let items = value.one_or_more(report);
+    report.at_most(MOST_FRAMERS, items.len(), "origins", value.key_span.clone());
+    let mut origins = Vec::new();
+    for item in items.iter().take(MOST_FRAMERS) {
+        let text = item.string("https://app.example.com", report)?;
+        let lower = text.to_ascii_lowercase();
+        if origin(&lower).is_none() {
+            let help = "write `\"none\"`, `\"same-origin\"`, `\"any\"`, or the origins whose pages may show it: \
+                        `[\"https://app.example.com\"]`";
+            report.wrong(item.span.clone(), format!("{} is not an origin", quoted(text)), help);
+            return None;
+        }
+        origins.push(lower);
+    }
+    Some(Framing::Origins(origins))
+}
+
 /// Returns scheme and host of an origin. The host may begin with `*.`.
 fn origin(text: &str) -> Option<(&str, &str)> {
     let (scheme, host) = text.split_once("://")?;
@@ -291,3 +335,7 @@ const LONGEST_LINE: usize = 256;
 const LONGEST_URL: usize = 2048;
 const MOST_CHANNELS: usize = 16;
 const MOST_ORIGINS: usize = 256;
+/// Each of them is a part of every page's head.
+const MOST_FRAMERS: usize = 32;
+const FRAMING: [(&str, Framing); 3] =
+    [("none", Framing::None), ("same-origin", Framing::SameOrigin), ("any", Framing::Any)];

@@ -58,6 +58,11 @@ pub(in crate::plan) const ORIGIN: Pattern = Pattern::new(
     "https://app.example.com",
     r"^(\*|[Hh][Tt][Tt][Pp][Ss]?://(\*\.)?[A-Za-z0-9._\[\]-]+(:[0-9]{1,5})?)$",
 );
+pub(in crate::plan) const FRAMER: Pattern = Pattern::new(
+    "origin",
+    "https://app.example.com",
+    r"^[Hh][Tt][Tt][Pp][Ss]?://(\*\.)?[A-Za-z0-9._\[\]-]+(:[0-9]{1,5})?$",
+);
 pub(in crate::plan) const LINK: Pattern = Pattern::new(
     "link",
     "https://status.example.com",

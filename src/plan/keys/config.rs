@@ -1,8 +1,8 @@
 //! Keys of the config.
 
 use super::super::key::pattern::{
-    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, HOST, LANGUAGE, LINK, ORIGIN, OWN_PREFIX,
-    PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
+    ADDRESS, COLOR, DIRECTORY, ENDPOINT, EXCEPTION as EXCEPTION_TEXT, FILE, FRAMER, HOST, LANGUAGE, LINK, ORIGIN,
+    OWN_PREFIX, PATH_PATTERN, PREFIX, PROXY, RAMP_POINT, RATE, UPSTREAM,
 };
 use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
@@ -214,6 +214,17 @@ pub static PAGE: Table = Table {
             Form::Bool,
             Absent::Is("true"),
             "Answers an `EventSource` with status 200 and one event, so that it reconnects. `false` sends 503.",
+        ),
+        Key::new(
+            "framing",
+            Form::Either(&[
+                Form::Choice(&["none", "same-origin", "any"]),
+                Form::OneOrArray(&Form::Text(&FRAMER), 1..=32),
+            ]),
+            Absent::Is("\"same-origin\""),
+            "Pages that may show this one in a frame, as the app's own that embeds a route: none, those of the same \
+             origin, any, or those of the same origin and of some others, such as `https://app.example.com` and \
+             `https://*.example.com`.",
         ),
     ],
     rules: &[],

@@ -303,7 +303,7 @@ impl Renderer {
 
     /// Builds a document with the policy for its own inline parts.
     fn html(&self, body: String, language: &Language) -> Rendered {
-        let policy = validate::policy(&Markup::of(&body));
+        let policy = validate::policy(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
         rendered

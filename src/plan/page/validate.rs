@@ -8,6 +8,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::super::config::Framing;
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
 use super::markup::Markup;
@@ -128,7 +129,7 @@ fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
 }
 
 /// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
-pub(super) fn policy(markup: &Markup) -> HeaderValue {
+pub(super) fn policy(markup: &Markup, framing: &Framing) -> HeaderValue {
     let hashes = |parts: &[String]| match parts {
         [] => "'none'".to_owned(),
         parts => {
@@ -142,16 +143,28 @@ pub(super) fn policy(markup: &Markup) -> HeaderValue {
     };
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; form-action 'self'; base-uri \
-         'none'; frame-ancestors 'none'",
+         'none'{}",
         hashes(&markup.styles),
-        hashes(&markup.scripts)
+        hashes(&markup.scripts),
+        frame_ancestors(framing)
     );
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
+/// Returns the directive that says who may show the page in a frame. Without one, everybody may.
+fn frame_ancestors(framing: &Framing) -> String {
+    match framing {
+        Framing::Any => String::new(),
+        Framing::None => "; frame-ancestors 'none'".to_owned(),
+        Framing::SameOrigin => "; frame-ancestors 'self'".to_owned(),
+        Framing::Origins(origins) => format!("; frame-ancestors 'self' {}", origins.join(" ")),
+    }
+}
+
 /// Returns the policy of a page of the site. One with a script may start the site's own worker, which shows notifications.
+/// None may be shown in a frame: a form that somebody else has laid under a click must not be sent.
 pub(super) fn site_policy(markup: &Markup) -> HeaderValue {
-    let policy = policy(markup);
+    let policy = policy(markup, &Framing::None);
     if markup.scripts.is_empty() {
         return policy;
     }

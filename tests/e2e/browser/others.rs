@@ -55,6 +55,34 @@ fn a_script_of_another_origin_reads_nothing_by_default() {
     }
 }
 
+/// An app embeds a route of its own. While that is closed, its place in the app is not a sad face.
+#[test]
+fn an_embedded_route_shows_its_page_to_those_who_may_embed_it() {
+    let Some(browser) = Browser::start("the page in a frame") else { return };
+    let page = Upstream::answering(&story::html("<!doctype html><title>another origin</title>"));
+    let app = Upstream::answering(&story::html("<!doctype html><title>the app</title>"));
+    let framed = |proxy: &Backsoon, from: &str| {
+        story::close(proxy, story::BARE);
+        browser.go(from);
+        let url = proxy.url("/widget");
+        browser.promised(&format!(
+            "new Promise(done => {{ const frame = document.createElement('iframe'); frame.onload = () => done(1); \
+             frame.src = '{url}'; document.body.append(frame) }})"
+        ));
+        let refused = browser.console().iter().any(|line| line.contains("frame-ancestors"));
+        !refused
+    };
+    let proxy = Backsoon::before(&app.url(), "always_open = [\"/app\"]\n");
+    assert!(framed(&proxy, &proxy.url("/app")), "an app's own page");
+    let shown = browser.text("document.querySelector('iframe').contentDocument.body.innerText");
+    assert!(shown.contains("This service is paused"), "{shown}");
+    assert!(!framed(&proxy, &page.url()), "a page of another origin");
+    let named = Backsoon::before(&app.url(), &format!("[page]\nframing = [\"{}\"]\n", page.url()));
+    assert!(framed(&named, &page.url()), "a page of an origin that is named");
+    let none = Backsoon::before(&app.url(), "always_open = [\"/app\"]\n[page]\nframing = \"none\"\n");
+    assert!(!framed(&none, &none.url("/app")), "an app's own page, and nobody may");
+}
+
 /// Returns an app with a page and a stream that ends after each event, so that the browser reconnects for the next.
 fn streaming() -> Upstream {
     Upstream::handling(|connection| {
