@@ -67,6 +67,12 @@ pub(super) fn run(args: &Check, streams: &mut Streams) -> Result<u8, Failure> {
     if loaded.flags_missing {
         streams.note(format_args!("there is no `{}`: nothing is flagged", loaded.config.maintenance.display()))?;
     }
+    if let Some(page) = &loaded.renderer.finished {
+        streams.note(format_args!(
+            "{page} has no placeholders, and is served as it stands; to show the words of the flag file, write `{{{{ title }}}}` \
+             and `{{{{ message[0] }}}}` where they should be"
+        ))?;
+    }
     let now = Timestamp::now();
     let odd = odd_nights(&loaded, now);
     for (window, night) in odd.iter().take(MOST_NIGHTS) {
@@ -139,6 +145,7 @@ fn as_json(loaded: &Result<Loaded, Vec<Problem>>, streams: &mut Streams) -> Resu
                 "ok": true,
                 "summary": counted(loaded, Timestamp::now()),
                 "problems": loaded.warnings,
+                "finished_pages": loaded.renderer.finished.as_slice(),
                 "flag_file": loaded.config.maintenance.display().to_string(),
                 "listeners": loaded.config.listen.len(),
                 "routes": routes,

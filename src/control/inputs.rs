@@ -417,6 +417,9 @@ impl Inputs {
     fn set_renderer(&mut self, renderer: Renderer, problems: Vec<Problem>) {
         // Keep the old renderer if the new one would render the same pages.
         if renderer.fingerprint != self.renderer.fingerprint {
+            if let Some(page) = &renderer.finished {
+                tracing::info!(path = page, "the page has no placeholders: it is served as it stands");
+            }
             self.renderer = Arc::new(renderer);
         }
         warn(&problems);

@@ -9,6 +9,7 @@
 
 mod context;
 mod filters;
+mod finished;
 mod language;
 mod markup;
 mod model;

@@ -7,6 +7,7 @@ mod story;
 
 mod access;
 mod banner;
+mod finished;
 mod forms;
 mod live;
 mod operator;

@@ -2,6 +2,7 @@
 
 pub mod calls;
 mod cors;
+mod finished;
 mod forms;
 mod gate;
 mod hostile;

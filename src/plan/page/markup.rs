@@ -11,6 +11,52 @@ pub(super) struct Markup {
     pub scripts: Vec<String>,
     /// Parts that a browser would fetch, or refuse to run.
     pub refused: Vec<String>,
+    /// References among them to what is not part of the document.
+    pub outside: Vec<Outside>,
+    /// Text of each attribute with a script: `onclick="…"`.
+    pub handlers: Vec<String>,
+    /// Some element has an attribute `style="…"`.
+    pub styled: bool,
+}
+
+/// Reference to what is not part of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outside {
+    pub kind: Kind,
+    /// URL as it is written.
+    pub target: String,
+    /// Place as messages name it.
+    pub shown: String,
+}
+
+impl Outside {
+    /// Returns scheme and host of the URL, or the host alone, as a policy names them; `None` if it is relative. What is
+    /// no URL is taken as relative: a policy must not get words of its own from it.
+    pub(super) fn origin(&self) -> Option<String> {
+        let lower = self.target.to_ascii_lowercase();
+        let (scheme, rest) = match lower.split_once("//") {
+            Some((scheme @ ("https:" | "http:" | ""), rest)) => (scheme, rest),
+            _ => return None,
+        };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_host =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        let valid = !host.is_empty() && host.bytes().all(is_host);
+        valid.then(|| if scheme.is_empty() { host.to_owned() } else { format!("{scheme}//{host}") })
+    }
+}
+
+/// Kind of a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Picture, font, sound or film.
+    Passive,
+    /// Style sheet, which may fetch more.
+    Style,
+    /// Connection that is made early. Nothing is fetched.
+    Connection,
+    /// Script, frame, and all else that may act.
+    Active,
 }
 
 impl Markup {
@@ -47,38 +93,91 @@ impl Markup {
     }
 
     fn look_at(&mut self, name: &str, attributes: &[(String, String)]) {
+        let rel = attributes.iter().find(|(attribute, _)| attribute == "rel").map_or("", |(_, rel)| rel.as_str());
         for (attribute, value) in attributes {
-            let fetched = match (name, attribute.as_str()) {
-                ("link", "href") | (_, "src" | "srcset" | "poster" | "background") | ("object", "data") => true,
-                ("use" | "image", "href" | "xlink:href") => !value.starts_with('#'),
-                _ => false,
+            let kind = match (name, attribute.as_str()) {
+                ("link", "href") => kind_of_link(rel),
+                ("use" | "image", "href" | "xlink:href") => (!value.starts_with('#')).then_some(Kind::Passive),
+                ("script" | "iframe" | "frame" | "embed", "src") | ("object", "data") => Some(Kind::Active),
+                (_, "src" | "srcset" | "poster" | "background") => Some(Kind::Passive),
+                _ => None,
             };
             let inline = value.starts_with("data:") || value.is_empty();
-            if fetched && !inline {
-                self.refused.push(format!("<{name} {attribute}=\"{value}\"> is not part of the page"));
+            if let Some(kind) = kind.filter(|_| !inline) {
+                // Pictures for several widths: `a.png 1x, b.png 2x`.
+                let targets = value.split(',').filter_map(|one| one.split_whitespace().next());
+                let targets: Vec<&str> = if attribute == "srcset" { targets.collect() } else { vec![value] };
+                targets.iter().for_each(|target| {
+                    self.outside(kind, target, format!("<{name} {attribute}=\"{target}\">"));
+                });
             } else if attribute == "style" {
+                self.styled = true;
                 self.refused.push(format!("<{name} style=…> is refused by the page's policy: write it into style.css"));
+                self.urls(value);
             } else if attribute.len() > 2 && attribute.starts_with("on") {
+                self.handlers.push(unescaped(value));
                 self.refused
                     .push(format!("<{name} {attribute}=…> is refused by the page's policy: write it into script.js"));
             }
         }
     }
 
+    fn outside(&mut self, kind: Kind, target: &str, shown: String) {
+        self.refused.push(format!("{shown} is not part of the page"));
+        self.outside.push(Outside { kind, target: target.trim().to_owned(), shown });
+    }
+
     fn style(&mut self, text: String) {
-        let lower = text.to_ascii_lowercase();
-        if lower.contains("@import") {
-            self.refused.push("@import is not part of the page".to_owned());
+        for (at, import) in text.to_ascii_lowercase().match_indices("@import") {
+            let behind =
+                text[at + import.len()..].trim_start_matches(|c: char| c.is_whitespace() || "url(\"'".contains(c));
+            let target: String = behind.chars().take_while(|c| !matches!(c, ')' | '"' | '\'' | ';')).collect();
+            self.outside(Kind::Style, &target, "@import".to_owned());
         }
-        for (at, _) in lower.match_indices("url(") {
-            let target = text[at + 4..].trim_start_matches(['"', '\'', ' ']);
-            if !target.starts_with("data:") && !target.starts_with('#') {
-                let shown: String = target.chars().take(60).take_while(|c| !matches!(c, ')' | '"' | '\'')).collect();
-                self.refused.push(format!("url({shown}) is not part of the page"));
-            }
-        }
+        self.urls(&text);
         self.styles.push(text);
     }
+
+    /// Looks at each `url(…)` of a style.
+    fn urls(&mut self, text: &str) {
+        for (at, _) in text.to_ascii_lowercase().match_indices("url(") {
+            let target = text[at + 4..].trim_start_matches(['"', '\'', ' ']);
+            if !target.starts_with("data:") && !target.starts_with('#') {
+                let target: String = target.chars().take_while(|c| !matches!(c, ')' | '"' | '\'')).collect();
+                let shown: String = target.chars().take(60).collect();
+                self.outside(Kind::Passive, &target, format!("url({shown})"));
+            }
+        }
+    }
+}
+
+/// Returns the kind of a `<link>` by its `rel`; `None` if nothing is fetched.
+fn kind_of_link(rel: &str) -> Option<Kind> {
+    let rel = rel.to_ascii_lowercase();
+    let has = |word: &str| rel.split_ascii_whitespace().any(|own| own == word);
+    if has("stylesheet") {
+        return Some(Kind::Style);
+    }
+    if has("preconnect") || has("dns-prefetch") {
+        return Some(Kind::Connection);
+    }
+    let passive = ["icon", "apple-touch-icon", "mask-icon", "preload", "prefetch"].into_iter().any(has);
+    let active = ["modulepreload", "manifest", "import"].into_iter().any(has);
+    if passive { Some(Kind::Passive) } else { active.then_some(Kind::Active) }
+}
+
+/// Returns the text of an attribute, without the references that quotes and brackets are written as.
+fn unescaped(value: &str) -> String {
+    let references = [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&apos;", "'"),
+        ("&#39;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    references.iter().fold(value.to_owned(), |text, (reference, character)| text.replace(reference, character))
 }
 
 /// Returns the attributes of a tag, starting after its name, and the text after the tag.

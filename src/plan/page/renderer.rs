@@ -29,7 +29,7 @@ use super::model::VersionedModel;
 use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
-use super::templates::{MESSAGES, SITE_HTML, environment, languages, render};
+use super::templates::{MESSAGES, SITE_HTML, environment, is_finished, languages, render};
 use super::{LocalizedPage, PageModel, Variant, validate};
 
 /// Renderer of pages.
@@ -42,6 +42,8 @@ pub struct Renderer {
     pub fingerprint: u64,
     /// Settings of the page.
     pub config: PageConfig,
+    /// File of the page that is served as it stands, if the operator's `page.html` is no template.
+    pub finished: Option<String>,
     templates: Environment<'static>,
     /// Built-in templates for the case that an own one fails. `None` if all are built in.
     fallback: Option<Environment<'static>>,
@@ -111,6 +113,7 @@ impl Renderer {
             fallback: None,
             fingerprint: fingerprint(config, sources),
             config: config.clone(),
+            finished: own.iter().find(|source| is_finished(source)).map(|source| source.path.clone()),
             languages,
             brand,
             link: link(config),
@@ -186,9 +189,15 @@ impl Renderer {
         let words = Wording { tag: &language.tag, title: &title, detail: &detail };
         let context = self.context(context);
         let template = |name| self.render(name, &context).unwrap_or_else(|| format!("{title}\n\n{detail}\n"));
-        // The answer to a remote call has no language.
+        // The answer to a remote call has no language, and neither has a page that is served as it stands.
         let shared = |dialect: Dialect| first.map(|first| Arc::clone(&first.encodings[dialect as usize]));
         let rendered = |dialect: Dialect| {
+            if dialect == Dialect::Html
+                && self.finished.is_some()
+                && let Some(rendered) = shared(dialect)
+            {
+                return rendered;
+            }
             let rendered = match dialect {
                 Dialect::Html => match self.render("page.html", &context) {
                     Some(html) => self.html(html, language),
@@ -303,9 +312,16 @@ impl Renderer {
 
     /// Builds a document with the policy for its own inline parts.
     fn html(&self, body: String, language: &Language) -> Rendered {
-        let policy = validate::policy(&Markup::of(&body), &self.config.framing);
+        let parts = Markup::of(&body);
+        let policy = match self.finished {
+            None => validate::policy(&parts, &self.config.framing),
+            Some(_) => validate::finished_policy(&parts, &self.config.framing),
+        };
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
+        if self.finished.is_some() {
+            rendered.head.remove(CONTENT_LANGUAGE);
+        }
         rendered
     }
 

@@ -8,9 +8,9 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehav
 
 use super::super::config::{LANGUAGES, PageConfig};
 use super::super::problem::{Place, Problem, did_you_mean, quoted};
-use super::filters;
 use super::language::{Language, Messages};
 use super::sources::{Source, Sources};
+use super::{filters, finished};
 
 /// Returns the offered languages, from the built-in messages and the operator's.
 pub(super) fn languages(
@@ -93,14 +93,23 @@ pub(super) fn environment(
     environment.add_filter("pad", |text: &str, width: usize| filters::pad(text, width));
     environment.add_filter("rule", |text: &str, character: &str| filters::rule(text, character));
     for source in own {
-        problems.extend(too_long(source));
+        problems.extend(if is_finished(source) { too_large(source, LARGEST_FINISHED) } else { too_long(source) });
     }
     if problems.iter().any(Problem::is_error) {
         return environment;
     }
     for (name, built_in) in TEMPLATES {
         let source = own.iter().find(|source| source.name == name);
-        let text = source.map_or_else(|| built_in.to_owned(), |source| source.text.clone());
+        let text = match source {
+            None => built_in.to_owned(),
+            Some(page) if is_finished(page) => {
+                // The line end comes back when it is rendered.
+                let text = page.text.strip_suffix('\n').unwrap_or(&page.text);
+                environment.add_global(FINISHED, Value::from_safe_string(text.to_owned()));
+                format!("{{{{ {FINISHED} }}}}")
+            }
+            Some(source) => finished::mended(name, &source.text).into_owned(),
+        };
         if let Err(error) = environment.add_template_owned(name, text) {
             problems.push(failed(&error, own));
         }
@@ -117,13 +126,24 @@ pub(super) fn environment(
     environment
 }
 
+/// Returns true if a file is a page that is served as it stands.
+pub(super) fn is_finished(source: &Source) -> bool {
+    source.name == "page.html" && finished::is_finished(&source.text)
+}
+
+fn too_large(source: &Source, most: usize) -> Option<Problem> {
+    let size = source.text.len();
+    (size > most).then(|| {
+        let message = format!("the template has {size} bytes, and at most {most} are allowed");
+        Problem::error(&source.path, message).help("a page should stay below 14 kB")
+    })
+}
+
 /// Refuses tags for which the engine would need too deep a stack: it parses expressions and chains of conditions by
 /// recursion.
 fn too_long(source: &Source) -> Option<Problem> {
-    if source.text.len() > LARGEST_TEMPLATE {
-        let message =
-            format!("the template has {} bytes, and at most {LARGEST_TEMPLATE} are allowed", source.text.len());
-        return Some(Problem::error(&source.path, message).help("a page should stay below 14 kB"));
+    if let Some(problem) = too_large(source, LARGEST_TEMPLATE) {
+        return Some(problem);
     }
     let mut at = 0;
     while let Some(open) = source.text[at..].find('{').map(|open| at + open) {
@@ -207,6 +227,10 @@ fn help_for(error: &Error) -> &'static str {
         ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest => {
             "the functions and filters that there are stand in pages/README.md"
         }
+        ErrorKind::SyntaxError => {
+            "the built-in template of this name shows how it is written; write what is no tag, such as a minified script, \
+             between `{% raw %}` and `{% endraw %}`"
+        }
         _ => "the built-in template of this name shows how it is written",
     }
 }
@@ -258,5 +282,9 @@ const TEMPLATE_FUEL: u64 = 1_000_000;
 pub const STACK_FOR_TEMPLATES: usize = 64 * 1024 * 1024;
 /// Most bytes of a template.
 const LARGEST_TEMPLATE: usize = 128 * 1024;
+/// Most bytes of a page that is served as it stands, with pictures in it.
+const LARGEST_FINISHED: usize = 512 * 1024;
+/// Name under which the engine has the text of such a page.
+const FINISHED: &str = "page_as_it_stands";
 /// Most bytes between the braces of a tag.
 const LONGEST_TAG: usize = 4096;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::super::config::Framing;
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
-use super::markup::Markup;
+use super::markup::{Kind, Markup, Outside};
 use super::renderer::Renderer;
 use super::sources::Source;
 use super::templates::{SITE_HTML, SITE_MARKDOWN, SITE_TEXT, failed};
@@ -19,7 +19,7 @@ use super::{PageContent, PageModel, ServiceRow, samples};
 
 /// Renders every sample with the operator's templates and checks the results.
 pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Problem>) {
-    let mut validation = Validation { own, found: BTreeMap::new() };
+    let mut validation = Validation { own, is_finished: renderer.finished.is_some(), found: BTreeMap::new() };
     let now = Timestamp::UNIX_EPOCH;
     for (flags, mode) in [
         (samples::bare(), Mode::Offline),
@@ -51,6 +51,8 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
 /// Findings so far.
 struct Validation<'o> {
     own: &'o [&'o Source],
+    /// True if the page is served as it stands.
+    is_finished: bool,
     /// Problems, each once, by file and line.
     found: BTreeMap<(String, usize), Problem>,
 }
@@ -72,10 +74,15 @@ impl Validation<'_> {
                 if !has_title(&html) {
                     self.found.entry((file.clone(), 0)).or_insert_with(|| untitled(&file));
                 }
-                self.found.extend(warnings(&Markup::of(&html), &file));
+                self.check_page(&Markup::of(&html));
             }
             Ok(_) => {}
         }
+    }
+
+    fn check_page(&mut self, markup: &Markup) {
+        let path = page_of(self.own);
+        self.found.extend(if self.is_finished { finished_warnings(markup, &path) } else { warnings(markup, &path) });
     }
 }
 
@@ -128,19 +135,41 @@ fn warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
     markup.refused.iter().take(MOST_WARNINGS).enumerate().map(warning).collect()
 }
 
+/// Returns warnings for what a finished page has elsewhere. Its policy allows what it names, but for scripts and frames.
+fn finished_warnings(markup: &Markup, path: &str) -> Vec<((String, usize), Problem)> {
+    let problem = |outside: &Outside| {
+        let Outside { kind, shown, .. } = outside;
+        let (message, help) = match (kind, outside.origin()) {
+            (Kind::Active, _) => {
+                ("is refused by the page's policy", "write a script into the page; frames are not shown")
+            }
+            (_, Some(_)) => (
+                "is fetched from elsewhere",
+                "the page depends on that host, which learns of each visitor: inline it, as a data: URL if it is a picture",
+            ),
+            (_, None) => (
+                "is asked of the closed route itself, which answers with the page",
+                "inline it, as a data: URL if it is a picture, or keep its path open with `always_open`",
+            ),
+        };
+        Problem::warning(path, format!("{shown} {message}")).help(help)
+    };
+    let fetched = markup.outside.iter().filter(|outside| outside.kind != Kind::Connection);
+    let numbered = fetched.take(MOST_WARNINGS).enumerate();
+    numbered.map(|(index, outside)| ((path.to_owned(), 1_000_000 + index), problem(outside))).collect()
+}
+
+/// Returns the names of inline parts, as a policy states them.
+fn hashes(parts: &[String]) -> Vec<String> {
+    let hash = |part: &String| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes())));
+    let mut hashes: Vec<String> = parts.iter().map(hash).collect();
+    hashes.dedup();
+    hashes
+}
+
 /// Returns a policy that allows only the inline parts, by their hash, and the page's own events.
 pub(super) fn policy(markup: &Markup, framing: &Framing) -> HeaderValue {
-    let hashes = |parts: &[String]| match parts {
-        [] => "'none'".to_owned(),
-        parts => {
-            let mut hashes: Vec<String> = parts
-                .iter()
-                .map(|part| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(part.as_bytes()))))
-                .collect();
-            hashes.dedup();
-            hashes.join(" ")
-        }
-    };
+    let hashes = |parts: &[String]| if parts.is_empty() { "'none'".to_owned() } else { hashes(parts).join(" ") };
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; form-action 'self'; base-uri \
          'none'{}",
@@ -149,6 +178,42 @@ pub(super) fn policy(markup: &Markup, framing: &Framing) -> HeaderValue {
         frame_ancestors(framing)
     );
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+/// Returns the policy of a page that is served as it stands. Nothing of a request or of the flag file is in it, so its own
+/// attributes may style and act, and it may fetch pictures, fonts and styles from where it names. Scripts from elsewhere
+/// are refused all the same: whoever has that host would have the page.
+pub(super) fn finished_policy(markup: &Markup, framing: &Framing) -> HeaderValue {
+    let allowed = || markup.outside.iter().filter(|outside| outside.kind != Kind::Active);
+    let mut origins: Vec<String> =
+        allowed().map(|outside| outside.origin().unwrap_or_else(|| "'self'".to_owned())).collect();
+    origins.sort_unstable();
+    origins.dedup();
+    origins.truncate(MOST_ORIGINS);
+    let origins = origins.join(" ");
+    // A style sheet names fonts of its own, mostly of another host.
+    let fonts = if allowed().any(|outside| outside.kind == Kind::Style) { "https:" } else { "" };
+    let styles = if markup.styled { "'unsafe-inline'".to_owned() } else { hashes(&markup.styles).join(" ") };
+    let mut scripts = hashes(&markup.scripts);
+    if !markup.handlers.is_empty() {
+        scripts.push("'unsafe-hashes'".to_owned());
+        scripts.extend(hashes(&markup.handlers).into_iter().take(MOST_HANDLERS));
+    }
+    let sources = |name: &str, sources: &[&str]| {
+        let sources: Vec<&str> = sources.iter().copied().filter(|source| !source.is_empty()).collect();
+        format!("; {name} {}", if sources.is_empty() { "'none'".to_owned() } else { sources.join(" ") })
+    };
+    let policy = [
+        "default-src 'none'".to_owned(),
+        sources("style-src", &[&styles, &origins]),
+        sources("script-src", &[&scripts.join(" ")]),
+        sources("img-src", &["data:", &origins]),
+        sources("font-src", &["data:", &origins, fonts]),
+        sources("media-src", &["data:", &origins]),
+        "; connect-src 'self'; form-action 'self'; base-uri 'none'".to_owned(),
+        frame_ancestors(framing),
+    ];
+    HeaderValue::try_from(policy.concat()).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
 /// Returns the directive that says who may show the page in a frame. Without one, everybody may.
@@ -174,3 +239,7 @@ pub(super) fn site_policy(markup: &Markup) -> HeaderValue {
 
 /// Most warnings for one document.
 const MOST_WARNINGS: usize = 8;
+/// Most hosts that a finished page is allowed to fetch from. Its policy is a part of every answer.
+const MOST_ORIGINS: usize = 16;
+/// Most attributes with scripts that a finished page is allowed.
+const MOST_HANDLERS: usize = 32;
