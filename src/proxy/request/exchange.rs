@@ -27,7 +27,8 @@ use crate::proxy::worker::{Live, Worker};
 
 use super::body::Body;
 use super::record::RequestRecord;
-use super::respond::{self, ResponseContext};
+use super::respond;
+use super::response_context::ResponseContext;
 
 /// State of one request from its head to its answer.
 pub(crate) struct Exchange {

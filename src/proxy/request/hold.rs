@@ -26,7 +26,8 @@ use crate::telemetry::{RouteCell, RouteMeter};
 use super::body::Body;
 use super::exchange::{Exchange, Progress, verdict};
 use super::record::RequestRecord;
-use super::respond::{self, ResponseContext};
+use super::respond;
+use super::response_context::ResponseContext;
 
 /// Event that interrupts the wait of a request.
 enum Wakeup {

@@ -12,6 +12,7 @@ pub(crate) mod own;
 pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod respond;
+pub(crate) mod response_context;
 pub(crate) mod serve;
 mod site;
 pub(crate) mod tunnel;
