@@ -5,7 +5,7 @@ mod preview;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -13,8 +13,10 @@ use jiff::Timestamp;
 
 use crate::control::load::{self, Loaded};
 use crate::plan::accept::{self, Coding};
+use crate::plan::config::ErrorStatus;
 use crate::plan::dialect::Dialect;
-use crate::plan::page::Variant;
+use crate::plan::page::{Fate, Rendered, Variant};
+use crate::plan::problem::Problem;
 
 use super::failure::Failure;
 use super::flag_file::with_option;
@@ -35,6 +37,10 @@ pub(super) struct Render {
     /// A page with sample data instead of the flag file's
     #[arg(long, value_enum, value_name = "WIDTH")]
     sample: Option<Sample>,
+    /// The page for an error of this status, where no upstream answers
+    #[arg(long, value_name = "STATUS", value_parser = error_parser())]
+    #[arg(conflicts_with_all = ["route", "window", "sample", "at", "serve"])]
+    error: Option<ErrorStatus>,
     /// The form of the page
     #[arg(long = "as", default_value = "html", value_name = "DIALECT", value_parser = form_parser())]
     form: Form,
@@ -72,6 +78,15 @@ fn form_parser() -> impl TypedValueParser<Value = Form> {
     PossibleValuesParser::new(words.chain([badge])).map(|word| {
         let dialect = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == word);
         dialect.map_or(Form::Badge, Form::Page)
+    })
+}
+
+/// Returns a parser for the statuses that have a page.
+fn error_parser() -> impl TypedValueParser<Value = ErrorStatus> {
+    let words = ErrorStatus::ALL.map(|error| PossibleValue::new(error.as_str()));
+    PossibleValuesParser::new(words).try_map(|word| {
+        let error = ErrorStatus::ALL.into_iter().find(|error| error.as_str() == word);
+        error.ok_or("not one of the statuses")
     })
 }
 
@@ -117,6 +132,7 @@ Examples:
   backsoon render --window MNT-2026-0519-a --as text --lang de
   backsoon render --route api --as json --at 2026-05-19T14:30:00Z
   backsoon render --sample worst -o worst.html
+  backsoon render --error 502 --lang de
   backsoon render --watch --serve --sample full        # and edit your templates
 
 Exit codes:
@@ -155,6 +171,12 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
     let now = args.at.unwrap_or_else(Timestamp::now);
     let bytes = match args.form.dialect() {
         None => loaded.renderer.badge(true).body.to_vec(),
+        Some(dialect) if let Some(error) = args.error => {
+            let language = args.lang.as_deref().map_or(Ok(0), |tag| language(&loaded, tag))?;
+            loaded.renderer.finish();
+            let variant = Variant { dialect, language, coding: Coding::Identity };
+            body(loaded.renderer.error(error, Fate::Nothing, variant).ok_or_else(|| switched_off(file))?)
+        }
         Some(dialect) => {
             let page = match (&args.window, args.sample) {
                 (Some(id), _) => page::of_window(&loaded, id, now)?,
@@ -165,8 +187,7 @@ fn once(args: &Render, streams: &mut Streams) -> Result<(), Failure> {
             if language > 0 {
                 page.finish(&loaded.renderer);
             }
-            let rendered = page.rendered(Variant { dialect, language, coding: Coding::Identity });
-            if rendered.body.is_empty() { head(rendered) } else { rendered.body.to_vec() }
+            body(page.rendered(Variant { dialect, language, coding: Coding::Identity }))
         }
     };
     match &args.output {
@@ -189,8 +210,19 @@ fn language(loaded: &Loaded, tag: &str) -> Result<usize, Failure> {
     found.ok_or_else(|| Failure::NoLanguage { tag: tag.to_owned(), known: tags.clone() })
 }
 
+/// Returns the failure to show a page for an error where the config has none.
+fn switched_off(config: &Path) -> Failure {
+    let problem = Problem::error(&config.display().to_string(), "`[page]` switches the pages for errors off");
+    Failure::Problems(vec![problem.help("remove `errors = false`")])
+}
+
+/// Returns the body of an answer, or else its head.
+fn body(rendered: &Rendered) -> Vec<u8> {
+    if rendered.body.is_empty() { head(rendered) } else { rendered.body.to_vec() }
+}
+
 /// Formats the head of a response that has no body.
-fn head(rendered: &crate::plan::page::Rendered) -> Vec<u8> {
+fn head(rendered: &Rendered) -> Vec<u8> {
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
     };

@@ -25,8 +25,17 @@ struct FinishQueue {
 
 #[derive(Default)]
 struct Work {
-    pages: Vec<(Arc<Renderer>, Arc<Page>)>,
+    /// The most urgent one comes last.
+    pages: Vec<Unfinished>,
     closed: bool,
+}
+
+/// Pages to finish.
+enum Unfinished {
+    /// The pages of a renderer for errors.
+    Errors(Arc<Renderer>),
+    /// The page of a closed route.
+    Page(Arc<Renderer>, Arc<Page>),
 }
 
 impl Finisher {
@@ -40,8 +49,11 @@ impl Finisher {
         let thread = std::thread::Builder::new().name("finisher".to_owned()).spawn(move || {
             // If the priority cannot be lowered, the thread works all the same.
             let _ = rustix::process::setpriority_process(None, NICE);
-            while let Some((renderer, page)) = shared.take() {
-                page.finish(&renderer);
+            while let Some(unfinished) = shared.take() {
+                match unfinished {
+                    Unfinished::Errors(renderer) => renderer.finish(),
+                    Unfinished::Page(renderer, page) => page.finish(&renderer),
+                }
             }
         })?;
         Ok(Self { queue, thread: Some(thread) })
@@ -53,7 +65,10 @@ impl Finisher {
         let unfinished = snapshot.pages.values().filter(|page| !page.is_finished());
         // Pages finished for earlier snapshots count as well; otherwise all pages would be finished over time.
         let unfinished = unfinished.take(MOST_FINISHED.saturating_sub(finished));
-        let pages: Vec<_> = unfinished.map(|page| (Arc::clone(&snapshot.renderer), Arc::clone(page))).collect();
+        let renderer = &snapshot.renderer;
+        let errors = (!renderer.is_finished()).then(|| Unfinished::Errors(Arc::clone(renderer)));
+        let pages = unfinished.map(|page| Unfinished::Page(Arc::clone(renderer), Arc::clone(page)));
+        let pages: Vec<_> = errors.into_iter().chain(pages).collect();
         // Keep the old batch until the lock is released, and drop it then.
         let _old = mem::replace(&mut self.queue.work().pages, pages);
         self.queue.available.notify_one();
@@ -77,7 +92,7 @@ impl FinishQueue {
     }
 
     /// Waits for a page. Returns `None` once the finisher was dropped.
-    fn take(&self) -> Option<(Arc<Renderer>, Arc<Page>)> {
+    fn take(&self) -> Option<Unfinished> {
         let idle = |work: &mut Work| work.pages.is_empty() && !work.closed;
         let mut work = self.available.wait_while(self.work(), idle).unwrap_or_else(PoisonError::into_inner);
         if work.closed { None } else { work.pages.pop() }

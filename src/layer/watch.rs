@@ -15,8 +15,8 @@ use crate::files::{Change, Files, Options};
 use crate::hold::HoldQueues;
 use crate::plan::compile::{Inputs, Known, compile};
 use crate::plan::config::{
-    Access, Config, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig, TrustedProxies,
-    WellKnown,
+    Access, Config, Errors, Exception, Hold, Log, OnMissing, PageConfig, Policy, RouteConfig, StatusConfig,
+    TrustedProxies, WellKnown,
 };
 use crate::plan::encoding;
 use crate::plan::flags::{self, Flags, Mode};
@@ -112,6 +112,8 @@ pub(super) fn start(
     telling: Telling,
     mut config: Config,
 ) -> Result<Arc<Shared>, Vec<Problem>> {
+    // An app answers its own errors.
+    let page = PageConfig { errors: false, ..page };
     let (renderer, problems) = Renderer::new(&page, &Sources::default(), "the layer");
     let renderer = Arc::new(renderer.ok_or(problems)?);
     let hold = config.routes.first().map(|route| route.policy.hold).unwrap_or_default();
@@ -165,6 +167,7 @@ pub(super) fn config(route: String, always_open: Vec<Exception>, policy: Policy)
         always_open,
         well_known: WellKnown::Pass,
         dialect: None,
+        errors: Errors::default(),
         policy,
     };
     Config {

@@ -5,6 +5,7 @@ mod checks;
 mod destination;
 mod digest;
 mod endpoint;
+mod errors;
 mod guard;
 mod kind;
 mod mail;
@@ -33,6 +34,7 @@ pub use checks::{BodyPattern, Check, GrpcProbe, HealthCheck, HttpProbe, Probe, Q
 pub use destination::{BadDestination, Channel, Destination, HookScheme, HookUrl};
 pub use digest::DigestTime;
 pub use endpoint::{ENDPOINT_HELP, Endpoint, MOST_REPLICAS};
+pub use errors::{ErrorStatus, Errors};
 pub use guard::{Bound, Guard, HANGS, Latency, Measurement, OnBreach, Readiness};
 pub use kind::EventKind;
 pub use mail::{DkimConfig, MailConfig, MailLogin, MailServer, MailTls, Mailbox, is_address};
@@ -200,6 +202,8 @@ pub struct RouteConfig {
     pub well_known: WellKnown,
     /// Form of the page, where `Accept` would choose it.
     pub dialect: Option<Dialect>,
+    /// Errors that are answered with the proxy's page.
+    pub errors: Errors,
     /// Policy for going down and coming back.
     pub policy: Policy,
 }

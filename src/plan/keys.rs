@@ -7,6 +7,7 @@
 mod bypass;
 mod checks;
 mod config;
+mod errors;
 mod flags;
 mod guard;
 mod mail;
@@ -20,6 +21,7 @@ mod tests;
 pub use bypass::BYPASS;
 pub use checks::{CHECK, HEALTH};
 pub use config::{ADMIN, CONFIG, EXCEPTION, HOLD, LINKS, LISTEN, LOG, PAGE, READ_ONLY, ROUTE, TLS};
+pub use errors::ERRORS;
 pub use flags::{FLAG, FLAGS, IMPACT, LIFT, LINK, PROGRESS, SERVICE, STEP, WINDOW};
 pub use guard::GUARD;
 pub use mail::{DKIM, MAIL};

@@ -8,6 +8,7 @@
 //! does not wait for it.
 
 mod context;
+mod errors;
 mod filters;
 mod finished;
 mod language;
@@ -33,6 +34,7 @@ use super::dialect::Dialect;
 use super::flags::Mode;
 use super::lifecycle::Phase;
 
+pub use errors::Fate;
 pub(in crate::plan) use language::Language;
 use model::VersionedModel;
 pub use model::{Answer, LONGEST_RETRY, PageContent, PageModel, RETRY_WITHOUT_END, ServiceRow, Tone, Trouble};

@@ -8,6 +8,7 @@ mod story;
 mod access;
 mod banner;
 mod finished;
+mod errors;
 mod forms;
 mod live;
 mod operator;

@@ -705,6 +705,20 @@ fn render_writes_the_bytes_that_a_client_gets() {
 }
 
 #[test]
+fn render_shows_the_page_for_an_error() {
+    let place = Place::new();
+    let html = place.run(&["render", "--error", "504", "--lang", "de"]).exits(0);
+    assert!(html.out.contains("<h1>Der Dienst braucht zu lange für eine Antwort</h1>"), "{}", html.out);
+    let json = place.run(&["render", "--error", "502", "--as", "problem"]).exits(0);
+    assert!(json.out.contains("\"type\":\"urn:backsoon:upstream-failed\""), "{}", json.out);
+    place.run(&["render", "--error", "500"]).exits(64).complains("502, 503, 504");
+    place.run(&["render", "--error", "502", "--route", "web"]).exits(64);
+    let config = std::fs::read_to_string(place.0.path().join("backsoon.toml")).unwrap();
+    std::fs::write(place.0.path().join("backsoon.toml"), format!("{config}\n[page]\nerrors = false\n")).unwrap();
+    place.run(&["render", "--error", "502"]).exits(64).complains("switches the pages for errors off");
+}
+
+#[test]
 fn render_shows_a_window_before_it_comes_and_a_preview_of_nothing() {
     let place = Place::new().flags(
         "[[windows]]\nid = \"M-1\"\ntitle = \"New disks\"\nstarts = 2036-05-19T14:00:00Z\nends = 2036-05-19T15:00:00Z\n\

@@ -32,6 +32,7 @@ mod dialects;
 mod drain;
 mod early;
 mod edits;
+mod errors;
 mod floods;
 mod forms;
 mod guard;

@@ -13,7 +13,8 @@ use crate::control::load;
 use crate::control::preview::Preview;
 use crate::files::{self, Files};
 use crate::plan::config::{
-    Access, Address, Config, HostPattern, Listen, Policy, RouteConfig, Serves, Upstream, UpstreamAddress, WellKnown,
+    Access, Address, Config, Errors, HostPattern, Listen, Policy, RouteConfig, Serves, Upstream, UpstreamAddress,
+    WellKnown,
 };
 use crate::plan::dialect::Dialect;
 use crate::plan::flags::{Flag, Flags, Mode, Past, Target, When};
@@ -160,6 +161,7 @@ fn adapt(config: &mut Config, address: SocketAddr, lang: Option<&str>, dialect: 
         always_open: Vec::new(),
         well_known: WellKnown::Closed,
         dialect,
+        errors: Errors::default(),
         policy: Policy::default(),
     };
     config.routes.push(Arc::new(preview));

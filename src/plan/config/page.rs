@@ -39,6 +39,8 @@ pub struct PageConfig {
     pub event_stream: bool,
     /// Pages that may show this one in a frame.
     pub framing: Framing,
+    /// Answer the proxy's own 502, 503 and 504 with pages.
+    pub errors: bool,
 }
 
 /// Pages that may show a page in a frame.
@@ -114,6 +116,7 @@ impl Default for PageConfig {
             cors: None,
             event_stream: true,
             framing: Framing::default(),
+            errors: true,
         }
     }
 }
@@ -139,6 +142,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
     let cors = section.take("cors").map(|value| origins(&value, report));
     let event_stream = section.take("event_stream").and_then(|value| value.boolean(report));
     let framing = section.take("framing").and_then(|value| framing(&value, report));
+    let errors = section.take("errors").and_then(|value| value.boolean(report));
     section.finish(report, hint);
     PageConfig {
         dir: None,
@@ -153,6 +157,7 @@ fn section_of(value: &Value<'_>, report: &mut Report<'_>) -> PageConfig {
         cors,
         event_stream: event_stream.unwrap_or(true),
         framing: framing.unwrap_or_default(),
+        errors: errors.unwrap_or(true),
     }
 }
 

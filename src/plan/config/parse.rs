@@ -11,6 +11,7 @@ use super::super::keys;
 use super::super::limits::{self, Limits};
 use super::super::problem::{Problem, quoted};
 use super::super::read::{Report, Section, Value, document, in_order, no_hint};
+use super::errors::Inherited;
 use super::notify::MailTable;
 use super::{
     Access, Address, Config, Endpoint, Listen, Log, LogLevel, MOST_REPLICAS, OnMissing, PageConfig, RouteConfig,
@@ -39,6 +40,7 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let workers = top.take("workers").and_then(|value| value.count(1, MOST_WORKERS, report));
     let trusted_proxies = top.take("trusted_proxies").map(|value| trusted(&value, report));
     let drain = top.take("drain").and_then(|value| values::duration(&value, report));
+    let errors = top.take("errors");
     let listen = listeners(top, report);
     let admin = top.take("admin").and_then(|value| admin(&value, &listen, report));
     let replicas = top.take("replicas").map(|value| replicas(&value, report)).unwrap_or_default();
@@ -50,7 +52,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mail = mail.and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix", "listen"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
-    let routes = routes(top, least, report);
+    let inherited = Inherited::new(errors.as_ref(), page.errors, report);
+    let routes = routes(top, least, &inherited, report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
     let site = status.listen.clone().filter(|(site, place)| is_free(site, place, (&listen, admin.as_ref()), report));
@@ -287,7 +290,12 @@ enum Least {
     One,
 }
 
-fn routes(top: &mut Section<'_>, least: Least, report: &mut Report<'_>) -> Vec<Arc<RouteConfig>> {
+fn routes(
+    top: &mut Section<'_>,
+    least: Least,
+    inherited: &Inherited,
+    report: &mut Report<'_>,
+) -> Vec<Arc<RouteConfig>> {
     let Some(value) = top.take("routes") else {
         if least == Least::One {
             report.whole("the config has no route", format!("say where requests go: {ROUTE_EXAMPLE}"));
@@ -302,7 +310,7 @@ fn routes(top: &mut Section<'_>, least: Least, report: &mut Report<'_>) -> Vec<A
     let mut owners = route::Owners::default();
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
-        routes.extend(route::route(name, table, &mut owners, report).map(Arc::new));
+        routes.extend(route::route((name, table), inherited, &mut owners, report).map(Arc::new));
     }
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     routes

@@ -12,8 +12,9 @@ use super::super::keys;
 use super::super::path::{PathPattern, Prefix};
 use super::super::problem::quoted;
 use super::super::read::{Lines, Report, Section, Value, did_you_mean_text};
+use super::errors::Inherited;
 use super::{Exception, Fixed, HostPattern, RouteConfig, Trust, Upstream, UpstreamAddress, WellKnown};
-use super::{address, policy, values};
+use super::{address, errors, policy, values};
 
 /// Route that owns each host and path, with the place in the file where it claims them.
 #[derive(Default)]
@@ -21,8 +22,8 @@ pub(super) struct Owners(HashMap<(Option<HostPattern>, Prefix), (String, Range<u
 
 /// Reads a route. Returns `None` if a required part is wrong or absent.
 pub(super) fn route<'d>(
-    name: &'d Spanned<DeString<'d>>,
-    value: &'d Spanned<DeValue<'d>>,
+    (name, value): (&'d Spanned<DeString<'d>>, &'d Spanned<DeValue<'d>>),
+    inherited: &Inherited,
     owners: &mut Owners,
     report: &mut Report<'_>,
 ) -> Option<RouteConfig> {
@@ -36,6 +37,7 @@ pub(super) fn route<'d>(
     let always_open = section.take("always_open").map(|value| always_open(&value, report)).unwrap_or_default();
     let well_known = section.take("well_known").and_then(|value| value.choice(&WELL_KNOWN, report));
     let dialect = section.take("dialect").and_then(|value| value.choice(&DIALECTS, report));
+    let errors = section.take("errors").map(|value| errors::errors(&value, inherited, report));
     let policy = policy::policy(&mut section, upstreams.len(), report);
     section.finish(report, |key, inner| hint(value.key, key, inner));
     owners.claim(value.key, &value.key_span, &places, report);
@@ -48,6 +50,7 @@ pub(super) fn route<'d>(
         always_open,
         well_known: well_known.unwrap_or_default(),
         dialect,
+        errors: errors.unwrap_or_else(|| inherited.errors.clone()),
         policy,
     })
 }

@@ -8,6 +8,7 @@ use super::super::key::{Absent, Form, Key, Rule, Table};
 use super::super::limits;
 use super::bypass::BYPASS;
 use super::checks::{CHECK, HEALTH};
+use super::errors::ERRORS;
 use super::guard::GUARD;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
@@ -50,6 +51,12 @@ pub static CONFIG: Table = Table {
             ROUTE_TIME,
             Absent::Is("\"30s\""),
             "Time that requests in flight may take to finish when a route closes or the process ends.",
+        ),
+        Key::new(
+            "errors",
+            Form::Table(&ERRORS),
+            Absent::Is("{}"),
+            "Errors that have the proxy's page, on routes without a key of their own.",
         ),
         Key::new(
             "listen",
@@ -226,6 +233,13 @@ pub static PAGE: Table = Table {
              origin, any, or those of the same origin and of some others, such as `https://app.example.com` and \
              `https://*.example.com`.",
         ),
+        Key::new(
+            "errors",
+            Form::Bool,
+            Absent::Is("true"),
+            "Answers with a page, in every form, where no upstream has answered: 502, 503 and 504. `false` sends one line \
+             of text.",
+        ),
     ],
     rules: &[],
 };
@@ -314,6 +328,12 @@ pub static ROUTE: Table = Table {
             Form::Choice(&["html", "text", "markdown", "problem", "json", "xml"]),
             Absent::Means("chosen by `Accept`"),
             "Fixed form of the page, for caches in between that confuse forms.",
+        ),
+        Key::new(
+            "errors",
+            Form::Table(&ERRORS),
+            Absent::Means("`errors` above the tables"),
+            "Errors that have the proxy's page.",
         ),
         Key::new(
             "drain",

@@ -205,10 +205,19 @@ fn services<'f>(model: &'f PageModel, tag: &str) -> Vec<Service<'f>> {
     .collect()
 }
 
-/// Returns a fault of SOAP 1.1 (<https://www.w3.org/TR/2000/NOTE-SOAP-20000508/>, section 4.4).
+/// Returns the fault for a message of SOAP 1.1.
 pub(super) fn soap(model: &PageModel, words: Wording<'_>) -> String {
-    let reason = escaped(&message(model, words));
-    let detail = fault_detail(model, words);
+    fault(&message(model, words), &fault_detail(model, words))
+}
+
+/// Returns the fault for a message of SOAP 1.2.
+pub(super) fn soap_12(model: &PageModel, words: Wording<'_>) -> String {
+    fault_12(&message(model, words), words.tag, &fault_detail(model, words))
+}
+
+/// Returns a fault of SOAP 1.1 (<https://www.w3.org/TR/2000/NOTE-SOAP-20000508/>, section 4.4). `detail` is XML.
+pub(super) fn fault(reason: &str, detail: &str) -> String {
+    let reason = escaped(reason);
     format!(
         "{XML_HEAD}<soap:Envelope xmlns:soap=\"http://schemas.xmlsoap.org/soap/envelope/\"><soap:Body><soap:Fault>\
          <faultcode>soap:Server</faultcode><faultstring>{reason}</faultstring><detail>{detail}</detail>\
@@ -216,10 +225,9 @@ pub(super) fn soap(model: &PageModel, words: Wording<'_>) -> String {
     )
 }
 
-/// Returns a fault of SOAP 1.2 (<https://www.w3.org/TR/soap12-part1/#soapfault>).
-pub(super) fn soap_12(model: &PageModel, words: Wording<'_>) -> String {
-    let (reason, tag) = (escaped(&message(model, words)), escaped(words.tag));
-    let detail = fault_detail(model, words);
+/// Returns a fault of SOAP 1.2 (<https://www.w3.org/TR/soap12-part1/#soapfault>). `detail` is XML.
+pub(super) fn fault_12(reason: &str, tag: &str, detail: &str) -> String {
+    let (reason, tag) = (escaped(reason), escaped(tag));
     format!(
         "{XML_HEAD}<env:Envelope xmlns:env=\"http://www.w3.org/2003/05/soap-envelope\"><env:Body><env:Fault>\
          <env:Code><env:Value>env:Receiver</env:Value></env:Code>\
@@ -240,7 +248,7 @@ fn fault_detail(model: &PageModel, words: Wording<'_>) -> String {
 }
 
 /// Escapes a text for XML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -19,17 +19,20 @@ use serde::Serialize;
 
 use super::super::accept::{self, Coding};
 use super::super::color::Color;
-use super::super::config::{Links, PageConfig};
+use super::super::config::{ErrorStatus, Links, PageConfig};
 use super::super::dialect::{Dialect, Sign};
 use super::super::problem::Problem;
 use super::context::TemplateContext;
+use super::errors::{Case, ErrorPages, ErrorView, Fate};
 use super::language::Language;
 use super::markup::Markup;
 use super::model::VersionedModel;
 use super::programs::{self, Wording};
 use super::rendered::{Encodings, Rendered, machine_answer, short};
 use super::sources::{Source, Sources};
-use super::templates::{MESSAGES, SITE_HTML, environment, is_finished, languages, render};
+use super::templates::{
+    ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, MESSAGES, SITE_HTML, environment, is_finished, languages, render,
+};
 use super::{LocalizedPage, PageModel, Variant, validate};
 
 /// Renderer of pages.
@@ -52,6 +55,8 @@ pub struct Renderer {
     link: Option<HeaderValue>,
     /// Badges: of an open route, and of one under maintenance.
     badges: [Rendered; 2],
+    /// Pages for errors; `None` if they are switched off.
+    errors: Option<ErrorPages>,
 }
 
 /// Operator's brand, as templates see it.
@@ -118,12 +123,15 @@ impl Renderer {
             brand,
             link: link(config),
             badges: [false, true].map(|_| Rendered::new(SVG, Bytes::new())),
+            errors: None,
         };
         if let Some(environment) = own_templates {
             renderer.fallback = Some(std::mem::replace(&mut renderer.templates, environment));
             validate::own(&renderer, &own, &mut problems);
         }
         renderer.badges = [false, true].map(|maintenance| renderer.make_badge(maintenance));
+        renderer.errors =
+            config.errors.then(|| ErrorPages::new(|case| renderer.localized_error(case, &renderer.languages[0], None)));
         let whole = !problems.iter().any(Problem::is_error);
         (whole.then_some(renderer), problems)
     }
@@ -175,6 +183,25 @@ impl Renderer {
         &self.badges[usize::from(maintenance)]
     }
 
+    /// Returns the page for an error; `None` if there are no pages for errors. As long as they are not finished, it is the
+    /// nearest one.
+    pub fn error(&self, error: ErrorStatus, fate: Fate, variant: Variant) -> Option<&Rendered> {
+        self.errors.as_ref()?.rendered((error, fate), variant)
+    }
+
+    /// Renders the other languages and the compressed forms of the pages for errors, which takes some tens of milliseconds.
+    pub fn finish(&self) {
+        if let Some(errors) = &self.errors {
+            let languages = self.languages.get(1..).unwrap_or_default();
+            errors.finish(languages, |case, language, first| self.localized_error(case, language, Some(first)));
+        }
+    }
+
+    /// Returns true if all languages and compressed forms of the pages for errors are rendered.
+    pub fn is_finished(&self) -> bool {
+        self.errors.as_ref().is_none_or(ErrorPages::is_finished)
+    }
+
     /// Renders a page in one language. Answers that are the same in every language come from `first`, if there is one.
     pub(super) fn localized(
         &self,
@@ -200,7 +227,7 @@ impl Renderer {
             }
             let rendered = match dialect {
                 Dialect::Html => match self.render("page.html", &context) {
-                    Some(html) => self.html(html, language),
+                    Some(html) => self.page(html, language),
                     None => self.readable(TEXT, format!("{title}\n\n{detail}\n"), language),
                 },
                 Dialect::Text => self.readable(TEXT, trimmed(&template("page.txt")), language),
@@ -228,6 +255,60 @@ impl Renderer {
         LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
     }
 
+    /// Renders a page for an error in one language. Answers that are the same in every language come from `first`, if there
+    /// is one.
+    fn localized_error(&self, case: Case, language: &Language, first: Option<&LocalizedPage>) -> LocalizedPage {
+        let view = ErrorView::new(case, language);
+        let context = self.error_context(&view, language);
+        let template = |name| self.render(name, &context).unwrap_or_else(|| view.line());
+        let rendered = |dialect: Dialect| {
+            let mut rendered = match dialect {
+                Dialect::Html => match self.render(ERROR_HTML, &context) {
+                    Some(html) => self.html(html, language),
+                    None => self.readable(TEXT, view.line(), language),
+                },
+                Dialect::Text => self.readable(TEXT, template(ERROR_TEXT), language),
+                Dialect::Markdown => self.readable(MARKDOWN, template(ERROR_MARKDOWN), language),
+                Dialect::Xml => self.readable(PROBLEM_XML, template(ERROR_XML), language),
+                Dialect::Problem => self.readable(PROBLEM_JSON, view.problem(), language),
+                Dialect::Json => self.readable(JSON, view.problem(), language),
+                Dialect::Soap => {
+                    self.readable(SOAP, programs::fault(view.line().trim_end(), &view.detail()), language)
+                }
+                Dialect::Soap12 => {
+                    let fault = programs::fault_12(view.line().trim_end(), &language.tag, &view.detail());
+                    self.readable(SOAP_12, fault, language)
+                }
+                Dialect::Short | Dialect::Events | Dialect::Preflight => self.readable(TEXT, view.line(), language),
+                Dialect::Grpc
+                | Dialect::GrpcWeb
+                | Dialect::GrpcWebText
+                | Dialect::Connect
+                | Dialect::ConnectStreamJson
+                | Dialect::ConnectStreamProto => match first {
+                    Some(first) => return Arc::clone(&first.encodings[dialect as usize]),
+                    None => view.call(dialect),
+                },
+            };
+            // gRPC has its status elsewhere.
+            if rendered.status != StatusCode::OK {
+                rendered.status = case.0.status();
+            }
+            Arc::new(Encodings::plain(rendered))
+        };
+        LocalizedPage { encodings: Dialect::ALL.map(rendered).into() }
+    }
+
+    fn error_context(&self, view: &ErrorView, language: &Language) -> Value {
+        context! { bare => true, ..self.branded(&language.tag, view) }
+    }
+
+    /// Renders a template for an error in the language of this index, without the built-in one as a fallback.
+    pub(super) fn try_error(&self, name: &str, case: Case, language: usize) -> Result<String, Error> {
+        let language = &self.languages[language];
+        render(&self.templates, name, &self.error_context(&ErrorView::new(case, language), language))
+    }
+
     /// Renders a page of the status site, with its policy if it is HTML. It is empty if even the built-in template fails.
     pub(in crate::plan) fn site_page(
         &self,
@@ -242,16 +323,19 @@ impl Renderer {
     }
 
     fn site_context(&self, (tag, site): (&str, &str), view: &impl Serialize) -> Value {
+        context! { site, bare => false, ..self.branded(tag, view) }
+    }
+
+    /// Returns a context of this view, the language and the brand.
+    fn branded(&self, tag: &str, view: &impl Serialize) -> Value {
         let language = self.languages.iter().find(|language| language.tag == tag);
         let right_to_left = language.is_some_and(|language| language.right_to_left);
         let [light, dark] = &self.brand.accent;
         let own = context! {
             lang => tag,
             dir => if right_to_left { "rtl" } else { "ltr" },
-            site,
             brand => Serde(&self.brand),
             accent => context! { light, dark },
-            bare => false,
             until => (),
         };
         context! { ..Value::from(Serde(view)), ..own }
@@ -312,16 +396,21 @@ impl Renderer {
 
     /// Builds a document with the policy for its own inline parts.
     fn html(&self, body: String, language: &Language) -> Rendered {
-        let parts = Markup::of(&body);
-        let policy = match self.finished {
-            None => validate::policy(&parts, &self.config.framing),
-            Some(_) => validate::finished_policy(&parts, &self.config.framing),
-        };
+        let policy = validate::policy(&Markup::of(&body), &self.config.framing);
         let mut rendered = self.readable(HTML, body, language);
         rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
-        if self.finished.is_some() {
-            rendered.head.remove(CONTENT_LANGUAGE);
+        rendered
+    }
+
+    /// Builds the page, which may be one that is served as it stands. Such a one has no language that is known.
+    fn page(&self, body: String, language: &Language) -> Rendered {
+        if self.finished.is_none() {
+            return self.html(body, language);
         }
+        let policy = validate::finished_policy(&Markup::of(&body), &self.config.framing);
+        let mut rendered = self.readable(HTML, body, language);
+        rendered.head.insert(CONTENT_SECURITY_POLICY, policy);
+        rendered.head.remove(CONTENT_LANGUAGE);
         rendered
     }
 

@@ -236,7 +236,7 @@ fn help_for(error: &Error) -> &'static str {
 }
 
 /// Templates, by the name under which an operator replaces them.
-pub const TEMPLATES: [(&str, &str); 16] = [
+pub const TEMPLATES: [(&str, &str); 21] = [
     ("page.html", include_str!("../../../pages/page.html")),
     ("style.css", include_str!("../../../pages/style.css")),
     ("script.js", include_str!("../../../pages/script.js")),
@@ -250,10 +250,24 @@ pub const TEMPLATES: [(&str, &str); 16] = [
     ("page.md", include_str!("../../../pages/page.md")),
     ("page.xml", include_str!("../../../pages/page.xml")),
     ("badge.svg", include_str!("../../../pages/badge.svg")),
+    (ERROR_HTML, include_str!("../../../pages/error.html")),
+    ("retry.js", include_str!("../../../pages/retry.js")),
+    (ERROR_TEXT, include_str!("../../../pages/error.txt")),
+    (ERROR_MARKDOWN, include_str!("../../../pages/error.md")),
+    (ERROR_XML, include_str!("../../../pages/error.xml")),
     (SITE_HTML, include_str!("../../../pages/site.html")),
     (SITE_TEXT, include_str!("../../../pages/site.txt")),
     (SITE_MARKDOWN, include_str!("../../../pages/site.md")),
 ];
+
+/// Document for an error.
+pub(super) const ERROR_HTML: &str = "error.html";
+/// The same for terminals.
+pub(super) const ERROR_TEXT: &str = "error.txt";
+/// The same in Markdown.
+pub(super) const ERROR_MARKDOWN: &str = "error.md";
+/// Problem document of an error.
+pub(super) const ERROR_XML: &str = "error.xml";
 
 /// Templates of the status site.
 pub const SITE_HTML: &str = "site.html";

@@ -11,10 +11,13 @@ use sha2::{Digest, Sha256};
 use super::super::config::Framing;
 use super::super::flags::{Flags, Mode};
 use super::super::problem::Problem;
+use super::errors;
 use super::markup::{Kind, Markup, Outside};
 use super::renderer::Renderer;
 use super::sources::Source;
-use super::templates::{SITE_HTML, SITE_MARKDOWN, SITE_TEXT, failed};
+use super::templates::{
+    ERROR_HTML, ERROR_MARKDOWN, ERROR_TEXT, ERROR_XML, SITE_HTML, SITE_MARKDOWN, SITE_TEXT, failed,
+};
 use super::{PageContent, PageModel, ServiceRow, samples};
 
 /// Renders every sample with the operator's templates and checks the results.
@@ -45,6 +48,13 @@ pub(super) fn own(renderer: &Renderer, own: &[&Source], problems: &mut Vec<Probl
             }
         }
     }
+    for case in errors::cases() {
+        for language in 0..renderer.tags.len() {
+            for name in [ERROR_HTML, ERROR_TEXT, ERROR_MARKDOWN, ERROR_XML] {
+                validation.check(name, renderer.try_error(name, case, language));
+            }
+        }
+    }
     problems.extend(validation.found.into_values());
 }
 
@@ -69,20 +79,17 @@ impl Validation<'_> {
                 let file = source_of(name, self.own);
                 self.found.entry((file.clone(), 0)).or_insert_with(|| blank(&file));
             }
-            Ok(html) if name == "page.html" => {
-                let file = page_of(self.own);
+            Ok(html) if name == "page.html" || name == ERROR_HTML => {
+                let file = source_of(name, self.own);
                 if !has_title(&html) {
                     self.found.entry((file.clone(), 0)).or_insert_with(|| untitled(&file));
                 }
-                self.check_page(&Markup::of(&html));
+                let markup = Markup::of(&html);
+                let finished = self.is_finished && name == "page.html";
+                self.found.extend(if finished { finished_warnings(&markup, &file) } else { warnings(&markup, &file) });
             }
             Ok(_) => {}
         }
-    }
-
-    fn check_page(&mut self, markup: &Markup) {
-        let path = page_of(self.own);
-        self.found.extend(if self.is_finished { finished_warnings(markup, &path) } else { warnings(markup, &path) });
     }
 }
 
@@ -94,10 +101,6 @@ pub(super) fn sample(flags: &Flags, mode: Mode, now: Timestamp) -> PageModel {
     });
     let flag = || flags.routes.first().map(|flag| PageContent { mode, ..PageContent::of_flag(flag, flag.until) });
     PageModel::new(window.or_else(flag).expect("a sample flags something"), now)
-}
-
-fn page_of(own: &[&Source]) -> String {
-    source_of("page.html", own)
 }
 
 /// Returns the file of a template; if it is the built-in one, the first of the operator's, which it may include.

@@ -1,7 +1,7 @@
 //! The fields that a head has, found in one pass. A proxy must act on many fields, of which most heads have few.
 //! Looking up each of them in each head would cost more than all other work on the head.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::spoofable;
 
@@ -11,6 +11,9 @@ use super::spoofable;
 pub(crate) enum Field {
     Host,
     Accept,
+    AcceptLanguage,
+    AcceptEncoding,
+    SecFetchMode,
     ContentType,
     Cookie,
     ContentLength,
@@ -43,6 +46,9 @@ impl Field {
         Some(match name.as_str() {
             "host" => Self::Host,
             "accept" => Self::Accept,
+            "accept-language" => Self::AcceptLanguage,
+            "accept-encoding" => Self::AcceptEncoding,
+            "sec-fetch-mode" => Self::SecFetchMode,
             "content-type" => Self::ContentType,
             "cookie" => Self::Cookie,
             "content-length" => Self::ContentLength,
@@ -70,6 +76,20 @@ impl Field {
     const fn bit(self) -> u32 {
         1 << self as u8
     }
+
+    /// Number of fields.
+    const COUNT: usize = Self::Disguised as usize + 1;
+}
+
+/// The first values of the fields of a head, found in the same pass.
+#[derive(Debug)]
+pub(crate) struct Values<'h>([Option<&'h HeaderValue>; Field::COUNT]);
+
+impl<'h> Values<'h> {
+    /// Returns the value on the first line of a field.
+    pub(crate) fn get(&self, field: Field) -> Option<&'h HeaderValue> {
+        self.0[field as usize]
+    }
 }
 
 /// The fields that a head has, and those that it has more than once.
@@ -87,6 +107,18 @@ impl Fields {
             fields.once |= field.bit();
         }
         fields
+    }
+
+    /// Finds the fields together with their values, which a look-up of each would take longer for.
+    pub(crate) fn with_values(headers: &HeaderMap) -> (Self, Values<'_>) {
+        let mut fields = Self::default();
+        let mut values = [None; Field::COUNT];
+        for (field, value) in headers.iter().filter_map(|(name, value)| Some((Field::of(name)?, value))) {
+            fields.again |= fields.once & field.bit();
+            fields.once |= field.bit();
+            values[field as usize].get_or_insert(value);
+        }
+        (fields, Values(values))
     }
 
     /// Returns true if the head has this field.

@@ -12,12 +12,13 @@ use hyper::body::Incoming;
 
 use crate::live::Generation;
 use crate::plan::client;
-use crate::plan::config::Serves;
+use crate::plan::config::{ErrorStatus, Serves};
+use crate::plan::page::Rendered;
 use crate::plan::pass::Transport;
 use crate::plan::snapshot::Route;
 use crate::plan::verdict::{Head, Verdict, decide, decide_at_site};
 use crate::proxy::connection::ClientConnection;
-use crate::proxy::error::Error;
+use crate::proxy::error::{Error, Side};
 use crate::proxy::http::check;
 use crate::proxy::http::fields::{Field, Fields};
 use crate::proxy::http::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
@@ -60,11 +61,11 @@ impl Exchange {
     pub(crate) fn new(worker: &Rc<Worker>, connection: &Rc<ClientConnection>, request: &Request<Incoming>) -> Self {
         // The live generation is read only here: route, verdict, page and log line all come from it.
         let generation = worker.generation();
-        let fields = Fields::of(request.headers());
+        let (fields, values) = Fields::with_values(request.headers());
         let trusted = connection.peer.is_trusted(&generation.snapshot.trusted_proxies);
         let id = request_id(worker, request, fields, trusted);
         let record = RequestRecord::new(worker, connection, &generation, request, &id);
-        let context = ResponseContext::new(request.method(), request.headers(), fields, id);
+        let context = ResponseContext::new(request, fields, &values, id);
         Self { record, generation, context, version: request.version(), trusted, waited: false, fields }
     }
 
@@ -132,14 +133,23 @@ impl Exchange {
         let closure = route.and_then(|route| route.closure.as_ref());
         let answer = match closure {
             Some(closure) => respond::drained_page(closure, &live, &self.context),
-            None => respond::error(&Error::Drained, &self.context),
+            None => respond::error(&Error::Drained, None, &self.context),
         };
         self.record.failed(&Error::Drained, answer)
     }
 
+    /// Returns the page for an error that no upstream answered.
+    fn error_page(&self, error: &Error) -> Option<&Rendered> {
+        let status = ErrorStatus::of(error.status()).filter(|_| error.side() == Side::Upstream)?;
+        let snapshot = &self.generation.snapshot;
+        let route = self.record.route_name().and_then(|name| snapshot.route(name));
+        let fixed = route.and_then(|route| route.config.dialect);
+        snapshot.renderer.error(status, self.context.fate(error), self.context.variant(&snapshot.renderer, fixed))
+    }
+
     /// Answers with an error.
     pub(crate) fn refuse(self, error: &Error) -> Response<Body> {
-        let answer = respond::error(error, &self.context);
+        let answer = respond::error(error, self.error_page(error), &self.context);
         self.record.failed(error, answer)
     }
 }

@@ -29,6 +29,7 @@ use super::balance::Candidates;
 use super::body::{Body, UpstreamBody};
 use super::exchange::Exchange;
 use super::prepare;
+use super::replace;
 use super::respond;
 use super::tunnel::Tunnel;
 
@@ -410,6 +411,8 @@ impl UpstreamRequest {
         let protocol = switched.then(|| response.headers().get(UPGRADE).cloned()).flatten();
         clean(&mut response, fields, self.hop.trailers);
         let route = &generation.snapshot.routes[route];
+        let page = replace::page(response.status(), route, &generation, pass, &context);
+        let head_only = context.head_only();
         if pass != Pass::Open || route.notice.is_some() {
             respond::add_notice(response.headers_mut(), route, pass, cookie.map(|cookie| *cookie));
         }
@@ -426,6 +429,9 @@ impl UpstreamRequest {
                 connection.take_over(Box::new(Tunnel { upstream, record, lease, websocket }));
             }
             return Ok(response.map(|_| Body::Empty));
+        }
+        if let Some(page) = page {
+            return Ok(replace::with(page, response, head_only, (lease, record)));
         }
         let kind = if fields.has(Field::ContentLength) { Kind::Plain } else { kind(response.headers()) };
         record.in_flight.set_kind(kind);

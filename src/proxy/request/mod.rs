@@ -11,6 +11,7 @@ pub(crate) mod hold;
 pub(crate) mod own;
 pub(crate) mod prepare;
 pub(crate) mod record;
+mod replace;
 pub(crate) mod respond;
 pub(crate) mod response_context;
 pub(crate) mod serve;

@@ -231,6 +231,12 @@ impl RequestRecord {
         self.own(answer)
     }
 
+    /// Ends the record with a page in the place of the upstream's answer, which was noted before.
+    pub(crate) fn replaced<B: Body>(mut self, answer: Response<B>) -> Response<B> {
+        self.note(|entry| entry.error = Some("replaced"));
+        self.own(answer)
+    }
+
     /// Notes that the answer is an event stream, which ends when its watcher leaves.
     pub(crate) fn set_watching(&mut self) {
         self.note(|entry| {

@@ -6,7 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
     VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::live::Generation;
 use crate::plan::accept::Coding;
@@ -78,7 +78,7 @@ fn set_time(
 ) {
     let Some(body) = with_retry_after(&rendered.body, variant, seconds) else { return };
     response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-    if !context.head_only {
+    if !context.head_only() {
         *response.body_mut() = Body::Full(body);
     }
 }
@@ -195,7 +195,7 @@ pub(crate) fn document(
 
 /// Returns an answer that was written for one visitor of a form.
 pub(crate) fn reply(reply: Reply, context: &ResponseContext) -> Response<Body> {
-    let mut response = Response::new(if context.head_only { Body::Empty } else { Body::Full(reply.body.clone()) });
+    let mut response = Response::new(if context.head_only() { Body::Empty } else { Body::Full(reply.body.clone()) });
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.fields;
     response.headers_mut().insert(CONTENT_LENGTH, reply.body.len().into());
@@ -229,7 +229,7 @@ pub(crate) fn see_site(path: &str, query: Option<&str>, context: &ResponseContex
 
 /// Returns the head of an event stream with this body.
 pub(crate) fn events(body: Body, context: &ResponseContext) -> Response<Body> {
-    let mut response = Response::new(if context.head_only { Body::Empty } else { body });
+    let mut response = Response::new(if context.head_only() { Body::Empty } else { body });
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -299,10 +299,12 @@ fn unshared(headers: &mut HeaderMap) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// Returns an error in a form that the client reads.
-pub(crate) fn error(error: &Error, context: &ResponseContext) -> Response<Body> {
-    let status = error.status();
-    let mut response = text_answer(status, &error.to_string(), context);
+/// Returns an error in a form that the client reads: its page, if it has one.
+pub(crate) fn error(error: &Error, page: Option<&Rendered>, context: &ResponseContext) -> Response<Body> {
+    let mut response = match page {
+        Some(page) => answer(page.status, page, context),
+        None => text_answer(error.status(), &error.to_string(), context),
+    };
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(format!("backsoon; error={}", error.proxy_status())) {
         headers.insert(PROXY_STATUS, value);
@@ -385,7 +387,7 @@ fn call_status(status: StatusCode) -> (u16, &'static str) {
 }
 
 fn answer(status: StatusCode, rendered: &Rendered, context: &ResponseContext) -> Response<Body> {
-    let empty = context.head_only || rendered.body.is_empty();
+    let empty = context.head_only() || rendered.body.is_empty();
     let mut response = Response::new(if empty { Body::Empty } else { Body::Full(rendered.body.clone()) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
