@@ -153,13 +153,17 @@ fn allow(origin: &HeaderValue, context: AnswerContext<'_>, headers: &mut HeaderM
 }
 
 /// Returns the seconds until a new attempt, spread so that not all clients return at once: never 0, never before the
-/// end, never much after it.
+/// end, never much after it. If the operator sets the most, it is that or up to a tenth less, before the end or not.
 fn retry_after(closure: &Closure, elapsed: Duration, random: impl Fn(u64) -> u64) -> u64 {
     let base = match closure.seconds_left {
         Some(left) => left.saturating_sub(elapsed.as_secs()).clamp(1, LONGEST_RETRY),
         None => RETRY_WITHOUT_END,
     };
-    base + random((base / 10).max(LEAST_JITTER))
+    let seconds = base + random((base / 10).max(LEAST_JITTER));
+    match closure.longest_retry {
+        Some(most) if seconds > most => (most + 1 - random(most / 10 + 1)).max(1),
+        Some(_) | None => seconds,
+    }
 }
 
 /// Field `Proxy-Status` (RFC 9209).

@@ -281,6 +281,8 @@ pub struct Closure {
     pub open_before: Timestamp,
     /// Seconds from the compilation to `until`.
     pub seconds_left: Option<u64>,
+    /// Most seconds that clients are told to wait, if the operator sets them.
+    pub longest_retry: Option<u64>,
     /// Clients with a cohort below this number are admitted while the route ramps; 0 admits nobody.
     pub admits: u32,
     /// Flag or window whose ramp that is. It chooses the clients.

@@ -96,6 +96,7 @@ impl<'i> Pages<'i> {
             started: closing.started,
             until,
             seconds_left: left,
+            longest_retry: draft.policy.retry_after_max.map(|most| most.as_secs()),
             source: closing.desired.source.clone(),
             open_before: draft.state.open_before(),
             eases: draft.state.eases_into().or(suspended.map(|_| closing.desired.mode)),

@@ -1,5 +1,7 @@
 //! `errors`: errors of the upstreams in whose place browsers get the proxy's own page.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::super::keys;
@@ -51,19 +53,21 @@ pub struct Errors {
     pub upstream: Vec<ErrorStatus>,
 }
 
-/// Errors that a route has if its own keys say nothing.
+/// Settings that a route has if its own keys say nothing.
 #[derive(Debug)]
 pub(super) struct Inherited {
     /// `errors` above the tables.
     pub errors: Errors,
     /// `errors` of `[page]`: false if there are no pages for errors.
     pub shown: bool,
+    /// `retry_after_max` above the tables.
+    pub retry_after_max: Option<Duration>,
 }
 
 impl Inherited {
     /// Reads `errors` above the tables. `shown` is that of `[page]`.
     pub(super) fn new(value: Option<&Value<'_>>, shown: bool, report: &mut Report<'_>) -> Self {
-        let none = Self { errors: Errors::default(), shown };
+        let none = Self { errors: Errors::default(), shown, retry_after_max: None };
         let errors = value.map_or(Errors::default(), |value| errors(value, &none, report));
         Self { errors, ..none }
     }

@@ -52,7 +52,8 @@ fn top_level(top: &mut Section<'_>, report: &mut Report<'_>) -> Config {
     let mail = mail.and_then(|value| mail::mail(&value, report));
     let has_site = |value: &Value<'_>| ["host", "prefix", "listen"].iter().any(|key| value.inner.get(*key).is_some());
     let least = if status.as_ref().is_some_and(has_site) { Least::None } else { Least::One };
-    let inherited = Inherited::new(errors.as_ref(), page.errors, report);
+    let retry_after_max = values::retry_after_max(top, report);
+    let inherited = Inherited { retry_after_max, ..Inherited::new(errors.as_ref(), page.errors, report) };
     let routes = routes(top, least, &inherited, report);
     let status_span = status.as_ref().map(|value| value.span.clone());
     let status = status.map(|value| status::status(&value, &page, &routes, report)).unwrap_or_default();
@@ -290,6 +291,7 @@ enum Least {
     One,
 }
 
+/// Reads the routes.
 fn routes(
     top: &mut Section<'_>,
     least: Least,
@@ -310,7 +312,9 @@ fn routes(
     let mut owners = route::Owners::default();
     let mut routes = Vec::new();
     for (name, table) in in_order(table).into_iter().take(MOST_ROUTES) {
-        routes.extend(route::route((name, table), inherited, &mut owners, report).map(Arc::new));
+        let Some(mut route) = route::route((name, table), inherited, &mut owners, report) else { continue };
+        route.policy.retry_after_max = route.policy.retry_after_max.or(inherited.retry_after_max);
+        routes.push(Arc::new(route));
     }
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     routes

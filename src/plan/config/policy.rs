@@ -24,6 +24,8 @@ pub struct Policy {
     /// Time that requests in flight may still take when the route closes or the process ends. `None` is the config's
     /// time.
     pub drain: Option<Duration>,
+    /// Longest time that clients are told to wait; `None` if the end of the maintenance alone decides.
+    pub retry_after_max: Option<Duration>,
     /// Handling of tunnels and event streams when the route closes.
     pub streams: Streams,
     /// Ramp by which clients come back.
@@ -155,6 +157,7 @@ pub(super) fn policy(section: &mut Section<'_>, upstreams: usize, report: &mut R
     let mut ignored = Vec::new();
     Policy {
         drain: section.take("drain").and_then(|value| values::duration(&value, report)),
+        retry_after_max: values::retry_after_max(section, report),
         streams: section.take("streams").and_then(|value| streams(&value, report)).unwrap_or_default(),
         ramp: section.take("ramp").and_then(|value| ramp(&value, report)),
         ramp_group: ramp_group(section, report),
@@ -331,6 +334,7 @@ fn field_name(value: &Value<'_>, report: &mut Report<'_>) -> Option<HeaderName> 
 
 const KEYS: [&str; 13] = [
     "drain",
+    "retry_after_max",
     "streams",
     "ramp",
     "ramp_group",

@@ -4,11 +4,17 @@ use std::time::Duration;
 
 use super::super::path::{BadPath, PathPattern, Prefix};
 use super::super::problem::quoted;
-use super::super::read::{Report, Value};
+use super::super::read::{Report, Section, Value};
 
 /// Reads the time that requests may still take.
 pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Duration> {
     value.duration(Duration::from_millis(1), LONGEST_DURATION, report)
+}
+
+/// Reads `retry_after_max`, the longest time that clients are told to wait.
+pub(super) fn retry_after_max(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Duration> {
+    let value = section.take("retry_after_max")?;
+    value.duration(Duration::from_secs(1), LONGEST_DURATION, report)
 }
 
 /// Reads a path that is a value or a part of one.

@@ -13,7 +13,7 @@ use super::guard::GUARD;
 use super::mail::MAIL;
 use super::notify::NOTIFY;
 use super::status::STATUS;
-use super::times::ROUTE_TIME;
+use super::times::{RETRY_TIME, ROUTE_TIME};
 
 /// `backsoon.toml`.
 pub static CONFIG: Table = Table {
@@ -57,6 +57,12 @@ pub static CONFIG: Table = Table {
             Form::Table(&ERRORS),
             Absent::Is("{}"),
             "Errors that have the proxy's page, on routes without a key of their own.",
+        ),
+        Key::new(
+            "retry_after_max",
+            RETRY_TIME,
+            Absent::Means("until the end, at most an hour"),
+            "Longest time that clients are told to wait before they ask again.",
         ),
         Key::new(
             "listen",
@@ -340,6 +346,12 @@ pub static ROUTE: Table = Table {
             ROUTE_TIME,
             Absent::Means("`drain` above the tables"),
             "Time that requests in flight may take to finish when the route closes.",
+        ),
+        Key::new(
+            "retry_after_max",
+            RETRY_TIME,
+            Absent::Means("`retry_after_max` above the tables"),
+            "Longest time that clients are told to wait (`Retry-After`), for programs that sleep as long as they are told.",
         ),
         Key::new(
             "streams",

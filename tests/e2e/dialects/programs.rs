@@ -142,3 +142,29 @@ fn htmx_loads_a_page_of_the_closed_route_again_and_no_other() {
     let response = ask(backsoon.address(), "GET /rows", &["hx-current-url: http://test/table"]);
     assert_eq!(response.field("hx-refresh"), None);
 }
+
+/// Some programs sleep as long as they are told, however long that is.
+#[test]
+fn the_operator_says_how_long_programs_are_told_to_wait_at_most() {
+    let config = format!(
+        "retry_after_max = \"20s\"\n{LISTEN}[routes.web]\nupstream = \"http://127.0.0.1:1\"\n\
+         [routes.calls]\npath = \"/calls\"\nupstream = \"http://127.0.0.1:1\"\nretry_after_max = \"3s\"\n"
+    );
+    let backsoon = Backsoon::start(&config);
+    backsoon.flag("[routes]\n\"*\" = { mode = \"offline\", until = 2099-01-01T00:00:00Z }\n");
+    for (path, bounds) in [("/", 18..=20), ("/calls", 3..=3)] {
+        let mut seen = Vec::new();
+        for accept in ["application/json", "text/html", "application/json"] {
+            let response = ask(backsoon.address(), &format!("GET {path}"), &[&format!("accept: {accept}")]);
+            let seconds: u64 = response.field("retry-after").unwrap().parse().unwrap();
+            assert!(bounds.contains(&seconds), "{path}: {seconds}");
+            if accept == "application/json" {
+                assert_eq!(json(&response.body)["retry_after"], seconds, "{path}");
+            }
+            seen.push(seconds);
+        }
+        let call = ask(backsoon.address(), &format!("POST {path}"), &["content-type: application/grpc"]);
+        let pushback = if path == "/" { "-1" } else { "3000" };
+        assert_eq!(call.field("grpc-retry-pushback-ms"), Some(pushback), "{path}: {seen:?}");
+    }
+}
